@@ -1,1 +1,32 @@
-//! Tieline.
+//! The words and the rules of Tieline: what a message is, who it belongs to, what becomes of it.
+//!
+//! Everything here is pure: no IO, no clock, no chance. Time and random bytes are arguments.
+
+pub mod ids;
+pub mod secret;
+pub mod timestamp;
+
+pub mod account;
+pub mod envelope;
+pub mod event;
+
+pub mod access;
+pub mod command;
+pub mod conversation;
+pub mod mailbox;
+pub mod session;
+pub mod trigger;
+
+pub mod agent;
+pub mod backoff;
+pub mod fate;
+
+pub mod budget;
+pub mod notice;
+pub mod reply;
+pub mod split;
+
+pub mod address;
+pub mod connector;
+pub mod exchange;
+pub mod stream;

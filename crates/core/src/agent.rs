@@ -1,0 +1,345 @@
+//! Agents: what they are asked, and the one event model that every protocol is translated into.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{ChatKind, PartKind};
+use crate::ids::{AgentId, MessageId, OrganizationId, RunId, SessionId, UserId};
+use crate::notice::Language;
+use crate::reply::ReplyFile;
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
+
+/// An agent as it is configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    /// The agent.
+    pub id: AgentId,
+    /// Who owns it.
+    pub organization: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// The protocol's word in the API (`echo`, `openai_chat`, ...).
+    pub protocol: String,
+    /// Its settings, secrets included, as the protocol's adapter reads them.
+    pub config: AgentConfig,
+}
+
+/// The settings of an agent, secrets included. Prints as `AgentConfig(..)`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentConfig(serde_json::Map<String, Value>);
+
+impl AgentConfig {
+    /// Wraps the settings.
+    #[must_use]
+    pub const fn new(settings: serde_json::Map<String, Value>) -> Self {
+        Self(settings)
+    }
+
+    /// The settings, for the adapter.
+    #[must_use]
+    pub const fn settings(&self) -> &serde_json::Map<String, Value> {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AgentConfig(..)")
+    }
+}
+
+/// What an agent is asked in one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentRequest {
+    /// The run. The same on every retry.
+    pub run: RunId,
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The session.
+    pub session: AgentSession,
+    /// Who asks.
+    pub user: AgentUser,
+    /// Where.
+    pub chat: AgentChat,
+    /// What.
+    pub message: AgentMessage,
+    /// Where the agent may answer later.
+    pub reply: ReplyAddress,
+    /// What the platform can show.
+    pub limits: ReplyLimits,
+    /// Earlier turns of the session, oldest first. Only for protocols that keep none themselves.
+    pub transcript: Vec<Turn>,
+    /// Where an earlier process of this run stopped reading, if the run goes on.
+    pub resume: Option<Resume>,
+}
+
+/// The session of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The how-many-th of the conversation, from 1.
+    pub number: u64,
+    /// Whether this is its first run.
+    pub is_new: bool,
+    /// What identifies the conversation at the agent, from an earlier [`AgentEvent::Started`] of the session.
+    pub conversation_ref: Option<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentUser {
+    /// Our id.
+    pub id: UserId,
+    /// The platform.
+    pub platform: String,
+    /// The platform's own id.
+    pub external_id: String,
+    /// The display name, if known.
+    pub display_name: Option<String>,
+    /// The language of the integration.
+    pub locale: Language,
+}
+
+/// Where somebody asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentChat {
+    /// Direct or group.
+    pub kind: ChatKind,
+    /// The platform's own id.
+    pub id: String,
+    /// The platform's own id of the thread.
+    pub thread_id: Option<String>,
+}
+
+/// What somebody asks. Several merged messages are one, their texts joined by newlines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentMessage {
+    /// The (last) message.
+    pub id: MessageId,
+    /// The text.
+    pub text: String,
+    /// Things that came with it.
+    pub parts: Vec<AgentPart>,
+    /// What is quoted.
+    pub quoted: Option<(String, Vec<AgentPart>)>,
+}
+
+/// A thing that came with a message, where the agent can fetch it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentPart {
+    /// What it is.
+    pub kind: PartKind,
+    /// A signed link below our own address, an hour long.
+    pub url: String,
+    /// MIME type, if known.
+    pub mime: Option<String>,
+    /// File name, if known.
+    pub name: Option<String>,
+    /// The bytes themselves, for protocols that send pictures inline and where they were small enough to fetch.
+    pub inline: Option<Vec<u8>>,
+}
+
+/// Where an agent may answer later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyAddress {
+    /// `…/api/runs/{runId}/events`
+    pub events_url: String,
+    /// The run's bearer token.
+    pub token: Secret,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// What the platform can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyLimits {
+    /// Longest text of one message, in bytes of UTF-8.
+    pub max_text_bytes: usize,
+    /// Whether growing text is shown.
+    pub stream: bool,
+}
+
+/// One turn of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// What was asked.
+    pub user: String,
+    /// What was answered.
+    pub assistant: String,
+}
+
+/// Where a run goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// What identifies the run at the agent.
+    pub run_ref: String,
+    /// The newest [`AgentEvent::Cursor`].
+    pub cursor: Option<String>,
+}
+
+/// What an agent did. Exactly one terminal event ends a run: [`AgentEvent::is_terminal`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentEvent {
+    /// The agent has begun. Persisted at once: cancelling and resuming need it.
+    Started {
+        /// What identifies the run at the agent.
+        run_ref: String,
+        /// What identifies the conversation at the agent.
+        conversation_ref: Option<String>,
+    },
+    /// More text.
+    TextDelta(String),
+    /// The whole text so far; replaces everything.
+    TextSnapshot(String),
+    /// More reasoning. Never mixed into the text.
+    ReasoningDelta(String),
+    /// A tool or node started or ended.
+    Progress {
+        /// What.
+        label: String,
+        /// In the agent's words.
+        state: String,
+    },
+    /// A file to show, by address.
+    File(ReplyFile),
+    /// A file to show, by content.
+    FileBytes {
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Its name.
+        name: String,
+        /// Its MIME type.
+        mime: String,
+    },
+    /// The agent waits for a person.
+    InputRequired {
+        /// What it asks.
+        prompt: String,
+        /// What can be chosen.
+        choices: Vec<String>,
+        /// How to go on.
+        resume_ref: Option<String>,
+    },
+    /// Where to resume after a hand-over.
+    Cursor(String),
+    /// The agent has taken the run and will answer by callbacks.
+    Deferred,
+    /// The earlier conversation is gone at the agent; a new one has begun.
+    ConversationLost,
+    /// Done.
+    Completed {
+        /// The whole text, if the agent repeats it at the end.
+        final_text: Option<String>,
+    },
+    /// Failed.
+    Failed(AgentFailure),
+    /// Cancelled at our wish.
+    Cancelled,
+}
+
+impl AgentEvent {
+    /// Whether the run is over.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed { .. } | Self::Failed(_) | Self::Cancelled
+        )
+    }
+}
+
+/// Why a run failed. For the operator; the person in the chat gets a notice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("agent failed: {code}: {message}")]
+pub struct AgentFailure {
+    /// A stable word or the agent's own code: `connect`, `http_500`, `idle_timeout`, `too_long`, `bad_stream`, ...
+    pub code: String,
+    /// What is known, without the person's words and without secrets; at most 500 characters.
+    pub message: String,
+    /// Whether asking again may help. The adapter has already used up the retries that were safe.
+    pub retryable: bool,
+}
+
+/// Longest text of one answer, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a run has said so far: the fold of its events.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The text so far.
+    pub text: String,
+    /// The reasoning so far.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reasoning: String,
+    /// Files so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ReplyFile>,
+    /// The latest tool or node, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// Whether the agent began a new conversation because the old one was gone.
+    #[serde(default)]
+    pub conversation_lost: bool,
+}
+
+impl Draft {
+    /// Takes one event in. Returns whether there is something new to show.
+    pub fn apply(&mut self, event: &AgentEvent) -> bool {
+        match event {
+            AgentEvent::TextDelta(delta) => self.text.push_str(delta),
+            AgentEvent::TextSnapshot(text) => self.text.clone_from(text),
+            AgentEvent::ReasoningDelta(delta) => self.reasoning.push_str(delta),
+            AgentEvent::Progress { label, .. } => self.progress = Some(label.clone()),
+            AgentEvent::File(file) => self.files.push(file.clone()),
+            AgentEvent::InputRequired {
+                prompt, choices, ..
+            } => self.ask(prompt, choices),
+            AgentEvent::Completed {
+                final_text: Some(text),
+            } => self.text.clone_from(text),
+            AgentEvent::ConversationLost => self.conversation_lost = true,
+            AgentEvent::Started { .. }
+            | AgentEvent::FileBytes { .. }
+            | AgentEvent::Cursor(_)
+            | AgentEvent::Deferred
+            | AgentEvent::Completed { final_text: None }
+            | AgentEvent::Failed(_)
+            | AgentEvent::Cancelled => return false,
+        }
+        true
+    }
+
+    fn ask(&mut self, prompt: &str, choices: &[String]) {
+        if !self.text.is_empty() {
+            self.text.push_str("\n\n");
+        }
+        self.text.push_str(prompt);
+        for choice in choices {
+            self.text.push_str("\n- ");
+            self.text.push_str(choice);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deltas_add_and_snapshots_replace() {
+        let mut draft = Draft::default();
+        assert!(draft.apply(&AgentEvent::TextDelta("a".into())));
+        assert!(draft.apply(&AgentEvent::TextDelta("b".into())));
+        assert_eq!(draft.text, "ab");
+        draft.apply(&AgentEvent::TextSnapshot("c".into()));
+        assert_eq!(draft.text, "c");
+        assert!(!draft.apply(&AgentEvent::Completed { final_text: None }));
+        draft.apply(&AgentEvent::Completed {
+            final_text: Some("d".into()),
+        });
+        assert_eq!(draft.text, "d");
+    }
+}

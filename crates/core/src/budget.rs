@@ -1,0 +1,139 @@
+//! Limits on what we send, and the pace that keeps them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::reply::Stage;
+use crate::split::TextLimit;
+use crate::timestamp::Timestamp;
+
+/// What one platform mode allows. Constants with their source beside them, in each connector's manifest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// Longest text of one message or bubble.
+    pub text: TextLimit,
+    /// Least time between two updates of one reply while it is young.
+    pub min_interval: Duration,
+    /// After this age of the reply updates come at `slow_interval`.
+    pub slow_after: Duration,
+    /// Least time between two updates of an old reply.
+    pub slow_interval: Duration,
+    /// How long one bubble can be updated, counted from its first frame, with a margin already taken off.
+    pub lifetime: Option<Duration>,
+    /// How many updates one bubble takes.
+    pub max_updates: Option<u32>,
+    /// Limits shared by all processes.
+    pub quotas: &'static [Quota],
+    /// Where the numbers come from.
+    pub source: &'static str,
+}
+
+/// A limit that all processes share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quota {
+    /// What it is called in logs and in the table.
+    pub name: &'static str,
+    /// Whether each chat has its own or the bot has one.
+    pub scope: QuotaScope,
+    /// How many sends.
+    pub sends: u32,
+    /// In how much time.
+    pub per: Duration,
+}
+
+/// What a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaScope {
+    /// All sends of the bot.
+    Account,
+    /// Sends into one chat.
+    Chat,
+}
+
+/// When a reply may be shown again. One per reply, kept by the runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    #[serde(with = "crate::timestamp::millis::option", default)]
+    first_at: Option<Timestamp>,
+    #[serde(with = "crate::timestamp::millis::option", default)]
+    last_at: Option<Timestamp>,
+    #[serde(with = "crate::timestamp::millis::option", default)]
+    not_before: Option<Timestamp>,
+    updates: u32,
+    /// How many times slower than the budget we go, because the platform asked.
+    slowness: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first_at: None,
+            last_at: None,
+            not_before: None,
+            updates: 0,
+            slowness: 1,
+        }
+    }
+}
+
+/// Most that a platform's complaints slow us down.
+const MAX_SLOWNESS: u32 = 8;
+
+impl Pace {
+    /// When a change of this stage may be sent. `None`: not at all, only the final text still may.
+    ///
+    /// Final and first texts wait for nothing but the platform's own demand.
+    #[must_use]
+    pub fn next_at(&self, budget: &Budget, stage: Stage, now: Timestamp) -> Option<Timestamp> {
+        let asked = self.not_before.unwrap_or(now).max(now);
+        let Some((first, last)) = self.first_at.zip(self.last_at) else {
+            return Some(asked);
+        };
+        if stage == Stage::Final {
+            return Some(asked);
+        }
+        // Always keep room for the final text.
+        if budget
+            .max_updates
+            .is_some_and(|max| self.updates + 1 >= max)
+        {
+            return None;
+        }
+        let young = now.since(first) < budget.slow_after;
+        let interval = if young {
+            budget.min_interval
+        } else {
+            budget.slow_interval
+        };
+        Some(asked.max(last.after(interval * self.slowness)))
+    }
+
+    /// Something was sent.
+    pub fn sent(&mut self, now: Timestamp) {
+        self.first_at.get_or_insert(now);
+        self.last_at = Some(now);
+        self.updates += 1;
+    }
+
+    /// The platform asked us to go slower.
+    pub fn slowed(&mut self, retry_after: Option<Duration>, now: Timestamp, fallback: Duration) {
+        self.not_before = Some(now.after(retry_after.unwrap_or(fallback)));
+        self.slowness = (self.slowness * 2).min(MAX_SLOWNESS);
+    }
+
+    /// Whether the bubble is about to run out of time.
+    #[must_use]
+    pub fn must_rotate(&self, budget: &Budget, now: Timestamp) -> bool {
+        matches!((self.first_at, budget.lifetime), (Some(first), Some(life)) if now.since(first) >= life)
+    }
+
+    /// A new bubble begins.
+    pub fn rotated(&mut self) {
+        *self = Self {
+            slowness: self.slowness,
+            not_before: self.not_before,
+            ..Self::default()
+        };
+    }
+}

@@ -1,0 +1,428 @@
+//! The connector contract: what one chat platform must teach the bridge.
+
+use std::time::Duration;
+
+use crate::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use crate::budget::Budget;
+use crate::event::{Event, Part};
+use crate::exchange::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
+use crate::ids::{ReplyId, SenderId};
+use crate::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+use crate::stream::StreamProtocol;
+use crate::timestamp::Timestamp;
+
+/// What one chat platform must teach the bridge. Pure: the same input gives the same output.
+pub trait Connector: Sync {
+    /// Names, documentation, credential fields, limits and abilities. Constant.
+    fn manifest(&self) -> &'static Manifest;
+
+    /// Reads the credentials once: keys are decoded, ciphers are keyed.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] if a field is missing or can't be what it claims.
+    fn prepare(
+        &self,
+        mode: ConnectionMode,
+        credentials: &Credentials,
+        endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting>;
+
+    /// What identifies the bot on the platform, so that one bot isn't connected twice. `None` where nothing does.
+    fn account_key(&self, mode: ConnectionMode, credentials: &Credentials) -> Option<String>;
+
+    /// Proves that the platform sent `request`, then reads it.
+    ///
+    /// # Errors
+    /// [`Rejection`] if that can't be proved. Proved but unreadable is not an error: see [`Received::remark`].
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection>;
+
+    /// Writes the answer to a request that asked for the newest state of a reply.
+    ///
+    /// `reply` is `None` while there is no record of it.
+    fn answer_newest(
+        &self,
+        asked: &Newest,
+        reply: Option<&ReplyView>,
+        cx: &Context<'_>,
+    ) -> WebhookAnswer {
+        let _ = (asked, reply, cx);
+        WebhookAnswer::empty(200)
+    }
+
+    /// The next call on the way from `done` to `wanted`, or [`Step::Done`].
+    ///
+    /// # Errors
+    /// [`ComposeError`] if no call can get there.
+    fn deliver(
+        &self,
+        wanted: &Wanted<'_>,
+        to: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError>;
+
+    /// Reads what came of a call that [`Connector::deliver`] made.
+    fn judge(
+        &self,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+        wanted: &Wanted<'_>,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Verdict;
+
+    /// How a part's bytes are had. `None` if the locator is not one of ours.
+    fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        let _ = (part, cx);
+        None
+    }
+
+    /// Turns the downloaded body (and its `Content-Disposition`) of a part into its plain bytes and name.
+    ///
+    /// # Errors
+    /// [`MediaError`] if the bytes are not what the locator promises.
+    fn open_media(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        let _ = (disposition, cx);
+        Ok(Media {
+            bytes: body,
+            name: part.name.clone(),
+        })
+    }
+
+    /// How short-lived access tokens are had, for a platform that has them.
+    fn tokens(&self) -> Option<&dyn TokenExchange> {
+        None
+    }
+
+    /// Asks the platform whether the credentials work, with a call that changes nothing. `None` where there is none.
+    fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
+        let _ = cx;
+        None
+    }
+
+    /// The long-connection protocol, for a platform that has one.
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        None
+    }
+}
+
+/// What a connector is told besides its input. Time and chance are in here, so every behaviour fits in a vector.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The bot account.
+    pub account: &'a Account,
+    /// Now.
+    pub now: Timestamp,
+    /// Fresh random bytes.
+    pub random: [u8; 32],
+    /// What the trigger says to somebody who opens the chat, if anything.
+    pub welcome: Option<&'a str>,
+}
+
+/// Both halves of a webhook request: what happened, and what the platform waits to hear.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    /// What goes the road, in order.
+    pub events: Vec<Event>,
+    /// What the platform is answered, after the events are in the queue.
+    pub answer: Answer,
+    /// Why there is no event, for the integration's log.
+    pub remark: Option<Remark>,
+}
+
+impl Received {
+    /// Nothing happened; the platform gets `answer`.
+    #[must_use]
+    pub fn only(answer: WebhookAnswer) -> Self {
+        Self {
+            events: Vec::new(),
+            answer: Answer::Fixed(answer),
+            remark: None,
+        }
+    }
+
+    /// Nothing that we use; the platform gets `answer`.
+    #[must_use]
+    pub fn ignored(reason: &'static str, answer: WebhookAnswer) -> Self {
+        Self {
+            events: Vec::new(),
+            answer: Answer::Fixed(answer),
+            remark: Some(Remark::Ignored(reason)),
+        }
+    }
+
+    /// Proved but unreadable; the platform gets its success answer.
+    #[must_use]
+    pub fn unreadable(reason: &'static str, answer: WebhookAnswer) -> Self {
+        Self {
+            events: Vec::new(),
+            answer: Answer::Fixed(answer),
+            remark: Some(Remark::Unreadable(reason)),
+        }
+    }
+}
+
+/// What the platform is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// This.
+    Fixed(WebhookAnswer),
+    /// The newest state of a reply: the bridge looks it up, [`Connector::answer_newest`] writes it.
+    Newest(Newest),
+}
+
+/// A request for the newest state of a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Newest {
+    /// Which reply.
+    pub reply: ReplyId,
+    /// Who asks.
+    pub asker: SenderId,
+    /// Whether this request brought the message itself, so that a missing record only means "not yet".
+    pub first: bool,
+    /// What the connector needs to write the answer (a nonce, say).
+    pub note: String,
+    /// A caller that waits for something newer than this version.
+    pub after: Option<u64>,
+}
+
+/// Why a proved request gave no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remark {
+    /// Of no use to us. Not worth a warning.
+    Ignored(&'static str),
+    /// Not understood: a warning in the integration's log.
+    Unreadable(&'static str),
+}
+
+impl Remark {
+    /// The reason.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Ignored(reason) | Self::Unreadable(reason) => reason,
+        }
+    }
+}
+
+/// Why a request is not proved to come from the platform. To the caller all look the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Something that proves it is not there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The signature is another one.
+    #[error("signature does not match")]
+    BadSignature,
+    /// Too old or too far ahead.
+    #[error("request is {age_s} s old, limit {limit_s} s")]
+    Stale {
+        /// Age in seconds; negative if it is ahead.
+        age_s: i64,
+        /// The limit in seconds.
+        limit_s: i64,
+    },
+    /// It can't be decrypted.
+    #[error("payload can't be decrypted: {0}")]
+    BadCipher(&'static str),
+    /// Signed for another receiver.
+    #[error("payload is for another receiver")]
+    WrongReceiver,
+    /// What must be read before the proof can't be read.
+    #[error("request does not have the documented shape: {0}")]
+    Malformed(&'static str),
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It worked (or had worked before): go on from here.
+    Accepted(Progress),
+    /// This way is closed; the progress says so, and the next step takes another.
+    FallBack {
+        /// From where to go on.
+        progress: Progress,
+        /// Why, for the log: the platform's code.
+        code: String,
+    },
+    /// Too fast. Nothing is lost: wait and ask again.
+    SlowDown {
+        /// How long the platform asks us to wait.
+        retry_after: Option<Duration>,
+        /// The platform's code.
+        code: String,
+    },
+    /// The access token has run out: get another and repeat.
+    TokenExpired,
+    /// A passing fault: repeat, backing off.
+    Retry {
+        /// The platform's code, or what happened.
+        code: String,
+    },
+    /// For good.
+    Refused {
+        /// The platform's code.
+        code: String,
+    },
+}
+
+/// How short-lived access tokens are had.
+pub trait TokenExchange: Sync {
+    /// The call that gets one.
+    fn request(&self, cx: &Context<'_>) -> HttpCall;
+
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// [`TokenError`] if there is no token in it.
+    fn read(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<AccessToken, TokenError>;
+}
+
+/// Why no access token was had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The credentials are wrong: asking again changes nothing.
+    #[error("the platform refuses the credentials: code {code}")]
+    Refused {
+        /// The platform's code.
+        code: String,
+    },
+    /// A passing fault.
+    #[error("no access token: {code}")]
+    Unavailable {
+        /// The platform's code, or what happened.
+        code: String,
+    },
+}
+
+/// A part's plain bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The file name, if it is known now.
+    pub name: Option<String>,
+}
+
+/// Why a part's bytes can't be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MediaError {
+    /// They don't decrypt.
+    #[error("media can't be decrypted: {0}")]
+    BadCipher(&'static str),
+    /// The locator lacks something.
+    #[error("media locator lacks {0}")]
+    Incomplete(&'static str),
+}
+
+/// Facts about a platform. Abilities are data, so that nothing outside the folder asks for a platform's name.
+#[derive(Debug, Clone, Copy)]
+pub struct Manifest {
+    /// The word used in the API and in addresses.
+    pub platform: &'static str,
+    /// The name people know.
+    pub name: &'static str,
+    /// Where the vendor documents it.
+    pub docs: &'static str,
+    /// Who proves that a request is genuine.
+    pub proof: Proof,
+    /// Connection modes, the recommended one first.
+    pub modes: &'static [ModeManifest],
+}
+
+impl Manifest {
+    /// The facts about one mode.
+    #[must_use]
+    pub fn mode(&self, mode: ConnectionMode) -> Option<&'static ModeManifest> {
+        self.modes.iter().find(|candidate| candidate.mode == mode)
+    }
+}
+
+/// Who proves that a request is genuine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The connector, by the platform's signature.
+    Platform,
+    /// The bridge, by an operator's token: our own channel.
+    Operator,
+}
+
+/// Facts about one connection mode of a platform.
+#[derive(Debug, Clone, Copy)]
+pub struct ModeManifest {
+    /// The mode.
+    pub mode: ConnectionMode,
+    /// Its credential fields.
+    pub credentials: &'static [Field],
+    /// Its endpoints, by name, with the platform's own address.
+    pub endpoints: &'static [EndpointField],
+    /// What the operator does on the platform's side, in order.
+    pub setup: &'static [&'static str],
+    /// Permissions that the bot needs on the platform.
+    pub permissions: &'static [&'static str],
+    /// How a reply reaches the chat.
+    pub delivery: Delivery,
+    /// What becomes of the replies of messages that were merged into a later one.
+    pub merged: Merged,
+    /// Limits on what we send.
+    pub budget: Budget,
+    /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
+    pub two_sockets: bool,
+    /// Whether the bot can speak without being asked.
+    pub proactive: bool,
+    /// Whether credentials are had by scanning a code instead of being typed in.
+    pub login: bool,
+}
+
+/// A credential field.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name in `credentials`.
+    pub name: &'static str,
+    /// Whether it is masked in every answer.
+    pub secret: bool,
+    /// Whether it must be there.
+    pub required: bool,
+    /// One sentence: where to find it on the platform.
+    pub help: &'static str,
+}
+
+/// An endpoint that can be overridden.
+#[derive(Debug, Clone, Copy)]
+pub struct EndpointField {
+    /// Its name in `endpoints`.
+    pub name: &'static str,
+    /// The platform's own address.
+    pub default: &'static str,
+}
+
+/// How a reply reaches the chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// We call the platform.
+    Push,
+    /// The platform asks for the newest state; what it can't fetch in time is pushed.
+    Pull {
+        /// How long after the message the platform asks.
+        lifetime: Duration,
+        /// Whether something can be pushed when the platform has stopped asking.
+        push_after: bool,
+    },
+}
+
+/// What becomes of the replies of messages that were merged into a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// Nothing was shown for them, so nothing needs closing.
+    Nothing,
+    /// Each closes with a short "answered below".
+    Note,
+    /// Each ends with the same answer.
+    SameAnswer,
+}

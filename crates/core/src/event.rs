@@ -1,0 +1,185 @@
+//! What a platform told us, in our own words.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
+use crate::reply::ReplyTarget;
+use crate::timestamp::Timestamp;
+
+/// Something that happened on a platform and goes the road.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Somebody said something to the bot.
+    Message(Message),
+    /// Somebody clicked on one of our cards.
+    CardAction(CardAction),
+    /// Somebody rated an answer.
+    Feedback(Feedback),
+}
+
+impl Event {
+    /// The platform's id of the event: the key against repetition.
+    #[must_use]
+    pub fn id(&self) -> &PlatformMessageId {
+        match self {
+            Self::Message(message) => &message.id,
+            Self::CardAction(action) => &action.id,
+            Self::Feedback(feedback) => &feedback.id,
+        }
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub fn chat(&self) -> &Chat {
+        match self {
+            Self::Message(message) => &message.target.chat,
+            Self::CardAction(action) => &action.target.chat,
+            Self::Feedback(feedback) => &feedback.chat,
+        }
+    }
+
+    /// Who did it.
+    #[must_use]
+    pub fn sender(&self) -> &SenderId {
+        match self {
+            Self::Message(message) => &message.sender.id,
+            Self::CardAction(action) => &action.sender.id,
+            Self::Feedback(feedback) => &feedback.sender,
+        }
+    }
+}
+
+/// Whether a chat has two sides or many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatKind {
+    /// One person and the bot.
+    Direct,
+    /// Several people.
+    Group,
+}
+
+/// Where people talk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chat {
+    /// Direct or group.
+    pub kind: ChatKind,
+    /// The platform's own id. In a direct chat of a platform without chat ids: the person's id.
+    pub id: ChatId,
+    /// The thread, where the platform has them and the message was in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<ThreadId>,
+}
+
+/// Who said it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// The platform's own id.
+    pub id: SenderId,
+    /// The display name, if the platform tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// One message of a person to the bot.
+///
+/// In a group it is only made if the bot was mentioned or replied to, and the mention is already removed from the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The platform's id.
+    pub id: PlatformMessageId,
+    /// Who said it.
+    pub sender: Sender,
+    /// When, by the platform's own clock, if it tells.
+    pub sent_at: Option<Timestamp>,
+    /// The text, trimmed of the mention of the bot. May be empty if there are parts.
+    pub text: String,
+    /// Images, recordings, files.
+    pub parts: Vec<Part>,
+    /// What the person quoted: context only, never a command.
+    pub quoted: Option<Quoted>,
+    /// Where the answer goes. Made once, here.
+    pub target: ReplyTarget,
+}
+
+/// What kind of thing a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    /// A picture.
+    Image,
+    /// A recording, voice included.
+    Audio,
+    /// A film.
+    Video,
+    /// Any other file.
+    File,
+}
+
+/// A thing that came with a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// File name, if the platform tells it.
+    pub name: Option<String>,
+    /// MIME type, if the platform tells it.
+    pub mime: Option<String>,
+    /// Size in bytes, if the platform tells it.
+    pub size: Option<u64>,
+    /// How to get the bytes: its connector's own words (address, key, file id). Secret; sealed with the event.
+    pub locator: serde_json::Value,
+}
+
+/// What a message quotes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quoted {
+    /// The quoted text.
+    pub text: String,
+    /// The quoted things.
+    pub parts: Vec<Part>,
+}
+
+/// A click on one of our cards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CardAction {
+    /// The platform's id of the click.
+    pub id: PlatformMessageId,
+    /// Who clicked.
+    pub sender: Sender,
+    /// What the clicked thing is called: the key that we gave it.
+    pub key: String,
+    /// Which card: the id that we gave it.
+    pub card: String,
+    /// Where an answer goes.
+    pub target: ReplyTarget,
+}
+
+/// A rating of one of our answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feedback {
+    /// The platform's id of the rating.
+    pub id: PlatformMessageId,
+    /// Where.
+    pub chat: Chat,
+    /// Who.
+    pub sender: SenderId,
+    /// The id that we gave the answer.
+    pub subject: String,
+    /// The rating.
+    pub rating: Rating,
+    /// What the person added.
+    pub comment: String,
+}
+
+/// How an answer was rated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rating {
+    /// Good.
+    Up,
+    /// Bad.
+    Down,
+    /// Taken back.
+    Cleared,
+}

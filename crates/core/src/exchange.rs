@@ -1,0 +1,248 @@
+//! What goes over HTTP between us and a platform, as values.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
+
+/// An HTTP request of a platform to us, as it came.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookRequest {
+    /// `GET` or `POST`.
+    pub method: String,
+    /// The query as it stood in the address, not decoded, without the question mark.
+    pub query: String,
+    /// Header names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, at most 1 MiB.
+    pub body: Vec<u8>,
+}
+
+impl WebhookRequest {
+    /// The first header of that name (in lower case).
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The first query parameter of that name, percent-decoded **once**. A raw `+` stays a plus.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        let pairs = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| percent_decode(value))
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%')
+            .then(|| bytes.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        out.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Our answer to a platform's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`, if there is a body.
+    pub content_type: Option<&'static str>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl WebhookAnswer {
+    /// A status with an empty body.
+    #[must_use]
+    pub const fn empty(status: u16) -> Self {
+        Self {
+            status,
+            content_type: None,
+            body: Vec::new(),
+        }
+    }
+
+    /// 200 with plain text.
+    #[must_use]
+    pub fn text(body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status: 200,
+            content_type: Some("text/plain; charset=utf-8"),
+            body: body.into(),
+        }
+    }
+
+    /// 200 with JSON.
+    #[must_use]
+    pub fn json(body: &serde_json::Value) -> Self {
+        Self {
+            status: 200,
+            content_type: Some("application/json"),
+            body: body.to_string().into_bytes(),
+        }
+    }
+}
+
+/// Where an access token goes in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// The call needs none.
+    None,
+    /// `Authorization: Bearer TOKEN`.
+    Bearer,
+    /// A query parameter of that name.
+    Query(&'static str),
+    /// A header of that name.
+    Header(&'static str),
+}
+
+/// The body of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// No body.
+    Empty,
+    /// `application/json`.
+    Json(String),
+    /// `multipart/form-data`: fields, then at most one file.
+    Multipart {
+        /// Plain fields by name.
+        fields: Vec<(String, String)>,
+        /// Field name, file name, type and bytes of the file.
+        file: Option<(String, String, String, Vec<u8>)>,
+    },
+}
+
+/// One call of a platform's HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpCall {
+    /// What it does, for logs and for `judge`: `send`, `update`, `token`. Unique within a connector.
+    pub name: &'static str,
+    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE`.
+    pub method: &'static str,
+    /// The whole address. May hold a secret, so it is never logged.
+    pub url: String,
+    /// Headers besides the token's and the content type.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Body,
+    /// Where the access token goes.
+    pub token: TokenPlace,
+    /// How long to wait for the whole answer.
+    pub timeout: Duration,
+}
+
+/// One frame for a socket that the relay holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketCall {
+    /// What it does, for logs and for `judge`.
+    pub name: String,
+    /// Frames with the same lane are sent one after the other, each waiting for the acknowledgement of the one before.
+    pub lane: String,
+    /// The frame, without what only the connection knows.
+    pub frame: serde_json::Value,
+    /// Whether a newer frame of the lane may take its place before it is sent.
+    pub replaceable: bool,
+    /// After this time it is of no use any more.
+    #[serde(with = "crate::timestamp::millis")]
+    pub expires_at: Timestamp,
+}
+
+/// One call that shows something in a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiCall {
+    /// Over HTTP.
+    Http(HttpCall),
+    /// Over the socket that the relay holds.
+    Socket(SocketCall),
+}
+
+impl ApiCall {
+    /// What it does.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Http(call) => call.name,
+            Self::Socket(call) => &call.name,
+        }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiAnswer {
+    /// The platform answered. For a socket the status is 200 and the body is the acknowledging frame.
+    Answered {
+        /// HTTP status.
+        status: u16,
+        /// `Retry-After`, in seconds, if given.
+        retry_after_s: Option<u64>,
+        /// The body, cut at 1 MiB.
+        body: Vec<u8>,
+    },
+    /// It never left: refused, unresolved, no socket. Safe to repeat.
+    NotSent,
+    /// It left, and nothing came back. The platform may or may not have acted on it.
+    Unknown,
+}
+
+impl ApiAnswer {
+    /// The body as JSON, if the platform answered with JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<serde_json::Value> {
+        match self {
+            Self::Answered { body, .. } => serde_json::from_slice(body).ok(),
+            Self::NotSent | Self::Unknown => None,
+        }
+    }
+}
+
+/// An access token, as the platform gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessToken {
+    /// The token.
+    pub token: Secret,
+    /// Until when it may be used, with the platform's advice on early renewal already taken off.
+    #[serde(with = "crate::timestamp::millis")]
+    pub expires_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_is_decoded_once_and_plus_stays() {
+        let request = WebhookRequest {
+            query: "a=1&echostr=x%2By%252B+z&b=".into(),
+            ..WebhookRequest::default()
+        };
+        assert_eq!(request.query_value("echostr").as_deref(), Some("x+y%2B+z"));
+        assert_eq!(request.query_value("b").as_deref(), Some(""));
+        assert_eq!(request.query_value("c"), None);
+    }
+
+    #[test]
+    fn broken_escapes_stay_as_they_are() {
+        assert_eq!(percent_decode("100%"), "100%");
+        assert_eq!(percent_decode("%zz%4"), "%zz%4");
+    }
+}

@@ -1,0 +1,159 @@
+//! Our own sentences to people in a chat.
+
+use serde::{Deserialize, Serialize};
+
+/// The language of an integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Language {
+    /// English.
+    #[serde(rename = "en")]
+    English,
+    /// Simplified Chinese.
+    #[default]
+    #[serde(rename = "zh-CN")]
+    Chinese,
+}
+
+impl Language {
+    /// The tag used in the API and toward agents.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Chinese => "zh-CN",
+        }
+    }
+}
+
+/// A sentence of ours. Chosen by `match`, never an error's own text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// A new session has begun.
+    NewSession,
+    /// No agent is bound to the bot.
+    Unbound,
+    /// The bot's agent is switched off.
+    Disabled,
+    /// The person or chat may not use the bot.
+    NotAllowed,
+    /// The agent can't be reached or gave up.
+    AgentFailed,
+    /// The agent took too long.
+    AgentTimedOut,
+    /// The answer broke off.
+    Incomplete,
+    /// The answer was stopped.
+    Stopped,
+    /// Nothing to stop.
+    NothingToStop,
+    /// Too many messages wait.
+    Busy,
+    /// The answer stands below, under a later message.
+    AnsweredBelow,
+    /// The answer goes on in another message.
+    Continued,
+    /// The stream is not known any more.
+    Expired,
+    /// The agent sent no text.
+    EmptyAnswer,
+    /// The rest stands behind a link.
+    RestBehindLink,
+    /// We are at it.
+    Thinking,
+    /// What can be typed.
+    Help,
+    /// An answer is running.
+    StatusRunning,
+    /// No answer is running.
+    StatusIdle,
+    /// The message is too old.
+    Stale,
+    /// The command needs a direct chat.
+    OnlyDirect,
+    /// The earlier conversation at the agent is gone; a new one has begun.
+    ConversationLost,
+    /// The message kind can't be read.
+    Unsupported,
+    /// A sentence for a button: start a new session.
+    ButtonNewSession,
+}
+
+impl Notice {
+    /// The sentence.
+    #[must_use]
+    pub const fn text(self, language: Language) -> &'static str {
+        match language {
+            Language::English => self.english(),
+            Language::Chinese => self.chinese(),
+        }
+    }
+
+    const fn english(self) -> &'static str {
+        match self {
+            Self::NewSession => "A new session has begun.",
+            Self::Unbound => {
+                "This bot has no agent yet. Please ask your administrator to bind one."
+            }
+            Self::Disabled => {
+                "This bot is switched off at the moment. Please ask your administrator."
+            }
+            Self::NotAllowed => {
+                "You are not allowed to use this bot here. Please ask your administrator."
+            }
+            Self::AgentFailed => "The agent could not answer. Please try again later.",
+            Self::AgentTimedOut => "The agent took too long to answer. Please try again later.",
+            Self::Incomplete => "(The answer broke off here.)",
+            Self::Stopped => "(Stopped.)",
+            Self::NothingToStop => "No answer is running.",
+            Self::Busy => "Too many messages are waiting. Please try again in a moment.",
+            Self::AnsweredBelow => "Answered below.",
+            Self::Continued => "(Continued in the next message.)",
+            Self::Expired => "This answer is no longer available.",
+            Self::EmptyAnswer => "The agent finished without an answer.",
+            Self::RestBehindLink => "The whole answer:",
+            Self::Thinking => "Thinking…",
+            Self::Help => {
+                "/new starts a new session (text after it is the first question).\n/stop stops the running answer.\n/status tells what is going on.\n/help shows this."
+            }
+            Self::StatusRunning => "An answer is being written.",
+            Self::StatusIdle => "No answer is running.",
+            Self::Stale => "This message is too old to be answered. Please send it again.",
+            Self::OnlyDirect => "This works only in a direct chat with the bot.",
+            Self::ConversationLost => "(The earlier conversation is gone; this is a new one.)",
+            Self::Unsupported => "This kind of message can't be read here.",
+            Self::ButtonNewSession => "New session",
+        }
+    }
+
+    const fn chinese(self) -> &'static str {
+        match self {
+            Self::NewSession => "已开始新会话。",
+            Self::Unbound => "该机器人尚未绑定智能体，请联系管理员。",
+            Self::Disabled => "该机器人已停用，请联系管理员。",
+            Self::NotAllowed => "您没有权限在此使用该机器人，请联系管理员。",
+            Self::AgentFailed => "智能体未能回答，请稍后再试。",
+            Self::AgentTimedOut => "智能体响应超时，请稍后再试。",
+            Self::Incomplete => "（回答在此中断。）",
+            Self::Stopped => "（已停止。）",
+            Self::NothingToStop => "当前没有正在生成的回答。",
+            Self::Busy => "等待处理的消息过多，请稍后再试。",
+            Self::AnsweredBelow => "已在下方回答。",
+            Self::Continued => "（未完，见下一条消息。）",
+            Self::Expired => "该回答已失效。",
+            Self::EmptyAnswer => "智能体没有给出回答。",
+            Self::RestBehindLink => "完整回答：",
+            Self::Thinking => "正在思考…",
+            Self::Help => {
+                "/new 开始新会话（其后的文字作为第一个问题）。\n/stop 停止正在生成的回答。\n/status 查看当前状态。\n/help 显示本帮助。"
+            }
+            Self::StatusRunning => "正在生成回答。",
+            Self::StatusIdle => "当前没有正在生成的回答。",
+            Self::Stale => "消息已过期，请重新发送。",
+            Self::OnlyDirect => "该功能仅支持与机器人单聊时使用。",
+            Self::ConversationLost => "（之前的对话已失效，已开始新的对话。）",
+            Self::Unsupported => "暂不支持该类型的消息。",
+            Self::ButtonNewSession => "新会话",
+        }
+    }
+}

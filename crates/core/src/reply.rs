@@ -1,0 +1,177 @@
+//! What a run shows in the chat.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Chat;
+use crate::ids::{IntegrationId, PlatformMessageId, ReplyId, SenderId};
+use crate::notice::Notice;
+use crate::timestamp::Timestamp;
+
+/// Where an answer goes. Made once, by the connector that read the message, and never changed or looked up again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyTarget {
+    /// The bot that was spoken to, and so the only one that may answer.
+    pub integration: IntegrationId,
+    /// The chat, and the thread in it.
+    pub chat: Chat,
+    /// Who asked.
+    pub asker: SenderId,
+    /// The message that is answered.
+    pub message: PlatformMessageId,
+    /// The platform's own handle for the answer.
+    pub handle: ReplyHandle,
+    /// Until when the handle works, where it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The platform's own handle for an answer (`response_url`, `sessionWebhook`, `req_id`, ...), in its connector's words.
+///
+/// A secret: whoever has it can speak in the chat. It has no `Display` and prints as `ReplyHandle(..)`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReplyHandle(serde_json::Value);
+
+impl ReplyHandle {
+    /// Wraps the connector's words.
+    pub fn new(value: serde_json::Value) -> Self {
+        Self(value)
+    }
+
+    /// A text field of the handle.
+    #[must_use]
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_str()
+    }
+
+    /// The connector's words.
+    #[must_use]
+    pub fn value(&self) -> &serde_json::Value {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ReplyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyHandle(..)")
+    }
+}
+
+/// How far a reply has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Nothing to show yet but that we are at it.
+    Thinking,
+    /// Text that still grows.
+    Growing,
+    /// The last word.
+    Final,
+}
+
+/// What the chat should show, now. The connector brings the chat there, call by call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted<'a> {
+    /// The reply. Stable across retries and processes: derive idempotency keys from it.
+    pub reply: &'a ReplyId,
+    /// How far it has come.
+    pub stage: Stage,
+    /// The whole text so far, in common Markdown, as the agent wrote it. Empty while thinking.
+    pub text: &'a str,
+    /// The agent's reasoning so far, if it tells. Never part of the text.
+    pub reasoning: &'a str,
+    /// A sentence of ours that stands in place of the text (it is empty then) or after it.
+    pub notice: Option<Notice>,
+    /// Files that go with the final text.
+    pub files: &'a [ReplyFile],
+    /// A signed link to the whole text, for what a platform has no room for.
+    pub link: Option<&'a str>,
+    /// Whether this is a message of its own, not an answer: push only, nothing to stream.
+    pub proactive: bool,
+}
+
+/// A file of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyFile {
+    /// Its address, as the agent gave it or as we serve it.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+    /// Its MIME type.
+    pub mime: String,
+}
+
+/// How far the chat already is: its connector's own words (message ids, card ids, sequence numbers, parts sent).
+///
+/// `Progress::default()` is the beginning. It is stored after every call, so another process can go on from it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Progress(serde_json::Value);
+
+impl Progress {
+    /// Writes the connector's own type.
+    ///
+    /// # Panics
+    /// If the type doesn't serialize as JSON, which is a mistake in the connector.
+    pub fn write<T: Serialize>(value: &T) -> Self {
+        Self(serde_json::to_value(value).expect("progress types serialize as JSON"))
+    }
+
+    /// Reads the connector's own type; its default at the beginning, or if an older version wrote something unreadable.
+    #[must_use]
+    pub fn read<T: Default + for<'de> Deserialize<'de>>(&self) -> T {
+        T::deserialize(&self.0).unwrap_or_default()
+    }
+
+    /// Whether nothing has been shown yet.
+    #[must_use]
+    pub fn is_beginning(&self) -> bool {
+        self.0.is_null()
+    }
+}
+
+/// The next step towards what is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Make this call, then ask again with the progress that `judge` gives.
+    Call(crate::exchange::ApiCall),
+    /// The chat shows what is wanted, or will show it when the platform asks (pull).
+    Done,
+}
+
+/// A reply as a poll sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyView {
+    /// How far it has come.
+    pub stage: Stage,
+    /// The text so far.
+    pub text: String,
+    /// A sentence of ours in place of or after the text.
+    pub notice: Option<Notice>,
+    /// Grows with every change.
+    pub version: u64,
+    /// Who asked: nobody else is answered.
+    pub asker: SenderId,
+    /// When the message was received.
+    pub received_at: Timestamp,
+    /// A signed link to the whole text, if it is longer than the platform has room for.
+    pub link: Option<String>,
+}
+
+/// Why a reply could not be written for the platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ComposeError {
+    /// The platform's handle has run out and there is no other way to this chat.
+    #[error("the reply target has expired")]
+    Expired,
+    /// The handle names an address that may not be called.
+    #[error("the reply target names an address that is not the platform's")]
+    ForeignAddress,
+    /// The handle lacks something, so it isn't one of ours.
+    #[error("the reply target lacks {field}")]
+    Incomplete {
+        /// What it lacks.
+        field: &'static str,
+    },
+}

@@ -1,0 +1,151 @@
+//! The long-connection contract: a platform's protocol as a pure state machine, driven by one supervisor for all.
+
+use std::time::Duration;
+
+use crate::connector::{Context, Remark};
+use crate::event::Event;
+use crate::exchange::{ApiAnswer, HttpCall, SocketCall};
+use crate::timestamp::Timestamp;
+
+/// A platform's long-connection protocol.
+pub trait StreamProtocol: Sync {
+    /// How a connection begins: where to connect, or the call that tells.
+    fn begin(&self, cx: &Context<'_>) -> Begin;
+
+    /// Reads the answer to the call of [`Begin::Ask`].
+    ///
+    /// # Errors
+    /// [`Refusal`] if it names no address.
+    fn address(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<SocketAddress, Refusal>;
+
+    /// The state machine of one connection to `address`. It lives as long as the socket.
+    fn session(&self, address: &SocketAddress, cx: &Context<'_>) -> Box<dyn StreamSession>;
+}
+
+/// How a connection begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begin {
+    /// Connect here.
+    Connect(SocketAddress),
+    /// Ask for the address first.
+    Ask(HttpCall),
+}
+
+/// Where to connect. May hold a ticket: never logged, used once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SocketAddress {
+    /// `wss://…`
+    pub url: String,
+    /// Headers of the handshake.
+    pub headers: Vec<(String, String)>,
+    /// What the session needs to know from the bootstrap answer, in the connector's own words.
+    pub note: String,
+}
+
+impl std::fmt::Debug for SocketAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SocketAddress(..)")
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The credentials are wrong or lack a permission: retried slowly.
+    #[error("the platform refuses the credentials: code {code}")]
+    Credentials {
+        /// The platform's code.
+        code: String,
+    },
+    /// A passing fault: retried, backing off.
+    #[error("no connection: {code}")]
+    Passing {
+        /// The platform's code, or what happened.
+        code: String,
+        /// How long the platform asks us to wait.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A WebSocket frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Vec<u8>),
+}
+
+/// The protocol of one connection. Owns what it must remember; does no IO; never waits.
+pub trait StreamSession: Send {
+    /// The socket is open.
+    fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect>;
+
+    /// A frame came.
+    fn on_frame(&mut self, frame: Frame, cx: &Context<'_>) -> Vec<Effect>;
+
+    /// The time that [`StreamSession::wake_at`] named has come.
+    fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect>;
+
+    /// When [`StreamSession::on_time`] must be called next: the next ping, the end of patience, the next queued frame.
+    fn wake_at(&self) -> Option<Timestamp>;
+
+    /// The events of an earlier [`Effect::Deliver`] with this token are in the queue: now they may be acknowledged.
+    fn on_stored(&mut self, token: u64, cx: &Context<'_>) -> Vec<Effect>;
+
+    /// A runner wants this frame sent. The answer comes as [`Effect::Answer`] with the same `call_id`.
+    fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect>;
+
+    /// We are about to close: what is still worth sending.
+    fn on_close(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        let _ = cx;
+        Vec::new()
+    }
+}
+
+/// What the supervisor does for a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send a frame.
+    Send(Frame),
+    /// The platform has accepted us: the connection is up.
+    Up,
+    /// An application-level sign of life came.
+    Heard,
+    /// Put these events on the queue, then call `on_stored(token)`.
+    ///
+    /// If the queue doesn't take them in time the supervisor does nothing: what is not acknowledged is delivered again, where the platform does that.
+    Deliver {
+        /// Comes back in `on_stored`.
+        token: u64,
+        /// The events.
+        events: Vec<Event>,
+        /// Give up after this time: the platform has delivered it again, or never will.
+        give_up_at: Timestamp,
+    },
+    /// A frame gave no event.
+    Remark(Remark),
+    /// What came of a runner's call.
+    Answer {
+        /// Which call.
+        call_id: String,
+        /// What came.
+        answer: ApiAnswer,
+    },
+    /// Open a new connection; this one goes on until the new one is up.
+    Replace {
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// Close and connect again.
+    Reconnect {
+        /// Why, for the log.
+        reason: &'static str,
+        /// How long the platform asks us to wait.
+        after: Option<Duration>,
+    },
+    /// Another client has taken the bot.
+    Kicked,
+    /// The platform refuses us.
+    Refused(Refusal),
+}
