@@ -42,10 +42,7 @@ impl Credentials {
     /// The value of `field`, if present and not empty.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
-        self.0
-            .get(field)
-            .map(Secret::expose)
-            .filter(|value| !value.is_empty())
+        self.0.get(field).map(Secret::expose).filter(|value| !value.is_empty())
     }
 
     /// The value of a field that must be there.
@@ -168,12 +165,8 @@ impl Account {
         if !secure && !(self.allow_private && matches!(url.scheme(), "http" | "ws")) {
             return false;
         }
-        let ours = self
-            .endpoints
-            .values()
-            .filter_map(|own| Url::parse(own).ok());
-        hosts.iter().any(|known| is_host(host, known))
-            || ours.into_iter().any(|own| own.host_str() == Some(host))
+        let ours = self.endpoints.values().filter_map(|own| Url::parse(own).ok());
+        hosts.iter().any(|known| is_host(host, known)) || ours.into_iter().any(|own| own.host_str() == Some(host))
     }
 }
 

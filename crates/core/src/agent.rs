@@ -244,10 +244,7 @@ impl AgentEvent {
     /// Whether the run is over.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
-        matches!(
-            self,
-            Self::Completed { .. } | Self::Failed(_) | Self::Cancelled
-        )
+        matches!(self, Self::Completed { .. } | Self::Failed(_) | Self::Cancelled)
     }
 }
 
@@ -294,12 +291,8 @@ impl Draft {
             AgentEvent::ReasoningDelta(delta) => self.reasoning.push_str(delta),
             AgentEvent::Progress { label, .. } => self.progress = Some(label.clone()),
             AgentEvent::File(file) => self.files.push(file.clone()),
-            AgentEvent::InputRequired {
-                prompt, choices, ..
-            } => self.ask(prompt, choices),
-            AgentEvent::Completed {
-                final_text: Some(text),
-            } => self.text.clone_from(text),
+            AgentEvent::InputRequired { prompt, choices, .. } => self.ask(prompt, choices),
+            AgentEvent::Completed { final_text: Some(text) } => self.text.clone_from(text),
             AgentEvent::ConversationLost => self.conversation_lost = true,
             AgentEvent::Started { .. }
             | AgentEvent::FileBytes { .. }

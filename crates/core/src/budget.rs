@@ -94,10 +94,7 @@ impl Pace {
             return Some(asked);
         }
         // Always keep room for the final text.
-        if budget
-            .max_updates
-            .is_some_and(|max| self.updates + 1 >= max)
-        {
+        if budget.max_updates.is_some_and(|max| self.updates + 1 >= max) {
             return None;
         }
         let young = now.since(first) < budget.slow_after;

@@ -39,12 +39,7 @@ pub trait Connector: Sync {
     /// Writes the answer to a request that asked for the newest state of a reply.
     ///
     /// `reply` is `None` while there is no record of it.
-    fn answer_newest(
-        &self,
-        asked: &Newest,
-        reply: Option<&ReplyView>,
-        cx: &Context<'_>,
-    ) -> WebhookAnswer {
+    fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         let _ = (asked, reply, cx);
         WebhookAnswer::empty(200)
     }

@@ -33,10 +33,7 @@ impl WebhookRequest {
     /// The first query parameter of that name, percent-decoded **once**. A raw `+` stays a plus.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<String> {
-        let pairs = self
-            .query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='));
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs
             .into_iter()
             .find(|(key, _)| *key == name)

@@ -141,10 +141,7 @@ impl IdMint {
     /// Whether this mint made `id` with `prefix`. Constant time in the id's secret part.
     #[must_use]
     pub fn made(&self, prefix: &str, id: &str) -> bool {
-        let Some(Ok(bytes)) = id
-            .strip_prefix(prefix)
-            .map(|rest| URL_SAFE_NO_PAD.decode(rest))
-        else {
+        let Some(Ok(bytes)) = id.strip_prefix(prefix).map(|rest| URL_SAFE_NO_PAD.decode(rest)) else {
             return false;
         };
         let Some((name, check)) = bytes.split_at_checked(NAME_BYTES) else {

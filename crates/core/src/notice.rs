@@ -92,15 +92,9 @@ impl Notice {
     const fn english(self) -> &'static str {
         match self {
             Self::NewSession => "A new session has begun.",
-            Self::Unbound => {
-                "This bot has no agent yet. Please ask your administrator to bind one."
-            }
-            Self::Disabled => {
-                "This bot is switched off at the moment. Please ask your administrator."
-            }
-            Self::NotAllowed => {
-                "You are not allowed to use this bot here. Please ask your administrator."
-            }
+            Self::Unbound => "This bot has no agent yet. Please ask your administrator to bind one.",
+            Self::Disabled => "This bot is switched off at the moment. Please ask your administrator.",
+            Self::NotAllowed => "You are not allowed to use this bot here. Please ask your administrator.",
             Self::AgentFailed => "The agent could not answer. Please try again later.",
             Self::AgentTimedOut => "The agent took too long to answer. Please try again later.",
             Self::Incomplete => "(The answer broke off here.)",

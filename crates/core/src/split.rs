@@ -81,11 +81,7 @@ fn cut(text: &str, limit: TextLimit) -> usize {
     }
     let head = &text[..end];
     // A break in the first half would waste more room than it gains in looks.
-    let after = |mark: &str| {
-        head.rfind(mark)
-            .map(|at| at + mark.len())
-            .filter(|at| *at > end / 2)
-    };
+    let after = |mark: &str| head.rfind(mark).map(|at| at + mark.len()).filter(|at| *at > end / 2);
     after("\n\n")
         .or_else(|| after("\n"))
         .or_else(|| after(" "))

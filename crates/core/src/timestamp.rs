@@ -63,9 +63,7 @@ impl Timestamp {
     /// Reads RFC 3339.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let nanos = OffsetDateTime::parse(text, &Rfc3339)
-            .ok()?
-            .unix_timestamp_nanos();
+        let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
         i64::try_from(nanos.div_euclid(1_000_000)).ok().map(Self)
     }
 }
@@ -127,10 +125,7 @@ pub mod millis {
         ///
         /// # Errors
         /// The serializer's own.
-        pub fn serialize<S: Serializer>(
-            time: &Option<Timestamp>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
+        pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
             match time {
                 Some(time) => serializer.serialize_some(&time.as_millis()),
                 None => serializer.serialize_none(),
@@ -141,9 +136,7 @@ pub mod millis {
         ///
         /// # Errors
         /// If it is neither.
-        pub fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<Timestamp>, D::Error> {
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
             Ok(Option::<i64>::deserialize(deserializer)?.map(Timestamp::from_millis))
         }
     }
@@ -158,17 +151,11 @@ mod tests {
         let time = Timestamp::from_millis(1_760_000_400_123);
         assert_eq!(time.to_string(), "2025-10-09T09:00:00.123Z");
         assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
-        assert_eq!(
-            Timestamp::parse("2025-10-09T17:00:00.123+08:00"),
-            Some(time)
-        );
+        assert_eq!(Timestamp::parse("2025-10-09T17:00:00.123+08:00"), Some(time));
     }
 
     #[test]
     fn since_is_never_negative() {
-        assert_eq!(
-            Timestamp::from_secs(1).since(Timestamp::from_secs(2)),
-            Duration::ZERO
-        );
+        assert_eq!(Timestamp::from_secs(1).since(Timestamp::from_secs(2)), Duration::ZERO);
     }
 }
