@@ -1,0 +1,53 @@
+//! Every platform the bridge speaks.
+
+use tieline_core::connector::Connector;
+
+/// Every platform the bridge speaks, in alphabetical order.
+pub static ALL: &[&dyn Connector] = &[];
+
+/// The connector of `platform`, by the word used in the API and in addresses.
+#[must_use]
+pub fn by_platform(platform: &str) -> Option<&'static dyn Connector> {
+    ALL.iter()
+        .find(|connector| connector.manifest().platform == platform)
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_unique_and_in_alphabetical_order() {
+        let names: Vec<_> = ALL.iter().map(|connector| connector.manifest().platform).collect();
+        assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+    }
+
+    #[test]
+    fn every_platform_is_found_by_its_name() {
+        for connector in ALL {
+            let platform = connector.manifest().platform;
+            assert_eq!(
+                by_platform(platform).map(|found| found.manifest().platform),
+                Some(platform)
+            );
+        }
+        assert!(by_platform("nobody").is_none());
+    }
+
+    #[test]
+    fn each_mode_and_each_field_is_listed_once() {
+        for connector in ALL {
+            let manifest = connector.manifest();
+            assert!(!manifest.modes.is_empty(), "{} has no mode", manifest.platform);
+            for mode in manifest.modes {
+                let same = manifest.modes.iter().filter(|other| other.mode == mode.mode).count();
+                assert_eq!(same, 1, "{} lists {:?} twice", manifest.platform, mode.mode);
+                for field in mode.credentials {
+                    let same = mode.credentials.iter().filter(|other| other.name == field.name).count();
+                    assert_eq!(same, 1, "{} lists {} twice", manifest.platform, field.name);
+                }
+            }
+        }
+    }
+}

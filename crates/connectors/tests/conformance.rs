@@ -1,0 +1,115 @@
+//! Every connector keeps its word: walks the registry and every vector of each folder. No vectors, no pass.
+//!
+//! A vector file is named after what it shows: `receive-*.json` (a webhook request and what becomes of it), `compose-*.json` (a dialogue
+//! of `deliver` and `judge`, progress carried from step to step), `judge-*.json` (answers to one call), `stream-*.json` (a session's life).
+//! It holds one vector or a list. `conformance/case.rs` has the shape; what `expect` doesn't name is free.
+
+#![expect(clippy::expect_used, reason = "a vector that can't be read fails the test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tieline_connectors::registry;
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::{Connector, Delivery, Proof};
+
+#[path = "conformance/case.rs"]
+mod case;
+#[path = "conformance/show.rs"]
+mod show;
+#[path = "conformance/walk.rs"]
+mod walk;
+
+const KINDS: [&str; 4] = ["receive", "compose", "judge", "stream"];
+
+#[test]
+fn every_connector_keeps_its_word() {
+    let mut failures = Vec::new();
+    for connector in registry::ALL {
+        let platform = connector.manifest().platform;
+        let mut seen = BTreeSet::new();
+        for (kind, path) in vectors(platform) {
+            play_file(kind, &path, *connector, &mut seen, &mut failures);
+        }
+        let missing = must_show(*connector).into_iter().filter(|word| !shown(&seen, word));
+        failures.extend(missing.map(|word| format!("{platform}: no vector shows `{word}`")));
+    }
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+}
+
+fn play_file(
+    kind: &str,
+    path: &Path,
+    connector: &dyn Connector,
+    seen: &mut BTreeSet<String>,
+    failures: &mut Vec<String>,
+) {
+    let place = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(path).display();
+    let text = std::fs::read_to_string(path).expect("a listed file can be read");
+    let cases = match walk::read(&text) {
+        Ok(cases) => cases,
+        Err(error) => return failures.push(format!("{place}: {error}")),
+    };
+    seen.insert(kind.to_owned());
+    for case in cases {
+        let name = case.name.clone();
+        match walk::play(kind, connector, case) {
+            Ok(words) => seen.extend(words),
+            Err(error) => failures.push(format!("{place}: {name}: {error}")),
+        }
+    }
+}
+
+fn vectors(platform: &str) -> Vec<(&'static str, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src")
+        .join(platform)
+        .join("vectors");
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
+    paths.sort();
+    let kind = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+        KINDS.into_iter().find(|kind| name.starts_with(&format!("{kind}-")))
+    };
+    paths
+        .into_iter()
+        .filter_map(|path| Some((kind(&path)?, path)))
+        .collect()
+}
+
+/// What a folder must show, by what the connector claims. `a|b`: one of them is enough.
+fn must_show(connector: &dyn Connector) -> Vec<&'static str> {
+    let manifest = connector.manifest();
+    let mut words = vec!["text", "compose"];
+    if manifest.mode(ConnectionMode::Webhook).is_some() {
+        words.push("receive");
+        match manifest.proof {
+            Proof::Platform => words.extend(["rejected BadSignature", "rejected Missing", "unreadable", "ignored"]),
+            Proof::Operator => words.push("answer"),
+        }
+    }
+    if manifest.proof == Proof::Platform {
+        words.push("part|card action");
+    }
+    if connector.stream().is_some() {
+        words.extend(["stream", "effect up", "effect deliver"]);
+    }
+    let pushes = manifest
+        .modes
+        .iter()
+        .any(|mode| !matches!(mode.delivery, Delivery::Pull { push_after: false, .. }));
+    if pushes {
+        words.extend(["judge", "accepted", "slowDown|retry", "refused|fallBack"]);
+    }
+    if connector.tokens().is_some() {
+        words.push("tokenExpired");
+    }
+    words
+}
+
+fn shown(seen: &BTreeSet<String>, word: &str) -> bool {
+    word.split('|').any(|word| seen.contains(word))
+}

@@ -1,0 +1,251 @@
+//! Plays one vector. `Err` tells where it went wrong; `Ok` what was seen, for the list of what each folder must show.
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use tieline_core::account::Account;
+use tieline_core::connector::{Answer, Connector, Verdict};
+use tieline_core::event::Event;
+use tieline_core::reply::{Progress, ReplyTarget, Step};
+use tieline_core::stream::{Begin, Effect, StreamSession};
+
+use crate::case::{Case, StepCase, WantedOwned};
+use crate::show;
+
+/// Words for what a vector has shown: `text`, `part`, `rejected`, `accepted`, ...
+pub(crate) type Seen = Vec<String>;
+
+pub(crate) fn play(kind: &str, connector: &dyn Connector, case: Case) -> Result<Seen, String> {
+    let account = case.account.build(connector)?;
+    match kind {
+        "receive" => receive(connector, case, &account),
+        "compose" => compose(connector, &case, &account),
+        "judge" => judge(connector, &case, &account),
+        "stream" => stream(connector, &case, &account),
+        other => Err(format!("no such kind of vector: {other}")),
+    }
+}
+
+fn same(expected: &Value, actual: &Value) -> Result<(), String> {
+    show::difference(expected, actual).map_or(Ok(()), Err)
+}
+
+fn seen_in(events: &[Event], seen: &mut Seen) {
+    for event in events {
+        match event {
+            Event::Message(message) if message.parts.is_empty() => seen.push("text".into()),
+            Event::Message(_) => seen.push("part".into()),
+            Event::CardAction(_) => seen.push("card action".into()),
+            Event::Feedback(_) => seen.push("feedback".into()),
+        }
+    }
+}
+
+fn receive(connector: &dyn Connector, mut case: Case, account: &Account) -> Result<Seen, String> {
+    let reply = case.reply.take().map(|reply| reply.build());
+    let cx = case.context(account, None);
+    let request = case.request.as_ref().ok_or("`request` is missing")?.build();
+    let received = match connector.receive(&request, &cx) {
+        Ok(received) => received,
+        Err(rejection) => {
+            let actual = show::rejection(rejection);
+            same(&case.expect, &actual)?;
+            return Ok(vec![format!(
+                "rejected {}",
+                actual["rejected"].as_str().unwrap_or_default()
+            )]);
+        }
+    };
+    let mut seen = Seen::new();
+    seen_in(&received.events, &mut seen);
+    let mut actual = json!({
+        "events": received.events.iter().map(show::event).collect::<Value>(),
+        "answer": show::answer(&received.answer),
+        "remark": received.remark.map(show::remark),
+    });
+    if let Some(remark) = received.remark {
+        seen.extend(
+            show::remark(remark)
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(word, _)| word.clone()),
+        );
+    } else if received.events.is_empty() {
+        seen.push("answer".into());
+    }
+    if let Answer::Newest(newest) = &received.answer {
+        let written = connector.answer_newest(newest, reply.as_ref(), &cx);
+        actual["written"] = show::webhook_answer(&written);
+    }
+    same(&case.expect, &actual)?;
+    Ok(seen)
+}
+
+/// The wanted of a step: the case's, with the step's changes, which stay for the steps after it.
+fn change(wanted: &mut Value, step: &StepCase) {
+    if let (Value::Object(wanted), Value::Object(changes)) = (wanted, &step.wanted) {
+        wanted.extend(changes.clone());
+    }
+}
+
+fn target(case: &Case, account: &Account) -> Result<ReplyTarget, String> {
+    Ok(case.target.as_ref().ok_or("`target` is missing")?.build(account))
+}
+
+/// Progress as another process finds it.
+fn stored(progress: &Progress) -> Result<Progress, String> {
+    let text = serde_json::to_string(progress).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
+    let to = target(case, account)?;
+    let mut wanted = case.wanted.clone();
+    let mut progress = Progress::default();
+    let mut seen = Seen::new();
+    for (at, step) in case.steps.iter().enumerate() {
+        let place = |text: String| format!("step {at}{text}");
+        change(&mut wanted, step);
+        let cx = case.context(account, step.now);
+        let owned = WantedOwned::new(&wanted, &to, account).map_err(place)?;
+        let next = connector.deliver(&owned.view(), &to, &progress, &cx);
+        same(&step.expect, &show::step(&next)).map_err(place)?;
+        let (Ok(Step::Call(call)), Some(answer)) = (next, &step.answer) else {
+            continue;
+        };
+        let verdict = connector.judge(&call, &answer.build(), &owned.view(), &progress, &cx);
+        let actual = show::verdict(&verdict);
+        same(step.verdict.as_ref().unwrap_or(&json!({ "accepted": {} })), &actual)
+            .map_err(|text| format!("step {at}, verdict{text}"))?;
+        seen.extend(actual.as_object().into_iter().flatten().map(|(word, _)| word.clone()));
+        if let Verdict::Accepted(next) | Verdict::FallBack { progress: next, .. } = verdict {
+            progress = stored(&next)?;
+        }
+    }
+    Ok(seen)
+}
+
+/// Each step is one answer to the same first call.
+fn judge(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
+    let to = target(case, account)?;
+    let owned = WantedOwned::new(&case.wanted, &to, account)?;
+    let cx = case.context(account, None);
+    let progress = Progress::default();
+    let next = connector.deliver(&owned.view(), &to, &progress, &cx);
+    same(&case.expect, &show::step(&next))?;
+    let Ok(Step::Call(call)) = next else {
+        return Err("`deliver` makes no call".into());
+    };
+    let mut seen = Seen::new();
+    for (at, step) in case.steps.iter().enumerate() {
+        let answer = step.answer.as_ref().ok_or("a step has no `answer`")?.build();
+        let verdict = connector.judge(&call, &answer, &owned.view(), &progress, &cx);
+        let actual = show::verdict(&verdict);
+        let expected = step.verdict.as_ref().ok_or("a step has no `verdict`")?;
+        same(expected, &actual).map_err(|text| format!("answer {at}{text}"))?;
+        seen.extend(actual.as_object().into_iter().flatten().map(|(word, _)| word.clone()));
+    }
+    Ok(seen)
+}
+
+/// Without steps `expect` is the beginning: `{begin, address}`, the latter read from the `answer` of the only step, if any.
+fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
+    let protocol = connector.stream().ok_or("the connector has no long connection")?;
+    let cx = case.context(account, None);
+    let begin = protocol.begin(&cx);
+    same(&case.expect, &json!({ "begin": show::begin(&begin) }))?;
+    let address = match (&case.address, begin) {
+        (Some(address), _) => address.build(),
+        (None, Begin::Connect(address)) => address,
+        (None, Begin::Ask(_)) => return begin_by_asking(protocol, case, account),
+    };
+    let mut session = protocol.session(&address, &cx);
+    let mut seen = Seen::new();
+    for (at, step) in case.steps.iter().enumerate() {
+        let effects = drive(session.as_mut(), case, step, account).map_err(|text| format!("step {at}: {text}"))?;
+        let actual: Value = effects.iter().map(show::effect).collect();
+        same(&step.expect, &actual).map_err(|text| format!("step {at}{text}"))?;
+        if let Some(wake_at) = step.wake_at {
+            same(&json!(wake_at), &json!(session.wake_at())).map_err(|text| format!("step {at}, wake{text}"))?;
+        }
+        for effect in &effects {
+            if let Effect::Deliver { events, .. } = effect {
+                seen_in(events, &mut seen);
+            }
+            let shown = show::effect(effect);
+            seen.extend(
+                shown
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(word, _)| format!("effect {word}")),
+            );
+        }
+    }
+    Ok(seen)
+}
+
+/// Rows of answers to the call that asks for the address.
+fn begin_by_asking(
+    protocol: &dyn tieline_core::stream::StreamProtocol,
+    case: &Case,
+    account: &Account,
+) -> Result<Seen, String> {
+    for (at, step) in case.steps.iter().enumerate() {
+        let cx = case.context(account, step.now);
+        let answer = step
+            .answer
+            .as_ref()
+            .ok_or("a step has no `answer`, and the case no `address`")?;
+        let actual = match protocol.address(&answer.build(), &cx) {
+            Ok(address) => json!({ "address": show::address(&address) }),
+            Err(refusal) => json!({ "refused": show::refusal(&refusal) }),
+        };
+        same(&step.expect, &actual).map_err(|text| format!("step {at}{text}"))?;
+    }
+    Ok(vec!["begin".into()])
+}
+
+fn drive(
+    session: &mut dyn StreamSession,
+    case: &Case,
+    step: &StepCase,
+    account: &Account,
+) -> Result<Vec<Effect>, &'static str> {
+    let cx = case.context(account, step.now);
+    if step.open {
+        return Ok(session.on_open(&cx));
+    }
+    if let Some(frame) = &step.frame {
+        return Ok(session.on_frame(frame.build(), &cx));
+    }
+    if step.time {
+        return Ok(session.on_time(&cx));
+    }
+    if let Some(token) = step.stored {
+        return Ok(session.on_stored(token, &cx));
+    }
+    if let Some(call) = &step.call {
+        return Ok(session.on_call(&call.id, call.build(), &cx));
+    }
+    if step.close {
+        return Ok(session.on_close(&cx));
+    }
+    Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `close`")
+}
+
+/// The vectors of a file: one, or a list.
+pub(crate) fn read(text: &str) -> Result<Vec<Case>, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let cases = match value {
+        Value::Array(cases) => cases,
+        one => vec![one],
+    };
+    cases
+        .into_iter()
+        .map(|case| {
+            let name = case["name"].as_str().unwrap_or("a vector without name").to_owned();
+            Case::deserialize(case).map_err(|error| format!("{name}: {error}"))
+        })
+        .collect()
+}
