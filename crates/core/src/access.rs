@@ -1,1 +1,68 @@
-//! access
+//! Who may use a bot.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Chat, ChatKind};
+use crate::ids::{ChatId, SenderId};
+
+/// Lists of platform ids. Both empty: everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Access {
+    /// People who may, in any chat.
+    pub users: Vec<SenderId>,
+    /// Groups in which everybody may.
+    pub chats: Vec<ChatId>,
+    /// Whether an unknown person may ask to be let in. Until they are, they may not.
+    pub pairing: bool,
+}
+
+impl Access {
+    /// Whether `sender` may speak to the bot in `chat`.
+    #[must_use]
+    pub fn allows(&self, sender: &SenderId, chat: &Chat) -> bool {
+        let open = self.users.is_empty() && self.chats.is_empty() && !self.pairing;
+        let by_chat = chat.kind == ChatKind::Group && self.chats.contains(&chat.id);
+        open || by_chat || self.users.contains(sender)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(id: &str) -> Chat {
+        Chat {
+            kind: ChatKind::Group,
+            id: ChatId::new(id),
+            thread: None,
+        }
+    }
+
+    #[test]
+    fn empty_lists_let_everybody_in() {
+        assert!(Access::default().allows(&SenderId::new("lisi"), &group("g")));
+    }
+
+    #[test]
+    fn lists_let_in_whom_they_name() {
+        let access = Access {
+            users: vec![SenderId::new("lisi")],
+            chats: vec![ChatId::new("g")],
+            ..Access::default()
+        };
+        assert!(access.allows(&SenderId::new("lisi"), &group("h")));
+        assert!(access.allows(&SenderId::new("wangwu"), &group("g")));
+        assert!(!access.allows(&SenderId::new("wangwu"), &group("h")));
+        assert!(!access.allows(&SenderId::new("LISI"), &group("h")));
+    }
+
+    #[test]
+    fn pairing_closes_the_door_for_strangers() {
+        let access = Access {
+            pairing: true,
+            ..Access::default()
+        };
+        assert!(!access.allows(&SenderId::new("lisi"), &group("g")));
+    }
+}

@@ -161,8 +161,7 @@ impl Account {
         let Some(host) = url.host_str() else {
             return false;
         };
-        let secure = matches!(url.scheme(), "https" | "wss");
-        if !secure && !(self.allow_private && matches!(url.scheme(), "http" | "ws")) {
+        if !crate::address::may_use_scheme(&url, self.allow_private) {
             return false;
         }
         let ours = self.endpoints.values().filter_map(|own| Url::parse(own).ok());

@@ -1,1 +1,236 @@
-//! conversation
+//! Conversations: the unit of order, and all that is kept about one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Chat;
+use crate::ids::{AgentId, ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SenderId, digest};
+use crate::mailbox::Pending;
+use crate::session::Session;
+use crate::timestamp::Timestamp;
+use crate::trigger::SessionScope;
+
+/// What makes a conversation itself and no other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConversationKey {
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The bot.
+    pub integration: IntegrationId,
+    /// The chat, and the thread in it.
+    pub chat: Chat,
+    /// The person, unless the whole chat shares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<SenderId>,
+}
+
+impl ConversationKey {
+    /// The conversation of a message.
+    #[must_use]
+    pub fn of(
+        organization: &OrganizationId,
+        integration: &IntegrationId,
+        chat: &Chat,
+        sender: &SenderId,
+        scope: SessionScope,
+    ) -> Self {
+        Self {
+            organization: organization.clone(),
+            integration: integration.clone(),
+            chat: chat.clone(),
+            sender: (scope == SessionScope::Sender).then(|| sender.clone()),
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> ConversationId {
+        let thread = self.chat.thread.as_ref().map_or("", |thread| thread.as_str());
+        let (scope, sender) = self
+            .sender
+            .as_ref()
+            .map_or(("chat", ""), |sender| ("sender", sender.as_str()));
+        let fields = [self.integration.as_str(), self.chat.id.as_str(), thread, scope, sender];
+        ConversationId::new(format!("cnv_{}", digest(&fields)))
+    }
+}
+
+/// The group of the inbound queue: what must stay in order whatever the trigger's scope is.
+#[must_use]
+pub fn inbound_group(integration: &IntegrationId, chat: &Chat) -> String {
+    let thread = chat.thread.as_ref().map_or("", |thread| thread.as_str());
+    digest(&[integration.as_str(), chat.id.as_str(), thread])
+}
+
+/// All that is kept about a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// What makes it itself.
+    pub key: ConversationKey,
+    /// Grows with every change but a heartbeat.
+    pub version: u64,
+    /// The newest session, if there was one.
+    pub session: Option<Session>,
+    /// Messages that wait, in order.
+    pub pending: Vec<Pending>,
+    /// The run under way, if any.
+    pub run: Option<RunState>,
+    /// Who works on it.
+    pub lease: Option<Lease>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Conversation {
+    /// A conversation that nobody has spoken in.
+    #[must_use]
+    pub const fn new(key: ConversationKey, now: Timestamp) -> Self {
+        Self {
+            key,
+            version: 0,
+            session: None,
+            pending: Vec::new(),
+            run: None,
+            lease: None,
+            updated_at: now,
+        }
+    }
+
+    /// Whether a message is already here, waiting or running.
+    #[must_use]
+    pub fn holds(&self, message: &MessageId) -> bool {
+        self.pending.iter().any(|waiting| waiting.message == *message)
+            || self.run.as_ref().is_some_and(|run| run.messages.contains(message))
+    }
+}
+
+/// Who works on a conversation, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The process.
+    pub owner: Owner,
+    /// Grows with every new holder: what an old holder writes is refused.
+    pub fence: u64,
+    /// Until when, unless renewed.
+    #[serde(with = "crate::timestamp::millis")]
+    pub expires_at: Timestamp,
+}
+
+impl Lease {
+    /// Whether `me` may take it.
+    ///
+    /// An earlier life of the same node is dead for sure, so its lease needs no waiting.
+    #[must_use]
+    pub fn is_free(&self, me: &Owner, now: Timestamp) -> bool {
+        self.expires_at <= now || (self.owner.node == me.node && self.owner.life != me.life)
+    }
+}
+
+/// A process that holds leases.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// What survives a restart: at most one process at a time has this name.
+    pub node: String,
+    /// What doesn't: made anew at every start.
+    pub life: String,
+}
+
+/// A run under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// The run.
+    pub id: RunId,
+    /// The messages that it answers, in order. The last one's reply shows the answer.
+    pub messages: Vec<MessageId>,
+    /// The number of its session.
+    pub session: u64,
+    /// Whether it is the session's first.
+    pub first: bool,
+    /// The agent that is asked.
+    pub agent: AgentId,
+    /// How many processes have begun to work on it.
+    pub attempt: u32,
+    /// When it began.
+    #[serde(with = "crate::timestamp::millis")]
+    pub started_at: Timestamp,
+    /// How far it is.
+    pub phase: RunPhase,
+    /// What identifies the run at the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_ref: Option<String>,
+    /// Where to resume reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Somebody wants it to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopCause>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPhase {
+    /// The agent is being asked.
+    Calling,
+    /// The agent has taken it and will call back.
+    Deferred,
+    /// The agent's result is recorded; the chat must be brought to show it.
+    Delivering,
+}
+
+/// Why a run should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// Somebody typed `/stop`.
+    Stopped,
+    /// A new message interrupts it.
+    Interrupted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ChatKind;
+    use crate::ids::{ChatId, ThreadId};
+
+    fn key(thread: Option<&str>, scope: SessionScope) -> ConversationKey {
+        let chat = Chat {
+            kind: ChatKind::Group,
+            id: ChatId::new("g"),
+            thread: thread.map(ThreadId::new),
+        };
+        let (organization, integration) = (OrganizationId::new("default"), IntegrationId::new("int_1"));
+        ConversationKey::of(&organization, &integration, &chat, &SenderId::new("lisi"), scope)
+    }
+
+    #[test]
+    fn thread_and_scope_make_another_conversation() {
+        let ids = [
+            key(None, SessionScope::Sender).id(),
+            key(None, SessionScope::Chat).id(),
+            key(Some("t"), SessionScope::Sender).id(),
+            key(Some("t"), SessionScope::Chat).id(),
+        ];
+        for (at, id) in ids.iter().enumerate() {
+            assert!(!ids[at + 1..].contains(id));
+        }
+    }
+
+    #[test]
+    fn lease_of_an_earlier_life_is_free_at_once() {
+        let owner = |node: &str, life: &str| Owner {
+            node: node.into(),
+            life: life.into(),
+        };
+        let lease = Lease {
+            owner: owner("a", "1"),
+            fence: 1,
+            expires_at: Timestamp::from_secs(30),
+        };
+        let now = Timestamp::from_secs(1);
+        assert!(!lease.is_free(&owner("a", "1"), now));
+        assert!(!lease.is_free(&owner("b", "9"), now));
+        assert!(lease.is_free(&owner("a", "2"), now));
+        assert!(lease.is_free(&owner("b", "9"), Timestamp::from_secs(30)));
+    }
+}

@@ -1,1 +1,96 @@
-//! fate
+//! What becomes of a message.
+
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
+
+/// Where a message is on its road. Everything but `Queued` and `Running` is the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// Accepted, and waits in its conversation's mailbox.
+    Queued,
+    /// An agent works on it.
+    Running,
+    /// The chat shows the agent's answer.
+    Answered,
+    /// It was a command and has been carried out.
+    Commanded,
+    /// Somebody stopped it.
+    Stopped,
+    /// It waited when somebody began a new session.
+    Dropped,
+    /// Not ours to answer; the chat got a notice.
+    Refused,
+    /// The agent or the platform failed for good; the chat got a notice if it could, and the dead letters an entry.
+    Failed,
+}
+
+impl MessageState {
+    /// Whether nothing more will happen to it.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The word used in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Answered => "answered",
+            Self::Commanded => "commanded",
+            Self::Stopped => "stopped",
+            Self::Dropped => "dropped",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One step of a message, as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerStep {
+    /// When.
+    pub at: Timestamp,
+    /// What: `received`, `dispatched`, `run_started`, `first_text`, `result`, `delivered`, `failed`, ...
+    pub step: String,
+    /// The how-many-th try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// The platform's or agent's code, or our reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+impl LedgerStep {
+    /// A step with nothing to add.
+    #[must_use]
+    pub fn new(at: Timestamp, step: &str) -> Self {
+        Self {
+            at,
+            step: step.to_owned(),
+            attempt: None,
+            code: None,
+        }
+    }
+
+    /// The same step with a code.
+    #[must_use]
+    pub fn code(self, code: impl Into<String>) -> Self {
+        Self {
+            code: Some(code.into()),
+            ..self
+        }
+    }
+
+    /// The same step of a certain try.
+    #[must_use]
+    pub fn attempt(self, attempt: u32) -> Self {
+        Self {
+            attempt: Some(attempt),
+            ..self
+        }
+    }
+}

@@ -133,6 +133,7 @@ impl Progress {
 
 /// The next step towards what is wanted.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and most are calls")]
 pub enum Step {
     /// Make this call, then ask again with the progress that `judge` gives.
     Call(crate::exchange::ApiCall),

@@ -1,1 +1,95 @@
-//! trigger
+//! Triggers: which agent answers for which bot, and how.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Access;
+use crate::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
+
+/// Binds one integration to one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// The trigger.
+    pub id: TriggerId,
+    /// Who owns it, its integration and its agent.
+    pub organization: OrganizationId,
+    /// The bot.
+    pub integration: IntegrationId,
+    /// The agent.
+    pub agent: AgentId,
+    /// Whether it is in force. At most one enabled trigger names an integration.
+    pub enabled: bool,
+    /// The rest.
+    pub settings: TriggerSettings,
+}
+
+/// How a trigger treats conversations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TriggerSettings {
+    /// Idle longer than this, and the next message begins a new session.
+    pub session_timeout_seconds: u32,
+    /// Messages that follow each other within this time are merged. 0: never.
+    pub summary_window_seconds: u32,
+    /// Who shares a conversation in a group.
+    pub session_scope: SessionScope,
+    /// What a message does to a running answer.
+    pub busy_policy: BusyPolicy,
+    /// Who may use the bot.
+    pub access: Access,
+    /// What somebody who opens the chat is told.
+    pub welcome: Option<String>,
+    /// Whether the task commands work in direct chats.
+    pub task_mode: bool,
+}
+
+impl Default for TriggerSettings {
+    fn default() -> Self {
+        Self {
+            session_timeout_seconds: 3600,
+            summary_window_seconds: 0,
+            session_scope: SessionScope::Sender,
+            busy_policy: BusyPolicy::Queue,
+            access: Access::default(),
+            welcome: None,
+            task_mode: false,
+        }
+    }
+}
+
+impl TriggerSettings {
+    /// The idle time-out.
+    #[must_use]
+    pub const fn session_timeout(&self) -> Duration {
+        Duration::from_secs(self.session_timeout_seconds as u64)
+    }
+
+    /// The aggregation window.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        Duration::from_secs(self.summary_window_seconds as u64)
+    }
+}
+
+/// Who shares a conversation in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionScope {
+    /// Each person has their own.
+    #[default]
+    Sender,
+    /// The whole chat has one.
+    Chat,
+}
+
+/// What a message does to a running answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BusyPolicy {
+    /// It waits.
+    #[default]
+    Queue,
+    /// It stops the answer.
+    Interrupt,
+}
