@@ -57,6 +57,8 @@ pub struct AgentRequest {
     pub run: RunId,
     /// The tenant.
     pub organization: OrganizationId,
+    /// Which agent is asked.
+    pub agent: AskedAgent,
     /// The session.
     pub session: AgentSession,
     /// Who asks.
@@ -73,6 +75,15 @@ pub struct AgentRequest {
     pub transcript: Vec<Turn>,
     /// Where an earlier process of this run stopped reading, if the run goes on.
     pub resume: Option<Resume>,
+}
+
+/// The agent of a request, as an agent that serves several is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedAgent {
+    /// Its id.
+    pub id: AgentId,
+    /// Its name.
+    pub name: String,
 }
 
 /// The session of a request.
