@@ -44,6 +44,16 @@ pub trait Connector: Sync {
         WebhookAnswer::empty(200)
     }
 
+    /// What the fetching ends with, if the answer to this poll is the last one that shows anything.
+    ///
+    /// Asked before [`Connector::answer_newest`] while `reply.closed` is empty. The bridge first stores it in the reply's record,
+    /// on condition that none is there; then it sets `reply.closed` to what the record holds. From then on every poll gets the
+    /// same last answer, and `deliver` gets it as [`crate::reply::Pulled::closed`], to push what it doesn't show.
+    fn closes(&self, asked: &Newest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+        let _ = (asked, reply, cx);
+        None
+    }
+
     /// The next call on the way from `done` to `wanted`, or [`Step::Done`].
     ///
     /// # Errors

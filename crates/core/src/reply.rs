@@ -89,6 +89,23 @@ pub struct Wanted<'a> {
     pub link: Option<&'a str>,
     /// Whether this is a message of its own, not an answer: push only, nothing to stream.
     pub proactive: bool,
+    /// What the platform has fetched, where it fetches. `None` where we push.
+    pub pulled: Option<Pulled<'a>>,
+}
+
+/// How the fetching of a reply stands, on a platform that asks for the newest state ([`crate::connector::Delivery::Pull`]).
+///
+/// The bridge keeps it in the reply's record, so that what the polls show and what the runner pushes add up to the whole text, once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pulled<'a> {
+    /// When the message was received. The platform asks from then on, for the manifest's lifetime.
+    pub received_at: Timestamp,
+    /// What the fetching ended with. `None` while the platform may still ask.
+    ///
+    /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::Connector::closes`]
+    /// gives at a poll, **before** that poll is answered; or, when the lifetime is over and nobody closed it, with
+    /// `Progress::default()` (nothing was shown), **before** `deliver` is called.
+    pub closed: Option<&'a Progress>,
 }
 
 /// A file of an answer.
@@ -137,6 +154,11 @@ impl Progress {
 pub enum Step {
     /// Make this call, then ask again with the progress that `judge` gives.
     Call(crate::exchange::ApiCall),
+    /// Nothing before this time: the platform may still fetch it. Ask again then, or when the fetching has ended.
+    Wait {
+        /// When to ask again.
+        until: Timestamp,
+    },
     /// The chat shows what is wanted, or will show it when the platform asks (pull).
     Done,
 }
@@ -158,6 +180,8 @@ pub struct ReplyView {
     pub received_at: Timestamp,
     /// A signed link to the whole text, if it is longer than the platform has room for.
     pub link: Option<String>,
+    /// What the fetching ended with: see [`Pulled::closed`].
+    pub closed: Option<Progress>,
 }
 
 /// Why a reply could not be written for the platform.
