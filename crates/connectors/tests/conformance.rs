@@ -4,8 +4,6 @@
 //! of `deliver` and `judge`, progress carried from step to step), `judge-*.json` (answers to one call), `stream-*.json` (a session's life).
 //! It holds one vector or a list. `conformance/case.rs` has the shape; what `expect` doesn't name is free.
 
-#![expect(clippy::expect_used, reason = "a vector that can't be read fails the test")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use tieline_core::ids::{
     ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId, ThreadId,
 };
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{ReplyFile, ReplyHandle, ReplyTarget, ReplyView, Stage, Wanted};
+use tieline_core::reply::{Progress, Pulled, ReplyFile, ReplyHandle, ReplyTarget, ReplyView, Stage, Wanted};
 use tieline_core::stream::{Frame, SocketAddress};
 use tieline_core::timestamp::Timestamp;
 
@@ -87,6 +87,7 @@ pub(crate) struct ReplyCase {
     asker: String,
     received_at: Timestamp,
     link: Option<String>,
+    closed: Option<Progress>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +105,14 @@ struct WantedCase {
     link: Option<String>,
     #[serde(default)]
     proactive: bool,
+    pulled: Option<PulledCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PulledCase {
+    received_at: Timestamp,
+    closed: Option<Progress>,
 }
 
 /// Text as it is, or something short many times.
@@ -306,6 +315,7 @@ impl ReplyCase {
             asker: SenderId::new(self.asker),
             received_at: self.received_at,
             link: self.link,
+            closed: self.closed,
         }
     }
 }
@@ -337,6 +347,10 @@ impl WantedOwned {
             files: &self.case.files,
             link: self.case.link.as_deref(),
             proactive: self.case.proactive,
+            pulled: self.case.pulled.as_ref().map(|pulled| Pulled {
+                received_at: pulled.received_at,
+                closed: pulled.closed.as_ref(),
+            }),
         }
     }
 }

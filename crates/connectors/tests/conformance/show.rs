@@ -124,6 +124,7 @@ pub(crate) fn webhook_answer(answer: &WebhookAnswer) -> Value {
 pub(crate) fn step(step: &Result<Step, ComposeError>) -> Value {
     match step {
         Ok(Step::Call(call)) => json!({ "call": api_call(call) }),
+        Ok(Step::Wait { until }) => json!({ "wait": until }),
         Ok(Step::Done) => json!({ "done": true }),
         Err(ComposeError::Expired) => json!({ "error": "Expired" }),
         Err(ComposeError::ForeignAddress) => json!({ "error": "ForeignAddress" }),

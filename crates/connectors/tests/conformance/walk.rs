@@ -3,9 +3,9 @@
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tieline_core::account::Account;
-use tieline_core::connector::{Answer, Connector, Verdict};
+use tieline_core::connector::{Answer, Connector, Context, Newest, Verdict};
 use tieline_core::event::Event;
-use tieline_core::reply::{Progress, ReplyTarget, Step};
+use tieline_core::reply::{Progress, ReplyTarget, ReplyView, Step};
 use tieline_core::stream::{Begin, Effect, StreamSession};
 
 use crate::case::{Case, StepCase, WantedOwned};
@@ -74,11 +74,20 @@ fn receive(connector: &dyn Connector, mut case: Case, account: &Account) -> Resu
         seen.push("answer".into());
     }
     if let Answer::Newest(newest) = &received.answer {
-        let written = connector.answer_newest(newest, reply.as_ref(), &cx);
-        actual["written"] = show::webhook_answer(&written);
+        actual["written"] = poll(connector, newest, reply, &cx);
     }
     same(&case.expect, &actual)?;
     Ok(seen)
+}
+
+/// What a poll is answered, and what it closes with, as the bridge does it.
+fn poll(connector: &dyn Connector, newest: &Newest, mut reply: Option<ReplyView>, cx: &Context<'_>) -> Value {
+    if let Some(reply) = reply.as_mut().filter(|reply| reply.closed.is_none()) {
+        reply.closed = connector.closes(newest, reply, cx);
+    }
+    let mut shown = show::webhook_answer(&connector.answer_newest(newest, reply.as_ref(), cx));
+    shown["closed"] = json!(reply.and_then(|reply| reply.closed));
+    shown
 }
 
 /// The wanted of a step: the case's, with the step's changes, which stay for the steps after it.
