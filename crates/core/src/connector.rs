@@ -76,6 +76,21 @@ pub trait Connector: Sync {
         cx: &Context<'_>,
     ) -> Verdict;
 
+    /// For a platform that tells a part's address only when asked: the call that asks. Comes before [`Connector::media`].
+    fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        let _ = (part, cx);
+        None
+    }
+
+    /// Reads the answer to that call: the part with a locator that [`Connector::media`] can use.
+    ///
+    /// # Errors
+    /// [`MediaError`] if there is no address in it.
+    fn located(&self, part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Part, MediaError> {
+        let _ = (answer, cx);
+        Ok(part.clone())
+    }
+
     /// How a part's bytes are had. `None` if the locator is not one of ours.
     fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
         let _ = (part, cx);
@@ -324,6 +339,15 @@ pub enum MediaError {
     /// The locator lacks something.
     #[error("media locator lacks {0}")]
     Incomplete(&'static str),
+    /// The platform doesn't give it: expired, deleted, not ours.
+    #[error("the platform does not give the media")]
+    Gone,
+    /// The access token has run out: get another and repeat.
+    #[error("the access token has run out")]
+    TokenExpired,
+    /// A passing fault: repeat, backing off.
+    #[error("the media can't be had at the moment")]
+    Passing,
 }
 
 /// Facts about a platform. Abilities are data, so that nothing outside the folder asks for a platform's name.

@@ -20,6 +20,22 @@ pub trait StreamProtocol: Sync {
 
     /// The state machine of one connection to `address`. It lives as long as the socket.
     fn session(&self, address: &SocketAddress, cx: &Context<'_>) -> Box<dyn StreamSession>;
+
+    /// WebSocket Pings that the supervisor sends and counts. `None` where the protocol has its own heartbeat.
+    fn keepalive(&self) -> Option<Keepalive> {
+        None
+    }
+}
+
+/// Signs of life below the protocol: control frames, which a session never sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How often a Ping is sent.
+    pub every: Duration,
+    /// After this many Pings in a row without a Pong the connection is dead.
+    pub missed: u32,
+    /// Without a frame of any kind for this long the connection is dead.
+    pub silence: Duration,
 }
 
 /// How a connection begins.
