@@ -126,6 +126,28 @@ pub trait Connector: Sync {
         None
     }
 
+    /// Reads the answer to [`Connector::probe`]: whether the credentials work, and what it tells about the bot.
+    ///
+    /// The fields (the bot's own id, which mentions name, say) are kept beside the credentials and are part of what
+    /// [`Connector::prepare`] is given from then on. Connectors must work, if less well, while they aren't known yet.
+    ///
+    /// # Errors
+    /// [`TokenError`] if the credentials don't work.
+    fn learn(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+        match answer {
+            ApiAnswer::Answered { status: 200..=299, .. } => Ok(Credentials::default()),
+            ApiAnswer::Answered { status: 401 | 403, .. } => Err(TokenError::Refused {
+                code: "unauthorized".to_owned(),
+            }),
+            ApiAnswer::Answered { status, .. } => Err(TokenError::Unavailable {
+                code: status.to_string(),
+            }),
+            ApiAnswer::NotSent | ApiAnswer::Unknown => Err(TokenError::Unavailable {
+                code: "unreachable".to_owned(),
+            }),
+        }
+    }
+
     /// The long-connection protocol, for a platform that has one.
     fn stream(&self) -> Option<&dyn StreamProtocol> {
         None

@@ -18,6 +18,15 @@ pub trait StreamProtocol: Sync {
     /// [`Refusal`] if it names no address.
     fn address(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<SocketAddress, Refusal>;
 
+    /// Reads the answer to a handshake that failed. Header names are in lower case.
+    fn handshake_failed(&self, status: u16, headers: &[(String, String)], cx: &Context<'_>) -> Refusal {
+        let _ = (headers, cx);
+        Refusal::Passing {
+            code: status.to_string(),
+            retry_after: None,
+        }
+    }
+
     /// The state machine of one connection to `address`. It lives as long as the socket.
     fn session(&self, address: &SocketAddress, cx: &Context<'_>) -> Box<dyn StreamSession>;
 
