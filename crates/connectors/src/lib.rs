@@ -3,4 +3,7 @@
 //! Adding a platform: the folder, its `mod` line here, its line in [`registry::ALL`], its row in the README, and vectors:
 //! `tests/conformance.rs` walks every folder and fails one without them.
 
+mod callback_cipher;
+mod disposition;
+
 pub mod registry;
