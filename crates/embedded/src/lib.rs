@@ -1,1 +1,36 @@
-//! Tieline.
+//! DynamoDB and SQS in process, for standing alone and for tests.
+//!
+//! [`Embedded`] answers the two protocols from files in one directory, or from memory: tables by the engine of the crate
+//! `dynoxide-rs`, queues by an engine of ours, both on SQLite. Ordinary AWS SDK clients reach it without a socket through
+//! [`Embedded::http_client`], other programs through [`Embedded::serve`]:
+//!
+//! ```no_run
+//! # fn f() -> Result<(), tieline_embedded::OpenError> {
+//! use tieline_embedded::{Embedded, ENDPOINT_URL, Options};
+//!
+//! let embedded = Embedded::open("tieline-data".as_ref(), Options::default())?;
+//! let http_client = embedded.http_client();
+//! // aws_sdk_sqs::Config::builder().http_client(http_client).endpoint_url(ENDPOINT_URL), and
+//! // .region(REGION), .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "embedded"))
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What was acknowledged survives the death of the process at any moment; see [`Durability`] for that of the machine.
+
+mod answer;
+mod clock;
+mod connector;
+mod dynamodb;
+mod embedded;
+mod observer;
+mod open;
+mod server;
+mod sqs;
+
+pub use self::clock::Clock;
+pub use self::embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
+pub use self::observer::{CrashPoint, Moment, Observer, Service, Verdict};
+pub use self::open::{Durability, OpenError, Options};
+
+use self::answer::Answer;

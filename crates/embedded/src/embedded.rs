@@ -1,0 +1,217 @@
+//! Both engines behind one door.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::connector::Client;
+use crate::dynamodb::{self, Tables};
+use crate::observer::{CrashPoint, Moment, Observer, Service, Verdict};
+use crate::open::{OpenError, Options};
+use crate::sqs::{self, Sqs};
+use crate::{Answer, server};
+
+/// The endpoint to give an SDK client that goes through [`Embedded::http_client`]. Nothing listens there.
+pub const ENDPOINT_URL: &str = "http://embedded.invalid";
+/// The region to give an SDK client.
+pub const REGION: &str = "us-east-1";
+/// The access key to give an SDK client. Signatures are not checked.
+pub const ACCESS_KEY_ID: &str = "embedded";
+/// The secret that belongs to [`ACCESS_KEY_ID`]; no secret at all.
+pub const SECRET_ACCESS_KEY: &str = "embedded";
+
+/// DynamoDB and SQS, open on one directory or in memory.
+///
+/// Closes when dropped; calls of clients that live longer then fail like those to a server that is gone.
+#[derive(Debug)]
+pub struct Embedded {
+    engines: Arc<Engines>,
+}
+
+impl Embedded {
+    /// Opens the directory `dir`, made if absent, for this engine alone.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] if another engine has it, the others if it can't be read or written. Blocks, for a few
+    /// milliseconds, or seconds if the directory is in use.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        fs::create_dir_all(dir).map_err(OpenError::Directory)?;
+        // The queues first: their file is locked, which keeps the tables for us too.
+        Self::start(Some(dir), options)
+    }
+
+    /// Opens new, empty engines that end with the process.
+    ///
+    /// # Errors
+    /// [`OpenError`], if the operating system has no memory or no thread left.
+    pub fn in_memory(options: Options) -> Result<Self, OpenError> {
+        Self::start(None, options)
+    }
+
+    fn start(dir: Option<&Path>, options: Options) -> Result<Self, OpenError> {
+        let Options {
+            durability,
+            clock,
+            observer,
+        } = options;
+        let sqs = Sqs::open(dir.map(|d| d.join("queues.sqlite")).as_deref(), durability, clock)?;
+        let tables = match Tables::open(dir.map(|d| d.join("tables.sqlite")).as_deref(), durability) {
+            Ok(tables) => tables,
+            Err(error) => {
+                sqs.close();
+                return Err(error);
+            }
+        };
+        let engines = Engines {
+            sqs,
+            tables,
+            observer,
+            n_changes: AtomicU64::new(0),
+            is_gone: watch::Sender::new(false),
+        };
+        Ok(Self {
+            engines: Arc::new(engines),
+        })
+    }
+
+    /// The HTTP client that brings the calls of `aws-sdk-dynamodb` and `aws-sdk-sqs` here, without a socket.
+    ///
+    /// The client's configuration needs an endpoint, a region and credentials all the same; see [`ENDPOINT_URL`], [`REGION`],
+    /// [`ACCESS_KEY_ID`]. Its timeouts and retries hold as always.
+    pub fn http_client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(Client::new(Arc::clone(&self.engines)))
+    }
+
+    /// Answers HTTP on `listener`, both services on the one port, until `shutdown` is ready and the requests under way are answered.
+    ///
+    /// Waiting receives are answered empty at once then. Signatures are not checked: listen on the loopback address only.
+    ///
+    /// # Errors
+    /// An IO error of the listener.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        server::serve(Arc::clone(&self.engines), listener, shutdown).await
+    }
+
+    /// Has the queues look again at what is due; to be called after a [`Clock`](crate::Clock) of a test jumped.
+    pub fn wake(&self) {
+        self.engines.sqs.wake();
+    }
+
+    /// Finishes what was asked so far, lets go of the files and ends. Calls that come later fail.
+    pub async fn close(self) {
+        let engines = Arc::clone(&self.engines);
+        // Joins the storage threads, which may take the time of a checkpoint.
+        if tokio::task::spawn_blocking(move || engines.close()).await.is_err() {
+            tracing::error!("storage ended in a panic");
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.engines.close();
+    }
+}
+
+/// What clients and server share.
+#[derive(Debug)]
+pub(crate) struct Engines {
+    sqs: Sqs,
+    tables: Tables,
+    observer: Option<Observer>,
+    n_changes: AtomicU64,
+    /// Closed, or dead by an observer's verdict.
+    is_gone: watch::Sender<bool>,
+}
+
+/// There is nobody to answer: the connection breaks.
+#[derive(Debug, thiserror::Error)]
+#[error("embedded engine is closed")]
+pub(crate) struct Gone;
+
+impl Engines {
+    /// Answers one request. `target` is the header `x-amz-target`, `origin` the scheme and authority that the caller used.
+    pub(crate) async fn call(&self, target: &str, body: &[u8], origin: &str) -> Result<Answer, Gone> {
+        let mut gone = self.is_gone.subscribe();
+        tokio::select! {
+            biased;
+            _ = gone.wait_for(|is_gone| *is_gone) => Err(Gone),
+            answer = self.dispatch(target, body, origin) => answer,
+        }
+    }
+
+    async fn dispatch(&self, target: &str, body: &[u8], origin: &str) -> Result<Answer, Gone> {
+        if let Some(operation) = target.strip_prefix(sqs::TARGET_PREFIX) {
+            let number = self.number(Sqs::changes_something(operation));
+            self.observed(Service::Sqs, operation, body, number, async {
+                self.sqs.call(operation, body, origin).await
+            })
+            .await
+        } else if let Some(operation) = dynamodb::operation(target) {
+            let number = self.number(Tables::changes_something(operation));
+            self.observed(Service::DynamoDb, operation, body, number, async {
+                self.tables.call(operation, body).await
+            })
+            .await
+        } else {
+            Ok(Answer::unknown_operation())
+        }
+    }
+
+    /// The number of a changing call, if anyone watches.
+    fn number(&self, changes: bool) -> Option<u64> {
+        let counts = changes && self.observer.is_some();
+        counts.then(|| self.n_changes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn observed(
+        &self,
+        service: Service,
+        operation: &str,
+        request: &[u8],
+        number: Option<u64>,
+        call: impl Future<Output = Answer>,
+    ) -> Result<Answer, Gone> {
+        let (Some(observer), Some(number)) = (&self.observer, number) else {
+            return Ok(call.await);
+        };
+        let at = |moment| CrashPoint {
+            service,
+            operation,
+            request,
+            number,
+            moment,
+        };
+        match observer.decide(&at(Moment::Before)) {
+            Verdict::Proceed => {}
+            Verdict::Fail => return Ok(Answer::internal_error()),
+            Verdict::Die => return Err(self.die()),
+        }
+        let answer = call.await;
+        match observer.decide(&at(Moment::After)) {
+            Verdict::Proceed => Ok(answer),
+            Verdict::Fail => Ok(Answer::internal_error()),
+            Verdict::Die => Err(self.die()),
+        }
+    }
+
+    fn die(&self) -> Gone {
+        self.is_gone.send_replace(true);
+        Gone
+    }
+
+    fn close(&self) {
+        self.is_gone.send_replace(true);
+        self.sqs.close();
+        self.tables.close();
+    }
+}

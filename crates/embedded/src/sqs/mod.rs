@@ -1,0 +1,148 @@
+//! The SQS engine: the queue service of AWS, on one SQLite file.
+//!
+//! A request is parsed and checked where it arrives, then handed to the one thread that owns all queues (`writer`), which answers
+//! it after the commit. `shelf` decides who gets what, `disk` holds the statements.
+//!
+//! Not there, because nothing here needs it: policies and permissions, tags, encryption, `ReceiveRequestAttemptId` (accepted and
+//! ignored), the enforcement of `RedriveAllowPolicy`, the 60 s for which AWS keeps a deleted queue's name.
+
+mod books;
+mod catalog;
+mod dedup;
+mod digest;
+mod disk;
+mod draft;
+mod error;
+mod moving;
+mod presenting;
+mod receipt;
+mod receiving;
+mod request;
+mod sending;
+mod settings;
+mod settling;
+mod shelf;
+mod wire;
+mod writer;
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use self::books::Books;
+use self::disk::Disk;
+use self::error::Refusal;
+use self::request::Request;
+use self::writer::{Job, Reply};
+use crate::{Answer, Clock, Durability, OpenError};
+
+pub(crate) const TARGET_PREFIX: &str = "AmazonSQS.";
+
+/// The operations that change nothing.
+const READS: [&str; 5] = [
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ListDeadLetterSourceQueues",
+    "ListMessageMoveTasks",
+    "ListQueues",
+];
+
+/// A running engine.
+#[derive(Debug)]
+pub(crate) struct Sqs {
+    jobs: Sender<Job>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Sqs {
+    /// Opens the queues in the file `path`, or new ones in memory.
+    pub(crate) fn open(path: Option<&Path>, durability: Durability, clock: Clock) -> Result<Self, OpenError> {
+        let disk = Disk::open(path, durability).map_err(OpenError::of_queues)?;
+        let (found, expected) = disk.versions().map_err(OpenError::of_queues)?;
+        if found != expected {
+            return Err(OpenError::Version { found, expected });
+        }
+        let books = Books::read(disk).map_err(OpenError::of_queues)?;
+        let (jobs, taken) = channel();
+        let thread = Builder::new()
+            .name("sqs-writer".into())
+            .spawn(move || writer::run(books, &taken, clock))
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            jobs,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(crate) fn changes_something(operation: &str) -> bool {
+        !READS.contains(&operation)
+    }
+
+    /// Answers one request. `origin` is the address the caller used, with which queue URLs begin.
+    pub(crate) async fn call(&self, operation: &str, body: &[u8], origin: &str) -> Answer {
+        match self.try_call(operation, body, origin).await {
+            Ok(answer) => Answer::json(200, &answer),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    async fn try_call(&self, operation: &str, body: &[u8], origin: &str) -> Result<wire::Answer, Refusal> {
+        let request = Request::parse(operation, body)?;
+        let (answerer, answer) = oneshot::channel();
+        let job = Job::Do(request, answerer);
+        self.jobs.send(job).map_err(|_| Refusal::internal())?;
+        let reply = answer.await.map_err(|_| Refusal::internal())??;
+        let url = |name: String| format!("{origin}/{}/{name}", settings::ACCOUNT);
+        Ok(match reply {
+            Reply::Ready(answer) => answer,
+            Reply::QueueName(name) => wire::Answer::QueueUrl { queue_url: url(name) },
+            Reply::QueueNames { names, next } => wire::Answer::QueueUrls {
+                queue_urls: names.into_iter().map(url).collect(),
+                next_token: next,
+            },
+            Reply::SourceNames(names) => wire::Answer::SourceQueues {
+                queue_urls: names.into_iter().map(url).collect(),
+            },
+            Reply::Deliveries(deliveries) => {
+                let wanted = request::wanted(body)?;
+                let messages = deliveries.into_iter().map(|d| presenting::present(d, &wanted));
+                wire::Answer::Messages {
+                    messages: messages.collect(),
+                }
+            }
+        })
+    }
+
+    /// Has the engine look again at what is due, after its clock jumped.
+    pub(crate) fn wake(&self) {
+        // A closed engine has nothing to wake.
+        let _ = self.jobs.send(Job::Wake);
+    }
+
+    /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
+    pub(crate) fn close(&self) {
+        let _ = self.jobs.send(Job::Close);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("queue storage ended in a panic");
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let status = if refusal.code.sender_fault() { 400 } else { 500 };
+    let fault = if refusal.code.sender_fault() {
+        "Sender"
+    } else {
+        "Receiver"
+    };
+    let body = serde_json::json!({ "__type": refusal.code.json_type(), "message": refusal.message });
+    let mut answer = Answer::json(status, &body);
+    answer.query_error = Some(format!("{};{fault}", refusal.code.query_code()));
+    answer
+}

@@ -1,0 +1,116 @@
+//! Messages going out: lent to a receiver, or dead-lettered when that happened too often.
+
+use super::books::{Books, Outcome, random_bytes};
+use super::disk::MessageRow;
+use super::error::{Code, Refusal};
+use super::receipt::Receipt;
+use super::settings::arn;
+use super::shelf::{Entry, Picked, Place, Seq, Terms};
+
+/// See [SQS Developer Guide/Queue quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html), messages in flight.
+const MAX_IN_FLIGHT: usize = 120_000;
+
+/// One message on its way to a receiver.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) receipt: Receipt,
+    pub(super) entry: Entry,
+    pub(super) message: MessageRow,
+    pub(super) is_fifo: bool,
+    pub(super) source_arn: Option<String>,
+}
+
+impl Books {
+    /// Lends up to `most` messages of the queue with the id `queue`, hidden from others for `visibility_s`.
+    pub(super) fn receive(
+        &mut self,
+        queue: i64,
+        most: usize,
+        visibility_s: Option<i64>,
+        now_ms: i64,
+    ) -> Outcome<Vec<Delivery>> {
+        let Some(found) = self.queues.get_mut(&queue) else {
+            return Err(Refusal::no_queue().into());
+        };
+        found.shelf.settle(now_ms);
+        let n_free = MAX_IN_FLIGHT.saturating_sub(found.shelf.n_lent());
+        if n_free == 0 && !found.settings.is_fifo() {
+            let message = "Too many messages in flight.";
+            return Err(Refusal::new(Code::OverLimit, message).into());
+        }
+        let visibility_s = visibility_s.unwrap_or(found.settings.visibility_s);
+        let target = self.dead_letter_queue(queue);
+        let Some(found) = self.queues.get_mut(&queue) else {
+            return Ok(Vec::new());
+        };
+        let terms = Terms {
+            now_ms,
+            until_ms: now_ms + visibility_s * 1_000,
+            max_receives: target.map(|(_, max)| max),
+            most: most.min(n_free),
+        };
+        let Picked { lent, dead } = found.shelf.pick(terms, new_nonce);
+        for (seq, entry) in dead {
+            self.bury(seq, entry, queue, target.map_or(queue, |(id, _)| id))?;
+        }
+        lent.into_iter().map(|seq| self.deliver(queue, seq)).collect()
+    }
+
+    /// The queue's dead-letter queue and its limit, if both exist.
+    fn dead_letter_queue(&self, queue: i64) -> Option<(i64, i64)> {
+        let redrive = self.queues.get(&queue)?.settings.redrive.as_ref()?;
+        let target = *self.names.get(&redrive.target)?;
+        (target != queue).then_some((target, redrive.max_receives))
+    }
+
+    fn bury(&mut self, seq: Seq, mut entry: Entry, from: i64, to: i64) -> Outcome<()> {
+        entry.place = Place::Ready;
+        self.disk.put_slot(seq, to, Some(from), &entry)?;
+        if let Some(target) = self.queues.get_mut(&to) {
+            target.shelf.add(seq, entry);
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, queue: i64, seq: Seq) -> Outcome<Delivery> {
+        let found = self.queues.get(&queue).ok_or_else(Refusal::no_queue)?;
+        let entry = found.shelf.get(seq).ok_or_else(Refusal::internal)?.clone();
+        let is_fifo = found.settings.is_fifo();
+        self.disk.set_delivery(seq, &entry)?;
+        let message = self.disk.message(seq)?;
+        let source = message.source.and_then(|id| self.queues.get(&id));
+        Ok(Delivery {
+            receipt: Receipt {
+                queue,
+                seq,
+                nonce: entry.nonce,
+            },
+            source_arn: source.map(|s| arn(&s.name)),
+            entry,
+            message,
+            is_fifo,
+        })
+    }
+
+    /// Undoes deliveries whose receiver went away before it got them.
+    pub(super) fn take_back(&mut self, receipts: &[Receipt]) -> rusqlite::Result<()> {
+        for receipt in receipts {
+            let Some(queue) = self.queues.get_mut(&receipt.queue) else {
+                continue;
+            };
+            if queue.shelf.take_back(receipt.seq, receipt.nonce)
+                && let Some(entry) = queue.shelf.get(receipt.seq)
+            {
+                self.disk.set_delivery(receipt.seq, entry)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn new_nonce() -> i64 {
+    let bytes = random_bytes();
+    let mut nonce = [0; 8];
+    nonce.copy_from_slice(&bytes[..8]);
+    i64::from_ne_bytes(nonce).max(1) // 0 stands for no delivery.
+}

@@ -1,0 +1,318 @@
+//! The thread that owns the books, and its rule: what waits together is committed together.
+//!
+//! Callers' requests queue up while a commit is under way; the next turn takes all of them into one transaction, and each is
+//! answered only after its commit. Receivers with nothing to receive are parked here and served within the turn that brings them
+//! a message, so nobody polls.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::books::{Books, Failure};
+use super::error::Refusal;
+use super::receipt::Receipt;
+use super::receiving::Delivery;
+use super::request::{Receive, Request};
+use super::wire;
+use crate::Clock;
+
+/// The most requests that share a commit.
+const MAX_BATCH: usize = 256;
+/// How often the books are tidied, and the longest sleep.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) enum Job {
+    Do(Request, Answerer),
+    /// The clock may have jumped: look again at what is due.
+    Wake,
+    Close,
+}
+
+pub(super) type Answerer = oneshot::Sender<Result<Reply, Refusal>>;
+
+/// What the writer gives back. Turned into JSON by the caller, who has the time.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Ready(wire::Answer),
+    QueueName(String),
+    QueueNames { names: Vec<String>, next: Option<String> },
+    SourceNames(Vec<String>),
+    Deliveries(Vec<Delivery>),
+}
+
+struct Waiter {
+    receive: Receive,
+    give_up: Instant,
+    answerer: Answerer,
+}
+
+struct Writer {
+    books: Books,
+    clock: Clock,
+    parked: HashMap<i64, VecDeque<Waiter>>,
+    /// Answers that wait for the commit.
+    answers: Vec<(Answerer, Result<Reply, Refusal>)>,
+    tidied: Instant,
+}
+
+/// Works until every sender of `jobs` is gone or one says [`Job::Close`].
+pub(super) fn run(books: Books, jobs: &Receiver<Job>, clock: Clock) {
+    let mut writer = Writer {
+        books,
+        clock,
+        parked: HashMap::new(),
+        answers: Vec::new(),
+        tidied: Instant::now(),
+    };
+    loop {
+        let first = match jobs.recv_timeout(writer.nap()) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let batch = first.into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
+        match writer.turn(batch.collect()) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                error!(%error, "queue storage cannot be read again, the queues are closed");
+                return;
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// One transaction. Gives false when it was the last.
+    fn turn(&mut self, batch: Vec<Job>) -> rusqlite::Result<bool> {
+        let mut goes_on = true;
+        let now_ms = self.clock.now_ms();
+        let mut done = Ok(());
+        for job in batch {
+            match job {
+                Job::Do(request, answerer) if done.is_ok() => done = self.take(request, answerer, now_ms),
+                Job::Do(_, answerer) => self.answers.push((answerer, Err(Refusal::internal()))),
+                Job::Wake => {}
+                Job::Close => goes_on = false,
+            }
+        }
+        let done = done.and_then(|()| self.rest_of_turn(now_ms));
+        self.commit(done)?;
+        Ok(goes_on)
+    }
+
+    fn rest_of_turn(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+        disk_only(self.books.advance_moves(now_ms))?;
+        self.serve_parked(now_ms)?;
+        self.release_parked();
+        if self.tidied.elapsed() >= TIDY_EVERY {
+            self.tidied = Instant::now();
+            self.books.tidy(now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Commits and answers; after a failure everything of the turn is undone and refused.
+    fn commit(&mut self, done: rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let Err(error) = done.and_then(|()| self.books.disk.commit()) else {
+            let orphans = self.answer();
+            if orphans.is_empty() {
+                return Ok(());
+            }
+            let done = self.books.take_back(&orphans);
+            let done = done.and_then(|()| self.serve_parked(self.clock.now_ms()));
+            return self.commit(done);
+        };
+        warn!(%error, "queue storage failed, the requests under way are refused");
+        for (_, answer) in &mut self.answers {
+            *answer = Err(Refusal::internal());
+        }
+        self.answer();
+        self.books.start_over()
+    }
+
+    /// Sends the answers; gives the deliveries whose receivers are gone.
+    fn answer(&mut self) -> Vec<Receipt> {
+        let mut orphans = Vec::new();
+        for (answerer, answer) in self.answers.drain(..) {
+            if let Err(Ok(Reply::Deliveries(deliveries))) = answerer.send(answer) {
+                orphans.extend(deliveries.iter().map(|d| d.receipt));
+            }
+        }
+        orphans
+    }
+
+    fn take(&mut self, request: Request, answerer: Answerer, now_ms: i64) -> rusqlite::Result<()> {
+        let outcome = match request {
+            Request::Receive(receive) => return self.receive_or_park(receive, answerer, now_ms),
+            request => self.books.answer(request, now_ms),
+        };
+        self.record(answerer, outcome)
+    }
+
+    fn record(&mut self, answerer: Answerer, outcome: Result<Reply, Failure>) -> rusqlite::Result<()> {
+        let (answer, done) = match outcome {
+            Ok(reply) => (Ok(reply), Ok(())),
+            Err(Failure::Refused(refusal)) => (Err(refusal), Ok(())),
+            Err(Failure::Disk(error)) => (Err(Refusal::internal()), Err(error)),
+        };
+        self.answers.push((answerer, answer));
+        done
+    }
+
+    fn receive_or_park(&mut self, receive: Receive, answerer: Answerer, now_ms: i64) -> rusqlite::Result<()> {
+        let queue = match self.books.queue(&receive.queue) {
+            Ok(queue) => queue,
+            Err(refusal) => return self.record(answerer, Err(refusal.into())),
+        };
+        let (id, queue_wait_s) = (queue.id, queue.settings.wait_s);
+        let received = self.books.receive(id, receive.most, receive.visibility_s, now_ms);
+        let wait_s = receive.wait_s.unwrap_or(queue_wait_s);
+        match received {
+            Ok(deliveries) if deliveries.is_empty() && wait_s > 0 => {
+                let wait = Duration::from_secs(wait_s.unsigned_abs());
+                let waiter = Waiter {
+                    receive,
+                    give_up: Instant::now() + wait,
+                    answerer,
+                };
+                self.parked.entry(id).or_default().push_back(waiter);
+                Ok(())
+            }
+            received => self.record(answerer, received.map(Reply::Deliveries)),
+        }
+    }
+
+    /// Serves parked receivers, longest waiting first, as far as there are messages.
+    fn serve_parked(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+        // Serving one queue may dead-letter into another, so look until nothing moves.
+        let mut queues: Vec<i64> = self.parked.keys().copied().collect();
+        while let Some(id) = queues.pop() {
+            while let Some(waiter) = self.next_to_serve(id, now_ms) {
+                let Receive { most, visibility_s, .. } = waiter.receive;
+                match self.books.receive(id, most, visibility_s, now_ms) {
+                    Ok(deliveries) if deliveries.is_empty() => {
+                        self.parked.entry(id).or_default().push_front(waiter);
+                        queues.extend(self.parked.keys().filter(|other| **other != id));
+                        break;
+                    }
+                    received => self.record(waiter.answerer, received.map(Reply::Deliveries))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first parked receiver that is still there, if its queue has something for it.
+    fn next_to_serve(&mut self, id: i64, now_ms: i64) -> Option<Waiter> {
+        let has_some = match self.books.queues.get_mut(&id) {
+            Some(queue) => {
+                queue.shelf.settle(now_ms);
+                queue.shelf.can_give()
+            }
+            None => true, // Deleted: the receivers are to hear of it.
+        };
+        let waiters = self.parked.get_mut(&id)?;
+        while waiters.front().is_some_and(|w| w.answerer.is_closed()) {
+            waiters.pop_front();
+        }
+        waiters.front()?;
+        if has_some { waiters.pop_front() } else { None }
+    }
+
+    /// Sends those away empty-handed whose time is up.
+    fn release_parked(&mut self) {
+        let now = Instant::now();
+        for waiters in self.parked.values_mut() {
+            for waiter in std::mem::take(waiters) {
+                if waiter.answerer.is_closed() {
+                    continue;
+                }
+                if waiter.give_up <= now {
+                    self.answers.push((waiter.answerer, Ok(Reply::Deliveries(Vec::new()))));
+                } else {
+                    waiters.push_back(waiter);
+                }
+            }
+        }
+        self.parked.retain(|_, waiters| !waiters.is_empty());
+    }
+
+    /// How long there is nothing to do unless somebody asks.
+    fn nap(&self) -> Duration {
+        let now_ms = self.clock.now_ms();
+        let patience = self.parked.values().flatten().map(|w| w.give_up);
+        let patience = patience.map(|at| at.saturating_duration_since(Instant::now()));
+        let due = self
+            .parked
+            .keys()
+            .filter_map(|id| self.books.queues.get(id)?.shelf.next_due_ms());
+        let due = due.chain(self.books.next_move_ms());
+        let due = due.map(|at_ms| Duration::from_millis((at_ms - now_ms).max(0).unsigned_abs()));
+        patience.chain(due).fold(TIDY_EVERY, Duration::min)
+    }
+}
+
+/// A refusal has no one to go to where no one asked.
+fn disk_only(outcome: Result<(), Failure>) -> rusqlite::Result<()> {
+    match outcome {
+        Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+        Err(Failure::Disk(error)) => Err(error),
+    }
+}
+
+impl Books {
+    fn answer(&mut self, request: Request, now_ms: i64) -> Result<Reply, Failure> {
+        use wire::Answer;
+        let answer = match request {
+            Request::CreateQueue(create) => return self.create_queue(create, now_ms).map(Reply::QueueName),
+            Request::QueueUrl { queue } => {
+                self.id(&queue)?;
+                return Ok(Reply::QueueName(queue));
+            }
+            Request::ListQueues(list) => {
+                let (names, next) = self.list_queues(&list)?;
+                return Ok(Reply::QueueNames { names, next });
+            }
+            Request::SourceQueues { queue } => return self.source_queues(&queue).map(Reply::SourceNames),
+            Request::Receive(receive) => {
+                let id = self.id(&receive.queue)?;
+                let received = self.receive(id, receive.most, receive.visibility_s, now_ms);
+                return received.map(Reply::Deliveries);
+            }
+            Request::GetAttributes { queue, wanted } => Answer::Attributes {
+                attributes: self.get_attributes(&queue, &wanted, now_ms)?,
+            },
+            Request::SetAttributes(set) => nothing(self.set_attributes(set, now_ms))?,
+            Request::DeleteQueue { queue } => nothing(self.delete_queue(&queue))?,
+            Request::PurgeQueue { queue } => nothing(self.purge_queue(&queue, now_ms))?,
+            Request::Send { queue, draft } => Answer::Sent(self.send(&queue, *draft, now_ms)?),
+            Request::SendBatch { queue, drafts } => {
+                let (successful, failed) = self.send_batch(&queue, drafts, now_ms)?;
+                Answer::SentBatch { successful, failed }
+            }
+            Request::Settle { queue, handle, what } => nothing(self.settle(&queue, &handle, &what, now_ms))?,
+            Request::SettleBatch { queue, settlements } => {
+                let (successful, failed) = self.settle_batch(&queue, settlements, now_ms)?;
+                Answer::Settled { successful, failed }
+            }
+            Request::StartMove(start) => Answer::MoveStarted {
+                task_handle: self.start_move(start, now_ms)?,
+            },
+            Request::ListMoves(list) => Answer::Moves {
+                results: self.list_moves(&list)?,
+            },
+            Request::CancelMove { handle } => Answer::MoveCancelled {
+                approximate_number_of_messages_moved: self.cancel_move(&handle)?,
+            },
+        };
+        Ok(Reply::Ready(answer))
+    }
+}
+
+fn nothing(outcome: Result<(), Failure>) -> Result<wire::Answer, Failure> {
+    outcome.map(|()| wire::Answer::Nothing {})
+}
