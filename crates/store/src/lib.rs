@@ -1,1 +1,48 @@
-//! Tieline.
+//! The tables: typed items and the conditional writes that keep the promises, over the DynamoDB API.
+//!
+//! One module for each kind of item. Every write that could undo somebody else's is conditional, nearly every one is a single
+//! item, and a failed condition is [`StoreError::Conflict`]: read again and decide anew. Expiry is compared with `now` by every
+//! read, for the table deletes expired items whenever it likes.
+
+mod batch;
+mod body;
+mod calls;
+mod error;
+mod item;
+mod keyring;
+mod page;
+mod tables;
+mod update;
+
+pub use error::StoreError;
+pub use keyring::Keyring;
+pub use page::Page;
+pub use tables::{DEFINITIONS, IndexDefinition, TableDefinition, Tables, create_missing};
+
+use std::sync::Arc;
+
+/// The tables, and the keys that open what is sealed in them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) dynamo: aws_sdk_dynamodb::Client,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) keyring: Keyring,
+}
+
+impl Store {
+    /// A store over these tables.
+    #[must_use]
+    pub fn new(client: aws_sdk_dynamodb::Client, tables: Tables, keyring: Keyring) -> Self {
+        Self {
+            dynamo: client,
+            tables: Arc::new(tables),
+            keyring,
+        }
+    }
+
+    /// The keys, for what is sealed outside the tables.
+    #[must_use]
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+}

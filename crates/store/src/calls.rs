@@ -1,0 +1,208 @@
+//! The calls to the tables, with what every one of them shares.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+
+use crate::error::StoreError;
+use crate::item::{Item, key, text};
+use crate::tables::{IndexDefinition, PK, SK};
+use crate::update::Update;
+
+/// What became of a conditional write.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It is done. With the attributes that were asked for.
+    Done(Item),
+    /// Its condition does not hold. With the item as it is, if there is one.
+    Refused(Option<Item>),
+}
+
+impl Written {
+    /// Nothing, or a conflict.
+    pub(crate) fn or_conflict(self) -> Result<Item, StoreError> {
+        match self {
+            Self::Done(item) => Ok(item),
+            Self::Refused(_) => Err(StoreError::Conflict),
+        }
+    }
+}
+
+/// How current a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Sees every write that was acknowledged.
+    Strong,
+    /// May be a moment behind, for half the price.
+    Eventual,
+}
+
+/// Reads an item. `only` names the attributes to read, all if empty.
+pub(crate) async fn get(
+    client: &Client,
+    table: &str,
+    (pk, sk): (&str, &str),
+    reading: Reading,
+    only: &[&str],
+) -> Result<Option<Item>, StoreError> {
+    let mut projection = Update::new();
+    let paths: Vec<_> = only.iter().map(|path| projection.path(path)).collect();
+    let call = client
+        .get_item()
+        .table_name(table)
+        .set_key(Some(key(pk, sk)))
+        .consistent_read(reading == Reading::Strong);
+    let call = if paths.is_empty() {
+        call
+    } else {
+        call.projection_expression(paths.join(", "))
+            .set_expression_attribute_names(Some(projection.names))
+    };
+    Ok(call.send().await?.item)
+}
+
+/// Writes a whole item, under the conditions of `update`, which changes nothing.
+pub(crate) async fn put(client: &Client, table: &str, item: Item, update: Update) -> Result<Written, StoreError> {
+    let condition = update.condition();
+    let sent = client
+        .put_item()
+        .table_name(table)
+        .set_item(Some(item))
+        .set_condition_expression(condition)
+        .set_expression_attribute_names(not_empty(update.names))
+        .set_expression_attribute_values(not_empty(update.values))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(Written::Done(Item::new())),
+        Err(SdkError::ServiceError(failed)) => match failed.into_err() {
+            PutItemError::ConditionalCheckFailedException(refused) => Ok(Written::Refused(refused.item)),
+            other => Err(aws_sdk_dynamodb::Error::from(other).into()),
+        },
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Changes an item, under conditions. `back` says which attributes come back.
+pub(crate) async fn update(
+    client: &Client,
+    table: &str,
+    (pk, sk): (&str, &str),
+    update: Update,
+    back: ReturnValue,
+) -> Result<Written, StoreError> {
+    let sent = client
+        .update_item()
+        .table_name(table)
+        .set_key(Some(key(pk, sk)))
+        .set_update_expression(update.changes())
+        .set_condition_expression(update.condition())
+        .set_expression_attribute_names(not_empty(update.names))
+        .set_expression_attribute_values(not_empty(update.values))
+        .return_values(back)
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .send()
+        .await;
+    match sent {
+        Ok(done) => Ok(Written::Done(done.attributes.unwrap_or_default())),
+        Err(SdkError::ServiceError(failed)) => match failed.into_err() {
+            UpdateItemError::ConditionalCheckFailedException(refused) => Ok(Written::Refused(refused.item)),
+            other => Err(aws_sdk_dynamodb::Error::from(other).into()),
+        },
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Deletes an item, under the conditions of `update`, which changes nothing. An item that isn't there is deleted already.
+pub(crate) async fn delete(
+    client: &Client,
+    table: &str,
+    (pk, sk): (&str, &str),
+    update: Update,
+) -> Result<(), StoreError> {
+    client
+        .delete_item()
+        .table_name(table)
+        .set_key(Some(key(pk, sk)))
+        .set_condition_expression(update.condition())
+        .set_expression_attribute_names(not_empty(update.names))
+        .set_expression_attribute_values(not_empty(update.values))
+        .send()
+        .await?;
+    Ok(())
+}
+
+/// A part of a partition, in order of the sort key.
+#[derive(Debug, Clone)]
+pub(crate) struct Query<'a> {
+    /// The table.
+    pub(crate) table: &'a str,
+    /// The index, unless the table itself is asked.
+    pub(crate) index: Option<IndexDefinition>,
+    /// The partition.
+    pub(crate) partition: &'a str,
+    /// The least and the greatest sort key.
+    pub(crate) range: (&'a str, &'a str),
+    /// Whether the greatest comes first.
+    pub(crate) descending: bool,
+    /// How current it must be. An index is never more than [`Reading::Eventual`].
+    pub(crate) reading: Reading,
+    /// The key after which to begin, as the last page ended.
+    pub(crate) after: Option<Item>,
+    /// Most items.
+    pub(crate) limit: usize,
+}
+
+/// The greatest sort key that begins with `prefix`, roughly: nothing of ours sorts behind it.
+pub(crate) fn end_of(prefix: &str) -> String {
+    format!("{prefix}\u{10FFFF}")
+}
+
+/// Asks for one page. The key is the last one's, if there may be more.
+pub(crate) async fn query(client: &Client, query: Query<'_>) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+    let (partition, sort) = query.index.map_or((PK, SK), |index| (index.partition, index.sort));
+    let (least, greatest) = query.range;
+    let answer = client
+        .query()
+        .table_name(query.table)
+        .set_index_name(query.index.map(|index| index.name.to_owned()))
+        .key_condition_expression("#p = :p AND #s BETWEEN :least AND :greatest")
+        .expression_attribute_names("#p", partition)
+        .expression_attribute_names("#s", sort)
+        .expression_attribute_values(":p", text(query.partition))
+        .expression_attribute_values(":least", text(least))
+        .expression_attribute_values(":greatest", text(greatest))
+        .scan_index_forward(!query.descending)
+        .consistent_read(query.reading == Reading::Strong)
+        .set_exclusive_start_key(query.after)
+        .limit(i32::try_from(query.limit).unwrap_or(i32::MAX))
+        .send()
+        .await?;
+    Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+}
+
+/// Asks for all pages, up to the query's limit in total.
+pub(crate) async fn query_all(client: &Client, mut asked: Query<'_>) -> Result<Vec<Item>, StoreError> {
+    let mut found = Vec::new();
+    loop {
+        let left = asked.limit.saturating_sub(found.len());
+        let page = Query {
+            limit: left,
+            ..asked.clone()
+        };
+        let (items, next) = query(client, page).await?;
+        found.extend(items);
+        match next {
+            Some(key) if found.len() < asked.limit => asked.after = Some(key),
+            _ => return Ok(found),
+        }
+    }
+}
+
+// The service refuses an empty map.
+fn not_empty<V>(map: std::collections::HashMap<String, V>) -> Option<std::collections::HashMap<String, V>> {
+    (!map.is_empty()).then_some(map)
+}

@@ -1,0 +1,86 @@
+//! What can go wrong with a table.
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_dynamodb::types::error::ProvisionedThroughputExceededException;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A condition failed: somebody else was faster. Read again and decide anew; repeating the same write is pointless.
+    #[error("the item is not as it was read")]
+    Conflict,
+    /// The tables can't be reached, or refuse for the moment, even after the client's own retries.
+    #[error("the tables are not available")]
+    Unavailable {
+        /// The client's own error.
+        #[source]
+        source: Box<aws_sdk_dynamodb::Error>,
+    },
+    /// An item or a cursor has a shape that this version doesn't know.
+    #[error("{what} does not have a known shape")]
+    Unreadable {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A sealed value was sealed with another key or for another purpose, or was tampered with.
+    #[error("sealed value can't be opened")]
+    Unsealable,
+    /// The item is larger than a table takes.
+    #[error("the item is larger than a table takes")]
+    TooLarge,
+}
+
+impl<E, R> From<SdkError<E, R>> for StoreError
+where
+    aws_sdk_dynamodb::Error: From<SdkError<E, R>>,
+{
+    fn from(error: SdkError<E, R>) -> Self {
+        aws_sdk_dynamodb::Error::from(error).into()
+    }
+}
+
+impl From<aws_sdk_dynamodb::Error> for StoreError {
+    fn from(error: aws_sdk_dynamodb::Error) -> Self {
+        use aws_sdk_dynamodb::Error;
+        match &error {
+            Error::ConditionalCheckFailedException(_)
+            | Error::TransactionConflictException(_)
+            | Error::TransactionInProgressException(_) => Self::Conflict,
+            Error::TransactionCanceledException(canceled) if is_conflict(canceled) => Self::Conflict,
+            _ if is_too_large(&error) => Self::TooLarge,
+            _ => Self::Unavailable {
+                source: Box::new(error),
+            },
+        }
+    }
+}
+
+impl StoreError {
+    /// The table kept saying "later" until our patience ended.
+    pub(crate) fn throttled() -> Self {
+        let error = ProvisionedThroughputExceededException::builder()
+            .message("unprocessed after all retries")
+            .build();
+        Self::Unavailable {
+            source: Box::new(aws_sdk_dynamodb::Error::ProvisionedThroughputExceededException(error)),
+        }
+    }
+}
+
+fn is_conflict(canceled: &aws_sdk_dynamodb::types::error::TransactionCanceledException) -> bool {
+    let codes = canceled
+        .cancellation_reasons()
+        .iter()
+        .filter_map(|reason| reason.code());
+    codes
+        .into_iter()
+        .any(|code| matches!(code, "ConditionalCheckFailed" | "TransactionConflict"))
+}
+
+// The service has no code of its own for this, only a sentence.
+fn is_too_large(error: &aws_sdk_dynamodb::Error) -> bool {
+    error.code() == Some("ValidationException")
+        && error
+            .message()
+            .is_some_and(|text| text.to_ascii_lowercase().contains("size has exceeded"))
+}

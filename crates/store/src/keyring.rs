@@ -1,0 +1,227 @@
+//! Sealing: nothing secret lies in a table in the clear.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aes_gcm::aead::{Aead as _, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use zeroize::Zeroize as _;
+
+use crate::error::StoreError;
+
+/// The keys that seal what is secret. Cheap to clone; prints as `Keyring(..)`.
+///
+/// A sealed value is a version byte that names the key, a random nonce and AES-256-GCM ciphertext. What it is about (an id, a
+/// field) is authenticated with it, so that a value moved to another item doesn't open. One key is good for 2^32 values; rotate
+/// it before.
+#[derive(Clone)]
+pub struct Keyring {
+    keys: Arc<Keys>,
+}
+
+#[derive(Clone)]
+struct Keys {
+    current: (u8, Aes256Gcm),
+    previous: Vec<(u8, Aes256Gcm)>,
+}
+
+/// What a sealed value is for. A token can't pass for a field, nor a field for a token.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Field,
+    Token,
+}
+
+const NONCE_BYTES: usize = 12;
+
+impl Keyring {
+    /// A keyring of one key, which is version 1.
+    #[must_use]
+    pub fn new(data_key: [u8; 32]) -> Self {
+        Self::versioned(1, data_key)
+    }
+
+    /// A keyring that seals with this key, under this version.
+    #[must_use]
+    pub fn versioned(version: u8, data_key: [u8; 32]) -> Self {
+        Self {
+            keys: Arc::new(Keys {
+                current: (version, cipher(data_key)),
+                previous: Vec::new(),
+            }),
+        }
+    }
+
+    /// The same keyring, which also opens what these keys have sealed.
+    #[must_use]
+    pub fn with_previous(self, keys: Vec<(u8, [u8; 32])>) -> Self {
+        let mut all = Arc::unwrap_or_clone(self.keys);
+        all.previous
+            .extend(keys.into_iter().map(|(version, key)| (version, cipher(key))));
+        Self { keys: Arc::new(all) }
+    }
+
+    /// Seals as text, for a field of an item or a queue message. `about` is needed to open it.
+    #[must_use]
+    pub fn seal(&self, plain: &[u8], about: &str) -> String {
+        STANDARD.encode(self.encrypt(Purpose::Field, plain, about))
+    }
+
+    /// Opens what [`Keyring::seal`] made.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsealable`] if the key or `about` is another one, or a bit has changed.
+    pub fn open(&self, sealed: &str, about: &str) -> Result<Vec<u8>, StoreError> {
+        let bytes = STANDARD.decode(sealed).map_err(|_| StoreError::Unsealable)?;
+        self.decrypt(Purpose::Field, &bytes, about)
+    }
+
+    /// Seals as text that fits in an address: a token that nobody else can make or read.
+    #[must_use]
+    pub fn seal_url(&self, plain: &[u8], about: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.encrypt(Purpose::Token, plain, about))
+    }
+
+    /// Opens what [`Keyring::seal_url`] made.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsealable`], as [`Keyring::open`].
+    pub fn open_url(&self, token: &str, about: &str) -> Result<Vec<u8>, StoreError> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| StoreError::Unsealable)?;
+        self.decrypt(Purpose::Token, &bytes, about)
+    }
+
+    /// Seals as bytes, for binary attributes.
+    pub(crate) fn seal_bytes(&self, plain: &[u8], about: &str) -> Vec<u8> {
+        self.encrypt(Purpose::Field, plain, about)
+    }
+
+    /// Opens what [`Keyring::seal_bytes`] made.
+    pub(crate) fn open_bytes(&self, sealed: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
+        self.decrypt(Purpose::Field, sealed, about)
+    }
+
+    fn encrypt(&self, purpose: Purpose, plain: &[u8], about: &str) -> Vec<u8> {
+        let (version, cipher) = &self.keys.current;
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).expect("the system has random bytes");
+        let aad = aad(purpose, about);
+        let payload = Payload { msg: plain, aad: &aad };
+        let sealed = cipher
+            .encrypt(&nonce.into(), payload)
+            .expect("no value comes near the cipher's limit of 64 GiB");
+        let mut out = Vec::with_capacity(1 + NONCE_BYTES + sealed.len());
+        out.push(*version);
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&sealed);
+        out
+    }
+
+    fn decrypt(&self, purpose: Purpose, sealed: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
+        let (version, rest) = sealed.split_first().ok_or(StoreError::Unsealable)?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(StoreError::Unsealable)?;
+        let cipher = self.cipher(*version).ok_or(StoreError::Unsealable)?;
+        let aad = aad(purpose, about);
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &aad,
+        };
+        cipher
+            .decrypt(&(*nonce).into(), payload)
+            .map_err(|_| StoreError::Unsealable)
+    }
+
+    fn cipher(&self, version: u8) -> Option<&Aes256Gcm> {
+        let keys = std::iter::once(&self.keys.current).chain(&self.keys.previous);
+        keys.into_iter()
+            .find(|(candidate, _)| *candidate == version)
+            .map(|(_, cipher)| cipher)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyring(..)")
+    }
+}
+
+fn cipher(mut key: [u8; 32]) -> Aes256Gcm {
+    let cipher = Aes256Gcm::new(&key.into());
+    key.zeroize();
+    cipher
+}
+
+fn aad(purpose: Purpose, about: &str) -> Vec<u8> {
+    let purpose: &[u8] = match purpose {
+        Purpose::Field => b"field\0",
+        Purpose::Token => b"token\0",
+    };
+    [purpose, about.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn refused(result: Result<Vec<u8>, StoreError>) {
+        assert!(matches!(result, Err(StoreError::Unsealable)));
+    }
+
+    #[test]
+    fn other_key_or_subject_does_not_open() {
+        let ring = Keyring::new([1; 32]);
+        let sealed = ring.seal(b"secret", "int_1");
+        assert_eq!(ring.open(&sealed, "int_1").unwrap(), b"secret");
+        refused(ring.open(&sealed, "int_2"));
+        refused(Keyring::new([2; 32]).open(&sealed, "int_1"));
+    }
+
+    #[test]
+    fn field_is_no_token() {
+        let ring = Keyring::new([1; 32]);
+        refused(ring.open_url(&URL_SAFE_NO_PAD.encode(ring.seal_bytes(b"x", "a")), "a"));
+        refused(ring.open(
+            &STANDARD.encode(URL_SAFE_NO_PAD.decode(ring.seal_url(b"x", "a")).unwrap()),
+            "a",
+        ));
+        assert_eq!(ring.open_url(&ring.seal_url(b"x", "a"), "a").unwrap(), b"x");
+    }
+
+    #[test]
+    fn keys_can_rotate() {
+        let (old, new) = ([1; 32], [2; 32]);
+        let sealed = Keyring::new(old).seal(b"x", "a");
+        let ring = Keyring::versioned(2, new).with_previous(vec![(1, old)]);
+        assert_eq!(ring.open(&sealed, "a").unwrap(), b"x");
+        refused(Keyring::new(old).open(&ring.seal(b"x", "a"), "a"));
+        refused(Keyring::versioned(2, new).open(&sealed, "a"));
+    }
+
+    #[test]
+    fn same_value_is_sealed_differently_each_time() {
+        let ring = Keyring::new([1; 32]);
+        assert_ne!(ring.seal(b"x", "a"), ring.seal(b"x", "a"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_is_noticed(plain in proptest::collection::vec(any::<u8>(), 0..100), bit in any::<prop::sample::Index>()) {
+            let ring = Keyring::new([1; 32]);
+            let mut sealed = ring.seal_bytes(&plain, "a");
+            prop_assert_eq!(ring.open_bytes(&sealed, "a").unwrap(), plain);
+            let bit = bit.index(sealed.len() * 8);
+            sealed[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(ring.open_bytes(&sealed, "a").is_err());
+        }
+
+        #[test]
+        fn garbage_does_not_open(garbage in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(Keyring::new([1; 32]).open_bytes(&garbage, "a").is_err());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Lists, a page at a time.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::error::StoreError;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// What is on it. May be shorter than asked for, even empty, and still not the last.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` on the last. Opaque, fit for an address.
+    pub cursor: Option<String>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            cursor: None,
+        }
+    }
+}
+
+/// A cursor from a position within a list. The list itself is never in it, so a cursor can't lead out of its list.
+pub(crate) fn cursor(position: &str) -> String {
+    URL_SAFE_NO_PAD.encode(position)
+}
+
+/// The position of a cursor.
+pub(crate) fn position(cursor: Option<&str>) -> Result<Option<String>, StoreError> {
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let position = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    position
+        .filter(|position| !position.is_empty())
+        .map(Some)
+        .ok_or(StoreError::Unreadable { what: "cursor" })
+}
