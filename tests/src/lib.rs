@@ -1,1 +1,3 @@
 //! Tieline.
+
+pub mod lambda;
