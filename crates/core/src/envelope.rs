@@ -54,6 +54,9 @@ pub struct WakeUpV1 {
     /// A reply to look after too: whether the platform has fetched it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyId>,
+    /// Whether this is the one wake-up that keeps time for a run whose agent calls back: it follows itself until the run ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timer: bool,
 }
 
 impl WakeUp {

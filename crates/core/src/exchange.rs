@@ -88,6 +88,17 @@ impl WebhookAnswer {
         }
     }
 
+    /// An error for a caller who is an operator: `application/problem+json` with a stable `code`.
+    #[must_use]
+    pub fn problem(status: u16, code: &str, title: &str) -> Self {
+        let body = serde_json::json!({ "type": "about:blank", "status": status, "code": code, "title": title });
+        Self {
+            status,
+            content_type: Some("application/problem+json"),
+            body: body.to_string().into_bytes(),
+        }
+    }
+
     /// 200 with JSON.
     #[must_use]
     pub fn json(body: &serde_json::Value) -> Self {
