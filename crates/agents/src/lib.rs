@@ -1,1 +1,22 @@
-//! Tieline.
+//! Agents: one folder per protocol, all translated into the one event model of [`tieline_core::agent`].
+//!
+//! [`protocol::Protocol::parse`] checks an agent's settings once and gives an [`protocol::Adapter`]; its `run` is a stream of
+//! events that ends with exactly one terminal event (or `Deferred`). Dropping the stream closes the connection to the agent.
+//!
+//! A new protocol is a folder and its arms in `protocol.rs`. What all of them share stands here: the settings (`config`), one
+//! call with its retries (`call`), the bounded answer (`answer`, `sse`), the words of failure (`failure`).
+
+pub mod config;
+pub mod failure;
+pub mod protocol;
+pub mod run;
+pub mod sse;
+pub mod world;
+
+pub mod echo;
+pub mod openai_chat;
+pub mod webhook;
+
+mod answer;
+mod call;
+mod refusal;

@@ -1,0 +1,144 @@
+//! An agent's answer as it comes in: never held beyond its limit, never waited for beyond the idle time.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use reqwest::Response;
+use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES};
+use tokio::time::timeout;
+
+use crate::failure;
+use crate::sse::{Decoder, Event, MAX_EVENT_BYTES};
+
+/// Most bytes that we read of one streamed answer. The text is a small part of its stream: a token comes in some 200 bytes.
+const MAX_STREAM_BYTES: usize = 16 * MAX_ANSWER_BYTES;
+
+/// What an answer is, told by its first character: servers get the content type wrong.
+pub(crate) enum Answer {
+    /// One JSON document, whole.
+    Json(Vec<u8>),
+    /// Server-sent events. An empty body is one without events.
+    Events(Events),
+}
+
+/// Reads as much of the answer as it takes to know what it is; all of it if it is JSON.
+pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, AgentFailure> {
+    let mut body = Body {
+        response,
+        idle,
+        read_bytes: 0,
+    };
+    loop {
+        let Some(mut chunk) = body.chunk().await? else {
+            return Ok(Answer::Events(Events::new(Bytes::new(), body)));
+        };
+        let blank = chunk.iter().take_while(|byte| is_blank(**byte)).count();
+        chunk.advance(blank);
+        match chunk.first() {
+            None => {}
+            Some(b'{' | b'[') => return body.rest(chunk, MAX_ANSWER_BYTES).await.map(Answer::Json),
+            Some(b'<') => {
+                return Err(failure::bad_answer(
+                    "expected JSON or server-sent events, met a page of HTML or XML",
+                ));
+            }
+            Some(_) => return Ok(Answer::Events(Events::new(chunk, body))),
+        }
+    }
+}
+
+/// White space, and the bytes of a byte order mark: what may stand before JSON and events.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, 0xef | 0xbb | 0xbf)
+}
+
+/// The events of a streamed answer.
+pub(crate) struct Events {
+    unread: Bytes,
+    body: Body,
+    decoder: Decoder,
+}
+
+impl Events {
+    fn new(unread: Bytes, body: Body) -> Self {
+        Self {
+            unread,
+            body,
+            decoder: Decoder::default(),
+        }
+    }
+
+    /// The next event with data; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, AgentFailure> {
+        loop {
+            let event = self.decoder.take(&mut self.unread);
+            if let Some(event) = event.map_err(|_| failure::too_long("an event", MAX_EVENT_BYTES))? {
+                return Ok(Some(event));
+            }
+            match self.body.chunk().await? {
+                Some(chunk) => self.unread = chunk,
+                None => return Ok(self.decoder.finish()),
+            }
+        }
+    }
+}
+
+struct Body {
+    response: Response,
+    idle: Duration,
+    read_bytes: usize,
+}
+
+impl Body {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, AgentFailure> {
+        let read = timeout(self.idle, self.response.chunk()).await;
+        let chunk = read
+            .map_err(|_| failure::idle_timeout(self.idle))?
+            .map_err(|_| broken())?;
+        self.read_bytes += chunk.as_ref().map_or(0, Bytes::len);
+        if self.read_bytes > MAX_STREAM_BYTES {
+            return Err(failure::too_long("the stream", MAX_STREAM_BYTES));
+        }
+        Ok(chunk)
+    }
+
+    async fn rest(mut self, start: Bytes, max_bytes: usize) -> Result<Vec<u8>, AgentFailure> {
+        let mut whole = start.to_vec();
+        while let Some(chunk) = self.chunk().await? {
+            if whole.len() + chunk.len() > max_bytes {
+                return Err(failure::too_long("the answer", max_bytes));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    }
+}
+
+/// The first bytes of an answer of which only a few words matter. Whatever goes wrong ends it.
+pub(crate) async fn beginning(response: Response, max_bytes: usize, patience: Duration) -> Vec<u8> {
+    let mut body = Body {
+        response,
+        idle: patience,
+        read_bytes: 0,
+    };
+    let mut read = Vec::new();
+    let all = async {
+        while let Ok(Some(chunk)) = body.chunk().await {
+            let room = max_bytes - read.len();
+            read.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if read.len() == max_bytes {
+                break;
+            }
+        }
+    };
+    let _ = timeout(patience, all).await;
+    read
+}
+
+fn broken() -> AgentFailure {
+    failure::new(
+        failure::BROKEN,
+        "the connection broke in the middle of the answer",
+        true,
+    )
+}

@@ -1,0 +1,199 @@
+//! One call to an agent, with the retries that are safe.
+
+use std::error::Error;
+use std::time::{Duration, UNIX_EPOCH};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use tieline_core::agent::AgentFailure;
+use tieline_core::timestamp::Timestamp;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::answer;
+use crate::failure;
+use crate::refusal::Refusal;
+use crate::world::World;
+
+/// How often a call is sent: once, and twice more.
+pub(crate) const TRIES: u32 = 3;
+
+/// The longest wait that an agent's `Retry-After` gets.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Of the body of an error we read this much, and wait this long for it.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a call is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// How long to wait for the head of the answer.
+    pub(crate) patience: Duration,
+    /// How often it is sent, at most.
+    pub(crate) tries: u32,
+    /// Whether it may be repeated though the agent may be at work on it: it carries an idempotency key.
+    pub(crate) idempotent: bool,
+    /// Whether an agent's sentence may be quoted in the failure: the words asked were ours.
+    pub(crate) quote: bool,
+}
+
+/// Sends what `make` makes until an answer is a success, at most [`Manner::tries`] times.
+///
+/// Repeated are: no connection; a connection that broke before the answer began; 429, 500, 502, 503, 504. The wait backs off
+/// with jitter and is never shorter than the agent's `Retry-After` (up to [`MAX_RETRY_AFTER`]).
+pub(crate) async fn send(
+    make: impl Fn() -> RequestBuilder,
+    manner: Manner,
+    world: &World,
+) -> Result<Response, AgentFailure> {
+    let mut attempt = 1;
+    loop {
+        let fault = match send_once(make(), manner, world).await {
+            Ok(response) => return Ok(response),
+            Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault.failure),
+            Err(fault) => fault,
+        };
+        let asked = fault.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        let wait = world.backoff.wait(attempt, (world.random)()).max(asked);
+        let code = &fault.failure.code;
+        warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, trying again");
+        sleep(wait).await;
+        attempt += 1;
+    }
+}
+
+struct Fault {
+    failure: AgentFailure,
+    repeat: bool,
+    retry_after: Option<Duration>,
+}
+
+async fn send_once(request: RequestBuilder, manner: Manner, world: &World) -> Result<Response, Fault> {
+    match timeout(manner.patience, request.send()).await {
+        Ok(Ok(response)) if response.status().is_success() => Ok(response),
+        Ok(Ok(response)) => Err(refused(response, manner, world).await),
+        Ok(Err(error)) => Err(unanswered(&error, manner)),
+        Err(_) => Err(silent(manner)),
+    }
+}
+
+async fn refused(response: Response, manner: Manner, world: &World) -> Fault {
+    let status = response.status();
+    let retry_after = retry_after(response.headers(), (world.now)());
+    let body = answer::beginning(response, MAX_REFUSAL_BYTES, REFUSAL_PATIENCE).await;
+    let message = format!(
+        "HTTP {}{}",
+        status.as_u16(),
+        Refusal::read(&body).describe(manner.quote)
+    );
+    let repeat = is_passing(status);
+    Fault {
+        failure: failure::new(format!("http_{}", status.as_u16()), message, repeat),
+        repeat,
+        retry_after,
+    }
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504)
+}
+
+fn unanswered(error: &reqwest::Error, manner: Manner) -> Fault {
+    let cause = root_cause(error);
+    let (failure, repeat) = if error.is_connect() {
+        (
+            failure::new(failure::CONNECT, format!("no connection to the agent: {cause}"), true),
+            true,
+        )
+    } else if error.is_timeout() {
+        return silent(manner);
+    } else if error.is_builder() || is_garbage(error) {
+        (
+            failure::bad_answer("expected an HTTP answer, met something else"),
+            false,
+        )
+    } else {
+        (
+            failure::new(
+                failure::RESET,
+                format!("the connection broke before the answer: {cause}"),
+                true,
+            ),
+            true,
+        )
+    };
+    Fault {
+        failure,
+        repeat,
+        retry_after: None,
+    }
+}
+
+fn silent(manner: Manner) -> Fault {
+    Fault {
+        failure: failure::idle_timeout(manner.patience),
+        repeat: manner.idempotent,
+        retry_after: None,
+    }
+}
+
+/// The innermost cause. The outer ones tell the address, which may hold a key.
+fn root_cause(error: &reqwest::Error) -> String {
+    causes(error)
+        .last()
+        .map_or_else(|| "unknown".to_owned(), ToString::to_string)
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
+}
+
+fn is_garbage(error: &reqwest::Error) -> bool {
+    let mut http = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    http.any(|error| error.is_parse() || error.is_parse_too_large())
+}
+
+/// `Retry-After`, in seconds or as a date.
+///
+/// See [RFC 9110/Retry-After](https://www.rfc-editor.org/rfc/rfc9110#name-retry-after).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let date = Timestamp::from_secs(i64::try_from(date.as_secs()).ok()?);
+    Some(date.since(now))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &str, expected: Option<u64>) {
+        let now = Timestamp::parse("1994-11-06T08:49:30Z").unwrap();
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+        assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        check("120", Some(120));
+        check("0", Some(0));
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(7));
+        check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
+        check("soon", None);
+        check("-1", None);
+    }
+
+    #[test]
+    fn only_passing_faults_are_repeated() {
+        let repeated: Vec<u16> = (400..600)
+            .filter(|code| is_passing(StatusCode::from_u16(*code).unwrap()))
+            .collect();
+        assert_eq!(repeated, [429, 500, 502, 503, 504]);
+    }
+}

@@ -1,0 +1,103 @@
+//! The words of failure: every code that an adapter gives, and what it means.
+//!
+//! A failure after text was shown leaves the text standing, with an "incomplete answer" note; that is the caller's to write.
+//! It is never `retryable` then. Besides these codes an agent's own may come: at most 64 characters of `[A-Za-z0-9_.-]`.
+
+use std::time::Duration;
+
+use tieline_core::agent::AgentFailure;
+
+/// No connection: refused, unreachable, unresolved, no TLS, or the address is not allowed.
+pub const CONNECT: &str = "connect";
+/// The connection broke before an answer began.
+pub const RESET: &str = "reset";
+/// The connection broke in the middle of the answer.
+pub const BROKEN: &str = "broken";
+/// The agent was silent for longer than `idleTimeoutSeconds`.
+pub const IDLE_TIMEOUT: &str = "idle_timeout";
+/// The run took longer than `maxRunSeconds`.
+pub const MAX_RUN: &str = "max_run";
+/// An event or the whole answer is longer than we take.
+pub const TOO_LONG: &str = "too_long";
+/// The answer is not what the protocol says.
+pub const BAD_ANSWER: &str = "bad_answer";
+/// The answer ended without a word that it is complete.
+pub const INCOMPLETE: &str = "incomplete";
+/// The model stopped at its own length limit: what was said stands.
+pub const LENGTH: &str = "length";
+/// The agent's content filter stopped the answer.
+pub const CONTENT_FILTER: &str = "content_filter";
+/// The agent failed and gave no code that can be repeated.
+pub const AGENT_ERROR: &str = "agent_error";
+
+/// Longest `message` of a failure, in characters.
+pub const MAX_MESSAGE_CHARS: usize = 500;
+
+/// Whether the agent took too long, so that the person can be told so.
+#[must_use]
+pub fn is_timeout(failure: &AgentFailure) -> bool {
+    matches!(failure.code.as_str(), IDLE_TIMEOUT | MAX_RUN)
+}
+
+pub(crate) fn new(code: impl Into<String>, message: impl Into<String>, retryable: bool) -> AgentFailure {
+    AgentFailure {
+        code: code.into(),
+        message: message.into(),
+        retryable,
+    }
+}
+
+pub(crate) fn idle_timeout(limit: Duration) -> AgentFailure {
+    // Not retryable: nobody knows whether the agent is still at it.
+    new(
+        IDLE_TIMEOUT,
+        format!("the agent was silent for {} s", limit.as_secs()),
+        false,
+    )
+}
+
+pub(crate) fn max_run(limit: Duration) -> AgentFailure {
+    new(
+        MAX_RUN,
+        format!("the run took longer than {} s", limit.as_secs()),
+        false,
+    )
+}
+
+pub(crate) fn too_long(what: &str, max_bytes: usize) -> AgentFailure {
+    new(TOO_LONG, format!("{what} is longer than {max_bytes} bytes"), false)
+}
+
+/// `what` must not quote the answer, which may hold the person's words.
+pub(crate) fn bad_answer(what: impl Into<String>) -> AgentFailure {
+    new(BAD_ANSWER, what, false)
+}
+
+pub(crate) fn incomplete() -> AgentFailure {
+    new(INCOMPLETE, "the answer ended without a sign that it is complete", true)
+}
+
+/// An agent's own code if it is a plain word, else [`AGENT_ERROR`].
+pub(crate) fn agents_code(code: Option<&str>) -> String {
+    code.filter(|code| is_word(code)).unwrap_or(AGENT_ERROR).to_owned()
+}
+
+/// Whether a text is a code and can't be somebody's words.
+pub(crate) fn is_word(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !text.is_empty() && text.len() <= 64 && text.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_words_are_repeated_as_codes() {
+        assert_eq!(agents_code(Some("rate_limit.v2")), "rate_limit.v2");
+        assert_eq!(agents_code(Some("my password is")), AGENT_ERROR);
+        assert_eq!(agents_code(Some("")), AGENT_ERROR);
+        assert_eq!(agents_code(Some(&"x".repeat(65))), AGENT_ERROR);
+        assert_eq!(agents_code(None), AGENT_ERROR);
+    }
+}

@@ -1,0 +1,118 @@
+//! A request as the messages of Chat Completions.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use tieline_core::agent::{AgentFailure, AgentPart, AgentRequest, Turn};
+use tieline_core::event::PartKind;
+
+use super::window::Window;
+use super::wire::{Content, ImageUrl, Message, Part, Request, StreamOptions};
+use crate::failure;
+
+/// The body of the call.
+pub(crate) fn body(model: &str, messages: Vec<Message>, user: &str) -> Result<Bytes, AgentFailure> {
+    let stream_options = StreamOptions { include_usage: true };
+    let request = Request {
+        model,
+        messages,
+        stream: true,
+        stream_options,
+        user,
+    };
+    let body = serde_json::to_vec(&request);
+    body.map(Bytes::from)
+        .map_err(|_| failure::new(failure::AGENT_ERROR, "the request can't be written as JSON", false))
+}
+
+/// The system prompt, the earlier turns that fit, and what is asked now.
+pub(crate) fn messages(system_prompt: &str, window: &Window, request: &AgentRequest) -> Vec<Message> {
+    let system = (!system_prompt.is_empty()).then(|| text("system", system_prompt));
+    let past = window.of(&request.transcript).into_iter().flat_map(turn);
+    system.into_iter().chain(past).chain([asked(request)]).collect()
+}
+
+/// What a probe asks.
+pub(crate) fn probe() -> Vec<Message> {
+    vec![text("user", "ping")]
+}
+
+fn text(role: &'static str, text: &str) -> Message {
+    Message {
+        role,
+        content: Content::Text(text.to_owned()),
+    }
+}
+
+fn turn(turn: &Turn) -> [Message; 2] {
+    [text("user", &turn.user), text("assistant", &turn.assistant)]
+}
+
+fn asked(request: &AgentRequest) -> Message {
+    let message = &request.message;
+    let quoted_parts = message.quoted.as_ref().map_or(&[][..], |(_, parts)| parts);
+    let parts = || quoted_parts.iter().chain(&message.parts);
+    let mut words = message
+        .quoted
+        .as_ref()
+        .map(|(quoted, _)| quote(quoted))
+        .unwrap_or_default();
+    words.push_str(&message.text);
+    for part in parts().filter(|part| part.kind != PartKind::Image) {
+        mention(part, &mut words);
+    }
+    let images: Vec<_> = parts().filter(|part| part.kind == PartKind::Image).map(image).collect();
+    if images.is_empty() {
+        return text("user", &words);
+    }
+    let words = (!words.is_empty()).then_some(Part::Text { text: words });
+    Message {
+        role: "user",
+        content: Content::Parts(words.into_iter().chain(images).collect()),
+    }
+}
+
+fn quote(quoted: &str) -> String {
+    let lines = quoted.lines().map(|line| format!("> {line}\n"));
+    let mut quote: String = lines.collect();
+    if !quote.is_empty() {
+        quote.push('\n');
+    }
+    quote
+}
+
+/// The wire has room for pictures only; of other things the model is at least told.
+fn mention(part: &AgentPart, words: &mut String) {
+    if !words.is_empty() {
+        words.push('\n');
+    }
+    let kind = match part.kind {
+        PartKind::Image => "image",
+        PartKind::Audio => "audio",
+        PartKind::Video => "video",
+        PartKind::File => "file",
+    };
+    let name = part.name.as_deref().unwrap_or_default();
+    words.push_str(&format!("[{kind}: {name}]({})", part.url));
+}
+
+fn image(part: &AgentPart) -> Part {
+    let url = match &part.inline {
+        Some(bytes) => format!("data:{};base64,{}", image_type(part, bytes), STANDARD.encode(bytes)),
+        None => part.url.clone(),
+    };
+    Part::ImageUrl {
+        image_url: ImageUrl { url },
+    }
+}
+
+/// Platforms seldom tell the type, and servers refuse a wrong one.
+fn image_type<'a>(part: &'a AgentPart, bytes: &[u8]) -> &'a str {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+        _ => part.mime.as_deref().unwrap_or("application/octet-stream"),
+    }
+}

@@ -1,0 +1,231 @@
+//! `openai_chat`: Chat Completions, as many servers speak it.
+//!
+//! The wire has no continuity: the session keeps a window of earlier turns and sends it again. Closing the connection cancels.
+//!
+//! See [OpenAI API Reference/Chat Completions](https://platform.openai.com/docs/api-reference/chat/create).
+
+mod compose;
+mod read;
+mod window;
+mod wire;
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response};
+use tieline_core::agent::{AgentFailure, AgentRequest};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+use url::Url;
+
+use crate::answer::{self, Answer, Events};
+use crate::call::{self, Manner};
+use crate::config::{self, Field, FieldKind, InvalidConfig, Settings};
+use crate::failure;
+use crate::protocol::{Manifest, PROBE_PATIENCE, end_user};
+use crate::run::{End, Outlet};
+use crate::world::World;
+
+use read::Reading;
+use window::Window;
+
+const MODEL: Field = Field {
+    name: "model",
+    kind: FieldKind::Text,
+    required: true,
+    secret: false,
+    help: "Name of the model, as the server knows it.",
+};
+const HISTORY_MESSAGES: Field = Field {
+    name: "historyMessages",
+    kind: FieldKind::Whole {
+        default: 40,
+        min: 0,
+        max: 1000,
+    },
+    required: false,
+    secret: false,
+    help: "Most earlier messages of the session that are sent along; a question and its answer are two.",
+};
+const HISTORY_TOKENS: Field = Field {
+    name: "historyTokens",
+    kind: FieldKind::Whole {
+        default: 8000,
+        min: 0,
+        max: 10_000_000,
+    },
+    required: false,
+    secret: false,
+    help: "Most tokens of earlier messages, by a plain estimate: 4 ASCII characters or 1 other character each.",
+};
+
+/// The facts about it.
+pub static MANIFEST: Manifest = Manifest {
+    word: "openai_chat",
+    name: "Chat Completions",
+    fields: &[
+        config::BASE_URL,
+        config::API_KEY,
+        MODEL,
+        config::SYSTEM_PROMPT,
+        HISTORY_MESSAGES,
+        HISTORY_TOKENS,
+        config::HEADERS,
+        config::IDLE_TIMEOUT,
+        config::MAX_RUN,
+    ],
+    needs_transcript: true,
+    wants_inline_images: true,
+    can_resume: false,
+};
+
+/// After `finish_reason` the usage and `[DONE]` may follow, and some servers never close.
+const AFTERWORD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A server of Chat Completions.
+#[derive(Clone)]
+pub(crate) struct OpenaiChat {
+    url: Url,
+    headers: HeaderMap,
+    model: String,
+    system_prompt: String,
+    window: Window,
+    idle: Duration,
+}
+
+impl OpenaiChat {
+    pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
+        Ok(Self {
+            url: config::below(&settings.address(&config::BASE_URL)?, &["chat", "completions"]),
+            headers: headers(settings)?,
+            model: settings.text(&MODEL).to_owned(),
+            system_prompt: settings.text(&config::SYSTEM_PROMPT).to_owned(),
+            window: Window {
+                max_messages: settings.whole(&HISTORY_MESSAGES),
+                max_tokens: settings.whole(&HISTORY_TOKENS),
+            },
+            idle: settings.seconds(&config::IDLE_TIMEOUT),
+        })
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        request: &AgentRequest,
+        out: &mut Outlet,
+        world: &World,
+    ) -> Result<End, AgentFailure> {
+        let user = end_user(&request.organization, &request.user.id);
+        let messages = compose::messages(&self.system_prompt, &self.window, request);
+        let manner = Manner {
+            patience: self.idle,
+            tries: call::TRIES,
+            idempotent: false,
+            quote: false,
+        };
+        let response = self.send(messages, &user, manner, world).await?;
+        match answer::open(response, self.idle).await? {
+            Answer::Json(body) => self.whole(&body, out).await,
+            Answer::Events(events) => self.streamed(events, out).await,
+        }
+    }
+
+    /// Asks for a word and hangs up at the first sign of it: the cheapest question that tries address, key and model.
+    pub(crate) async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
+        let manner = Manner {
+            patience: PROBE_PATIENCE,
+            tries: 1,
+            idempotent: false,
+            quote: true,
+        };
+        let response = self.send(compose::probe(), "probe", manner, world).await?;
+        let mut reading = Reading::quoting();
+        match answer::open(response, self.idle).await? {
+            Answer::Json(body) => reading.whole(&body).map(|_| ()),
+            Answer::Events(mut events) => match events.next().await? {
+                Some(event) if read::is_done(&event.data) => Ok(()),
+                Some(event) => reading.chunk(&event.data).map(|_| ()),
+                None => Err(failure::incomplete()),
+            },
+        }
+    }
+
+    async fn send(
+        &self,
+        messages: Vec<wire::Message>,
+        user: &str,
+        manner: Manner,
+        world: &World,
+    ) -> Result<Response, AgentFailure> {
+        let body = compose::body(&self.model, messages, user)?;
+        let make = || -> RequestBuilder {
+            world
+                .http
+                .post(self.url.clone())
+                .headers(self.headers.clone())
+                .body(body.clone())
+        };
+        call::send(make, manner, world).await
+    }
+
+    /// Some servers answer plain JSON in spite of `stream`.
+    async fn whole(&self, body: &[u8], out: &mut Outlet) -> Result<End, AgentFailure> {
+        let mut reading = Reading::default();
+        for event in reading.whole(body)? {
+            out.say(event).await?;
+        }
+        self.end(&reading)
+    }
+
+    async fn streamed(&self, mut events: Events, out: &mut Outlet) -> Result<End, AgentFailure> {
+        let mut reading = Reading::default();
+        while !reading.is_finished() {
+            let Some(event) = events.next().await? else {
+                return Err(failure::incomplete());
+            };
+            for said in reading.chunk(&event.data)? {
+                out.say(said).await?;
+            }
+        }
+        hear_afterword(&mut reading, &mut events).await;
+        self.end(&reading)
+    }
+
+    fn end(&self, reading: &Reading) -> Result<End, AgentFailure> {
+        if let Some(usage) = reading.usage() {
+            let wire::Usage {
+                prompt_tokens,
+                completion_tokens,
+            } = *usage;
+            debug!(
+                prompt_tokens,
+                completion_tokens, "answer took {completion_tokens} tokens"
+            );
+        }
+        reading.end().map(|()| End::Completed { final_text: None })
+    }
+}
+
+/// Reads on for the usage, after the answer is whole. Nothing that goes wrong now matters.
+async fn hear_afterword(reading: &mut Reading, events: &mut Events) {
+    let deadline = Instant::now() + AFTERWORD_PATIENCE;
+    while !reading.is_done()
+        && let Ok(Ok(Some(event))) = timeout_at(deadline, events.next()).await
+        && reading.chunk(&event.data).is_ok()
+    {}
+}
+
+fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
+    let key = settings.text(&config::API_KEY);
+    let reserved: &[&str] = if key.is_empty() { &[] } else { &["authorization"] };
+    let mut headers = settings.headers(&config::HEADERS, reserved)?;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+    if !key.is_empty() {
+        let bearer = config::sensitive(&format!("Bearer {key}"));
+        headers.insert(
+            AUTHORIZATION,
+            bearer.map_err(|_| config::invalid(config::API_KEY.name, "can't be sent as a header"))?,
+        );
+    }
+    Ok(headers)
+}

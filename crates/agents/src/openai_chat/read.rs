@@ -1,0 +1,255 @@
+//! Chunks of Chat Completions as events of ours.
+
+use tieline_core::agent::{AgentEvent, AgentFailure};
+
+use super::wire::{Choice, Chunk, Usage};
+use crate::failure;
+use crate::refusal::Refusal;
+
+/// What an answer has come to.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    finish_reason: Option<String>,
+    done: bool,
+    usage: Option<Usage>,
+    quote: bool,
+}
+
+/// Whether this is the mark of the stream's end.
+pub(crate) fn is_done(data: &str) -> bool {
+    data.trim() == "[DONE]"
+}
+
+impl Reading {
+    /// A reading that may repeat the server's words in a failure.
+    pub(crate) fn quoting() -> Self {
+        Self {
+            quote: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the answer is whole. Its usage may still follow.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.done || self.finish_reason.is_some()
+    }
+
+    /// Whether nothing will follow.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// What the answer took, if the server told.
+    pub(crate) fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
+    /// Reads one event of the stream.
+    pub(crate) fn chunk(&mut self, data: &str) -> Result<Vec<AgentEvent>, AgentFailure> {
+        if is_done(data) {
+            self.done = true;
+            return Ok(Vec::new());
+        }
+        if data.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(data.as_bytes())
+    }
+
+    /// Reads an answer that came in one piece.
+    pub(crate) fn whole(&mut self, body: &[u8]) -> Result<Vec<AgentEvent>, AgentFailure> {
+        let events = self.read(body)?;
+        if self.finish_reason.is_none() && events.is_empty() {
+            return Err(failure::bad_answer(
+                "expected a chat completion, met JSON without choices",
+            ));
+        }
+        self.done = true;
+        Ok(events)
+    }
+
+    /// How the answer ended, when it is whole.
+    pub(crate) fn end(&self) -> Result<(), AgentFailure> {
+        match self.finish_reason.as_deref() {
+            Some("length") => Err(failure::new(
+                failure::LENGTH,
+                "the model stopped at its own length limit",
+                false,
+            )),
+            Some("content_filter") => Err(failure::new(
+                failure::CONTENT_FILTER,
+                "the server's content filter stopped the answer",
+                false,
+            )),
+            // `stop`, `tool_calls` (nobody gave it tools), and whatever a server invents.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn read(&mut self, json: &[u8]) -> Result<Vec<AgentEvent>, AgentFailure> {
+        // The parser's own words may quote the answer.
+        let chunk: Chunk = serde_json::from_slice(json).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            failure::bad_answer(format!(
+                "expected a chat completion chunk, met something else at line {line}, column {column}"
+            ))
+        })?;
+        if let Some(error) = self.error_of(&chunk, json) {
+            return Err(error);
+        }
+        self.usage = chunk.usage.or(self.usage);
+        let ours = chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0);
+        Ok(ours.flat_map(|choice| self.choice(choice)).collect())
+    }
+
+    fn choice(&mut self, choice: Choice) -> Vec<AgentEvent> {
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
+            self.finish_reason = Some(reason);
+        }
+        let Some(delta) = choice.delta else {
+            return Vec::new();
+        };
+        let reasoning = delta
+            .reasoning_content
+            .filter(|text| !text.is_empty())
+            .map(AgentEvent::ReasoningDelta);
+        let said = delta
+            .content
+            .map(super::wire::Said::into_text)
+            .filter(|text| !text.is_empty());
+        reasoning.into_iter().chain(said.map(AgentEvent::TextDelta)).collect()
+    }
+
+    fn error_of(&self, chunk: &Chunk, json: &[u8]) -> Option<AgentFailure> {
+        if chunk.error.is_none() && chunk.object.as_deref() != Some("error") {
+            return None;
+        }
+        let refusal = Refusal::read(json);
+        let message = format!("the agent sent an error{}", refusal.describe(self.quote));
+        Some(failure::new(failure::agents_code(refusal.word()), message, true))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> AgentEvent {
+        AgentEvent::TextDelta(text.into())
+    }
+
+    #[track_caller]
+    fn check(chunk: &str, expected: &[AgentEvent]) -> Reading {
+        let mut reading = Reading::default();
+        assert_eq!(reading.chunk(chunk).unwrap(), expected);
+        reading
+    }
+
+    #[track_caller]
+    fn check_failure(chunk: &str, code: &str) {
+        let failure = Reading::default().chunk(chunk).unwrap_err();
+        assert_eq!(failure.code, code);
+        assert!(!failure.message.contains("hello"), "{failure}");
+    }
+
+    #[test]
+    fn deltas_are_text_and_reasoning() {
+        check(
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            &[],
+        );
+        check(
+            r#"{"choices":[{"index":0,"delta":{"content":"你"},"finish_reason":null}]}"#,
+            &[text("你")],
+        );
+        let reasoning = AgentEvent::ReasoningDelta("hm".into());
+        check(
+            r#"{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}"#,
+            &[reasoning],
+        );
+        check(
+            r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a"},{"type":"image"}]}}]}"#,
+            &[text("a")],
+        );
+        check(
+            r#"{"choices":[{"index":1,"delta":{"content":"other"}},{"index":0,"delta":{"content":"a"}}]}"#,
+            &[text("a")],
+        );
+    }
+
+    #[test]
+    fn nothing_that_we_use_is_no_error() {
+        for chunk in [
+            "",
+            " ",
+            "{}",
+            r#"{"choices":[]}"#,
+            r#"{"choices":null,"error":null}"#,
+            r#"{"choices":[{"index":0}]}"#,
+        ] {
+            assert!(!check(chunk, &[]).is_finished());
+        }
+    }
+
+    #[test]
+    fn finish_reason_and_done_end_it() {
+        assert!(check(" [DONE]", &[]).is_done());
+        for (reason, code) in [
+            ("stop", None),
+            ("length", Some("length")),
+            ("content_filter", Some("content_filter")),
+        ] {
+            let chunk = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+            let reading = check(&chunk, &[]);
+            assert!(reading.is_finished() && !reading.is_done());
+            assert_eq!(reading.end().err().map(|failure| failure.code).as_deref(), code);
+        }
+        assert!(!check(r#"{"choices":[{"delta":{},"finish_reason":""}]}"#, &[]).is_finished());
+    }
+
+    #[test]
+    fn usage_is_kept() {
+        let mut reading = check(
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}"#,
+            &[],
+        );
+        reading.chunk(r#"{"choices":[]}"#).unwrap();
+        assert_eq!(
+            reading.usage(),
+            Some(&Usage {
+                prompt_tokens: 3,
+                completion_tokens: 5
+            })
+        );
+    }
+
+    #[test]
+    fn errors_in_the_stream_give_their_code_and_not_their_words() {
+        check_failure(
+            r#"{"error":{"message":"you said hello","type":"server_error","code":null}}"#,
+            "server_error",
+        );
+        check_failure(
+            r#"{"error":{"message":"you said hello","code":"overloaded"}}"#,
+            "overloaded",
+        );
+        check_failure(r#"{"error":"hello"}"#, failure::AGENT_ERROR);
+        check_failure(r#"{"object":"error","message":"hello","code":400}"#, "400");
+        check_failure("hello", failure::BAD_ANSWER);
+        check_failure(r#"{"choices":"hello"}"#, failure::BAD_ANSWER);
+    }
+
+    #[test]
+    fn whole_answer_is_read_alike() {
+        let mut reading = Reading::default();
+        let body = br#"{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#;
+        assert_eq!(reading.whole(body).unwrap(), [text("a")]);
+        assert!(reading.is_done());
+        assert_eq!(Reading::default().whole(b"{}").unwrap_err().code, failure::BAD_ANSWER);
+        assert_eq!(
+            Reading::default().whole(br#"{"error":{"code":"x"}}"#).unwrap_err().code,
+            "x"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! Chat Completions, field for field, as far as we use it.
+//!
+//! See [OpenAI API Reference/Chat Completions](https://platform.openai.com/docs/api-reference/chat/create) and
+//! [Streaming](https://platform.openai.com/docs/api-reference/chat-streaming). `reasoning_content` is an extension:
+//! see [DeepSeek API Docs/Reasoning Model](https://api-docs.deepseek.com/guides/reasoning_model).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Request<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) stream: bool,
+    pub(crate) stream_options: StreamOptions,
+    pub(crate) user: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: bool,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Message {
+    pub(crate) role: &'static str,
+    pub(crate) content: Content,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Part {
+    Text { text: String },
+    ImageUrl { image_url: ImageUrl },
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct ImageUrl {
+    pub(crate) url: String,
+}
+
+/// A chunk of the stream, or the whole answer: they differ in `delta` and `message`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Chunk {
+    /// `error` where a server sends its errors without an envelope.
+    pub(crate) object: Option<String>,
+    #[serde(default)]
+    pub(crate) choices: Option<Vec<Choice>>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Choice {
+    #[serde(default)]
+    pub(crate) index: u64,
+    #[serde(alias = "message")]
+    pub(crate) delta: Option<Delta>,
+    pub(crate) finish_reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Delta {
+    pub(crate) content: Option<Said>,
+    pub(crate) reasoning_content: Option<String>,
+}
+
+/// A text, or a list of parts of which those with a `text` count.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Said {
+    Text(String),
+    Parts(Vec<SaidPart>),
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct SaidPart {
+    #[serde(default)]
+    pub(crate) text: String,
+}
+
+impl Said {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Parts(parts) => parts.into_iter().map(|part| part.text).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct Usage {
+    #[serde(default)]
+    pub(crate) prompt_tokens: u64,
+    #[serde(default)]
+    pub(crate) completion_tokens: u64,
+}

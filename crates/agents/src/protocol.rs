@@ -1,0 +1,281 @@
+//! Every agent protocol, and the one face that all of them show.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest};
+use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
+use tieline_core::secret::Secret;
+use tokio::time::timeout;
+
+use crate::config::{self, Field, InvalidConfig, Settings};
+use crate::echo::Echo;
+use crate::failure;
+use crate::openai_chat::OpenaiChat;
+use crate::run::{End, Outlet, Run, blot_out};
+use crate::webhook::Webhook;
+use crate::world::World;
+
+/// An agent protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Answers with the text it was given.
+    Echo,
+    /// Chat Completions.
+    OpenaiChat,
+    /// Our own contract.
+    Webhook,
+}
+
+/// Facts about a protocol. Abilities are data, so that nothing outside asks for a protocol's name.
+#[derive(Debug, Clone, Copy)]
+pub struct Manifest {
+    /// The word used in the API.
+    pub word: &'static str,
+    /// The name people know.
+    pub name: &'static str,
+    /// The fields of `config`.
+    pub fields: &'static [Field],
+    /// Whether the session keeps earlier turns for it, because it keeps none itself.
+    pub needs_transcript: bool,
+    /// Whether pictures should come with their bytes, because the agent may not reach our address.
+    pub wants_inline_images: bool,
+    /// Whether another process can go on reading a run where one stopped.
+    pub can_resume: bool,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Echo, Self::OpenaiChat, Self::Webhook];
+
+    /// The protocol of that word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|protocol| protocol.manifest().word == word)
+    }
+
+    /// The facts about it.
+    #[must_use]
+    pub const fn manifest(self) -> &'static Manifest {
+        match self {
+            Self::Echo => &crate::echo::MANIFEST,
+            Self::OpenaiChat => &crate::openai_chat::MANIFEST,
+            Self::Webhook => &crate::webhook::MANIFEST,
+        }
+    }
+
+    /// Checks an agent's settings and reads them once.
+    ///
+    /// Whether a literal private address or plain HTTP is allowed is left to the caller: see [`Adapter::addresses`].
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] naming the field that is wrong.
+    pub fn parse(word: &str, config: &AgentConfig) -> Result<Adapter, InvalidConfig> {
+        let protocol = Self::named(word).ok_or(InvalidConfig::UnknownProtocol)?;
+        let settings = Settings::check(protocol.manifest().fields, config)?;
+        Ok(Adapter {
+            protocol,
+            max_run: settings.seconds(&config::MAX_RUN),
+            addresses: settings.addresses(),
+            secrets: settings.secrets(),
+            wire: match protocol {
+                Self::Echo => Wire::Echo(Echo::read(&settings)),
+                Self::OpenaiChat => Wire::OpenaiChat(OpenaiChat::read(&settings)?),
+                Self::Webhook => Wire::Webhook(Webhook::read(&settings)?),
+            },
+        })
+    }
+
+    /// The names of the fields whose values are masked in every answer. A value may be a text, a list or an object.
+    pub fn secret_fields(self) -> impl Iterator<Item = &'static str> {
+        self.manifest()
+            .fields
+            .iter()
+            .filter(|field| field.secret)
+            .map(|field| field.name)
+    }
+
+    /// The JSON Schema of `config`.
+    #[must_use]
+    pub fn schema(self) -> Value {
+        config::schema(self.manifest().fields)
+    }
+}
+
+/// An agent that can be asked: settings that are checked. Prints as its protocol alone.
+#[derive(Clone)]
+pub struct Adapter {
+    protocol: Protocol,
+    max_run: Duration,
+    addresses: Vec<String>,
+    secrets: Vec<Secret>,
+    wire: Wire,
+}
+
+#[derive(Clone)]
+enum Wire {
+    Echo(Echo),
+    OpenaiChat(OpenaiChat),
+    Webhook(Webhook),
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Adapter({:?})", self.protocol)
+    }
+}
+
+/// What an agent must know to stop a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelRequest {
+    /// The run.
+    pub run: RunId,
+    /// What identifies it at the agent, if it told.
+    pub run_ref: Option<String>,
+    /// What identifies the conversation at the agent, if it told.
+    pub conversation_ref: Option<String>,
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// Who asked.
+    pub user: UserId,
+}
+
+impl Adapter {
+    /// The protocol.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The facts about the protocol.
+    #[must_use]
+    pub const fn manifest(&self) -> &'static Manifest {
+        self.protocol.manifest()
+    }
+
+    /// Every address in the settings, as written, for the private-address rule.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.addresses.iter().map(String::as_str)
+    }
+
+    /// How long a run may take in all.
+    #[must_use]
+    pub const fn max_run(&self) -> Duration {
+        self.max_run
+    }
+
+    /// Asks the agent. `ran_for` is how long earlier processes have been at this run.
+    pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, world: &'a World) -> Run<'a> {
+        Run::new(move |mut out| async move {
+            let time_left = self.max_run.saturating_sub(ran_for);
+            let ended = timeout(time_left, self.ask(request, &mut out, world)).await;
+            out.last_event(
+                ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run))),
+                &self.secrets,
+            )
+        })
+    }
+
+    async fn ask(&self, request: &AgentRequest, out: &mut Outlet, world: &World) -> Result<End, AgentFailure> {
+        match &self.wire {
+            Wire::Echo(echo) => echo.ask(request, out).await,
+            Wire::OpenaiChat(chat) => chat.ask(request, out, world).await,
+            Wire::Webhook(webhook) => webhook.ask(request, out, world).await,
+        }
+    }
+
+    /// Tells the agent that nobody wants the answer any more. Drop the run first: for most protocols that is all.
+    ///
+    /// # Errors
+    /// [`AgentFailure`] if it can't be told.
+    pub async fn cancel(&self, cancel: &CancelRequest, world: &World) -> Result<(), AgentFailure> {
+        let told = match &self.wire {
+            // Closing the connection has stopped it.
+            Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
+            Wire::Webhook(webhook) => webhook.cancel(cancel, world).await,
+        };
+        told.map_err(|failure| blot_out(failure, &self.secrets))
+    }
+
+    /// Asks the agent for a sign of life, once and within 20 s.
+    ///
+    /// # Errors
+    /// [`AgentFailure`] that tells the operator what is wrong. It may quote the agent, who was told no words of a person.
+    pub async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
+        let probe = async {
+            match &self.wire {
+                Wire::Echo(_) => Ok(()),
+                Wire::OpenaiChat(chat) => chat.probe(world).await,
+                Wire::Webhook(webhook) => webhook.probe(world).await,
+            }
+        };
+        let probed = timeout(PROBE_PATIENCE, probe).await;
+        probed
+            .unwrap_or_else(|_| Err(failure::idle_timeout(PROBE_PATIENCE)))
+            .map_err(|failure| blot_out(failure, &self.secrets))
+    }
+}
+
+/// How long a probe may take.
+pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The person toward an agent: stable, and of no use to anybody else.
+pub(crate) fn end_user(organization: &OrganizationId, user: &UserId) -> String {
+    digest(&["end user", organization.as_str(), user.as_str()])
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(word: &str, config: Value) -> Result<Adapter, InvalidConfig> {
+        Protocol::parse(word, &AgentConfig::new(config.as_object().unwrap().clone()))
+    }
+
+    #[test]
+    fn every_protocol_is_found_by_its_word() {
+        for protocol in Protocol::ALL {
+            assert_eq!(Protocol::named(protocol.manifest().word), Some(*protocol));
+        }
+        assert_eq!(parse("ECHO", json!({})).err(), Some(InvalidConfig::UnknownProtocol));
+    }
+
+    #[test]
+    fn addresses_and_secret_fields_are_told() {
+        let chat = parse("openai_chat", json!({"baseUrl": "https://a.example/v1", "model": "m"})).unwrap();
+        assert_eq!(chat.addresses().collect::<Vec<_>>(), ["https://a.example/v1"]);
+        assert_eq!(
+            Protocol::OpenaiChat.secret_fields().collect::<Vec<_>>(),
+            ["apiKey", "headers"]
+        );
+        assert_eq!(
+            Protocol::Webhook.secret_fields().collect::<Vec<_>>(),
+            ["secret", "headers"]
+        );
+    }
+
+    #[test]
+    fn nothing_secret_prints() {
+        let chat = json!({"baseUrl": "https://a.example/v1?key=s3cret", "apiKey": "s3cret", "headers": {"x-key": "s3cret"}, "model": "m"});
+        let hook = json!({"url": "https://a.example?key=s3cret", "secret": ["s3cret"], "headers": {"x-key": "s3cret"}});
+        for (word, config) in [("openai_chat", chat), ("webhook", hook)] {
+            let printed = format!("{:?}", parse(word, config).unwrap());
+            assert!(!printed.contains("s3cret"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn end_user_is_stable_and_tenants_differ() {
+        let of = |organization: &str| end_user(&OrganizationId::new(organization), &UserId::new("usr_1"));
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+        assert!(!of("a").contains("usr_1"));
+    }
+}

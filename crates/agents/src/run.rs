@@ -1,0 +1,255 @@
+//! One run of an agent, as a stream of events.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use tieline_core::agent::{AgentEvent, AgentFailure, MAX_ANSWER_BYTES};
+use tieline_core::secret::Secret;
+use tokio::sync::mpsc;
+
+use crate::failure;
+
+/// The events of one run. The last one is terminal or [`AgentEvent::Deferred`], and no other is.
+///
+/// It does nothing unless it is polled, and dropping it closes the connection to the agent.
+#[must_use = "a run does nothing unless it is polled"]
+pub struct Run<'a> {
+    events: mpsc::Receiver<AgentEvent>,
+    work: Option<Pin<Box<dyn Future<Output = AgentEvent> + Send + 'a>>>,
+    last: Option<AgentEvent>,
+}
+
+impl<'a> Run<'a> {
+    /// A run of `work`, which says through the outlet what happens and gives the last event.
+    pub(crate) fn new<F>(work: impl FnOnce(Outlet) -> F) -> Self
+    where
+        F: Future<Output = AgentEvent> + Send + 'a,
+    {
+        // One place: the agent is read no faster than its events are taken.
+        let (sender, events) = mpsc::channel(1);
+        let outlet = Outlet {
+            events: sender,
+            text_bytes: 0,
+            other_bytes: 0,
+            shown: false,
+        };
+        Self {
+            events,
+            work: Some(Box::pin(work(outlet))),
+            last: None,
+        }
+    }
+}
+
+impl Stream for Run<'_> {
+    type Item = AgentEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AgentEvent>> {
+        if let Poll::Ready(Some(event)) = self.events.poll_recv(cx) {
+            return Poll::Ready(Some(event));
+        }
+        if let Some(work) = &mut self.work
+            && let Poll::Ready(last) = work.as_mut().poll(cx)
+        {
+            self.last = Some(last);
+            self.work = None;
+        }
+        // Again: it may have said something just now.
+        match self.events.poll_recv(cx) {
+            Poll::Ready(Some(event)) => Poll::Ready(Some(event)),
+            _ if self.work.is_none() => Poll::Ready(self.last.take()),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Run(..)")
+    }
+}
+
+/// How a run ended without failing.
+#[derive(Debug)]
+pub(crate) enum End {
+    Completed { final_text: Option<String> },
+    Deferred,
+    Cancelled,
+}
+
+/// Where an adapter says what happens.
+pub(crate) struct Outlet {
+    events: mpsc::Sender<AgentEvent>,
+    text_bytes: usize,
+    other_bytes: usize,
+    shown: bool,
+}
+
+impl Outlet {
+    /// Says that something happened; waits until the event before it is taken.
+    ///
+    /// Fails when the answer gets longer than we take.
+    pub(crate) async fn say(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
+        self.count(&event)?;
+        self.shown |= shows(&event);
+        // Nobody listens any more only if the run is dropped, and this future with it.
+        let _ = self.events.send(event).await;
+        Ok(())
+    }
+
+    /// The last event, after `ended`. Secrets are blotted out of a failure's words.
+    pub(crate) fn last_event(&self, ended: Result<End, AgentFailure>, secrets: &[Secret]) -> AgentEvent {
+        match ended {
+            Ok(End::Completed { final_text }) => AgentEvent::Completed { final_text },
+            Ok(End::Deferred) => AgentEvent::Deferred,
+            Ok(End::Cancelled) => AgentEvent::Cancelled,
+            Err(failure) => {
+                let retryable = failure.retryable && !self.shown;
+                AgentEvent::Failed(AgentFailure {
+                    retryable,
+                    ..blot_out(failure, secrets)
+                })
+            }
+        }
+    }
+
+    fn count(&mut self, event: &AgentEvent) -> Result<(), AgentFailure> {
+        match event {
+            AgentEvent::TextDelta(delta) => self.text_bytes += delta.len(),
+            AgentEvent::TextSnapshot(text) => self.text_bytes = text.len(),
+            AgentEvent::ReasoningDelta(delta) => self.other_bytes += delta.len(),
+            AgentEvent::File(file) => self.other_bytes += file.url.len() + file.name.len() + file.mime.len(),
+            AgentEvent::FileBytes { bytes, .. } => self.other_bytes += bytes.len(),
+            AgentEvent::InputRequired { prompt, choices, .. } => {
+                self.other_bytes += prompt.len() + choices.iter().map(String::len).sum::<usize>();
+            }
+            _ => {}
+        }
+        if self.text_bytes + self.other_bytes > MAX_ANSWER_BYTES {
+            return Err(failure::too_long("the answer", MAX_ANSWER_BYTES));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the person sees something of the answer now.
+fn shows(event: &AgentEvent) -> bool {
+    match event {
+        AgentEvent::TextDelta(text) | AgentEvent::TextSnapshot(text) => !text.is_empty(),
+        AgentEvent::File(_) | AgentEvent::FileBytes { .. } | AgentEvent::InputRequired { .. } => true,
+        _ => false,
+    }
+}
+
+/// Shorter ones are no secrets, and blotting them out would leave no sentence readable.
+const MIN_SECRET_CHARS: usize = 4;
+
+/// Takes the secrets out of a failure's words, and cuts them to size.
+pub(crate) fn blot_out(failure: AgentFailure, secrets: &[Secret]) -> AgentFailure {
+    let blot = |text: String| {
+        let known = secrets
+            .iter()
+            .map(Secret::expose)
+            .filter(|secret| secret.len() >= MIN_SECRET_CHARS);
+        known.fold(text, |text, secret| text.replace(secret, "***"))
+    };
+    AgentFailure {
+        code: blot(failure.code),
+        message: blot(failure.message).chars().take(failure::MAX_MESSAGE_CHARS).collect(),
+        retryable: failure.retryable,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    fn delta(text: &str) -> AgentEvent {
+        AgentEvent::TextDelta(text.into())
+    }
+
+    fn run_of(events: Vec<AgentEvent>, end: Result<End, AgentFailure>) -> Run<'static> {
+        Run::new(|mut out| async move {
+            for event in events {
+                if let Err(failure) = out.say(event).await {
+                    return out.last_event(Err(failure), &[]);
+                }
+            }
+            out.last_event(end, &[Secret::new("sk-secret")])
+        })
+    }
+
+    #[tokio::test]
+    async fn events_come_in_order_and_the_last_one_once() {
+        let mut run = run_of(vec![delta("a"), delta("b")], Ok(End::Completed { final_text: None }));
+        let seen: Vec<_> = run.by_ref().collect().await;
+        assert_eq!(
+            seen,
+            [delta("a"), delta("b"), AgentEvent::Completed { final_text: None }]
+        );
+        assert_eq!(run.next().await, None);
+        assert_eq!(
+            run_of(vec![], Ok(End::Deferred)).collect::<Vec<_>>().await,
+            [AgentEvent::Deferred]
+        );
+    }
+
+    #[tokio::test]
+    async fn failure_is_retryable_only_while_nothing_was_shown() {
+        for (shown, retryable) in [
+            (vec![], true),
+            (vec![AgentEvent::ReasoningDelta("hm".into()), delta("")], true),
+            (vec![delta("a")], false),
+        ] {
+            let seen: Vec<_> = run_of(shown, Err(failure::incomplete())).collect().await;
+            let Some(AgentEvent::Failed(failure)) = seen.last() else {
+                panic!("{seen:?}")
+            };
+            assert_eq!(failure.retryable, retryable);
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_has_a_longest_length_and_snapshots_replace() {
+        let big = "x".repeat(MAX_ANSWER_BYTES / 2);
+        let snapshots = vec![AgentEvent::TextSnapshot(big.clone()); 4];
+        let seen: Vec<_> = run_of(snapshots, Ok(End::Completed { final_text: None }))
+            .collect()
+            .await;
+        assert!(matches!(seen.last(), Some(AgentEvent::Completed { .. })));
+        let seen: Vec<_> = run_of(vec![delta(&big), delta(&big), delta("x")], Ok(End::Cancelled))
+            .collect()
+            .await;
+        assert_eq!(seen.len(), 3);
+        assert!(matches!(seen.last(), Some(AgentEvent::Failed(failure)) if failure.code == failure::TOO_LONG));
+    }
+
+    #[tokio::test]
+    async fn secrets_are_blotted_out_and_words_cut() {
+        let long = failure::new("x", format!("key sk-secret is wrong {}", "字".repeat(900)), true);
+        let seen: Vec<_> = run_of(vec![], Err(long)).collect().await;
+        let [AgentEvent::Failed(failure)] = seen.as_slice() else {
+            panic!("{seen:?}")
+        };
+        assert!(failure.message.starts_with("key *** is wrong"));
+        assert_eq!(failure.message.chars().count(), failure::MAX_MESSAGE_CHARS);
+    }
+
+    #[test]
+    fn dropping_the_run_drops_its_work() {
+        let alive = std::sync::Arc::new(());
+        let held = alive.clone();
+        let run = Run::new(|out| async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+            out.last_event(Ok(End::Cancelled), &[])
+        });
+        drop(run);
+        assert_eq!(std::sync::Arc::into_inner(alive).map(|()| true).unwrap(), true);
+    }
+}

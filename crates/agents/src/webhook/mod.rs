@@ -1,0 +1,213 @@
+//! `webhook`: our own contract, signed after Standard Webhooks.
+//!
+//! The agent answers with JSON, with a stream of events, or with 202 and callbacks later ([`events`]). A silent agent is asked
+//! again like a failing one: the same `webhook-id` on every try tells it that the question is the same.
+//!
+//! See [Standard Webhooks/Specification](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+
+pub mod events;
+pub mod sign;
+
+mod wire;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode};
+use serde::Serialize;
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::ids::{RunId, digest};
+use url::Url;
+
+use crate::answer::{self, Answer, Events};
+use crate::call::{self, Manner};
+use crate::config::{self, Field, FieldKind, InvalidConfig, Settings};
+use crate::failure;
+use crate::protocol::{CancelRequest, Manifest, PROBE_PATIENCE};
+use crate::run::{End, Outlet};
+use crate::world::World;
+
+use sign::SigningKeys;
+
+const URL: Field = Field {
+    name: "url",
+    kind: FieldKind::Address,
+    required: true,
+    secret: false,
+    help: "Where messages are posted.",
+};
+const SECRET: Field = Field {
+    name: "secret",
+    kind: FieldKind::Texts,
+    required: true,
+    secret: true,
+    help: "What the posts are signed with: whsec_ and base64, or any text. A list while it is being changed.",
+};
+
+/// The facts about it.
+pub static MANIFEST: Manifest = Manifest {
+    word: "webhook",
+    name: "Webhook",
+    fields: &[URL, SECRET, config::HEADERS, config::IDLE_TIMEOUT, config::MAX_RUN],
+    needs_transcript: false,
+    wants_inline_images: false,
+    can_resume: false,
+};
+
+const ID: &str = "webhook-id";
+const TIMESTAMP: &str = "webhook-timestamp";
+const SIGNATURE: &str = "webhook-signature";
+
+/// How long the agent has to take note that a run is cancelled.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An agent that speaks our contract.
+#[derive(Clone)]
+pub(crate) struct Webhook {
+    url: Url,
+    headers: HeaderMap,
+    keys: SigningKeys,
+    idle: Duration,
+}
+
+impl Webhook {
+    pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
+        let keys = SigningKeys::read(&settings.texts(&SECRET));
+        let mut headers = settings.headers(&config::HEADERS, &[ID, TIMESTAMP, SIGNATURE])?;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        Ok(Self {
+            url: settings.address(&URL)?,
+            headers,
+            keys: keys.map_err(|_| config::invalid(SECRET.name, "must be base64 after whsec_"))?,
+            idle: settings.seconds(&config::IDLE_TIMEOUT),
+        })
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        request: &AgentRequest,
+        out: &mut Outlet,
+        world: &World,
+    ) -> Result<End, AgentFailure> {
+        let manner = Manner {
+            patience: self.idle,
+            tries: call::TRIES,
+            idempotent: true,
+            quote: false,
+        };
+        let response = self
+            .post(request.message.id.as_str(), &wire::Created::of(request), manner, world)
+            .await?;
+        if response.status() == StatusCode::ACCEPTED {
+            return Ok(End::Deferred);
+        }
+        match answer::open(response, self.idle).await? {
+            Answer::Json(body) => whole(&body),
+            Answer::Events(events) => streamed(events, out).await,
+        }
+    }
+
+    pub(crate) async fn cancel(&self, cancel: &CancelRequest, world: &World) -> Result<(), AgentFailure> {
+        let manner = Manner {
+            patience: CANCEL_PATIENCE,
+            tries: call::TRIES,
+            idempotent: true,
+            quote: false,
+        };
+        let cancelled = wire::Cancelled {
+            kind: "run.cancelled",
+            version: wire::VERSION,
+            run_id: cancel.run.as_str(),
+        };
+        self.post(&cancel_id(&cancel.run), &cancelled, manner, world)
+            .await
+            .map(|_| ())
+    }
+
+    /// Posts a `ping`. An agent that answers it with a complaint about the message is alive and trusts our signature.
+    pub(crate) async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
+        let manner = Manner {
+            patience: PROBE_PATIENCE,
+            tries: 1,
+            idempotent: true,
+            quote: true,
+        };
+        let now = (world.now)();
+        let ping = wire::Ping {
+            kind: "ping",
+            version: wire::VERSION,
+        };
+        match self
+            .post(
+                &format!("msg_{}", digest(&["ping", &now.to_string()])),
+                &ping,
+                manner,
+                world,
+            )
+            .await
+        {
+            Err(failure) if matches!(failure.code.as_str(), "http_400" | "http_422") => Ok(()),
+            answered => answered.map(|_| ()),
+        }
+    }
+
+    async fn post(
+        &self,
+        id: &str,
+        body: &impl Serialize,
+        manner: Manner,
+        world: &World,
+    ) -> Result<Response, AgentFailure> {
+        let unwritable = |_| failure::new(failure::AGENT_ERROR, "the request can't be written", false);
+        let body = Bytes::from(serde_json::to_vec(body).map_err(|_| unwritable(()))?);
+        let id_header = HeaderValue::from_str(id).map_err(|_| unwritable(()))?;
+        let make = || {
+            // The time is the try's own, so that a late retry is not taken for a replay.
+            let timestamp = (world.now)().as_secs();
+            let mut headers = self.headers.clone();
+            headers.insert(ID, id_header.clone());
+            headers.insert(TIMESTAMP, HeaderValue::from(timestamp));
+            headers.insert(SIGNATURE, self.keys.header(id, timestamp, &body));
+            world.http.post(self.url.clone()).headers(headers).body(body.clone())
+        };
+        call::send(make, manner, world).await
+    }
+}
+
+/// A post of its own, but the same one on every try.
+fn cancel_id(run: &RunId) -> String {
+    format!("msg_{}", digest(&["cancel", run.as_str()]))
+}
+
+fn whole(body: &[u8]) -> Result<End, AgentFailure> {
+    let answer: Result<wire::Answer, _> = serde_json::from_slice(body);
+    let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, met other JSON"))?;
+    Ok(End::Completed {
+        final_text: Some(answer.text),
+    })
+}
+
+async fn streamed(mut events: Events, out: &mut Outlet) -> Result<End, AgentFailure> {
+    let mut waits_for_person = false;
+    while let Some(event) = events.next().await? {
+        let read = events::read(&event.data).map_err(|error| failure::bad_answer(error.to_string()))?;
+        match read {
+            None => {}
+            Some(AgentEvent::Completed { final_text }) => return Ok(End::Completed { final_text }),
+            Some(AgentEvent::Failed(failure)) => return Err(failure),
+            Some(AgentEvent::Cancelled) => return Ok(End::Cancelled),
+            Some(event) => {
+                waits_for_person = matches!(event, AgentEvent::InputRequired { .. });
+                out.say(event).await?;
+            }
+        }
+    }
+    // A question to the person ends the agent's turn, said or not.
+    if waits_for_person {
+        Ok(End::Completed { final_text: None })
+    } else {
+        Err(failure::incomplete())
+    }
+}

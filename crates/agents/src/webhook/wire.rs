@@ -1,0 +1,186 @@
+//! Our contract with webhook agents, field for field. A change here is a change for every agent: add, never rename.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::agent::{AgentPart, AgentRequest};
+use tieline_core::event::{ChatKind, PartKind};
+use tieline_core::timestamp::Timestamp;
+
+/// The version of everything that we post.
+pub(crate) const VERSION: u32 = 1;
+
+/// Somebody asks.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Created<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: u32,
+    run_id: &'a str,
+    organization: &'a str,
+    agent: Agent<'a>,
+    session: Session<'a>,
+    user: User<'a>,
+    chat: Chat<'a>,
+    message: Message<'a>,
+    reply: Reply<'a>,
+    limits: Limits,
+}
+
+/// Nobody wants the answer any more.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Cancelled<'a> {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) version: u32,
+    pub(crate) run_id: &'a str,
+}
+
+/// An operator tests the agent. Any success will do.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ping {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) version: u32,
+}
+
+/// An answer in one piece.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Agent<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Session<'a> {
+    id: &'a str,
+    number: u64,
+    is_new: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct User<'a> {
+    id: &'a str,
+    platform: &'a str,
+    external_id: &'a str,
+    display_name: Option<&'a str>,
+    locale: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Chat<'a> {
+    #[serde(rename = "type")]
+    kind: ChatKind,
+    id: &'a str,
+    thread_id: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Message<'a> {
+    id: &'a str,
+    text: &'a str,
+    parts: Vec<Part<'a>>,
+    quoted: Option<Quoted<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Part<'a> {
+    #[serde(rename = "type")]
+    kind: PartKind,
+    url: &'a str,
+    mime: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Quoted<'a> {
+    text: &'a str,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply<'a> {
+    events_url: &'a str,
+    token: &'a str,
+    expires_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    max_text_bytes: usize,
+    stream: bool,
+}
+
+impl<'a> Created<'a> {
+    /// The post that asks `request`.
+    pub(crate) fn of(request: &'a AgentRequest) -> Self {
+        Self {
+            kind: "message.created",
+            version: VERSION,
+            run_id: request.run.as_str(),
+            organization: request.organization.as_str(),
+            agent: Agent {
+                id: request.agent.id.as_str(),
+                name: &request.agent.name,
+            },
+            session: Session {
+                id: request.session.id.as_str(),
+                number: request.session.number,
+                is_new: request.session.is_new,
+            },
+            user: User {
+                id: request.user.id.as_str(),
+                platform: &request.user.platform,
+                external_id: &request.user.external_id,
+                display_name: request.user.display_name.as_deref(),
+                locale: request.user.locale.tag(),
+            },
+            chat: Chat {
+                kind: request.chat.kind,
+                id: &request.chat.id,
+                thread_id: request.chat.thread_id.as_deref(),
+            },
+            message: Message {
+                id: request.message.id.as_str(),
+                text: &request.message.text,
+                parts: parts(&request.message.parts),
+                quoted: request.message.quoted.as_ref().map(|(text, quoted)| Quoted {
+                    text,
+                    parts: parts(quoted),
+                }),
+            },
+            reply: Reply {
+                events_url: &request.reply.events_url,
+                token: request.reply.token.expose(),
+                expires_at: request.reply.expires_at,
+            },
+            limits: Limits {
+                max_text_bytes: request.limits.max_text_bytes,
+                stream: request.limits.stream,
+            },
+        }
+    }
+}
+
+fn parts(parts: &[AgentPart]) -> Vec<Part<'_>> {
+    parts.iter().map(part).collect()
+}
+
+fn part(part: &AgentPart) -> Part<'_> {
+    Part {
+        kind: part.kind,
+        url: &part.url,
+        mime: part.mime.as_deref(),
+        name: part.name.as_deref(),
+    }
+}
