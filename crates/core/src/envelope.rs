@@ -67,6 +67,7 @@ impl WakeUp {
             organization,
             conversation,
             reply: None,
+            timer: false,
         })
     }
 }
