@@ -1,0 +1,153 @@
+//! What queues there are. The template on AWS says the same; a test compares.
+
+use std::collections::HashMap;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
+
+use crate::{QueueError, Urls};
+
+/// A queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDefinition {
+    /// Its name behind the deployment's prefix.
+    pub name: &'static str,
+    /// FIFO, in high-throughput mode, deduplicated within a message group.
+    pub fifo: bool,
+    /// How long a received message is hidden, in seconds.
+    pub visibility_s: u32,
+    /// How long a message is kept, in seconds.
+    pub retention_s: u32,
+    /// Where a message goes, and after how many deliveries.
+    pub dead_letters: Option<(&'static str, u32)>,
+}
+
+const DAYS: u32 = 24 * 3600;
+
+/// Every queue but the relay's, dead letters first.
+pub const DEFINITIONS: &[QueueDefinition] = &[
+    QueueDefinition {
+        name: "inbound-dead.fifo",
+        fifo: true,
+        visibility_s: 30,
+        retention_s: 14 * DAYS,
+        dead_letters: None,
+    },
+    QueueDefinition {
+        name: "work-dead",
+        fifo: false,
+        visibility_s: 30,
+        retention_s: 14 * DAYS,
+        dead_letters: None,
+    },
+    // The dispatcher needs milliseconds; its function is cut off after 30 s.
+    QueueDefinition {
+        name: "inbound.fifo",
+        fifo: true,
+        visibility_s: 180,
+        retention_s: 4 * DAYS,
+        dead_letters: Some(("inbound-dead.fifo", 20)),
+    },
+    // As long as a runner's function lives. A wake-up that comes again while its run goes on finds the lease held and ends.
+    QueueDefinition {
+        name: "work",
+        fifo: false,
+        visibility_s: 900,
+        retention_s: 4 * DAYS,
+        dead_letters: Some(("work-dead", 200)),
+    },
+];
+
+/// The queue of a relay shard. Calls are worthless after some minutes, so nothing is kept for dead letters.
+pub const RELAY: QueueDefinition = QueueDefinition {
+    name: "relay",
+    fifo: true,
+    visibility_s: 30,
+    retention_s: 600,
+    dead_letters: None,
+};
+
+/// The name of a relay shard's queue behind the deployment's prefix.
+#[must_use]
+pub fn relay_name(shard: usize) -> String {
+    format!("{}-{shard}.fifo", RELAY.name)
+}
+
+/// Creates what is missing and gives the addresses. For standing alone and for tests: on AWS the template does it.
+///
+/// # Errors
+/// [`QueueError`].
+pub async fn create_missing(client: &Client, prefix: &str, n_shards: usize) -> Result<Urls, QueueError> {
+    let mut urls = HashMap::new();
+    let mut arns = HashMap::new();
+    for definition in DEFINITIONS {
+        let url = create(client, &format!("{prefix}{}", definition.name), definition, &arns).await?;
+        arns.insert(definition.name, arn(client, &url).await?);
+        urls.insert(definition.name, url);
+    }
+    let mut relay = Vec::with_capacity(n_shards);
+    for shard in 0..n_shards {
+        relay.push(create(client, &format!("{prefix}{}", relay_name(shard)), &RELAY, &arns).await?);
+    }
+    let mut take = |name: &str| urls.remove(name).ok_or_else(|| QueueError::Missing(name.to_owned()));
+    Ok(Urls {
+        inbound: take("inbound.fifo")?,
+        work: take("work")?,
+        relay,
+    })
+}
+
+async fn create(
+    client: &Client,
+    name: &str,
+    definition: &QueueDefinition,
+    arns: &HashMap<&str, String>,
+) -> Result<String, QueueError> {
+    let created = client
+        .create_queue()
+        .queue_name(name)
+        .set_attributes(Some(attributes(definition, arns)))
+        .send()
+        .await
+        .map_err(QueueError::of("create"))?;
+    created.queue_url.ok_or_else(|| QueueError::Missing(name.to_owned()))
+}
+
+fn attributes(definition: &QueueDefinition, arns: &HashMap<&str, String>) -> HashMap<QueueAttributeName, String> {
+    let mut attributes = HashMap::from([
+        (
+            QueueAttributeName::VisibilityTimeout,
+            definition.visibility_s.to_string(),
+        ),
+        (
+            QueueAttributeName::MessageRetentionPeriod,
+            definition.retention_s.to_string(),
+        ),
+    ]);
+    if definition.fifo {
+        attributes.insert(QueueAttributeName::FifoQueue, "true".to_owned());
+        attributes.insert(QueueAttributeName::DeduplicationScope, "messageGroup".to_owned());
+        attributes.insert(QueueAttributeName::FifoThroughputLimit, "perMessageGroupId".to_owned());
+    }
+    if let Some((target, max)) = definition.dead_letters
+        && let Some(arn) = arns.get(target)
+    {
+        let policy = serde_json::json!({ "deadLetterTargetArn": arn, "maxReceiveCount": max });
+        attributes.insert(QueueAttributeName::RedrivePolicy, policy.to_string());
+    }
+    attributes
+}
+
+async fn arn(client: &Client, url: &str) -> Result<String, QueueError> {
+    let answer = client
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::QueueArn)
+        .send()
+        .await
+        .map_err(QueueError::of("describe"))?;
+    let found = answer
+        .attributes
+        .and_then(|mut attributes| attributes.remove(&QueueAttributeName::QueueArn));
+    found.ok_or_else(|| QueueError::Missing(url.to_owned()))
+}

@@ -1,0 +1,62 @@
+//! `relay-N.fifo`: calls for the process that holds a bot's socket.
+
+use tieline_core::envelope::{RelayCall, RelayCallV1};
+use tieline_core::ids::{IntegrationId, digest};
+
+use crate::{QueueError, Queues};
+
+/// The shard of a bot. The same in every process as long as the number of shards is.
+#[must_use]
+pub fn shard_of(integration: &IntegrationId, n_shards: usize) -> usize {
+    let text = digest(&[integration.as_str()]);
+    let number = text
+        .bytes()
+        .take(8)
+        .fold(0u64, |sum, byte| sum.wrapping_mul(257).wrapping_add(u64::from(byte)));
+    usize::try_from(number % n_shards.max(1) as u64).unwrap_or(0)
+}
+
+/// Puts a call on the queue of its bot's shard. `lane` keeps the order; the call's id makes a repetition a no-op.
+///
+/// # Errors
+/// [`QueueError`] if there is no such shard or the queue may not have it.
+///
+/// # Panics
+/// Never: calls serialize.
+pub async fn send(queues: &Queues, call: &RelayCall, lane: &str) -> Result<(), QueueError> {
+    let RelayCall::V1(RelayCallV1 {
+        integration, call_id, ..
+    }) = call;
+    let shard = shard_of(integration, queues.urls.relay.len());
+    let url = queues
+        .urls
+        .relay
+        .get(shard)
+        .ok_or_else(|| QueueError::Missing(format!("relay-{shard}.fifo")))?;
+    let body = serde_json::to_string(call).expect("calls serialize as JSON");
+    queues
+        .sqs
+        .send_message()
+        .queue_url(url)
+        .message_group_id(digest(&[integration.as_str(), lane]))
+        .message_deduplication_id(digest(&[call_id]))
+        .message_body(body)
+        .send()
+        .await
+        .map_err(QueueError::of("send"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bots_spread_over_shards() {
+        let mut counts = [0usize; 8];
+        for at in 0..800 {
+            counts[shard_of(&IntegrationId::new(format!("int_{at}")), 8)] += 1;
+        }
+        assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
+    }
+}
