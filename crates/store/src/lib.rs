@@ -7,6 +7,7 @@
 mod batch;
 mod body;
 mod calls;
+pub mod config;
 mod error;
 mod item;
 mod keyring;

@@ -1,0 +1,293 @@
+//! Agents. Their settings are sealed as a whole.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::ids::{AgentId, OrganizationId};
+use tieline_core::timestamp::{Timestamp, millis};
+
+use super::list;
+use super::name::{self, Kind};
+use super::transaction::{Cancelled, Transaction, absent, present, where_equal};
+use crate::calls::{self, Reading};
+use crate::error::StoreError;
+use crate::item::{self, Item, get_number, number, text};
+use crate::page::Page;
+use crate::update::Update;
+use crate::{Keyring, Store};
+
+/// An agent as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentRecord {
+    /// The agent, its settings unsealed.
+    pub agent: Agent,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Grows with every change of the agent itself.
+    pub version: u64,
+}
+
+/// Why an agent is not written.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Another agent of the organization has the name.
+    #[error("the name is taken")]
+    NameTaken,
+    /// Enabled triggers name it.
+    #[error("an enabled trigger names the agent")]
+    InUse,
+    /// The table's own reasons.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredV1 {
+    id: AgentId,
+    organization: OrganizationId,
+    name: String,
+    protocol: String,
+    config: String,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+    #[serde(with = "millis")]
+    updated_at: Timestamp,
+    version: u64,
+}
+
+/// How many enabled triggers name the agent. Beside the stored shape, for triggers change it, not the agent.
+const BOUND_TRIGGERS: &str = "boundTriggers";
+
+/// Creates an agent.
+///
+/// # Errors
+/// [`AgentError::NameTaken`].
+pub async fn create(store: &Store, agent: Agent, now: Timestamp) -> Result<AgentRecord, AgentError> {
+    let record = AgentRecord {
+        agent,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    };
+    let mut item = write(store.keyring(), &record)?;
+    item.insert(BOUND_TRIGGERS.into(), number(0));
+    let mut writes = Transaction::new();
+    writes.put(Rule::AsRead, item, absent());
+    take_name(&mut writes, &record.agent);
+    commit(store, writes).await?;
+    Ok(record)
+}
+
+/// Changes name, protocol and settings of an agent as it was read.
+///
+/// # Errors
+/// [`AgentError::NameTaken`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn update(
+    store: &Store,
+    before: &AgentRecord,
+    agent: Agent,
+    now: Timestamp,
+) -> Result<AgentRecord, AgentError> {
+    let agent = Agent {
+        id: before.agent.id.clone(),
+        organization: before.agent.organization.clone(),
+        ..agent
+    };
+    let after = AgentRecord {
+        agent,
+        created_at: before.created_at,
+        updated_at: now,
+        version: before.version + 1,
+    };
+    let mut update = Update::new();
+    update
+        .set("name", text(&*after.agent.name))
+        .set("protocol", text(&*after.agent.protocol))
+        .set("config", text(seal(store.keyring(), &after.agent)))
+        .set("updatedAt", number(now.as_millis()))
+        .set("version", number(after.version))
+        .require_equal("version", number(before.version));
+    let mut writes = Transaction::new();
+    writes.change(
+        Rule::AsRead,
+        (&pk(&after.agent.organization), &sk(&after.agent.id)),
+        update,
+    );
+    if after.agent.name != before.agent.name {
+        take_name(&mut writes, &after.agent);
+        give_back_name(&mut writes, &before.agent);
+    }
+    commit(store, writes).await?;
+    Ok(after)
+}
+
+/// Deletes an agent as it was read, unless an enabled trigger names it.
+///
+/// # Errors
+/// [`AgentError::InUse`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn delete(store: &Store, before: &AgentRecord) -> Result<(), AgentError> {
+    let mut unused = where_equal("version", number(before.version));
+    unused.require_equal(BOUND_TRIGGERS, number(0));
+    let mut writes = Transaction::new();
+    writes.delete(
+        Rule::Unused,
+        (&pk(&before.agent.organization), &sk(&before.agent.id)),
+        unused,
+    );
+    give_back_name(&mut writes, &before.agent);
+    commit(store, writes).await
+}
+
+/// An agent of the organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &AgentId,
+) -> Result<Option<AgentRecord>, StoreError> {
+    let key = (&*pk(organization), &*sk(id));
+    let found = calls::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+    found.map(|item| read(store.keyring(), item)).transpose()
+}
+
+/// The agents of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<AgentRecord>, StoreError> {
+    let page = list::page(store, &pk(organization), "AGT#", cursor, limit).await?;
+    let items = page
+        .items
+        .into_iter()
+        .map(|item| read(store.keyring(), item))
+        .collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        cursor: page.cursor,
+    })
+}
+
+/// Counts enabled triggers that name the agent, on condition that it is there.
+pub(super) fn count<L: Copy>(
+    writes: &mut Transaction<L>,
+    there: L,
+    organization: &OrganizationId,
+    id: &AgentId,
+    change: i64,
+) {
+    let (pk, sk) = (pk(organization), sk(id));
+    let mut update = present();
+    if change == 0 {
+        writes.check(there, (&pk, &sk), update);
+    } else {
+        update.add(BOUND_TRIGGERS, change);
+        writes.change(there, (&pk, &sk), update);
+    }
+}
+
+/// What a write of a transaction stands for.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    AsRead,
+    FreeName,
+    Unused,
+}
+
+async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), AgentError> {
+    match writes.commit(store).await {
+        Ok(()) => Ok(()),
+        Err(Cancelled::Store(error)) => Err(error.into()),
+        Err(Cancelled::Refused(Rule::FreeName, _)) => Err(AgentError::NameTaken),
+        Err(Cancelled::Refused(Rule::Unused, Some(item))) if is_bound(&item) => Err(AgentError::InUse),
+        Err(Cancelled::Refused(Rule::AsRead | Rule::Unused, _)) => Err(StoreError::Conflict.into()),
+    }
+}
+
+fn is_bound(item: &Item) -> bool {
+    get_number::<i64>(item, BOUND_TRIGGERS).is_some_and(|n| n > 0)
+}
+
+fn take_name(writes: &mut Transaction<Rule>, agent: &Agent) {
+    name::take(
+        writes,
+        Rule::FreeName,
+        Kind::Agent,
+        &agent.organization,
+        &agent.name,
+        agent.id.as_str(),
+    );
+}
+
+fn give_back_name(writes: &mut Transaction<Rule>, agent: &Agent) {
+    name::give_back(
+        writes,
+        Rule::AsRead,
+        Kind::Agent,
+        &agent.organization,
+        &agent.name,
+        agent.id.as_str(),
+    );
+}
+
+fn write(keyring: &Keyring, record: &AgentRecord) -> Result<Item, StoreError> {
+    let agent = &record.agent;
+    let stored = Stored::V1(StoredV1 {
+        id: agent.id.clone(),
+        organization: agent.organization.clone(),
+        name: agent.name.clone(),
+        protocol: agent.protocol.clone(),
+        config: seal(keyring, agent),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        version: record.version,
+    });
+    item::write("agent", &pk(&agent.organization), &sk(&agent.id), &stored)
+}
+
+fn read(keyring: &Keyring, item: Item) -> Result<AgentRecord, StoreError> {
+    let Stored::V1(stored) = item::read("agent", item)?;
+    let plain = zeroize::Zeroizing::new(keyring.open(&stored.config, stored.id.as_str())?);
+    let config: AgentConfig =
+        serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: "agent settings" })?;
+    Ok(AgentRecord {
+        agent: Agent {
+            id: stored.id,
+            organization: stored.organization,
+            name: stored.name,
+            protocol: stored.protocol,
+            config,
+        },
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
+        version: stored.version,
+    })
+}
+
+fn seal(keyring: &Keyring, agent: &Agent) -> String {
+    let plain = serde_json::to_vec(&agent.config).expect("agent settings serialize as JSON");
+    keyring.seal(&zeroize::Zeroizing::new(plain), agent.id.as_str())
+}
+
+fn pk(organization: &OrganizationId) -> String {
+    format!("ORG#{organization}")
+}
+
+fn sk(id: &AgentId) -> String {
+    format!("AGT#{id}")
+}

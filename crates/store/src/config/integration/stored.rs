@@ -1,0 +1,121 @@
+//! An integration as an item.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_core::notice::Language;
+use tieline_core::timestamp::{Timestamp, millis};
+
+use super::{INT, IntegrationRecord, pk};
+use crate::Keyring;
+use crate::error::StoreError;
+use crate::item::{self, Item};
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredV1 {
+    id: IntegrationId,
+    organization: OrganizationId,
+    name: String,
+    platform: String,
+    mode: ConnectionMode,
+    credentials: String,
+    #[serde(default)]
+    endpoints: Endpoints,
+    language: Language,
+    streaming: bool,
+    enabled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+    #[serde(with = "millis")]
+    updated_at: Timestamp,
+    version: u64,
+}
+
+/// What is sealed as one.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Secrets {
+    #[serde(rename = "1")]
+    V1(SecretsV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SecretsV1 {
+    credentials: Credentials,
+    id_key: [u8; 32],
+}
+
+/// Seals credentials and id key, so that they open only for this integration.
+pub(super) fn seal(keyring: &Keyring, id: &IntegrationId, credentials: &Credentials, id_key: &[u8; 32]) -> String {
+    let secrets = Secrets::V1(SecretsV1 {
+        credentials: credentials.clone(),
+        id_key: *id_key,
+    });
+    let plain = zeroize::Zeroizing::new(serde_json::to_vec(&secrets).expect("secrets serialize as JSON"));
+    keyring.seal(&plain, id.as_str())
+}
+
+/// Opens what [`seal`] made.
+pub(super) fn unseal(
+    keyring: &Keyring,
+    id: &IntegrationId,
+    sealed: &str,
+) -> Result<(Credentials, [u8; 32]), StoreError> {
+    let plain = zeroize::Zeroizing::new(keyring.open(sealed, id.as_str())?);
+    let Secrets::V1(secrets) =
+        serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: "credentials" })?;
+    Ok((secrets.credentials, secrets.id_key))
+}
+
+pub(super) fn write(record: &IntegrationRecord) -> Result<Item, StoreError> {
+    let record = record.clone();
+    let pk = pk(&record.id);
+    let stored = Stored::V1(StoredV1 {
+        id: record.id,
+        organization: record.organization,
+        name: record.name,
+        platform: record.platform,
+        mode: record.mode,
+        credentials: record.credentials,
+        endpoints: record.endpoints,
+        language: record.language,
+        streaming: record.streaming,
+        enabled: record.enabled,
+        account: record.account,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        version: record.version,
+    });
+    item::write("integration", &pk, INT, &stored)
+}
+
+pub(super) fn read(item: Item) -> Result<IntegrationRecord, StoreError> {
+    let Stored::V1(stored) = item::read("integration", item)?;
+    Ok(IntegrationRecord {
+        id: stored.id,
+        organization: stored.organization,
+        name: stored.name,
+        platform: stored.platform,
+        mode: stored.mode,
+        credentials: stored.credentials,
+        endpoints: stored.endpoints,
+        language: stored.language,
+        streaming: stored.streaming,
+        enabled: stored.enabled,
+        account: stored.account,
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
+        version: stored.version,
+    })
+}

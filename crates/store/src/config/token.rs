@@ -1,0 +1,184 @@
+//! Tokens of an organization's operators. Only their SHA-256 is kept.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tieline_core::ids::OrganizationId;
+use tieline_core::timestamp::{Timestamp, millis};
+
+use super::list;
+use super::transaction::{Cancelled, Transaction, absent, present};
+use crate::Store;
+use crate::calls::{self, Reading};
+use crate::error::StoreError;
+use crate::item::{self, Item};
+use crate::page::Page;
+use crate::update::Update;
+
+/// What the owner of a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// All within the organization.
+    Admin,
+    /// Look.
+    Viewer,
+}
+
+/// A token as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Its id. Tells nothing of the token.
+    pub id: String,
+    /// For which organization it is good.
+    pub organization: OrganizationId,
+    /// What it is called.
+    pub name: String,
+    /// What its owner may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    digest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredV1 {
+    id: String,
+    organization: OrganizationId,
+    name: String,
+    role: Role,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+    digest: String,
+}
+
+/// Keeps a token, which was made from fresh random bytes.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if id or token are already there.
+pub async fn create(
+    store: &Store,
+    organization: &OrganizationId,
+    (id, token): (&str, &str),
+    (name, role): (&str, Role),
+    now: Timestamp,
+) -> Result<TokenRecord, StoreError> {
+    let record = TokenRecord {
+        id: id.to_owned(),
+        organization: organization.clone(),
+        name: name.to_owned(),
+        role,
+        created_at: now,
+        digest: digest(token),
+    };
+    let mut writes = Transaction::new();
+    writes.put((), write(&record, &own_key(&record))?, absent());
+    writes.put((), write(&record, &digest_key(&record.digest))?, absent());
+    commit(store, writes).await?;
+    Ok(record)
+}
+
+/// The record of a token that somebody shows.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn find(store: &Store, token: &str) -> Result<Option<TokenRecord>, StoreError> {
+    // Looked up by its digest, so that the time it takes tells nothing about tokens that are kept.
+    get_by(store, digest_key(&digest(token))).await
+}
+
+/// A token of the organization, by its id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get(store: &Store, organization: &OrganizationId, id: &str) -> Result<Option<TokenRecord>, StoreError> {
+    get_by(store, (format!("ORG#{organization}"), format!("TOK#{id}"))).await
+}
+
+async fn get_by(store: &Store, (pk, sk): (String, String)) -> Result<Option<TokenRecord>, StoreError> {
+    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, &sk), Reading::Strong, &[]).await?;
+    found.map(read).transpose()
+}
+
+/// The tokens of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<TokenRecord>, StoreError> {
+    let page = list::page(store, &format!("ORG#{organization}"), "TOK#", cursor, limit).await?;
+    let items = page.items.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        cursor: page.cursor,
+    })
+}
+
+/// Deletes a token: from now on it opens nothing.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it is gone already.
+pub async fn delete(store: &Store, record: &TokenRecord) -> Result<(), StoreError> {
+    let (pk, sk) = own_key(record);
+    let (digest_pk, digest_sk) = digest_key(&record.digest);
+    let mut writes = Transaction::new();
+    writes.delete((), (&pk, &sk), present());
+    writes.delete((), (&digest_pk, &digest_sk), Update::new());
+    commit(store, writes).await
+}
+
+async fn commit(store: &Store, writes: Transaction<()>) -> Result<(), StoreError> {
+    match writes.commit(store).await {
+        Ok(()) => Ok(()),
+        Err(Cancelled::Store(error)) => Err(error),
+        Err(Cancelled::Refused((), _)) => Err(StoreError::Conflict),
+    }
+}
+
+fn digest(token: &str) -> String {
+    let bytes = Sha256::digest(token.as_bytes());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn own_key(record: &TokenRecord) -> (String, String) {
+    (format!("ORG#{}", record.organization), format!("TOK#{}", record.id))
+}
+
+fn digest_key(digest: &str) -> (String, String) {
+    (format!("TOKEN#{digest}"), "TOKEN".to_owned())
+}
+
+fn write(record: &TokenRecord, (pk, sk): &(String, String)) -> Result<Item, StoreError> {
+    let stored = Stored::V1(StoredV1 {
+        id: record.id.clone(),
+        organization: record.organization.clone(),
+        name: record.name.clone(),
+        role: record.role,
+        created_at: record.created_at,
+        digest: record.digest.clone(),
+    });
+    item::write("token", pk, sk, &stored)
+}
+
+fn read(item: Item) -> Result<TokenRecord, StoreError> {
+    let Stored::V1(stored) = item::read("token", item)?;
+    Ok(TokenRecord {
+        id: stored.id,
+        organization: stored.organization,
+        name: stored.name,
+        role: stored.role,
+        created_at: stored.created_at,
+        digest: stored.digest,
+    })
+}

@@ -1,0 +1,190 @@
+//! Several writes that happen together or not at all.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    CancellationReason, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update as UpdateWrite,
+};
+
+use crate::Store;
+use crate::error::StoreError;
+use crate::item::{Item, key};
+use crate::update::Update;
+
+/// Writes to the table `config` that happen together or not at all.
+///
+/// Each has a label that says what it means if its condition doesn't hold. If several don't, the first one counts.
+#[derive(Debug)]
+pub(super) struct Transaction<L> {
+    writes: Vec<(L, Write)>,
+}
+
+#[derive(Debug)]
+enum Write {
+    Put(Item, Update),
+    Delete(Item, Update),
+    Change(Item, Update),
+    Check(Item, Update),
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub(super) enum Cancelled<L> {
+    /// The condition of the write with this label doesn't hold. With the item as it is, if there is one.
+    Refused(L, Option<Item>),
+    /// The table's own reasons.
+    Store(StoreError),
+}
+
+impl<L: Copy> Transaction<L> {
+    /// Nothing to write yet.
+    pub(super) const fn new() -> Self {
+        Self { writes: Vec::new() }
+    }
+
+    /// Writes a whole item, under the conditions of `when`.
+    pub(super) fn put(&mut self, label: L, item: Item, when: Update) -> &mut Self {
+        self.add(label, Write::Put(item, when))
+    }
+
+    /// Deletes an item.
+    pub(super) fn delete(&mut self, label: L, (pk, sk): (&str, &str), when: Update) -> &mut Self {
+        self.add(label, Write::Delete(key(pk, sk), when))
+    }
+
+    /// Changes an item.
+    pub(super) fn change(&mut self, label: L, (pk, sk): (&str, &str), update: Update) -> &mut Self {
+        self.add(label, Write::Change(key(pk, sk), update))
+    }
+
+    /// Only looks at an item.
+    pub(super) fn check(&mut self, label: L, (pk, sk): (&str, &str), when: Update) -> &mut Self {
+        self.add(label, Write::Check(key(pk, sk), when))
+    }
+
+    fn add(&mut self, label: L, write: Write) -> &mut Self {
+        self.writes.push((label, write));
+        self
+    }
+
+    /// Writes all of it.
+    pub(super) async fn commit(self, store: &Store) -> Result<(), Cancelled<L>> {
+        let (labels, writes): (Vec<_>, Vec<_>) = self.writes.into_iter().unzip();
+        let items = writes
+            .into_iter()
+            .map(|write| write.into_item(&store.tables.config))
+            .collect();
+        let sent = store
+            .dynamo
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(failed)) => Err(read_failure(failed.into_err(), &labels)),
+            Err(other) => Err(Cancelled::Store(other.into())),
+        }
+    }
+}
+
+fn read_failure<L: Copy>(failure: TransactWriteItemsError, labels: &[L]) -> Cancelled<L> {
+    if let TransactWriteItemsError::TransactionCanceledException(cancelled) = &failure {
+        let reasons = cancelled.cancellation_reasons().iter().zip(labels);
+        if let Some((reason, label)) = reasons.into_iter().find(|(reason, _)| is_refusal(reason)) {
+            return Cancelled::Refused(*label, reason.item.clone());
+        }
+    }
+    Cancelled::Store(aws_sdk_dynamodb::Error::from(failure).into())
+}
+
+fn is_refusal(reason: &CancellationReason) -> bool {
+    reason.code() == Some("ConditionalCheckFailed")
+}
+
+const BACK: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
+
+impl Write {
+    fn into_item(self, table: &str) -> TransactWriteItem {
+        let item = TransactWriteItem::builder();
+        match self {
+            Self::Put(whole, when) => item.put(put(table, whole, when)),
+            Self::Delete(key, when) => item.delete(delete(table, key, when)),
+            Self::Change(key, update) => item.update(change(table, key, update)),
+            Self::Check(key, when) => item.condition_check(check(table, key, when)),
+        }
+        .build()
+    }
+}
+
+fn put(table: &str, item: Item, when: Update) -> Put {
+    Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .set_condition_expression(when.condition())
+        .set_expression_attribute_names((!when.names.is_empty()).then_some(when.names))
+        .set_expression_attribute_values((!when.values.is_empty()).then_some(when.values))
+        .return_values_on_condition_check_failure(BACK)
+        .build()
+        .expect("table and item are set")
+}
+
+fn delete(table: &str, key: Item, when: Update) -> Delete {
+    Delete::builder()
+        .table_name(table)
+        .set_key(Some(key))
+        .set_condition_expression(when.condition())
+        .set_expression_attribute_names((!when.names.is_empty()).then_some(when.names))
+        .set_expression_attribute_values((!when.values.is_empty()).then_some(when.values))
+        .return_values_on_condition_check_failure(BACK)
+        .build()
+        .expect("table and key are set")
+}
+
+fn change(table: &str, key: Item, update: Update) -> UpdateWrite {
+    UpdateWrite::builder()
+        .table_name(table)
+        .set_key(Some(key))
+        .update_expression(update.changes().unwrap_or_default())
+        .set_condition_expression(update.condition())
+        .set_expression_attribute_names((!update.names.is_empty()).then_some(update.names))
+        .set_expression_attribute_values((!update.values.is_empty()).then_some(update.values))
+        .return_values_on_condition_check_failure(BACK)
+        .build()
+        .expect("table, key and expression are set")
+}
+
+fn check(table: &str, key: Item, when: Update) -> ConditionCheck {
+    ConditionCheck::builder()
+        .table_name(table)
+        .set_key(Some(key))
+        .condition_expression(when.condition().unwrap_or_default())
+        .set_expression_attribute_names((!when.names.is_empty()).then_some(when.names))
+        .set_expression_attribute_values((!when.values.is_empty()).then_some(when.values))
+        .return_values_on_condition_check_failure(BACK)
+        .build()
+        .expect("table, key and condition are set")
+}
+
+/// On condition that the item is not there.
+pub(super) fn absent() -> Update {
+    let mut when = Update::new();
+    when.require_absent(crate::tables::PK);
+    when
+}
+
+/// On condition that the item is there.
+pub(super) fn present() -> Update {
+    let mut when = Update::new();
+    let pk = when.path(crate::tables::PK);
+    when.require(format!("attribute_exists({pk})"));
+    when
+}
+
+/// On condition that an attribute has this value.
+pub(super) fn where_equal(path: &str, value: aws_sdk_dynamodb::types::AttributeValue) -> Update {
+    let mut when = Update::new();
+    when.require_equal(path, value);
+    when
+}

@@ -1,0 +1,353 @@
+//! Triggers: at most one enabled one per integration.
+//!
+//! `ORG#{org}`/`TRG#{id}` is the trigger. While it is enabled, `INT#{integration}`/`BOUND` is a copy of it: whoever can write
+//! that item has the integration. An agent counts the enabled triggers that name it, so that it can't vanish under one.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use tieline_core::ids::{AgentId, OrganizationId, TriggerId};
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::Trigger;
+
+use super::integration::{self, BOUND, INT, as_read};
+use super::transaction::{Cancelled, Transaction, absent, where_equal};
+use super::{agent, list, live};
+use crate::Store;
+use crate::calls::{self, Reading};
+use crate::error::StoreError;
+use crate::item::{Item, number, text};
+use crate::page::Page;
+use crate::update::Update;
+
+mod stored;
+
+pub(super) use stored::read;
+
+/// A trigger as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerRecord {
+    /// The trigger.
+    pub trigger: Trigger,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Grows with every change.
+    pub version: u64,
+}
+
+/// Why a trigger is not written.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    /// The organization has no such integration.
+    #[error("no such integration")]
+    IntegrationNotFound,
+    /// The organization has no such agent.
+    #[error("no such agent")]
+    AgentNotFound,
+    /// The integration has another enabled trigger.
+    #[error("the integration is bound by another trigger")]
+    AlreadyBound(Box<Trigger>),
+    /// The table's own reasons.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What becomes of another enabled trigger of the same integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rival {
+    /// It stays, and ours is refused.
+    Respect,
+    /// It is disabled, in the same transaction.
+    Displace,
+}
+
+/// Creates a trigger.
+///
+/// # Errors
+/// [`TriggerError`]; [`StoreError::Conflict`] if the integration changed meanwhile.
+pub async fn create(
+    store: &Store,
+    trigger: Trigger,
+    rival: Rival,
+    now: Timestamp,
+) -> Result<TriggerRecord, TriggerError> {
+    let after = TriggerRecord {
+        trigger,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    };
+    write(store, None, &after, rival).await?;
+    Ok(after)
+}
+
+/// Changes a trigger as it was read. Id and organization stay.
+///
+/// # Errors
+/// As [`create`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn update(
+    store: &Store,
+    before: &TriggerRecord,
+    trigger: Trigger,
+    rival: Rival,
+    now: Timestamp,
+) -> Result<TriggerRecord, TriggerError> {
+    let id = before.trigger.id.clone();
+    let organization = before.trigger.organization.clone();
+    let after = TriggerRecord {
+        trigger: Trigger {
+            id,
+            organization,
+            ..trigger
+        },
+        created_at: before.created_at,
+        updated_at: now,
+        version: before.version + 1,
+    };
+    write(store, Some(before), &after, rival).await?;
+    Ok(after)
+}
+
+/// Deletes a trigger as it was read.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn delete(store: &Store, before: &TriggerRecord) -> Result<(), TriggerError> {
+    let trigger = &before.trigger;
+    let mut writes = Transaction::new();
+    let version = where_equal("version", number(before.version));
+    writes.delete(Rule::AsRead, (&pk(&trigger.organization), &sk(&trigger.id)), version);
+    if trigger.enabled {
+        unbind(&mut writes, trigger);
+        agent::count(&mut writes, Rule::AgentThere, &trigger.organization, &trigger.agent, -1);
+    }
+    commit(store, writes).await
+}
+
+/// A trigger of the organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &TriggerId,
+) -> Result<Option<TriggerRecord>, StoreError> {
+    let key = (&*pk(organization), &*sk(id));
+    let found = calls::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+    found.map(read).transpose()
+}
+
+/// The triggers of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<TriggerRecord>, StoreError> {
+    let page = list::page(store, &pk(organization), "TRG#", cursor, limit).await?;
+    let items = page.items.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        cursor: page.cursor,
+    })
+}
+
+/// All triggers of an organization that name this integration or this agent, enabled or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn naming(
+    store: &Store,
+    organization: &OrganizationId,
+    names: impl Fn(&Trigger) -> bool,
+) -> Result<Vec<TriggerRecord>, StoreError> {
+    let mut found = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = list(store, organization, cursor.as_deref(), PAGE).await?;
+        found.extend(page.items.into_iter().filter(|record| names(&record.trigger)));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Triggers read at once when all are looked through.
+const PAGE: usize = 200;
+
+/// What a write of a transaction stands for.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    AsRead,
+    IntegrationThere,
+    IntegrationAsRead,
+    AgentThere,
+    Free,
+}
+
+async fn write(
+    store: &Store,
+    before: Option<&TriggerRecord>,
+    after: &TriggerRecord,
+    rival: Rival,
+) -> Result<(), TriggerError> {
+    let mut writes = Transaction::new();
+    let mut agents = Agents::default();
+    let held = before.map(|before| &before.trigger).filter(|before| before.enabled);
+    if let Some(held) = held {
+        agents.count(&held.agent, -1);
+    }
+    hold(
+        store,
+        &mut writes,
+        &mut agents,
+        before.map(|before| &before.trigger),
+        after,
+        rival,
+    )
+    .await?;
+    if after.trigger.enabled {
+        agents.count(&after.trigger.agent, 1);
+    } else if before.is_none_or(|before| before.trigger.agent != after.trigger.agent) {
+        agents.count(&after.trigger.agent, 0);
+    }
+    agents.write(&mut writes, &after.trigger.organization);
+    let as_read = before.map_or_else(absent, |before| where_equal("version", number(before.version)));
+    writes.put(Rule::AsRead, stored::write(after, Place::Own)?, as_read);
+    commit(store, writes).await
+}
+
+/// Brings what the integration knows in line: leaves one, takes one, or tells the one that is held of new settings.
+async fn hold(
+    store: &Store,
+    writes: &mut Transaction<Rule>,
+    agents: &mut Agents,
+    before: Option<&Trigger>,
+    after: &TriggerRecord,
+    rival: Rival,
+) -> Result<(), TriggerError> {
+    let trigger = &after.trigger;
+    let same = before.is_some_and(|before| before.integration == trigger.integration);
+    let held = before.filter(|before| before.enabled);
+    if let Some(held) = held.filter(|_| same && trigger.enabled) {
+        let mine = where_equal("id", text(held.id.as_str()));
+        writes.put(Rule::AsRead, stored::write(after, Place::Bound)?, mine);
+        return Ok(());
+    }
+    if let Some(held) = held {
+        unbind(writes, held);
+    }
+    if trigger.enabled {
+        bind(store, writes, agents, after, rival).await?;
+    } else if !same {
+        let owned = where_equal("organization", text(trigger.organization.as_str()));
+        writes.check(
+            Rule::IntegrationThere,
+            (&integration::pk(&trigger.integration), INT),
+            owned,
+        );
+    }
+    Ok(())
+}
+
+/// Takes the integration for an enabled trigger.
+async fn bind(
+    store: &Store,
+    writes: &mut Transaction<Rule>,
+    agents: &mut Agents,
+    after: &TriggerRecord,
+    rival: Rival,
+) -> Result<(), TriggerError> {
+    let trigger = &after.trigger;
+    let bound = integration::load_bound(store, &trigger.integration).await?;
+    let bound = bound.filter(|bound| bound.integration.organization == trigger.organization);
+    let bound = bound.ok_or(TriggerError::IntegrationNotFound)?;
+    let place = (&*integration::pk(&trigger.integration), INT);
+    writes.check(Rule::IntegrationAsRead, place, as_read(&bound.integration));
+    let free = match (bound.trigger, rival) {
+        (None, _) => absent(),
+        (Some(holder), Rival::Displace) => {
+            displace(writes, &holder, after.updated_at);
+            agents.count(&holder.agent, -1);
+            where_equal("id", text(holder.id.as_str()))
+        }
+        (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
+    };
+    writes.put(Rule::Free, stored::write(after, Place::Bound)?, free);
+    live::set(writes, Rule::AsRead, &bound.integration, true);
+    Ok(())
+}
+
+/// Disables the trigger that has held the integration.
+fn displace(writes: &mut Transaction<Rule>, holder: &Trigger, now: Timestamp) {
+    let mut update = Update::new();
+    update
+        .set("enabled", AttributeValue::Bool(false))
+        .set("updatedAt", number(now.as_millis()))
+        .add("version", 1)
+        .require_equal("enabled", AttributeValue::Bool(true))
+        .require_equal("integration", text(holder.integration.as_str()));
+    writes.change(Rule::AsRead, (&pk(&holder.organization), &sk(&holder.id)), update);
+}
+
+/// Leaves the integration that an enabled trigger holds.
+fn unbind(writes: &mut Transaction<Rule>, held: &Trigger) {
+    let mine = where_equal("id", text(held.id.as_str()));
+    writes.delete(Rule::AsRead, (&integration::pk(&held.integration), BOUND), mine);
+    live::remove(writes, Rule::AsRead, &held.integration);
+}
+
+async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), TriggerError> {
+    match writes.commit(store).await {
+        Ok(()) => Ok(()),
+        Err(Cancelled::Store(error)) => Err(error.into()),
+        Err(Cancelled::Refused(rule, found)) => Err(refusal(rule, found)?),
+    }
+}
+
+fn refusal(rule: Rule, found: Option<Item>) -> Result<TriggerError, StoreError> {
+    Ok(match (rule, found) {
+        (Rule::IntegrationThere, _) | (Rule::IntegrationAsRead, None) => TriggerError::IntegrationNotFound,
+        (Rule::AgentThere, _) => TriggerError::AgentNotFound,
+        (Rule::Free, Some(bound)) => TriggerError::AlreadyBound(Box::new(read(bound)?.trigger)),
+        (Rule::Free | Rule::AsRead | Rule::IntegrationAsRead, _) => StoreError::Conflict.into(),
+    })
+}
+
+/// By how much the number of enabled triggers changes for each agent of a transaction, which may touch an item only once.
+#[derive(Debug, Default)]
+struct Agents(BTreeMap<AgentId, i64>);
+
+impl Agents {
+    fn count(&mut self, agent: &AgentId, change: i64) {
+        *self.0.entry(agent.clone()).or_default() += change;
+    }
+
+    fn write(self, writes: &mut Transaction<Rule>, organization: &OrganizationId) {
+        for (agent, change) in self.0 {
+            agent::count(writes, Rule::AgentThere, organization, &agent, change);
+        }
+    }
+}
+
+/// Where a trigger is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Own,
+    Bound,
+}
+
+fn pk(organization: &OrganizationId) -> String {
+    format!("ORG#{organization}")
+}
+
+fn sk(id: &TriggerId) -> String {
+    format!("TRG#{id}")
+}

@@ -1,0 +1,126 @@
+//! A trigger as an item.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::access::Access;
+use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
+use tieline_core::timestamp::{Timestamp, millis};
+use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
+
+use super::{Place, TriggerRecord, pk, sk};
+use crate::config::integration::{self, BOUND};
+use crate::error::StoreError;
+use crate::item::{self, Item};
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredV1 {
+    id: TriggerId,
+    organization: OrganizationId,
+    integration: IntegrationId,
+    agent: AgentId,
+    enabled: bool,
+    settings: SettingsV1,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+    #[serde(with = "millis")]
+    updated_at: Timestamp,
+    version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SettingsV1 {
+    session_timeout_seconds: u32,
+    summary_window_seconds: u32,
+    session_scope: SessionScope,
+    busy_policy: BusyPolicy,
+    #[serde(default)]
+    users: Vec<SenderId>,
+    #[serde(default)]
+    chats: Vec<ChatId>,
+    #[serde(default)]
+    pairing: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    welcome: Option<String>,
+    #[serde(default)]
+    task_mode: bool,
+}
+
+pub(super) fn write(record: &TriggerRecord, place: Place) -> Result<Item, StoreError> {
+    let trigger = record.trigger.clone();
+    let (pk, sk) = match place {
+        Place::Own => (pk(&trigger.organization), sk(&trigger.id)),
+        Place::Bound => (integration::pk(&trigger.integration), BOUND.to_owned()),
+    };
+    let stored = Stored::V1(StoredV1 {
+        id: trigger.id,
+        organization: trigger.organization,
+        integration: trigger.integration,
+        agent: trigger.agent,
+        enabled: trigger.enabled,
+        settings: trigger.settings.into(),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        version: record.version,
+    });
+    item::write("trigger", &pk, &sk, &stored)
+}
+
+/// The trigger of an item, be it its own or the integration's copy.
+pub(in crate::config) fn read(item: Item) -> Result<TriggerRecord, StoreError> {
+    let Stored::V1(stored) = item::read("trigger", item)?;
+    Ok(TriggerRecord {
+        trigger: Trigger {
+            id: stored.id,
+            organization: stored.organization,
+            integration: stored.integration,
+            agent: stored.agent,
+            enabled: stored.enabled,
+            settings: stored.settings.into(),
+        },
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
+        version: stored.version,
+    })
+}
+
+impl From<TriggerSettings> for SettingsV1 {
+    fn from(settings: TriggerSettings) -> Self {
+        Self {
+            session_timeout_seconds: settings.session_timeout_seconds,
+            summary_window_seconds: settings.summary_window_seconds,
+            session_scope: settings.session_scope,
+            busy_policy: settings.busy_policy,
+            users: settings.access.users,
+            chats: settings.access.chats,
+            pairing: settings.access.pairing,
+            welcome: settings.welcome,
+            task_mode: settings.task_mode,
+        }
+    }
+}
+
+impl From<SettingsV1> for TriggerSettings {
+    fn from(stored: SettingsV1) -> Self {
+        Self {
+            session_timeout_seconds: stored.session_timeout_seconds,
+            summary_window_seconds: stored.summary_window_seconds,
+            session_scope: stored.session_scope,
+            busy_policy: stored.busy_policy,
+            access: Access {
+                users: stored.users,
+                chats: stored.chats,
+                pairing: stored.pairing,
+            },
+            welcome: stored.welcome,
+            task_mode: stored.task_mode,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! People, known by one platform account each. Made on first contact.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use serde::{Deserialize, Serialize};
+use tieline_core::ids::{IntegrationId, OrganizationId, SenderId, UserId, digest};
+use tieline_core::timestamp::{Timestamp, millis};
+
+use super::list;
+use super::transaction::{absent, present};
+use crate::Store;
+use crate::calls::{self, Reading, Written};
+use crate::error::StoreError;
+use crate::item::{self, Item, text};
+use crate::page::Page;
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub id: UserId,
+    /// Who the person spoke to.
+    pub organization: OrganizationId,
+    /// On which platform.
+    pub platform: String,
+    /// Through which bot.
+    pub integration: IntegrationId,
+    /// The platform's own id of the person.
+    pub external_id: String,
+    /// The name; at first the platform's own id.
+    pub name: String,
+    /// The mail address; at first one that goes nowhere.
+    pub email: String,
+    /// Where the person comes from: the platform.
+    pub source: String,
+    /// The known person behind the account, if an operator has said so.
+    pub linked: Option<String>,
+    /// When the person first spoke.
+    pub created_at: Timestamp,
+}
+
+impl User {
+    /// A person on first contact.
+    #[must_use]
+    pub fn first_contact(
+        organization: &OrganizationId,
+        integration: &IntegrationId,
+        platform: &str,
+        sender: &SenderId,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: id_of(integration, sender),
+            organization: organization.clone(),
+            platform: platform.to_owned(),
+            integration: integration.clone(),
+            external_id: sender.as_str().to_owned(),
+            name: sender.as_str().to_owned(),
+            email: format!("{sender}@im-platform.com"),
+            source: platform.to_owned(),
+            linked: None,
+            created_at: now,
+        }
+    }
+}
+
+/// The id of a person: the same at every contact.
+#[must_use]
+pub fn id_of(integration: &IntegrationId, sender: &SenderId) -> UserId {
+    UserId::new(format!("usr_{}", digest(&[integration.as_str(), sender.as_str()])))
+}
+
+/// What an operator says of a person. `None` leaves it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// Another name.
+    pub name: Option<String>,
+    /// Another mail address.
+    pub email: Option<String>,
+    /// The known person, or that it is none.
+    pub linked: Option<Option<String>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredV1 {
+    id: UserId,
+    organization: OrganizationId,
+    platform: String,
+    integration: IntegrationId,
+    external_id: String,
+    name: String,
+    email: String,
+    source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    linked: Option<String>,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+}
+
+/// The person as known, or `user` from now on.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn ensure(store: &Store, user: User) -> Result<User, StoreError> {
+    // Nearly everybody is known already, and a read is cheaper than a write that is refused.
+    if let Some(known) = find(store, &user.organization, &user.id, Reading::Eventual).await? {
+        return Ok(known);
+    }
+    match calls::put(&store.dynamo, &store.tables.config, write(&user)?, absent()).await? {
+        Written::Done(_) => Ok(user),
+        Written::Refused(Some(known)) => read(known),
+        Written::Refused(None) => Err(StoreError::Conflict),
+    }
+}
+
+/// A person of the organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get(store: &Store, organization: &OrganizationId, id: &UserId) -> Result<Option<User>, StoreError> {
+    find(store, organization, id, Reading::Strong).await
+}
+
+async fn find(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &UserId,
+    reading: Reading,
+) -> Result<Option<User>, StoreError> {
+    let key = (&*pk(organization), &*sk(id));
+    let found = calls::get(&store.dynamo, &store.tables.config, key, reading, &[]).await?;
+    found.map(read).transpose()
+}
+
+/// The people of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<User>, StoreError> {
+    let page = list::page(store, &pk(organization), "USR#", cursor, limit).await?;
+    let items = page.items.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        cursor: page.cursor,
+    })
+}
+
+/// Changes what is known of a person. `None` if nobody is known by that id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn change(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &UserId,
+    change: UserChange,
+) -> Result<Option<User>, StoreError> {
+    let mut update = present();
+    if let Some(name) = change.name {
+        update.set("name", text(name));
+    }
+    if let Some(email) = change.email {
+        update.set("email", text(email));
+    }
+    match change.linked {
+        Some(Some(person)) => {
+            update.set("linked", text(person));
+        }
+        Some(None) => {
+            update.remove("linked");
+        }
+        None => {}
+    }
+    let key = (&*pk(organization), &*sk(id));
+    match calls::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await? {
+        Written::Done(item) => read(item).map(Some),
+        Written::Refused(_) => Ok(None),
+    }
+}
+
+/// Forgets a person, who is made anew at the next contact. `false` if nobody is known by that id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(store: &Store, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
+    let key = (&*pk(organization), &*sk(id));
+    match calls::delete(&store.dynamo, &store.tables.config, key, present()).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(user: &User) -> Result<Item, StoreError> {
+    let user = user.clone();
+    let (pk, sk) = (pk(&user.organization), sk(&user.id));
+    let stored = Stored::V1(StoredV1 {
+        id: user.id,
+        organization: user.organization,
+        platform: user.platform,
+        integration: user.integration,
+        external_id: user.external_id,
+        name: user.name,
+        email: user.email,
+        source: user.source,
+        linked: user.linked,
+        created_at: user.created_at,
+    });
+    item::write("user", &pk, &sk, &stored)
+}
+
+fn read(item: Item) -> Result<User, StoreError> {
+    let Stored::V1(stored) = item::read("user", item)?;
+    Ok(User {
+        id: stored.id,
+        organization: stored.organization,
+        platform: stored.platform,
+        integration: stored.integration,
+        external_id: stored.external_id,
+        name: stored.name,
+        email: stored.email,
+        source: stored.source,
+        linked: stored.linked,
+        created_at: stored.created_at,
+    })
+}
+
+fn pk(organization: &OrganizationId) -> String {
+    format!("ORG#{organization}")
+}
+
+fn sk(id: &UserId) -> String {
+    format!("USR#{id}")
+}

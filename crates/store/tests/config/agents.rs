@@ -1,0 +1,132 @@
+use tieline_core::agent::Agent;
+use tieline_core::ids::AgentId;
+use tieline_core::trigger::Trigger;
+use tieline_store::StoreError;
+use tieline_store::config::agent::{self, AgentError};
+use tieline_store::config::trigger::{self, Rival};
+
+use crate::tables::{self, NOW, an_agent, fresh, org, race, trigger};
+
+#[tokio::test]
+async fn settings_come_back_as_they_were() {
+    let fresh = fresh().await;
+    let made = tables::agent(&fresh.store, "default", "agt_1").await;
+    let found = agent::get(&fresh.store, &org("default"), &AgentId::new("agt_1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, made);
+    assert_eq!(found.agent.config.settings()["apiKey"], "k3y");
+    assert_eq!(
+        agent::get(&fresh.store, &org("acme"), &AgentId::new("agt_1"))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn one_of_many_with_the_same_name_wins() {
+    let fresh = fresh().await;
+    let outcomes = race((0..20).map(|n| {
+        let store = fresh.store.clone();
+        async move {
+            let named = Agent {
+                name: "expert".into(),
+                ..an_agent("default", &format!("agt_{n}"))
+            };
+            agent::create(&store, named, NOW).await
+        }
+    }))
+    .await;
+    assert_eq!(
+        outcomes.iter().filter(|outcome| outcome.is_ok()).count(),
+        1,
+        "{outcomes:?}"
+    );
+    assert_eq!(
+        agent::list(&fresh.store, &org("default"), None, 50)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn renaming_frees_the_old_name_and_stale_changes_are_refused() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let before = tables::agent(store, "default", "agt_1").await;
+    let renamed = Agent {
+        name: "new".into(),
+        ..before.agent.clone()
+    };
+    let after = agent::update(store, &before, renamed, NOW).await.unwrap();
+    assert_eq!((after.agent.name.as_str(), after.version), ("new", 2));
+    agent::create(
+        store,
+        Agent {
+            name: "agt_1".into(),
+            ..an_agent("default", "agt_2")
+        },
+        NOW,
+    )
+    .await
+    .unwrap();
+    let late = agent::update(store, &before, before.agent.clone(), NOW).await;
+    assert!(matches!(late, Err(AgentError::Store(StoreError::Conflict))), "{late:?}");
+    let taken = agent::update(
+        store,
+        &after,
+        Agent {
+            name: "agt_1".into(),
+            ..after.agent.clone()
+        },
+        NOW,
+    )
+    .await;
+    assert!(matches!(taken, Err(AgentError::NameTaken)), "{taken:?}");
+}
+
+#[tokio::test]
+async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    tables::integration(store, "default", "int_1").await;
+    let record = tables::agent(store, "default", "agt_1").await;
+    let bound = trigger::create(store, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(agent::delete(store, &record).await, Err(AgentError::InUse)));
+    let changed = agent::update(store, &record, record.agent.clone(), NOW).await.unwrap();
+    assert!(matches!(agent::delete(store, &changed).await, Err(AgentError::InUse)));
+    let disabled = Trigger {
+        enabled: false,
+        ..bound.trigger.clone()
+    };
+    trigger::update(store, &bound, disabled, Rival::Respect, NOW)
+        .await
+        .unwrap();
+    agent::delete(store, &changed).await.unwrap();
+}
+
+#[tokio::test]
+async fn deleting_and_naming_never_both_win() {
+    for round in 0..10 {
+        let fresh = fresh().await;
+        tables::integration(&fresh.store, "default", "int_1").await;
+        let record = tables::agent(&fresh.store, "default", "agt_1").await;
+        let (deleting, binding) = (fresh.store.clone(), fresh.store.clone());
+        let (deleted, bound) = tokio::join!(
+            tokio::spawn(async move { agent::delete(&deleting, &record).await.is_ok() }),
+            tokio::spawn(async move {
+                trigger::create(&binding, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
+                    .await
+                    .is_ok()
+            }),
+        );
+        assert!(!(deleted.unwrap() && bound.unwrap()), "round {round}");
+    }
+}

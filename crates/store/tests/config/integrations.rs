@@ -1,0 +1,263 @@
+use tieline_core::account::{ConnectionMode, Credentials};
+use tieline_core::ids::IntegrationId;
+use tieline_store::config::integration::{self, IntegrationError, IntegrationSettings};
+use tieline_store::config::live;
+use tieline_store::config::trigger::{self, Rival};
+use tieline_store::{Keyring, StoreError};
+
+use crate::tables::{self, NOW, fresh, new_integration, org, race, settings, trigger};
+
+fn id(text: &str) -> IntegrationId {
+    IntegrationId::new(text)
+}
+
+#[tokio::test]
+async fn credentials_are_sealed_for_their_integration() {
+    let fresh = fresh().await;
+    let record = tables::integration(&fresh.store, "default", "int_1").await;
+    assert!(!format!("{record:?}").contains("s3cret"));
+    let found = integration::get(&fresh.store, &id("int_1")).await.unwrap().unwrap();
+    assert_eq!(found, record);
+    let (credentials, id_key) = found.unseal(fresh.store.keyring()).unwrap();
+    assert_eq!((credentials.get("secret"), id_key), (Some("s3cret"), [9; 32]));
+    assert!(matches!(
+        found.unseal(&Keyring::new([8; 32])),
+        Err(StoreError::Unsealable)
+    ));
+    let mut moved = found;
+    moved.id = id("int_2");
+    assert!(matches!(
+        moved.unseal(fresh.store.keyring()),
+        Err(StoreError::Unsealable)
+    ));
+}
+
+#[tokio::test]
+async fn names_are_unique_within_an_organization_only() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    tables::integration(store, "default", "int_1").await;
+    let same = integration::create(store, new_integration("default", "int_2"), settings("int_1"), NOW).await;
+    assert!(matches!(same, Err(IntegrationError::NameTaken)), "{same:?}");
+    assert_eq!(integration::get(store, &id("int_2")).await.unwrap(), None);
+    integration::create(store, new_integration("acme", "int_3"), settings("int_1"), NOW)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn renaming_frees_the_old_name() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let before = tables::integration(store, "default", "int_1").await;
+    let other = tables::integration(store, "default", "int_2").await;
+    let taken = integration::update(store, &before, settings("int_2"), NOW).await;
+    assert!(matches!(taken, Err(IntegrationError::NameTaken)), "{taken:?}");
+    let renamed = integration::update(store, &before, settings("new"), NOW).await.unwrap();
+    assert_eq!((renamed.name.as_str(), renamed.version), ("new", 2));
+    integration::update(store, &other, settings("int_1"), NOW)
+        .await
+        .unwrap();
+}
+
+fn with_account(name: &str, key: &str) -> IntegrationSettings {
+    IntegrationSettings {
+        account_key: Some(key.to_owned()),
+        ..settings(name)
+    }
+}
+
+#[tokio::test]
+async fn one_bot_account_is_in_one_integration_whoever_asks() {
+    let fresh = fresh().await;
+    let outcomes = race((0..20).map(|n| {
+        let store = fresh.store.clone();
+        async move {
+            let organization = if n % 2 == 0 { "default" } else { "acme" };
+            let new = new_integration(organization, &format!("int_{n}"));
+            integration::create(&store, new, with_account(&format!("bot {n}"), "app-1"), NOW).await
+        }
+    }))
+    .await;
+    let winners: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    for outcome in &outcomes {
+        if let Err(IntegrationError::AccountInUse {
+            integration,
+            organization,
+        }) = outcome
+        {
+            assert_eq!((integration, organization), (&winners[0].id, &winners[0].organization));
+        }
+    }
+}
+
+#[tokio::test]
+async fn account_is_free_again_after_a_change_and_after_deletion() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let create = |id: &'static str, key: &'static str| {
+        integration::create(store, new_integration("default", id), with_account(id, key), NOW)
+    };
+    let first = create("int_1", "app-1").await.unwrap();
+    assert!(matches!(
+        create("int_2", "app-1").await,
+        Err(IntegrationError::AccountInUse { .. })
+    ));
+    let changed = integration::update(store, &first, with_account("int_1", "app-2"), NOW)
+        .await
+        .unwrap();
+    let second = create("int_2", "app-1").await.unwrap();
+    let stolen = integration::update(store, &second, with_account("int_2", "app-2"), NOW).await;
+    assert!(
+        matches!(stolen, Err(IntegrationError::AccountInUse { .. })),
+        "{stolen:?}"
+    );
+    integration::delete(store, &changed).await.unwrap();
+    integration::update(store, &second, with_account("int_2", "app-2"), NOW)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn changes_of_a_stale_read_are_refused() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let before = tables::integration(store, "default", "int_1").await;
+    let stopped = integration::set_enabled(store, &before, false, NOW).await.unwrap();
+    assert!(!stopped.enabled);
+    let late = integration::update(store, &before, settings("late"), NOW).await;
+    assert!(
+        matches!(late, Err(IntegrationError::Store(StoreError::Conflict))),
+        "{late:?}"
+    );
+    let late = integration::delete(store, &before).await;
+    assert!(
+        matches!(late, Err(IntegrationError::Store(StoreError::Conflict))),
+        "{late:?}"
+    );
+    assert_eq!(integration::get(store, &id("int_1")).await.unwrap(), Some(stopped));
+}
+
+#[tokio::test]
+async fn update_keeps_the_id_key() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let before = tables::integration(store, "default", "int_1").await;
+    let other = IntegrationSettings {
+        credentials: Credentials::from_iter([("secret", "new")]),
+        ..settings("int_1")
+    };
+    let after = integration::update(store, &before, other, NOW).await.unwrap();
+    let (credentials, id_key) = after.unseal(store.keyring()).unwrap();
+    assert_eq!((credentials.get("secret"), id_key), (Some("new"), [9; 32]));
+}
+
+#[tokio::test]
+async fn bound_integration_is_not_deleted() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let record = tables::integration(store, "default", "int_1").await;
+    tables::agent(store, "default", "agt_1").await;
+    let bound = trigger::create(store, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
+        .await
+        .unwrap();
+    match integration::delete(store, &record).await {
+        Err(IntegrationError::InUse(holder)) => assert_eq!(*holder, bound.trigger),
+        other => panic!("{other:?}"),
+    }
+    trigger::delete(store, &bound).await.unwrap();
+    integration::delete(store, &record).await.unwrap();
+    assert_eq!(integration::get(store, &id("int_1")).await.unwrap(), None);
+    assert!(
+        integration::list(store, &org("default"), None, 10)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn deleting_and_binding_never_both_win() {
+    for round in 0..10 {
+        let fresh = fresh().await;
+        let record = tables::integration(&fresh.store, "default", "int_1").await;
+        tables::agent(&fresh.store, "default", "agt_1").await;
+        let (deleting, binding) = (fresh.store.clone(), fresh.store.clone());
+        let (deleted, bound) = tokio::join!(
+            tokio::spawn(async move { integration::delete(&deleting, &record).await.is_ok() }),
+            tokio::spawn(async move {
+                trigger::create(&binding, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
+                    .await
+                    .is_ok()
+            }),
+        );
+        assert!(!(deleted.unwrap() && bound.unwrap()), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn list_shows_the_own_organization_in_order() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    for id in ["int_3", "int_1", "int_2"] {
+        tables::integration(store, "default", id).await;
+    }
+    integration::create(store, new_integration("acme", "int_4"), settings("x"), NOW)
+        .await
+        .unwrap();
+    let first = integration::list(store, &org("default"), None, 2).await.unwrap();
+    let second = integration::list(store, &org("default"), first.cursor.as_deref(), 2)
+        .await
+        .unwrap();
+    let ids: Vec<_> = first
+        .items
+        .iter()
+        .chain(&second.items)
+        .map(|record| record.id.as_str())
+        .collect();
+    assert_eq!(ids, ["int_1", "int_2", "int_3"]);
+    // A cursor leads on within the list that it is given to, never into the one that it came from.
+    let foreign = integration::list(store, &org("acme"), first.cursor.as_deref(), 2)
+        .await
+        .unwrap();
+    assert!(foreign.items.iter().all(|record| record.organization == org("acme")));
+}
+
+async fn live(store: &tieline_store::Store) -> Vec<(String, u64)> {
+    let page = live::list(store, None, 100).await.unwrap();
+    page.items
+        .into_iter()
+        .map(|live| (live.integration.as_str().to_owned(), live.version))
+        .collect()
+}
+
+#[tokio::test]
+async fn connections_are_wanted_by_what_is_started_and_bound() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let record = tables::integration(store, "default", "int_1").await;
+    tables::agent(store, "default", "agt_1").await;
+    assert_eq!(live(store).await, []);
+    let bound = trigger::create(store, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
+        .await
+        .unwrap();
+    assert_eq!(live(store).await, [("int_1".to_owned(), 1)]);
+    let stopped = integration::set_enabled(store, &record, false, NOW).await.unwrap();
+    assert_eq!(live(store).await, []);
+    let started = integration::set_enabled(store, &stopped, true, NOW).await.unwrap();
+    assert_eq!(live(store).await, [("int_1".to_owned(), 3)]);
+    let webhook = IntegrationSettings {
+        mode: ConnectionMode::Webhook,
+        ..settings("int_1")
+    };
+    let webhook = integration::update(store, &started, webhook, NOW).await.unwrap();
+    assert_eq!(live(store).await, []);
+    integration::update(store, &webhook, settings("int_1"), NOW)
+        .await
+        .unwrap();
+    assert_eq!(live(store).await, [("int_1".to_owned(), 5)]);
+    trigger::delete(store, &bound).await.unwrap();
+    assert_eq!(live(store).await, []);
+}
