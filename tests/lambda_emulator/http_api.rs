@@ -105,7 +105,7 @@ async fn answer_becomes_a_response() {
 #[tokio::test]
 async fn failures_look_alike_from_outside() {
     let function = FunctionConfig {
-        timeout: Duration::from_millis(800),
+        timeout: Duration::from_secs(2),
         ..probe()
     };
     let emulator = start_http(function, &["POST /order"]).await;
@@ -116,19 +116,27 @@ async fn failures_look_alike_from_outside() {
         json!({ "do": "exit" }),
         json!({ "do": "sleep", "ms": 60_000 }),
         json!({ "do": "answer", "answer": { "statusCode": "none" } }),
-        // One byte over the limit: the quotes count.
-        json!({ "do": "large", "bytes": 6 * 1024 * 1024 - 1 }),
     ];
     for what in orders {
         assert_eq!(json(order(&emulator, &what).await).await, refused, "{what}");
     }
-    let largest = order(&emulator, &json!({ "do": "large", "bytes": 6 * 1024 * 1024 - 2 })).await;
+    let stats = emulator.function("probe").stats();
+    assert_eq!((stats.errors, stats.crashes, stats.timeouts), (4, 1, 1));
+}
+
+#[tokio::test]
+async fn answer_may_have_six_megabytes() {
+    let emulator = start_http(probe(), &["POST /order"]).await;
+    // The quotes count.
+    let most = 6 * 1024 * 1024 - 2;
+    let largest = order(&emulator, &json!({ "do": "large", "bytes": most })).await;
     assert_eq!(
         (largest.status().as_u16(), largest.bytes().await.unwrap().len()),
-        (200, 6 * 1024 * 1024 - 2)
+        (200, most)
     );
-    let stats = emulator.function("probe").stats();
-    assert_eq!((stats.errors, stats.crashes, stats.timeouts), (5, 1, 1));
+    let larger = order(&emulator, &json!({ "do": "large", "bytes": most + 1 })).await;
+    assert_eq!(json(larger).await, (500, json!({ "message": "Internal Server Error" })));
+    assert_eq!(emulator.function("probe").stats().errors, 1);
 }
 
 #[tokio::test]

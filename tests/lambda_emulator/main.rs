@@ -4,6 +4,7 @@
 
 mod http_api;
 mod instances;
+mod queue;
 mod queues;
 
 use std::future::Future;
@@ -15,7 +16,7 @@ use tieline_tests::lambda::{Function, FunctionConfig};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe_lambda");
 /// Limit of every wait for something that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn probe() -> FunctionConfig {
     FunctionConfig {
