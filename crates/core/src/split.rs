@@ -48,7 +48,8 @@ impl TextLimit {
 
 /// Splits `text` into parts that the platform accepts.
 ///
-/// Cuts at a paragraph, else a line, else a space, else between characters; never inside a character.
+/// Cuts at a paragraph, else a line, else a space, else between characters; never inside a character, nor inside what people see as
+/// one if that can be helped: an accent, a skin tone or a joined sign stays with what it belongs to.
 /// Joining the parts gives `text` back. Empty text gives no parts. A limit smaller than one character still makes progress,
 /// one character a part.
 #[must_use]
@@ -85,7 +86,23 @@ fn cut(text: &str, limit: TextLimit) -> usize {
     after("\n\n")
         .or_else(|| after("\n"))
         .or_else(|| after(" "))
-        .unwrap_or(end)
+        .unwrap_or_else(|| before_joined(text, end))
+}
+
+/// The last place up to `end` where no joined character is cut in two; `end` if there is none.
+fn before_joined(text: &str, end: usize) -> usize {
+    let free = |at: &usize| !text[*at..].starts_with(joins) && !text[..*at].ends_with(ZERO_WIDTH_JOINER);
+    let places = text[..end].char_indices().rev().map(|(at, _)| at);
+    std::iter::once(end).chain(places).find(free).filter(|at| *at > 0).unwrap_or(end)
+}
+
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+
+/// Whether a character belongs to the one before it: accents, variation selectors, skin tones, tags, the joiner.
+fn joins(c: char) -> bool {
+    matches!(c,
+        '\u{0300}'..='\u{036f}' | '\u{1ab0}'..='\u{1aff}' | '\u{20d0}'..='\u{20ff}' | ZERO_WIDTH_JOINER
+        | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0020}'..='\u{e007f}')
 }
 
 fn longest_prefix(text: &str, limit: TextLimit) -> usize {
@@ -138,6 +155,15 @@ mod tests {
             &["😀", "😀"],
         );
         check("😀", bytes(1), &["😀"]);
+    }
+
+    #[test]
+    fn joined_characters_stay_together() {
+        check("aaa👍🏽", bytes(9), &["aaa", "👍🏽"]);
+        check("ae\u{301}", bytes(3), &["a", "e\u{301}"]);
+        check("👩\u{200d}💻👩\u{200d}💻", bytes(20), &["👩\u{200d}💻", "👩\u{200d}💻"]);
+        // Longer than the limit: progress goes before looks.
+        check("e\u{301}\u{301}", bytes(3), &["e\u{301}", "\u{301}"]);
     }
 
     proptest! {
