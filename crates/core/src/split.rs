@@ -93,7 +93,11 @@ fn cut(text: &str, limit: TextLimit) -> usize {
 fn before_joined(text: &str, end: usize) -> usize {
     let free = |at: &usize| !text[*at..].starts_with(joins) && !text[..*at].ends_with(ZERO_WIDTH_JOINER);
     let places = text[..end].char_indices().rev().map(|(at, _)| at);
-    std::iter::once(end).chain(places).find(free).filter(|at| *at > 0).unwrap_or(end)
+    std::iter::once(end)
+        .chain(places)
+        .find(free)
+        .filter(|at| *at > 0)
+        .unwrap_or(end)
 }
 
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
