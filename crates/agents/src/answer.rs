@@ -18,7 +18,7 @@ pub(crate) enum Answer {
     /// One JSON document, whole.
     Json(Vec<u8>),
     /// Server-sent events. An empty body is one without events.
-    Events(Events),
+    Events(Box<Events>),
 }
 
 /// Reads as much of the answer as it takes to know what it is; all of it if it is JSON.
@@ -60,12 +60,12 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn new(unread: Bytes, body: Body) -> Self {
-        Self {
+    fn new(unread: Bytes, body: Body) -> Box<Self> {
+        Box::new(Self {
             unread,
             body,
             decoder: Decoder::default(),
-        }
+        })
     }
 
     /// The next event with data; `None` at the end of the stream.

@@ -54,13 +54,16 @@ pub(crate) async fn send(
             Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault.failure),
             Err(fault) => fault,
         };
-        let asked = fault.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-        let wait = world.backoff.wait(attempt, (world.random)()).max(asked);
+        let wait = wait(world.backoff.wait(attempt, (world.random)()), fault.retry_after);
         let code = &fault.failure.code;
         warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, trying again");
         sleep(wait).await;
         attempt += 1;
     }
+}
+
+fn wait(ours: Duration, asked: Option<Duration>) -> Duration {
+    ours.max(asked.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 struct Fault {
@@ -168,7 +171,6 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -187,6 +189,15 @@ mod tests {
         check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
         check("soon", None);
         check("-1", None);
+    }
+
+    #[test]
+    fn agent_may_ask_for_a_longer_wait_but_not_for_any() {
+        let seconds = Duration::from_secs;
+        assert_eq!(wait(seconds(2), None), seconds(2));
+        assert_eq!(wait(seconds(2), Some(seconds(1))), seconds(2));
+        assert_eq!(wait(seconds(2), Some(seconds(9))), seconds(9));
+        assert_eq!(wait(seconds(2), Some(seconds(3600))), MAX_RETRY_AFTER);
     }
 
     #[test]

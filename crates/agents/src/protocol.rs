@@ -229,7 +229,6 @@ pub(crate) fn end_user(organization: &OrganizationId, user: &UserId) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 

@@ -163,7 +163,6 @@ pub(crate) fn blot_out(failure: AgentFailure, secrets: &[Secret]) -> AgentFailur
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use futures_util::StreamExt as _;
 
@@ -250,6 +249,6 @@ mod tests {
             out.last_event(Ok(End::Cancelled), &[])
         });
         drop(run);
-        assert_eq!(std::sync::Arc::into_inner(alive).map(|()| true).unwrap(), true);
+        assert!(std::sync::Arc::into_inner(alive).is_some());
     }
 }

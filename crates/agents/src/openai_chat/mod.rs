@@ -80,7 +80,7 @@ pub static MANIFEST: Manifest = Manifest {
 };
 
 /// After `finish_reason` the usage and `[DONE]` may follow, and some servers never close.
-const AFTERWORD_PATIENCE: Duration = Duration::from_secs(2);
+const AFTERWORD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A server of Chat Completions.
 #[derive(Clone)]
@@ -176,7 +176,7 @@ impl OpenaiChat {
         self.end(&reading)
     }
 
-    async fn streamed(&self, mut events: Events, out: &mut Outlet) -> Result<End, AgentFailure> {
+    async fn streamed(&self, mut events: Box<Events>, out: &mut Outlet) -> Result<End, AgentFailure> {
         let mut reading = Reading::default();
         while !reading.is_finished() {
             let Some(event) = events.next().await? else {

@@ -235,7 +235,6 @@ fn failed(code: Option<String>, message: &str, retryable: bool) -> AgentFailure 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -189,7 +189,7 @@ fn whole(body: &[u8]) -> Result<End, AgentFailure> {
     })
 }
 
-async fn streamed(mut events: Events, out: &mut Outlet) -> Result<End, AgentFailure> {
+async fn streamed(mut events: Box<Events>, out: &mut Outlet) -> Result<End, AgentFailure> {
     let mut waits_for_person = false;
     while let Some(event) = events.next().await? {
         let read = events::read(&event.data).map_err(|error| failure::bad_answer(error.to_string()))?;

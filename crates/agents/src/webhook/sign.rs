@@ -80,7 +80,6 @@ fn signature(mut mac: Hmac<Sha256>, id: &str, timestamp_s: i64, body: &[u8]) -> 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

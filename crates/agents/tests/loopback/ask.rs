@@ -1,0 +1,122 @@
+//! Asking an agent in a test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tieline_agents::protocol::{Adapter, Protocol};
+use tieline_agents::world::World;
+use tieline_core::agent::{
+    AgentChat, AgentConfig, AgentEvent, AgentFailure, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent,
+    ReplyAddress, ReplyLimits,
+};
+use tieline_core::backoff::Backoff;
+use tieline_core::event::ChatKind;
+use tieline_core::ids::{AgentId, MessageId, OrganizationId, RunId, SessionId, UserId};
+use tieline_core::notice::Language;
+use tieline_core::secret::Secret;
+use tieline_core::timestamp::Timestamp;
+use tokio::time::timeout;
+
+/// The time of the first question; each look at the clock is a second later.
+pub const NOON: i64 = 1_760_000_400;
+
+/// A world whose clock and chance count how often they are asked.
+pub fn world() -> World {
+    let looks = AtomicUsize::new(0);
+    World {
+        http: reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap(),
+        now: Arc::new(move || {
+            let look = looks.fetch_add(1, Ordering::SeqCst);
+            Timestamp::from_secs(NOON + i64::try_from(look).unwrap())
+        }),
+        random: Arc::new(|| 7),
+        backoff: Backoff {
+            base: Duration::from_millis(4),
+            cap: Duration::from_millis(8),
+        },
+    }
+}
+
+pub fn adapter(protocol: &str, config: Value) -> Adapter {
+    Protocol::parse(protocol, &AgentConfig::new(config.as_object().unwrap().clone())).unwrap()
+}
+
+pub fn request(text: &str) -> AgentRequest {
+    AgentRequest {
+        run: RunId::new("run_1"),
+        organization: OrganizationId::new("default"),
+        agent: AskedAgent {
+            id: AgentId::new("agt_1"),
+            name: "Echo".into(),
+        },
+        session: AgentSession {
+            id: SessionId::new("ses_1"),
+            number: 3,
+            is_new: true,
+            conversation_ref: None,
+        },
+        user: AgentUser {
+            id: UserId::new("usr_1"),
+            platform: "wecom".into(),
+            external_id: "zhangsan".into(),
+            display_name: None,
+            locale: Language::Chinese,
+        },
+        chat: AgentChat {
+            kind: ChatKind::Direct,
+            id: "zhangsan".into(),
+            thread_id: None,
+        },
+        message: AgentMessage {
+            id: MessageId::new("msg_1"),
+            text: text.into(),
+            parts: vec![],
+            quoted: None,
+        },
+        reply: ReplyAddress {
+            events_url: "https://tieline.example/api/runs/run_1/events".into(),
+            token: Secret::new("rt_token"),
+            expires_at: Timestamp::parse("2026-01-02T03:04:05Z").unwrap(),
+        },
+        limits: ReplyLimits {
+            max_text_bytes: 20480,
+            stream: true,
+        },
+        transcript: vec![],
+        resume: None,
+    }
+}
+
+/// All events of a run, of which exactly the last one ends it.
+pub async fn ask(adapter: &Adapter, request: &AgentRequest, world: &World) -> Vec<AgentEvent> {
+    let run = adapter.run(request, Duration::ZERO, world).collect::<Vec<_>>();
+    let events = timeout(Duration::from_secs(30), run).await.expect("the run ends");
+    let ends = |event: &AgentEvent| event.is_terminal() || *event == AgentEvent::Deferred;
+    let n_ends = events.iter().filter(|event| ends(event)).count();
+    assert!(n_ends == 1 && events.last().is_some_and(ends), "{events:?}");
+    events
+}
+
+pub fn text(text: &str) -> AgentEvent {
+    AgentEvent::TextDelta(text.into())
+}
+
+pub fn completed() -> AgentEvent {
+    AgentEvent::Completed { final_text: None }
+}
+
+/// The failure that the run ended with.
+#[track_caller]
+pub fn failure(events: &[AgentEvent]) -> &AgentFailure {
+    match events.last() {
+        Some(AgentEvent::Failed(failure)) => failure,
+        _ => panic!("no failure: {events:?}"),
+    }
+}

@@ -1,0 +1,10 @@
+//! The adapters against servers on the loopback address: kind ones, broken ones, hostile ones.
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(unreachable_pub, reason = "a test's own parts")]
+
+mod ask;
+mod openai_chat;
+mod patience;
+mod retry;
+mod server;
+mod webhook;

@@ -1,0 +1,191 @@
+//! Agents that hang, never end, or say too much; and people who go away.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tieline_agents::failure::is_timeout;
+use tieline_agents::protocol::Adapter;
+use tieline_core::agent::{AgentEvent, MAX_ANSWER_BYTES};
+
+use crate::ask::{adapter, ask, completed, failure, request, text, world};
+use crate::server::{Act, JSON, SSE, Server, head};
+
+const MIB: usize = 1024 * 1024;
+
+fn chat(url: &str, more: Value) -> Adapter {
+    let mut config = json!({"baseUrl": url, "model": "m"});
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    adapter("openai_chat", config)
+}
+
+fn said(content: &str) -> Vec<u8> {
+    format!("data: {}\n\n", json!({"choices": [{"delta": {"content": content}}]})).into_bytes()
+}
+
+async fn play(script: Vec<Act>, config: Value) -> (Server, Vec<AgentEvent>) {
+    let server = Server::start(vec![script]).await;
+    let events = ask(&chat(&server.url, config), &request("hello"), &world()).await;
+    (server, events)
+}
+
+#[tokio::test]
+async fn silence_before_an_answer_ends_the_run() {
+    let (server, events) = play(vec![Act::Hang], json!({"idleTimeoutSeconds": 1})).await;
+    assert_eq!(failure(&events).code, "idle_timeout");
+    assert!(is_timeout(failure(&events)) && !failure(&events).retryable);
+    server.hung_up().await;
+    assert_eq!(server.n_calls(), 1);
+}
+
+#[tokio::test]
+async fn silence_in_an_answer_ends_the_run_and_the_text_stands() {
+    let script = vec![Act::Say(head(200, SSE)), Act::Say(said("hi")), Act::Hang];
+    let (server, events) = play(script, json!({"idleTimeoutSeconds": 1})).await;
+    assert_eq!(
+        (&events[0], failure(&events).code.as_str()),
+        (&text("hi"), "idle_timeout")
+    );
+    server.hung_up().await;
+}
+
+#[tokio::test]
+async fn comments_are_signs_of_life() {
+    let mut script = vec![Act::Say(head(200, SSE))];
+    for _ in 0..4 {
+        script.extend([
+            Act::Pause(Duration::from_millis(400)),
+            Act::Say(b": keep-alive\n\n".to_vec()),
+        ]);
+    }
+    script.push(Act::Say(b"data: [DONE]\n\n".to_vec()));
+    let (_, events) = play(script, json!({"idleTimeoutSeconds": 1})).await;
+    assert_eq!(events, [completed()]);
+}
+
+#[tokio::test]
+async fn run_that_takes_too_long_ends_though_the_agent_is_busy() {
+    let mut script = vec![Act::Say(head(200, SSE))];
+    for _ in 0..100 {
+        script.extend([Act::Say(said("x")), Act::Pause(Duration::from_millis(100))]);
+    }
+    let (_, events) = play(script.clone(), json!({"maxRunSeconds": 1})).await;
+    assert_eq!(failure(&events).code, "max_run");
+    assert!(is_timeout(failure(&events)) && events.len() > 2);
+
+    // What earlier processes took counts.
+    let server = Server::start(vec![script]).await;
+    let (chat, request, world) = (
+        chat(&server.url, json!({"maxRunSeconds": 60})),
+        request("hello"),
+        world(),
+    );
+    let events: Vec<_> = chat.run(&request, Duration::from_secs(60), &world).collect().await;
+    assert_eq!(failure(&events).code, "max_run");
+}
+
+#[tokio::test]
+async fn dropping_the_run_closes_the_connection() {
+    let server = Server::start(vec![vec![Act::Say(head(200, SSE)), Act::Say(said("hi")), Act::Hang]]).await;
+    let (chat, request, world) = (chat(&server.url, json!({})), request("hello"), world());
+    let mut run = chat.run(&request, Duration::ZERO, &world);
+    assert_eq!(run.next().await, Some(text("hi")));
+    drop(run);
+    server.hung_up().await;
+}
+
+#[tokio::test]
+async fn agent_that_never_closes_after_its_last_word_is_not_waited_for() {
+    let finished = br#"data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let script = vec![
+        Act::Say(head(200, SSE)),
+        Act::Say([&finished[..], b"\n\n"].concat()),
+        Act::Hang,
+    ];
+    let (server, events) = play(script, json!({})).await;
+    assert_eq!(events, [text("hi"), completed()]);
+    server.hung_up().await;
+}
+
+#[track_caller]
+fn assert_too_long(server: &Server, events: &[AgentEvent], most_bytes: usize) {
+    assert_eq!(
+        (failure(events).code.as_str(), failure(events).retryable),
+        ("too_long", false)
+    );
+    let flooded = server.flooded_bytes();
+    assert!(flooded < most_bytes, "{flooded} bytes were let in");
+}
+
+/// What sockets and readers hold on the way.
+const SLACK: usize = 12 * MIB;
+
+#[tokio::test]
+async fn endless_event_is_cut_off() {
+    let script = vec![
+        Act::Say(head(200, SSE)),
+        Act::Say(b"data: ".to_vec()),
+        Act::Flood(vec![b'x'; 65536], 1600),
+    ];
+    let (server, events) = play(script, json!({})).await;
+    server.hung_up().await;
+    assert_too_long(&server, &events, MIB + SLACK);
+}
+
+#[tokio::test]
+async fn endless_text_is_cut_off() {
+    let script = vec![Act::Say(head(200, SSE)), Act::Flood(said(&"x".repeat(65536)), 1600)];
+    let (server, events) = play(script, json!({})).await;
+    server.hung_up().await;
+    assert_too_long(&server, &events, MAX_ANSWER_BYTES + SLACK);
+    let text_bytes: usize = events
+        .iter()
+        .map(|event| {
+            if let AgentEvent::TextDelta(t) = event {
+                t.len()
+            } else {
+                0
+            }
+        })
+        .sum();
+    assert_eq!(text_bytes, MAX_ANSWER_BYTES);
+}
+
+#[tokio::test]
+async fn endless_chatter_beside_the_answer_is_cut_off() {
+    let chatter = [b": ".to_vec(), vec![b'x'; MIB - 3], b"\n".to_vec()].concat();
+    let (server, events) = play(vec![Act::Say(head(200, SSE)), Act::Flood(chatter, 400)], json!({})).await;
+    server.hung_up().await;
+    assert_too_long(&server, &events, 16 * MAX_ANSWER_BYTES + SLACK);
+}
+
+#[tokio::test]
+async fn endless_json_is_cut_off() {
+    let script = vec![
+        Act::Say(head(200, JSON)),
+        Act::Say(b"{\"x\":\"".to_vec()),
+        Act::Flood(vec![b'x'; 65536], 1600),
+    ];
+    let (server, events) = play(script, json!({})).await;
+    server.hung_up().await;
+    assert_too_long(&server, &events, MAX_ANSWER_BYTES + SLACK);
+}
+
+#[tokio::test]
+async fn slow_reader_slows_the_agent_down() {
+    let script = vec![Act::Say(head(200, SSE)), Act::Flood(said(&"x".repeat(65536)), 1600)];
+    let server = Server::start(vec![script]).await;
+    let (chat, request, world) = (chat(&server.url, json!({})), request("hello"), world());
+    let mut run = chat.run(&request, Duration::ZERO, &world);
+    assert!(run.next().await.is_some());
+    // Nobody asks for more: the flood must come to a stand before it has passed.
+    let mut before = usize::MAX;
+    while server.flooded_bytes() != before {
+        before = server.flooded_bytes();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(before < SLACK, "{before} bytes were let in");
+}

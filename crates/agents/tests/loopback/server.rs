@@ -1,0 +1,187 @@
+//! A server on the loopback address that does what its script says, however rude.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+/// What a connection does after it has read the request. It closes at the end.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Sends bytes.
+    Say(Vec<u8>),
+    /// Waits.
+    Pause(Duration),
+    /// Waits until the client hangs up.
+    Hang,
+    /// Resets the connection.
+    Reset,
+    /// Sends the same bytes again and again, up to so many times.
+    Flood(Vec<u8>, usize),
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub at: Instant,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Call {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut values = lines
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value);
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} comes twice");
+        value
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+#[derive(Debug)]
+struct Seen {
+    calls: Mutex<Vec<Call>>,
+    flooded_bytes: AtomicUsize,
+    hung_up: Semaphore,
+}
+
+/// The server. The nth connection plays the nth script; the last one is for all that follow.
+#[derive(Debug)]
+pub struct Server {
+    pub url: String,
+    seen: Arc<Seen>,
+}
+
+impl Server {
+    pub async fn start(scripts: Vec<Vec<Act>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Seen {
+            calls: Mutex::default(),
+            flooded_bytes: AtomicUsize::new(0),
+            hung_up: Semaphore::new(0),
+        });
+        tokio::spawn(serve(listener, scripts, seen.clone()));
+        Self { url, seen }
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.seen.calls.lock().unwrap().clone()
+    }
+
+    pub fn n_calls(&self) -> usize {
+        self.calls().len()
+    }
+
+    /// How many bytes the client has let a flood send.
+    pub fn flooded_bytes(&self) -> usize {
+        self.seen.flooded_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a connection that hangs or floods is closed by the client.
+    pub async fn hung_up(&self) {
+        let closed = timeout(Duration::from_secs(10), self.seen.hung_up.acquire()).await;
+        closed.expect("the client keeps the connection open").unwrap().forget();
+    }
+}
+
+/// An address where nobody listens.
+pub async fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+async fn serve(listener: TcpListener, scripts: Vec<Vec<Act>>, seen: Arc<Seen>) {
+    for n in 0.. {
+        let (socket, _) = listener.accept().await.unwrap();
+        let script = scripts[n.min(scripts.len() - 1)].clone();
+        tokio::spawn(play(socket, script, seen.clone()));
+    }
+}
+
+async fn play(mut socket: TcpStream, script: Vec<Act>, seen: Arc<Seen>) {
+    let Some(call) = read_call(&mut socket).await else {
+        return;
+    };
+    seen.calls.lock().unwrap().push(call);
+    for act in script {
+        match act {
+            Act::Say(bytes) => {
+                let _ = socket.write_all(&bytes).await;
+                let _ = socket.flush().await;
+            }
+            Act::Pause(span) => sleep(span).await,
+            Act::Hang => {
+                while socket.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {}
+                seen.hung_up.add_permits(1);
+            }
+            Act::Reset => {
+                socket.set_zero_linger().unwrap();
+                return;
+            }
+            Act::Flood(bytes, times) => flood(&mut socket, &bytes, times, &seen).await,
+        }
+    }
+}
+
+async fn flood(socket: &mut TcpStream, bytes: &[u8], times: usize, seen: &Seen) {
+    for _ in 0..times {
+        if socket.write_all(bytes).await.is_err() {
+            seen.hung_up.add_permits(1);
+            return;
+        }
+        seen.flooded_bytes.fetch_add(bytes.len(), Ordering::SeqCst);
+    }
+}
+
+async fn read_call(socket: &mut TcpStream) -> Option<Call> {
+    let mut read = Vec::new();
+    let end = loop {
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        if socket.read_buf(&mut read).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let mut call = Call {
+        at: Instant::now(),
+        head: String::from_utf8(read[..end].to_vec()).unwrap(),
+        body: read[end + 4..].to_vec(),
+    };
+    let length: usize = call
+        .header("content-length")
+        .map_or(0, |length| length.parse().unwrap());
+    while call.body.len() < length {
+        if socket.read_buf(&mut call.body).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(call)
+}
+
+/// An answer that ends with the connection.
+pub fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
+    vec![Act::Say(head(status, headers)), Act::Say(body.as_bytes().to_vec())]
+}
+
+pub fn head(status: u16, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Whatever\r\nconnection: close\r\n{headers}\r\n").into_bytes()
+}
+
+pub const SSE: &str = "content-type: text/event-stream\r\n";
+pub const JSON: &str = "content-type: application/json\r\n";
+
+pub fn sse(body: &str) -> Vec<Act> {
+    answer(200, SSE, body)
+}
