@@ -62,7 +62,7 @@ impl Queue {
     pub(crate) async fn send(&self, orders: &[Value]) {
         for (at, chunk) in orders.chunks(10).enumerate() {
             let entries = chunk.iter().enumerate().map(|(n, order)| {
-                let id = format!("{at}-{n}");
+                let id = format!("{at}-{n}-{}", order["n"]);
                 let entry = SendMessageBatchRequestEntry::builder()
                     .id(&id)
                     .message_body(order.to_string());

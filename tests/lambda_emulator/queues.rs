@@ -304,6 +304,38 @@ async fn fifo_groups_stay_in_order_and_apart_under_failures() {
 }
 
 #[tokio::test]
+async fn poll_too_large_for_one_event_is_cut_and_keeps_its_order() {
+    let (journal, queue) = (Journal::new(), Queue::new("large.fifo").await);
+    for n in 0..9 {
+        let mut order = json!({ "n": n, "g": "g", "filler": "x".repeat(950_000) });
+        if n == 2 {
+            order["do"] = json!("fail_item");
+            order["until_receive"] = json!(1);
+        }
+        queue.send(&[order]).await;
+    }
+    let emulator = start(journal.probe(), queue.mapping()).await;
+    let function = emulator.function("probe");
+    until_true(function, || {
+        function.stats().item_failures > 0 && function.stats().deleted == 2
+    })
+    .await;
+    // The second half of the poll has to wait for what failed in the first.
+    assert_eq!((function.stats().batches, queue.n_messages().await), (1, 7));
+    queue.expire();
+    queue.until_empty(function).await;
+    assert_eq!(
+        journal
+            .steps("done")
+            .iter()
+            .map(|line| line["n"].clone())
+            .collect::<Vec<_>>(),
+        (0..9).collect::<Vec<_>>()
+    );
+    assert_eq!(end(emulator).await.errors, 0);
+}
+
+#[tokio::test]
 async fn shutdown_finishes_the_batch_in_hand() {
     let (journal, queue) = (Journal::new(), Queue::new("shutdown").await);
     let emulator = start(journal.probe(), queue.mapping()).await;
