@@ -120,6 +120,14 @@ pub trait Connector: Sync {
         None
     }
 
+    /// What the platform must be told before it calls us at `callback_url`, for a platform that isn't told by its operator.
+    ///
+    /// Made in order whenever the integration starts; making them again changes nothing. An answer of 2xx is success.
+    fn register(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
+        let _ = (callback_url, cx);
+        Vec::new()
+    }
+
     /// Asks the platform whether the credentials work, with a call that changes nothing. `None` where there is none.
     fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
         let _ = cx;
