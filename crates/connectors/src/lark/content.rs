@@ -1,0 +1,222 @@
+//! What a message says, by its type.
+//!
+//! See [Feishu Docs/接收消息内容结构](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content).
+
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
+use tieline_core::event::{Part, PartKind};
+
+use super::wire::{Node, Post};
+
+/// A message's text and the things that came with it. Mentions are still placeholders.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Content {
+    pub text: String,
+    pub parts: Vec<Part>,
+}
+
+/// Reads the content of a message. `None` if it isn't what its type promises.
+pub(super) fn read(message_id: &str, message_type: &str, content: &str) -> Option<Content> {
+    let json: Map<String, Value> = serde_json::from_str(content).ok()?;
+    let text = |field: &str| json.get(field).and_then(Value::as_str).unwrap_or_default();
+    let part = |kind, resource: &str, key: &str| part(message_id, kind, resource, text(key), text("file_name"));
+    let content = match message_type {
+        "text" => said(text("text")),
+        "post" | "interactive" => rich(message_id, json)?,
+        "image" => with(part(PartKind::Image, "image", "image_key")?),
+        "file" => with(part(PartKind::File, "file", "file_key")?),
+        "audio" => with(voice(part(PartKind::Audio, "file", "file_key")?)),
+        "media" => with(part(PartKind::Video, "file", "file_key")?),
+        "todo" => said(&todo(&json)),
+        _ => said(&placeholder(message_type, &text)),
+    };
+    Some(content)
+}
+
+fn said(text: &str) -> Content {
+    Content {
+        text: text.to_owned(),
+        parts: Vec::new(),
+    }
+}
+
+fn with(part: Part) -> Content {
+    Content {
+        text: String::new(),
+        parts: vec![part],
+    }
+}
+
+fn part(message_id: &str, kind: PartKind, resource: &str, key: &str, name: &str) -> Option<Part> {
+    (!key.is_empty()).then(|| Part {
+        kind,
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        mime: None,
+        size: None,
+        locator: json!({ "message": message_id, "key": key, "type": resource }),
+    })
+}
+
+/// Recordings are Opus, whatever they are called.
+fn voice(part: Part) -> Part {
+    Part {
+        mime: Some("audio/opus".to_owned()),
+        ..part
+    }
+}
+
+/// A post, or a card as the platform simplifies it.
+fn rich(message_id: &str, json: Map<String, Value>) -> Option<Content> {
+    let post = Post::deserialize(Value::Object(unwrapped(json))).ok()?;
+    let mut content = Content::default();
+    let mut lines = vec![post.title];
+    for row in &post.content {
+        let mut line = String::new();
+        for node in row {
+            line.push_str(&words(node));
+            content.parts.extend(thing(message_id, node));
+        }
+        lines.push(line);
+    }
+    content.text = lines.join("\n").trim().to_owned();
+    Some(content)
+}
+
+/// Some clients wrap a post in its locale, as it is sent.
+fn unwrapped(json: Map<String, Value>) -> Map<String, Value> {
+    let wrapped = !["title", "content", "elements"]
+        .iter()
+        .any(|key| json.contains_key(*key));
+    let inner = json.values().find_map(Value::as_object).filter(|_| wrapped).cloned();
+    inner.unwrap_or(json)
+}
+
+fn words(node: &Node) -> String {
+    match node.tag.as_str() {
+        "a" => format!("[{}]({})", node.text, node.href),
+        // The id is a placeholder that the list of mentions resolves.
+        "at" if node.user_id.starts_with("@_") => node.user_id.clone(),
+        "at" => format!("@{}", node.user_name),
+        "emotion" => format!(":{}:", node.emoji_type),
+        "hr" => "---".to_owned(),
+        "code_block" => format!("```{}\n{}\n```", node.language.to_lowercase(), node.text.trim_end()),
+        _ => node.text.clone(),
+    }
+}
+
+fn thing(message_id: &str, node: &Node) -> Option<Part> {
+    match node.tag.as_str() {
+        "img" => part(message_id, PartKind::Image, "image", &node.image_key, ""),
+        "media" => part(message_id, PartKind::Video, "file", &node.file_key, ""),
+        _ => None,
+    }
+}
+
+fn todo(json: &Map<String, Value>) -> String {
+    let summary = json.get("summary").and_then(Value::as_object).cloned();
+    let summary = summary.and_then(|summary| rich("", summary));
+    format!("[todo] {}", summary.unwrap_or_default().text)
+}
+
+/// Words for what is neither text nor a file that can be had.
+fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> String {
+    let told = match message_type {
+        "folder" => text("file_name").to_owned(),
+        "share_chat" => text("chat_id").to_owned(),
+        "share_user" => text("user_id").to_owned(),
+        "share_calendar_event" | "calendar" | "general_calendar" => text("summary").to_owned(),
+        "location" => format!("{} ({}, {})", text("name"), text("latitude"), text("longitude")),
+        "video_chat" => text("topic").to_owned(),
+        "vote" => text("topic").to_owned(),
+        "hongbao" => text("text").to_owned(),
+        // What was forwarded can only be had message by message, and its files not at all.
+        "merge_forward" => "merged and forwarded messages".to_owned(),
+        _ => String::new(),
+    };
+    format!("[{message_type}] {told}").trim().to_owned()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says so by failing")]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message_type: &str, content: &Value, text: &str, n_parts: usize) {
+        let read = read("om_1", message_type, &content.to_string()).unwrap();
+        assert_eq!((read.text.as_str(), read.parts.len()), (text, n_parts));
+    }
+
+    #[test]
+    fn plain_text_keeps_its_placeholders() {
+        check("text", &json!({ "text": "@_user_1 hi" }), "@_user_1 hi", 0);
+    }
+
+    #[test]
+    fn post_becomes_lines_of_markdown_with_its_files() {
+        let post = json!({ "title": "T", "content": [
+            [{ "tag": "at", "user_id": "@_user_1" }, { "tag": "text", "text": " see " }, { "tag": "a", "text": "it", "href": "https://a.b" }],
+            [{ "tag": "img", "image_key": "img_v3_x" }],
+            [{ "tag": "media", "file_key": "file_v3_x", "image_key": "img_v3_y" }],
+            [{ "tag": "code_block", "language": "RUST", "text": "fn main() {}\n" }, { "tag": "hr" }, { "tag": "emotion", "emoji_type": "OK" }],
+        ]});
+        let text = "T\n@_user_1 see [it](https://a.b)\n\n\n```rust\nfn main() {}\n```---:OK:";
+        check("post", &post, text, 2);
+        check("post", &json!({ "zh_cn": post }), text, 2);
+    }
+
+    #[test]
+    fn files_say_how_they_are_had() {
+        let read = read("om_1", "file", r#"{"file_key":"file_v2_x","file_name":"a.pdf"}"#).unwrap();
+        assert_eq!(read.parts[0].name.as_deref(), Some("a.pdf"));
+        assert_eq!(
+            read.parts[0].locator,
+            json!({ "message": "om_1", "key": "file_v2_x", "type": "file" })
+        );
+        check("image", &json!({ "image_key": "img_v2_x" }), "", 1);
+        check("audio", &json!({ "file_key": "file_v2_x", "duration": 2000 }), "", 1);
+        check(
+            "media",
+            &json!({ "file_key": "f", "image_key": "i", "file_name": "a.mp4", "duration": 1 }),
+            "",
+            1,
+        );
+    }
+
+    #[test]
+    fn what_has_no_text_is_named() {
+        check("sticker", &json!({ "file_key": "x" }), "[sticker]", 0);
+        check("share_user", &json!({ "user_id": "ou_x" }), "[share_user] ou_x", 0);
+        check(
+            "location",
+            &json!({ "name": "N", "latitude": "1", "longitude": "2" }),
+            "[location] N (1, 2)",
+            0,
+        );
+        check(
+            "todo",
+            &json!({ "task_id": "t", "summary": { "title": "", "content": [[{ "tag": "text", "text": "buy" }]] } }),
+            "[todo] buy",
+            0,
+        );
+        check(
+            "merge_forward",
+            &json!({ "content": "Merged and Forwarded Message" }),
+            "[merge_forward] merged and forwarded messages",
+            0,
+        );
+        check(
+            "interactive",
+            &json!({ "title": "C", "elements": [[{ "tag": "text", "text": "b" }]] }),
+            "C\nb",
+            0,
+        );
+        check("tomorrow", &json!({}), "[tomorrow]", 0);
+    }
+
+    #[test]
+    fn broken_content_is_not_read() {
+        assert_eq!(read("om_1", "text", "{"), None);
+        assert_eq!(read("om_1", "image", "{}"), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! Authentic payloads into events, and what the platform hears back.
+
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
+use tieline_core::connector::{Context, Remark};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, Sender};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
+use tieline_core::notice::{Language, Notice};
+use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::timestamp::Timestamp;
+
+use super::button::Button;
+use super::settings::Settings;
+use super::verify::Authentic;
+use super::{content, mentions, wire};
+
+/// What a payload was, and what it made.
+#[derive(Debug, PartialEq)]
+pub(super) struct Decoded {
+    pub kind: Kind,
+    /// The event, or why there is none.
+    pub event: Result<Event, Remark>,
+}
+
+/// The kinds of payload, by what the platform waits for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A URL check: the challenge back.
+    Check(String),
+    /// An event: a sign that it was taken.
+    Event,
+    /// A callback: this answer, at once.
+    Callback(Value),
+}
+
+pub(super) fn decode(payload: Authentic, cx: &Context<'_>) -> Decoded {
+    let payload = payload.payload();
+    let word = |field: &str| payload.get(field).and_then(Value::as_str).unwrap_or_default();
+    if word("type") == "url_verification" {
+        let challenge = word("challenge").to_owned();
+        return Decoded {
+            kind: Kind::Check(challenge),
+            event: Err(Remark::Ignored("URL check")),
+        };
+    }
+    if word("schema") == "2.0" {
+        return envelope(payload, cx);
+    }
+    let remark = if word("type") == "event_callback" {
+        Remark::Ignored("event of version 1.0")
+    } else {
+        Remark::Unreadable("payload is neither an event nor a callback")
+    };
+    Decoded {
+        kind: Kind::Event,
+        event: Err(remark),
+    }
+}
+
+fn envelope(payload: Map<String, Value>, cx: &Context<'_>) -> Decoded {
+    let Ok(envelope) = wire::Envelope::deserialize(Value::Object(payload)) else {
+        return Decoded {
+            kind: Kind::Event,
+            event: Err(Remark::Unreadable("envelope does not have the documented shape")),
+        };
+    };
+    match envelope.header.event_type.as_str() {
+        "im.message.receive_v1" => Decoded {
+            kind: Kind::Event,
+            event: message(envelope.event, cx),
+        },
+        "card.action.trigger" => card(envelope, cx),
+        "url.preview.get" => Decoded {
+            kind: Kind::Callback(json!({})),
+            event: Err(Remark::Ignored("link preview")),
+        },
+        _ => Decoded {
+            kind: Kind::Event,
+            event: Err(Remark::Ignored("event type that is not used")),
+        },
+    }
+}
+
+fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
+    let event = wire::MessageEvent::deserialize(event)
+        .map_err(|_| Remark::Unreadable("message does not have the documented shape"))?;
+    let bot = Settings::of(cx.account).bot.as_deref();
+    let (sender, message) = (event.sender, event.message);
+    if sender.sender_type != "user" || Some(sender.sender_id.open_id.as_str()) == bot {
+        return Err(Remark::Ignored("message of a bot"));
+    }
+    if message.message_type == "system" {
+        return Err(Remark::Ignored("system message"));
+    }
+    let kind = chat_kind(&message.chat_type);
+    let mentioned = message.mentions.iter().any(|mention| mentions::is_bot(mention, bot));
+    if kind == ChatKind::Group && !mentioned {
+        return Err(Remark::Ignored("group message that doesn't mention the bot"));
+    }
+    let content = content::read(&message.message_id, &message.message_type, &message.content)
+        .ok_or(Remark::Unreadable("message content does not have the documented shape"))?;
+    let asker = person(&sender.sender_id).ok_or(Remark::Unreadable("message without a sender"))?;
+    Ok(Event::Message(Message {
+        id: PlatformMessageId::new(message.message_id.clone()),
+        sender: Sender {
+            id: asker.clone(),
+            name: None,
+        },
+        sent_at: message.create_time.parse().ok().map(Timestamp::from_millis),
+        text: mentions::named(&content.text, &message.mentions, bot),
+        parts: content.parts,
+        // Only the id of what is quoted is told.
+        quoted: None,
+        target: target(&message, kind, asker, cx),
+    }))
+}
+
+/// Anything that isn't a direct chat has more than two sides.
+fn chat_kind(chat_type: &str) -> ChatKind {
+    if chat_type == "p2p" {
+        ChatKind::Direct
+    } else {
+        ChatKind::Group
+    }
+}
+
+fn person(id: &wire::UserId) -> Option<SenderId> {
+    let known = [&id.open_id, &id.union_id, &id.user_id];
+    let id = known.into_iter().find(|id| !id.is_empty())?;
+    Some(SenderId::new(id.clone()))
+}
+
+fn target(message: &wire::Message, kind: ChatKind, asker: SenderId, cx: &Context<'_>) -> ReplyTarget {
+    let thread = &message.thread_id;
+    // Where the message itself is withdrawn, the first one of its topic still leads into the topic.
+    let root = if thread.is_empty() { "" } else { &message.root_id };
+    ReplyTarget {
+        integration: cx.account.integration.clone(),
+        chat: Chat {
+            kind,
+            id: ChatId::new(message.chat_id.clone()),
+            thread: (!thread.is_empty()).then(|| ThreadId::new(thread.clone())),
+        },
+        asker,
+        message: PlatformMessageId::new(message.message_id.clone()),
+        handle: handle(root),
+        expires_at: None,
+    }
+}
+
+fn handle(root: &str) -> ReplyHandle {
+    ReplyHandle::new(if root.is_empty() {
+        json!({})
+    } else {
+        json!({ "root": root })
+    })
+}
+
+fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
+    let event = click(envelope, cx);
+    let answer = match &event {
+        Ok(Event::CardAction(action)) => toast(&action.key, cx.account.language),
+        _ => json!({}),
+    };
+    Decoded {
+        kind: Kind::Callback(answer),
+        event,
+    }
+}
+
+fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
+    let unreadable = Remark::Unreadable("card callback does not have the documented shape");
+    let event = wire::CardEvent::deserialize(envelope.event).map_err(|_| unreadable)?;
+    let button = Button::read(&event.action.value).ok_or(Remark::Ignored("click on a card that isn't ours"))?;
+    let clicker = person(&event.operator).ok_or(unreadable)?;
+    let context = event.context;
+    if envelope.header.event_id.is_empty() || context.open_chat_id.is_empty() || context.open_message_id.is_empty() {
+        return Err(unreadable);
+    }
+    Ok(Event::CardAction(CardAction {
+        id: PlatformMessageId::new(envelope.header.event_id),
+        sender: Sender {
+            id: clicker.clone(),
+            name: None,
+        },
+        key: button.key,
+        card: button.card,
+        target: ReplyTarget {
+            integration: cx.account.integration.clone(),
+            chat: Chat {
+                kind: button.chat,
+                id: ChatId::new(context.open_chat_id),
+                thread: button.thread.map(ThreadId::new),
+            },
+            asker: clicker,
+            message: PlatformMessageId::new(context.open_message_id),
+            handle: handle(""),
+            expires_at: None,
+        },
+    }))
+}
+
+/// The words that appear over the chat at once. The effect itself takes the road of every event.
+///
+/// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
+fn toast(key: &str, language: Language) -> Value {
+    if key != super::button::NEW_SESSION {
+        return json!({});
+    }
+    let notice = Notice::NewSession;
+    json!({ "toast": {
+        "type": "success",
+        "content": notice.text(language),
+        "i18n": { "zh_cn": notice.text(Language::Chinese), "en_us": notice.text(Language::English) },
+    }})
+}

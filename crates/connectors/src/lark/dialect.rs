@@ -1,0 +1,233 @@
+//! Common Markdown into what the platform's cards, posts and texts show.
+//!
+//! The source is kept, but for what would be shown wrongly: see the files below. A fence must stand at the start of its line.
+//! See [Feishu Docs/富文本组件](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/content-components/rich-text).
+
+use super::inline;
+use super::lists::Lists;
+
+/// Where the text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A card's markdown element.
+    Card,
+    /// A card that has refused its tables: they are shown as code.
+    CardWithoutTables,
+    /// A post's `md` node, which knows no tables.
+    Post,
+    /// A text message.
+    Text,
+}
+
+impl Place {
+    pub(super) const fn is_card(self) -> bool {
+        matches!(self, Self::Card | Self::CardWithoutTables)
+    }
+}
+
+/// `text` as it is written at `place`. No word is lost.
+pub(super) fn render(text: &str, place: Place) -> String {
+    let mut writer = Writer {
+        place,
+        out: String::with_capacity(text.len() + 64),
+        fence: None,
+        in_table: false,
+        lists: Lists::default(),
+    };
+    let mut rest = text;
+    while !rest.is_empty() {
+        let line = first_line(rest);
+        writer.line(line, rest);
+        rest = &rest[line.len()..];
+    }
+    writer.end_table();
+    writer.out
+}
+
+/// Where the tables of `text` begin, outside code.
+pub(super) fn tables(text: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    let (mut at, mut fence, mut in_table) = (0, None::<Fence>, false);
+    while at < text.len() {
+        let line = first_line(&text[at..]);
+        in_table &= line.contains('|');
+        if let Some(open) = &fence {
+            fence = fence.clone().filter(|_| !open.is_closed_by(line));
+        } else if !in_table && begins_table(&text[at..]) {
+            in_table = true;
+            found.push(at);
+        } else {
+            fence = Fence::opened_by(line);
+        }
+        at += line.len();
+    }
+    found
+}
+
+struct Writer {
+    place: Place,
+    out: String,
+    fence: Option<Fence>,
+    /// Whether the last line belongs to a table that is shown as code.
+    in_table: bool,
+    lists: Lists,
+}
+
+impl Writer {
+    /// Writes `line`, with which `rest` begins.
+    fn line(&mut self, line: &str, rest: &str) {
+        let bare = line.trim_end_matches(['\n', '\r']);
+        if self.place == Place::Text {
+            self.out.push_str(&inline::rewritten(bare, self.place));
+        } else if let Some(fence) = &self.fence {
+            let closed = fence.is_closed_by(bare);
+            let shown = if closed {
+                fence.closing()
+            } else {
+                fence.content(bare).to_owned()
+            };
+            self.out.push_str(&shown);
+            self.fence = self.fence.take().filter(|_| !closed);
+        } else {
+            self.outside_code(bare, rest);
+        }
+        self.out.push_str(&line[bare.len()..]);
+    }
+
+    fn outside_code(&mut self, line: &str, rest: &str) {
+        if self.in_table && !line.contains('|') {
+            self.end_table();
+        }
+        if !self.in_table && self.place != Place::Card && begins_table(rest) {
+            self.in_table = true;
+            self.out.push_str("```\n");
+        }
+        if self.in_table {
+            return self.out.push_str(line);
+        }
+        self.fence = Fence::opened_by(line);
+        match &self.fence {
+            Some(fence) => self.out.push_str(&fence.opening()),
+            None => self
+                .out
+                .push_str(&inline::rewritten(&self.lists.indented(line), self.place)),
+        }
+    }
+
+    fn end_table(&mut self) {
+        if std::mem::take(&mut self.in_table) {
+            let line_break = if self.out.ends_with('\n') { "" } else { "\n" };
+            self.out.push_str(line_break);
+            self.out.push_str("```\n");
+        }
+    }
+}
+
+/// Code between two lines of backticks or tildes.
+#[derive(Debug, Clone)]
+struct Fence {
+    /// What stands before it: quote marks stay, indentation goes.
+    before: String,
+    marks: String,
+    info: String,
+}
+
+impl Fence {
+    fn opened_by(line: &str) -> Option<Self> {
+        let body = line.trim_start_matches([' ', '\t', '>']);
+        let sign = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+        let info = body.trim_start_matches(sign);
+        let marks = &body[..body.len() - info.len()];
+        let opens = marks.len() >= 3 && !(sign == '`' && info.contains('`'));
+        opens.then(|| Self {
+            before: line[..line.len() - body.len()].to_owned(),
+            marks: marks.to_owned(),
+            info: info.trim().to_owned(),
+        })
+    }
+
+    fn is_closed_by(&self, line: &str) -> bool {
+        let body = line.trim_start_matches([' ', '\t', '>']).trim_end();
+        body.starts_with(&self.marks) && body.chars().all(|c| self.marks.starts_with(c))
+    }
+
+    fn quote(&self) -> &str {
+        if self.before.contains('>') { &self.before } else { "" }
+    }
+
+    fn opening(&self) -> String {
+        format!("{}{}", self.closing(), self.info)
+    }
+
+    fn closing(&self) -> String {
+        format!("{}{}", self.quote(), "`".repeat(self.marks.len()))
+    }
+
+    /// A line of the code, without the indentation that the fence had.
+    fn content<'a>(&self, line: &'a str) -> &'a str {
+        if !self.quote().is_empty() {
+            return line;
+        }
+        let indent = line
+            .bytes()
+            .zip(self.before.bytes())
+            .take_while(|(one, other)| one == other);
+        &line[indent.count()..]
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.split_inclusive('\n').next().unwrap_or_default()
+}
+
+fn begins_table(text: &str) -> bool {
+    let header = first_line(text);
+    let rule = first_line(&text[header.len()..]);
+    let only = |c: char| matches!(c, '|' | '-' | ':' | ' ' | '\t');
+    header.contains('|') && rule.contains('|') && rule.contains('-') && rule.trim_end().chars().all(only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(place: Place, text: &str, expected: &str) {
+        assert_eq!(render(text, place), expected);
+    }
+
+    #[test]
+    fn fences_stand_at_the_start_of_the_line() {
+        check(
+            Place::Card,
+            "- a\n  ```sh\n  ls <b>\n    -x\n  ```\n<b>",
+            "- a\n```sh\nls <b>\n  -x\n```\n&#60;b>",
+        );
+        check(Place::Card, "~~~ rust\n<x>\n~~~", "```rust\n<x>\n```");
+        check(
+            Place::Card,
+            "> ```\n> <x>\n> ```\n> <x>",
+            "> ```\n> <x>\n> ```\n> &#60;x>",
+        );
+        check(Place::Card, "````\n```\n````\n<x>", "````\n```\n````\n&#60;x>");
+    }
+
+    #[test]
+    fn tables_become_code_where_there_are_none() {
+        let table = "|a|b|\n|-|-|\n|<i>|2|\n\nend <b>";
+        check(Place::Card, table, "|a|b|\n|-|-|\n|&#60;i>|2|\n\nend &#60;b>");
+        check(
+            Place::CardWithoutTables,
+            table,
+            "```\n|a|b|\n|-|-|\n|<i>|2|\n```\n\nend &#60;b>",
+        );
+        check(Place::Post, "|a|\n|-|\n|1|", "```\n|a|\n|-|\n|1|\n```\n");
+        check(Place::Text, table, "|a|b|\n|-|-|\n|<\u{200b}i>|2|\n\nend <\u{200b}b>");
+    }
+
+    #[test]
+    fn tables_are_counted_outside_code() {
+        let text = "|a|\n|-|\n|1|\n\n```\n|a|\n|-|\n```\na|b\n-|-\nx\n\n---\n|no|\n";
+        assert_eq!(tables(text), [0, text.find("a|b").unwrap_or_default()]);
+    }
+}

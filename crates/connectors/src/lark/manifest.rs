@@ -1,0 +1,143 @@
+//! Facts about the platform.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::split::{TextLimit, TextUnit};
+
+use super::plan::MAX_CARD;
+use super::settings::FEISHU;
+
+pub(super) static MANIFEST: Manifest = Manifest {
+    platform: "lark",
+    name: "Lark / Feishu",
+    docs: "https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM",
+    proof: Proof::Platform,
+    modes: &[LONG_CONNECTION, WEBHOOK],
+};
+
+const APP_ID: Field = Field {
+    name: "appId",
+    secret: false,
+    required: true,
+    help: "App ID, on the app's page \"Credentials & Basic Info\"; begins with cli_.",
+};
+
+const APP_SECRET: Field = Field {
+    name: "appSecret",
+    secret: true,
+    required: true,
+    help: "App Secret, on the app's page \"Credentials & Basic Info\".",
+};
+
+const VERIFICATION_TOKEN: Field = Field {
+    name: "verificationToken",
+    secret: true,
+    required: false,
+    help: "Verification Token, on \"Events & Callbacks\", tab \"Encryption Strategy\"; required where there is no Encrypt Key.",
+};
+
+const ENCRYPT_KEY: Field = Field {
+    name: "encryptKey",
+    secret: true,
+    required: false,
+    help: "Encrypt Key, on \"Events & Callbacks\", tab \"Encryption Strategy\"; recommended, it signs and encrypts what is sent.",
+};
+
+const DOMAIN: Field = Field {
+    name: "domain",
+    secret: false,
+    required: false,
+    help: "feishu (mainland China, the default) or lark (international): where the app was made.",
+};
+
+const ENDPOINTS: &[EndpointField] = &[EndpointField {
+    name: "apiBase",
+    default: FEISHU,
+}];
+
+const PERMISSIONS: &[&str] = &[
+    "im:message.p2p_msg:readonly",
+    "im:message.group_at_msg:readonly",
+    "im:message:send_as_bot",
+    "im:resource",
+    "im:message.reactions:write_only",
+    "cardkit:card:write",
+];
+
+/// See [Feishu Docs/频控策略](https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN) and
+/// [发送消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create).
+const BUDGET: Budget = Budget {
+    text: TextLimit {
+        max: MAX_CARD,
+        unit: TextUnit::Bytes,
+    },
+    // Ten changes of a card a second are allowed; two read well, and each is a call.
+    min_interval: Duration::from_millis(500),
+    slow_after: Duration::from_secs(120),
+    slow_interval: Duration::from_secs(1),
+    // The connector switches streaming on again before its 10 minutes are over; a card takes changes for 14 days.
+    lifetime: None,
+    max_updates: None,
+    // Each API also allows 1000 calls a minute, but changes of a card that is being streamed don't count there.
+    quotas: &[
+        Quota {
+            name: "messages to one person or group",
+            scope: QuotaScope::Chat,
+            sends: 5,
+            per: Duration::from_secs(1),
+        },
+        Quota {
+            name: "calls of one API",
+            scope: QuotaScope::Account,
+            sends: 50,
+            per: Duration::from_secs(1),
+        },
+    ],
+    source: "https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN",
+};
+
+const LONG_CONNECTION: ModeManifest = ModeManifest {
+    mode: ConnectionMode::LongConnection,
+    credentials: &[APP_ID, APP_SECRET, DOMAIN],
+    endpoints: ENDPOINTS,
+    setup: &[
+        "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
+        "Grant the permissions listed here.",
+        "Save this integration and wait until it is connected: the console accepts the next two steps only over a live connection.",
+        "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1.",
+        "On the tab \"Callback Configuration\" choose \"long connection\" too and add card.action.trigger.",
+        "Publish a version; permissions, events and callbacks work only after that.",
+    ],
+    permissions: PERMISSIONS,
+    delivery: Delivery::Push,
+    merged: Merged::Nothing,
+    budget: BUDGET,
+    // Fifty connections are allowed, and each event goes to one of them.
+    two_sockets: true,
+    proactive: true,
+    login: false,
+};
+
+const WEBHOOK: ModeManifest = ModeManifest {
+    mode: ConnectionMode::Webhook,
+    credentials: &[APP_ID, APP_SECRET, VERIFICATION_TOKEN, ENCRYPT_KEY, DOMAIN],
+    endpoints: ENDPOINTS,
+    setup: &[
+        "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
+        "Grant the permissions listed here.",
+        "On \"Events & Callbacks\", tab \"Encryption Strategy\", set an Encrypt Key and copy it and the Verification Token here.",
+        "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1.",
+        "On the tab \"Callback Configuration\" enter the same URL and add card.action.trigger.",
+        "Publish a version; permissions, events and callbacks work only after that.",
+    ],
+    permissions: PERMISSIONS,
+    delivery: Delivery::Push,
+    merged: Merged::Nothing,
+    budget: BUDGET,
+    two_sockets: true,
+    proactive: true,
+    login: false,
+};

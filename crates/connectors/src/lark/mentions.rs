@@ -1,0 +1,100 @@
+//! Who is mentioned, and what stands in the text for it.
+
+use super::wire::Mention;
+
+/// Whether the bot itself is among `mentions`.
+///
+/// Its open id decides. As long as nobody knows it, a mention of any bot counts: without the permission to read all group
+/// messages only those that mention this bot arrive.
+///
+/// See [Feishu Docs/获取机器人信息](https://open.feishu.cn/document/ukTMukTMukTM/uAjMxEjLwITMx4CMyETM).
+pub(super) fn is_bot(mention: &Mention, bot: Option<&str>) -> bool {
+    match bot {
+        Some(bot) => mention.id.open_id == bot,
+        None => mention.mentioned_type == "bot",
+    }
+}
+
+/// `text` without the mentions of the bot, and with names in place of the other placeholders.
+pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("@_") {
+        let (before, tail) = rest.split_at(at);
+        out.push_str(before);
+        let Some(mention) = mentioned(tail, mentions) else {
+            out.push_str("@_");
+            rest = &tail["@_".len()..];
+            continue;
+        };
+        rest = &tail[mention.key.len()..];
+        if !is_bot(mention, bot) {
+            out.push('@');
+            out.push_str(&mention.name);
+        } else if out.is_empty() || out.ends_with(char::is_whitespace) {
+            // The space that followed the mention goes with it.
+            rest = rest.strip_prefix(' ').unwrap_or(rest);
+        }
+    }
+    out.push_str(rest);
+    out.replace("@_all", "@all").trim().to_owned()
+}
+
+/// The mention whose whole placeholder `text` begins with: `@_user_10` is not `@_user_1`.
+fn mentioned<'a>(text: &str, mentions: &'a [Mention]) -> Option<&'a Mention> {
+    mentions.iter().find(|mention| {
+        let after = text.strip_prefix(mention.key.as_str());
+        !mention.key.is_empty() && after.is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::UserId;
+    use super::*;
+
+    fn mention(key: &str, open_id: &str, mentioned_type: &str, name: &str) -> Mention {
+        Mention {
+            key: key.into(),
+            id: UserId {
+                open_id: open_id.into(),
+                ..UserId::default()
+            },
+            mentioned_type: mentioned_type.into(),
+            name: name.into(),
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let mentions = [
+            mention("@_user_1", "ou_bot", "bot", "Tieline"),
+            mention("@_user_2", "ou_tom", "user", "Tom"),
+            mention("@_user_10", "ou_other", "bot", "Other"),
+        ];
+        assert_eq!(named(text, &mentions, Some("ou_bot")), expected);
+    }
+
+    #[test]
+    fn bot_is_removed_and_others_are_named() {
+        check("@_user_1 hi", "hi");
+        check("hi @_user_1 there", "hi there");
+        check("hi@_user_1", "hi");
+        check("@_user_1@_user_2 和 @_user_10你好", "@Tom 和 @Other你好");
+        check("@_user_1 /new", "/new");
+    }
+
+    #[test]
+    fn what_is_no_placeholder_stays() {
+        check("a@_b @_user_3 @_user_11", "a@_b @_user_3 @_user_11");
+        check("@_all look", "@all look");
+    }
+
+    #[test]
+    fn known_bot_is_told_by_id_and_an_unknown_one_by_type() {
+        let other = mention("@_user_1", "ou_other", "bot", "Other");
+        assert!(!is_bot(&other, Some("ou_bot")));
+        assert!(is_bot(&other, None));
+        assert!(!is_bot(&mention("@_all", "", "", ""), None));
+    }
+}

@@ -1,0 +1,167 @@
+//! Lark and Feishu: a self-built app, over webhook or long connection.
+//!
+//! Both ways bring the same payloads, so they meet in `decode`. What is answered goes over HTTP, as a card whose text is streamed.
+
+mod button;
+mod card;
+mod codes;
+mod compose;
+mod content;
+mod decode;
+mod dialect;
+mod frame;
+mod inline;
+mod judge;
+mod links;
+mod lists;
+mod manifest;
+mod media;
+mod mentions;
+mod pages;
+mod parts;
+mod plan;
+mod progress;
+mod script;
+mod settings;
+mod stream;
+mod tokens;
+mod verify;
+mod wire;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{
+    Answer, Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
+};
+use tieline_core::event::Part;
+use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::stream::StreamProtocol;
+
+use decode::{Decoded, Kind};
+use plan::Situation;
+use settings::Settings;
+use verify::Proved;
+
+/// How long the platform may take over a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The connector of Lark and Feishu.
+#[derive(Debug)]
+pub struct Lark;
+
+impl Connector for Lark {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        mode: ConnectionMode,
+        credentials: &Credentials,
+        _endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        Settings::read(mode, credentials).map(Prepared::new)
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
+        credentials.get("appId").map(str::to_owned)
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        Ok(match verify::verify(request, Settings::of(cx.account))? {
+            Proved::Payload(payload) => received(decode::decode(payload, cx)),
+            Proved::OldCard => Received::ignored(
+                "old card callback: subscribe to card.action.trigger instead",
+                WebhookAnswer::json(&json!({})),
+            ),
+            Proved::Unreadable(reason) => Received::unreadable(reason, WebhookAnswer::json(&taken())),
+        })
+    }
+
+    fn deliver(
+        &self,
+        wanted: &Wanted<'_>,
+        to: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        compose::step(&Situation::new(wanted, done, cx), to)
+    }
+
+    fn judge(
+        &self,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+        wanted: &Wanted<'_>,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Verdict {
+        judge::verdict(call, answer, Situation::new(wanted, done, cx))
+    }
+
+    fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        media::call(part, cx)
+    }
+
+    fn open_media(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        _cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        Ok(media::open(part, body, disposition))
+    }
+
+    fn tokens(&self) -> Option<&dyn TokenExchange> {
+        Some(&tokens::Tokens)
+    }
+
+    /// Who the bot is: it changes nothing, and the answer is needed anyway.
+    fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
+        Some(HttpCall {
+            name: "bot_info",
+            method: "GET",
+            url: settings::address(cx.account, "/open-apis/bot/v3/info"),
+            headers: Vec::new(),
+            body: Body::Empty,
+            token: TokenPlace::Bearer,
+            timeout: CALL_TIMEOUT,
+        })
+    }
+
+    fn learn(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+        let body = tokens::accepted(answer)?;
+        let bot = body.bot.get("open_id").and_then(Value::as_str);
+        Ok(bot.map(|bot| (settings::BOT_FIELD, bot)).into_iter().collect())
+    }
+
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        Some(&stream::LongConnection)
+    }
+}
+
+fn received(decoded: Decoded) -> Received {
+    let answer = match decoded.kind {
+        Kind::Check(challenge) => json!({ "challenge": challenge }),
+        Kind::Event => taken(),
+        Kind::Callback(answer) => answer,
+    };
+    let (event, remark) = match decoded.event {
+        Ok(event) => (Some(event), None),
+        Err(remark) => (None, Some(remark)),
+    };
+    Received {
+        events: event.into_iter().collect(),
+        answer: Answer::Fixed(WebhookAnswer::json(&answer)),
+        remark,
+    }
+}
+
+/// What the official handlers answer to an event.
+fn taken() -> Value {
+    json!({ "msg": "success" })
+}

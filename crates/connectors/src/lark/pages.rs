@@ -1,0 +1,194 @@
+//! Cuts an answer into what one message holds.
+
+use super::dialect::{self, Place};
+use crate::markdown;
+
+/// Tables in one card. Four are documented; errors have been measured from the fourth on.
+///
+/// See the official plugin's [src/card](https://github.com/larksuite/openclaw-lark/tree/main/src/card).
+const MAX_TABLES: usize = 3;
+
+/// One message's text.
+#[derive(Debug, PartialEq)]
+pub(super) struct Page {
+    /// The text in the platform's words.
+    pub text: String,
+    /// Where in the answer the next page begins.
+    pub end: usize,
+    /// Whether there is a next page.
+    pub more: bool,
+}
+
+/// The bytes that `text` takes inside a card inside a request: JSON in JSON, so escapes are escaped.
+pub(super) fn weight(text: &str) -> usize {
+    let of = |c: char| match c {
+        '"' | '\\' => 4,
+        '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 3,
+        c if c < ' ' => 7,
+        c => c.len_utf8(),
+    };
+    text.chars().map(of).sum()
+}
+
+/// The page of `text` that begins at `from` and weighs at most `max`. `None` if nothing but white space is left.
+pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Option<Page> {
+    while !text[from..].trim().is_empty() {
+        let text_here = &text[..end_of_tables(text, from, place)];
+        let piece = cut(text_here, from, max, place);
+        let shown = piece.shown.trim_start_matches(['\n', '\r']).trim_end();
+        if !shown.trim().is_empty() {
+            return Some(Page {
+                text: shown.to_owned(),
+                end: piece.end,
+                more: !text[piece.end..].trim().is_empty(),
+            });
+        }
+        from = piece.end;
+    }
+    None
+}
+
+/// The heaviest piece that is light enough. The cutter counts bytes, so it is asked for fewer until the weight is right.
+fn cut(text: &str, from: usize, max: usize, place: Place) -> markdown::Piece {
+    let mut bytes = max;
+    loop {
+        let piece = markdown::piece(text, from, bytes, |text| dialect::render(text, place));
+        let weighs = weight(&piece.shown);
+        if weighs <= max || bytes == 1 {
+            return piece;
+        }
+        bytes = (bytes * max / weighs).clamp(1, bytes - 1);
+    }
+}
+
+/// Where the page must end for its tables' sake: before the first one that is too many.
+fn end_of_tables(text: &str, from: usize, place: Place) -> usize {
+    if place != Place::Card {
+        return text.len();
+    }
+    // A table that goes on from the page before is one of them.
+    let goes_on = text[..from].lines().next_back().is_some_and(|line| line.contains('|'));
+    let begins = dialect::tables(text).into_iter().filter(|at| *at >= from);
+    begins
+        .skip(MAX_TABLES - usize::from(goes_on))
+        .find(|at| *at > from)
+        .unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pages(text: &str, max: usize, place: Place) -> Vec<String> {
+        let (mut pages, mut from) = (Vec::new(), 0);
+        while let Some(page) = page(text, from, max, place) {
+            assert!(page.end > from && page.more == !text[page.end..].trim().is_empty());
+            from = page.end;
+            pages.push(page.text);
+        }
+        pages
+    }
+
+    #[track_caller]
+    fn check(text: &str, max: usize, expected: &[&str]) {
+        assert_eq!(pages(text, max, Place::Card), expected);
+    }
+
+    #[test]
+    fn short_text_is_one_page() {
+        check("\n\n **a** <b>\n", 100, &[" **a** &#60;b>"]);
+        check(" \n\t\n", 100, &[]);
+    }
+
+    #[test]
+    fn pages_end_at_paragraphs_and_weigh_what_requests_weigh() {
+        check("one two three\n\nfour five", 22, &["one two three", "four five"]);
+        check("一二三四五六七八", 12, &["一二三四", "五六七八"]);
+        check(&"\"".repeat(16), 40, &[&"\"".repeat(10), &"\"".repeat(6)]);
+    }
+
+    #[test]
+    fn fourth_table_begins_a_new_page() {
+        let table = "|a|b|\n|-|-|\n|1|2|\n\n";
+        let four = pages(&table.repeat(4), 1000, Place::Card);
+        assert_eq!(four, [table.repeat(3).trim_end(), table.trim_end()]);
+        assert_eq!(pages(&table.repeat(4), 1000, Place::CardWithoutTables).len(), 1);
+    }
+
+    #[test]
+    fn tables_that_go_on_count() {
+        let rows = "|row of the first table|\n".repeat(6);
+        let text = format!("|h|\n|-|\n{rows}\n{}", "|h|\n|-|\n|1|\n\n".repeat(3));
+        for page in pages(&text, 200, Place::Card) {
+            assert!(dialect::tables(&page).len() <= MAX_TABLES, "{page}");
+        }
+    }
+
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            5 => "[a-z]{1,12} ",
+            2 => "[一-龥]{1,20}",
+            1 => Just("\n".to_owned()),
+            1 => Just("\n\n".to_owned()),
+            1 => "😀{1,3}",
+            1 => Just("\n```rust\n".to_owned()),
+            1 => Just("\n```\n".to_owned()),
+            1 => Just("\n|a|b|\n|-|-|\n|1|2|\n".to_owned()),
+            1 => Just("\n  - ".to_owned()),
+            1 => r#"[<>"\\`\[\]()!|~-]{1,6}"#,
+            1 => Just("![i](https://a.b/c.png)".to_owned()),
+            1 => Just("<at id=all></at>".to_owned()),
+        ]
+    }
+
+    /// Numbered marks among everything else, so that losing one shows.
+    fn text() -> impl Strategy<Value = String> {
+        prop::collection::vec(piece(), 0..120).prop_map(|pieces| {
+            let numbered = pieces.iter().enumerate();
+            numbered.map(|(n, piece)| format!("{piece} §{n}§ ")).collect()
+        })
+    }
+
+    fn place() -> impl Strategy<Value = Place> {
+        prop::sample::select(vec![Place::Card, Place::CardWithoutTables, Place::Post, Place::Text])
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_every_page_fits(text in text(), max in 150usize..600, place in place()) {
+            let pages = pages(&text, max, place);
+            let joined = pages.join("\n");
+            for mark in text.split_whitespace().filter(|word| word.starts_with('§')) {
+                prop_assert!(joined.contains(mark), "{mark} is lost");
+            }
+            for page in &pages {
+                prop_assert!(weight(page) <= max, "{} > {max}: {page}", weight(page));
+                prop_assert!(place != Place::Card || dialect::tables(page).len() <= MAX_TABLES);
+            }
+        }
+
+        #[test]
+        fn outside_code_no_tag_is_left(text in "([a-z <>/=!\\[\\]()\n|-]|<at id=all>|<font>){0,80}") {
+            for page in pages(&text, 300, Place::Card) {
+                let page = page.replace("<br>", "");
+                let mut after = page.split('<').skip(1);
+                prop_assert!(after.all(|after| !after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')), "{page}");
+            }
+        }
+
+        #[test]
+        fn any_text_comes_to_an_end(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, place in place()) {
+            prop_assert!(pages(&text, max, place).len() <= text.len());
+        }
+
+        #[test]
+        fn weight_is_that_of_json_in_json(text in "\\PC{0,50}|[\\x00-\\x20\"\\\\]{0,20}") {
+            let json = serde_json::Value::String(text.clone()).to_string();
+            let twice = serde_json::Value::String(json).to_string();
+            // Without the quotes around each: `"` and `\"`.
+            prop_assert_eq!(weight(&text), twice.len() - 6);
+        }
+    }
+}

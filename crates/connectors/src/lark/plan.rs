@@ -1,0 +1,272 @@
+//! From what is shown to what is wanted: the next move.
+
+use std::time::Duration;
+
+use tieline_core::connector::Context;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Wanted};
+
+use super::dialect::Place;
+use super::pages::{self, Page};
+use super::progress::{Card, Shown, Sign, Way, short_digest};
+use super::script;
+
+/// Heaviest text of one card or post. 30 KB is the limit of the whole request, but nobody knows how exactly it is counted.
+///
+/// See [Feishu Docs/发送消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create).
+pub(super) const MAX_CARD: usize = 20_000;
+/// Heaviest text message; 150 KB are documented.
+const MAX_TEXT: usize = 100_000;
+/// However often the platform finds the text too long, it won't get shorter than this.
+const LEAST: usize = 600;
+/// Streaming ends by itself 10 minutes after it was switched on.
+///
+/// See [Feishu Docs/流式更新卡片](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/streaming-updates-openapi-overview).
+const STREAMING: Duration = Duration::from_secs(8 * 60);
+/// Least time between two replacements of a card in a message; the official plugin's figure.
+const REPLACING: Duration = Duration::from_millis(1500);
+
+/// One call's worth of change.
+#[derive(Debug, PartialEq)]
+pub(super) enum Move {
+    /// Say: received.
+    React,
+    /// Take that back.
+    Unreact(String),
+    /// Make a card entity that shows this.
+    Create(Aim),
+    /// Put the entity into the chat.
+    SendCard(Card),
+    /// Stream this into the card.
+    Write(Card, Aim),
+    /// Let the card take text again.
+    Reopen(Card),
+    /// End the writing.
+    Close(Card, Aim),
+    /// End the writing of a card that was given up.
+    CloseLeft(Card),
+    /// Put this in place of the whole card, which isn't being written any more.
+    Replace(Card, Aim),
+    /// Send a message that shows this.
+    Send(Aim),
+    /// Put this in place of the card in that message.
+    Patch(String, Aim),
+}
+
+/// What a bubble should show.
+#[derive(Debug, PartialEq)]
+pub(super) struct Aim {
+    pub page: Page,
+    /// Whether a button for a new session stands below.
+    pub button: bool,
+    /// Tells it from any other aim.
+    pub mark: String,
+}
+
+/// What is wanted, what is shown, and all that decides between them.
+pub(super) struct Situation<'a> {
+    pub wanted: &'a Wanted<'a>,
+    pub cx: &'a Context<'a>,
+    pub shown: Shown,
+    pub script: String,
+}
+
+impl<'a> Situation<'a> {
+    pub(super) fn new(wanted: &'a Wanted<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
+        let shown: Shown = done.read();
+        let language = cx.account.language;
+        let script = if shown.withheld {
+            script::withheld(wanted, language)
+        } else {
+            script::whole(wanted, language)
+        };
+        let mut situation = Self {
+            wanted,
+            cx,
+            shown,
+            script,
+        };
+        situation.advance();
+        situation
+    }
+
+    /// The next move. `None` if everything is as it should be.
+    pub(super) fn next(&self, to: &ReplyTarget) -> Option<Move> {
+        if self.shown.ending && self.wanted.stage != Stage::Final {
+            return None;
+        }
+        if !self.shows_text() {
+            return self.sign().filter(|_| answers(self.wanted, to));
+        }
+        match self.aim() {
+            Some(aim) => self.towards(aim).or_else(|| self.tidy()),
+            None => self.tidy(),
+        }
+    }
+
+    /// What the current bubble should show. `None` if there is no text for it.
+    pub(super) fn aim(&self) -> Option<Aim> {
+        let page = pages::page(&self.script, self.shown.bubble.start, self.max(), self.place())?;
+        let last = !page.more && self.wanted.stage == Stage::Final;
+        let button = last && self.shown.way.edits() && self.wanted.notice.is_some_and(offers_new_session);
+        let mark = short_digest(&[&page.text, if button { "button" } else { "" }]);
+        Some(Aim { page, button, mark })
+    }
+
+    fn max(&self) -> usize {
+        let max = if self.shown.way == Way::Text {
+            MAX_TEXT
+        } else {
+            MAX_CARD
+        };
+        max.checked_shr(self.shown.shrunk).unwrap_or_default().max(LEAST)
+    }
+
+    const fn place(&self) -> Place {
+        match self.shown.way {
+            Way::Stream | Way::Card if self.shown.plain_tables => Place::CardWithoutTables,
+            Way::Stream | Way::Card => Place::Card,
+            Way::Post => Place::Post,
+            Way::Text => Place::Text,
+        }
+    }
+
+    /// Whether this isn't the last word yet.
+    pub(super) fn grows(&self) -> bool {
+        self.wanted.stage != Stage::Final
+    }
+
+    /// Whether this stage shows text at all.
+    fn shows_text(&self) -> bool {
+        match self.wanted.stage {
+            Stage::Final => true,
+            Stage::Thinking => false,
+            // What can't be changed is only sent at the end.
+            Stage::Growing => self.cx.account.streaming && !self.wanted.proactive && self.shown.way.edits(),
+        }
+    }
+
+    fn sign(&self) -> Option<Move> {
+        let untouched = self.shown.sign == Sign::Not && self.shown.bubble.number == 0;
+        let nothing_sent = self.shown.bubble.message.is_none() && self.shown.bubble.card.is_none();
+        (untouched && nothing_sent).then_some(Move::React)
+    }
+
+    fn towards(&self, aim: Aim) -> Option<Move> {
+        let bubble = &self.shown.bubble;
+        match (&bubble.card, &bubble.message) {
+            (Some(card), _) => self.stream(card, aim),
+            (None, None) if self.shown.way == Way::Stream && self.grows() => Some(Move::Create(aim)),
+            (None, None) => Some(Move::Send(aim)),
+            (None, Some(message)) => self.patch(message, aim),
+        }
+    }
+
+    fn stream(&self, card: &Card, aim: Aim) -> Option<Move> {
+        if !card.sent {
+            return Some(Move::SendCard(card.clone()));
+        }
+        // The sign goes as soon as there is something to read.
+        if let Some(tidy) = self.tidy() {
+            return Some(tidy);
+        }
+        let card = card.clone();
+        let shown = self.shown.bubble.mark == aim.mark;
+        let lapsed = card.since.is_none_or(|since| self.cx.now.since(since) >= STREAMING);
+        if self.grows() && !aim.page.more {
+            return match (shown, card.open && !lapsed) {
+                (true, _) => None,
+                (false, false) => Some(Move::Reopen(card)),
+                (false, true) => Some(Move::Write(card, aim)),
+            };
+        }
+        match (card.open, shown) {
+            (false, true) => None,
+            (true, true) => Some(Move::Close(card, aim)),
+            (true, false) if !lapsed && !aim.button => Some(Move::Write(card, aim)),
+            (_, false) => Some(Move::Replace(card, aim)),
+        }
+    }
+
+    fn patch(&self, message: &str, aim: Aim) -> Option<Move> {
+        if let Some(tidy) = self.tidy() {
+            return Some(tidy);
+        }
+        let bubble = &self.shown.bubble;
+        let possible = self.shown.way.edits() && !message.is_empty();
+        let rested = bubble.changed_at.is_none_or(|at| self.cx.now.since(at) >= REPLACING);
+        let due = bubble.mark != aim.mark && (rested || !self.grows());
+        (possible && due).then(|| Move::Patch(message.to_owned(), aim))
+    }
+
+    /// Removes what was only there for the time being.
+    fn tidy(&self) -> Option<Move> {
+        if let Sign::Put(reaction) = &self.shown.sign {
+            return Some(Move::Unreact(reaction.clone()));
+        }
+        self.shown.left.clone().map(Move::CloseLeft)
+    }
+
+    /// Leaves behind what is shown as it should be and can't hold more.
+    fn advance(&mut self) {
+        if !self.shown.bubble.fits(&self.script) {
+            // The agent has changed what already stands in earlier messages: nothing less than the whole text is right.
+            self.shown.bubble.start = 0;
+        }
+        if !self.shows_text() {
+            return;
+        }
+        while self.is_full() {
+            self.shown.bubble = self.shown.bubble.next(self.shown.bubble.end, &self.script);
+        }
+    }
+
+    /// Whether the current bubble is finished and something is left for another one.
+    fn is_full(&self) -> bool {
+        let bubble = &self.shown.bubble;
+        let sent = bubble.message.is_some() || bubble.card.as_ref().is_some_and(|card| card.sent && !card.open);
+        let rest = self
+            .script
+            .get(bubble.end..)
+            .is_some_and(|rest| !rest.trim().is_empty());
+        if !sent || !rest || bubble.end <= bubble.start {
+            return false;
+        }
+        // What can't be changed is finished once it is sent.
+        !self.shown.way.edits()
+            || bubble.message.as_deref() == Some("")
+            || self.aim().is_some_and(|aim| aim.page.more && aim.mark == bubble.mark)
+    }
+}
+
+/// Whether there is a message that is answered.
+fn answers(wanted: &Wanted<'_>, to: &ReplyTarget) -> bool {
+    !wanted.proactive && !to.message.as_str().is_empty()
+}
+
+/// What a new message hangs on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hook<'a> {
+    /// The message that is answered, or the first one of its topic.
+    Message(&'a str),
+    /// Nothing: it is sent into the chat.
+    Chat(&'a str),
+}
+
+/// What a new message hangs on, after so many turned out to be gone. A reply never leaves its topic.
+pub(super) fn hook<'a>(wanted: &Wanted<'_>, to: &'a ReplyTarget, gone: u32) -> Result<Hook<'a>, ComposeError> {
+    let chat = Hook::Chat(to.chat.id.as_str());
+    let message = to.message.as_str();
+    let root = to.handle.text("root").filter(|root| *root != message);
+    match (gone, &to.chat.thread) {
+        (0, _) if answers(wanted, to) => Ok(Hook::Message(message)),
+        (0, _) | (1, None) => Ok(chat),
+        (1, Some(_)) => root.map(Hook::Message).ok_or(ComposeError::Expired),
+        _ => Err(ComposeError::Expired),
+    }
+}
+
+/// Confirmations and failures, after which a new session is what the person may want.
+const fn offers_new_session(notice: Notice) -> bool {
+    matches!(notice, Notice::NewSession | Notice::AgentFailed | Notice::AgentTimedOut)
+}

@@ -1,0 +1,179 @@
+//! How far a reply has come, as it is stored between calls.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::ids;
+use tieline_core::timestamp::Timestamp;
+
+/// Everything that later calls need to know of the earlier ones.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Shown {
+    pub way: Way,
+    /// How many of the messages that the reply could hang on turned out to be gone.
+    pub gone: u32,
+    /// The chat takes no replies in topics.
+    pub no_topic: bool,
+    pub sign: Sign,
+    /// The platform refuses the text itself: a sentence of ours stands in its place.
+    pub withheld: bool,
+    /// The platform refuses the tables: they are shown as code.
+    pub plain_tables: bool,
+    /// How often the platform found the text too long: each time messages become half as long.
+    pub shrunk: u32,
+    /// The final text has begun to be shown, so nothing earlier may be any more.
+    pub ending: bool,
+    pub bubble: Bubble,
+    /// A card that was given up and still says that it is being written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Card>,
+}
+
+/// How text is shown. Each way is the fall-back of the one before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Way {
+    /// While it grows a card entity whose text is streamed; what is final from the start is a card in a message.
+    #[default]
+    Stream,
+    /// A card in a message, which is replaced as a whole while the text grows.
+    Card,
+    /// A post at the end.
+    Post,
+    /// A text at the end.
+    Text,
+}
+
+impl Way {
+    pub(super) const fn next(self) -> Option<Self> {
+        match self {
+            Self::Stream => Some(Self::Card),
+            Self::Card => Some(Self::Post),
+            Self::Post => Some(Self::Text),
+            Self::Text => None,
+        }
+    }
+
+    /// Whether what was sent can be changed.
+    pub(super) const fn edits(self) -> bool {
+        matches!(self, Self::Stream | Self::Card)
+    }
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Card => "card",
+            Self::Post => "post",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// The reaction that says: received.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Sign {
+    #[default]
+    Not,
+    /// It is there, under this id.
+    Put(String),
+    /// It is gone, or was never to be had.
+    Gone,
+}
+
+/// One message of the reply: the one that is being written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Bubble {
+    /// The how-many-th, from 0.
+    pub number: u32,
+    /// Where in the answer it begins.
+    pub start: usize,
+    /// What stands before that, so that an answer which changed there is noticed.
+    pub tail: String,
+    /// Where in the answer what it shows ends.
+    pub end: usize,
+    /// What it shows.
+    pub mark: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<Card>,
+    /// The message, once it was sent. Empty if the platform didn't tell its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(with = "tieline_core::timestamp::millis::option")]
+    pub changed_at: Option<Timestamp>,
+}
+
+impl Bubble {
+    /// The bubble after this one, which begins at `start` of `script`.
+    pub(super) fn next(&self, start: usize, script: &str) -> Self {
+        Self {
+            number: self.number + 1,
+            start,
+            tail: tail(script, start),
+            ..Self::default()
+        }
+    }
+
+    /// The same text once more, as another message.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            number: self.number + 1,
+            start: self.start,
+            tail: self.tail.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it still begins where it did in `script`.
+    pub(super) fn fits(&self, script: &str) -> bool {
+        script.is_char_boundary(self.start) && (self.start == 0 || self.tail == tail(script, self.start))
+    }
+}
+
+/// A card entity.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Card {
+    pub id: String,
+    /// The last number used: all changes of a card are counted together.
+    pub sequence: u32,
+    /// Numbers in a row that were not taken.
+    pub refused: u32,
+    /// Whether it stands in the chat.
+    pub sent: bool,
+    /// Whether it is being written: it says so in the list of chats.
+    pub open: bool,
+    /// Since when it takes text. `None` if it has stopped.
+    #[serde(with = "tieline_core::timestamp::millis::option")]
+    pub since: Option<Timestamp>,
+}
+
+/// How many bytes before a bubble tell whether the answer is still the same there.
+const TAIL: usize = 64;
+
+fn tail(script: &str, start: usize) -> String {
+    let from = start.saturating_sub(TAIL);
+    let from = (from..=start).find(|at| script.is_char_boundary(*at)).unwrap_or(start);
+    short_digest(&[&script[from..start]])
+}
+
+/// Enough to tell one text from the next.
+pub(super) fn short_digest(fields: &[&str]) -> String {
+    ids::digest(fields)[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bubble_notices_that_the_text_before_it_changed() {
+        let script = "一二三四五六七八九十".repeat(10);
+        let bubble = Bubble::default().next(150, &script);
+        assert!(bubble.fits(&script));
+        assert!(bubble.fits(&format!("{script} more")));
+        assert!(!bubble.fits(&script.replace('一', "1")));
+        assert!(!bubble.fits(&script[..30]));
+        assert!(!bubble.fits(&format!("x{script}")));
+    }
+}

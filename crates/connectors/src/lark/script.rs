@@ -1,0 +1,70 @@
+//! The whole text of a reply, in common Markdown: the answer, a sentence of ours, links to files.
+
+use tieline_core::notice::{Language, Notice};
+use tieline_core::reply::{ReplyFile, Wanted};
+
+use crate::markdown;
+
+/// What is to be shown. The beginning stays the same while the answer grows.
+pub(super) fn whole(wanted: &Wanted<'_>, language: Language) -> String {
+    let mut script = wanted.text.trim_end().to_owned();
+    let files: Vec<_> = wanted.files.iter().map(link).collect();
+    let notice = wanted.notice.map(|notice| sentence(notice, language));
+    for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {
+        if !script.is_empty() {
+            // Nothing of ours may end up inside code that the agent left open.
+            script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown;
+            script.push_str("\n\n");
+        }
+        script.push_str(&paragraph);
+    }
+    script
+}
+
+/// What stands in place of a text that the platform refuses.
+pub(super) fn withheld(wanted: &Wanted<'_>, language: Language) -> String {
+    match wanted.link {
+        Some(link) => format!("{} [{link}]({link})", Notice::RestBehindLink.text(language)),
+        None => Notice::Incomplete.text(language).to_owned(),
+    }
+}
+
+/// A single line end may be joined to a space, so there are two.
+fn sentence(notice: Notice, language: Language) -> String {
+    notice.text(language).replace('\n', "\n\n")
+}
+
+fn link(file: &ReplyFile) -> String {
+    let name = file.name.replace(['[', ']', '\n'], " ");
+    format!("[{}]({})", name.trim(), file.url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tieline_core::ids::ReplyId;
+    use tieline_core::reply::Stage;
+
+    #[test]
+    fn notice_and_files_follow_the_text_outside_its_code() {
+        let reply = ReplyId::new("tl-1");
+        let files = [ReplyFile {
+            url: "https://a.b/c.pdf".into(),
+            name: "[c].pdf".into(),
+            mime: "application/pdf".into(),
+        }];
+        let wanted = Wanted {
+            reply: &reply,
+            stage: Stage::Final,
+            text: "a\n```\nb\n",
+            reasoning: "",
+            notice: Some(Notice::Stopped),
+            files: &files,
+            link: None,
+            proactive: false,
+            pulled: None,
+        };
+        let script = whole(&wanted, Language::English);
+        assert_eq!(script, "a\n```\nb\n```\n\n(Stopped.)\n\n[c .pdf](https://a.b/c.pdf)");
+    }
+}

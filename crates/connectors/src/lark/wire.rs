@@ -1,0 +1,209 @@
+//! The platform's JSON, field for field. Unknown fields are ignored; null is the same as absent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// An event or callback in the envelope of version 2.0.
+///
+/// See [Feishu Docs/接收事件](https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/encrypt-key-encryption-configuration-case).
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    #[serde(default, deserialize_with = "or_default")]
+    pub header: EnvelopeHeader,
+    #[serde(default)]
+    pub event: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct EnvelopeHeader {
+    #[serde(deserialize_with = "or_default")]
+    pub event_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub event_type: String,
+}
+
+/// The event of `im.message.receive_v1`.
+///
+/// See [Feishu Docs/接收消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/events/receive).
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageEvent {
+    pub sender: Sender,
+    pub message: Message,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Sender {
+    #[serde(default, deserialize_with = "or_default")]
+    pub sender_id: UserId,
+    #[serde(default, deserialize_with = "or_default")]
+    pub sender_type: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct UserId {
+    #[serde(deserialize_with = "or_default")]
+    pub open_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub union_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub user_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    pub message_id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub root_id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub thread_id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub create_time: String,
+    pub chat_id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub chat_type: String,
+    pub message_type: String,
+    /// JSON again, in a string.
+    #[serde(default, deserialize_with = "or_default")]
+    pub content: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub mentions: Vec<Mention>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Mention {
+    /// The placeholder in the text: `@_user_1`.
+    #[serde(deserialize_with = "or_default")]
+    pub key: String,
+    #[serde(deserialize_with = "or_default")]
+    pub id: UserId,
+    #[serde(deserialize_with = "or_default")]
+    pub mentioned_type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+}
+
+/// The event of `card.action.trigger`.
+///
+/// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
+#[derive(Debug, Deserialize)]
+pub(super) struct CardEvent {
+    pub operator: UserId,
+    pub action: Action,
+    #[serde(default, deserialize_with = "or_default")]
+    pub context: CardContext,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Action {
+    /// What the button carried: an object, or a string.
+    #[serde(default)]
+    pub value: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CardContext {
+    #[serde(deserialize_with = "or_default")]
+    pub open_message_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub open_chat_id: String,
+}
+
+/// A post, as it is received: no locale around it.
+///
+/// See [Feishu Docs/接收消息内容结构](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Post {
+    #[serde(deserialize_with = "or_default")]
+    pub title: String,
+    /// Lines of nodes. A simplified card calls them `elements`.
+    #[serde(alias = "elements", deserialize_with = "or_default")]
+    pub content: Vec<Vec<Node>>,
+}
+
+/// A piece of a post's line. The tag says which fields count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Node {
+    #[serde(deserialize_with = "or_default")]
+    pub tag: String,
+    #[serde(deserialize_with = "or_default")]
+    pub text: String,
+    #[serde(deserialize_with = "or_default")]
+    pub href: String,
+    #[serde(deserialize_with = "or_default")]
+    pub user_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub user_name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub image_key: String,
+    #[serde(deserialize_with = "or_default")]
+    pub file_key: String,
+    #[serde(deserialize_with = "or_default")]
+    pub emoji_type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub language: String,
+}
+
+/// The frame that every answer of the open API has.
+///
+/// See [Feishu Docs/通用错误码](https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ApiBody {
+    pub code: Option<i64>,
+    #[serde(deserialize_with = "or_default")]
+    pub msg: String,
+    #[serde(deserialize_with = "or_default")]
+    pub data: BTreeMap<String, Value>,
+    /// Top-level in the answer about the bot.
+    #[serde(deserialize_with = "or_default")]
+    pub bot: BTreeMap<String, Value>,
+    /// Top-level in the answer that brings a token.
+    #[serde(deserialize_with = "or_default")]
+    pub tenant_access_token: String,
+    #[serde(deserialize_with = "or_default")]
+    pub expire: u64,
+}
+
+impl ApiBody {
+    /// A text of the answer's data.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.data.get(field)?.as_str().filter(|text| !text.is_empty())
+    }
+}
+
+/// What the long connection keeps to, from the bootstrap answer or a pong.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct ClientConfig {
+    /// -1: for ever.
+    pub reconnect_count: i64,
+    /// Seconds between attempts.
+    pub reconnect_interval: i64,
+    /// Seconds: upper bound of the first random delay.
+    pub reconnect_nonce: i64,
+    /// Seconds.
+    pub ping_interval: i64,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            reconnect_count: -1,
+            reconnect_interval: 120,
+            reconnect_nonce: 30,
+            ping_interval: 120,
+        }
+    }
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
