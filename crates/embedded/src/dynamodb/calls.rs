@@ -1,50 +1,122 @@
 //! One DynamoDB operation, from JSON to JSON.
+//!
+//! Only the operation itself runs on the thread of the tables; JSON is read and written on the caller's task.
 
-use dynoxide::{Database, DynoxideError};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use dynoxide::DynoxideError;
+use dynoxide::actions::transact_write_items::{TransactWriteItemsRequest, TransactWriteItemsResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
+use super::desk::{Desk, Job};
 use super::errors;
+use super::tokens::{MAX_TOKEN_CHARS, Seen, Use};
+
+type Result<T> = std::result::Result<T, DynoxideError>;
 
 /// Runs `operation` with the request `body`.
-pub(super) fn run(db: &Database, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+pub(super) async fn run(jobs: &Sender<Job>, operation: &str, body: &[u8]) -> Result<Vec<u8>> {
     match operation {
-        "BatchGetItem" => call(body, |request| db.batch_get_item(request)),
-        "BatchWriteItem" => call(body, |request| db.batch_write_item(request)),
-        "CreateTable" => call(body, |request| db.create_table(request)),
-        "DeleteItem" => call(body, |request| db.delete_item(request)),
-        "DeleteTable" => call(body, |request| db.delete_table(request)),
-        "DescribeStream" => call(body, |request| db.describe_stream(request)),
-        "DescribeTable" => call(body, |request| db.describe_table(request)),
-        "DescribeTimeToLive" => call(body, |request| db.describe_time_to_live(request)),
-        "GetItem" => call(body, |request| db.get_item(request)),
-        "GetRecords" => call(body, |request| db.get_records(request)),
-        "GetShardIterator" => call(body, |request| db.get_shard_iterator(request)),
-        "ListStreams" => call(body, |request| db.list_streams(request)),
-        "ListTables" => call(body, |request| db.list_tables(request)),
-        "ListTagsOfResource" => call(body, |request| db.list_tags_of_resource(request)),
-        "PutItem" => call(body, |request| db.put_item(request)),
-        "Query" => call(body, |request| db.query(request)),
-        "Scan" => call(body, |request| db.scan(request)),
-        "TagResource" => call(body, |request| db.tag_resource(request)),
-        "TransactGetItems" => call(body, |request| db.transact_get_items(request)),
-        "TransactWriteItems" => call(body, |request| db.transact_write_items(request)),
-        "UntagResource" => call(body, |request| db.untag_resource(request)),
-        "UpdateItem" => call(body, |request| db.update_item(request)),
-        "UpdateTable" => call(body, |request| db.update_table(request)),
-        "UpdateTimeToLive" => call(body, |request| db.update_time_to_live(request)),
+        "BatchGetItem" => call(jobs, body, |desk, request| desk.db.batch_get_item(request)).await,
+        "BatchWriteItem" => call(jobs, body, |desk, request| desk.db.batch_write_item(request)).await,
+        "CreateTable" => call(jobs, body, |desk, request| desk.db.create_table(request)).await,
+        "DeleteItem" => call(jobs, body, |desk, request| desk.db.delete_item(request)).await,
+        "DeleteTable" => call(jobs, body, |desk, request| desk.db.delete_table(request)).await,
+        "DescribeStream" => call(jobs, body, |desk, request| desk.db.describe_stream(request)).await,
+        "DescribeTable" => call(jobs, body, |desk, request| desk.db.describe_table(request)).await,
+        "DescribeTimeToLive" => call(jobs, body, |desk, request| desk.db.describe_time_to_live(request)).await,
+        "GetItem" => call(jobs, body, |desk, request| desk.db.get_item(request)).await,
+        "GetRecords" => call(jobs, body, |desk, request| desk.db.get_records(request)).await,
+        "GetShardIterator" => call(jobs, body, |desk, request| desk.db.get_shard_iterator(request)).await,
+        "ListStreams" => call(jobs, body, |desk, request| desk.db.list_streams(request)).await,
+        "ListTables" => call(jobs, body, |desk, request| desk.db.list_tables(request)).await,
+        "ListTagsOfResource" => call(jobs, body, |desk, request| desk.db.list_tags_of_resource(request)).await,
+        "PutItem" => call(jobs, body, |desk, request| desk.db.put_item(request)).await,
+        "Query" => call(jobs, body, |desk, request| desk.db.query(request)).await,
+        "Scan" => call(jobs, body, |desk, request| desk.db.scan(request)).await,
+        "TagResource" => call(jobs, body, |desk, request| desk.db.tag_resource(request)).await,
+        "TransactGetItems" => call(jobs, body, |desk, request| desk.db.transact_get_items(request)).await,
+        "TransactWriteItems" => transact(jobs, body).await,
+        "UntagResource" => call(jobs, body, |desk, request| desk.db.untag_resource(request)).await,
+        "UpdateItem" => call(jobs, body, |desk, request| desk.db.update_item(request)).await,
+        "UpdateTable" => call(jobs, body, |desk, request| desk.db.update_table(request)).await,
+        "UpdateTimeToLive" => call(jobs, body, |desk, request| desk.db.update_time_to_live(request)).await,
         _ => Err(DynoxideError::ValidationException(format!(
             "operation {operation} is not supported by the embedded engine"
         ))),
     }
 }
 
-fn call<Q, A>(body: &[u8], run: impl FnOnce(Q) -> Result<A, DynoxideError>) -> Result<Vec<u8>, DynoxideError>
+async fn call<Q, A>(jobs: &Sender<Job>, body: &[u8], run: fn(&Desk, Q) -> Result<A>) -> Result<Vec<u8>>
 where
-    Q: DeserializeOwned,
-    A: Serialize,
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
 {
-    let request = serde_json::from_slice(body).map_err(|error| errors::of_reading(&error))?;
-    let answer = run(request)?;
-    serde_json::to_vec(&answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+    let request = read(body)?;
+    let answer = on_thread(jobs, move |desk| run(desk, request)).await?;
+    write(&answer)
+}
+
+async fn transact(jobs: &Sender<Job>, body: &[u8]) -> Result<Vec<u8>> {
+    let mut request: TransactWriteItemsRequest = read(body)?;
+    let token = request
+        .client_request_token
+        .take_if(|token| token.len() <= MAX_TOKEN_CHARS);
+    let used = match token {
+        Some(token) => {
+            let writes = serde_json::to_value(&request.transact_items).map_err(|error| unwritable(&error))?;
+            Some(Use::new(&token, &writes))
+        }
+        None => None,
+    };
+    let answer = on_thread(jobs, move |desk| transact_once(desk, request, used)).await?;
+    write(&answer)
+}
+
+fn transact_once(
+    desk: &mut Desk,
+    request: TransactWriteItemsRequest,
+    used: Option<Use>,
+) -> Result<TransactWriteItemsResponse> {
+    let now = Instant::now();
+    match used.map(|used| desk.tokens.look_up(used, now)) {
+        None | Some(Seen::Never) => {}
+        Some(Seen::SameWrites) => return Ok(TransactWriteItemsResponse::default()),
+        Some(Seen::OtherWrites) => {
+            let message = "the token was used for another transaction".to_owned();
+            return Err(DynoxideError::IdempotentParameterMismatchException(message));
+        }
+    }
+    let answer = desk.db.transact_write_items(request)?;
+    if let Some(used) = used {
+        desk.tokens.remember(used, now);
+    }
+    Ok(answer)
+}
+
+async fn on_thread<A: Send + 'static>(
+    jobs: &Sender<Job>,
+    run: impl FnOnce(&mut Desk) -> Result<A> + Send + 'static,
+) -> Result<A> {
+    let closed = || DynoxideError::InternalServerError("table storage is closed".into());
+    let (answerer, answer) = oneshot::channel();
+    // A caller that went away doesn't want the answer; what it asked for is done all the same.
+    let job = Job::Do(Box::new(move |desk| drop(answerer.send(run(desk)))));
+    jobs.send(job).map_err(|_| closed())?;
+    answer.await.map_err(|_| closed())?
+}
+
+fn read<Q: DeserializeOwned>(body: &[u8]) -> Result<Q> {
+    serde_json::from_slice(body).map_err(|error| errors::of_reading(&error))
+}
+
+fn write(answer: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(answer).map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &serde_json::Error) -> DynoxideError {
+    DynoxideError::InternalServerError(error.to_string())
 }

@@ -1,13 +1,21 @@
 //! DynamoDB by the engine of the crate `dynoxide-rs`.
+//!
+//! The engine speaks request and answer types of its own, which are read from and written as the protocol's JSON; what it leaves to
+//! its own HTTP server is done here: naming operations (`calls`), spelling errors (`errors`), remembering tokens (`tokens`).
 
 mod calls;
+mod desk;
 mod errors;
+mod tokens;
 
 use std::path::Path;
-use std::sync::RwLock;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use dynoxide::Database;
 
+use self::desk::Job;
 use crate::{Answer, Durability, OpenError};
 
 /// The operation that an `x-amz-target` header names, if it is one of DynamoDB's.
@@ -17,7 +25,7 @@ pub(crate) fn operation(target: &str) -> Option<&str> {
 }
 
 /// The operations that change nothing.
-const READS: [&str; 12] = [
+const READS: [&str; 13] = [
     "BatchGetItem",
     "DescribeStream",
     "DescribeTable",
@@ -30,61 +38,69 @@ const READS: [&str; 12] = [
     "ListTagsOfResource",
     "Query",
     "Scan",
+    "TransactGetItems",
 ];
 
+/// A running engine.
+#[derive(Debug)]
 pub(crate) struct Tables {
-    db: RwLock<Option<Database>>,
-}
-
-impl std::fmt::Debug for Tables {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tables(..)")
-    }
+    jobs: Sender<Job>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Tables {
+    /// Opens the tables in the file `path`, or new ones in memory.
     pub(crate) fn open(path: Option<&Path>, durability: Durability) -> Result<Self, OpenError> {
         let db = match path {
             Some(path) => Database::new(&path.to_string_lossy()),
             None => Database::memory(),
+        };
+        let db = db.map_err(OpenError::Tables)?;
+        match durability {
+            // The engine's only way to `PRAGMA synchronous = NORMAL`; the rest of what this sets is SQLite's default.
+            Durability::ProcessCrash => db.disable_bulk_loading().map_err(OpenError::Tables)?,
+            // As the engine opens it: `FULL`.
+            Durability::PowerLoss => {}
         }
-        .map_err(OpenError::Tables)?;
-        if durability == Durability::ProcessCrash {
-            db.disable_bulk_loading().map_err(OpenError::Tables)?;
-        }
+        let (jobs, thread) = desk::start(db).map_err(OpenError::Thread)?;
         Ok(Self {
-            db: RwLock::new(Some(db)),
+            jobs,
+            thread: Mutex::new(Some(thread)),
         })
     }
 
     pub(crate) fn changes_something(operation: &str) -> bool {
-        operation != "TransactGetItems" && !READS.contains(&operation)
+        !READS.contains(&operation)
     }
 
     pub(crate) async fn call(&self, operation: &str, body: &[u8]) -> Answer {
-        let db = self.db.read().ok().and_then(|db| db.clone());
-        let Some(db) = db else { return Answer::internal_error() };
-        match std::env::var("MODE").as_deref() {
-            Ok("blocking") => {
-                let (operation, body) = (operation.to_owned(), body.to_vec());
-                tokio::task::spawn_blocking(move || finish(&operation, calls::run(&db, &operation, &body)))
-                    .await
-                    .unwrap_or_else(|_| Answer::internal_error())
-            }
-            _ => finish(operation, calls::run(&db, operation, body)),
+        match calls::run(&self.jobs, operation, body).await {
+            Ok(json) => Answer::of(200, json),
+            Err(error) => errors::answer(operation, error),
         }
     }
 
+    /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
     pub(crate) fn close(&self) {
-        if let Ok(mut db) = self.db.write() {
-            *db = None;
+        // Closed before: nothing is left to do.
+        let _ = self.jobs.send(Job::Close);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("table storage ended in a panic");
         }
     }
 }
 
-fn finish(operation: &str, result: Result<Vec<u8>, dynoxide::DynoxideError>) -> Answer {
-    match result {
-        Ok(json) => Answer::of(200, json),
-        Err(error) => errors::answer(operation, error),
+#[cfg(test)]
+mod tests {
+    use super::operation;
+
+    #[test]
+    fn targets_of_tables_and_streams_are_known() {
+        assert_eq!(operation("DynamoDB_20120810.PutItem"), Some("PutItem"));
+        assert_eq!(operation("DynamoDBStreams_20120810.GetRecords"), Some("GetRecords"));
+        assert_eq!(operation("AmazonSQS.SendMessage"), None);
     }
 }
