@@ -7,13 +7,26 @@
 mod batch;
 mod body;
 mod calls;
-pub mod config;
 mod error;
 mod item;
 mod keyring;
 mod page;
 mod tables;
 mod update;
+
+pub mod config;
+
+pub mod conversation;
+pub mod deadletter;
+pub mod log;
+pub mod message;
+pub mod quota;
+pub mod reply;
+pub mod run;
+pub mod status;
+pub mod token_cache;
+pub mod transcript;
+pub mod wrapped_key;
 
 pub use error::StoreError;
 pub use keyring::Keyring;

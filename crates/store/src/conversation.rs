@@ -1,0 +1,274 @@
+//! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
+//!
+//! Item `CNV#{conversation}`/`CNV` of `state`, 90 days from its last change. Attributes: `key`, `n` version, `ses` session, `pend`
+//! the mailbox, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
+//! the serialized form of their core types, whose new fields have defaults.
+//!
+//! Everybody who changes a conversation reads it, changes it in memory and saves it on the condition that its version is still
+//! the same, so that dispatcher and runner never undo each other. Only heartbeats leave the version alone: they must not disturb.
+
+mod lease;
+mod list;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use serde::{Deserialize, Serialize};
+use tieline_core::conversation::{Conversation, ConversationKey, Owner, RunState, StopCause};
+use tieline_core::ids::{ConversationId, RunId};
+use tieline_core::mailbox::Pending;
+use tieline_core::session::Session;
+use tieline_core::timestamp::Timestamp;
+
+use self::lease::{LeaseWrite, StoredLease};
+use crate::Store;
+use crate::calls::{self, Reading, Written};
+use crate::error::StoreError;
+use crate::item::{Item, alive, expire, number, read, text, value, write};
+use crate::tables::{BY_INTEGRATION, TTL};
+use crate::update::Update;
+
+pub use list::list;
+
+/// How long a conversation is kept after its last change.
+const LIFETIME: Duration = Duration::from_hours(90 * 24);
+
+const WHAT: &str = "conversation";
+const SORT: &str = "CNV";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredV1 {
+    key: ConversationKey,
+    n: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ses: Option<Session>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pend: Vec<Pending>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<RunState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<StoredLease>,
+    #[serde(with = "tieline_core::timestamp::millis")]
+    at: Timestamp,
+}
+
+/// What a runner looks at now and then while its agent writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// The fence of the newest holder. Another one than ours: we have lost the lease.
+    pub fence: u64,
+    /// The run under way.
+    pub run: Option<RunId>,
+    /// Whether and why somebody wants it to end.
+    pub stop: Option<StopCause>,
+}
+
+/// Reads a conversation as it is now.
+///
+/// A lease that was given back is there too, as one that has expired long ago: its fence must not be used again.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<Option<Conversation>, StoreError> {
+    let key = partition(id);
+    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    alive(found, now).map(from_item).transpose()
+}
+
+/// Saves a conversation: only what differs from `before`, which is as it was loaded (or [`Conversation::new`], of version 0).
+///
+/// The lease is treated by what happened to it:
+/// - the same holder with the same or an earlier expiry, as whenever the dispatcher saves: it is not written. The version
+///   guards enough, for a new holder changes it. A heartbeat meanwhile stays in force.
+/// - the same holder with a later expiry: it is prolonged, and never shortened, if the own heartbeat has prolonged it further.
+/// - another fence: it is taken, if no heartbeat has touched it since it was read. The fence must grow.
+/// - none any more: it is given back. Its fence is kept.
+///
+/// On success `after` has the new version, and the lease as [`load`] would give it.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the conversation has changed since it was loaded; load it and decide anew.
+pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation) -> Result<(), StoreError> {
+    let lease = LeaseWrite::between(before.lease.as_ref(), after.lease.as_ref())?;
+    let kept = match change(store, before, after, lease).await? {
+        Written::Done(_) => lease.result(before.lease.as_ref(), after.lease.as_ref()),
+        Written::Refused(found) => {
+            // Our own heartbeat was faster and reaches further: nothing else stands in the way, so save without prolonging.
+            let further = found
+                .and_then(|found| from_item(found).ok())
+                .filter(|found| found.version == before.version && lease.is_exceeded_by(found.lease.as_ref()));
+            let Some(further) = further else {
+                return Err(StoreError::Conflict);
+            };
+            change(store, before, after, LeaseWrite::Keep).await?.or_conflict()?;
+            further.lease
+        }
+    };
+    after.lease = kept;
+    after.version = before.version + 1;
+    Ok(())
+}
+
+/// Prolongs a lease and changes nothing else, not even the version. Tells whether somebody wants the run to end.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the lease is not this owner's any more: it must stop at once.
+pub async fn heartbeat(
+    store: &Store,
+    id: &ConversationId,
+    owner: &Owner,
+    fence: u64,
+    expires_at: Timestamp,
+) -> Result<Option<StopCause>, StoreError> {
+    let mut change = Update::new();
+    change
+        .set("lease.x", number(expires_at.as_millis()))
+        .require_equal("lease.f", number(fence))
+        .require_equal("lease.o", text(&owner.node))
+        .require_equal("lease.l", text(&owner.life));
+    let key = partition(id);
+    let written = calls::update(
+        &store.dynamo,
+        &store.tables.state,
+        (&key, SORT),
+        change,
+        ReturnValue::AllNew,
+    );
+    let conversation = from_item(written.await?.or_conflict()?)?;
+    Ok(conversation.run.and_then(|run| run.stop))
+}
+
+/// Looks whether somebody wants the run to end. May be a moment behind. `None` if there is no such conversation.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn stop_cause(store: &Store, id: &ConversationId) -> Result<Option<Watch>, StoreError> {
+    let key = partition(id);
+    let only = ["run.id", "run.stop", "lease.f"];
+    let found = calls::get(
+        &store.dynamo,
+        &store.tables.state,
+        (&key, SORT),
+        Reading::Eventual,
+        &only,
+    );
+    found
+        .await?
+        .map(|item| read::<StoredWatch>(WHAT, item).map(Watch::from))
+        .transpose()
+}
+
+#[derive(Debug, Deserialize)]
+struct StoredWatch {
+    #[serde(default)]
+    run: Option<StoredRunWatch>,
+    #[serde(default)]
+    lease: Option<StoredFence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StoredRunWatch {
+    id: RunId,
+    #[serde(default)]
+    stop: Option<StopCause>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StoredFence {
+    f: u64,
+}
+
+impl From<StoredWatch> for Watch {
+    fn from(stored: StoredWatch) -> Self {
+        let (run, stop) = stored.run.map(|run| (run.id, run.stop)).unzip();
+        Self {
+            fence: stored.lease.map_or(0, |lease| lease.f),
+            run,
+            stop: stop.flatten(),
+        }
+    }
+}
+
+async fn change(
+    store: &Store,
+    before: &Conversation,
+    after: &Conversation,
+    lease: LeaseWrite<'_>,
+) -> Result<Written, StoreError> {
+    let mut change = Update::new();
+    if before.version == 0 {
+        change.require_gone(after.updated_at);
+        let item = to_item(after)?;
+        return calls::put(&store.dynamo, &store.tables.state, item, change).await;
+    }
+    change
+        .set("n", number(before.version + 1))
+        .set("at", number(after.updated_at.as_millis()))
+        .set(TTL, number(after.updated_at.after(LIFETIME).as_secs()))
+        .require_equal("n", number(before.version));
+    if after.session != before.session {
+        set_or_remove(&mut change, "ses", after.session.as_ref())?;
+    }
+    if after.pending != before.pending {
+        let pending = Some(&after.pending).filter(|pending| !pending.is_empty());
+        set_or_remove(&mut change, "pend", pending)?;
+    }
+    if after.run != before.run {
+        set_or_remove(&mut change, "run", after.run.as_ref())?;
+    }
+    lease.apply(&mut change)?;
+    let key = partition(&after.key.id());
+    let table = &store.tables.state;
+    calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await
+}
+
+fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>) -> Result<(), StoreError> {
+    match new {
+        Some(new) => change.set(path, value(WHAT, new)?),
+        None => change.remove(path),
+    };
+    Ok(())
+}
+
+fn partition(id: &ConversationId) -> String {
+    format!("CNV#{id}")
+}
+
+fn to_item(conversation: &Conversation) -> Result<Item, StoreError> {
+    let partition = partition(&conversation.key.id());
+    let stored = Stored::V1(StoredV1 {
+        key: conversation.key.clone(),
+        n: 1,
+        ses: conversation.session.clone(),
+        pend: conversation.pending.clone(),
+        run: conversation.run.clone(),
+        lease: conversation.lease.as_ref().map(StoredLease::held),
+        at: conversation.updated_at,
+    });
+    let mut item = write(WHAT, &partition, SORT, &stored)?;
+    let integration = format!("INT#{}", conversation.key.integration);
+    item.insert(BY_INTEGRATION.partition.to_owned(), text(integration));
+    item.insert(BY_INTEGRATION.sort.to_owned(), text(partition));
+    expire(&mut item, conversation.updated_at.after(LIFETIME));
+    Ok(item)
+}
+
+fn from_item(item: Item) -> Result<Conversation, StoreError> {
+    let Stored::V1(stored) = read(WHAT, item)?;
+    Ok(Conversation {
+        key: stored.key,
+        version: stored.n,
+        session: stored.ses,
+        pending: stored.pend,
+        run: stored.run,
+        lease: stored.lease.map(Into::into),
+        updated_at: stored.at,
+    })
+}

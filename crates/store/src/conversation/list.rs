@@ -1,0 +1,105 @@
+//! Conversations as a list.
+
+use tieline_core::conversation::Conversation;
+use tieline_core::ids::IntegrationId;
+use tieline_core::timestamp::Timestamp;
+
+use super::{SORT, from_item};
+use crate::calls::{Query, Reading, end_of, query};
+use crate::error::StoreError;
+use crate::item::{Item, alive, get_text, key};
+use crate::page::{Page, cursor, position};
+use crate::tables::{BY_INTEGRATION, PK};
+use crate::{Store, batch};
+
+/// How many times a page is filled up when the search leaves little of it. Then it is handed out as it is.
+const MAX_ROUNDS: usize = 8;
+
+/// Lists the conversations of an integration, in no order that says anything. `search` is part of an id: the chat's, the
+/// thread's, the person's, or the conversation's own.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
+pub async fn list(
+    store: &Store,
+    integration: &IntegrationId,
+    search: Option<&str>,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<Conversation>, StoreError> {
+    let mut last = position(after)?;
+    let mut page = Page::default();
+    for _ in 0..MAX_ROUNDS {
+        let missing = limit - page.items.len();
+        let (found, more) = keys(store, integration, last.as_deref(), missing).await?;
+        last = found.last().cloned().or(last);
+        for conversation in read_all(store, &found, now).await? {
+            if search.is_none_or(|search| matches(&conversation, search)) {
+                page.items.push(conversation);
+            }
+        }
+        if !more {
+            return Ok(page);
+        }
+        if page.items.len() >= limit {
+            break;
+        }
+    }
+    page.cursor = last.as_deref().map(cursor);
+    Ok(page)
+}
+
+/// The next keys of the index, and whether there may be more.
+async fn keys(
+    store: &Store,
+    integration: &IntegrationId,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<String>, bool), StoreError> {
+    let partition = format!("INT#{integration}");
+    let asked = Query {
+        table: &store.tables.state,
+        index: Some(BY_INTEGRATION),
+        partition: &partition,
+        range: ("CNV#", &end_of("CNV#")),
+        descending: false,
+        reading: Reading::Eventual,
+        after: after.map(|last| index_key(&partition, last)),
+        limit,
+    };
+    let (items, next) = query(&store.dynamo, asked).await?;
+    let keys = items.iter().filter_map(|item| get_text(item, PK)).map(str::to_owned);
+    Ok((keys.collect(), next.is_some()))
+}
+
+// A conversation's place in the index is its own key, so the cursor needs to hold only that.
+fn index_key(partition: &str, last: &str) -> Item {
+    let mut start = key(last, SORT);
+    start.insert(BY_INTEGRATION.partition.to_owned(), crate::item::text(partition));
+    start.insert(BY_INTEGRATION.sort.to_owned(), crate::item::text(last));
+    start
+}
+
+async fn read_all(store: &Store, keys: &[String], now: Timestamp) -> Result<Vec<Conversation>, StoreError> {
+    let key = |pk: &String| (pk.clone(), SORT.to_owned());
+    let asked = keys.iter().map(key).collect();
+    let mut found = batch::get(&store.dynamo, &store.tables.state, asked, Reading::Eventual).await?;
+    keys.iter()
+        .filter_map(|pk| alive(found.remove(&key(pk)), now))
+        .map(from_item)
+        .collect()
+}
+
+fn matches(conversation: &Conversation, search: &str) -> bool {
+    let key = &conversation.key;
+    let thread = key.chat.thread.as_ref().map(|thread| thread.as_str());
+    let sender = key.sender.as_ref().map(|sender| sender.as_str());
+    let id = key.id();
+    let fields = [Some(key.chat.id.as_str()), thread, sender, Some(id.as_str())];
+    let search = search.to_lowercase();
+    fields
+        .into_iter()
+        .flatten()
+        .any(|field| field.to_lowercase().contains(&search))
+}

@@ -1,0 +1,200 @@
+//! Dead letters: messages that ended without an answer through our fault or somebody else's, for an operator to look at.
+//!
+//! Items `DLQ#{organization}`/`{receipt}#{message}` of `state`, 30 days from the failure. What could not be read and so belongs to
+//! nobody is kept for the organization of an empty name, which no tenant can have.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::calls::{self, Query, Reading, query};
+use crate::error::StoreError;
+use crate::item::{Item, alive, expire, get_text, key, read, write};
+use crate::page::{Page, cursor, position};
+use crate::tables::SK;
+use crate::update::Update;
+
+/// How long a dead letter is kept.
+const LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+const WHAT: &str = "dead letter";
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message. For what could not be read: the queue's own id.
+    pub message: MessageId,
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The bot, if known.
+    pub integration: Option<IntegrationId>,
+    /// The conversation, if known.
+    pub conversation: Option<ConversationId>,
+    /// When the message was received.
+    pub received_at: Timestamp,
+    /// When it was given up.
+    pub failed_at: Timestamp,
+    /// Why, in a word of ours or the other side's code.
+    pub reason: String,
+    /// What could not be read, as it was, if it is that.
+    pub body: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredV1 {
+    m: MessageId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    i: Option<IntegrationId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<ConversationId>,
+    #[serde(with = "tieline_core::timestamp::millis")]
+    at: Timestamp,
+    #[serde(with = "tieline_core::timestamp::millis")]
+    fa: Timestamp,
+    why: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+}
+
+impl DeadLetter {
+    /// Its name in the API: the same however often the message is given up.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{:013}-{}", self.received_at.as_millis().max(0), self.message)
+    }
+}
+
+/// Longest body that is kept. An item takes 400 KB.
+const MAX_BODY_BYTES: usize = 300 * 1024;
+
+/// Keeps a dead letter. One that is there already stays as it is. A body that is too long is cut.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
+    let sealed = letter.body.as_deref().map(|body| {
+        let kept = body.floor_char_boundary(MAX_BODY_BYTES);
+        store.keyring.seal(&body.as_bytes()[..kept], letter.message.as_str())
+    });
+    let stored = Stored::V1(StoredV1 {
+        m: letter.message.clone(),
+        i: letter.integration.clone(),
+        c: letter.conversation.clone(),
+        at: letter.received_at,
+        fa: letter.failed_at,
+        why: letter.reason.clone(),
+        body: sealed,
+    });
+    let place = place(&letter.id()).ok_or(StoreError::Unreadable { what: WHAT })?;
+    let mut item = write(WHAT, &partition(&letter.organization), &place, &stored)?;
+    expire(&mut item, letter.failed_at.after(LIFETIME));
+    let mut condition = Update::new();
+    condition.require_gone(letter.failed_at);
+    calls::put(&store.dynamo, &store.tables.state, item, condition)
+        .await
+        .map(drop)
+}
+
+/// Lists the dead letters of an organization, the newest message first.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<DeadLetter>, StoreError> {
+    let partition = partition(organization);
+    let after = position(after)?.map(|place| key(&partition, &place));
+    let asked = Query {
+        table: &store.tables.state,
+        index: None,
+        partition: &partition,
+        range: ("0", ":"),
+        descending: true,
+        reading: Reading::Strong,
+        after,
+        limit,
+    };
+    let (found, next) = query(&store.dynamo, asked).await?;
+    let alive = found.into_iter().filter_map(|item| alive(Some(item), now));
+    Ok(Page {
+        items: alive
+            .map(|item| from_item(store, organization, item))
+            .collect::<Result<_, _>>()?,
+        cursor: next.and_then(|key| Some(cursor(get_text(&key, SK)?))),
+    })
+}
+
+/// Reads a dead letter by its [`DeadLetter::id`].
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<DeadLetter>, StoreError> {
+    let Some(place) = place(id) else {
+        return Ok(None);
+    };
+    let key = partition(organization);
+    let found = calls::get(&store.dynamo, &store.tables.state, (&key, &place), Reading::Strong, &[]).await?;
+    alive(found, now)
+        .map(|item| from_item(store, organization, item))
+        .transpose()
+}
+
+/// Removes a dead letter by its [`DeadLetter::id`].
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn remove(store: &Store, organization: &OrganizationId, id: &str) -> Result<(), StoreError> {
+    let Some(place) = place(id) else {
+        return Ok(());
+    };
+    let key = partition(organization);
+    calls::delete(&store.dynamo, &store.tables.state, (&key, &place), Update::new()).await
+}
+
+fn from_item(store: &Store, organization: &OrganizationId, item: Item) -> Result<DeadLetter, StoreError> {
+    let Stored::V1(stored) = read(WHAT, item)?;
+    let open = |sealed: String| {
+        let plain = store.keyring.open(&sealed, stored.m.as_str())?;
+        String::from_utf8(plain).map_err(|_| StoreError::Unreadable { what: WHAT })
+    };
+    Ok(DeadLetter {
+        body: stored.body.map(open).transpose()?,
+        message: stored.m,
+        organization: organization.clone(),
+        integration: stored.i,
+        conversation: stored.c,
+        received_at: stored.at,
+        failed_at: stored.fa,
+        reason: stored.why,
+    })
+}
+
+fn partition(organization: &OrganizationId) -> String {
+    format!("DLQ#{organization}")
+}
+
+/// The sort key of an id, if it can be one.
+fn place(id: &str) -> Option<String> {
+    let (millis, message) = id.split_once('-')?;
+    let well_formed = millis.len() == 13 && millis.bytes().all(|digit| digit.is_ascii_digit()) && !message.is_empty();
+    well_formed.then(|| format!("{millis}#{message}"))
+}

@@ -1,0 +1,146 @@
+//! The log of an integration, for its operator.
+//!
+//! Items `LOG#{integration}`/`{time}#{random}` of `state`, 7 days: `l` level, `c` code, `m` message.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::ids::{IntegrationId, fresh};
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::calls::{self, Query, Reading, query};
+use crate::error::StoreError;
+use crate::item::{Item, alive, expire, get_text, key, read, write};
+use crate::page::{Page, cursor, position};
+use crate::tables::SK;
+use crate::update::Update;
+
+/// How long an entry is kept.
+const LIFETIME: Duration = Duration::from_hours(7 * 24);
+
+const WHAT: &str = "log entry";
+
+/// An entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// When.
+    pub at: Timestamp,
+    /// How grave.
+    pub level: Level,
+    /// A stable word.
+    pub code: String,
+    /// What happened, without secrets and people's words.
+    pub message: String,
+}
+
+/// How grave, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// As it should be.
+    Info,
+    /// We coped; have an eye on it.
+    Warn,
+    /// Somebody must act.
+    Error,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1 {
+        #[serde(with = "tieline_core::timestamp::millis")]
+        at: Timestamp,
+        l: Level,
+        c: String,
+        m: String,
+    },
+}
+
+/// Adds an entry.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn append(
+    store: &Store,
+    integration: &IntegrationId,
+    entry: &LogEntry,
+    random: [u8; 12],
+) -> Result<(), StoreError> {
+    let stored = Stored::V1 {
+        at: entry.at,
+        l: entry.level,
+        c: entry.code.clone(),
+        m: entry.message.clone(),
+    };
+    let place = format!("{:013}#{}", entry.at.as_millis().max(0), fresh("log", random));
+    let mut item = write(WHAT, &partition(integration), &place, &stored)?;
+    expire(&mut item, entry.at.after(LIFETIME));
+    // No condition: nobody else has this key.
+    calls::put(&store.dynamo, &store.tables.state, item, Update::new())
+        .await
+        .map(drop)
+}
+
+/// How many times a page is filled up when the level leaves little of it. Then it is handed out as it is.
+const MAX_ROUNDS: usize = 8;
+
+/// Lists the entries at least as grave as `level`, the newest first.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
+pub async fn list(
+    store: &Store,
+    integration: &IntegrationId,
+    level: Level,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<LogEntry>, StoreError> {
+    let partition = partition(integration);
+    let mut start = position(after)?.map(|place| key(&partition, &place));
+    let mut entries = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        let asked = Query {
+            table: &store.tables.state,
+            index: None,
+            partition: &partition,
+            range: ("0", ":"),
+            descending: true,
+            reading: Reading::Strong,
+            after: start.take(),
+            limit: limit.max(1) - entries.len(),
+        };
+        let (found, next) = query(&store.dynamo, asked).await?;
+        for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
+            let entry = from_item(item)?;
+            if entry.level >= level {
+                entries.push(entry);
+            }
+        }
+        start = next;
+        if start.is_none() || entries.len() >= limit {
+            break;
+        }
+    }
+    Ok(Page {
+        items: entries,
+        cursor: start.and_then(|key| Some(cursor(get_text(&key, SK)?))),
+    })
+}
+
+fn from_item(item: Item) -> Result<LogEntry, StoreError> {
+    let Stored::V1 { at, l, c, m } = read(WHAT, item)?;
+    Ok(LogEntry {
+        at,
+        level: l,
+        code: c,
+        message: m,
+    })
+}
+
+fn partition(integration: &IntegrationId) -> String {
+    format!("LOG#{integration}")
+}

@@ -1,0 +1,371 @@
+//! Messages: the claim that lets each one in once, and the ledger of what became of it. They are the same item.
+//!
+//! Item `MSG#{message}`/`MSG` of `state`, 30 days from receipt. Attributes: `rp` reply, `o` organization, `i` integration, `pm`
+//! platform's message id, `c` conversation, `ses` and `sn` session and its number, `at` receipt, `st` state, `ev` the sealed
+//! event or `eb` a long one, `run`, `why` reason, `steps`, `rd` redrives, `n` version.
+
+mod list;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use serde::{Deserialize, Serialize};
+use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::{
+    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SessionId,
+};
+use tieline_core::timestamp::Timestamp;
+
+use crate::body::{self, Body};
+use crate::calls::{self, Reading, Written};
+use crate::error::StoreError;
+use crate::item::{Item, alive, expire, get_text, number, read, text, value, write};
+use crate::tables::{BY_INTEGRATION, PK};
+use crate::update::Update;
+use crate::{Store, batch};
+
+pub use list::{Filter, list};
+
+/// How long a message is remembered: longer than any platform delivers again.
+const LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// Most steps that are kept. An ending is always recorded.
+const MAX_STEPS: usize = 200;
+
+const SORT: &str = "MSG";
+
+/// A message in the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageRecord {
+    /// The message.
+    pub id: MessageId,
+    /// Its reply.
+    pub reply: ReplyId,
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The bot.
+    pub integration: IntegrationId,
+    /// The platform's own id.
+    pub platform_message: PlatformMessageId,
+    /// Its conversation, once known.
+    pub conversation: Option<ConversationId>,
+    /// Its session and the session's number, once known.
+    pub session: Option<(SessionId, u64)>,
+    /// When we received it.
+    pub received_at: Timestamp,
+    /// Where it is on its road.
+    pub state: MessageState,
+    /// The sealed event, as in the envelope.
+    pub event: String,
+    /// The run that answers it, once there is one.
+    pub run: Option<RunId>,
+    /// Why it ended as it did, where that needs saying.
+    pub reason: Option<String>,
+    /// What happened to it, in order.
+    pub steps: Vec<LedgerStep>,
+    /// How often an operator sent it on its road again.
+    pub redrives: u32,
+    /// Grows with every change.
+    pub version: u64,
+}
+
+/// Whether a message is new.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// It is ours now.
+    New,
+    /// It was claimed before; this is what is known of it. Whoever claimed it may have died since: look at its state.
+    Seen(Box<MessageRecord>),
+}
+
+/// What a message has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// The state, usually a terminal one.
+    pub state: MessageState,
+    /// Why. `None` leaves what is there.
+    pub reason: Option<String>,
+    /// The run. `None` leaves what is there.
+    pub run: Option<RunId>,
+    /// The session and its number. `None` leaves what is there.
+    pub session: Option<(SessionId, u64)>,
+    /// What happened, in order. Added to the steps.
+    pub steps: Vec<LedgerStep>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredV1 {
+    rp: ReplyId,
+    o: OrganizationId,
+    i: IntegrationId,
+    pm: PlatformMessageId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<ConversationId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ses: Option<SessionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sn: Option<u64>,
+    #[serde(with = "tieline_core::timestamp::millis")]
+    at: Timestamp,
+    st: MessageState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ev: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eb: Option<Body>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<RunId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(default)]
+    steps: Vec<StepV1>,
+    #[serde(default)]
+    rd: u32,
+    n: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StepV1 {
+    #[serde(with = "tieline_core::timestamp::millis")]
+    a: Timestamp,
+    s: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    n: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<String>,
+}
+
+/// Claims a message: whoever is first gets [`Claim::New`], everybody else what was recorded.
+///
+/// # Errors
+/// [`StoreError::Unavailable`]; then nobody knows whether it is claimed, and claiming again tells.
+pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, StoreError> {
+    let item = record.to_item(store).await?;
+    let mut condition = Update::new();
+    condition.require_gone(record.received_at);
+    match calls::put(&store.dynamo, &store.tables.state, item, condition).await? {
+        Written::Done(_) => Ok(Claim::New),
+        Written::Refused(Some(item)) => Ok(Claim::Seen(Box::new(from_item(store, item).await?))),
+        Written::Refused(None) => Err(StoreError::Conflict),
+    }
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get(store: &Store, id: &MessageId, now: Timestamp) -> Result<Option<MessageRecord>, StoreError> {
+    let found = calls::get(
+        &store.dynamo,
+        &store.tables.state,
+        (&partition(id), SORT),
+        Reading::Strong,
+        &[],
+    )
+    .await?;
+    match alive(found, now) {
+        Some(item) => from_item(store, item).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads messages, in the order asked. Those that aren't there are left out.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get_many(store: &Store, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageRecord>, StoreError> {
+    let key = |id| (partition(id), SORT.to_owned());
+    let keys = ids.iter().map(key).collect();
+    let found = batch::get(&store.dynamo, &store.tables.state, keys, Reading::Strong).await?;
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(item) = alive(found.get(&key(id)).cloned(), now) {
+            records.push(from_item(store, item).await?);
+        }
+    }
+    Ok(records)
+}
+
+/// Records what a message has come to, unless it had come to an end before: then `false`, and nothing changes.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn finish(store: &Store, id: &MessageId, ending: &Ending) -> Result<bool, StoreError> {
+    let mut change = Update::new();
+    change.set("st", text(ending.state.as_str()));
+    if let Some(reason) = &ending.reason {
+        change.set("why", text(reason));
+    }
+    if let Some(run) = &ending.run {
+        change.set("run", text(run.as_str()));
+    }
+    if let Some((session, session_number)) = &ending.session {
+        change.set("ses", text(session.as_str()));
+        change.set("sn", number(session_number));
+    }
+    append_steps(&mut change, &ending.steps)?;
+    let state = change.path("st");
+    let queued = change.value(text(MessageState::Queued.as_str()));
+    let running = change.value(text(MessageState::Running.as_str()));
+    change.require(format!("{state} IN ({queued}, {running})"));
+    write_change(store, id, change).await
+}
+
+/// Adds steps. Does nothing if the message is not there any more, or has more steps than anybody reads.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn note(store: &Store, id: &MessageId, steps: &[LedgerStep]) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    append_steps(&mut change, steps)?;
+    let (pk, list, max) = (change.path(PK), change.path("steps"), change.value(number(MAX_STEPS)));
+    change.require(format!("attribute_exists({pk}) AND size({list}) < {max}"));
+    write_change(store, id, change).await.map(drop)
+}
+
+/// Sends a failed message on its road again. `false` if it isn't failed (any more).
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn reopen(store: &Store, id: &MessageId, now: Timestamp) -> Result<bool, StoreError> {
+    let mut change = Update::new();
+    change
+        .set("st", text(MessageState::Queued.as_str()))
+        .set("ttl", number(now.after(LIFETIME).as_secs()))
+        .remove("why")
+        .add("rd", 1)
+        .require_equal("st", text(MessageState::Failed.as_str()))
+        .require_alive(now);
+    append_steps(&mut change, &[LedgerStep::new(now, "redriven")])?;
+    write_change(store, id, change).await
+}
+
+async fn write_change(store: &Store, id: &MessageId, mut change: Update) -> Result<bool, StoreError> {
+    change.add("n", 1);
+    let key = partition(id);
+    let written = calls::update(
+        &store.dynamo,
+        &store.tables.state,
+        (&key, SORT),
+        change,
+        ReturnValue::None,
+    );
+    Ok(matches!(written.await?, Written::Done(_)))
+}
+
+fn append_steps(change: &mut Update, steps: &[LedgerStep]) -> Result<(), StoreError> {
+    let steps = steps.iter().cloned().map(StepV1::from);
+    let steps: Vec<AttributeValue> = steps.map(|step| value("step", &step)).collect::<Result<_, _>>()?;
+    change.append("steps", steps);
+    Ok(())
+}
+
+fn partition(id: &MessageId) -> String {
+    format!("MSG#{id}")
+}
+
+/// The place of a message in the index: by time.
+fn position(received_at: Timestamp, id: &MessageId) -> String {
+    format!("{:013}#{id}", received_at.as_millis().max(0))
+}
+
+impl MessageRecord {
+    async fn to_item(&self, store: &Store) -> Result<Item, StoreError> {
+        let expires_at = self.received_at.after(LIFETIME);
+        let (ev, eb) = if body::is_long(self.event.len()) {
+            let body = body::put(store, self.id.as_str(), self.event.as_bytes(), None, expires_at).await?;
+            (None, Some(body))
+        } else {
+            (Some(self.event.clone()), None)
+        };
+        let stored = Stored::V1(StoredV1 {
+            rp: self.reply.clone(),
+            o: self.organization.clone(),
+            i: self.integration.clone(),
+            pm: self.platform_message.clone(),
+            c: self.conversation.clone(),
+            ses: self.session.as_ref().map(|(session, _)| session.clone()),
+            sn: self.session.as_ref().map(|(_, session_number)| *session_number),
+            at: self.received_at,
+            st: self.state,
+            ev,
+            eb,
+            run: self.run.clone(),
+            why: self.reason.clone(),
+            steps: self.steps.iter().cloned().map(StepV1::from).collect(),
+            rd: self.redrives,
+            n: self.version,
+        });
+        let mut item = write("message", &partition(&self.id), SORT, &stored)?;
+        item.insert(
+            BY_INTEGRATION.partition.to_owned(),
+            text(format!("INT#{}", self.integration)),
+        );
+        item.insert(
+            BY_INTEGRATION.sort.to_owned(),
+            text(position(self.received_at, &self.id)),
+        );
+        expire(&mut item, expires_at);
+        Ok(item)
+    }
+}
+
+async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreError> {
+    let what = "message";
+    let pk = get_text(&item, PK).and_then(|pk| pk.strip_prefix("MSG#"));
+    let id = MessageId::new(pk.ok_or(StoreError::Unreadable { what })?);
+    let Stored::V1(stored) = read(what, item)?;
+    let event = match (stored.ev, stored.eb) {
+        (Some(event), _) => event,
+        (None, Some(long)) => {
+            let bytes = body::get(store, id.as_str(), &long).await?;
+            String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?
+        }
+        (None, None) => return Err(StoreError::Unreadable { what }),
+    };
+    Ok(MessageRecord {
+        id,
+        reply: stored.rp,
+        organization: stored.o,
+        integration: stored.i,
+        platform_message: stored.pm,
+        conversation: stored.c,
+        session: stored.ses.zip(stored.sn),
+        received_at: stored.at,
+        state: stored.st,
+        event,
+        run: stored.run,
+        reason: stored.why,
+        steps: stored.steps.into_iter().map(LedgerStep::from).collect(),
+        redrives: stored.rd,
+        version: stored.n,
+    })
+}
+
+impl From<LedgerStep> for StepV1 {
+    fn from(step: LedgerStep) -> Self {
+        Self {
+            a: step.at,
+            s: step.step,
+            n: step.attempt,
+            c: step.code,
+        }
+    }
+}
+
+impl From<StepV1> for LedgerStep {
+    fn from(step: StepV1) -> Self {
+        Self {
+            at: step.a,
+            step: step.s,
+            attempt: step.n,
+            code: step.c,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The ledger as a list, newest first.
+//!
+//! The index has one partition an integration. A list over several asks each for its newest and merges, so the order is by time
+//! and a cursor is one point in time for all.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tieline_core::fate::MessageState;
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
+use tieline_core::timestamp::Timestamp;
+
+use super::MessageRecord;
+use crate::calls::{Query, Reading, end_of, query_all};
+use crate::error::StoreError;
+use crate::item::get_text;
+use crate::page::{Page, cursor, position};
+use crate::tables::{BY_INTEGRATION, SK};
+use crate::{Store, conversation};
+
+/// Which messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this integration only. `None`: of all of the organization.
+    pub integration: Option<IntegrationId>,
+    /// Of this conversation only.
+    pub conversation: Option<ConversationId>,
+    /// In this state only.
+    pub state: Option<MessageState>,
+}
+
+/// How many integrations are asked at a time.
+const CONCURRENCY: usize = 16;
+
+/// How many times a page is filled up when the filter leaves little of it. Then it is handed out as it is.
+const MAX_ROUNDS: usize = 8;
+
+/// Lists messages of an organization, newest first.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    filter: &Filter,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<MessageRecord>, StoreError> {
+    let integrations = integrations(store, organization, filter, now).await?;
+    let mut before = position(after)?;
+    let mut page = Page::default();
+    for _ in 0..MAX_ROUNDS {
+        let missing = limit - page.items.len();
+        let positions = newest(store, &integrations, before.as_deref(), missing).await?;
+        let full = positions.len() == missing;
+        let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
+        let records = super::get_many(store, &ids, now).await?;
+        let wanted = |record: &MessageRecord| record.organization == *organization && filter.takes(record);
+        page.items.extend(records.into_iter().filter(wanted));
+        before = positions.into_iter().next_back().or(before);
+        if !full {
+            return Ok(page);
+        }
+        if page.items.len() >= limit {
+            break;
+        }
+    }
+    page.cursor = before.as_deref().map(cursor);
+    Ok(page)
+}
+
+impl Filter {
+    fn takes(&self, record: &MessageRecord) -> bool {
+        let same_conversation = |wanted| record.conversation.as_ref() == Some(wanted);
+        self.conversation.as_ref().is_none_or(same_conversation) && self.state.is_none_or(|state| state == record.state)
+    }
+}
+
+async fn integrations(
+    store: &Store,
+    organization: &OrganizationId,
+    filter: &Filter,
+    now: Timestamp,
+) -> Result<Vec<IntegrationId>, StoreError> {
+    if let Some(integration) = &filter.integration {
+        return Ok(vec![integration.clone()]);
+    }
+    if let Some(wanted) = &filter.conversation {
+        let found = conversation::load(store, wanted, now).await?;
+        return Ok(found.into_iter().map(|found| found.key.integration).collect());
+    }
+    let asked = Query {
+        table: &store.tables.config,
+        index: None,
+        partition: &format!("ORG#{organization}"),
+        range: ("INT#", &end_of("INT#")),
+        descending: false,
+        reading: Reading::Eventual,
+        after: None,
+        limit: usize::MAX,
+    };
+    let entries = query_all(&store.dynamo, asked).await?;
+    let of = |entry| Some(IntegrationId::new(get_text(entry, SK)?.strip_prefix("INT#")?));
+    Ok(entries.iter().filter_map(of).collect())
+}
+
+/// The newest `limit` positions before `before`, over all the integrations.
+async fn newest(
+    store: &Store,
+    integrations: &[IntegrationId],
+    before: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let asked = integrations
+        .iter()
+        .map(|integration| newest_of(store, integration, before, limit));
+    let mut positions: Vec<String> = stream::iter(asked).buffer_unordered(CONCURRENCY).try_concat().await?;
+    positions.sort_unstable_by(|one, other| other.cmp(one));
+    positions.truncate(limit);
+    Ok(positions)
+}
+
+async fn newest_of(
+    store: &Store,
+    integration: &IntegrationId,
+    before: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    // The range includes its end, which was on the page before: one more is asked for, and it is left out.
+    let found = query_all(
+        &store.dynamo,
+        Query {
+            table: &store.tables.state,
+            index: Some(BY_INTEGRATION),
+            partition: &format!("INT#{integration}"),
+            range: ("0", before.unwrap_or(":")),
+            descending: true,
+            reading: Reading::Eventual,
+            after: None,
+            limit: limit + 1,
+        },
+    )
+    .await?;
+    let positions = found.iter().filter_map(|item| get_text(item, BY_INTEGRATION.sort));
+    Ok(positions
+        .filter(|position| before.is_none_or(|before| *position < before))
+        .map(str::to_owned)
+        .collect())
+}
+
+fn message_of(position: &str) -> Option<MessageId> {
+    position.split_once('#').map(|(_, id)| MessageId::new(id))
+}

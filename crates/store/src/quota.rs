@@ -1,0 +1,168 @@
+//! Limits that all processes share: so many sends in so much time, for a bot or for one of its chats.
+//!
+//! Item `QTA#{integration}#{quota}#{chat}`/`QTA` of `state`: `t`, the point in time up to which sends are given out, in
+//! microseconds. Every send moves it on by a fixed step, and it may run ahead of the clock by a few steps (a leaky bucket as a
+//! meter). A process takes a block of sends with one write and must use it soon.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use tieline_core::budget::Quota;
+use tieline_core::ids::{ChatId, IntegrationId, digest};
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::calls::{self, Written};
+use crate::error::StoreError;
+use crate::item::{get_number, number, text};
+use crate::tables::TTL;
+use crate::update::Update;
+
+const SORT: &str = "QTA";
+
+/// What was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// So many sends, which must have begun before `until`. Never none.
+    Granted {
+        /// How many.
+        n: u32,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// None before then.
+    Wait(Timestamp),
+}
+
+/// Takes up to `n` sends of a quota; `chat` for one that each chat has of its own.
+///
+/// However many processes take, and whenever within the granted time they send, no span of `quota.per` sees more than
+/// `quota.sends`, as long as their clocks agree. The price is that a steady stream gets about seven tenths of it.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn take(
+    store: &Store,
+    integration: &IntegrationId,
+    quota: &Quota,
+    chat: Option<&ChatId>,
+    n: u32,
+    now: Timestamp,
+) -> Result<Taken, StoreError> {
+    let meter = Meter::new(quota);
+    let key = partition(integration, quota, chat);
+    let mut n = n.clamp(1, meter.burst);
+    let mut idle = false;
+    for _ in 0..MAX_TRIES {
+        let change = if idle { meter.begin(n, now) } else { meter.go_on(n, now) };
+        let table = &store.tables.state;
+        let found = match calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await? {
+            Written::Done(_) => {
+                let until = now.after(quota.per / LATENESS);
+                return Ok(Taken::Granted { n, until });
+            }
+            Written::Refused(found) => found,
+        };
+        let at = found
+            .as_ref()
+            .and_then(|item| get_number(item, "t"))
+            .unwrap_or(i64::MIN);
+        let left = meter.left(at, now);
+        if left == 0 {
+            return Ok(Taken::Wait(meter.next(at)));
+        }
+        idle = at <= micros(now);
+        n = n.min(left);
+    }
+    // Others are always faster, so sends are being given out as fast as they may.
+    Ok(Taken::Wait(now.after(Duration::from_micros(meter.step.unsigned_abs()))))
+}
+
+/// How often a write is tried while others are faster.
+const MAX_TRIES: usize = 4;
+
+/// Which part of the quota's time a process has to use what it took.
+const LATENESS: u32 = 10;
+
+/// The arithmetic of a quota.
+///
+/// With step `s` and burst `b`, at most `b - 1 + ceil(w / s)` sends are given out in any span `w`. They are used up to a tenth of
+/// `per` later, so `w` is eleven tenths of `per`, and `s` is chosen such that this is `sends`.
+#[derive(Debug, Clone, Copy)]
+struct Meter {
+    burst: u32,
+    step: i64,
+    per: Duration,
+}
+
+impl Meter {
+    fn new(quota: &Quota) -> Self {
+        let sends = quota.sends.max(1);
+        let burst = (sends / 4).max(1);
+        let span = quota.per + quota.per / LATENESS;
+        let n_steps = u128::from(sends - burst + 1);
+        let step = span.as_micros().div_ceil(n_steps).max(1);
+        Self {
+            burst,
+            step: i64::try_from(step).unwrap_or(i64::MAX / 1_000_000),
+            per: quota.per,
+        }
+    }
+
+    /// Takes `n` when nothing was taken lately.
+    fn begin(&self, n: u32, now: Timestamp) -> Update {
+        let mut change = Update::new();
+        let (at, clock) = (change.path("t"), change.value(number(micros(now))));
+        change.require(format!("(attribute_not_exists({at}) OR {at} <= {clock})"));
+        change.set("t", number(micros(now) + self.steps(n)));
+        self.expire(&mut change, now);
+        change
+    }
+
+    /// Takes `n` on top of what was taken.
+    fn go_on(&self, n: u32, now: Timestamp) -> Update {
+        let mut change = Update::new();
+        let at = change.path("t");
+        let clock = change.value(number(micros(now)));
+        let latest = change.value(number(self.latest(now) - self.steps(n)));
+        change.require(format!("{at} > {clock} AND {at} <= {latest}"));
+        change.add("t", self.steps(n));
+        self.expire(&mut change, now);
+        change
+    }
+
+    fn expire(&self, change: &mut Update, now: Timestamp) {
+        change.set("v", text("1"));
+        change.set(TTL, number(now.after(self.per * 2).as_secs() + 1));
+    }
+
+    fn steps(&self, n: u32) -> i64 {
+        self.step.saturating_mul(i64::from(n))
+    }
+
+    /// How far ahead of the clock sends may be given out.
+    fn latest(&self, now: Timestamp) -> i64 {
+        micros(now) + self.steps(self.burst)
+    }
+
+    /// How many can be taken now.
+    fn left(&self, at: i64, now: Timestamp) -> u32 {
+        let room = self.latest(now) - at.max(micros(now));
+        u32::try_from(room / self.step).unwrap_or(0)
+    }
+
+    /// When one can be taken again.
+    fn next(&self, at: i64) -> Timestamp {
+        let micros = at.saturating_sub(self.steps(self.burst - 1));
+        Timestamp::from_millis(micros.div_euclid(1000) + 1)
+    }
+}
+
+const fn micros(time: Timestamp) -> i64 {
+    time.as_millis().saturating_mul(1000)
+}
+
+fn partition(integration: &IntegrationId, quota: &Quota, chat: Option<&ChatId>) -> String {
+    let chat = chat.map_or_else(String::new, |chat| digest(&[chat.as_str()]));
+    format!("QTA#{integration}#{}#{chat}", quota.name)
+}

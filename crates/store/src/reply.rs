@@ -1,0 +1,303 @@
+//! Replies: what the chat should show, and how far it is.
+//!
+//! Item `RPL#{reply}`/`RPL` of `state`, 7 days from its last change. Attributes: `o` organization, `i` integration, `c`
+//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, progress: long
+//! ones continue in other items), `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
+//! platform's fetching ended with, `go` where the run goes on, `done` whether the chat shows the last word, `lease` who brings a
+//! finished reply into its chat, `f` fence, `n` version.
+
+mod stored;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use serde::{Deserialize, Serialize};
+use tieline_core::agent::{AgentFailure, Resume};
+use tieline_core::budget::Pace;
+use tieline_core::conversation::Lease;
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
+use tieline_core::notice::Notice;
+use tieline_core::reply::{Progress, ReplyFile, Stage};
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::body::{self, Body, Earlier};
+use crate::calls::{self, Reading, Written};
+use crate::error::StoreError;
+use crate::item::{alive, expire, get_number, number, read, text, value, write};
+use crate::tables::TTL;
+use crate::update::Update;
+
+/// How long a reply is kept after its last change: as long as the link to its whole text works.
+const LIFETIME: Duration = Duration::from_hours(7 * 24);
+
+/// How much longer the pieces of a long text are kept, for they are not written again when the reply changes.
+const PIECES_SLACK: Duration = Duration::from_hours(30 * 24);
+
+const WHAT: &str = "reply";
+const SORT: &str = "RPL";
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyRecord {
+    /// The reply.
+    pub id: ReplyId,
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The bot.
+    pub integration: IntegrationId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message that is answered.
+    pub message: MessageId,
+    /// Who asked: nobody else is answered.
+    pub asker: SenderId,
+    /// When the message was received.
+    pub received_at: Timestamp,
+    /// How far it has come. Never goes back from the last.
+    pub stage: Stage,
+    /// The text so far.
+    pub text: String,
+    /// The agent's reasoning so far.
+    pub reasoning: String,
+    /// Files of the answer.
+    pub files: Vec<ReplyFile>,
+    /// A sentence of ours in place of or after the text.
+    pub notice: Option<Notice>,
+    /// What the agent came to. Once it is there, the agent is never asked again.
+    pub outcome: Option<Outcome>,
+    /// How far the chat is, in the connector's words.
+    pub progress: Progress,
+    /// When the chat may be changed again.
+    pub pace: Pace,
+    /// The reply to show instead, for a message that was merged into a later one. Set once.
+    pub same_as: Option<ReplyId>,
+    /// What the platform's fetching ended with, in the connector's words. Set once, by [`close`].
+    pub closed: Option<Progress>,
+    /// Where the run goes on, as far as the text above: the two are one write.
+    pub resume: Option<Resume>,
+    /// Whether the chat shows the last word, or never will.
+    pub delivered: bool,
+    /// Who brings a finished reply into its chat, where no run does.
+    pub lease: Option<Lease>,
+    /// The fence of the holder that wrote last. Never shrinks.
+    pub fence: u64,
+    /// Grows with every change but [`close`].
+    pub version: u64,
+}
+
+/// What an agent came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It answered.
+    Completed,
+    /// It failed.
+    Failed(AgentFailure),
+    /// Somebody stopped it.
+    Stopped,
+    /// It was not asked.
+    Refused,
+    /// It was a command, and was carried out without it.
+    Commanded,
+}
+
+/// Reads a reply, however long.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
+pub async fn get(store: &Store, id: &ReplyId, now: Timestamp) -> Result<Option<ReplyRecord>, StoreError> {
+    let key = partition(id);
+    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let Some(item) = alive(found, now) else {
+        return Ok(None);
+    };
+    stored::open(store, id, read(WHAT, item)?).await.map(Some)
+}
+
+/// Saves a reply: on the condition that it is still as `before`, which was read, or not there if that is `None`.
+///
+/// What was said for good stays so: the last stage, [`ReplyRecord::closed`] and [`ReplyRecord::same_as`]. Nor does a holder
+/// with an older fence than the record's change anything. On success `after` has the new version.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it has changed meanwhile, or what was said for good would be taken back.
+pub async fn save(
+    store: &Store,
+    before: Option<&ReplyRecord>,
+    after: &mut ReplyRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if before.is_some_and(|before| before.stage == Stage::Final && after.stage != Stage::Final) {
+        return Err(StoreError::Conflict);
+    }
+    write_reply(store, before, after, false, now).await
+}
+
+/// Saves a reply that begins anew, because an operator sends its message on its road again: the last stage may be left, and
+/// nothing is delivered or closed any more.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it has changed meanwhile.
+pub async fn restart(
+    store: &Store,
+    before: &ReplyRecord,
+    after: &mut ReplyRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    write_reply(store, Some(before), after, true, now).await
+}
+
+/// Ends the fetching of a reply, unless it has ended: gives what it ended with, whoever said so first.
+///
+/// The version stays as it is.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if there is no such reply.
+pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestamp) -> Result<Progress, StoreError> {
+    let mut change = Update::new();
+    change
+        .set("end", value(WHAT, closed)?)
+        .require_alive(now)
+        .require_absent("end");
+    let key = partition(id);
+    let table = &store.tables.state;
+    match calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await? {
+        Written::Done(_) => Ok(closed.clone()),
+        Written::Refused(found) => {
+            let item = alive(found, now).ok_or(StoreError::Conflict)?;
+            let before: stored::EndOnly = read(WHAT, item)?;
+            Ok(before.end)
+        }
+    }
+}
+
+async fn write_reply(
+    store: &Store,
+    before: Option<&ReplyRecord>,
+    after: &mut ReplyRecord,
+    anew: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match before {
+        Some(before) if before.fence > after.fence => return Err(StoreError::Conflict),
+        Some(before) => change(store, before, after, anew, now).await?,
+        None => create(store, after, now).await?,
+    }
+    after.version = before.map_or(0, |before| before.version) + 1;
+    Ok(())
+}
+
+async fn create(store: &Store, after: &ReplyRecord, now: Timestamp) -> Result<(), StoreError> {
+    let body = seal(store, after, None, now).await?;
+    let mut item = write(WHAT, &partition(&after.id), SORT, &stored::close(after, body))?;
+    expire(&mut item, now.after(LIFETIME));
+    let mut condition = Update::new();
+    condition.require_gone(now);
+    let written = calls::put(&store.dynamo, &store.tables.state, item, condition).await?;
+    written.or_conflict().map(drop)
+}
+
+async fn change(
+    store: &Store,
+    before: &ReplyRecord,
+    after: &mut ReplyRecord,
+    anew: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    change
+        .set("n", number(before.version + 1))
+        .set(TTL, number(now.after(LIFETIME).as_secs()))
+        .set("st", value(WHAT, &after.stage)?)
+        .set("pace", value(WHAT, &after.pace)?)
+        .set("f", number(after.fence))
+        .require_equal("n", number(before.version));
+    set_or_remove(&mut change, "lease", after.lease.as_ref())?;
+    set_or_remove(&mut change, "go", after.resume.as_ref())?;
+    if after.delivered != before.delivered {
+        change.set("done", value(WHAT, &after.delivered)?);
+    }
+    set_or_remove(&mut change, "note", after.notice.as_ref())?;
+    set_or_remove(&mut change, "out", after.outcome.as_ref())?;
+    if let Some(body) = seal_change(store, before, after, now).await? {
+        change.set("b", value(WHAT, &body)?);
+    }
+    if anew {
+        set_or_remove(&mut change, "end", after.closed.as_ref())?;
+        set_or_remove(&mut change, "same", after.same_as.as_ref())?;
+    } else {
+        keep_or_set(&mut change, before, after)?;
+    }
+    let key = partition(&after.id);
+    let table = &store.tables.state;
+    let written = calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await?;
+    written.or_conflict().map(drop)
+}
+
+/// What is set once is only ever set. `after` is made to say so too.
+fn keep_or_set(change: &mut Update, before: &ReplyRecord, after: &mut ReplyRecord) -> Result<(), StoreError> {
+    if before.closed.is_some() {
+        after.closed.clone_from(&before.closed);
+    }
+    if before.same_as.is_some() {
+        after.same_as.clone_from(&before.same_as);
+    } else if let Some(same_as) = &after.same_as {
+        change.set("same", text(same_as.as_str()));
+    }
+    Ok(())
+}
+
+fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>) -> Result<(), StoreError> {
+    match new {
+        Some(new) => change.set(path, value(WHAT, new)?),
+        None => change.remove(path),
+    };
+    Ok(())
+}
+
+/// The new body, if it says something else than before.
+async fn seal_change(
+    store: &Store,
+    before: &ReplyRecord,
+    after: &ReplyRecord,
+    now: Timestamp,
+) -> Result<Option<Body>, StoreError> {
+    let plain = stored::plain(before)?;
+    if plain == stored::plain(after)? {
+        return Ok(None);
+    }
+    if !body::is_long(plain.len()) {
+        return seal(store, after, None, now).await.map(Some);
+    }
+    let key = partition(&before.id);
+    let found = calls::get(
+        &store.dynamo,
+        &store.tables.state,
+        (&key, SORT),
+        Reading::Strong,
+        &["n", "b"],
+    )
+    .await?;
+    let found = found.filter(|item| get_number(item, "n") == Some(before.version));
+    let earlier: stored::BodyOnly = read(WHAT, found.ok_or(StoreError::Conflict)?)?;
+    let earlier = Earlier {
+        plain: &plain,
+        body: &earlier.b,
+    };
+    seal(store, after, Some(earlier), now).await.map(Some)
+}
+
+async fn seal(
+    store: &Store,
+    reply: &ReplyRecord,
+    earlier: Option<Earlier<'_>>,
+    now: Timestamp,
+) -> Result<Body, StoreError> {
+    let expires_at = now.after(LIFETIME + PIECES_SLACK);
+    body::put(store, reply.id.as_str(), &stored::plain(reply)?, earlier, expires_at).await
+}
+
+fn partition(id: &ReplyId) -> String {
+    format!("RPL#{id}")
+}

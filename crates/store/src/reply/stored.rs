@@ -1,0 +1,146 @@
+//! A reply as it is kept.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::agent::Resume;
+use tieline_core::budget::Pace;
+use tieline_core::conversation::Lease;
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
+use tieline_core::notice::Notice;
+use tieline_core::reply::{Progress, ReplyFile, Stage};
+use tieline_core::timestamp::Timestamp;
+
+use super::{Outcome, ReplyRecord, WHAT};
+use crate::Store;
+use crate::body::{self, Body};
+use crate::error::StoreError;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+pub(super) enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredV1 {
+    o: OrganizationId,
+    i: IntegrationId,
+    c: ConversationId,
+    m: MessageId,
+    by: SenderId,
+    #[serde(with = "tieline_core::timestamp::millis")]
+    at: Timestamp,
+    st: Stage,
+    b: Body,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<Notice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    out: Option<Outcome>,
+    pace: Pace,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    same: Option<ReplyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<Progress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    go: Option<Resume>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    done: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<Lease>,
+    f: u64,
+    n: u64,
+}
+
+/// The only attribute that is read before a long text is replaced.
+#[derive(Debug, Deserialize)]
+pub(super) struct BodyOnly {
+    pub(super) b: Body,
+}
+
+/// The only attribute that matters to whoever came second with ending the fetching.
+#[derive(Debug, Deserialize)]
+pub(super) struct EndOnly {
+    pub(super) end: Progress,
+}
+
+/// What is sealed, as JSON. What changes least comes first: the pieces of a long text stay as they are while it grows.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Words<'a> {
+    #[serde(rename = "1")]
+    V1(WordsV1<'a>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WordsV1<'a> {
+    reasoning: std::borrow::Cow<'a, str>,
+    text: std::borrow::Cow<'a, str>,
+    files: std::borrow::Cow<'a, [ReplyFile]>,
+    progress: std::borrow::Cow<'a, Progress>,
+}
+
+/// What of a reply is sealed.
+pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
+    let words = Words::V1(WordsV1 {
+        reasoning: reply.reasoning.as_str().into(),
+        text: reply.text.as_str().into(),
+        files: reply.files.as_slice().into(),
+        progress: std::borrow::Cow::Borrowed(&reply.progress),
+    });
+    serde_json::to_vec(&words).map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
+/// A new reply as its item, without the key.
+pub(super) fn close(reply: &ReplyRecord, body: Body) -> Stored {
+    Stored::V1(StoredV1 {
+        o: reply.organization.clone(),
+        i: reply.integration.clone(),
+        c: reply.conversation.clone(),
+        m: reply.message.clone(),
+        by: reply.asker.clone(),
+        at: reply.received_at,
+        st: reply.stage,
+        b: body,
+        note: reply.notice,
+        out: reply.outcome.clone(),
+        pace: reply.pace.clone(),
+        same: reply.same_as.clone(),
+        end: reply.closed.clone(),
+        go: reply.resume.clone(),
+        done: reply.delivered,
+        lease: reply.lease.clone(),
+        f: reply.fence,
+        n: 1,
+    })
+}
+
+/// The reply of an item.
+pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored) -> Result<ReplyRecord, StoreError> {
+    let plain = body::get(store, id.as_str(), &stored.b).await?;
+    let words = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let Words::V1(words) = words;
+    Ok(ReplyRecord {
+        id: id.clone(),
+        organization: stored.o,
+        integration: stored.i,
+        conversation: stored.c,
+        message: stored.m,
+        asker: stored.by,
+        received_at: stored.at,
+        stage: stored.st,
+        text: words.text.into_owned(),
+        reasoning: words.reasoning.into_owned(),
+        files: words.files.into_owned(),
+        notice: stored.note,
+        outcome: stored.out,
+        progress: words.progress.into_owned(),
+        pace: stored.pace,
+        same_as: stored.same,
+        closed: stored.end,
+        resume: stored.go,
+        delivered: stored.done,
+        lease: stored.lease,
+        fence: stored.f,
+        version: stored.n,
+    })
+}

@@ -1,0 +1,231 @@
+//! The status of an integration: what an operator sees of its connection.
+//!
+//! Item `STATUS#{integration}`/`STATUS` of `state`. Several processes know a part each, so a change touches only its own
+//! attributes. `f` is the fence of the connection's holder that wrote last.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use serde::{Deserialize, Serialize};
+use tieline_core::ids::IntegrationId;
+use tieline_core::timestamp::{Timestamp, millis};
+
+use crate::Store;
+use crate::calls::{self, Reading};
+use crate::error::StoreError;
+use crate::item::{number, read, text, value};
+use crate::update::Update;
+
+const WHAT: &str = "status";
+const SORT: &str = "STATUS";
+
+/// What is known of an integration's connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// How the connection is.
+    pub state: Option<ConnectionState>,
+    /// Why it is down, where it is down on purpose.
+    pub reason: Option<String>,
+    /// Since when it is up.
+    #[serde(with = "millis::option")]
+    pub connected_at: Option<Timestamp>,
+    /// The latest event from the platform.
+    #[serde(with = "millis::option")]
+    pub last_event_at: Option<Timestamp>,
+    /// The latest reply that the platform confirmed.
+    #[serde(with = "millis::option")]
+    pub last_reply_at: Option<Timestamp>,
+    /// The latest error.
+    pub last_error: Option<StatusError>,
+    /// Until when the platform wants us to be quiet.
+    #[serde(with = "millis::option")]
+    pub rate_limited_until: Option<Timestamp>,
+    /// How often connecting has failed in a row.
+    pub reconnect_attempts: u32,
+    /// The process that holds the connection.
+    pub owner: Option<String>,
+    /// When the platform last proved a request, or verified our address.
+    #[serde(with = "millis::option")]
+    pub verified_at: Option<Timestamp>,
+    /// When a request last could not be proved.
+    #[serde(with = "millis::option")]
+    pub last_signature_failure_at: Option<Timestamp>,
+}
+
+/// How a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Up.
+    Connected,
+    /// On its way up.
+    Connecting,
+    /// Down, and tried again.
+    Retrying,
+    /// Down, and not tried again by itself.
+    Disconnected,
+    /// Stopped by an operator.
+    Disabled,
+    /// Waits for somebody to scan a code.
+    NeedsLogin,
+}
+
+impl ConnectionState {
+    /// The word used in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Connecting => "connecting",
+            Self::Retrying => "retrying",
+            Self::Disconnected => "disconnected",
+            Self::Disabled => "disabled",
+            Self::NeedsLogin => "needs_login",
+        }
+    }
+}
+
+/// An error, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusError {
+    /// When.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    /// The platform's code, or our word.
+    pub code: String,
+    /// What happened, without secrets and people's words.
+    pub message: String,
+}
+
+/// A change of one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusChange {
+    /// The connection is so now, for this reason.
+    State(ConnectionState, Option<String>),
+    /// It is up since then, or not any more.
+    ConnectedAt(Option<Timestamp>),
+    /// An event came.
+    LastEventAt(Timestamp),
+    /// A reply was confirmed.
+    LastReplyAt(Timestamp),
+    /// Something failed.
+    LastError(StatusError),
+    /// The platform wants us to be quiet until then, or not any more.
+    RateLimitedUntil(Option<Timestamp>),
+    /// So many attempts have failed in a row.
+    ReconnectAttempts(u32),
+    /// This process holds the connection, or nobody.
+    Owner(Option<String>),
+    /// A request was proved.
+    VerifiedAt(Timestamp),
+    /// A request could not be proved.
+    LastSignatureFailureAt(Timestamp),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(Status),
+}
+
+/// Changes the status, by somebody who doesn't hold the connection. What isn't named stays as it is.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn merge(store: &Store, integration: &IntegrationId, changes: &[StatusChange]) -> Result<(), StoreError> {
+    write(store, integration, changes, Update::new()).await
+}
+
+/// Changes the status, by the holder of the connection.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if a newer holder has written meanwhile: the connection is not ours any more.
+pub async fn merge_as_holder(
+    store: &Store,
+    integration: &IntegrationId,
+    fence: u64,
+    changes: &[StatusChange],
+) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    let (path, mine) = (change.path("f"), change.value(number(fence)));
+    change.require(format!("(attribute_not_exists({path}) OR {path} <= {mine})"));
+    change.set("f", number(fence));
+    write(store, integration, changes, change).await
+}
+
+/// Reads the status; nothing is known of an integration that has never been heard of.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, StoreError> {
+    let key = partition(integration);
+    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    match found {
+        Some(item) => read(WHAT, item).map(|Stored::V1(status)| status),
+        None => Ok(Status::default()),
+    }
+}
+
+/// Forgets the status, with its integration.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn remove(store: &Store, integration: &IntegrationId) -> Result<(), StoreError> {
+    let key = partition(integration);
+    calls::delete(&store.dynamo, &store.tables.state, (&key, SORT), Update::new()).await
+}
+
+async fn write(
+    store: &Store,
+    integration: &IntegrationId,
+    changes: &[StatusChange],
+    mut update: Update,
+) -> Result<(), StoreError> {
+    update.set("v", text("1"));
+    for change in changes {
+        change.apply(&mut update)?;
+    }
+    let (key, table) = (partition(integration), &store.tables.state);
+    let written = calls::update(&store.dynamo, table, (&key, SORT), update, ReturnValue::None).await?;
+    written.or_conflict().map(drop)
+}
+
+impl StatusChange {
+    fn apply(&self, update: &mut Update) -> Result<(), StoreError> {
+        match self {
+            Self::State(state, reason) => {
+                update.set("state", text(state.as_str()));
+                set_or_remove(update, "reason", reason.as_ref())?;
+            }
+            Self::ConnectedAt(at) => set_time(update, "connected_at", *at),
+            Self::LastEventAt(at) => set_time(update, "last_event_at", Some(*at)),
+            Self::LastReplyAt(at) => set_time(update, "last_reply_at", Some(*at)),
+            Self::LastError(error) => set_or_remove(update, "last_error", Some(error))?,
+            Self::RateLimitedUntil(at) => set_time(update, "rate_limited_until", *at),
+            Self::ReconnectAttempts(n) => set_or_remove(update, "reconnect_attempts", Some(n))?,
+            Self::Owner(owner) => set_or_remove(update, "owner", owner.as_ref())?,
+            Self::VerifiedAt(at) => set_time(update, "verified_at", Some(*at)),
+            Self::LastSignatureFailureAt(at) => set_time(update, "last_signature_failure_at", Some(*at)),
+        }
+        Ok(())
+    }
+}
+
+fn set_time(update: &mut Update, path: &str, at: Option<Timestamp>) {
+    match at {
+        Some(at) => update.set(path, number(at.as_millis())),
+        None => update.remove(path),
+    };
+}
+
+fn set_or_remove<T: Serialize>(update: &mut Update, path: &str, new: Option<&T>) -> Result<(), StoreError> {
+    match new {
+        Some(new) => update.set(path, value(WHAT, new)?),
+        None => update.remove(path),
+    };
+    Ok(())
+}
+
+fn partition(integration: &IntegrationId) -> String {
+    format!("STATUS#{integration}")
+}

@@ -1,0 +1,106 @@
+//! Access tokens that all processes share, for platforms count how often one asks for a new one.
+//!
+//! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::exchange::AccessToken;
+use tieline_core::ids::IntegrationId;
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::calls::{self, Reading};
+use crate::error::StoreError;
+use crate::item::{Blob, expire, number, read, write};
+use crate::tables::PK;
+use crate::update::Update;
+
+const WHAT: &str = "access token";
+const SORT: &str = "ATK";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1 {
+        b: Blob,
+        #[serde(with = "tieline_core::timestamp::millis")]
+        x: Timestamp,
+    },
+}
+
+/// The token of an integration, if there is one that still lives at `now`.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
+pub async fn get(
+    store: &Store,
+    integration: &IntegrationId,
+    now: Timestamp,
+) -> Result<Option<AccessToken>, StoreError> {
+    let key = partition(integration);
+    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let Some(item) = found else {
+        return Ok(None);
+    };
+    let Stored::V1 { b, x } = read(WHAT, item)?;
+    if x <= now {
+        return Ok(None);
+    }
+    let plain = store.keyring.open_bytes(&b.0, &key)?;
+    serde_json::from_slice(&plain)
+        .map(Some)
+        .map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
+/// Shares a token. Only one that lives longer replaces another: of two that were fetched at once, the newer stays.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn put(store: &Store, integration: &IntegrationId, token: &AccessToken) -> Result<(), StoreError> {
+    let key = partition(integration);
+    let plain = serde_json::to_vec(token).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let stored = Stored::V1 {
+        b: Blob(store.keyring.seal_bytes(&plain, &key)),
+        x: token.expires_at,
+    };
+    let mut item = write(WHAT, &key, SORT, &stored)?;
+    expire(&mut item, token.expires_at);
+    let mut condition = Update::new();
+    let (pk, expiry) = (condition.path(PK), condition.path("x"));
+    let new = condition.value(number(token.expires_at.as_millis()));
+    condition.require(format!("(attribute_not_exists({pk}) OR {expiry} < {new})"));
+    calls::put(&store.dynamo, &store.tables.state, item, condition)
+        .await
+        .map(drop)
+}
+
+/// Forgets a token that the platform doesn't take any more, unless another has replaced it.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn forget(store: &Store, integration: &IntegrationId, token: &AccessToken) -> Result<(), StoreError> {
+    let mut condition = Update::new();
+    condition.require_equal("x", number(token.expires_at.as_millis()));
+    remove_if(store, integration, condition).await
+}
+
+/// Forgets whatever token there is, for the credentials have changed.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn remove(store: &Store, integration: &IntegrationId) -> Result<(), StoreError> {
+    remove_if(store, integration, Update::new()).await
+}
+
+async fn remove_if(store: &Store, integration: &IntegrationId, condition: Update) -> Result<(), StoreError> {
+    let (key, table) = (partition(integration), &store.tables.state);
+    match calls::delete(&store.dynamo, table, (&key, SORT), condition).await {
+        // Another token is there now, or none: either is what was wanted.
+        Ok(()) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn partition(integration: &IntegrationId) -> String {
+    format!("ATK#{integration}")
+}

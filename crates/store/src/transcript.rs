@@ -1,0 +1,96 @@
+//! Transcripts: what was said in a session, for agents that keep nothing themselves.
+//!
+//! Items `SES#{session}`/`TURN#{beginning of the run}#{run}` of `state`, 30 days: the turn, sealed.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::agent::Turn;
+use tieline_core::ids::{RunId, SessionId};
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::body::{self, Body};
+use crate::calls::{self, Query, Reading, end_of, query_all};
+use crate::error::StoreError;
+use crate::item::{alive, expire, get_text, read, write};
+use crate::tables::SK;
+use crate::update::Update;
+
+/// How long a turn is kept.
+const LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+const WHAT: &str = "turn";
+const PREFIX: &str = "TURN#";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1 { b: Body },
+}
+
+/// Keeps the turn of a run that began at `started_at`. The first that is kept stays.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn put(
+    store: &Store,
+    session: &SessionId,
+    run: &RunId,
+    started_at: Timestamp,
+    turn: &Turn,
+) -> Result<(), StoreError> {
+    let expires_at = started_at.after(LIFETIME);
+    let plain = serde_json::to_vec(turn).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let place = place(started_at, run);
+    let b = body::put(store, &subject(session, &place), &plain, None, expires_at).await?;
+    let mut item = write(WHAT, &partition(session), &place, &Stored::V1 { b })?;
+    expire(&mut item, expires_at);
+    let mut condition = Update::new();
+    condition.require_gone(started_at);
+    calls::put(&store.dynamo, &store.tables.state, item, condition)
+        .await
+        .map(drop)
+}
+
+/// The latest `limit` turns of a session, the oldest first.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
+pub async fn latest(store: &Store, session: &SessionId, limit: usize, now: Timestamp) -> Result<Vec<Turn>, StoreError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let asked = Query {
+        table: &store.tables.state,
+        index: None,
+        partition: &partition(session),
+        range: (PREFIX, &end_of(PREFIX)),
+        descending: true,
+        reading: Reading::Strong,
+        after: None,
+        limit,
+    };
+    let found = query_all(&store.dynamo, asked).await?;
+    let mut turns = Vec::with_capacity(found.len());
+    for item in found.into_iter().rev().filter_map(|item| alive(Some(item), now)) {
+        let place = get_text(&item, SK).unwrap_or_default().to_owned();
+        let Stored::V1 { b } = read(WHAT, item)?;
+        let plain = body::get(store, &subject(session, &place), &b).await?;
+        turns.push(serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?);
+    }
+    Ok(turns)
+}
+
+fn partition(session: &SessionId) -> String {
+    format!("SES#{session}")
+}
+
+fn place(started_at: Timestamp, run: &RunId) -> String {
+    format!("{PREFIX}{:013}#{run}", started_at.as_millis().max(0))
+}
+
+fn subject(session: &SessionId, place: &str) -> String {
+    format!("{session} {place}")
+}
