@@ -5,5 +5,7 @@
 
 mod callback_cipher;
 mod disposition;
+mod markdown;
 
 pub mod registry;
+pub mod wecom;

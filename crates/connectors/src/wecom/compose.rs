@@ -1,0 +1,100 @@
+//! From what the chat should show to the next call.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Context;
+use tieline_core::exchange::{ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Step, Wanted};
+
+use super::decode::POLLED;
+use super::wire::{Say, SayContent};
+use super::{pulled, pushed, text};
+
+/// The platform's own host: the only one that `response_url` may name.
+const HOSTS: [&str; 1] = ["qyapi.weixin.qq.com"];
+/// How long to wait for the answer of a call.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The name of the call to `response_url`.
+pub(super) const RESPOND: &str = "respond";
+
+/// The next step.
+pub(super) fn deliver(
+    wanted: &Wanted<'_>,
+    to: &ReplyTarget,
+    done: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    match cx.account.mode {
+        ConnectionMode::Webhook => after_polls(wanted, to, done, cx),
+        ConnectionMode::LongConnection => pushed::deliver(wanted, to, done, cx),
+    }
+}
+
+/// How far a reply is that the platform fetches: whether the rest was pushed.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Rest {
+    /// The platform took it.
+    #[serde(default)]
+    pub(super) pushed: bool,
+    /// It may have: the answer got lost.
+    #[serde(default)]
+    pub(super) unsure: bool,
+}
+
+/// The rest that the stream didn't show goes by `response_url`, once.
+fn after_polls(wanted: &Wanted<'_>, to: &ReplyTarget, done: &Progress, cx: &Context<'_>) -> Result<Step, ComposeError> {
+    if wanted.proactive {
+        return Err(ComposeError::Expired);
+    }
+    let Some(pulled) = wanted.pulled.filter(|_| wanted.stage == Stage::Final) else {
+        return Ok(Step::Done);
+    };
+    let Some(closed) = pulled.closed else {
+        return Ok(Step::Wait {
+            until: pulled.received_at.after(POLLED),
+        });
+    };
+    let (from, last) = pulled::rest_from(wanted.text, closed);
+    if done.read::<Rest>().pushed || (last && wanted.files.is_empty()) {
+        return Ok(Step::Done);
+    }
+    // The stream showed the notice with the last word: what follows are only the files.
+    let left = Wanted {
+        notice: wanted.notice.filter(|_| !last),
+        ..wanted.clone()
+    };
+    match text::only(&text::with_files(&left), from, &left, cx.account.language) {
+        Some(content) => respond(&content, to, cx).map(Step::Call),
+        None => Ok(Step::Done),
+    }
+}
+
+/// The call to `response_url`. It works once, for an hour.
+///
+/// See [WeCom Docs/主动回复消息](https://developer.work.weixin.qq.com/document/path/101138).
+pub(super) fn respond(content: &str, to: &ReplyTarget, cx: &Context<'_>) -> Result<ApiCall, ComposeError> {
+    let url = to
+        .handle
+        .text("responseUrl")
+        .ok_or(ComposeError::Incomplete { field: "responseUrl" })?;
+    if to.expires_at.is_some_and(|end| end <= cx.now) {
+        return Err(ComposeError::Expired);
+    }
+    if !cx.account.may_call(url, &HOSTS) {
+        return Err(ComposeError::ForeignAddress);
+    }
+    let body = Say::Markdown {
+        markdown: SayContent { content },
+    };
+    Ok(ApiCall::Http(HttpCall {
+        name: RESPOND,
+        method: "POST",
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Body::Json(serde_json::to_string(&body).expect("wire types serialize as JSON")),
+        token: TokenPlace::None,
+        timeout: PATIENCE,
+    }))
+}

@@ -1,0 +1,146 @@
+//! Facts about the platform.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::split::{TextLimit, TextUnit};
+
+use super::decode::POLLED;
+use super::text::MAX_BYTES;
+use super::{pulled, pushed};
+
+/// Facts about WeCom bots.
+pub(super) static MANIFEST: Manifest = Manifest {
+    platform: "wecom",
+    name: "WeCom AI bot (企业微信智能机器人)",
+    docs: "https://developer.work.weixin.qq.com/document/path/101039",
+    proof: Proof::Platform,
+    modes: &[LONG_CONNECTION, WEBHOOK],
+};
+
+const TEXT: TextLimit = TextLimit {
+    max: MAX_BYTES,
+    unit: TextUnit::Bytes,
+};
+
+const BOT_NAME: Field = Field {
+    name: "botName",
+    secret: false,
+    required: false,
+    help: "The bot's name as members see it, so that its mention is taken out of group messages even if the name holds spaces.",
+};
+
+const LONG_CONNECTION: ModeManifest = ModeManifest {
+    mode: ConnectionMode::LongConnection,
+    credentials: &[
+        Field {
+            name: "botId",
+            secret: false,
+            required: true,
+            help: "Bot ID, shown beside the secret when the API mode is set to long connection.",
+        },
+        Field {
+            name: "secret",
+            secret: true,
+            required: true,
+            help: "The long connection's own secret. It is shown once.",
+        },
+        BOT_NAME,
+    ],
+    endpoints: &[
+        EndpointField {
+            name: "wsUrl",
+            default: "wss://openws.work.weixin.qq.com",
+        },
+        EndpointField {
+            name: "apiBase",
+            default: "https://qyapi.weixin.qq.com",
+        },
+    ],
+    setup: &[
+        "In the admin console open Security & Management, Management Tools, AI bots, and create a bot in API mode.",
+        "Choose long connection. This switches a callback URL of the same bot off.",
+        "Copy the Bot ID and the secret here. The secret is shown once.",
+        "Let nobody else connect with this bot: a second connection throws the first one out.",
+    ],
+    permissions: &[],
+    delivery: Delivery::Push,
+    merged: Merged::Nothing,
+    budget: Budget {
+        text: TEXT,
+        // 30 messages a minute and chat, and every refresh may count: 10 in the first 10 s, then 20 a minute.
+        min_interval: Duration::from_secs(1),
+        slow_after: Duration::from_secs(10),
+        slow_interval: Duration::from_secs(3),
+        lifetime: Some(pushed::LIFETIME),
+        max_updates: None,
+        quotas: &[
+            Quota {
+                name: "wecom_minute",
+                scope: QuotaScope::Chat,
+                sends: 30,
+                per: Duration::from_secs(60),
+            },
+            Quota {
+                name: "wecom_hour",
+                scope: QuotaScope::Chat,
+                sends: 1000,
+                per: Duration::from_secs(60 * 60),
+            },
+        ],
+        source: "https://developer.work.weixin.qq.com/document/path/101463",
+    },
+    two_sockets: false,
+    proactive: true,
+    login: false,
+};
+
+const WEBHOOK: ModeManifest = ModeManifest {
+    mode: ConnectionMode::Webhook,
+    credentials: &[
+        Field {
+            name: "token",
+            secret: true,
+            required: true,
+            help: "Token, as entered or made on the page where the callback URL is set.",
+        },
+        Field {
+            name: "encodingAesKey",
+            secret: true,
+            required: true,
+            help: "EncodingAESKey from the same page: 43 letters and digits.",
+        },
+        BOT_NAME,
+    ],
+    endpoints: &[EndpointField {
+        name: "apiBase",
+        default: "https://qyapi.weixin.qq.com",
+    }],
+    setup: &[
+        "In the admin console open Security & Management, Management Tools, AI bots, and create a bot in API mode.",
+        "Choose the callback URL and let the console make a Token and an EncodingAESKey; copy both here.",
+        "Copy this integration's callback URL to the console and save: the console asks the URL at once, so do this last.",
+    ],
+    permissions: &[],
+    delivery: Delivery::Pull {
+        lifetime: POLLED,
+        push_after: true,
+    },
+    merged: Merged::Note,
+    budget: Budget {
+        text: TEXT,
+        // What the polls find: they come about every second.
+        min_interval: Duration::from_secs(1),
+        slow_after: Duration::from_secs(30),
+        slow_interval: Duration::from_secs(2),
+        lifetime: Some(pulled::LIFETIME),
+        max_updates: None,
+        quotas: &[],
+        source: "https://developer.work.weixin.qq.com/document/path/101031",
+    },
+    two_sockets: true,
+    proactive: false,
+    login: false,
+};

@@ -1,0 +1,60 @@
+//! Files that people send: behind a link that is valid 5 minutes, sealed with the callback's key or one of their own.
+//!
+//! See [WeCom Docs/接收消息](https://developer.work.weixin.qq.com/document/path/100719).
+
+use std::time::Duration;
+
+use tieline_core::connector::{Context, Media, MediaError};
+use tieline_core::event::Part;
+use tieline_core::exchange::{Body, HttpCall, TokenPlace};
+
+use super::credentials::Parsed;
+use crate::callback_cipher::CallbackKey;
+use crate::disposition;
+
+/// Files are at most 100 MB; the link works for 5 minutes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The download. The link is signed: it needs no token, and any host of an object storage may stand in it.
+pub(super) fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+    let url = part.locator.get("url")?.as_str()?;
+    let secure = url.starts_with("https://") || (cx.account.allow_private && url.starts_with("http://"));
+    secure.then(|| HttpCall {
+        name: "media",
+        method: "GET",
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Body::Empty,
+        token: TokenPlace::None,
+        timeout: PATIENCE,
+    })
+}
+
+/// Opens what was downloaded.
+pub(super) fn open(
+    part: &Part,
+    body: Vec<u8>,
+    disposition: Option<&str>,
+    cx: &Context<'_>,
+) -> Result<Media, MediaError> {
+    let own = match part.locator.get("key").and_then(|key| key.as_str()) {
+        Some(key) => Some(CallbackKey::parse_file_key(key).ok_or(MediaError::Incomplete("a key of 32 bytes"))?),
+        None => None,
+    };
+    let callback = || Some(&Parsed::of(cx)?.webhook.as_ref()?.key);
+    // Without a key the bytes would be passed on sealed, which is worse than no file.
+    let key = own
+        .as_ref()
+        .or_else(callback)
+        .ok_or(MediaError::Incomplete("its key"))?;
+    let bytes = key
+        .open_file(body)
+        .map_err(|error| MediaError::BadCipher(error.reason()))?;
+    Ok(Media {
+        bytes,
+        name: part
+            .name
+            .clone()
+            .or_else(|| disposition.and_then(disposition::file_name)),
+    })
+}

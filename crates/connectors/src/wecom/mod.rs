@@ -1,0 +1,168 @@
+//! WeCom (企业微信) AI bots, by callback URL or over the long connection.
+//!
+//! By callback URL every answer is sealed and the platform fetches the growing reply by asking again, for 6 minutes; the rest goes once by
+//! `response_url`. Over the long connection we push frames on the socket. Both read the same JSON ([`decode`]) and write the same dialect
+//! ([`dialect`]); what is shown where is decided in [`pulled`] and [`pushed`].
+//!
+//! See [WeCom Docs/智能机器人概述](https://developer.work.weixin.qq.com/document/path/101039).
+
+mod answer;
+mod compose;
+mod credentials;
+mod decode;
+mod dialect;
+mod judge;
+mod manifest;
+mod media;
+mod mention;
+mod pulled;
+mod pushed;
+mod text;
+mod verify;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{
+    Answer, Connector, Context, Manifest, Media, MediaError, Newest, Received, Rejection, Remark, Verdict,
+};
+use tieline_core::event::{Event, Part};
+use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
+use tieline_core::ids::ReplyId;
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+
+use credentials::{Parsed, WebhookKeys};
+use decode::{Heard, Way};
+use verify::Authentic;
+
+/// WeCom.
+#[derive(Debug, Clone, Copy)]
+pub struct WeCom;
+
+impl Connector for WeCom {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        mode: ConnectionMode,
+        credentials: &Credentials,
+        _endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        Parsed::read(mode, credentials).map(Prepared::new)
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
+        // A bot has one mode at a time, so the same bot in two modes is a mistake too.
+        credentials.get("botId").map(str::to_owned)
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        let keys = webhook_keys(cx).ok_or(Rejection::Missing("a callback URL in this mode"))?;
+        let authentic = verify::verify(request, keys)?;
+        if authentic.is_challenge() {
+            return Ok(Received::only(WebhookAnswer::text(authentic.message())));
+        }
+        Ok(received(&authentic, keys, cx))
+    }
+
+    fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+        match webhook_keys(cx) {
+            Some(keys) => answer::newest(asked, reply, keys, cx),
+            None => WebhookAnswer::empty(200),
+        }
+    }
+
+    fn closes(&self, asked: &Newest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+        answer::ends(asked, reply, cx)
+    }
+
+    fn deliver(
+        &self,
+        wanted: &Wanted<'_>,
+        to: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        compose::deliver(wanted, to, done, cx)
+    }
+
+    fn judge(
+        &self,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+        wanted: &Wanted<'_>,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Verdict {
+        judge::judge(call, answer, wanted, done, cx)
+    }
+
+    fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        media::download(part, cx)
+    }
+
+    fn open_media(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        media::open(part, body, disposition, cx)
+    }
+}
+
+fn webhook_keys<'a>(cx: &Context<'a>) -> Option<&'a WebhookKeys> {
+    Parsed::of(cx)?.webhook.as_ref()
+}
+
+/// A callback and what the platform waits to hear. An empty body means "received".
+fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Received {
+    let nonce = authentic.nonce();
+    let event = |event: Event, answer: Answer| Received {
+        events: vec![event],
+        answer,
+        remark: None,
+    };
+    let empty = || WebhookAnswer::empty(200);
+    match decode::decode(authentic.message(), Way::Webhook, cx) {
+        Heard::Message(message) => {
+            let newest = Newest {
+                reply: cx.account.ids.reply(&message.id),
+                asker: message.sender.id.clone(),
+                first: true,
+                note: nonce.to_owned(),
+                after: None,
+            };
+            event(Event::Message(*message), Answer::Newest(newest))
+        }
+        Heard::Poll { stream, asker } => Received {
+            events: Vec::new(),
+            answer: Answer::Newest(Newest {
+                reply: ReplyId::new(stream),
+                asker,
+                first: false,
+                note: nonce.to_owned(),
+                after: None,
+            }),
+            remark: None,
+        },
+        Heard::Entered => {
+            let welcome = answer::welcome(cx).map(|welcome| answer::sealed(&welcome, nonce, keys, cx));
+            Received::only(welcome.unwrap_or_else(empty))
+        }
+        Heard::Clicked(click) => {
+            let update = answer::clicked(&click.key, &click.card, cx);
+            let answer = update.map_or_else(empty, |update| answer::sealed(&update, nonce, keys, cx));
+            event(Event::CardAction(*click), Answer::Fixed(answer))
+        }
+        Heard::Rated(feedback) => event(Event::Feedback(feedback), Answer::Fixed(empty())),
+        Heard::Kicked => Received::ignored("an event of the long connection", empty()),
+        Heard::Nothing(Remark::Ignored(reason)) => Received::ignored(reason, empty()),
+        Heard::Nothing(Remark::Unreadable(reason)) => Received::unreadable(reason, empty()),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a stream shows that the platform asks for, where it ends, and what is left to push.
+//!
+//! The platform asks until it is told `finish`, or for 6 minutes. Exactly one answer ends the stream; what it shows is decided once
+//! ([`ends`]), kept by the bridge as the reply's `closed`, and from then on shown by every further poll ([`ended`]) and left out of what
+//! is pushed ([`rest_from`]).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::ids;
+use tieline_core::notice::Language;
+use tieline_core::reply::{Progress, ReplyView, Stage};
+use tieline_core::timestamp::Timestamp;
+
+use super::text;
+use crate::markdown::{self, Piece};
+
+/// When we end a stream ourselves: half a minute before the platform stops asking.
+pub(super) const LIFETIME: Duration = Duration::from_secs(5 * 60 + 30);
+/// What the stream ended with. Kept in the reply's record.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ending {
+    /// How many bytes of the agent's text the stream shows.
+    shown: usize,
+    /// A digest of those bytes: if the agent takes them back, all of its text is pushed.
+    digest: String,
+    /// Whether the stream shows the last word too, so that nothing is left.
+    last: bool,
+}
+
+impl Ending {
+    fn at(text: &str, shown: usize, last: bool) -> Progress {
+        Progress::write(&Self {
+            shown,
+            digest: ids::digest(&[&text[..shown]]),
+            last,
+        })
+    }
+
+    /// The part of `text` that the stream shows.
+    fn part<'a>(&self, text: &'a str) -> Option<&'a str> {
+        text.get(..self.shown)
+            .filter(|part| self.last || ids::digest(&[part]) == self.digest)
+    }
+}
+
+/// What the stream ends with, if the state `reply` can't be followed by a newer one.
+pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
+    let text = &*reply.text;
+    if reply.stage == Stage::Final && whole(reply, language).end == text.len() {
+        return Some(Ending::at(text, text.len(), true));
+    }
+    let first = text::part(text, 0, language);
+    if reply.stage == Stage::Final {
+        return Some(Ending::at(text, first.end, false));
+    }
+    let growing = if streaming { text } else { "" };
+    if first.end < growing.len() {
+        return Some(Ending::at(text, first.end, false));
+    }
+    let over = now.since(reply.received_at) >= LIFETIME;
+    over.then(|| Ending::at(text, markdown::settled(growing), false))
+}
+
+/// The content of the stream while it is open.
+pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
+    text::growing(if streaming { &reply.text } else { "" }, 0)
+}
+
+/// The content of the stream that ended with `closed`.
+pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) -> String {
+    let ending: Ending = closed.read();
+    if ending.last {
+        return whole(reply, language).shown;
+    }
+    let part = ending.part(&reply.text).unwrap_or_default();
+    text::part(part, 0, language).shown
+}
+
+fn whole(reply: &ReplyView, language: Language) -> Piece {
+    text::last(&reply.text, 0, text::sentence(reply.notice, language), language)
+}
+
+/// Where in the text that which is left to push begins, and whether the stream showed the last word.
+pub(super) fn rest_from(text: &str, closed: &Progress) -> (usize, bool) {
+    let ending: Ending = closed.read();
+    (ending.part(text).map_or(0, str::len), ending.last)
+}

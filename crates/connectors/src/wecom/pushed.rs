@@ -1,0 +1,276 @@
+//! Replies over the long connection: bubbles that grow, one after the other if need be.
+//!
+//! A turn's frames carry the callback's `req_id`. A bubble is a stream id: it takes the whole text so far in every frame, ends with `finish`,
+//! and lives at most 10 minutes and 20480 bytes; what goes on after that gets a bubble of its own. Where a bubble is refused, the text goes
+//! as messages of its own; where those are refused, by `response_url`.
+//!
+//! See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tieline_core::connector::Context;
+use tieline_core::event::ChatKind;
+use tieline_core::exchange::{ApiCall, SocketCall};
+use tieline_core::ids;
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::timestamp::Timestamp;
+
+use super::wire::{Say, SayContent, SayFeedback, SayStream};
+use super::{compose, text};
+use crate::markdown::{self, Piece};
+
+/// When we end a bubble ourselves: half a minute before the platform refuses its frames.
+pub(super) const LIFETIME: Duration = Duration::from_secs(9 * 60 + 30);
+/// An intermediate state that waited this long is old news.
+const FRESH: Duration = Duration::from_secs(15);
+/// A last word that can't be sent for this long is asked for again by the runner.
+const LAST_WORD: Duration = Duration::from_secs(60);
+
+/// The name of a call that shows a bubble.
+pub(super) const STREAM: &str = "stream";
+/// The name of a call that sends a message of its own.
+pub(super) const SEND: &str = "send";
+
+/// How far a reply is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Shown {
+    /// The way that is open.
+    pub(super) way: Way,
+    /// How many bytes of the text stand in bubbles and messages that are finished.
+    pub(super) from: usize,
+    /// A digest of those bytes: if the agent takes them back, its text is shown anew.
+    pub(super) digest: String,
+    /// How many bubbles were finished or given up.
+    pub(super) bubbles: u32,
+    /// The bubble that is open.
+    pub(super) bubble: Option<Bubble>,
+    /// Everything is shown.
+    pub(super) complete: bool,
+    /// `response_url` may have been used: the answer got lost.
+    pub(super) unsure: bool,
+}
+
+/// A bubble that still grows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Bubble {
+    #[serde(with = "tieline_core::timestamp::millis")]
+    began: Timestamp,
+    /// Up to where it shows the text.
+    end: usize,
+    /// A digest of the text up to there.
+    digest: String,
+    /// A digest of what it shows.
+    content: String,
+}
+
+/// The ways to the chat, the best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Way {
+    /// A bubble that grows.
+    #[default]
+    Stream,
+    /// Messages of their own, once the text is whole.
+    Send,
+    /// `response_url`, once.
+    Url,
+}
+
+impl Shown {
+    /// The open bubble is lost: what it shows stays, the rest goes elsewhere.
+    pub(super) fn without_bubble(mut self) -> Self {
+        if let Some(bubble) = self.bubble.take() {
+            self.from = bubble.end;
+            self.digest = bubble.digest;
+            self.bubbles += 1;
+        }
+        self
+    }
+
+    fn up_to(mut self, text: &str, end: usize) -> Self {
+        self.from = end;
+        self.digest = ids::digest(&[&text[..end]]);
+        self
+    }
+
+    /// Where the part of `text` begins that isn't shown yet.
+    fn rest_of(&self, text: &str) -> usize {
+        let same = |part: &&str| self.from == 0 || ids::digest(&[part]) == self.digest;
+        text.get(..self.from).filter(same).map_or(0, str::len)
+    }
+}
+
+/// The next step.
+pub(super) fn deliver(
+    wanted: &Wanted<'_>,
+    to: &ReplyTarget,
+    done: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    let shown: Shown = done.read();
+    let expired = to.expires_at.is_some_and(|end| end <= cx.now);
+    let req_id = to.handle.text("reqId").filter(|_| !wanted.proactive && !expired);
+    match (shown.way, req_id) {
+        _ if shown.complete => Ok(Step::Done),
+        (Way::Stream, Some(req_id)) => Ok(grow(wanted, req_id, shown, cx)),
+        _ if wanted.stage != Stage::Final => Ok(Step::Done),
+        (Way::Stream | Way::Send, _) => Ok(send(wanted, to, shown, cx)),
+        (Way::Url, _) => respond(wanted, to, &shown, cx),
+    }
+}
+
+/// Brings the open bubble, or a new one, to the newest state.
+fn grow(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
+    let language = cx.account.language;
+    if wanted.stage == Stage::Final {
+        let text = &*text::with_files(wanted);
+        let from = shown.rest_of(text);
+        let last = text::last(text, from, text::sentence(wanted.notice, language), language);
+        if last.end < text.len() {
+            return turn_over(wanted, req_id, &shown, text, &text::part(text, from, language), cx);
+        }
+        let then = Shown {
+            complete: true,
+            ..shown.clone().up_to(text, last.end)
+        };
+        return frame(wanted, req_id, &shown, &last.shown, true, then, cx);
+    }
+    let text = if cx.account.streaming { wanted.text } else { "" };
+    let from = shown.rest_of(text);
+    let part = text::part(text, from, language);
+    if part.end < text.len() {
+        return turn_over(wanted, req_id, &shown, text, &part, cx);
+    }
+    if shown
+        .bubble
+        .as_ref()
+        .is_some_and(|bubble| cx.now.since(bubble.began) >= LIFETIME)
+    {
+        let settled = from + markdown::settled(&text[from..]);
+        let part = text::part(&text[..settled], from, language);
+        return turn_over(wanted, req_id, &shown, text, &part, cx);
+    }
+    show(wanted, req_id, shown, text, from, cx)
+}
+
+/// The open bubble's newest state, if it is another than the one that it shows.
+fn show(wanted: &Wanted<'_>, req_id: &str, shown: Shown, text: &str, from: usize, cx: &Context<'_>) -> Step {
+    let blank = text::is_blank(&text[from..]);
+    // A late "thinking" doesn't take back what is there.
+    let back = blank && shown.bubble.as_ref().is_some_and(|bubble| bubble.end > from);
+    let reasons = cx.account.streaming && !wanted.reasoning.trim().is_empty();
+    let content = if blank && reasons {
+        text::thinking(wanted.reasoning)
+    } else {
+        text::growing(text, from)
+    };
+    let digest = ids::digest(&[&content]);
+    if back || shown.bubble.as_ref().is_some_and(|bubble| bubble.content == digest) {
+        return Step::Done;
+    }
+    let end = if blank { from } else { text.len() };
+    let then = Shown {
+        bubble: Some(Bubble {
+            began: shown.bubble.as_ref().map_or(cx.now, |bubble| bubble.began),
+            end,
+            digest: ids::digest(&[&text[..end]]),
+            content: digest,
+        }),
+        ..shown.clone().up_to(text, from)
+    };
+    frame(wanted, req_id, &shown, &content, false, then, cx)
+}
+
+/// Ends the bubble with a part of the text; the rest gets a bubble of its own.
+fn turn_over(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, part: &Piece, cx: &Context<'_>) -> Step {
+    let then = Shown {
+        bubble: None,
+        bubbles: shown.bubbles + 1,
+        ..shown.clone().up_to(text, part.end)
+    };
+    frame(wanted, req_id, shown, &part.shown, true, then, cx)
+}
+
+/// A frame of the open bubble, or of a new one.
+fn frame(
+    wanted: &Wanted<'_>,
+    req_id: &str,
+    shown: &Shown,
+    content: &str,
+    finish: bool,
+    then: Shown,
+    cx: &Context<'_>,
+) -> Step {
+    let reply = wanted.reply.as_str();
+    let id = match shown.bubbles {
+        0 => reply.to_owned(),
+        n => cx.account.ids.other("tl-", &format!("{reply}/{n}")),
+    };
+    let opens = shown.bubble.is_none();
+    let body = Say::Stream {
+        stream: SayStream {
+            id: &id,
+            finish,
+            content,
+            feedback: (opens && shown.bubbles == 0).then_some(SayFeedback { id: reply }),
+        },
+    };
+    Step::Call(ApiCall::Socket(SocketCall {
+        name: STREAM.to_owned(),
+        lane: req_id.to_owned(),
+        frame: envelope("aibot_respond_msg", Some(req_id), &json!(body), &then),
+        replaceable: !finish && !opens,
+        expires_at: cx.now.after(if finish { LAST_WORD } else { FRESH }),
+    }))
+}
+
+/// A frame as the session takes it: what is sent, and how far the reply is then, for `judge`. A missing `req_id` is made by the session.
+fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &Shown) -> Value {
+    json!({ "cmd": cmd, "reqId": req_id, "body": body, "then": then })
+}
+
+/// The next part of the final text as a message of its own.
+fn send(wanted: &Wanted<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+    let language = cx.account.language;
+    let text = &*text::with_files(wanted);
+    let from = shown.rest_of(text);
+    let last = text::last(text, from, text::sentence(wanted.notice, language), language);
+    let complete = last.end == text.len();
+    let part = if complete { last } else { text::message(text, from) };
+    let then = Shown {
+        way: Way::Send,
+        complete,
+        ..shown.up_to(text, part.end)
+    };
+    let chat = &to.chat;
+    let mut body = json!(Say::Markdown {
+        markdown: SayContent { content: &part.shown },
+    });
+    body["chatid"] = chat.id.as_str().into();
+    // Absent, the platform would guess.
+    body["chat_type"] = if chat.kind == ChatKind::Direct { 1 } else { 2 }.into();
+    Step::Call(ApiCall::Socket(SocketCall {
+        name: SEND.to_owned(),
+        lane: format!("chat {}", chat.id),
+        frame: envelope("aibot_send_msg", None, &body, &then),
+        replaceable: false,
+        expires_at: cx.now.after(LAST_WORD),
+    }))
+}
+
+/// Everything that isn't shown yet by `response_url`.
+fn respond(wanted: &Wanted<'_>, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
+    let until = to.handle.value().get("responseUrlUntil").and_then(Value::as_i64);
+    if until.is_none_or(|until| until <= cx.now.as_millis()) {
+        return Err(ComposeError::Expired);
+    }
+    let text = text::with_files(wanted);
+    match text::only(&text, shown.rest_of(&text), wanted, cx.account.language) {
+        Some(content) => compose::respond(&content, to, cx).map(Step::Call),
+        None => Ok(Step::Done),
+    }
+}

@@ -1,0 +1,437 @@
+//! The connector through its front door, with callbacks sealed here.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tieline_core::account::Account;
+use tieline_core::connector::{Answer, Connector as _, Context, Newest, Received, Rejection, Remark};
+use tieline_core::event::{Event, Message};
+use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, SenderId};
+use tieline_core::notice::{Language, Notice};
+use tieline_core::reply::{Progress, Pulled, ReplyView, Stage, Step, Wanted};
+use tieline_core::timestamp::Timestamp;
+
+use super::*;
+use crate::callback_cipher::{CallbackKey, signature};
+
+const TOKEN: &str = "TLnWc7pQ2sVb9KxA";
+const KEY: &str = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1BcD4FgH7JkL0MnOp";
+const NONCE: &str = "1122334455";
+const START: Timestamp = Timestamp::from_secs(1_760_000_400);
+
+fn account(fields: &[(&str, &str)]) -> Account {
+    let known = [("token", TOKEN), ("encodingAesKey", KEY)];
+    let credentials: Credentials = known.iter().chain(fields).copied().collect();
+    let mode = ConnectionMode::Webhook;
+    Account {
+        integration: IntegrationId::new("int_1"),
+        organization: OrganizationId::new("default"),
+        mode,
+        prepared: WeCom.prepare(mode, &credentials, &Endpoints::new()).unwrap(),
+        credentials,
+        endpoints: Endpoints::new(),
+        language: Language::English,
+        streaming: true,
+        ids: IdMint::new(&[7; 32]),
+        allow_private: false,
+    }
+}
+
+fn at(account: &Account, seconds: u64) -> Context<'_> {
+    Context {
+        account,
+        now: START.after(Duration::from_secs(seconds)),
+        random: [9; 32],
+        welcome: None,
+    }
+}
+
+/// A callback as the platform would send it.
+fn callback(message: &Value) -> WebhookRequest {
+    let sealed = CallbackKey::parse(KEY).unwrap().seal([5; 16], message.to_string().as_bytes(), "");
+    let time = START.as_secs().to_string();
+    let signature = signature([TOKEN, &time, NONCE, &sealed].map(str::as_bytes));
+    let signature = String::from_utf8(signature.to_vec()).unwrap();
+    WebhookRequest {
+        method: "POST".into(),
+        query: format!("msg_signature={signature}&timestamp={time}&nonce={NONCE}"),
+        headers: Vec::new(),
+        body: json!({ "encrypt": sealed }).to_string().into_bytes(),
+    }
+}
+
+/// What is sealed in an answer, after its signature was checked as the platform does it.
+fn opened(answer: &WebhookAnswer) -> Value {
+    let outer: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(outer["nonce"], NONCE);
+    let (sealed, time) = (outer["encrypt"].as_str().unwrap(), outer["timestamp"].as_i64().unwrap().to_string());
+    let expected = signature([TOKEN, &time, NONCE, sealed].map(str::as_bytes));
+    assert_eq!(outer["msgsignature"].as_str().unwrap().as_bytes(), expected);
+    let opened = CallbackKey::parse(KEY).unwrap().open(sealed, "").unwrap();
+    serde_json::from_slice(opened.message()).unwrap()
+}
+
+fn text_message() -> Value {
+    json!({ "msgid": "m1", "aibotid": "b", "chattype": "single", "from": { "userid": "lisi" }, "msgtype": "text",
+        "response_url": "https://qyapi.weixin.qq.com/cgi-bin/aibot/response?response_code=RC1", "text": { "content": "hi" } })
+}
+
+fn receive(message: &Value, account: &Account) -> Received {
+    WeCom.receive(&callback(message), &at(account, 0)).unwrap()
+}
+
+fn message(received: &Received) -> &Message {
+    match &received.events[..] {
+        [Event::Message(message)] => message,
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+fn newest(received: &Received) -> Newest {
+    match &received.answer {
+        Answer::Newest(newest) => newest.clone(),
+        Answer::Fixed(fixed) => panic!("fixed: {fixed:?}"),
+    }
+}
+
+fn view(stage: Stage, text: &str) -> ReplyView {
+    ReplyView {
+        stage,
+        text: text.to_owned(),
+        notice: None,
+        version: 1,
+        asker: SenderId::new("lisi"),
+        received_at: START,
+        link: None,
+        closed: None,
+    }
+}
+
+/// A poll as the bridge answers it: what closes the fetching is recorded first.
+fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
+    let mut asked = newest(&receive(&text_message(), account));
+    asked.first = false;
+    let cx = at(account, seconds);
+    if view.closed.is_none() {
+        view.closed = WeCom.closes(&asked, view, &cx);
+    }
+    opened(&WeCom.answer_newest(&asked, Some(view), &cx))["stream"].clone()
+}
+
+/// What is pushed once the fetching ended.
+fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64) -> Option<String> {
+    let received = receive(&text_message(), account);
+    let reply = account.ids.reply(&message(&received).id);
+    let wanted = Wanted {
+        reply: &reply,
+        stage: Stage::Final,
+        text: &view.text,
+        reasoning: "",
+        notice: view.notice,
+        files: &[],
+        link,
+        proactive: false,
+        pulled: Some(Pulled {
+            received_at: view.received_at,
+            closed: view.closed.as_ref(),
+        }),
+    };
+    let to = &message(&received).target;
+    match WeCom.deliver(&wanted, to, &Progress::default(), &at(account, seconds)).unwrap() {
+        Step::Call(ApiCall::Http(call)) => {
+            let tieline_core::exchange::Body::Json(body) = call.body else { panic!("no JSON") };
+            let body: Value = serde_json::from_str(&body).unwrap();
+            Some(body["markdown"]["content"].as_str().unwrap().to_owned())
+        }
+        Step::Done => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn first_answer_shows_dots_and_repeats_on_redelivery() {
+    let account = account(&[]);
+    let received = receive(&text_message(), &account);
+    let asked = newest(&received);
+    assert!(asked.first);
+    assert_eq!(asked.reply, account.ids.reply(&message(&received).id));
+    let stream = opened(&WeCom.answer_newest(&asked, None, &at(&account, 0)))["stream"].clone();
+    assert_eq!(stream["id"], asked.reply.as_str());
+    assert_eq!(stream["finish"], false);
+    assert_eq!(stream["content"], "<think></think>");
+    assert_eq!(newest(&receive(&text_message(), &account)), asked);
+}
+
+#[test]
+fn polls_show_the_text_grow_and_end() {
+    let account = account(&[]);
+    let grown = poll(&mut view(Stage::Growing, "Hel"), &account, 3);
+    assert_eq!((&grown["content"], &grown["finish"]), (&json!("Hel"), &json!(false)));
+    assert!(grown.get("feedback").is_none());
+    let mut last = view(Stage::Final, "Hello");
+    let ended = poll(&mut last, &account, 4);
+    assert_eq!((&ended["content"], &ended["finish"]), (&json!("Hello"), &json!(true)));
+    assert_eq!(pushed(&last, None, &account, 5), None);
+}
+
+#[test]
+fn without_streaming_only_the_last_word_is_shown() {
+    let mut account = account(&[]);
+    account.streaming = false;
+    assert_eq!(poll(&mut view(Stage::Growing, "Hel"), &account, 3)["content"], "<think></think>");
+    assert_eq!(poll(&mut view(Stage::Final, "Hello"), &account, 3)["content"], "Hello");
+}
+
+#[test]
+fn nobody_else_sees_an_answer() {
+    let account = account(&[]);
+    let mut other = view(Stage::Final, "secret");
+    other.asker = SenderId::new("wangwu");
+    let shown = poll(&mut other, &account, 3);
+    assert_eq!(shown["content"], Notice::Expired.text(Language::English));
+    assert_eq!(shown["finish"], true);
+    assert_eq!(other.closed, None, "a stranger ends nothing");
+}
+
+#[test]
+fn unknown_streams_end_and_ours_wait() {
+    let account = account(&[]);
+    let mut asked = newest(&receive(&text_message(), &account));
+    asked.first = false;
+    let ours = opened(&WeCom.answer_newest(&asked, None, &at(&account, 9)));
+    assert_eq!(ours["stream"]["finish"], false);
+    asked.reply = ReplyId::new("tl-01J9");
+    let foreign = opened(&WeCom.answer_newest(&asked, None, &at(&account, 9)));
+    assert_eq!(foreign["stream"]["finish"], true);
+    assert_eq!(foreign["stream"]["content"], Notice::Expired.text(Language::English));
+}
+
+#[test]
+fn before_time_runs_out_the_stream_ends_and_the_rest_is_pushed() {
+    let account = account(&[]);
+    let mut growing = view(Stage::Growing, "One.\n\nTwo and");
+    assert_eq!(poll(&mut growing, &account, 329)["finish"], false);
+    let ended = poll(&mut growing, &account, 330);
+    assert_eq!(ended["finish"], true);
+    assert_eq!(ended["content"], "One.\n\n(Continued in the next message.)");
+    // Later polls get the same, whatever came since.
+    growing.text.push_str(" three.");
+    assert_eq!(poll(&mut growing, &account, 340), ended);
+    assert_eq!(pushed(&growing, None, &account, 600).unwrap(), "Two and three.");
+}
+
+#[test]
+fn what_nobody_fetched_is_pushed_whole() {
+    let account = account(&[]);
+    let mut late = view(Stage::Final, "Late answer");
+    late.closed = Some(Progress::default());
+    assert_eq!(pushed(&late, None, &account, 900).unwrap(), "Late answer");
+    assert_eq!(
+        poll(&mut late, &account, 361)["content"],
+        Notice::Continued.text(Language::English)
+    );
+}
+
+#[test]
+fn text_that_was_taken_back_is_pushed_anew() {
+    let account = account(&[]);
+    let mut reply = view(Stage::Growing, "First thought.\n\nMore");
+    poll(&mut reply, &account, 331);
+    reply.text = "Other answer altogether, longer than before.".into();
+    assert_eq!(pushed(&reply, None, &account, 400).unwrap(), reply.text);
+    assert_eq!(
+        poll(&mut reply, &account, 341)["content"],
+        Notice::Continued.text(Language::English)
+    );
+}
+
+#[test]
+fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
+    let account = account(&[]);
+    let paragraph = "汉".repeat(300) + "。\n\n";
+    let mut reply = view(Stage::Final, paragraph.repeat(30).trim_end());
+    let shown = poll(&mut reply, &account, 10);
+    let shown = shown["content"].as_str().unwrap();
+    let rest = pushed(&reply, Some("https://e.com/api/replies/t"), &account, 11).unwrap();
+    assert!(shown.len() <= 20480 && rest.len() <= 20480);
+    assert!(shown.ends_with("。\n\n(Continued in the next message.)"));
+    let joined = shown.strip_suffix("(Continued in the next message.)").unwrap().to_owned() + &rest;
+    assert_eq!(joined, reply.text);
+
+    let mut longer = view(Stage::Final, &paragraph.repeat(60));
+    poll(&mut longer, &account, 10);
+    let rest = pushed(&longer, Some("https://e.com/api/replies/t"), &account, 11).unwrap();
+    assert!(rest.len() <= 20480);
+    assert!(rest.ends_with("The whole answer:[https://e.com/api/replies/t](https://e.com/api/replies/t)"), "{rest}");
+}
+
+#[test]
+fn code_is_closed_and_reopened_across_messages() {
+    let account = account(&[]);
+    let mut reply = view(Stage::Final, &format!("```rust\n{}```\nDone.", "let x = 1;\n".repeat(2500)));
+    let shown = poll(&mut reply, &account, 10);
+    let rest = pushed(&reply, None, &account, 11).unwrap();
+    assert!(shown["content"].as_str().unwrap().contains("```\n\n(Continued"));
+    assert!(rest.starts_with("```rust\nlet x = 1;\n") && rest.ends_with("```\nDone."));
+}
+
+#[test]
+fn last_word_is_never_blank() {
+    let account = account(&[]);
+    assert_eq!(
+        poll(&mut view(Stage::Final, " \n"), &account, 3)["content"],
+        Notice::EmptyAnswer.text(Language::English)
+    );
+    let mut failed = view(Stage::Final, "");
+    failed.notice = Some(Notice::AgentFailed);
+    assert_eq!(poll(&mut failed, &account, 3)["content"], Notice::AgentFailed.text(Language::English));
+    failed.text = "Half".into();
+    failed.closed = None;
+    let both = format!("Half\n\n{}", Notice::AgentFailed.text(Language::English));
+    assert_eq!(poll(&mut failed, &account, 3)["content"], both);
+}
+
+#[test]
+fn foreign_response_urls_are_not_called() {
+    let account = account(&[]);
+    let mut said = text_message();
+    said["response_url"] = "https://qyapi.weixin.qq.com.evil.example/x".into();
+    let received = receive(&said, &account);
+    let reply = account.ids.reply(&message(&received).id);
+    let closed = Progress::default();
+    let wanted = Wanted {
+        reply: &reply,
+        stage: Stage::Final,
+        text: "x",
+        reasoning: "",
+        notice: None,
+        files: &[],
+        link: None,
+        proactive: false,
+        pulled: Some(Pulled {
+            received_at: START,
+            closed: Some(&closed),
+        }),
+    };
+    let step = WeCom.deliver(&wanted, &message(&received).target, &Progress::default(), &at(&account, 400));
+    assert_eq!(step, Err(ComposeError::ForeignAddress));
+}
+
+#[test]
+fn group_mentions_go_and_direct_ones_stay() {
+    let account = account(&[("botName", "My Helper")]);
+    let mut said = text_message();
+    said["text"]["content"] = "@My Helper /new plan".into();
+    assert_eq!(message(&receive(&said, &account)).text, "@My Helper /new plan");
+    said["chattype"] = "group".into();
+    said["chatid"] = "wrG".into();
+    let received = receive(&said, &account);
+    assert_eq!(message(&received).text, "/new plan");
+    assert_eq!(message(&received).target.chat.id.as_str(), "wrG");
+}
+
+#[test]
+fn another_bots_callback_is_ignored() {
+    let account = account(&[("botId", "mine")]);
+    let received = receive(&text_message(), &account);
+    assert!(matches!(received.remark, Some(Remark::Ignored(_))), "{received:?}");
+    assert!(received.events.is_empty());
+}
+
+#[test]
+fn files_open_with_the_callback_key() {
+    let account = account(&[]);
+    let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
+    let vectors = vectors["media"].as_array().unwrap();
+    let vector = vectors.iter().find(|vector| vector["name"] == "media_webhook_key").unwrap();
+    let mut said = text_message();
+    said["msgtype"] = "file".into();
+    said["file"] = json!({ "url": "https://cos.example/f" });
+    let received = receive(&said, &account);
+    let part = &message(&received).parts[0];
+    let cx = at(&account, 0);
+    assert_eq!(WeCom.media(part, &cx).unwrap().url, "https://cos.example/f");
+    let sealed = hex::decode(vector["cipher_hex"].as_str().unwrap()).unwrap();
+    let disposition = Some("attachment; filename*=UTF-8''%E6%8A%A5.gif");
+    let media = WeCom.open_media(part, sealed, disposition, &cx).unwrap();
+    assert_eq!(hex::encode(&media.bytes), vector["plain_hex"].as_str().unwrap());
+    assert_eq!(media.name.as_deref(), Some("报.gif"));
+}
+
+proptest! {
+    #[test]
+    fn any_flipped_bit_is_refused(bit in 0usize..8, at_byte in any::<prop::sample::Index>(), field in 0usize..2) {
+        let account = account(&[]);
+        let request = callback(&text_message());
+        prop_assert!(WeCom.receive(&request, &at(&account, 0)).is_ok());
+        let mut flipped = request.clone();
+        if field == 0 {
+            // Inside the base64, so that the body stays JSON.
+            let inner = 12..request.body.len() - 2;
+            let byte = inner.start + at_byte.index(inner.len());
+            flipped.body[byte] ^= 1 << bit;
+        } else {
+            let inner = "msg_signature=".len().."msg_signature=".len() + 40;
+            let byte = inner.start + at_byte.index(inner.len());
+            let mut query = request.query.clone().into_bytes();
+            query[byte] ^= 1 << bit;
+            flipped.query = String::from_utf8_lossy(&query).into_owned();
+        }
+        let outcome = WeCom.receive(&flipped, &at(&account, 0));
+        prop_assert!(matches!(outcome, Err(Rejection::BadSignature | Rejection::Malformed(_) | Rejection::Missing(_))), "{:?}", outcome);
+    }
+
+    #[test]
+    fn any_request_is_survived(query in "\\PC{0,60}", body in prop::collection::vec(any::<u8>(), 0..200), get in any::<bool>()) {
+        let account = account(&[]);
+        let request = WebhookRequest { method: if get { "GET" } else { "POST" }.into(), query, headers: Vec::new(), body };
+        prop_assert!(WeCom.receive(&request, &at(&account, 0)).is_err());
+    }
+
+    #[test]
+    fn any_proved_json_is_survived(kind in "text|image|mixed|voice|file|video|stream|event|link", payload in "\\PC{0,20}", shape in 0usize..6) {
+        let account = account(&[]);
+        let mut said = text_message();
+        said["msgtype"] = kind.clone().into();
+        said[&kind] = match shape {
+            0 => json!(payload),
+            1 => json!({ "content": payload, "url": payload, "id": payload, "eventtype": payload }),
+            2 => json!({ "msg_item": [{ "msgtype": payload }, { "msgtype": "text", "text": { "content": payload } }] }),
+            3 => json!([payload]),
+            4 => json!({ "content": 5, "id": null }),
+            _ => Value::Null,
+        };
+        let received = WeCom.receive(&callback(&said), &at(&account, 0)).unwrap();
+        if let Answer::Fixed(answer) = received.answer {
+            prop_assert_eq!(answer.status, 200);
+        }
+    }
+
+    #[test]
+    fn stream_and_push_add_up(text in "([a-z]{1,30}[ \n]|中{1,200}。|\n\n){0,400}", stop in 0usize..40000, seconds in 0u64..360) {
+        let account = account(&[]);
+        let mut stop = stop.min(text.len());
+        while !text.is_char_boundary(stop) {
+            stop -= 1;
+        }
+        let mut reply = view(Stage::Growing, &text[..stop]);
+        let first = poll(&mut reply, &account, seconds);
+        reply.text = text.clone();
+        reply.stage = Stage::Final;
+        let last = if first["finish"] == true { first } else { poll(&mut reply, &account, seconds + 1) };
+        prop_assert_eq!(&last["finish"], true);
+        let shown = last["content"].as_str().unwrap();
+        prop_assert!(shown.len() <= 20480);
+        let rest = pushed(&reply, Some("https://e.com/t"), &account, seconds + 2);
+        let all = format!("{shown}{}", rest.as_deref().unwrap_or_default());
+        if text.trim().is_empty() || all.contains("https://e.com/t") {
+            return Ok(());
+        }
+        let plain = |text: &str| text.replace(Notice::Continued.text(Language::English), "").split_whitespace().collect::<String>();
+        prop_assert_eq!(plain(&all), plain(&text));
+    }
+}

@@ -1,0 +1,123 @@
+//! What stands in a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
+
+use std::borrow::Cow;
+
+use tieline_core::notice::{Language, Notice};
+use tieline_core::reply::{ReplyFile, Wanted};
+
+use super::dialect::{defused, render};
+use crate::markdown::{Piece, piece};
+
+/// Longest content of a stream or a markdown message, in bytes.
+///
+/// See [WeCom Docs/被动回复消息](https://developer.work.weixin.qq.com/document/path/101031).
+pub(super) const MAX_BYTES: usize = 20480;
+/// What a bubble without text shows: moving dots.
+///
+/// See the official plugin, `WecomTeam/wecom-openclaw-plugin`, `src/const.ts`.
+pub(super) const DOTS: &str = "<think></think>";
+/// Most of the reasoning that is shown while there is no text: its end.
+const MAX_REASONING: usize = 4000;
+
+/// The text from `from` on, while it grows. Moving dots while it is blank.
+pub(super) fn growing(text: &str, from: usize) -> String {
+    let shown = piece(text, from, MAX_BYTES, render).shown;
+    if is_blank(&shown) { DOTS.to_owned() } else { shown }
+}
+
+/// What a bubble shows before the text begins.
+pub(super) fn thinking(reasoning: &str) -> String {
+    let mut start = reasoning.len().saturating_sub(MAX_REASONING);
+    while !reasoning.is_char_boundary(start) {
+        start += 1;
+    }
+    format!("<think>{}</think>", defused(reasoning[start..].trim()))
+}
+
+/// As much of the text from `from` on as fits, and that it goes on elsewhere.
+pub(super) fn part(text: &str, from: usize, language: Language) -> Piece {
+    let sentence = Notice::Continued.text(language);
+    let piece = piece(text, from, room_above(sentence), render);
+    Piece {
+        shown: below(&piece.shown, sentence),
+        end: piece.end,
+    }
+}
+
+/// As much of the text from `from` on as fits in a message that is followed by another.
+pub(super) fn message(text: &str, from: usize) -> Piece {
+    piece(text, from, MAX_BYTES, render)
+}
+
+/// The text from `from` on, with `tail` below it. Too long for one message if `end` is not the end of the text.
+///
+/// Never blank: a blank end is ignored by the platform, and the bubble spins on.
+pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> Piece {
+    let piece = piece(text, from, room_above(tail), render);
+    let shown = match (is_blank(&piece.shown), tail.is_empty()) {
+        (true, true) => Notice::EmptyAnswer.text(language).to_owned(),
+        (true, false) => tail.to_owned(),
+        (false, true) => piece.shown,
+        (false, false) => below(&piece.shown, tail),
+    };
+    Piece { shown, end: piece.end }
+}
+
+/// The text from `from` on in the only message that is left; what doesn't fit is behind the link. `None` if there is nothing to say.
+pub(super) fn only(text: &str, from: usize, wanted: &Wanted<'_>, language: Language) -> Option<String> {
+    let tail = sentence(wanted.notice, language);
+    if tail.is_empty() && from > 0 && is_blank(&text[from..]) {
+        return None;
+    }
+    let whole = last(text, from, tail, language);
+    if whole.end == text.len() {
+        return Some(whole.shown);
+    }
+    let behind = match wanted.link {
+        Some(link) => format!("{}[{link}]({link})", Notice::RestBehindLink.text(language)),
+        None => Notice::Incomplete.text(language).to_owned(),
+    };
+    let tail = if tail.is_empty() { behind } else { below(&behind, tail) };
+    Some(last(text, from, &tail, language).shown)
+}
+
+/// The final text with its files below it, as links: bytes can't be sent by address on this platform, and pictures are shown from theirs.
+pub(super) fn with_files<'a>(wanted: &Wanted<'a>) -> Cow<'a, str> {
+    if wanted.files.is_empty() {
+        return wanted.text.into();
+    }
+    let line = |file: &ReplyFile| {
+        let name = file.name.replace(['[', ']', '\n'], " ");
+        let picture = if file.mime.starts_with("image/") { "!" } else { "" };
+        format!("{picture}[{name}]({})", file.url)
+    };
+    let files: Vec<_> = wanted.files.iter().map(line).collect();
+    // Below it even if it is blank: parts of the text are known by where they end.
+    format!("{}\n\n{}", wanted.text, files.join("\n")).into()
+}
+
+/// Our sentence, if any.
+pub(super) fn sentence(notice: Option<Notice>, language: Language) -> &'static str {
+    notice.map_or("", |notice| notice.text(language))
+}
+
+/// Whether a person would see nothing.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c == '\u{200b}')
+}
+
+fn room_above(sentence: &str) -> usize {
+    match sentence.len() {
+        0 => MAX_BYTES,
+        length => MAX_BYTES.saturating_sub(length + 2),
+    }
+}
+
+/// `sentence` in a paragraph of its own below `shown`.
+fn below(shown: &str, sentence: &str) -> String {
+    if is_blank(shown) {
+        sentence.to_owned()
+    } else {
+        format!("{}\n\n{sentence}", shown.trim_end())
+    }
+}

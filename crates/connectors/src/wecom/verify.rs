@@ -1,0 +1,82 @@
+//! Proves that the platform sent a callback, and opens it.
+
+use serde_json::Error;
+use subtle::ConstantTimeEq as _;
+use tieline_core::connector::Rejection;
+use tieline_core::exchange::WebhookRequest;
+
+use super::credentials::WebhookKeys;
+use super::wire;
+use crate::callback_cipher::{self, CipherError, Opened};
+
+/// The receiver of what is sealed for a bot of one's own company: nobody in particular.
+///
+/// See [WeCom Docs/回调和回复的加解密方案](https://developer.work.weixin.qq.com/document/path/101033).
+pub(super) const BOT: &str = "";
+
+/// A callback that is proved to come from the platform. Only this file makes one.
+pub(super) struct Authentic {
+    opened: Opened,
+    nonce: String,
+    challenge: bool,
+}
+
+impl Authentic {
+    /// What was sealed.
+    pub(super) fn message(&self) -> &[u8] {
+        self.opened.message()
+    }
+
+    /// The request's own nonce, which the answer repeats.
+    pub(super) fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Whether the platform only wants to see that we can open it.
+    pub(super) const fn is_challenge(&self) -> bool {
+        self.challenge
+    }
+}
+
+/// Checks the signature, then opens.
+pub(super) fn verify(request: &WebhookRequest, keys: &WebhookKeys) -> Result<Authentic, Rejection> {
+    let parameter = |name: &'static str| request.query_value(name).ok_or(Rejection::Missing(name));
+    let claimed = parameter("msg_signature")?;
+    let timestamp = parameter("timestamp")?;
+    let nonce = parameter("nonce")?;
+    let challenge = request.method == "GET";
+    let opened = if challenge {
+        open(&parameter("echostr")?, &claimed, &timestamp, &nonce, keys)?
+    } else {
+        let body: wire::Sealed<'_> = serde_json::from_slice(&request.body).map_err(|error| malformed(&error))?;
+        if body.encrypt.is_empty() {
+            return Err(Rejection::Missing("encrypt"));
+        }
+        open(body.encrypt.as_str(), &claimed, &timestamp, &nonce, keys)?
+    };
+    Ok(Authentic {
+        opened,
+        nonce,
+        challenge,
+    })
+}
+
+fn malformed(error: &Error) -> Rejection {
+    Rejection::Malformed(if error.is_data() {
+        "the body is not an object with `encrypt`"
+    } else {
+        "the body is not JSON"
+    })
+}
+
+fn open(sealed: &str, claimed: &str, timestamp: &str, nonce: &str, keys: &WebhookKeys) -> Result<Opened, Rejection> {
+    let values = [keys.token.expose(), timestamp, nonce, sealed].map(str::as_bytes);
+    let signature = callback_cipher::signature(values);
+    if !bool::from(signature.as_slice().ct_eq(claimed.as_bytes())) {
+        return Err(Rejection::BadSignature);
+    }
+    keys.key.open(sealed, BOT).map_err(|error| match error {
+        CipherError::Receiver => Rejection::WrongReceiver,
+        other => Rejection::BadCipher(other.reason()),
+    })
+}
