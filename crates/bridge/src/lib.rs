@@ -1,1 +1,61 @@
-//! Tieline.
+//! The journeys: receive, dispatch, run, deliver.
+//!
+//! Async free functions over a [`world::World`]. What could be decided wrongly is decided in `tieline-core`; here it is carried
+//! out, durably, in an order that survives a crash between any two lines.
+
+pub mod accounts;
+pub mod callbacks;
+pub mod clock;
+pub mod courier;
+pub mod deliver;
+pub mod deployment;
+pub mod dispatch;
+pub mod egress;
+pub mod intake;
+pub mod journal;
+pub mod media;
+pub mod newest;
+pub mod notices;
+pub mod operator;
+pub mod pages;
+pub mod pollers;
+pub mod receive;
+pub mod run;
+pub mod tenants;
+pub mod users;
+pub mod work;
+pub mod world;
+
+use std::time::Duration;
+
+use tieline_core::backoff::Backoff;
+use tieline_core::envelope::StoredEvent;
+use tieline_core::event::Event;
+use tieline_core::ids::MessageId;
+use tieline_store::message::MessageRecord;
+
+use crate::world::{World, chance};
+
+/// Between two tries of a conditional write that somebody else won.
+const RACE_BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(4),
+    cap: Duration::from_millis(200),
+};
+
+/// Waits a little after somebody else was faster.
+pub(crate) async fn pause_after_race(race: u32) {
+    tokio::time::sleep(RACE_BACKOFF.wait(race + 1, chance())).await;
+}
+
+/// Seals an event for the message that it belongs to.
+pub(crate) fn sealed_event(world: &World, message: &MessageId, event: Event) -> String {
+    let stored = serde_json::to_vec(&StoredEvent::from(event)).expect("stored events serialize as JSON");
+    world.store.keyring().seal(&stored, message.as_str())
+}
+
+/// The event of a message in the ledger. `None` if it can't be unsealed or read.
+pub(crate) fn event_of(world: &World, record: &MessageRecord) -> Option<Event> {
+    let bytes = world.store.keyring().open(&record.event, record.id.as_str()).ok()?;
+    let stored: StoredEvent = serde_json::from_slice(&bytes).ok()?;
+    Some(stored.into())
+}

@@ -1,2 +1,17 @@
-//! Lambda function.
-fn main() {}
+//! Lambda function `dispatcher`: see `handler`.
+
+mod config;
+mod handler;
+
+use anyhow::Context as _;
+use tieline_bridge::deployment;
+use tieline_connectors::registry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    config::start_logging();
+    let deployment = config::load(|name| std::env::var(name).ok())?;
+    let sdk = aws_config::load_from_env().await;
+    let world = deployment::world(deployment, &sdk, registry::ALL).await.context("can't start")?;
+    handler::serve(world).await.map_err(|error| anyhow::anyhow!(error))
+}

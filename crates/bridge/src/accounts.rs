@@ -1,0 +1,114 @@
+//! Bot accounts, unsealed and prepared once per change of the integration.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tieline_core::account::{Account, InvalidSetting};
+use tieline_core::connector::{Connector, Context};
+use tieline_core::ids::{IdMint, IntegrationId};
+use tieline_store::StoreError;
+use tieline_store::config::integration::IntegrationRecord;
+
+use crate::world::{World, random};
+
+/// Most accounts that are kept ready.
+const MAX_KEPT: usize = 20_000;
+
+/// Accounts that were built already, by integration and version.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    kept: RwLock<HashMap<IntegrationId, (u64, Arc<Account>)>>,
+}
+
+/// Why an account can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// No connector speaks its platform.
+    #[error("no connector for platform {0}")]
+    UnknownPlatform(String),
+    /// Its settings can't be used.
+    #[error("integration can't be used")]
+    Invalid(#[source] InvalidSetting),
+    /// It can't be unsealed.
+    #[error("integration can't be read")]
+    Store(#[from] StoreError),
+}
+
+/// An account with its connector.
+#[derive(Clone)]
+pub struct Bot {
+    /// The platform.
+    pub connector: &'static dyn Connector,
+    /// The account.
+    pub account: Arc<Account>,
+}
+
+impl Bot {
+    /// What the connector is told besides its input.
+    #[must_use]
+    pub fn context<'a>(&'a self, world: &World, welcome: Option<&'a str>) -> Context<'a> {
+        Context {
+            account: &self.account,
+            now: world.clock.now(),
+            random: random(),
+            welcome,
+        }
+    }
+}
+
+/// The account of an integration as it stands in the table.
+///
+/// # Errors
+/// [`AccountError`] if it can't be used.
+pub fn open(world: &World, record: &IntegrationRecord) -> Result<Bot, AccountError> {
+    let connector = world
+        .connector(&record.platform)
+        .ok_or_else(|| AccountError::UnknownPlatform(record.platform.clone()))?;
+    if let Some(account) = world.accounts.get(&record.id, record.version) {
+        return Ok(Bot { connector, account });
+    }
+    let account = Arc::new(build(world, connector, record)?);
+    world.accounts.keep(record.version, Arc::clone(&account));
+    Ok(Bot { connector, account })
+}
+
+fn build(
+    world: &World,
+    connector: &'static dyn Connector,
+    record: &IntegrationRecord,
+) -> Result<Account, AccountError> {
+    let (credentials, id_key) = record.unseal(world.store.keyring())?;
+    let prepared = connector
+        .prepare(record.mode, &credentials, &record.endpoints)
+        .map_err(AccountError::Invalid)?;
+    Ok(Account {
+        integration: record.id.clone(),
+        organization: record.organization.clone(),
+        mode: record.mode,
+        credentials,
+        prepared,
+        endpoints: record.endpoints.clone(),
+        language: record.language,
+        streaming: record.streaming,
+        ids: IdMint::new(&id_key),
+        allow_private: world.settings.allow_private,
+    })
+}
+
+impl Accounts {
+    fn get(&self, id: &IntegrationId, version: u64) -> Option<Arc<Account>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(id)
+            .filter(|(of, _)| *of == version)
+            .map(|(_, account)| Arc::clone(account))
+    }
+
+    fn keep(&self, version: u64, account: Arc<Account>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        // Rare and cheap to rebuild, so no order of age is kept.
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(account.integration.clone(), (version, account));
+    }
+}

@@ -1,0 +1,267 @@
+//! Carries a connector's calls to the platform and the answers back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::multipart::{Form, Part};
+use tieline_core::address;
+use tieline_core::connector::{TokenError, TokenExchange};
+use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::ids::IntegrationId;
+use tieline_store::token_cache;
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use crate::accounts::Bot;
+use crate::world::World;
+
+/// Longest answer that is read.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Access tokens that were had already. One lock per integration, so that a token is asked for once.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    slots: RwLock<HashMap<IntegrationId, Arc<Mutex<Option<AccessToken>>>>>,
+}
+
+impl Tokens {
+    fn slot(&self, integration: &IntegrationId) -> Arc<Mutex<Option<AccessToken>>> {
+        if let Some(slot) = self
+            .slots
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(integration)
+        {
+            return Arc::clone(slot);
+        }
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(integration.clone()).or_default())
+    }
+}
+
+/// Sends a call, with the bot's access token where it needs one.
+///
+/// # Errors
+/// [`TokenError`] if it needs a token and none is to be had.
+pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer, TokenError> {
+    if address::check(&call.url, world.settings.allow_private).is_err() {
+        warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
+        return Ok(ApiAnswer::NotSent);
+    }
+    let token = match (call.token, bot.connector.tokens()) {
+        (TokenPlace::None, _) | (_, None) => None,
+        (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
+    };
+    Ok(exchange(&world.http, call, token.as_ref()).await)
+}
+
+/// The bot's access token: from memory, else from the table, else from the platform.
+async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result<AccessToken, TokenError> {
+    let slot = world.tokens.slot(&bot.account.integration);
+    let mut kept = slot.lock().await;
+    let now = world.clock.now();
+    if let Some(token) = kept.as_ref().filter(|token| token.expires_at > now) {
+        return Ok(token.clone());
+    }
+    let stored = token_cache::get(&world.store, &bot.account.integration, now)
+        .await
+        .unwrap_or_else(|error| {
+            warn!(account.id = %bot.account.integration, error = %error, "token cache can't be read");
+            None
+        });
+    let token = match stored {
+        Some(token) => token,
+        None => ask(world, bot, exchange).await?,
+    };
+    *kept = Some(token.clone());
+    Ok(token)
+}
+
+async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange) -> Result<AccessToken, TokenError> {
+    let cx = bot.context(world, None);
+    let answer = exchange(&world.http, &tokens.request(&cx), None).await;
+    let token = tokens.read(&answer, &cx)?;
+    // The cache only saves calls: without it the token still works.
+    if let Err(error) = token_cache::put(&world.store, &bot.account.integration, &token).await {
+        warn!(account.id = %bot.account.integration, error = %error, "token cache can't be written");
+    }
+    Ok(token)
+}
+
+/// Forgets the bot's access token, because the platform doesn't take it any more.
+pub async fn forget_token(world: &World, bot: &Bot) {
+    let slot = world.tokens.slot(&bot.account.integration);
+    let mut kept = slot.lock().await;
+    *kept = None;
+    if let Err(error) = token_cache::remove(&world.store, &bot.account.integration).await {
+        warn!(account.id = %bot.account.integration, error = %error, "token cache can't be cleared");
+    }
+}
+
+/// Sends a call as it is and reads the answer, at most 1 MiB of it.
+pub async fn exchange(http: &reqwest::Client, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
+    let Some(request) = build(http, call, token) else {
+        debug!(call = call.name, "call can't be made");
+        return ApiAnswer::NotSent;
+    };
+    match request.send().await {
+        Ok(response) => read(response).await,
+        Err(error) if error.is_connect() || error.is_builder() => {
+            debug!(call = call.name, error = %error.without_url(), "call was not sent");
+            ApiAnswer::NotSent
+        }
+        Err(error) => {
+            debug!(call = call.name, error = %error.without_url(), "call has no answer");
+            ApiAnswer::Unknown
+        }
+    }
+}
+
+fn build(http: &reqwest::Client, call: &HttpCall, token: Option<&AccessToken>) -> Option<reqwest::RequestBuilder> {
+    let method = call.method.parse().ok()?;
+    let mut url = reqwest::Url::parse(&call.url).ok()?;
+    if let (TokenPlace::Query(name), Some(token)) = (call.token, token) {
+        url.query_pairs_mut().append_pair(name, token.token.expose());
+    }
+    let mut request = http.request(method, url).timeout(call.timeout);
+    for (name, value) in &call.headers {
+        request = request.header(name, value);
+    }
+    if let Some(token) = token {
+        request = with_token(request, call.token, token)?;
+    }
+    Some(match &call.body {
+        Body::Empty => request,
+        Body::Json(text) => request
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(text.clone()),
+        Body::Multipart { fields, file } => request.multipart(form(fields, file.as_ref())?),
+    })
+}
+
+fn with_token(
+    request: reqwest::RequestBuilder,
+    place: TokenPlace,
+    token: &AccessToken,
+) -> Option<reqwest::RequestBuilder> {
+    let (name, text) = match place {
+        TokenPlace::None | TokenPlace::Query(_) => return Some(request),
+        TokenPlace::Bearer => (AUTHORIZATION, format!("Bearer {}", token.token.expose())),
+        TokenPlace::Header(name) => (HeaderName::from_static(name), token.token.expose().to_owned()),
+    };
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(request.header(name, value))
+}
+
+fn form(fields: &[(String, String)], file: Option<&(String, String, String, Vec<u8>)>) -> Option<Form> {
+    let form = fields.iter().fold(Form::new(), |form, (name, value)| {
+        form.text(name.clone(), value.clone())
+    });
+    let Some((field, name, mime, bytes)) = file else {
+        return Some(form);
+    };
+    let part = Part::bytes(bytes.clone()).file_name(name.clone()).mime_str(mime).ok()?;
+    Some(form.part(field.clone(), part))
+}
+
+async fn read(response: reqwest::Response) -> ApiAnswer {
+    let status = response.status().as_u16();
+    let header = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
+    let retry_after_s = header.and_then(|value| value.trim().parse().ok());
+    match read_body(response, MAX_ANSWER_BYTES).await {
+        Some(body) => ApiAnswer::Answered {
+            status,
+            retry_after_s,
+            body,
+        },
+        None => ApiAnswer::Unknown,
+    }
+}
+
+/// The body, cut at `max` bytes. `None` if it broke off.
+async fn read_body(response: reqwest::Response, max: usize) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        let room = max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == max {
+            break;
+        }
+    }
+    Some(body)
+}
+
+/// A download: its bytes and its `Content-Disposition`.
+pub struct Download {
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// `Content-Disposition`.
+    pub disposition: Option<String>,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+}
+
+/// Why there is no download.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The call could not be made or broke off.
+    #[error("media can't be reached")]
+    Unreachable,
+    /// The address may not be called.
+    #[error("media is at an address that may not be called")]
+    Forbidden,
+    /// The platform answered something else.
+    #[error("media answered with status {0}")]
+    Status(u16),
+    /// Longer than allowed.
+    #[error("media is longer than {0} bytes")]
+    TooLong(usize),
+    /// No access token.
+    #[error("no access token")]
+    Token(#[from] TokenError),
+}
+
+/// Downloads a file of at most `max` bytes, within `limit`.
+///
+/// # Errors
+/// [`DownloadError`].
+pub async fn download(
+    world: &World,
+    bot: &Bot,
+    call: &HttpCall,
+    max: usize,
+    limit: Duration,
+) -> Result<Download, DownloadError> {
+    address::check(&call.url, world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
+    let token = match (call.token, bot.connector.tokens()) {
+        (TokenPlace::None, _) | (_, None) => None,
+        (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
+    };
+    let request = build(&world.http, call, token.as_ref())
+        .ok_or(DownloadError::Unreachable)?
+        .timeout(limit);
+    let response = request.send().await.map_err(|_| DownloadError::Unreachable)?;
+    if !response.status().is_success() {
+        return Err(DownloadError::Status(response.status().as_u16()));
+    }
+    let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    let (disposition, content_type) = (header("content-disposition"), header("content-type"));
+    let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;
+    if body.len() > max {
+        return Err(DownloadError::TooLong(max));
+    }
+    Ok(Download {
+        body,
+        disposition,
+        content_type,
+    })
+}

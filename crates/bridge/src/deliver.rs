@@ -1,0 +1,298 @@
+//! Deliver: brings a chat to show a reply, call by call.
+
+use std::time::Duration;
+
+use tieline_core::account::Account;
+use tieline_core::backoff::Backoff;
+use tieline_core::budget::Budget;
+use tieline_core::connector::{Delivery, ModeManifest, TokenError, Verdict};
+use tieline_core::exchange::{ApiAnswer, ApiCall};
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::reply::{self, ReplyRecord};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::accounts::Bot;
+use crate::world::{World, chance};
+use crate::{courier, pages};
+
+/// Most calls that one change of the chat may take: more is a connector that goes in circles.
+const MAX_CALLS: u32 = 400;
+/// Between two tries of a call that failed in passing.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(400),
+    cap: Duration::from_secs(30),
+};
+/// How long the platform is left alone when it says "slower" and not how much.
+const SLOW_DOWN: Duration = Duration::from_secs(2);
+/// How long a final text is retried where the target names no end.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A reply on its way into its chat.
+pub struct Showing<'a> {
+    /// The world.
+    pub world: &'a World,
+    /// The bot that was spoken to.
+    pub bot: &'a Bot,
+    /// Where the answer goes. Fixed when the message was received.
+    pub target: &'a ReplyTarget,
+    /// The reply's record.
+    pub record: ReplyRecord,
+    /// The record as the table has it, if it has it.
+    saved: Option<ReplyRecord>,
+    /// Tries in a row that failed in passing.
+    failures: u32,
+}
+
+/// What the chat should show.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// How far the reply has come.
+    pub stage: Stage,
+    /// The text so far.
+    pub text: &'a str,
+    /// The reasoning so far.
+    pub reasoning: &'a str,
+    /// A sentence of ours.
+    pub notice: Option<Notice>,
+    /// Files.
+    pub files: &'a [ReplyFile],
+}
+
+/// What came of showing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// The chat shows it, or will when the platform asks.
+    Yes,
+    /// Not before then.
+    NotBefore(Timestamp),
+    /// Not in this chat, for good.
+    Never {
+        /// The platform's code, or ours.
+        code: String,
+    },
+}
+
+/// Why showing had to be given up by this process.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// The table; [`StoreError::Conflict`] means that somebody else has the reply now.
+    #[error("reply can't be recorded")]
+    Store(#[from] StoreError),
+}
+
+impl<'a> Showing<'a> {
+    /// Begins with what the table has, or with a blank record.
+    #[must_use]
+    pub fn new(
+        world: &'a World,
+        bot: &'a Bot,
+        target: &'a ReplyTarget,
+        saved: Option<ReplyRecord>,
+        blank: impl FnOnce() -> ReplyRecord,
+    ) -> Self {
+        let record = saved.clone().unwrap_or_else(blank);
+        Self {
+            world,
+            bot,
+            target,
+            record,
+            saved,
+            failures: 0,
+        }
+    }
+
+    /// The limits of the bot's mode.
+    #[must_use]
+    pub fn budget(&self) -> &'static Budget {
+        &mode(self.bot).budget
+    }
+
+    /// Whether the platform asks for the newest state.
+    #[must_use]
+    pub fn is_pulled(&self) -> bool {
+        matches!(mode(self.bot).delivery, Delivery::Pull { .. })
+    }
+
+    /// Brings the chat there. Passing faults of the platform are not retried here: see [`Shown::NotBefore`].
+    ///
+    /// # Errors
+    /// [`DeliverError`] if the record can't be written.
+    pub async fn show(&mut self, look: Look<'_>) -> Result<Shown, DeliverError> {
+        let link = pages::link(self.world, &self.record);
+        let mut token_renewed = false;
+        for _ in 0..MAX_CALLS {
+            let cx = self.bot.context(self.world, None);
+            let id = self.record.id.clone();
+            let progress = self.record.progress.clone();
+            let closed = self.record.closed.clone();
+            let wanted = self.wanted(&id, look, &link, closed.as_ref());
+            let call = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
+                Ok(Step::Done) => return Ok(Shown::Yes),
+                Ok(Step::Wait { until }) => return Ok(Shown::NotBefore(until)),
+                Ok(Step::Call(call)) => call,
+                Err(error) => {
+                    return Ok(Shown::Never {
+                        code: compose_code(&error).to_owned(),
+                    });
+                }
+            };
+            let answer = match self.send(&call).await {
+                Ok(answer) => answer,
+                Err(TokenError::Refused { code }) => return Ok(Shown::Never { code }),
+                Err(TokenError::Unavailable { code }) => return Ok(self.later(&code)),
+            };
+            match self.bot.connector.judge(&call, &answer, &wanted, &progress, &cx) {
+                Verdict::Accepted(progress) => self.accepted(progress, look.stage).await?,
+                Verdict::FallBack { progress, code } => {
+                    info!(account.id = %self.bot.account.integration, call = call.name(), code, "reply takes another way");
+                    self.record.progress = progress;
+                    self.save().await?;
+                }
+                Verdict::SlowDown { retry_after, code } => return Ok(self.slower(retry_after, &code)),
+                Verdict::TokenExpired if !token_renewed => {
+                    token_renewed = true;
+                    courier::forget_token(self.world, self.bot).await;
+                }
+                Verdict::TokenExpired => return Ok(self.later("token_expired")),
+                Verdict::Retry { code } => return Ok(self.later(&code)),
+                Verdict::Refused { code } => return Ok(Shown::Never { code }),
+            }
+        }
+        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "reply goes in circles");
+        Ok(Shown::Never {
+            code: "too_many_calls".into(),
+        })
+    }
+
+    /// Brings the final text there, waiting and trying again until `until`, or until the target has run out.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if the record can't be written.
+    pub async fn finish(&mut self, until: Option<Instant>) -> Result<Shown, DeliverError> {
+        let end = self
+            .target
+            .expires_at
+            .unwrap_or_else(|| self.record.received_at.after(PATIENCE).max(self.now().after(PATIENCE)));
+        loop {
+            let (text, reasoning) = (self.record.text.clone(), String::new());
+            let files = self.record.files.clone();
+            let look = Look {
+                stage: Stage::Final,
+                text: &text,
+                reasoning: &reasoning,
+                notice: self.record.notice,
+                files: &files,
+            };
+            let shown = self.show(look).await?;
+            let Shown::NotBefore(at) = shown else { return Ok(shown) };
+            // Where the platform fetches, nobody waits here: a wake-up looks after it.
+            if self.is_pulled() {
+                return Ok(Shown::NotBefore(at));
+            }
+            if at > end {
+                return Ok(Shown::Never {
+                    code: "target_expired".into(),
+                });
+            }
+            let pause = at.since(self.now());
+            if until.is_some_and(|until| Instant::now() + pause >= until) {
+                return Ok(Shown::NotBefore(at));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    fn wanted<'w>(
+        &self,
+        id: &'w tieline_core::ids::ReplyId,
+        look: Look<'w>,
+        link: &'w str,
+        closed: Option<&'w Progress>,
+    ) -> Wanted<'w> {
+        let pulled = self.is_pulled().then_some(Pulled {
+            received_at: self.record.received_at,
+            closed,
+        });
+        Wanted {
+            reply: id,
+            stage: look.stage,
+            text: look.text,
+            reasoning: look.reasoning,
+            notice: look.notice,
+            files: look.files,
+            link: Some(link),
+            proactive: false,
+            pulled,
+        }
+    }
+
+    async fn send(&self, call: &ApiCall) -> Result<ApiAnswer, TokenError> {
+        match call {
+            ApiCall::Http(call) => courier::send(self.world, self.bot, call).await,
+            // The relay's mailbox comes with long connections; a webhook bot has no socket.
+            ApiCall::Socket(_) => Ok(ApiAnswer::NotSent),
+        }
+    }
+
+    async fn accepted(&mut self, progress: Progress, stage: Stage) -> Result<(), DeliverError> {
+        self.failures = 0;
+        self.record.progress = progress;
+        self.record.pace.sent(self.now());
+        debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply moved on");
+        self.save().await
+    }
+
+    /// Writes the record as it stands.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if it can't be written or belongs to somebody else now.
+    pub async fn save(&mut self) -> Result<(), DeliverError> {
+        let now = self.now();
+        reply::save(&self.world.store, self.saved.as_ref(), &mut self.record, now).await?;
+        self.saved = Some(self.record.clone());
+        Ok(())
+    }
+
+    fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> Shown {
+        let now = self.now();
+        self.record.pace.slowed(retry_after, now, SLOW_DOWN);
+        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "platform asks to go slower");
+        Shown::NotBefore(now.after(retry_after.unwrap_or(SLOW_DOWN)))
+    }
+
+    fn later(&mut self, code: &str) -> Shown {
+        self.failures += 1;
+        let wait = BACKOFF.wait(self.failures, chance());
+        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "reply is tried again");
+        Shown::NotBefore(self.now().after(wait))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+}
+
+/// The facts about a bot's mode.
+///
+/// # Panics
+/// If the integration's mode isn't one of its platform's, which saving it checks.
+#[must_use]
+pub fn mode(bot: &Bot) -> &'static ModeManifest {
+    let account: &Account = &bot.account;
+    bot.connector
+        .manifest()
+        .mode(account.mode)
+        .expect("an integration's mode is one of its platform's, checked when saved")
+}
+
+const fn compose_code(error: &ComposeError) -> &'static str {
+    match error {
+        ComposeError::Expired => "target_expired",
+        ComposeError::ForeignAddress => "target_foreign_address",
+        ComposeError::Incomplete { .. } => "target_incomplete",
+    }
+}

@@ -1,0 +1,246 @@
+//! A deployment on AWS: what the environment says, and the world that is built from it.
+
+use aws_config::SdkConfig;
+use tieline_core::conversation::Owner;
+use tieline_core::secret::Secret;
+use tieline_queue::{Queues, Urls};
+use tieline_store::{Keyring, Store, StoreError, Tables, wrapped_key};
+
+use crate::clock::Clock;
+use crate::egress;
+use crate::world::{Registry, Settings, World, random};
+
+/// What the environment of a deployable says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// The tables.
+    pub tables: Tables,
+    /// The queues.
+    pub urls: Urls,
+    /// Our own address.
+    pub public_url: String,
+    /// What opens the data key.
+    pub key: KeySource,
+    /// The token that sees all, where this deployable serves operators.
+    pub root_token: Option<Secret>,
+    /// Whether private addresses may be called: for tests.
+    pub allow_private: bool,
+}
+
+/// What opens the data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A KMS key wraps it; the wrapped key lies in the table.
+    Kms(String),
+    /// It is given, in hex: where there is no KMS.
+    Given(Secret),
+}
+
+/// What is wrong with the environment: all of it, so that one deploy shows every mistake.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("environment: {}", .0.join("; "))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Names of the environment variables. The template on AWS sets the same; a test compares.
+pub mod variables {
+    /// Name of the table `config`.
+    pub const CONFIG_TABLE: &str = "TIELINE_CONFIG_TABLE";
+    /// Name of the table `state`.
+    pub const STATE_TABLE: &str = "TIELINE_STATE_TABLE";
+    /// Name of the table `leases`.
+    pub const LEASES_TABLE: &str = "TIELINE_LEASES_TABLE";
+    /// Address of `inbound.fifo`.
+    pub const INBOUND_QUEUE: &str = "TIELINE_INBOUND_QUEUE_URL";
+    /// Address of `work`.
+    pub const WORK_QUEUE: &str = "TIELINE_WORK_QUEUE_URL";
+    /// Addresses of the relay's queues by shard, separated by commas. May be absent.
+    pub const RELAY_QUEUES: &str = "TIELINE_RELAY_QUEUE_URLS";
+    /// Our own address.
+    pub const PUBLIC_URL: &str = "TIELINE_PUBLIC_URL";
+    /// The KMS key that wraps the data key.
+    pub const KMS_KEY: &str = "TIELINE_KMS_KEY_ID";
+    /// The data key itself, in hex, where there is no KMS.
+    pub const MASTER_KEY: &str = "TIELINE_MASTER_KEY";
+    /// The token that sees all.
+    pub const ADMIN_TOKEN: &str = "TIELINE_ADMIN_TOKEN";
+    /// `true`: private addresses may be called.
+    pub const ALLOW_PRIVATE: &str = "TIELINE_ALLOW_PRIVATE_ENDPOINTS";
+}
+
+/// Reads every variable before failing.
+///
+/// # Errors
+/// [`ConfigError`] that names all that is missing or wrong.
+pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigError> {
+    let mut wrong = Vec::new();
+    let mut required = |name: &str| {
+        let value = get(name).filter(|value| !value.is_empty());
+        value.unwrap_or_else(|| {
+            wrong.push(format!("{name} is not set"));
+            String::new()
+        })
+    };
+    let tables = Tables {
+        config: required(variables::CONFIG_TABLE),
+        state: required(variables::STATE_TABLE),
+        leases: required(variables::LEASES_TABLE),
+    };
+    let urls = Urls {
+        inbound: required(variables::INBOUND_QUEUE),
+        work: required(variables::WORK_QUEUE),
+        relay: list(get(variables::RELAY_QUEUES)),
+    };
+    let public_url = required(variables::PUBLIC_URL).trim_end_matches('/').to_owned();
+    let key = match (get(variables::KMS_KEY), get(variables::MASTER_KEY)) {
+        (Some(id), None) => Some(KeySource::Kms(id)),
+        (None, Some(key)) => Some(KeySource::Given(Secret::new(key))),
+        _ => None,
+    };
+    if key.is_none() {
+        wrong.push(format!(
+            "exactly one of {} and {} must be set",
+            variables::KMS_KEY,
+            variables::MASTER_KEY
+        ));
+    }
+    let allow_private = get(variables::ALLOW_PRIVATE).is_some_and(|value| value == "true");
+    let root_token = get(variables::ADMIN_TOKEN)
+        .filter(|token| !token.is_empty())
+        .map(Secret::new);
+    match (key, wrong.is_empty()) {
+        (Some(key), true) => Ok(Deployment {
+            tables,
+            urls,
+            public_url,
+            key,
+            root_token,
+            allow_private,
+        }),
+        _ => Err(ConfigError(wrong)),
+    }
+}
+
+fn list(value: Option<String>) -> Vec<String> {
+    value
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Why a world can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The table.
+    #[error("table is unavailable")]
+    Store(#[from] StoreError),
+    /// KMS.
+    #[error("data key can't be unwrapped: {0}")]
+    Kms(String),
+    /// The data key is not 32 bytes.
+    #[error("data key is not 32 bytes long")]
+    BadKey,
+    /// TLS.
+    #[error("HTTP client can't be set up")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Builds the world of this process.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) -> Result<World, StartError> {
+    let dynamo = aws_sdk_dynamodb::Client::new(sdk);
+    let key = match &deployment.key {
+        KeySource::Given(text) => read_key(text)?,
+        KeySource::Kms(id) => unwrap_key(sdk, &dynamo, &deployment.tables, id).await?,
+    };
+    // A function's instance has no name that outlives it: it is a node of its own.
+    let name = hex(&random::<12>());
+    let owner = Owner {
+        node: name.clone(),
+        life: name,
+    };
+    let mut settings = Settings::new(deployment.public_url, owner);
+    settings.allow_private = deployment.allow_private;
+    settings.root_token = deployment.root_token;
+    let store = Store::new(dynamo, deployment.tables, Keyring::new(key));
+    let queues = Queues::new(aws_sdk_sqs::Client::new(sdk), deployment.urls);
+    let http = egress::client(settings.allow_private)?;
+    Ok(World::new(store, queues, registry, http, Clock::system(), settings))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_key(text: &Secret) -> Result<[u8; 32], StartError> {
+    let digits = text.expose().trim().as_bytes();
+    let pair = |at: usize| u8::from_str_radix(std::str::from_utf8(digits.get(at..at + 2)?).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(pair).collect();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(StartError::BadKey)
+}
+
+/// The data key, unwrapped by KMS. Whoever comes first makes it; a condition lets only one be first.
+async fn unwrap_key(
+    sdk: &SdkConfig,
+    dynamo: &aws_sdk_dynamodb::Client,
+    tables: &Tables,
+    id: &str,
+) -> Result<[u8; 32], StartError> {
+    let kms = aws_sdk_kms::Client::new(sdk);
+    let wrapped = match wrapped_key::get(dynamo, tables).await? {
+        Some(wrapped) => wrapped,
+        None => {
+            let made = kms
+                .generate_data_key_without_plaintext()
+                .key_id(id)
+                .number_of_bytes(32)
+                .send()
+                .await;
+            let blob = made.map_err(|error| StartError::Kms(code(&error)))?.ciphertext_blob;
+            let fresh = blob.ok_or_else(|| StartError::Kms("no key".into()))?.into_inner();
+            wrapped_key::put_first(dynamo, tables, fresh).await?
+        }
+    };
+    let answer = kms.decrypt().key_id(id).ciphertext_blob(wrapped.into()).send().await;
+    let plain = answer.map_err(|error| StartError::Kms(code(&error)))?.plaintext;
+    plain
+        .and_then(|plain| plain.into_inner().try_into().ok())
+        .ok_or(StartError::BadKey)
+}
+
+fn code<E: aws_sdk_kms::error::ProvideErrorMetadata, R>(error: &aws_sdk_kms::error::SdkError<E, R>) -> String {
+    let service = error
+        .as_service_error()
+        .and_then(aws_sdk_kms::error::ProvideErrorMetadata::code);
+    service.unwrap_or("unreachable").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let ConfigError(wrong) = load(|_| None).unwrap_err();
+        assert_eq!(wrong.len(), 7, "{wrong:?}");
+    }
+
+    #[test]
+    fn a_key_and_a_key_service_are_one_too_many() {
+        let get = |name: &str| Some(format!("value of {name}"));
+        let ConfigError(wrong) = load(get).unwrap_err();
+        assert!(wrong[0].contains("exactly one"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_key_is_64_digits() {
+        assert!(read_key(&Secret::new("ab".repeat(32))).is_ok());
+        for wrong in ["", "ab", "zz", &"ab".repeat(33), "äää"] {
+            assert!(read_key(&Secret::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
+
+use std::time::Duration;
+
+use tieline_core::command::{self, Command};
+use tieline_core::connector::{Delivery, Manifest};
+use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
+use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUp, WakeUpV1};
+use tieline_core::event::{CardAction, Event, Feedback, Message};
+use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::{ConversationId, MessageId};
+use tieline_core::mailbox::{self, Due, Pending};
+use tieline_core::notice::Notice;
+use tieline_core::session;
+use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
+use tieline_queue::{QueueError, work};
+use tieline_store::config::integration::{self, Bound};
+use tieline_store::config::trigger as triggers;
+use tieline_store::message::{self, Claim, Ending, MessageRecord};
+use tieline_store::status::StatusChange;
+use tieline_store::{StoreError, conversation};
+use tracing::{info, warn};
+
+use crate::notices::{self, Word};
+use crate::world::World;
+use crate::{journal, users};
+
+/// Older than this by the platform's own clock, a message is not answered any more.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How often a lost race for a conversation is run again at once.
+const MAX_RACES: u32 = 20;
+/// The key of our own "new session" buttons.
+pub const NEW_SESSION_KEY: &str = "tl:new_session";
+
+/// Why an event could not be dispatched. It stays on the queue and comes again.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The table.
+    #[error("table is unavailable")]
+    Store(#[from] StoreError),
+    /// The queue.
+    #[error("queue is unavailable")]
+    Queue(#[from] QueueError),
+    /// The event can't be unsealed or read: parked among the dead letters.
+    #[error("event can't be read")]
+    Unreadable,
+    /// Too many others change the conversation at the same time.
+    #[error("conversation is too busy")]
+    Contended,
+}
+
+/// Brings one event to its conversation. Doing it again changes nothing.
+///
+/// # Errors
+/// [`DispatchError`] if it must come again.
+pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<(), DispatchError> {
+    let event = open(world, envelope)?;
+    let Some(bound) = integration::load_bound(&world.store, &envelope.integration).await? else {
+        info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
+        return Ok(());
+    };
+    journal::note_often(
+        world,
+        &envelope.integration,
+        "event",
+        StatusChange::LastEventAt(envelope.received_at),
+    )
+    .await;
+    let arrival = Arrival {
+        world,
+        envelope,
+        bound: &bound,
+    };
+    match event {
+        Event::Message(message) => arrival.message(message).await,
+        Event::CardAction(action) => arrival.card_action(action).await,
+        Event::Feedback(feedback) => arrival.feedback(feedback).await,
+    }
+}
+
+fn open(world: &World, envelope: &EnvelopeV1) -> Result<Event, DispatchError> {
+    let bytes = world
+        .store
+        .keyring()
+        .open(&envelope.event, envelope.message.as_str())
+        .map_err(|_| DispatchError::Unreadable)?;
+    let stored: StoredEvent = serde_json::from_slice(&bytes).map_err(|_| DispatchError::Unreadable)?;
+    Ok(stored.into())
+}
+
+/// One event on its way, with what is known of its integration.
+struct Arrival<'a> {
+    world: &'a World,
+    envelope: &'a EnvelopeV1,
+    bound: &'a Bound,
+}
+
+/// What a message asks for.
+enum Intent {
+    /// Somebody speaks to the agent.
+    Say,
+    /// A new session, with the first input already in the message's text, if there is one.
+    New,
+    /// Another command.
+    Steer(Command),
+    /// Not to be answered by an agent.
+    Refuse(Notice, &'static str),
+}
+
+impl Arrival<'_> {
+    async fn message(&self, mut message: Message) -> Result<(), DispatchError> {
+        let intent = self.intent(&mut message).await?;
+        let key = self.key(&message);
+        let id = key.id();
+        if !self.claim(Event::Message(message.clone()), Some(id.clone())).await? {
+            return Ok(());
+        }
+        match intent {
+            Intent::Refuse(notice, reason) => self.refuse(&message, &id, notice, reason).await,
+            Intent::Steer(command) => self.steer(&message, &key, &command).await,
+            Intent::New => self.begin(&message, &key).await,
+            Intent::Say => self.append(&message, &key, false).await,
+        }
+    }
+
+    async fn intent(&self, message: &mut Message) -> Result<Intent, DispatchError> {
+        let now = self.world.clock.now();
+        if message.sent_at.is_some_and(|sent| now.since(sent) > STALE_AFTER) {
+            return Ok(Intent::Refuse(Notice::Stale, "stale"));
+        }
+        if !self.bound.integration.enabled {
+            return Ok(Intent::Refuse(Notice::Disabled, "integration_stopped"));
+        }
+        let Some(trigger) = &self.bound.trigger else {
+            return self.refuse_unbound().await;
+        };
+        if !trigger.settings.access.allows(&message.sender.id, &message.target.chat) {
+            return Ok(Intent::Refuse(Notice::NotAllowed, "not_allowed"));
+        }
+        Ok(match command::parse(&message.text) {
+            Some(Command::New(first)) => {
+                message.text = first;
+                Intent::New
+            }
+            Some(command) => Intent::Steer(command),
+            None if message.text.is_empty() && message.parts.is_empty() => Intent::Refuse(Notice::Unsupported, "empty"),
+            None => Intent::Say,
+        })
+    }
+
+    async fn refuse_unbound(&self) -> Result<Intent, DispatchError> {
+        let record = &self.bound.integration;
+        let named = triggers::naming(&self.world.store, &record.organization, |it| {
+            it.integration == record.id
+        })
+        .await?;
+        Ok(match !named.is_empty() {
+            true => Intent::Refuse(Notice::Disabled, "trigger_disabled"),
+            false => Intent::Refuse(Notice::Unbound, "no_trigger"),
+        })
+    }
+
+    async fn card_action(&self, action: CardAction) -> Result<(), DispatchError> {
+        let ours = action.key == NEW_SESSION_KEY && self.bound.trigger.is_some();
+        let message = Message {
+            id: action.id.clone(),
+            sender: action.sender.clone(),
+            sent_at: None,
+            text: String::new(),
+            parts: Vec::new(),
+            quoted: None,
+            target: action.target.clone(),
+        };
+        let key = self.key(&message);
+        if !self.claim(Event::CardAction(action), Some(key.id())).await? {
+            return Ok(());
+        }
+        if ours {
+            return self.begin(&message, &key).await;
+        }
+        self.end(MessageState::Commanded, Some("unknown_card_action")).await
+    }
+
+    async fn feedback(&self, feedback: Feedback) -> Result<(), DispatchError> {
+        let rating = format!("feedback_{:?}", feedback.rating).to_lowercase();
+        if self.claim(Event::Feedback(feedback), None).await? {
+            self.end(MessageState::Commanded, Some(&rating)).await?;
+        }
+        Ok(())
+    }
+
+    fn key(&self, message: &Message) -> ConversationKey {
+        let scope = self
+            .bound
+            .trigger
+            .as_ref()
+            .map_or(SessionScope::Sender, |it| it.settings.session_scope);
+        let target = &message.target;
+        let envelope = self.envelope;
+        ConversationKey::of(
+            &envelope.organization,
+            &envelope.integration,
+            &target.chat,
+            &message.sender.id,
+            scope,
+        )
+    }
+
+    /// Claims the event: once, for as long as the ledger remembers. `false` if it came before and is done.
+    async fn claim(&self, event: Event, conversation: Option<ConversationId>) -> Result<bool, DispatchError> {
+        let now = self.world.clock.now();
+        let envelope = self.envelope;
+        let platform_message = event.id().clone();
+        let sealed = crate::sealed_event(self.world, &envelope.message, event);
+        let record = MessageRecord {
+            id: envelope.message.clone(),
+            reply: envelope.reply.clone(),
+            organization: envelope.organization.clone(),
+            integration: envelope.integration.clone(),
+            platform_message,
+            conversation,
+            session: None,
+            received_at: envelope.received_at,
+            state: MessageState::Queued,
+            event: sealed,
+            run: None,
+            reason: None,
+            steps: vec![
+                LedgerStep::new(envelope.received_at, "received"),
+                LedgerStep::new(now, "dispatched"),
+            ],
+            redrives: 0,
+            version: 0,
+        };
+        Ok(match message::claim(&self.world.store, &record).await? {
+            Claim::New => true,
+            // Not done yet: the process that claimed it died on the way, or is this one, asked again.
+            Claim::Seen(before) => !before.state.is_terminal(),
+        })
+    }
+
+    async fn end(&self, state: MessageState, reason: Option<&str>) -> Result<(), DispatchError> {
+        let now = self.world.clock.now();
+        let ending = Ending {
+            state,
+            reason: reason.map(str::to_owned),
+            run: None,
+            session: None,
+            steps: vec![LedgerStep::new(now, state.as_str())],
+        };
+        message::finish(&self.world.store, &self.envelope.message, &ending).await?;
+        info!(account.id = %self.envelope.integration, event.key = %self.envelope.message, reason, "event ended as {}", state.as_str());
+        Ok(())
+    }
+
+    async fn refuse(
+        &self,
+        message: &Message,
+        conversation: &ConversationId,
+        notice: Notice,
+        reason: &'static str,
+    ) -> Result<(), DispatchError> {
+        self.say(message, conversation, Word::refused(notice)).await?;
+        self.end(MessageState::Refused, Some(reason)).await
+    }
+
+    /// Tells the person something, through a runner: platforms can be slow, and the dispatcher may not be.
+    async fn say(&self, message: &Message, conversation: &ConversationId, word: Word) -> Result<(), DispatchError> {
+        notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
+        let wake = WakeUpV1 {
+            organization: self.envelope.organization.clone(),
+            conversation: conversation.clone(),
+            reply: Some(self.envelope.reply.clone()),
+            timer: false,
+        };
+        let watchdog = WakeUp::V1(wake.clone());
+        let sends = [
+            (WakeUp::V1(wake), Duration::ZERO),
+            (watchdog, self.world.settings.watchdog),
+        ];
+        work::send(&self.world.queues, &sends).await?;
+        Ok(())
+    }
+
+    async fn steer(&self, message: &Message, key: &ConversationKey, command: &Command) -> Result<(), DispatchError> {
+        let id = key.id();
+        let notice = match command {
+            Command::New(_) => return self.begin(message, key).await,
+            Command::Help => Notice::Help,
+            Command::Status => match conversation::load(&self.world.store, &id, self.world.clock.now()).await? {
+                Some(found) if found.run.is_some() || !found.pending.is_empty() => Notice::StatusRunning,
+                _ => Notice::StatusIdle,
+            },
+            Command::Stop => self.stop(key).await?,
+        };
+        self.say(message, &id, Word::commanded(notice)).await?;
+        self.end(MessageState::Commanded, None).await
+    }
+
+    /// Ends the running answer and what waits behind it.
+    async fn stop(&self, key: &ConversationKey) -> Result<Notice, DispatchError> {
+        let id = key.id();
+        for race in 0..MAX_RACES {
+            let Some(before) = conversation::load(&self.world.store, &id, self.world.clock.now()).await? else {
+                return Ok(Notice::NothingToStop);
+            };
+            if before.run.is_none() && before.pending.is_empty() {
+                return Ok(Notice::NothingToStop);
+            }
+            let mut after = before.clone();
+            after.pending.clear();
+            after.updated_at = self.world.clock.now();
+            if let Some(run) = &mut after.run {
+                run.stop = Some(StopCause::Stopped);
+            }
+            self.close_waiting(&before.pending, &id, MessageState::Stopped, Notice::Stopped)
+                .await?;
+            if self.saved(&before, &mut after, race).await? {
+                self.wake(&id, Duration::ZERO).await?;
+                return Ok(Notice::Stopped);
+            }
+        }
+        Err(DispatchError::Contended)
+    }
+
+    /// A new session; then the message's text, if any, is its first input.
+    async fn begin(&self, message: &Message, key: &ConversationKey) -> Result<(), DispatchError> {
+        if !message.text.is_empty() || !message.parts.is_empty() {
+            return self.append(message, key, true).await;
+        }
+        let id = key.id();
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(());
+        };
+        for race in 0..MAX_RACES {
+            let now = self.world.clock.now();
+            let before = self.load_or_new(key).await?;
+            let mut after = before.clone();
+            after.session = Some(session::next(before.session.as_ref(), &id, &trigger.agent, now));
+            after.pending.clear();
+            after.updated_at = now;
+            self.close_waiting(&before.pending, &id, MessageState::Dropped, Notice::NewSession)
+                .await?;
+            if self.saved(&before, &mut after, race).await? {
+                self.say(message, &id, Word::commanded(Notice::NewSession)).await?;
+                return self.end(MessageState::Commanded, None).await;
+            }
+        }
+        Err(DispatchError::Contended)
+    }
+
+    /// Puts the message into its conversation's mailbox and wakes a runner.
+    async fn append(&self, message: &Message, key: &ConversationKey, anew: bool) -> Result<(), DispatchError> {
+        let id = key.id();
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(());
+        };
+        for race in 0..MAX_RACES {
+            let before = self.load_or_new(key).await?;
+            if before.holds(&self.envelope.message) {
+                return self.wake_for(&before, trigger).await;
+            }
+            if before.version > 0 && self.is_done().await? {
+                return Ok(());
+            }
+            if before.pending.len() >= mailbox::MAX_PENDING {
+                return self.refuse(message, &id, Notice::Busy, "mailbox_full").await;
+            }
+            if before.version == 0 || key.sender.is_none() {
+                users::ensure(self.world, self.envelope, self.bound, message).await?;
+            }
+            let mut after = self.with_message(&before, message, trigger, &id, anew);
+            if anew {
+                self.close_waiting(&before.pending, &id, MessageState::Dropped, Notice::NewSession)
+                    .await?;
+            }
+            if self.saved(&before, &mut after, race).await? {
+                return self.wake_for(&after, trigger).await;
+            }
+        }
+        Err(DispatchError::Contended)
+    }
+
+    fn with_message(
+        &self,
+        before: &Conversation,
+        message: &Message,
+        trigger: &Trigger,
+        id: &ConversationId,
+        anew: bool,
+    ) -> Conversation {
+        let now = self.world.clock.now();
+        let mut after = before.clone();
+        after.updated_at = now;
+        let old = before.session.as_ref();
+        let session = if anew {
+            after.pending.clear();
+            session::next(old, id, &trigger.agent, now)
+        } else {
+            let busy = before.run.is_some() || !before.pending.is_empty();
+            session::resolve(old, id, &trigger.agent, trigger.settings.session_timeout(), busy, now)
+        };
+        after.pending.push(Pending {
+            message: self.envelope.message.clone(),
+            since: now,
+            session: session.number,
+            urgent: !message.parts.is_empty(),
+        });
+        after.session = Some(session);
+        if trigger.settings.busy_policy == BusyPolicy::Interrupt
+            && let Some(run) = &mut after.run
+        {
+            run.stop = run.stop.or(Some(StopCause::Interrupted));
+        }
+        after
+    }
+
+    /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the
+    /// ledger first and leaves the conversation second.
+    async fn is_done(&self) -> Result<bool, DispatchError> {
+        let record = message::get(&self.world.store, &self.envelope.message, self.world.clock.now()).await?;
+        Ok(record.is_some_and(|record| record.state.is_terminal()))
+    }
+
+    async fn load_or_new(&self, key: &ConversationKey) -> Result<Conversation, DispatchError> {
+        let found = conversation::load(&self.world.store, &key.id(), self.world.clock.now()).await?;
+        Ok(found.unwrap_or_else(|| Conversation::new(key.clone(), self.world.clock.now())))
+    }
+
+    /// Saves unless somebody else was faster; then waits a little.
+    async fn saved(&self, before: &Conversation, after: &mut Conversation, race: u32) -> Result<bool, DispatchError> {
+        match conversation::save(&self.world.store, before, after).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict) => {
+                crate::pause_after_race(race).await;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends messages that wait, before they leave the mailbox: a crash in between leaves them where a runner skips them.
+    async fn close_waiting(
+        &self,
+        waiting: &[Pending],
+        conversation: &ConversationId,
+        state: MessageState,
+        notice: Notice,
+    ) -> Result<(), DispatchError> {
+        for pending in waiting {
+            let now = self.world.clock.now();
+            let steps = vec![LedgerStep::new(now, state.as_str())];
+            let ending = Ending {
+                state,
+                reason: None,
+                run: None,
+                session: None,
+                steps,
+            };
+            if message::finish(&self.world.store, &pending.message, &ending).await? && self.shows_waiting() {
+                self.close_bubble(&pending.message, conversation, notice).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a waiting message already shows something: where the platform fetches, its bubble does.
+    fn shows_waiting(&self) -> bool {
+        let record = &self.bound.integration;
+        let manifest: Option<&Manifest> = self.world.connector(&record.platform).map(|it| it.manifest());
+        let mode = manifest.and_then(|manifest| manifest.mode(record.mode));
+        mode.is_some_and(|mode| matches!(mode.delivery, Delivery::Pull { .. }))
+    }
+
+    async fn close_bubble(
+        &self,
+        waiting: &MessageId,
+        conversation: &ConversationId,
+        notice: Notice,
+    ) -> Result<(), DispatchError> {
+        if let Some(record) = message::get(&self.world.store, waiting, self.world.clock.now()).await? {
+            notices::record_for(self.world, &record, conversation, Word::stopped(notice)).await?;
+        }
+        Ok(())
+    }
+
+    async fn wake_for(&self, conversation: &Conversation, trigger: &Trigger) -> Result<(), DispatchError> {
+        let now = self.world.clock.now();
+        let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
+            Due::At(until) => until.since(now),
+            Due::Empty | Due::Now(_) => Duration::ZERO,
+        };
+        self.wake(&conversation.key.id(), delay).await
+    }
+
+    /// Wakes a runner, and another later: whoever takes the work and dies is replaced.
+    async fn wake(&self, id: &ConversationId, delay: Duration) -> Result<(), DispatchError> {
+        let wake = WakeUp::conversation(self.envelope.organization.clone(), id.clone());
+        let sends = [(wake.clone(), delay), (wake, delay + self.world.settings.watchdog)];
+        work::send(&self.world.queues, &sends).await?;
+        Ok(())
+    }
+}
+
+/// Logs why an event stays on the queue.
+pub fn log_failure(envelope: &EnvelopeV1, attempt: u32, error: &DispatchError) {
+    let error = crate::receive::chain(error);
+    warn!(account.id = %envelope.integration, event.key = %envelope.message, queue.attempt = attempt, error, "event stays on the queue");
+}

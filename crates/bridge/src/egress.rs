@@ -1,0 +1,80 @@
+//! The one HTTP client that calls addresses which a user or a platform gave us.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tieline_core::address::is_special;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_IDLE_PER_HOST: usize = 64;
+
+/// A client that follows no redirects, obeys no proxy variables and, unless `allow_private`, connects to no special address
+/// **after** resolving. A literal address never reaches the resolver: [`tieline_core::address::check`] must have seen it.
+///
+/// # Errors
+/// If the TLS backend can't be set up.
+pub fn client(allow_private: bool) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .user_agent(concat!("tieline/", env!("CARGO_PKG_VERSION")));
+    let guarded = if allow_private {
+        builder
+    } else {
+        builder.dns_resolver(Arc::new(PublicOnly)).https_only(true)
+    };
+    guarded.build()
+}
+
+/// Resolves names and keeps only public addresses.
+struct PublicOnly;
+
+/// Why a name gives no address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name resolves to no public address")]
+struct NoPublicAddress;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| !is_special(address.ip())).collect();
+            if public.is_empty() {
+                return Err(NoPublicAddress.into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_of_a_private_address_is_refused_after_resolving() {
+        let guarded = client(false).unwrap();
+        let error = guarded.get("https://localhost:1/").send().await.unwrap_err();
+        assert!(error.is_connect(), "{error:?}");
+        assert!(format!("{error:?}").contains("NoPublicAddress"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_refused() {
+        assert!(
+            client(false)
+                .unwrap()
+                .get("http://example.com/")
+                .send()
+                .await
+                .unwrap_err()
+                .is_builder()
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! Pull: the newest state of a reply, for a platform that asks for it.
+
+use std::time::Duration;
+
+use tieline_core::connector::{Newest, Proof};
+use tieline_core::exchange::WebhookAnswer;
+use tieline_core::ids::ReplyId;
+use tieline_core::reply::{ReplyView, Stage};
+use tieline_store::config::integration;
+use tieline_store::reply::{self, ReplyRecord};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::accounts::{self, Bot};
+use crate::operator::{self, Operator};
+use crate::pages;
+use crate::world::World;
+
+/// Longest wait for something newer.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Shortest and longest time between two looks.
+const FIRST_LOOK: Duration = Duration::from_millis(15);
+const LATER_LOOK: Duration = Duration::from_millis(200);
+
+/// Answers a poll. Any instance can: all it needs is in the table.
+pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&str>) -> WebhookAnswer {
+    let record = match asked.after {
+        Some(after) => wait_for(world, bot, asked, after).await,
+        None => load(world, bot, asked).await,
+    };
+    let cx = bot.context(world, welcome);
+    let Some(record) = record else {
+        return bot.connector.answer_newest(asked, None, &cx);
+    };
+    let mut view = view(world, &record);
+    if view.closed.is_none()
+        && view.asker == asked.asker
+        && let Some(closing) = bot.connector.closes(asked, &view, &cx)
+    {
+        // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
+        match reply::close(&world.store, &record.id, &closing, cx.now).await {
+            Ok(closed) => view.closed = Some(closed),
+            Err(error) => {
+                warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "poll can't be closed");
+                return WebhookAnswer::empty(503);
+            }
+        }
+    }
+    bot.connector.answer_newest(asked, Some(&view), &cx)
+}
+
+/// A reply as a poll sees it.
+fn view(world: &World, record: &ReplyRecord) -> ReplyView {
+    ReplyView {
+        stage: record.stage,
+        text: record.text.clone(),
+        notice: record.notice,
+        version: record.version,
+        asker: record.asker.clone(),
+        received_at: record.received_at,
+        link: Some(pages::link(world, record)),
+        closed: record.closed.clone(),
+    }
+}
+
+async fn load(world: &World, bot: &Bot, asked: &Newest) -> Option<ReplyRecord> {
+    let found = reply::get(&world.store, &asked.reply, world.clock.now())
+        .await
+        .unwrap_or_else(|error| {
+            warn!(account.id = %bot.account.integration, error = %error, "reply can't be read");
+            None
+        })?;
+    if found.integration != bot.account.integration {
+        return None;
+    }
+    let Some(same) = &found.same_as else { return Some(found) };
+    // Merged into a later message: shows that one's answer, to whoever asked this one.
+    let shown = reply::get(&world.store, same, world.clock.now()).await.ok().flatten()?;
+    Some(ReplyRecord {
+        id: found.id,
+        asker: found.asker,
+        message: found.message,
+        ..shown
+    })
+}
+
+async fn wait_for(world: &World, bot: &Bot, asked: &Newest, after: u64) -> Option<ReplyRecord> {
+    let give_up_at = Instant::now() + LONGEST_WAIT;
+    let mut pause = FIRST_LOOK;
+    loop {
+        let found = load(world, bot, asked).await;
+        let newer = found
+            .as_ref()
+            .is_some_and(|record| record.version > after || record.stage == Stage::Final);
+        if newer || Instant::now() + pause > give_up_at {
+            return found;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LATER_LOOK);
+    }
+}
+
+/// Answers an operator who follows a reply of our own channel: what is newer than `after`, waiting for it up to 20 s.
+pub async fn follow(world: &World, reply: &ReplyId, after: u64, operator: Option<&Operator>) -> WebhookAnswer {
+    let Some(operator) = operator else {
+        return WebhookAnswer::problem(401, "unauthorized", "sign in first");
+    };
+    let not_found = || WebhookAnswer::problem(404, "reply_not_found", "there is no such reply");
+    let Some(record) = appear(world, reply).await else {
+        return not_found();
+    };
+    if !operator::may_read(operator, &record.organization) {
+        return not_found();
+    }
+    let bound = integration::load_bound(&world.store, &record.integration)
+        .await
+        .ok()
+        .flatten();
+    let Some(bot) = bound.and_then(|bound| accounts::open(world, &bound.integration).ok()) else {
+        return not_found();
+    };
+    if bot.connector.manifest().proof != Proof::Operator {
+        return not_found();
+    }
+    let asked = Newest {
+        reply: reply.clone(),
+        asker: record.asker,
+        first: false,
+        note: String::new(),
+        after: Some(after),
+    };
+    answer(world, &bot, &asked, None).await
+}
+
+/// Waits until a reply has a record: the message may still be on its way.
+async fn appear(world: &World, reply: &ReplyId) -> Option<ReplyRecord> {
+    let give_up_at = Instant::now() + LONGEST_WAIT;
+    let mut pause = FIRST_LOOK;
+    loop {
+        let found = reply::get(&world.store, reply, world.clock.now()).await.ok().flatten();
+        if found.is_some() || Instant::now() + pause > give_up_at {
+            return found;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LATER_LOOK);
+    }
+}

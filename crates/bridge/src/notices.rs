@@ -1,0 +1,157 @@
+//! Sentences of ours as replies of their own.
+
+use tieline_core::envelope::EnvelopeV1;
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
+use tieline_core::notice::Notice;
+use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::message::MessageRecord;
+use tieline_store::reply::{self, Outcome, ReplyRecord};
+
+use crate::world::World;
+
+/// A sentence and what it says of the message.
+#[derive(Debug, Clone)]
+pub struct Word {
+    notice: Notice,
+    outcome: Outcome,
+}
+
+impl Word {
+    /// The message is refused.
+    #[must_use]
+    pub const fn refused(notice: Notice) -> Self {
+        Self {
+            notice,
+            outcome: Outcome::Refused,
+        }
+    }
+
+    /// The message was a command.
+    #[must_use]
+    pub const fn commanded(notice: Notice) -> Self {
+        Self {
+            notice,
+            outcome: Outcome::Commanded,
+        }
+    }
+
+    /// The message is stopped or dropped.
+    #[must_use]
+    pub const fn stopped(notice: Notice) -> Self {
+        Self {
+            notice,
+            outcome: Outcome::Stopped,
+        }
+    }
+}
+
+/// What a new reply record is about.
+pub struct About<'a> {
+    /// The reply.
+    pub reply: &'a ReplyId,
+    /// The tenant.
+    pub organization: &'a OrganizationId,
+    /// The bot.
+    pub integration: &'a IntegrationId,
+    /// The conversation.
+    pub conversation: &'a ConversationId,
+    /// The message.
+    pub message: &'a MessageId,
+    /// Who asked.
+    pub asker: &'a SenderId,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+/// A reply that shows nothing yet.
+#[must_use]
+pub fn blank(about: &About<'_>) -> ReplyRecord {
+    ReplyRecord {
+        id: about.reply.clone(),
+        organization: about.organization.clone(),
+        integration: about.integration.clone(),
+        conversation: about.conversation.clone(),
+        message: about.message.clone(),
+        asker: about.asker.clone(),
+        received_at: about.received_at,
+        stage: Stage::Thinking,
+        text: String::new(),
+        reasoning: String::new(),
+        files: Vec::new(),
+        notice: None,
+        outcome: None,
+        progress: tieline_core::reply::Progress::default(),
+        pace: tieline_core::budget::Pace::default(),
+        same_as: None,
+        closed: None,
+        resume: None,
+        delivered: false,
+        lease: None,
+        fence: 0,
+        version: 0,
+    }
+}
+
+/// Records a sentence as the reply to an event. Nothing happens if there is a reply already.
+///
+/// # Errors
+/// The table's.
+pub async fn record(
+    world: &World,
+    envelope: &EnvelopeV1,
+    asker: &SenderId,
+    conversation: &ConversationId,
+    word: Word,
+) -> Result<(), StoreError> {
+    let about = About {
+        reply: &envelope.reply,
+        organization: &envelope.organization,
+        integration: &envelope.integration,
+        conversation,
+        message: &envelope.message,
+        asker,
+        received_at: envelope.received_at,
+    };
+    save(world, &about, word).await
+}
+
+/// The same for a message that is in the ledger.
+///
+/// # Errors
+/// The table's.
+pub async fn record_for(
+    world: &World,
+    record: &MessageRecord,
+    conversation: &ConversationId,
+    word: Word,
+) -> Result<(), StoreError> {
+    let Some(asker) = crate::event_of(world, record).map(|event| event.sender().clone()) else {
+        return Ok(());
+    };
+    let about = About {
+        reply: &record.reply,
+        organization: &record.organization,
+        integration: &record.integration,
+        conversation,
+        message: &record.id,
+        asker: &asker,
+        received_at: record.received_at,
+    };
+    save(world, &about, word).await
+}
+
+async fn save(world: &World, about: &About<'_>, word: Word) -> Result<(), StoreError> {
+    let mut record = ReplyRecord {
+        stage: Stage::Final,
+        notice: Some(word.notice),
+        outcome: Some(word.outcome),
+        ..blank(about)
+    };
+    match reply::save(&world.store, None, &mut record, world.clock.now()).await {
+        // An earlier try of the same event was here.
+        Ok(()) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

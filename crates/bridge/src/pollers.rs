@@ -1,0 +1,169 @@
+//! Takes messages off the queues where no Lambda does it: standing alone, and in the ECS runner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_core::backoff::Backoff;
+use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_queue::receive::{self, MAX_BATCH, Received, delete};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::world::{World, chance};
+use crate::{intake, work};
+
+/// How long one look at a queue waits.
+const WAIT: Duration = Duration::from_secs(20);
+/// After a queue failed.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(10),
+};
+/// How long deletions are gathered.
+const LINGER: Duration = Duration::from_millis(3);
+
+/// How much is done at the same time.
+#[derive(Debug, Clone, Copy)]
+pub struct Concurrency {
+    /// Batches of events.
+    pub dispatchers: usize,
+    /// Wake-ups.
+    pub runs: usize,
+}
+
+/// Dispatches events until `stop` says so, and finishes what is in hand.
+pub async fn dispatch(world: World, concurrency: Concurrency, stop: watch::Receiver<bool>) {
+    let mut pollers = JoinSet::new();
+    for _ in 0..concurrency.dispatchers {
+        pollers.spawn(dispatch_one_by_one(world.clone(), stop.clone()));
+    }
+    while pollers.join_next().await.is_some() {}
+}
+
+async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
+    let url = world.queues.urls().inbound.clone();
+    let mut failures = 0;
+    while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &mut failures, &mut stop).await {
+        let receipts: Vec<_> = received
+            .iter()
+            .map(|it| (it.id.clone(), it.receipt.clone(), it.attempt))
+            .collect();
+        let failed = intake::take_in(&world, received.into_iter().map(event_item).collect()).await;
+        let (again, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|(id, _, _)| failed.contains(id));
+        let done: Vec<String> = done.into_iter().map(|(_, receipt, _)| receipt).collect();
+        if let Err(error) = delete(&world.queues, &url, &done).await {
+            warn!(error = %error, "dispatched events come again");
+        }
+        for (_, receipt, attempt) in again {
+            let delay = Duration::from_secs(1 << attempt.min(6));
+            if let Err(error) = receive::retry_in(&world.queues, &url, &receipt, delay).await {
+                warn!(error = %error, "event comes again only after the queue's time-out");
+            }
+        }
+    }
+}
+
+fn event_item(received: Received<Envelope>) -> intake::Item {
+    intake::Item {
+        id: received.id,
+        group: received.group,
+        attempt: received.attempt,
+        envelope: received.message,
+    }
+}
+
+/// Runs wake-ups until `stop` says so. What is in hand goes on: drop the future, or the process, to end it.
+pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiver<bool>) {
+    let url = world.queues.urls().work.clone();
+    let (done, deletions) = mpsc::channel(1024);
+    let deleter = tokio::spawn(delete_in_batches(world.clone(), url.clone(), deletions));
+    let places = Arc::new(Semaphore::new(concurrency.runs));
+    let mut runs = JoinSet::new();
+    let mut failures = 0;
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        drop(place);
+        let room = places.available_permits().clamp(1, MAX_BATCH);
+        let Some(received) = poll::<WakeUp>(&world, &url, room, &mut failures, &mut stop).await else {
+            break;
+        };
+        for it in received {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                break;
+            };
+            let (world, done) = (world.clone(), done.clone());
+            runs.spawn(async move {
+                let receipt = it.receipt.clone();
+                let item = work::Item {
+                    id: it.id,
+                    receipt: it.receipt,
+                    attempt: it.attempt,
+                    wake: it.message,
+                };
+                if work::run(&world, vec![item], None).await.is_empty() {
+                    // Nobody deletes any more only when the process ends, and then it comes again.
+                    let _ = done.send(receipt).await;
+                }
+                drop(place);
+            });
+        }
+        while runs.try_join_next().is_some() {}
+    }
+    while runs.join_next().await.is_some() {}
+    drop(done);
+    // Its only error is a panic, which has been printed.
+    let _ = deleter.await;
+}
+
+async fn delete_in_batches(world: World, url: String, mut deletions: mpsc::Receiver<String>) {
+    while let Some(first) = deletions.recv().await {
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH {
+            match timeout(LINGER, deletions.recv()).await {
+                Ok(Some(receipt)) => batch.push(receipt),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        if let Err(error) = delete(&world.queues, &url, &batch).await {
+            warn!(error = %error, "finished wake-ups come again");
+        }
+    }
+}
+
+/// The next messages; `None` when it is time to stop.
+async fn poll<T: serde::de::DeserializeOwned>(
+    world: &World,
+    url: &str,
+    max: usize,
+    failures: &mut u32,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Vec<Received<T>>> {
+    let stopped = async {
+        // A sender that is gone has nobody left to say go on.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    tokio::pin!(stopped);
+    loop {
+        let answer = tokio::select! {
+            biased;
+            () = &mut stopped => return None,
+            answer = receive::receive(&world.queues, url, max, WAIT) => answer,
+        };
+        match answer {
+            Ok(received) if received.is_empty() => *failures = 0,
+            Ok(received) => {
+                *failures = 0;
+                return Some(received);
+            }
+            Err(error) => {
+                *failures += 1;
+                warn!(error = %error, attempt = *failures, "queue can't be read");
+                tokio::select! {
+                    () = &mut stopped => return None,
+                    () = sleep(BACKOFF.wait(*failures, chance())) => {}
+                }
+            }
+        }
+    }
+}

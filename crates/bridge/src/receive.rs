@@ -1,0 +1,197 @@
+//! Receive: a platform's request, proved, put on the queue, answered.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::{Answer, Proof, Received, Remark};
+use tieline_core::conversation::inbound_group;
+use tieline_core::envelope::{Envelope, EnvelopeV1, StoredEvent};
+use tieline_core::event::Event;
+use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{IntegrationId, PlatformMessageId};
+use tieline_queue::{QueueError, inbound};
+use tieline_store::StoreError;
+use tieline_store::config::integration::{self, Bound};
+use tieline_store::status::StatusChange;
+use tracing::{info, warn};
+
+use crate::accounts::{self, Bot};
+use crate::journal;
+use crate::newest;
+use crate::operator::{self, Operator};
+use crate::world::World;
+
+/// Longest body that is read.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// How long the queue may take. The tightest platform waits one second.
+const QUEUE_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Answers a request to `/api/{platform}/webhook/{integration}`.
+///
+/// Whatever is not proved gets the same flat answer; the reason is only in the log.
+pub async fn receive(
+    world: &World,
+    platform: &str,
+    integration: &IntegrationId,
+    request: &WebhookRequest,
+    operator: Option<&Operator>,
+) -> WebhookAnswer {
+    // A probe: answers for any id, so it tells nothing.
+    if request.method == "GET" && request.query.is_empty() {
+        return WebhookAnswer::text("ok");
+    }
+    if request.body.len() > MAX_BODY_BYTES {
+        return WebhookAnswer::empty(413);
+    }
+    match answer(world, platform, integration, request, operator).await {
+        Ok(answer) => answer,
+        Err(ReceiveError::Unproved(reason)) => {
+            info!(platform, account.id = %integration, error = %reason, "refused an unproved request");
+            WebhookAnswer::empty(401)
+        }
+        // The platform repeats what got no success answer.
+        Err(ReceiveError::Unavailable(what)) => {
+            warn!(platform, account.id = %integration, error = %what, "could not take a request in");
+            WebhookAnswer::empty(503)
+        }
+    }
+}
+
+/// Why a request got no answer of its connector.
+#[derive(Debug, thiserror::Error)]
+enum ReceiveError {
+    #[error("{0}")]
+    Unproved(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for ReceiveError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+async fn answer(
+    world: &World,
+    platform: &str,
+    id: &IntegrationId,
+    request: &WebhookRequest,
+    operator: Option<&Operator>,
+) -> Result<WebhookAnswer, ReceiveError> {
+    let bound = integration::load_bound(&world.store, id).await?;
+    let bound = bound.filter(|bound| takes_requests(bound, platform));
+    let bound = bound.ok_or_else(|| ReceiveError::Unproved("no running integration of that id".into()))?;
+    let bot = accounts::open(world, &bound.integration).map_err(|e| ReceiveError::Unproved(chain(&e)))?;
+    if bot.connector.manifest().proof == Proof::Operator {
+        prove_operator(operator, &bound)?;
+    }
+    let welcome = bound
+        .trigger
+        .as_ref()
+        .and_then(|trigger| trigger.settings.welcome.as_deref());
+    let cx = bot.context(world, welcome);
+    let received = match bot.connector.receive(request, &cx) {
+        Ok(received) => received,
+        Err(rejection) => {
+            journal::note_often(world, id, "rejection", StatusChange::LastSignatureFailureAt(cx.now)).await;
+            return Err(ReceiveError::Unproved(rejection.to_string()));
+        }
+    };
+    if request.method == "GET" {
+        journal::note_often(world, id, "verified", StatusChange::VerifiedAt(cx.now)).await;
+    }
+    enqueue(world, &bot, &received).await?;
+    note_remark(world, platform, id, received.remark).await;
+    match received.answer {
+        Answer::Fixed(answer) => Ok(answer),
+        Answer::Newest(asked) => Ok(newest::answer(world, &bot, &asked, welcome).await),
+    }
+}
+
+fn takes_requests(bound: &Bound, platform: &str) -> bool {
+    let record = &bound.integration;
+    record.enabled && record.platform == platform && record.mode == ConnectionMode::Webhook
+}
+
+fn prove_operator(operator: Option<&Operator>, bound: &Bound) -> Result<(), ReceiveError> {
+    let may = operator.is_some_and(|operator| operator::may_write(operator, &bound.integration.organization));
+    if may {
+        Ok(())
+    } else {
+        Err(ReceiveError::Unproved("no operator of this organization".into()))
+    }
+}
+
+/// Puts the events on the queue, in order. Only when this is done the platform may be answered.
+async fn enqueue(world: &World, bot: &Bot, received: &Received) -> Result<(), ReceiveError> {
+    if received.events.is_empty() {
+        return Ok(());
+    }
+    let storing = store_events(world, bot, &received.events);
+    match tokio::time::timeout(QUEUE_PATIENCE, storing).await {
+        Ok(stored) => stored.map_err(|error| ReceiveError::Unavailable(chain(&error))),
+        Err(_) => Err(ReceiveError::Unavailable(format!(
+            "queue took longer than {QUEUE_PATIENCE:?}"
+        ))),
+    }
+}
+
+/// Puts the events of one account on the queue, in order. Used by webhooks and by the relay.
+///
+/// # Errors
+/// [`QueueError`] if the queue didn't take all of them. What it took is known by its deduplication id when it comes again.
+pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<(), QueueError> {
+    for event in events {
+        let envelope = seal(world, bot, event);
+        let Envelope::V1(inner) = &envelope;
+        let group = inbound_group(&inner.integration, event.chat());
+        inbound::send(&world.queues, &envelope, &group, inner.message.as_str()).await?;
+        info!(
+            platform = bot.connector.manifest().platform,
+            account.id = %inner.integration,
+            chat.id = %event.chat().id,
+            event.key = %inner.message,
+            "took in event {}",
+            inner.message
+        );
+    }
+    Ok(())
+}
+
+fn seal(world: &World, bot: &Bot, event: &Event) -> Envelope {
+    let ids = &bot.account.ids;
+    let id: &PlatformMessageId = event.id();
+    let message = ids.message(id);
+    let stored = serde_json::to_vec(&StoredEvent::from(event.clone())).expect("stored events serialize as JSON");
+    let sealed = world.store.keyring().seal(&stored, message.as_str());
+    Envelope::V1(EnvelopeV1 {
+        organization: bot.account.organization.clone(),
+        integration: bot.account.integration.clone(),
+        reply: ids.reply(id),
+        received_at: world.clock.now(),
+        event: sealed,
+        message,
+    })
+}
+
+async fn note_remark(world: &World, platform: &str, id: &IntegrationId, remark: Option<Remark>) {
+    let Some(Remark::Unreadable(reason)) = remark else {
+        return;
+    };
+    warn!(platform, account.id = %id, error = reason, "proved request can't be read");
+    journal::warn(world, id, "unreadable", reason).await;
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,242 @@
+//! The end of a run: the chat, the other bubbles, the ledger.
+
+use std::time::Duration;
+
+use tieline_agents::protocol::Protocol;
+use tieline_core::agent::Turn;
+use tieline_core::connector::{Delivery, Merged};
+use tieline_core::conversation::RunPhase;
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::notice::Notice;
+use tieline_core::reply::Stage;
+use tieline_queue::work;
+use tieline_store::config::agent as agents;
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message::{self, Ending, MessageRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::status::StatusChange;
+use tieline_store::{StoreError, transcript};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::request::Asked;
+use super::{Held, Left, RunError, amend, ask, request};
+use crate::accounts::Bot;
+use crate::deliver::{self, DeliverError, Showing, Shown};
+use crate::journal;
+use crate::notices::{self, Word};
+use crate::world::World;
+
+/// Longest delay of a wake-up.
+const MAX_DELAY: Duration = Duration::from_secs(900);
+
+/// Brings the chat to the final text and the messages to their ends.
+pub(super) async fn deliver(
+    world: &World,
+    held: &mut Held,
+    asked: &[Asked],
+    mut showing: Showing<'_>,
+    until: Option<Instant>,
+    mut ledger: Vec<LedgerStep>,
+) -> Result<Left, RunError> {
+    let shown = match showing.record.delivered {
+        true => Shown::Yes,
+        false => showing
+            .finish(until)
+            .await
+            .map_err(|DeliverError::Store(error)| RunError::from(error))?,
+    };
+    let now = world.clock.now();
+    match shown {
+        Shown::Yes => ledger.push(LedgerStep::new(now, "delivered")),
+        Shown::NotBefore(at) if showing.is_pulled() => {
+            ledger.push(LedgerStep::new(now, "ready"));
+            look_after_later(world, held, &showing.record, at.since(now)).await?;
+        }
+        Shown::NotBefore(at) => {
+            amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
+            return Ok(Left::Parked(Some(at.since(now).min(MAX_DELAY))));
+        }
+        Shown::Never { code } => {
+            journal::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
+            ledger.push(LedgerStep::new(now, "delivery_refused").code(code.clone()));
+            end_all(world, held, asked, MessageState::Failed, Some(code), ledger).await?;
+            return Ok(Left::Finished);
+        }
+    }
+    let (state, reason) = fate(&showing.record);
+    end_all(world, held, asked, state, reason, ledger).await?;
+    journal::note_often(
+        world,
+        &held.conversation.key.integration,
+        "reply",
+        StatusChange::LastReplyAt(now),
+    )
+    .await;
+    Ok(Left::Finished)
+}
+
+fn fate(record: &ReplyRecord) -> (MessageState, Option<String>) {
+    match &record.outcome {
+        Some(Outcome::Completed) | None => (MessageState::Answered, None),
+        Some(Outcome::Failed(failure)) => (MessageState::Failed, Some(failure.code.clone())),
+        Some(Outcome::Stopped) => (MessageState::Stopped, None),
+        Some(Outcome::Refused) => (MessageState::Refused, None),
+        Some(Outcome::Commanded) => (MessageState::Commanded, None),
+    }
+}
+
+/// Where the platform fetches the answer, somebody must look whether it did.
+async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, delay: Duration) -> Result<(), RunError> {
+    let pushes = held.bound.as_ref().and_then(|bound| {
+        let manifest = world.connector(&bound.integration.platform)?.manifest();
+        manifest.mode(bound.integration.mode)
+    });
+    if !pushes.is_some_and(|mode| matches!(mode.delivery, Delivery::Pull { push_after: true, .. })) {
+        return Ok(());
+    }
+    let wake = WakeUp::V1(WakeUpV1 {
+        organization: record.organization.clone(),
+        conversation: held.id(),
+        reply: Some(record.id.clone()),
+        timer: false,
+    });
+    work::send(&world.queues, &[(wake, delay.min(MAX_DELAY))]).await?;
+    Ok(())
+}
+
+async fn end_all(
+    world: &World,
+    held: &Held,
+    asked: &[Asked],
+    state: MessageState,
+    reason: Option<String>,
+    ledger: Vec<LedgerStep>,
+) -> Result<(), RunError> {
+    let now = world.clock.now();
+    let session = request::session_of(held);
+    for it in asked {
+        let mut steps = ledger.clone();
+        steps.push(LedgerStep::new(now, state.as_str()));
+        let ending = Ending {
+            state,
+            reason: reason.clone(),
+            run: Some(held.run().id.clone()),
+            session: Some((session.id.clone(), session.number)),
+            steps,
+        };
+        // First, so that a message that failed is never without an entry.
+        if state == MessageState::Failed {
+            bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
+        }
+        message::finish(&world.store, &it.record.id, &ending).await?;
+        let duration_ms = u64::try_from(now.since(it.record.received_at).as_millis()).unwrap_or(u64::MAX);
+        info!(
+            account.id = %it.record.integration,
+            chat.id = %it.message.target.chat.id,
+            event.key = %it.record.id,
+            run = %held.run().id,
+            duration_ms,
+            reason,
+            "message is {}",
+            state.as_str()
+        );
+    }
+    Ok(())
+}
+
+/// An entry among the dead letters.
+pub(super) async fn bury(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
+    let letter = DeadLetter {
+        message: record.id.clone(),
+        organization: record.organization.clone(),
+        integration: Some(record.integration.clone()),
+        conversation: record.conversation.clone(),
+        received_at: record.received_at,
+        failed_at: world.clock.now(),
+        reason: reason.to_owned(),
+        body: None,
+    };
+    deadletter::put(&world.store, &letter).await
+}
+
+/// Ends a run that can't even begin, without a word: its bot is gone.
+pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason: &str) -> Result<(), RunError> {
+    let step = LedgerStep::new(world.clock.now(), "failed").code(reason);
+    end_all(
+        world,
+        held,
+        asked,
+        MessageState::Failed,
+        Some(reason.to_owned()),
+        vec![step],
+    )
+    .await
+}
+
+/// Ends a message whose event can't be read any more.
+pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Result<(), RunError> {
+    error!(account.id = %record.integration, event.key = %record.id, "stored event can't be read");
+    bury(world, record, "unreadable").await?;
+    let step = LedgerStep::new(world.clock.now(), "failed").code("unreadable");
+    let ending = Ending {
+        state: MessageState::Failed,
+        reason: Some("unreadable".into()),
+        run: None,
+        session: None,
+        steps: vec![step],
+    };
+    message::finish(&world.store, &record.id, &ending).await?;
+    Ok(())
+}
+
+/// Closes what the merged messages show: their answer stands under the last of them.
+pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &[Asked]) -> Result<(), RunError> {
+    let Some((last, merged)) = asked.split_last() else {
+        return Ok(());
+    };
+    for it in merged {
+        match deliver::mode(bot).merged {
+            Merged::Nothing => {}
+            Merged::Note => {
+                notices::record_for(world, &it.record, &held.id(), Word::stopped(Notice::AnsweredBelow)).await?;
+            }
+            Merged::SameAnswer => {
+                let mut record = ask::blank(held, it);
+                record.same_as = Some(last.record.reply.clone());
+                record.stage = Stage::Growing;
+                match reply::save(&world.store, None, &mut record, world.clock.now()).await {
+                    Ok(()) | Err(StoreError::Conflict) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the turn for protocols that keep none.
+pub(super) async fn remember_turn(
+    world: &World,
+    held: &Held,
+    asked: &[Asked],
+    record: &ReplyRecord,
+) -> Result<(), RunError> {
+    let run = held.run();
+    let found = agents::get(&world.store, &held.conversation.key.organization, &run.agent).await?;
+    let keeps = found
+        .and_then(|record| Protocol::named(&record.agent.protocol))
+        .is_some_and(|it| it.manifest().needs_transcript);
+    if !keeps {
+        return Ok(());
+    }
+    let texts: Vec<&str> = asked.iter().map(|it| it.message.text.as_str()).collect();
+    let turn = Turn {
+        user: texts.join("\n"),
+        assistant: record.text.clone(),
+    };
+    let session = request::session_of(held);
+    transcript::put(&world.store, &session.id, &run.id, run.started_at, &turn).await?;
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! Run: a wake-up becomes an agent's answer in the chat.
+//!
+//! The order of durable writes is the whole design. Take (conversation: lease and run, one write) → agent → **result** (reply) →
+//! chat (progress on the reply after every call) → ledger (each message) → leave (conversation: run gone, next run or no lease).
+//! A process that dies anywhere leaves a state from which the next holder of the lease goes on; nothing before it is done again.
+
+mod ask;
+mod deferred;
+mod finish;
+mod keeper;
+mod lone;
+mod request;
+
+use std::time::Duration;
+
+use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState};
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
+use tieline_core::mailbox::{self, Due};
+use tieline_core::timestamp::Timestamp;
+use tieline_queue::{QueueError, work};
+use tieline_store::config::integration::{self, Bound};
+use tieline_store::{StoreError, conversation};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::world::{World, chance};
+
+/// Most processes that may begin to work on one run: a run that kills them all is given up.
+const MAX_ATTEMPTS: u32 = 6;
+/// How often a lost race for a conversation is run again at once.
+const MAX_RACES: u32 = 20;
+
+/// What becomes of a wake-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It has done its work.
+    Done,
+    /// It should come again after this time.
+    Again(Duration),
+}
+
+/// Why a wake-up failed. It stays on the queue and comes again.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The table.
+    #[error("table is unavailable")]
+    Store(#[source] StoreError),
+    /// The queue.
+    #[error("queue is unavailable")]
+    Queue(#[from] QueueError),
+    /// Somebody else holds the conversation now. Not an error to the caller: they go on.
+    #[error("lease is lost")]
+    Lost,
+    /// Too many others change the conversation at the same time.
+    #[error("conversation is too busy")]
+    Contended,
+}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Lost,
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// Looks after the conversation of a wake-up until its mailbox is empty, or until `until`: then it hands over.
+///
+/// # Errors
+/// [`RunError`] if the wake-up must come again.
+pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
+    let Some(_place) = world.tenants.enter(&wake.organization) else {
+        return Ok(Next::Again(Duration::from_millis(500 + chance() % 1000)));
+    };
+    let done = match &wake.reply {
+        Some(reply) => lone::look_after(world, wake, reply, until).await,
+        None => work_through(world, wake, until).await,
+    };
+    match done {
+        Err(RunError::Lost) => {
+            info!(conversation = %wake.conversation, "left a conversation to its new holder");
+            Ok(Next::Done)
+        }
+        other => other,
+    }
+}
+
+async fn work_through(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
+    let Some(mut held) = acquire(world, &wake.conversation).await? else {
+        return Ok(Next::Done);
+    };
+    loop {
+        let left = if held.run().phase == RunPhase::Deferred {
+            deferred::go_on(world, &mut held, wake.timer).await?
+        } else {
+            ask::go_on(world, &mut held, until).await?
+        };
+        match left {
+            Left::Finished => {}
+            Left::Parked(again) => return park(world, held, again).await,
+        }
+        match settle(world, held).await? {
+            Some(next) => held = next,
+            None => return Ok(Next::Done),
+        }
+    }
+}
+
+/// How far a run got in this process.
+enum Left {
+    /// Its messages are at their ends.
+    Finished,
+    /// It goes on later, in whatever process wakes up then.
+    Parked(Option<Duration>),
+}
+
+/// A conversation whose lease is ours, with a run in it.
+struct Held {
+    conversation: Conversation,
+    fence: u64,
+    bound: Option<Bound>,
+    /// When the newest watchdog was sent.
+    watched_at: Timestamp,
+    /// What identifies the conversation at the agent, learned in this run.
+    conversation_ref: Option<String>,
+}
+
+impl Held {
+    const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>, watched_at: Timestamp) -> Self {
+        Self {
+            conversation,
+            fence,
+            bound,
+            watched_at,
+            conversation_ref: None,
+        }
+    }
+
+    fn run(&self) -> &RunState {
+        self.conversation
+            .run
+            .as_ref()
+            .expect("a held conversation has a run until it is settled")
+    }
+
+    fn id(&self) -> ConversationId {
+        self.conversation.key.id()
+    }
+}
+
+/// Takes the conversation's lease, if it is free and there is work.
+async fn acquire(world: &World, id: &ConversationId) -> Result<Option<Held>, RunError> {
+    for race in 0..MAX_RACES {
+        let Some(before) = conversation::load(&world.store, id, world.clock.now()).await? else {
+            return Ok(None);
+        };
+        let bound = integration::load_bound(&world.store, &before.key.integration).await?;
+        let Some(mut after) = in_our_hands(world, &before, bound.as_ref()) else {
+            return Ok(None);
+        };
+        match conversation::save(&world.store, &before, &mut after).await {
+            Ok(()) => {
+                let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
+                return Ok(Some(Held::new(after, fence, bound, world.clock.now())));
+            }
+            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RunError::Contended)
+}
+
+/// The conversation as it would be in our hands. `None`: nothing to do, or somebody else does it, or it is not due.
+fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Option<Conversation> {
+    let now = world.clock.now();
+    let me = &world.settings.owner;
+    if before.lease.as_ref().is_some_and(|lease| !lease.is_free(me, now)) {
+        return None;
+    }
+    let mut after = before.clone();
+    match &mut after.run {
+        Some(run) => run.attempt += u32::from(run.phase != RunPhase::Deferred),
+        None => {
+            let (run, n_taken) = next_run(before, bound, now)?;
+            after.pending.drain(..n_taken);
+            after.run = Some(run);
+        }
+    }
+    // The version grows with every taking, so it serves as the fence.
+    let expires_at = now.after(world.settings.lease);
+    after.lease = Some(Lease {
+        owner: me.clone(),
+        fence: before.version + 1,
+        expires_at,
+    });
+    after.updated_at = now;
+    Some(after)
+}
+
+/// The run of the messages that are due, and how many these are.
+fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) -> Option<(RunState, usize)> {
+    let trigger = bound.and_then(|bound| bound.trigger.as_ref());
+    let window = trigger.map_or(Duration::ZERO, |trigger| trigger.settings.window());
+    let Due::Now(n_taken) = mailbox::due(&conversation.pending, window, now) else {
+        return None;
+    };
+    let taken = &conversation.pending[..n_taken];
+    let session = taken.first()?.session;
+    let current = conversation.session.as_ref();
+    let agent: &AgentId = trigger
+        .map(|it| &it.agent)
+        .or_else(|| current.map(|session| &session.agent))?;
+    let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
+    let first = current.is_some_and(|current| current.number == session && current.runs == 0);
+    let run = RunState {
+        id: run_id(&conversation.key.id(), conversation.version, &messages),
+        messages,
+        session,
+        first,
+        agent: agent.clone(),
+        attempt: 1,
+        started_at: now,
+        phase: RunPhase::Calling,
+        run_ref: None,
+        cursor: None,
+        stop: None,
+    };
+    Some((run, n_taken))
+}
+
+/// The same for every process that works on the run, another for a message that is run again on purpose.
+fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -> RunId {
+    let version = version.to_string();
+    let mut fields = vec![conversation.as_str(), &version];
+    fields.extend(messages.iter().map(MessageId::as_str));
+    RunId::new(format!("run_{}", digest(&fields)))
+}
+
+/// Leaves a finished run: takes what has become due meanwhile, else gives the lease back. One write does both.
+async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
+    let Held {
+        conversation: mut before,
+        fence,
+        bound,
+        mut watched_at,
+        conversation_ref,
+    } = held;
+    let id = before.key.id();
+    let session_number = before.run.as_ref().map(|run| run.session);
+    for race in 0..MAX_RACES {
+        let now = world.clock.now();
+        let mut after = before.clone();
+        after.run = None;
+        after.updated_at = now;
+        if let Some(session) = after
+            .session
+            .as_mut()
+            .filter(|session| Some(session.number) == session_number)
+        {
+            session.last_at = session.last_at.max(now);
+            session.runs += 1;
+            session.conversation_ref = conversation_ref.clone().or_else(|| session.conversation_ref.take());
+        }
+        let next = next_run(&after, bound.as_ref(), now);
+        match &next {
+            Some((run, n_taken)) => {
+                after.pending.drain(..n_taken);
+                after.run = Some(run.clone());
+                if let Some(lease) = &mut after.lease {
+                    lease.expires_at = lease.expires_at.max(now.after(world.settings.lease));
+                }
+            }
+            None => after.lease = None,
+        }
+        if next.is_some() && now.since(watched_at) > world.settings.watchdog / 2 {
+            watched_at = now;
+            watch(world, &before).await?;
+        }
+        match conversation::save(&world.store, &before, &mut after).await {
+            Ok(()) => return Ok(next.map(|_| Held::new(after, fence, bound, watched_at))),
+            Err(StoreError::Conflict) => {
+                crate::pause_after_race(race).await;
+                before = reload(world, &id, fence).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RunError::Contended)
+}
+
+/// The conversation as others have changed it, if its lease is still ours.
+async fn reload(world: &World, id: &ConversationId, fence: u64) -> Result<Conversation, RunError> {
+    let found = conversation::load(&world.store, id, world.clock.now())
+        .await?
+        .ok_or(RunError::Lost)?;
+    if found.lease.as_ref().is_some_and(|lease| lease.fence == fence) {
+        Ok(found)
+    } else {
+        Err(RunError::Lost)
+    }
+}
+
+/// Changes the conversation in our hands, against whoever else changes it.
+async fn amend(world: &World, held: &mut Held, change: impl Fn(&mut Conversation)) -> Result<(), RunError> {
+    for race in 0..MAX_RACES {
+        let mut after = held.conversation.clone();
+        change(&mut after);
+        after.updated_at = world.clock.now();
+        match conversation::save(&world.store, &held.conversation, &mut after).await {
+            Ok(()) => {
+                held.conversation = after;
+                return Ok(());
+            }
+            Err(StoreError::Conflict) => {
+                crate::pause_after_race(race).await;
+                held.conversation = reload(world, &held.id(), held.fence).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RunError::Contended)
+}
+
+/// Gives the lease back with the run still in the conversation, and makes sure that somebody comes.
+async fn park(world: &World, mut held: Held, again: Option<Duration>) -> Result<Next, RunError> {
+    // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
+    amend(world, &mut held, |conversation| conversation.lease = None).await?;
+    if let Some(delay) = again {
+        work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;
+    }
+    Ok(Next::Done)
+}
+
+/// Makes sure that somebody looks after the conversation if we die.
+async fn watch(world: &World, conversation: &Conversation) -> Result<(), RunError> {
+    work::send(&world.queues, &[(wake_up(conversation), world.settings.watchdog)]).await?;
+    Ok(())
+}
+
+fn wake_up(conversation: &Conversation) -> WakeUp {
+    WakeUp::conversation(conversation.key.organization.clone(), conversation.key.id())
+}
+
+/// Logs why a wake-up stays on the queue.
+pub fn log_failure(wake: &WakeUpV1, attempt: u32, error: &RunError) {
+    let error = crate::receive::chain(error);
+    warn!(conversation = %wake.conversation, queue.attempt = attempt, error, "wake-up stays on the queue");
+}

@@ -1,0 +1,142 @@
+//! What every journey needs: clients, configuration, clock. Built once, at the start of a process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_core::connector::Connector;
+use tieline_core::conversation::Owner;
+use tieline_core::secret::Secret;
+use tieline_queue::Queues;
+use tieline_store::Store;
+
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::courier::Tokens;
+use crate::journal::Throttle;
+use crate::tenants::Tenants;
+use crate::users::Known;
+
+/// The connectors, by registry.
+pub type Registry = &'static [&'static dyn Connector];
+
+/// What every journey needs. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    /// The tables.
+    pub store: Store,
+    /// The queues.
+    pub queues: Queues,
+    /// The platforms.
+    pub registry: Registry,
+    /// Calls addresses that users and platforms gave. See [`crate::egress`].
+    pub http: reqwest::Client,
+    /// The clock.
+    pub clock: Clock,
+    /// The rest.
+    pub settings: Arc<Settings>,
+    /// Accounts that were built already.
+    pub accounts: Arc<Accounts>,
+    /// Access tokens that were had already.
+    pub tokens: Arc<Tokens>,
+    /// What was written lately.
+    pub throttle: Arc<Throttle>,
+    /// People who are known to be known.
+    pub known: Arc<Known>,
+    /// How many runs each tenant has in this process.
+    pub tenants: Arc<Tenants>,
+}
+
+/// What differs between deployments.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Our own address, without a trailing slash.
+    pub public_url: String,
+    /// Whether plain HTTP and private addresses may be called.
+    pub allow_private: bool,
+    /// The token that sees all. `None`: there is none in this process.
+    pub root_token: Option<Secret>,
+    /// Who holds this process's leases.
+    pub owner: Owner,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+    /// How long after a wake-up another one looks whether the work was done.
+    pub watchdog: Duration,
+    /// Time between two looks for `/stop` while an agent writes.
+    pub stop_poll: Duration,
+    /// Most runs of one tenant in one process at a time.
+    pub max_runs_per_organization: usize,
+}
+
+impl Settings {
+    /// The timing that the guarantees are made with: a crashed runner is replaced within 60 s.
+    #[must_use]
+    pub fn new(public_url: String, owner: Owner) -> Self {
+        Self {
+            public_url,
+            allow_private: false,
+            root_token: None,
+            owner,
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(8),
+            watchdog: Duration::from_secs(40),
+            stop_poll: Duration::from_millis(500),
+            max_runs_per_organization: 64,
+        }
+    }
+}
+
+impl World {
+    /// Puts a world together.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        queues: Queues,
+        registry: Registry,
+        http: reqwest::Client,
+        clock: Clock,
+        settings: Settings,
+    ) -> Self {
+        let tenants = Arc::new(Tenants::new(settings.max_runs_per_organization));
+        Self {
+            store,
+            queues,
+            registry,
+            http,
+            clock,
+            settings: Arc::new(settings),
+            accounts: Arc::default(),
+            tokens: Arc::default(),
+            throttle: Arc::default(),
+            known: Arc::default(),
+            tenants,
+        }
+    }
+
+    /// The connector of a platform.
+    #[must_use]
+    pub fn connector(&self, platform: &str) -> Option<&'static dyn Connector> {
+        self.registry
+            .iter()
+            .copied()
+            .find(|connector| connector.manifest().platform == platform)
+    }
+}
+
+/// Fresh random bytes from the system.
+///
+/// # Panics
+/// If the system has none: nothing here is safe then.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
+    bytes
+}
+
+/// A random number, for jitter.
+#[must_use]
+pub fn chance() -> u64 {
+    u64::from_ne_bytes(random())
+}

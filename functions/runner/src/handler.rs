@@ -1,0 +1,47 @@
+//! SQS batches of `work` into the bridge's words.
+
+use std::time::{Duration, SystemTime};
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use lambda_runtime::{Context, Error, LambdaEvent, run, service_fn};
+use tieline_bridge::work::{self, Item};
+use tieline_bridge::world::World;
+use tokio::time::Instant;
+
+/// Serves until the environment ends.
+pub(crate) async fn serve(world: World) -> Result<(), Error> {
+    let world = &world;
+    run(service_fn(|event: LambdaEvent<SqsEvent>| async move { run_batch(world, event).await })).await
+}
+
+async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    let until = deadline(&event.context);
+    let items = event.payload.records.into_iter().map(item).collect::<Result<Vec<_>, Error>>()?;
+    let failed = work::run(world, items, Some(until)).await;
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failed.into_iter().map(failure).collect();
+    Ok(response)
+}
+
+/// When this invocation is cut off.
+fn deadline(context: &Context) -> Instant {
+    let end = SystemTime::UNIX_EPOCH + Duration::from_millis(context.deadline);
+    Instant::now() + end.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+fn failure(id: String) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier = id;
+    failure
+}
+
+/// A record without an id could not be reported as failed, so the whole batch fails, out loud.
+fn item(record: SqsMessage) -> Result<Item, Error> {
+    let attempt = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    Ok(Item {
+        attempt: attempt.unwrap_or(1),
+        wake: record.body.as_deref().and_then(|body| serde_json::from_str(body).ok()),
+        receipt: record.receipt_handle.unwrap_or_default(),
+        id: record.message_id.ok_or("record without an id")?,
+    })
+}
