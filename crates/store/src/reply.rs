@@ -157,7 +157,7 @@ pub async fn restart(
 pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestamp) -> Result<Progress, StoreError> {
     let mut change = Update::new();
     change
-        .set("end", value(WHAT, closed)?)
+        .set("end", value(WHAT, &stored::seal_end(store, id, closed)?)?)
         .require_alive(now)
         .require_absent("end");
     let key = partition(id);
@@ -167,7 +167,7 @@ pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestam
         Written::Refused(found) => {
             let item = alive(found, now).ok_or(StoreError::Conflict)?;
             let before: stored::EndOnly = read(WHAT, item)?;
-            Ok(before.end)
+            stored::open_end(store, id, &before.end)
         }
     }
 }
@@ -190,7 +190,7 @@ async fn write_reply(
 
 async fn create(store: &Store, after: &ReplyRecord, now: Timestamp) -> Result<(), StoreError> {
     let body = seal(store, after, None, now).await?;
-    let mut item = write(WHAT, &partition(&after.id), SORT, &stored::close(after, body))?;
+    let mut item = write(WHAT, &partition(&after.id), SORT, &stored::close(store, after, body)?)?;
     expire(&mut item, now.after(LIFETIME));
     let mut condition = Update::new();
     condition.require_gone(now);
@@ -224,7 +224,8 @@ async fn change(
         change.set("b", value(WHAT, &body)?);
     }
     if anew {
-        set_or_remove(&mut change, "end", after.closed.as_ref())?;
+        let end = after.closed.as_ref().map(|end| stored::seal_end(store, &after.id, end));
+        set_or_remove(&mut change, "end", end.transpose()?.as_ref())?;
         set_or_remove(&mut change, "same", after.same_as.as_ref())?;
     } else {
         keep_or_set(&mut change, before, after)?;

@@ -78,7 +78,10 @@ pub fn parse(body: &[u8]) -> Result<Vec<Numbered>, InvalidEvents> {
 }
 
 /// Reads one event. `None` if it says nothing that we know.
-pub(crate) fn read(data: &str) -> Result<Option<AgentEvent>, InvalidEvents> {
+///
+/// # Errors
+/// [`InvalidEvents`] if it can't be read.
+pub fn read(data: &str) -> Result<Option<AgentEvent>, InvalidEvents> {
     if data.trim().is_empty() {
         Ok(None)
     } else {

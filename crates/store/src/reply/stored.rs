@@ -13,6 +13,7 @@ use super::{Outcome, ReplyRecord, WHAT};
 use crate::Store;
 use crate::body::{self, Body};
 use crate::error::StoreError;
+use crate::item::Blob;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "v")]
@@ -40,7 +41,7 @@ pub(super) struct StoredV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     same: Option<ReplyId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    end: Option<Progress>,
+    end: Option<Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     go: Option<Resume>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -60,7 +61,7 @@ pub(super) struct BodyOnly {
 /// The only attribute that matters to whoever came second with ending the fetching.
 #[derive(Debug, Deserialize)]
 pub(super) struct EndOnly {
-    pub(super) end: Progress,
+    pub(super) end: Blob,
 }
 
 /// What is sealed, as JSON. What changes least comes first: the pieces of a long text stay as they are while it grows.
@@ -90,9 +91,26 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(&words).map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
+/// What the fetching ended with, sealed. As bytes, because "nothing" is a progress too and a table would take it for absent.
+pub(super) fn seal_end(store: &Store, id: &ReplyId, end: &Progress) -> Result<Blob, StoreError> {
+    let plain = serde_json::to_vec(end).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    Ok(Blob(store.keyring.seal_bytes(&plain, &about_end(id))))
+}
+
+/// Opens what [`seal_end`] made.
+pub(super) fn open_end(store: &Store, id: &ReplyId, end: &Blob) -> Result<Progress, StoreError> {
+    let plain = store.keyring.open_bytes(&end.0, &about_end(id))?;
+    serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
+fn about_end(id: &ReplyId) -> String {
+    format!("{id} end")
+}
+
 /// A new reply as its item, without the key.
-pub(super) fn close(reply: &ReplyRecord, body: Body) -> Stored {
-    Stored::V1(StoredV1 {
+pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<Stored, StoreError> {
+    let end = reply.closed.as_ref().map(|end| seal_end(store, &reply.id, end));
+    Ok(Stored::V1(StoredV1 {
         o: reply.organization.clone(),
         i: reply.integration.clone(),
         c: reply.conversation.clone(),
@@ -105,13 +123,13 @@ pub(super) fn close(reply: &ReplyRecord, body: Body) -> Stored {
         out: reply.outcome.clone(),
         pace: reply.pace.clone(),
         same: reply.same_as.clone(),
-        end: reply.closed.clone(),
+        end: end.transpose()?,
         go: reply.resume.clone(),
         done: reply.delivered,
         lease: reply.lease.clone(),
         f: reply.fence,
         n: 1,
-    })
+    }))
 }
 
 /// The reply of an item.
@@ -119,6 +137,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
     let plain = body::get(store, id.as_str(), &stored.b).await?;
     let words = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let Words::V1(words) = words;
+    let closed = stored.end.map(|end| open_end(store, id, &end));
     Ok(ReplyRecord {
         id: id.clone(),
         organization: stored.o,
@@ -136,7 +155,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         progress: words.progress.into_owned(),
         pace: stored.pace,
         same_as: stored.same,
-        closed: stored.end,
+        closed: closed.transpose()?,
         resume: stored.go,
         delivered: stored.done,
         lease: stored.lease,
