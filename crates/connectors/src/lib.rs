@@ -8,4 +8,5 @@ mod disposition;
 mod markdown;
 
 pub mod registry;
+pub mod web;
 pub mod wecom;

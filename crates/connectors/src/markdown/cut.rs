@@ -130,6 +130,10 @@ fn table_head(text: &str, at: usize) -> Option<String> {
     if !text[at..].lines().next()?.contains('|') {
         return None;
     }
+    // A blank line has ended it.
+    if before.rsplit('\n').next().is_none_or(|line| line.trim().is_empty()) {
+        return None;
+    }
     let block = before.rfind("\n\n").map_or(0, |at| at + 2);
     let lines: Vec<&str> = before[block..].lines().collect();
     let rule = lines.iter().rposition(|line| is_table_rule(line))?;
@@ -199,6 +203,12 @@ mod tests {
         for piece in &shown[1..] {
             assert!(piece.starts_with("| a | b |\n|---|---|\n| row"), "{piece}");
         }
+    }
+
+    #[test]
+    fn head_of_a_table_that_has_ended_is_not_repeated() {
+        let table = "| a | b |\n|---|---|\n| 1 | 2 |\n\n";
+        assert_eq!(pieces(&table.repeat(2), 40), [table, table]);
     }
 
     #[test]

@@ -1,0 +1,46 @@
+//! Facts about the channel.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::budget::Budget;
+use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::split::{TextLimit, TextUnit};
+
+/// Facts about our own chat page.
+pub(super) static MANIFEST: Manifest = Manifest {
+    platform: "web",
+    name: "Web chat",
+    docs: "/api/openapi.json",
+    proof: Proof::Operator,
+    modes: &[ModeManifest {
+        mode: ConnectionMode::Webhook,
+        credentials: &[],
+        endpoints: &[],
+        setup: &["Nothing to set up: open the console's playground, or run `tieline chat`."],
+        permissions: &[],
+        delivery: Delivery::Pull {
+            lifetime: Duration::from_secs(24 * 60 * 60),
+            push_after: false,
+        },
+        merged: Merged::SameAnswer,
+        budget: Budget {
+            // The reader is ours and takes any length.
+            text: TextLimit {
+                max: usize::MAX,
+                unit: TextUnit::Bytes,
+            },
+            // A reader looks every 15 to 200 ms.
+            min_interval: Duration::from_millis(100),
+            slow_after: Duration::from_secs(30),
+            slow_interval: Duration::from_millis(300),
+            lifetime: None,
+            max_updates: None,
+            quotas: &[],
+            source: "our own channel",
+        },
+        two_sockets: true,
+        proactive: false,
+        login: false,
+    }],
+};

@@ -1,0 +1,229 @@
+//! Our own chat page: the console's playground and `tieline chat`.
+//!
+//! The caller is an operator, proved by the bridge before we are asked. A message is posted as JSON; the growing reply is fetched, by waiting
+//! for a version newer than the last one seen. Nothing is pushed.
+
+mod manifest;
+mod wire;
+
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Answer, Connector, Context, Manifest, Newest, Received, Rejection, Verdict};
+use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
+use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, ReplyView, Stage, Step, Wanted};
+
+use wire::{Accepted, Said, State};
+
+/// Our own chat page.
+#[derive(Debug, Clone, Copy)]
+pub struct Web;
+
+impl Connector for Web {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        _mode: ConnectionMode,
+        _credentials: &Credentials,
+        _endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        Ok(Prepared::new(()))
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, _credentials: &Credentials) -> Option<String> {
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        Ok(match wire::read(&request.body) {
+            Ok(said) => received(said, cx),
+            Err(mistake) => Received::only(mistake.answer()),
+        })
+    }
+
+    fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+        match reply {
+            Some(reply) => state(reply, cx).answer(),
+            // Not begun yet.
+            None if cx.account.ids.made("tl-", asked.reply.as_str()) => State::default().answer(),
+            None => WebhookAnswer::problem(404, "reply_not_found", "There is no such reply."),
+        }
+    }
+
+    fn deliver(
+        &self,
+        _wanted: &Wanted<'_>,
+        _to: &ReplyTarget,
+        _done: &Progress,
+        _cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        Ok(Step::Done)
+    }
+
+    fn judge(
+        &self,
+        _call: &ApiCall,
+        _answer: &ApiAnswer,
+        _wanted: &Wanted<'_>,
+        _done: &Progress,
+        _cx: &Context<'_>,
+    ) -> Verdict {
+        Verdict::Refused {
+            code: "nothing is pushed".to_owned(),
+        }
+    }
+}
+
+fn received(said: Said, cx: &Context<'_>) -> Received {
+    let id = PlatformMessageId::new(said.message_id.unwrap_or_else(|| hex::encode(&cx.random[..16])));
+    let asker = SenderId::new(said.sender_id);
+    let accepted = Accepted {
+        message_id: cx.account.ids.message(&id),
+        reply_id: cx.account.ids.reply(&id),
+    };
+    let target = ReplyTarget {
+        integration: cx.account.integration.clone(),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new(said.chat_id),
+            thread: None,
+        },
+        asker: asker.clone(),
+        message: id.clone(),
+        handle: ReplyHandle::default(),
+        expires_at: None,
+    };
+    Received {
+        events: vec![Event::Message(Message {
+            id,
+            sender: Sender { id: asker, name: None },
+            sent_at: Some(cx.now),
+            text: said.text,
+            parts: Vec::new(),
+            quoted: None,
+            target,
+        })],
+        answer: Answer::Fixed(accepted.answer()),
+        remark: None,
+    }
+}
+
+/// The reply as its reader sees it: our sentence stands below the text, or in its place.
+fn state(reply: &ReplyView, cx: &Context<'_>) -> State {
+    let done = reply.stage == Stage::Final;
+    let text = if done || cx.account.streaming { &*reply.text } else { "" };
+    let notice = match reply.notice {
+        None if done && text.trim().is_empty() => Some(Notice::EmptyAnswer),
+        notice => notice,
+    };
+    let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
+    let gap = if text.is_empty() || sentence.is_empty() { "" } else { "\n\n" };
+    State {
+        text: format!("{text}{gap}{sentence}"),
+        done,
+        version: reply.version,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::{Value, json};
+    use tieline_core::account::Account;
+    use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, ReplyId};
+    use tieline_core::notice::Language;
+    use tieline_core::timestamp::Timestamp;
+
+    use super::*;
+
+    fn account() -> Account {
+        Account {
+            integration: IntegrationId::new("int_1"),
+            organization: OrganizationId::new("default"),
+            mode: ConnectionMode::Webhook,
+            credentials: Credentials::default(),
+            prepared: Prepared::new(()),
+            endpoints: Endpoints::new(),
+            language: Language::English,
+            streaming: true,
+            ids: IdMint::new(&[7; 32]),
+            allow_private: false,
+        }
+    }
+
+    fn context(account: &Account) -> Context<'_> {
+        Context {
+            account,
+            now: Timestamp::from_secs(1),
+            random: [7; 32],
+            welcome: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(stage: Stage, text: &str, notice: Option<Notice>, streaming: bool, expected: &str) {
+        let mut account = account();
+        account.streaming = streaming;
+        let view = ReplyView {
+            stage,
+            text: text.to_owned(),
+            notice,
+            version: 4,
+            asker: SenderId::new("u1"),
+            received_at: Timestamp::from_secs(1),
+            link: None,
+            closed: None,
+        };
+        let answer = Web.answer_newest(&asked("tl-x"), Some(&view), &context(&account));
+        let done = stage == Stage::Final;
+        let actual: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(actual, json!({ "text": expected, "done": done, "version": 4 }));
+    }
+
+    fn asked(reply: &str) -> Newest {
+        Newest {
+            reply: ReplyId::new(reply),
+            asker: SenderId::new("u1"),
+            first: false,
+            note: String::new(),
+            after: Some(3),
+        }
+    }
+
+    #[test]
+    fn newest_state_shows_text_and_our_sentences() {
+        let failed = Notice::AgentFailed.text(Language::English);
+        check(Stage::Thinking, "", None, true, "");
+        check(Stage::Growing, "Hel", None, true, "Hel");
+        check(Stage::Growing, "Hel", None, false, "");
+        check(Stage::Final, "Hello", None, false, "Hello");
+        check(Stage::Final, "", Some(Notice::AgentFailed), true, failed);
+        check(Stage::Final, "Half", Some(Notice::AgentFailed), true, &format!("Half\n\n{failed}"));
+        check(Stage::Final, " ", None, true, &format!(" \n\n{}", Notice::EmptyAnswer.text(Language::English)));
+    }
+
+    #[test]
+    fn own_reply_that_has_not_begun_is_empty_and_others_are_not_found() {
+        let account = account();
+        let own = account.ids.reply(&PlatformMessageId::new("m1"));
+        let answer = Web.answer_newest(&asked(own.as_str()), None, &context(&account));
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body, json!({ "text": "", "done": false, "version": 0 }));
+        assert_eq!(Web.answer_newest(&asked("tl-x"), None, &context(&account)).status, 404);
+    }
+
+    #[test]
+    fn same_message_gives_the_same_ids() {
+        let account = account();
+        let request = WebhookRequest {
+            body: json!({ "text": "hi", "chatId": "c", "senderId": "u", "messageId": "m" }).to_string().into_bytes(),
+            ..WebhookRequest::default()
+        };
+        let first = Web.receive(&request, &context(&account)).unwrap();
+        assert_eq!(Web.receive(&request, &context(&account)).unwrap(), first);
+    }
+}

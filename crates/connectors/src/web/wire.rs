@@ -1,0 +1,118 @@
+//! The channel's JSON.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tieline_core::exchange::WebhookAnswer;
+use tieline_core::ids::{MessageId, ReplyId};
+
+/// Longest id that a caller may choose, in bytes.
+const MAX_ID: usize = 256;
+
+const FIELDS: [&str; 4] = ["text", "chatId", "senderId", "messageId"];
+
+/// A posted message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) text: String,
+    pub(super) chat_id: String,
+    pub(super) sender_id: String,
+    pub(super) message_id: Option<String>,
+}
+
+/// A mistake of the caller's, who is one of ours and so is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Mistake {
+    /// The body is not a JSON object.
+    Body,
+    /// There is no such field.
+    Unknown(String),
+    /// The field can't be that.
+    Invalid(&'static str, &'static str),
+}
+
+impl Mistake {
+    pub(super) fn answer(&self) -> WebhookAnswer {
+        let (code, field, title) = match self {
+            Self::Body => ("invalid_field", None, "The body must be a JSON object.".to_owned()),
+            Self::Unknown(field) => ("unknown_field", Some(&**field), format!("There is no field `{field}`.")),
+            Self::Invalid(field, rule) => ("invalid_field", Some(*field), format!("`{field}` {rule}.")),
+        };
+        let mut problem = json!({ "type": "about:blank", "status": 400, "code": code, "title": title });
+        if let Some(field) = field {
+            problem["field"] = field.into();
+        }
+        WebhookAnswer {
+            status: 400,
+            content_type: Some("application/problem+json"),
+            body: problem.to_string().into_bytes(),
+        }
+    }
+}
+
+/// Reads a posted message.
+pub(super) fn read(body: &[u8]) -> Result<Said, Mistake> {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
+        return Err(Mistake::Body);
+    };
+    // First: a misspelt field is better news than the one that is missing for it.
+    if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        return Err(Mistake::Unknown(unknown.clone()));
+    }
+    Ok(Said {
+        text: required(&mut fields, "text")?,
+        chat_id: id(required(&mut fields, "chatId")?, "chatId")?,
+        sender_id: id(required(&mut fields, "senderId")?, "senderId")?,
+        message_id: match optional(&mut fields, "messageId")? {
+            Some(given) => Some(id(given, "messageId")?),
+            None => None,
+        },
+    })
+}
+
+fn required(fields: &mut Map<String, Value>, name: &'static str) -> Result<String, Mistake> {
+    optional(fields, name)?.ok_or(Mistake::Invalid(name, "is required"))
+}
+
+fn optional(fields: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, Mistake> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => Err(Mistake::Invalid(name, "must not be empty")),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Mistake::Invalid(name, "must be text")),
+    }
+}
+
+fn id(text: String, name: &'static str) -> Result<String, Mistake> {
+    if text.len() > MAX_ID {
+        return Err(Mistake::Invalid(name, "must not be longer than 256 bytes"));
+    }
+    Ok(text)
+}
+
+/// What the poster is told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Accepted {
+    pub(super) message_id: MessageId,
+    pub(super) reply_id: ReplyId,
+}
+
+impl Accepted {
+    pub(super) fn answer(&self) -> WebhookAnswer {
+        WebhookAnswer::json(&json!(self))
+    }
+}
+
+/// The newest state of a reply.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct State {
+    pub(super) text: String,
+    pub(super) done: bool,
+    pub(super) version: u64,
+}
+
+impl State {
+    pub(super) fn answer(&self) -> WebhookAnswer {
+        WebhookAnswer::json(&json!(self))
+    }
+}
