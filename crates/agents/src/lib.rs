@@ -3,7 +3,7 @@
 //! [`protocol::Protocol::parse`] checks an agent's settings once and gives an [`protocol::Adapter`]; its `run` is a stream of
 //! events that ends with exactly one terminal event (or `Deferred`). Dropping the stream closes the connection to the agent.
 //!
-//! A new protocol is a folder and its arms in `protocol.rs`. What all of them share stands here: the settings (`config`), one
+//! A new protocol is a folder and its arms in `protocol.rs`. What all of them share stands here: the settings (`config`, `settings`), one
 //! call with its retries (`call`), the bounded answer (`answer`, `sse`), the words of failure (`failure`).
 
 pub mod config;
@@ -20,3 +20,4 @@ pub mod webhook;
 mod answer;
 mod call;
 mod refusal;
+mod settings;

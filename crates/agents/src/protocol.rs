@@ -9,11 +9,12 @@ use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
 use tieline_core::secret::Secret;
 use tokio::time::timeout;
 
-use crate::config::{self, Field, InvalidConfig, Settings};
+use crate::config::{self, Field, InvalidConfig};
 use crate::echo::Echo;
 use crate::failure;
 use crate::openai_chat::OpenaiChat;
 use crate::run::{End, Outlet, Run, blot_out};
+use crate::settings::Settings;
 use crate::webhook::Webhook;
 use crate::world::World;
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
 use tokio::time::sleep;
 
-use crate::config::{Field, FieldKind, Settings};
+use crate::config::{Field, FieldKind};
 use crate::protocol::Manifest;
 use crate::run::{End, Outlet};
+use crate::settings::Settings;
 
 const DELAY: Field = Field {
     name: "delayMillis",

@@ -20,10 +20,11 @@ use url::Url;
 
 use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
-use crate::config::{self, Field, FieldKind, InvalidConfig, Settings};
+use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::failure;
 use crate::protocol::{Manifest, PROBE_PATIENCE, end_user};
 use crate::run::{End, Outlet};
+use crate::settings::{self, Settings};
 use crate::world::World;
 
 use read::Reading;
@@ -96,7 +97,7 @@ pub(crate) struct OpenaiChat {
 impl OpenaiChat {
     pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
         Ok(Self {
-            url: config::below(&settings.address(&config::BASE_URL)?, &["chat", "completions"]),
+            url: settings::below(&settings.address(&config::BASE_URL)?, &["chat", "completions"]),
             headers: headers(settings)?,
             model: settings.text(&MODEL).to_owned(),
             system_prompt: settings.text(&config::SYSTEM_PROMPT).to_owned(),
@@ -221,7 +222,7 @@ fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
     if !key.is_empty() {
-        let bearer = config::sensitive(&format!("Bearer {key}"));
+        let bearer = settings::sensitive(&format!("Bearer {key}"));
         headers.insert(
             AUTHORIZATION,
             bearer.map_err(|_| config::invalid(config::API_KEY.name, "can't be sent as a header"))?,

@@ -22,10 +22,11 @@ use url::Url;
 
 use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
-use crate::config::{self, Field, FieldKind, InvalidConfig, Settings};
+use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::failure;
 use crate::protocol::{CancelRequest, Manifest, PROBE_PATIENCE};
 use crate::run::{End, Outlet};
+use crate::settings::Settings;
 use crate::world::World;
 
 use sign::SigningKeys;

@@ -1,0 +1,321 @@
+//! Reading an agent's settings, once.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use tieline_core::address;
+use tieline_core::agent::AgentConfig;
+use tieline_core::secret::Secret;
+use url::Url;
+
+use crate::config::{Field, FieldKind, InvalidConfig, invalid};
+
+/// Settings that have only known fields, each of its kind.
+pub(crate) struct Settings<'a> {
+    fields: &'static [Field],
+    values: &'a Map<String, Value>,
+}
+
+impl<'a> Settings<'a> {
+    /// Checks every field of `config`. An absent field, a null and an empty text are the same.
+    pub(crate) fn check(fields: &'static [Field], config: &'a AgentConfig) -> Result<Self, InvalidConfig> {
+        let values = config.settings();
+        if let Some(field) = values
+            .keys()
+            .find(|name| fields.iter().all(|field| field.name != name.as_str()))
+        {
+            return Err(InvalidConfig::UnknownField { field: field.clone() });
+        }
+        let settings = Self { fields, values };
+        for field in fields {
+            match settings.value(field) {
+                None if field.required => return Err(invalid(field.name, "is required")),
+                None => {}
+                Some(value) => field.kind.check(field.name, value)?,
+            }
+        }
+        Ok(settings)
+    }
+
+    fn value(&self, field: &Field) -> Option<&'a Value> {
+        self.values
+            .get(field.name)
+            .filter(|value| !value.is_null() && value.as_str() != Some(""))
+    }
+
+    /// A text; empty if it is absent.
+    pub(crate) fn text(&self, field: &Field) -> &'a str {
+        self.value(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// One text or several.
+    pub(crate) fn texts(&self, field: &Field) -> Vec<&'a str> {
+        self.value(field).map(texts_of).unwrap_or_default()
+    }
+
+    /// A whole number, or its default.
+    pub(crate) fn whole(&self, field: &Field) -> u64 {
+        let FieldKind::Whole { default, .. } = field.kind else {
+            return 0;
+        };
+        self.value(field).and_then(Value::as_u64).unwrap_or(default)
+    }
+
+    /// A whole number of seconds, or its default.
+    pub(crate) fn seconds(&self, field: &Field) -> Duration {
+        Duration::from_secs(self.whole(field))
+    }
+
+    /// An address that is there.
+    pub(crate) fn address(&self, field: &Field) -> Result<Url, InvalidConfig> {
+        read_address(field.name, self.text(field))
+    }
+
+    /// The headers besides the protocol's own, which are `reserved`.
+    pub(crate) fn headers(&self, field: &Field, reserved: &[&str]) -> Result<HeaderMap, InvalidConfig> {
+        let entries = self.value(field).and_then(Value::as_object).into_iter().flatten();
+        entries
+            .map(|(name, value)| read_header(field.name, name, value, reserved))
+            .collect()
+    }
+
+    /// Everything secret in it, to be kept out of failures.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let secret = self
+            .fields
+            .iter()
+            .filter(|field| field.secret)
+            .filter_map(|field| self.value(field));
+        secret.flat_map(texts_of).map(Secret::new).collect()
+    }
+
+    /// Every address in it, as written.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let addresses = self.fields.iter().filter(|field| field.kind == FieldKind::Address);
+        addresses
+            .map(|field| self.text(field))
+            .filter(|address| !address.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// The texts in a text, a list, or an object.
+fn texts_of(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        Value::Object(entries) => entries.values().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl FieldKind {
+    fn check(self, field: &str, value: &Value) -> Result<(), InvalidConfig> {
+        let (good, reason) = match self {
+            Self::Text => (value.is_string(), "must be a text"),
+            Self::Texts => (is_texts(value), "must be a text, or a list of texts that are not empty"),
+            Self::Whole { min, max, .. } => (
+                value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
+                "must be a whole number within its limits",
+            ),
+            Self::Headers => (
+                value
+                    .as_object()
+                    .is_some_and(|entries| entries.values().all(Value::is_string)),
+                "must be an object of texts",
+            ),
+            Self::Address => return read_address(field, value.as_str().unwrap_or_default()).map(|_| ()),
+        };
+        if good { Ok(()) } else { Err(invalid(field, reason)) }
+    }
+}
+
+fn is_texts(value: &Value) -> bool {
+    let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    filled(value)
+        || value
+            .as_array()
+            .is_some_and(|list| !list.is_empty() && list.iter().all(filled))
+}
+
+/// Private addresses are the caller's to refuse: whether they are allowed is not ours to know.
+fn read_address(field: &str, text: &str) -> Result<Url, InvalidConfig> {
+    let reason = match address::check(text, true) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
+        Err(address::AddressError::UserInfo) => "must not hold a user name or password",
+        Ok(_) | Err(_) => "must be an address that begins with https://",
+    };
+    Err(invalid(field, reason))
+}
+
+/// Headers that belong to HTTP itself or to the body that we write.
+const NOT_CONFIGURABLE: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn read_header(
+    field: &str,
+    name: &str,
+    value: &Value,
+    reserved: &[&str],
+) -> Result<(HeaderName, HeaderValue), InvalidConfig> {
+    let wrong = |reason| invalid(format!("{field}.{name}"), reason);
+    let parsed = HeaderName::try_from(name).map_err(|_| wrong("is not a header name"))?;
+    if NOT_CONFIGURABLE.contains(&parsed.as_str()) || reserved.contains(&parsed.as_str()) {
+        return Err(wrong("is set by the protocol itself"));
+    }
+    let value = value.as_str().and_then(|text| sensitive(text).ok());
+    Ok((parsed, value.ok_or_else(|| wrong("can't be sent as a header"))?))
+}
+
+/// A header value that does not print.
+pub(crate) fn sensitive(text: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The address of something below `base`. A query stays behind the path.
+pub(crate) fn below(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    // Only an address without a host has no path, and that was refused.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{API_KEY, BASE_URL, HEADERS, IDLE_TIMEOUT};
+
+    static FIELDS: &[Field] = &[
+        BASE_URL,
+        API_KEY,
+        HEADERS,
+        IDLE_TIMEOUT,
+        Field {
+            name: "secret",
+            kind: FieldKind::Texts,
+            required: false,
+            secret: true,
+            help: "",
+        },
+    ];
+
+    fn config(value: &Value) -> AgentConfig {
+        AgentConfig::new(value.as_object().unwrap().clone())
+    }
+
+    #[track_caller]
+    fn check(mut changes: Value, expected: Option<(&str, &str)>) {
+        let mut value = json!({"baseUrl": "https://agent.example/v1"});
+        value.as_object_mut().unwrap().append(changes.as_object_mut().unwrap());
+        let config = config(&value);
+        let read = Settings::check(FIELDS, &config)
+            .and_then(|settings| settings.headers(&HEADERS, &["authorization"]).map(|_| ()));
+        let error = read.err();
+        let seen = error.as_ref().map(|error| (error.field().unwrap(), error.to_string()));
+        assert_eq!(seen.as_ref().map(|(field, _)| *field), expected.map(|(field, _)| field));
+        if let (Some((_, text)), Some((_, part))) = (seen, expected) {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn known_fields_of_the_right_kind_pass() {
+        check(json!({}), None);
+        check(
+            json!({"apiKey": "k", "headers": {"x-team": "a"}, "idleTimeoutSeconds": 1, "secret": "s"}),
+            None,
+        );
+        check(json!({"apiKey": null, "secret": ["a", "b"]}), None);
+        check(json!({"baseUrl": "http://10.0.0.1:8000/v1?api-version=1"}), None);
+    }
+
+    #[test]
+    fn what_is_wrong_names_its_field() {
+        check(json!({"baseURL": "https://x"}), Some(("baseURL", "not a field")));
+        check(json!({"baseUrl": ""}), Some(("baseUrl", "required")));
+        check(json!({"baseUrl": 5}), Some(("baseUrl", "https://")));
+        check(json!({"baseUrl": "agent.example"}), Some(("baseUrl", "https://")));
+        check(json!({"baseUrl": "wss://agent.example"}), Some(("baseUrl", "https://")));
+        check(
+            json!({"baseUrl": "https://u:p@agent.example"}),
+            Some(("baseUrl", "user name")),
+        );
+        check(json!({"apiKey": 5}), Some(("apiKey", "text")));
+        check(json!({"idleTimeoutSeconds": 0}), Some(("idleTimeoutSeconds", "limits")));
+        check(
+            json!({"idleTimeoutSeconds": "5"}),
+            Some(("idleTimeoutSeconds", "limits")),
+        );
+        check(json!({"secret": []}), Some(("secret", "list")));
+        check(json!({"secret": ["a", ""]}), Some(("secret", "list")));
+        check(json!({"headers": {"x": 1}}), Some(("headers", "object")));
+    }
+
+    #[test]
+    fn headers_of_the_protocol_can_not_be_set() {
+        for name in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Authorization",
+            "Content-Type",
+        ] {
+            check(
+                json!({"headers": {name: "x"}}),
+                Some((&format!("headers.{name}"), "itself")),
+            );
+        }
+        check(json!({"headers": {"x y": "x"}}), Some(("headers.x y", "name")));
+        check(json!({"headers": {"x": "a\r\nb: c"}}), Some(("headers.x", "sent")));
+    }
+
+    #[test]
+    fn address_keeps_its_query_behind_the_path() {
+        let below = |text: &str| super::below(&Url::parse(text).unwrap(), &["chat", "completions"]).to_string();
+        assert_eq!(below("https://a.example/v1"), "https://a.example/v1/chat/completions");
+        assert_eq!(below("https://a.example/v1/"), "https://a.example/v1/chat/completions");
+        assert_eq!(below("https://a.example"), "https://a.example/chat/completions");
+        assert_eq!(
+            below("https://a.example/d?v=1"),
+            "https://a.example/d/chat/completions?v=1"
+        );
+    }
+
+    #[test]
+    fn secrets_and_addresses_are_found_by_the_table() {
+        let value =
+            json!({"baseUrl": "https://x.example", "apiKey": "k1", "headers": {"a": "k2"}, "secret": ["k3", "k4"]});
+        let config = config(&value);
+        let settings = Settings::check(FIELDS, &config).unwrap();
+        let secrets = settings.secrets();
+        assert_eq!(
+            secrets.iter().map(Secret::expose).collect::<Vec<_>>(),
+            ["k1", "k2", "k3", "k4"]
+        );
+        assert_eq!(settings.addresses(), ["https://x.example"]);
+        assert_eq!(settings.seconds(&IDLE_TIMEOUT), Duration::from_secs(120));
+    }
+}
