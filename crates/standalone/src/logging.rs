@@ -1,0 +1,25 @@
+//! Log lines: human on a terminal, JSON otherwise.
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::args::LogFormat;
+
+/// The AWS SDK and the HTTP stack talk much; what they have to say comes in our own errors.
+const DEFAULT: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn";
+
+/// Starts logging to standard error.
+pub(crate) fn start(directives: Option<&str>, format: Option<LogFormat>) {
+    let filter = EnvFilter::try_new(directives.unwrap_or(DEFAULT)).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let format = format.unwrap_or(if stderr().is_terminal() {
+        LogFormat::Human
+    } else {
+        LogFormat::Json
+    });
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    match format {
+        LogFormat::Human => lines.with_ansi(stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,102 @@
+//! The first start: something to talk to, so that nothing needs to be configured.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::Map;
+use tieline_bridge::world::{World, random};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
+use tieline_core::notice::Language;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_store::config::agent::{self, AgentError};
+use tieline_store::config::integration::{self, IntegrationError, IntegrationSettings, NewIntegration};
+use tieline_store::config::organization::{self, DEFAULT};
+use tieline_store::config::trigger::{self, Rival, TriggerError};
+
+/// Says that this directory has been seeded: what its owner deletes stays deleted.
+const MARKER: &str = "seeded";
+
+/// Makes an echo agent, a web integration and a trigger between them, at the first start.
+///
+/// A start that died half-way has left some of it behind; the next one finds it by name.
+pub(crate) async fn seed(world: &World, dir: &Path) -> anyhow::Result<()> {
+    let marker = dir.join(MARKER);
+    if marker.exists() {
+        return Ok(());
+    }
+    let now = world.clock.now();
+    let organization = OrganizationId::new(DEFAULT);
+    organization::get(&world.store, &organization, now).await?;
+    let agent = echo(world, &organization, now)
+        .await
+        .context("can't make the echo agent")?;
+    let integration = playground(world, &organization, now)
+        .await
+        .context("can't make the playground")?;
+    let binding = Trigger {
+        id: TriggerId::new(fresh("trg", random())),
+        organization,
+        integration,
+        agent,
+        enabled: true,
+        settings: TriggerSettings::default(),
+    };
+    match trigger::create(&world.store, binding, Rival::Respect, now).await {
+        Ok(_) | Err(TriggerError::AlreadyBound(_)) => {}
+        Err(error) => return Err(error).context("can't bind the playground"),
+    }
+    fs::write(&marker, "").context("can't mark the data directory")
+}
+
+async fn echo(world: &World, organization: &OrganizationId, now: Timestamp) -> anyhow::Result<AgentId> {
+    let echo = Agent {
+        id: AgentId::new(fresh("agt", random())),
+        organization: organization.clone(),
+        name: "Echo".to_owned(),
+        protocol: "echo".to_owned(),
+        config: AgentConfig::new(Map::new()),
+    };
+    let name = echo.name.clone();
+    match agent::create(&world.store, echo, now).await {
+        Ok(made) => Ok(made.agent.id),
+        Err(AgentError::NameTaken) => {
+            let known = agent::list(&world.store, organization, None, 100).await?.items;
+            let found = known.into_iter().find(|record| record.agent.name == name);
+            Ok(found.context("the name is taken by nobody")?.agent.id)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn playground(world: &World, organization: &OrganizationId, now: Timestamp) -> anyhow::Result<IntegrationId> {
+    let new = NewIntegration {
+        id: IntegrationId::new(fresh("int", random())),
+        organization: organization.clone(),
+        platform: "web".to_owned(),
+        id_key: random(),
+    };
+    let settings = IntegrationSettings {
+        name: "Playground".to_owned(),
+        mode: ConnectionMode::Webhook,
+        credentials: Credentials::default(),
+        endpoints: Endpoints::default(),
+        language: Language::default(),
+        streaming: true,
+        enabled: true,
+        account_key: None,
+    };
+    let name = settings.name.clone();
+    match integration::create(&world.store, new, settings, now).await {
+        Ok(made) => Ok(made.id),
+        Err(IntegrationError::NameTaken) => {
+            let known = integration::list(&world.store, organization, None, 100).await?.items;
+            let found = known.into_iter().find(|record| record.name == name);
+            Ok(found.context("the name is taken by nobody")?.id)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,170 @@
+//! `tieline serve`: the whole bridge in this process.
+
+use std::future::IntoFuture as _;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use tieline_bridge::clock::Clock;
+use tieline_bridge::egress;
+use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::world::{Settings, World, random};
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::secret::Secret;
+use tieline_embedded::{Durability, Embedded, Options};
+use tieline_queue::{Queues, definitions};
+use tieline_store::{Keyring, Store, Tables, create_missing};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::args::Serve;
+use crate::{data, edge, seed};
+
+/// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
+const DRAIN: Duration = Duration::from_secs(8);
+/// At most one process has the data directory, so all its lives are one node.
+const NODE: &str = "standalone";
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
+    data::prepare(&args.data_dir)?;
+    let key = data::master_key(&args.data_dir)?;
+    let token = data::admin_token(&args.data_dir, args.admin_token.as_deref())?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", args.listen))?;
+    let address = listener.local_addr()?;
+    let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let durability = if args.durable {
+        Durability::PowerLoss
+    } else {
+        Durability::ProcessCrash
+    };
+    let embedded = Embedded::open(
+        &args.data_dir,
+        Options {
+            durability,
+            ..Options::default()
+        },
+    )?;
+    let world = build(
+        &embedded,
+        key,
+        public_url.trim_end_matches('/').to_owned(),
+        &args,
+        &token,
+    )
+    .await?;
+    seed::seed(&world, &args.data_dir).await?;
+
+    let (stop, stopped) = watch::channel(false);
+    let concurrency = Concurrency {
+        dispatchers: 8,
+        runs: 2048,
+    };
+    let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
+    let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
+    let serving = tokio::spawn(axum::serve(listener, router(&world)).into_future());
+    greet(&address.to_string(), &token);
+
+    wait_for_signal().await?;
+    info!("stopping");
+    stop.send_replace(true);
+    let drained = timeout(DRAIN, async {
+        let _ = tokio::join!(dispatching, running);
+    });
+    if drained.await.is_err() {
+        warn!("runs that are not finished go on at the next start");
+    }
+    // Until now, so that polls of running answers were served while these were finished.
+    serving.abort();
+    embedded.close().await;
+    info!("stopped");
+    Ok(())
+}
+
+async fn build(
+    embedded: &Embedded,
+    key: [u8; 32],
+    public_url: String,
+    args: &Serve,
+    token: &Secret,
+) -> anyhow::Result<World> {
+    let config = aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::from_static(tieline_embedded::REGION))
+        .endpoint_url(tieline_embedded::ENDPOINT_URL)
+        .credentials_provider(credentials())
+        .http_client(embedded.http_client())
+        .build();
+    let dynamo = aws_sdk_dynamodb::Client::new(&config);
+    let sqs = aws_sdk_sqs::Client::new(&config);
+    let tables = Tables::with_prefix("tieline-");
+    create_missing(&dynamo, &tables)
+        .await
+        .context("can't make the tables")?;
+    let urls = definitions::create_missing(&sqs, "tieline-", 0)
+        .await
+        .context("can't make the queues")?;
+    let owner = Owner {
+        node: NODE.to_owned(),
+        life: hex::encode(random::<8>()),
+    };
+    let mut settings = Settings::new(public_url, owner);
+    settings.allow_private = args.allow_private_endpoints;
+    settings.root_token = Some(token.clone());
+    let http = egress::client(args.allow_private_endpoints).context("can't set up TLS")?;
+    let store = Store::new(dynamo, tables, Keyring::new(key));
+    Ok(World::new(
+        store,
+        Queues::new(sqs, urls),
+        registry::ALL,
+        http,
+        Clock::system(),
+        settings,
+    ))
+}
+
+fn credentials() -> aws_sdk_sqs::config::SharedCredentialsProvider {
+    let (id, secret) = (tieline_embedded::ACCESS_KEY_ID, tieline_embedded::SECRET_ACCESS_KEY);
+    let credentials = aws_sdk_sqs::config::Credentials::new(id, secret, None, None, "embedded");
+    aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials)
+}
+
+fn router(world: &World) -> Router {
+    edge::router(world.clone())
+}
+
+/// The console's address, with a sign-in token in the fragment, which no server ever sees.
+fn greet(address: &str, token: &Secret) {
+    let url = format!("http://{address}/#token={}", token.expose());
+    info!("listening on {address}");
+    if std::io::stdout().is_terminal() {
+        say(&format!("\n  Tieline is running. Open the console:\n\n    {url}\n"));
+    } else {
+        say(&format!("console: {url}"));
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the answer to the command, not a log line; the token must not be in the log"
+)]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
