@@ -9,7 +9,7 @@ use tieline_core::reply::{Progress, Stage};
 
 use super::codes::{self, Meaning};
 use super::plan::{Aim, Situation};
-use super::progress::{Card, Shown, Sign};
+use super::progress::{Card, Shown, Sign, Way};
 use super::wire::ApiBody;
 
 /// While somebody clicks on a card it can't change.
@@ -154,7 +154,8 @@ impl Judge<'_> {
     fn created(mut self) -> Verdict {
         let id = self.heard.body.text("card_id").map(str::to_owned);
         let (Some(id), Some(aim)) = (id, self.situation.aim()) else {
-            return self.other_way();
+            self.shown().way = Way::Card;
+            return self.fall_back();
         };
         self.marked(&aim);
         let since = Some(self.situation.cx.now);
@@ -248,7 +249,13 @@ impl Judge<'_> {
 
     /// The next way, with the text of this bubble from its beginning.
     fn other_way(mut self) -> Verdict {
-        let Some(way) = self.shown().way.next() else {
+        let shown = self.shown();
+        // Without an entity it was the card in a message that was refused.
+        let closed = match shown.bubble.card {
+            Some(_) => shown.way,
+            None => shown.way.max(Way::Card),
+        };
+        let Some(way) = closed.next() else {
             return self.refused();
         };
         self.leave_card();

@@ -9,6 +9,8 @@ mod compose;
 mod content;
 mod decode;
 mod dialect;
+#[cfg(test)]
+mod fixture;
 mod frame;
 mod inline;
 mod judge;

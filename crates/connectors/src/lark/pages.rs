@@ -35,7 +35,12 @@ pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Opt
     while !text[from..].trim().is_empty() {
         let text_here = &text[..end_of_tables(text, from, place)];
         let piece = cut(text_here, from, max, place);
-        let shown = piece.shown.trim_start_matches(['\n', '\r']).trim_end();
+        // Inside a line a space at the beginning is only what stood between two words.
+        let in_line = from > 0 && !text[..from].ends_with('\n');
+        let shown = piece
+            .shown
+            .trim_start_matches(|c: char| matches!(c, '\n' | '\r') || (in_line && c == ' '));
+        let shown = shown.trim_end();
         if !shown.trim().is_empty() {
             return Some(Page {
                 text: shown.to_owned(),

@@ -224,7 +224,10 @@ impl<'a> Situation<'a> {
     /// Whether the current bubble is finished and something is left for another one.
     fn is_full(&self) -> bool {
         let bubble = &self.shown.bubble;
-        let sent = bubble.message.is_some() || bubble.card.as_ref().is_some_and(|card| card.sent && !card.open);
+        let sent = match &bubble.card {
+            Some(card) => card.sent && !card.open,
+            None => bubble.message.is_some(),
+        };
         let rest = self
             .script
             .get(bubble.end..)
