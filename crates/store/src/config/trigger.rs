@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use tieline_core::ids::{AgentId, OrganizationId, TriggerId};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
@@ -177,6 +177,19 @@ pub async fn naming(
             return Ok(found);
         }
     }
+}
+
+/// Whether any trigger of the organization names this integration, enabled or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn any_of(
+    store: &Store,
+    organization: &OrganizationId,
+    integration: &IntegrationId,
+) -> Result<bool, StoreError> {
+    let found = naming(store, organization, |trigger| trigger.integration == *integration).await?;
+    Ok(!found.is_empty())
 }
 
 /// Triggers read at once when all are looked through.

@@ -39,7 +39,7 @@ pub struct User {
 }
 
 impl User {
-    /// A person on first contact.
+    /// A person on first contact, of whom the platform tells nothing but the id.
     #[must_use]
     pub fn first_contact(
         organization: &OrganizationId,
@@ -108,13 +108,13 @@ struct StoredV1 {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn ensure(store: &Store, user: User) -> Result<User, StoreError> {
+pub async fn ensure(store: &Store, user: &User) -> Result<User, StoreError> {
     // Nearly everybody is known already, and a read is cheaper than a write that is refused.
     if let Some(known) = find(store, &user.organization, &user.id, Reading::Eventual).await? {
         return Ok(known);
     }
-    match calls::put(&store.dynamo, &store.tables.config, write(&user)?, absent()).await? {
-        Written::Done(_) => Ok(user),
+    match calls::put(&store.dynamo, &store.tables.config, write(user)?, absent()).await? {
+        Written::Done(_) => Ok(user.clone()),
         Written::Refused(Some(known)) => read(known),
         Written::Refused(None) => Err(StoreError::Conflict),
     }

@@ -11,7 +11,10 @@ async fn a_token_is_found_by_itself_until_it_is_deleted() {
         .await
         .unwrap();
     assert!(!format!("{made:?}").contains("tl_abc"));
-    assert_eq!(token::find(store, "tl_abc").await.unwrap(), Some(made.clone()));
+    assert_eq!(
+        token::find(store, "tl_abc").await.unwrap(),
+        Some((org("acme"), Role::Viewer))
+    );
     assert_eq!(token::find(store, "tl_abd").await.unwrap(), None);
     assert_eq!(
         token::get(store, &org("acme"), "tok_1").await.unwrap(),

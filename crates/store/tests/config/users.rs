@@ -18,7 +18,7 @@ async fn first_contact_makes_a_person_once() {
     let fresh = fresh().await;
     let found = race((0..20).map(|_| {
         let store = fresh.store.clone();
-        async move { user::ensure(&store, lisi()).await.unwrap() }
+        async move { user::ensure(&store, &lisi()).await.unwrap() }
     }))
     .await;
     assert!(found.iter().all(|user| *user == lisi()));
@@ -34,14 +34,14 @@ async fn what_an_operator_says_stays_at_the_next_contact() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let id = lisi().id;
-    user::ensure(store, lisi()).await.unwrap();
+    user::ensure(store, &lisi()).await.unwrap();
     let link = UserChange {
         linked: Some(Some("staff-7".into())),
         ..UserChange::default()
     };
     let linked = user::change(store, &org("default"), &id, link).await.unwrap().unwrap();
     assert_eq!(linked.linked.as_deref(), Some("staff-7"));
-    assert_eq!(user::ensure(store, lisi()).await.unwrap(), linked);
+    assert_eq!(user::ensure(store, &lisi()).await.unwrap(), linked);
     let rename = UserChange {
         name: Some("李四".into()),
         linked: Some(None),
@@ -64,10 +64,10 @@ async fn what_an_operator_says_stays_at_the_next_contact() {
 async fn a_deleted_person_is_made_anew() {
     let fresh = fresh().await;
     let store = &fresh.store;
-    user::ensure(store, lisi()).await.unwrap();
+    user::ensure(store, &lisi()).await.unwrap();
     assert!(!user::delete(store, &org("acme"), &lisi().id).await.unwrap());
     assert!(user::delete(store, &org("default"), &lisi().id).await.unwrap());
     assert!(!user::delete(store, &org("default"), &lisi().id).await.unwrap());
     assert_eq!(user::get(store, &org("default"), &lisi().id).await.unwrap(), None);
-    user::ensure(store, lisi()).await.unwrap();
+    user::ensure(store, &lisi()).await.unwrap();
 }
