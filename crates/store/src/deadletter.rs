@@ -10,6 +10,7 @@ use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
+use crate::body::{self, Body};
 use crate::calls::{self, Query, Reading, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, key, read, write};
@@ -63,7 +64,7 @@ struct StoredV1 {
     fa: Timestamp,
     why: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    body: Option<String>,
+    body: Option<Body>,
 }
 
 impl DeadLetter {
@@ -74,18 +75,16 @@ impl DeadLetter {
     }
 }
 
-/// Longest body that is kept. An item takes 400 KB.
-const MAX_BODY_BYTES: usize = 300 * 1024;
-
-/// Keeps a dead letter. One that is there already stays as it is. A body that is too long is cut.
+/// Keeps a dead letter. One that is there already stays as it is.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
-    let sealed = letter.body.as_deref().map(|body| {
-        let kept = body.floor_char_boundary(MAX_BODY_BYTES);
-        store.keyring.seal(&body.as_bytes()[..kept], letter.message.as_str())
-    });
+    let expires_at = letter.failed_at.after(LIFETIME);
+    let body = match &letter.body {
+        Some(body) => Some(body::put(store, letter.message.as_str(), body.as_bytes(), None, expires_at).await?),
+        None => None,
+    };
     let stored = Stored::V1(StoredV1 {
         m: letter.message.clone(),
         i: letter.integration.clone(),
@@ -93,11 +92,11 @@ pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
         at: letter.received_at,
         fa: letter.failed_at,
         why: letter.reason.clone(),
-        body: sealed,
+        body,
     });
     let place = place(&letter.id()).ok_or(StoreError::Unreadable { what: WHAT })?;
     let mut item = write(WHAT, &partition(&letter.organization), &place, &stored)?;
-    expire(&mut item, letter.failed_at.after(LIFETIME));
+    expire(&mut item, expires_at);
     let mut condition = Update::new();
     condition.require_gone(letter.failed_at);
     calls::put(&store.dynamo, &store.tables.state, item, condition)
@@ -129,13 +128,12 @@ pub async fn list(
         limit,
     };
     let (found, next) = query(&store.dynamo, asked).await?;
-    let alive = found.into_iter().filter_map(|item| alive(Some(item), now));
-    Ok(Page {
-        items: alive
-            .map(|item| from_item(store, organization, item))
-            .collect::<Result<_, _>>()?,
-        cursor: next.and_then(|key| Some(cursor(get_text(&key, SK)?))),
-    })
+    let mut items = Vec::with_capacity(found.len());
+    for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
+        items.push(from_item(store, organization, item).await?);
+    }
+    let cursor = next.and_then(|key| Some(cursor(get_text(&key, SK)?)));
+    Ok(Page { items, cursor })
 }
 
 /// Reads a dead letter by its [`DeadLetter::id`].
@@ -153,9 +151,10 @@ pub async fn get(
     };
     let key = partition(organization);
     let found = calls::get(&store.dynamo, &store.tables.state, (&key, &place), Reading::Strong, &[]).await?;
-    alive(found, now)
-        .map(|item| from_item(store, organization, item))
-        .transpose()
+    match alive(found, now) {
+        Some(item) => from_item(store, organization, item).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Removes a dead letter by its [`DeadLetter::id`].
@@ -170,14 +169,15 @@ pub async fn remove(store: &Store, organization: &OrganizationId, id: &str) -> R
     calls::delete(&store.dynamo, &store.tables.state, (&key, &place), Update::new()).await
 }
 
-fn from_item(store: &Store, organization: &OrganizationId, item: Item) -> Result<DeadLetter, StoreError> {
+async fn from_item(store: &Store, organization: &OrganizationId, item: Item) -> Result<DeadLetter, StoreError> {
     let Stored::V1(stored) = read(WHAT, item)?;
-    let open = |sealed: String| {
-        let plain = store.keyring.open(&sealed, stored.m.as_str())?;
-        String::from_utf8(plain).map_err(|_| StoreError::Unreadable { what: WHAT })
+    let body = match &stored.body {
+        Some(body) => Some(body::get(store, stored.m.as_str(), body).await?),
+        None => None,
     };
+    let body = body.map(String::from_utf8).transpose();
     Ok(DeadLetter {
-        body: stored.body.map(open).transpose()?,
+        body: body.map_err(|_| StoreError::Unreadable { what: WHAT })?,
         message: stored.m,
         organization: organization.clone(),
         integration: stored.i,

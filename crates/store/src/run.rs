@@ -227,11 +227,14 @@ async fn keep_event(store: &Store, run: &RunRecord, seq: u64, json: &str) -> Res
 }
 
 async fn stored_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<Item>, StoreError> {
+    if seq >= MAX_SEQ {
+        return Ok(Vec::new());
+    }
     let asked = Query {
         table: &store.tables.state,
         index: None,
         partition: &partition(run),
-        range: (&place(seq.saturating_add(1)), &place(MAX_SEQ)),
+        range: (&place(seq + 1), &place(MAX_SEQ)),
         descending: false,
         reading: Reading::Strong,
         after: None,
@@ -241,7 +244,7 @@ async fn stored_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<Item>,
 }
 
 fn contiguous(found: Vec<Item>, after: u64) -> impl Iterator<Item = (Item, u64)> {
-    let numbered = found.into_iter().zip(after + 1..);
+    let numbered = found.into_iter().zip(after.saturating_add(1)..);
     numbered.take_while(|(item, seq)| get_text(item, SK) == Some(&place(*seq)))
 }
 

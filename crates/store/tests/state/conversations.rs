@@ -1,0 +1,180 @@
+//! Conversations: versions, and what each side leaves of the other's.
+
+use tieline_core::conversation::{Conversation, StopCause};
+use tieline_core::ids::{AgentId, IntegrationId, RunId};
+use tieline_core::session::Session;
+use tieline_store::{Store, StoreError, conversation};
+
+use crate::tables::{
+    DAY, NOW, at, conversation, conversation_key, fresh, integration, lease, owner, race, run_state, waiting,
+};
+
+/// Reads it, or begins it.
+async fn load(store: &Store, chat: &str) -> Conversation {
+    let key = conversation_key(chat);
+    let found = conversation::load(store, &key.id(), NOW).await.unwrap();
+    found.unwrap_or_else(|| conversation(chat))
+}
+
+async fn change(store: &Store, chat: &str, with: impl FnOnce(&mut Conversation)) -> Result<Conversation, StoreError> {
+    let before = load(store, chat).await;
+    let mut after = before.clone();
+    with(&mut after);
+    conversation::save(store, &before, &mut after).await?;
+    Ok(after)
+}
+
+#[tokio::test]
+async fn all_of_it_round_trips() {
+    let it = fresh().await;
+    assert_eq!(
+        conversation::load(&it.store, &conversation("a").key.id(), NOW)
+            .await
+            .unwrap(),
+        None
+    );
+    let saved = change(&it.store, "a", |it| {
+        let mut session = Session::begin(&it.key.id(), 3, &AgentId::new("agt_1"), at(1));
+        session.conversation_ref = Some("thread".into());
+        it.session = Some(session);
+        it.pending = vec![waiting("1"), waiting("2")];
+        it.run = Some(run_state("1"));
+        it.lease = Some(lease(&owner("a", "1"), 1, at(30)));
+        it.updated_at = at(1);
+    })
+    .await
+    .unwrap();
+    assert_eq!(saved.version, 1);
+    assert_eq!(load(&it.store, "a").await, saved);
+    let emptied = change(&it.store, "a", |it| {
+        it.session = None;
+        it.pending.clear();
+        it.run = None;
+        it.updated_at = at(2);
+    })
+    .await
+    .unwrap();
+    assert_eq!(emptied.version, 2);
+    assert_eq!(load(&it.store, "a").await, emptied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_save_wins_per_version() {
+    let it = fresh().await;
+    for version in 0..3 {
+        let before = load(&it.store, "a").await;
+        assert_eq!(before.version, version);
+        let saves = (0..20).map(|n| {
+            let (store, before) = (it.store.clone(), before.clone());
+            async move {
+                let mut after = before.clone();
+                after.pending.push(waiting(&format!("{version}_{n}")));
+                conversation::save(&store, &before, &mut after).await
+            }
+        });
+        let outcomes = race(saves).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        let refused = |outcome: &&Result<_, _>| matches!(outcome, Err(StoreError::Conflict));
+        assert_eq!(outcomes.iter().filter(refused).count(), 19);
+    }
+    assert_eq!(load(&it.store, "a").await.pending.len(), 3);
+}
+
+#[tokio::test]
+async fn save_leaves_after_alone_when_refused() {
+    let it = fresh().await;
+    let before = conversation("a");
+    change(&it.store, "a", |it| it.pending.push(waiting("1")))
+        .await
+        .unwrap();
+    let mut late = before.clone();
+    late.pending.push(waiting("2"));
+    let outcome = conversation::save(&it.store, &before, &mut late).await;
+    assert!(matches!(outcome, Err(StoreError::Conflict)));
+    assert_eq!(late.version, 0);
+}
+
+#[tokio::test]
+async fn watch_sees_stop_run_and_fence() {
+    let it = fresh().await;
+    let id = conversation("a").key.id();
+    assert_eq!(conversation::stop_cause(&it.store, &id).await.unwrap(), None);
+    change(&it.store, "a", |_| {}).await.unwrap();
+    let watch = conversation::stop_cause(&it.store, &id).await.unwrap().unwrap();
+    assert_eq!((watch.fence, watch.run, watch.stop), (0, None, None));
+    change(&it.store, "a", |it| {
+        it.run = Some(run_state("1"));
+        it.lease = Some(lease(&owner("a", "1"), 7, at(30)));
+    })
+    .await
+    .unwrap();
+    change(&it.store, "a", |it| {
+        it.run.as_mut().unwrap().stop = Some(StopCause::Interrupted)
+    })
+    .await
+    .unwrap();
+    let watch = conversation::stop_cause(&it.store, &id).await.unwrap().unwrap();
+    assert_eq!((watch.fence, watch.run), (7, Some(RunId::new("run_1"))));
+    assert_eq!(watch.stop, Some(StopCause::Interrupted));
+}
+
+#[tokio::test]
+async fn expired_conversation_is_absent_and_begins_anew() {
+    let it = fresh().await;
+    change(&it.store, "a", |it| {
+        it.pending.push(waiting("1"));
+        it.lease = Some(lease(&owner("a", "1"), 7, at(30)));
+    })
+    .await
+    .unwrap();
+    let id = conversation("a").key.id();
+    let later = NOW.after(DAY * 90);
+    assert!(
+        conversation::load(&it.store, &id, later.before(DAY))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(conversation::load(&it.store, &id, later).await.unwrap(), None);
+    let before = Conversation::new(conversation_key("a"), later);
+    let mut after = before.clone();
+    conversation::save(&it.store, &before, &mut after).await.unwrap();
+    assert_eq!(conversation::load(&it.store, &id, later).await.unwrap(), Some(after));
+}
+
+async fn chats(store: &Store, search: Option<&str>, limit: usize) -> Vec<String> {
+    let mut chats = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = conversation::list(store, &integration(), search, cursor.as_deref(), limit, NOW)
+            .await
+            .unwrap();
+        chats.extend(page.items.into_iter().map(|it| it.key.chat.id.to_string()));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            chats.sort();
+            return chats;
+        }
+    }
+}
+
+#[tokio::test]
+async fn conversations_are_listed_and_searched() {
+    let it = fresh().await;
+    let names = ["Room-1", "room-2", "hall-1", "hall-2", "hall-3"];
+    for name in names {
+        change(&it.store, name, |_| {}).await.unwrap();
+    }
+    let mut foreign = conversation("room-9");
+    foreign.key.integration = IntegrationId::new("int_9");
+    let before = foreign.clone();
+    conversation::save(&it.store, &before, &mut foreign).await.unwrap();
+    let mut all = names.map(str::to_owned).to_vec();
+    all.sort();
+    for limit in [1, 2, 100] {
+        assert_eq!(chats(&it.store, None, limit).await, all);
+        assert_eq!(chats(&it.store, Some("room"), limit).await, ["Room-1", "room-2"]);
+        assert_eq!(chats(&it.store, Some("nowhere"), limit).await, [""; 0]);
+        assert_eq!(chats(&it.store, Some("LISI"), limit).await, all);
+    }
+}

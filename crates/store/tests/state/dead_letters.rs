@@ -1,0 +1,125 @@
+//! Dead letters.
+
+use tieline_core::ids::{ConversationId, MessageId, OrganizationId};
+use tieline_store::deadletter::{self, DeadLetter};
+
+use crate::tables::{DAY, NOW, at, fresh, integration, organization};
+
+fn letter(second: i64) -> DeadLetter {
+    DeadLetter {
+        message: MessageId::new(format!("msg_-{second}")),
+        organization: organization(),
+        integration: Some(integration()),
+        conversation: Some(ConversationId::new("cnv_1")),
+        received_at: at(second),
+        failed_at: at(second + 60),
+        reason: "connect".into(),
+        body: None,
+    }
+}
+
+#[tokio::test]
+async fn letters_are_listed_newest_first_and_found_by_id() {
+    let it = fresh().await;
+    for second in [2, 1, 3] {
+        deadletter::put(&it.store, &letter(second)).await.unwrap();
+    }
+    for limit in [1, 2, 100] {
+        let mut found = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = deadletter::list(&it.store, &organization(), cursor.as_deref(), limit, at(99))
+                .await
+                .unwrap();
+            found.extend(page.items);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [letter(3), letter(2), letter(1)]);
+    }
+    let id = letter(2).id();
+    assert_eq!(
+        deadletter::get(&it.store, &organization(), &id, NOW).await.unwrap(),
+        Some(letter(2))
+    );
+    deadletter::remove(&it.store, &organization(), &id).await.unwrap();
+    deadletter::remove(&it.store, &organization(), &id).await.unwrap();
+    assert_eq!(
+        deadletter::get(&it.store, &organization(), &id, NOW).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn giving_up_twice_makes_one_letter() {
+    let it = fresh().await;
+    deadletter::put(&it.store, &letter(1)).await.unwrap();
+    let again = DeadLetter {
+        failed_at: at(500),
+        reason: "other".into(),
+        ..letter(1)
+    };
+    deadletter::put(&it.store, &again).await.unwrap();
+    let page = deadletter::list(&it.store, &organization(), None, 9, NOW)
+        .await
+        .unwrap();
+    assert_eq!(page.items, [letter(1)]);
+}
+
+#[tokio::test]
+async fn letters_of_others_and_expired_ones_are_not_seen() {
+    let it = fresh().await;
+    deadletter::put(&it.store, &letter(1)).await.unwrap();
+    let (other, id) = (OrganizationId::new("other"), letter(1).id());
+    assert_eq!(deadletter::get(&it.store, &other, &id, NOW).await.unwrap(), None);
+    let later = at(61).after(DAY * 30);
+    assert_eq!(
+        deadletter::get(&it.store, &organization(), &id, later).await.unwrap(),
+        None
+    );
+    let page = deadletter::list(&it.store, &organization(), None, 9, later)
+        .await
+        .unwrap();
+    assert_eq!(page.items, []);
+}
+
+#[tokio::test]
+async fn names_that_are_none_find_nothing() {
+    let it = fresh().await;
+    for id in ["", "x", "1760000000000-", "-msg_1", "17600000000xx-msg_1"] {
+        assert_eq!(
+            deadletter::get(&it.store, &organization(), id, NOW).await.unwrap(),
+            None
+        );
+        deadletter::remove(&it.store, &organization(), id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_kept_sealed() {
+    let it = fresh().await;
+    let unreadable = DeadLetter {
+        organization: OrganizationId::new(""),
+        body: Some("{not json".into()),
+        ..letter(1)
+    };
+    deadletter::put(&it.store, &unreadable).await.unwrap();
+    let found = deadletter::get(&it.store, &unreadable.organization, &unreadable.id(), NOW)
+        .await
+        .unwrap();
+    assert_eq!(found, Some(unreadable.clone()));
+    let scan = it.client.scan().table_name(&it.tables.state).send().await.unwrap();
+    assert!(!format!("{:?}", scan.items()).contains("not json"));
+    let long = DeadLetter {
+        received_at: at(2),
+        body: Some("长".repeat(400_000)),
+        ..unreadable
+    };
+    deadletter::put(&it.store, &long).await.unwrap();
+    let found = deadletter::get(&it.store, &long.organization, &long.id(), NOW)
+        .await
+        .unwrap();
+    assert_eq!(found, Some(long));
+}

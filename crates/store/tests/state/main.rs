@@ -1,0 +1,18 @@
+//! What happens, kept in tables: run against the embedded engine, or against the server that `TIELINE_TEST_DYNAMODB_ENDPOINT` names.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conversations;
+mod dead_letters;
+mod leases;
+mod logs;
+mod mailbox;
+mod messages;
+mod quotas;
+mod replies;
+mod runs;
+mod shapes;
+mod statuses;
+mod tables;
+mod tokens;
+mod transcripts;

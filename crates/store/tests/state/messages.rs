@@ -1,0 +1,318 @@
+//! Claims and the ledger.
+
+use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SessionId};
+use tieline_store::StoreError;
+use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord};
+
+use crate::tables::{DAY, Fresh, NOW, at, fresh, message, organization, race};
+
+fn ending(state: MessageState) -> Ending {
+    Ending {
+        state,
+        reason: None,
+        run: None,
+        session: None,
+        steps: vec![LedgerStep::new(at(5), state.as_str())],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_fifty_claims_is_new() {
+    let it = fresh().await;
+    let claims = (0..50).map(|_| {
+        let store = it.store.clone();
+        async move { message::claim(&store, &message("1")).await.unwrap() }
+    });
+    let claims = race(claims).await;
+    let n_new = claims.iter().filter(|claim| **claim == Claim::New).count();
+    assert_eq!(n_new, 1);
+    let seen = Claim::Seen(Box::new(message("1")));
+    assert_eq!(claims.iter().filter(|claim| **claim == seen).count(), 49);
+}
+
+#[tokio::test]
+async fn record_round_trips() {
+    let it = fresh().await;
+    let full = MessageRecord {
+        session: Some((SessionId::new("ses_1"), 3)),
+        run: Some(RunId::new("run_1")),
+        reason: Some("stale".into()),
+        steps: vec![LedgerStep::new(at(1), "result").code("429").attempt(2)],
+        redrives: 2,
+        version: 9,
+        ..message("1")
+    };
+    message::claim(&it.store, &full).await.unwrap();
+    assert_eq!(message::get(&it.store, &full.id, NOW).await.unwrap(), Some(full));
+    assert_eq!(
+        message::get(&it.store, &MessageId::new("msg_2"), NOW).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn event_too_long_for_an_item_round_trips() {
+    let it = fresh().await;
+    let long = MessageRecord {
+        event: "é7".repeat(350_000),
+        ..message("1")
+    };
+    assert_eq!(message::claim(&it.store, &long).await.unwrap(), Claim::New);
+    let seen = Claim::Seen(Box::new(long.clone()));
+    assert_eq!(message::claim(&it.store, &message("1")).await.unwrap(), seen);
+    assert_eq!(message::get(&it.store, &long.id, NOW).await.unwrap(), Some(long));
+}
+
+#[tokio::test]
+async fn expired_message_is_absent_and_can_be_claimed_anew() {
+    let it = fresh().await;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    let id = MessageId::new("msg_1");
+    assert!(
+        message::get(&it.store, &id, NOW.after(DAY * 30).before(DAY))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let later = NOW.after(DAY * 30);
+    assert_eq!(message::get(&it.store, &id, later).await.unwrap(), None);
+    assert_eq!(message::get_many(&it.store, &[id], later).await.unwrap(), vec![]);
+    let again = MessageRecord {
+        received_at: later,
+        ..message("1")
+    };
+    assert_eq!(message::claim(&it.store, &again).await.unwrap(), Claim::New);
+}
+
+#[tokio::test]
+async fn many_are_read_in_the_order_asked() {
+    let it = fresh().await;
+    for at in 0..230 {
+        message::claim(&it.store, &message(&at.to_string())).await.unwrap();
+    }
+    let mut ids: Vec<_> = (0..230).rev().map(|at| MessageId::new(format!("msg_{at}"))).collect();
+    ids.insert(3, MessageId::new("msg_unknown"));
+    ids.push(ids[0].clone());
+    let found = message::get_many(&it.store, &ids, NOW).await.unwrap();
+    ids.remove(3);
+    let found: Vec<_> = found.into_iter().map(|record| record.id).collect();
+    assert_eq!(found, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_ends_once() {
+    let it = fresh().await;
+    let id = message("1").id;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    let endings = [MessageState::Answered, MessageState::Failed, MessageState::Stopped];
+    let outcomes = race(endings.map(|state| {
+        let (store, id) = (it.store.clone(), id.clone());
+        async move { message::finish(&store, &id, &ending(state)).await.unwrap() }
+    }))
+    .await;
+    assert_eq!(outcomes.iter().filter(|won| **won).count(), 1);
+    let record = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
+    let won = outcomes.iter().position(|won| *won).unwrap();
+    assert_eq!(record.state, endings[won]);
+    assert_eq!(record.steps.len(), 2);
+    assert_eq!(record.steps[1].step, endings[won].as_str());
+    assert_eq!(record.version, 2);
+}
+
+#[tokio::test]
+async fn running_is_not_the_end() {
+    let it = fresh().await;
+    let id = message("1").id;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    let running = Ending {
+        run: Some(RunId::new("run_1")),
+        session: Some((SessionId::new("ses_1"), 4)),
+        ..ending(MessageState::Running)
+    };
+    assert!(message::finish(&it.store, &id, &running).await.unwrap());
+    let answered = Ending {
+        reason: Some("why".into()),
+        ..ending(MessageState::Answered)
+    };
+    assert!(message::finish(&it.store, &id, &answered).await.unwrap());
+    let record = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
+    assert_eq!(record.run, Some(RunId::new("run_1")));
+    assert_eq!(record.session, Some((SessionId::new("ses_1"), 4)));
+    assert_eq!(record.reason.as_deref(), Some("why"));
+    assert!(
+        !message::finish(&it.store, &MessageId::new("msg_2"), &answered)
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_add_up() {
+    let it = fresh().await;
+    let id = message("1").id;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    race((0..20).map(|n| {
+        let (store, id) = (it.store.clone(), id.clone());
+        async move {
+            message::note(&store, &id, &[LedgerStep::new(at(n), "tried")])
+                .await
+                .unwrap()
+        }
+    }))
+    .await;
+    let record = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
+    assert_eq!(record.steps.len(), 21);
+    assert_eq!(record.state, MessageState::Queued);
+    message::note(&it.store, &MessageId::new("msg_2"), &record.steps)
+        .await
+        .unwrap();
+    assert_eq!(
+        message::get(&it.store, &MessageId::new("msg_2"), NOW).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn steps_end_somewhere_but_the_ending_is_kept() {
+    let it = fresh().await;
+    let id = message("1").id;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    for _ in 0..30 {
+        let steps = vec![LedgerStep::new(NOW, "tried"); 10];
+        message::note(&it.store, &id, &steps).await.unwrap();
+    }
+    assert!(
+        message::finish(&it.store, &id, &ending(MessageState::Failed))
+            .await
+            .unwrap()
+    );
+    let record = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
+    assert!((200..=210).contains(&record.steps.len()), "{}", record.steps.len());
+    assert_eq!(record.steps.last().unwrap().step, "failed");
+}
+
+#[tokio::test]
+async fn only_a_failed_message_is_reopened() {
+    let it = fresh().await;
+    let id = message("1").id;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    assert!(!message::reopen(&it.store, &id, at(9)).await.unwrap());
+    let failed = Ending {
+        reason: Some("connect".into()),
+        ..ending(MessageState::Failed)
+    };
+    message::finish(&it.store, &id, &failed).await.unwrap();
+    assert!(message::reopen(&it.store, &id, at(9)).await.unwrap());
+    assert!(!message::reopen(&it.store, &id, at(9)).await.unwrap());
+    let record = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        (record.state, record.redrives, record.reason),
+        (MessageState::Queued, 1, None)
+    );
+    assert!(
+        message::finish(&it.store, &id, &ending(MessageState::Answered))
+            .await
+            .unwrap()
+    );
+}
+
+async fn ledger(it: &Fresh) {
+    for at_second in 0..12 {
+        let name = format!("{at_second}");
+        let record = MessageRecord {
+            integration: IntegrationId::new(format!("int_{}", at_second % 3)),
+            organization: OrganizationId::new(if at_second % 3 == 2 { "other" } else { "default" }),
+            conversation: Some(ConversationId::new(format!("cnv_{}", at_second % 2))),
+            received_at: at(at_second),
+            ..message(&name)
+        };
+        message::claim(&it.store, &record).await.unwrap();
+    }
+}
+
+async fn names(it: &Fresh, filter: &Filter, limit: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut cursor = None;
+    for _ in 0..20 {
+        let page = message::list(&it.store, &organization(), filter, cursor.as_deref(), limit, at(20)).await;
+        let page = page.unwrap();
+        assert!(page.items.len() <= limit);
+        names.extend(page.items.into_iter().map(|record| record.platform_message.to_string()));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return names;
+        }
+    }
+    panic!("the list has no end");
+}
+
+#[tokio::test]
+async fn ledger_lists_newest_first_page_by_page() {
+    let it = fresh().await;
+    ledger(&it).await;
+    let of = |name: &str| Filter {
+        integration: Some(IntegrationId::new(name)),
+        ..Filter::default()
+    };
+    for limit in [1, 2, 3, 4, 100] {
+        assert_eq!(names(&it, &of("int_0"), limit).await, ["9", "6", "3", "0"]);
+    }
+    // It belongs to somebody else.
+    assert_eq!(names(&it, &of("int_2"), 100).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn ledger_filters_by_state_and_conversation() {
+    let it = fresh().await;
+    ledger(&it).await;
+    message::finish(&it.store, &MessageId::new("msg_6"), &ending(MessageState::Answered))
+        .await
+        .unwrap();
+    let filter = Filter {
+        integration: Some(IntegrationId::new("int_0")),
+        ..Filter::default()
+    };
+    let answered = Filter {
+        state: Some(MessageState::Answered),
+        ..filter.clone()
+    };
+    let odd = Filter {
+        conversation: Some(ConversationId::new("cnv_1")),
+        ..filter
+    };
+    for limit in [1, 100] {
+        assert_eq!(names(&it, &answered, limit).await, ["6"]);
+        assert_eq!(names(&it, &odd, limit).await, ["9", "3"]);
+    }
+}
+
+#[tokio::test]
+async fn ledger_of_an_organization_merges_its_integrations() {
+    let it = fresh().await;
+    ledger(&it).await;
+    for integration in ["int_0", "int_1"] {
+        let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+        let entry = it.client.put_item().table_name(&it.tables.config);
+        let entry = entry
+            .item("pk", key("ORG#default"))
+            .item("sk", key(&format!("INT#{integration}")));
+        entry.send().await.unwrap();
+    }
+    for limit in [1, 3, 100] {
+        let expected = ["10", "9", "7", "6", "4", "3", "1", "0"];
+        assert_eq!(names(&it, &Filter::default(), limit).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn cursor_that_is_none_is_refused() {
+    let it = fresh().await;
+    for cursor in ["", "!", "_w"] {
+        let page = message::list(&it.store, &organization(), &Filter::default(), Some(cursor), 5, NOW).await;
+        assert!(
+            matches!(page, Err(StoreError::Unreadable { what: "cursor" })),
+            "{cursor}"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Quotas: whoever takes what and whenever, the platform never sees more than it allows.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tieline_core::budget::{Quota, QuotaScope};
+use tieline_core::ids::ChatId;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::Store;
+use tieline_store::quota::{self, Taken};
+
+use crate::tables::{NOW, fresh, integration, race};
+
+const fn quota(sends: u32, per: Duration) -> Quota {
+    Quota {
+        name: "messages",
+        scope: QuotaScope::Account,
+        sends,
+        per,
+    }
+}
+
+async fn take(store: &Store, quota: &Quota, n: u32, now: Timestamp) -> Taken {
+    quota::take(store, &integration(), quota, None, n, now).await.unwrap()
+}
+
+/// Most sends in any span of `per`.
+fn busiest(sends: &[Timestamp], per: Duration) -> usize {
+    let mut sends = sends.to_vec();
+    sends.sort_unstable();
+    let in_span = |first: &Timestamp| sends.iter().filter(|at| *at >= first && at.since(*first) < per).count();
+    sends.iter().map(in_span).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn what_is_taken_runs_out_and_comes_back() {
+    let it = fresh().await;
+    let per_minute = quota(20, Duration::from_secs(60));
+    let Taken::Granted { n, until } = take(&it.store, &per_minute, 100, NOW).await else {
+        panic!("a fresh quota has sends");
+    };
+    assert_eq!((n, until), (5, NOW.after(Duration::from_secs(6))));
+    let Taken::Wait(at) = take(&it.store, &per_minute, 1, NOW).await else {
+        panic!("the burst is used up");
+    };
+    assert!(at > NOW && at < NOW.after(Duration::from_secs(5)), "{at}");
+    assert!(matches!(
+        take(&it.store, &per_minute, 1, at.before(Duration::from_millis(5))).await,
+        Taken::Wait(_)
+    ));
+    assert!(matches!(
+        take(&it.store, &per_minute, 3, at).await,
+        Taken::Granted { n: 1, .. }
+    ));
+}
+
+#[tokio::test]
+async fn one_send_at_a_time_is_a_quota_too() {
+    let it = fresh().await;
+    let one = quota(1, Duration::from_secs(1));
+    assert!(matches!(
+        take(&it.store, &one, 9, NOW).await,
+        Taken::Granted { n: 1, .. }
+    ));
+    let later = |millis| NOW.after(Duration::from_millis(millis));
+    assert!(matches!(take(&it.store, &one, 1, later(1000)).await, Taken::Wait(_)));
+    assert!(matches!(
+        take(&it.store, &one, 1, later(1100)).await,
+        Taken::Granted { n: 1, .. }
+    ));
+}
+
+#[tokio::test]
+async fn chats_and_quotas_do_not_share() {
+    let it = fresh().await;
+    let one = quota(1, Duration::from_secs(60));
+    let other = Quota { name: "cards", ..one };
+    let (a, b) = (ChatId::new("a"), ChatId::new("b"));
+    for (quota, chat) in [(&one, None), (&one, Some(&a)), (&one, Some(&b)), (&other, None)] {
+        let first = quota::take(&it.store, &integration(), quota, chat, 1, NOW)
+            .await
+            .unwrap();
+        assert!(matches!(first, Taken::Granted { .. }));
+        let second = quota::take(&it.store, &integration(), quota, chat, 1, NOW)
+            .await
+            .unwrap();
+        assert!(matches!(second, Taken::Wait(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_take_at_once_stay_within_the_quota() {
+    let it = fresh().await;
+    let per_minute = quota(40, Duration::from_secs(60));
+    let takes = (0..30).map(|_| {
+        let store = it.store.clone();
+        async move { take(&store, &per_minute, 2, NOW).await }
+    });
+    let taken: u32 = race(takes)
+        .await
+        .into_iter()
+        .map(|taken| match taken {
+            Taken::Granted { n, .. } => n,
+            Taken::Wait(_) => 0,
+        })
+        .sum();
+    assert_eq!(taken, 10);
+}
+
+/// Takes and sends with these pauses; each send is late by this part of the granted time.
+async fn sends_stay_within(quota: Quota, steps: Vec<(u64, u32, u32)>) {
+    let it = fresh().await;
+    let mut now = NOW;
+    let mut sends = Vec::new();
+    for (pause, n, late) in steps {
+        now = now.after(Duration::from_millis(pause));
+        if let Taken::Granted { n, until } = take(&it.store, &quota, n, now).await {
+            let lateness = until.since(now) * late / 100;
+            sends.extend((0..n).map(|_| now.after(lateness)));
+        }
+    }
+    let busiest = busiest(&sends, quota.per);
+    assert!(busiest <= quota.sends as usize, "{busiest} of {quota:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_span_sees_more_than_the_quota(
+        n_sends in 1..40_u32,
+        per_ms in 500..60_000_u64,
+        steps in proptest::collection::vec((0..4_000_u64, 1..12_u32, 0..100_u32), 1..80),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(sends_stay_within(quota(n_sends, Duration::from_millis(per_ms)), steps));
+    }
+}
+
+#[tokio::test]
+async fn steady_stream_gets_most_of_the_quota() {
+    let it = fresh().await;
+    let per_minute = quota(20, Duration::from_secs(60));
+    let (mut now, mut sent) = (NOW, 0);
+    while now < NOW.after(Duration::from_secs(600)) {
+        match take(&it.store, &per_minute, 1, now).await {
+            Taken::Granted { n, .. } => sent += n,
+            Taken::Wait(at) => now = at,
+        }
+    }
+    assert!((140..=200).contains(&sent), "{sent}");
+}
