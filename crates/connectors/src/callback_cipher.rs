@@ -171,7 +171,6 @@ pub(crate) fn signature(mut values: [&[u8]; 4]) -> [u8; 40] {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;

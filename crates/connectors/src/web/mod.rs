@@ -121,7 +121,11 @@ fn state(reply: &ReplyView, cx: &Context<'_>) -> State {
         notice => notice,
     };
     let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
-    let gap = if text.is_empty() || sentence.is_empty() { "" } else { "\n\n" };
+    let gap = if text.is_empty() || sentence.is_empty() {
+        ""
+    } else {
+        "\n\n"
+    };
     State {
         text: format!("{text}{gap}{sentence}"),
         done,
@@ -130,7 +134,6 @@ fn state(reply: &ReplyView, cx: &Context<'_>) -> State {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::{Value, json};
     use tieline_core::account::Account;
@@ -202,8 +205,20 @@ mod tests {
         check(Stage::Growing, "Hel", None, false, "");
         check(Stage::Final, "Hello", None, false, "Hello");
         check(Stage::Final, "", Some(Notice::AgentFailed), true, failed);
-        check(Stage::Final, "Half", Some(Notice::AgentFailed), true, &format!("Half\n\n{failed}"));
-        check(Stage::Final, " ", None, true, &format!(" \n\n{}", Notice::EmptyAnswer.text(Language::English)));
+        check(
+            Stage::Final,
+            "Half",
+            Some(Notice::AgentFailed),
+            true,
+            &format!("Half\n\n{failed}"),
+        );
+        check(
+            Stage::Final,
+            " ",
+            None,
+            true,
+            &format!(" \n\n{}", Notice::EmptyAnswer.text(Language::English)),
+        );
     }
 
     #[test]
@@ -220,7 +235,9 @@ mod tests {
     fn same_message_gives_the_same_ids() {
         let account = account();
         let request = WebhookRequest {
-            body: json!({ "text": "hi", "chatId": "c", "senderId": "u", "messageId": "m" }).to_string().into_bytes(),
+            body: json!({ "text": "hi", "chatId": "c", "senderId": "u", "messageId": "m" })
+                .to_string()
+                .into_bytes(),
             ..WebhookRequest::default()
         };
         let first = Web.receive(&request, &context(&account)).unwrap();

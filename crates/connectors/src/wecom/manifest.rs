@@ -20,6 +20,11 @@ pub(super) static MANIFEST: Manifest = Manifest {
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 
+/// Where the long connection leads.
+///
+/// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
+pub(super) const WS_URL: &str = "wss://openws.work.weixin.qq.com";
+
 const TEXT: TextLimit = TextLimit {
     max: MAX_BYTES,
     unit: TextUnit::Bytes,
@@ -52,7 +57,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     endpoints: &[
         EndpointField {
             name: "wsUrl",
-            default: "wss://openws.work.weixin.qq.com",
+            default: WS_URL,
         },
         EndpointField {
             name: "apiBase",

@@ -17,6 +17,7 @@ mod media;
 mod mention;
 mod pulled;
 mod pushed;
+mod stream;
 mod text;
 mod verify;
 mod wire;
@@ -32,6 +33,7 @@ use tieline_core::event::{Event, Part};
 use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+use tieline_core::stream::StreamProtocol;
 
 use credentials::{Parsed, WebhookKeys};
 use decode::{Heard, Way};
@@ -113,6 +115,10 @@ impl Connector for WeCom {
         cx: &Context<'_>,
     ) -> Result<Media, MediaError> {
         media::open(part, body, disposition, cx)
+    }
+
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        Some(&stream::LongConnection)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The connector through its front door, with callbacks sealed here.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -52,7 +50,9 @@ fn at(account: &Account, seconds: u64) -> Context<'_> {
 
 /// A callback as the platform would send it.
 fn callback(message: &Value) -> WebhookRequest {
-    let sealed = CallbackKey::parse(KEY).unwrap().seal([5; 16], message.to_string().as_bytes(), "");
+    let sealed = CallbackKey::parse(KEY)
+        .unwrap()
+        .seal([5; 16], message.to_string().as_bytes(), "");
     let time = START.as_secs().to_string();
     let signature = signature([TOKEN, &time, NONCE, &sealed].map(str::as_bytes));
     let signature = String::from_utf8(signature.to_vec()).unwrap();
@@ -68,7 +68,10 @@ fn callback(message: &Value) -> WebhookRequest {
 fn opened(answer: &WebhookAnswer) -> Value {
     let outer: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(outer["nonce"], NONCE);
-    let (sealed, time) = (outer["encrypt"].as_str().unwrap(), outer["timestamp"].as_i64().unwrap().to_string());
+    let (sealed, time) = (
+        outer["encrypt"].as_str().unwrap(),
+        outer["timestamp"].as_i64().unwrap().to_string(),
+    );
     let expected = signature([TOKEN, &time, NONCE, sealed].map(str::as_bytes));
     assert_eq!(outer["msgsignature"].as_str().unwrap().as_bytes(), expected);
     let opened = CallbackKey::parse(KEY).unwrap().open(sealed, "").unwrap();
@@ -141,9 +144,14 @@ fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64)
         }),
     };
     let to = &message(&received).target;
-    match WeCom.deliver(&wanted, to, &Progress::default(), &at(account, seconds)).unwrap() {
+    match WeCom
+        .deliver(&wanted, to, &Progress::default(), &at(account, seconds))
+        .unwrap()
+    {
         Step::Call(ApiCall::Http(call)) => {
-            let tieline_core::exchange::Body::Json(body) = call.body else { panic!("no JSON") };
+            let tieline_core::exchange::Body::Json(body) = call.body else {
+                panic!("no JSON")
+            };
             let body: Value = serde_json::from_str(&body).unwrap();
             Some(body["markdown"]["content"].as_str().unwrap().to_owned())
         }
@@ -182,7 +190,10 @@ fn polls_show_the_text_grow_and_end() {
 fn without_streaming_only_the_last_word_is_shown() {
     let mut account = account(&[]);
     account.streaming = false;
-    assert_eq!(poll(&mut view(Stage::Growing, "Hel"), &account, 3)["content"], "<think></think>");
+    assert_eq!(
+        poll(&mut view(Stage::Growing, "Hel"), &account, 3)["content"],
+        "<think></think>"
+    );
     assert_eq!(poll(&mut view(Stage::Final, "Hello"), &account, 3)["content"], "Hello");
 }
 
@@ -259,20 +270,30 @@ fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
     let rest = pushed(&reply, Some("https://e.com/api/replies/t"), &account, 11).unwrap();
     assert!(shown.len() <= 20480 && rest.len() <= 20480);
     assert!(shown.ends_with("。\n\n(Continued in the next message.)"));
-    let joined = shown.strip_suffix("(Continued in the next message.)").unwrap().to_owned() + &rest;
+    let joined = shown
+        .strip_suffix("(Continued in the next message.)")
+        .unwrap()
+        .to_owned()
+        + &rest;
     assert_eq!(joined, reply.text);
 
     let mut longer = view(Stage::Final, &paragraph.repeat(60));
     poll(&mut longer, &account, 10);
     let rest = pushed(&longer, Some("https://e.com/api/replies/t"), &account, 11).unwrap();
     assert!(rest.len() <= 20480);
-    assert!(rest.ends_with("The whole answer:[https://e.com/api/replies/t](https://e.com/api/replies/t)"), "{rest}");
+    assert!(
+        rest.ends_with("The whole answer:[https://e.com/api/replies/t](https://e.com/api/replies/t)"),
+        "{rest}"
+    );
 }
 
 #[test]
 fn code_is_closed_and_reopened_across_messages() {
     let account = account(&[]);
-    let mut reply = view(Stage::Final, &format!("```rust\n{}```\nDone.", "let x = 1;\n".repeat(2500)));
+    let mut reply = view(
+        Stage::Final,
+        &format!("```rust\n{}```\nDone.", "let x = 1;\n".repeat(2500)),
+    );
     let shown = poll(&mut reply, &account, 10);
     let rest = pushed(&reply, None, &account, 11).unwrap();
     assert!(shown["content"].as_str().unwrap().contains("```\n\n(Continued"));
@@ -288,7 +309,10 @@ fn last_word_is_never_blank() {
     );
     let mut failed = view(Stage::Final, "");
     failed.notice = Some(Notice::AgentFailed);
-    assert_eq!(poll(&mut failed, &account, 3)["content"], Notice::AgentFailed.text(Language::English));
+    assert_eq!(
+        poll(&mut failed, &account, 3)["content"],
+        Notice::AgentFailed.text(Language::English)
+    );
     failed.text = "Half".into();
     failed.closed = None;
     let both = format!("Half\n\n{}", Notice::AgentFailed.text(Language::English));
@@ -317,7 +341,12 @@ fn foreign_response_urls_are_not_called() {
             closed: Some(&closed),
         }),
     };
-    let step = WeCom.deliver(&wanted, &message(&received).target, &Progress::default(), &at(&account, 400));
+    let step = WeCom.deliver(
+        &wanted,
+        &message(&received).target,
+        &Progress::default(),
+        &at(&account, 400),
+    );
     assert_eq!(step, Err(ComposeError::ForeignAddress));
 }
 
@@ -347,7 +376,10 @@ fn files_open_with_the_callback_key() {
     let account = account(&[]);
     let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
     let vectors = vectors["media"].as_array().unwrap();
-    let vector = vectors.iter().find(|vector| vector["name"] == "media_webhook_key").unwrap();
+    let vector = vectors
+        .iter()
+        .find(|vector| vector["name"] == "media_webhook_key")
+        .unwrap();
     let mut said = text_message();
     said["msgtype"] = "file".into();
     said["file"] = json!({ "url": "https://cos.example/f" });

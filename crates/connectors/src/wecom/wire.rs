@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// A text field. Absent, null and empty are the same; a number counts as its digits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -261,6 +262,34 @@ pub(super) struct Rated<'a> {
     pub(super) kind: Text<'a>,
     #[serde(borrow, default)]
     pub(super) content: Text<'a>,
+}
+
+/// A frame of the long connection: a callback, or the response to a frame of ours, which has no `cmd`.
+///
+/// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
+#[derive(Debug, Deserialize)]
+pub(super) struct SocketFrame<'a> {
+    #[serde(borrow, default)]
+    pub(super) cmd: Text<'a>,
+    /// Refusals of a malformed frame come without.
+    #[serde(borrow)]
+    headers: Option<SocketHeaders<'a>>,
+    #[serde(borrow)]
+    pub(super) body: Option<&'a RawValue>,
+    /// Only in responses.
+    pub(super) errcode: Option<i64>,
+}
+
+impl SocketFrame<'_> {
+    pub(super) fn req_id(&self) -> Option<&str> {
+        self.headers.as_ref()?.req_id.some()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct SocketHeaders<'a> {
+    #[serde(borrow, default)]
+    req_id: Text<'a>,
 }
 
 /// What we say: an answer to a callback, the body of a frame, the body of a call to `response_url`.

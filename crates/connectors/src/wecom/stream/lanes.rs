@@ -1,0 +1,189 @@
+//! Frames that runners want sent: one in flight per lane, the newest intermediate state wins, a last word is never dropped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde_json::Value;
+use tieline_core::connector::{Context, Remark};
+use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::stream::Effect;
+use tieline_core::timestamp::Timestamp;
+
+use super::frame;
+
+/// How long an acknowledgement may take. As the official SDK has it.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
+/// Most frames that wait. As the official SDK has it.
+const MOST_WAITING: usize = 500;
+
+/// All lanes of a connection.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: BTreeMap<String, Lane>,
+    waiting: usize,
+    /// How many ids were made and frames were sent.
+    count: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    flying: Option<Flying>,
+    waiting: VecDeque<(String, SocketCall)>,
+}
+
+/// A frame that was sent and isn't acknowledged yet.
+struct Flying {
+    call_id: String,
+    req_id: String,
+    until: Timestamp,
+    sent: u64,
+}
+
+impl Lanes {
+    /// A fresh id for a frame of ours, in the official SDK's form.
+    pub(super) fn req_id(&mut self, cmd: &str, cx: &Context<'_>) -> String {
+        self.count += 1;
+        let random = hex::encode(&cx.random[..4]);
+        format!("{cmd}_{}_{random}{}", cx.now.as_millis(), self.count)
+    }
+
+    /// Puts a frame in its lane.
+    pub(super) fn add(&mut self, call_id: &str, call: SocketCall) -> Vec<Effect> {
+        if self.waiting >= MOST_WAITING {
+            return vec![not_sent(call_id.to_owned())];
+        }
+        let lane = self.lanes.entry(call.lane.clone()).or_default();
+        let replaced = lane.waiting.pop_back_if(|(_, last)| last.replaceable);
+        lane.waiting.push_back((call_id.to_owned(), call));
+        match replaced {
+            Some((old, _)) => vec![not_sent(old)],
+            None => {
+                self.waiting += 1;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Sends what can be sent now.
+    pub(super) fn send(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let free: Vec<String> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.flying.is_none())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in free {
+            effects.extend(self.send_next(&name, cx));
+        }
+        self.lanes
+            .retain(|_, lane| lane.flying.is_some() || !lane.waiting.is_empty());
+        effects
+    }
+
+    fn send_next(&mut self, name: &str, cx: &Context<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some((call_id, call)) = self.lanes.get_mut(name).and_then(|lane| lane.waiting.pop_front()) {
+            self.waiting -= 1;
+            let words = (call.frame["cmd"].as_str(), &call.frame["body"]);
+            let (Some(cmd), body, false) = (words.0, words.1, call.expires_at <= cx.now) else {
+                effects.push(not_sent(call_id));
+                continue;
+            };
+            let req_id = match &call.frame["reqId"] {
+                Value::String(given) => given.clone(),
+                _ => self.req_id(cmd, cx),
+            };
+            effects.push(frame(cmd, &req_id, body));
+            self.count += 1;
+            let flying = Flying {
+                call_id,
+                req_id,
+                until: cx.now.after(ACKNOWLEDGED_WITHIN),
+                sent: self.count,
+            };
+            if let Some(lane) = self.lanes.get_mut(name) {
+                lane.flying = Some(flying);
+            }
+            break;
+        }
+        effects
+    }
+
+    /// A response came. Without an id it is a refusal of the oldest frame in flight: the platform checks a frame's shape before its id.
+    pub(super) fn answered(&mut self, req_id: Option<&str>, code: Option<i64>, text: &str) -> Vec<Effect> {
+        if req_id.is_none() && code.is_none() {
+            return vec![Effect::Remark(Remark::Ignored("a frame that we don't use"))];
+        }
+        let flying = self.lanes.values_mut().filter_map(|lane| match &lane.flying {
+            Some(flying) if req_id.is_none_or(|req_id| req_id == flying.req_id) => Some((flying.sent, lane)),
+            _ => None,
+        });
+        let found = flying
+            .min_by_key(|(sent, _)| *sent)
+            .and_then(|(_, lane)| lane.flying.take());
+        match found {
+            Some(flying) => vec![Effect::Answer {
+                call_id: flying.call_id,
+                answer: ApiAnswer::Answered {
+                    status: 200,
+                    retry_after_s: None,
+                    body: text.as_bytes().to_vec(),
+                },
+            }],
+            // Welcomes and card updates are not waited for.
+            None if code.unwrap_or(0) == 0 => Vec::new(),
+            None => vec![Effect::Remark(Remark::Unreadable(
+                "the platform refused a frame of ours",
+            ))],
+        }
+    }
+
+    /// Gives up on acknowledgements that took too long: the frames may have arrived or not.
+    pub(super) fn overdue(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for lane in self.lanes.values_mut() {
+            if let Some(flying) = lane.flying.take_if(|flying| flying.until <= cx.now) {
+                effects.push(unknown(flying.call_id));
+            }
+        }
+        if !effects.is_empty() {
+            effects.extend(self.send(cx));
+        }
+        effects
+    }
+
+    /// When the next acknowledgement is overdue.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.lanes
+            .values()
+            .filter_map(|lane| lane.flying.as_ref())
+            .map(|flying| flying.until)
+            .min()
+    }
+
+    /// The connection ends: what flies may have arrived, what waits has not.
+    pub(super) fn fail(&mut self) -> Vec<Effect> {
+        self.waiting = 0;
+        let mut effects = Vec::new();
+        for (_, lane) in std::mem::take(&mut self.lanes) {
+            effects.extend(lane.flying.map(|flying| unknown(flying.call_id)));
+            effects.extend(lane.waiting.into_iter().map(|(call_id, _)| not_sent(call_id)));
+        }
+        effects
+    }
+}
+
+fn not_sent(call_id: String) -> Effect {
+    Effect::Answer {
+        call_id,
+        answer: ApiAnswer::NotSent,
+    }
+}
+
+fn unknown(call_id: String) -> Effect {
+    Effect::Answer {
+        call_id,
+        answer: ApiAnswer::Unknown,
+    }
+}
