@@ -304,6 +304,36 @@ async fn fifo_groups_stay_in_order_and_apart_under_failures() {
 }
 
 #[tokio::test]
+async fn group_has_one_invocation_even_if_its_messages_reappear() {
+    let (journal, queue) = (Journal::new(), Queue::new("reappear.fifo").await);
+    queue
+        .send(&[json!({ "n": 0, "g": "g", "work_ms": 500 }), json!({ "n": 1, "g": "g" })])
+        .await;
+    let emulator = start(
+        journal.probe(),
+        MappingConfig {
+            batch_size: 1,
+            ..queue.mapping()
+        },
+    )
+    .await;
+    let function = emulator.function("probe");
+    until_true(function, || !journal.steps("begin").is_empty()).await;
+    // The queue gives the message again while the function still works on it.
+    queue.expire();
+    queue.until_empty(function).await;
+    let mut group = Group::default();
+    journal.lines().iter().for_each(|line| group.follow(line));
+    assert_eq!(numbers(&journal.steps("done")), [0, 0, 1]);
+    let stats = end(emulator).await;
+    // The first receipt ran out, so the message was only gone after its second round.
+    assert_eq!(
+        (stats.peak_running, stats.delete_failures, stats.deleted, stats.errors),
+        (1, 1, 2, 0)
+    );
+}
+
+#[tokio::test]
 async fn poll_too_large_for_one_event_is_cut_and_keeps_its_order() {
     let (journal, queue) = (Journal::new(), Queue::new("large.fifo").await);
     for n in 0..9 {
