@@ -1,3 +1,8 @@
-//! Tieline.
+//! What the whole-system scenarios are made of: the bridge as a process, an operator, platforms and agents on the loopback
+//! address, and AWS Lambda as a program of ours.
 
+pub mod agents;
+pub mod console;
 pub mod lambda;
+pub mod process;
+pub mod wecom;

@@ -1,0 +1,169 @@
+//! The bridge as its users run it: the release binary `tieline`, as a process of its own.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// The token that tests sign in with.
+pub const ADMIN_TOKEN: &str = "token-of-the-tests";
+
+/// Where release binaries lie: `TIELINE_BIN_DIR`, else the workspace's `target/release`.
+///
+/// # Errors
+/// If there is no such binary: the message says how to build it.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release");
+    let dir = std::env::var_os("TIELINE_BIN_DIR").map_or(default, PathBuf::from);
+    let path = dir.join(name);
+    if !path.exists() {
+        bail!("{} is missing: run `cargo build --release` first", path.display());
+    }
+    Ok(path)
+}
+
+/// A port that nobody listens on just now.
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A running bridge. Killed when dropped.
+pub struct Bridge {
+    child: Option<Child>,
+    port: u16,
+    dir: PathBuf,
+    log: PathBuf,
+}
+
+impl Bridge {
+    /// Starts a bridge on this data directory and waits until it answers.
+    ///
+    /// # Errors
+    /// If it doesn't within ten seconds.
+    pub fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_on(dir, free_port()?)
+    }
+
+    /// The same on a certain port, so that addresses survive a restart.
+    ///
+    /// # Errors
+    /// If it doesn't answer within ten seconds.
+    pub fn start_on(dir: &Path, port: u16) -> anyhow::Result<Self> {
+        let log = dir.with_extension("log");
+        let mut bridge = Self {
+            child: None,
+            port,
+            dir: dir.to_owned(),
+            log,
+        };
+        bridge.launch()?;
+        Ok(bridge)
+    }
+
+    /// Its address, without a trailing slash.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it as a power cut would: nothing is said, nothing is finished.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; either way it is gone after the wait.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Kills it and starts it again.
+    ///
+    /// # Errors
+    /// If it doesn't answer again.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.launch()
+    }
+
+    /// Asks it to stop, and waits.
+    ///
+    /// # Errors
+    /// If it takes longer than 12 s.
+    pub fn stop(&mut self) -> anyhow::Result<Duration> {
+        let mut child = self.child.take().context("the bridge doesn't run")?;
+        let began = Instant::now();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        while began.elapsed() < Duration::from_secs(12) {
+            if child.try_wait()?.is_some() {
+                return Ok(began.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill()?;
+        bail!(
+            "the bridge did not stop in time; its log ends with:\n{}",
+            self.log_tail()
+        )
+    }
+
+    /// The end of its log, for a failing test.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// If it doesn't run.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("the bridge doesn't run")?.id())
+    }
+
+    fn launch(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let child = Command::new(binary("tieline")?)
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--data-dir".as_ref(), self.dir.as_os_str()])
+            .args(["--admin-token", ADMIN_TOKEN, "--allow-private-endpoints"])
+            .env("TIELINE_LOG_FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        self.wait_until_up()
+    }
+
+    fn wait_until_up(&mut self) -> anyhow::Result<()> {
+        let give_up_at = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < give_up_at {
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return Ok(());
+            }
+            let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if let Some(status) = ended {
+                bail!(
+                    "the bridge ended with {status}; its log ends with:\n{}",
+                    self.log_tail()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("the bridge does not listen; its log ends with:\n{}", self.log_tail())
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,217 @@
+//! WeCom's side of an AI bot in callback mode, as strict as the platform: what we answer is checked field by field.
+//!
+//! An own reading of the cryptography: nothing here uses the connector.
+
+mod cipher;
+mod response;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+pub use cipher::Cipher;
+pub use response::{ResponseServer, Said};
+
+/// A bot as the platform knows it.
+#[derive(Clone)]
+pub struct Bot {
+    /// Token and key, as the operator pastes them.
+    pub cipher: Cipher,
+    /// The callback URL.
+    pub callback_url: String,
+    http: Client,
+}
+
+/// Who says something, and where.
+#[derive(Debug, Clone)]
+pub struct Speaker {
+    /// The person.
+    pub user: String,
+    /// The group, unless they speak to the bot alone.
+    pub group: Option<String>,
+}
+
+impl Speaker {
+    /// Somebody alone with the bot.
+    #[must_use]
+    pub fn alone(user: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            group: None,
+        }
+    }
+
+    /// Somebody in a group.
+    #[must_use]
+    pub fn in_group(user: &str, group: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            group: Some(group.to_owned()),
+        }
+    }
+}
+
+/// One state of a stream, as the platform would show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The stream.
+    pub id: String,
+    /// The text.
+    pub content: String,
+    /// Whether it is the last.
+    pub finish: bool,
+}
+
+/// How long the platform waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest content of a stream.
+const MAX_CONTENT_BYTES: usize = 20_480;
+
+impl Bot {
+    /// A bot with a token and a key, whose callbacks go to `callback_url`.
+    ///
+    /// # Panics
+    /// If no HTTP client can be made.
+    #[must_use]
+    pub fn new(cipher: Cipher, callback_url: String) -> Self {
+        let http = Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .expect("a client can be made");
+        Self {
+            cipher,
+            callback_url,
+            http,
+        }
+    }
+
+    /// What an operator creates for it.
+    #[must_use]
+    pub fn as_integration(&self, name: &str) -> Value {
+        json!({ "name": name, "platform": "wecom", "connectionMode": "webhook",
+                "credentials": { "token": self.cipher.token, "encodingAesKey": self.cipher.encoding_aes_key, "botName": "Helper" } })
+    }
+
+    /// The callback of a text message.
+    #[must_use]
+    pub fn text(&self, from: &Speaker, id: &str, text: &str, response_url: &str) -> Value {
+        let mut message = self.envelope(from, id);
+        message["response_url"] = json!(response_url);
+        message["msgtype"] = json!("text");
+        message["text"] = json!({ "content": text });
+        message
+    }
+
+    /// The callback that asks for the newest state of a stream.
+    #[must_use]
+    pub fn poll(&self, from: &Speaker, stream: &str) -> Value {
+        let mut message = self.envelope(from, &format!("poll-{}", cipher::nonce()));
+        message["msgtype"] = json!("stream");
+        message["stream"] = json!({ "id": stream });
+        message
+    }
+
+    /// Fields that every callback has.
+    #[must_use]
+    pub fn envelope(&self, from: &Speaker, id: &str) -> Value {
+        let mut message =
+            json!({ "msgid": id, "aibotid": "aibTESTS", "chattype": "single", "from": { "userid": from.user } });
+        if let Some(group) = &from.group {
+            message["chattype"] = json!("group");
+            message["chatid"] = json!(group);
+        }
+        message
+    }
+
+    /// Sends a callback as the platform does. Gives status, body and the time it took.
+    ///
+    /// # Errors
+    /// If nothing comes within five seconds.
+    pub async fn send_raw(&self, query: &str, body: String) -> anyhow::Result<(u16, String, Duration)> {
+        let began = Instant::now();
+        let url = format!("{}?{query}", self.callback_url);
+        let response = self
+            .http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await?, began.elapsed()))
+    }
+
+    /// Sends a callback and reads the passive reply. `None`: an empty body.
+    ///
+    /// # Errors
+    /// If the answer is not one that the platform takes.
+    pub async fn send(&self, message: &Value) -> anyhow::Result<Option<Value>> {
+        let (query, body, nonce) = self.cipher.callback(&message.to_string());
+        let (status, body, _) = self.send_raw(&query, body).await?;
+        ensure!(status == 200, "the callback got {status}: {body}");
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let plain = self.cipher.open_reply(&body, &nonce)?;
+        Ok(Some(serde_json::from_str(&plain)?))
+    }
+
+    /// Sends a callback whose answer must be a stream.
+    ///
+    /// # Errors
+    /// If it isn't, or breaks a rule of streams.
+    pub async fn send_for_stream(&self, message: &Value) -> anyhow::Result<Shown> {
+        let reply = self
+            .send(message)
+            .await?
+            .context("the answer is empty: the bubble spins for ever")?;
+        ensure!(reply["msgtype"] == "stream", "not a stream: {reply}");
+        let stream = &reply["stream"];
+        for field in stream.as_object().context("no stream")?.keys() {
+            ensure!(
+                ["id", "finish", "content", "msg_item", "feedback"].contains(&field.as_str()),
+                "unknown field {field}"
+            );
+        }
+        let id = stream["id"].as_str().context("no stream id")?.to_owned();
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        ensure!(
+            !id.is_empty() && id.len() <= 64 && id.chars().all(legal),
+            "bad stream id {id}"
+        );
+        let content = stream["content"].as_str().context("no content")?.to_owned();
+        ensure!(content.len() <= MAX_CONTENT_BYTES, "content of {} bytes", content.len());
+        let finish = stream["finish"].as_bool().unwrap_or(false);
+        ensure!(
+            !finish || !content.trim().is_empty(),
+            "the last frame has no visible text"
+        );
+        Ok(Shown { id, content, finish })
+    }
+
+    /// Says something and polls like the platform until the stream is finished. Gives all states in order.
+    ///
+    /// # Errors
+    /// If it isn't within `limit`.
+    pub async fn converse(&self, from: &Speaker, message: &Value, limit: Duration) -> anyhow::Result<Vec<Shown>> {
+        let first = self.send_for_stream(message).await?;
+        let id = first.id.clone();
+        let mut shown = vec![first];
+        let give_up_at = Instant::now() + limit;
+        while !shown.last().is_some_and(|last| last.finish) {
+            if Instant::now() > give_up_at {
+                bail!("the stream is not finished: {:?}", shown.last());
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            let next = self.send_for_stream(&self.poll(from, &id)).await?;
+            ensure!(next.id == id, "the stream changed its id from {id} to {}", next.id);
+            if shown.last() != Some(&next) {
+                shown.push(next);
+            }
+        }
+        Ok(shown)
+    }
+}

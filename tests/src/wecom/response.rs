@@ -1,0 +1,106 @@
+//! The platform's `response_url`: one message each, for an hour.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Query, State};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// What was said through a `response_url`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The code, which belongs to one message.
+    pub code: String,
+    /// The Markdown.
+    pub content: String,
+}
+
+/// The server behind `response_url`.
+#[derive(Clone)]
+pub struct ResponseServer {
+    /// Its address.
+    pub url: String,
+    said: Arc<Mutex<Vec<Said>>>,
+    refused: Arc<Mutex<Vec<String>>>,
+}
+
+impl ResponseServer {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let server = Self {
+            url,
+            said: Arc::default(),
+            refused: Arc::default(),
+        };
+        let router = Router::new()
+            .route("/cgi-bin/aibot/response", post(respond))
+            .with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        server
+    }
+
+    /// The `response_url` of a message.
+    #[must_use]
+    pub fn url_for(&self, code: &str) -> String {
+        format!("{}/cgi-bin/aibot/response?response_code={code}", self.url)
+    }
+
+    /// What was said so far.
+    #[must_use]
+    pub fn said(&self) -> Vec<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was refused so far, and why.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn take(&self, code: &str, body: &Value) -> Result<(), (i64, String)> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if code.is_empty() || said.iter().any(|it| it.code == code) {
+            return Err((60140, format!("invalid or used response_code {code}")));
+        }
+        let content = body["markdown"]["content"].as_str().unwrap_or_default();
+        let fits = !content.is_empty() && content.len() <= 20_480;
+        if body["msgtype"] != "markdown" || !fits {
+            return Err((
+                40008,
+                format!("not a Markdown message that fits: {} bytes", content.len()),
+            ));
+        }
+        said.push(Said {
+            code: code.to_owned(),
+            content: content.to_owned(),
+        });
+        Ok(())
+    }
+}
+
+async fn respond(
+    State(server): State<ResponseServer>,
+    Query(query): Query<HashMap<String, String>>,
+    Json(body): Json<Value>,
+) -> Json<Value> {
+    let code = query.get("response_code").map_or("", String::as_str);
+    match server.take(code, &body) {
+        Ok(()) => Json(json!({ "errcode": 0, "errmsg": "ok" })),
+        Err((errcode, errmsg)) => {
+            server
+                .refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(errmsg.clone());
+            Json(json!({ "errcode": errcode, "errmsg": errmsg }))
+        }
+    }
+}
