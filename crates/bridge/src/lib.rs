@@ -4,6 +4,7 @@
 //! out, durably, in an order that survives a crash between any two lines.
 
 pub mod accounts;
+pub mod agents;
 pub mod callbacks;
 pub mod clock;
 pub mod courier;

@@ -66,6 +66,19 @@ pub enum InvalidEvents {
     },
 }
 
+impl InvalidEvents {
+    /// The field it is about, if it is about one, and whether callbacks have none of that name.
+    #[must_use]
+    pub fn field(&self) -> Option<(&str, bool)> {
+        match self {
+            Self::UnknownField(field) => Some((field, true)),
+            Self::Field { field, .. } => Some((field, false)),
+            Self::Event { .. } => Some(("event", false)),
+            Self::NotJson { .. } => None,
+        }
+    }
+}
+
 /// Reads the body of a callback: `{"seq":n,"event":{…}}` or a list of them, in the order given.
 ///
 /// # Errors

@@ -1,11 +1,9 @@
 //! Asks the agent and shows the answer while it grows.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
-use tieline_agents::world::World as AgentWorld;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
 use tieline_core::conversation::{RunPhase, StopCause};
 use tieline_core::event::Event;
@@ -26,7 +24,7 @@ use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, deferred, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
 use crate::notices::{self, About};
-use crate::world::{World, chance};
+use crate::world::World;
 
 /// How long before its end a process stops asking and hands over.
 const HAND_OVER_MARGIN: Duration = Duration::from_secs(15);
@@ -224,7 +222,7 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// Reads what the agent says until it ends, somebody stops it, or our time is up.
     async fn read(&self, said: &watch::Sender<Said>) -> Read {
-        let agent_world = agent_world(self.world);
+        let agent_world = crate::agents::agent_world(self.world);
         let ran_for = self.world.clock.now().since(self.started_at);
         let mut run = self.adapter.run(self.request, ran_for, &agent_world);
         let time_up = time_up(self.until);
@@ -370,7 +368,7 @@ impl Talk<'_> {
             organization: self.request.organization.clone(),
             user: self.request.user.id.clone(),
         };
-        if let Err(failure) = self.adapter.cancel(&cancel, &agent_world(self.world)).await {
+        if let Err(failure) = self.adapter.cancel(&cancel, &crate::agents::agent_world(self.world)).await {
             warn!(run = %self.request.run, error = %failure.code, "agent could not be told to stop");
         }
     }
@@ -383,17 +381,6 @@ pub(super) const fn apology(failure: &AgentFailure, has_text: bool) -> Notice {
     match failure.code.as_bytes() {
         b"idle_timeout" | b"max_run" | b"timeout" | b"process_deadline" => Notice::AgentTimedOut,
         _ => Notice::AgentFailed,
-    }
-}
-
-/// The agents' world.
-pub(super) fn agent_world(world: &World) -> AgentWorld {
-    let clock = world.clock;
-    AgentWorld {
-        http: world.http.clone(),
-        now: Arc::new(move || clock.now()),
-        random: Arc::new(chance),
-        backoff: tieline_agents::world::BACKOFF,
     }
 }
 

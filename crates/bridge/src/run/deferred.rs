@@ -215,7 +215,7 @@ async fn cancel(world: &World, held: &Held, asked: &[Asked], bot: &Bot) {
         organization: organization.clone(),
         user: user::id_of(&bot.account.integration, &last.message.sender.id),
     };
-    match adapter.cancel(&cancel, &ask::agent_world(world)).await {
+    match adapter.cancel(&cancel, &crate::agents::agent_world(world)).await {
         Ok(()) => info!(run = %cancel.run, "agent was told to stop"),
         Err(failure) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),
     }

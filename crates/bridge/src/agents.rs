@@ -1,0 +1,117 @@
+//! What operators are told of agents and their protocols.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tieline_agents::config::InvalidConfig;
+use tieline_agents::protocol::Protocol;
+use tieline_agents::world::World as AgentWorld;
+use tieline_core::agent::{Agent, AgentConfig, AgentFailure};
+
+use crate::world::{World, chance};
+
+/// An agent protocol.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentProtocol {
+    /// The word used in the API.
+    pub word: &'static str,
+    /// The name people know.
+    pub name: &'static str,
+    /// JSON Schema of `config`.
+    pub schema: Value,
+}
+
+/// What settings of an agent say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentFacts {
+    /// Fields and the addresses in them, which will be called.
+    pub addresses: Vec<(String, String)>,
+}
+
+/// Why settings of an agent can't be used. Never tells a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAgent {
+    /// No such protocol.
+    #[error("protocol is not one that is known")]
+    UnknownProtocol,
+    /// The protocol has no such field.
+    #[error("{0} is not a field of this protocol")]
+    UnknownField(String),
+    /// A field is missing or can't be what it claims.
+    #[error("{field} {reason}")]
+    Field {
+        /// Its name.
+        field: String,
+        /// What is wrong with it, to follow the name in a sentence.
+        reason: &'static str,
+    },
+}
+
+impl From<InvalidConfig> for InvalidAgent {
+    fn from(invalid: InvalidConfig) -> Self {
+        match invalid {
+            InvalidConfig::UnknownProtocol => Self::UnknownProtocol,
+            InvalidConfig::UnknownField { field } => Self::UnknownField(field),
+            InvalidConfig::Field { field, reason } => Self::Field { field, reason },
+        }
+    }
+}
+
+/// The protocols that can be spoken.
+#[must_use]
+pub fn protocols() -> Vec<AgentProtocol> {
+    let protocols = Protocol::ALL.iter().map(|protocol| AgentProtocol {
+        word: protocol.manifest().word,
+        name: protocol.manifest().name,
+        schema: protocol.schema(),
+    });
+    protocols.collect()
+}
+
+/// Whether a field of this protocol is masked in every answer. A protocol that isn't known (any more) has only secrets.
+#[must_use]
+pub fn is_secret(protocol: &str, field: &str) -> bool {
+    Protocol::named(protocol).is_none_or(|protocol| protocol.secret_fields().any(|secret| secret == field))
+}
+
+/// Checks the settings of an agent.
+///
+/// # Errors
+/// [`InvalidAgent`].
+pub fn check(protocol: &str, config: &AgentConfig) -> Result<AgentFacts, InvalidAgent> {
+    let adapter = Protocol::parse(protocol, config)?;
+    let addresses = adapter.addresses().map(|address| (field_of(config, address), address.to_owned()));
+    Ok(AgentFacts {
+        addresses: addresses.collect(),
+    })
+}
+
+fn field_of(config: &AgentConfig, address: &str) -> String {
+    let mut fields = config.settings().iter();
+    let found = fields.find(|(_, value)| value.as_str().is_some_and(|text| text.trim() == address));
+    found.map_or_else(String::new, |(name, _)| name.clone())
+}
+
+/// Asks an agent for a sign of life.
+///
+/// # Errors
+/// [`AgentFailure`] that tells the operator what is wrong.
+pub async fn probe(world: &World, agent: &Agent) -> Result<(), AgentFailure> {
+    let adapter = Protocol::parse(&agent.protocol, &agent.config).map_err(|invalid| AgentFailure {
+        code: "config_invalid".to_owned(),
+        message: invalid.to_string(),
+        retryable: false,
+    })?;
+    adapter.probe(&agent_world(world)).await
+}
+
+/// What agents' adapters need of the world.
+pub(crate) fn agent_world(world: &World) -> AgentWorld {
+    let clock = world.clock;
+    AgentWorld {
+        http: world.http.clone(),
+        now: Arc::new(move || clock.now()),
+        random: Arc::new(chance),
+        backoff: tieline_agents::world::BACKOFF,
+    }
+}
