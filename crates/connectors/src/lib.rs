@@ -7,6 +7,7 @@ mod callback_cipher;
 mod disposition;
 mod markdown;
 
+pub mod dingtalk;
 pub mod lark;
 pub mod registry;
 pub mod web;

@@ -3,7 +3,12 @@
 use tieline_core::connector::Connector;
 
 /// Every platform the bridge speaks, in alphabetical order.
-pub static ALL: &[&dyn Connector] = &[&crate::lark::Lark, &crate::web::Web, &crate::wecom::WeCom];
+pub static ALL: &[&dyn Connector] = &[
+    &crate::dingtalk::DingTalk,
+    &crate::lark::Lark,
+    &crate::web::Web,
+    &crate::wecom::WeCom,
+];
 
 /// The connector of `platform`, by the word used in the API and in addresses.
 #[must_use]

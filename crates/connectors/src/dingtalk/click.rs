@@ -1,0 +1,133 @@
+//! A click on one of our cards, and what the platform is answered at once.
+//!
+//! See [DingTalk Docs/事件回调](https://open.dingtalk.com/document/development/event-callback-card).
+
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
+use tieline_core::connector::{Context, Remark};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Feedback, Rating, Sender};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, digest};
+use tieline_core::reply::ReplyTarget;
+
+use super::card::CardId;
+use super::handle::Handle;
+use super::wire::{CardCallback, CardContent, CardPrivateData};
+
+/// The click does not have the documented shape.
+const UNREADABLE: Remark = Remark::Unreadable("the card action does not have the documented shape");
+
+/// A click, and how the card changes by it.
+pub(super) struct Click {
+    pub(super) event: Event,
+    /// The body of the answer: an empty object changes nothing.
+    pub(super) answer: Value,
+}
+
+/// Reads a click. `push` tells one push from another: the platform gives a click no id.
+pub(super) fn read(data: &[u8], push: &str, cx: &Context<'_>) -> Result<Click, Remark> {
+    let wire: CardCallback = serde_json::from_slice(data).map_err(|_| UNREADABLE)?;
+    let (Some(card), Some(user)) = (&wire.out_track_id, &wire.user_id) else {
+        return Err(UNREADABLE);
+    };
+    let said = private_data(wire.content.as_ref()).ok_or(UNREADABLE)?;
+    let keys = said.action_ids.unwrap_or_default();
+    let key = keys.first().ok_or(Remark::Ignored("the card action names no button"))?;
+    let id = PlatformMessageId::new(digest(&["card", card, user, &keys.join(","), push]));
+    let card = CardId::parse(card);
+    let sender = SenderId::new(user.as_str());
+    let chat = chat(&wire, &card, user);
+    let Some(rating) = rating(key) else {
+        return Ok(Click {
+            event: Event::CardAction(CardAction {
+                sender: Sender {
+                    id: sender.clone(),
+                    name: None,
+                },
+                key: key.clone(),
+                card: card.reply,
+                target: target(&wire, &id, chat, sender, cx),
+                id,
+            }),
+            answer: json!({}),
+        });
+    };
+    Ok(Click {
+        event: Event::Feedback(Feedback {
+            id,
+            chat,
+            sender,
+            subject: card.reply,
+            rating,
+            comment: comment(said.params.as_ref()),
+        }),
+        answer: rated(rating),
+    })
+}
+
+/// `content` is JSON in a string.
+fn private_data(content: Option<&Value>) -> Option<CardPrivateData> {
+    let content = match content? {
+        Value::String(text) => serde_json::from_str(text).ok()?,
+        object => CardContent::deserialize(object).ok()?,
+    };
+    content.card_private_data
+}
+
+/// Ratings by the ids that buttons of a template have: our setup notes name the first of each, public templates use the others.
+fn rating(key: &str) -> Option<Rating> {
+    match key {
+        "like" | "feedback_up" => Some(Rating::Up),
+        "dislike" | "feedback_down" => Some(Rating::Down),
+        "unlike" | "feedback_cancel" => Some(Rating::Cleared),
+        _ => None,
+    }
+}
+
+fn comment(params: Option<&Map<String, Value>>) -> String {
+    let texts = ["comment", "reason", "feedback"];
+    let found = texts.into_iter().find_map(|name| params?.get(name)?.as_str());
+    found.unwrap_or_default().to_owned()
+}
+
+/// A rated card shows it: `likeState` to all, `mine` to who rated. Variables are text, whatever they mean.
+fn rated(rating: Rating) -> Value {
+    let (state, mine) = match rating {
+        Rating::Up => ("1", "true"),
+        Rating::Down => ("-1", "true"),
+        Rating::Cleared => ("0", "false"),
+    };
+    json!({
+        "cardUpdateOptions": { "updateCardDataByKey": true, "updatePrivateDataByKey": true },
+        "cardData": { "cardParamMap": { "likeState": state } },
+        "userPrivateData": { "cardParamMap": { "mine": mine } },
+    })
+}
+
+/// The values of `spaceType` aren't documented: our own mark on the card goes first.
+fn chat(wire: &CardCallback, card: &CardId, user: &str) -> Chat {
+    let kind = card.kind.unwrap_or(match wire.space_type.as_deref() {
+        Some("IM_ROBOT" | "IM_SINGLE") => ChatKind::Direct,
+        _ => ChatKind::Group,
+    });
+    Chat {
+        kind,
+        id: ChatId::new(wire.space_id.as_deref().unwrap_or(user)),
+        thread: None,
+    }
+}
+
+fn target(wire: &CardCallback, id: &PlatformMessageId, chat: Chat, asker: SenderId, cx: &Context<'_>) -> ReplyTarget {
+    let callable = wire.user_id_type.is_none_or(|kind| kind == 1);
+    let handle = Handle {
+        staff: wire.user_id.clone().filter(|_| callable),
+        ..Handle::default()
+    };
+    ReplyTarget {
+        integration: cx.account.integration.clone(),
+        chat,
+        asker,
+        message: id.clone(),
+        handle: handle.write(),
+        expires_at: None,
+    }
+}

@@ -1,0 +1,67 @@
+//! What the chat should show, as the next call.
+
+use std::time::Duration;
+
+use tieline_core::connector::Context;
+use tieline_core::exchange::{ApiCall, HttpCall};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+
+use super::call;
+use super::card::{self, CardId};
+use super::handle::{Handle, Way};
+use super::plan::{self, Due, Outgoing};
+use super::progress::Shown;
+
+/// Between two messages of one answer: more than 20 a minute get the robot blocked for ten.
+///
+/// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
+const BETWEEN_MESSAGES: Duration = Duration::from_secs(3);
+
+/// The next call on the way from `done` to `wanted`.
+pub(super) fn deliver(
+    wanted: &Wanted<'_>,
+    to: &ReplyTarget,
+    done: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    let shown: Shown = done.read();
+    if let Some(until) = shown.hold_until.filter(|until| cx.now < *until) {
+        return Ok(Step::Wait { until });
+    }
+    let card = CardId::write(wanted.reply, to.chat.kind);
+    let call = match plan::due(wanted, &shown, cx) {
+        Due::Nothing => return Ok(Step::Done),
+        Due::Create => match card::create(wanted.reply, to, !shown.no_clicks, cx) {
+            Some(call) => call,
+            // No card can be put up here, so only the last text is shown.
+            None => return Ok(Step::Done),
+        },
+        Due::Begin => card::begin(&card, cx),
+        Due::Frame(frame) => card::stream(&card, &frame, !shown.no_failed_state, cx),
+        Due::Settle(frame) => card::settle(&card, &frame, cx),
+        Due::Mark => card::mark(&card, cx),
+        Due::Message(outgoing) => return message(&outgoing, to, &shown, cx),
+    };
+    Ok(step(call))
+}
+
+fn message(outgoing: &Outgoing, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
+    let next_at = shown.last_message_at.map(|last| last.after(BETWEEN_MESSAGES));
+    if let Some(until) = next_at.filter(|next| cx.now < *next) {
+        return Ok(Step::Wait { until });
+    }
+    let handle = Handle::of(to);
+    let rests_until = shown.webhook_rests_until.filter(|until| cx.now < *until);
+    let way = match (handle.way(to, shown.webhook_closed, cx)?, rests_until) {
+        (Way::Webhook(_), Some(until)) => match handle.way_by_api(to) {
+            Some(way) => way,
+            None => return Ok(Step::Wait { until }),
+        },
+        (way, _) => way,
+    };
+    Ok(step(call::message(&way, outgoing, to, cx)))
+}
+
+fn step(call: HttpCall) -> Step {
+    Step::Call(ApiCall::Http(call))
+}

@@ -1,0 +1,108 @@
+//! The platform's handle for an answer.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::connector::Context;
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::reply::{ComposeError, ReplyHandle, ReplyTarget};
+use tieline_core::timestamp::Timestamp;
+
+use super::settings;
+
+/// Hosts that a `sessionWebhook` may name.
+const WEBHOOK_HOSTS: &[&str] = &[
+    "oapi.dingtalk.com",
+    "api.dingtalk.com",
+    "oapi.dingtalk.io",
+    "api.dingtalk.io",
+];
+/// So long before its end a `sessionWebhook` is not used any more.
+const WEBHOOK_MARGIN: Duration = Duration::from_secs(60);
+
+/// How a chat is reached.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Handle {
+    /// `sessionWebhook`: whoever has it can speak in the chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook: Option<String>,
+    /// Until when, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) webhook_until: Option<i64>,
+    /// The robot that was spoken to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) robot: Option<String>,
+    /// The `userId` of who asked, if they belong to the organization.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) staff: Option<String>,
+}
+
+/// A way for a message into the chat.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Over the message's own address: costs no call of the month's allowance.
+    Webhook(String),
+    /// Through the API, to one person.
+    Direct { user: String },
+    /// Through the API, to a group.
+    Group,
+}
+
+impl Handle {
+    /// The handle of a target. Empty for a message of our own accord.
+    pub(super) fn of(to: &ReplyTarget) -> Self {
+        Self::deserialize(to.handle.value()).unwrap_or_default()
+    }
+
+    /// The handle as it travels.
+    pub(super) fn write(&self) -> ReplyHandle {
+        ReplyHandle::new(serde_json::to_value(self).expect("text and numbers are JSON"))
+    }
+
+    /// Until when the chat can be reached. A group and a colleague can be reached at any time; only for others the address is all.
+    pub(super) fn expires_at(&self, chat: &Chat) -> Option<Timestamp> {
+        let any_time = chat.kind == ChatKind::Group || self.staff.is_some();
+        self.webhook_until.filter(|_| !any_time).map(Timestamp::from_millis)
+    }
+
+    /// The robot that answers.
+    pub(super) fn robot<'a>(&'a self, cx: &Context<'a>) -> &'a str {
+        self.robot
+            .as_deref()
+            .unwrap_or_else(|| settings::of(cx).robot_code.as_str())
+    }
+
+    /// The person whom calls can name, in a direct chat.
+    pub(super) fn user<'a>(&'a self, to: &'a ReplyTarget) -> Option<&'a str> {
+        // Ids that start so are encrypted: they name nobody in a call.
+        let callable = |id: &&str| !id.is_empty() && !id.starts_with("$:") && !id.starts_with("cid");
+        let known = self.staff.as_deref();
+        known.or_else(|| [to.asker.as_str(), to.chat.id.as_str()].into_iter().find(callable))
+    }
+
+    /// The best way there is. `webhook_closed`: the platform has refused the address.
+    pub(super) fn way(&self, to: &ReplyTarget, webhook_closed: bool, cx: &Context<'_>) -> Result<Way, ComposeError> {
+        let webhook = self.webhook.as_deref().filter(|_| !webhook_closed);
+        let foreign = webhook.is_some_and(|address| !cx.account.may_call(address, WEBHOOK_HOSTS));
+        let live = self
+            .webhook_until
+            .is_none_or(|until| cx.now.after(WEBHOOK_MARGIN) < Timestamp::from_millis(until));
+        match webhook.filter(|_| live && !foreign) {
+            Some(address) => Ok(Way::Webhook(address.to_owned())),
+            None => self.way_by_api(to).ok_or(if foreign {
+                ComposeError::ForeignAddress
+            } else {
+                ComposeError::Expired
+            }),
+        }
+    }
+
+    /// The way through the API, if there is one.
+    pub(super) fn way_by_api(&self, to: &ReplyTarget) -> Option<Way> {
+        match to.chat.kind {
+            ChatKind::Group => Some(Way::Group),
+            ChatKind::Direct => self.user(to).map(|user| Way::Direct { user: user.to_owned() }),
+        }
+    }
+}

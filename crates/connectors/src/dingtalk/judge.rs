@@ -1,0 +1,358 @@
+//! Platform answer to verdict.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tieline_core::connector::{Context, Verdict};
+use tieline_core::exchange::{ApiAnswer, ApiCall};
+use tieline_core::reply::{Progress, Stage, Wanted};
+
+use super::card;
+use super::outcome::Outcome;
+use super::plan::{self, Due, Frame, Outgoing};
+use super::progress::{CardState, Shown, fingerprint};
+use super::settings::{self, TemplateKind};
+
+/// So often a call that can be repeated without harm is tried before another way is taken.
+const MAX_TRIES: u8 = 3;
+/// So often a message is halved that the platform finds too long.
+const MAX_SHRINKS: u8 = 4;
+/// How long a `sessionWebhook` is blocked that was used too fast.
+///
+/// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
+const WEBHOOK_BLOCK: Duration = Duration::from_secs(600);
+
+/// Reads what came of a call that [`super::compose::deliver`] made.
+pub(super) fn judge(
+    call: &ApiCall,
+    answer: &ApiAnswer,
+    wanted: &Wanted<'_>,
+    done: &Progress,
+    cx: &Context<'_>,
+) -> Verdict {
+    let shown: Shown = done.read();
+    if call.name() == "send_webhook" {
+        return webhook(answer, &message_of(wanted, shown, cx));
+    }
+    let outcome = match Outcome::of_api(answer) {
+        Outcome::TokenExpired => return Verdict::TokenExpired,
+        Outcome::Throttled { after, code } => {
+            return Verdict::SlowDown {
+                retry_after: Some(after),
+                code,
+            };
+        }
+        outcome => outcome,
+    };
+    match call.name() {
+        "create_card" => created(outcome, shown, cx),
+        "begin_text" => begun(outcome, wanted, shown),
+        "stream_text" => streamed(outcome, wanted, shown, cx),
+        "settle_card" => settled(outcome, shown, cx),
+        "mark_card" => advance(outcome, shown.with_card(CardState::Marked)),
+        _ => sent(outcome, &message_of(wanted, shown, cx)),
+    }
+}
+
+fn accepted(shown: &Shown) -> Verdict {
+    Verdict::Accepted(Progress::write(shown))
+}
+
+fn fall_back(shown: &Shown, code: impl Into<String>) -> Verdict {
+    Verdict::FallBack {
+        progress: Progress::write(shown),
+        code: code.into(),
+    }
+}
+
+/// Goes on whatever came of it; what went wrong is only told.
+fn advance(outcome: Outcome, shown: Shown) -> Verdict {
+    match code_of(outcome) {
+        Ok(_) => accepted(&shown),
+        Err(code) => fall_back(&shown, code),
+    }
+}
+
+/// The body, or the word for what went wrong.
+fn code_of(outcome: Outcome) -> Result<Value, String> {
+    match outcome {
+        Outcome::Ok(body) => Ok(body),
+        Outcome::Busy(code) | Outcome::Refused(code) | Outcome::Throttled { code, .. } => Err(code),
+        Outcome::NotSent => Err("not_sent".to_owned()),
+        Outcome::Lost => Err("no_answer".to_owned()),
+        Outcome::TokenExpired => Err("token".to_owned()),
+    }
+}
+
+/// A card is created once: the same id again changes nothing, so an answer that was lost may be asked for again.
+fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+    let unsure = shown.card == CardState::Unsure;
+    match outcome {
+        Outcome::Ok(body) => match undelivered(&body) {
+            None => accepted(&shown.with_card(CardState::Thinking)),
+            Some(code) => fall_back(&shown.with_card(CardState::Refused), code),
+        },
+        Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(&shown.with_card(CardState::Thinking)),
+        // The address for clicks may be what is wrong, and the text matters more.
+        Outcome::Refused(code) if !shown.no_clicks && card::clicks_over_http(cx) => {
+            let shown = Shown {
+                no_clicks: true,
+                ..shown
+            };
+            fall_back(&shown, code)
+        }
+        Outcome::Refused(code) => fall_back(&shown.with_card(CardState::Refused), code),
+        Outcome::NotSent if !unsure => Verdict::Retry {
+            code: "not_sent".to_owned(),
+        },
+        outcome => {
+            let code = code_of(outcome).err().unwrap_or_default();
+            let tried = if unsure {
+                shown.held(cx.now)
+            } else {
+                shown.with_card(CardState::Unsure).held(cx.now)
+            };
+            if tried.tries < MAX_TRIES {
+                fall_back(&tried, code)
+            } else {
+                fall_back(&tried.with_card(CardState::Stuck), code)
+            }
+        }
+    }
+}
+
+/// `success` only says that the card was made; whether it was delivered stands further in.
+fn undelivered(body: &Value) -> Option<String> {
+    let result = &body["result"];
+    let spaces = result["deliverResults"].as_array().or_else(|| result.as_array());
+    let first = spaces.and_then(|spaces| spaces.first());
+    if first.is_some_and(|space| space["success"] == true) {
+        return None;
+    }
+    Some("not_delivered".to_owned())
+}
+
+fn begun(outcome: Outcome, wanted: &Wanted<'_>, shown: Shown) -> Verdict {
+    match code_of(outcome.clone()) {
+        Ok(_) => accepted(&shown.with_card(CardState::Writing)),
+        Err(code) => match outcome {
+            // The last text goes on without: better a spinning sign for a moment than a late answer.
+            Outcome::Refused(_) => fall_back(&shown.with_card(CardState::Muted), code),
+            _ if wanted.stage == Stage::Final => fall_back(&shown.with_card(CardState::Muted), code),
+            _ => Verdict::Retry { code },
+        },
+    }
+}
+
+fn streamed(outcome: Outcome, wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Verdict {
+    let Due::Frame(frame) = plan::due(wanted, &shown, cx) else {
+        return accepted(&shown);
+    };
+    match code_of(outcome.clone()) {
+        Ok(_) => accepted(&framed(&frame, wanted, shown, cx)),
+        Err(code) if frame.last => last_frame_failed(&outcome, code, &frame, shown, cx),
+        // The text so far may be missing from the card, not the last: that one is tried again.
+        Err(code) if matches!(outcome, Outcome::Refused(_)) => fall_back(&shown.with_card(CardState::Muted), code),
+        Err(code) => Verdict::Retry { code },
+    }
+}
+
+fn framed(frame: &Frame, wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Shown {
+    let shown = Shown {
+        frame: fingerprint(&frame.content),
+        ..shown
+    };
+    if !frame.last {
+        return shown.with_card(CardState::Writing);
+    }
+    let done = match settings::of(cx).template.kind {
+        TemplateKind::Own => CardState::Settled,
+        TemplateKind::Public => CardState::Ended,
+    };
+    shown.with_card(done).with_sent(&plan::body(wanted, cx), frame.covers)
+}
+
+fn last_frame_failed(outcome: &Outcome, code: String, frame: &Frame, shown: Shown, cx: &Context<'_>) -> Verdict {
+    if matches!(outcome, Outcome::Refused(_)) {
+        let plain = frame.failed && !shown.no_failed_state;
+        return if plain && settings::of(cx).template.kind == TemplateKind::Own {
+            let shown = Shown {
+                no_failed_state: true,
+                ..shown
+            };
+            fall_back(&shown, code)
+        } else {
+            fall_back(&shown.with_card(CardState::Stuck), code)
+        };
+    }
+    let tried = shown.held(cx.now);
+    if tried.tries < MAX_TRIES {
+        fall_back(&tried, code)
+    } else {
+        fall_back(&tried.with_card(CardState::Stuck), code)
+    }
+}
+
+/// The text is there already: the state is worth some tries, not the answer.
+fn settled(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+    let passing = matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost);
+    let tried = shown.clone().held(cx.now);
+    if passing && tried.tries < MAX_TRIES {
+        let code = code_of(outcome).err().unwrap_or_default();
+        return fall_back(&tried, code);
+    }
+    advance(outcome, shown.with_card(CardState::Settled))
+}
+
+/// A message that was due, and what is shown without and with it.
+struct Sending {
+    before: Shown,
+    after: Shown,
+    now: tieline_core::timestamp::Timestamp,
+}
+
+fn message_of(wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Sending {
+    // In a chat without cards the first thing due is a card that can't be.
+    let planned = match plan::due(wanted, &shown, cx) {
+        Due::Message(outgoing) => Some(outgoing),
+        _ => None,
+    };
+    let end = planned.map(|outgoing: Outgoing| outgoing.end);
+    let text = plan::body(wanted, cx);
+    let after = Shown {
+        messages: shown.messages + 1,
+        last_message_at: Some(cx.now),
+        tries: 0,
+        hold_until: None,
+        ..shown.clone()
+    };
+    Sending {
+        after: after.with_sent(&text, end.unwrap_or(text.len())),
+        before: shown,
+        now: cx.now,
+    }
+}
+
+/// An answer of the API to a message.
+fn sent(outcome: Outcome, sending: &Sending) -> Verdict {
+    match outcome {
+        Outcome::Ok(body) => delivered(&body, sending),
+        Outcome::NotSent => Verdict::Retry {
+            code: "not_sent".to_owned(),
+        },
+        // Nothing tells a repeated message from a new one, so it is not repeated on suspicion.
+        Outcome::Lost => Verdict::Refused {
+            code: "no_answer".to_owned(),
+        },
+        Outcome::Refused(code) | Outcome::Busy(code) if is_too_long(&code) => shrunk(sending, code),
+        Outcome::Busy(code) if code == "unknown.send.result" => Verdict::Refused { code },
+        Outcome::Busy(code) => Verdict::Retry { code },
+        Outcome::Throttled { after, code } => Verdict::SlowDown {
+            retry_after: Some(after),
+            code,
+        },
+        Outcome::TokenExpired => Verdict::TokenExpired,
+        Outcome::Refused(code) => Verdict::Refused { code },
+    }
+}
+
+/// A batch call succeeds even if the one person named got nothing.
+fn delivered(body: &Value, sending: &Sending) -> Verdict {
+    let has = |list: &str| body[list].as_array().is_some_and(|ids| !ids.is_empty());
+    if has("invalidStaffIdList") {
+        return Verdict::Refused {
+            code: "invalidStaffIdList".to_owned(),
+        };
+    }
+    if has("flowControlledStaffIdList") {
+        return Verdict::SlowDown {
+            retry_after: None,
+            code: "flowControlledStaffIdList".to_owned(),
+        };
+    }
+    accepted(&sending.after)
+}
+
+fn is_too_long(code: &str) -> bool {
+    code.ends_with("msgParam.tooLong")
+}
+
+fn shrunk(sending: &Sending, code: String) -> Verdict {
+    let mut shown = sending.before.clone();
+    if shown.shrunk >= MAX_SHRINKS {
+        return Verdict::Refused { code };
+    }
+    shown.shrunk += 1;
+    fall_back(&shown, code)
+}
+
+/// An answer of a `sessionWebhook`: 200 even if refused, `errcode` tells.
+///
+/// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
+fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
+    let (status, retry_after_s) = match answer {
+        ApiAnswer::NotSent => {
+            return Verdict::Retry {
+                code: "not_sent".to_owned(),
+            };
+        }
+        ApiAnswer::Unknown => {
+            return Verdict::Refused {
+                code: "no_answer".to_owned(),
+            };
+        }
+        ApiAnswer::Answered {
+            status, retry_after_s, ..
+        } => (*status, *retry_after_s),
+    };
+    let errcode = answer.json().and_then(|body| errcode(&body["errcode"]));
+    match (errcode, status) {
+        (Some(code), _) => by_errcode(code, sending),
+        (None, 429) => Verdict::SlowDown {
+            retry_after: retry_after_s.map(Duration::from_secs),
+            code: "429".to_owned(),
+        },
+        (None, 500..) => Verdict::Retry {
+            code: status.to_string(),
+        },
+        (None, _) => closed(sending, status.to_string()),
+    }
+}
+
+fn errcode(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn by_errcode(code: i64, sending: &Sending) -> Verdict {
+    let word = code.to_string();
+    match code {
+        0 => accepted(&sending.after),
+        -1 => Verdict::Retry { code: word },
+        // The group is dissolved, or the content is not allowed: no other way helps.
+        400_013 | 430_101..=430_104 => Verdict::Refused { code: word },
+        // Too long.
+        460_101 | 101_002 => shrunk(sending, word),
+        // Too fast: the address is blocked for a while, the API is not.
+        410_100 | 130_101 => {
+            let rests = Shown {
+                webhook_rests_until: Some(sending.now.after(WEBHOOK_BLOCK)),
+                ..sending.before.clone()
+            };
+            fall_back(&rests, word)
+        }
+        _ => closed(sending, word),
+    }
+}
+
+/// The address is of no use any more: there may be another way.
+fn closed(sending: &Sending, code: String) -> Verdict {
+    let shown = Shown {
+        webhook_closed: true,
+        ..sending.before.clone()
+    };
+    fall_back(&shown, code)
+}

@@ -1,0 +1,100 @@
+//! Things that came with a message: a code, then an address, then the bytes.
+//!
+//! See [DingTalk Docs/下载机器人接收消息的文件内容](https://open.dingtalk.com/document/development/download-the-file-content-of-the-robot-receiving-message).
+
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_core::connector::{Context, Media, MediaError};
+use tieline_core::event::{Part, PartKind};
+use tieline_core::exchange::{ApiAnswer, Body, HttpCall, TokenPlace};
+
+use super::call;
+use super::outcome::Outcome;
+
+/// How long a download may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Asks for the address. The lifetime of a code isn't documented.
+pub(super) fn locate(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+    let code = part.locator.get("code")?;
+    let robot = part.locator.get("robot")?;
+    let body = json!({ "downloadCode": code, "robotCode": robot });
+    Some(call::api(
+        cx,
+        "locate",
+        "POST",
+        "/v1.0/robot/messageFiles/download",
+        &body,
+    ))
+}
+
+/// Reads the address.
+pub(super) fn located(part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Part, MediaError> {
+    let body = match Outcome::of_api(answer) {
+        Outcome::Ok(body) => body,
+        Outcome::TokenExpired => return Err(MediaError::TokenExpired),
+        Outcome::Refused(_) => return Err(MediaError::Gone),
+        Outcome::Throttled { .. } | Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost => {
+            return Err(MediaError::Passing);
+        }
+    };
+    let address = body["downloadUrl"]
+        .as_str()
+        .ok_or(MediaError::Incomplete("downloadUrl"))?;
+    Ok(Part {
+        locator: json!({ "url": encrypted(address, cx.account.allow_private) }),
+        ..part.clone()
+    })
+}
+
+/// The address is often written with `http`; the same store answers to `https`.
+fn encrypted(address: &str, allow_private: bool) -> String {
+    match address.strip_prefix("http://") {
+        Some(rest) if !allow_private => format!("https://{rest}"),
+        _ => address.to_owned(),
+    }
+}
+
+/// Fetches the bytes. The address is signed: a header more and it is refused.
+pub(super) fn fetch(part: &Part) -> Option<HttpCall> {
+    Some(HttpCall {
+        name: "media",
+        method: "GET",
+        url: part.locator.get("url")?.as_str()?.to_owned(),
+        headers: Vec::new(),
+        body: Body::Empty,
+        token: TokenPlace::None,
+        timeout: TIMEOUT,
+    })
+}
+
+/// The bytes are plain. The served name ends in `.file` whatever it is, so the name is ours to find.
+pub(super) fn open(part: &Part, bytes: Vec<u8>) -> Media {
+    let name = part.name.clone().or_else(|| {
+        let stem = match part.kind {
+            PartKind::Image => "image",
+            PartKind::Audio => "audio",
+            PartKind::Video => "video",
+            PartKind::File => return None,
+        };
+        extension(&bytes).map(|extension| format!("{stem}.{extension}"))
+    });
+    Media { bytes, name }
+}
+
+fn extension(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "png",
+        [0xff, 0xd8, 0xff, ..] => "jpg",
+        [b'G', b'I', b'F', b'8', ..] => "gif",
+        [b'B', b'M', ..] => "bmp",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "webp",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => "wav",
+        [b'#', b'!', b'A', b'M', b'R', ..] => "amr",
+        [b'O', b'g', b'g', b'S', ..] => "ogg",
+        [b'I', b'D', b'3', ..] => "mp3",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "mp4",
+        _ => return None,
+    })
+}

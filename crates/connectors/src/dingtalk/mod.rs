@@ -1,0 +1,128 @@
+//! DingTalk (钉钉): robots of an organization's own application, over HTTP callbacks or the long connection ("Stream").
+
+mod call;
+mod card;
+mod click;
+mod compose;
+mod decode;
+mod dialect;
+mod event_cipher;
+mod handle;
+mod judge;
+mod manifest;
+mod media;
+mod outcome;
+mod plan;
+mod progress;
+mod receive;
+mod settings;
+mod stream;
+mod token;
+mod verify;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{
+    Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
+};
+use tieline_core::event::Part;
+use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, WebhookRequest};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::stream::StreamProtocol;
+
+/// The connector for DingTalk.
+pub struct DingTalk;
+
+impl Connector for DingTalk {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        _mode: ConnectionMode,
+        credentials: &Credentials,
+        _endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        settings::read(credentials).map(Prepared::new)
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
+        settings::account_key(credentials)
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        verify::prove(request, cx).map(|authentic| receive::read(authentic, cx))
+    }
+
+    fn deliver(
+        &self,
+        wanted: &Wanted<'_>,
+        to: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        compose::deliver(wanted, to, done, cx)
+    }
+
+    fn judge(
+        &self,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+        wanted: &Wanted<'_>,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Verdict {
+        judge::judge(call, answer, wanted, done, cx)
+    }
+
+    fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        media::locate(part, cx)
+    }
+
+    fn located(&self, part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Part, MediaError> {
+        media::located(part, answer, cx)
+    }
+
+    fn media(&self, part: &Part, _cx: &Context<'_>) -> Option<HttpCall> {
+        media::fetch(part)
+    }
+
+    fn open_media(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        _disposition: Option<&str>,
+        _cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        Ok(media::open(part, body))
+    }
+
+    fn tokens(&self) -> Option<&dyn TokenExchange> {
+        Some(&token::Tokens)
+    }
+
+    /// The token itself: it shows that the credentials are right, and costs none of the month's calls.
+    fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
+        Some(token::Tokens.request(cx))
+    }
+
+    fn register(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
+        let registers = card::clicks_over_http(cx);
+        registers
+            .then(|| card::register(callback_url, cx))
+            .into_iter()
+            .collect()
+    }
+
+    fn learn(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+        token::read(answer).map(|_token| Credentials::default())
+    }
+
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        Some(&stream::Stream)
+    }
+}

@@ -1,0 +1,285 @@
+//! What comes next on the way to what the chat should show. The same answer for who makes the call and for who judges it, so it hangs
+//! on nothing but the wanted text and what is shown already.
+
+use tieline_core::connector::Context;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{Stage, Wanted};
+
+use super::dialect::{self, Surface};
+use super::progress::{CardState, Shown, fingerprint};
+use super::settings::{self, TemplateKind};
+use crate::markdown::{self, Piece};
+
+/// How much fits where.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    surface: Surface,
+    chars: usize,
+    bytes: usize,
+    /// Bytes as text inside JSON, where quotes and line breaks take two.
+    escaped: usize,
+}
+
+/// A card. Above this users saw blank ones. See protocol notes on streaming updates.
+const CARD: Room = Room {
+    surface: Surface::Card,
+    chars: 3000,
+    bytes: 12_000,
+    escaped: 24_000,
+};
+/// A message: split at this, whichever comes first, with room left for the title and the number below 15,000 bytes of `msgParam`.
+///
+/// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
+const MESSAGE: Room = Room {
+    surface: Surface::Message,
+    chars: 3500,
+    bytes: 12_000,
+    escaped: 14_500,
+};
+/// So many messages at most, if the rest can stand behind a link: more would be refused within the minute.
+const MOST_MESSAGES: usize = 20;
+
+/// The next thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Put up a card that shows we are at it.
+    Create,
+    /// Tell the card that text begins: only the public templates want that.
+    Begin,
+    /// Show text in the card.
+    Frame(Frame),
+    /// Set the card's last state.
+    Settle(Frame),
+    /// Send a message.
+    Message(Outgoing),
+    /// Take the spinning off a card that takes no text.
+    Mark,
+    /// Nothing: the chat shows what is wanted.
+    Nothing,
+}
+
+/// A text for the card.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// In the card's dialect.
+    pub(super) content: String,
+    /// Nothing comes after it, in this card.
+    pub(super) last: bool,
+    /// The run has failed.
+    pub(super) failed: bool,
+    /// How much of the text it shows, in bytes.
+    pub(super) covers: usize,
+}
+
+/// A message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) title: String,
+    /// In the messages' dialect.
+    pub(super) text: String,
+    /// Where it ends in the whole text.
+    pub(super) end: usize,
+}
+
+/// What comes next.
+pub(super) fn due(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
+    let is_final = wanted.stage == Stage::Final;
+    match shown.card {
+        CardState::None if !is_final && wants_card(wanted, cx) => Due::Create,
+        CardState::Unsure => Due::Create,
+        CardState::Thinking | CardState::Writing | CardState::Muted => in_card(wanted, shown, cx),
+        CardState::Ended => Due::Settle(last_frame(wanted, shown, cx)),
+        CardState::None | CardState::Settled | CardState::Refused if is_final => {
+            message(wanted, shown, cx).map_or(Due::Nothing, Due::Message)
+        }
+        CardState::Stuck if is_final => message(wanted, shown, cx).map_or(Due::Mark, Due::Message),
+        CardState::None | CardState::Settled | CardState::Refused | CardState::Stuck | CardState::Marked => {
+            Due::Nothing
+        }
+    }
+}
+
+fn wants_card(wanted: &Wanted<'_>, cx: &Context<'_>) -> bool {
+    cx.account.streaming && !wanted.proactive
+}
+
+fn in_card(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
+    let grows = wanted.stage != Stage::Final;
+    let nothing_new =
+        wanted.stage == Stage::Thinking || wanted.text.trim().is_empty() || shown.card == CardState::Muted;
+    if grows && nothing_new {
+        return Due::Nothing;
+    }
+    let frame = frame(wanted, cx);
+    if !frame.last && fingerprint(&frame.content) == shown.frame {
+        return Due::Nothing;
+    }
+    if shown.card == CardState::Thinking && settings::of(cx).template.kind == TemplateKind::Public {
+        return Due::Begin;
+    }
+    Due::Frame(frame)
+}
+
+/// What the card shows. Text that doesn't fit ends the card with what does; the rest goes as messages, when it is all there.
+fn frame(wanted: &Wanted<'_>, cx: &Context<'_>) -> Frame {
+    let text = body(wanted, cx);
+    let piece = fit(&text, 0, CARD);
+    if piece.end == text.len() {
+        return Frame {
+            content: piece.shown,
+            last: wanted.stage == Stage::Final,
+            failed: has_failed(wanted),
+            covers: text.len(),
+        };
+    }
+    let pointer = pointer(cx);
+    let room = Room {
+        chars: CARD.chars - pointer.chars().count(),
+        ..CARD
+    };
+    let head = fit(&text, 0, room);
+    Frame {
+        content: head.shown + &pointer,
+        last: true,
+        failed: false,
+        covers: head.end,
+    }
+}
+
+/// What the card showed last, again: as much of the text as it took, though the text may have grown since.
+fn last_frame(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Frame {
+    let text = body(wanted, cx);
+    match shown.start(&text) {
+        end if end > 0 && end < text.len() => Frame {
+            content: whole(&text[..end], Surface::Card) + &pointer(cx),
+            last: true,
+            failed: false,
+            covers: end,
+        },
+        _ => frame(wanted, cx),
+    }
+}
+
+fn pointer(cx: &Context<'_>) -> String {
+    format!("\n\n{}", Notice::Continued.text(cx.account.language))
+}
+
+/// The piece of `text` from `start` that fits.
+fn fit(text: &str, start: usize, room: Room) -> Piece {
+    let mut bytes = room.bytes;
+    loop {
+        let piece = markdown::piece(text, start, bytes, |part| dialect::write(part, room.surface));
+        let chars = piece.shown.chars().count();
+        let escaped = serde_json::Value::from(piece.shown.as_str()).to_string().len();
+        if (chars <= room.chars && escaped <= room.escaped) || bytes < LEAST_BYTES {
+            return piece;
+        }
+        let fair = (bytes.min(piece.shown.len()) * room.chars / chars).min(bytes * room.escaped / escaped);
+        bytes = fair.min(bytes - 1);
+    }
+}
+
+/// Below this a piece is taken as it is.
+const LEAST_BYTES: usize = 64;
+
+/// All of `text` on a surface, with its fences closed.
+fn whole(text: &str, surface: Surface) -> String {
+    markdown::piece(text, 0, usize::MAX, |part| dialect::write(part, surface)).shown
+}
+
+/// The next message. `None` if all is out.
+fn message(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Option<Outgoing> {
+    let text = body(wanted, cx);
+    let room = Room {
+        chars: MESSAGE.chars >> shown.shrunk.min(8),
+        bytes: MESSAGE.bytes >> shown.shrunk.min(8),
+        ..MESSAGE
+    };
+    let mut pieces = Pieces {
+        text: &text,
+        at: shown.start(&text),
+        room,
+    };
+    let piece = pieces.next()?;
+    let number = shown.messages + 1;
+    let total = number + pieces.take(5 * MOST_MESSAGES).count();
+    if let Some(link) = wanted.link.filter(|_| number >= MOST_MESSAGES && total > number) {
+        let line = format!("{}\n\n{link}", Notice::RestBehindLink.text(cx.account.language));
+        return Some(Outgoing {
+            title: dialect::title(&line),
+            text: line,
+            end: text.len(),
+        });
+    }
+    let title = dialect::title(&piece.shown);
+    let number = match total {
+        1 => String::new(),
+        _ if wanted.link.is_some() => format!("\n\n({number}/{})", total.min(MOST_MESSAGES)),
+        _ => format!("\n\n({number}/{total})"),
+    };
+    Some(Outgoing {
+        title,
+        text: piece.shown + &number,
+        end: piece.end,
+    })
+}
+
+/// The pieces of a text that aren't blank.
+struct Pieces<'a> {
+    text: &'a str,
+    at: usize,
+    room: Room,
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        while self.at < self.text.len() {
+            let start = self.at;
+            let piece = fit(self.text, start, self.room);
+            self.at = piece.end;
+            if !self.text[start..piece.end].trim().is_empty() {
+                return Some(piece);
+            }
+        }
+        None
+    }
+}
+
+/// The whole text: the agent's, then our sentence, then the files, as links.
+pub(super) fn body(wanted: &Wanted<'_>, cx: &Context<'_>) -> String {
+    let mut body = wanted.text.to_owned();
+    if wanted.stage != Stage::Final {
+        return body;
+    }
+    let mut blocks: Vec<String> = Vec::new();
+    blocks.extend(wanted.notice.map(|notice| notice.text(cx.account.language).to_owned()));
+    blocks.extend(wanted.files.iter().map(|file| file_link(&file.name, &file.url)));
+    if body.trim().is_empty() {
+        // A card must not be left thinking, and an empty message is refused.
+        if blocks.is_empty() {
+            blocks.push(Notice::EmptyAnswer.text(cx.account.language).to_owned());
+        }
+        return blocks.join("\n\n");
+    }
+    if !blocks.is_empty() {
+        body = markdown::piece(&body, 0, usize::MAX, str::to_owned).shown;
+    }
+    for block in blocks {
+        body.push_str("\n\n");
+        body.push_str(&block);
+    }
+    body
+}
+
+fn file_link(name: &str, url: &str) -> String {
+    let name: String = name.chars().filter(|c| !matches!(c, '[' | ']' | '\n' | '\r')).collect();
+    format!("[{name}]({url})")
+}
+
+/// The run gave nothing but our sentence that it failed.
+fn has_failed(wanted: &Wanted<'_>) -> bool {
+    let failure = matches!(wanted.notice, Some(Notice::AgentFailed | Notice::AgentTimedOut));
+    wanted.stage == Stage::Final && wanted.text.trim().is_empty() && failure
+}

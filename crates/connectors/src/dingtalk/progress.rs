@@ -1,0 +1,114 @@
+//! How far a reply is: what of it the chat already shows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::ids::digest;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::timestamp::millis;
+
+/// What the chat shows of a reply.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Shown {
+    /// The card.
+    pub(super) card: CardState,
+    /// Fingerprint of the newest text that the card took.
+    pub(super) frame: String,
+    /// How many bytes of the text are out for good, in the card or in messages.
+    pub(super) sent: usize,
+    /// Fingerprint of these bytes: if the text was exchanged since, it is sent whole.
+    pub(super) head: String,
+    /// How many messages were sent.
+    pub(super) messages: usize,
+    /// When the last one was.
+    #[serde(with = "millis::option")]
+    pub(super) last_message_at: Option<Timestamp>,
+    /// The platform has refused the message's own address.
+    pub(super) webhook_closed: bool,
+    /// It was too fast for the message's own address.
+    #[serde(with = "millis::option")]
+    pub(super) webhook_rests_until: Option<Timestamp>,
+    /// How often the platform found a message too long: each time the next is half as long.
+    pub(super) shrunk: u8,
+    /// How often the call that is due has failed.
+    pub(super) tries: u8,
+    /// When it is due again.
+    #[serde(with = "millis::option")]
+    pub(super) hold_until: Option<Timestamp>,
+    /// The template has no state for a failure.
+    pub(super) no_failed_state: bool,
+    /// A card with an address for clicks was refused: perhaps the address isn't registered.
+    pub(super) no_clicks: bool,
+}
+
+/// Where the card of a reply is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CardState {
+    /// There is none yet.
+    #[default]
+    None,
+    /// It was sent, and no answer came: it may be there. Sending it again changes nothing then.
+    Unsure,
+    /// It shows that we are at it.
+    Thinking,
+    /// It takes text.
+    Writing,
+    /// It has refused a text: only the last one will be tried.
+    Muted,
+    /// It has the last text; its state is still to be set.
+    Ended,
+    /// It is done.
+    Settled,
+    /// There will be none: the text goes as messages.
+    Refused,
+    /// It takes no more text and must not spin for ever: the text goes as messages, then it is marked.
+    Stuck,
+    /// That is done too.
+    Marked,
+}
+
+impl Shown {
+    /// The same with another card state, and nothing held against it.
+    pub(super) fn with_card(self, card: CardState) -> Self {
+        Self {
+            card,
+            tries: 0,
+            hold_until: None,
+            ..self
+        }
+    }
+
+    /// The same with `end` bytes of `text` out.
+    pub(super) fn with_sent(self, text: &str, end: usize) -> Self {
+        Self {
+            sent: end,
+            head: fingerprint(text.get(..end).unwrap_or(text)),
+            ..self
+        }
+    }
+
+    /// The same after one more failure, held for 2, 4, 8, ... seconds.
+    pub(super) fn held(self, now: Timestamp) -> Self {
+        let tries = self.tries.saturating_add(1);
+        Self {
+            tries,
+            hold_until: Some(now.after(Duration::from_secs(1 << tries.min(6)))),
+            ..self
+        }
+    }
+
+    /// Where the unsent text begins.
+    pub(super) fn start(&self, text: &str) -> usize {
+        let same = text.get(..self.sent).is_some_and(|head| fingerprint(head) == self.head);
+        if same { self.sent } else { 0 }
+    }
+}
+
+/// A short digest of a text.
+pub(super) fn fingerprint(text: &str) -> String {
+    let mut digest = digest(&[text]);
+    digest.truncate(16);
+    digest
+}

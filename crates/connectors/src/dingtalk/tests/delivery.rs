@@ -1,0 +1,489 @@
+//! A reply brought into the chat, call by call, against a platform that may fail.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tieline_core::account::{Account, ConnectionMode};
+use tieline_core::connector::{Connector as _, Verdict};
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall};
+use tieline_core::ids::{ChatId, PlatformMessageId, ReplyId, SenderId};
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
+
+use super::{CLIENT, account, at};
+use crate::dingtalk::DingTalk;
+
+const NOW: i64 = 1_760_000_000_000;
+
+/// A chat, as the calls build it.
+#[derive(Default)]
+struct Platform {
+    now: i64,
+    progress: Progress,
+    /// Names of the calls.
+    calls: Vec<&'static str>,
+    /// What the card shows.
+    card: String,
+    /// `flowStatus`, or `finalized`.
+    card_state: String,
+    messages: Vec<String>,
+    /// Answers in place of success, by name of the call, once each.
+    troubles: VecDeque<(&'static str, ApiAnswer)>,
+}
+
+fn answered(status: u16, body: &Value) -> ApiAnswer {
+    ApiAnswer::Answered {
+        status,
+        retry_after_s: None,
+        body: body.to_string().into_bytes(),
+    }
+}
+
+fn body_of(call: &HttpCall) -> Value {
+    match &call.body {
+        Body::Json(text) => serde_json::from_str(text).unwrap(),
+        _ => panic!("not JSON"),
+    }
+}
+
+impl Platform {
+    fn new() -> Self {
+        Self {
+            now: NOW,
+            ..Self::default()
+        }
+    }
+
+    fn trouble(mut self, call: &'static str, answer: ApiAnswer) -> Self {
+        self.troubles.push_back((call, answer));
+        self
+    }
+
+    fn answer(&mut self, call: &HttpCall) -> ApiAnswer {
+        self.calls.push(call.name);
+        if let Some(at) = self.troubles.iter().position(|(name, _)| *name == call.name) {
+            return self.troubles.remove(at).unwrap().1;
+        }
+        let body = body_of(call);
+        match call.name {
+            "create_card" => answered(
+                200,
+                &json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }),
+            ),
+            "stream_text" => {
+                assert!(
+                    !matches!(self.card_state.as_str(), "finalized" | "3" | "5"),
+                    "text after the end"
+                );
+                assert!(!body["content"].as_str().unwrap().is_empty(), "empty text is refused");
+                self.card = body["content"].as_str().unwrap().to_owned();
+                if body["isFinalize"] == true {
+                    self.card_state = "finalized".into();
+                }
+                answered(200, &json!({ "success": true, "result": true }))
+            }
+            "begin_text" | "settle_card" | "mark_card" => {
+                let variables = &body["cardData"]["cardParamMap"];
+                if let Some(state) = variables["flowStatus"].as_str() {
+                    self.card_state = state.into();
+                    self.card = variables["msgContent"].as_str().unwrap().to_owned();
+                }
+                answered(200, &json!({ "success": true, "result": true }))
+            }
+            "send_webhook" => {
+                self.messages
+                    .push(body["markdown"]["text"].as_str().unwrap().to_owned());
+                answered(200, &json!({ "errcode": 0, "errmsg": "ok" }))
+            }
+            _ => {
+                assert!(body["msgParam"].as_str().unwrap().len() <= 15_000);
+                let param: Value = serde_json::from_str(body["msgParam"].as_str().unwrap()).unwrap();
+                self.messages.push(param["text"].as_str().unwrap().to_owned());
+                answered(200, &json!({ "processQueryKey": "k" }))
+            }
+        }
+    }
+
+    /// As the bridge does it: until the chat shows what is wanted, waiting where it is told to.
+    fn show(&mut self, account: &Account, to: &ReplyTarget, wanted: &Wanted<'_>) -> Result<(), String> {
+        for _ in 0..200 {
+            let cx = at(account, self.now);
+            let step = DingTalk.deliver(wanted, to, &self.progress, &cx);
+            let call = match step.map_err(|error| format!("{error:?}"))? {
+                Step::Done => return Ok(()),
+                Step::Wait { until } => {
+                    self.now = until.as_millis();
+                    continue;
+                }
+                Step::Call(ApiCall::Http(call)) => call,
+                Step::Call(ApiCall::Socket(_)) => panic!("no socket is used"),
+            };
+            let answer = self.answer(&call);
+            let call = ApiCall::Http(call);
+            match DingTalk.judge(&call, &answer, wanted, &self.progress, &cx) {
+                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
+                Verdict::Retry { .. } | Verdict::SlowDown { .. } => self.now += 2000,
+                Verdict::TokenExpired => {}
+                Verdict::Refused { code } => return Err(code),
+            }
+        }
+        panic!("no end: {:?}", self.calls)
+    }
+}
+
+fn target(kind: ChatKind) -> ReplyTarget {
+    ReplyTarget {
+        integration: tieline_core::ids::IntegrationId::new("int_1"),
+        chat: Chat {
+            kind,
+            id: ChatId::new("cidTieline0001Ab=="),
+            thread: None,
+        },
+        asker: SenderId::new("manager0123"),
+        message: PlatformMessageId::new("msg1"),
+        handle: ReplyHandle::new(json!({
+            "webhook": "https://oapi.dingtalk.com/robot/sendBySession?session=0f1e",
+            "webhookUntil": NOW + 5_400_000,
+            "robot": "dingtielinedemo01",
+            "staff": "manager0123",
+        })),
+        expires_at: None,
+    }
+}
+
+fn wanted<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> Wanted<'a> {
+    Wanted {
+        reply,
+        stage,
+        text,
+        reasoning: "",
+        notice: None,
+        files: &[],
+        link: None,
+        proactive: false,
+        pulled: None,
+    }
+}
+
+fn own() -> Account {
+    let fields = [CLIENT[0], CLIENT[1], ("cardTemplateId", "mine.schema")];
+    account(ConnectionMode::LongConnection, &fields)
+}
+
+fn public() -> Account {
+    account(ConnectionMode::LongConnection, &CLIENT)
+}
+
+/// Shows thinking, then each text, the last one as final.
+fn tell(platform: &mut Platform, account: &Account, texts: &[&str]) -> Result<(), String> {
+    let reply = ReplyId::new("tl-reply");
+    let to = target(ChatKind::Group);
+    platform.show(account, &to, &wanted(&reply, Stage::Thinking, ""))?;
+    let (last, growing) = texts.split_last().unwrap();
+    for text in growing {
+        platform.show(account, &to, &wanted(&reply, Stage::Growing, text))?;
+    }
+    platform.show(account, &to, &wanted(&reply, Stage::Final, last))
+}
+
+#[test]
+fn own_template_streams_and_ends() {
+    let mut platform = Platform::new();
+    tell(&mut platform, &own(), &["He", "He", "Hello", "Hello"]).unwrap();
+    assert_eq!(
+        platform.calls,
+        ["create_card", "stream_text", "stream_text", "stream_text"]
+    );
+    assert_eq!(
+        (platform.card.as_str(), platform.card_state.as_str()),
+        ("Hello", "finalized")
+    );
+    assert!(platform.messages.is_empty());
+}
+
+#[test]
+fn public_template_is_begun_and_settled() {
+    let mut platform = Platform::new();
+    tell(&mut platform, &public(), &["He", "Hello"]).unwrap();
+    assert_eq!(
+        platform.calls,
+        ["create_card", "begin_text", "stream_text", "stream_text", "settle_card"]
+    );
+    assert_eq!((platform.card.as_str(), platform.card_state.as_str()), ("Hello", "3"));
+}
+
+#[test]
+fn growing_after_the_end_changes_nothing() {
+    let account = own();
+    let mut platform = Platform::new();
+    tell(&mut platform, &account, &["Hello"]).unwrap();
+    let calls = platform.calls.len();
+    let reply = ReplyId::new("tl-reply");
+    for stage in [Stage::Thinking, Stage::Growing, Stage::Final] {
+        let again = wanted(&reply, stage, "Hello");
+        platform.show(&account, &target(ChatKind::Group), &again).unwrap();
+    }
+    assert_eq!(platform.calls.len(), calls);
+}
+
+#[test]
+fn refused_card_becomes_a_message() {
+    let refused = answered(
+        403,
+        &json!({ "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied" }),
+    );
+    let mut platform = Platform::new().trouble("create_card", refused);
+    tell(&mut platform, &own(), &["He", "Hello"]).unwrap();
+    assert_eq!(platform.calls, ["create_card", "send_webhook"]);
+    assert_eq!(platform.messages, ["Hello"]);
+}
+
+#[test]
+fn lost_creation_is_asked_again_and_found_there() {
+    let exists = answered(400, &json!({ "code": "param.cardAlreadyExist" }));
+    let mut platform = Platform::new()
+        .trouble("create_card", ApiAnswer::Unknown)
+        .trouble("create_card", exists);
+    tell(&mut platform, &own(), &["Hello"]).unwrap();
+    assert_eq!(platform.calls, ["create_card", "create_card", "stream_text"]);
+}
+
+#[test]
+fn card_that_takes_no_text_is_marked_when_the_message_is_out() {
+    let unknown = answered(500, &json!({ "code": "unknownError" }));
+    for account in [own(), public()] {
+        let mut platform = Platform::new()
+            .trouble("stream_text", unknown.clone())
+            .trouble("stream_text", unknown.clone());
+        tell(&mut platform, &account, &["He", "Hel", "Hello"]).unwrap();
+        assert_eq!(platform.messages, ["Hello"]);
+        assert_eq!(platform.calls.last(), Some(&"mark_card"));
+        let tried = platform.calls.iter().filter(|call| **call == "stream_text").count();
+        assert_eq!(tried, 2, "one that grew, and the last");
+    }
+}
+
+#[test]
+fn last_text_is_tried_again_before_it_goes_as_a_message() {
+    let busy = answered(500, &json!({ "code": "system.busy" }));
+    let throttled = answered(
+        403,
+        &json!({ "code": "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi" }),
+    );
+    let mut platform = Platform::new()
+        .trouble("stream_text", busy.clone())
+        .trouble("stream_text", throttled)
+        .trouble("stream_text", ApiAnswer::Unknown);
+    tell(&mut platform, &own(), &["Hello"]).unwrap();
+    assert_eq!((platform.card.as_str(), platform.messages.len()), ("Hello", 0));
+    assert!(platform.now >= NOW + 8000, "2, 2 and 4 s");
+    let mut platform = Platform::new();
+    for _ in 0..3 {
+        platform = platform.trouble("stream_text", busy.clone());
+    }
+    tell(&mut platform, &own(), &["Hello"]).unwrap();
+    assert_eq!(platform.messages, ["Hello"]);
+    assert_eq!(platform.calls.last(), Some(&"mark_card"));
+}
+
+#[test]
+fn failure_shows_as_failed_where_the_template_can() {
+    let account = own();
+    let reply = ReplyId::new("tl-reply");
+    let failed = Wanted {
+        notice: Some(Notice::AgentFailed),
+        ..wanted(&reply, Stage::Final, "")
+    };
+    let no_state = answered(400, &json!({ "code": "param.stream.isError" }));
+    let mut platform = Platform::new().trouble("stream_text", no_state);
+    let to = target(ChatKind::Group);
+    platform
+        .show(&account, &to, &wanted(&reply, Stage::Thinking, ""))
+        .unwrap();
+    platform.show(&account, &to, &failed).unwrap();
+    assert_eq!(platform.card, Notice::AgentFailed.text(account.language));
+    assert_eq!(platform.calls, ["create_card", "stream_text", "stream_text"]);
+    let mut platform = Platform::new();
+    platform
+        .show(&public(), &to, &wanted(&reply, Stage::Thinking, ""))
+        .unwrap();
+    platform.show(&public(), &to, &failed).unwrap();
+    assert_eq!(platform.card_state, "5");
+}
+
+#[test]
+fn clicks_over_http_are_given_up_before_the_card_is() {
+    let fields = [CLIENT[0], CLIENT[1], ("cardTemplateId", "mine.schema")];
+    let account = account(ConnectionMode::Webhook, &fields);
+    let unknown_route = answered(400, &json!({ "code": "param.callbackRouteKeyNotExist" }));
+    let mut platform = Platform::new().trouble("create_card", unknown_route);
+    tell(&mut platform, &account, &["Hello"]).unwrap();
+    assert_eq!(platform.calls, ["create_card", "create_card", "stream_text"]);
+}
+
+#[test]
+fn long_text_ends_the_card_and_goes_on_as_messages() {
+    let text: String = (0..2000).map(|n| format!("字{n} ")).collect();
+    for account in [own(), public()] {
+        let mut platform = Platform::new();
+        tell(
+            &mut platform,
+            &account,
+            &[&text[..300], &text[..6000], &text[..7000], &text],
+        )
+        .unwrap();
+        assert!(platform.card.ends_with(Notice::Continued.text(account.language)));
+        assert!(platform.card.chars().count() <= 3000);
+        assert!(platform.messages.len() > 1);
+        let all = format!("{} {}", platform.card, platform.messages.join(" "));
+        let numbers: Vec<_> = all.split_whitespace().filter(|word| word.starts_with('字')).collect();
+        let expected: Vec<_> = text.split_whitespace().collect();
+        assert_eq!(numbers, expected, "each word once, in order");
+        let spaced = NOW + 3000 * (i64::try_from(platform.messages.len()).unwrap() - 1);
+        assert_eq!(platform.now, spaced, "3 s between messages");
+    }
+}
+
+#[test]
+fn exchanged_text_is_sent_whole() {
+    let old = "旧 ".repeat(3000);
+    let new = "新 ".repeat(100);
+    let mut platform = Platform::new();
+    tell(&mut platform, &own(), &[&old, &new]).unwrap();
+    assert_eq!(platform.messages.concat().matches('新').count(), 100);
+}
+
+#[test]
+fn what_has_no_room_stands_behind_a_link() {
+    let account = account(ConnectionMode::Webhook, &CLIENT);
+    let reply = ReplyId::new("tl-reply");
+    let text = "长".repeat(100_000);
+    let long = Wanted {
+        link: Some("https://bridge.example/api/replies/token"),
+        ..wanted(&reply, Stage::Final, &text)
+    };
+    let mut platform = Platform::new();
+    platform.show(&account, &target(ChatKind::Group), &long).unwrap();
+    assert_eq!(platform.messages.len(), 20);
+    assert!(platform.messages[0].ends_with("(1/20)"));
+    assert!(platform.messages[19].ends_with("/api/replies/token"));
+}
+
+#[test]
+fn closed_address_leads_to_the_api() {
+    for (kind, call) in [(ChatKind::Group, "send_group"), (ChatKind::Direct, "send_direct")] {
+        let gone = answered(200, &json!({ "errcode": "300001", "errmsg": "session 不存在" }));
+        let mut platform = Platform::new().trouble("send_webhook", gone);
+        let reply = ReplyId::new("tl-reply");
+        let last = wanted(&reply, Stage::Final, "Hello");
+        platform.show(&own(), &target(kind), &last).unwrap();
+        assert_eq!(platform.calls, ["send_webhook", call]);
+        assert_eq!(platform.messages, ["Hello"]);
+    }
+}
+
+#[test]
+fn blocked_address_rests_where_there_is_no_other_way() {
+    let blocked = || answered(200, &json!({ "errcode": 410_100 }));
+    let reply = ReplyId::new("tl-reply");
+    let last = wanted(&reply, Stage::Final, "Hello");
+    let mut platform = Platform::new().trouble("send_webhook", blocked());
+    platform.show(&own(), &target(ChatKind::Group), &last).unwrap();
+    assert_eq!(platform.calls, ["send_webhook", "send_group"]);
+    let mut outsider = target(ChatKind::Direct);
+    outsider.asker = SenderId::new("$:LWCP_v1:$sender");
+    outsider.handle = ReplyHandle::new(json!({ "webhook": outsider.handle.text("webhook") }));
+    let mut platform = Platform::new().trouble("send_webhook", blocked());
+    platform.show(&own(), &outsider, &last).unwrap();
+    assert_eq!(platform.calls, ["send_webhook", "send_webhook"]);
+    assert_eq!(platform.now, NOW + 600_000);
+}
+
+#[test]
+fn too_long_is_halved() {
+    let too_long = || answered(200, &json!({ "errcode": 460_101 }));
+    let text = "word ".repeat(600);
+    let mut platform = Platform::new()
+        .trouble("send_webhook", too_long())
+        .trouble("send_webhook", too_long());
+    tell(&mut platform, &account_without_streaming(), &[&text]).unwrap();
+    assert_eq!(platform.messages.concat().matches("word").count(), 600);
+    assert!(platform.messages.iter().all(|text| text.chars().count() <= 900));
+}
+
+fn account_without_streaming() -> Account {
+    let mut account = own();
+    account.streaming = false;
+    account
+}
+
+#[test]
+fn without_streaming_only_the_last_text_is_sent() {
+    let mut platform = Platform::new();
+    tell(&mut platform, &account_without_streaming(), &["He", "Hel", "Hello"]).unwrap();
+    assert_eq!(platform.calls, ["send_webhook"]);
+}
+
+#[test]
+fn foreign_and_dead_addresses_are_not_called() {
+    let account = own();
+    let reply = ReplyId::new("tl-reply");
+    let last = wanted(&reply, Stage::Final, "Hello");
+    let mut to = target(ChatKind::Direct);
+    to.asker = SenderId::new("$:LWCP_v1:$sender");
+    let step = |handle: Value| {
+        let mut to = to.clone();
+        to.handle = ReplyHandle::new(handle);
+        DingTalk.deliver(&last, &to, &Progress::default(), &at(&account, NOW))
+    };
+    for foreign in [
+        "https://evil.example/robot/sendBySession?session=1",
+        "http://oapi.dingtalk.com/robot/sendBySession?session=1",
+        "https://oapi.dingtalk.com.evil.example/robot/sendBySession?session=1",
+    ] {
+        let step = step(json!({ "webhook": foreign }));
+        assert_eq!(step, Err(ComposeError::ForeignAddress), "{foreign}");
+    }
+    let webhook = "https://oapi.dingtalk.com/robot/sendBySession?session=1";
+    let dead = step(json!({ "webhook": webhook, "webhookUntil": NOW + 59_999 }));
+    assert_eq!(dead, Err(ComposeError::Expired));
+    let live = step(json!({ "webhook": webhook, "webhookUntil": NOW + 60_001 }));
+    assert!(matches!(live, Ok(Step::Call(_))));
+}
+
+proptest! {
+    // Each case is a whole dialogue.
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn every_word_arrives_once_and_in_order(
+        words in prop::collection::vec("([a-z]{1,8}|字{1,6}|```rust\n|```\n|\n\n|\n|😀|\")", 1..1500),
+        cuts in prop::collection::vec(0usize..1500, 0..4),
+        is_own in any::<bool>(),
+    ) {
+        let mut numbered: Vec<String> = Vec::new();
+        for (at, word) in words.iter().enumerate() {
+            numbered.push(format!("{word}w{at}w "));
+        }
+        let mut ends: Vec<usize> = cuts.into_iter().filter(|cut| *cut < numbered.len()).collect();
+        ends.sort_unstable();
+        ends.push(numbered.len());
+        let texts: Vec<String> = ends.iter().map(|end| numbered[..*end].concat()).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut platform = Platform::new();
+        let account = if is_own { own() } else { public() };
+        tell(&mut platform, &account, &texts).unwrap();
+        let all = format!("{} {}", platform.card, platform.messages.join(" "));
+        let mut rest = all.as_str();
+        for at in 0..numbered.len() {
+            let mark = format!("w{at}w");
+            let found = rest.find(&mark);
+            prop_assert!(found.is_some(), "{} is lost", mark);
+            rest = &rest[found.unwrap_or_default() + mark.len()..];
+            prop_assert!(!rest.contains(&mark), "{} comes twice", mark);
+        }
+        prop_assert!(platform.card.chars().count() <= 3000);
+    }
+}

@@ -1,0 +1,96 @@
+//! Things that come with a message.
+
+use serde_json::json;
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::{Connector as _, MediaError};
+use tieline_core::event::{Part, PartKind};
+use tieline_core::exchange::{ApiAnswer, Body, TokenPlace};
+
+use super::{CLIENT, account, at};
+use crate::dingtalk::DingTalk;
+
+fn part(kind: PartKind) -> Part {
+    Part {
+        kind,
+        name: None,
+        mime: None,
+        size: None,
+        locator: json!({ "code": "dlPic01", "robot": "dingtielinedemo01" }),
+    }
+}
+
+fn answered(status: u16, body: &str) -> ApiAnswer {
+    ApiAnswer::Answered {
+        status,
+        retry_after_s: None,
+        body: body.into(),
+    }
+}
+
+#[test]
+fn code_becomes_an_address_becomes_bytes() {
+    let account = account(ConnectionMode::LongConnection, &CLIENT);
+    let cx = at(&account, 0);
+    let part = part(PartKind::Image);
+    assert_eq!(DingTalk.media(&part, &cx), None, "the address isn't known yet");
+    let asks = DingTalk.locate(&part, &cx).unwrap();
+    assert_eq!(asks.url, "https://api.dingtalk.com/v1.0/robot/messageFiles/download");
+    assert_eq!(asks.token, TokenPlace::Header("x-acs-dingtalk-access-token"));
+    let body = json!({ "downloadCode": "dlPic01", "robotCode": "dingtielinedemo01" });
+    assert_eq!(asks.body, Body::Json(body.to_string()));
+    let answer = answered(
+        200,
+        r#"{"downloadUrl":"http://down.example/x.file?Expires=1&Signature=a%2Bb"}"#,
+    );
+    let located = DingTalk.located(&part, &answer, &cx).unwrap();
+    assert_eq!(DingTalk.locate(&located, &cx), None);
+    let call = DingTalk.media(&located, &cx).unwrap();
+    assert_eq!(call.url, "https://down.example/x.file?Expires=1&Signature=a%2Bb");
+    assert!(call.headers.is_empty() && call.token == TokenPlace::None);
+    let media = DingTalk
+        .open_media(&located, b"\x89PNG\r\n".to_vec(), None, &cx)
+        .unwrap();
+    assert_eq!(media.name.as_deref(), Some("image.png"));
+}
+
+#[test]
+fn given_name_stays_and_unknown_bytes_have_none() {
+    let account = account(ConnectionMode::LongConnection, &CLIENT);
+    let cx = at(&account, 0);
+    let named = Part {
+        name: Some("值班表 2025.xlsx".into()),
+        ..part(PartKind::File)
+    };
+    let name = |part: &Part, bytes: &[u8]| DingTalk.open_media(part, bytes.to_vec(), None, &cx).unwrap().name;
+    assert_eq!(name(&named, b"PK").as_deref(), Some("值班表 2025.xlsx"));
+    assert_eq!(name(&part(PartKind::Audio), b"#!AMR\n").as_deref(), Some("audio.amr"));
+    assert_eq!(
+        name(&part(PartKind::Video), b"\0\0\0\x20ftypisom").as_deref(),
+        Some("video.mp4")
+    );
+    assert_eq!(name(&part(PartKind::Image), b"?"), None);
+}
+
+#[test]
+fn refusals_lead_to_different_actions() {
+    let account = account(ConnectionMode::LongConnection, &CLIENT);
+    let cx = at(&account, 0);
+    let check = |answer: ApiAnswer, expected: MediaError| {
+        assert_eq!(DingTalk.located(&part(PartKind::Image), &answer, &cx), Err(expected));
+    };
+    check(
+        answered(400, r#"{"code":"invalidParameter.robotCode.downloadCode"}"#),
+        MediaError::Gone,
+    );
+    check(
+        answered(400, r#"{"code":"InvalidAuthentication"}"#),
+        MediaError::TokenExpired,
+    );
+    check(
+        answered(403, r#"{"code":"Forbidden.AccessDenied.QpsLimitForApi"}"#),
+        MediaError::Passing,
+    );
+    check(answered(503, "<html>"), MediaError::Passing);
+    check(ApiAnswer::Unknown, MediaError::Passing);
+    check(answered(200, "{}"), MediaError::Incomplete("downloadUrl"));
+}

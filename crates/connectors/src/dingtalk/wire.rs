@@ -1,0 +1,251 @@
+//! DingTalk's JSON, field for field.
+//!
+//! Ids and numbers come as text in one document and as numbers in the next, and optional members may be null: what can't be read as
+//! its type counts as absent, so that one odd member doesn't cost the message.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// A person's message to the robot.
+///
+/// See [DingTalk Docs/接收消息](https://open.dingtalk.com/document/development/receive-message).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RobotMessage {
+    #[serde(deserialize_with = "word")]
+    pub(super) msgtype: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) msg_id: Option<String>,
+    /// Milliseconds. One vendor sample spells it `createA`.
+    #[serde(alias = "createA", deserialize_with = "number")]
+    pub(super) create_at: Option<i64>,
+    /// `1`: direct, `2`: group.
+    #[serde(deserialize_with = "word")]
+    pub(super) conversation_type: Option<String>,
+    /// Case-sensitive.
+    #[serde(deserialize_with = "word")]
+    pub(super) conversation_id: Option<String>,
+    /// Encrypted: of no use in calls.
+    #[serde(deserialize_with = "word")]
+    pub(super) sender_id: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) sender_nick: Option<String>,
+    /// The `userId` of calls. Absent for people outside the organization.
+    #[serde(deserialize_with = "word")]
+    pub(super) sender_staff_id: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) chatbot_user_id: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) robot_code: Option<String>,
+    #[serde(deserialize_with = "loose")]
+    pub(super) is_in_at_list: Option<bool>,
+    #[serde(deserialize_with = "loose")]
+    pub(super) at_users: Option<Vec<AtUser>>,
+    /// A secret: whoever has it can speak in the chat.
+    #[serde(deserialize_with = "word")]
+    pub(super) session_webhook: Option<String>,
+    /// Milliseconds.
+    #[serde(deserialize_with = "number")]
+    pub(super) session_webhook_expired_time: Option<i64>,
+    #[serde(deserialize_with = "loose")]
+    pub(super) text: Option<Text>,
+    /// Of everything but text. One vendor sample has the words of a text here, as a string.
+    #[serde(deserialize_with = "loose")]
+    pub(super) content: Option<Value>,
+    /// Set when the organization's allowance of pushes is used up; text and content are missing then.
+    #[serde(alias = "errCode", deserialize_with = "number")]
+    pub(super) error_code: Option<i64>,
+}
+
+/// Somebody mentioned in a message.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AtUser {
+    #[serde(deserialize_with = "word")]
+    pub(super) dingtalk_id: Option<String>,
+}
+
+/// The content of a `text` message.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Text {
+    #[serde(deserialize_with = "word")]
+    pub(super) content: Option<String>,
+    /// Observed, not documented.
+    #[serde(deserialize_with = "loose")]
+    pub(super) replied_msg: Option<RepliedMsg>,
+}
+
+/// What a message quotes. Observed, not documented.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RepliedMsg {
+    #[serde(deserialize_with = "word")]
+    pub(super) msg_type: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) sender_id: Option<String>,
+    #[serde(deserialize_with = "loose")]
+    pub(super) content: Option<Value>,
+}
+
+/// The content of a message that isn't text, and of what is quoted: the members of all types together.
+///
+/// See [DingTalk Docs/消息发送与接收类型](https://open.dingtalk.com/document/development/robot-message-type).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Content {
+    #[serde(deserialize_with = "word")]
+    pub(super) text: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) content: Option<String>,
+    #[serde(deserialize_with = "loose")]
+    pub(super) rich_text: Option<Vec<RichItem>>,
+    #[serde(deserialize_with = "word")]
+    pub(super) download_code: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) picture_download_code: Option<String>,
+    /// The vendor's transcript of a recording.
+    #[serde(deserialize_with = "word")]
+    pub(super) recognition: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) video_type: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) file_name: Option<String>,
+    /// As in [`Text`].
+    #[serde(deserialize_with = "loose")]
+    pub(super) replied_msg: Option<RepliedMsg>,
+}
+
+/// One piece of rich text, in order.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RichItem {
+    /// Absent or `text`, `picture`; in quotes also `at`, `emoji`.
+    #[serde(rename = "type", alias = "msgType", deserialize_with = "word")]
+    pub(super) kind: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) text: Option<String>,
+    /// The words of an item in a quote.
+    #[serde(deserialize_with = "word")]
+    pub(super) content: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) at_name: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) download_code: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) picture_download_code: Option<String>,
+}
+
+/// A click on a card.
+///
+/// See [DingTalk Docs/事件回调](https://open.dingtalk.com/document/development/event-callback-card).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct CardCallback {
+    #[serde(deserialize_with = "word")]
+    pub(super) out_track_id: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) user_id: Option<String>,
+    /// 1: `userId`, 2: `unionId`.
+    #[serde(deserialize_with = "number")]
+    pub(super) user_id_type: Option<i64>,
+    #[serde(deserialize_with = "word")]
+    pub(super) space_id: Option<String>,
+    #[serde(deserialize_with = "word")]
+    pub(super) space_type: Option<String>,
+    /// JSON in a string: [`CardContent`].
+    #[serde(deserialize_with = "loose")]
+    pub(super) content: Option<Value>,
+}
+
+/// What a click says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct CardContent {
+    #[serde(deserialize_with = "loose")]
+    pub(super) card_private_data: Option<CardPrivateData>,
+}
+
+/// What was clicked, and what was typed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct CardPrivateData {
+    #[serde(deserialize_with = "loose")]
+    pub(super) action_ids: Option<Vec<String>>,
+    #[serde(deserialize_with = "loose")]
+    pub(super) params: Option<serde_json::Map<String, Value>>,
+}
+
+/// The envelope of an event callback. What is in it is used for its type alone.
+#[derive(Debug, Deserialize)]
+pub(super) struct EventEnvelope {
+    pub(super) encrypt: String,
+}
+
+/// An event callback, decrypted.
+///
+/// See [DingTalk Docs/开发事件推送服务](https://open.dingtalk.com/document/development/develop-stream-mode-push-server).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CallbackEvent {
+    #[serde(deserialize_with = "word")]
+    pub(super) event_type: Option<String>,
+    /// What the check of a third-party suite wants back.
+    #[serde(deserialize_with = "word")]
+    pub(super) random: Option<String>,
+}
+
+/// One message of the long connection.
+///
+/// See [Developerpedia/Stream 协议](https://opensource.dingtalk.com/developerpedia/docs/learn/stream/protocol).
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamFrame {
+    #[serde(rename = "type", default, deserialize_with = "word")]
+    pub(super) kind: Option<String>,
+    pub(super) headers: StreamHeaders,
+    /// JSON in a string; an object is tolerated.
+    #[serde(default)]
+    pub(super) data: Value,
+}
+
+/// The headers of a [`StreamFrame`] that we use.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StreamHeaders {
+    #[serde(default, deserialize_with = "word")]
+    pub(super) topic: Option<String>,
+    /// Of this push: another one when the same thing is pushed again.
+    #[serde(default, deserialize_with = "word")]
+    pub(super) message_id: Option<String>,
+}
+
+/// The answer to the call that opens a connection.
+#[derive(Debug, Deserialize)]
+pub(super) struct Connection {
+    pub(super) endpoint: String,
+    pub(super) ticket: String,
+}
+
+/// A value of that shape, or nothing.
+fn loose<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    Ok(T::deserialize(Value::deserialize(from)?).ok())
+}
+
+/// Text that isn't empty; a number counts as its digits.
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::String(text) if !text.is_empty() => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    })
+}
+
+/// A whole number, also as text.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
+}
