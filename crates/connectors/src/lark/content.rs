@@ -137,7 +137,6 @@ fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> Strin
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test says so by failing")]
 mod tests {
     use super::*;
 

@@ -1,7 +1,5 @@
 //! What the tests of this folder share: the platform's vectors and an account.
 
-#![expect(clippy::unwrap_used, reason = "a test says so by failing")]
-
 use serde_json::Value;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::{Connector as _, Context};

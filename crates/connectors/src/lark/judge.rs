@@ -206,10 +206,8 @@ impl Judge<'_> {
 
     fn marked(&mut self, aim: &Aim) {
         let now = self.situation.cx.now;
-        let bubble = &mut self.shown().bubble;
-        bubble.mark.clone_from(&aim.mark);
-        bubble.end = aim.page.end;
-        bubble.changed_at = Some(now);
+        let Situation { shown, script, .. } = &mut self.situation;
+        shown.bubble.shows(script, aim.page.end, &aim.mark, now);
     }
 
     /// A message that was not taken, by what the platform holds against it.
@@ -299,7 +297,7 @@ impl Judge<'_> {
     }
 
     fn not_changed(mut self, name: &str, meaning: Meaning) -> Verdict {
-        let rolls = self.situation.shown.bubble.end > self.situation.shown.bubble.start;
+        let rolls = self.situation.shown.bubble.leads_on(&self.situation.script);
         let Some(card) = &mut self.situation.shown.bubble.card else {
             return self.accepted();
         };

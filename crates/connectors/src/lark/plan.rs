@@ -228,11 +228,8 @@ impl<'a> Situation<'a> {
             Some(card) => card.sent && !card.open,
             None => bubble.message.is_some(),
         };
-        let rest = self
-            .script
-            .get(bubble.end..)
-            .is_some_and(|rest| !rest.trim().is_empty());
-        if !sent || !rest || bubble.end <= bubble.start {
+        let rest = self.script.get(bubble.end..).unwrap_or_default();
+        if !sent || rest.trim().is_empty() || bubble.end <= bubble.start {
             return false;
         }
         // What can't be changed is finished once it is sent.
@@ -273,3 +270,6 @@ pub(super) fn hook<'a>(wanted: &Wanted<'_>, to: &'a ReplyTarget, gone: u32) -> R
 const fn offers_new_session(notice: Notice) -> bool {
     matches!(notice, Notice::NewSession | Notice::AgentFailed | Notice::AgentTimedOut)
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,8 @@ pub(super) struct Bubble {
     pub tail: String,
     /// Where in the answer what it shows ends.
     pub end: usize,
+    /// What stands before that, for the same reason.
+    pub end_tail: String,
     /// What it shows.
     pub mark: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +124,19 @@ impl Bubble {
             tail: self.tail.clone(),
             ..Self::default()
         }
+    }
+
+    /// It shows `script` up to `end` now.
+    pub(super) fn shows(&mut self, script: &str, end: usize, mark: &str, now: Timestamp) {
+        self.end = end;
+        self.end_tail = tail(script, end);
+        self.mark = mark.to_owned();
+        self.changed_at = Some(now);
+    }
+
+    /// Whether what it shows is still what `script` says there, so that the rest can follow it.
+    pub(super) fn leads_on(&self, script: &str) -> bool {
+        self.end > self.start && script.is_char_boundary(self.end) && self.end_tail == tail(script, self.end)
     }
 
     /// Whether it still begins where it did in `script`.
@@ -175,5 +190,15 @@ mod tests {
         assert!(!bubble.fits(&script.replace('一', "1")));
         assert!(!bubble.fits(&script[..30]));
         assert!(!bubble.fits(&format!("x{script}")));
+    }
+
+    #[test]
+    fn only_what_is_still_said_leads_on() {
+        let mut bubble = Bubble::default();
+        assert!(!bubble.leads_on("abc"));
+        bubble.shows("one two three", 8, "", Timestamp::from_secs(0));
+        assert!(bubble.leads_on("one two four"));
+        assert!(!bubble.leads_on("one 2"));
+        assert!(!bubble.leads_on("ein zwo drei"));
     }
 }

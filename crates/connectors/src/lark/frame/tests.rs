@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test says so by failing")]
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

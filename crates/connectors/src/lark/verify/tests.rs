@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test says so by failing")]
-
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode};
 use tieline_core::connector::{Answer, Connector as _, Received, Remark};

@@ -1,0 +1,360 @@
+//! A platform in memory, with every fault it can have, and a bridge that drives a reply over it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tieline_core::account::{Account, ConnectionMode};
+use tieline_core::connector::{Connector as _, Verdict};
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall};
+use tieline_core::ids::{ChatId, IntegrationId, PlatformMessageId, ReplyId, SenderId, ThreadId};
+use tieline_core::reply::{ReplyHandle, Step};
+use tieline_core::timestamp::Timestamp;
+
+use super::super::Lark;
+use super::super::fixture::{NOW, account, context};
+use super::*;
+
+/// What happens to one call.
+#[derive(Debug, Clone)]
+enum Luck {
+    Works,
+    /// It works, and nobody hears of it.
+    Unheard,
+    Lost,
+    Fails(i64),
+}
+
+#[derive(Default)]
+struct Entity {
+    text: String,
+    sequence: u64,
+    open: bool,
+    sent: bool,
+}
+
+/// The platform, as far as its pages describe it.
+#[derive(Default)]
+struct Platform {
+    entities: BTreeMap<String, Entity>,
+    /// What stands in the chat: a card entity, or a text.
+    messages: Vec<(Option<String>, String)>,
+    by_uuid: BTreeMap<String, usize>,
+    changes: BTreeSet<String>,
+    reactions: usize,
+}
+
+impl Platform {
+    fn call(&mut self, call: &HttpCall) -> Result<Value, i64> {
+        let body: Value = match &call.body {
+            Body::Json(text) => serde_json::from_str(text).unwrap(),
+            _ => json!({}),
+        };
+        let path: Vec<_> = call.url.split('/').skip(4).collect();
+        match (call.name, &path[..]) {
+            ("react", _) => {
+                self.reactions += 1;
+                Ok(json!({ "reaction_id": "r1" }))
+            }
+            ("unreact", _) => {
+                self.reactions = self.reactions.checked_sub(1).ok_or(231_011)?;
+                Ok(json!({}))
+            }
+            ("create_card", _) => Ok(self.create(&body)),
+            ("send_card" | "send", _) => self.send(&body),
+            ("patch", [.., message]) => self.patch(message, &body),
+            (name, ["cardkit", "v1", "cards", card, ..]) => self.change(name, card, &body),
+            (name, _) => panic!("{name}: {}", call.url),
+        }
+    }
+
+    fn create(&mut self, body: &Value) -> Value {
+        let card = parsed(&body["data"]);
+        let id = format!("card{}", self.entities.len());
+        let entity = Entity {
+            text: text_of(&card),
+            open: card["config"]["streaming_mode"] == json!(true),
+            ..Entity::default()
+        };
+        self.entities.insert(id.clone(), entity);
+        json!({ "card_id": id })
+    }
+
+    fn send(&mut self, body: &Value) -> Result<Value, i64> {
+        let uuid = body["uuid"].as_str().unwrap();
+        assert!(uuid.len() <= 50);
+        if let Some(message) = self.by_uuid.get(uuid) {
+            return Ok(json!({ "message_id": format!("om_out{message}") }));
+        }
+        let limit = if body["msg_type"] == "text" { 150_000 } else { 30_000 };
+        assert!(body.to_string().len() <= limit, "too large for a message");
+        let content = parsed(&body["content"]);
+        let message = match body["msg_type"].as_str() {
+            Some("interactive") if content["type"] == "card" => {
+                let id = content["data"]["card_id"].as_str().unwrap();
+                let entity = self.entities.get_mut(id).ok_or(230_001)?;
+                assert!(!std::mem::replace(&mut entity.sent, true), "an entity is sent once");
+                (Some(id.to_owned()), String::new())
+            }
+            Some("interactive") => (None, text_of(&content)),
+            Some("post") => (
+                None,
+                content["zh_cn"]["content"][0][0]["text"].as_str().unwrap().to_owned(),
+            ),
+            _ => (None, content["text"].as_str().unwrap().to_owned()),
+        };
+        self.messages.push(message);
+        self.by_uuid.insert(uuid.to_owned(), self.messages.len() - 1);
+        Ok(json!({ "message_id": format!("om_out{}", self.messages.len() - 1) }))
+    }
+
+    fn patch(&mut self, message: &str, body: &Value) -> Result<Value, i64> {
+        let message: usize = message.strip_prefix("om_out").unwrap().parse().unwrap();
+        assert!(
+            self.messages[message].0.is_none(),
+            "an entity is not changed as a message"
+        );
+        self.messages[message].1 = text_of(&parsed(&body["content"]));
+        Ok(json!({}))
+    }
+
+    fn change(&mut self, name: &str, card: &str, body: &Value) -> Result<Value, i64> {
+        let entity = self.entities.get_mut(card).unwrap();
+        let sequence = body["sequence"].as_u64().unwrap();
+        if !self.changes.insert(format!("{card} {}", body["uuid"])) {
+            return Err(200_770);
+        }
+        if sequence <= entity.sequence {
+            return Err(300_317);
+        }
+        match name {
+            "write_card" if !entity.open => return Err(300_309),
+            "write_card" => entity.text = body["content"].as_str().unwrap().to_owned(),
+            "replace_card" => {
+                let card = parsed(&body["card"]["data"]);
+                entity.text = text_of(&card);
+                entity.open = card["config"]["streaming_mode"] == json!(true);
+            }
+            _ => entity.open = parsed(&body["settings"])["config"]["streaming_mode"] == json!(true),
+        }
+        entity.sequence = sequence;
+        Ok(json!({}))
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let shown = |message: &(Option<String>, String)| match message {
+            (Some(card), _) => self.entities[card].text.clone(),
+            (None, text) => text.clone(),
+        };
+        self.messages.iter().map(shown).collect()
+    }
+
+    /// Streaming ends by itself after 10 minutes; the list of chats goes on saying that the card is being written.
+    fn pass(&mut self, minutes: u64) {
+        if minutes >= 10 {
+            self.entities.values_mut().for_each(|entity| entity.open = false);
+        }
+    }
+}
+
+fn parsed(json: &Value) -> Value {
+    serde_json::from_str(json.as_str().unwrap()).unwrap()
+}
+
+fn text_of(card: &Value) -> String {
+    let text = &card["body"]["elements"][0]["content"];
+    text.as_str().unwrap().to_owned()
+}
+
+struct Bridge {
+    account: Account,
+    to: ReplyTarget,
+    reply: ReplyId,
+    platform: Platform,
+    progress: Progress,
+    now: Timestamp,
+    luck: Vec<Luck>,
+}
+
+/// How a delivery ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Done,
+    Refused,
+}
+
+impl Bridge {
+    fn new(luck: Vec<Luck>) -> Self {
+        let account = account(ConnectionMode::LongConnection, &[]);
+        let to = ReplyTarget {
+            integration: IntegrationId::new("int_1"),
+            chat: Chat {
+                kind: ChatKind::Group,
+                id: ChatId::new("oc_1"),
+                thread: Some(ThreadId::new("omt_1")),
+            },
+            asker: SenderId::new("ou_1"),
+            message: PlatformMessageId::new("om_1"),
+            handle: ReplyHandle::new(json!({ "root": "om_0" })),
+            expires_at: None,
+        };
+        Self {
+            account,
+            to,
+            reply: ReplyId::new("tl-1"),
+            platform: Platform::default(),
+            progress: Progress::default(),
+            now: NOW,
+            luck,
+        }
+    }
+
+    /// Delivers one stage. Whatever isn't final is given up at the first trouble, as the bridge may do.
+    fn deliver(&mut self, stage: Stage, text: &str) -> End {
+        for _ in 0..400 {
+            let wanted = Wanted {
+                reply: &self.reply,
+                stage,
+                text,
+                reasoning: "",
+                notice: None,
+                files: &[],
+                link: None,
+                proactive: false,
+                pulled: None,
+            };
+            let cx = context(&self.account, self.now);
+            let call = match Lark.deliver(&wanted, &self.to, &self.progress, &cx) {
+                Ok(Step::Call(call)) => call,
+                Ok(_) => return End::Done,
+                Err(_) => return End::Refused,
+            };
+            let answer = answer(&mut self.platform, &mut self.luck, &call);
+            match Lark.judge(&call, &answer, &wanted, &self.progress, &cx) {
+                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
+                Verdict::Refused { .. } => return End::Refused,
+                _ if stage != Stage::Final => return End::Done,
+                _ => {}
+            }
+        }
+        panic!("no end: {:?}", self.progress)
+    }
+}
+
+fn answer(platform: &mut Platform, luck: &mut Vec<Luck>, call: &ApiCall) -> ApiAnswer {
+    let ApiCall::Http(http) = call else {
+        panic!("not over HTTP")
+    };
+    let outcome = match luck.pop().unwrap_or(Luck::Works) {
+        Luck::Lost => return ApiAnswer::Unknown,
+        Luck::Unheard => {
+            let _ = platform.call(http);
+            return ApiAnswer::Unknown;
+        }
+        Luck::Fails(code) => Err(code),
+        Luck::Works => platform.call(http),
+    };
+    let (status, body) = match outcome {
+        Ok(data) => (200, json!({ "code": 0, "data": data })),
+        Err(code) => (400, json!({ "code": code, "msg": "x" })),
+    };
+    ApiAnswer::Answered {
+        status,
+        retry_after_s: None,
+        body: body.to_string().into_bytes(),
+    }
+}
+
+fn luck(bad: u32) -> impl Strategy<Value = Luck> {
+    let codes = vec![
+        99_991_400, 99_991_672, 230_020, 230_049, 200_220, 300_317, 300_309, 200_850, 200_810, 200_770, 300_120,
+        200_860, 300_305, 300_311, 230_025, 230_031, 10_002, 230_071, 99_991_663,
+    ];
+    prop_oneof![
+        10 => Just(Luck::Works),
+        bad => Just(Luck::Unheard),
+        bad => Just(Luck::Lost),
+        2 * bad => prop::sample::select(codes).prop_map(Luck::Fails),
+    ]
+}
+
+/// Words that are numbered, so that a missing one shows.
+fn words(n: usize) -> String {
+    (0..n).map(|n| format!("w{n}w {}\n\n", "长".repeat(100))).collect()
+}
+
+fn holds(shown: &str, script: &str) -> bool {
+    let mut shown = shown.split_whitespace().filter(|word| word.starts_with('w'));
+    script
+        .split_whitespace()
+        .filter(|word| word.starts_with('w'))
+        .all(|word| shown.any(|shown| shown == word))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn the_whole_text_stands_in_the_chat_whatever_happens(
+        luck in prop::collection::vec(luck(1), 0..60),
+        growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
+    ) {
+        let mut bridge = Bridge::new(luck);
+        let mut n_words = 1;
+        bridge.deliver(Stage::Thinking, "");
+        for (more, minutes) in growth {
+            n_words += more;
+            bridge.now = bridge.now.after(Duration::from_secs(60 * minutes));
+            bridge.platform.pass(minutes);
+            if bridge.deliver(Stage::Growing, &words(n_words)) == End::Refused {
+                return Ok(());
+            }
+        }
+        let script = words(n_words + 3);
+        if bridge.deliver(Stage::Final, &script) == End::Refused {
+            return Ok(());
+        }
+        let shown = bridge.platform.texts().join("\n");
+        prop_assert!(holds(&shown, &script), "not all of it is shown: {shown}");
+        // Nothing changes any more, at no stage.
+        let before = bridge.progress.clone();
+        prop_assert_eq!(bridge.deliver(Stage::Final, &script), End::Done);
+        prop_assert_eq!(bridge.deliver(Stage::Growing, "late"), End::Done);
+        prop_assert_eq!(bridge.progress, before);
+    }
+
+    #[test]
+    fn without_trouble_nothing_is_shown_twice_and_nothing_is_left_open(
+        growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
+    ) {
+        let mut bridge = Bridge::new(Vec::new());
+        let mut n_words = 1;
+        bridge.deliver(Stage::Thinking, "");
+        prop_assert_eq!(bridge.platform.reactions, 1);
+        for (more, minutes) in growth {
+            n_words += more;
+            bridge.now = bridge.now.after(Duration::from_secs(60 * minutes));
+            bridge.platform.pass(minutes);
+            prop_assert_eq!(bridge.deliver(Stage::Growing, &words(n_words)), End::Done);
+        }
+        let script = words(n_words + 3);
+        prop_assert_eq!(bridge.deliver(Stage::Final, &script), End::Done);
+        let shown = bridge.platform.texts().join("\n\n");
+        prop_assert_eq!(shown.trim(), script.trim());
+        prop_assert_eq!(bridge.platform.reactions, 0);
+        prop_assert!(bridge.platform.entities.values().all(|entity| entity.sent && !entity.open));
+    }
+}
+
+#[test]
+fn crash_between_call_and_record_sends_nothing_twice() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Thinking, "");
+    let before = bridge.progress.clone();
+    bridge.deliver(Stage::Final, "whole");
+    // Another process knows only what was stored.
+    bridge.progress = before;
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(bridge.platform.texts(), ["whole"]);
+}
