@@ -22,6 +22,8 @@ use crate::{Keyring, Store};
 
 mod stored;
 
+use stored::Unsealed;
+
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegrationRecord {
@@ -121,11 +123,28 @@ pub enum IntegrationError {
 }
 
 impl IntegrationRecord {
-    /// The credentials and the key from which its ids are derived.
+    /// The credentials, with what was learned beside them, and the key from which its ids are derived.
     ///
     /// # Errors
     /// [`StoreError::Unsealable`].
     pub fn unseal(&self, keyring: &Keyring) -> Result<(Credentials, [u8; 32]), StoreError> {
+        let Unsealed {
+            credentials,
+            learned,
+            id_key,
+        } = self.open(keyring)?;
+        Ok((beside(&credentials, &learned), id_key))
+    }
+
+    /// The credentials as the operator gave them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsealable`].
+    pub fn given_credentials(&self, keyring: &Keyring) -> Result<Credentials, StoreError> {
+        Ok(self.open(keyring)?.credentials)
+    }
+
+    fn open(&self, keyring: &Keyring) -> Result<Unsealed, StoreError> {
         stored::unseal(keyring, &self.id, &self.credentials)
     }
 
@@ -145,7 +164,12 @@ pub async fn create(
     settings: IntegrationSettings,
     now: Timestamp,
 ) -> Result<IntegrationRecord, IntegrationError> {
-    let sealed = stored::seal(store.keyring(), &new.id, &settings.credentials, &new.id_key);
+    let unsealed = Unsealed {
+        credentials: settings.credentials,
+        learned: Credentials::default(),
+        id_key: new.id_key,
+    };
+    let sealed = stored::seal(store.keyring(), &new.id, unsealed);
     let record = IntegrationRecord {
         account: settings.account_key.as_deref().map(account_digest),
         id: new.id,
@@ -181,9 +205,16 @@ pub async fn update(
     settings: IntegrationSettings,
     now: Timestamp,
 ) -> Result<IntegrationRecord, IntegrationError> {
-    let (_, id_key) = before.unseal(store.keyring())?;
+    let kept = before.open(store.keyring())?;
+    // What was learned is about the bot account that it was learned of, and about no other.
+    let same = kept.credentials == settings.credentials && before.endpoints == settings.endpoints;
+    let unsealed = Unsealed {
+        learned: if same { kept.learned } else { Credentials::default() },
+        credentials: settings.credentials,
+        id_key: kept.id_key,
+    };
     let after = IntegrationRecord {
-        credentials: stored::seal(store.keyring(), &before.id, &settings.credentials, &id_key),
+        credentials: stored::seal(store.keyring(), &before.id, unsealed),
         account: settings.account_key.as_deref().map(account_digest),
         name: settings.name,
         mode: settings.mode,
@@ -215,6 +246,37 @@ pub async fn set_enabled(
         ..before.clone()
     };
     replace(store, before, after).await
+}
+
+/// Keeps what the platform told of the bot, beside the credentials of the integration as it was read. What is known is no change.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn learn(
+    store: &Store,
+    before: &IntegrationRecord,
+    learned: &Credentials,
+    now: Timestamp,
+) -> Result<IntegrationRecord, IntegrationError> {
+    let kept = before.open(store.keyring())?;
+    let all = beside(learned, &kept.learned);
+    if all == kept.learned {
+        return Ok(before.clone());
+    }
+    let unsealed = Unsealed { learned: all, ..kept };
+    let after = IntegrationRecord {
+        credentials: stored::seal(store.keyring(), &before.id, unsealed),
+        updated_at: now,
+        version: before.version + 1,
+        ..before.clone()
+    };
+    replace(store, before, after).await
+}
+
+/// `first`, and of `second` what isn't in it.
+fn beside(first: &Credentials, second: &Credentials) -> Credentials {
+    let fields = second.iter().chain(first.iter());
+    fields.map(|(name, value)| (name, value.expose())).collect()
 }
 
 async fn replace(

@@ -154,6 +154,37 @@ async fn update_keeps_the_id_key() {
 }
 
 #[tokio::test]
+async fn what_is_learned_stands_beside_the_credentials_of_the_same_bot() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let before = tables::integration(store, "default", "int_1").await;
+    let told = Credentials::from_iter([("botName", "Helper"), ("secret", "not yours to say")]);
+    let taught = integration::learn(store, &before, &told, NOW).await.unwrap();
+    assert_eq!(taught.version, 2);
+    let (credentials, _) = taught.unseal(store.keyring()).unwrap();
+    assert_eq!(
+        (credentials.get("botName"), credentials.get("secret")),
+        (Some("Helper"), Some("s3cret"))
+    );
+    assert_eq!(
+        taught.given_credentials(store.keyring()).unwrap(),
+        settings("int_1").credentials
+    );
+    assert_eq!(integration::learn(store, &taught, &told, NOW).await.unwrap(), taught);
+    let renamed = integration::update(store, &taught, settings("new"), NOW).await.unwrap();
+    assert_eq!(
+        renamed.unseal(store.keyring()).unwrap().0.get("botName"),
+        Some("Helper")
+    );
+    let other = IntegrationSettings {
+        credentials: Credentials::from_iter([("secret", "other")]),
+        ..settings("new")
+    };
+    let other = integration::update(store, &renamed, other, NOW).await.unwrap();
+    assert_eq!(other.unseal(store.keyring()).unwrap().0.get("botName"), None);
+}
+
+#[tokio::test]
 async fn bound_integration_is_not_deleted() {
     let fresh = fresh().await;
     let store = &fresh.store;

@@ -53,29 +53,42 @@ enum Secrets {
 #[serde(rename_all = "camelCase")]
 struct SecretsV1 {
     credentials: Credentials,
+    #[serde(default)]
+    learned: Credentials,
     id_key: [u8; 32],
 }
 
-/// Seals credentials and id key, so that they open only for this integration.
-pub(super) fn seal(keyring: &Keyring, id: &IntegrationId, credentials: &Credentials, id_key: &[u8; 32]) -> String {
+/// What is sealed of an integration.
+#[derive(Debug, Clone)]
+pub(super) struct Unsealed {
+    /// As the operator gave them.
+    pub(super) credentials: Credentials,
+    /// What the platform told of the bot.
+    pub(super) learned: Credentials,
+    pub(super) id_key: [u8; 32],
+}
+
+/// Seals all of it, so that it opens only for this integration.
+pub(super) fn seal(keyring: &Keyring, id: &IntegrationId, unsealed: Unsealed) -> String {
     let secrets = Secrets::V1(SecretsV1 {
-        credentials: credentials.clone(),
-        id_key: *id_key,
+        credentials: unsealed.credentials,
+        learned: unsealed.learned,
+        id_key: unsealed.id_key,
     });
     let plain = zeroize::Zeroizing::new(serde_json::to_vec(&secrets).expect("secrets serialize as JSON"));
     keyring.seal(&plain, id.as_str())
 }
 
 /// Opens what [`seal`] made.
-pub(super) fn unseal(
-    keyring: &Keyring,
-    id: &IntegrationId,
-    sealed: &str,
-) -> Result<(Credentials, [u8; 32]), StoreError> {
+pub(super) fn unseal(keyring: &Keyring, id: &IntegrationId, sealed: &str) -> Result<Unsealed, StoreError> {
     let plain = zeroize::Zeroizing::new(keyring.open(sealed, id.as_str())?);
     let Secrets::V1(secrets) =
         serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: "credentials" })?;
-    Ok((secrets.credentials, secrets.id_key))
+    Ok(Unsealed {
+        credentials: secrets.credentials,
+        learned: secrets.learned,
+        id_key: secrets.id_key,
+    })
 }
 
 pub(super) fn write(record: &IntegrationRecord) -> Result<Item, StoreError> {
