@@ -206,6 +206,8 @@ impl Engines {
 
     fn die(&self) -> Gone {
         self.is_gone.send_replace(true);
+        self.sqs.stop();
+        self.tables.stop();
         Gone
     }
 

@@ -80,10 +80,15 @@ impl Tables {
         }
     }
 
+    /// Has the engine end after what was asked so far, without waiting for it.
+    pub(crate) fn stop(&self) {
+        // Closed before: nothing is left to stop.
+        let _ = self.jobs.send(Job::Close);
+    }
+
     /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
     pub(crate) fn close(&self) {
-        // Closed before: nothing is left to do.
-        let _ = self.jobs.send(Job::Close);
+        self.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()

@@ -123,6 +123,15 @@ impl Disk {
         self.conn.execute_batch("ROLLBACK")
     }
 
+    /// Lets the file grow by `n_pages` and no more, until called again: a full disk.
+    #[cfg(test)]
+    pub(super) fn leave_room(&self, n_pages: i64) {
+        let count = |sql: &str| self.conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let n_used = count("PRAGMA page_count").expect("the file is open");
+        let limit = format!("PRAGMA max_page_count = {}", n_used + n_pages);
+        count(&limit).expect("the file is open");
+    }
+
     fn write(&mut self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
         if !self.writing {
             self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;

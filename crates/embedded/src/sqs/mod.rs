@@ -13,6 +13,7 @@ mod digest;
 mod disk;
 mod draft;
 mod error;
+mod loan;
 mod moving;
 mod presenting;
 mod receipt;
@@ -67,9 +68,10 @@ impl Sqs {
         }
         let books = Books::read(disk).map_err(OpenError::of_queues)?;
         let (jobs, taken) = channel();
+        let back = jobs.clone();
         let thread = Builder::new()
             .name("sqs-writer".into())
-            .spawn(move || writer::run(books, &taken, clock))
+            .spawn(move || writer::run(books, &taken, back, clock))
             .map_err(OpenError::Thread)?;
         Ok(Self {
             jobs,
@@ -106,9 +108,9 @@ impl Sqs {
             Reply::SourceNames(names) => wire::Answer::SourceQueues {
                 queue_urls: names.into_iter().map(url).collect(),
             },
-            Reply::Deliveries(deliveries) => {
+            Reply::Deliveries(loan) => {
                 let wanted = request::wanted(body)?;
-                let messages = deliveries.into_iter().map(|d| presenting::present(d, &wanted));
+                let messages = loan.take().into_iter().map(|d| presenting::present(d, &wanted));
                 wire::Answer::Messages {
                     messages: messages.collect(),
                 }
@@ -122,9 +124,15 @@ impl Sqs {
         let _ = self.jobs.send(Job::Wake);
     }
 
+    /// Has the engine end after what was asked so far, without waiting for it.
+    pub(crate) fn stop(&self) {
+        // Closed before: nothing is left to stop.
+        let _ = self.jobs.send(Job::Close);
+    }
+
     /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
     pub(crate) fn close(&self) {
-        let _ = self.jobs.send(Job::Close);
+        self.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()

@@ -16,6 +16,14 @@ const MAX_WAIT_S: i64 = 20;
 
 #[derive(Debug)]
 pub(super) enum Request {
+    /// May wait for a message.
+    Receive(Receive),
+    Now(Now),
+}
+
+/// What is answered at once.
+#[derive(Debug)]
+pub(super) enum Now {
     CreateQueue(wire::CreateQueue),
     QueueUrl {
         queue: String,
@@ -43,7 +51,6 @@ pub(super) enum Request {
         queue: String,
         drafts: Drafts,
     },
-    Receive(Receive),
     Settle {
         queue: String,
         handle: String,
@@ -73,6 +80,15 @@ impl Request {
     /// Reads the JSON `body` of `operation`.
     pub(super) fn parse(operation: &str, body: &[u8]) -> Result<Self, Refusal> {
         match operation {
+            "ReceiveMessage" => receive(&read(body)?).map(Self::Receive),
+            _ => Now::parse(operation, body).map(Self::Now),
+        }
+    }
+}
+
+impl Now {
+    fn parse(operation: &str, body: &[u8]) -> Result<Self, Refusal> {
+        match operation {
             "CreateQueue" => read(body).map(Self::CreateQueue),
             "GetQueueUrl" => read(body).map(|r: wire::GetQueueUrl| Self::QueueUrl { queue: r.queue_name }),
             "GetQueueAttributes" => read(body).map(|r: wire::GetQueueAttributes| Self::GetAttributes {
@@ -86,7 +102,6 @@ impl Request {
             "PurgeQueue" => named(body).map(|queue| Self::PurgeQueue { queue }),
             "SendMessage" => send(read(body)?),
             "SendMessageBatch" => send_batch(read(body)?),
-            "ReceiveMessage" => receive(&read(body)?).map(Self::Receive),
             "DeleteMessage" => delete(read(body)?),
             "DeleteMessageBatch" => delete_batch(read(body)?),
             "ChangeMessageVisibility" => extend(read(body)?),
@@ -123,16 +138,16 @@ fn named(body: &[u8]) -> Result<String, Refusal> {
     read(body).map(|r: wire::QueueOnly| name(&r.queue_url))
 }
 
-fn send(outgoing: wire::Outgoing) -> Result<Request, Refusal> {
+fn send(outgoing: wire::Outgoing) -> Result<Now, Refusal> {
     let queue = name(&outgoing.queue_url);
     let draft = draft::draft(outgoing)?;
-    Ok(Request::Send {
+    Ok(Now::Send {
         queue,
         draft: Box::new(draft),
     })
 }
 
-fn send_batch(batch: wire::Batch<wire::Outgoing>) -> Result<Request, Refusal> {
+fn send_batch(batch: wire::Batch<wire::Outgoing>) -> Result<Now, Refusal> {
     check_ids(batch.entries.iter().map(|e| e.id.as_str()))?;
     let n_bytes: usize = batch.entries.iter().map(|e| e.message_body.len()).sum();
     if n_bytes > MAX_MESSAGE_BYTES {
@@ -144,7 +159,7 @@ fn send_batch(batch: wire::Batch<wire::Outgoing>) -> Result<Request, Refusal> {
         .entries
         .into_iter()
         .map(|entry| (entry.id.clone(), draft::draft(entry)));
-    Ok(Request::SendBatch {
+    Ok(Now::SendBatch {
         queue: name(&batch.queue_url),
         drafts: drafts.collect(),
     })
@@ -170,42 +185,42 @@ fn in_range(parameter: &str, value: Option<i64>, (min, max): (i64, i64)) -> Resu
     }
 }
 
-fn delete(receipt: wire::Receipt) -> Result<Request, Refusal> {
-    Ok(Request::Settle {
+fn delete(receipt: wire::Receipt) -> Result<Now, Refusal> {
+    Ok(Now::Settle {
         queue: name(&receipt.queue_url),
         handle: required("ReceiptHandle", receipt.receipt_handle)?,
         what: Settlement::Delete,
     })
 }
 
-fn delete_batch(batch: wire::Batch<wire::Receipt>) -> Result<Request, Refusal> {
+fn delete_batch(batch: wire::Batch<wire::Receipt>) -> Result<Now, Refusal> {
     check_ids(batch.entries.iter().map(|e| e.id.as_str()))?;
     let settlements = batch
         .entries
         .into_iter()
         .map(|e| (e.id, Ok((e.receipt_handle, Settlement::Delete))));
-    Ok(Request::SettleBatch {
+    Ok(Now::SettleBatch {
         queue: name(&batch.queue_url),
         settlements: settlements.collect(),
     })
 }
 
-fn extend(request: wire::Visibility) -> Result<Request, Refusal> {
+fn extend(request: wire::Visibility) -> Result<Now, Refusal> {
     let what = extension(request.visibility_timeout)?;
-    Ok(Request::Settle {
+    Ok(Now::Settle {
         queue: name(&request.queue_url),
         handle: required("ReceiptHandle", request.receipt_handle)?,
         what,
     })
 }
 
-fn extend_batch(batch: wire::Batch<wire::Visibility>) -> Result<Request, Refusal> {
+fn extend_batch(batch: wire::Batch<wire::Visibility>) -> Result<Now, Refusal> {
     check_ids(batch.entries.iter().map(|e| e.id.as_str()))?;
     let settlements = batch.entries.into_iter().map(|e| {
         let what = extension(e.visibility_timeout);
         (e.id, what.map(|what| (e.receipt_handle, what)))
     });
-    Ok(Request::SettleBatch {
+    Ok(Now::SettleBatch {
         queue: name(&batch.queue_url),
         settlements: settlements.collect(),
     })

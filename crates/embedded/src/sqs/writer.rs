@@ -5,27 +5,31 @@
 //! a message, so nobody polls.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::books::{Books, Failure};
+use super::books::{Books, Failure, Outcome};
 use super::error::Refusal;
+use super::loan::Loan;
 use super::receipt::Receipt;
 use super::receiving::Delivery;
-use super::request::{Receive, Request};
+use super::request::{Now, Receive, Request};
 use super::wire;
 use crate::Clock;
 
 /// The most requests that share a commit.
 const MAX_BATCH: usize = 256;
 /// How often the books are tidied, and the longest sleep.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const TIDY_EVERY_MS: i64 = 60_000;
 
+#[derive(Debug)]
 pub(super) enum Job {
     Do(Request, Answerer),
+    /// Undo deliveries that nobody received.
+    TakeBack(Vec<Receipt>),
     /// The clock may have jumped: look again at what is due.
     Wake,
     Close,
@@ -40,7 +44,7 @@ pub(super) enum Reply {
     QueueName(String),
     QueueNames { names: Vec<String>, next: Option<String> },
     SourceNames(Vec<String>),
-    Deliveries(Vec<Delivery>),
+    Deliveries(Loan),
 }
 
 struct Waiter {
@@ -55,17 +59,20 @@ struct Writer {
     parked: HashMap<i64, VecDeque<Waiter>>,
     /// Answers that wait for the commit.
     answers: Vec<(Answerer, Result<Reply, Refusal>)>,
-    tidied: Instant,
+    /// Where undelivered messages come back.
+    back: Sender<Job>,
+    tidied_ms: i64,
 }
 
-/// Works until every sender of `jobs` is gone or one says [`Job::Close`].
-pub(super) fn run(books: Books, jobs: &Receiver<Job>, clock: Clock) {
+/// Works until somebody says [`Job::Close`]. `back` is the other end of `jobs`.
+pub(super) fn run(books: Books, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
     let mut writer = Writer {
+        tidied_ms: clock.now_ms(),
         books,
         clock,
         parked: HashMap::new(),
         answers: Vec::new(),
-        tidied: Instant::now(),
+        back,
     };
     loop {
         let first = match jobs.recv_timeout(writer.nap()) {
@@ -88,15 +95,20 @@ pub(super) fn run(books: Books, jobs: &Receiver<Job>, clock: Clock) {
 impl Writer {
     /// One transaction. Gives false when it was the last.
     fn turn(&mut self, batch: Vec<Job>) -> rusqlite::Result<bool> {
-        let mut goes_on = true;
         let now_ms = self.clock.now_ms();
-        let mut done = Ok(());
+        let (mut goes_on, mut done) = (true, Ok(()));
         for job in batch {
             match job {
-                Job::Do(request, answerer) if done.is_ok() => done = self.take(request, answerer, now_ms),
-                Job::Do(_, answerer) => self.answers.push((answerer, Err(Refusal::internal()))),
+                Job::Close => {
+                    goes_on = false;
+                    break;
+                }
                 Job::Wake => {}
-                Job::Close => goes_on = false,
+                Job::TakeBack(receipts) if done.is_ok() => done = self.books.take_back(&receipts),
+                Job::Do(request, answerer) if done.is_ok() => done = self.take(request, answerer, now_ms),
+                // Undone with everything else of this turn.
+                Job::TakeBack(_) => {}
+                Job::Do(_, answerer) => self.answers.push((answerer, Err(Refusal::internal()))),
             }
         }
         let done = done.and_then(|()| self.rest_of_turn(now_ms));
@@ -108,8 +120,8 @@ impl Writer {
         disk_only(self.books.advance_moves(now_ms))?;
         self.serve_parked(now_ms)?;
         self.release_parked();
-        if self.tidied.elapsed() >= TIDY_EVERY {
-            self.tidied = Instant::now();
+        if now_ms >= self.tidied_ms + TIDY_EVERY_MS {
+            self.tidied_ms = now_ms;
             self.books.tidy(now_ms)?;
         }
         Ok(())
@@ -117,40 +129,31 @@ impl Writer {
 
     /// Commits and answers; after a failure everything of the turn is undone and refused.
     fn commit(&mut self, done: rusqlite::Result<()>) -> rusqlite::Result<()> {
-        let Err(error) = done.and_then(|()| self.books.disk.commit()) else {
-            let orphans = self.answer();
-            if orphans.is_empty() {
-                return Ok(());
-            }
-            let done = self.books.take_back(&orphans);
-            let done = done.and_then(|()| self.serve_parked(self.clock.now_ms()));
-            return self.commit(done);
-        };
-        warn!(%error, "queue storage failed, the requests under way are refused");
-        for (_, answer) in &mut self.answers {
-            *answer = Err(Refusal::internal());
+        let committed = done.and_then(|()| self.books.disk.commit());
+        if let Err(error) = &committed {
+            warn!(%error, "queue storage failed, the requests under way are refused");
+            self.books.start_over()?;
         }
-        self.answer();
-        self.books.start_over()
-    }
-
-    /// Sends the answers; gives the deliveries whose receivers are gone.
-    fn answer(&mut self) -> Vec<Receipt> {
-        let mut orphans = Vec::new();
         for (answerer, answer) in self.answers.drain(..) {
-            if let Err(Ok(Reply::Deliveries(deliveries))) = answerer.send(answer) {
-                orphans.extend(deliveries.iter().map(|d| d.receipt));
-            }
+            let answer = if committed.is_ok() {
+                answer
+            } else {
+                Err(Refusal::internal())
+            };
+            // A receiver that is gone leaves its messages to `Loan`.
+            let _ = answerer.send(answer);
         }
-        orphans
+        Ok(())
     }
 
     fn take(&mut self, request: Request, answerer: Answerer, now_ms: i64) -> rusqlite::Result<()> {
-        let outcome = match request {
-            Request::Receive(receive) => return self.receive_or_park(receive, answerer, now_ms),
-            request => self.books.answer(request, now_ms),
-        };
-        self.record(answerer, outcome)
+        match request {
+            Request::Receive(receive) => self.receive_or_park(receive, answerer, now_ms),
+            Request::Now(now) => {
+                let outcome = self.books.answer(now, now_ms);
+                self.record(answerer, outcome)
+            }
+        }
     }
 
     fn record(&mut self, answerer: Answerer, outcome: Result<Reply, Failure>) -> rusqlite::Result<()> {
@@ -182,8 +185,13 @@ impl Writer {
                 self.parked.entry(id).or_default().push_back(waiter);
                 Ok(())
             }
-            received => self.record(answerer, received.map(Reply::Deliveries)),
+            received => self.hand_over(answerer, received),
         }
+    }
+
+    fn hand_over(&mut self, answerer: Answerer, received: Outcome<Vec<Delivery>>) -> rusqlite::Result<()> {
+        let loan = received.map(|deliveries| Loan::new(deliveries, self.back.clone()));
+        self.record(answerer, loan.map(Reply::Deliveries))
     }
 
     /// Serves parked receivers, longest waiting first, as far as there are messages.
@@ -199,7 +207,7 @@ impl Writer {
                         queues.extend(self.parked.keys().filter(|other| **other != id));
                         break;
                     }
-                    received => self.record(waiter.answerer, received.map(Reply::Deliveries))?,
+                    received => self.hand_over(waiter.answerer, received)?,
                 }
             }
         }
@@ -232,7 +240,8 @@ impl Writer {
                     continue;
                 }
                 if waiter.give_up <= now {
-                    self.answers.push((waiter.answerer, Ok(Reply::Deliveries(Vec::new()))));
+                    let nothing = wire::Answer::Messages { messages: Vec::new() };
+                    self.answers.push((waiter.answerer, Ok(Reply::Ready(nothing))));
                 } else {
                     waiters.push_back(waiter);
                 }
@@ -252,7 +261,8 @@ impl Writer {
             .filter_map(|id| self.books.queues.get(id)?.shelf.next_due_ms());
         let due = due.chain(self.books.next_move_ms());
         let due = due.map(|at_ms| Duration::from_millis((at_ms - now_ms).max(0).unsigned_abs()));
-        patience.chain(due).fold(TIDY_EVERY, Duration::min)
+        let longest = Duration::from_millis(TIDY_EVERY_MS.unsigned_abs());
+        patience.chain(due).fold(longest, Duration::min)
     }
 }
 
@@ -265,47 +275,42 @@ fn disk_only(outcome: Result<(), Failure>) -> rusqlite::Result<()> {
 }
 
 impl Books {
-    fn answer(&mut self, request: Request, now_ms: i64) -> Result<Reply, Failure> {
+    fn answer(&mut self, request: Now, now_ms: i64) -> Result<Reply, Failure> {
         use wire::Answer;
         let answer = match request {
-            Request::CreateQueue(create) => return self.create_queue(create, now_ms).map(Reply::QueueName),
-            Request::QueueUrl { queue } => {
+            Now::CreateQueue(create) => return self.create_queue(create, now_ms).map(Reply::QueueName),
+            Now::QueueUrl { queue } => {
                 self.id(&queue)?;
                 return Ok(Reply::QueueName(queue));
             }
-            Request::ListQueues(list) => {
+            Now::ListQueues(list) => {
                 let (names, next) = self.list_queues(&list)?;
                 return Ok(Reply::QueueNames { names, next });
             }
-            Request::SourceQueues { queue } => return self.source_queues(&queue).map(Reply::SourceNames),
-            Request::Receive(receive) => {
-                let id = self.id(&receive.queue)?;
-                let received = self.receive(id, receive.most, receive.visibility_s, now_ms);
-                return received.map(Reply::Deliveries);
-            }
-            Request::GetAttributes { queue, wanted } => Answer::Attributes {
+            Now::SourceQueues { queue } => return self.source_queues(&queue).map(Reply::SourceNames),
+            Now::GetAttributes { queue, wanted } => Answer::Attributes {
                 attributes: self.get_attributes(&queue, &wanted, now_ms)?,
             },
-            Request::SetAttributes(set) => nothing(self.set_attributes(set, now_ms))?,
-            Request::DeleteQueue { queue } => nothing(self.delete_queue(&queue))?,
-            Request::PurgeQueue { queue } => nothing(self.purge_queue(&queue, now_ms))?,
-            Request::Send { queue, draft } => Answer::Sent(self.send(&queue, *draft, now_ms)?),
-            Request::SendBatch { queue, drafts } => {
+            Now::SetAttributes(set) => nothing(self.set_attributes(set, now_ms))?,
+            Now::DeleteQueue { queue } => nothing(self.delete_queue(&queue))?,
+            Now::PurgeQueue { queue } => nothing(self.purge_queue(&queue, now_ms))?,
+            Now::Send { queue, draft } => Answer::Sent(self.send(&queue, *draft, now_ms)?),
+            Now::SendBatch { queue, drafts } => {
                 let (successful, failed) = self.send_batch(&queue, drafts, now_ms)?;
                 Answer::SentBatch { successful, failed }
             }
-            Request::Settle { queue, handle, what } => nothing(self.settle(&queue, &handle, &what, now_ms))?,
-            Request::SettleBatch { queue, settlements } => {
+            Now::Settle { queue, handle, what } => nothing(self.settle(&queue, &handle, &what, now_ms))?,
+            Now::SettleBatch { queue, settlements } => {
                 let (successful, failed) = self.settle_batch(&queue, settlements, now_ms)?;
                 Answer::Settled { successful, failed }
             }
-            Request::StartMove(start) => Answer::MoveStarted {
+            Now::StartMove(start) => Answer::MoveStarted {
                 task_handle: self.start_move(start, now_ms)?,
             },
-            Request::ListMoves(list) => Answer::Moves {
+            Now::ListMoves(list) => Answer::Moves {
                 results: self.list_moves(&list)?,
             },
-            Request::CancelMove { handle } => Answer::MoveCancelled {
+            Now::CancelMove { handle } => Answer::MoveCancelled {
                 approximate_number_of_messages_moved: self.cancel_move(&handle)?,
             },
         };
@@ -316,3 +321,7 @@ impl Books {
 fn nothing(outcome: Result<(), Failure>) -> Result<wire::Answer, Failure> {
     outcome.map(|()| wire::Answer::Nothing {})
 }
+
+#[cfg(test)]
+#[path = "writer/tests.rs"]
+mod tests;

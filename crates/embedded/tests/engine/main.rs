@@ -1,0 +1,10 @@
+//! What only the embedded engine has: a clock that a test moves, crash points, a directory, fairness that can be counted on.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod clients;
+mod crashes;
+mod directory;
+mod fairness;
+mod receivers;
+mod time;
