@@ -112,5 +112,20 @@ fn new_nonce() -> i64 {
     let bytes = random_bytes();
     let mut nonce = [0; 8];
     nonce.copy_from_slice(&bytes[..8]);
-    i64::from_ne_bytes(nonce).max(1) // 0 stands for no delivery.
+    // Without the sign, or every other delivery would have the same one. 0 stands for no delivery.
+    (i64::from_ne_bytes(nonce) & i64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::new_nonce;
+
+    #[test]
+    fn deliveries_have_names_of_their_own() {
+        let nonces: HashSet<_> = (0..1_000).map(|_| new_nonce()).collect();
+        assert_eq!(nonces.len(), 1_000);
+        assert!(nonces.iter().all(|nonce| *nonce > 0));
+    }
 }
