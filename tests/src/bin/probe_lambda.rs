@@ -25,6 +25,13 @@ async fn main() -> Result<(), Error> {
     if std::env::var_os("PROBE_GRACEFUL").is_some() {
         lambda_runtime::spawn_graceful_shutdown_handler(|| async { journal(&json!({ "step": "sigterm" })) }).await;
     }
+    if std::env::var_os("PROBE_SIGTERM").is_some() {
+        let mut sigterm = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::spawn(async move {
+            sigterm.recv().await;
+            journal(&json!({ "step": "sigterm" }));
+        });
+    }
     lambda_runtime::run(service_fn(handle)).await
 }
 
