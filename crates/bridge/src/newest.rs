@@ -54,7 +54,9 @@ fn view(world: &World, record: &ReplyRecord) -> ReplyView {
     ReplyView {
         stage: record.stage,
         text: record.text.clone(),
+        reasoning: record.reasoning.clone(),
         notice: record.notice,
+        files: record.files.clone(),
         version: record.version,
         asker: record.asker.clone(),
         received_at: record.received_at,

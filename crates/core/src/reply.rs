@@ -170,8 +170,12 @@ pub struct ReplyView {
     pub stage: Stage,
     /// The text so far.
     pub text: String,
+    /// The agent's reasoning so far, if it tells. Never part of the text.
+    pub reasoning: String,
     /// A sentence of ours in place of or after the text.
     pub notice: Option<Notice>,
+    /// Files that go with the final text.
+    pub files: Vec<ReplyFile>,
     /// Grows with every change.
     pub version: u64,
     /// Who asked: nobody else is answered.

@@ -14,6 +14,7 @@ use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, ReplyView, Stage, Step, Wanted};
 
+use crate::markdown;
 use wire::{Accepted, Said, State};
 
 /// Our own chat page.
@@ -115,7 +116,11 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
 /// The reply as its reader sees it: our sentence stands below the text, or in its place.
 fn state(reply: &ReplyView, cx: &Context<'_>) -> State {
     let done = reply.stage == Stage::Final;
-    let text = if done || cx.account.streaming { &*reply.text } else { "" };
+    let text = match done {
+        true => markdown::with_files(&reply.text, &reply.files),
+        false if cx.account.streaming => reply.text.as_str().into(),
+        false => "".into(),
+    };
     let notice = match reply.notice {
         None if done && text.trim().is_empty() => Some(Notice::EmptyAnswer),
         notice => notice,
@@ -174,7 +179,9 @@ mod tests {
         let view = ReplyView {
             stage,
             text: text.to_owned(),
+            reasoning: String::new(),
             notice,
+            files: Vec::new(),
             version: 4,
             asker: SenderId::new("u1"),
             received_at: Timestamp::from_secs(1),

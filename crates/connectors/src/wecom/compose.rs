@@ -10,6 +10,7 @@ use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Step, Want
 use super::decode::POLLED;
 use super::wire::{Say, SayContent};
 use super::{pulled, pushed, text};
+use crate::markdown;
 
 /// The platform's own host: the only one that `response_url` may name.
 const HOSTS: [&str; 1] = ["qyapi.weixin.qq.com"];
@@ -56,16 +57,11 @@ fn after_polls(wanted: &Wanted<'_>, to: &ReplyTarget, done: &Progress, cx: &Cont
             until: pulled.received_at.after(POLLED),
         });
     };
-    let (from, last) = pulled::rest_from(wanted.text, closed);
-    if done.read::<Rest>().pushed || (last && wanted.files.is_empty()) {
+    let text = markdown::with_files(wanted.text, wanted.files);
+    let Some(from) = pulled::rest_from(&text, closed).filter(|_| !done.read::<Rest>().pushed) else {
         return Ok(Step::Done);
-    }
-    // The stream showed the notice with the last word: what follows are only the files.
-    let left = Wanted {
-        notice: wanted.notice.filter(|_| !last),
-        ..wanted.clone()
     };
-    match text::only(&text::with_files(&left), from, &left, cx.account.language) {
+    match text::only(&text, from, wanted, cx.account.language) {
         Some(content) => respond(&content, to, cx).map(Step::Call),
         None => Ok(Step::Done),
     }

@@ -13,7 +13,7 @@ use tieline_core::reply::{Progress, ReplyView, Stage};
 use tieline_core::timestamp::Timestamp;
 
 use super::text;
-use crate::markdown::{self, Piece};
+use crate::markdown;
 
 /// When we end a stream ourselves: half a minute before the platform stops asking.
 pub(super) const LIFETIME: Duration = Duration::from_secs(5 * 60 + 30);
@@ -41,49 +41,52 @@ impl Ending {
     /// The part of `text` that the stream shows.
     fn part<'a>(&self, text: &'a str) -> Option<&'a str> {
         text.get(..self.shown)
-            .filter(|part| self.last || ids::digest(&[part]) == self.digest)
+            .filter(|part| ids::digest(&[part]) == self.digest)
     }
 }
 
 /// What the stream ends with, if the state `reply` can't be followed by a newer one.
 pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
-    let text = &*reply.text;
-    if reply.stage == Stage::Final && whole(reply, language).end == text.len() {
-        return Some(Ending::at(text, text.len(), true));
-    }
-    let first = text::part(text, 0, language);
     if reply.stage == Stage::Final {
-        return Some(Ending::at(text, first.end, false));
+        let text = &*markdown::with_files(&reply.text, &reply.files);
+        let whole = text::last(text, 0, text::sentence(reply.notice, language), language);
+        return Some(if whole.end == text.len() {
+            Ending::at(text, text.len(), true)
+        } else {
+            Ending::at(text, text::part(text, 0, language).end, false)
+        });
     }
-    let growing = if streaming { text } else { "" };
-    if first.end < growing.len() {
+    let text = if streaming { &*reply.text } else { "" };
+    let first = text::part(text, 0, language);
+    if first.end < text.len() {
         return Some(Ending::at(text, first.end, false));
     }
     let over = now.since(reply.received_at) >= LIFETIME;
-    over.then(|| Ending::at(text, markdown::settled(growing), false))
+    over.then(|| Ending::at(text, markdown::settled(text), false))
 }
 
 /// The content of the stream while it is open.
 pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
-    text::growing(if streaming { &reply.text } else { "" }, 0)
+    match streaming {
+        true if text::is_blank(&reply.text) => text::thinking(&reply.reasoning),
+        true => text::growing(&reply.text, 0),
+        false => text::thinking(""),
+    }
 }
 
 /// The content of the stream that ended with `closed`.
 pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) -> String {
     let ending: Ending = closed.read();
+    let text = &*markdown::with_files(&reply.text, &reply.files);
     if ending.last {
-        return whole(reply, language).shown;
+        return text::last(text, 0, text::sentence(reply.notice, language), language).shown;
     }
-    let part = ending.part(&reply.text).unwrap_or_default();
+    let part = ending.part(text).unwrap_or_default();
     text::part(part, 0, language).shown
 }
 
-fn whole(reply: &ReplyView, language: Language) -> Piece {
-    text::last(&reply.text, 0, text::sentence(reply.notice, language), language)
-}
-
-/// Where in the text that which is left to push begins, and whether the stream showed the last word.
-pub(super) fn rest_from(text: &str, closed: &Progress) -> (usize, bool) {
+/// Where in the text that which is left to push begins. `None` if the stream showed the last word.
+pub(super) fn rest_from(text: &str, closed: &Progress) -> Option<usize> {
     let ending: Ending = closed.read();
-    (ending.part(text).map_or(0, str::len), ending.last)
+    (!ending.last).then(|| ending.part(text).map_or(0, str::len))
 }

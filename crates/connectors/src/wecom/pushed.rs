@@ -127,9 +127,13 @@ pub(super) fn deliver(
 fn grow(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
     if wanted.stage == Stage::Final {
-        let text = &*text::with_files(wanted);
+        let text = &*markdown::with_files(wanted.text, wanted.files);
         let from = shown.rest_of(text);
-        let last = text::last(text, from, text::sentence(wanted.notice, language), language);
+        let tail = text::sentence(wanted.notice, language);
+        if shown.bubble.is_none() && text::nothing_left(text, from, tail) {
+            return Step::Done;
+        }
+        let last = text::last(text, from, tail, language);
         if last.end < text.len() {
             return turn_over(wanted, req_id, &shown, text, &text::part(text, from, language), cx);
         }
@@ -236,9 +240,13 @@ fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &Shown) -> Valu
 /// The next part of the final text as a message of its own.
 fn send(wanted: &Wanted<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
-    let text = &*text::with_files(wanted);
+    let text = &*markdown::with_files(wanted.text, wanted.files);
     let from = shown.rest_of(text);
-    let last = text::last(text, from, text::sentence(wanted.notice, language), language);
+    let tail = text::sentence(wanted.notice, language);
+    if text::nothing_left(text, from, tail) {
+        return Step::Done;
+    }
+    let last = text::last(text, from, tail, language);
     let complete = last.end == text.len();
     let part = if complete { last } else { text::message(text, from) };
     let then = Shown {
@@ -268,7 +276,7 @@ fn respond(wanted: &Wanted<'_>, to: &ReplyTarget, shown: &Shown, cx: &Context<'_
     if until.is_none_or(|until| until <= cx.now.as_millis()) {
         return Err(ComposeError::Expired);
     }
-    let text = text::with_files(wanted);
+    let text = markdown::with_files(wanted.text, wanted.files);
     match text::only(&text, shown.rest_of(&text), wanted, cx.account.language) {
         Some(content) => compose::respond(&content, to, cx).map(Step::Call),
         None => Ok(Step::Done),

@@ -105,7 +105,9 @@ fn view(stage: Stage, text: &str) -> ReplyView {
     ReplyView {
         stage,
         text: text.to_owned(),
+        reasoning: String::new(),
         notice: None,
+        files: Vec::new(),
         version: 1,
         asker: SenderId::new("lisi"),
         received_at: START,
@@ -135,7 +137,7 @@ fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64)
         text: &view.text,
         reasoning: "",
         notice: view.notice,
-        files: &[],
+        files: &view.files,
         link,
         proactive: false,
         pulled: Some(Pulled {
@@ -195,6 +197,82 @@ fn without_streaming_only_the_last_word_is_shown() {
         "<think></think>"
     );
     assert_eq!(poll(&mut view(Stage::Final, "Hello"), &account, 3)["content"], "Hello");
+}
+
+#[test]
+fn reasoning_shows_until_the_text_begins() {
+    let account = account(&[]);
+    let mut thinking = view(Stage::Growing, "");
+    thinking.reasoning = "hm </think> hm".into();
+    assert_eq!(
+        poll(&mut thinking, &account, 3)["content"],
+        "<think>hm <\u{200b}/think> hm</think>"
+    );
+    thinking.text = "So".into();
+    assert_eq!(poll(&mut thinking, &account, 3)["content"], "So");
+}
+
+#[test]
+fn files_stand_below_the_last_word() {
+    let account = account(&[]);
+    let mut reply = view(Stage::Final, "Here:");
+    reply.files = vec![tieline_core::reply::ReplyFile {
+        url: "https://e.com/a.pdf".into(),
+        name: "a.pdf".into(),
+        mime: "application/pdf".into(),
+    }];
+    assert_eq!(
+        poll(&mut reply, &account, 3)["content"],
+        "Here:\n\n[a.pdf](https://e.com/a.pdf)"
+    );
+    assert_eq!(pushed(&reply, None, &account, 4), None);
+    reply.closed = Some(Progress::default());
+    assert_eq!(
+        pushed(&reply, None, &account, 400).unwrap(),
+        "Here:\n\n[a.pdf](https://e.com/a.pdf)"
+    );
+}
+
+/// Whole bodies and queries, as they go over HTTP.
+#[test]
+fn published_bodies_are_read_and_written() {
+    let account = account(&[]);
+    let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
+    let named = |list: &str, name: &str| {
+        vectors[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|vector| vector["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    let post = named("http", "bot_post_request_body");
+    let request = WebhookRequest {
+        method: "POST".into(),
+        query: post["query"].as_str().unwrap().into(),
+        headers: Vec::new(),
+        body: post["http_body"].as_str().unwrap().into(),
+    };
+    let plain: Value = serde_json::from_str(named("valid", "bot_text_chinese")["plaintext"].as_str().unwrap()).unwrap();
+    let received = WeCom.receive(&request, &at(&account, 0)).unwrap();
+    assert_eq!(message(&received).id.as_str(), plain["msgid"].as_str().unwrap());
+
+    let reply = named("valid", "bot_stream_reply_first");
+    let mut random = [0; 32];
+    hex::decode_to_slice(reply["random16_hex"].as_str().unwrap(), &mut random[..16]).unwrap();
+    let cx = Context {
+        random,
+        now: Timestamp::from_secs(reply["timestamp"].as_str().unwrap().parse().unwrap()),
+        ..at(&account, 0)
+    };
+    let body: Box<serde_json::value::RawValue> = serde_json::from_str(reply["plaintext"].as_str().unwrap()).unwrap();
+    let sealed = answer::sealed(&body, reply["nonce"].as_str().unwrap(), webhook_keys(&cx).unwrap(), &cx);
+    let expected = named("http", "bot_passive_reply_body");
+    assert_eq!(
+        String::from_utf8(sealed.body).unwrap(),
+        expected["http_body"].as_str().unwrap()
+    );
 }
 
 #[test]
@@ -395,6 +473,8 @@ fn files_open_with_the_callback_key() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_flipped_bit_is_refused(bit in 0usize..8, at_byte in any::<prop::sample::Index>(), field in 0usize..2) {
         let account = account(&[]);

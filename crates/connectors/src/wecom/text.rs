@@ -1,9 +1,7 @@
 //! What stands in a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
 
-use std::borrow::Cow;
-
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{ReplyFile, Wanted};
+use tieline_core::reply::Wanted;
 
 use super::dialect::{defused, render};
 use crate::markdown::{Piece, piece};
@@ -66,7 +64,7 @@ pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> P
 /// The text from `from` on in the only message that is left; what doesn't fit is behind the link. `None` if there is nothing to say.
 pub(super) fn only(text: &str, from: usize, wanted: &Wanted<'_>, language: Language) -> Option<String> {
     let tail = sentence(wanted.notice, language);
-    if tail.is_empty() && from > 0 && is_blank(&text[from..]) {
+    if nothing_left(text, from, tail) {
         return None;
     }
     let whole = last(text, from, tail, language);
@@ -81,19 +79,9 @@ pub(super) fn only(text: &str, from: usize, wanted: &Wanted<'_>, language: Langu
     Some(last(text, from, &tail, language).shown)
 }
 
-/// The final text with its files below it, as links: bytes can't be sent by address on this platform, and pictures are shown from theirs.
-pub(super) fn with_files<'a>(wanted: &Wanted<'a>) -> Cow<'a, str> {
-    if wanted.files.is_empty() {
-        return wanted.text.into();
-    }
-    let line = |file: &ReplyFile| {
-        let name = file.name.replace(['[', ']', '\n'], " ");
-        let picture = if file.mime.starts_with("image/") { "!" } else { "" };
-        format!("{picture}[{name}]({})", file.url)
-    };
-    let files: Vec<_> = wanted.files.iter().map(line).collect();
-    // Below it even if it is blank: parts of the text are known by where they end.
-    format!("{}\n\n{}", wanted.text, files.join("\n")).into()
+/// Whether everything is shown already, and there is no sentence of ours to add.
+pub(super) fn nothing_left(text: &str, from: usize, tail: &str) -> bool {
+    from > 0 && tail.is_empty() && is_blank(&text[from..])
 }
 
 /// Our sentence, if any.

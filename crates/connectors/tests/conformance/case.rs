@@ -81,7 +81,11 @@ pub(crate) struct ReplyCase {
     stage: Stage,
     #[serde(default)]
     text: Text,
+    #[serde(default)]
+    reasoning: String,
     notice: Option<Notice>,
+    #[serde(default)]
+    files: Vec<ReplyFile>,
     #[serde(default)]
     version: u64,
     asker: String,
@@ -310,7 +314,9 @@ impl ReplyCase {
         ReplyView {
             stage: self.stage,
             text: self.text.into_string(),
+            reasoning: self.reasoning,
             notice: self.notice,
+            files: self.files,
             version: self.version,
             asker: SenderId::new(self.asker),
             received_at: self.received_at,

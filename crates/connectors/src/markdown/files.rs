@@ -1,0 +1,45 @@
+//! Files of an answer as links, where a platform takes no bytes by address.
+
+use std::borrow::Cow;
+
+use tieline_core::reply::ReplyFile;
+
+/// `text` with its files below it, a line each; pictures as pictures. `text` stays the beginning, to the byte.
+pub(crate) fn with_files<'a>(text: &'a str, files: &[ReplyFile]) -> Cow<'a, str> {
+    if files.is_empty() {
+        return text.into();
+    }
+    let gap = if text.is_empty() { "" } else { "\n\n" };
+    let lines: Vec<_> = files.iter().map(line).collect();
+    format!("{text}{gap}{}", lines.join("\n")).into()
+}
+
+fn line(file: &ReplyFile) -> String {
+    let name = file.name.replace(['[', ']', '\n', '\r'], " ");
+    let picture = if file.mime.starts_with("image/") { "!" } else { "" };
+    // A bracket or a space would end the address.
+    let address = file.url.replace('(', "%28").replace(')', "%29").replace(' ', "%20");
+    format!("{picture}[{name}]({address})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_stand_below_the_text() {
+        let file = |url: &str, name: &str, mime: &str| ReplyFile {
+            url: url.to_owned(),
+            name: name.to_owned(),
+            mime: mime.to_owned(),
+        };
+        let files = [
+            file("https://e.com/a (1).pdf", "a [1].pdf", "application/pdf"),
+            file("https://e.com/b.png", "b.png", "image/png"),
+        ];
+        let links = "[a  1 .pdf](https://e.com/a%20%281%29.pdf)\n![b.png](https://e.com/b.png)";
+        assert_eq!(with_files("Hello ", &files), format!("Hello \n\n{links}"));
+        assert_eq!(with_files("", &files), links);
+        assert_eq!(with_files("Hello", &[]), "Hello");
+    }
+}
