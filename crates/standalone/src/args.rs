@@ -8,23 +8,24 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 /// Connects chat bots to AI agents.
 #[derive(Debug, Parser)]
 #[command(name = "tieline", version, about)]
-pub(crate) struct Args {
+pub struct Args {
     /// What to do; `serve` if nothing is said.
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub command: Option<Command>,
     #[command(flatten)]
-    pub(crate) serve: Serve,
+    /// How to serve, where no command is given.
+    pub serve: Serve,
     /// Which log lines: a level, or `tracing` directives.
     #[arg(long, env = "TIELINE_LOG", global = true)]
-    pub(crate) log: Option<String>,
+    pub log: Option<String>,
     /// How log lines look. Without it: human on a terminal, JSON otherwise.
     #[arg(long, env = "TIELINE_LOG_FORMAT", global = true)]
-    pub(crate) log_format: Option<LogFormat>,
+    pub log_format: Option<LogFormat>,
 }
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
+pub enum LogFormat {
     /// For people.
     Human,
     /// For machines.
@@ -33,34 +34,34 @@ pub(crate) enum LogFormat {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Run the whole bridge on this machine.
     Serve(Serve),
 }
 
 /// How to serve.
 #[derive(Debug, Clone, ClapArgs)]
-pub(crate) struct Serve {
+pub struct Serve {
     /// Where to listen.
     #[arg(long, env = "TIELINE_LISTEN", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    pub listen: SocketAddr,
     /// Where everything is kept.
     #[arg(long, env = "TIELINE_DATA_DIR", default_value = "./tieline-data")]
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// The address under which platforms and agents reach this bridge. Without it: `http://LISTEN`.
     #[arg(long, env = "TIELINE_PUBLIC_URL")]
-    pub(crate) public_url: Option<String>,
+    pub public_url: Option<String>,
     /// The token that sees all. Without it: made, and kept in the data directory.
     #[arg(long, env = "TIELINE_ADMIN_TOKEN", hide_env_values = true)]
-    pub(crate) admin_token: Option<String>,
+    pub admin_token: Option<String>,
     /// Allow loopback and private addresses, and plain http and ws, as agent or platform endpoints.
     #[arg(long, env = "TIELINE_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, default_value_t = false,
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) allow_private_endpoints: bool,
+    pub allow_private_endpoints: bool,
     /// Survive a power cut too, not only the death of the process: a sync for each write, several times slower.
     #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false,
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) durable: bool,
+    pub durable: bool,
 }
 
 #[cfg(test)]

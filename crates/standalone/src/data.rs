@@ -16,7 +16,10 @@ const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIR: u32 = 0o700;
 
 /// Makes the directory, if it isn't there.
-pub(crate) fn prepare(dir: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If it can't be made.
+pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let is_new = !dir.exists();
     fs::create_dir_all(dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
     if is_new {
@@ -27,7 +30,10 @@ pub(crate) fn prepare(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// The key that seals secrets at rest. Made at the first start.
-pub(crate) fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
+///
+/// # Errors
+/// If it can't be read or written.
+pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
     let text = keep(&dir.join(MASTER_KEY), || hex::encode(random::<32>()))?;
     let bytes = hex::decode(text.trim()).context("master.key is not hex")?;
     <[u8; 32]>::try_from(bytes)
@@ -36,7 +42,10 @@ pub(crate) fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
 }
 
 /// The token that sees all: the operator's own, else the one made at the first start.
-pub(crate) fn admin_token(dir: &Path, given: Option<&str>) -> anyhow::Result<Secret> {
+///
+/// # Errors
+/// If it can't be read or written, or the given one is too short.
+pub fn admin_token(dir: &Path, given: Option<&str>) -> anyhow::Result<Secret> {
     if let Some(token) = given {
         ensure!(token.len() >= 8, "the admin token must have at least 8 characters");
         return Ok(Secret::new(token));

@@ -16,7 +16,7 @@ use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IntegrationId, ReplyId};
 
 /// The routes for platforms and for our own channel.
-pub(crate) fn router(world: World) -> Router {
+pub fn router(world: World) -> Router {
     Router::new()
         .route("/api/{platform}/webhook/{integration}", get(webhook).post(webhook))
         .route("/api/web/replies/{reply}", get(follow))

@@ -10,7 +10,7 @@ use crate::args::LogFormat;
 const DEFAULT: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn";
 
 /// Starts logging to standard error.
-pub(crate) fn start(directives: Option<&str>, format: Option<LogFormat>) {
+pub fn start(directives: Option<&str>, format: Option<LogFormat>) {
     let filter = EnvFilter::try_new(directives.unwrap_or(DEFAULT)).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let format = format.unwrap_or(if stderr().is_terminal() {
         LogFormat::Human

@@ -23,7 +23,10 @@ const MARKER: &str = "seeded";
 /// Makes an echo agent, a web integration and a trigger between them, at the first start.
 ///
 /// A start that died half-way has left some of it behind; the next one finds it by name.
-pub(crate) async fn seed(world: &World, dir: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The table's.
+pub async fn seed(world: &World, dir: &Path) -> anyhow::Result<()> {
     let marker = dir.join(MARKER);
     if marker.exists() {
         return Ok(());

@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use tieline_bridge::clock::Clock;
-use tieline_bridge::egress;
 use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::{Settings, World, random};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
 use tieline_embedded::{Durability, Embedded, Options};
-use tieline_queue::{Queues, definitions};
-use tieline_store::{Keyring, Store, Tables, create_missing};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,15 +19,16 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::args::Serve;
-use crate::{data, edge, seed};
+use crate::{data, edge, local, seed};
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(8);
-/// At most one process has the data directory, so all its lives are one node.
-const NODE: &str = "standalone";
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If the data directory, the address or the engines can't be had.
+pub async fn serve(args: Serve) -> anyhow::Result<()> {
     data::prepare(&args.data_dir)?;
     let key = data::master_key(&args.data_dir)?;
     let token = data::admin_token(&args.data_dir, args.admin_token.as_deref())?;
@@ -45,21 +42,12 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
     } else {
         Durability::ProcessCrash
     };
-    let embedded = Embedded::open(
-        &args.data_dir,
-        Options {
-            durability,
-            ..Options::default()
-        },
-    )?;
-    let world = build(
-        &embedded,
-        key,
-        public_url.trim_end_matches('/').to_owned(),
-        &args,
-        &token,
-    )
-    .await?;
+    let options = Options {
+        durability,
+        ..Options::default()
+    };
+    let embedded = Embedded::open(&args.data_dir, options)?;
+    let world = local::world(&embedded, key, registry::ALL, settings(&public_url, &args, &token)).await?;
     seed::seed(&world, &args.data_dir).await?;
 
     let (stop, stopped) = watch::channel(false);
@@ -88,52 +76,17 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn build(
-    embedded: &Embedded,
-    key: [u8; 32],
-    public_url: String,
-    args: &Serve,
-    token: &Secret,
-) -> anyhow::Result<World> {
-    let config = aws_config::SdkConfig::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::from_static(tieline_embedded::REGION))
-        .endpoint_url(tieline_embedded::ENDPOINT_URL)
-        .credentials_provider(credentials())
-        .http_client(embedded.http_client())
-        .build();
-    let dynamo = aws_sdk_dynamodb::Client::new(&config);
-    let sqs = aws_sdk_sqs::Client::new(&config);
-    let tables = Tables::with_prefix("tieline-");
-    create_missing(&dynamo, &tables)
-        .await
-        .context("can't make the tables")?;
-    let urls = definitions::create_missing(&sqs, "tieline-", 0)
-        .await
-        .context("can't make the queues")?;
+/// The settings of one machine. At most one process has the data directory, so all its lives are one node.
+fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     let owner = Owner {
-        node: NODE.to_owned(),
+        node: "standalone".to_owned(),
         life: hex::encode(random::<8>()),
     };
-    let mut settings = Settings::new(public_url, owner);
-    settings.allow_private = args.allow_private_endpoints;
-    settings.root_token = Some(token.clone());
-    let http = egress::client(args.allow_private_endpoints).context("can't set up TLS")?;
-    let store = Store::new(dynamo, tables, Keyring::new(key));
-    Ok(World::new(
-        store,
-        Queues::new(sqs, urls),
-        registry::ALL,
-        http,
-        Clock::system(),
-        settings,
-    ))
-}
-
-fn credentials() -> aws_sdk_sqs::config::SharedCredentialsProvider {
-    let (id, secret) = (tieline_embedded::ACCESS_KEY_ID, tieline_embedded::SECRET_ACCESS_KEY);
-    let credentials = aws_sdk_sqs::config::Credentials::new(id, secret, None, None, "embedded");
-    aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials)
+    Settings {
+        allow_private: args.allow_private_endpoints,
+        root_token: Some(token.clone()),
+        ..Settings::new(public_url.trim_end_matches('/').to_owned(), owner)
+    }
 }
 
 fn router(world: &World) -> Router {

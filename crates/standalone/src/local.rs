@@ -1,0 +1,62 @@
+//! The world of one machine: the embedded engines behind the same SDK clients as on AWS.
+
+use anyhow::Context as _;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use tieline_bridge::clock::Clock;
+use tieline_bridge::egress;
+use tieline_bridge::world::{Registry, Settings, World};
+use tieline_embedded::Embedded;
+use tieline_queue::{Queues, definitions};
+use tieline_store::{Keyring, Store, Tables, create_missing};
+
+/// What tables and queues are called in the embedded engines.
+const PREFIX: &str = "tieline-";
+/// How many shards the relay's bots are spread over on one machine.
+pub const RELAY_SHARDS: usize = 8;
+
+/// Opens the world on the embedded engines. Tables and queues are made if they are missing.
+///
+/// # Errors
+/// If they can't be made, or TLS can't be set up.
+pub async fn world(
+    embedded: &Embedded,
+    key: [u8; 32],
+    registry: Registry,
+    settings: Settings,
+) -> anyhow::Result<World> {
+    let sdk = sdk(embedded);
+    let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
+    let sqs = aws_sdk_sqs::Client::new(&sdk);
+    let tables = Tables::with_prefix(PREFIX);
+    create_missing(&dynamo, &tables)
+        .await
+        .context("can't make the tables")?;
+    let urls = definitions::create_missing(&sqs, PREFIX, RELAY_SHARDS)
+        .await
+        .context("can't make the queues")?;
+    let http = egress::client(settings.allow_private).context("can't set up TLS")?;
+    let store = Store::new(dynamo, tables, Keyring::new(key));
+    Ok(World::new(
+        store,
+        Queues::new(sqs, urls),
+        registry,
+        http,
+        Clock::system(),
+        settings,
+    ))
+}
+
+/// The SDK's configuration for the embedded engines.
+#[must_use]
+pub fn sdk(embedded: &Embedded) -> SdkConfig {
+    let (id, secret) = (tieline_embedded::ACCESS_KEY_ID, tieline_embedded::SECRET_ACCESS_KEY);
+    let credentials = Credentials::new(id, secret, None, None, "embedded");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(tieline_embedded::REGION))
+        .endpoint_url(tieline_embedded::ENDPOINT_URL)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(embedded.http_client())
+        .build()
+}
