@@ -1,4 +1,4 @@
-//! How Tencent's callbacks are signed and sealed: WeCom bots and applications, and accounts of its kin.
+//! How callbacks are signed and sealed by Tencent (WeCom bots and applications, and accounts of its kin) and, the same, by DingTalk.
 //!
 //! See [WeCom Docs/加解密方案说明](https://developer.work.weixin.qq.com/document/path/90968) and, for bots,
 //! [WeCom Docs/回调和回复的加解密方案](https://developer.work.weixin.qq.com/document/path/101033).

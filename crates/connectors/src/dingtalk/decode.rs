@@ -46,7 +46,7 @@ pub(super) fn message(data: &[u8], cx: &Context<'_>) -> Result<Event, Remark> {
             id: SenderId::new(sender.as_str()),
             name: wire.sender_nick.clone(),
         },
-        sent_at: wire.create_at.map(Timestamp::from_millis),
+        sent_at: wire.create_at.or(wire.create_a).map(Timestamp::from_millis),
         text: said.text,
         parts: said.parts,
         quoted: quoted(&wire, cx),
@@ -56,7 +56,7 @@ pub(super) fn message(data: &[u8], cx: &Context<'_>) -> Result<Event, Remark> {
 }
 
 fn check_for_errors(wire: &RobotMessage) -> Result<(), Remark> {
-    match wire.error_code {
+    match wire.error_code.or(wire.err_code) {
         None | Some(0) => Ok(()),
         Some(QUOTA_CODE) => Err(QUOTA_EXHAUSTED),
         Some(_) => Err(Remark::Unreadable("the platform pushed an error in place of a message")),
@@ -159,10 +159,12 @@ fn without_mention<'a>(text: &'a str, wire: &RobotMessage) -> &'a str {
 fn rich(items: &[RichItem], robot: &str) -> Said {
     let mut said = Said::default();
     for item in items {
-        if item.kind.as_deref() == Some("picture") {
+        let kind = item.kind.as_ref().or(item.msg_type.as_ref());
+        let kind = kind.map(String::as_str).unwrap_or_default();
+        if kind == "picture" {
             let code = item.download_code.as_ref().or(item.picture_download_code.as_ref());
             said.parts.extend(code.map(|code| part(PartKind::Image, code, robot)));
-        } else if let Some(name) = item.at_name.as_deref().filter(|_| item.kind.as_deref() == Some("at")) {
+        } else if let Some(name) = item.at_name.as_deref().filter(|_| kind == "at") {
             said.text.push('@');
             said.text.push_str(name);
         } else if let Some(words) = item.text.as_ref().or(item.content.as_ref()) {

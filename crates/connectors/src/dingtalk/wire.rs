@@ -17,9 +17,12 @@ pub(super) struct RobotMessage {
     pub(super) msgtype: Option<String>,
     #[serde(deserialize_with = "word")]
     pub(super) msg_id: Option<String>,
-    /// Milliseconds. One vendor sample spells it `createA`.
-    #[serde(alias = "createA", deserialize_with = "number")]
+    /// Milliseconds.
+    #[serde(deserialize_with = "number")]
     pub(super) create_at: Option<i64>,
+    /// The same, as one vendor sample spells it.
+    #[serde(rename = "createA", deserialize_with = "number")]
+    pub(super) create_a: Option<i64>,
     /// `1`: direct, `2`: group.
     #[serde(deserialize_with = "word")]
     pub(super) conversation_type: Option<String>,
@@ -54,8 +57,11 @@ pub(super) struct RobotMessage {
     #[serde(deserialize_with = "loose")]
     pub(super) content: Option<Value>,
     /// Set when the organization's allowance of pushes is used up; text and content are missing then.
-    #[serde(alias = "errCode", deserialize_with = "number")]
+    #[serde(deserialize_with = "number")]
     pub(super) error_code: Option<i64>,
+    /// The same, as the Stream document spells it.
+    #[serde(deserialize_with = "number")]
+    pub(super) err_code: Option<i64>,
 }
 
 /// Somebody mentioned in a message.
@@ -122,8 +128,11 @@ pub(super) struct Content {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct RichItem {
     /// Absent or `text`, `picture`; in quotes also `at`, `emoji`.
-    #[serde(rename = "type", alias = "msgType", deserialize_with = "word")]
+    #[serde(rename = "type", deserialize_with = "word")]
     pub(super) kind: Option<String>,
+    /// The same, in a quote.
+    #[serde(deserialize_with = "word")]
+    pub(super) msg_type: Option<String>,
     #[serde(deserialize_with = "word")]
     pub(super) text: Option<String>,
     /// The words of an item in a quote.
