@@ -109,3 +109,41 @@ fn below(shown: &str, sentence: &str) -> String {
         format!("{}\n\n{sentence}", shown.trim_end())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn letters(text: &str) -> String {
+        let plain = text.replace(Notice::Continued.text(Language::English), "");
+        plain.chars().filter(|c| c.is_alphanumeric()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Also where the dialect makes the text longer: padded rows, written-out links, defused marks.
+        #[test]
+        fn parts_fit_and_lose_nothing(
+            pieces in prop::collection::vec("<think>[a-z]{4}|\n\n|\\| [a-z] \\| b \\| c \\|\n\\|--\\|--\\|--\\|\n\\| d\n\\| e\n\n|```\n[a-z]{9}\n|<https://e\\.com/[a-z]{3}>|汉字{1,40}。|😀|[a-z]{3,9} ", 1..40),
+            times in 20usize..120,
+        ) {
+            let text = pieces.concat().repeat(times);
+            let (mut at, mut shown) = (0, String::new());
+            while at < text.len() {
+                let part = part(&text, at, Language::English);
+                prop_assert!(part.shown.len() <= MAX_BYTES, "{} bytes", part.shown.len());
+                prop_assert!(part.end > at);
+                at = part.end;
+                shown.push_str(&part.shown);
+            }
+            let shown = letters(&shown);
+            let mut rest = shown.chars();
+            for letter in letters(&text).chars() {
+                prop_assert!(rest.any(|shown| shown == letter), "{} is lost", letter);
+            }
+        }
+    }
+}
