@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
 
+use crate::urls::url_of;
 use crate::{QueueError, Urls};
 
 /// A queue.
@@ -24,17 +25,26 @@ pub struct QueueDefinition {
 
 const DAYS: u32 = 24 * 3600;
 
+/// Events for the dispatcher.
+pub const INBOUND: &str = "inbound.fifo";
+/// Wake-ups for the runner.
+pub const WORK: &str = "work";
+/// Events that could not be dispatched.
+pub const INBOUND_DEAD: &str = "inbound-dead.fifo";
+/// Wake-ups that could not be followed.
+pub const WORK_DEAD: &str = "work-dead";
+
 /// Every queue but the relay's, dead letters first.
 pub const DEFINITIONS: &[QueueDefinition] = &[
     QueueDefinition {
-        name: "inbound-dead.fifo",
+        name: INBOUND_DEAD,
         fifo: true,
         visibility_s: 30,
         retention_s: 14 * DAYS,
         dead_letters: None,
     },
     QueueDefinition {
-        name: "work-dead",
+        name: WORK_DEAD,
         fifo: false,
         visibility_s: 30,
         retention_s: 14 * DAYS,
@@ -42,19 +52,19 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
     },
     // The dispatcher needs milliseconds; its function is cut off after 30 s.
     QueueDefinition {
-        name: "inbound.fifo",
+        name: INBOUND,
         fifo: true,
         visibility_s: 180,
         retention_s: 4 * DAYS,
-        dead_letters: Some(("inbound-dead.fifo", 20)),
+        dead_letters: Some((INBOUND_DEAD, 20)),
     },
     // As long as a runner's function lives. A wake-up that comes again while its run goes on finds the lease held and ends.
     QueueDefinition {
-        name: "work",
+        name: WORK,
         fifo: false,
         visibility_s: 900,
         retention_s: 4 * DAYS,
-        dead_letters: Some(("work-dead", 200)),
+        dead_letters: Some((WORK_DEAD, 200)),
     },
 ];
 
@@ -73,7 +83,8 @@ pub fn relay_name(shard: usize) -> String {
     format!("{}-{shard}.fifo", RELAY.name)
 }
 
-/// Creates what is missing and gives the addresses. For standing alone and for tests: on AWS the template does it.
+/// Creates what is missing, brings what is there up to date, and gives the addresses. For standing alone and for tests: on AWS the
+/// template does it.
 ///
 /// # Errors
 /// [`QueueError`].
@@ -91,8 +102,8 @@ pub async fn create_missing(client: &Client, prefix: &str, n_shards: usize) -> R
     }
     let mut take = |name: &str| urls.remove(name).ok_or_else(|| QueueError::Missing(name.to_owned()));
     Ok(Urls {
-        inbound: take("inbound.fifo")?,
-        work: take("work")?,
+        inbound: take(INBOUND)?,
+        work: take(WORK)?,
         relay,
     })
 }
@@ -103,14 +114,37 @@ async fn create(
     definition: &QueueDefinition,
     arns: &HashMap<&str, String>,
 ) -> Result<String, QueueError> {
-    let created = client
-        .create_queue()
-        .queue_name(name)
-        .set_attributes(Some(attributes(definition, arns)))
+    let wanted = attributes(definition, arns);
+    let call = client.create_queue().queue_name(name);
+    let created = call.set_attributes(Some(wanted.clone())).send().await;
+    match created {
+        Ok(created) => created.queue_url.ok_or_else(|| QueueError::Missing(name.to_owned())),
+        // An earlier version made it differently.
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_queue_name_exists()) =>
+        {
+            update(client, name, wanted).await
+        }
+        Err(error) => Err(QueueError::of("create")(error)),
+    }
+}
+
+async fn update(
+    client: &Client,
+    name: &str,
+    mut wanted: HashMap<QueueAttributeName, String>,
+) -> Result<String, QueueError> {
+    // It can't be changed, and the name says the same.
+    wanted.remove(&QueueAttributeName::FifoQueue);
+    let url = url_of(client, name).await?;
+    let call = client.set_queue_attributes().queue_url(&url);
+    call.set_attributes(Some(wanted))
         .send()
         .await
-        .map_err(QueueError::of("create"))?;
-    created.queue_url.ok_or_else(|| QueueError::Missing(name.to_owned()))
+        .map_err(QueueError::of("change"))?;
+    Ok(url)
 }
 
 fn attributes(definition: &QueueDefinition, arns: &HashMap<&str, String>) -> HashMap<QueueAttributeName, String> {

@@ -23,6 +23,12 @@ pub enum QueueError {
         /// The code of the first.
         code: String,
     },
+    /// The message is larger than a queue takes.
+    #[error("message of {size_bytes} bytes is larger than a queue takes")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+    },
     /// There is no queue of that name or number.
     #[error("there is no queue {0}")]
     Missing(String),

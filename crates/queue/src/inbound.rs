@@ -1,12 +1,27 @@
 //! `inbound.fifo`: events for the dispatcher.
 
+use std::collections::HashMap;
+
 use tieline_core::envelope::Envelope;
 
+use crate::batch::{self, Outgoing};
 use crate::{QueueError, Queues};
+
+/// An event on its way to the dispatcher.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inbound {
+    /// The event.
+    pub envelope: Envelope,
+    /// What it must stay in order with.
+    pub group: String,
+    /// What makes it the same as another. Repeated within five minutes it is a no-op.
+    pub dedup: String,
+}
 
 /// Puts an event on the queue. When this returns, the queue has it.
 ///
-/// `group` keeps the order; `dedup` makes a repetition within five minutes a no-op.
+/// `group` keeps the order; `dedup` makes a repetition within five minutes a no-op. Both are at most 128 letters, digits or
+/// punctuation marks.
 ///
 /// # Errors
 /// [`QueueError`] if the queue may not have it.
@@ -14,7 +29,8 @@ use crate::{QueueError, Queues};
 /// # Panics
 /// Never: envelopes serialize.
 pub async fn send(queues: &Queues, envelope: &Envelope, group: &str, dedup: &str) -> Result<(), QueueError> {
-    let body = serde_json::to_string(envelope).expect("envelopes serialize as JSON");
+    let body = body(envelope);
+    batch::check_size(&body)?;
     queues
         .sqs
         .send_message()
@@ -26,4 +42,43 @@ pub async fn send(queues: &Queues, envelope: &Envelope, group: &str, dedup: &str
         .await
         .map_err(QueueError::of("send"))?;
     Ok(())
+}
+
+/// Puts several events on the queue, in as few calls as keep the order within a group.
+///
+/// # Errors
+/// [`QueueError`] if the queue may not have all of them. Send them all again: of each group it has the first ones, and knows them.
+///
+/// # Panics
+/// Never: envelopes serialize.
+pub async fn send_all(queues: &Queues, events: Vec<Inbound>) -> Result<(), QueueError> {
+    for round in rounds(events) {
+        let messages = round.into_iter().map(|event| Outgoing {
+            body: body(&event.envelope),
+            group: event.group,
+            dedup: Some(event.dedup),
+            delay_s: None,
+        });
+        batch::send(queues, &queues.urls.inbound, messages.collect()).await?;
+    }
+    Ok(())
+}
+
+// One call may take an event and refuse the one before it, so no call has two of a group.
+fn rounds(events: Vec<Inbound>) -> Vec<Vec<Inbound>> {
+    let mut rounds: Vec<Vec<Inbound>> = Vec::new();
+    let mut n_before = HashMap::new();
+    for event in events {
+        let round = n_before.entry(event.group.clone()).or_insert(0);
+        match rounds.get_mut(*round) {
+            Some(events) => events.push(event),
+            None => rounds.push(vec![event]),
+        }
+        *round += 1;
+    }
+    rounds
+}
+
+fn body(envelope: &Envelope) -> String {
+    serde_json::to_string(envelope).expect("envelopes serialize as JSON")
 }

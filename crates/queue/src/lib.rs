@@ -9,30 +9,22 @@ pub mod receive;
 pub mod relay;
 pub mod work;
 
+mod batch;
 mod error;
+mod urls;
 
 use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
 
 pub use error::QueueError;
+pub use urls::Urls;
 
 /// The queues of a deployment. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Queues {
     pub(crate) sqs: Client,
     pub(crate) urls: Arc<Urls>,
-}
-
-/// The addresses of the queues.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Urls {
-    /// `inbound.fifo`
-    pub inbound: String,
-    /// `work`
-    pub work: String,
-    /// `relay-N.fifo`, by shard. Empty where there is no relay.
-    pub relay: Vec<String>,
 }
 
 impl Queues {

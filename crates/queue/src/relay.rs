@@ -3,6 +3,7 @@
 use tieline_core::envelope::{RelayCall, RelayCallV1};
 use tieline_core::ids::{IntegrationId, digest};
 
+use crate::batch;
 use crate::{QueueError, Queues};
 
 /// The shard of a bot. The same in every process as long as the number of shards is.
@@ -34,6 +35,7 @@ pub async fn send(queues: &Queues, call: &RelayCall, lane: &str) -> Result<(), Q
         .get(shard)
         .ok_or_else(|| QueueError::Missing(format!("relay-{shard}.fifo")))?;
     let body = serde_json::to_string(call).expect("calls serialize as JSON");
+    batch::check_size(&body)?;
     queues
         .sqs
         .send_message()

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use tieline_core::envelope::WakeUp;
+use tieline_core::ids::{OrganizationId, digest};
 
+use crate::batch::{self, Outgoing};
+use crate::receive::{self, whole_seconds};
 use crate::{QueueError, Queues};
 
 /// Longest delay of a message.
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
-/// Longest time that a received message may be hidden: 12 hours.
-const MAX_HIDDEN_S: u64 = 43_200;
+/// Longest name of a message group.
+const MAX_GROUP_BYTES: usize = 128;
 
-/// Puts wake-ups on the queue, each to be seen after its delay, in one call. At most ten.
+/// Puts wake-ups on the queue, each to be seen after its delay, at most [`MAX_DELAY`]. Up to ten are one call.
 ///
 /// Delays are rounded up to seconds. The tenant is the message group, so that the queue is fair between tenants.
 ///
@@ -22,45 +24,30 @@ const MAX_HIDDEN_S: u64 = 43_200;
 /// # Panics
 /// Never: wake-ups serialize.
 pub async fn send(queues: &Queues, wakes: &[(WakeUp, Duration)]) -> Result<(), QueueError> {
-    let entries = wakes
-        .iter()
-        .enumerate()
-        .map(|(at, (wake, delay))| entry(at, wake, *delay))
-        .collect();
-    let answer = queues
-        .sqs
-        .send_message_batch()
-        .queue_url(&queues.urls.work)
-        .set_entries(Some(entries))
-        .send()
-        .await
-        .map_err(QueueError::of("send"))?;
-    // A batch that succeeds may still have refused entries.
-    match answer.failed() {
-        [] => Ok(()),
-        failed => Err(QueueError::Partial {
-            operation: "send",
-            n_failed: failed.len(),
-            code: failed[0].code().to_owned(),
-        }),
+    let messages = wakes.iter().map(|(wake, delay)| message(wake, *delay)).collect();
+    batch::send(queues, &queues.urls.work, messages).await
+}
+
+fn message(wake: &WakeUp, delay: Duration) -> Outgoing {
+    let WakeUp::V1(inner) = wake;
+    Outgoing {
+        body: serde_json::to_string(wake).expect("wake-ups serialize as JSON"),
+        group: group_of(&inner.organization),
+        dedup: None,
+        delay_s: Some(whole_seconds(delay.min(MAX_DELAY))),
     }
 }
 
-fn entry(at: usize, wake: &WakeUp, delay: Duration) -> SendMessageBatchRequestEntry {
-    let WakeUp::V1(inner) = wake;
-    let body = serde_json::to_string(wake).expect("wake-ups serialize as JSON");
-    SendMessageBatchRequestEntry::builder()
-        .id(at.to_string())
-        .message_body(body)
-        .message_group_id(inner.organization.as_str())
-        .delay_seconds(whole_seconds(delay.min(MAX_DELAY)))
-        .build()
-        .expect("id and body are set")
-}
-
-fn whole_seconds(delay: Duration) -> i32 {
-    let rounded_up = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-    i32::try_from(rounded_up).unwrap_or(i32::MAX)
+/// The group of a tenant: its id, or a digest of one that the service would refuse.
+///
+/// See [Amazon SQS API Reference/SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
+fn group_of(organization: &OrganizationId) -> String {
+    let id = organization.as_str();
+    if (1..=MAX_GROUP_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        id.to_owned()
+    } else {
+        digest(&[id])
+    }
 }
 
 /// Shows a received wake-up again after `delay`.
@@ -68,21 +55,7 @@ fn whole_seconds(delay: Duration) -> i32 {
 /// # Errors
 /// [`QueueError`]; it then comes again after the queue's own time-out.
 pub async fn retry_in(queues: &Queues, receipt: &str, delay: Duration) -> Result<(), QueueError> {
-    hide(queues, &queues.urls.work, receipt, delay).await
-}
-
-pub(crate) async fn hide(queues: &Queues, url: &str, receipt: &str, delay: Duration) -> Result<(), QueueError> {
-    let hidden = whole_seconds(delay.min(Duration::from_secs(MAX_HIDDEN_S)));
-    queues
-        .sqs
-        .change_message_visibility()
-        .queue_url(url)
-        .receipt_handle(receipt)
-        .visibility_timeout(hidden)
-        .send()
-        .await
-        .map_err(QueueError::of("hide"))?;
-    Ok(())
+    receive::retry_in(queues, &queues.urls.work, receipt, delay).await
 }
 
 #[cfg(test)]
@@ -90,9 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_are_rounded_up() {
-        assert_eq!(whole_seconds(Duration::ZERO), 0);
-        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
-        assert_eq!(whole_seconds(Duration::from_secs(900)), 900);
+    fn group_is_one_that_the_service_takes() {
+        let group = |id: &str| group_of(&OrganizationId::new(id));
+        assert_eq!(group("acme-1"), "acme-1");
+        for odd in ["", "two words", "组织", &"x".repeat(129)] {
+            assert_eq!(group(odd), digest(&[odd]));
+        }
     }
 }

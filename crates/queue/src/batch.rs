@@ -1,0 +1,109 @@
+//! Many messages in one call.
+
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+
+use crate::{QueueError, Queues};
+
+/// Most messages of one call.
+pub(crate) const MAX_ENTRIES: usize = 10;
+
+/// Largest message, and largest sum of the messages of one call, in bytes.
+///
+/// See [Amazon SQS Developer Guide/Message quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// A message on its way to a queue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) body: String,
+    pub(crate) group: String,
+    pub(crate) dedup: Option<String>,
+    pub(crate) delay_s: Option<i32>,
+}
+
+/// Sends messages in as few calls as they fit in. In the order given, if all are taken.
+pub(crate) async fn send(queues: &Queues, url: &str, messages: Vec<Outgoing>) -> Result<(), QueueError> {
+    for message in &messages {
+        check_size(&message.body)?;
+    }
+    for entries in calls(messages) {
+        let answer = queues
+            .sqs
+            .send_message_batch()
+            .queue_url(url)
+            .set_entries(Some(entries))
+            .send()
+            .await
+            .map_err(QueueError::of("send"))?;
+        // A batch that succeeds may still have refused entries.
+        if let [first, ..] = answer.failed() {
+            return Err(QueueError::Partial {
+                operation: "send",
+                n_failed: answer.failed().len(),
+                code: first.code().to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message fits in a queue.
+pub(crate) fn check_size(body: &str) -> Result<(), QueueError> {
+    if body.len() > MAX_BYTES {
+        return Err(QueueError::TooLarge { size_bytes: body.len() });
+    }
+    Ok(())
+}
+
+fn calls(messages: Vec<Outgoing>) -> Vec<Vec<SendMessageBatchRequestEntry>> {
+    let mut calls = Vec::new();
+    let mut entries = Vec::new();
+    let mut n_bytes = 0;
+    for message in messages {
+        if entries.len() == MAX_ENTRIES || n_bytes + message.body.len() > MAX_BYTES {
+            calls.push(std::mem::take(&mut entries));
+            n_bytes = 0;
+        }
+        n_bytes += message.body.len();
+        entries.push(entry(entries.len(), message));
+    }
+    if !entries.is_empty() {
+        calls.push(entries);
+    }
+    calls
+}
+
+fn entry(at: usize, message: Outgoing) -> SendMessageBatchRequestEntry {
+    SendMessageBatchRequestEntry::builder()
+        .id(at.to_string())
+        .message_body(message.body)
+        .message_group_id(message.group)
+        .set_message_deduplication_id(message.dedup)
+        .set_delay_seconds(message.delay_s)
+        .build()
+        .expect("id and body are set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(sizes: &[usize], expected: &[usize]) {
+        let message = |size: &usize| Outgoing {
+            body: "x".repeat(*size),
+            ..Outgoing::default()
+        };
+        let calls = calls(sizes.iter().map(message).collect());
+        let lengths: Vec<_> = calls.iter().map(Vec::len).collect();
+        assert_eq!(lengths, expected);
+    }
+
+    #[test]
+    fn a_call_takes_ten_messages_and_one_mebibyte() {
+        check(&[], &[]);
+        check(&[1; 10], &[10]);
+        check(&[1; 21], &[10, 10, 1]);
+        check(&[MAX_BYTES, 1, MAX_BYTES - 1, 1], &[1, 2, 1]);
+    }
+}
