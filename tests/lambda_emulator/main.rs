@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod fifo;
 mod http_api;
 mod instances;
+mod lifetimes;
 mod queue;
 mod queues;
 
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tieline_tests::lambda::{Function, FunctionConfig};
+use tieline_tests::lambda::{Config, Emulator, Function, FunctionConfig, Outcome};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe_lambda");
 /// Limit of every wait for something that must come.
@@ -23,6 +25,22 @@ fn probe() -> FunctionConfig {
         timeout: Duration::from_secs(10),
         ..FunctionConfig::new("probe", PROBE)
     }
+}
+
+async fn start(functions: impl IntoIterator<Item = FunctionConfig>) -> Emulator {
+    let functions = functions.into_iter().collect();
+    Emulator::start(Config {
+        functions,
+        ..Config::default()
+    })
+    .await
+    .unwrap()
+}
+
+#[track_caller]
+fn pid_of(outcome: &Outcome) -> u32 {
+    let answer = outcome.json().unwrap_or_else(|| panic!("no answer: {outcome:?}"));
+    u32::try_from(answer["pid"].as_u64().unwrap()).unwrap()
 }
 
 /// State letter of a process: `T` is stopped. `None` if there is no such process, or only its remains.

@@ -44,6 +44,7 @@ pub async fn measure_cold_start(binary: &Path, env: &BTreeMap<String, String>, n
         memory_mb: 256,
         region: config.region,
         freeze_idle: false,
+        group: None,
     };
     let (mut took, mut peak) = (Vec::with_capacity(n), None);
     for _ in 0..n {

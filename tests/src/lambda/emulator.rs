@@ -11,16 +11,14 @@ use tokio::sync::watch;
 use super::config::{Config, Route};
 use super::function::Function;
 use super::http::{self, HttpApi, Routes};
+use super::keeper::Keeper;
 use super::sqs::Mapping;
 use super::tasks::Tasks;
 
 /// How long an orderly end waits for what is under way.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// AWS, as far as functions see it. All its processes die with it.
-///
-/// Processes outlive it only if the test itself is killed: then those that run notice at their next request for an
-/// event, and those that are frozen get the hang-up that the kernel sends to stopped orphans.
+/// AWS, as far as functions see it. All its processes die with it, even if the test itself is killed.
 #[derive(Debug)]
 pub struct Emulator {
     url: String,
@@ -28,6 +26,8 @@ pub struct Emulator {
     mappings: Vec<Arc<Mapping>>,
     stop: watch::Sender<bool>,
     tasks: Tasks,
+    // Last: its end kills whatever is left.
+    _keeper: Keeper,
 }
 
 impl Emulator {
@@ -36,7 +36,7 @@ impl Emulator {
     /// # Errors
     /// The configuration names something that is not there, AWS would refuse a mapping, or no port is free.
     pub async fn start(config: Config) -> Result<Self> {
-        let tasks = Tasks::new();
+        let (tasks, keeper) = (Tasks::new(), Keeper::start()?);
         let mut functions = BTreeMap::new();
         for function in &config.functions {
             ensure!(
@@ -44,7 +44,7 @@ impl Emulator {
                 "function {} may have no instance",
                 function.name
             );
-            let new = Arc::new(Function::new(function, &config, tasks.clone()));
+            let new = Arc::new(Function::new(function, &config, keeper.group(), tasks.clone()));
             ensure!(
                 functions.insert(function.name.clone(), new).is_none(),
                 "two functions are called {}",
@@ -89,6 +89,7 @@ impl Emulator {
             mappings,
             stop,
             tasks,
+            _keeper: keeper,
         })
     }
 

@@ -73,7 +73,7 @@ impl Busy {
 }
 
 impl Function {
-    pub(super) fn new(config: &FunctionConfig, shared: &Config, tasks: Tasks) -> Self {
+    pub(super) fn new(config: &FunctionConfig, shared: &Config, group: i32, tasks: Tasks) -> Self {
         let arn = format!("arn:aws:lambda:{}:{ACCOUNT}:function:{}", shared.region, config.name);
         let spec = Spec {
             function: config.name.clone(),
@@ -83,6 +83,7 @@ impl Function {
             memory_mb: config.memory_mb,
             region: shared.region.clone(),
             freeze_idle: shared.freeze_idle,
+            group: Some(group),
         };
         Self {
             name: config.name.clone(),

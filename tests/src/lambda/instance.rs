@@ -37,6 +37,8 @@ pub(super) struct Spec {
     pub(super) memory_mb: u32,
     pub(super) region: String,
     pub(super) freeze_idle: bool,
+    /// The process group to join, if any.
+    pub(super) group: Option<i32>,
 }
 
 /// A process that runs a function. Killed when dropped.
@@ -60,7 +62,11 @@ impl Instance {
     pub(super) async fn start(spec: &Spec, logs: Arc<Logs>) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?.to_string();
-        let mut child = Command::new(&spec.binary)
+        let mut command = Command::new(&spec.binary);
+        if let Some(group) = spec.group {
+            command.process_group(group);
+        }
+        let mut child = command
             .env_clear()
             .envs(environment(spec, &address))
             .current_dir(

@@ -19,6 +19,7 @@ mod function;
 mod http;
 mod ids;
 mod instance;
+mod keeper;
 mod logs;
 mod outcome;
 mod runtime_api;
