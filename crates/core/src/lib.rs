@@ -29,4 +29,7 @@ pub mod split;
 pub mod address;
 pub mod connector;
 pub mod exchange;
+pub mod link;
+pub mod pulse;
+pub mod shards;
 pub mod stream;

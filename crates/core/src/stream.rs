@@ -34,6 +34,11 @@ pub trait StreamProtocol: Sync {
     fn keepalive(&self) -> Option<Keepalive> {
         None
     }
+
+    /// Longest message that the platform sends, in bytes. A longer one ends the connection.
+    fn max_message_bytes(&self) -> usize {
+        1024 * 1024
+    }
 }
 
 /// Signs of life below the protocol: control frames, which a session never sees.
@@ -120,6 +125,14 @@ pub trait StreamSession: Send {
 
     /// A runner wants this frame sent. The answer comes as [`Effect::Answer`] with the same `call_id`.
     fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect>;
+
+    /// The platform closed the socket, with its reason. Empty: connect again, backing off.
+    ///
+    /// Only [`Effect::Answer`], [`Effect::Reconnect`], [`Effect::Kicked`] and [`Effect::Refused`] mean something here.
+    fn on_closed(&mut self, code: u16, reason: &str, cx: &Context<'_>) -> Vec<Effect> {
+        let _ = (code, reason, cx);
+        Vec::new()
+    }
 
     /// We are about to close: what is still worth sending.
     fn on_close(&mut self, cx: &Context<'_>) -> Vec<Effect> {

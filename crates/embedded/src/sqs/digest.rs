@@ -54,7 +54,6 @@ fn measured(md5: &mut Md5, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::{of_attributes, of_body};
 

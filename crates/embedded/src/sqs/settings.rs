@@ -215,7 +215,6 @@ fn redrive(set: &BTreeMap<String, String>) -> Result<Option<Redrive>, Refusal> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 

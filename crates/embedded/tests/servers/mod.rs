@@ -14,10 +14,12 @@ use tieline_embedded::{ENDPOINT_URL, Embedded, Options};
 /// No case needs a fifth of it.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 
+type Run = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
 /// One thing a server must do.
 pub(crate) struct Case<C> {
     pub(crate) name: &'static str,
-    pub(crate) run: fn(C) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
+    pub(crate) run: fn(C) -> Run,
 }
 
 /// The cases of a suite, from the paths of their functions.

@@ -1,7 +1,5 @@
 //! Turns of the writer, one by one: a full disk, a large backlog.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 

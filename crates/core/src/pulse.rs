@@ -1,0 +1,120 @@
+//! Signs of life below a connection's protocol: Pings that we send and count.
+
+use crate::stream::Keepalive;
+use crate::timestamp::Timestamp;
+
+/// The pulse of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    keepalive: Keepalive,
+    heard_at: Timestamp,
+    ping_at: Timestamp,
+    unanswered: u32,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// Nothing yet.
+    Wait,
+    /// Send a Ping.
+    Ping,
+    /// The connection is dead, for this reason.
+    Dead(&'static str),
+}
+
+impl Pulse {
+    /// The pulse of a connection that was opened `now`.
+    #[must_use]
+    pub fn new(keepalive: Keepalive, now: Timestamp) -> Self {
+        Self {
+            keepalive,
+            heard_at: now,
+            ping_at: now.after(keepalive.every),
+            unanswered: 0,
+        }
+    }
+
+    /// A frame of any kind came.
+    pub fn frame(&mut self, now: Timestamp) {
+        self.heard_at = now;
+    }
+
+    /// A Pong came.
+    pub fn pong(&mut self, now: Timestamp) {
+        self.heard_at = now;
+        self.unanswered = 0;
+    }
+
+    /// When [`Pulse::beat`] must be asked next.
+    #[must_use]
+    pub fn wake_at(&self) -> Timestamp {
+        self.ping_at.min(self.heard_at.after(self.keepalive.silence))
+    }
+
+    /// What is due now. A Ping counts as sent.
+    pub fn beat(&mut self, now: Timestamp) -> Beat {
+        if now.since(self.heard_at) >= self.keepalive.silence {
+            return Beat::Dead("nothing came for too long");
+        }
+        if now < self.ping_at {
+            return Beat::Wait;
+        }
+        if self.unanswered >= self.keepalive.missed {
+            return Beat::Dead("pings were not answered");
+        }
+        self.unanswered += 1;
+        self.ping_at = now.after(self.keepalive.every);
+        Beat::Ping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const KEEPALIVE: Keepalive = Keepalive {
+        every: Duration::from_secs(20),
+        missed: 2,
+        silence: Duration::from_secs(60),
+    };
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn two_pings_without_an_answer_and_the_third_is_not_sent() {
+        let mut pulse = Pulse::new(KEEPALIVE, at(0));
+        assert_eq!(pulse.wake_at(), at(20));
+        assert_eq!(pulse.beat(at(19)), Beat::Wait);
+        assert_eq!(pulse.beat(at(20)), Beat::Ping);
+        assert_eq!(pulse.beat(at(40)), Beat::Ping);
+        // Frames that are no Pongs keep the silence away, not the missing answers.
+        pulse.frame(at(50));
+        assert_eq!(pulse.beat(at(60)), Beat::Dead("pings were not answered"));
+    }
+
+    #[test]
+    fn a_pong_makes_good_for_those_before() {
+        let mut pulse = Pulse::new(KEEPALIVE, at(0));
+        for secs in (20..2000).step_by(20) {
+            assert_eq!(pulse.beat(at(secs)), Beat::Ping);
+            if secs % 40 == 0 {
+                pulse.pong(at(secs + 1));
+            }
+        }
+    }
+
+    #[test]
+    fn silence_ends_it() {
+        let patient = Keepalive { missed: 9, ..KEEPALIVE };
+        let mut pulse = Pulse::new(patient, at(0));
+        assert_eq!(pulse.beat(at(20)), Beat::Ping);
+        assert_eq!(pulse.beat(at(40)), Beat::Ping);
+        assert_eq!(pulse.wake_at(), at(60));
+        assert_eq!(pulse.beat(at(60)), Beat::Dead("nothing came for too long"));
+    }
+}
