@@ -1,0 +1,148 @@
+//! Arrows between our crates point one way. The table is the one of `ARCHITECTURE.md`; a new arrow is a change of design.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+}
+
+/// What each crate's program code may use of ours.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("embedded", &[]),
+    ("connectors", &["core"]),
+    ("agents", &["core"]),
+    ("store", &["core"]),
+    ("queue", &["core"]),
+    ("bridge", &["core", "agents", "store", "queue"]),
+    ("admin", &["core", "store", "queue", "bridge"]),
+    (
+        "standalone",
+        &[
+            "core",
+            "connectors",
+            "agents",
+            "store",
+            "queue",
+            "bridge",
+            "admin",
+            "embedded",
+        ],
+    ),
+    ("fn-webhook", DEPLOYABLE),
+    ("fn-dispatcher", DEPLOYABLE),
+    ("fn-runner", DEPLOYABLE),
+    ("fn-admin", DEPLOYABLE),
+    ("relay", DEPLOYABLE),
+];
+
+const DEPLOYABLE: &[&str] = &["core", "connectors", "agents", "store", "queue", "bridge", "admin"];
+
+/// What has no place in the middle: runtimes, sockets, clouds.
+const RIM: &[&str] = &["tokio", "reqwest", "hyper", "axum", "tokio-tungstenite", "aws-config"];
+
+#[test]
+fn arrows_point_one_way() {
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    for package in packages() {
+        let name = package.name.strip_prefix("tieline-").unwrap();
+        if name == "tests" {
+            continue;
+        }
+        let may = allowed
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no row in the table"));
+        for used in program_dependencies(&package) {
+            if let Some(ours) = used.strip_prefix("tieline-") {
+                assert!(may.contains(&ours), "{name} uses {ours}: that arrow isn't in the table");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_row_names_a_crate() {
+    let names: BTreeSet<String> = packages().into_iter().map(|package| package.name).collect();
+    for (name, _) in ARROWS {
+        assert!(names.contains(&format!("tieline-{name}")), "{name} is no crate");
+    }
+}
+
+#[test]
+fn the_middle_is_pure() {
+    for package in packages() {
+        if !["tieline-core", "tieline-connectors"].contains(&package.name.as_str()) {
+            continue;
+        }
+        for used in program_dependencies(&package) {
+            let at_the_rim = RIM.contains(&used) || used.starts_with("aws-sdk-");
+            assert!(!at_the_rim, "{} uses {used}", package.name);
+        }
+    }
+}
+
+#[test]
+fn versions_stand_in_one_place() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for package in packages() {
+        let folder = match package.name.strip_prefix("tieline-").unwrap() {
+            "relay" => "relay".to_owned(),
+            "tests" => "tests".to_owned(),
+            name => match name.strip_prefix("fn-") {
+                Some(function) => format!("functions/{function}"),
+                None => format!("crates/{name}"),
+            },
+        };
+        let manifest = std::fs::read_to_string(format!("{root}/{folder}/Cargo.toml")).unwrap();
+        let own = manifest.lines().find(|line| {
+            let of_the_crate = line.starts_with("version") || line.starts_with("rust-version");
+            !of_the_crate
+                && (line.contains("version = \"") || line.contains(" = \""))
+                && line.chars().any(|c| c.is_ascii_digit())
+                && !line.starts_with("path")
+                && !line.starts_with("name")
+        });
+        assert_eq!(own, None, "{folder}: versions belong into the workspace's manifest");
+    }
+}
+
+fn packages() -> Vec<Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        metadata.packages.len() >= ARROWS.len(),
+        "only {} crates",
+        metadata.packages.len()
+    );
+    metadata.packages
+}
+
+fn program_dependencies(package: &Package) -> impl Iterator<Item = &str> {
+    package
+        .dependencies
+        .iter()
+        .filter(|it| it.kind.as_deref() != Some("dev"))
+        .map(|it| it.name.as_str())
+}
