@@ -57,9 +57,11 @@ impl Embedded {
         let Options {
             durability,
             clock,
+            in_hand,
             observer,
         } = options;
-        let sqs = Sqs::open(dir.map(|d| d.join("queues.sqlite")).as_deref(), durability, clock)?;
+        let queues = dir.map(|dir| dir.join("queues.sqlite"));
+        let sqs = Sqs::open(queues.as_deref(), durability, clock, in_hand)?;
         let tables = match Tables::open(dir.map(|d| d.join("tables.sqlite")).as_deref(), durability) {
             Ok(tables) => tables,
             Err(error) => {

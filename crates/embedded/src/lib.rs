@@ -31,6 +31,6 @@ mod sqs;
 pub use self::clock::Clock;
 pub use self::embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
 pub use self::observer::{CrashPoint, Moment, Observer, Service, Verdict};
-pub use self::open::{Durability, OpenError, Options};
+pub use self::open::{Durability, InHand, OpenError, Options};
 
 use self::answer::Answer;

@@ -16,6 +16,16 @@ pub enum Durability {
     PowerLoss,
 }
 
+/// What becomes of messages that were received before the engine was opened, and not deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InHand {
+    /// They stay hidden until their time is up, as on SQS: their receivers may live on in programs of their own.
+    #[default]
+    Kept,
+    /// They are visible at once: whoever received them lived in this process's earlier lives and is dead.
+    Returned,
+}
+
 /// How to open an engine. The default is what a program wants; tests change clock and observer.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -23,6 +33,8 @@ pub struct Options {
     pub durability: Durability,
     /// The queues' time.
     pub clock: Clock,
+    /// See [`InHand`].
+    pub in_hand: InHand,
     /// Sees every changing call before and after it takes effect, and may make it fail.
     pub observer: Option<Observer>,
 }

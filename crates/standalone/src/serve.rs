@@ -11,7 +11,7 @@ use tieline_bridge::world::{Settings, World, random};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
-use tieline_embedded::{Durability, Embedded, Options};
+use tieline_embedded::{Durability, Embedded, InHand, Options};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     let options = Options {
         durability,
+        // Nobody else reads these queues: what was in hand was in a life of ours that is over.
+        in_hand: InHand::Returned,
         ..Options::default()
     };
     let embedded = Embedded::open(&args.data_dir, options)?;

@@ -157,6 +157,12 @@ impl Disk {
         })
     }
 
+    /// Makes every message visible that somebody has received. Their receive counts stay.
+    pub(super) fn end_deliveries(&mut self) -> rusqlite::Result<()> {
+        self.write("UPDATE slot SET visible_ms = 0, since_ms = 0 WHERE since_ms > 0", [])?;
+        self.commit()
+    }
+
     /// Where every message stands, oldest first.
     pub(super) fn slots(&self) -> rusqlite::Result<Vec<SlotRow>> {
         let sql =

@@ -38,7 +38,7 @@ use self::disk::Disk;
 use self::error::Refusal;
 use self::request::Request;
 use self::writer::{Job, Reply};
-use crate::{Answer, Clock, Durability, OpenError};
+use crate::{Answer, Clock, Durability, InHand, OpenError};
 
 pub(crate) const TARGET_PREFIX: &str = "AmazonSQS.";
 
@@ -60,11 +60,19 @@ pub(crate) struct Sqs {
 
 impl Sqs {
     /// Opens the queues in the file `path`, or new ones in memory.
-    pub(crate) fn open(path: Option<&Path>, durability: Durability, clock: Clock) -> Result<Self, OpenError> {
-        let disk = Disk::open(path, durability).map_err(OpenError::of_queues)?;
+    pub(crate) fn open(
+        path: Option<&Path>,
+        durability: Durability,
+        clock: Clock,
+        in_hand: InHand,
+    ) -> Result<Self, OpenError> {
+        let mut disk = Disk::open(path, durability).map_err(OpenError::of_queues)?;
         let (found, expected) = disk.versions().map_err(OpenError::of_queues)?;
         if found != expected {
             return Err(OpenError::Version { found, expected });
+        }
+        if in_hand == InHand::Returned {
+            disk.end_deliveries().map_err(OpenError::of_queues)?;
         }
         let books = Books::read(disk).map_err(OpenError::of_queues)?;
         let (jobs, taken) = channel();

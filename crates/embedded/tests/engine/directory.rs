@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
-use tieline_embedded::{Durability, Embedded, OpenError, Options};
+use tieline_embedded::{Durability, Embedded, InHand, OpenError, Options};
 
 use crate::clients::{Queue, dynamodb};
 
@@ -31,6 +31,33 @@ async fn everything_is_there_after_closing_and_opening() {
     // What was sent before is known still.
     queue.send_to("g", "locked").await;
     assert_eq!(queue.bodies(10).await, [""; 0]);
+    embedded.close().await;
+}
+
+#[tokio::test]
+async fn what_was_in_hand_is_returned_on_demand() {
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = Embedded::open(dir.path(), Options::default()).unwrap();
+    let fifo = Queue::create(&embedded, "q.fifo", &[]).await;
+    let standard = Queue::create(&embedded, "q", &[]).await;
+    for body in ["in-hand", "behind"] {
+        fifo.send_to("g", body).await;
+    }
+    standard.send("in-hand").await;
+    let delayed = standard.client.send_message().queue_url(&standard.url);
+    delayed.message_body("delayed").delay_seconds(600).send().await.unwrap();
+    let in_hand = (fifo.receive(1, 600).await, standard.receive(1, 600).await);
+    assert_eq!((in_hand.0.len(), in_hand.1.len()), (1, 1));
+    embedded.close().await;
+
+    let options = Options {
+        in_hand: InHand::Returned,
+        ..Options::default()
+    };
+    let embedded = Embedded::open(dir.path(), options).unwrap();
+    let (fifo, standard) = (fifo.reopened(&embedded), standard.reopened(&embedded));
+    assert_eq!(fifo.bodies(10).await, ["in-hand", "behind"]);
+    assert_eq!(standard.bodies(10).await, ["in-hand"], "what is delayed stays delayed");
     embedded.close().await;
 }
 
