@@ -2,7 +2,11 @@
 //! address, and AWS Lambda as a program of ours.
 
 pub mod agents;
+pub mod cloud;
 pub mod console;
 pub mod lambda;
+pub mod outbound;
 pub mod process;
+pub mod socket;
 pub mod wecom;
+pub mod wecom_socket;

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use reqwest::Client;
 use serde_json::{Value, json};
 
+pub use crate::outbound::Speaker;
 pub use cipher::Cipher;
 pub use response::{ResponseServer, Said};
 
@@ -22,35 +23,6 @@ pub struct Bot {
     /// The callback URL.
     pub callback_url: String,
     http: Client,
-}
-
-/// Who says something, and where.
-#[derive(Debug, Clone)]
-pub struct Speaker {
-    /// The person.
-    pub user: String,
-    /// The group, unless they speak to the bot alone.
-    pub group: Option<String>,
-}
-
-impl Speaker {
-    /// Somebody alone with the bot.
-    #[must_use]
-    pub fn alone(user: &str) -> Self {
-        Self {
-            user: user.to_owned(),
-            group: None,
-        }
-    }
-
-    /// Somebody in a group.
-    #[must_use]
-    pub fn in_group(user: &str, group: &str) -> Self {
-        Self {
-            user: user.to_owned(),
-            group: Some(group.to_owned()),
-        }
-    }
 }
 
 /// One state of a stream, as the platform would show it.

@@ -1,0 +1,100 @@
+//! What bots show in chats, and what of it a platform would have refused.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+/// Something that a bot shows in a chat, as people there see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bubble {
+    /// The bot.
+    pub bot: String,
+    /// The group, or the person in a direct chat.
+    pub chat: String,
+    /// The message that it answers, where the platform ties it to one.
+    pub answers: Option<String>,
+    /// By which of the platform's ways it came.
+    pub way: &'static str,
+    /// Every text that it showed, the oldest first.
+    pub states: Vec<String>,
+    /// Whether nothing comes after it.
+    pub done: bool,
+}
+
+impl Bubble {
+    /// What it shows now.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.states.last().map_or("", String::as_str)
+    }
+}
+
+/// Who says something, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// The person.
+    pub user: String,
+    /// The group, unless they speak to the bot alone.
+    pub group: Option<String>,
+}
+
+impl Speaker {
+    /// Somebody alone with the bot.
+    #[must_use]
+    pub fn alone(user: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            group: None,
+        }
+    }
+
+    /// Somebody in a group.
+    #[must_use]
+    pub fn in_group(user: &str, group: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            group: Some(group.to_owned()),
+        }
+    }
+
+    /// Where an answer belongs.
+    #[must_use]
+    pub fn chat(&self) -> &str {
+        self.group.as_deref().unwrap_or(&self.user)
+    }
+}
+
+/// What a strict platform found wrong, each kind once with its number.
+#[derive(Debug, Clone, Default)]
+pub struct Complaints(BTreeMap<String, usize>);
+
+impl Complaints {
+    /// Notes one.
+    pub fn add(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.0.iter().map(|(what, n)| format!("{what} ({n} times)")).collect()
+    }
+}
+
+/// Asks until there is something, at most for `limit`.
+///
+/// # Errors
+/// If there is nothing by then; the text says what was waited for.
+pub async fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return Ok(found);
+        }
+        if began.elapsed() > limit {
+            bail!("{what}: not within {limit:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,155 @@
+//! One client's connection.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::socket::Socket;
+
+use super::book::Book;
+use super::rules;
+
+/// The platform's end of a subscribed connection. Dropping it closes the socket after what was sent.
+#[derive(Clone)]
+pub(super) struct Connection {
+    frames: mpsc::UnboundedSender<Value>,
+    fate: watch::Sender<Fate>,
+    /// Tells connections apart.
+    pub(super) number: u64,
+}
+
+impl Connection {
+    pub(super) fn send(&self, frame: Value) {
+        // Nobody is there any more: as on a real network, that shows later.
+        let _ = self.frames.send(frame);
+    }
+
+    /// Ends it in a way that the client isn't told.
+    pub(super) fn end(&self, fate: Fate) {
+        self.fate.send_replace(fate);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.frames.is_closed()
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on.
+    Open,
+    /// The socket stays open, but nobody is there any more.
+    HalfOpen,
+    /// The socket is gone, without a closing frame.
+    Cut,
+}
+
+/// What the rules say to a frame.
+pub(super) enum Response {
+    /// Answered after a while; then the callback takes its next frame.
+    Later {
+        frame: Value,
+        after: Duration,
+        frees: Option<(String, String)>,
+    },
+    /// Never answered.
+    Lost,
+    /// The client is subscribed.
+    Subscribed { bot: String, frame: Value },
+}
+
+/// Serves a client until it or the platform ends the connection.
+pub(super) async fn serve(mut socket: Socket, book: Arc<Mutex<Book>>) {
+    let (frames, mut outgoing) = mpsc::unbounded_channel();
+    let (fate, mut fates) = watch::channel(Fate::Open);
+    let number = lock(&book).number();
+    let mut held = Some(Connection { frames, fate, number });
+    // Responses keep the channel open only for as long as they take.
+    let weak = held.as_ref().map(|it| it.frames.downgrade());
+    let mut bot = None;
+    loop {
+        tokio::select! {
+            biased;
+            ended = next_fate(&mut fates) => match ended {
+                Fate::HalfOpen => return std::future::pending().await,
+                Fate::Open | Fate::Cut => break,
+            },
+            frame = outgoing.recv() => match frame {
+                Some(frame) => if socket.send(Message::text(frame.to_string())).await.is_err() { break },
+                None => { let _ = socket.close(None).await; break }
+            },
+            message = socket.next() => {
+                let text = match message {
+                    Some(Ok(Message::Text(text))) => text,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                    Some(Ok(Message::Binary(_))) => { lock(&book).complaints.add("a binary frame"); continue }
+                    _ => break,
+                };
+                let response = rules::take(&text, bot.as_deref(), &mut lock(&book));
+                match response {
+                    Response::Lost => {}
+                    Response::Subscribed { bot: id, frame } => {
+                        if let Some(connection) = held.take() {
+                            connection.send(frame);
+                            let mut book = lock(&book);
+                            let req_id = book.fresh("kick");
+                            book.kick(&id, &req_id);
+                            book.bot(&id).connection = Some(connection);
+                        }
+                        bot = Some(id);
+                    }
+                    Response::Later { frame, after, frees } => {
+                        let sender = weak.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade);
+                        let book = book.clone();
+                        tokio::spawn(async move {
+                            sleep(after).await;
+                            if let Some((bot, req_id)) = frees {
+                                let mut book = lock(&book);
+                                if let Some(callback) = book.bot(&bot).callbacks.get_mut(&req_id) {
+                                    callback.busy = false;
+                                }
+                            }
+                            if let Some(sender) = sender { let _ = sender.send(frame); }
+                        });
+                    }
+                }
+            }
+        }
+    }
+    if let Some(bot) = bot {
+        let mut book = lock(&book);
+        let connection = &mut book.bot(&bot).connection;
+        connection.take_if(|it| it.number == number);
+    }
+}
+
+/// The end that was decided. Never, if the connection's owner only let go of it: that one is a polite end.
+async fn next_fate(fates: &mut watch::Receiver<Fate>) -> Fate {
+    let ended = fates.wait_for(|fate| *fate != Fate::Open).await.map(|fate| *fate);
+    match ended {
+        Ok(fate) => fate,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// A response to a frame.
+pub(super) fn response(req_id: Option<&str>, code: i64, text: &str, body: Option<Value>) -> Value {
+    let mut frame = json!({ "errcode": code, "errmsg": text });
+    if let Some(req_id) = req_id {
+        frame["headers"] = json!({ "req_id": req_id });
+    }
+    if let Some(body) = body {
+        frame["body"] = body;
+    }
+    frame
+}
+
+fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,218 @@
+//! WeCom's side of an AI bot on the long connection, as strict as the platform: what we send is checked field by field.
+//!
+//! An own reading of the protocol: nothing here uses the connector.
+
+mod book;
+mod connection;
+mod refusal;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::outbound::{Bubble, Speaker, until};
+use crate::socket;
+use crate::wecom::ResponseServer;
+
+pub use book::Faults;
+use book::{Book, Callback, Kind};
+use connection::Fate;
+
+/// The platform.
+#[derive(Clone)]
+pub struct Platform {
+    address: SocketAddr,
+    /// What is said by `response_url`.
+    pub responses: ResponseServer,
+    book: Arc<Mutex<Book>>,
+}
+
+impl Platform {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let platform = Self {
+            address: listener.local_addr().expect("it is bound"),
+            responses: ResponseServer::start().await,
+            book: Arc::default(),
+        };
+        let router = Router::new().route("/", get(connect)).with_state(platform.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        platform
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// Makes a bot, or gives it another secret.
+    pub fn add_bot(&self, bot: &str, secret: &str) {
+        self.book().bot(bot).secret = secret.to_owned();
+    }
+
+    /// What an operator creates for a bot.
+    #[must_use]
+    pub fn as_integration(&self, bot: &str, name: &str) -> Value {
+        let secret = self.book().bot(bot).secret.clone();
+        json!({ "name": name, "platform": "wecom", "connectionMode": "long_connection",
+                "credentials": { "botId": bot, "secret": secret, "botName": "Helper" },
+                "endpoints": { "wsUrl": self.url(), "apiBase": self.responses.url } })
+    }
+
+    /// Somebody says something to a bot. Gives the callback's `req_id`, by which answers refer to it.
+    ///
+    /// # Errors
+    /// If nobody is connected for the bot.
+    pub fn say(&self, bot: &str, from: &Speaker, id: &str, text: &str) -> anyhow::Result<String> {
+        let mut body = envelope(bot, from, id);
+        body["msgtype"] = json!("text");
+        body["text"] = json!({ "content": text });
+        body["response_url"] = json!(self.responses.url_for(&format!("code-{id}")));
+        self.call_back(bot, from, "aibot_msg_callback", body)
+    }
+
+    /// Any other callback with fields of its own, over those that every callback has.
+    ///
+    /// # Errors
+    /// If nobody is connected for the bot.
+    pub fn event(&self, bot: &str, from: &Speaker, id: &str, event: &Value) -> anyhow::Result<String> {
+        let mut body = envelope(bot, from, id);
+        body["create_time"] = json!(1_760_000_500);
+        body["msgtype"] = json!("event");
+        body["event"] = event.clone();
+        self.call_back(bot, from, "aibot_event_callback", body)
+    }
+
+    /// The same message once more, as after a reconnect: another `req_id`, the same `msgid`.
+    ///
+    /// # Errors
+    /// If there was no such message, or nobody is connected.
+    pub fn redeliver(&self, bot: &str, req_id: &str) -> anyhow::Result<String> {
+        let callback = self.book().bot(bot).callbacks.get(req_id).cloned();
+        let callback = callback.context("there was no such callback")?;
+        self.call_back(bot, &callback.from, "aibot_msg_callback", callback.body)
+    }
+
+    fn call_back(&self, bot: &str, from: &Speaker, cmd: &str, body: Value) -> anyhow::Result<String> {
+        let mut book = self.book();
+        let req_id = book.fresh("cb");
+        let callback = Callback::new(from, Kind::of(&body), body.clone());
+        let bot = book.bot(bot);
+        let connection = bot.connection.as_ref().context("nobody is connected")?;
+        connection.send(json!({ "cmd": cmd, "headers": { "req_id": req_id }, "body": body }));
+        bot.acquaintances.insert((from.chat().to_owned(), from.group.is_some()));
+        bot.callbacks.insert(req_id.clone(), callback);
+        Ok(req_id)
+    }
+
+    /// Sets how the platform misbehaves.
+    pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.book().faults);
+    }
+
+    /// The bot's connection stays open, but nobody reads or answers any more.
+    pub fn go_half_open(&self, bot: &str) {
+        if let Some(connection) = &self.book().bot(bot).connection {
+            connection.end(Fate::HalfOpen);
+        }
+    }
+
+    /// Cuts the bot's connection without a word.
+    pub fn cut(&self, bot: &str) {
+        if let Some(connection) = self.book().bot(bot).connection.take() {
+            connection.end(Fate::Cut);
+        }
+    }
+
+    /// Another client subscribes for the bot: ours is told so, then closed.
+    pub fn kick(&self, bot: &str) {
+        let mut book = self.book();
+        let req_id = book.fresh("kick");
+        book.kick(bot, &req_id);
+    }
+
+    /// Whether a client is subscribed for the bot.
+    #[must_use]
+    pub fn is_connected(&self, bot: &str) -> bool {
+        let mut book = self.book();
+        book.bot(bot).connection.as_ref().is_some_and(|it| it.is_open())
+    }
+
+    /// How often a client asked to be subscribed for the bot, and how often it was.
+    #[must_use]
+    pub fn subscriptions(&self, bot: &str) -> (usize, usize) {
+        let mut book = self.book();
+        let bot = book.bot(bot);
+        (bot.asked, bot.subscribed)
+    }
+
+    /// Waits until a client is subscribed for the bot.
+    ///
+    /// # Errors
+    /// If none is within `limit`.
+    pub async fn connected(&self, bot: &str, limit: Duration) -> anyhow::Result<()> {
+        until("a subscription", limit, || self.is_connected(bot).then_some(())).await
+    }
+
+    /// Everything that bots show, the oldest first.
+    #[must_use]
+    pub fn bubbles(&self) -> Vec<Bubble> {
+        self.book().bubbles.clone()
+    }
+
+    /// Everything that clients sent, with the bot they were subscribed for.
+    #[must_use]
+    pub fn frames(&self) -> Vec<(String, Value)> {
+        self.book().frames.clone()
+    }
+
+    /// What clients did wrong.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut all = self.book().complaints.all();
+        all.extend(self.responses.refused());
+        all
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fields that every callback has.
+fn envelope(bot: &str, from: &Speaker, id: &str) -> Value {
+    let mut body = json!({ "msgid": id, "aibotid": bot, "chattype": "single", "from": { "userid": from.user } });
+    if let Some(group) = &from.group {
+        body["chattype"] = json!("group");
+        body["chatid"] = json!(group);
+    }
+    body
+}
+
+async fn connect(State(platform): State<Platform>, request: Request) -> Response {
+    let refusal = platform.book().faults.refuse_handshake;
+    if let Some(status) = refusal {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        return socket::refused(status, &[]);
+    }
+    let book = platform.book.clone();
+    socket::upgrade(request, move |socket| connection::serve(socket, book))
+}
