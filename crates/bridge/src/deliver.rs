@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::accounts::Bot;
+use crate::metrics::{Metric, Place};
 use crate::world::{World, chance};
 use crate::{courier, pages};
 
@@ -45,6 +46,8 @@ pub struct Showing<'a> {
     saved: Option<ReplyRecord>,
     /// Tries in a row that failed in passing.
     failures: u32,
+    /// Whether the chat shows text of the answer already.
+    has_shown_text: bool,
 }
 
 /// What the chat should show.
@@ -95,6 +98,7 @@ impl<'a> Showing<'a> {
         blank: impl FnOnce() -> ReplyRecord,
     ) -> Self {
         let record = saved.clone().unwrap_or_else(blank);
+        let has_shown_text = record.stage != Stage::Thinking;
         Self {
             world,
             bot,
@@ -102,7 +106,21 @@ impl<'a> Showing<'a> {
             record,
             saved,
             failures: 0,
+            has_shown_text,
         }
+    }
+
+    /// The chat shows text of the answer now.
+    pub fn note_text(&mut self, text: &str) {
+        if !self.has_shown_text && !text.is_empty() {
+            self.has_shown_text = true;
+            let took = self.now().since(self.record.received_at);
+            self.world.metrics.time(Metric::TimeToFirstText, self.platform(), took);
+        }
+    }
+
+    fn platform(&self) -> &'static str {
+        self.bot.connector.manifest().platform
     }
 
     /// The limits of the bot's mode.
@@ -131,7 +149,12 @@ impl<'a> Showing<'a> {
             let closed = self.record.closed.clone();
             let wanted = self.wanted(&id, look, &link, closed.as_ref());
             let call = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
-                Ok(Step::Done) => return Ok(Shown::Yes),
+                Ok(Step::Done) => {
+                    if look.stage != Stage::Thinking {
+                        self.note_text(look.text);
+                    }
+                    return Ok(Shown::Yes);
+                }
                 Ok(Step::Wait { until }) => return Ok(Shown::NotBefore(until)),
                 Ok(Step::Call(call)) => call,
                 Err(error) => {
@@ -202,6 +225,7 @@ impl<'a> Showing<'a> {
             if until.is_some_and(|until| Instant::now() + pause >= until) {
                 return Ok(Shown::NotBefore(at));
             }
+            self.world.metrics.time(Metric::BudgetWait, self.platform(), pause);
             sleep(pause).await;
         }
     }
@@ -266,6 +290,7 @@ impl<'a> Showing<'a> {
 
     fn later(&mut self, code: &str) -> Shown {
         self.failures += 1;
+        self.world.metrics.retry(Place::Platform);
         let wait = BACKOFF.wait(self.failures, chance());
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "reply is tried again");
         Shown::NotBefore(self.now().after(wait))

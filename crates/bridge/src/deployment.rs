@@ -25,6 +25,8 @@ pub struct Deployment {
     pub root_token: Option<Secret>,
     /// Whether private addresses may be called: for tests.
     pub allow_private: bool,
+    /// Under which name metrics are written. `None`: they are not.
+    pub metrics: Option<String>,
 }
 
 /// What opens the data key.
@@ -65,6 +67,8 @@ pub mod variables {
     pub const ADMIN_TOKEN: &str = "TIELINE_ADMIN_TOKEN";
     /// `true`: private addresses may be called.
     pub const ALLOW_PRIVATE: &str = "TIELINE_ALLOW_PRIVATE_ENDPOINTS";
+    /// The namespace of the metrics. May be absent: then none are written.
+    pub const METRICS: &str = "TIELINE_METRICS_NAMESPACE";
 }
 
 /// Reads every variable before failing.
@@ -104,6 +108,7 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
         ));
     }
     let allow_private = get(variables::ALLOW_PRIVATE).is_some_and(|value| value == "true");
+    let metrics = get(variables::METRICS).filter(|name| !name.is_empty());
     let root_token = get(variables::ADMIN_TOKEN)
         .filter(|token| !token.is_empty())
         .map(Secret::new);
@@ -115,6 +120,7 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             key,
             root_token,
             allow_private,
+            metrics,
         }),
         _ => Err(ConfigError(wrong)),
     }
@@ -169,7 +175,11 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
     let store = Store::new(dynamo, deployment.tables, Keyring::new(key));
     let queues = Queues::new(aws_sdk_sqs::Client::new(sdk), deployment.urls);
     let http = egress::client(settings.allow_private)?;
-    Ok(World::new(store, queues, registry, http, Clock::system(), settings))
+    let world = World::new(store, queues, registry, http, Clock::system(), settings);
+    Ok(match deployment.metrics {
+        Some(namespace) => world.watched(namespace),
+        None => world,
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

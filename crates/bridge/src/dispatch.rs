@@ -248,7 +248,9 @@ impl Arrival<'_> {
             session: None,
             steps: vec![LedgerStep::new(now, state.as_str())],
         };
-        message::finish(&self.world.store, &self.envelope.message, &ending).await?;
+        if message::finish(&self.world.store, &self.envelope.message, &ending).await? {
+            self.world.metrics.message(&self.bound.integration.platform, state);
+        }
         info!(account.id = %self.envelope.integration, event.key = %self.envelope.message, reason, "event ended as {}", state.as_str());
         Ok(())
     }
@@ -457,8 +459,11 @@ impl Arrival<'_> {
                 session: None,
                 steps,
             };
-            if message::finish(&self.world.store, &pending.message, &ending).await? && self.shows_waiting() {
-                self.close_bubble(&pending.message, conversation, notice).await?;
+            if message::finish(&self.world.store, &pending.message, &ending).await? {
+                self.world.metrics.message(&self.bound.integration.platform, state);
+                if self.shows_waiting() {
+                    self.close_bubble(&pending.message, conversation, notice).await?;
+                }
             }
         }
         Ok(())

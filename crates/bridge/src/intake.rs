@@ -6,6 +6,7 @@ use tieline_core::envelope::Envelope;
 use tracing::error;
 
 use crate::dispatch;
+use crate::metrics::Place;
 use crate::world::World;
 
 /// Most groups that are dispatched at the same time.
@@ -66,6 +67,7 @@ async fn take_in_one(world: &World, item: Item) -> Result<(), String> {
         Ok(()) => Ok(()),
         Err(error) => {
             dispatch::log_failure(&envelope, item.attempt, &error);
+            world.metrics.retry(Place::Queue);
             Err(item.id)
         }
     }

@@ -15,6 +15,7 @@ pub mod egress;
 pub mod intake;
 pub mod journal;
 pub mod media;
+pub mod metrics;
 pub mod newest;
 pub mod notices;
 pub mod operator;

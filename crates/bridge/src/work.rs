@@ -8,6 +8,7 @@ use tieline_queue::work;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::metrics::Place;
 use crate::run::{self, Next};
 use crate::world::World;
 
@@ -44,6 +45,7 @@ async fn run_one(world: &World, item: Item, until: Option<Instant>) -> Option<St
         }
         Err(error) => {
             run::log_failure(&wake, item.attempt, &error);
+            world.metrics.retry(Place::Queue);
             again_in(world, &item.receipt, Duration::from_secs(1 << item.attempt.min(6))).await;
             Some(item.id)
         }

@@ -13,6 +13,7 @@ use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::courier::Tokens;
 use crate::journal::Throttle;
+use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 use crate::users::Known;
 
@@ -44,6 +45,8 @@ pub struct World {
     pub known: Arc<Known>,
     /// How many runs each tenant has in this process.
     pub tenants: Arc<Tenants>,
+    /// What operators watch.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What differs between deployments.
@@ -111,6 +114,16 @@ impl World {
             throttle: Arc::default(),
             known: Arc::default(),
             tenants,
+            metrics: Arc::default(),
+        }
+    }
+
+    /// The same world, with numbers gathered for `namespace`.
+    #[must_use]
+    pub fn watched(self, namespace: String) -> Self {
+        Self {
+            metrics: Arc::new(Metrics::gathering(namespace)),
+            ..self
         }
     }
 

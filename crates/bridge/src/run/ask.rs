@@ -23,6 +23,7 @@ use super::request::{self, Asked};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, deferred, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
+use crate::metrics::{Metric, Place};
 use crate::notices::{self, About};
 use crate::world::World;
 
@@ -43,11 +44,16 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
     let mut showing = Showing::new(world, &bot, &last.message.target, found, || blank(held, last));
+    if held.run().attempt > 1 {
+        world.metrics.retry(Place::Run);
+    }
     if showing.record.outcome.is_none() {
         finish::close_merged(world, held, &bot, &asked).await?;
         let ended = result(world, held, &bot, &asked, &mut showing, &keeper, until, &mut ledger).await?;
         match ended {
             Ended::Result(outcome, notice) => {
+                let took = world.clock.now().since(held.run().started_at);
+                world.metrics.time(Metric::RunTime, finish::platform(held), took);
                 record_result(world, held, &mut showing, outcome, notice, &asked, &mut ledger).await?;
             }
             Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
@@ -368,7 +374,11 @@ impl Talk<'_> {
             organization: self.request.organization.clone(),
             user: self.request.user.id.clone(),
         };
-        if let Err(failure) = self.adapter.cancel(&cancel, &crate::agents::agent_world(self.world)).await {
+        if let Err(failure) = self
+            .adapter
+            .cancel(&cancel, &crate::agents::agent_world(self.world))
+            .await
+        {
             warn!(run = %self.request.run, error = %failure.code, "agent could not be told to stop");
         }
     }
@@ -455,7 +465,9 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
         });
         showing.record.resume = resume.or_else(|| showing.record.resume.take());
         showing.record.pace.sent(showing.world.clock.now());
-        return showing.save().await.map_err(store);
+        showing.save().await.map_err(store)?;
+        showing.note_text(&said.draft.text);
+        return Ok(());
     }
     let stage = if said.draft.text.is_empty() {
         Stage::Thinking

@@ -25,6 +25,7 @@ use super::{Held, Left, RunError, amend, ask, request};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, Showing, Shown};
 use crate::journal;
+use crate::metrics::Metric;
 use crate::notices::{self, Word};
 use crate::world::World;
 
@@ -52,6 +53,8 @@ pub(super) async fn deliver(
         Shown::Yes => ledger.push(LedgerStep::new(now, "delivered")),
         Shown::NotBefore(at) if showing.is_pulled() => {
             ledger.push(LedgerStep::new(now, "ready"));
+            let text = showing.record.text.clone();
+            showing.note_text(&text);
             look_after_later(world, held, &showing.record, at.since(now)).await?;
         }
         Shown::NotBefore(at) => {
@@ -130,8 +133,15 @@ async fn end_all(
         if state == MessageState::Failed {
             bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
-        message::finish(&world.store, &it.record.id, &ending).await?;
-        let duration_ms = u64::try_from(now.since(it.record.received_at).as_millis()).unwrap_or(u64::MAX);
+        let took = now.since(it.record.received_at);
+        if message::finish(&world.store, &it.record.id, &ending).await? {
+            let platform = platform(held);
+            world.metrics.message(platform, state);
+            if state == MessageState::Answered {
+                world.metrics.time(Metric::TimeToFinal, platform, took);
+            }
+        }
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         info!(
             account.id = %it.record.integration,
             chat.id = %it.message.target.chat.id,
@@ -144,6 +154,11 @@ async fn end_all(
         );
     }
     Ok(())
+}
+
+/// The platform of a run's bot, for metrics.
+pub(super) fn platform(held: &Held) -> &str {
+    held.bound.as_ref().map_or("none", |bound| &bound.integration.platform)
 }
 
 /// An entry among the dead letters.

@@ -1,0 +1,369 @@
+//! What operators watch: few numbers, gathered in memory and written as lines that CloudWatch turns into metrics.
+//!
+//! Dimensions are few on purpose, since every combination of them is paid for: never an integration, a chat or a person.
+//! Off where nobody reads them.
+//!
+//! See [CloudWatch Docs/Embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tieline_core::fate::MessageState;
+use tieline_core::timestamp::Timestamp;
+use tracing::warn;
+
+/// Most values of one metric in one line, by the format.
+const MAX_VALUES: usize = 100;
+/// Most values that are kept of one metric between two writings: more is a process that nobody lets write.
+const MAX_KEPT: usize = 10_000;
+/// Time between two writings of a process that lives long.
+pub const PERIOD: Duration = Duration::from_secs(60);
+
+/// A number that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Messages that came to an end.
+    Messages,
+    /// From the receipt of a message to the first text of its answer in the chat.
+    TimeToFirstText,
+    /// From the receipt of a message to the whole answer in the chat.
+    TimeToFinal,
+    /// How long agents worked on a run, all processes together.
+    RunTime,
+    /// What was tried again.
+    Retries,
+    /// How long texts waited because a platform's pace or its word demanded it.
+    BudgetWait,
+    /// Long connections of this process, by how they stand.
+    Connections,
+    /// How long a bot was without a connection while it went from one process to another.
+    HandOverGap,
+    /// A relay process that is alive and holds its leases.
+    Heartbeats,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Messages,
+        Self::TimeToFirstText,
+        Self::TimeToFinal,
+        Self::RunTime,
+        Self::Retries,
+        Self::BudgetWait,
+        Self::Connections,
+        Self::HandOverGap,
+        Self::Heartbeats,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "Messages",
+            Self::TimeToFirstText => "TimeToFirstText",
+            Self::TimeToFinal => "TimeToFinal",
+            Self::RunTime => "RunTime",
+            Self::Retries => "Retries",
+            Self::BudgetWait => "BudgetWait",
+            Self::Connections => "Connections",
+            Self::HandOverGap => "HandOverGap",
+            Self::Heartbeats => "Heartbeats",
+        }
+    }
+
+    /// Its unit, in CloudWatch's words.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Messages | Self::Retries | Self::Connections | Self::Heartbeats => "Count",
+            Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait | Self::HandOverGap => {
+                "Milliseconds"
+            }
+        }
+    }
+
+    /// By what it is told apart: each set of dimensions is a metric of its own.
+    #[must_use]
+    pub const fn dimensions(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Messages => &[&["Fate"], &["Platform", "Fate"]],
+            Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait => &[&["Platform"]],
+            Self::Retries => &[&["Place"]],
+            Self::Connections => &[&["State"], &["Platform", "State"]],
+            Self::HandOverGap | Self::Heartbeats => &[&[]],
+        }
+    }
+}
+
+/// Where something was tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A call to a platform failed in passing.
+    Platform,
+    /// A record went back on its queue.
+    Queue,
+    /// A run was begun again because its process ended.
+    Run,
+}
+
+impl Place {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Queue => "queue",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// Values of dimensions, by name.
+type Labels = Vec<(&'static str, String)>;
+/// The values of the metrics that share their labels.
+type Values = BTreeMap<Metric, Vec<f64>>;
+
+/// The numbers of this process that are not written yet.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    namespace: Option<String>,
+    kept: Mutex<BTreeMap<Labels, Values>>,
+}
+
+impl Metrics {
+    /// Gathers for a namespace, which tells one deployment from another.
+    #[must_use]
+    pub fn gathering(namespace: String) -> Self {
+        Self {
+            namespace: Some(namespace),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// A message has come to its end.
+    pub fn message(&self, platform: &str, fate: MessageState) {
+        self.add(
+            Metric::Messages,
+            vec![("Platform", platform.into()), ("Fate", fate.as_str().into())],
+            1.0,
+        );
+    }
+
+    /// A span of time that belongs to a platform.
+    pub fn time(&self, metric: Metric, platform: &str, took: Duration) {
+        self.add(metric, vec![("Platform", platform.into())], millis(took));
+    }
+
+    /// Something is tried again.
+    pub fn retry(&self, place: Place) {
+        self.add(Metric::Retries, vec![("Place", place.as_str().into())], 1.0);
+    }
+
+    /// How many long connections of a platform stand like this in this process. Once a [`PERIOD`].
+    pub fn connections(&self, platform: &str, state: &str, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        let labels = vec![("Platform", platform.into()), ("State", state.into())];
+        self.add(Metric::Connections, labels, f64::from(n));
+    }
+
+    /// A bot was without a connection for so long while it changed hands.
+    pub fn hand_over_gap(&self, gap: Duration) {
+        self.add(Metric::HandOverGap, Vec::new(), millis(gap));
+    }
+
+    /// This process holds its leases. Once a [`PERIOD`].
+    pub fn heartbeat(&self) {
+        self.add(Metric::Heartbeats, Vec::new(), 1.0);
+    }
+
+    fn add(&self, metric: Metric, labels: Labels, value: f64) {
+        if self.namespace.is_none() {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = kept.entry(labels).or_default().entry(metric).or_default();
+        if values.len() < MAX_KEPT {
+            values.push(value);
+        }
+    }
+
+    /// Writes what was gathered to standard output, where CloudWatch reads: at the end of every invocation, or every [`PERIOD`].
+    pub fn write(&self, now: Timestamp) {
+        let lines = self.take_lines(now);
+        if lines.is_empty() {
+            return;
+        }
+        if let Err(error) = std::io::stdout().lock().write_all(lines.as_bytes()) {
+            warn!(error = %error, "metrics can't be written");
+        }
+    }
+
+    /// What was gathered since the last time, as lines.
+    #[must_use]
+    pub fn take_lines(&self, now: Timestamp) -> String {
+        let Some(namespace) = &self.namespace else {
+            return String::new();
+        };
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut lines = String::new();
+        for (labels, mut values) in kept {
+            while !values.is_empty() {
+                let line = line(namespace, &labels, next_part(&mut values), now);
+                lines.push_str(&line.to_string());
+                lines.push('\n');
+            }
+        }
+        lines
+    }
+}
+
+/// Writes `metrics` every [`PERIOD`], for a process that lives long. Ends when dropped.
+pub async fn keep_writing(world: crate::world::World) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        world.metrics.write(world.clock.now());
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round()
+}
+
+/// As many values as one line may hold; the rest stays.
+fn next_part(values: &mut Values) -> Values {
+    let part = values
+        .iter_mut()
+        .map(|(metric, values)| {
+            let rest = values.split_off(values.len().min(MAX_VALUES));
+            (*metric, std::mem::replace(values, rest))
+        })
+        .collect();
+    values.retain(|_, values| !values.is_empty());
+    part
+}
+
+fn line(namespace: &str, labels: &Labels, values: Values, now: Timestamp) -> Value {
+    let mut directives = Vec::new();
+    let mut fields = Map::new();
+    for (metric, values) in values {
+        directives.push(json!({
+            "Namespace": namespace,
+            "Dimensions": metric.dimensions(),
+            "Metrics": [{ "Name": metric.name(), "Unit": metric.unit() }],
+        }));
+        let value = match values[..] {
+            [value] => json!(value),
+            _ => json!(values),
+        };
+        fields.insert(metric.name().to_owned(), value);
+    }
+    for (name, value) in labels {
+        fields.insert((*name).to_owned(), json!(value));
+    }
+    fields.insert(
+        "_aws".to_owned(),
+        json!({ "Timestamp": now.as_millis(), "CloudWatchMetrics": directives }),
+    );
+    Value::Object(fields)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    fn lines(metrics: &Metrics) -> Vec<Value> {
+        let text = metrics.take_lines(Timestamp::from_secs(1_700_000_000));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_line_says_all_that_cloudwatch_wants() {
+        let metrics = Metrics::gathering("Tieline/test".into());
+        metrics.message("wecom", MessageState::Answered);
+        let expected = json!({
+            "_aws": {
+                "Timestamp": 1_700_000_000_000_u64,
+                "CloudWatchMetrics": [{
+                    "Namespace": "Tieline/test",
+                    "Dimensions": [["Fate"], ["Platform", "Fate"]],
+                    "Metrics": [{ "Name": "Messages", "Unit": "Count" }],
+                }],
+            },
+            "Platform": "wecom",
+            "Fate": "answered",
+            "Messages": 1.0,
+        });
+        assert_eq!(lines(&metrics), [expected]);
+        assert!(lines(&metrics).is_empty(), "what is written is forgotten");
+    }
+
+    #[test]
+    fn metrics_of_the_same_dimensions_share_a_line() {
+        let metrics = Metrics::gathering("n".into());
+        metrics.time(Metric::RunTime, "lark", Duration::from_millis(1500));
+        metrics.time(Metric::TimeToFinal, "lark", Duration::from_millis(2000));
+        metrics.time(Metric::TimeToFinal, "lark", Duration::from_millis(2500));
+        let lines = lines(&metrics);
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["RunTime"], json!(1500.0));
+        assert_eq!(lines[0]["TimeToFinal"], json!([2000.0, 2500.0]));
+    }
+
+    #[test]
+    fn more_values_than_a_line_may_hold_go_into_the_next() {
+        let metrics = Metrics::gathering("n".into());
+        for _ in 0..250 {
+            metrics.retry(Place::Queue);
+        }
+        let sizes: Vec<usize> = lines(&metrics)
+            .iter()
+            .map(|line| line["Retries"].as_array().unwrap().len())
+            .collect();
+        assert_eq!(sizes, [100, 100, 50]);
+    }
+
+    #[test]
+    fn every_dimension_of_a_line_has_its_value() {
+        let metrics = Metrics::gathering("n".into());
+        metrics.message("web", MessageState::Failed);
+        metrics.time(Metric::TimeToFirstText, "web", Duration::ZERO);
+        metrics.time(Metric::TimeToFinal, "web", Duration::ZERO);
+        metrics.time(Metric::RunTime, "web", Duration::ZERO);
+        metrics.time(Metric::BudgetWait, "web", Duration::ZERO);
+        metrics.retry(Place::Run);
+        metrics.connections("wecom", "connected", 3);
+        metrics.hand_over_gap(Duration::from_secs(1));
+        metrics.heartbeat();
+        let mut seen = Vec::new();
+        for line in lines(&metrics) {
+            for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {
+                for name in directive["Dimensions"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .flat_map(|set| set.as_array().unwrap())
+                {
+                    assert!(line[name.as_str().unwrap()].is_string(), "{name} of {line}");
+                }
+                let name = directive["Metrics"][0]["Name"].as_str().unwrap().to_owned();
+                assert!(!line[&name].is_null(), "{name} of {line}");
+                seen.push(name);
+            }
+        }
+        seen.sort_unstable();
+        let mut all: Vec<_> = Metric::ALL.map(Metric::name).to_vec();
+        all.sort_unstable();
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nobody_reads() {
+        let metrics = Metrics::default();
+        metrics.heartbeat();
+        assert!(metrics.kept.lock().unwrap().is_empty());
+        assert_eq!(metrics.take_lines(Timestamp::from_secs(0)), "");
+    }
+}
