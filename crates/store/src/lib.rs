@@ -18,9 +18,11 @@ pub mod config;
 
 pub mod conversation;
 pub mod deadletter;
+pub mod leases;
 pub mod log;
 pub mod message;
 pub mod quota;
+pub mod relayed;
 pub mod reply;
 pub mod run;
 pub mod status;

@@ -12,6 +12,7 @@ use crate::Store;
 use crate::calls::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{number, read, text, value};
+use crate::leases;
 use crate::update::Update;
 
 const WHAT: &str = "status";
@@ -41,7 +42,7 @@ pub struct Status {
     pub rate_limited_until: Option<Timestamp>,
     /// How often connecting has failed in a row.
     pub reconnect_attempts: u32,
-    /// The process that holds the connection.
+    /// The process that holds the connection, by its node's name.
     pub owner: Option<String>,
     /// When the platform last proved a request, or verified our address.
     #[serde(with = "millis::option")]
@@ -49,6 +50,20 @@ pub struct Status {
     /// When a request last could not be proved.
     #[serde(with = "millis::option")]
     pub last_signature_failure_at: Option<Timestamp>,
+    /// The latest time that another client took the bot.
+    pub kick: Option<KickRecord>,
+}
+
+/// Another client took the bot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KickRecord {
+    /// When.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    /// Whether it was one too many: not tried again by itself.
+    pub down: bool,
+    /// The integration's version then: under another one it was changed or restarted, and the kick is forgiven.
+    pub version: u64,
 }
 
 /// How a connection is.
@@ -119,6 +134,8 @@ pub enum StatusChange {
     VerifiedAt(Timestamp),
     /// A request could not be proved.
     LastSignatureFailureAt(Timestamp),
+    /// Another client took the bot.
+    Kick(KickRecord),
 }
 
 #[derive(Debug, Deserialize)]
@@ -166,6 +183,26 @@ pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, S
     }
 }
 
+/// Reads the status as it is true `now`: a connection whose holder has died is none, whatever it wrote last.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn seen(store: &Store, integration: &IntegrationId, now: Timestamp) -> Result<Status, StoreError> {
+    let mut status = get(store, integration).await?;
+    let held = matches!(
+        status.state,
+        Some(ConnectionState::Connected | ConnectionState::Connecting | ConnectionState::Retrying)
+    );
+    if let Some(owner) = status.owner.as_ref().filter(|_| held)
+        && !leases::is_alive(store, owner, now).await?
+    {
+        status.state = Some(ConnectionState::Retrying);
+        status.connected_at = None;
+        status.owner = None;
+    }
+    Ok(status)
+}
+
 /// Forgets the status, with its integration.
 ///
 /// # Errors
@@ -206,6 +243,7 @@ impl StatusChange {
             Self::Owner(owner) => set_or_remove(update, "owner", owner.as_ref())?,
             Self::VerifiedAt(at) => set_time(update, "verified_at", Some(*at)),
             Self::LastSignatureFailureAt(at) => set_time(update, "last_signature_failure_at", Some(*at)),
+            Self::Kick(kick) => set_or_remove(update, "kick", Some(kick))?,
         }
         Ok(())
     }

@@ -44,5 +44,7 @@ pub async fn put_first(client: &Client, tables: &Tables, fresh: Vec<u8>) -> Resu
 
 fn wrapped(item: &Item) -> Result<Vec<u8>, StoreError> {
     let value = item.get(WRAPPED).and_then(|value| value.as_b().ok());
-    value.map(|blob| blob.clone().into_inner()).ok_or(StoreError::Unreadable { what: "wrapped key" })
+    value
+        .map(|blob| blob.clone().into_inner())
+        .ok_or(StoreError::Unreadable { what: "wrapped key" })
 }

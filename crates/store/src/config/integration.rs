@@ -298,9 +298,9 @@ async fn replace(
         let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
         let unchanged = if bound.is_some() { present() } else { absent() };
         writes.check(Rule::AsRead, (&pk(&after.id), BOUND), unchanged);
-        live::set(&mut writes, Rule::AsRead, &after, bound.is_some());
+        live::set(&mut writes, Rule::AsRead, &after, bound.as_ref());
     } else {
-        live::set(&mut writes, Rule::AsRead, &after, false);
+        live::set(&mut writes, Rule::AsRead, &after, None);
     }
     commit(store, writes).await?;
     Ok(after)
@@ -322,7 +322,7 @@ pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), Int
     );
     give_back_name(&mut writes, before);
     give_back_account(&mut writes, before);
-    live::set(&mut writes, Rule::AsRead, before, false);
+    live::set(&mut writes, Rule::AsRead, before, None);
     commit(store, writes).await
 }
 
@@ -411,7 +411,10 @@ enum Rule {
 
 async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), IntegrationError> {
     match writes.commit(store).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            live::count_change(store).await;
+            Ok(())
+        }
         Err(Cancelled::Store(error)) => Err(error.into()),
         Err(Cancelled::Refused(rule, found)) => Err(refusal(rule, found)?),
     }

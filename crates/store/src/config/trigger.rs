@@ -252,7 +252,7 @@ async fn hold(
     if let Some(held) = held.filter(|_| same && trigger.enabled) {
         let mine = where_equal("id", text(held.id.as_str()));
         writes.put(Rule::AsRead, stored::write(after, Place::Bound)?, mine);
-        return Ok(());
+        return greet_anew(store, writes, held, trigger).await;
     }
     if let Some(held) = held {
         unbind(writes, held);
@@ -267,6 +267,24 @@ async fn hold(
             owned,
         );
     }
+    Ok(())
+}
+
+/// Tells whoever holds a connection for the integration of another welcome.
+async fn greet_anew(
+    store: &Store,
+    writes: &mut Transaction<Rule>,
+    before: &Trigger,
+    after: &Trigger,
+) -> Result<(), TriggerError> {
+    if before.settings.welcome == after.settings.welcome {
+        return Ok(());
+    }
+    let record = integration::get(store, &after.integration).await?;
+    let record = record.ok_or(TriggerError::IntegrationNotFound)?;
+    let place = (&*integration::pk(&after.integration), INT);
+    writes.check(Rule::IntegrationAsRead, place, as_read(&record));
+    live::set(writes, Rule::AsRead, &record, Some(after));
     Ok(())
 }
 
@@ -294,7 +312,7 @@ async fn bind(
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
     };
     writes.put(Rule::Free, stored::write(after, Place::Bound)?, free);
-    live::set(writes, Rule::AsRead, &bound.integration, true);
+    live::set(writes, Rule::AsRead, &bound.integration, Some(trigger));
     Ok(())
 }
 
@@ -319,7 +337,10 @@ fn unbind(writes: &mut Transaction<Rule>, held: &Trigger) {
 
 async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), TriggerError> {
     match writes.commit(store).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            live::count_change(store).await;
+            Ok(())
+        }
         Err(Cancelled::Store(error)) => Err(error.into()),
         Err(Cancelled::Refused(rule, found)) => Err(refusal(rule, found)?),
     }

@@ -12,6 +12,7 @@ mod quotas;
 mod replies;
 mod runs;
 mod shapes;
+mod shards;
 mod statuses;
 mod tables;
 mod tokens;

@@ -1,6 +1,6 @@
 //! The status of an integration.
 
-use tieline_store::status::{self, ConnectionState, Status, StatusChange, StatusError};
+use tieline_store::status::{self, ConnectionState, KickRecord, Status, StatusChange, StatusError};
 use tieline_store::{Store, StoreError};
 
 use crate::tables::{at, fresh, integration, race};
@@ -23,6 +23,11 @@ async fn everything_round_trips_and_can_be_taken_back() {
         code: "40014".into(),
         message: "invalid token".into(),
     };
+    let kick = KickRecord {
+        at: at(9),
+        down: true,
+        version: 10,
+    };
     let changes = [
         StatusChange::State(ConnectionState::Disconnected, Some("kicked".into())),
         StatusChange::ConnectedAt(Some(at(1))),
@@ -34,6 +39,7 @@ async fn everything_round_trips_and_can_be_taken_back() {
         StatusChange::Owner(Some("node".into())),
         StatusChange::VerifiedAt(at(7)),
         StatusChange::LastSignatureFailureAt(at(8)),
+        StatusChange::Kick(kick),
     ];
     status::merge(&it.store, &integration(), &changes).await.unwrap();
     let full = Status {
@@ -48,6 +54,7 @@ async fn everything_round_trips_and_can_be_taken_back() {
         owner: Some("node".into()),
         verified_at: Some(at(7)),
         last_signature_failure_at: Some(at(8)),
+        kick: Some(kick),
     };
     assert_eq!(get(&it.store).await, full);
     let changes = [

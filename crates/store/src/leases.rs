@@ -1,0 +1,308 @@
+//! Who holds which shard of bots. In the table `leases`, all in the one partition `RELAY`, so that one query shows the picture.
+//!
+//! `TASK#{node}` is a process: `life`, `expires`, `leaving`. It alone is renewed, so that a process costs one write a heartbeat
+//! however much it holds. `SHARD#{number}` names its holder (`node`, `life`) and the fence that it got, and is written only when
+//! something about the holder changes: it is held as long as the holder's heartbeat lives. A fence never shrinks, not even from
+//! shard to shard, for it is at least the time of the taking: so what a bot's last holder wrote is older than what its new one does.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{ConditionCheck, ReturnValue, TransactWriteItem, Update as UpdateWrite};
+use tieline_core::conversation::Owner;
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::calls::{self, Query, Reading, end_of};
+use crate::error::StoreError;
+use crate::item::{Item, get_number, get_text, key, number, text};
+use crate::tables::{PK, SK};
+use crate::update::Update;
+
+const PARTITION: &str = "RELAY";
+const TASK: &str = "TASK#";
+const SHARD: &str = "SHARD#";
+/// More than there ever are.
+const MOST_ITEMS: usize = 100_000;
+
+/// Processes and shards at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// The processes, dead ones among them, by node.
+    pub tasks: BTreeMap<String, Task>,
+    /// The shards that were ever taken, by number.
+    pub shards: BTreeMap<usize, Shard>,
+}
+
+/// A process that holds shards, or may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Who it is.
+    pub owner: Owner,
+    /// When its heartbeat runs out.
+    pub expires_at: Timestamp,
+    /// Whether it is about to end: it takes nothing more.
+    pub leaving: bool,
+}
+
+/// A shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    /// Who holds it, dead or alive. `None` if it was given back.
+    pub owner: Option<Owner>,
+    /// The fence of the latest taking.
+    pub fence: u64,
+    /// Whether the holder says that its bots' connections stand, so that the one before may close its own.
+    pub ready: bool,
+}
+
+impl Picture {
+    /// Whether this life's heartbeat is running.
+    #[must_use]
+    pub fn is_alive(&self, owner: &Owner, now: Timestamp) -> bool {
+        let task = self.tasks.get(&owner.node);
+        task.is_some_and(|task| task.owner == *owner && task.expires_at > now)
+    }
+
+    /// The processes that are alive.
+    pub fn living(&self, now: Timestamp) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter(move |task| task.expires_at > now)
+    }
+
+    /// Who holds a shard and is alive.
+    #[must_use]
+    pub fn holder(&self, shard: usize, now: Timestamp) -> Option<&Owner> {
+        let owner = self.shards.get(&shard)?.owner.as_ref()?;
+        self.is_alive(owner, now).then_some(owner)
+    }
+}
+
+/// Reads the picture.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn picture(store: &Store) -> Result<Picture, StoreError> {
+    let all = Query {
+        table: &store.tables.leases,
+        index: None,
+        partition: PARTITION,
+        range: (SHARD, &end_of(TASK)),
+        descending: false,
+        reading: Reading::Strong,
+        after: None,
+        limit: MOST_ITEMS,
+    };
+    let mut picture = Picture::default();
+    for item in calls::query_all(&store.dynamo, all).await? {
+        let name = get_text(&item, SK).unwrap_or_default();
+        if let Some(node) = name.strip_prefix(TASK) {
+            picture.tasks.insert(node.to_owned(), read_task(node, &item)?);
+        } else if let Some(shard) = name.strip_prefix(SHARD).and_then(|shard| shard.parse().ok()) {
+            picture.shards.insert(shard, read_shard(&item)?);
+        }
+    }
+    Ok(picture)
+}
+
+/// Whether the process of that node is alive.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn is_alive(store: &Store, node: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let (table, name) = (&store.tables.leases, format!("{TASK}{node}"));
+    let found = calls::get(&store.dynamo, table, (PARTITION, &name), Reading::Strong, &[]).await?;
+    let task = found.map(|item| read_task(node, &item)).transpose()?;
+    Ok(task.is_some_and(|task| task.expires_at > now))
+}
+
+/// Begins a life. Whoever had the node's name before is dead, or this process could not have it.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn join(store: &Store, me: &Owner, expires_at: Timestamp) -> Result<(), StoreError> {
+    write_task(store, me, expires_at, false, Update::new()).await
+}
+
+/// The heartbeat: this process is alive until `expires_at`.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the node has another life by now, or none: then nothing is held any more.
+pub async fn beat(store: &Store, me: &Owner, expires_at: Timestamp, leaving: bool) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    change.require_equal("life", text(&me.life));
+    write_task(store, me, expires_at, leaving, change).await
+}
+
+async fn write_task(
+    store: &Store,
+    me: &Owner,
+    expires_at: Timestamp,
+    leaving: bool,
+    mut change: Update,
+) -> Result<(), StoreError> {
+    change.set("v", text("1"));
+    change.set("life", text(&me.life));
+    change.set("expires", number(expires_at.as_millis()));
+    change.set("leaving", number(u8::from(leaving)));
+    write(store, &format!("{TASK}{}", me.node), change).await
+}
+
+/// Forgets a process that has ended.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it isn't as it was seen any more.
+pub async fn forget(store: &Store, task: &Task) -> Result<(), StoreError> {
+    let mut condition = Update::new();
+    condition.require_equal("life", text(&task.owner.life));
+    condition.require_equal("expires", number(task.expires_at.as_millis()));
+    let name = format!("{TASK}{}", task.owner.node);
+    calls::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
+}
+
+/// Ends a life: what it still holds is free.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the node has another life by now.
+pub async fn leave(store: &Store, me: &Owner) -> Result<(), StoreError> {
+    let mut condition = Update::new();
+    condition.require_equal("life", text(&me.life));
+    let name = format!("{TASK}{}", me.node);
+    calls::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
+}
+
+/// Takes a shard as it was seen, with nobody alive holding it. Gives the fence.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if another was faster, or its holder's heartbeat lives after all.
+pub async fn take(
+    store: &Store,
+    shard: usize,
+    seen: Option<&Shard>,
+    me: &Owner,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let clock = u64::try_from(now.as_millis()).unwrap_or_default();
+    let fence = seen.map_or(0, |seen| seen.fence + 1).max(clock);
+    let mut change = Update::new();
+    change.set("v", text("1"));
+    change.set("node", text(&me.node));
+    change.set("life", text(&me.life));
+    change.set("fence", number(fence));
+    change.remove("ready");
+    match seen {
+        None => change.require_absent(PK),
+        Some(seen) => change.require_equal("fence", number(seen.fence)),
+    };
+    let Some(before) = seen.and_then(|seen| seen.owner.as_ref()) else {
+        change.require_absent("node");
+        write(store, &shard_name(shard), change).await?;
+        return Ok(fence);
+    };
+    change.require_equal("life", text(&before.life));
+    let writes = vec![
+        TransactWriteItem::builder()
+            .condition_check(is_dead(store, before, now))
+            .build(),
+        TransactWriteItem::builder()
+            .update(shard_update(store, shard, change))
+            .build(),
+    ];
+    let call = store.dynamo.transact_write_items().set_transact_items(Some(writes));
+    call.send().await?;
+    Ok(fence)
+}
+
+fn is_dead(store: &Store, owner: &Owner, now: Timestamp) -> ConditionCheck {
+    let mut when = Update::new();
+    let (pk, expires, life) = (when.path(PK), when.path("expires"), when.path("life"));
+    let (clock, seen) = (when.value(number(now.as_millis())), when.value(text(&owner.life)));
+    when.require(format!(
+        "attribute_not_exists({pk}) OR {expires} <= {clock} OR {life} <> {seen}"
+    ));
+    ConditionCheck::builder()
+        .table_name(&store.tables.leases)
+        .set_key(Some(key(PARTITION, &format!("{TASK}{}", owner.node))))
+        .condition_expression(when.condition().unwrap_or_default())
+        .set_expression_attribute_names(Some(when.names))
+        .set_expression_attribute_values(Some(when.values))
+        .build()
+        .expect("table, key and condition are set")
+}
+
+fn shard_update(store: &Store, shard: usize, change: Update) -> UpdateWrite {
+    UpdateWrite::builder()
+        .table_name(&store.tables.leases)
+        .set_key(Some(key(PARTITION, &shard_name(shard))))
+        .update_expression(change.changes().unwrap_or_default())
+        .set_condition_expression(change.condition())
+        .set_expression_attribute_names(Some(change.names))
+        .set_expression_attribute_values(Some(change.values))
+        .build()
+        .expect("table, key and expression are set")
+}
+
+/// Gives a shard back.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it is somebody else's by now.
+pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64) -> Result<(), StoreError> {
+    let mut change = mine(me, fence);
+    change.remove("node");
+    change.remove("life");
+    change.remove("ready");
+    write(store, &shard_name(shard), change).await
+}
+
+/// Says that the connections of a shard's bots stand.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it is somebody else's by now.
+pub async fn ready(store: &Store, shard: usize, me: &Owner, fence: u64) -> Result<(), StoreError> {
+    let mut change = mine(me, fence);
+    change.set("ready", number(1));
+    write(store, &shard_name(shard), change).await
+}
+
+fn mine(me: &Owner, fence: u64) -> Update {
+    let mut change = Update::new();
+    change.require_equal("node", text(&me.node));
+    change.require_equal("life", text(&me.life));
+    change.require_equal("fence", number(fence));
+    change
+}
+
+async fn write(store: &Store, name: &str, change: Update) -> Result<(), StoreError> {
+    let (table, key) = (&store.tables.leases, (PARTITION, name));
+    let written = calls::update(&store.dynamo, table, key, change, ReturnValue::None).await?;
+    written.or_conflict().map(drop)
+}
+
+fn shard_name(shard: usize) -> String {
+    format!("{SHARD}{shard:05}")
+}
+
+fn read_task(node: &str, item: &Item) -> Result<Task, StoreError> {
+    let (life, expires) = (get_text(item, "life"), get_number(item, "expires"));
+    let (Some(life), Some(expires)) = (life, expires) else {
+        return Err(StoreError::Unreadable { what: "relay process" });
+    };
+    Ok(Task {
+        owner: Owner {
+            node: node.to_owned(),
+            life: life.to_owned(),
+        },
+        expires_at: Timestamp::from_millis(expires),
+        leaving: get_number::<u8>(item, "leaving") == Some(1),
+    })
+}
+
+fn read_shard(item: &Item) -> Result<Shard, StoreError> {
+    let owner = get_text(item, "node").zip(get_text(item, "life"));
+    Ok(Shard {
+        owner: owner.map(|(node, life)| Owner {
+            node: node.to_owned(),
+            life: life.to_owned(),
+        }),
+        fence: get_number(item, "fence").ok_or(StoreError::Unreadable { what: "relay shard" })?,
+        ready: item.contains_key("ready"),
+    })
+}

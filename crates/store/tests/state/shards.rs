@@ -1,0 +1,141 @@
+//! Shards of bots: one holder each, whoever tries, and nobody loses what its heartbeat holds.
+
+use std::time::Duration;
+
+use tieline_core::conversation::Owner;
+use tieline_core::exchange::ApiAnswer;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::leases::{self, Picture, Shard};
+use tieline_store::status::{self, ConnectionState, StatusChange};
+use tieline_store::{Store, StoreError, relayed};
+
+use crate::tables::{at, fresh, integration, race};
+
+fn owner(node: &str) -> Owner {
+    Owner {
+        node: node.to_owned(),
+        life: format!("{node}-1"),
+    }
+}
+
+async fn picture(store: &Store) -> Picture {
+    leases::picture(store).await.unwrap()
+}
+
+async fn take(store: &Store, name: &str, now: Timestamp) -> Result<u64, StoreError> {
+    let seen: Option<Shard> = picture(store).await.shards.get(&3).cloned();
+    leases::take(store, 3, seen.as_ref(), &owner(name), now).await
+}
+
+#[tokio::test]
+async fn a_free_shard_goes_to_one_of_many() {
+    let it = fresh().await;
+    let contenders = (0..20).map(|n| {
+        let store = it.store.clone();
+        async move { leases::take(&store, 3, None, &owner(&format!("n{n}")), at(0)).await }
+    });
+    let won = race(contenders).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1);
+}
+
+#[tokio::test]
+async fn a_shard_is_held_as_long_as_its_holders_heartbeat() {
+    let it = fresh().await;
+    leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
+    let first = take(&it.store, "a", at(0)).await.unwrap();
+    assert_eq!(picture(&it.store).await.holder(3, at(9)), Some(&owner("a")));
+    assert!(matches!(take(&it.store, "b", at(9)).await, Err(StoreError::Conflict)));
+    // A heartbeat between the look and the taking keeps it.
+    leases::beat(&it.store, &owner("a"), at(20), false).await.unwrap();
+    assert!(matches!(take(&it.store, "b", at(15)).await, Err(StoreError::Conflict)));
+    assert_eq!(picture(&it.store).await.holder(3, at(20)), None);
+    let second = take(&it.store, "b", at(20)).await.unwrap();
+    assert!(second > first);
+    // The old holder can't give what isn't its own any more.
+    let given = leases::give(&it.store, 3, &owner("a"), first).await;
+    assert!(matches!(given, Err(StoreError::Conflict)));
+}
+
+#[tokio::test]
+async fn another_life_of_the_node_frees_what_the_last_one_held() {
+    let it = fresh().await;
+    leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
+    take(&it.store, "a", at(0)).await.unwrap();
+    let reborn = Owner {
+        life: "a-2".into(),
+        ..owner("a")
+    };
+    leases::join(&it.store, &reborn, at(12)).await.unwrap();
+    let old = leases::beat(&it.store, &owner("a"), at(30), false).await;
+    assert!(matches!(old, Err(StoreError::Conflict)));
+    let seen = picture(&it.store).await;
+    assert_eq!(seen.holder(3, at(1)), None);
+    leases::take(&it.store, 3, seen.shards.get(&3), &reborn, at(1))
+        .await
+        .unwrap();
+    assert_eq!(picture(&it.store).await.holder(3, at(1)), Some(&reborn));
+}
+
+#[tokio::test]
+async fn a_given_shard_is_free_and_its_fence_goes_on() {
+    let it = fresh().await;
+    leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
+    let first = take(&it.store, "a", at(0)).await.unwrap();
+    leases::ready(&it.store, 3, &owner("a"), first).await.unwrap();
+    assert!(picture(&it.store).await.shards[&3].ready);
+    leases::give(&it.store, 3, &owner("a"), first).await.unwrap();
+    let free = picture(&it.store).await;
+    assert_eq!((free.holder(3, at(1)), free.shards[&3].ready), (None, false));
+    assert!(take(&it.store, "b", at(0)).await.unwrap() > first);
+}
+
+#[tokio::test]
+async fn who_has_left_or_is_forgotten_holds_nothing() {
+    let it = fresh().await;
+    for name in ["a", "b"] {
+        leases::join(&it.store, &owner(name), at(10)).await.unwrap();
+    }
+    leases::leave(&it.store, &owner("a")).await.unwrap();
+    let seen = picture(&it.store).await;
+    assert_eq!(seen.living(at(1)).count(), 1);
+    let b = seen.tasks["b"].clone();
+    leases::beat(&it.store, &owner("b"), at(11), true).await.unwrap();
+    assert!(matches!(leases::forget(&it.store, &b).await, Err(StoreError::Conflict)));
+    assert!(picture(&it.store).await.tasks["b"].leaving);
+}
+
+#[tokio::test]
+async fn a_dead_holders_connection_is_not_shown_as_one() {
+    let it = fresh().await;
+    leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
+    let changes = [
+        StatusChange::State(ConnectionState::Connected, None),
+        StatusChange::ConnectedAt(Some(at(0))),
+        StatusChange::Owner(Some("a".into())),
+    ];
+    status::merge_as_holder(&it.store, &integration(), 1, &changes)
+        .await
+        .unwrap();
+    let state = async |now| status::seen(&it.store, &integration(), now).await.unwrap();
+    assert_eq!(state(at(9)).await.state, Some(ConnectionState::Connected));
+    let late = state(at(10)).await;
+    assert_eq!((late.state, late.connected_at), (Some(ConnectionState::Retrying), None));
+}
+
+#[tokio::test]
+async fn the_first_answer_of_a_call_stays_until_it_expires() {
+    let it = fresh().await;
+    let until = at(60);
+    let answered = ApiAnswer::Answered {
+        status: 200,
+        retry_after_s: None,
+        body: b"ok".to_vec(),
+    };
+    assert_eq!(relayed::answer(&it.store, "c1", at(0)).await.unwrap(), None);
+    for answer in [&answered, &ApiAnswer::NotSent] {
+        relayed::record(&it.store, "c1", answer, until, at(0)).await.unwrap();
+    }
+    assert_eq!(relayed::answer(&it.store, "c1", at(1)).await.unwrap(), Some(answered));
+    let late = until.after(Duration::from_secs(1));
+    assert_eq!(relayed::answer(&it.store, "c1", late).await.unwrap(), None);
+}
