@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust: into tests/.tools, and Chromium from the system's packages. Quick if all is there.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+CARGO_DENY_VERSION=0.20.2
+
+mkdir -p .tools
+sh oracles.sh install
+
+if ! .tools/bin/cargo-deny --version 2>/dev/null | grep -qx "cargo-deny $CARGO_DENY_VERSION"; then
+    # It runs for a second: quick to build beats quick.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install --quiet --locked --root .tools --target-dir .tools/build "cargo-deny@$CARGO_DENY_VERSION"
+    rm -rf .tools/build
+fi
+
+if ! command -v chromium >/dev/null && [ -z "${CHROMIUM:-}" ]; then
+    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
+    $as_root apt-get update -q
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium
+fi
