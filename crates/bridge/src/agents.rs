@@ -80,7 +80,9 @@ pub fn is_secret(protocol: &str, field: &str) -> bool {
 /// [`InvalidAgent`].
 pub fn check(protocol: &str, config: &AgentConfig) -> Result<AgentFacts, InvalidAgent> {
     let adapter = Protocol::parse(protocol, config)?;
-    let addresses = adapter.addresses().map(|address| (field_of(config, address), address.to_owned()));
+    let addresses = adapter
+        .addresses()
+        .map(|address| (field_of(config, address), address.to_owned()));
     Ok(AgentFacts {
         addresses: addresses.collect(),
     })

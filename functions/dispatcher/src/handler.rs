@@ -8,7 +8,10 @@ use tieline_bridge::world::World;
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
-    run(service_fn(|event: LambdaEvent<SqsEvent>| async move { take_in(world, event.payload).await })).await
+    run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        take_in(world, event.payload).await
+    }))
+    .await
 }
 
 async fn take_in(world: &World, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
@@ -30,7 +33,9 @@ fn item(record: SqsMessage) -> Result<Item, Error> {
     let attribute = |name: &str| record.attributes.get(name).cloned();
     Ok(Item {
         group: attribute("MessageGroupId").unwrap_or_default(),
-        attempt: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
+        attempt: attribute("ApproximateReceiveCount")
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(1),
         envelope: record.body.as_deref().and_then(|body| serde_json::from_str(body).ok()),
         id: record.message_id.ok_or("record without an id")?,
     })

@@ -12,6 +12,8 @@ async fn main() -> anyhow::Result<()> {
     config::start_logging();
     let deployment = config::load(|name| std::env::var(name).ok())?;
     let sdk = aws_config::load_from_env().await;
-    let world = deployment::world(deployment, &sdk, registry::ALL).await.context("can't start")?;
+    let world = deployment::world(deployment, &sdk, registry::ALL)
+        .await
+        .context("can't start")?;
     handler::serve(world).await.map_err(|error| anyhow::anyhow!(error))
 }

@@ -11,5 +11,10 @@ pub(crate) fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, C
 /// JSON lines on standard output, which is where CloudWatch reads.
 pub(crate) fn start_logging() {
     let filter = EnvFilter::try_from_env("TIELINE_LOG").unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .init();
 }

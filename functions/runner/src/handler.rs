@@ -11,12 +11,20 @@ use tokio::time::Instant;
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
-    run(service_fn(|event: LambdaEvent<SqsEvent>| async move { run_batch(world, event).await })).await
+    run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        run_batch(world, event).await
+    }))
+    .await
 }
 
 async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let until = deadline(&event.context);
-    let items = event.payload.records.into_iter().map(item).collect::<Result<Vec<_>, Error>>()?;
+    let items = event
+        .payload
+        .records
+        .into_iter()
+        .map(item)
+        .collect::<Result<Vec<_>, Error>>()?;
     let failed = work::run(world, items, Some(until)).await;
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failed.into_iter().map(failure).collect();
@@ -37,7 +45,10 @@ fn failure(id: String) -> BatchItemFailure {
 
 /// A record without an id could not be reported as failed, so the whole batch fails, out loud.
 fn item(record: SqsMessage) -> Result<Item, Error> {
-    let attempt = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    let attempt = record
+        .attributes
+        .get("ApproximateReceiveCount")
+        .and_then(|count| count.parse().ok());
     Ok(Item {
         attempt: attempt.unwrap_or(1),
         wake: record.body.as_deref().and_then(|body| serde_json::from_str(body).ok()),

@@ -11,7 +11,10 @@ use tieline_core::ids::{IntegrationId, ReplyId};
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
-    run(service_fn(|request: Request| async move { respond(answer(world, request).await) })).await
+    run(service_fn(|request: Request| async move {
+        respond(answer(world, request).await)
+    }))
+    .await
 }
 
 /// Which of our addresses a request is for.
@@ -39,7 +42,11 @@ async fn answer(world: &World, request: Request) -> WebhookAnswer {
             receive::receive(world, platform, &integration, &read(request), operator.as_ref()).await
         }
         Route::Reply { reply } => {
-            let after = request.query_string_parameters().first("after").and_then(|it| it.parse().ok()).unwrap_or(0);
+            let after = request
+                .query_string_parameters()
+                .first("after")
+                .and_then(|it| it.parse().ok())
+                .unwrap_or(0);
             newest::follow(world, &ReplyId::new(reply), after, operator.as_ref()).await
         }
         Route::Nowhere => WebhookAnswer::empty(404),
