@@ -117,6 +117,11 @@ impl Function {
         &self.arn
     }
 
+    /// The environment that new instances get beside what Lambda sets.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        self.pool().spec.env.clone()
+    }
+
     /// Invokes the function with `event` and waits for the outcome.
     pub async fn invoke(self: &Arc<Self>, event: &Value) -> Outcome {
         self.invoke_bytes(Bytes::from(event.to_string())).await

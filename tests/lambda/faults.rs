@@ -1,0 +1,165 @@
+//! The road when something breaks.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tieline_core::notice::{Language, Notice};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::cloud::{Cloud, Plan, Servers};
+use tokio::time::sleep;
+
+use super::{PATIENCE, deploy, web, writer};
+
+async fn until(cloud: &Cloud, what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{what} did not happen\n{}",
+            cloud.log_tail()
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) async fn unreadable_event_holds_back_nobody(servers: Servers) {
+    let cloud = deploy(servers, &Plan::default()).await;
+    let agent = FakeAgent::start(Manner::default()).await;
+    let id = cloud.bind(&web("page"), &agent.as_webhook("hook")).await.unwrap();
+    let dispatcher = cloud.emulator.function("dispatcher");
+    let garbage = cloud.sqs.send_message().queue_url(&cloud.urls.inbound);
+    let garbage = garbage.message_group_id("garbage").message_deduplication_id("garbage");
+    garbage.message_body("what nobody can read").send().await.unwrap();
+    let console = cloud.console();
+    let said = (0..8).map(|n| {
+        let (console, id) = (console.clone(), id.clone());
+        async move {
+            let (_, reply) = console.say(&id, &format!("chat{n}"), "hi", &format!("m{n}")).await?;
+            console.read(&reply).await
+        }
+    });
+    for shown in try_join_all(said).await.unwrap() {
+        assert_eq!(shown.last().unwrap()["text"], "echo: hi");
+    }
+    until(&cloud, "the refusal", || dispatcher.stats().item_failures >= 1).await;
+    until(&cloud, "the deletion", || dispatcher.stats().deleted == 8).await;
+    let stats = dispatcher.stats();
+    assert_eq!((stats.errors, stats.failed_batches), (0, 0), "{}", cloud.log_tail());
+    assert_eq!(agent.seen().len(), 8);
+}
+
+fn forty_pieces(_: &str) -> Vec<String> {
+    (0..40).map(|n| format!("piece {n} ")).collect()
+}
+
+/// Its protocol can't resume, so the person is told that the answer broke off: by the runner, before Lambda ends it.
+pub(crate) async fn run_that_outlives_its_function_ends_with_a_word(servers: Servers) {
+    let plan = Plan {
+        runner_timeout: Duration::from_secs(20),
+        ..Plan::default()
+    };
+    let cloud = deploy(servers, &plan).await;
+    let agent = writer(Duration::from_secs(1), forty_pieces).await;
+    let id = cloud.bind(&web("page"), &agent.as_chat("slow")).await.unwrap();
+    let console = cloud.console();
+    let (_, reply) = console.say(&id, "chat", "tell", "m1").await.unwrap();
+    let shown = console.read(&reply).await;
+    let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+    let text = shown.last().unwrap()["text"].as_str().unwrap().to_owned();
+    assert!(
+        text.starts_with("piece 0 piece 1 ") && text.ends_with(Notice::Incomplete.text(Language::default())),
+        "{text}"
+    );
+    let stats = cloud.emulator.function("runner").stats();
+    assert_eq!(
+        (stats.timeouts, stats.errors, agent.seen().len()),
+        (0, 0, 1),
+        "{}",
+        cloud.log_tail()
+    );
+}
+
+fn twenty_pieces(text: &str) -> Vec<String> {
+    (0..20).map(|n| format!("{text}{n} ")).collect()
+}
+
+/// Killed in the middle of an answer: the watchdog brings another runner, which asks again, and the reader sees one answer.
+pub(crate) async fn killed_runner_is_replaced(servers: Servers) {
+    let cloud = deploy(servers, &Plan::default()).await;
+    let agent = writer(Duration::from_millis(100), twenty_pieces).await;
+    let id = cloud.bind(&web("page"), &agent.as_chat("writer")).await.unwrap();
+    let console = cloud.console();
+    let (_, reply) = console.say(&id, "chat", "a", "m1").await.unwrap();
+    until(&cloud, "the first question", || agent.seen().len() == 1).await;
+    assert!(cloud.emulator.function("runner").kill_one().await);
+    let killed = Instant::now();
+    let shown = console.read(&reply).await;
+    let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+    assert!(killed.elapsed() < Duration::from_secs(60), "{:?}", killed.elapsed());
+    assert_eq!(shown.last().unwrap()["text"], twenty_pieces("a").concat());
+    assert_eq!(agent.seen().len(), 2);
+}
+
+fn five_pieces(text: &str) -> Vec<String> {
+    (0..5).map(|n| format!("{text}{n} ")).collect()
+}
+
+pub(crate) async fn deploy_loses_and_doubles_nothing(servers: Servers) {
+    const N_CHATS: usize = 10;
+    const N_MESSAGES: usize = 4;
+    let cloud = deploy(servers, &Plan::default()).await;
+    let agent = writer(Duration::from_millis(50), five_pieces).await;
+    let id = cloud.bind(&web("page"), &agent.as_chat("writer")).await.unwrap();
+    let (console, id) = (&cloud.console(), &id);
+    let chats = (0..N_CHATS).map(|chat| async move {
+        let mut replies = Vec::new();
+        for n in 0..N_MESSAGES {
+            let (text, message) = (format!("{chat}.{n}:"), format!("m{chat}.{n}"));
+            let (_, reply) = console.say(id, &format!("chat{chat}"), &text, &message).await?;
+            replies.push(reply);
+        }
+        let mut shown = Vec::new();
+        for reply in &replies {
+            shown.push(console.read(reply).await?.pop().unwrap_or_default());
+        }
+        anyhow::Ok(shown)
+    });
+    let deploys = async {
+        for version in 1..=2 {
+            let asked = N_CHATS * version;
+            until(&cloud, "half of the way", || agent.seen().len() >= asked).await;
+            let env = BTreeMap::from([("VERSION".to_owned(), version.to_string())]);
+            cloud.redeploy(&env).await.unwrap();
+        }
+    };
+    let (shown, ()) = tokio::join!(try_join_all(chats), deploys);
+    let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+    for (chat, answers) in shown.iter().enumerate() {
+        for (n, answer) in answers.iter().enumerate() {
+            assert_eq!(answer["text"], five_pieces(&format!("{chat}.{n}:")).concat());
+        }
+    }
+    assert_eq!(
+        order_of(&agent, N_CHATS),
+        vec![(0..N_MESSAGES).collect::<Vec<_>>(); N_CHATS]
+    );
+    let started: u64 = cloud.emulator.functions().map(|it| it.stats().cold_starts).sum();
+    assert!(started > 4, "nothing was replaced");
+}
+
+/// By chat, the numbers of the messages in the order in which the agent was asked.
+fn order_of(agent: &FakeAgent, n_chats: usize) -> Vec<Vec<usize>> {
+    let mut order = vec![Vec::new(); n_chats];
+    for seen in agent.seen() {
+        let messages = seen.body["messages"].as_array().unwrap();
+        let text = match &messages.last().unwrap()["content"] {
+            Value::String(text) => text.clone(),
+            parts => parts[0]["text"].as_str().unwrap_or_default().to_owned(),
+        };
+        let (chat, n) = text.trim_end_matches(':').split_once('.').unwrap();
+        order[chat.parse::<usize>().unwrap()].push(n.parse().unwrap());
+    }
+    order
+}

@@ -1,0 +1,65 @@
+//! The whole road of a message through the release binaries of the functions: once over the embedded engines, once over servers
+//! that nobody here wrote (`tests/oracles.sh`). Nothing is left out silently: what is missing fails.
+//!
+//! Needs `cargo build --release`.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod faults;
+mod road;
+
+use std::time::Duration;
+
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::cloud::{Cloud, Plan, Servers};
+
+/// Limit of every wait for something that must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Every scenario over both kinds of servers.
+macro_rules! scenarios {
+    ($($module:ident::$name:ident),+ $(,)?) => {
+        mod over_embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$module::$name(super::Servers::embedded().await.unwrap()).await;
+            })+
+        }
+        mod over_servers_from_elsewhere {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$module::$name(super::Servers::elsewhere().unwrap()).await;
+            })+
+        }
+    };
+}
+
+scenarios![
+    road::callback_becomes_a_growing_answer,
+    road::typed_message_is_answered_in_pieces,
+    road::callback_sent_five_times_is_answered_once,
+    road::bad_proof_and_probes_get_flat_answers,
+    faults::unreadable_event_holds_back_nobody,
+    faults::run_that_outlives_its_function_ends_with_a_word,
+    faults::killed_runner_is_replaced,
+    faults::deploy_loses_and_doubles_nothing,
+];
+
+async fn deploy(servers: Servers, plan: &Plan) -> Cloud {
+    Cloud::deploy(servers, plan).await.unwrap()
+}
+
+/// An agent that writes its answer in pieces with a pause between two.
+async fn writer(between: Duration, answer: fn(&str) -> Vec<String>) -> FakeAgent {
+    let manner = Manner {
+        between,
+        answer,
+        ..Manner::default()
+    };
+    FakeAgent::start(manner).await
+}
+
+/// What the operator creates for our own channel.
+fn web(name: &str) -> serde_json::Value {
+    serde_json::json!({ "name": name, "platform": "web", "connectionMode": "webhook" })
+}
