@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tieline_core::connector::{Newest, Proof};
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::ReplyId;
@@ -109,7 +110,9 @@ pub async fn follow(world: &World, reply: &ReplyId, after: u64, operator: Option
     };
     let not_found = || WebhookAnswer::problem(404, "reply_not_found", "there is no such reply");
     let Some(record) = appear(world, reply).await else {
-        return not_found();
+        // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
+        // show, and an id alone doesn't tell whether there will be.
+        return WebhookAnswer::json(&json!({ "text": "", "done": false, "version": after }));
     };
     if !operator::may_read(operator, &record.organization) {
         return not_found();
