@@ -1,1 +1,55 @@
-//! Tieline.
+//! The management API, the agents' callbacks and the console, as one HTTP service.
+//!
+//! Every route stands once, with its description: `/api/openapi.json` is made from the same list that serves.
+
+mod agents;
+mod auth;
+mod body;
+mod integrations;
+mod mask;
+mod openapi;
+mod organizations;
+mod page;
+mod path;
+pub mod problem;
+mod retry;
+mod rules;
+mod schema;
+mod state;
+mod tokens;
+mod triggers;
+mod users;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tieline_bridge::world::World;
+
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// All that operators and agents ask us: `/api/v1`, `/api/openapi.json`, `/healthz`.
+///
+/// Addresses that nobody knows are answered with a problem, so this is the router that others are merged into.
+pub fn router(world: World) -> Router {
+    let state = AdminState { world };
+    let (api, description) = openapi::routes().split_for_parts();
+    let description = openapi::Description::of(&description);
+    api.route("/api/openapi.json", get(move || async move { description }))
+        .route("/healthz", get(|| async { "ok" }))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(state)
+}
+
+async fn nowhere() -> Problem {
+    Problem::not_found("not_found", "address")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this address is not asked like that",
+    )
+}

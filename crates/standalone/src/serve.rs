@@ -91,8 +91,9 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     }
 }
 
+/// What platforms ask, what operators and agents ask, and the console: on one address.
 fn router(world: &World) -> Router {
-    edge::router(world.clone())
+    tieline_admin::router(world.clone()).merge(edge::router(world.clone()))
 }
 
 /// The console's address, with a sign-in token in the fragment, which no server ever sees.

@@ -1,0 +1,202 @@
+//! Reads request bodies and queries strictly: what isn't known is refused, so that typing mistakes surface.
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use crate::problem::Problem;
+
+/// Longest body that is read.
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A JSON object in the body, whose type refuses unknown fields.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = read(request).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The query, whose type refuses unknown parameters.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(query_problem(&rejection.body_text())),
+        }
+    }
+}
+
+/// The whole body, if it isn't too large.
+pub(crate) async fn read(request: Request) -> Result<Vec<u8>, Problem> {
+    if announced_length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES)
+        .await
+        .map_err(|_| too_large())?;
+    Ok(bytes.into())
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_large() -> Problem {
+    let detail = format!("the body is longer than {MAX_BODY_BYTES} bytes or broke off");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+}
+
+/// Reads a JSON object.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).map_err(|error| {
+        let detail = format!(
+            "the body is not a JSON object: line {}, column {}",
+            error.line(),
+            error.column()
+        );
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail)
+    })?;
+    parse_value(serde_json::Value::Object(object))
+}
+
+/// Reads a JSON value whose place in the body is its root.
+pub(crate) fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| explain(&error.path().to_string(), &error.inner().to_string()))
+}
+
+/// Says which field is wrong and why. Serde's own text may quote the value, which may be a secret: only what was expected is kept.
+fn explain(path: &str, message: &str) -> Problem {
+    let path = if path == "." || path == "?" { "" } else { path };
+    if message.starts_with("unknown field") {
+        let name = quoted(message).unwrap_or_default();
+        let full = if path.ends_with(name) {
+            path.to_owned()
+        } else {
+            join(path, name)
+        };
+        return Problem::unknown(full);
+    }
+    if message.starts_with("missing field") {
+        return Problem::invalid(join(path, quoted(message).unwrap_or_default()), "is required");
+    }
+    let field = if path.is_empty() { "body" } else { path };
+    match message.split_once("expected ") {
+        Some((_, expected)) => Problem::invalid(field, &format!("must be {expected}")),
+        None => Problem::invalid(field, "can't be used"),
+    }
+}
+
+fn query_problem(message: &str) -> Problem {
+    let message = message
+        .strip_prefix("Failed to deserialize query string: ")
+        .unwrap_or(message);
+    // With a known parameter in the wrong shape the text begins with its name.
+    match message.split_once(": ") {
+        Some((path, inner)) if !path.contains(' ') => explain(path, inner),
+        _ => explain(".", message),
+    }
+}
+
+fn quoted(message: &str) -> Option<&str> {
+    message.split('`').nth(1)
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+/// For fields of a patch that may be taken away: absent is `None`, `null` is `Some(None)`.
+pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Outer {
+        name: String,
+        inner_part: Option<Inner>,
+        #[serde(default, deserialize_with = "nullable")]
+        welcome: Option<Option<String>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Inner {
+        users: Vec<String>,
+    }
+
+    #[track_caller]
+    fn check(body: &str, code: &str, field: Option<&str>) {
+        let problem = serde_json::to_value(parse::<Outer>(body.as_bytes()).unwrap_err()).unwrap();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(
+            problem.get("field").and_then(|field| field.as_str()),
+            field,
+            "{problem}"
+        );
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    }
+
+    #[test]
+    fn mistakes_name_the_field_and_never_the_value() {
+        check(r#"{"name":"a","nmae":"hunter2"}"#, "unknown_field", Some("nmae"));
+        check(
+            r#"{"name":"a","innerPart":{"users":[],"x":1}}"#,
+            "unknown_field",
+            Some("innerPart.x"),
+        );
+        check(r#"{"innerPart":{"users":[]}}"#, "invalid_field", Some("name"));
+        check(
+            r#"{"name":"a","innerPart":{}}"#,
+            "invalid_field",
+            Some("innerPart.users"),
+        );
+        check(
+            r#"{"name":"a","innerPart":{"users":"hunter2"}}"#,
+            "invalid_field",
+            Some("innerPart.users"),
+        );
+        check(
+            r#"{"name":"a","innerPart":{"users":["a",1]}}"#,
+            "invalid_field",
+            Some("innerPart.users[1]"),
+        );
+        check(r#"{"name":["hunter2"]}"#, "invalid_field", Some("name"));
+        check(r#"["a"]"#, "invalid_body", None);
+        check(r#"{"name":"#, "invalid_body", None);
+        check("", "invalid_body", None);
+    }
+
+    #[test]
+    fn null_is_told_from_absent() {
+        assert_eq!(parse::<Outer>(br#"{"name":"a"}"#).unwrap().welcome, None);
+        assert_eq!(
+            parse::<Outer>(br#"{"name":"a","welcome":null}"#).unwrap().welcome,
+            Some(None)
+        );
+    }
+}

@@ -1,0 +1,215 @@
+// The page: sign in, pick an integration, talk to it, see how all of them are.
+
+import { ApiError, all, call, forgetToken, hasToken, keepToken, takeTokenFromFragment } from "/console/api.js";
+import { ask } from "/console/talk.js";
+import { text, translate } from "/console/texts.js";
+
+const at = (id) => document.getElementById(id);
+const REFRESH_MS = 10000;
+const MARKS = { connected: "good", connecting: "wait", retrying: "wait", disconnected: "bad", needs_login: "bad", disabled: "off" };
+
+let organization = null;
+let answering = 0;
+let talks = new AbortController();
+
+function showState(key) {
+  at("state").textContent = text(key);
+}
+
+function showError(message) {
+  at("error").hidden = !message;
+  at("error").textContent = message;
+}
+
+function explain(error) {
+  if (!(error instanceof ApiError)) return text("failed", error.message);
+  if (error.status === 0) return text("unreachable");
+  if (error.status === 404) return text("gone");
+  return text("failed", error.message);
+}
+
+/** A token that stopped working ends the visit; anything else is only shown. */
+function onError(error) {
+  if (error instanceof ApiError && error.status === 401) return signOut(text("badToken"));
+  showError(explain(error));
+}
+
+function signOut(message = "") {
+  forgetToken();
+  talks.abort();
+  talks = new AbortController();
+  organization = null;
+  answering = 0;
+  at("answers").replaceChildren();
+  at("signed-in").hidden = true;
+  at("sign-out").hidden = true;
+  document.querySelector(".org").hidden = true;
+  at("signed-out").hidden = false;
+  showState("signedOut");
+  showError(message);
+  at("token").focus();
+}
+
+async function signIn() {
+  showState("signingIn");
+  showError("");
+  try {
+    const organizations = await all("/api/v1/orgs");
+    fill(at("organization"), organizations);
+    at("token").value = "";
+    at("signed-out").hidden = true;
+    at("signed-in").hidden = false;
+    at("sign-out").hidden = false;
+    document.querySelector(".org").hidden = organizations.length < 2;
+    await choose(organizations.find((one) => one.id === "default")?.id ?? organizations[0]?.id);
+    showState("ready");
+    at("message").focus();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) signOut(text("badToken"));
+    else signOut(explain(error));
+  }
+}
+
+function fill(select, items) {
+  const before = select.value;
+  select.replaceChildren(...items.map((item) => new Option(item.name || item.id, item.id)));
+  if (items.some((item) => item.id === before)) select.value = before;
+}
+
+async function choose(id) {
+  organization = id;
+  at("organization").value = id;
+  await refresh();
+}
+
+async function refresh() {
+  const base = `/api/v1/orgs/${encodeURIComponent(organization)}/integrations`;
+  const items = await all(base);
+  const statuses = await Promise.all(
+    items.map((item) => call("GET", `${base}/${encodeURIComponent(item.id)}/status`).catch(() => null)),
+  );
+  showIntegrations(items, statuses);
+  const web = items.filter((item) => item.platform === "web");
+  fill(at("integration"), web);
+  const none = web.length === 0;
+  at("send").disabled = none;
+  at("new-session").disabled = none;
+  showError(none ? text("noWeb") : "");
+}
+
+function showIntegrations(items, statuses) {
+  const rows = items.map((item, index) => integrationRow(item, statuses[index]));
+  if (rows.length === 0) rows.push(element("li", "", text("noIntegrations")));
+  at("integrations").replaceChildren(...rows);
+}
+
+function integrationRow(item, status) {
+  const state = status?.state ?? "unknown";
+  const row = element("li", "");
+  row.dataset.id = item.id;
+  row.dataset.state = state;
+  row.append(
+    element("span", `mark ${MARKS[state] ?? "off"}`, text(`state_${state}`)),
+    element("span", "name", item.name),
+    element("p", "kind", `${item.platform} · ${item.connectionMode}`),
+  );
+  const next = status?.lastError?.message ?? status?.next;
+  if (next) row.append(element("p", "next", next));
+  return row;
+}
+
+function element(tag, className, content = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = content;
+  return made;
+}
+
+function bubble(className, label, content = "") {
+  const made = element("div", `bubble ${className}`, content);
+  made.setAttribute("aria-label", label);
+  at("answers").append(made);
+  made.scrollIntoView({ block: "nearest" });
+  return made;
+}
+
+async function talk(words) {
+  const signal = talks.signal;
+  bubble("mine", text("you"), words);
+  const answer = bubble("theirs", text("answer"));
+  answer.setAttribute("aria-busy", "true");
+  setAnswering(1);
+  try {
+    await ask(at("integration").value, words, (state) => grow(answer, state), signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    answer.classList.add("failed");
+    // The webhook answers every unproved request alike, so a 401 here need not be the token.
+    const refused = error instanceof ApiError && error.status === 401;
+    answer.textContent = refused ? text("mayNotWrite") : explain(error);
+  } finally {
+    answer.setAttribute("aria-busy", "false");
+    if (!signal.aborted) setAnswering(-1);
+  }
+}
+
+function grow(answer, state) {
+  const log = at("answers");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+  answer.textContent = state.text;
+  answer.dataset.done = String(state.done);
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+function setAnswering(change) {
+  answering += change;
+  at("stop").disabled = answering === 0;
+  showState(answering === 0 ? "ready" : "answering");
+}
+
+function onSubmit(form, action) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    action();
+  });
+}
+
+function send() {
+  const words = at("message").value.trim();
+  if (!words || at("send").disabled) return;
+  at("message").value = "";
+  talk(words);
+}
+
+function listen() {
+  onSubmit(at("sign-in-form"), () => {
+    keepToken(at("token").value);
+    signIn();
+  });
+  onSubmit(at("message-form"), send);
+  at("message").addEventListener("keydown", (event) => {
+    // `isComposing`: this Enter picks a word in an input method and doesn't send.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  });
+  at("sign-out").addEventListener("click", () => signOut());
+  at("stop").addEventListener("click", () => talk("/stop"));
+  at("new-session").addEventListener("click", () => talk("/new"));
+  at("refresh").addEventListener("click", () => refresh().catch(onError));
+  at("organization").addEventListener("change", (event) => choose(event.target.value).catch(onError));
+  window.addEventListener("hashchange", () => {
+    if (!location.hash.startsWith("#token=")) return;
+    takeTokenFromFragment();
+    signIn();
+  });
+  setInterval(() => {
+    if (organization !== null && !document.hidden) refresh().catch(onError);
+  }, REFRESH_MS);
+}
+
+translate(document);
+listen();
+takeTokenFromFragment();
+if (hasToken()) signIn();
+else signOut();

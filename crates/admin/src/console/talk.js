@@ -1,0 +1,42 @@
+// The conversation with one web integration: sends a message, shows its answer while it grows.
+
+import { call, persistently } from "/console/api.js";
+
+/** Random text for ids. Unlike `randomUUID`, `getRandomValues` also works on plain HTTP. */
+export function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The chat of this tab, so that a reload continues it. */
+function chatId() {
+  const known = sessionStorage.getItem("tieline.chat");
+  if (known) return known;
+  const fresh = `console-${randomId()}`;
+  sessionStorage.setItem("tieline.chat", fresh);
+  return fresh;
+}
+
+/**
+ * Sends `text` and tells `show({text, done})` of every newer state of the answer, until it is done.
+ * The message has an id of its own, so sending it again after a broken line asks nothing twice.
+ */
+export async function ask(integration, text, show, signal) {
+  const message = { text, chatId: chatId(), senderId: "console", messageId: randomId() };
+  const path = `/api/web/webhook/${encodeURIComponent(integration)}`;
+  const { replyId } = await persistently(() => call("POST", path, message, signal), signal);
+  await follow(replyId, show, signal);
+}
+
+async function follow(replyId, show, signal) {
+  let version = 0;
+  for (;;) {
+    const path = `/api/web/replies/${encodeURIComponent(replyId)}?after=${version}`;
+    const state = await persistently(() => call("GET", path, undefined, signal), signal, 30);
+    show(state);
+    if (state.done) return;
+    // A server that answers at once with nothing new must not be asked in a tight loop.
+    if (!(state.version > version)) await new Promise((done) => setTimeout(done, 300));
+    version = state.version ?? version;
+  }
+}

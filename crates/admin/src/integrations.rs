@@ -1,0 +1,197 @@
+//! Integrations: bot accounts.
+
+pub(crate) mod conversations;
+pub(crate) mod impact;
+pub(crate) mod logs;
+pub(crate) mod power;
+pub(crate) mod status;
+
+mod condition;
+mod input;
+mod view;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tieline_bridge::world::random;
+use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_store::config::integration::{
+    self as store_integration, IntegrationError, IntegrationRecord, NewIntegration,
+};
+use tieline_store::config::trigger;
+use tieline_store::status as status_store;
+use utoipa::IntoParams;
+
+use self::input::{IntegrationPatch, NewIntegrationBody};
+use self::view::IntegrationView;
+use crate::auth::Scope;
+use crate::body::{Body, Query};
+use crate::page::{self, List, PageQuery};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::retry::until_settled;
+use crate::state::AdminState;
+
+/// Lists the integrations of an organization, the oldest first.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations", tag = "integrations", params(PageQuery),
+    responses((status = 200, body = List<IntegrationView>)))]
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<List<IntegrationView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let cursor = page::cursor(query.cursor.as_deref());
+    let page = store_integration::list(&state.world.store, &scope.organization, cursor, limit).await?;
+    let items = page
+        .items
+        .iter()
+        .map(|record| view::of(&state, record))
+        .collect::<Result<_, _>>()?;
+    Ok(Json(List {
+        items,
+        next_cursor: page.cursor,
+    }))
+}
+
+/// Creates an integration. It is started unless `enabled` is false.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations", tag = "integrations", request_body = NewIntegrationBody,
+    responses((status = 201, body = IntegrationView),
+        (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
+pub(crate) async fn create(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Body(body): Body<NewIntegrationBody>,
+) -> Result<(StatusCode, Json<IntegrationView>), Problem> {
+    let platform = body.platform.clone();
+    let settings = input::new_settings(&state, body)?;
+    let made = until_settled(|| async {
+        let new = NewIntegration {
+            id: state.fresh_integration(),
+            organization: scope.organization.clone(),
+            platform: platform.clone(),
+            id_key: random(),
+        };
+        let made = store_integration::create(&state.world.store, new, settings.clone(), state.now()).await;
+        explain(&state, &scope.organization, made).await
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Json(view::of(&state, &made)?)))
+}
+
+/// Shows an integration. Secrets are masked.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations",
+    responses((status = 200, body = IntegrationView)))]
+pub(crate) async fn get(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<IntegrationView>, Problem> {
+    let record = find(&state, &scope, &id).await?;
+    Ok(Json(view::of(&state, &record)?))
+}
+
+/// Changes an integration. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away.
+#[utoipa::path(patch, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", request_body = IntegrationPatch,
+    responses((status = 200, body = IntegrationView),
+        (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
+pub(crate) async fn patch(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    Body(patch): Body<IntegrationPatch>,
+) -> Result<Json<IntegrationView>, Problem> {
+    let changed = until_settled(|| async {
+        let before = find(&state, &scope, &id).await?;
+        let settings = input::patched_settings(&state, &before, &patch)?;
+        let changed = store_integration::update(&state.world.store, &before, settings, state.now()).await;
+        explain(&state, &scope.organization, changed).await
+    })
+    .await?;
+    Ok(Json(view::of(&state, &changed)?))
+}
+
+/// Whether something goes even if it is in use.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ForceQuery {
+    /// Whether the enabled triggers that use it go too.
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// Deletes an integration.
+#[utoipa::path(delete, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", params(ForceQuery),
+    responses((status = 204), (status = 409, body = Problem, description = "`in_use`, with `impact`")))]
+pub(crate) async fn delete(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    Query(query): Query<ForceQuery>,
+) -> Result<StatusCode, Problem> {
+    until_settled(|| async {
+        let before = find(&state, &scope, &id).await?;
+        if query.force {
+            let names = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.integration == before.id;
+            for bound in trigger::naming(&state.world.store, &scope.organization, names).await? {
+                crate::triggers::remove(&state, &bound).await?;
+            }
+        }
+        let deleted = store_integration::delete(&state.world.store, &before).await;
+        explain(&state, &scope.organization, deleted).await?;
+        status_store::remove(&state.world.store, &before.id).await?;
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The integration, if the organization has it.
+pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<IntegrationRecord, Problem> {
+    let found = store_integration::get(&state.world.store, &IntegrationId::new(id)).await?;
+    found
+        .filter(|record| record.organization == scope.organization)
+        .ok_or_else(missing)
+}
+
+pub(crate) fn missing() -> Problem {
+    Problem::not_found("integration_not_found", "integration")
+}
+
+/// Says why an integration was not written, with who is concerned, as far as the organization may know.
+async fn explain<T>(
+    state: &AdminState,
+    organization: &OrganizationId,
+    outcome: Result<T, IntegrationError>,
+) -> Result<T, Problem> {
+    let error = match outcome {
+        Ok(done) => return Ok(done),
+        Err(error) => error,
+    };
+    Err(match error {
+        IntegrationError::NameTaken => {
+            Problem::conflict("name_taken", "another integration of the organization has this name").on("name")
+        }
+        IntegrationError::AccountInUse {
+            organization: owner,
+            integration,
+        } => {
+            let problem = Problem::conflict("account_in_use", "this bot account is in another integration");
+            if owner == *organization {
+                let impact = impact::of(state, &owner, &integration).await?;
+                problem
+                    .with("boundTo", serde_json::json!({ "integrationId": integration.as_str() }))
+                    .with("impact", impact)
+            } else {
+                problem.with("impact", impact::Impact::unknown())
+            }
+        }
+        IntegrationError::InUse(trigger) => {
+            let impact = impact::of(state, organization, &trigger.integration).await?;
+            Problem::conflict("in_use", "an enabled trigger uses this integration").with("impact", impact)
+        }
+        IntegrationError::Store(error) => error.into(),
+    })
+}

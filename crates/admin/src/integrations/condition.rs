@@ -1,0 +1,379 @@
+//! How an integration is, decided from what is configured and what processes have reported.
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::status::{ConnectionState, Status};
+
+/// What the decision is made from.
+#[derive(Debug, Clone)]
+pub(super) struct Facts<'a> {
+    pub(super) mode: ConnectionMode,
+    /// Whether requests are proved by operators' tokens: then there is no platform that must find us.
+    pub(super) own_channel: bool,
+    /// Whether credentials are had by a login, and there are none yet.
+    pub(super) logged_out: bool,
+    pub(super) enabled: bool,
+    /// Whether an enabled trigger names it.
+    pub(super) bound: bool,
+    /// What is wrong with its settings, if they can't be used.
+    pub(super) unusable: Option<String>,
+    pub(super) callback_url: &'a str,
+    pub(super) created_at: Timestamp,
+    /// What processes have reported.
+    pub(super) reported: &'a Status,
+}
+
+/// How it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub(super) state: ConnectionState,
+    pub(super) reason: Option<String>,
+    pub(super) connected_at: Option<Timestamp>,
+    /// The operator's next step in one sentence. `None` if there is nothing to do.
+    pub(super) next: Option<String>,
+}
+
+/// Decides. What is configured comes first: a report of an earlier time doesn't speak against it.
+pub(super) fn decide(facts: &Facts<'_>) -> Condition {
+    if !facts.enabled {
+        return down(
+            ConnectionState::Disabled,
+            "stopped",
+            "Start the integration when it should answer again.",
+        );
+    }
+    if let Some(unusable) = &facts.unusable {
+        let next = format!("Correct the settings of the integration: {unusable}.");
+        return down(ConnectionState::Disconnected, "config_invalid", &next);
+    }
+    let condition = match facts.mode {
+        ConnectionMode::LongConnection if !facts.bound => down(ConnectionState::Disconnected, "unbound", BIND),
+        ConnectionMode::LongConnection => long_connection(facts),
+        ConnectionMode::Webhook => webhook(facts),
+    };
+    if facts.bound || condition.next.is_some() {
+        condition
+    } else {
+        Condition {
+            next: Some(BIND.to_owned()),
+            ..condition
+        }
+    }
+}
+
+const BIND: &str = "Create or enable a trigger that binds this integration to an agent.";
+const LOG_IN: &str = "Log in: start a login and scan the code with the account that should be the bot.";
+
+fn long_connection(facts: &Facts<'_>) -> Condition {
+    let reported = facts.reported;
+    if facts.logged_out {
+        return up(ConnectionState::NeedsLogin, Some(LOG_IN));
+    }
+    let Some(state) = reported.state.filter(|_| !is_outdated(reported)) else {
+        let next =
+            "Wait a moment: a relay is about to connect. If nothing changes within a minute, see whether a relay runs.";
+        return up(ConnectionState::Connecting, Some(next));
+    };
+    Condition {
+        state,
+        reason: reported.reason.clone(),
+        connected_at: reported.connected_at.filter(|_| state == ConnectionState::Connected),
+        next: next_of(state, reported),
+    }
+}
+
+/// Whether the report is of a time when the integration was stopped or unbound, which it isn't any more.
+fn is_outdated(reported: &Status) -> bool {
+    reported.state == Some(ConnectionState::Disabled)
+        || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
+}
+
+fn next_of(state: ConnectionState, reported: &Status) -> Option<String> {
+    let next = match (state, reported.reason.as_deref()) {
+        (ConnectionState::Connected, _) => return None,
+        (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => LOG_IN.to_owned(),
+        (_, Some("kicked")) => {
+            "Another client has taken the bot's connection: stop it there, then restart this integration.".to_owned()
+        }
+        (_, Some("config_invalid")) => {
+            format!(
+                "Correct the credentials: the platform refuses them{}.",
+                code_of(reported)
+            )
+        }
+        (ConnectionState::Connecting, _) => "Wait a moment: it is connecting.".to_owned(),
+        (ConnectionState::Retrying, _) => {
+            format!(
+                "Nothing to do for now: it connects again by itself{}.",
+                code_of(reported)
+            )
+        }
+        (ConnectionState::Disconnected | ConnectionState::Disabled, _) => {
+            format!("Restart the integration{}.", code_of(reported))
+        }
+    };
+    Some(next)
+}
+
+fn code_of(reported: &Status) -> String {
+    reported
+        .last_error
+        .as_ref()
+        .map_or_else(String::new, |error| format!(" (last error: {})", error.code))
+}
+
+fn webhook(facts: &Facts<'_>) -> Condition {
+    let reported = facts.reported;
+    if reported.state == Some(ConnectionState::Disconnected) && reported.reason.as_deref() == Some("config_invalid") {
+        let next = format!(
+            "Correct the credentials: the platform refuses them{}.",
+            code_of(reported)
+        );
+        return down(ConnectionState::Disconnected, "config_invalid", &next);
+    }
+    if facts.own_channel {
+        return Condition {
+            connected_at: Some(facts.created_at),
+            ..up(ConnectionState::Connected, None)
+        };
+    }
+    if let Some(verified_at) = reported.verified_at {
+        let next = failed_since(reported, verified_at).then_some(
+            "Requests with a wrong signature arrive: compare the token and keys here with those on the platform.",
+        );
+        return Condition {
+            connected_at: Some(verified_at),
+            ..up(ConnectionState::Connected, next)
+        };
+    }
+    let next = match reported.last_signature_failure_at {
+        Some(at) => format!(
+            "A request came at {at}, but its signature was wrong: compare the token and keys here with those on the platform."
+        ),
+        None => format!(
+            "Enter {} as the callback address on the platform, then send the bot a message.",
+            facts.callback_url
+        ),
+    };
+    up(ConnectionState::Connecting, Some(&next))
+}
+
+fn failed_since(reported: &Status, verified_at: Timestamp) -> bool {
+    reported
+        .last_signature_failure_at
+        .is_some_and(|failed_at| failed_at > verified_at)
+}
+
+fn down(state: ConnectionState, reason: &str, next: &str) -> Condition {
+    Condition {
+        state,
+        reason: Some(reason.to_owned()),
+        connected_at: None,
+        next: Some(next.to_owned()),
+    }
+}
+
+fn up(state: ConnectionState, next: Option<&str>) -> Condition {
+    Condition {
+        state,
+        reason: None,
+        connected_at: None,
+        next: next.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_store::status::StatusError;
+
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// A started, bound integration of which processes reported this.
+    fn facts(mode: ConnectionMode, reported: &Status) -> Facts<'_> {
+        Facts {
+            mode,
+            own_channel: false,
+            logged_out: false,
+            enabled: true,
+            bound: true,
+            unusable: None,
+            callback_url: "https://bridge.example/api/lark/webhook/int_1",
+            created_at: at(1),
+            reported,
+        }
+    }
+
+    fn reported(state: ConnectionState, reason: Option<&str>) -> Status {
+        Status {
+            state: Some(state),
+            reason: reason.map(str::to_owned),
+            connected_at: Some(at(5)),
+            ..Status::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts<'_>, state: ConnectionState, reason: Option<&str>, next: Option<&str>) -> Condition {
+        let condition = decide(facts);
+        assert_eq!(
+            (condition.state, condition.reason.as_deref()),
+            (state, reason),
+            "{condition:?}"
+        );
+        match (&condition.next, next) {
+            (Some(text), Some(part)) => assert!(text.contains(part), "{text}"),
+            (None, None) => {}
+            other => panic!("{other:?}"),
+        }
+        condition
+    }
+
+    use ConnectionMode::{LongConnection, Webhook};
+    use ConnectionState::{Connected, Connecting, Disabled, Disconnected, NeedsLogin, Retrying};
+
+    #[test]
+    fn what_is_configured_comes_first() {
+        let up = reported(Connected, None);
+        for mode in [LongConnection, Webhook] {
+            check(
+                &Facts {
+                    enabled: false,
+                    ..facts(mode, &up)
+                },
+                Disabled,
+                Some("stopped"),
+                Some("Start"),
+            );
+            let bad = Facts {
+                unusable: Some("credentials.aesKey is required".into()),
+                ..facts(mode, &up)
+            };
+            check(&bad, Disconnected, Some("config_invalid"), Some("credentials.aesKey"));
+        }
+        let unbound = Facts {
+            bound: false,
+            ..facts(LongConnection, &up)
+        };
+        check(&unbound, Disconnected, Some("unbound"), Some("trigger"));
+        let both = Facts {
+            enabled: false,
+            bound: false,
+            ..facts(LongConnection, &up)
+        };
+        check(&both, Disabled, Some("stopped"), Some("Start"));
+    }
+
+    #[test]
+    fn long_connection_is_as_its_holder_reports() {
+        let condition = check(
+            &facts(LongConnection, &reported(Connected, None)),
+            Connected,
+            None,
+            None,
+        );
+        assert_eq!(condition.connected_at, Some(at(5)));
+        let mut broken = reported(Retrying, None);
+        broken.last_error = Some(StatusError {
+            at: at(6),
+            code: "reset".into(),
+            message: String::new(),
+        });
+        let condition = check(&facts(LongConnection, &broken), Retrying, None, Some("reset"));
+        assert_eq!(condition.connected_at, None);
+        let kicked = reported(Disconnected, Some("kicked"));
+        check(
+            &facts(LongConnection, &kicked),
+            Disconnected,
+            Some("kicked"),
+            Some("restart"),
+        );
+        let refused = reported(Disconnected, Some("config_invalid"));
+        check(
+            &facts(LongConnection, &refused),
+            Disconnected,
+            Some("config_invalid"),
+            Some("credentials"),
+        );
+        let expired = reported(NeedsLogin, Some("login_expired"));
+        check(
+            &facts(LongConnection, &expired),
+            NeedsLogin,
+            Some("login_expired"),
+            Some("scan"),
+        );
+    }
+
+    #[test]
+    fn old_reports_do_not_outlive_what_they_were_about() {
+        for old in [
+            Status::default(),
+            reported(Disabled, Some("stopped")),
+            reported(Disconnected, Some("unbound")),
+            reported(Disconnected, Some("stopped")),
+        ] {
+            check(&facts(LongConnection, &old), Connecting, None, Some("relay"));
+        }
+    }
+
+    #[test]
+    fn who_never_logged_in_must() {
+        let nothing = Status::default();
+        check(
+            &Facts {
+                logged_out: true,
+                ..facts(LongConnection, &nothing)
+            },
+            NeedsLogin,
+            None,
+            Some("scan"),
+        );
+    }
+
+    #[test]
+    fn webhook_is_connected_once_a_request_was_proved() {
+        let mut status = Status::default();
+        check(
+            &facts(Webhook, &status),
+            Connecting,
+            None,
+            Some("https://bridge.example/api/lark/webhook/int_1"),
+        );
+        status.last_signature_failure_at = Some(at(7));
+        check(&facts(Webhook, &status), Connecting, None, Some("signature"));
+        status.verified_at = Some(at(8));
+        let condition = check(&facts(Webhook, &status), Connected, None, None);
+        assert_eq!(condition.connected_at, Some(at(8)));
+        status.last_signature_failure_at = Some(at(9));
+        check(&facts(Webhook, &status), Connected, None, Some("signature"));
+        check(
+            &Facts {
+                bound: false,
+                ..facts(
+                    Webhook,
+                    &Status {
+                        verified_at: Some(at(8)),
+                        ..Status::default()
+                    },
+                )
+            },
+            Connected,
+            None,
+            Some("trigger"),
+        );
+    }
+
+    #[test]
+    fn own_channel_needs_nobody_to_find_it() {
+        let nothing = Status::default();
+        let own = Facts {
+            own_channel: true,
+            ..facts(Webhook, &nothing)
+        };
+        assert_eq!(check(&own, Connected, None, None).connected_at, Some(at(1)));
+        check(&Facts { bound: false, ..own }, Connected, None, Some("trigger"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The conversations of an integration.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use tieline_core::conversation::Conversation;
+use tieline_core::event::ChatKind;
+use tieline_core::ids::ConversationId;
+use tieline_core::session;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::conversation;
+use utoipa::{IntoParams, ToSchema};
+
+use super::find;
+use crate::auth::Scope;
+use crate::body::Query;
+use crate::page::{self, List};
+use crate::path::{ConversationInPath, Id};
+use crate::problem::Problem;
+use crate::retry::until_settled;
+use crate::state::AdminState;
+
+/// A conversation. Chat, thread and sender are the platform's own ids.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Conversation)]
+pub(crate) struct ConversationView {
+    id: String,
+    /// `direct` or `group`.
+    chat_type: &'static str,
+    chat_id: String,
+    thread_id: Option<String>,
+    /// Null if the whole chat shares the conversation.
+    sender_id: Option<String>,
+    /// The agent of the newest session.
+    agent_id: Option<String>,
+    session_id: Option<String>,
+    /// What people do in it: `chat`.
+    mode: &'static str,
+    /// Whether an answer is being written.
+    running: bool,
+    pending_messages: usize,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// Which conversations.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ConversationQuery {
+    /// Part of an id: the chat's, the thread's, the person's, or the conversation's own.
+    search: Option<String>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// Most items of the page: 1 to 200, 50 if absent.
+    limit: Option<usize>,
+}
+
+/// Lists the conversations of an integration.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}/conversations", tag = "conversations",
+    params(ConversationQuery), responses((status = 200, body = List<ConversationView>)))]
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    Query(query): Query<ConversationQuery>,
+) -> Result<Json<List<ConversationView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let record = find(&state, &scope, &id).await?;
+    let search = query.search.as_deref().filter(|search| !search.is_empty());
+    let cursor = page::cursor(query.cursor.as_deref());
+    let page = conversation::list(&state.world.store, &record.id, search, cursor, limit, state.now()).await?;
+    Ok(Json(List::of(page, ConversationView::of)))
+}
+
+/// Ends the session of a conversation: the next message begins a new one.
+///
+/// An answer that is being written is finished; messages that wait are answered in the session they were sent in.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/reset",
+    tag = "conversations", responses((status = 200, body = ConversationView)))]
+pub(crate) async fn reset(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    ConversationInPath(conversation): ConversationInPath,
+) -> Result<Json<ConversationView>, Problem> {
+    let integration = find(&state, &scope, &id).await?.id;
+    let id = ConversationId::new(conversation);
+    until_settled(|| async {
+        let found = conversation::load(&state.world.store, &id, state.now()).await?;
+        let before = found
+            .filter(|found| found.key.integration == integration)
+            .ok_or_else(missing)?;
+        let Some(old) = &before.session else {
+            return Ok(Json(ConversationView::of(before)));
+        };
+        let mut after = before.clone();
+        after.session = Some(session::next(Some(old), &id, &old.agent, state.now()));
+        after.updated_at = state.now();
+        conversation::save(&state.world.store, &before, &mut after).await?;
+        Ok(Json(ConversationView::of(after)))
+    })
+    .await
+}
+
+fn missing() -> Problem {
+    Problem::not_found("conversation_not_found", "conversation")
+}
+
+impl ConversationView {
+    fn of(conversation: Conversation) -> Self {
+        let id = conversation.key.id();
+        let key = conversation.key;
+        Self {
+            id: id.to_string(),
+            chat_type: match key.chat.kind {
+                ChatKind::Direct => "direct",
+                ChatKind::Group => "group",
+            },
+            chat_id: key.chat.id.to_string(),
+            thread_id: key.chat.thread.map(|thread| thread.to_string()),
+            sender_id: key.sender.map(|sender| sender.to_string()),
+            agent_id: conversation.session.as_ref().map(|session| session.agent.to_string()),
+            session_id: conversation.session.as_ref().map(|session| session.id.to_string()),
+            mode: "chat",
+            running: conversation.run.is_some(),
+            pending_messages: conversation.pending.len(),
+            updated_at: conversation.updated_at,
+        }
+    }
+}

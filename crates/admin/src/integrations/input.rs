@@ -1,0 +1,206 @@
+//! What an operator says of an integration, checked.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting};
+use tieline_core::connector::{Connector, Manifest, ModeManifest};
+use tieline_core::notice::Language;
+use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
+use utoipa::ToSchema;
+
+use super::view::is_secret;
+use crate::mask;
+use crate::problem::Problem;
+use crate::state::AdminState;
+use crate::{rules, schema};
+
+/// A new integration.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewIntegration)]
+pub(crate) struct NewIntegrationBody {
+    /// Unique in the organization.
+    name: String,
+    /// See `/api/v1/platforms`.
+    pub(super) platform: String,
+    /// The platform's recommended mode, if absent.
+    #[schema(value_type = Option<schema::ConnectionMode>)]
+    connection_mode: Option<ConnectionMode>,
+    /// By field name; see `/api/v1/platforms`.
+    #[schema(value_type = Option<Object>)]
+    credentials: Option<Map<String, Value>>,
+    /// Addresses that replace the platform's own.
+    #[schema(value_type = Option<Object>)]
+    endpoints: Option<Map<String, Value>>,
+    /// `zh-CN`, if absent.
+    #[schema(value_type = Option<schema::Language>)]
+    language: Option<Language>,
+    /// Whether answers are shown while they grow: true, if absent.
+    streaming: Option<bool>,
+    /// Whether it is started: true, if absent.
+    enabled: Option<bool>,
+}
+
+/// Changes of an integration.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct IntegrationPatch {
+    name: Option<String>,
+    #[schema(value_type = Option<schema::ConnectionMode>)]
+    connection_mode: Option<ConnectionMode>,
+    #[schema(value_type = Option<Object>)]
+    credentials: Option<Map<String, Value>>,
+    #[schema(value_type = Option<Object>)]
+    endpoints: Option<Map<String, Value>>,
+    #[schema(value_type = Option<schema::Language>)]
+    language: Option<Language>,
+    streaming: Option<bool>,
+    enabled: Option<bool>,
+}
+
+pub(super) fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<IntegrationSettings, Problem> {
+    let unknown = || Problem::invalid("platform", "is not a platform that is known");
+    let connector = state.world.connector(&body.platform).ok_or_else(unknown)?;
+    let recommended = connector.manifest().modes.first().map(|mode| mode.mode);
+    let mode = body.connection_mode.or(recommended).ok_or_else(unknown)?;
+    let draft = Draft {
+        name: body.name,
+        mode,
+        credentials: mask::patched(&Map::new(), body.credentials.unwrap_or_default(), |_| true),
+        endpoints: mask::patched(&Map::new(), body.endpoints.unwrap_or_default(), |_| false),
+        language: body.language.unwrap_or_default(),
+        streaming: body.streaming.unwrap_or(true),
+        enabled: body.enabled.unwrap_or(true),
+    };
+    check(state, connector, draft)
+}
+
+pub(super) fn patched_settings(
+    state: &AdminState,
+    before: &IntegrationRecord,
+    patch: &IntegrationPatch,
+) -> Result<IntegrationSettings, Problem> {
+    let unknown = || Problem::invalid("platform", "is not a platform that is known");
+    let connector = state.world.connector(&before.platform).ok_or_else(unknown)?;
+    let manifest = connector.manifest();
+    let kept = before.given_credentials(state.world.store.keyring())?;
+    let kept = kept
+        .iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value.expose())))
+        .collect();
+    let endpoints = before
+        .endpoints
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+        .collect();
+    let draft = Draft {
+        name: patch.name.clone().unwrap_or_else(|| before.name.clone()),
+        mode: patch.connection_mode.unwrap_or(before.mode),
+        credentials: mask::patched(&kept, patch.credentials.clone().unwrap_or_default(), |field| {
+            is_secret(Some(manifest), field)
+        }),
+        endpoints: mask::patched(&endpoints, patch.endpoints.clone().unwrap_or_default(), |_| false),
+        language: patch.language.unwrap_or(before.language),
+        streaming: patch.streaming.unwrap_or(before.streaming),
+        enabled: patch.enabled.unwrap_or(before.enabled),
+    };
+    check(state, connector, draft)
+}
+
+/// Settings that nobody has checked.
+struct Draft {
+    name: String,
+    mode: ConnectionMode,
+    credentials: Map<String, Value>,
+    endpoints: Map<String, Value>,
+    language: Language,
+    streaming: bool,
+    enabled: bool,
+}
+
+fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<IntegrationSettings, Problem> {
+    let manifest = connector.manifest();
+    let mode = manifest
+        .mode(draft.mode)
+        .ok_or_else(|| Problem::invalid("connectionMode", "is not a mode of this platform"))?;
+    let credentials = credentials(manifest, draft.credentials)?;
+    let endpoints = endpoints(manifest, draft.endpoints, state.allow_private())?;
+    require(mode, &credentials)?;
+    connector
+        .prepare(mode.mode, &credentials, &endpoints)
+        .map_err(|invalid| blame(manifest, &invalid))?;
+    Ok(IntegrationSettings {
+        name: rules::name(&draft.name)?,
+        mode: mode.mode,
+        account_key: connector.account_key(mode.mode, &credentials),
+        credentials,
+        endpoints,
+        language: draft.language,
+        streaming: draft.streaming,
+        enabled: draft.enabled,
+    })
+}
+
+/// Fields of any mode are kept, so that switching modes and back needs no typing.
+fn credentials(manifest: &Manifest, given: Map<String, Value>) -> Result<Credentials, Problem> {
+    let known = |name: &str| {
+        let mut fields = manifest.modes.iter().flat_map(|mode| mode.credentials);
+        fields.any(|field| field.name == name)
+    };
+    let mut checked = Vec::with_capacity(given.len());
+    for (name, value) in given {
+        let field = format!("credentials.{name}");
+        if !known(&name) {
+            return Err(Problem::unknown(field));
+        }
+        match value {
+            Value::String(text) => checked.push((name, text.trim().to_owned())),
+            // Some platforms show an id as a number.
+            Value::Number(number) => checked.push((name, number.to_string())),
+            _ => return Err(Problem::invalid(field, "must be a text")),
+        }
+    }
+    Ok(checked.into_iter().collect())
+}
+
+fn endpoints(manifest: &Manifest, given: Map<String, Value>, allow_private: bool) -> Result<Endpoints, Problem> {
+    let known = |name: &str| {
+        let mut fields = manifest.modes.iter().flat_map(|mode| mode.endpoints);
+        fields.any(|field| field.name == name)
+    };
+    let mut checked = Endpoints::new();
+    for (name, value) in given {
+        let field = format!("endpoints.{name}");
+        if !known(&name) {
+            return Err(Problem::unknown(field));
+        }
+        let address = value
+            .as_str()
+            .ok_or_else(|| Problem::invalid(&*field, "must be a text"))?
+            .trim();
+        // Empty means: the platform's own again.
+        if !address.is_empty() {
+            rules::address(&field, address, allow_private)?;
+            checked.insert(name, address.to_owned());
+        }
+    }
+    Ok(checked)
+}
+
+fn require(mode: &ModeManifest, credentials: &Credentials) -> Result<(), Problem> {
+    let mut required = mode.credentials.iter().filter(|field| field.required);
+    match required.find(|field| credentials.get(field.name).is_none()) {
+        Some(missing) => Err(Problem::invalid(format!("credentials.{}", missing.name), "is required")),
+        None => Ok(()),
+    }
+}
+
+fn blame(manifest: &Manifest, invalid: &InvalidSetting) -> Problem {
+    let mut endpoints = manifest.modes.iter().flat_map(|mode| mode.endpoints);
+    let group = if endpoints.any(|endpoint| endpoint.name == invalid.field) {
+        "endpoints"
+    } else {
+        "credentials"
+    };
+    Problem::invalid(format!("{group}.{}", invalid.field), invalid.reason)
+}

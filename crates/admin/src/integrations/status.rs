@@ -1,0 +1,164 @@
+//! The status of an integration.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tieline_bridge::accounts;
+use tieline_core::connector::Proof;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::integration::{self as store_integration, Bound, IntegrationRecord};
+use tieline_store::status::{self, ConnectionState, Status};
+use utoipa::ToSchema;
+
+use super::condition::{self, Condition, Facts};
+use super::{find, missing, view};
+use crate::auth::Scope;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::schema;
+use crate::state::AdminState;
+
+/// How an integration is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = IntegrationStatus)]
+pub(crate) struct StatusView {
+    #[schema(value_type = schema::ConnectionState)]
+    state: ConnectionState,
+    /// Why a connection is down on purpose: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`.
+    reason: Option<String>,
+    /// Since when it is up; for a webhook, when a request was last proved.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    connected_at: Option<Timestamp>,
+    uptime_seconds: Option<u64>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_event_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_reply_at: Option<Timestamp>,
+    last_error: Option<ErrorView>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    rate_limited_until: Option<Timestamp>,
+    /// How often connecting has failed in a row.
+    reconnect_attempts: u32,
+    /// The process that holds the connection.
+    owner: Option<String>,
+    /// The operator's next step. Null if there is nothing to do.
+    next: Option<String>,
+}
+
+/// An error of an integration.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = IntegrationStatusError)]
+pub(crate) struct ErrorView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// The platform's code, or our word.
+    code: String,
+    message: String,
+}
+
+/// Tells how an integration is, and what to do next.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}/status", tag = "integrations",
+    responses((status = 200, body = StatusView)))]
+pub(crate) async fn get(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<StatusView>, Problem> {
+    let record = find(&state, &scope, &id).await?;
+    let seen = look(&state, &record).await?;
+    Ok(Json(StatusView::of(seen, state.now())))
+}
+
+/// An integration as it is now.
+pub(super) struct Seen {
+    pub(super) bound: Bound,
+    pub(super) reported: Status,
+    pub(super) condition: Condition,
+    /// What is wrong with its settings, if they can't be used.
+    pub(super) unusable: Option<String>,
+}
+
+/// Reads all that tells how an integration is.
+pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Result<Seen, Problem> {
+    let bound = store_integration::load_bound(&state.world.store, &record.id)
+        .await?
+        .ok_or_else(missing)?;
+    let reported = status::get(&state.world.store, &record.id).await?;
+    let unusable = unusable(state, &bound.integration);
+    let condition = condition::decide(&Facts {
+        mode: bound.integration.mode,
+        own_channel: is_own_channel(state, record),
+        logged_out: is_logged_out(state, &bound.integration)?,
+        enabled: bound.integration.enabled,
+        bound: bound.trigger.is_some(),
+        unusable: unusable.clone(),
+        callback_url: &view::callback_url(state, record),
+        created_at: record.created_at,
+        reported: &reported,
+    });
+    Ok(Seen {
+        bound,
+        reported,
+        condition,
+        unusable,
+    })
+}
+
+fn unusable(state: &AdminState, record: &IntegrationRecord) -> Option<String> {
+    let error = accounts::open(&state.world, record).err()?;
+    Some(match error {
+        accounts::AccountError::Invalid(invalid) => format!("{} {}", invalid.field, invalid.reason),
+        accounts::AccountError::UnknownPlatform(platform) => format!("platform {platform} is not known here"),
+        accounts::AccountError::Store(_) => {
+            "its credentials can't be unsealed with the key of this deployment".to_owned()
+        }
+    })
+}
+
+pub(super) fn is_own_channel(state: &AdminState, record: &IntegrationRecord) -> bool {
+    state
+        .world
+        .connector(&record.platform)
+        .is_some_and(|connector| connector.manifest().proof == Proof::Operator)
+}
+
+fn is_logged_out(state: &AdminState, record: &IntegrationRecord) -> Result<bool, Problem> {
+    let connector = state.world.connector(&record.platform);
+    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
+    if !mode.is_some_and(|mode| mode.login) {
+        return Ok(false);
+    }
+    let (credentials, _) = record.unseal(state.world.store.keyring())?;
+    Ok(credentials.iter().next().is_none())
+}
+
+impl StatusView {
+    fn of(seen: Seen, now: Timestamp) -> Self {
+        let Seen {
+            condition, reported, ..
+        } = seen;
+        let up = condition.state == ConnectionState::Connected;
+        Self {
+            state: condition.state,
+            reason: condition.reason,
+            connected_at: condition.connected_at,
+            uptime_seconds: condition
+                .connected_at
+                .filter(|_| up)
+                .map(|since| now.since(since).as_secs()),
+            last_event_at: reported.last_event_at,
+            last_reply_at: reported.last_reply_at,
+            last_error: reported.last_error.map(|error| ErrorView {
+                at: error.at,
+                code: error.code,
+                message: error.message,
+            }),
+            rate_limited_until: reported.rate_limited_until.filter(|until| *until > now),
+            reconnect_attempts: reported.reconnect_attempts,
+            owner: reported.owner,
+            next: condition.next,
+        }
+    }
+}

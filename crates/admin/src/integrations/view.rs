@@ -1,0 +1,88 @@
+//! An integration as it is shown.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Manifest;
+use tieline_core::notice::Language;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::integration::IntegrationRecord;
+use utoipa::ToSchema;
+
+use crate::mask::MASK;
+use crate::problem::Problem;
+use crate::schema;
+use crate::state::AdminState;
+
+/// A bot account on a platform.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Integration)]
+pub(crate) struct IntegrationView {
+    id: String,
+    name: String,
+    platform: String,
+    #[schema(value_type = schema::ConnectionMode)]
+    connection_mode: ConnectionMode,
+    /// Secret ones are `"***"`.
+    credentials: BTreeMap<String, String>,
+    /// Addresses that replace the platform's own.
+    endpoints: BTreeMap<String, String>,
+    #[schema(value_type = schema::Language)]
+    language: Language,
+    /// Whether answers are shown while they grow.
+    streaming: bool,
+    /// Whether it is started.
+    enabled: bool,
+    /// The address that the platform calls, where it calls one.
+    callback_url: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<IntegrationView, Problem> {
+    let credentials = record.given_credentials(state.world.store.keyring())?;
+    let manifest = state
+        .world
+        .connector(&record.platform)
+        .map(|connector| connector.manifest());
+    let show = |(name, value): (&str, &tieline_core::secret::Secret)| {
+        let shown = if is_secret(manifest, name) && !value.expose().is_empty() {
+            MASK
+        } else {
+            value.expose()
+        };
+        (name.to_owned(), shown.to_owned())
+    };
+    Ok(IntegrationView {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        platform: record.platform.clone(),
+        connection_mode: record.mode,
+        credentials: credentials.iter().map(show).collect(),
+        endpoints: record.endpoints.clone(),
+        language: record.language,
+        streaming: record.streaming,
+        enabled: record.enabled,
+        callback_url: callback_url(state, record),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+    })
+}
+
+/// The address that the platform calls.
+pub(super) fn callback_url(state: &AdminState, record: &IntegrationRecord) -> String {
+    let base = &state.world.settings.public_url;
+    format!("{base}/api/{}/webhook/{}", record.platform, record.id)
+}
+
+/// Whether a credential is masked. One that the platform doesn't know (any more) is.
+pub(super) fn is_secret(manifest: Option<&Manifest>, field: &str) -> bool {
+    let modes = manifest.into_iter().flat_map(|manifest| manifest.modes);
+    let fields = modes.into_iter().flat_map(|mode| mode.credentials);
+    let mut known = fields.filter(|known| known.name == field).peekable();
+    known.peek().is_none() || known.any(|known| known.secret)
+}

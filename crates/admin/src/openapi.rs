@@ -1,0 +1,97 @@
+//! Every route of the API with its description.
+
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::AdminState;
+use crate::{agents, integrations, organizations, tokens, triggers, users};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tieline management API",
+        description = "Connects chat bots to AI agents. Lists are pages of `items` with a `nextCursor`. Errors are \
+            `application/problem+json` with a stable `code`. Unknown fields are refused. Times are RFC 3339 in UTC.",
+    ),
+    security(("bearer" = [])),
+    modifiers(&BearerToken),
+)]
+struct Head;
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "The root token, or one made with `POST /api/v1/orgs/{org}/tokens`.",
+            ))
+            .build();
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Every route of the API.
+pub(crate) fn routes() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::with_openapi(Head::openapi())
+        .merge(of_organizations())
+        .merge(of_integrations())
+        .merge(of_agents())
+}
+
+fn of_organizations() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new()
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::get, organizations::patch))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(users::list))
+        .routes(routes!(users::get, users::patch, users::delete))
+}
+
+fn of_integrations() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new()
+        .routes(routes!(integrations::list, integrations::create))
+        .routes(routes!(integrations::get, integrations::patch, integrations::delete))
+        .routes(routes!(integrations::power::start))
+        .routes(routes!(integrations::power::stop))
+        .routes(routes!(integrations::power::restart))
+        .routes(routes!(integrations::status::get))
+        .routes(routes!(integrations::impact::get))
+        .routes(routes!(integrations::logs::list))
+        .routes(routes!(integrations::conversations::list))
+        .routes(routes!(integrations::conversations::reset))
+}
+
+fn of_agents() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new()
+        .routes(routes!(agents::list, agents::create))
+        .routes(routes!(agents::get, agents::patch, agents::delete))
+        .routes(routes!(agents::test))
+        .routes(routes!(triggers::list, triggers::create))
+        .routes(routes!(triggers::get, triggers::patch, triggers::delete))
+}
+
+/// The description as it is sent.
+#[derive(Clone)]
+pub(crate) struct Description(Bytes);
+
+impl Description {
+    pub(crate) fn of(description: &utoipa::openapi::OpenApi) -> Self {
+        let json = serde_json::to_vec(description).expect("a description serializes as JSON");
+        Self(json.into())
+    }
+}
+
+impl IntoResponse for Description {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}

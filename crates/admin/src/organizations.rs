@@ -1,0 +1,174 @@
+//! Organizations.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tieline_bridge::operator::Operator;
+use tieline_core::ids::OrganizationId;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::organization::{self, Limits, Organization};
+use utoipa::ToSchema;
+
+use crate::auth::{Caller, Root, Scope, no_organization};
+use crate::body::{Body, Query, nullable};
+use crate::page::{self, List, PageQuery};
+use crate::path::OrganizationInPath;
+use crate::problem::Problem;
+use crate::retry::until_settled;
+use crate::rules;
+use crate::state::AdminState;
+
+/// A tenant.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Organization)]
+pub(crate) struct OrganizationView {
+    id: String,
+    name: String,
+    limits: LimitsView,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// What an organization may use. Null: as the deployment has it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Limits)]
+pub(crate) struct LimitsView {
+    /// Most runs at a time.
+    max_concurrent_runs: Option<u32>,
+}
+
+/// A new organization.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewOrganization {
+    /// 1 to 63 characters of a-z, 0-9, - and _. Can't be changed.
+    id: String,
+    /// The id, if absent.
+    name: Option<String>,
+    limits: Option<LimitsPatch>,
+}
+
+/// Changes of an organization. What is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OrganizationPatch {
+    name: Option<String>,
+    limits: Option<LimitsPatch>,
+}
+
+/// Changes of limits. What is absent stays; null lifts the limit.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct LimitsPatch {
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    max_concurrent_runs: Option<Option<u32>>,
+}
+
+impl LimitsPatch {
+    fn apply(&self, before: Limits) -> Result<Limits, Problem> {
+        if self.max_concurrent_runs == Some(Some(0)) {
+            return Err(Problem::invalid("limits.maxConcurrentRuns", "must be at least 1"));
+        }
+        Ok(Limits {
+            max_concurrent_runs: self.max_concurrent_runs.unwrap_or(before.max_concurrent_runs),
+        })
+    }
+}
+
+/// Lists the organizations that the token sees.
+#[utoipa::path(get, path = "/api/v1/orgs", tag = "organizations", params(PageQuery),
+    responses((status = 200, body = List<OrganizationView>)))]
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    Caller(caller): Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<List<OrganizationView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let (store, now) = (&state.world.store, state.now());
+    let page = match caller {
+        Operator::Root => organization::list(store, page::cursor(query.cursor.as_deref()), limit, now).await?,
+        Operator::Member { organization, .. } => tieline_store::Page {
+            items: organization::get(store, &organization, now)
+                .await?
+                .into_iter()
+                .collect(),
+            cursor: None,
+        },
+    };
+    Ok(Json(List::of(page, OrganizationView::of)))
+}
+
+/// Creates an organization. Needs the root token.
+#[utoipa::path(post, path = "/api/v1/orgs", tag = "organizations", request_body = NewOrganization,
+    responses((status = 201, body = OrganizationView), (status = 409, body = Problem, description = "`organization_exists`")))]
+pub(crate) async fn create(
+    State(state): State<AdminState>,
+    _: Root,
+    Body(new): Body<NewOrganization>,
+) -> Result<(StatusCode, Json<OrganizationView>), Problem> {
+    let id = OrganizationId::new(rules::chosen_id(&new.id)?);
+    let name = rules::name(new.name.as_deref().unwrap_or(&new.id))?;
+    let limits = new.limits.unwrap_or_default().apply(Limits::default())?;
+    let exists = || Problem::conflict("organization_exists", "there is an organization of that id").on("id");
+    // The default organization exists from the start, made or not.
+    if id.as_str() == organization::DEFAULT {
+        return Err(exists());
+    }
+    let now = state.now();
+    if !organization::create(&state.world.store, &id, &name, limits, now).await? {
+        return Err(exists());
+    }
+    let made = organization::get(&state.world.store, &id, now)
+        .await?
+        .ok_or_else(no_organization)?;
+    Ok((StatusCode::CREATED, Json(OrganizationView::of(made))))
+}
+
+/// Shows an organization.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}", tag = "organizations", responses((status = 200, body = OrganizationView)))]
+pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Json<OrganizationView>, Problem> {
+    let found = organization::get(&state.world.store, &scope.organization, state.now()).await?;
+    found.map(OrganizationView::of).map(Json).ok_or_else(no_organization)
+}
+
+/// Changes an organization. Needs the root token.
+#[utoipa::path(patch, path = "/api/v1/orgs/{org}", tag = "organizations", request_body = OrganizationPatch,
+    responses((status = 200, body = OrganizationView)))]
+pub(crate) async fn patch(
+    State(state): State<AdminState>,
+    _: Root,
+    OrganizationInPath(id): OrganizationInPath,
+    Body(patch): Body<OrganizationPatch>,
+) -> Result<Json<OrganizationView>, Problem> {
+    let (store, id) = (&state.world.store, OrganizationId::new(id));
+    until_settled(|| async {
+        let before = organization::get(store, &id, state.now())
+            .await?
+            .ok_or_else(no_organization)?;
+        let name = rules::name(patch.name.as_deref().unwrap_or(&before.name))?;
+        let limits = patch
+            .limits
+            .as_ref()
+            .map_or(Ok(before.limits), |limits| limits.apply(before.limits))?;
+        let after = organization::update(store, &before, &name, limits).await?;
+        Ok(Json(OrganizationView::of(after)))
+    })
+    .await
+}
+
+impl OrganizationView {
+    fn of(organization: Organization) -> Self {
+        Self {
+            id: organization.id.to_string(),
+            name: organization.name,
+            limits: LimitsView {
+                max_concurrent_runs: organization.limits.max_concurrent_runs,
+            },
+            created_at: organization.created_at,
+        }
+    }
+}

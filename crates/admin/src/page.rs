@@ -1,0 +1,57 @@
+//! Lists, page after page.
+
+use serde::{Deserialize, Serialize};
+use tieline_store::Page;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::problem::Problem;
+
+/// Items of a page, unless asked otherwise.
+const DEFAULT_LIMIT: usize = 50;
+/// Most items of a page.
+const MAX_LIMIT: usize = 200;
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// `nextCursor` of the page before.
+    pub(crate) cursor: Option<String>,
+    /// Most items of the page: 1 to 200, 50 if absent.
+    pub(crate) limit: Option<usize>,
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct List<T> {
+    /// The items.
+    pub(crate) items: Vec<T>,
+    /// Gives the next page; null on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// A page with each item as it is shown.
+    pub(crate) fn of<R>(page: Page<R>, show: impl FnMut(R) -> T) -> Self {
+        Self {
+            items: page.items.into_iter().map(show).collect(),
+            next_cursor: page.cursor,
+        }
+    }
+}
+
+/// How many items a page may have.
+pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(DEFAULT_LIMIT),
+        Some(0) => Err(Problem::invalid("limit", "must be at least 1")),
+        Some(limit) => Ok(limit.min(MAX_LIMIT)),
+    }
+}
+
+/// The cursor, if there is one.
+pub(crate) fn cursor(asked: Option<&str>) -> Option<&str> {
+    asked.filter(|cursor| !cursor.is_empty())
+}

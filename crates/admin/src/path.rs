@@ -1,0 +1,49 @@
+//! Reads the ids in an address.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+
+use crate::problem::Problem;
+
+/// The `{id}` in the address.
+pub(crate) struct Id(pub(crate) String);
+
+/// The `{org}` in the address, for whom it isn't a scope.
+pub(crate) struct OrganizationInPath(pub(crate) String);
+
+/// The `{conversationId}` in the address.
+pub(crate) struct ConversationInPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        named("id", parts, state).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OrganizationInPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        named("org", parts, state).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ConversationInPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        named("conversationId", parts, state).await.map(Self)
+    }
+}
+
+async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Result<String, Problem> {
+    // What is not even text is the name of nothing.
+    let nowhere = || Problem::not_found("not_found", "address");
+    let params = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| nowhere())?;
+    let found = params.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| value.to_owned()).ok_or_else(nowhere)
+}

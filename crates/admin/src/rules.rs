@@ -1,0 +1,99 @@
+//! Rules that hold for several kinds of things.
+
+use tieline_core::address::{self, AddressError};
+
+use crate::problem::Problem;
+
+/// Longest name of anything, in characters.
+const MAX_NAME_CHARS: usize = 100;
+
+/// A name without the white space around it.
+pub(crate) fn name(text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Problem::invalid("name", "must not be empty"));
+    }
+    if text.chars().count() > MAX_NAME_CHARS || text.chars().any(char::is_control) {
+        return Err(Problem::invalid(
+            "name",
+            "must have at most 100 characters and no control characters",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// An id that an operator chose: it stands in addresses and keys.
+pub(crate) fn chosen_id(text: &str) -> Result<&str, Problem> {
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    if text.is_empty() || text.len() > 63 || !text.chars().all(known) || text.starts_with(['-', '_']) {
+        let reason = "must have 1 to 63 characters of a-z, 0-9, - and _, the first a letter or digit";
+        return Err(Problem::invalid("id", reason));
+    }
+    Ok(text)
+}
+
+/// An address that will be called. What a name resolves to is checked when it is called.
+pub(crate) fn address(field: &str, address: &str, allow_private: bool) -> Result<(), Problem> {
+    match address::check(address, allow_private) {
+        Ok(_) => Ok(()),
+        Err(AddressError::Private) => Err(private_address(field)),
+        Err(error @ (AddressError::Invalid | AddressError::Scheme | AddressError::UserInfo)) => {
+            Err(Problem::invalid(field, &format!("can't be used: {error}")))
+        }
+    }
+}
+
+fn private_address(field: &str) -> Problem {
+    let detail = format!("{field} is a private address, which this deployment does not allow");
+    Problem::new(axum::http::StatusCode::BAD_REQUEST, "private_address", detail).on(field)
+}
+
+/// Text that may be left out: white space around it goes, and nothing is none.
+pub(crate) fn optional_text(text: Option<String>) -> Option<String> {
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_bounded() {
+        assert_eq!(name("  支持机器人 ").unwrap(), "支持机器人");
+        assert!(name(&"宽".repeat(100)).is_ok());
+        for bad in ["", "  ", "a\nb", &"宽".repeat(101)] {
+            assert_eq!(name(bad).unwrap_err().code(), "invalid_field", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn chosen_ids_fit_in_addresses() {
+        assert!(chosen_id("acme-2_eu").is_ok());
+        for bad in ["", "Acme", "a/b", "a#b", "-a", "机", &"a".repeat(64)] {
+            assert_eq!(chosen_id(bad).unwrap_err().code(), "invalid_field", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_have_a_code_of_their_own() {
+        assert!(address("endpoints.apiBase", "https://example.com", false).is_ok());
+        for private in ["https://127.0.0.1/x", "https://localhost", "https://[::1]:8443"] {
+            let problem = address("endpoints.apiBase", private, false).unwrap_err();
+            assert_eq!(problem.code(), "private_address", "{private}");
+            assert!(address("endpoints.apiBase", private, true).is_ok(), "{private}");
+        }
+        for invalid in [
+            "http://example.com",
+            "example.com",
+            "ftp://example.com",
+            "https://a:b@example.com",
+        ] {
+            assert_eq!(
+                address("url", invalid, false).unwrap_err().code(),
+                "invalid_field",
+                "{invalid}"
+            );
+        }
+        assert!(address("url", "http://example.com", true).is_ok());
+    }
+}

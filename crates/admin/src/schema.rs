@@ -1,0 +1,88 @@
+//! Words of the API whose types live in crates that know no OpenAPI. Only for the description; nothing is read into them.
+#![expect(dead_code, reason = "only described, never made")]
+
+use utoipa::ToSchema;
+
+/// How an integration is connected.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ConnectionMode {
+    /// The platform calls us over HTTP.
+    Webhook,
+    /// We hold a connection to the platform open.
+    LongConnection,
+}
+
+/// The language of our own sentences in the chat.
+#[derive(ToSchema)]
+pub(crate) enum Language {
+    #[schema(rename = "en")]
+    English,
+    #[schema(rename = "zh-CN")]
+    Chinese,
+}
+
+/// How a connection is.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ConnectionState {
+    Connected,
+    Connecting,
+    Retrying,
+    Disconnected,
+    Disabled,
+    NeedsLogin,
+}
+
+/// Where a message is on its road. All but `queued` and `running` are the end.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum MessageState {
+    Queued,
+    Running,
+    Answered,
+    Commanded,
+    Stopped,
+    Dropped,
+    Refused,
+    Failed,
+}
+
+/// What the owner of a token may do.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// All within the organization.
+    Admin,
+    /// Look.
+    Viewer,
+}
+
+/// How grave a log entry is.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// Who shares a conversation in a group.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum SessionScope {
+    /// Each person has their own.
+    Sender,
+    /// The whole chat has one.
+    Chat,
+}
+
+/// What a message does to a running answer.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum BusyPolicy {
+    /// It waits.
+    Queue,
+    /// It stops the answer.
+    Interrupt,
+}

@@ -1,0 +1,118 @@
+//! Tokens of an organization's operators.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::config::token::{self, Role, TokenRecord};
+use utoipa::ToSchema;
+
+use crate::auth::Scope;
+use crate::body::{Body, Query};
+use crate::page::{self, List, PageQuery};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::AdminState;
+use crate::{rules, schema};
+
+/// A token, without itself.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Token)]
+pub(crate) struct TokenView {
+    id: String,
+    name: String,
+    #[schema(value_type = schema::Role)]
+    role: Role,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// A new token.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewToken {
+    name: String,
+    #[schema(value_type = schema::Role)]
+    role: Role,
+}
+
+/// A token that was just made. It is shown this once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MadeToken {
+    #[serde(flatten)]
+    view: TokenView,
+    token: String,
+}
+
+/// Lists the tokens of an organization.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/tokens", tag = "tokens", params(PageQuery),
+    responses((status = 200, body = List<TokenView>)))]
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<List<TokenView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let cursor = page::cursor(query.cursor.as_deref());
+    let page = token::list(&state.world.store, &scope.organization, cursor, limit).await?;
+    Ok(Json(List::of(page, TokenView::of)))
+}
+
+/// Makes a token. The answer is the only one that shows it.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/tokens", tag = "tokens", request_body = NewToken,
+    responses((status = 201, body = MadeToken)))]
+pub(crate) async fn create(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Body(new): Body<NewToken>,
+) -> Result<(StatusCode, Json<MadeToken>), Problem> {
+    let name = rules::name(&new.name)?;
+    let secret = format!("tl_{}", URL_SAFE_NO_PAD.encode(tieline_bridge::world::random::<32>()));
+    let id = state.fresh("tok");
+    let made = token::create(
+        &state.world.store,
+        &scope.organization,
+        (&id, &secret),
+        (&name, new.role),
+        state.now(),
+    )
+    .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(MadeToken {
+            view: TokenView::of(made),
+            token: secret,
+        }),
+    ))
+}
+
+/// Deletes a token. From now on it opens nothing.
+#[utoipa::path(delete, path = "/api/v1/orgs/{org}/tokens/{id}", tag = "tokens", responses((status = 204)))]
+pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
+    let missing = || Problem::not_found("token_not_found", "token");
+    let found = token::get(&state.world.store, &scope.organization, &id)
+        .await?
+        .ok_or_else(missing)?;
+    match token::delete(&state.world.store, &found).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(StoreError::Conflict) => Err(missing()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl TokenView {
+    fn of(record: TokenRecord) -> Self {
+        Self {
+            id: record.id,
+            name: record.name,
+            role: record.role,
+            created_at: record.created_at,
+        }
+    }
+}

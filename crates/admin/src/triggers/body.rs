@@ -1,0 +1,255 @@
+//! What operators say and read of triggers.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::access::Access;
+use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
+use tieline_store::config::trigger::TriggerRecord;
+use utoipa::ToSchema;
+
+use crate::body::nullable;
+use crate::problem::Problem;
+use crate::{rules, schema};
+
+/// Longest idle time of a session: a year.
+const MAX_SESSION_TIMEOUT_SECONDS: u32 = 366 * 24 * 3600;
+/// Longest aggregation window: a queue can hold a wake-up back so long.
+const MAX_SUMMARY_WINDOW_SECONDS: u32 = 900;
+/// Longest welcome, in characters.
+const MAX_WELCOME_CHARS: usize = 2000;
+/// Most entries of an access list.
+const MAX_ACCESS_ENTRIES: usize = 1000;
+
+/// Which agent answers for which bot, and how.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Trigger)]
+pub(crate) struct TriggerView {
+    id: String,
+    integration_id: String,
+    agent_id: String,
+    enabled: bool,
+    session_timeout_seconds: u32,
+    summary_window_seconds: u32,
+    #[schema(value_type = schema::SessionScope)]
+    session_scope: SessionScope,
+    #[schema(value_type = schema::BusyPolicy)]
+    busy_policy: BusyPolicy,
+    access: AccessView,
+    /// What somebody who opens the chat is told.
+    welcome: Option<String>,
+    task_mode: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// Who may use the bot. All empty: everybody.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Access)]
+pub(crate) struct AccessView {
+    /// Platform ids of people who may, in any chat.
+    users: Vec<String>,
+    /// Platform ids of groups in which everybody may.
+    chats: Vec<String>,
+    /// Whether an unknown person may ask to be let in.
+    pairing: bool,
+}
+
+/// A new trigger.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewTrigger {
+    integration_id: String,
+    agent_id: String,
+    /// True, if absent.
+    enabled: Option<bool>,
+    /// Idle longer than this, and the next message begins a new session: 3600, if absent.
+    session_timeout_seconds: Option<u32>,
+    /// Messages that follow each other within this time are merged: 0 (never), if absent.
+    summary_window_seconds: Option<u32>,
+    /// Who shares a conversation in a group: `sender`, if absent.
+    #[schema(value_type = Option<schema::SessionScope>)]
+    session_scope: Option<SessionScope>,
+    /// What a message does to a running answer: `queue`, if absent.
+    #[schema(value_type = Option<schema::BusyPolicy>)]
+    busy_policy: Option<BusyPolicy>,
+    access: Option<AccessPatch>,
+    /// What somebody who opens the chat is told.
+    welcome: Option<String>,
+    /// Whether the task commands work in direct chats: false, if absent.
+    task_mode: Option<bool>,
+}
+
+/// Changes of a trigger. What is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TriggerPatch {
+    integration_id: Option<String>,
+    agent_id: Option<String>,
+    enabled: Option<bool>,
+    session_timeout_seconds: Option<u32>,
+    summary_window_seconds: Option<u32>,
+    #[schema(value_type = Option<schema::SessionScope>)]
+    session_scope: Option<SessionScope>,
+    #[schema(value_type = Option<schema::BusyPolicy>)]
+    busy_policy: Option<BusyPolicy>,
+    access: Option<AccessPatch>,
+    /// Null: none.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    welcome: Option<Option<String>>,
+    task_mode: Option<bool>,
+}
+
+/// Changes of who may use the bot. What is absent stays.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AccessPatch {
+    users: Option<Vec<String>>,
+    chats: Option<Vec<String>>,
+    pairing: Option<bool>,
+}
+
+impl NewTrigger {
+    /// A trigger with these settings, checked.
+    pub(super) fn read(self, id: TriggerId, organization: OrganizationId) -> Result<Trigger, Problem> {
+        let blank = Trigger {
+            id,
+            organization,
+            integration: IntegrationId::new(&*self.integration_id),
+            agent: AgentId::new(&*self.agent_id),
+            enabled: true,
+            settings: TriggerSettings::default(),
+        };
+        let patch = TriggerPatch {
+            integration_id: None,
+            agent_id: None,
+            enabled: self.enabled,
+            session_timeout_seconds: self.session_timeout_seconds,
+            summary_window_seconds: self.summary_window_seconds,
+            session_scope: self.session_scope,
+            busy_policy: self.busy_policy,
+            access: self.access,
+            welcome: Some(self.welcome),
+            task_mode: self.task_mode,
+        };
+        patch.apply(blank)
+    }
+}
+
+impl TriggerPatch {
+    /// The trigger with these changes, checked.
+    pub(super) fn apply(&self, before: Trigger) -> Result<Trigger, Problem> {
+        let old = before.settings;
+        let settings = TriggerSettings {
+            session_timeout_seconds: at_most(
+                "sessionTimeoutSeconds",
+                self.session_timeout_seconds.unwrap_or(old.session_timeout_seconds),
+                MAX_SESSION_TIMEOUT_SECONDS,
+            )?,
+            summary_window_seconds: at_most(
+                "summaryWindowSeconds",
+                self.summary_window_seconds.unwrap_or(old.summary_window_seconds),
+                MAX_SUMMARY_WINDOW_SECONDS,
+            )?,
+            session_scope: self.session_scope.unwrap_or(old.session_scope),
+            busy_policy: self.busy_policy.unwrap_or(old.busy_policy),
+            access: self.access.clone().unwrap_or_default().apply(old.access)?,
+            welcome: welcome(self.welcome.clone().unwrap_or(old.welcome))?,
+            task_mode: self.task_mode.unwrap_or(old.task_mode),
+        };
+        Ok(Trigger {
+            integration: self
+                .integration_id
+                .as_deref()
+                .map_or(before.integration, IntegrationId::new),
+            agent: self.agent_id.as_deref().map_or(before.agent, AgentId::new),
+            enabled: self.enabled.unwrap_or(before.enabled),
+            settings,
+            ..before
+        })
+    }
+}
+
+impl AccessPatch {
+    fn apply(self, before: Access) -> Result<Access, Problem> {
+        let users = self.users.map(|ids| listed("access.users", ids)).transpose()?;
+        let chats = self.chats.map(|ids| listed("access.chats", ids)).transpose()?;
+        Ok(Access {
+            users: users.map_or(before.users, |ids| ids.into_iter().map(SenderId::new).collect()),
+            chats: chats.map_or(before.chats, |ids| ids.into_iter().map(ChatId::new).collect()),
+            pairing: self.pairing.unwrap_or(before.pairing),
+        })
+    }
+}
+
+/// Platform ids, without the white space around them.
+fn listed(field: &str, ids: Vec<String>) -> Result<Vec<String>, Problem> {
+    if ids.len() > MAX_ACCESS_ENTRIES {
+        return Err(Problem::invalid(field, "has more than 1000 entries"));
+    }
+    let ids: Vec<String> = ids.into_iter().map(|id| id.trim().to_owned()).collect();
+    match ids.iter().position(|id| id.is_empty() || id.len() > 256) {
+        Some(at) => Err(Problem::invalid(format!("{field}[{at}]"), "must have 1 to 256 bytes")),
+        None => Ok(ids),
+    }
+}
+
+fn at_most(field: &str, seconds: u32, max: u32) -> Result<u32, Problem> {
+    if seconds > max {
+        return Err(Problem::invalid(field, &format!("must be at most {max}")));
+    }
+    Ok(seconds)
+}
+
+fn welcome(text: Option<String>) -> Result<Option<String>, Problem> {
+    let text = rules::optional_text(text);
+    if text
+        .as_ref()
+        .is_some_and(|text| text.chars().count() > MAX_WELCOME_CHARS)
+    {
+        return Err(Problem::invalid("welcome", "must have at most 2000 characters"));
+    }
+    Ok(text)
+}
+
+impl TriggerView {
+    pub(super) fn of(record: TriggerRecord) -> Self {
+        let TriggerRecord {
+            trigger,
+            created_at,
+            updated_at,
+            ..
+        } = record;
+        let settings = trigger.settings;
+        Self {
+            id: trigger.id.to_string(),
+            integration_id: trigger.integration.to_string(),
+            agent_id: trigger.agent.to_string(),
+            enabled: trigger.enabled,
+            session_timeout_seconds: settings.session_timeout_seconds,
+            summary_window_seconds: settings.summary_window_seconds,
+            session_scope: settings.session_scope,
+            busy_policy: settings.busy_policy,
+            access: AccessView::of(settings.access),
+            welcome: settings.welcome,
+            task_mode: settings.task_mode,
+            created_at,
+            updated_at,
+        }
+    }
+}
+
+impl AccessView {
+    fn of(access: Access) -> Self {
+        Self {
+            users: access.users.iter().map(ToString::to_string).collect(),
+            chats: access.chats.iter().map(ToString::to_string).collect(),
+            pairing: access.pairing,
+        }
+    }
+}
