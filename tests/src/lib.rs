@@ -5,6 +5,7 @@ pub mod agents;
 pub mod cloud;
 pub mod console;
 pub mod lambda;
+pub mod lark;
 pub mod outbound;
 pub mod process;
 pub mod socket;

@@ -1,0 +1,189 @@
+//! What the platform remembers.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::outbound::{Bubble, Complaints, Speaker};
+
+use super::gateway::Connection;
+
+/// How the platform misbehaves.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    /// Bootstrap calls get this code.
+    pub bootstrap_code: Option<i64>,
+    /// Handshakes get this status, `Handshake-Status` and `Handshake-Autherrcode`.
+    pub refuse_handshake: Option<(u16, i64, i64)>,
+    /// Calls of these names get these answers, each once and in this order.
+    pub answers: VecDeque<Fault>,
+    /// Events are cut into so many frames.
+    pub parts: usize,
+    /// This part of the next event gets lost.
+    pub lost_part: Option<usize>,
+    /// How long streaming stays switched on.
+    pub streaming_life: Duration,
+    /// How long after an acknowledgement that didn't come an event is delivered again.
+    pub redeliver_after: Duration,
+    /// The client's configuration that the bootstrap gives, in seconds.
+    pub ping_interval: u64,
+    /// How long a call takes.
+    pub latency: Duration,
+}
+
+/// What a call gets in place of its answer.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// `token`, `react`, `unreact`, `send`, `reply`, `patch`, `create_card`, `write_card`, `settings`, `replace_card`.
+    pub call: &'static str,
+    /// What comes.
+    pub answer: Answer,
+}
+
+/// What a call gets.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A status, a code, and how many seconds until the limit is reset.
+    Refused(u16, i64, Option<u64>),
+    /// The call takes effect, but its answer gets lost.
+    Lost,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            bootstrap_code: None,
+            refuse_handshake: None,
+            answers: VecDeque::new(),
+            parts: 1,
+            lost_part: None,
+            streaming_life: Duration::from_secs(600),
+            redeliver_after: Duration::from_secs(15),
+            ping_interval: 120,
+            latency: Duration::from_millis(5),
+        }
+    }
+}
+
+/// All that happened.
+#[derive(Default)]
+pub(super) struct Book {
+    pub(super) faults: Faults,
+    pub(super) apps: HashMap<String, App>,
+    pub(super) tickets: HashMap<String, String>,
+    pub(super) bubbles: Vec<Bubble>,
+    pub(super) calls: Vec<Call>,
+    pub(super) acks: Vec<Ack>,
+    pub(super) complaints: Complaints,
+    pub(super) throttled: usize,
+    count: u64,
+}
+
+/// A call of the API.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The app.
+    pub app: String,
+    /// Which call.
+    pub name: &'static str,
+    /// Its path.
+    pub path: String,
+    /// Its body.
+    pub body: Value,
+}
+
+/// An acknowledgement.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    /// Of which delivery.
+    pub delivery: String,
+    /// 200 or 500.
+    pub code: i64,
+    /// The answer to a card's callback.
+    pub data: Option<Value>,
+    /// How long it took.
+    pub after: Duration,
+}
+
+/// One app.
+#[derive(Default)]
+pub(super) struct App {
+    pub(super) secret: String,
+    pub(super) verification_token: String,
+    pub(super) encrypt_key: String,
+    pub(super) bot: String,
+    pub(super) tokens: HashSet<String>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) bootstraps: usize,
+    pub(super) messages: HashMap<String, Said>,
+    pub(super) cards: HashMap<String, Card>,
+    /// `uuid` of messages: what it made, and from what.
+    pub(super) sent: HashMap<String, (Instant, String, Value)>,
+    pub(super) reactions: HashMap<String, String>,
+    pub(super) deliveries: HashMap<String, Delivery>,
+    pub(super) paces: HashMap<String, VecDeque<Instant>>,
+}
+
+/// A message in a chat.
+#[derive(Clone)]
+pub(super) struct Said {
+    pub(super) by: Speaker,
+    pub(super) chat_id: String,
+    /// Only of the bot's own.
+    pub(super) bubble: Option<usize>,
+    pub(super) kind: String,
+    pub(super) card: Option<String>,
+    pub(super) gone: bool,
+}
+
+/// A card entity.
+#[derive(Clone)]
+pub(super) struct Card {
+    pub(super) json: Value,
+    pub(super) sequence: i64,
+    pub(super) uuids: HashMap<String, Value>,
+    pub(super) open_since: Option<Instant>,
+    pub(super) bubble: Option<usize>,
+    pub(super) busy: bool,
+}
+
+/// An event on its way over the long connection.
+pub(super) struct Delivery {
+    pub(super) began: Instant,
+    pub(super) payload: String,
+    pub(super) sent: Vec<super::frame::Frame>,
+    pub(super) acked: Option<i64>,
+    pub(super) is_callback: bool,
+}
+
+impl Book {
+    pub(super) fn app(&mut self, id: &str) -> &mut App {
+        self.apps.entry(id.to_owned()).or_default()
+    }
+
+    /// A number that was not there before.
+    pub(super) fn number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// An id that was not there before.
+    pub(super) fn fresh(&mut self, prefix: &str) -> String {
+        format!("{prefix}{:012x}{:04x}", self.number(), std::process::id() & 0xffff)
+    }
+
+    /// Whether something may happen once more: at most `most` in a second.
+    pub(super) fn in_pace(&mut self, app: &str, what: &str, most: usize) -> bool {
+        let now = Instant::now();
+        let pace = self.app(app).paces.entry(what.to_owned()).or_default();
+        pace.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
+        let fits = pace.len() < most;
+        if fits {
+            pace.push_back(now);
+        } else {
+            self.throttled += 1;
+        }
+        fits
+    }
+}
