@@ -17,7 +17,7 @@ stage "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
 stage "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 
 stage "licences and bans"
 tests/.tools/bin/cargo-deny --locked check licenses bans

@@ -42,7 +42,6 @@ impl Console {
     }
 
     /// A request to a path, signed in.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.url))
