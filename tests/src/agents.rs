@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// What an agent saw of one request.
@@ -34,6 +35,8 @@ pub struct Manner {
     pub between: Duration,
     /// What it answers to a text.
     pub answer: fn(&str) -> Vec<String>,
+    /// Which texts wait for [`FakeAgent::open_gate`] before the last piece of their answer.
+    pub holds: fn(&str) -> bool,
 }
 
 impl Default for Manner {
@@ -42,6 +45,7 @@ impl Default for Manner {
             before: Duration::ZERO,
             between: Duration::ZERO,
             answer: |text| vec![format!("echo: {text}")],
+            holds: |_| false,
         }
     }
 }
@@ -53,6 +57,7 @@ pub struct FakeAgent {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     manner: Arc<Mutex<Manner>>,
+    gate: Arc<watch::Sender<bool>>,
 }
 
 impl FakeAgent {
@@ -67,6 +72,7 @@ impl FakeAgent {
             url,
             seen: Arc::default(),
             manner: Arc::new(Mutex::new(manner)),
+            gate: Arc::new(watch::Sender::new(false)),
         };
         let router = Router::new()
             .route("/v1/chat/completions", post(chat))
@@ -80,6 +86,17 @@ impl FakeAgent {
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The newest text of everything it was asked so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.seen().iter().map(|seen| newest_text(&seen.body)).collect()
+    }
+
+    /// Lets go of every answer that is held back, and holds none any more.
+    pub fn open_gate(&self) {
+        self.gate.send_replace(true);
     }
 
     /// Settings of an agent that asks it in Chat Completions.
@@ -109,13 +126,12 @@ impl FakeAgent {
 }
 
 async fn chat(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
-    let asked = body["messages"]
-        .as_array()
-        .and_then(|it| it.last())
-        .map(|it| text_of(&it["content"]));
+    let asked = newest_text(&body);
     let manner = agent.see(&headers, body);
     sleep(manner.before).await;
-    let pieces = (manner.answer)(&asked.unwrap_or_default()).into_iter().map(|piece| {
+    let pieces = (manner.answer)(&asked);
+    let held = (manner.holds)(&asked).then(|| pieces.len().saturating_sub(1));
+    let pieces = pieces.into_iter().map(|piece| {
         let delta = json!({ "choices": [{ "index": 0, "delta": { "content": piece }, "finish_reason": null }] });
         format!("data: {delta}\n\n")
     });
@@ -123,7 +139,16 @@ async fn chat(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body): Js
     let events: Vec<String> = pieces
         .chain([format!("data: {end}\n\n"), "data: [DONE]\n\n".to_owned()])
         .collect();
-    sse(events, manner.between)
+    let gate = agent.gate.subscribe();
+    sse(events, manner.between, held, gate)
+}
+
+fn newest_text(body: &Value) -> String {
+    let in_chat = body["messages"].as_array().and_then(|it| it.last());
+    match in_chat {
+        Some(message) => text_of(&message["content"]),
+        None => body["message"]["text"].as_str().unwrap_or_default().to_owned(),
+    }
 }
 
 fn text_of(content: &Value) -> String {
@@ -138,19 +163,32 @@ async fn webhook(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body):
     let text = body["message"]["text"].as_str().unwrap_or_default().to_owned();
     let manner = agent.see(&headers, body);
     sleep(manner.before).await;
+    if (manner.holds)(&text) {
+        opened(&mut agent.gate.subscribe()).await;
+    }
     Json(json!({ "text": (manner.answer)(&text).concat() }))
 }
 
-fn sse(events: Vec<String>, between: Duration) -> Response {
-    let events = stream::unfold((events.into_iter(), true), move |(mut events, first)| async move {
-        let event = events.next()?;
-        if !first {
+/// Streams events. The one at `held` waits for the gate.
+fn sse(events: Vec<String>, between: Duration, held: Option<usize>, gate: watch::Receiver<bool>) -> Response {
+    let events = events.into_iter().enumerate();
+    let events = stream::unfold((events, gate), move |(mut events, mut gate)| async move {
+        let (at, event) = events.next()?;
+        if at > 0 {
             sleep(between).await;
         }
-        Some((Ok::<_, Infallible>(Bytes::from(event)), (events, false)))
+        if held == Some(at) {
+            opened(&mut gate).await;
+        }
+        Some((Ok::<_, Infallible>(Bytes::from(event)), (events, gate)))
     });
     let mut response = Response::new(Body::from_stream(events));
     let value = header::HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, value);
     response
+}
+
+async fn opened(gate: &mut watch::Receiver<bool>) {
+    // The agent that could open it is gone: nothing to wait for.
+    let _ = gate.wait_for(|open| *open).await;
 }

@@ -1,0 +1,204 @@
+//! One life of the bridge over a data directory: it works until nothing is left to do, or until it dies at its crash point.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use tieline_bridge::clock::Clock;
+use tieline_bridge::world::{Settings, World, random};
+use tieline_bridge::{intake, work};
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::timestamp::Timestamp;
+use tieline_embedded::{CrashPoint, Embedded, Moment, Observer, Options, Verdict};
+use tieline_queue::receive::{MAX_BATCH, delete, receive};
+use tieline_standalone::local;
+use tokio::sync::watch;
+
+/// The key that seals everything at rest; all lives have the same.
+const KEY: [u8; 32] = [7; 32];
+
+/// Counts the durable changes, and says at which of them the process dies.
+#[derive(Clone)]
+pub(crate) struct Fate {
+    watches: Arc<AtomicBool>,
+    n_points: Arc<AtomicU64>,
+    dies_at: Option<u64>,
+    last: Arc<Mutex<String>>,
+    died: Arc<watch::Sender<bool>>,
+}
+
+impl Fate {
+    /// Dies at the crash point of this number, or never.
+    pub(crate) fn new(dies_at: Option<u64>) -> Self {
+        Self {
+            watches: Arc::default(),
+            n_points: Arc::default(),
+            dies_at,
+            last: Arc::default(),
+            died: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    fn observer(&self) -> Observer {
+        let fate = self.clone();
+        Observer::new(move |point| fate.decide(point))
+    }
+
+    fn decide(&self, point: &CrashPoint<'_>) -> Verdict {
+        if !self.watches.load(Ordering::SeqCst) {
+            return Verdict::Proceed;
+        }
+        let number = self.n_points.fetch_add(1, Ordering::SeqCst);
+        let side = match point.moment {
+            Moment::Before => "before",
+            Moment::After => "after",
+        };
+        if self.dies_at != Some(number) {
+            return Verdict::Proceed;
+        }
+        *self.last.lock().unwrap() = format!("{side} {} no. {number}", point.operation);
+        self.died.send_replace(true);
+        Verdict::Die
+    }
+
+    /// How many crash points were passed.
+    pub(crate) fn n_points(&self) -> u64 {
+        self.n_points.load(Ordering::SeqCst)
+    }
+
+    /// Where it died.
+    pub(crate) fn place(&self) -> String {
+        self.last.lock().unwrap().clone()
+    }
+
+    pub(crate) fn has_died(&self) -> bool {
+        *self.died.borrow()
+    }
+
+    /// The value, unless the process dies first: then nothing of it goes on.
+    pub(crate) async fn unless_dead<T>(&self, living: impl Future<Output = T>) -> Option<T> {
+        let mut died = self.died.subscribe();
+        tokio::select! {
+            biased;
+            _ = died.wait_for(|died| *died) => None,
+            done = living => Some(done),
+        }
+    }
+}
+
+/// A process that works.
+pub(crate) struct Life {
+    pub(crate) world: World,
+    pub(crate) fate: Fate,
+    embedded: Embedded,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Life {
+    /// A new life over `dir`, when the time is `ahead` of the machine's.
+    pub(crate) async fn begin(dir: &Path, fate: Fate, ahead: Duration) -> Self {
+        let ahead_ms = Arc::new(AtomicI64::new(millis(ahead)));
+        let queues_ahead = Arc::clone(&ahead_ms);
+        let options = Options {
+            clock: tieline_embedded::Clock::new(move || machine_ms() + queues_ahead.load(Ordering::SeqCst)),
+            observer: Some(fate.observer()),
+            ..Options::default()
+        };
+        let embedded = Embedded::open(dir, options).unwrap();
+        // As on AWS, where no process knows that it is another's successor: leases have to run out.
+        let owner = Owner {
+            node: hex::encode(random::<8>()),
+            life: hex::encode(random::<8>()),
+        };
+        let settings = Settings {
+            allow_private: true,
+            ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
+        };
+        let world = local::world(&embedded, KEY, registry::ALL, settings).await.unwrap();
+        let mut life = Self {
+            world,
+            fate,
+            embedded,
+            ahead_ms,
+        };
+        life.set_clock();
+        life
+    }
+
+    /// From here on changes are counted.
+    pub(crate) fn watch(&self) {
+        self.fate.watches.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.ahead_ms.fetch_add(millis(time), Ordering::SeqCst);
+        self.set_clock();
+        self.embedded.wake();
+    }
+
+    fn set_clock(&mut self) {
+        let now = machine_ms() + self.ahead_ms.load(Ordering::SeqCst);
+        self.world.clock = Clock::starting_at(Timestamp::from_millis(now));
+    }
+
+    /// Works until both queues have nothing to show.
+    pub(crate) async fn work(&self) {
+        while self.dispatch().await | self.run().await {}
+    }
+
+    async fn dispatch(&self) -> bool {
+        let url = &self.world.queues.urls().inbound;
+        let received = receive::<Envelope>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
+            .await
+            .unwrap();
+        let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
+        let items = received.into_iter().map(|it| intake::Item {
+            id: it.id,
+            group: it.group,
+            attempt: it.attempt,
+            envelope: it.message,
+        });
+        let failed = intake::take_in(&self.world, items.collect()).await;
+        assert!(failed.is_empty(), "dispatching failed without a crash");
+        delete(&self.world.queues, url, &receipts).await.unwrap();
+        !receipts.is_empty()
+    }
+
+    async fn run(&self) -> bool {
+        let url = &self.world.queues.urls().work;
+        let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
+            .await
+            .unwrap();
+        let any = !received.is_empty();
+        for it in received {
+            let item = work::Item {
+                id: it.id,
+                receipt: it.receipt.clone(),
+                attempt: it.attempt,
+                wake: it.message,
+            };
+            if work::run(&self.world, vec![item], None).await.is_empty() {
+                delete(&self.world.queues, url, &[it.receipt]).await.unwrap();
+            }
+        }
+        any
+    }
+
+    /// Lets go of the files. What was acknowledged stays.
+    pub(crate) async fn end(self) {
+        drop(self.world);
+        self.embedded.close().await;
+    }
+}
+
+fn machine_ms() -> i64 {
+    millis(SystemTime::UNIX_EPOCH.elapsed().unwrap())
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap()
+}

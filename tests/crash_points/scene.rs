@@ -1,0 +1,150 @@
+//! What is set up before anybody speaks: a bot, an agent, a trigger between them. And how the platforms speak.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tieline_bridge::operator::Operator;
+use tieline_bridge::receive::receive;
+use tieline_bridge::world::{World, random};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::exchange::WebhookRequest;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
+use tieline_core::notice::Language;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::Rival;
+use tieline_store::config::{agent, integration, trigger};
+use tieline_tests::agents::FakeAgent;
+
+use crate::chat::ChatServer;
+
+const CLIENT_SECRET: &str = "a secret of the tests";
+
+/// Over which platform people speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Our own channel: answers are fetched.
+    Web,
+    /// Answers are pushed, and nothing helps the platform to recognize a repetition.
+    DingTalk,
+}
+
+/// A bot that somebody can speak to.
+#[derive(Debug, Clone)]
+pub(crate) struct Bot {
+    over: Over,
+    id: IntegrationId,
+    chat_url: String,
+}
+
+/// Makes bot, agent and trigger.
+pub(crate) async fn set_up(world: &World, over: Over, ask: &FakeAgent, chat: &ChatServer, window: Duration) -> Bot {
+    let now = world.clock.now();
+    let organization = OrganizationId::new(DEFAULT);
+    let settings = ask.as_chat("Counting");
+    let asked = Agent {
+        id: AgentId::new(fresh("agt", random())),
+        organization: organization.clone(),
+        name: "Counting".to_owned(),
+        protocol: settings["protocol"].as_str().unwrap().to_owned(),
+        config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
+    };
+    let asked = agent::create(&world.store, asked, now).await.unwrap();
+    let (platform, credentials) = match over {
+        Over::Web => ("web", Credentials::default()),
+        Over::DingTalk => {
+            let fields = [("clientId", "ding1"), ("clientSecret", CLIENT_SECRET)];
+            ("dingtalk", fields.into_iter().collect())
+        }
+    };
+    let new = NewIntegration {
+        id: IntegrationId::new(fresh("int", random())),
+        organization: organization.clone(),
+        platform: platform.to_owned(),
+        id_key: random(),
+    };
+    let addresses = ["apiBase", "oapiBase"].map(|name| (name.to_owned(), chat.url.clone()));
+    let settings = IntegrationSettings {
+        name: "Bot".to_owned(),
+        mode: ConnectionMode::Webhook,
+        credentials,
+        endpoints: match over {
+            Over::Web => Endpoints::default(),
+            Over::DingTalk => addresses.into_iter().collect(),
+        },
+        language: Language::default(),
+        streaming: over == Over::Web,
+        enabled: true,
+        account_key: None,
+    };
+    let bot = integration::create(&world.store, new, settings, now).await.unwrap();
+    let binding = Trigger {
+        id: TriggerId::new(fresh("trg", random())),
+        organization,
+        integration: bot.id.clone(),
+        agent: asked.agent.id,
+        enabled: true,
+        settings: TriggerSettings {
+            summary_window_seconds: u32::try_from(window.as_secs()).unwrap(),
+            ..TriggerSettings::default()
+        },
+    };
+    trigger::create(&world.store, binding, Rival::Respect, now)
+        .await
+        .unwrap();
+    Bot {
+        over,
+        id: bot.id,
+        chat_url: format!("{}/session", chat.url),
+    }
+}
+
+impl Bot {
+    /// Delivers a message as the platform does. Whether it was acknowledged.
+    pub(crate) async fn hear(&self, world: &World, id: &str, text: &str) -> bool {
+        let (platform, request) = match self.over {
+            Over::Web => ("web", from_web(id, text)),
+            Over::DingTalk => ("dingtalk", self.from_dingtalk(world, id, text)),
+        };
+        let answer = receive(world, platform, &self.id, &request, Some(&Operator::Root)).await;
+        answer.status / 100 == 2
+    }
+
+    fn from_dingtalk(&self, world: &World, id: &str, text: &str) -> WebhookRequest {
+        let now_ms = world.clock.now().as_millis();
+        let body = json!({
+            "conversationId": "cid1", "conversationType": "1", "msgId": id, "createAt": now_ms, "chatbotUserId": "bot1",
+            "robotCode": "ding1", "senderId": "$:LWCP_v1:$sender1", "senderNick": "A", "senderStaffId": "staff1",
+            "sessionWebhook": self.chat_url, "sessionWebhookExpiredTime": now_ms + 5_400_000,
+            "msgtype": "text", "text": { "content": text },
+        });
+        let timestamp = now_ms.to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(CLIENT_SECRET.as_bytes()).unwrap();
+        mac.update(format!("{timestamp}\n{CLIENT_SECRET}").as_bytes());
+        let sign = STANDARD.encode(mac.finalize().into_bytes());
+        posted(
+            &body,
+            vec![("timestamp".to_owned(), timestamp), ("sign".to_owned(), sign)],
+        )
+    }
+}
+
+fn from_web(id: &str, text: &str) -> WebhookRequest {
+    let body = json!({ "text": text, "chatId": "chat1", "senderId": "sender1", "messageId": id });
+    posted(&body, Vec::new())
+}
+
+fn posted(body: &Value, headers: Vec<(String, String)>) -> WebhookRequest {
+    WebhookRequest {
+        method: "POST".to_owned(),
+        query: String::new(),
+        headers,
+        body: body.to_string().into_bytes(),
+    }
+}
