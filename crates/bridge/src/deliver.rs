@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::accounts::Bot;
+use crate::connections::post::{self, Tries};
 use crate::metrics::{Metric, Place};
 use crate::world::{World, chance};
 use crate::{courier, pages};
@@ -46,6 +47,8 @@ pub struct Showing<'a> {
     saved: Option<ReplyRecord>,
     /// Tries in a row that failed in passing.
     failures: u32,
+    /// How often the same frame went to the bot's socket.
+    tries: Tries,
     /// Whether the chat shows text of the answer already.
     has_shown_text: bool,
 }
@@ -106,6 +109,7 @@ impl<'a> Showing<'a> {
             record,
             saved,
             failures: 0,
+            tries: Tries::default(),
             has_shown_text,
         }
     }
@@ -254,11 +258,13 @@ impl<'a> Showing<'a> {
         }
     }
 
-    async fn send(&self, call: &ApiCall) -> Result<ApiAnswer, TokenError> {
+    async fn send(&mut self, call: &ApiCall) -> Result<ApiAnswer, TokenError> {
         match call {
             ApiCall::Http(call) => courier::send(self.world, self.bot, call).await,
-            // The relay's mailbox comes with long connections; a webhook bot has no socket.
-            ApiCall::Socket(_) => Ok(ApiAnswer::NotSent),
+            ApiCall::Socket(call) => {
+                let bot = &self.bot.account.integration;
+                Ok(post::send(self.world, bot, &self.record.id, call, &mut self.tries).await)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod agents;
 pub mod callbacks;
 pub mod clock;
+pub mod connections;
 pub mod courier;
 pub mod deliver;
 pub mod deployment;

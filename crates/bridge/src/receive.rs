@@ -9,7 +9,8 @@ use tieline_core::envelope::{Envelope, EnvelopeV1, StoredEvent};
 use tieline_core::event::Event;
 use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IntegrationId, PlatformMessageId};
-use tieline_queue::{QueueError, inbound};
+use tieline_queue::QueueError;
+use tieline_queue::inbound::{self, Inbound};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::status::StatusChange;
@@ -138,16 +139,15 @@ async fn enqueue(world: &World, bot: &Bot, received: &Received) -> Result<(), Re
     }
 }
 
-/// Puts the events of one account on the queue, in order. Used by webhooks and by the relay.
+/// Puts the events of one account on the queue, in order.
 ///
 /// # Errors
 /// [`QueueError`] if the queue didn't take all of them. What it took is known by its deduplication id when it comes again.
 pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<(), QueueError> {
     for event in events {
-        let envelope = seal(world, bot, event);
-        let Envelope::V1(inner) = &envelope;
-        let group = inbound_group(&inner.integration, event.chat());
-        inbound::send(&world.queues, &envelope, &group, inner.message.as_str()).await?;
+        let Inbound { envelope, group, dedup } = inbound(world, bot, event);
+        inbound::send(&world.queues, &envelope, &group, &dedup).await?;
+        let Envelope::V1(inner) = envelope;
         info!(
             platform = bot.connector.manifest().platform,
             account.id = %inner.integration,
@@ -158,6 +158,24 @@ pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<
         );
     }
     Ok(())
+}
+
+/// An event as it goes on the queue.
+pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> Inbound {
+    let envelope = seal(world, bot, event);
+    let Envelope::V1(inner) = &envelope;
+    Inbound {
+        group: inbound_group(&inner.integration, event.chat()),
+        dedup: inner.message.as_str().to_owned(),
+        envelope,
+    }
+}
+
+/// What an event takes in memory, roughly.
+pub(crate) fn size_of(inbound: &Inbound) -> usize {
+    const REST: usize = 512;
+    let Envelope::V1(inner) = &inbound.envelope;
+    inner.event.len() + REST
 }
 
 fn seal(world: &World, bot: &Bot, event: &Event) -> Envelope {

@@ -11,6 +11,7 @@ use tieline_store::Store;
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
+use crate::connections::Switchboard;
 use crate::courier::Tokens;
 use crate::journal::Throttle;
 use crate::metrics::Metrics;
@@ -45,6 +46,8 @@ pub struct World {
     pub known: Arc<Known>,
     /// How many runs each tenant has in this process.
     pub tenants: Arc<Tenants>,
+    /// Bots whose long connections this process holds, and who holds the others.
+    pub relay: Arc<Switchboard>,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
 }
@@ -114,6 +117,7 @@ impl World {
             throttle: Arc::default(),
             known: Arc::default(),
             tenants,
+            relay: Arc::default(),
             metrics: Arc::default(),
         }
     }

@@ -1,0 +1,547 @@
+//! One bot: opens its connection, keeps it, replaces it, and tells how it stands.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tieline_core::address;
+use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::link::{Kick, Link, Loss, State};
+use tieline_core::pulse::Pulse;
+use tieline_core::stream::{Begin, Refusal, SocketAddress};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::log::{Level, LogEntry};
+use tieline_store::status::{ConnectionState, KickRecord, StatusChange, StatusError};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::desk::Desk;
+use super::dial::{self, DialError};
+use super::house::{Counted, Gauges};
+use super::line::{Input, Line, Signal};
+use super::switchboard::{AnswerTo, Order};
+use crate::courier;
+use crate::world::chance;
+
+/// How long a polite end may take.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+/// How long a socket that was replaced may go on: its last acknowledgements belong on it.
+const RETIRE_WITHIN: Duration = Duration::from_secs(8);
+/// Most calls that wait for a connection.
+const MOST_WAITING: usize = 200;
+
+/// What others may know of a bot without asking it.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Its first attempt is over, however it went.
+    pub(super) settled: AtomicBool,
+    /// Its platform allows two sockets, so it can go on until another process has one.
+    pub(super) warm: AtomicBool,
+}
+
+/// A bot with its connection.
+pub(super) struct Holder {
+    desk: Desk,
+    standing: Arc<Standing>,
+    orders: UnboundedReceiver<Box<Order>>,
+    link: Link,
+    /// The connection that stands.
+    current: Option<Box<Line>>,
+    /// The one that is to stand next.
+    coming: Option<Coming>,
+    /// When a replacement is tried again, and how often that has failed.
+    replace: Option<(Timestamp, u32)>,
+    /// Who waits for what came of which call.
+    calls: HashMap<String, AnswerTo>,
+    /// Calls that wait for a connection.
+    waiting: Vec<(String, SocketCall)>,
+    counted: Option<Counted<fn(&Gauges) -> &std::sync::atomic::AtomicUsize>>,
+    /// The code of the latest failure, so that each is told once.
+    told: Option<String>,
+}
+
+/// A connection on its way up.
+struct Coming {
+    stage: Stage,
+    give_up_at: Timestamp,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Line>, Loss>> + Send>>;
+
+enum Stage {
+    Opening(Opening),
+    Greeting(Box<Line>),
+}
+
+/// How a bot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Somebody else has it now, or will.
+    HandedOver,
+    /// It is not wanted any more, or to begin anew.
+    Dropped,
+}
+
+enum Event {
+    Order(Option<Box<Order>>),
+    Current(Input),
+    Opened(Result<Box<Line>, Loss>),
+    Greeting(Input),
+    Time,
+}
+
+impl Holder {
+    /// A bot that has no connection yet.
+    pub(super) fn new(
+        desk: Desk,
+        standing: Arc<Standing>,
+        orders: UnboundedReceiver<Box<Order>>,
+        kick: Option<Kick>,
+    ) -> Self {
+        standing.warm.store(desk.two_sockets, Ordering::Relaxed);
+        let link = Link::new(kick, &desk.house.patience, desk.now(), chance());
+        Self {
+            desk,
+            standing,
+            orders,
+            link,
+            current: None,
+            coming: None,
+            replace: None,
+            calls: HashMap::new(),
+            waiting: Vec::new(),
+            counted: None,
+            told: None,
+        }
+    }
+
+    /// Serves until it is told to end.
+    pub(super) async fn serve(&mut self) -> End {
+        self.report(None, None);
+        loop {
+            self.begin_if_due();
+            let event = self.next().await;
+            match event {
+                Event::Order(None) => return self.end(End::HandedOver).await,
+                Event::Order(Some(order)) => {
+                    if let Some(end) = self.obey(*order).await {
+                        return self.end(end).await;
+                    }
+                }
+                Event::Current(input) => {
+                    let Some(mut line) = self.current.take() else { continue };
+                    let signals = line.handle(input, &self.desk).await;
+                    self.current = Some(line);
+                    self.heed_current(signals).await;
+                }
+                Event::Opened(Ok(mut line)) => {
+                    let signals = line.open(&self.desk).await;
+                    if let Some(coming) = &mut self.coming {
+                        coming.stage = Stage::Greeting(line);
+                    }
+                    self.heed_coming(signals).await;
+                }
+                Event::Opened(Err(loss)) => self.failed(loss),
+                Event::Greeting(input) => {
+                    let Some(Coming {
+                        stage: Stage::Greeting(mut line),
+                        give_up_at,
+                    }) = self.coming.take()
+                    else {
+                        continue;
+                    };
+                    let signals = line.handle(input, &self.desk).await;
+                    self.coming = Some(Coming {
+                        stage: Stage::Greeting(line),
+                        give_up_at,
+                    });
+                    self.heed_coming(signals).await;
+                }
+                Event::Time => self.look_at_the_clock(),
+            }
+        }
+    }
+
+    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    async fn next(&mut self) -> Event {
+        let now = self.desk.now();
+        let wake = self.wake_at().map(|at| at.since(now));
+        let desk = &self.desk;
+        let (current, coming) = (&mut self.current, &mut self.coming);
+        tokio::select! {
+            order = self.orders.recv() => Event::Order(order),
+            input = async { match current { Some(line) => line.next(desk).await, None => std::future::pending().await } } => {
+                Event::Current(input)
+            }
+            event = async { match coming {
+                Some(Coming { stage: Stage::Opening(opening), .. }) => Event::Opened(opening.await),
+                Some(Coming { stage: Stage::Greeting(line), .. }) => Event::Greeting(line.next(desk).await),
+                None => std::future::pending().await,
+            } } => event,
+            () = sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => Event::Time,
+        }
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        let retry = self
+            .link
+            .retry_at()
+            .filter(|_| self.coming.is_none() && self.current.is_none());
+        let replace = self.replace.map(|(at, _)| at).filter(|_| self.coming.is_none());
+        let give_up = self.coming.as_ref().map(|coming| coming.give_up_at);
+        let waiting = self.waiting.iter().map(|(_, call)| call.expires_at).min();
+        [retry, replace, give_up, waiting].into_iter().flatten().min()
+    }
+
+    fn begin_if_due(&mut self) {
+        if self.coming.is_some() {
+            return;
+        }
+        let now = self.desk.now();
+        if self.current.is_none() {
+            if self.link.retry_at().is_some_and(|at| at <= now) {
+                self.link.begin(&self.desk.house.patience, now);
+                self.coming = Some(self.open(now));
+                if self.link.failures == 0 {
+                    self.report(None, None);
+                }
+            }
+        } else if self.replace.is_some_and(|(at, _)| at <= now) {
+            self.coming = Some(self.open(now));
+        }
+    }
+
+    fn open(&self, now: Timestamp) -> Coming {
+        Coming {
+            stage: Stage::Opening(Box::pin(open(self.desk.clone()))),
+            give_up_at: now.after(self.desk.house.patience.greeting),
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now = self.desk.now();
+        let (late, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(_, call)| call.expires_at <= now);
+        self.waiting = waiting;
+        self.refuse(late);
+        if self.coming.as_ref().is_some_and(|coming| coming.give_up_at <= now) {
+            self.coming = None;
+            self.failed(Loss::passing("greeting_timeout"));
+        }
+    }
+
+    async fn heed_current(&mut self, signals: Vec<Signal>) {
+        for signal in signals {
+            match signal {
+                Signal::Up => {}
+                Signal::Answer(call_id, answer) => self.answer(&call_id, answer),
+                Signal::Replace(reason) if self.desk.two_sockets => {
+                    info!(account.id = %self.id(), reason, "connection is replaced");
+                    self.replace.get_or_insert((self.desk.now(), 0));
+                }
+                Signal::Replace(reason) => return self.lose_current(Loss::passing(reason)).await,
+                Signal::Lost(loss) => return self.lose_current(loss).await,
+            }
+        }
+    }
+
+    async fn heed_coming(&mut self, signals: Vec<Signal>) {
+        for signal in signals {
+            match signal {
+                Signal::Up => self.promote().await,
+                Signal::Answer(call_id, answer) => self.answer(&call_id, answer),
+                // Once it was promoted in this very loop, it is the current one.
+                Signal::Lost(loss) if self.coming.is_none() => return self.lose_current(loss).await,
+                Signal::Lost(loss) => {
+                    if let Some(Coming {
+                        stage: Stage::Greeting(line),
+                        ..
+                    }) = self.coming.take()
+                    {
+                        let parting = line.abandon(&self.desk).await;
+                        self.answer_all(parting);
+                    }
+                    return self.failed(loss);
+                }
+                Signal::Replace(_) => {}
+            }
+        }
+    }
+
+    /// The coming connection stands: it takes over.
+    async fn promote(&mut self) {
+        let Some(Coming {
+            stage: Stage::Greeting(line),
+            ..
+        }) = self.coming.take()
+        else {
+            return;
+        };
+        self.replace = None;
+        self.standing.settled.store(true, Ordering::Relaxed);
+        let old = self.current.replace(line);
+        if let Some(old) = old {
+            let until = Instant::now() + RETIRE_WITHIN;
+            tokio::spawn(old.finish(until, self.desk.clone()));
+            info!(account.id = %self.id(), "connection was replaced");
+        } else {
+            let tries = self.link.failures;
+            self.link.up(self.desk.now());
+            self.counted = Some(Counted::new(&self.desk.house, |gauges| &gauges.connected));
+            info!(platform = self.desk.platform(), account.id = %self.id(), attempt = tries + 1, "connected");
+            let again = self.told.take().is_some();
+            let entry = again.then(|| self.desk.entry(Level::Info, "connected", "the connection stands again"));
+            self.report(None, entry);
+        }
+        self.send_waiting().await;
+    }
+
+    async fn send_waiting(&mut self) {
+        for (call_id, call) in std::mem::take(&mut self.waiting) {
+            self.send(call_id, call).await;
+        }
+    }
+
+    /// The connection that stood is gone.
+    async fn lose_current(&mut self, loss: Loss) {
+        let Some(line) = self.current.take() else { return };
+        self.counted = None;
+        let parting = line.abandon(&self.desk).await;
+        self.answer_all(parting);
+        let replacing = self.coming.is_some() && !matches!(loss, Loss::Kicked);
+        if !replacing {
+            self.coming = None;
+        }
+        self.replace = None;
+        self.lost(&loss);
+        if replacing {
+            // The replacement is the connection now.
+            self.link.begin(&self.desk.house.patience, self.desk.now());
+        }
+    }
+
+    /// An attempt came to nothing.
+    fn failed(&mut self, loss: Loss) {
+        self.coming = None;
+        self.standing.settled.store(true, Ordering::Relaxed);
+        if self.current.is_none() {
+            return self.lost(&loss);
+        }
+        let tries = self.replace.map_or(1, |(_, tries)| tries + 1);
+        let wait = self.desk.house.patience.backoff.wait(tries, chance());
+        warn!(account.id = %self.id(), error = ?loss, attempt = tries, "connection can't be replaced yet");
+        self.replace = Some((self.desk.now().after(wait), tries));
+    }
+
+    fn lost(&mut self, loss: &Loss) {
+        let now = self.desk.now();
+        let kick = self.link.lost(loss, &self.desk.house.patience, now, chance());
+        let code = code_of(loss);
+        let message = message_of(loss);
+        let hopeless = self.link.retry_at().is_none();
+        if hopeless
+            || self
+                .link
+                .retry_at()
+                .is_some_and(|at| self.waiting.iter().all(|(_, call)| call.expires_at < at))
+        {
+            let waiting = std::mem::take(&mut self.waiting);
+            self.refuse(waiting);
+        }
+        let error = StatusError {
+            at: now,
+            code: code.clone(),
+            message: message.clone(),
+        };
+        // Told once, however often it is tried in vain.
+        let entry = (self.told.as_ref() != Some(&code)).then(|| self.desk.entry(Level::Warn, &code, message));
+        if entry.is_some() {
+            warn!(platform = self.desk.platform(), account.id = %self.id(), error = code, attempt = self.link.failures, "no connection");
+        }
+        self.told = Some(code);
+        let mut changes = vec![StatusChange::LastError(error)];
+        if let Loss::Failed(Refusal::Passing {
+            retry_after: Some(after),
+            ..
+        }) = loss
+        {
+            changes.push(StatusChange::RateLimitedUntil(Some(now.after(*after))));
+        }
+        changes.extend(kick.map(|kick| {
+            StatusChange::Kick(KickRecord {
+                at: kick.at,
+                down: kick.down,
+                version: self.desk.version,
+            })
+        }));
+        self.report(Some(changes), entry);
+    }
+
+    async fn obey(&mut self, order: Order) -> Option<End> {
+        match order {
+            Order::Call { call_id, call, to } => {
+                if self.calls.contains_key(&call_id) {
+                    return None;
+                }
+                self.calls.insert(call_id.clone(), to);
+                self.send(call_id, call).await;
+            }
+            Order::Welcome(welcome) => self.desk.welcome = welcome,
+            Order::End(end) => return Some(end),
+        }
+        None
+    }
+
+    /// Sends a call, now or as soon as there is a connection, or says that there will be none in time.
+    async fn send(&mut self, call_id: String, call: SocketCall) {
+        let now = self.desk.now();
+        if let (Some(line), true) = (&mut self.current, now < call.expires_at) {
+            let signals = line.call(&call_id, call, &self.desk).await;
+            return self.heed_current(signals).await;
+        }
+        let soon = self.coming.is_some() || self.link.retry_at().is_some_and(|at| at < call.expires_at);
+        if soon && now < call.expires_at && self.waiting.len() < MOST_WAITING {
+            self.waiting.push((call_id, call));
+        } else {
+            self.answer(&call_id, ApiAnswer::NotSent);
+        }
+    }
+
+    fn refuse(&mut self, calls: Vec<(String, SocketCall)>) {
+        for (call_id, _) in calls {
+            self.answer(&call_id, ApiAnswer::NotSent);
+        }
+    }
+
+    fn answer_all(&mut self, signals: Vec<Signal>) {
+        for signal in signals {
+            if let Signal::Answer(call_id, answer) = signal {
+                self.answer(&call_id, answer);
+            }
+        }
+    }
+
+    fn answer(&mut self, call_id: &str, answer: ApiAnswer) {
+        if let Some(to) = self.calls.remove(call_id) {
+            to.tell(&self.desk.house.world, call_id, answer);
+        }
+    }
+
+    /// Ends: politely, so that nothing that was on its way is lost.
+    async fn end(&mut self, end: End) -> End {
+        self.coming = None;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.refuse(waiting);
+        if let Some(line) = self.current.take() {
+            let until = Instant::now() + FINISH_WITHIN;
+            let parting = line.finish(until, self.desk.clone()).await;
+            self.answer_all(parting);
+        }
+        self.counted = None;
+        for (call_id, to) in self.calls.drain() {
+            to.tell(&self.desk.house.world, &call_id, ApiAnswer::Unknown);
+        }
+        // Orders that were too late.
+        self.orders.close();
+        while let Some(order) = self.orders.recv().await {
+            if let Order::Call { call_id, to, .. } = *order {
+                to.tell(&self.desk.house.world, &call_id, ApiAnswer::NotSent);
+            }
+        }
+        info!(platform = self.desk.platform(), account.id = %self.id(), end = ?end, "let go of a bot");
+        end
+    }
+
+    /// Tells how it stands.
+    fn report(&self, more: Option<Vec<StatusChange>>, entry: Option<LogEntry>) {
+        let (state, reason, since) = match &self.link.state {
+            State::Up { since } => (ConnectionState::Connected, None, Some(*since)),
+            State::Down { .. } | State::Greeting { .. } if self.link.failures == 0 => {
+                (ConnectionState::Connecting, None, None)
+            }
+            State::Down { .. } | State::Greeting { .. } => (ConnectionState::Retrying, None, None),
+            State::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
+            State::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
+        };
+        let mut changes = vec![
+            StatusChange::State(state, reason.map(str::to_owned)),
+            StatusChange::ConnectedAt(since),
+            StatusChange::ReconnectAttempts(self.link.failures),
+            StatusChange::Owner(Some(self.desk.house.world.settings.owner.node.clone())),
+        ];
+        if since.is_some() {
+            changes.push(StatusChange::RateLimitedUntil(None));
+        }
+        changes.extend(more.into_iter().flatten());
+        self.desk.report(changes, entry);
+    }
+
+    fn id(&self) -> &str {
+        self.desk.bot.account.integration.as_str()
+    }
+}
+
+/// Opens a connection.
+async fn open(desk: Desk) -> Result<Box<Line>, Loss> {
+    // Whoever holds the bot now may be another.
+    desk.house.lease.valid().await;
+    let gate = desk.house.gate(desk.platform());
+    let _place = gate.acquire().await;
+    let address = find(&desk).await?;
+    let allow_private = desk.house.world.settings.allow_private;
+    let max = desk.protocol.max_message_bytes();
+    let socket = match dial::dial(&address, max, &desk.house.tls, allow_private).await {
+        Ok(socket) => socket,
+        Err(DialError::Answered { status, headers }) => {
+            let refusal = desk.protocol.handshake_failed(status, &headers, &desk.context());
+            return Err(Loss::Failed(refusal));
+        }
+        Err(DialError::Unreachable(code)) => return Err(Loss::passing(code)),
+        Err(DialError::Forbidden) => return Err(forbidden()),
+    };
+    let cx = desk.context();
+    let session = desk.protocol.session(&address, &cx);
+    let pulse = desk.protocol.keepalive().map(|keepalive| Pulse::new(keepalive, cx.now));
+    Ok(Line::new(socket, session, pulse))
+}
+
+/// Where to connect.
+async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
+    let world = &desk.house.world;
+    match desk.protocol.begin(&desk.context()) {
+        Begin::Connect(address) => Ok(address),
+        Begin::Ask(call) => {
+            if address::check(&call.url, world.settings.allow_private).is_err() {
+                return Err(forbidden());
+            }
+            let answer = courier::send(world, &desk.bot, &call).await;
+            let answer = answer.map_err(|error| Loss::passing(error.to_string()))?;
+            desk.protocol.address(&answer, &desk.context()).map_err(Loss::Failed)
+        }
+    }
+}
+
+/// Settings that name an address which may not be called: trying again at once changes nothing.
+fn forbidden() -> Loss {
+    Loss::Failed(Refusal::Credentials {
+        code: "address_not_allowed".to_owned(),
+    })
+}
+
+fn code_of(loss: &Loss) -> String {
+    match loss {
+        Loss::Kicked => "kicked".to_owned(),
+        Loss::Failed(Refusal::Credentials { code } | Refusal::Passing { code, .. }) => code.clone(),
+    }
+}
+
+fn message_of(loss: &Loss) -> String {
+    match loss {
+        Loss::Kicked => "another client has taken the bot over".to_owned(),
+        Loss::Failed(refusal) => refusal.to_string(),
+    }
+}

@@ -1,0 +1,115 @@
+//! What everything that serves one bot shares.
+
+use std::sync::Arc;
+
+use tieline_core::connector::Context;
+use tieline_core::event::Event;
+use tieline_core::stream::StreamProtocol;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::log::{Level, LogEntry};
+use tieline_store::status::StatusChange;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{info, warn};
+
+use super::house::House;
+use super::inlet::Job;
+use super::scribe::Note;
+use crate::accounts::Bot;
+use crate::receive;
+
+/// What everything that serves one bot shares. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Desk {
+    /// The process.
+    pub(super) house: Arc<House>,
+    /// The bot.
+    pub(super) bot: Bot,
+    /// The protocol of its platform.
+    pub(super) protocol: &'static dyn StreamProtocol,
+    /// What its trigger says to somebody who opens the chat.
+    pub(super) welcome: Option<Arc<str>>,
+    /// The integration's version.
+    pub(super) version: u64,
+    /// The fence of the shard.
+    pub(super) fence: u64,
+    /// Whether a new connection may be opened before the old one is closed.
+    pub(super) two_sockets: bool,
+}
+
+impl Desk {
+    /// Now.
+    pub(super) fn now(&self) -> Timestamp {
+        self.house.world.clock.now()
+    }
+
+    /// What the connector is told.
+    pub(super) fn context(&self) -> Context<'_> {
+        self.bot.context(&self.house.world, self.welcome.as_deref())
+    }
+
+    /// The platform's name.
+    pub(super) fn platform(&self) -> &'static str {
+        self.bot.connector.manifest().platform
+    }
+
+    /// Hands events to the queue.
+    pub(super) fn deliver(
+        &self,
+        events: &[Event],
+        give_up_at: Timestamp,
+        done: UnboundedSender<(u64, bool)>,
+        token: u64,
+    ) {
+        let sealed: Vec<_> = events
+            .iter()
+            .map(|event| receive::inbound(&self.house.world, &self.bot, event))
+            .collect();
+        for (inbound, event) in sealed.iter().zip(events) {
+            info!(
+                platform = self.platform(),
+                account.id = %self.bot.account.integration,
+                chat.id = %event.chat().id,
+                event.key = inbound.dedup,
+                "took in event {}",
+                inbound.dedup
+            );
+        }
+        let job = Job {
+            n_bytes: sealed.iter().map(receive::size_of).sum(),
+            events: sealed,
+            give_up_at,
+            done,
+            token,
+        };
+        self.house.inlet.put(&self.bot.account.integration, job);
+    }
+
+    /// A change of the bot's status, with an entry for its log if there is something to tell.
+    pub(super) fn report(&self, changes: Vec<StatusChange>, entry: Option<LogEntry>) {
+        self.house.scribe.note(Note {
+            integration: self.bot.account.integration.clone(),
+            fence: self.fence,
+            changes,
+            entry,
+        });
+    }
+
+    /// An entry for the bot's log.
+    pub(super) fn entry(&self, level: Level, code: &str, message: impl Into<String>) -> LogEntry {
+        LogEntry {
+            at: self.now(),
+            level,
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// A warning in the bot's log, at most now and then.
+    pub(super) fn complain(&self, code: &'static str, reason: &'static str) {
+        let id = &self.bot.account.integration;
+        warn!(platform = self.platform(), account.id = %id, error = reason, "frame can't be used");
+        if self.house.world.throttle.lets_pass(id, code, self.now()) {
+            self.report(Vec::new(), Some(self.entry(Level::Warn, code, reason)));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Opens a WebSocket to an address that a user or a platform gave us.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tieline_core::address::{self, is_special};
+use tieline_core::stream::SocketAddress;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, handshake::client::Request};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+/// A WebSocket of ours.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Per address that a name resolves to.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Most addresses of a name that are tried.
+const MOST_ADDRESSES: usize = 4;
+/// TLS and the upgrade.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// The library's own buffer is 128 KiB, on every idle connection. Frames are a few hundred bytes; longer ones make it grow.
+const READ_BUFFER: usize = 1024;
+/// What may wait to be written before the connection counts as stuck.
+const MAX_WRITE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// What TLS needs, shared by all connections of a process.
+#[derive(Clone)]
+pub(super) struct Tls(Arc<rustls::ClientConfig>);
+
+impl Tls {
+    /// Trusts whom the system trusts.
+    pub(super) fn new() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    /// The address may not be called.
+    #[error("the address may not be called")]
+    Forbidden,
+    /// It could not be reached, for this reason.
+    #[error("unreachable: {0}")]
+    Unreachable(&'static str),
+    /// The handshake was answered with something else than an upgrade.
+    #[error("handshake answered with status {status}")]
+    Answered {
+        /// HTTP status.
+        status: u16,
+        /// Headers, names in lower case.
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// Opens a socket. Private addresses are refused after resolving, unless `allow_private`.
+pub(super) async fn dial(
+    to: &SocketAddress,
+    max_message_bytes: usize,
+    tls: &Tls,
+    allow_private: bool,
+) -> Result<Socket, DialError> {
+    let url = address::check(&to.url, allow_private).map_err(|_| DialError::Forbidden)?;
+    let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
+    let port = url.port_or_known_default().ok_or(DialError::Forbidden)?;
+    let stream = connect(host, port, allow_private).await?;
+    // Frames are small and somebody waits for them.
+    let _ = stream.set_nodelay(true);
+    let request = request(to)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .max_message_size(Some(max_message_bytes))
+        .max_frame_size(Some(max_message_bytes));
+    let connector = Connector::Rustls(Arc::clone(&tls.0));
+    let shaking = client_async_tls_with_config(request, stream, Some(config), Some(connector));
+    match timeout(HANDSHAKE_WITHIN, shaking).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(tungstenite::Error::Http(response))) => Err(answered(&response)),
+        Ok(Err(tungstenite::Error::Tls(_))) => Err(DialError::Unreachable("tls")),
+        Ok(Err(tungstenite::Error::Io(error))) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            Err(DialError::Unreachable("tls"))
+        }
+        Ok(Err(_)) => Err(DialError::Unreachable("handshake")),
+        Err(_) => Err(DialError::Unreachable("handshake_timeout")),
+    }
+}
+
+async fn connect(host: &str, port: u16, allow_private: bool) -> Result<TcpStream, DialError> {
+    let found = timeout(CONNECT_WITHIN, lookup_host((host, port))).await;
+    let found = found
+        .ok()
+        .and_then(Result::ok)
+        .ok_or(DialError::Unreachable("name_not_resolved"))?;
+    let allowed = found.filter(|address: &SocketAddr| allow_private || !is_special(address.ip()));
+    let addresses: Vec<SocketAddr> = allowed.take(MOST_ADDRESSES).collect();
+    if addresses.is_empty() {
+        return Err(DialError::Forbidden);
+    }
+    for address in addresses {
+        if let Ok(Ok(stream)) = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+            return Ok(stream);
+        }
+    }
+    Err(DialError::Unreachable("connect"))
+}
+
+fn request(to: &SocketAddress) -> Result<Request, DialError> {
+    let mut request = to
+        .url
+        .as_str()
+        .into_client_request()
+        .map_err(|_| DialError::Forbidden)?;
+    for (name, value) in &to.headers {
+        let name = HeaderName::try_from(name).map_err(|_| DialError::Forbidden)?;
+        let value = HeaderValue::try_from(value).map_err(|_| DialError::Forbidden)?;
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
+}
+
+fn answered<B>(response: &Response<B>) -> DialError {
+    let headers = response.headers().iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.to_owned()))
+    });
+    DialError::Answered {
+        status: response.status().as_u16(),
+        headers: headers.collect(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    async fn refusal(url: &str) -> String {
+        let to = SocketAddress {
+            url: url.to_owned(),
+            headers: Vec::new(),
+            note: String::new(),
+        };
+        let tls = Tls::new().unwrap();
+        dial(&to, 1024, &tls, false).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn private_addresses_are_refused_before_and_after_resolving() {
+        for url in [
+            "wss://127.0.0.1:1/",
+            "wss://[::1]:1/",
+            "ws://example.com/",
+            "wss://localhost:1/",
+        ] {
+            assert_eq!(refusal(url).await, "the address may not be called", "{url}");
+        }
+        assert!(matches!(
+            connect("localhost", 1, false).await,
+            Err(DialError::Forbidden)
+        ));
+    }
+}

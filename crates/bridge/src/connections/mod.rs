@@ -1,0 +1,166 @@
+//! Long connections: who holds which bots, and what goes over their sockets.
+//!
+//! Bots are hashed onto shards, each with one holder at a time ([`tieline_store::leases`]). A holder opens its bots' sockets, drives each
+//! platform's state machine ([`tieline_core::stream`]), puts events on the queue before they are acknowledged, and sends what
+//! runners want sent, which reaches it through the shard's mailbox. Decisions are in `core`; here they are carried out.
+
+pub mod post;
+
+mod bot;
+mod desk;
+mod dial;
+mod house;
+mod inlet;
+mod line;
+mod mailbox;
+mod roster;
+mod scribe;
+mod shard;
+mod supervisor;
+mod switchboard;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tieline_core::link::Patience;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::world::World;
+use house::House;
+use inlet::Inlet;
+use scribe::Scribe;
+use supervisor::Supervisor;
+
+pub use switchboard::Switchboard;
+
+/// How a process holds connections.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time between two heartbeats.
+    pub heartbeat: Duration,
+    /// How long a heartbeat counts: a dead process's bots are free after that.
+    pub lease: Duration,
+    /// Time between two looks at who holds what and at what operators have changed.
+    pub tick: Duration,
+    /// The same while shards are on the move.
+    pub hurried: Duration,
+    /// How long a socket goes on after its shard was given away, until the next holder's stands.
+    pub linger: Duration,
+    /// How long events and notes that wait for the queue and the table may take at the end.
+    pub drain: Duration,
+    /// How patient bots are.
+    pub patience: Patience,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(3),
+            lease: Duration::from_secs(10),
+            tick: Duration::from_secs(1),
+            hurried: Duration::from_millis(250),
+            linger: Duration::from_secs(10),
+            drain: Duration::from_secs(60),
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// The connections of this process.
+pub struct Connections {
+    house: Arc<House>,
+    options: Options,
+    stop: watch::Sender<bool>,
+    supervising: JoinHandle<()>,
+    writing: JoinHandle<()>,
+}
+
+/// How the connections of a process are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Whether the heartbeat lives, so that what we hold is ours.
+    pub alive: bool,
+    /// How old the latest heartbeat is.
+    pub heartbeat_age: Option<Duration>,
+    /// How many shards we hold.
+    pub shards: usize,
+    /// How many bots these have.
+    pub bots: usize,
+    /// How many of those are connected.
+    pub connected: usize,
+    /// How many events wait for the queue.
+    pub events_waiting: usize,
+    /// Whether everything is being given away.
+    pub leaving: bool,
+}
+
+/// Why no connections can be held.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS can't be set up")]
+pub struct StartError(#[source] rustls::Error);
+
+impl Connections {
+    /// Begins to hold what falls to this process.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(world: World, options: Options) -> Result<Self, StartError> {
+        let tls = dial::Tls::new().map_err(StartError)?;
+        let inlet = Inlet::new(&world.queues, world.clock);
+        let (scribe, writing) = Scribe::new(world.store.clone());
+        let house = Arc::new(House::new(world, inlet, scribe, tls, options.patience));
+        let (stop, stopped) = watch::channel(false);
+        let supervising = tokio::spawn(Supervisor::new(Arc::clone(&house), options.clone()).run(stopped));
+        Ok(Self {
+            house,
+            options,
+            stop,
+            supervising,
+            writing,
+        })
+    }
+
+    /// How they are.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let gauges = &self.house.gauges;
+        Health {
+            alive: self.house.lease.is_valid(),
+            heartbeat_age: self.house.lease.age(),
+            shards: gauges.shards.load(Ordering::Relaxed),
+            bots: gauges.bots.load(Ordering::Relaxed),
+            connected: gauges.connected.load(Ordering::Relaxed),
+            events_waiting: self.house.inlet.n_waiting(),
+            leaving: gauges.leaving.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Gives everything away and finishes what is in hand.
+    pub async fn stop(self) {
+        let Self {
+            house,
+            options,
+            stop,
+            supervising,
+            writing,
+        } = self;
+        stop.send_replace(true);
+        // Its only error is a panic, which has been printed.
+        let _ = supervising.await;
+        if timeout(options.drain, house.inlet.drained()).await.is_err() {
+            warn!(
+                events_waiting = house.inlet.n_waiting(),
+                "the queue did not take everything in time"
+            );
+        }
+        drop(house);
+        if timeout(options.drain, writing).await.is_err() {
+            warn!("the table did not take every status in time");
+        }
+        info!("connections are closed");
+    }
+}

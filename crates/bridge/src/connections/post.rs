@@ -1,0 +1,166 @@
+//! A runner's way to the process that holds a bot's socket: straight, if it is this one, else over the shard's mailbox.
+
+use std::time::Duration;
+
+use tieline_core::backoff::Backoff;
+use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
+use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::ids::{IntegrationId, ReplyId, digest};
+use tieline_core::timestamp::Timestamp;
+use tieline_queue::{QueueError, relay};
+use tieline_store::relayed;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::switchboard::{AnswerTo, Order};
+use crate::world::{World, chance};
+
+/// How long a call may wait for its socket: then it isn't sent any more.
+const SENT_WITHIN: Duration = Duration::from_secs(8);
+/// How long its answer may take after that. Longer than any platform's acknowledgement.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(7);
+/// Between two looks for the answer.
+const LOOK: Backoff = Backoff {
+    base: Duration::from_millis(40),
+    cap: Duration::from_millis(400),
+};
+
+/// How often one and the same frame was sent by this process: repetitions are calls of their own.
+#[derive(Debug, Default)]
+pub struct Tries {
+    frame: String,
+    n: u32,
+}
+
+impl Tries {
+    fn count(&mut self, frame: String) -> u32 {
+        self.n = if self.frame == frame { self.n + 1 } else { 0 };
+        self.frame = frame;
+        self.n
+    }
+}
+
+/// Sends a frame over the bot's socket, wherever that is, and gives what came of it, within a quarter of a minute.
+///
+/// [`ApiAnswer::NotSent`] is certain; [`ApiAnswer::Unknown`] isn't.
+///
+/// # Panics
+/// Never: calls serialize.
+pub async fn send(
+    world: &World,
+    integration: &IntegrationId,
+    reply: &ReplyId,
+    call: &SocketCall,
+    tries: &mut Tries,
+) -> ApiAnswer {
+    let now = world.clock.now();
+    if call.expires_at <= now {
+        return ApiAnswer::NotSent;
+    }
+    let frame = digest(&[reply.as_str(), &call.name, &call.lane, &call.frame.to_string()]);
+    let attempt = tries.count(frame.clone());
+    let call_id = digest(&[&frame, &attempt.to_string()]);
+    let call = SocketCall {
+        expires_at: call.expires_at.min(now.after(SENT_WITHIN)),
+        ..call.clone()
+    };
+    match here(world, integration, &call_id, call).await {
+        Ok(answer) => answer,
+        Err(call) => elsewhere(world, integration, reply, call_id, &call).await,
+    }
+}
+
+/// Straight to the bot, if it is connected in this process. Gives the call back if it isn't.
+async fn here(
+    world: &World,
+    integration: &IntegrationId,
+    call_id: &str,
+    call: SocketCall,
+) -> Result<ApiAnswer, SocketCall> {
+    let (answered, answer) = oneshot::channel();
+    let bound = call.expires_at.since(world.clock.now()) + ANSWERED_WITHIN;
+    let order = Order::Call {
+        call_id: call_id.to_owned(),
+        call,
+        to: AnswerTo::Here(answered),
+    };
+    match world.relay.order(integration, Box::new(order)).map_err(|order| *order) {
+        // Neither in time, nor not at all: it may have been sent.
+        Ok(()) => Ok(timeout(bound, answer)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or(ApiAnswer::Unknown)),
+        Err(Order::Call { call, .. }) => Err(call),
+        Err(Order::Welcome(_) | Order::End(_)) => unreachable!("the order that comes back is the one that was given"),
+    }
+}
+
+/// Over the mailbox of the bot's shard.
+async fn elsewhere(
+    world: &World,
+    integration: &IntegrationId,
+    reply: &ReplyId,
+    call_id: String,
+    call: &SocketCall,
+) -> ApiAnswer {
+    let n_shards = world.queues.urls().relay.len();
+    if n_shards == 0 {
+        return ApiAnswer::NotSent;
+    }
+    // A last word that was sent before its runner died has its answer already: it isn't said twice.
+    if !call.replaceable
+        && let Ok(Some(answer)) = relayed::answer(&world.store, &call_id, world.clock.now()).await
+    {
+        return answer;
+    }
+    let shard = relay::shard_of(integration, n_shards);
+    if world.relay.is_held(world, shard).await == Some(false) {
+        debug!(account.id = %integration, "nobody holds the bot's socket");
+        return ApiAnswer::NotSent;
+    }
+    let plain = serde_json::to_vec(&StoredCall::V1(call.clone())).expect("calls serialize as JSON");
+    let sealed = RelayCall::V1(RelayCallV1 {
+        integration: integration.clone(),
+        reply: reply.clone(),
+        call: world.store.keyring().seal(&plain, &call_id),
+        call_id: call_id.clone(),
+    });
+    match relay::send(&world.queues, &sealed, &call.lane).await {
+        Ok(()) => {}
+        Err(QueueError::TooLarge { .. } | QueueError::Missing(_)) => return ApiAnswer::NotSent,
+        // The queue may have it all the same.
+        Err(error) => warn!(account.id = %integration, error = %error, "call may not be in the relay's mailbox"),
+    }
+    wait(world, &call_id, call.expires_at.after(ANSWERED_WITHIN)).await
+}
+
+async fn wait(world: &World, call_id: &str, until: Timestamp) -> ApiAnswer {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        sleep(LOOK.wait(looks, chance())).await;
+        let now = world.clock.now();
+        match relayed::answer(&world.store, call_id, now).await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => {}
+            Err(error) => warn!(error = %error, "answer of a relayed call can't be read"),
+        }
+        if now >= until {
+            return ApiAnswer::Unknown;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repetition_is_another_call_and_another_frame_begins_anew() {
+        let mut tries = Tries::default();
+        let counts = ["a", "a", "b", "b", "a"].map(|frame| tries.count(frame.to_owned()));
+        assert_eq!(counts, [0, 1, 0, 1, 0]);
+    }
+}

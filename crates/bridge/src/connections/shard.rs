@@ -1,0 +1,388 @@
+//! The bots of one shard, as long as this process holds it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tieline_core::backoff::Backoff;
+use tieline_core::ids::IntegrationId;
+use tieline_core::link::Kick;
+use tieline_store::StoreError;
+use tieline_store::config::integration;
+use tieline_store::config::live::Live;
+use tieline_store::leases::{self, Picture};
+use tieline_store::log::Level;
+use tieline_store::status::{self, ConnectionState, StatusChange};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::bot::{End, Holder, Standing};
+use super::desk::Desk;
+use super::house::{Counted, House};
+use super::mailbox;
+use super::scribe::Note;
+use super::switchboard::Order;
+use crate::accounts::{self, AccountError};
+use crate::receive::chain;
+use crate::world::chance;
+
+/// How long bots may take to end.
+const END_WITHIN: Duration = Duration::from_secs(4);
+/// How long a bot that begins anew waits for its last connection to end.
+const RESTART_WITHIN: Duration = Duration::from_secs(3);
+/// After the table failed.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(10),
+};
+
+/// A shard that we hold.
+pub(super) struct Shard {
+    house: Arc<House>,
+    /// Its number.
+    pub(super) number: usize,
+    /// The fence that we got with it.
+    pub(super) fence: u64,
+    /// Since when.
+    pub(super) taken_at: Instant,
+    /// Whether we have said that its connections stand.
+    pub(super) said_ready: bool,
+    bots: HashMap<IntegrationId, Seat>,
+    stop_mailbox: watch::Sender<bool>,
+    mailbox: JoinHandle<()>,
+    _counted: Counted<fn(&super::house::Gauges) -> &std::sync::atomic::AtomicUsize>,
+}
+
+/// A bot of ours.
+struct Seat {
+    live: Live,
+    orders: UnboundedSender<Box<Order>>,
+    standing: Arc<Standing>,
+    task: JoinHandle<()>,
+}
+
+impl Shard {
+    /// A shard without bots yet.
+    pub(super) fn new(house: &Arc<House>, number: usize, fence: u64) -> Self {
+        let (stop_mailbox, stopped) = watch::channel(false);
+        Self {
+            house: Arc::clone(house),
+            number,
+            fence,
+            taken_at: Instant::now(),
+            said_ready: false,
+            bots: HashMap::new(),
+            mailbox: tokio::spawn(mailbox::empty(Arc::clone(house), number, stopped)),
+            stop_mailbox,
+            _counted: Counted::new(house, |gauges| &gauges.shards),
+        }
+    }
+
+    /// Starts, restarts and ends bots, so that they are those of the list.
+    pub(super) fn follow(&mut self, wanted: &HashMap<IntegrationId, Live>) {
+        let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
+        for (_, seat) in gone {
+            seat.order(Order::End(End::Dropped));
+        }
+        for (id, live) in wanted {
+            let before = match self.bots.get_mut(id) {
+                Some(seat) if seat.live == *live => continue,
+                Some(seat) if seat.live.version == live.version => {
+                    seat.live = live.clone();
+                    tokio::spawn(tell_welcome(Arc::clone(&self.house), id.clone(), seat.orders.clone()));
+                    continue;
+                }
+                Some(_) => self.bots.remove(id),
+                None => None,
+            };
+            let before = before.map(|seat| {
+                seat.order(Order::End(End::HandedOver));
+                seat.task
+            });
+            let seat = Seat::start(&self.house, live.clone(), self.fence, before);
+            self.bots.insert(id.clone(), seat);
+        }
+    }
+
+    /// Whether every bot has had its first attempt.
+    pub(super) fn is_settled(&self) -> bool {
+        self.bots
+            .values()
+            .all(|seat| seat.standing.settled.load(Ordering::Relaxed))
+    }
+
+    /// Ends everything at once: somebody else holds the shard.
+    pub(super) async fn lose(self) {
+        self.stop_mailbox.send_replace(true);
+        end_all(self.bots.into_values()).await;
+    }
+
+    /// Gives the shard away. Bots whose platform allows one socket end first; the others go on until the next holder's stand.
+    pub(super) async fn hand_over(self, mut pictures: watch::Receiver<Arc<Picture>>, heirs: bool, linger: Duration) {
+        let Self {
+            house,
+            number,
+            fence,
+            bots,
+            stop_mailbox,
+            mailbox,
+            ..
+        } = self;
+        stop_mailbox.send_replace(true);
+        let (warm, strict): (Vec<_>, Vec<_>) = bots
+            .into_values()
+            .partition(|seat| seat.standing.warm.load(Ordering::Relaxed));
+        end_all(strict).await;
+        // What it has in hand goes to its bots before another empties the same mailbox.
+        let _ = timeout(END_WITHIN, mailbox).await;
+        give(&house, number, fence, linger).await;
+        if heirs && !warm.is_empty() {
+            let stands = pictures.wait_for(|picture| {
+                let shard = picture.shards.get(&number);
+                shard.is_some_and(|shard| shard.fence > fence && shard.ready)
+            });
+            if timeout(linger, stands).await.is_err() {
+                info!(shard = number, "nobody has taken the shard's connections over in time");
+            }
+        }
+        end_all(warm).await;
+    }
+}
+
+async fn give(house: &House, shard: usize, fence: u64, patience: Duration) {
+    let me = &house.world.settings.owner;
+    let until = Instant::now() + patience;
+    let mut failures = 0;
+    loop {
+        match timeout(END_WITHIN, leases::give(&house.world.store, shard, me, fence)).await {
+            Ok(Ok(()) | Err(StoreError::Conflict)) => return,
+            Ok(Err(error)) => warn!(shard, error = %error, "shard can't be given away"),
+            Err(_) => warn!(shard, "shard can't be given away: the table doesn't answer"),
+        }
+        failures += 1;
+        let wait = BACKOFF.wait(failures, chance());
+        // Our heartbeat ends with us, and then it is free anyway.
+        if Instant::now() + wait >= until {
+            return;
+        }
+        sleep(wait).await;
+    }
+}
+
+async fn end_all(seats: impl IntoIterator<Item = Seat>) {
+    let seats: Vec<_> = seats.into_iter().collect();
+    for seat in &seats {
+        seat.order(Order::End(End::HandedOver));
+    }
+    let until = Instant::now() + END_WITHIN;
+    for mut seat in seats {
+        if tokio::time::timeout_at(until, &mut seat.task).await.is_err() {
+            warn!(account.id = %seat.live.integration, "bot did not end in time");
+            seat.task.abort();
+        }
+    }
+}
+
+impl Seat {
+    fn start(house: &Arc<House>, live: Live, fence: u64, before: Option<JoinHandle<()>>) -> Self {
+        let (orders, receiver) = unbounded_channel();
+        let standing = Arc::new(Standing::default());
+        let serving = serve(
+            Arc::clone(house),
+            live.clone(),
+            fence,
+            Arc::clone(&standing),
+            (orders.downgrade(), receiver),
+            before,
+        );
+        Self {
+            live,
+            orders,
+            standing,
+            task: tokio::spawn(serving),
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // A bot that has ended already needs no orders.
+        let _ = self.orders.send(Box::new(order));
+    }
+}
+
+type Orders = (
+    tokio::sync::mpsc::WeakUnboundedSender<Box<Order>>,
+    UnboundedReceiver<Box<Order>>,
+);
+
+/// One bot, from its first look at the table to its end.
+async fn serve(
+    house: Arc<House>,
+    live: Live,
+    fence: u64,
+    standing: Arc<Standing>,
+    (line, mut orders): Orders,
+    before: Option<JoinHandle<()>>,
+) {
+    let _counted = Counted::new(&house, |gauges| &gauges.bots);
+    if let Some(before) = before {
+        let _ = timeout(RESTART_WITHIN, before).await;
+    }
+    let id = live.integration.clone();
+    let loaded = tokio::select! {
+        loaded = load(&house, &live, fence) => loaded,
+        () = told_to_end(&mut orders) => return,
+    };
+    let end = match loaded {
+        Some((desk, kick)) => {
+            // The one who holds us may be gone by now, and then nobody can reach us either.
+            let Some(sender) = line.upgrade() else { return };
+            house.world.relay.connect(&id, sender.clone());
+            let weak = sender.downgrade();
+            drop(sender);
+            let end = Holder::new(desk, standing, orders, kick).serve().await;
+            if let Some(sender) = weak.upgrade() {
+                house.world.relay.disconnect(&id, &sender);
+            }
+            end
+        }
+        None => {
+            standing.settled.store(true, Ordering::Relaxed);
+            told_to_end(&mut orders).await;
+            return;
+        }
+    };
+    if end == End::Dropped {
+        tell_dropped(&house, &id, fence).await;
+    }
+}
+
+async fn told_to_end(orders: &mut UnboundedReceiver<Box<Order>>) {
+    while let Some(order) = orders.recv().await {
+        if matches!(*order, Order::End(_)) {
+            return;
+        }
+    }
+}
+
+/// All that a bot needs. `None`: it can't be connected as it is configured, which its status tells.
+async fn load(house: &Arc<House>, live: &Live, fence: u64) -> Option<(Desk, Option<Kick>)> {
+    let mut failures = 0;
+    loop {
+        match try_load(house, live, fence).await {
+            Ok(loaded) => return loaded,
+            Err(error) => {
+                failures += 1;
+                warn!(account.id = %live.integration, error = %error, attempt = failures, "bot can't be read");
+                sleep(BACKOFF.wait(failures, chance())).await;
+            }
+        }
+    }
+}
+
+async fn try_load(house: &Arc<House>, live: &Live, fence: u64) -> Result<Option<(Desk, Option<Kick>)>, StoreError> {
+    let world = &house.world;
+    let id = &live.integration;
+    let _place = house.loading.acquire().await;
+    let Some(bound) = integration::load_bound(&world.store, id).await? else {
+        return Ok(None);
+    };
+    let welcome = bound
+        .trigger
+        .and_then(|trigger| trigger.settings.welcome)
+        .map(Arc::from);
+    let bot = match accounts::open(world, &bound.integration) {
+        Ok(bot) => bot,
+        Err(AccountError::Store(error @ StoreError::Unavailable { .. })) => return Err(error),
+        Err(error) => {
+            tell_unusable(house, id, fence, &chain(&error));
+            return Ok(None);
+        }
+    };
+    let mode = bot.connector.manifest().mode(bound.integration.mode);
+    let (Some(protocol), Some(mode)) = (bot.connector.stream(), mode) else {
+        tell_unusable(house, id, fence, "the platform has no long connection");
+        return Ok(None);
+    };
+    let known = status::get(&world.store, id).await?.kick;
+    // A change of the integration, or a restart, forgives.
+    let kick = known.filter(|kick| kick.version == bound.integration.version);
+    let desk = Desk {
+        house: Arc::clone(house),
+        bot,
+        protocol,
+        welcome,
+        version: bound.integration.version,
+        fence,
+        two_sockets: mode.two_sockets,
+    };
+    Ok(Some((
+        desk,
+        kick.map(|kick| Kick {
+            at: kick.at,
+            down: kick.down,
+        }),
+    )))
+}
+
+async fn tell_welcome(house: Arc<House>, id: IntegrationId, orders: UnboundedSender<Box<Order>>) {
+    match integration::load_bound(&house.world.store, &id).await {
+        Ok(bound) => {
+            let trigger = bound.and_then(|bound| bound.trigger);
+            let welcome = trigger.and_then(|trigger| trigger.settings.welcome).map(Arc::from);
+            // A bot that has ended needs no welcome.
+            let _ = orders.send(Box::new(Order::Welcome(welcome)));
+        }
+        Err(error) => warn!(account.id = %id, error = %error, "the welcome stays as it was"),
+    }
+}
+
+fn tell_unusable(house: &House, id: &IntegrationId, fence: u64, why: &str) {
+    warn!(account.id = %id, error = why, "bot can't be connected");
+    let now = house.world.clock.now();
+    let changes = vec![
+        StatusChange::State(ConnectionState::Disconnected, Some("config_invalid".to_owned())),
+        StatusChange::ConnectedAt(None),
+        StatusChange::Owner(None),
+        StatusChange::LastError(status::StatusError {
+            at: now,
+            code: "config_invalid".to_owned(),
+            message: why.to_owned(),
+        }),
+    ];
+    let entry = tieline_store::log::LogEntry {
+        at: now,
+        level: Level::Error,
+        code: "config_invalid".to_owned(),
+        message: why.to_owned(),
+    };
+    house.scribe.note(Note {
+        integration: id.clone(),
+        fence,
+        changes,
+        entry: Some(entry),
+    });
+}
+
+/// Says that nobody holds a connection any more, unless the integration itself is gone.
+async fn tell_dropped(house: &House, id: &IntegrationId, fence: u64) {
+    if let Ok(None) = integration::get(&house.world.store, id).await {
+        return;
+    }
+    let changes = vec![
+        StatusChange::State(ConnectionState::Disconnected, None),
+        StatusChange::ConnectedAt(None),
+        StatusChange::ReconnectAttempts(0),
+        StatusChange::RateLimitedUntil(None),
+        StatusChange::Owner(None),
+    ];
+    house.scribe.note(Note {
+        integration: id.clone(),
+        fence,
+        changes,
+        entry: None,
+    });
+}

@@ -1,0 +1,299 @@
+//! Holds what this process should hold: looks at the picture, beats, takes, gives, and follows what operators change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tieline_core::conversation::Owner;
+use tieline_core::shards::{self, Member, Plan};
+use tieline_store::StoreError;
+use tieline_store::leases::{self, Picture};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::Options;
+use super::house::House;
+use super::roster::Roster;
+use super::shard::Shard;
+
+/// How long one call to the table may take.
+const CALL_WITHIN: Duration = Duration::from_secs(4);
+/// Processes that are dead for so long are forgotten.
+const FORGET_AFTER: Duration = Duration::from_hours(1);
+/// After this the next holder says that a shard's connections stand, even if some don't.
+const SETTLE_WITHIN: Duration = Duration::from_secs(8);
+/// How often it is logged how things stand.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Holds shards.
+pub(super) struct Supervisor {
+    house: Arc<House>,
+    options: Options,
+    n_shards: usize,
+    me: Owner,
+    joined: bool,
+    beaten_at: Option<Instant>,
+    held: BTreeMap<usize, Shard>,
+    /// Shards that are being given away.
+    going: BTreeMap<usize, JoinHandle<()>>,
+    roster: Roster,
+    pictures: watch::Sender<Arc<Picture>>,
+    reported_at: Instant,
+}
+
+impl Supervisor {
+    /// One that holds nothing yet.
+    pub(super) fn new(house: Arc<House>, options: Options) -> Self {
+        let world = &house.world;
+        Self {
+            n_shards: world.queues.urls().relay.len().max(1),
+            me: world.settings.owner.clone(),
+            options,
+            joined: false,
+            beaten_at: None,
+            held: BTreeMap::new(),
+            going: BTreeMap::new(),
+            roster: Roster::default(),
+            pictures: watch::channel(Arc::default()).0,
+            reported_at: Instant::now(),
+            house,
+        }
+    }
+
+    /// Holds what it should until `stop` says so, then gives everything away.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut leaving = false;
+        loop {
+            let hurry = self.turn(leaving).await;
+            if leaving && self.held.is_empty() && self.going.is_empty() {
+                break;
+            }
+            let pause = if hurry || leaving {
+                self.options.hurried
+            } else {
+                self.options.tick
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop), if !leaving => {
+                    leaving = true;
+                    self.beaten_at = None;
+                    self.house.gauges.leaving.store(true, Ordering::Relaxed);
+                    info!(shards = self.held.len(), "giving everything away");
+                }
+            }
+        }
+        if let Err(error) = leases::leave(&self.house.world.store, &self.me).await {
+            debug!(error = %error, "the heartbeat runs out by itself");
+        }
+    }
+
+    /// One look, and what follows from it. Whether the next should come soon.
+    async fn turn(&mut self, leaving: bool) -> bool {
+        self.report();
+        self.beat(leaving).await;
+        self.going.retain(|_, task| !task.is_finished());
+        let looked = timeout(CALL_WITHIN, leases::picture(&self.house.world.store)).await;
+        let picture = match looked {
+            Ok(Ok(picture)) => Arc::new(picture),
+            Ok(Err(error)) => {
+                warn!(error = %error, "who holds which bots can't be read");
+                return self.look_away(leaving);
+            }
+            Err(_) => {
+                warn!("who holds which bots can't be read in time");
+                return self.look_away(leaving);
+            }
+        };
+        self.pictures.send_replace(Arc::clone(&picture));
+        self.drop_lost(&picture);
+        let plan = self.plan(&picture, leaving);
+        let heirs = self.has_heirs(&picture);
+        for shard in &plan.give {
+            self.give(*shard, heirs);
+        }
+        if !leaving {
+            self.take(&plan, &picture).await;
+            self.follow().await;
+            self.say_ready().await;
+        }
+        self.forget_dead(&picture).await;
+        let now = self.house.world.clock.now();
+        let free = (0..self.n_shards).any(|shard| picture.holder(shard, now).is_none());
+        free || picture.living(now).any(|task| task.leaving) || !self.going.is_empty()
+    }
+
+    /// The table can't be seen. What is held is kept, for nobody else can see it either; but who leaves, leaves.
+    fn look_away(&mut self, leaving: bool) -> bool {
+        if leaving {
+            let all: Vec<_> = self.held.keys().copied().collect();
+            for shard in all {
+                self.give(shard, false);
+            }
+        }
+        false
+    }
+
+    async fn beat(&mut self, leaving: bool) {
+        if self.beaten_at.is_some_and(|at| at.elapsed() < self.options.heartbeat) {
+            return;
+        }
+        let begun = Instant::now();
+        let store = &self.house.world.store;
+        let expires_at = self.house.world.clock.now().after(self.options.lease);
+        let beating = async {
+            if self.joined {
+                match leases::beat(store, &self.me, expires_at, leaving).await {
+                    // We were dead for so long that we were forgotten. What is still ours the picture tells.
+                    Err(StoreError::Conflict) => leases::join(store, &self.me, expires_at).await,
+                    other => other,
+                }
+            } else {
+                leases::join(store, &self.me, expires_at).await
+            }
+        };
+        match timeout(CALL_WITHIN, beating).await {
+            Ok(Ok(())) => {
+                self.joined = true;
+                self.beaten_at = Some(begun);
+                let margin = self.options.lease / 5;
+                self.house
+                    .lease
+                    .renewed(begun, self.options.lease.saturating_sub(margin));
+            }
+            Ok(Err(error)) => warn!(error = %error, "heartbeat can't be written"),
+            Err(_) => warn!("heartbeat can't be written in time"),
+        }
+    }
+
+    /// Lets go of what somebody else has taken.
+    fn drop_lost(&mut self, picture: &Picture) {
+        let lost = self.held.extract_if(.., |number, shard| {
+            let seen = picture.shards.get(number);
+            !seen.is_some_and(|seen| seen.owner.as_ref() == Some(&self.me) && seen.fence == shard.fence)
+        });
+        for (number, shard) in lost {
+            warn!(shard = number, "another process holds the shard now");
+            tokio::spawn(shard.lose());
+        }
+    }
+
+    fn plan(&self, picture: &Picture, leaving: bool) -> Plan {
+        let now = self.house.world.clock.now();
+        let others = picture.living(now).filter(|task| task.owner.node != self.me.node);
+        let mut members: Vec<_> = others
+            .map(|task| Member {
+                name: task.owner.node.clone(),
+                leaving: task.leaving,
+            })
+            .collect();
+        members.push(Member {
+            name: self.me.node.clone(),
+            leaving,
+        });
+        let holders: Vec<_> = (0..self.n_shards)
+            .map(|shard| {
+                // What we have just taken, and what is ours as long as nobody has taken it.
+                let ours = self.held.contains_key(&shard) || self.going.contains_key(&shard);
+                let holder = picture.holder(shard, now).map(|owner| owner.node.as_str());
+                holder.or_else(|| ours.then_some(self.me.node.as_str()))
+            })
+            .collect();
+        shards::plan(&members, &holders, &self.me.node)
+    }
+
+    /// Whether anybody could take over from us.
+    fn has_heirs(&self, picture: &Picture) -> bool {
+        let now = self.house.world.clock.now();
+        picture
+            .living(now)
+            .any(|task| task.owner.node != self.me.node && !task.leaving)
+    }
+
+    fn give(&mut self, shard: usize, heirs: bool) {
+        let Some(held) = self.held.remove(&shard) else { return };
+        info!(shard, "giving the shard away");
+        let handing = held.hand_over(self.pictures.subscribe(), heirs, self.options.linger);
+        self.going.insert(shard, tokio::spawn(handing));
+    }
+
+    async fn take(&mut self, plan: &Plan, picture: &Picture) {
+        for number in &plan.take {
+            if !self.house.lease.is_valid() || self.going.contains_key(number) {
+                continue;
+            }
+            let seen = picture.shards.get(number);
+            let now = self.house.world.clock.now();
+            let taking = leases::take(&self.house.world.store, *number, seen, &self.me, now);
+            match timeout(CALL_WITHIN, taking).await {
+                Ok(Ok(fence)) => {
+                    info!(shard = number, fence, "took the shard");
+                    self.held.insert(*number, Shard::new(&self.house, *number, fence));
+                }
+                Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another was faster"),
+                Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be taken"),
+                Err(_) => warn!(shard = number, "shard can't be taken in time"),
+            }
+        }
+    }
+
+    /// Follows what operators change.
+    async fn follow(&mut self) {
+        let reading = self.roster.refresh(&self.house.world.store, self.n_shards);
+        match timeout(CALL_WITHIN * 2, reading).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(error = %error, "list of bots can't be read"),
+            Err(_) => warn!("list of bots can't be read in time"),
+        }
+        for (number, shard) in &mut self.held {
+            if let Some(wanted) = self.roster.of(*number) {
+                shard.follow(wanted);
+            }
+        }
+    }
+
+    /// Tells the holders before us that they may close.
+    async fn say_ready(&mut self) {
+        for (number, shard) in &mut self.held {
+            let known = self.roster.of(*number).is_some();
+            let settled = known && (shard.is_settled() || shard.taken_at.elapsed() >= SETTLE_WITHIN);
+            if shard.said_ready || !settled {
+                continue;
+            }
+            let saying = leases::ready(&self.house.world.store, *number, &self.me, shard.fence);
+            match timeout(CALL_WITHIN, saying).await {
+                Ok(Ok(()) | Err(StoreError::Conflict)) => shard.said_ready = true,
+                Ok(Err(error)) => warn!(shard = number, error = %error, "can't say that connections stand"),
+                Err(_) => warn!(shard = number, "can't say in time that connections stand"),
+            }
+        }
+    }
+
+    async fn forget_dead(&self, picture: &Picture) {
+        let now = self.house.world.clock.now();
+        let dead = picture.tasks.values();
+        for task in dead.filter(|task| now.since(task.expires_at) >= FORGET_AFTER) {
+            if let Err(error) = leases::forget(&self.house.world.store, task).await {
+                debug!(error = %error, "a dead process is forgotten later");
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        if self.reported_at.elapsed() < REPORT_EVERY {
+            return;
+        }
+        self.reported_at = Instant::now();
+        let gauges = &self.house.gauges;
+        info!(
+            shards = gauges.shards.load(Ordering::Relaxed),
+            bots = gauges.bots.load(Ordering::Relaxed),
+            connected = gauges.connected.load(Ordering::Relaxed),
+            events_waiting = self.house.inlet.n_waiting(),
+            "connections stand"
+        );
+    }
+}
