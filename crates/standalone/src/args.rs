@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::kind::Kind;
 
 /// Connects chat bots to AI agents.
 #[derive(Debug, Parser)]
@@ -15,11 +18,11 @@ pub struct Args {
     #[command(flatten)]
     /// How to serve, where no command is given.
     pub serve: Serve,
-    /// Which log lines: a level, or `tracing` directives.
-    #[arg(long, env = "TIELINE_LOG", global = true)]
+    /// Which log lines: a level, or directives like `info,tieline_bridge=debug`.
+    #[arg(long, env = "TIELINE_LOG", global = true, value_name = "DIRECTIVES", value_parser = directives)]
     pub log: Option<String>,
     /// How log lines look. Without it: human on a terminal, JSON otherwise.
-    #[arg(long, env = "TIELINE_LOG_FORMAT", global = true)]
+    #[arg(long, env = "TIELINE_LOG_FORMAT", global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
 
@@ -37,42 +40,204 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the whole bridge on this machine.
     Serve(Serve),
+    /// Create or update organizations, agents, integrations and triggers from a YAML file.
+    Apply(Apply),
+    /// List things of a kind, or one of them.
+    Get(Get),
+    /// Show things of a kind, or one of them, with all that belongs to them.
+    Describe(Get),
+    /// Show the log of an integration.
+    Logs(Logs),
+    /// Find out what is wrong with an integration. Fails if something is.
+    Doctor(Integration),
+    /// Log a bot in by a QR code.
+    Login(Integration),
+    /// Talk to an agent.
+    Chat(Chat),
 }
 
 /// How to serve.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Serve {
     /// Where to listen.
-    #[arg(long, env = "TIELINE_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "TIELINE_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
     pub listen: SocketAddr,
     /// Where everything is kept.
-    #[arg(long, env = "TIELINE_DATA_DIR", default_value = "./tieline-data")]
+    #[arg(long, env = "TIELINE_DATA_DIR", default_value = "./tieline-data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// The address under which platforms and agents reach this bridge. Without it: `http://LISTEN`.
-    #[arg(long, env = "TIELINE_PUBLIC_URL")]
+    #[arg(long, env = "TIELINE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
     pub public_url: Option<String>,
     /// The token that sees all. Without it: made, and kept in the data directory.
-    #[arg(long, env = "TIELINE_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "TIELINE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub admin_token: Option<String>,
+    /// A YAML file as in `apply`, applied at the start.
+    #[arg(long, env = "TIELINE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Allow loopback and private addresses, and plain http and ws, as agent or platform endpoints.
-    #[arg(long, env = "TIELINE_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, default_value_t = false,
+    #[arg(long, env = "TIELINE_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_private_endpoints: bool,
     /// Survive a power cut too, not only the death of the process: a sync for each write, several times slower.
-    #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false,
+    #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub durable: bool,
 }
 
+/// Which bridge to speak to, and as whom.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Bridge {
+    /// The address of the bridge.
+    #[arg(long, env = "TIELINE_URL", default_value = "http://127.0.0.1:8080", value_name = "URL", value_parser = web_address)]
+    pub url: String,
+    /// The token to sign in with. Without it, and on this machine: the one kept in the data directory.
+    #[arg(long, env = "TIELINE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub admin_token: Option<String>,
+    /// The organization.
+    #[arg(long, env = "TIELINE_ORG", default_value = "default", value_name = "ORG")]
+    pub org: String,
+    /// Where a bridge on this machine keeps its token.
+    #[arg(long, env = "TIELINE_DATA_DIR", default_value = "./tieline-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+/// What to apply.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Apply {
+    /// The YAML file; `-` is standard input.
+    #[arg(short, long, env = "TIELINE_FILE", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only show what would change.
+    #[arg(long, env = "TIELINE_DRY_RUN", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+    pub dry_run: bool,
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// What to list or show.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Get {
+    /// What kind, in singular or plural: organizations, integrations, agents, triggers, users, messages, conversations,
+    /// deadletters, tokens, platforms.
+    pub kind: Kind,
+    /// Which one: its id, or its name where it has one.
+    pub id: Option<String>,
+    /// How it is shown.
+    #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    pub output: Output,
+    /// Only what belongs to this integration, by id or name: for messages and conversations.
+    #[arg(long, env = "TIELINE_INTEGRATION", value_name = "INTEGRATION")]
+    pub integration: Option<String>,
+    /// Most things of a list.
+    #[arg(long, env = "TIELINE_LIMIT", default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// How things are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For programs.
+    Json,
+    /// For people.
+    Table,
+}
+
+/// An integration.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Integration {
+    /// The integration: its id or its name.
+    pub integration: String,
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// Which log, and how much of it.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Logs {
+    /// The integration: its id or its name.
+    pub integration: String,
+    /// Go on with what comes, until interrupted.
+    #[arg(short, long, env = "TIELINE_FOLLOW", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+    pub follow: bool,
+    /// The least grave lines wanted.
+    #[arg(long, env = "TIELINE_LEVEL", value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// How many of the newest lines.
+    #[arg(short = 'n', long, env = "TIELINE_LIMIT", default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// How it is shown: JSON is one object a line.
+    #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// A step.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Somebody must act.
+    Error,
+}
+
+/// Whom to talk to.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Chat {
+    /// The agent, by id or name. Without it: the one behind the first chat page.
+    #[arg(long, env = "TIELINE_AGENT", value_name = "AGENT")]
+    pub agent: Option<String>,
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// A filter that `tracing` understands, or nothing at all.
+fn directives(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// An http or https address, without a slash at its end.
+fn web_address(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("expected an http or https address".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("expected an address without query and fragment".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn serve(words: &[&str]) -> Serve {
         let args = Args::parse_from(words);
         match args.command {
             Some(Command::Serve(serve)) => serve,
-            None => args.serve,
+            _ => args.serve,
         }
     }
 
@@ -91,5 +256,41 @@ mod tests {
         assert!(serve(&["tieline", "serve", "--allow-private-endpoints"]).allow_private_endpoints);
         assert!(!serve(&["tieline", "serve", "--allow-private-endpoints=false"]).allow_private_endpoints);
         assert!(!serve(&["tieline"]).allow_private_endpoints);
+    }
+
+    #[test]
+    fn follow_stands_before_or_after_the_integration() {
+        for words in [["tieline", "logs", "-f", "bot"], ["tieline", "logs", "bot", "-f"]] {
+            let Some(Command::Logs(logs)) = Args::parse_from(words).command else {
+                panic!("not logs");
+            };
+            assert!(logs.follow);
+            assert_eq!(logs.integration, "bot");
+        }
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        let tool = Args::command();
+        let commands = tool.get_subcommands().chain([&tool]);
+        let flags = commands.flat_map(clap::Command::get_arguments);
+        let own = flags.filter(|flag| !flag.is_positional() && !["help", "version"].contains(&flag.get_id().as_str()));
+        for flag in own {
+            let name = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+            assert!(name.starts_with("TIELINE_"), "{} has {name:?}", flag.get_id());
+        }
+    }
+
+    #[test]
+    fn addresses_and_filters_are_checked_before_anything_starts() {
+        for words in [
+            ["tieline", "--public-url", "bot.example.com"],
+            ["tieline", "--public-url", "ftp://example.com"],
+            ["tieline", "--log", "tieline=loud"],
+        ] {
+            assert!(Args::try_parse_from(words).is_err(), "{words:?}");
+        }
+        let served = serve(&["tieline", "--public-url", "https://bot.example.com/base/"]);
+        assert_eq!(served.public_url.as_deref(), Some("https://bot.example.com/base"));
     }
 }

@@ -1,16 +1,19 @@
 //! The data directory: keys and tokens that must outlive the process, for its owner's eyes only.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use tieline_bridge::world::random;
 use tieline_core::secret::Secret;
 
+/// Says who works in the directory, and is locked meanwhile.
+const LOCK: &str = "lock";
 const MASTER_KEY: &str = "master.key";
-const ADMIN_TOKEN: &str = "admin-token";
+/// Where the token that sees all is kept.
+pub const ADMIN_TOKEN: &str = "admin-token";
 /// Nobody but the owner.
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIR: u32 = 0o700;
@@ -27,6 +30,39 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
             .context("can't close the data directory to others")?;
     }
     Ok(())
+}
+
+/// Takes the directory for this process alone, as long as the file that is given back is open.
+///
+/// # Errors
+/// If another process has it: at once, with its id.
+pub fn lock(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join(LOCK);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE_FILE)
+        .open(&path)
+        .with_context(|| format!("can't open {}", path.display()))?;
+    match file.try_lock() {
+        // Some network drives know no locks; the queues' file is guarded there too.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let owner = file.read_to_string(&mut owner).map(|_| owner).unwrap_or_default();
+            bail!(
+                "the data directory {} is in use by another process ({})",
+                dir.display(),
+                owner.trim()
+            );
+        }
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "process {}", std::process::id()))
+        .context("can't write the lock")?;
+    Ok(file)
 }
 
 /// The key that seals secrets at rest. Made at the first start.
@@ -46,7 +82,7 @@ pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
 /// # Errors
 /// If it can't be read or written, or the given one is too short.
 pub fn admin_token(dir: &Path, given: Option<&str>) -> anyhow::Result<Secret> {
-    if let Some(token) = given {
+    if let Some(token) = given.filter(|given| !given.is_empty()) {
         ensure!(token.len() >= 8, "the admin token must have at least 8 characters");
         return Ok(Secret::new(token));
     }
@@ -92,6 +128,19 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let refused = lock(dir.path()).unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!("(process {})", std::process::id())),
+            "{refused}"
+        );
+        drop(first);
+        lock(dir.path()).unwrap();
+    }
 
     #[test]
     fn keys_are_kept_and_private() {

@@ -9,9 +9,10 @@ use crate::args::LogFormat;
 /// The AWS SDK and the HTTP stack talk much; what they have to say comes in our own errors.
 const DEFAULT: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn";
 
-/// Starts logging to standard error.
-pub fn start(directives: Option<&str>, format: Option<LogFormat>) {
-    let filter = EnvFilter::try_new(directives.unwrap_or(DEFAULT)).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+/// Starts logging to standard error. Gives the format.
+pub fn start(directives: Option<&str>, format: Option<LogFormat>) -> LogFormat {
+    // The command line has checked the directives.
+    let filter = EnvFilter::new(directives.unwrap_or(DEFAULT));
     let format = format.unwrap_or(if stderr().is_terminal() {
         LogFormat::Human
     } else {
@@ -22,4 +23,5 @@ pub fn start(directives: Option<&str>, format: Option<LogFormat>) {
         LogFormat::Human => lines.with_ansi(stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
+    format
 }

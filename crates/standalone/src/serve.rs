@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture as _;
 use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,29 +13,44 @@ use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
 use tieline_embedded::{Durability, Embedded, InHand, Options};
+use tieline_store::config::organization::DEFAULT;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
+use url::Url;
 
+use crate::apply::file::File;
 use crate::args::Serve;
-use crate::{data, edge, local, seed};
+use crate::client::Client;
+use crate::{apply, data, edge, local, seed};
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(8);
 
+/// How long threads may go on after that, whatever they do.
+const HARD_STOP: Duration = Duration::from_millis(500);
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the data directory, the address or the engines can't be had.
-pub async fn serve(args: Serve) -> anyhow::Result<()> {
+/// If the configuration file can't be applied, or the data directory, the address or the engines can't be had.
+pub fn run(args: Serve) -> anyhow::Result<()> {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(args));
+    runtime.shutdown_timeout(HARD_STOP);
+    served
+}
+
+async fn serve(args: Serve) -> anyhow::Result<()> {
+    let config = args.config.as_deref().map(apply::read).transpose()?;
     data::prepare(&args.data_dir)?;
+    let _lock = data::lock(&args.data_dir)?;
     let key = data::master_key(&args.data_dir)?;
     let token = data::admin_token(&args.data_dir, args.admin_token.as_deref())?;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", args.listen))?;
+    let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;
     let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let durability = if args.durable {
@@ -60,7 +76,10 @@ pub async fn serve(args: Serve) -> anyhow::Result<()> {
     let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
     let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
     let serving = tokio::spawn(axum::serve(listener, router(&world)).into_future());
-    greet(&address.to_string(), &token);
+    if let Some(file) = config {
+        configure(address, &token, &file).await?;
+    }
+    greet(address, &token);
 
     wait_for_signal().await?;
     info!("stopping");
@@ -76,6 +95,34 @@ pub async fn serve(args: Serve) -> anyhow::Result<()> {
     embedded.close().await;
     info!("stopped");
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("can't listen on {address}; --listen takes another address"))
+}
+
+/// Applies the configuration file as an operator would.
+async fn configure(address: SocketAddr, token: &Secret, file: &File) -> anyhow::Result<()> {
+    let client = Client::with(Url::parse(&reachable(address))?, token.clone(), DEFAULT)?;
+    let mut show = |line: &str| {
+        info!("config: {line}");
+        Ok(())
+    };
+    let done = apply::apply(&client, file, false, &mut show).await;
+    let done = done.context("can't apply the configuration file")?;
+    info!("config: {}", done.sentence(false));
+    Ok(())
+}
+
+/// An address of this machine's that leads to the listener.
+fn reachable(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// The settings of one machine. At most one process has the data directory, so all its lives are one node.
@@ -97,8 +144,8 @@ fn router(world: &World) -> Router {
 }
 
 /// The console's address, with a sign-in token in the fragment, which no server ever sees.
-fn greet(address: &str, token: &Secret) {
-    let url = format!("http://{address}/#token={}", token.expose());
+fn greet(address: SocketAddr, token: &Secret) {
+    let url = format!("{}/#token={}", reachable(address), token.expose());
     info!("listening on {address}");
     if std::io::stdout().is_terminal() {
         say(&format!("\n  Tieline is running. Open the console:\n\n    {url}\n"));

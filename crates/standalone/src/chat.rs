@@ -1,0 +1,228 @@
+//! `tieline chat`: talk to an agent from the terminal, over our own channel, as the console's playground does.
+
+use std::io::{BufRead as _, IsTerminal as _, stdin, stdout};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tieline_bridge::world::random;
+use tokio::signal::ctrl_c;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::args::Chat;
+use crate::client::{ApiError, Client};
+use crate::kind::Kind;
+use crate::terminal;
+
+/// The platform of our own channel.
+const WEB: &str = "web";
+/// How often in a row a bridge may not answer, as while it restarts, and how long that is waited out.
+const MAX_FAILURES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Reads lines and shows what the agent answers, until the input ends.
+///
+/// # Errors
+/// If there is nobody to talk to.
+pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let channel = channel(&client, args.agent.as_deref()).await?;
+    let is_person = stdin().is_terminal() && stdout().is_terminal();
+    let talk = Talk {
+        client,
+        integration: channel.integration,
+        chat: format!("terminal-{}", hex::encode(random::<8>())),
+    };
+    if is_person {
+        terminal::line(&format!(
+            "Talking to {}. /new begins anew, Ctrl-C stops an answer, Ctrl-D ends.",
+            terminal::one_line(&channel.agent)
+        ))?;
+    }
+    let mut lines = lines();
+    loop {
+        if is_person {
+            terminal::piece("> ")?;
+        }
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            _ = ctrl_c() => None,
+        };
+        let Some(line) = line else { break };
+        if !line.trim().is_empty() {
+            talk.ask(line.trim_end()).await?;
+        }
+    }
+    if is_person {
+        terminal::line("")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lines as they are typed. A thread of its own, for it can't be waited for in any other way that also ends.
+fn lines() -> mpsc::Receiver<String> {
+    let (typed, lines) = mpsc::channel(1);
+    thread::spawn(move || {
+        let mut read = stdin().lock().lines().map_while(Result::ok);
+        while read.next().is_some_and(|line| typed.blocking_send(line).is_ok()) {}
+    });
+    lines
+}
+
+struct Channel {
+    integration: String,
+    agent: String,
+}
+
+/// The way to an agent: a chat page that is bound to it, made if there is none.
+async fn channel(client: &Client, agent: Option<&str>) -> anyhow::Result<Channel> {
+    let pages = client.all(Kind::Integrations).await?;
+    let pages: Vec<Value> = pages
+        .into_iter()
+        .filter(|page| page["platform"] == WEB && page["enabled"] == true)
+        .collect();
+    let triggers = client.all(Kind::Triggers).await?;
+    let bound_to = |page: &Value| {
+        let mut bound = triggers.iter().filter(|trigger| trigger["enabled"] == true);
+        bound
+            .find(|trigger| trigger["integrationId"] == page["id"])
+            .map(|trigger| &trigger["agentId"])
+    };
+    let Some(which) = agent else {
+        let found = pages.iter().find_map(|page| Some((page, bound_to(page)?)));
+        let (page, agent) = found.context("no chat page is bound to an agent: say which agent with --agent")?;
+        return opened(page, &client.find(Kind::Agents, text(agent)).await?);
+    };
+    let agent = client.find(Kind::Agents, which).await?;
+    match pages.iter().find(|page| bound_to(page) == Some(&agent["id"])) {
+        Some(page) => opened(page, &agent),
+        None => opened(&bind(client, &agent).await?, &agent),
+    }
+}
+
+fn opened(page: &Value, agent: &Value) -> anyhow::Result<Channel> {
+    Ok(Channel {
+        integration: page["id"].as_str().context("the integration has no id")?.to_owned(),
+        agent: text(&agent["name"]).to_owned(),
+    })
+}
+
+/// A chat page for an agent that has none.
+async fn bind(client: &Client, agent: &Value) -> anyhow::Result<Value> {
+    let name = format!("Terminal: {}", text(&agent["name"]));
+    let body = json!({ "name": name, "platform": WEB, "connectionMode": "webhook" });
+    let page = match client.post(&["integrations"], &body).await {
+        // One that was unbound or stopped since; its owner must have had a reason.
+        Err(error) if error.code() == Some("name_taken") => {
+            bail!(
+                "the integration {name:?} is there, but stopped or bound to another agent: start and bind it, or delete it"
+            )
+        }
+        made => made.context("can't make a chat page for this agent")?,
+    };
+    let body = json!({ "integrationId": page["id"], "agentId": agent["id"], "enabled": true });
+    client
+        .post(&["triggers"], &body)
+        .await
+        .context("can't bind a chat page to this agent")?;
+    Ok(page)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+struct Talk {
+    client: Client,
+    integration: String,
+    chat: String,
+}
+
+impl Talk {
+    /// Says something and shows the answer as it grows. Ctrl-C stops it.
+    async fn ask(&self, text: &str) -> anyhow::Result<()> {
+        let reply = self.say(text).await?;
+        let mut answer = Answer::default();
+        tokio::select! {
+            done = self.follow(&reply, &mut answer) => return done,
+            _ = ctrl_c() => {}
+        }
+        self.say("/stop").await?;
+        self.follow(&reply, &mut answer).await
+    }
+
+    /// Posts a message and gives its reply. The same one again, if nobody answered: its id tells them apart.
+    async fn say(&self, text: &str) -> anyhow::Result<String> {
+        let id = hex::encode(random::<16>());
+        let body = json!({ "text": text, "chatId": self.chat, "senderId": "terminal", "messageId": id });
+        let path = ["api", WEB, "webhook", &self.integration];
+        let said = patiently(async || self.client.post_root(&path, &body).await).await?;
+        Ok(said["replyId"]
+            .as_str()
+            .context("the bridge gave no reply to follow")?
+            .to_owned())
+    }
+
+    async fn follow(&self, reply: &str, answer: &mut Answer) -> anyhow::Result<()> {
+        let path = ["api", WEB, "replies", reply];
+        loop {
+            let after = answer.version.to_string();
+            let state = patiently(async || self.client.get_root(&path, &[("after", &after)]).await).await?;
+            answer.version = state["version"].as_u64().unwrap_or(answer.version);
+            terminal::piece(&answer.grow(&terminal::printable(self::text(&state["text"]))))?;
+            if state["done"] == true {
+                return Ok(terminal::line("")?);
+            }
+        }
+    }
+}
+
+/// Asks again while nobody answers.
+async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Value, ApiError> {
+    let mut n_failures = 0;
+    loop {
+        match ask().await {
+            Err(ApiError::Unreachable { .. }) if n_failures < MAX_FAILURES => {
+                n_failures += 1;
+                sleep(PAUSE).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// What has been shown of an answer.
+#[derive(Debug, Default)]
+struct Answer {
+    shown: String,
+    version: u64,
+}
+
+impl Answer {
+    /// What to write so that `text` stands there: its end, or all of it on a new line if it was changed before its end.
+    fn grow(&mut self, text: &str) -> String {
+        let piece = match text.strip_prefix(&*self.shown) {
+            Some(end) => end.to_owned(),
+            None => format!("\n{text}"),
+        };
+        text.clone_into(&mut self.shown);
+        piece
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_grow_by_their_end() {
+        let mut answer = Answer::default();
+        assert_eq!(answer.grow("He"), "He");
+        assert_eq!(answer.grow("Hello"), "llo");
+        assert_eq!(answer.grow("Hello"), "");
+        assert_eq!(answer.grow("Bye"), "\nBye");
+    }
+}

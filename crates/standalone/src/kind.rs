@@ -1,0 +1,104 @@
+//! The kinds of things that `get` and `describe` know.
+
+use std::str::FromStr;
+
+/// A kind of things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Tenants.
+    Organizations,
+    /// Bot accounts.
+    Integrations,
+    /// Digital experts.
+    Agents,
+    /// Bindings of the two.
+    Triggers,
+    /// People.
+    Users,
+    /// The ledger.
+    Messages,
+    /// Where people talk, of one integration.
+    Conversations,
+    /// Messages that failed.
+    DeadLetters,
+    /// Tokens of operators.
+    Tokens,
+    /// What can be connected.
+    Platforms,
+}
+
+/// Each kind with its words, singular first. The first plural is the API's.
+const WORDS: [(Kind, &[&str]); 10] = [
+    (Kind::Organizations, &["organization", "organizations", "org", "orgs"]),
+    (Kind::Integrations, &["integration", "integrations"]),
+    (Kind::Agents, &["agent", "agents"]),
+    (Kind::Triggers, &["trigger", "triggers"]),
+    (Kind::Users, &["user", "users"]),
+    (Kind::Messages, &["message", "messages"]),
+    (Kind::Conversations, &["conversation", "conversations"]),
+    (
+        Kind::DeadLetters,
+        &["deadletter", "deadletters", "dead-letter", "dead-letters"],
+    ),
+    (Kind::Tokens, &["token", "tokens"]),
+    (Kind::Platforms, &["platform", "platforms"]),
+];
+
+/// A word that names no kind.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected one of organizations, integrations, agents, triggers, users, messages, conversations, deadletters, tokens, platforms"
+)]
+pub struct UnknownKind;
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(word: &str) -> Result<Self, UnknownKind> {
+        let word = word.to_ascii_lowercase();
+        let found = WORDS.iter().find(|(_, words)| words.contains(&&*word));
+        found.map(|(kind, _)| *kind).ok_or(UnknownKind)
+    }
+}
+
+impl Kind {
+    /// One of them.
+    #[must_use]
+    pub fn singular(self) -> &'static str {
+        self.words()[0]
+    }
+
+    /// The API's word for the collection.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        self.words()[1]
+    }
+
+    /// Whether one can be asked for by its name.
+    #[must_use]
+    pub const fn is_named(self) -> bool {
+        matches!(self, Self::Integrations | Self::Agents | Self::Tokens)
+    }
+
+    fn words(self) -> &'static [&'static str] {
+        let found = WORDS.iter().find(|(kind, _)| *kind == self);
+        found.map_or(&["thing", "things"], |(_, words)| words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_in_singular_and_plural() {
+        for (kind, words) in WORDS {
+            for word in words {
+                assert_eq!(word.parse::<Kind>().unwrap(), kind);
+            }
+            assert_eq!(kind.plural(), format!("{}s", kind.singular()));
+        }
+        assert_eq!("Agents".parse::<Kind>().unwrap(), Kind::Agents);
+        assert!("bot".parse::<Kind>().is_err());
+    }
+}

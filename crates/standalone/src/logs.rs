@@ -1,0 +1,123 @@
+//! `tieline logs`: the log of an integration, the newest line last.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::args::{Level, Logs, Output};
+use crate::client::{ApiError, Client};
+use crate::doctor;
+use crate::terminal::{self, one_line};
+
+/// How often a followed log is looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How many lines are looked at each time: more than come within a pause.
+const WINDOW: usize = 200;
+/// How often in a row a bridge may not answer, as while it restarts.
+const MAX_FAILURES: u32 = 30;
+
+/// Shows a log.
+///
+/// # Errors
+/// If it can't be had.
+pub async fn run(args: Logs) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let id = doctor::integration_id(&client, &args.integration).await?;
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let mut shown = newest(&client, &id, args.level, limit).await?;
+    show(&shown, args.output)?;
+    let mut n_failures = 0;
+    while args.follow {
+        sleep(PAUSE).await;
+        let seen = match newest(&client, &id, args.level, WINDOW).await {
+            Err(ApiError::Unreachable { .. }) if n_failures < MAX_FAILURES => {
+                n_failures += 1;
+                continue;
+            }
+            seen => seen?,
+        };
+        n_failures = 0;
+        show(since(&shown, &seen), args.output)?;
+        shown = seen;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The newest lines, the newest last.
+async fn newest(client: &Client, id: &str, level: Option<Level>, limit: usize) -> Result<Vec<Value>, ApiError> {
+    let level = level.map(|level| match level {
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    });
+    let query: Vec<_> = level.into_iter().map(|level| ("level", level)).collect();
+    let path = client.own(&["integrations", id, "logs"]);
+    let (mut lines, _) = client.list(&path, &query, limit).await?;
+    lines.reverse();
+    Ok(lines)
+}
+
+/// What of `seen` comes after what was shown: after its last line, if that is still there.
+fn since<'a>(shown: &[Value], seen: &'a [Value]) -> &'a [Value] {
+    let Some(last) = shown.last() else { return seen };
+    // Lines that are alike to the letter may follow each other: as many as were shown are skipped.
+    let n_alike = shown.iter().filter(|line| *line == last).count();
+    let mut places = seen.iter().enumerate().filter(|(_, line)| *line == last);
+    match places.nth(n_alike - 1) {
+        Some((at, _)) => &seen[at + 1..],
+        None => {
+            let at = seen.partition_point(|line| line["at"].as_str() <= last["at"].as_str());
+            &seen[at..]
+        }
+    }
+}
+
+fn show(lines: &[Value], output: Output) -> std::io::Result<()> {
+    for line in lines {
+        match output {
+            Output::Json => terminal::line(&line.to_string())?,
+            Output::Table => terminal::line(&readable(line))?,
+        }
+    }
+    Ok(())
+}
+
+fn readable(line: &Value) -> String {
+    let text = |field: &str| one_line(line[field].as_str().unwrap_or_default());
+    let level = text("level").to_uppercase();
+    format!("{}  {level:<5}  {}  {}", text("at"), text("code"), text("message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(at: &str, code: &str) -> Value {
+        json!({ "at": at, "level": "warn", "code": code, "message": "m" })
+    }
+
+    #[test]
+    fn only_what_is_new_is_shown() {
+        let (a, b, c) = (line("1", "a"), line("2", "b"), line("2", "c"));
+        #[track_caller]
+        fn check(shown: &[Value], seen: &[Value], expected: &[Value]) {
+            assert_eq!(since(shown, seen), expected);
+        }
+        check(&[], &[a.clone()], &[a.clone()]);
+        check(&[a.clone()], &[a.clone()], &[]);
+        check(&[a.clone(), b.clone()], &[b.clone(), c.clone()], &[c.clone()]);
+        check(&[b.clone()], &[b.clone(), b.clone()], &[b.clone()]);
+        // What was shown last has gone from the log.
+        check(&[a], &[b.clone(), c.clone()], &[b, c]);
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        let line = json!({ "at": "T", "level": "warn", "code": "c", "message": "a\nb\u{1b}[m" });
+        assert_eq!(readable(&line), "T  WARN   c  a b[m");
+    }
+}

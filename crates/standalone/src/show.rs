@@ -1,0 +1,359 @@
+//! `tieline get` and `tieline describe`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Get, Output};
+use crate::client::Client;
+use crate::kind::Kind;
+use crate::terminal::{self, one_line};
+use crate::{doctor, table};
+
+/// Lines of an integration's log that `describe` shows.
+const LOG_LINES: usize = 10;
+
+/// Lists things, or one of them.
+///
+/// # Errors
+/// If they can't be had.
+pub async fn get(args: Get) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let (items, more) = fetch(&client, &args).await?;
+    match args.output {
+        Output::Json => json(&items, args.id.is_some(), more)?,
+        Output::Table => {
+            let names = Names::look(&client, args.kind).await?;
+            terminal::line(&draw(args.kind, &items, &names))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows things, or one of them, with all that belongs to them.
+///
+/// # Errors
+/// If they can't be had.
+pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let (mut items, more) = fetch(&client, &args).await?;
+    for item in &mut items {
+        surround(&client, args.kind, item).await?;
+    }
+    if args.output == Output::Json {
+        json(&items, args.id.is_some(), more)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let texts: Vec<String> = items.iter().map(described).collect();
+    terminal::line(&texts.join("\n---\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(items: &[Value], is_one: bool, more: bool) -> anyhow::Result<()> {
+    let shown = match (is_one, items) {
+        (true, [item]) => item.clone(),
+        _ => json!({ "items": items, "truncated": more }),
+    };
+    Ok(terminal::line(&serde_json::to_string_pretty(&shown)?)?)
+}
+
+/// The things asked for, and whether there are more.
+async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)> {
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let kind = args.kind;
+    let integration = match &args.integration {
+        Some(which) if matches!(kind, Kind::Messages | Kind::Conversations) => {
+            Some(doctor::integration_id(client, which).await?)
+        }
+        Some(_) => bail!("--integration is for messages and conversations only"),
+        None => None,
+    };
+    match (kind, &args.id, &integration) {
+        (Kind::Conversations, _, None) => bail!("conversations belong to an integration: say which with --integration"),
+        (Kind::Conversations, id, Some(integration)) => {
+            let path = client.own(&["integrations", integration, "conversations"]);
+            let (items, more) = client.list(&path, &[], limit_for(id.as_deref(), limit)).await?;
+            one_of(items, kind, id.as_deref(), "id", more)
+        }
+        (Kind::Organizations, Some(id), _) => Ok((vec![client.within(id).get(&[], &[]).await?], false)),
+        (Kind::Organizations, None, _) => Ok(client.list(&["api", "v1", "orgs"], &[], limit).await?),
+        (Kind::Platforms, id, _) => {
+            let catalogue = client.get_root(&["api", "v1", "platforms"], &[]).await?;
+            let items = catalogue["items"].as_array().cloned().unwrap_or_default();
+            one_of(items, kind, id.as_deref(), platform_key(&catalogue), false)
+        }
+        (Kind::Tokens | Kind::DeadLetters, id, _) => {
+            let path = client.own(&[kind.plural()]);
+            let (items, more) = client.list(&path, &[], limit_for(id.as_deref(), limit)).await?;
+            one_of(items, kind, id.as_deref(), "id", more)
+        }
+        (_, Some(id), _) => Ok((vec![client.find(kind, id).await?], false)),
+        (_, None, integration) => {
+            let query = integration.as_deref().map(|id| ("integrationId", id));
+            let query: Vec<_> = query.into_iter().collect();
+            Ok(client.list(&client.own(&[kind.plural()]), &query, limit).await?)
+        }
+    }
+}
+
+fn limit_for(id: Option<&str>, limit: usize) -> usize {
+    if id.is_some() { usize::MAX } else { limit }
+}
+
+/// Of a list that can't be asked for one: the one.
+fn one_of(
+    items: Vec<Value>,
+    kind: Kind,
+    id: Option<&str>,
+    key: &str,
+    more: bool,
+) -> anyhow::Result<(Vec<Value>, bool)> {
+    let Some(id) = id else { return Ok((items, more)) };
+    let found = items.into_iter().find(|item| item[key] == id || item["name"] == id);
+    let found = found.with_context(|| format!("there is no {} {id:?}", kind.singular()))?;
+    Ok((vec![found], false))
+}
+
+fn platform_key(catalogue: &Value) -> &'static str {
+    if catalogue["items"][0]["platform"].is_string() {
+        "platform"
+    } else {
+        "id"
+    }
+}
+
+/// Adds what belongs to it.
+async fn surround(client: &Client, kind: Kind, item: &mut Value) -> anyhow::Result<()> {
+    let Some(id) = item["id"].as_str().map(str::to_owned) else {
+        return Ok(());
+    };
+    match kind {
+        Kind::Integrations => {
+            item["status"] = client.get(&["integrations", &id, "status"], &[]).await?;
+            item["triggers"] = bindings(client, "integrationId", &id).await?;
+            let path = client.own(&["integrations", &id, "logs"]);
+            item["logs"] = client.list(&path, &[], LOG_LINES).await?.0.into();
+        }
+        Kind::Agents => item["triggers"] = bindings(client, "agentId", &id).await?,
+        Kind::Triggers => {
+            let names = Names::look(client, kind).await?;
+            item["integration"] = names.of(&item["integrationId"]).into();
+            item["agent"] = names.of(&item["agentId"]).into();
+        }
+        Kind::Messages => *item = client.get(&["messages", &id], &[]).await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn bindings(client: &Client, field: &str, id: &str) -> anyhow::Result<Value> {
+    let names = Names::look(client, Kind::Triggers).await?;
+    let triggers = client.all(Kind::Triggers).await?.into_iter();
+    let bound = triggers.filter(|trigger| trigger[field] == id).map(|mut trigger| {
+        trigger["integration"] = names.of(&trigger["integrationId"]).into();
+        trigger["agent"] = names.of(&trigger["agentId"]).into();
+        trigger
+    });
+    Ok(bound.collect())
+}
+
+fn described(item: &Value) -> String {
+    let mut lines = Vec::new();
+    tree("", item, &mut lines);
+    lines.join("\n")
+}
+
+/// Each field on a line of its own, what is inside of it further to the right.
+fn tree(indent: &str, value: &Value, lines: &mut Vec<String>) {
+    let fields: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => ordered(fields),
+        Value::Array(values) => values.iter().map(|value| ("-".to_owned(), value)).collect(),
+        _ => return,
+    };
+    let inner = format!("{indent}  ");
+    for (name, value) in fields {
+        let name = if name == "-" {
+            name
+        } else {
+            format!("{}:", one_line(&name))
+        };
+        match value {
+            Value::Array(values) if values.is_empty() => lines.push(format!("{indent}{name} (none)")),
+            Value::Object(fields) if fields.is_empty() => lines.push(format!("{indent}{name} (none)")),
+            Value::Array(_) | Value::Object(_) => {
+                lines.push(format!("{indent}{name}"));
+                tree(&inner, value, lines);
+            }
+            plain => lines.push(format!("{indent}{name} {}", cell(plain))),
+        }
+    }
+}
+
+/// Id and name first.
+fn ordered(fields: &Map<String, Value>) -> Vec<(String, &Value)> {
+    let mut fields: Vec<_> = fields.iter().map(|(name, value)| (name.clone(), value)).collect();
+    fields.sort_by_key(|(name, value)| {
+        let place = ["id", "name"].iter().position(|first| first == name);
+        (place.unwrap_or(2), value.is_object() || value.is_array())
+    });
+    fields
+}
+
+/// A column: its title and where its values are. The names of others' ids stand in place of the ids.
+type Column = (&'static str, &'static str);
+
+const fn columns(kind: Kind) -> &'static [Column] {
+    match kind {
+        Kind::Organizations => &[
+            ("ID", "/id"),
+            ("NAME", "/name"),
+            ("MAX RUNS", "/limits/maxConcurrentRuns"),
+            ("CREATED", "/createdAt"),
+        ],
+        Kind::Integrations => &[
+            ("ID", "/id"),
+            ("NAME", "/name"),
+            ("PLATFORM", "/platform"),
+            ("MODE", "/connectionMode"),
+            ("STARTED", "/enabled"),
+            ("UPDATED", "/updatedAt"),
+        ],
+        Kind::Agents => &[
+            ("ID", "/id"),
+            ("NAME", "/name"),
+            ("PROTOCOL", "/protocol"),
+            ("UPDATED", "/updatedAt"),
+        ],
+        Kind::Triggers => &[
+            ("ID", "/id"),
+            ("INTEGRATION", "/integrationId"),
+            ("AGENT", "/agentId"),
+            ("ENABLED", "/enabled"),
+            ("UPDATED", "/updatedAt"),
+        ],
+        Kind::Users => &[
+            ("ID", "/id"),
+            ("NAME", "/name"),
+            ("EMAIL", "/email"),
+            ("SOURCE", "/source"),
+            ("CREATED", "/createdAt"),
+        ],
+        Kind::Messages => &[
+            ("ID", "/id"),
+            ("STATE", "/state"),
+            ("INTEGRATION", "/integrationId"),
+            ("RECEIVED", "/receivedAt"),
+            ("RUN", "/runId"),
+        ],
+        Kind::Conversations => &[
+            ("ID", "/id"),
+            ("TYPE", "/chatType"),
+            ("CHAT", "/chatId"),
+            ("SENDER", "/senderId"),
+            ("SESSION", "/sessionId"),
+            ("UPDATED", "/updatedAt"),
+        ],
+        Kind::DeadLetters => &[
+            ("ID", "/id"),
+            ("REASON", "/reason"),
+            ("INTEGRATION", "/integrationId"),
+            ("MESSAGE", "/messageId"),
+            ("AT", "/at"),
+        ],
+        Kind::Tokens => &[
+            ("ID", "/id"),
+            ("NAME", "/name"),
+            ("ROLE", "/role"),
+            ("CREATED", "/createdAt"),
+        ],
+        Kind::Platforms => &[
+            ("PLATFORM", "/platform"),
+            ("NAME", "/name"),
+            ("RECOMMENDED", "/recommendedMode"),
+        ],
+    }
+}
+
+fn draw(kind: Kind, items: &[Value], names: &Names) -> String {
+    if items.is_empty() {
+        return format!("no {}", kind.plural());
+    }
+    let columns = columns(kind);
+    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let row = |item: &Value| columns.iter().map(|(_, at)| names.shown(at, item)).collect();
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    table::draw(&titles, &rows)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => one_line(text),
+        other => one_line(&other.to_string()),
+    }
+}
+
+/// Names of integrations and agents, by id.
+struct Names(Map<String, Value>);
+
+impl Names {
+    /// Looks up those that a table of this kind shows.
+    async fn look(client: &Client, kind: Kind) -> anyhow::Result<Self> {
+        let kinds: &[Kind] = match kind {
+            Kind::Triggers => &[Kind::Integrations, Kind::Agents],
+            Kind::Messages | Kind::DeadLetters => &[Kind::Integrations],
+            _ => &[],
+        };
+        let mut names = Map::new();
+        for kind in kinds {
+            let known = client.all(*kind).await?;
+            let known = known
+                .into_iter()
+                .filter_map(|item| Some((item["id"].as_str()?.to_owned(), item["name"].clone())));
+            names.extend(known);
+        }
+        Ok(Self(names))
+    }
+
+    fn of(&self, id: &Value) -> String {
+        let known = id.as_str().and_then(|id| self.0.get(id));
+        cell(known.unwrap_or(id))
+    }
+
+    fn shown(&self, at: &str, item: &Value) -> String {
+        self.of(item.pointer(at).unwrap_or(&Value::Null))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_name_what_ids_stand_for() {
+        let names = Names(Map::from_iter([
+            ("int_1".to_owned(), "Desk".into()),
+            ("agt_1".to_owned(), "Echo".into()),
+        ]));
+        let trigger = json!({ "id": "trg_1", "integrationId": "int_1", "agentId": "agt_1", "enabled": true });
+        let drawn = draw(Kind::Triggers, &[trigger], &names);
+        assert_eq!(
+            drawn,
+            "ID     INTEGRATION  AGENT  ENABLED  UPDATED\ntrg_1  Desk         Echo   yes      -"
+        );
+        assert_eq!(draw(Kind::Agents, &[], &names), "no agents");
+    }
+
+    #[test]
+    fn descriptions_show_what_is_inside_further_right() {
+        let item =
+            json!({ "config": { "model": "m" }, "list": [], "name": "A\u{1b}[2J", "id": "1", "tags": [{ "k": 1 }] });
+        assert_eq!(
+            described(&item),
+            "id: 1\nname: A[2J\nconfig:\n  model: m\nlist: (none)\ntags:\n  -\n    k: 1"
+        );
+    }
+}

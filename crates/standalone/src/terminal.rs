@@ -1,0 +1,61 @@
+//! What commands write: answers to standard output, and nothing in them that a terminal would obey.
+
+use std::io::{self, Write as _, stdout};
+
+/// Writes a line.
+///
+/// # Errors
+/// If nobody reads it any more.
+pub fn line(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Writes a piece of a line.
+///
+/// # Errors
+/// If nobody reads it any more.
+pub fn piece(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Whether standard output was closed by its reader, as `head` does: no failure of ours.
+#[must_use]
+pub fn is_closed(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The text without what a terminal would obey: escapes and other controls, but for new lines and tabs.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|character| matches!(character, '\n' | '\t') || !is_control(*character))
+        .collect()
+}
+
+/// The text in one line.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let spaced = text.replace(['\n', '\r', '\t'], " ");
+    printable(&spaced)
+}
+
+/// Controls, and the marks that turn the direction of what follows.
+fn is_control(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_others_wrote() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\r\n\t好\u{202e}"), "a[2Jbc\n\t好");
+        assert_eq!(one_line("a\nb\tc"), "a b c");
+    }
+}
