@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use tieline_bridge::connections::{self, Connections};
 use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::{Settings, World, random};
 use tieline_connectors::registry;
@@ -28,7 +29,10 @@ use crate::client::Client;
 use crate::{apply, data, edge, local, seed};
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(7);
+
+/// How long the goodbyes on long connections may take after that.
+const HANG_UP: Duration = Duration::from_millis(2000);
 
 /// How long threads may go on after that, whatever they do.
 const HARD_STOP: Duration = Duration::from_millis(500);
@@ -75,6 +79,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
     let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
+    let connections = Connections::start(world.clone(), connections::Options::default())?;
     let serving = tokio::spawn(axum::serve(listener, router(&world)).into_future());
     if let Some(file) = config {
         configure(address, &token, &file).await?;
@@ -89,6 +94,10 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     });
     if drained.await.is_err() {
         warn!("runs that are not finished go on at the next start");
+    }
+    // Until now, so that answers that were being finished still had their sockets.
+    if timeout(HANG_UP, connections.stop()).await.is_err() {
+        warn!("long connections are cut off");
     }
     // Until now, so that polls of running answers were served while these were finished.
     serving.abort();
