@@ -1,0 +1,149 @@
+//! What one machine carries: messages a second from callback to final reply, and the time from receipt to the agent's being asked.
+//!
+//!     cargo build --release && cargo bench -p tieline-tests --bench standing_alone
+//!
+//! The release binary `tieline` runs as a process of its own; the load comes from this one, over the loopback address, and takes
+//! its share of the same cores. Aims on two cores: 1000 messages/s; 15 ms (p50) and 60 ms (p99).
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its numbers")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use tieline_tests::console::Console;
+use tieline_tests::process::Bridge;
+use tokio::net::TcpListener;
+use tokio::time::{interval, sleep};
+
+/// Messages of the first measurement: as many conversations, each with as many messages.
+const N_CHATS: usize = 50;
+const N_MESSAGES: usize = 100;
+/// Messages of the second measurement, each in a conversation of its own, at this pace.
+const N_ASKED: usize = 1500;
+const PACE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut bridge = Bridge::start(&dir.path().join("data"))?;
+    let console = Console::new(bridge.url());
+    throughput(&console).await.with_context(|| bridge.log_tail())?;
+    latency(&console).await.with_context(|| bridge.log_tail())?;
+    let took = bridge.stop()?;
+    println!("stopped in {} ms", took.as_millis());
+    Ok(())
+}
+
+async fn throughput(console: &Console) -> Result<()> {
+    let echo = json!({ "name": "echo", "protocol": "echo", "config": {} });
+    let id = &console.bind(&web("busy"), &echo, &json!({})).await?["id"];
+    let id = id.as_str().context("no id")?;
+    converse(console, id, "warm", 1).await?;
+    let began = Instant::now();
+    let chats = (0..N_CHATS).map(|chat| async move { converse(console, id, &format!("chat{chat}"), N_MESSAGES).await });
+    try_join_all(chats).await?;
+    let took = began.elapsed();
+    let n = N_CHATS * N_MESSAGES;
+    let rate = n as f64 / took.as_secs_f64();
+    println!(
+        "end to end, echo: {n} messages in {N_CHATS} conversations in {:.2} s: {rate:.0} messages/s",
+        took.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Says all, then waits for the last answer: a conversation is answered in order.
+async fn converse(console: &Console, id: &str, chat: &str, n: usize) -> Result<()> {
+    let mut last = String::new();
+    for at in 0..n {
+        last = console
+            .say(id, chat, &format!("{chat} {at}"), &format!("{chat}-{at}"))
+            .await?
+            .1;
+    }
+    let shown = console.read(&last).await?;
+    let text = &shown.last().context("nothing shown")?["text"];
+    ensure!(
+        text.as_str()
+            .is_some_and(|text| text.ends_with(&format!("{chat} {}", n - 1))),
+        "{text}"
+    );
+    Ok(())
+}
+
+/// When the agent was asked what.
+type Asked = Arc<Mutex<HashMap<String, Instant>>>;
+
+async fn latency(console: &Console) -> Result<()> {
+    let asked = Asked::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/webhook", listener.local_addr()?);
+    let router = Router::new()
+        .route("/webhook", post(note))
+        .with_state(Arc::clone(&asked));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let agent = json!({ "name": "timed", "protocol": "webhook", "config": { "url": url, "secret": "whsec_c2VjcmV0" } });
+    let id = &console.bind(&web("timed"), &agent, &json!({})).await?["id"];
+    let id = id.as_str().context("no id")?;
+    let said = say_at_a_pace(console, id).await?;
+    let give_up_at = Instant::now() + PATIENCE;
+    while asked.lock().unwrap_or_else(PoisonError::into_inner).len() < N_ASKED {
+        ensure!(Instant::now() < give_up_at, "not all were asked");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut added: Vec<Duration> = said
+        .iter()
+        .filter_map(|(text, at)| Some(asked.get(text)?.duration_since(*at)))
+        .collect();
+    added.sort_unstable();
+    let at = |percent: usize| added[(added.len() * percent / 100).min(added.len() - 1)].as_secs_f64() * 1e3;
+    println!(
+        "receipt to agent request, {} messages at {:.0}/s: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms",
+        added.len(),
+        1.0 / PACE.as_secs_f64(),
+        at(50),
+        at(90),
+        at(99)
+    );
+    Ok(())
+}
+
+/// Says one message after the other, however long the answers take. Gives when each was said.
+async fn say_at_a_pace(console: &Console, id: &str) -> Result<Vec<(String, Instant)>> {
+    let mut tick = interval(PACE);
+    let mut sent = Vec::with_capacity(N_ASKED);
+    for n in 0..N_ASKED {
+        tick.tick().await;
+        let (console, id, text) = (console.clone(), id.to_owned(), format!("m{n}"));
+        sent.push(tokio::spawn(async move {
+            let at = Instant::now();
+            console.say(&id, &format!("chat-{text}"), &text, &text).await?;
+            anyhow::Ok((text, at))
+        }));
+    }
+    try_join_all(sent).await?.into_iter().collect()
+}
+
+async fn note(State(asked): State<Asked>, Json(body): Json<Value>) -> Json<Value> {
+    let now = Instant::now();
+    let text = body["message"]["text"].as_str().unwrap_or_default().to_owned();
+    asked
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(text)
+        .or_insert(now);
+    Json(json!({ "text": "ok" }))
+}
+
+fn web(name: &str) -> Value {
+    json!({ "name": name, "platform": "web", "connectionMode": "webhook" })
+}
