@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod cloud;
 pub mod console;
+pub mod dingtalk;
 pub mod lambda;
 pub mod lark;
 pub mod outbound;

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 /// The text of `encrypt`.
 #[must_use]
-pub fn encrypt(encrypt_key: &str, iv: [u8; 16], plain: &str) -> String {
+pub(super) fn encrypt(encrypt_key: &str, iv: [u8; 16], plain: &str) -> String {
     let key: [u8; 32] = Sha256::digest(encrypt_key.as_bytes()).into();
     let cipher = cbc::Encryptor::<Aes256>::new(&key.into(), &iv.into());
     let mut bytes = iv.to_vec();
@@ -19,6 +19,6 @@ pub fn encrypt(encrypt_key: &str, iv: [u8; 16], plain: &str) -> String {
 
 /// `X-Lark-Signature`.
 #[must_use]
-pub fn sign(timestamp: &str, nonce: &str, encrypt_key: &str, body: &str) -> String {
+pub(super) fn sign(timestamp: &str, nonce: &str, encrypt_key: &str, body: &str) -> String {
     hex::encode(Sha256::digest([timestamp, nonce, encrypt_key, body].concat()))
 }

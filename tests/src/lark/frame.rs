@@ -3,40 +3,40 @@
 use anyhow::{Context as _, bail, ensure};
 
 /// Heartbeats.
-pub const CONTROL: i32 = 0;
+pub(super) const CONTROL: i32 = 0;
 /// Events.
-pub const DATA: i32 = 1;
+pub(super) const DATA: i32 = 1;
 
 /// One frame. Optional texts that are absent and those that are empty are told apart on the wire, but mean the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Frame {
+pub(super) struct Frame {
     /// `SeqID`.
-    pub seq_id: u64,
+    pub(super) seq_id: u64,
     /// `LogID`.
-    pub log_id: u64,
+    pub(super) log_id: u64,
     /// `service`.
-    pub service: i32,
+    pub(super) service: i32,
     /// [`CONTROL`] or [`DATA`].
-    pub method: i32,
+    pub(super) method: i32,
     /// Keys and values, in order.
-    pub headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     /// `payload`.
-    pub payload: Option<Vec<u8>>,
+    pub(super) payload: Option<Vec<u8>>,
     /// `LogIDNew`.
-    pub log_id_new: Option<String>,
+    pub(super) log_id_new: Option<String>,
 }
 
 impl Frame {
     /// The value of a header.
     #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// Writes it, fields in number order.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         number(&mut out, 1, self.seq_id);
         number(&mut out, 2, self.log_id);
@@ -61,7 +61,7 @@ impl Frame {
     ///
     /// # Errors
     /// If it is not a frame.
-    pub fn decode(mut input: &[u8]) -> anyhow::Result<Self> {
+    pub(super) fn decode(mut input: &[u8]) -> anyhow::Result<Self> {
         let mut frame = Self::default();
         let mut seen = [false; 5];
         while !input.is_empty() {

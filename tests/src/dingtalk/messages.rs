@@ -1,0 +1,135 @@
+//! Messages: by `sessionWebhook`, to a person, to a group.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::outbound::{Bubble, Speaker};
+
+use super::api::{Refused, refuse};
+use super::book::Book;
+use super::cards;
+
+/// Heaviest body of a `sessionWebhook`.
+const MAX_SESSION_BYTES: usize = 20_000;
+/// Heaviest `msgParam`.
+const MAX_PARAM_BYTES: usize = 15_000;
+
+/// Answers always with 200; the code tells.
+pub(super) fn session(query: &str, body: &Value, n_bytes: usize, book: &mut Book) -> Value {
+    match by_session(query, body, n_bytes, book) {
+        Ok(()) => json!({ "errcode": 0, "errmsg": "ok" }),
+        Err((code, text)) => {
+            if code != 300_001 && code != 410_100 {
+                book.complaints.add(format!("session: {code} {text}"));
+            }
+            json!({ "errcode": code, "errmsg": text })
+        }
+    }
+}
+
+fn by_session(query: &str, body: &Value, n_bytes: usize, book: &mut Book) -> Result<(), (i64, &'static str)> {
+    let session = query.strip_prefix("session=").unwrap_or_default();
+    let webhook = book.webhooks.get(session).cloned();
+    let webhook = webhook.filter(|webhook| webhook.until > Instant::now());
+    let webhook = webhook.ok_or((300_001, "session does not exist"))?;
+    if n_bytes > MAX_SESSION_BYTES {
+        return Err((460_101, "the body is too large"));
+    }
+    let text = match body["msgtype"].as_str() {
+        Some("text") => body["text"]["content"].as_str(),
+        Some("markdown") => {
+            let title = body["markdown"]["title"].as_str().unwrap_or_default();
+            if title.trim().is_empty() {
+                return Err((40035, "no title"));
+            }
+            body["markdown"]["text"].as_str()
+        }
+        _ => return Err((400_105, "msgtype")),
+    };
+    let text = text.filter(|text| !text.trim().is_empty());
+    let text = text.ok_or((40035, "no text"))?;
+    let pace = format!("session {}", webhook.to.chat());
+    if !book.in_pace(&webhook.app, &pace, 20, Duration::from_secs(60)) {
+        return Err((410_100, "too fast"));
+    }
+    let bubble = bubble(&webhook.app, &webhook.to, Some(&webhook.answers), "session", text);
+    book.bubbles.push(bubble);
+    Ok(())
+}
+
+fn bubble(app: &str, to: &Speaker, answers: Option<&str>, way: &'static str, text: &str) -> Bubble {
+    Bubble {
+        bot: app.to_owned(),
+        chat: to.chat().to_owned(),
+        answers: answers.map(str::to_owned),
+        way,
+        states: vec![text.to_owned()],
+        done: true,
+    }
+}
+
+/// Sends to people.
+pub(super) fn direct(app: &str, body: &Value, book: &mut Book) -> Result<Value, Refused> {
+    let text = param(app, body)?;
+    let users: Vec<&str> = body["userIds"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if users.is_empty() || users.len() > 20 {
+        return Err(refuse("invalidParameter.userIds"));
+    }
+    let mut invalid = Vec::new();
+    for user in users {
+        match cards::known(app, user, false, book) {
+            Ok(to) => {
+                let bubble = bubble(app, &to, None, "direct", &text);
+                book.bubbles.push(bubble);
+            }
+            Err(_) => invalid.push(user),
+        }
+    }
+    if !invalid.is_empty() {
+        book.complaints.add("a direct message to somebody unknown");
+    }
+    let key = book.fresh("pqk");
+    Ok(json!({ "processQueryKey": key, "invalidStaffIdList": invalid, "flowControlledStaffIdList": [] }))
+}
+
+/// Sends to a group.
+pub(super) fn group(app: &str, body: &Value, book: &mut Book) -> Result<Value, Refused> {
+    let text = param(app, body)?;
+    let id = body["openConversationId"].as_str().unwrap_or_default();
+    let to = cards::known(app, id, true, book)?;
+    let bubble = bubble(app, &to, None, "group", &text);
+    book.bubbles.push(bubble);
+    let key = book.fresh("pqk");
+    Ok(json!({ "processQueryKey": key }))
+}
+
+fn param(app: &str, body: &Value) -> Result<String, Refused> {
+    if body["robotCode"] != app {
+        return Err(refuse("invalidParameter.robotCode.auth"));
+    }
+    let raw = body["msgParam"]
+        .as_str()
+        .ok_or_else(|| refuse("invalidParameter.msgParam.invalid"))?;
+    if raw.len() > MAX_PARAM_BYTES {
+        return Err(refuse("invalidParameter.msgParam.tooLong"));
+    }
+    let param: Value = serde_json::from_str(raw).map_err(|_| refuse("invalidParameter.msgParam.invalid"))?;
+    let text = match body["msgKey"].as_str() {
+        Some("sampleText") => &param["content"],
+        Some("sampleMarkdown") if param["title"].as_str().is_some_and(|title| !title.trim().is_empty()) => {
+            &param["text"]
+        }
+        Some("sampleMarkdown") => return Err(refuse("miss.param.markdownTotitle")),
+        _ => return Err(refuse("invalidParameter.msgKey.invalid")),
+    };
+    let text = text.as_str().filter(|text| !text.trim().is_empty());
+    Ok(text
+        .ok_or_else(|| refuse("invalidParameter.msgParam.invalid"))?
+        .to_owned())
+}

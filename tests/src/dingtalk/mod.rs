@@ -1,0 +1,248 @@
+//! DingTalk's side of a robot, over HTTP and in Stream mode, as strict as the platform: what we send is checked field by field.
+//!
+//! An own reading of the protocol: nothing here uses the connector.
+
+mod api;
+mod book;
+mod cards;
+mod gateway;
+mod messages;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::outbound::{Bubble, Speaker, until};
+
+pub use book::{Ack, Answer, Call, Fault, Faults};
+use book::{Book, Webhook};
+use gateway::Fate;
+
+/// The platform.
+#[derive(Clone)]
+pub struct Platform {
+    address: SocketAddr,
+    book: Arc<Mutex<Book>>,
+    http: Client,
+}
+
+impl Platform {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        // Pushes over HTTP are given 2.5 s.
+        let http = Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_millis(2500))
+            .build();
+        let platform = Self {
+            address: listener.local_addr().expect("it is bound"),
+            book: Arc::default(),
+            http: http.expect("a client can be made"),
+        };
+        let router = Router::new().fallback(api::serve).with_state(platform.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        platform
+    }
+
+    /// Both its APIs.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes an app with a robot, or gives it another secret.
+    pub fn add_app(&self, app: &str, secret: &str) {
+        self.book().app(app).secret = secret.to_owned();
+    }
+
+    /// What an operator creates for an app.
+    #[must_use]
+    pub fn as_integration(&self, app: &str, name: &str, mode: &str) -> Value {
+        let secret = self.book().app(app).secret.clone();
+        json!({ "name": name, "platform": "dingtalk", "connectionMode": mode,
+                "credentials": { "clientId": app, "clientSecret": secret },
+                "endpoints": { "apiBase": self.url(), "oapiBase": self.url() } })
+    }
+
+    /// The id of a chat, as the platform has it: also a direct chat has one of its own.
+    #[must_use]
+    pub fn chat_id(app: &str, from: &Speaker) -> String {
+        match &from.group {
+            Some(group) => group.clone(),
+            None => format!("cid{app}{}==", from.user),
+        }
+    }
+
+    /// Somebody says something to the robot; in a group they mention it. Gives the message, which can be pushed several times.
+    #[must_use]
+    pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
+        let mut book = self.book();
+        let (id, session) = (book.fresh("msg"), book.fresh("0f1e"));
+        let chat = Self::chat_id(app, from);
+        let life = book.faults.webhook_life;
+        let webhook = Webhook {
+            app: app.to_owned(),
+            to: from.clone(),
+            answers: id.clone(),
+            until: Instant::now() + life,
+        };
+        book.webhooks.insert(session.clone(), webhook);
+        book.app(app).chats.insert(chat.clone(), from.clone());
+        let now = sign::now_ms();
+        let until = now + u64::try_from(life.as_millis()).unwrap_or(u64::MAX / 2);
+        let mut message = json!({ "conversationId": chat, "conversationType": "1", "msgId": id, "createAt": now,
+            "chatbotCorpId": "ding0a1b", "chatbotUserId": "$:LWCP_v1:$bot", "robotCode": app,
+            "senderId": format!("$:LWCP_v1:${}", from.user), "senderNick": "陈小明", "senderStaffId": from.user, "senderCorpId": "ding0a1b",
+            "isAdmin": false, "senderPlatform": "Mac", "sessionWebhook": format!("{}/robot/sendBySession?session={session}", self.url()),
+            "sessionWebhookExpiredTime": until, "msgtype": "text", "text": { "content": text } });
+        if from.group.is_some() {
+            message["conversationType"] = json!("2");
+            message["conversationTitle"] = json!("运维值班群");
+            message["isInAtList"] = json!(true);
+            message["atUsers"] = json!([{ "dingtalkId": "$:LWCP_v1:$bot", "staffId": "", "unionId": "un1" }]);
+            // The mention itself is removed, a blank stays.
+            message["text"] = json!({ "content": format!(" {text}") });
+        }
+        message
+    }
+
+    /// Pushes a message in Stream mode, and again while it is not acknowledged. Gives the push's id.
+    ///
+    /// # Errors
+    /// If nobody is connected.
+    pub fn push(&self, app: &str, message: &Value) -> anyhow::Result<String> {
+        gateway::push(app, "/v1.0/im/bot/messages/get", message, self)
+    }
+
+    /// Somebody clicks on a button of a card.
+    ///
+    /// # Errors
+    /// If nobody is connected.
+    pub fn click(&self, app: &str, card: &str, action: &str, by: &str) -> anyhow::Result<String> {
+        let content = json!({ "cardPrivateData": { "actionIds": [action], "params": {} } });
+        let data = json!({ "type": "actionCallback", "outTrackId": card, "corpId": "ding0a1b", "userId": by, "userIdType": 1,
+                           "spaceType": "IM", "extension": "{}", "content": content.to_string() });
+        gateway::push(app, "/v1.0/card/instances/callback", &data, self)
+    }
+
+    /// Posts a message to a robot in HTTP mode, signed. Gives the answer.
+    ///
+    /// # Errors
+    /// If it isn't a 200 in time.
+    pub async fn post(&self, app: &str, callback_url: &str, message: &Value) -> anyhow::Result<Value> {
+        let secret = self.book().app(app).secret.clone();
+        let timestamp = sign::now_ms().to_string();
+        let request = self
+            .http
+            .post(callback_url)
+            .header("sign", sign::robot(&timestamp, &secret))
+            .header("timestamp", timestamp);
+        let response = request.json(message).send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        ensure!(status == 200, "the robot answered {status}: {text}");
+        let answer: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
+        ensure!(
+            answer == json!({ "msgtype": "empty" }),
+            "the answer posts a message: {answer}"
+        );
+        Ok(answer)
+    }
+
+    /// Sets how the platform misbehaves.
+    pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.book().faults);
+    }
+
+    /// All access tokens of an app end now.
+    pub fn expire_tokens(&self, app: &str) {
+        self.book().app(app).tokens.clear();
+    }
+
+    /// The platform announces that the app's connections will end, is silent on them, and closes them ten seconds later.
+    pub fn disconnect(&self, app: &str) {
+        let mut book = self.book();
+        let id = book.fresh("");
+        for connection in &book.app(app).connections {
+            gateway::disconnect(connection, &id);
+        }
+    }
+
+    /// The app's connections stay open, but nobody reads or answers any more.
+    pub fn go_half_open(&self, app: &str) {
+        for connection in &self.book().app(app).connections {
+            connection.end(Fate::HalfOpen);
+        }
+    }
+
+    /// Cuts the app's connections without a word.
+    pub fn cut(&self, app: &str) {
+        for connection in &self.book().app(app).connections {
+            connection.end(Fate::Cut);
+        }
+    }
+
+    /// How many connections of an app take messages, and how many tickets it got.
+    #[must_use]
+    pub fn connections(&self, app: &str) -> (usize, usize) {
+        let mut book = self.book();
+        let app = book.app(app);
+        let live = app.connections.iter().filter(|it| it.fate() == Fate::Open).count();
+        (live, app.opened)
+    }
+
+    /// Waits until somebody is connected.
+    ///
+    /// # Errors
+    /// If nobody is within `limit`.
+    pub async fn connected(&self, app: &str, limit: Duration) -> anyhow::Result<()> {
+        until("a connection", limit, || (self.connections(app).0 > 0).then_some(())).await
+    }
+
+    /// Everything that robots show, the oldest first.
+    #[must_use]
+    pub fn bubbles(&self) -> Vec<Bubble> {
+        self.book().bubbles.clone()
+    }
+
+    /// Every call of the API that carried a good token, the oldest first.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.book().calls.clone()
+    }
+
+    /// Every acknowledgement, the oldest first.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Ack> {
+        self.book().acks.clone()
+    }
+
+    /// How often a client was too fast.
+    #[must_use]
+    pub fn throttled(&self) -> usize {
+        self.book().throttled
+    }
+
+    /// What clients did wrong.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.book().complaints.all()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
