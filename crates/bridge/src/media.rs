@@ -1,22 +1,27 @@
-//! Things that came with a message, fetched from the platform when somebody asks for them.
+//! Files behind signed links: what came with a message, fetched from the platform when somebody asks for it, and what an agent gave.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tieline_core::agent::AgentEvent;
 use tieline_core::connector::MediaError;
 use tieline_core::event::{Event, Message, Part};
-use tieline_core::ids::MessageId;
+use tieline_core::ids::{MessageId, fresh};
+use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
+use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
 
 use crate::accounts::{self, Bot};
 use crate::courier::{self, DownloadError};
-use crate::world::World;
+use crate::world::{World, random};
 
-/// How long a link works.
+/// How long a link to a part of a message works: as long as a run needs it.
 const LIFE: Duration = Duration::from_secs(3600);
+/// How long a link to an agent's file works: people come back to an answer.
+const FILE_LIFE: Duration = Duration::from_hours(7 * 24);
 /// How long a download may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Largest file that is passed on.
@@ -35,13 +40,26 @@ pub enum Place {
 
 #[derive(Serialize, Deserialize)]
 struct Grant {
-    message: MessageId,
-    place: Place,
+    what: What,
     #[serde(with = "tieline_core::timestamp::millis")]
     expires_at: Timestamp,
 }
 
-/// A part's plain bytes.
+#[derive(Serialize, Deserialize)]
+enum What {
+    Part { message: MessageId, place: Place },
+    File { id: String },
+}
+
+impl Grant {
+    fn link(&self, world: &World) -> String {
+        let json = serde_json::to_vec(self).expect("a grant serializes as JSON");
+        let token = world.store.keyring().seal_url(&json, MEDIA_TOKEN);
+        format!("{}/api/media/{token}", world.settings.public_url)
+    }
+}
+
+/// A file's plain bytes.
 pub struct Fetched {
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -80,20 +98,33 @@ pub enum FetchError {
 /// Never: a grant serializes.
 #[must_use]
 pub fn link(world: &World, record: &MessageRecord, place: Place) -> String {
-    let grant = Grant {
+    let what = What::Part {
         message: record.id.clone(),
         place,
-        expires_at: world.clock.now().after(LIFE),
     };
-    let json = serde_json::to_vec(&grant).expect("a grant serializes as JSON");
-    format!(
-        "{}/api/media/{}",
-        world.settings.public_url,
-        world.store.keyring().seal_url(&json, MEDIA_TOKEN)
-    )
+    let expires_at = world.clock.now().after(LIFE);
+    Grant { what, expires_at }.link(world)
 }
 
-/// The part behind a link.
+/// Keeps a file that an agent gave by content, so that everybody downstream sees a file by address. Other events pass.
+///
+/// # Errors
+/// The table's.
+pub async fn keep(world: &World, event: AgentEvent) -> Result<AgentEvent, StoreError> {
+    let AgentEvent::FileBytes { bytes, name, mime } = event else {
+        return Ok(event);
+    };
+    let id = fresh("fil", random());
+    let expires_at = world.clock.now().after(FILE_LIFE);
+    let kept = File { name, mime, bytes };
+    file::put(&world.store, &id, &kept, expires_at).await?;
+    let File { name, mime, .. } = kept;
+    let what = What::File { id };
+    let url = Grant { what, expires_at }.link(world);
+    Ok(AgentEvent::File(ReplyFile { url, name, mime }))
+}
+
+/// The file behind a link.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -107,7 +138,24 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
     if grant.expires_at <= world.clock.now() {
         return Err(FetchError::BadLink);
     }
-    let record = message::get(&world.store, &grant.message, world.clock.now())
+    match grant.what {
+        What::Part { message, place } => open_part(world, &message, place).await,
+        What::File { id } => open_file(world, &id).await,
+    }
+}
+
+async fn open_file(world: &World, id: &str) -> Result<Fetched, FetchError> {
+    let found = file::get(&world.store, id, world.clock.now()).await?;
+    let File { name, mime, bytes } = found.ok_or(FetchError::Gone)?;
+    Ok(Fetched {
+        bytes,
+        mime,
+        name: Some(name),
+    })
+}
+
+async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<Fetched, FetchError> {
+    let record = message::get(&world.store, message, world.clock.now())
         .await?
         .ok_or(FetchError::Gone)?;
     let bound = integration::load_bound(&world.store, &record.integration)
@@ -117,7 +165,7 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
     let Some(Event::Message(message)) = crate::event_of(world, &record) else {
         return Err(FetchError::Gone);
     };
-    let part = part_at(&message, grant.place).ok_or(FetchError::Gone)?;
+    let part = part_at(&message, place).ok_or(FetchError::Gone)?;
     fetch(world, &bot, part, MAX_BYTES).await
 }
 

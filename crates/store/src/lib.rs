@@ -18,6 +18,7 @@ pub mod config;
 
 pub mod conversation;
 pub mod deadletter;
+pub mod file;
 pub mod leases;
 pub mod log;
 pub mod message;

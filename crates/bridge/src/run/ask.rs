@@ -12,8 +12,8 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent as agents;
-use tieline_store::message;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::{StoreError, message};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
@@ -23,6 +23,7 @@ use super::request::{self, Asked};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, deferred, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
+use crate::media;
 use crate::metrics::{Metric, Place};
 use crate::notices::{self, About};
 use crate::world::World;
@@ -252,6 +253,10 @@ impl Talk<'_> {
                     retryable: true,
                 });
             };
+            let event = match media::keep(self.world, event).await {
+                Ok(event) => event,
+                Err(error) => return Read::Failed(unkept(&error)),
+            };
             if let Some(ended) = self.hear(said, event) {
                 return ended;
             }
@@ -381,6 +386,14 @@ impl Talk<'_> {
         {
             warn!(run = %self.request.run, error = %failure.code, "agent could not be told to stop");
         }
+    }
+}
+
+fn unkept(error: &StoreError) -> AgentFailure {
+    AgentFailure {
+        code: "file_not_kept".into(),
+        message: error.to_string(),
+        retryable: true,
     }
 }
 

@@ -20,6 +20,7 @@ use super::request::Asked;
 use super::{Held, Left, RunError, ask, finish};
 use crate::accounts::Bot;
 use crate::deliver::{DeliverError, Look, Showing};
+use crate::media;
 use crate::world::World;
 
 /// Between two looks at the time of a run that nobody works on.
@@ -96,6 +97,7 @@ async fn take_in(
         seq = number;
         match events::read(&json) {
             Ok(Some(event)) => {
+                let event = media::keep(world, event).await?;
                 draft.apply(&event);
                 terminal = event.is_terminal().then_some(event);
             }

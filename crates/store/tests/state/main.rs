@@ -4,6 +4,7 @@
 
 mod conversations;
 mod dead_letters;
+mod files;
 mod leases;
 mod logs;
 mod mailbox;

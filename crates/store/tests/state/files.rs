@@ -1,0 +1,25 @@
+//! Files that agents gave.
+
+use tieline_store::file::{self, File};
+
+use crate::tables::{at, fresh};
+
+fn picture(n_bytes: usize) -> File {
+    File {
+        name: "图 1.png".to_owned(),
+        mime: "image/png".to_owned(),
+        bytes: (0..n_bytes).map(|at| u8::try_from(at % 251).unwrap()).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_any_size_comes_back_until_it_expires() {
+    let it = fresh().await;
+    for n_bytes in [0, 1, 64 * 1024, 1_000_000] {
+        let id = format!("fil_{n_bytes}");
+        file::put(&it.store, &id, &picture(n_bytes), at(100)).await.unwrap();
+        assert_eq!(file::get(&it.store, &id, at(99)).await.unwrap(), Some(picture(n_bytes)));
+        assert_eq!(file::get(&it.store, &id, at(101)).await.unwrap(), None);
+    }
+    assert_eq!(file::get(&it.store, "fil_other", at(0)).await.unwrap(), None);
+}
