@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tieline_core::connector::{Newest, Proof};
+use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ReplyView, Stage};
+use tieline_queue::work;
 use tieline_store::config::integration;
 use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::{Instant, sleep};
@@ -40,7 +42,12 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
     {
         // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
         match reply::close(&world.store, &record.id, &closing, cx.now).await {
-            Ok(closed) => view.closed = Some(closed),
+            Ok(closed) => {
+                if bot.connector.leaves_rest(&closed) {
+                    push_rest(world, bot, &record).await;
+                }
+                view.closed = Some(closed);
+            }
             Err(error) => {
                 warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "poll can't be closed");
                 return WebhookAnswer::empty(503);
@@ -48,6 +55,19 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
         }
     }
     bot.connector.answer_newest(asked, Some(&view), &cx)
+}
+
+/// Has a runner push what no poll will show. If the answer is still growing, its run sees to that when it ends.
+async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
+    let wake = WakeUp::V1(WakeUpV1 {
+        organization: record.organization.clone(),
+        conversation: record.conversation.clone(),
+        reply: Some(record.id.clone()),
+        timer: false,
+    });
+    if let Err(error) = work::send(&world.queues, &[(wake, Duration::ZERO)]).await {
+        warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "rest comes when the fetching would have ended");
+    }
 }
 
 /// A reply as a poll sees it.

@@ -54,6 +54,12 @@ pub trait Connector: Sync {
         None
     }
 
+    /// Whether the reply that a fetching ended with `closed` goes on beyond what was fetched, so that the rest must be pushed soon.
+    fn leaves_rest(&self, closed: &Progress) -> bool {
+        let _ = closed;
+        false
+    }
+
     /// The next call on the way from `done` to `wanted`, or [`Step::Done`].
     ///
     /// # Errors

@@ -55,7 +55,11 @@ pub(super) async fn deliver(
             ledger.push(LedgerStep::new(now, "ready"));
             let text = showing.record.text.clone();
             showing.note_text(&text);
-            look_after_later(world, held, &showing.record, at.since(now)).await?;
+            let delay = match is_closed(world, &showing.record).await? {
+                true => Duration::ZERO,
+                false => at.since(now),
+            };
+            look_after_later(world, held, &showing.record, delay).await?;
         }
         Shown::NotBefore(at) => {
             amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
@@ -88,6 +92,13 @@ fn fate(record: &ReplyRecord) -> (MessageState, Option<String>) {
         Some(Outcome::Refused) => (MessageState::Refused, None),
         Some(Outcome::Commanded) => (MessageState::Commanded, None),
     }
+}
+
+/// Whether the platform was told meanwhile that there is nothing more to fetch: the rest is pushed without waiting. Asked after the
+/// result is recorded, so that a poll which ends the fetching later than this sees the result, and has the rest pushed itself.
+async fn is_closed(world: &World, record: &ReplyRecord) -> Result<bool, RunError> {
+    let found = reply::get(&world.store, &record.id, world.clock.now()).await?;
+    Ok(found.is_some_and(|found| found.closed.is_some()))
 }
 
 /// Where the platform fetches the answer, somebody must look whether it did.

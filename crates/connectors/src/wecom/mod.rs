@@ -82,6 +82,10 @@ impl Connector for WeCom {
         answer::ends(asked, reply, cx)
     }
 
+    fn leaves_rest(&self, closed: &Progress) -> bool {
+        pulled::leaves_rest(closed)
+    }
+
     fn deliver(
         &self,
         wanted: &Wanted<'_>,

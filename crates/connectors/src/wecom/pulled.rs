@@ -85,6 +85,11 @@ pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) ->
     text::part(part, 0, language).shown
 }
 
+/// Whether there is more to say than the stream showed.
+pub(super) fn leaves_rest(closed: &Progress) -> bool {
+    !closed.read::<Ending>().last
+}
+
 /// Where in the text that which is left to push begins. `None` if the stream showed the last word.
 pub(super) fn rest_from(text: &str, closed: &Progress) -> Option<usize> {
     let ending: Ending = closed.read();
