@@ -55,7 +55,8 @@ impl Bridge {
     /// # Errors
     /// If it doesn't answer within ten seconds.
     pub fn start_on(dir: &Path, port: u16) -> anyhow::Result<Self> {
-        let log = dir.with_extension("log");
+        std::fs::create_dir_all(dir)?;
+        let log = dir.join("tieline.log");
         let mut bridge = Self {
             child: None,
             port,
@@ -115,9 +116,28 @@ impl Bridge {
     /// The end of its log, for a failing test.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Its whole log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The most memory it ever had, in bytes. Linux only.
+    ///
+    /// # Errors
+    /// If it doesn't run, or the system doesn't tell.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .context("no VmHWM")?;
+        Ok(kibibytes.trim().parse::<u64>()? * 1024)
     }
 
     /// Its process id.

@@ -1,0 +1,7 @@
+//! The whole bridge as one process, from a platform's callback to the answer in the chat.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod stand;
+mod wecom_callbacks;
+mod wecom_vectors;
