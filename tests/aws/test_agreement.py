@@ -1,0 +1,404 @@
+"""The templates and the programs say the same. Each test reads both sides."""
+
+import fnmatch
+import json
+import os
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import calls
+import pytest
+from template import PSEUDO, Stack, nested
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARIES = Path(os.environ.get("TIELINE_DEBUG_DIR", ROOT / "target/debug"))
+IMAGE = "example/tieline@sha256:" + "0" * 64
+FUNCTIONS = ("webhook", "dispatcher", "runner", "admin")
+
+ON_LAMBDA = Stack("template.yaml", RelayImage=IMAGE)
+ON_ECS = Stack("template.yaml", RelayImage=IMAGE, RunnerOn="ecs", RunnerImage=IMAGE)
+PREFIX = PSEUDO["AWS::StackName"] + "-"
+
+
+@cache
+def definitions() -> dict:
+    """What the programs make for themselves where there is no template."""
+    return json.loads(subprocess.check_output([BINARIES / "print_definitions"]))
+
+
+def containers(stack: Stack, name: str) -> dict:
+    task = nested(stack, "Containers").resources[name]["Properties"]
+    (container,) = task["ContainerDefinitions"]
+    return container
+
+
+def container_environment(stack: Stack, name: str) -> dict[str, str]:
+    return {it["Name"]: it["Value"] for it in containers(stack, name)["Environment"]}
+
+
+def function_environment(name: str) -> dict[str, str]:
+    common = ON_LAMBDA.resolve(ON_LAMBDA.source["Globals"])["Function"]["Environment"]["Variables"]
+    own = ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"]
+    return common | own.get("Environment", {}).get("Variables", {})
+
+
+# ---- Tables and queues
+
+
+def test_tables_are_those_of_the_program():
+    made = {name: it for name, it in definitions()["tables"].items()}
+    declared = {}
+    for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values():
+        assert it["BillingMode"] == "PAY_PER_REQUEST"
+        ttl = it.get("TimeToLiveSpecification")
+        declared[it["TableName"].removeprefix(PREFIX)] = {
+            "keys": [[key["AttributeName"], key["KeyType"]] for key in it["KeySchema"]],
+            "attributes": {key["AttributeName"]: key["AttributeType"] for key in it["AttributeDefinitions"]},
+            "indexes": {
+                index["IndexName"]: {
+                    "keys": [[key["AttributeName"], key["KeyType"]] for key in index["KeySchema"]],
+                    "projection": index["Projection"]["ProjectionType"],
+                }
+                for index in it.get("GlobalSecondaryIndexes", [])
+            },
+            "ttl": ttl["AttributeName"] if ttl and ttl["Enabled"] else None,
+            "pointInTimeRecovery": it["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"],
+        }
+    assert declared == made
+
+
+def test_queues_are_those_of_the_program():
+    made = definitions()["queues"]
+    declared = {it["QueueName"].removeprefix(PREFIX): it for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values()}
+    shards = sorted(name for name in declared if name.startswith("relay-"))
+    assert set(made) == set(declared) - set(shards) | {"relay-0.fifo"}
+    for name, queue in declared.items():
+        program = made["relay-0.fifo" if name in shards else name]
+        assert queue["VisibilityTimeout"] == int(program["VisibilityTimeout"]), name
+        assert queue["MessageRetentionPeriod"] == int(program["MessageRetentionPeriod"]), name
+        for attribute in ("DeduplicationScope", "FifoThroughputLimit"):
+            assert queue.get(attribute) == program.get(attribute), name
+        assert queue.get("FifoQueue", False) == (program.get("FifoQueue") == "true") == name.endswith(".fifo")
+        theirs = json.loads(program.get("RedrivePolicy", "null"))
+        ours = queue.get("RedrivePolicy")
+        assert bool(ours) == bool(theirs), name
+        if ours:
+            assert ours["maxReceiveCount"] == int(theirs["maxReceiveCount"]), name
+            target = theirs["deadLetterTargetArn"].rpartition(":")[2].removeprefix("x-")
+            assert ours["deadLetterTargetArn"].endswith(f":{PREFIX}{target}"), name
+            allowed = declared[target]["RedriveAllowPolicy"]["sourceQueueArns"]
+            assert allowed == [f"arn:aws:sqs:us-east-1:123456789012:{queue['QueueName']}"]
+
+
+def test_relay_queues_are_listed_in_the_order_of_their_shards():
+    urls = function_environment("runner")["TIELINE_RELAY_QUEUE_URLS"].split(",")
+    names = [url.rpartition("/")[2] for url in urls]
+    assert names == [f"{PREFIX}relay-{shard}.fifo" for shard in range(len(names))]
+    declared = [name for name in ON_LAMBDA.of_type("AWS::SQS::Queue") if name.startswith("RelayQueue")]
+    assert len(declared) == len(names)
+
+
+def test_mappings_report_single_failures_and_fit_the_queues():
+    for name in ("Dispatcher", "Runner"):
+        function = ON_LAMBDA.resources[f"{name}Function"]["Properties"]
+        (event,) = function["Events"].values()
+        mapping = event["Properties"]
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert 1 <= mapping["BatchSize"] <= 10
+        assert 2 <= mapping["ScalingConfig"]["MaximumConcurrency"] <= 1000
+        (queue,) = (it for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if ON_LAMBDA.attribute(key, "Arn") == mapping["Queue"])
+        # Lambda refuses a mapping whose messages would come again while they are worked on.
+        assert queue["VisibilityTimeout"] >= function["Timeout"]
+
+
+# ---- Environment
+
+
+def start(binary: str, environment: dict[str, str]) -> str:
+    """What a program says that starts with this environment and no network to speak of."""
+    end = subprocess.run([BINARIES / binary], env=environment, capture_output=True, text=True, timeout=60)
+    assert end.returncode != 0
+    return end.stderr + end.stdout
+
+
+def required(binary: str) -> set[str]:
+    complaint = start(binary, {})
+    return set(re.findall(r"(TIELINE_\w+) is not set", complaint))
+
+
+NEVER_ON_AWS = {
+    "TIELINE_MASTER_KEY": "the data key lies wrapped in the table and KMS unwraps it",
+    "TIELINE_ALLOW_PRIVATE_ENDPOINTS": "would let tenants reach addresses inside",
+}
+# Who serves operators, and so knows the root token.
+WITH_TOKEN = {"webhook", "admin"}
+
+
+def known_variables(deployable: str) -> set[str]:
+    folder = ROOT / (deployable if deployable == "relay" else f"functions/{deployable}")
+    sources = [ROOT / "crates/bridge/src/deployment.rs", *folder.rglob("src/*.rs")]
+    return {name for file in sources for name in re.findall(r'"(TIELINE_[A-Z_]+)"', file.read_text())}
+
+
+ENVIRONMENTS = [
+    *(pytest.param(name, function_environment(name), id=name) for name in FUNCTIONS),
+    pytest.param("relay", container_environment(ON_LAMBDA, "RelayTask"), id="relay"),
+    pytest.param("runner", container_environment(ON_ECS, "RunnerTask"), id="runner on ECS"),
+]
+
+
+@pytest.mark.parametrize("deployable, environment", ENVIRONMENTS)
+def test_environment_is_what_the_program_reads(deployable, environment):
+    needed = required(deployable)
+    assert len(needed) >= 6, "the program should name what it misses"
+    known = known_variables(deployable)
+    assert needed <= set(environment), "the template doesn't give all that the program needs"
+    assert set(environment) <= known, "the template gives what the program doesn't know"
+    without = set(NEVER_ON_AWS) | (set() if deployable in WITH_TOKEN else {"TIELINE_ADMIN_TOKEN"})
+    assert known - set(environment) == without & known
+
+
+@pytest.mark.parametrize("deployable, environment", ENVIRONMENTS)
+def test_program_takes_the_environment(deployable, environment):
+    """With all of it the program gets past reading it, and fails only where it needs AWS."""
+    nowhere = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    complaint = start(deployable, {key: str(value) for key, value in environment.items()} | nowhere)
+    assert "environment:" not in complaint
+    assert "unavailable" in complaint, complaint
+
+
+def test_environment_of_functions_fits_into_what_lambda_allows():
+    # With the longest names that there can be: 4 KB in all.
+    longest = Stack("template.yaml", RelayImage=IMAGE, DomainName="d" * 60 + ".example.com")
+    environment = longest.resolve(longest.source["Globals"])["Function"]["Environment"]["Variables"]
+    size = sum(len(key) + len(str(value)) for key, value in environment.items())
+    n_names = str(environment).count(PSEUDO["AWS::StackName"])
+    # Stack names of 40 characters in ap-southeast-1, and the token.
+    size += n_names * (40 - len(PSEUDO["AWS::StackName"])) + 20 * 5 + 70
+    assert size <= 4096, size
+
+
+# ---- Routes
+
+
+def test_routes_lead_to_the_function_that_answers_them():
+    routes = {it["RouteKey"]: it["Target"] for it in ON_LAMBDA.of_type("AWS::ApiGatewayV2::Route").values()}
+    to_webhook = {key for key, target in routes.items() if target == "integrations/WebhookIntegration"}
+    assert set(routes) - to_webhook == {"$default"} and routes["$default"] == "integrations/AdminIntegration"
+    # The webhook function's own table: lists of path segments, where a bare word stands for anything.
+    source = (ROOT / "functions/webhook/src/handler.rs").read_text()
+    patterns = re.findall(r"^\s+\[((?:\"?\w+\"?(?:, )?)+)\] => Route::", source, flags=re.M)
+    served = set()
+    for pattern in patterns:
+        segments = [part if part.startswith('"') else "{}" for part in pattern.split(", ")]
+        served.add("/" + "/".join(segment.strip('"') for segment in segments))
+    declared = {re.sub(r"\{\w+\}", "{}", key.split(" ")[1]) for key in to_webhook}
+    assert declared == served
+    assert {key.split(" ")[0] for key in to_webhook if "webhook" in key} == {"GET", "POST"}
+
+
+# ---- Permissions
+
+
+# What AWS itself does in a function's name; the program doesn't call it.
+BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
+BY_MAPPING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+RESOURCES = {
+    "arn:aws:dynamodb:us-east-1:123456789012:table/tieline-test-config": "config",
+    "arn:aws:dynamodb:us-east-1:123456789012:table/tieline-test-state": "state",
+    "arn:aws:dynamodb:us-east-1:123456789012:table/tieline-test-state/index/byIntegration": "state/index",
+    "arn:aws:dynamodb:us-east-1:123456789012:table/tieline-test-leases": "leases",
+    "arn:aws:sqs:us-east-1:123456789012:tieline-test-inbound.fifo": "inbound",
+    "arn:aws:sqs:us-east-1:123456789012:tieline-test-work": "work",
+    "arn:aws:sqs:us-east-1:123456789012:tieline-test-relay-*.fifo": "relay",
+    "arn:Key": "key",
+}
+MAPPED = {"dispatcher": "inbound", "runner": "work"}
+
+
+def granted(stack: Stack, deployable: str) -> set[tuple[str, str]]:
+    role = stack.resources[f"{deployable.capitalize()}Role"]["Properties"]
+    assert "ManagedPolicyArns" not in role
+    pairs = set()
+    for policy in role["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Effect"] == "Allow"
+            resources = statement["Resource"]
+            for resource in resources if isinstance(resources, list) else [resources]:
+                for action in statement["Action"]:
+                    assert "*" not in action, action
+                    if action in BY_LAMBDA:
+                        assert resource == f"arn:aws:logs:us-east-1:123456789012:log-group:/tieline/tieline-test/{deployable}:*"
+                        continue
+                    pairs.add((RESOURCES[resource], action))
+    return pairs
+
+
+def needed(binary: str) -> set[tuple[str, str]]:
+    path = BINARIES / binary
+    pairs = calls.dynamodb_needs(path) | calls.sqs_needs(path)
+    return pairs | {("key", action) for action in calls.kms_needs(path)}
+
+
+@pytest.mark.parametrize("deployable", [*FUNCTIONS, "relay"])
+def test_role_allows_what_the_program_calls_and_nothing_else(deployable):
+    needs = needed(deployable)
+    if deployable in MAPPED:
+        needs |= {(MAPPED[deployable], action) for action in BY_MAPPING}
+    allowed = granted(ON_LAMBDA, deployable)
+    assert needs - allowed == set(), "the program would be refused"
+    assert allowed - needs == set(), "the role allows more than the program calls"
+
+
+@pytest.mark.parametrize("deployable", [*FUNCTIONS, "relay"])
+def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
+    """Every program may make the data key if it is the first to start. Who writes no other whole item may write no other."""
+    reached = calls.functions_of(BINARIES / deployable, "tieline_store")
+    putting = {name for name, pairs in calls.store_needs().items() if name in reached and pairs & {("config", "PutItem"), ("config", "putItem")}}
+    role = ON_LAMBDA.resources[f"{deployable.capitalize()}Role"]["Properties"]
+    statements = [it for it in role["Policies"][0]["PolicyDocument"]["Statement"] if "dynamodb:PutItem" in it["Action"]]
+    on_config = [it for it in statements if str(it["Resource"]).endswith("-config")]
+    conditions = [it.get("Condition") for it in on_config]
+    partition = re.search(r'PARTITION: &str = "(\w+)"', (ROOT / "crates/store/src/wrapped_key.rs").read_text())[1]
+    if putting == {"wrapped_key::put_first"}:
+        assert conditions == [{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition]}}]
+    else:
+        assert conditions == [None]
+
+
+def test_roles_are_one_for_each_deployable():
+    roles = set(ON_LAMBDA.of_type("AWS::IAM::Role"))
+    assert roles == {f"{name.capitalize()}Role" for name in (*FUNCTIONS, "relay")}
+    for name in FUNCTIONS:
+        assert ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"]["Role"] == f"arn:{name.capitalize()}Role"
+    tasks = nested(ON_ECS, "Containers")
+    assert tasks.resources["RelayTask"]["Properties"]["TaskRoleArn"] == "arn:RelayRole"
+    assert tasks.resources["RunnerTask"]["Properties"]["TaskRoleArn"] == "arn:RunnerRole"
+    trusted = ON_ECS.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]
+    assert trusted == {"Service": "ecs-tasks.amazonaws.com"}
+
+
+def test_runner_is_in_one_place():
+    assert "RunnerFunction" in ON_LAMBDA.resources and "RunnerTask" not in nested(ON_LAMBDA, "Containers").resources
+    assert "RunnerFunction" not in ON_ECS.resources and "RunnerTask" in nested(ON_ECS, "Containers").resources
+    assert "Containers" not in Stack("template.yaml").resources
+
+
+# ---- Metrics
+
+
+def watch_metrics() -> set[tuple[str, frozenset]]:
+    """Metrics of ours that alarms, dashboard and scaling look at: name, and names of dimensions."""
+    watch = nested(ON_LAMBDA, "Watch")
+    namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
+    used = set()
+    for it in watch.of_type("AWS::CloudWatch::Alarm").values():
+        if it["Namespace"] == namespace:
+            used.add((it["MetricName"], frozenset(dimension["Name"] for dimension in it.get("Dimensions", []))))
+    dashboard = json.loads(watch.resources["Dashboard"]["Properties"]["DashboardBody"])
+    for widget in dashboard["widgets"]:
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], dict):
+                found = re.fullmatch(r"""SEARCH\('\{"([^"]+)",([\w,]+)\} MetricName="(\w+)"', '\w+', \d+\)""", metric[0]["expression"])
+                assert found and found[1] == namespace, metric
+                used.add((found[3], frozenset(found[2].split(","))))
+            elif metric[0] == namespace:
+                names = [part for part in metric[2:] if isinstance(part, str)]
+                used.add((metric[1], frozenset(names[::2])))
+    scaling = nested(ON_LAMBDA, "Containers").resources["RelayByConnections"]["Properties"]
+    specification = scaling["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+    for it in specification["Metrics"]:
+        if "MetricStat" in it:
+            metric = it["MetricStat"]["Metric"]
+            assert metric["Namespace"] == namespace
+            used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
+    return used
+
+
+def test_what_is_watched_is_what_the_programs_write():
+    written = {(name, frozenset(labels)) for name, it in definitions()["metrics"].items() for labels in it["dimensions"]}
+    used = watch_metrics()
+    assert used <= written, "nobody writes what is watched"
+    names = {name for name, _ in used}
+    assert names == set(definitions()["metrics"]), "nobody looks at what is written"
+
+
+def test_namespace_is_the_one_that_programs_are_told():
+    for it in ENVIRONMENTS:
+        assert it.values[1]["TIELINE_METRICS_NAMESPACE"] == f"Tieline/{PSEUDO['AWS::StackName']}"
+
+
+def test_alarms_name_queues_tables_and_functions_that_there_are():
+    watch = nested(ON_LAMBDA, "Watch")
+    there = {it["QueueName"] for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values()}
+    there |= {it["TableName"] for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values()}
+    there |= {it["FunctionName"] for it in ON_LAMBDA.of_type("AWS::Serverless::Function").values()}
+    there |= {"Api"}
+    alarms = watch.of_type("AWS::CloudWatch::Alarm")
+    for name, it in alarms.items():
+        assert it["AlarmActions"] == ["Alarms"], name
+        if it["Namespace"].startswith("AWS/"):
+            (dimension,) = it["Dimensions"]
+            assert dimension["Value"] in there, name
+    body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
+    for name in re.findall(r'"(?:QueueName|TableName|FunctionName)", "([^"]+)"', body):
+        assert name in there, name
+    dead = {it["QueueName"] for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if "Dead" in key}
+    assert dead <= {it["Dimensions"][0]["Value"] for it in alarms.values() if it["Namespace"] == "AWS/SQS"}
+
+
+# ---- What a deployment must be like
+
+
+def test_containers_are_hardened_and_drain():
+    for stack, task in ((ON_LAMBDA, "RelayTask"), (ON_ECS, "RunnerTask")):
+        container = containers(stack, task)
+        assert container["User"].split(":")[0] not in ("", "0", "root")
+        assert container["ReadonlyRootFilesystem"] is True
+        assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+        assert container["StopTimeout"] == 120, "Fargate's most; the relay needs up to 110 s"
+    services = nested(ON_ECS, "Containers").of_type("AWS::ECS::Service")
+    for it in services.values():
+        rolling = it["DeploymentConfiguration"]
+        assert (rolling["MinimumHealthyPercent"], rolling["MaximumPercent"]) == (100, 200)
+    for it in nested(ON_LAMBDA, "Containers").of_type("AWS::EC2::SecurityGroup").values():
+        assert "SecurityGroupIngress" not in it
+
+
+def test_own_vpc_is_made_only_where_none_is_given():
+    given = Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1", SubnetIds="subnet-1,subnet-2")
+    network = nested(given, "Containers")
+    assert not any(fnmatch.fnmatch(it["Type"], "AWS::EC2::*") and key != "OnlyOutward" for key, it in network.resources.items())
+    (service,) = network.of_type("AWS::ECS::Service").values()
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"] == ["subnet-1", "subnet-2"]
+    made = nested(ON_LAMBDA, "Containers")
+    assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
+
+
+def test_what_must_last_is_kept():
+    for name in ("ConfigTable", "StateTable", "Key", "AdminToken"):
+        resource = ON_LAMBDA.source["Resources"][name]
+        assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain", name
+    config = ON_LAMBDA.resources["ConfigTable"]["Properties"]
+    assert config["DeletionProtectionEnabled"] is True
+    restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")
+    variables = restored.resolve(restored.source["Globals"])["Function"]["Environment"]["Variables"]
+    assert variables["TIELINE_CONFIG_TABLE"] == "config-of-yesterday"
+
+
+def test_all_is_encrypted_and_all_logs_end():
+    for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values():
+        assert it["SSESpecification"]["KMSMasterKeyId"] == "arn:Key"
+    for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values():
+        assert it["SqsManagedSseEnabled"] is True
+    for it in ON_LAMBDA.of_type("AWS::Logs::LogGroup").values():
+        assert it["RetentionInDays"] == 30
+    assert "Resource: \"*\"" not in (ROOT / "infra/template.yaml").read_text().split("# ---- Roles")[1].split("# ---- HTTP API")[0]
