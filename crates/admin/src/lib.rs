@@ -5,15 +5,21 @@
 mod agents;
 mod auth;
 mod body;
+mod console;
+mod deadletters;
 mod integrations;
+mod links;
 mod mask;
+mod messages;
 mod openapi;
 mod organizations;
 mod page;
 mod path;
+mod platforms;
 pub mod problem;
 mod retry;
 mod rules;
+mod runs;
 mod schema;
 mod state;
 mod tokens;
@@ -28,14 +34,15 @@ use tieline_bridge::world::World;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// All that operators and agents ask us: `/api/v1`, `/api/openapi.json`, `/healthz`.
+/// All that operators and agents ask us: the console at `/`, `/api/v1`, `/api/runs`, signed links, `/api/openapi.json`, `/healthz`.
 ///
 /// Addresses that nobody knows are answered with a problem, so this is the router that others are merged into.
 pub fn router(world: World) -> Router {
     let state = AdminState { world };
     let (api, description) = openapi::routes().split_for_parts();
     let description = openapi::Description::of(&description);
-    api.route("/api/openapi.json", get(move || async move { description }))
+    api.merge(console::routes())
+        .route("/api/openapi.json", get(move || async move { description }))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)

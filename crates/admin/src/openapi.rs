@@ -9,7 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::state::AdminState;
-use crate::{agents, integrations, organizations, tokens, triggers, users};
+use crate::{
+    agents, deadletters, integrations, links, messages, organizations, platforms, runs, tokens, triggers, users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,10 +46,12 @@ pub(crate) fn routes() -> OpenApiRouter<AdminState> {
         .merge(of_organizations())
         .merge(of_integrations())
         .merge(of_agents())
+        .merge(of_messages())
 }
 
 fn of_organizations() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
+        .routes(routes!(platforms::list))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::get, organizations::patch))
         .routes(routes!(tokens::list, tokens::create))
@@ -77,6 +81,17 @@ fn of_agents() -> OpenApiRouter<AdminState> {
         .routes(routes!(agents::test))
         .routes(routes!(triggers::list, triggers::create))
         .routes(routes!(triggers::get, triggers::patch, triggers::delete))
+}
+
+fn of_messages() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new()
+        .routes(routes!(messages::list))
+        .routes(routes!(messages::get))
+        .routes(routes!(deadletters::list))
+        .routes(routes!(deadletters::redrive))
+        .routes(routes!(runs::seen, runs::report))
+        .routes(routes!(links::part))
+        .routes(routes!(links::text))
 }
 
 /// The description as it is sent.

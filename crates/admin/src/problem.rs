@@ -95,6 +95,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    /// Something that we need can't be reached for the moment.
+    #[must_use]
+    pub fn unavailable(detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
     /// The same problem, blamed on a field.
     #[must_use]
     pub fn on(self, field: impl Into<String>) -> Self {
@@ -135,11 +141,7 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Unavailable { .. } => {
                 error!(error = %chain(&failure), "store can't be reached");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "unavailable",
-                    "the store can't be reached; try again",
-                )
+                Self::unavailable("the store can't be reached; try again")
             }
             StoreError::Unreadable { what: "cursor" } => Self::invalid("cursor", "is not one of this list"),
             StoreError::Unreadable { .. } | StoreError::Unsealable => {
@@ -155,7 +157,7 @@ impl From<StoreError> for Problem {
 }
 
 /// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -23,6 +23,7 @@ pub mod operator;
 pub mod pages;
 pub mod pollers;
 pub mod receive;
+pub mod redrive;
 pub mod run;
 pub mod tenants;
 pub mod users;

@@ -110,9 +110,11 @@ async fn newest(
     before: Option<&str>,
     limit: usize,
 ) -> Result<Vec<String>, StoreError> {
-    let asked = integrations
-        .iter()
-        .map(|integration| newest_of(store, integration, before, limit));
+    // A loop, for of a closure the compiler can't tell that its futures may move between threads.
+    let mut asked = Vec::with_capacity(integrations.len());
+    for integration in integrations {
+        asked.push(newest_of(store, integration, before, limit));
+    }
     let mut positions: Vec<String> = stream::iter(asked).buffer_unordered(CONCURRENCY).try_concat().await?;
     positions.sort_unstable_by(|one, other| other.cmp(one));
     positions.truncate(limit);

@@ -1,0 +1,123 @@
+//! Signed links: whoever has one may fetch the one thing that it names.
+
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tieline_bridge::media::{self, FetchError, Fetched};
+use tieline_bridge::pages;
+use tracing::{error, warn};
+
+use crate::problem::{Problem, chain};
+use crate::state::AdminState;
+
+/// Gives a part of a message, decrypted, to whoever has the link: an agent, for an hour.
+#[utoipa::path(get, path = "/api/media/{token}", tag = "links", security(()),
+    responses((status = 200, description = "the bytes, with their type and name", content_type = "application/octet-stream"),
+        (status = 404, body = Problem, description = "`link_not_found`: not ours, too old, or what it names is gone"),
+        (status = 502, body = Problem, description = "`media_unavailable`: the platform does not give it")))]
+pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
+    let fetched = media::open(&state.world, &token).await.map_err(explain)?;
+    Ok(deliver(fetched))
+}
+
+/// Gives the whole text of an answer that the platform had no room for, for seven days.
+#[utoipa::path(get, path = "/api/replies/{token}", tag = "links", security(()),
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 404, body = Problem, description = "`link_not_found`")))]
+pub(crate) async fn text(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
+    let text = pages::text(&state.world, &token).await?.ok_or_else(missing)?;
+    Ok((guards("text/plain; charset=utf-8"), text).into_response())
+}
+
+fn missing() -> Problem {
+    Problem::not_found("link_not_found", "link, or it is too old")
+}
+
+fn explain(failure: FetchError) -> Problem {
+    match failure {
+        FetchError::BadLink | FetchError::Gone | FetchError::NoLocator => missing(),
+        FetchError::Store(failure) => failure.into(),
+        FetchError::Download(_) | FetchError::Media(_) => {
+            warn!(error = %chain(&failure), "attachment can't be had from the platform");
+            Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "media_unavailable",
+                "the platform does not give it",
+            )
+        }
+    }
+}
+
+/// Somebody else's bytes on our address: nothing in them may run here.
+fn guards(mime: &str) -> [(HeaderName, HeaderValue); 3] {
+    let fallback = HeaderValue::from_static("application/octet-stream");
+    [
+        (CONTENT_TYPE, HeaderValue::from_str(mime).unwrap_or(fallback)),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; sandbox"),
+        ),
+    ]
+}
+
+fn deliver(fetched: Fetched) -> Response {
+    let mut response = (guards(&fetched.mime), fetched.bytes).into_response();
+    let disposition = attachment(fetched.name.as_deref());
+    match HeaderValue::from_str(&disposition) {
+        Ok(disposition) => drop(response.headers_mut().insert(CONTENT_DISPOSITION, disposition)),
+        Err(failure) => error!(error = %failure, "file name can't be sent"),
+    }
+    response
+}
+
+/// `Content-Disposition` for a file of that name, in whatever script.
+///
+/// See [RFC 6266/4.3](https://www.rfc-editor.org/rfc/rfc6266#section-4.3).
+fn attachment(name: Option<&str>) -> String {
+    let Some(name) = name else {
+        return "attachment".to_owned();
+    };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || ".-_ ".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let ascii: String = name.chars().map(plain).collect();
+    format!(
+        "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
+        percent_encoded(name)
+    )
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b".-_".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_in_any_script_and_break_no_header() {
+        assert_eq!(attachment(None), "attachment");
+        let named = attachment(Some("报告 \"1\"\r\n.pdf"));
+        assert!(named.starts_with("attachment; filename=\"__ _1___.pdf\""), "{named}");
+        assert!(
+            named.ends_with("filename*=UTF-8''%E6%8A%A5%E5%91%8A%20%221%22%0D%0A.pdf"),
+            "{named}"
+        );
+        assert!(HeaderValue::from_str(&named).is_ok());
+    }
+}

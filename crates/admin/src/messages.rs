@@ -1,0 +1,171 @@
+//! The ledger: what became of every message.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::integration;
+use tieline_store::conversation;
+use tieline_store::message::{self, Filter, MessageRecord};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::auth::Scope;
+use crate::body::Query;
+use crate::page::{self, List};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::schema;
+use crate::state::AdminState;
+
+/// An inbound message, from its receipt to its end. What people said in it is not shown.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Message)]
+pub(crate) struct MessageView {
+    id: String,
+    integration_id: String,
+    /// Null if it never came to a conversation.
+    conversation_id: Option<String>,
+    session_id: Option<String>,
+    /// The platform's own id of the message.
+    platform_message_id: String,
+    reply_id: String,
+    /// The run that answers it. Merged messages have the same.
+    run_id: Option<String>,
+    #[schema(value_type = schema::MessageState)]
+    state: MessageState,
+    /// Why it ended as it did, in a word.
+    reason: Option<String>,
+    /// How often an operator sent it on its road again.
+    redrives: u32,
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    /// What happened to it, in order.
+    steps: Vec<StepView>,
+}
+
+/// A step of a message.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = MessageStep)]
+pub(crate) struct StepView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// `received`, `dispatched`, `run_started`, `first_text`, `result`, `delivered`, ...
+    step: String,
+    /// The how-many-th try.
+    attempt: Option<u32>,
+    /// The platform's or the agent's code, or our reason.
+    code: Option<String>,
+}
+
+/// Which messages.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct MessageQuery {
+    /// Of this integration only.
+    integration_id: Option<String>,
+    /// Of this conversation only.
+    conversation_id: Option<String>,
+    /// In this state only.
+    #[param(value_type = Option<schema::MessageState>)]
+    state: Option<MessageState>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// Most items of the page: 1 to 200, 50 if absent.
+    limit: Option<usize>,
+}
+
+/// Lists the messages of an organization, the newest first.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/messages", tag = "messages", params(MessageQuery),
+    responses((status = 200, body = List<MessageView>)))]
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Query(query): Query<MessageQuery>,
+) -> Result<Json<List<MessageView>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let filter = Filter {
+        integration: query.integration_id.map(IntegrationId::new),
+        conversation: query.conversation_id.map(ConversationId::new),
+        state: query.state,
+    };
+    // Before anything is read: even a cursor would tell something of another organization's messages.
+    if !is_own(&state, &scope, &filter).await? {
+        return Ok(Json(List::empty()));
+    }
+    let cursor = page::cursor(query.cursor.as_deref());
+    let page = message::list(
+        &state.world.store,
+        &scope.organization,
+        &filter,
+        cursor,
+        limit,
+        state.now(),
+    )
+    .await?;
+    Ok(Json(List::of(page, MessageView::of)))
+}
+
+/// Whether the organization has what the filter names.
+async fn is_own(state: &AdminState, scope: &Scope, filter: &Filter) -> Result<bool, Problem> {
+    let store = &state.world.store;
+    if let Some(id) = &filter.integration {
+        let found = integration::get(store, id).await?;
+        if found.is_none_or(|record| record.organization != scope.organization) {
+            return Ok(false);
+        }
+    }
+    if let Some(id) = &filter.conversation {
+        let found = conversation::load(store, id, state.now()).await?;
+        return Ok(found.is_some_and(|found| found.key.organization == scope.organization));
+    }
+    Ok(true)
+}
+
+/// Shows a message with every step of its road.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/messages/{id}", tag = "messages",
+    responses((status = 200, body = MessageView)))]
+pub(crate) async fn get(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<MessageView>, Problem> {
+    let found = message::get(&state.world.store, &MessageId::new(id), state.now()).await?;
+    let found = found.filter(|record| record.organization == scope.organization);
+    let missing = || Problem::not_found("message_not_found", "message");
+    found.map(MessageView::of).map(Json).ok_or_else(missing)
+}
+
+impl MessageView {
+    pub(crate) fn of(record: MessageRecord) -> Self {
+        Self {
+            id: record.id.to_string(),
+            integration_id: record.integration.to_string(),
+            conversation_id: record.conversation.map(|id| id.to_string()),
+            session_id: record.session.map(|(id, _)| id.to_string()),
+            platform_message_id: record.platform_message.to_string(),
+            reply_id: record.reply.to_string(),
+            run_id: record.run.map(|id| id.to_string()),
+            state: record.state,
+            reason: record.reason,
+            redrives: record.redrives,
+            received_at: record.received_at,
+            steps: record.steps.into_iter().map(StepView::of).collect(),
+        }
+    }
+}
+
+impl StepView {
+    fn of(step: LedgerStep) -> Self {
+        Self {
+            at: step.at,
+            step: step.step,
+            attempt: step.attempt,
+            code: step.code,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What platforms and agent protocols there are, and what each needs.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tieline_bridge::agents as bridge_agents;
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::{Delivery, Field, Manifest, ModeManifest};
+use tieline_core::split::TextUnit;
+use utoipa::ToSchema;
+
+use crate::auth::Caller;
+use crate::schema;
+use crate::state::AdminState;
+
+/// Platforms and agent protocols.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Catalogue {
+    items: Vec<Platform>,
+    /// Always null: it is one page.
+    next_cursor: Option<String>,
+    agent_protocols: Vec<Protocol>,
+}
+
+/// A chat platform.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Platform {
+    /// The word used in the API.
+    platform: &'static str,
+    /// The name people know.
+    name: &'static str,
+    /// Where the vendor documents it.
+    docs: &'static str,
+    #[schema(value_type = Option<schema::ConnectionMode>)]
+    recommended_mode: Option<ConnectionMode>,
+    /// The recommended one first.
+    modes: Vec<Mode>,
+}
+
+/// A way to connect a platform.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mode {
+    #[schema(value_type = schema::ConnectionMode)]
+    connection_mode: ConnectionMode,
+    recommended: bool,
+    /// JSON Schema of `credentials`. Secret fields are `writeOnly`.
+    #[schema(value_type = Object)]
+    credentials: Value,
+    /// JSON Schema of `endpoints`, with the platform's own addresses as defaults.
+    #[schema(value_type = Object)]
+    endpoints: Value,
+    /// What to do on the platform's side, in order.
+    setup: &'static [&'static str],
+    /// Permissions that the bot needs on the platform.
+    permissions: &'static [&'static str],
+    abilities: Abilities,
+}
+
+/// What a platform can do in a mode.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Abilities {
+    /// `push`: we call the platform. `pull`: the platform asks for the newest text.
+    delivery: &'static str,
+    /// Whether the bot can speak without being asked.
+    proactive: bool,
+    /// Whether credentials are had by scanning a code.
+    login: bool,
+    /// Longest text of one message.
+    max_text: usize,
+    /// What `maxText` counts: `bytes`, `utf16` or `characters`.
+    text_unit: &'static str,
+}
+
+/// A protocol that agents speak.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Protocol {
+    /// The word used in the API.
+    protocol: &'static str,
+    /// The name people know.
+    name: &'static str,
+    /// JSON Schema of `config`. Secret fields are `writeOnly`.
+    #[schema(value_type = Object)]
+    config: Value,
+}
+
+/// Tells what platforms and agent protocols there are, and what each needs.
+#[utoipa::path(get, path = "/api/v1/platforms", tag = "platforms", responses((status = 200, body = Catalogue)))]
+pub(crate) async fn list(State(state): State<AdminState>, _: Caller) -> Json<Catalogue> {
+    let platforms = state
+        .world
+        .registry
+        .iter()
+        .map(|connector| Platform::of(connector.manifest()));
+    let protocols = bridge_agents::protocols().into_iter().map(|protocol| Protocol {
+        protocol: protocol.word,
+        name: protocol.name,
+        config: protocol.schema,
+    });
+    Json(Catalogue {
+        items: platforms.collect(),
+        next_cursor: None,
+        agent_protocols: protocols.collect(),
+    })
+}
+
+impl Platform {
+    fn of(manifest: &'static Manifest) -> Self {
+        let modes = manifest
+            .modes
+            .iter()
+            .enumerate()
+            .map(|(at, mode)| Mode::of(mode, at == 0));
+        Self {
+            platform: manifest.platform,
+            name: manifest.name,
+            docs: manifest.docs,
+            recommended_mode: manifest.modes.first().map(|mode| mode.mode),
+            modes: modes.collect(),
+        }
+    }
+}
+
+impl Mode {
+    fn of(mode: &'static ModeManifest, recommended: bool) -> Self {
+        Self {
+            connection_mode: mode.mode,
+            recommended,
+            credentials: credentials(mode.credentials),
+            endpoints: endpoints(mode),
+            setup: mode.setup,
+            permissions: mode.permissions,
+            abilities: Abilities {
+                delivery: match mode.delivery {
+                    Delivery::Push => "push",
+                    Delivery::Pull { .. } => "pull",
+                },
+                proactive: mode.proactive,
+                login: mode.login,
+                max_text: mode.budget.text.max,
+                text_unit: match mode.budget.text.unit {
+                    TextUnit::Bytes => "bytes",
+                    TextUnit::Utf16 => "utf16",
+                    TextUnit::Chars => "characters",
+                },
+            },
+        }
+    }
+}
+
+fn credentials(fields: &[Field]) -> Value {
+    let property = |field: &Field| {
+        let mut schema = json!({ "type": "string", "description": field.help });
+        if field.secret {
+            schema["writeOnly"] = json!(true);
+        }
+        (field.name.to_owned(), schema)
+    };
+    let required = fields.iter().filter(|field| field.required).map(|field| field.name);
+    json!({
+        "type": "object",
+        "properties": fields.iter().map(property).collect::<Map<_, _>>(),
+        "required": required.collect::<Vec<_>>(),
+        "additionalProperties": false,
+    })
+}
+
+fn endpoints(mode: &ModeManifest) -> Value {
+    let properties = mode.endpoints.iter().map(|endpoint| {
+        let schema = json!({ "type": "string", "format": "uri", "default": endpoint.default });
+        (endpoint.name.to_owned(), schema)
+    });
+    json!({
+        "type": "object",
+        "properties": properties.collect::<Map<_, _>>(),
+        "additionalProperties": false,
+    })
+}

@@ -1,0 +1,88 @@
+//! Agents that answer later report here.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use tieline_bridge::callbacks::{self, CallbackError, Progress};
+use tieline_core::ids::RunId;
+use tracing::error;
+use utoipa::ToSchema;
+
+use crate::auth::bearer;
+use crate::body;
+use crate::problem::{Problem, chain};
+use crate::state::AdminState;
+
+/// How far the events of a run are.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunEvents {
+    /// The last event before which none is missing; 0 if there is none.
+    last_seq: u64,
+    /// `open`, or `closed` once the run is over.
+    state: &'static str,
+}
+
+/// Tells an agent which event of a run we have seen last. Needs the run's own token.
+#[utoipa::path(get, path = "/api/runs/{runId}/events", tag = "agents", responses((status = 200, body = RunEvents)))]
+pub(crate) async fn seen(
+    State(state): State<AdminState>,
+    Path(run): Path<String>,
+    request: Request,
+) -> Result<Json<RunEvents>, Problem> {
+    let (parts, _) = request.into_parts();
+    let token = bearer(&parts).ok_or_else(Problem::unauthorized)?;
+    let progress = callbacks::progress(&state.world, &RunId::new(run), token).await;
+    progress.map(RunEvents::of).map(Json).map_err(explain)
+}
+
+/// Takes events of a run: `{"seq":n,"event":{…}}` or a list of them. Needs the run's own token.
+///
+/// Events are applied in order of `seq`, from 1. Repeating one changes nothing; a gap waits.
+#[utoipa::path(post, path = "/api/runs/{runId}/events", tag = "agents", request_body = Object,
+    responses((status = 200, body = RunEvents),
+        (status = 409, body = Problem, description = "`run_closed`: its terminal event was seen, or it was stopped")))]
+pub(crate) async fn report(
+    State(state): State<AdminState>,
+    Path(run): Path<String>,
+    request: Request,
+) -> Result<Json<RunEvents>, Problem> {
+    let (parts, rest) = request.into_parts();
+    let token = bearer(&parts).ok_or_else(Problem::unauthorized)?.to_owned();
+    let bytes = body::read(Request::from_parts(parts, rest)).await?;
+    let progress = callbacks::take_in(&state.world, &RunId::new(run), &token, &bytes).await;
+    progress.map(RunEvents::of).map(Json).map_err(explain)
+}
+
+fn explain(failure: CallbackError) -> Problem {
+    match failure {
+        CallbackError::Unauthorized => Problem::unauthorized(),
+        CallbackError::Closed => Problem::conflict("run_closed", "the run is over"),
+        CallbackError::Invalid(invalid) => {
+            let problem = match invalid.field() {
+                Some((_, true)) => Problem::new(StatusCode::BAD_REQUEST, "unknown_field", invalid.to_string()),
+                Some((_, false)) => Problem::new(StatusCode::BAD_REQUEST, "invalid_field", invalid.to_string()),
+                None => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", invalid.to_string()),
+            };
+            match invalid.field() {
+                Some((field, _)) => problem.on(field),
+                None => problem,
+            }
+        }
+        CallbackError::Store(failure) => failure.into(),
+        CallbackError::Queue(failure) => {
+            error!(error = %chain(&failure), "queue can't be reached");
+            Problem::unavailable("the queue can't be reached; try again")
+        }
+    }
+}
+
+impl RunEvents {
+    fn of(progress: Progress) -> Self {
+        Self {
+            last_seq: progress.last_seq,
+            state: if progress.closed { "closed" } else { "open" },
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Redrive: a message that failed goes its road again, because an operator says so.
+
+use tieline_core::budget::Pace;
+use tieline_core::conversation::inbound_group;
+use tieline_core::envelope::{Envelope, EnvelopeV1};
+use tieline_core::fate::MessageState;
+use tieline_core::reply::{Progress, Stage};
+use tieline_queue::{QueueError, inbound};
+use tieline_store::StoreError;
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message::{self, MessageRecord};
+use tieline_store::reply::{self, ReplyRecord};
+use tracing::info;
+
+use crate::world::World;
+
+/// Why a dead letter is not sent on its road again.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    /// Its message is not in the ledger (any more), or can't be read.
+    #[error("the message is not there to be sent again")]
+    Gone,
+    /// Its message is not failed (any more).
+    #[error("the message is {}", .0.as_str())]
+    NotFailed(MessageState),
+    /// The table.
+    #[error("table is unavailable")]
+    Store(#[from] StoreError),
+    /// The queue.
+    #[error("queue is unavailable")]
+    Queue(#[from] QueueError),
+}
+
+/// Sends the message of a dead letter on its road again: from the inbound queue on, with the agent asked anew.
+///
+/// In this order a crash anywhere leaves the letter where it is, and doing it again goes on from there.
+///
+/// # Errors
+/// [`RedriveError`].
+pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {
+    let now = world.clock.now();
+    let record = load(world, letter).await?;
+    match record.state {
+        MessageState::Failed => {
+            restart_reply(world, &record).await?;
+            if !message::reopen(&world.store, &record.id, now).await? {
+                return Err(StoreError::Conflict.into());
+            }
+        }
+        // Whoever began this died before the queue had the message.
+        MessageState::Queued => {}
+        state => return Err(RedriveError::NotFailed(state)),
+    }
+    let reopened = load(world, letter).await?;
+    send(world, &reopened).await?;
+    deadletter::remove(&world.store, &letter.organization, &letter.id()).await?;
+    info!(account.id = %record.integration, event.key = %record.id, "sent message {} on its road again", record.id);
+    Ok(reopened)
+}
+
+async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {
+    let found = message::get(&world.store, &letter.message, world.clock.now()).await?;
+    found
+        .filter(|record| record.organization == letter.organization)
+        .ok_or(RedriveError::Gone)
+}
+
+/// The reply begins anew: with what the agent came to it would never be asked again.
+async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), StoreError> {
+    let now = world.clock.now();
+    let Some(before) = reply::get(&world.store, &record.reply, now).await? else {
+        return Ok(());
+    };
+    let mut after = ReplyRecord {
+        stage: Stage::Thinking,
+        text: String::new(),
+        reasoning: String::new(),
+        files: Vec::new(),
+        notice: None,
+        outcome: None,
+        progress: Progress::default(),
+        pace: Pace::default(),
+        same_as: None,
+        closed: None,
+        resume: None,
+        delivered: false,
+        lease: None,
+        ..before.clone()
+    };
+    reply::restart(&world.store, &before, &mut after, now).await
+}
+
+async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
+    let event = crate::event_of(world, record).ok_or(RedriveError::Gone)?;
+    let envelope = Envelope::V1(EnvelopeV1 {
+        organization: record.organization.clone(),
+        integration: record.integration.clone(),
+        message: record.id.clone(),
+        reply: record.reply.clone(),
+        received_at: record.received_at,
+        event: record.event.clone(),
+    });
+    let group = inbound_group(&record.integration, event.chat());
+    // Another name than the first time's, or the queue would take it for a repetition.
+    let dedup = format!("{}.{}", record.id, record.redrives);
+    inbound::send(&world.queues, &envelope, &group, &dedup).await?;
+    Ok(())
+}
