@@ -102,6 +102,9 @@ pub async fn update(
         organization: before.agent.organization.clone(),
         ..agent
     };
+    if agent == before.agent {
+        return Ok(before.clone());
+    }
     let after = AgentRecord {
         agent,
         created_at: before.created_at,

@@ -195,7 +195,7 @@ pub async fn create(
     Ok(record)
 }
 
-/// Changes an integration as it was read.
+/// Changes an integration as it was read. What is as it was stays untouched: its version doesn't grow, nothing reconnects.
 ///
 /// # Errors
 /// As [`create`]; [`StoreError::Conflict`] if it isn't as it was read any more.
@@ -208,6 +208,9 @@ pub async fn update(
     let kept = before.open(store.keyring())?;
     // What was learned is about the bot account that it was learned of, and about no other.
     let same = kept.credentials == settings.credentials && before.endpoints == settings.endpoints;
+    if same && is_shown_alike(before, &settings) {
+        return Ok(before.clone());
+    }
     let unsealed = Unsealed {
         learned: if same { kept.learned } else { Credentials::default() },
         credentials: settings.credentials,
@@ -227,6 +230,14 @@ pub async fn update(
         ..before.clone()
     };
     replace(store, before, after).await
+}
+
+/// Whether all but credentials and endpoints is as it was.
+fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) -> bool {
+    let account = settings.account_key.as_deref().map(account_digest);
+    (&before.name, before.mode, before.language) == (&settings.name, settings.mode, settings.language)
+        && (before.streaming, before.enabled) == (settings.streaming, settings.enabled)
+        && before.account == account
 }
 
 /// Starts or stops an integration as it was read. Starting one that is started makes it connect anew, for its version grows.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tieline_core::agent::Agent;
 use tieline_core::ids::AgentId;
 use tieline_core::trigger::Trigger;
@@ -75,7 +77,11 @@ async fn renaming_frees_the_old_name_and_stale_changes_are_refused() {
     )
     .await
     .unwrap();
-    let late = agent::update(store, &before, before.agent.clone(), NOW).await;
+    let moved = Agent {
+        protocol: "webhook".into(),
+        ..before.agent.clone()
+    };
+    let late = agent::update(store, &before, moved, NOW).await;
     assert!(matches!(late, Err(AgentError::Store(StoreError::Conflict))), "{late:?}");
     let taken = agent::update(
         store,
@@ -91,6 +97,17 @@ async fn renaming_frees_the_old_name_and_stale_changes_are_refused() {
 }
 
 #[tokio::test]
+async fn a_change_that_changes_nothing_leaves_the_agent_untouched() {
+    let fresh = fresh().await;
+    let record = tables::agent(&fresh.store, "default", "agt_1").await;
+    let later = NOW.after(Duration::from_secs(1));
+    let same = agent::update(&fresh.store, &record, record.agent.clone(), later).await;
+    assert_eq!(same.unwrap(), record);
+    let kept = agent::get(&fresh.store, &record.agent.organization, &record.agent.id).await;
+    assert_eq!(kept.unwrap(), Some(record));
+}
+
+#[tokio::test]
 async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
     let fresh = fresh().await;
     let store = &fresh.store;
@@ -100,7 +117,12 @@ async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
         .await
         .unwrap();
     assert!(matches!(agent::delete(store, &record).await, Err(AgentError::InUse)));
-    let changed = agent::update(store, &record, record.agent.clone(), NOW).await.unwrap();
+    let renamed = Agent {
+        name: "renamed".into(),
+        ..record.agent.clone()
+    };
+    let changed = agent::update(store, &record, renamed, NOW).await.unwrap();
+    assert_eq!(changed.version, record.version + 1);
     assert!(matches!(agent::delete(store, &changed).await, Err(AgentError::InUse)));
     let disabled = Trigger {
         enabled: false,

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::ids::IntegrationId;
+use tieline_core::secret::Secret;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationSettings};
 use tieline_store::config::live;
 use tieline_store::config::trigger::{self, Rival};
@@ -137,6 +140,30 @@ async fn changes_of_a_stale_read_are_refused() {
         "{late:?}"
     );
     assert_eq!(integration::get(store, &id("int_1")).await.unwrap(), Some(stopped));
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_leaves_the_integration_untouched() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let create = integration::create(
+        store,
+        new_integration("default", "int_1"),
+        with_account("int_1", "a"),
+        NOW,
+    );
+    let before = create.await.unwrap();
+    let later = NOW.after(Duration::from_secs(1));
+    let same = integration::update(store, &before, with_account("int_1", "a"), later).await;
+    assert_eq!(same.unwrap(), before);
+    assert_eq!(
+        integration::get(store, &id("int_1")).await.unwrap(),
+        Some(before.clone())
+    );
+    let mut secret = with_account("int_1", "a");
+    secret.credentials.set("secret", Secret::new("new"));
+    let changed = integration::update(store, &before, secret, later).await.unwrap();
+    assert_eq!((changed.version, changed.updated_at), (2, later));
 }
 
 #[tokio::test]
