@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tieline_core::link::Patience;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -75,6 +75,11 @@ pub struct Connections {
     house: Arc<House>,
     options: Options,
     stop: watch::Sender<bool>,
+    ending: Mutex<Option<Ending>>,
+}
+
+/// What is waited for at the end.
+struct Ending {
     supervising: JoinHandle<()>,
     writing: JoinHandle<()>,
 }
@@ -119,8 +124,7 @@ impl Connections {
             house,
             options,
             stop,
-            supervising,
-            writing,
+            ending: Mutex::new(Some(Ending { supervising, writing })),
         })
     }
 
@@ -139,26 +143,23 @@ impl Connections {
         }
     }
 
-    /// Gives everything away and finishes what is in hand.
-    pub async fn stop(self) {
-        let Self {
-            house,
-            options,
-            stop,
-            supervising,
-            writing,
-        } = self;
-        stop.send_replace(true);
+    /// Gives everything away and finishes what is in hand. Whoever asks again doesn't wait.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        let Some(Ending { supervising, writing }) = self.ending.lock().await.take() else {
+            return;
+        };
         // Its only error is a panic, which has been printed.
         let _ = supervising.await;
-        if timeout(options.drain, house.inlet.drained()).await.is_err() {
+        let (inlet, drain) = (&self.house.inlet, self.options.drain);
+        if timeout(drain, inlet.drained()).await.is_err() {
             warn!(
-                events_waiting = house.inlet.n_waiting(),
+                events_waiting = inlet.n_waiting(),
                 "the queue did not take everything in time"
             );
         }
-        drop(house);
-        if timeout(options.drain, writing).await.is_err() {
+        self.house.scribe.end();
+        if timeout(drain, writing).await.is_err() {
             warn!("the table did not take every status in time");
         }
         info!("connections are closed");

@@ -38,10 +38,10 @@ pub(super) struct Note {
 
 /// Takes notes, and never waits.
 #[derive(Debug, Clone)]
-pub(super) struct Scribe(UnboundedSender<Note>);
+pub(super) struct Scribe(UnboundedSender<Option<Note>>);
 
 impl Scribe {
-    /// Begins to write. The task ends when the last scribe is gone and everything is written.
+    /// Begins to write. The task ends when it was told to and everything is written.
     pub(super) fn new(store: Store) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, receiver) = unbounded_channel();
         (Self(sender), tokio::spawn(write_all(store, receiver)))
@@ -50,7 +50,12 @@ impl Scribe {
     /// Takes a note.
     pub(super) fn note(&self, note: Note) {
         // Its only error is that the process ends.
-        let _ = self.0.send(note);
+        let _ = self.0.send(Some(note));
+    }
+
+    /// Writes what was noted so far, and takes no more.
+    pub(super) fn end(&self) {
+        let _ = self.0.send(None);
     }
 }
 
@@ -94,7 +99,7 @@ impl Page {
     }
 }
 
-async fn write_all(store: Store, mut notes: UnboundedReceiver<Note>) {
+async fn write_all(store: Store, mut notes: UnboundedReceiver<Option<Note>>) {
     let mut pages: HashMap<IntegrationId, Page> = HashMap::new();
     let mut writing: JoinSet<(IntegrationId, Option<Page>)> = JoinSet::new();
     let mut busy: HashSet<IntegrationId> = HashSet::new();
@@ -111,8 +116,8 @@ async fn write_all(store: Store, mut notes: UnboundedReceiver<Note>) {
         }
         tokio::select! {
             note = notes.recv(), if open => match note {
-                Some(note) => pages.entry(note.integration.clone()).or_default().add(note),
-                None => open = false,
+                Some(Some(note)) => pages.entry(note.integration.clone()).or_default().add(note),
+                Some(None) | None => open = false,
             },
             Some(done) = writing.join_next(), if !writing.is_empty() => {
                 // A panic in there has been printed; that bot's page is gone with it.

@@ -1,0 +1,11 @@
+//! Long connections, over loopback sockets: who holds what, what is lost when somebody dies, and what operators read of it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod changes;
+mod faults;
+mod hand_over;
+mod place;
+mod platform;
+mod single;

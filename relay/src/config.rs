@@ -1,0 +1,43 @@
+//! What the environment says besides what all deployables read.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+/// Where the health endpoint listens.
+pub(crate) const LISTEN: &str = "TIELINE_RELAY_LISTEN";
+/// Only from inside the container: nobody connects to the relay.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8081";
+
+/// Where the health endpoint listens.
+pub(crate) fn listen(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<SocketAddr> {
+    let text = get(LISTEN)
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+    text.parse()
+        .with_context(|| format!("{LISTEN} is not an address with a port"))
+}
+
+/// JSON lines on standard output, which is where CloudWatch reads.
+pub(crate) fn start_logging() {
+    let filter = EnvFilter::try_from_env("TIELINE_LOG").unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_endpoint_is_not_for_others_unless_asked_for() {
+        assert!(listen(|_| None).is_ok_and(|address| address.ip().is_loopback()));
+        assert!(listen(|_| Some("0.0.0.0:9".into())).is_ok_and(|address| address.port() == 9));
+        assert!(listen(|_| Some("here".into())).is_err());
+    }
+}

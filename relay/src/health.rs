@@ -1,0 +1,72 @@
+//! The health endpoint, and the program's own look at it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tieline_bridge::connections::{Connections, Health};
+
+/// How long the own look may take.
+const WITHIN: Duration = Duration::from_secs(3);
+
+/// `GET /healthz`: 200 as long as the heartbeat lives, with what there is to know.
+pub(crate) fn router(connections: Arc<Connections>) -> Router {
+    Router::new().route("/healthz", get(tell)).with_state(connections)
+}
+
+async fn tell(State(connections): State<Arc<Connections>>) -> (StatusCode, Json<Value>) {
+    let health = connections.health();
+    let status = if health.alive {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(view(&health)))
+}
+
+fn view(health: &Health) -> Value {
+    json!({
+        "ok": health.alive,
+        "heartbeatAgeMs": health.heartbeat_age.map(|age| age.as_millis()),
+        "shards": health.shards,
+        "bots": health.bots,
+        "connected": health.connected,
+        "eventsWaiting": health.events_waiting,
+        "leaving": health.leaving,
+    })
+}
+
+/// Asks the endpoint of the process beside us.
+pub(crate) fn ask(address: SocketAddr) -> ExitCode {
+    match status(reachable(address)) {
+        Ok(line) if line.starts_with("HTTP/1.1 200") => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn status(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
+    stream.set_read_timeout(Some(WITHIN))?;
+    stream.set_write_timeout(Some(WITHIN))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// An address of this machine's that leads to the listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
