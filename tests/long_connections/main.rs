@@ -1,0 +1,6 @@
+//! Bots of WeCom, Lark and DingTalk in both their modes, whole: platforms that are strict and misbehave, the real bridge, an agent.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod agent;
+mod roads;
+mod stage;

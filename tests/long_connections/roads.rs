@@ -1,0 +1,137 @@
+//! For each mode: a message in, the right words to the agent, a growing answer, and all of it in the right chat.
+
+use std::time::Duration;
+
+use tieline_tests::outbound::{Bubble, Speaker};
+
+use crate::agent::{Agent, pieces};
+use crate::stage::{Mode, Stage};
+
+/// Words in several scripts, code with signs that Markdown knows, and a table.
+const RICH: &str = "订单 **42** 已发货 🚚👩‍👩‍👧\n\n```rust\nlet a = b * c; // 注释\n```\n\n| 城市 | 天气 |\n| --- | --- |\n| 北京 | ☀️ |\n\n完毕。";
+
+fn lisi() -> Speaker {
+    Speaker::alone("lisi")
+}
+
+fn group() -> Speaker {
+    Speaker::in_group("wangwu", "oc_group1")
+}
+
+/// Without white space, which the dialects may set differently, and without their marks for a line's end.
+fn squeezed(text: &str) -> String {
+    text.replace("<br>", "").split_whitespace().collect()
+}
+
+async fn road(mode: Mode) {
+    let agent = Agent::start(|asked| {
+        let answer = if asked.text.contains("rich") {
+            RICH.to_owned()
+        } else {
+            format!("heard {}, done.", asked.text)
+        };
+        (pieces(&answer, 8), Duration::from_millis(500))
+    })
+    .await;
+    let stage = Stage::open(mode, agent).await;
+    stage.say(&lisi(), "查一下 rich 订单").await;
+    stage.say(&group(), "你好 🙂").await;
+    let asked = stage.asked(2).await;
+    for (from, text, kind) in [(lisi(), "查一下 rich 订单", "direct"), (group(), "你好 🙂", "group")] {
+        let found = asked.iter().find(|it| it.text == text);
+        let found = found.unwrap_or_else(|| panic!("{mode:?}: {asked:?}"));
+        assert_eq!(
+            (found.user.as_str(), found.kind.as_str()),
+            (from.user.as_str(), kind),
+            "{mode:?}"
+        );
+        assert_eq!(found.chat, stage.chat_id(0, &from), "{mode:?}");
+    }
+    let told = stage.settled(&lisi(), "完毕。").await;
+    assert_eq!(told.len(), 1, "{mode:?} {told:#?}");
+    grew(&told[0], mode);
+    assert_eq!(squeezed(told[0].text()), squeezed(RICH), "{mode:?}");
+    for part in [
+        "```rust\nlet a = b * c; // 注释\n```",
+        "| 城市 | 天气 |\n| --- | --- |\n| 北京 | ☀️ |",
+        "👩‍👩‍👧",
+    ] {
+        assert!(told[0].text().contains(part), "{mode:?} {}", told[0].text());
+    }
+    let told = stage.settled(&group(), "done.").await;
+    assert_eq!(told.len(), 1, "{mode:?} {told:#?}");
+    assert_eq!(told[0].text(), "heard 你好 🙂, done.", "{mode:?}");
+    assert_eq!(stage.platform.bubbles().len(), 2, "{mode:?}");
+    stage.nothing_wrong();
+}
+
+/// A sign of thinking or the first words came early, then more and more.
+#[track_caller]
+fn grew(bubble: &Bubble, mode: Mode) {
+    assert!(bubble.states.len() >= 3, "{mode:?} {:?}", bubble.states);
+}
+
+/// More than any platform takes at once: every line arrives, once, in order.
+async fn long_road(mode: Mode) {
+    let lines: Vec<String> = (0..3000)
+        .map(|n| format!("第{n:05}行：明月几时有，把酒问青天。"))
+        .collect();
+    let whole = lines.join("\n\n");
+    let answer = whole.clone();
+    let agent = Agent::start(move |_| (pieces(&answer, 5), Duration::from_millis(300))).await;
+    let stage = Stage::open(mode, agent).await;
+    stage.say(&lisi(), "tell me all").await;
+    // WeCom's callbacks have room for two messages; what doesn't fit stands behind a link, and that is said.
+    let last = if mode == Mode::WecomCallback {
+        "http"
+    } else {
+        "第02999行"
+    };
+    let limit = Duration::from_secs(240);
+    let told = stage.settled_within(&lisi(), last, limit).await;
+    let shown: String = told.iter().map(|it| it.text()).collect();
+    let marks: Vec<&str> = shown
+        .match_indices('第')
+        .map(|(at, _)| &shown[at..])
+        .filter_map(|rest| rest.get(3..8))
+        .collect();
+    let expected: Vec<String> = (0..3000).map(|n| format!("{n:05}")).collect();
+    if mode == Mode::WecomCallback {
+        assert!(
+            told.len() == 2 && expected.starts_with(&marks.iter().map(|&it| it.to_owned()).collect::<Vec<_>>()),
+            "{told:#?}"
+        );
+        let link = shown.rsplit_once("http").unwrap().1;
+        let link: String = link.chars().take_while(|c| !c.is_whitespace() && *c != ')').collect();
+        let read = reqwest::get(format!("http{link}")).await.unwrap().text().await.unwrap();
+        assert!(read.contains("第02999行"), "{} bytes", read.len());
+    } else {
+        assert_eq!(marks, expected, "{mode:?}");
+    }
+    stage.nothing_wrong();
+}
+
+macro_rules! roads {
+    ($($road:ident $long:ident $mode:ident;)*) => {
+        $(
+            #[tokio::test]
+            async fn $road() {
+                road(Mode::$mode).await;
+            }
+
+            #[tokio::test]
+            async fn $long() {
+                long_road(Mode::$mode).await;
+            }
+        )*
+    };
+}
+
+roads! {
+    wecom_callback_answers_where_it_was_asked wecom_callback_tells_all WecomCallback;
+    wecom_socket_answers_where_it_was_asked wecom_socket_tells_all WecomSocket;
+    lark_webhook_answers_where_it_was_asked lark_webhook_tells_all LarkWebhook;
+    lark_socket_answers_where_it_was_asked lark_socket_tells_all LarkSocket;
+    dingtalk_http_answers_where_it_was_asked dingtalk_http_tells_all DingTalkHttp;
+    dingtalk_stream_answers_where_it_was_asked dingtalk_stream_tells_all DingTalkStream;
+}

@@ -1,0 +1,402 @@
+//! A bridge, an operator, an agent, and one of the platforms in one of its modes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tieline_tests::console::Console;
+use tieline_tests::outbound::{Bubble, Speaker, until};
+use tieline_tests::process::Bridge;
+use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
+use tieline_tests::{dingtalk, lark, wecom_socket};
+
+use crate::agent::{Agent, Asked};
+
+/// How long anything on this machine may take.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// The six ways to run a bot of the three platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    WecomCallback,
+    WecomSocket,
+    LarkWebhook,
+    LarkSocket,
+    DingTalkHttp,
+    DingTalkStream,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::WecomCallback,
+        Self::WecomSocket,
+        Self::LarkWebhook,
+        Self::LarkSocket,
+        Self::DingTalkHttp,
+        Self::DingTalkStream,
+    ];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::WecomCallback | Self::LarkWebhook | Self::DingTalkHttp => "webhook",
+            Self::WecomSocket | Self::LarkSocket | Self::DingTalkStream => "long_connection",
+        }
+    }
+
+    fn has_socket(self) -> bool {
+        self.word() == "long_connection"
+    }
+}
+
+/// A platform.
+#[derive(Clone)]
+pub(crate) enum Platform {
+    WecomCallback(Callback),
+    WecomSocket(wecom_socket::Platform),
+    Lark(lark::Platform),
+    DingTalk(dingtalk::Platform),
+}
+
+/// WeCom's callbacks, and what their answers showed.
+#[derive(Clone)]
+pub(crate) struct Callback {
+    cipher: Cipher,
+    responses: ResponseServer,
+    shown: Arc<Mutex<Vec<Bubble>>>,
+    wrong: Arc<Mutex<Vec<String>>>,
+    count: Arc<Mutex<u64>>,
+}
+
+impl Platform {
+    pub(crate) async fn start(mode: Mode) -> Self {
+        match mode {
+            Mode::WecomCallback => Self::WecomCallback(Callback {
+                cipher: Cipher::fresh(),
+                responses: ResponseServer::start().await,
+                shown: Arc::default(),
+                wrong: Arc::default(),
+                count: Arc::default(),
+            }),
+            Mode::WecomSocket => Self::WecomSocket(wecom_socket::Platform::start().await),
+            Mode::LarkWebhook | Mode::LarkSocket => Self::Lark(lark::Platform::start().await),
+            Mode::DingTalkHttp | Mode::DingTalkStream => Self::DingTalk(dingtalk::Platform::start().await),
+        }
+    }
+
+    fn add(&self, bot: &str, mode: Mode, name: &str) -> Value {
+        match self {
+            Self::WecomCallback(it) => {
+                let mut settings = Bot::new(it.cipher.clone(), String::new()).as_integration(name);
+                settings["endpoints"] = json!({ "apiBase": it.responses.url });
+                settings
+            }
+            Self::WecomSocket(it) => {
+                it.add_bot(bot, "s3");
+                it.as_integration(bot, name)
+            }
+            Self::Lark(it) => {
+                it.add_app(bot, "s3");
+                it.as_integration(bot, name, mode.word())
+            }
+            Self::DingTalk(it) => {
+                it.add_app(bot, "s3");
+                it.as_integration(bot, name, mode.word())
+            }
+        }
+    }
+
+    pub(crate) fn bubbles(&self) -> Vec<Bubble> {
+        match self {
+            Self::WecomCallback(it) => it.bubbles(),
+            Self::WecomSocket(it) => it.bubbles(),
+            Self::Lark(it) => it.bubbles(),
+            Self::DingTalk(it) => it.bubbles(),
+        }
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        match self {
+            Self::WecomCallback(it) => {
+                let mut all = it.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                all.extend(it.responses.refused());
+                all
+            }
+            Self::WecomSocket(it) => it.complaints(),
+            Self::Lark(it) => it.complaints(),
+            Self::DingTalk(it) => it.complaints(),
+        }
+    }
+
+    async fn connected(&self, bot: &str) -> anyhow::Result<()> {
+        match self {
+            Self::WecomCallback(_) => Ok(()),
+            Self::WecomSocket(it) => it.connected(bot, SOON).await,
+            Self::Lark(it) => it.connected(bot, SOON).await,
+            Self::DingTalk(it) => it.connected(bot, SOON).await,
+        }
+    }
+}
+
+impl Callback {
+    fn bubbles(&self) -> Vec<Bubble> {
+        let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for said in self.responses.said() {
+            let answers = said.code.trim_start_matches("code-").to_owned();
+            let first = all.iter().find(|it| it.answers.as_ref() == Some(&answers)).cloned();
+            all.extend(first.map(|first| Bubble {
+                way: "response_url",
+                states: vec![said.content],
+                done: true,
+                ..first
+            }));
+        }
+        all
+    }
+
+    /// Says something, and polls until the bubble is finished.
+    async fn converse(self, bot: Bot, from: Speaker, id: String, text: String) {
+        let mut message = bot.text(&from, &id, &text, &self.responses.url_for(&format!("code-{id}")));
+        let mut at = None;
+        for _ in 0..2000 {
+            let shown = match bot.send_for_stream(&message).await {
+                Ok(shown) => shown,
+                Err(error) => {
+                    self.wrong
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(format!("{error:#}"));
+                    return;
+                }
+            };
+            message = bot.poll(&from, &shown.id);
+            {
+                let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let at = *at.get_or_insert_with(|| {
+                    all.push(Bubble {
+                        bot: "wecom".to_owned(),
+                        chat: from.chat().to_owned(),
+                        answers: Some(id.clone()),
+                        way: "stream",
+                        states: Vec::new(),
+                        done: false,
+                    });
+                    all.len() - 1
+                });
+                let bubble = &mut all[at];
+                if bubble.states.last() != Some(&shown.content) {
+                    bubble.states.push(shown.content);
+                }
+                bubble.done = shown.finish;
+            }
+            if shown.finish {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// One bot on stage.
+#[derive(Clone)]
+pub(crate) struct Cast {
+    pub(crate) bot: String,
+    pub(crate) id: String,
+    pub(crate) callback_url: String,
+}
+
+/// Everything.
+pub(crate) struct Stage {
+    pub(crate) mode: Mode,
+    pub(crate) platform: Platform,
+    pub(crate) agent: Agent,
+    pub(crate) bridge: Bridge,
+    pub(crate) console: Console,
+    pub(crate) cast: Vec<Cast>,
+    _dir: TempDir,
+}
+
+impl Stage {
+    /// A bridge with one bot that is connected.
+    pub(crate) async fn open(mode: Mode, agent: Agent) -> Self {
+        let mut stage = Self::empty(mode, agent).await;
+        stage.add("bot1").await;
+        stage
+    }
+
+    pub(crate) async fn empty(mode: Mode, agent: Agent) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start(&dir.path().join("data")).unwrap();
+        Self {
+            mode,
+            platform: Platform::start(mode).await,
+            console: Console::new(bridge.url()),
+            agent,
+            bridge,
+            cast: Vec::new(),
+            _dir: dir,
+        }
+    }
+
+    /// One more bot, bound to an agent of its own name, and connected.
+    pub(crate) async fn add(&mut self, bot: &str) {
+        let mut integration = self.platform.add(bot, self.mode, bot);
+        integration["language"] = json!("en");
+        let made = self
+            .console
+            .bind(&integration, &self.agent.settings(bot), &json!({}))
+            .await
+            .unwrap();
+        self.cast.push(Cast {
+            bot: bot.to_owned(),
+            id: made["id"].as_str().unwrap().to_owned(),
+            callback_url: made["callbackUrl"].as_str().unwrap_or_default().to_owned(),
+        });
+        if !self.mode.has_socket() {
+            return;
+        }
+        if let Err(error) = self.platform.connected(bot).await {
+            panic!(
+                "{:?} {error}; status {}; log\n{}",
+                self.mode,
+                self.status().await,
+                self.bridge.log_tail()
+            );
+        }
+    }
+
+    /// Somebody says something to the first bot.
+    pub(crate) async fn say(&self, from: &Speaker, text: &str) {
+        self.say_to(0, from, text).await;
+    }
+
+    /// Somebody says something to one of the bots; in a group they mention it.
+    pub(crate) async fn say_to(&self, n: usize, from: &Speaker, text: &str) {
+        let Cast { bot, callback_url, .. } = &self.cast[n];
+        match &self.platform {
+            Platform::WecomCallback(it) => {
+                let id = {
+                    let mut count = it.count.lock().unwrap_or_else(PoisonError::into_inner);
+                    *count += 1;
+                    format!("msg{count}")
+                };
+                let platform_bot = Bot::new(it.cipher.clone(), callback_url.clone());
+                tokio::spawn(
+                    it.clone()
+                        .converse(platform_bot, from.clone(), id, self.mentioning(from, text)),
+                );
+            }
+            Platform::WecomSocket(it) => {
+                let id = format!("msg{}", it.frames().len() + it.bubbles().len() + text.len());
+                let id = format!("{id}-{}-{text}", from.user);
+                it.say(bot, from, &id, &self.mentioning(from, text)).unwrap();
+            }
+            Platform::Lark(it) => {
+                let event = it.text(bot, from, text);
+                if self.mode.has_socket() {
+                    it.push(bot, &event).unwrap();
+                } else {
+                    it.post(bot, callback_url, &event).await.unwrap();
+                }
+            }
+            Platform::DingTalk(it) => {
+                let message = it.text(bot, from, text);
+                if self.mode.has_socket() {
+                    it.push(bot, &message).unwrap();
+                } else {
+                    it.post(bot, callback_url, &message).await.unwrap();
+                }
+            }
+        }
+    }
+
+    /// WeCom leaves the mention in the text.
+    fn mentioning(&self, from: &Speaker, text: &str) -> String {
+        match from.group {
+            Some(_) => format!("@Helper {text}"),
+            None => text.to_owned(),
+        }
+    }
+
+    /// A chat's id, as the agent should see it.
+    pub(crate) fn chat_id(&self, n: usize, from: &Speaker) -> String {
+        let bot = &self.cast[n].bot;
+        match self.platform {
+            Platform::WecomCallback(_) | Platform::WecomSocket(_) => from.chat().to_owned(),
+            Platform::Lark(_) => lark::Platform::chat_id(bot, from),
+            Platform::DingTalk(_) => dingtalk::Platform::chat_id(bot, from),
+        }
+    }
+
+    /// Waits until the agent was asked so often.
+    pub(crate) async fn asked(&self, n: usize) -> Vec<Asked> {
+        let ask = || Some(self.agent.asked()).filter(|asked| asked.len() >= n);
+        let asked = until("the agent's requests", SOON, ask).await;
+        asked.unwrap_or_else(|error| panic!("{:?} {error}\n{}", self.mode, self.bridge.log_tail()))
+    }
+
+    /// What a chat shows in finished bubbles, once all of it together holds `last`.
+    pub(crate) async fn settled(&self, from: &Speaker, last: &str) -> Vec<Bubble> {
+        self.settled_within(from, last, SOON).await
+    }
+
+    pub(crate) async fn settled_within(&self, from: &Speaker, last: &str, limit: Duration) -> Vec<Bubble> {
+        let ask = || {
+            let shown = self.shown(from);
+            let done = shown.iter().all(|it| it.done) && shown.iter().any(|it| it.text().contains(last));
+            done.then_some(shown)
+        };
+        let settled = until("the last words", limit, ask).await;
+        settled.unwrap_or_else(|error| {
+            let (shown, complaints) = (self.shown(from), self.platform.complaints());
+            panic!(
+                "{:?} {error}: {shown:#?} {complaints:?}\n{}",
+                self.mode,
+                self.bridge.log_tail()
+            )
+        })
+    }
+
+    /// What a chat shows.
+    pub(crate) fn shown(&self, from: &Speaker) -> Vec<Bubble> {
+        let mut all = self.platform.bubbles();
+        all.retain(|it| it.chat == from.chat());
+        all
+    }
+
+    /// The first bot's status.
+    pub(crate) async fn status(&self) -> Value {
+        let path = format!("/api/v1/orgs/default/integrations/{}/status", self.cast[0].id);
+        self.console.get(&path).await.unwrap()
+    }
+
+    /// Waits until the first bot's status is `state`, for `reason` if one is wanted.
+    pub(crate) async fn status_is(&self, state: &str, reason: Option<&str>, limit: Duration) -> Value {
+        let began = std::time::Instant::now();
+        loop {
+            let status = self.status().await;
+            if status["state"] == state && reason.is_none_or(|reason| status["reason"] == reason) {
+                return status;
+            }
+            let log = || self.bridge.log_tail();
+            assert!(
+                began.elapsed() < limit,
+                "{:?} not {state} {reason:?}: {status}\n{}",
+                self.mode,
+                log()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Nothing was sent that the platform would not have taken.
+    #[track_caller]
+    pub(crate) fn nothing_wrong(&self) {
+        assert_eq!(self.platform.complaints(), Vec::<String>::new(), "{:?}", self.mode);
+    }
+
+    /// How many lines of the log hold this.
+    pub(crate) fn logged(&self, words: &str) -> usize {
+        self.bridge.log().lines().filter(|line| line.contains(words)).count()
+    }
+}
