@@ -10,5 +10,7 @@ pub mod lark;
 pub mod outbound;
 pub mod process;
 pub mod socket;
+pub mod stand;
+pub mod template;
 pub mod wecom;
 pub mod wecom_socket;

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod stand;
+mod chat;
+mod kills;
+mod rude_agent;
 mod wecom_callbacks;
 mod wecom_vectors;
+mod wrong_input;

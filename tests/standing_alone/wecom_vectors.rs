@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tieline_tests::wecom::{Bot, Cipher};
 use url::form_urlencoded;
 
-use crate::stand::Stand;
+use tieline_tests::stand::Stand;
 
 const VECTORS: &str = include_str!("../../crates/connectors/src/wecom/vectors/crypto.json");
 

@@ -1,0 +1,182 @@
+//! A bridge in a directory of its own, and who speaks with it.
+
+use std::time::{Duration, Instant};
+
+use crate::console::Console;
+use crate::process::Bridge;
+use crate::wecom::{Bot, Cipher, ResponseServer};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Limit of every wait for something that must come.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running bridge with an operator.
+pub struct Stand {
+    /// The process.
+    pub bridge: Bridge,
+    /// The operator.
+    pub console: Console,
+    /// Where the process keeps everything.
+    pub dir: TempDir,
+}
+
+impl Stand {
+    /// Starts a bridge.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    #[must_use]
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let bridge = Bridge::start(dir.path()).expect("the bridge starts");
+        let console = Console::new(bridge.url());
+        Self { bridge, console, dir }
+    }
+
+    /// The same with connections of its own.
+    #[must_use]
+    pub fn afresh(self) -> Self {
+        Self {
+            console: Console::new(self.bridge.url()),
+            ..self
+        }
+    }
+
+    /// A WeCom bot. `trigger` has what differs from the defaults.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn wecom(&self, agent: &Value, trigger: &Value) -> (Bot, ResponseServer) {
+        let responses = ResponseServer::start().await;
+        let cipher = Cipher::fresh();
+        let name = format!("WeCom {}", cipher.token);
+        let mut integration = Bot::new(cipher.clone(), String::new()).as_integration(&name);
+        integration["endpoints"] = json!({ "apiBase": responses.url });
+        integration["language"] = json!("en");
+        let mut agent = agent.clone();
+        agent["name"] = json!(format!("Agent of {name}"));
+        let made = self
+            .console
+            .bind(&integration, &agent, trigger)
+            .await
+            .expect("a bot can be bound");
+        let bot = Bot::new(
+            cipher,
+            made["callbackUrl"].as_str().expect("it has an address").to_owned(),
+        );
+        (bot, responses)
+    }
+
+    /// A bot of our own channel, in the default organization. Gives its id.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn web(&self, agent: &Value, trigger: &Value) -> String {
+        self.web_of("default", agent, trigger).await["integrationId"]
+            .as_str()
+            .expect("it has an id")
+            .to_owned()
+    }
+
+    /// The same in any organization. Gives the trigger.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn web_of(&self, organization: &str, agent: &Value, trigger: &Value) -> Value {
+        let base = format!("/api/v1/orgs/{organization}");
+        let name = format!("Web {}", uuid());
+        let integration = json!({ "name": name, "platform": "web", "connectionMode": "webhook", "language": "en" });
+        let made = self.post(&format!("{base}/integrations"), &integration).await;
+        let mut agent = agent.clone();
+        agent["name"] = json!(format!("Agent of {name}"));
+        let agent = self.post(&format!("{base}/agents"), &agent).await;
+        let mut trigger = trigger.clone();
+        trigger["integrationId"] = made["id"].clone();
+        trigger["agentId"] = agent["id"].clone();
+        self.post(&format!("{base}/triggers"), &trigger).await
+    }
+
+    /// Posts and expects success.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn post(&self, path: &str, body: &Value) -> Value {
+        self.console.post(path, body).await.expect("the operator may")
+    }
+
+    /// Changes something and expects success.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn patch(&self, path: &str, body: &Value) {
+        let answer = self
+            .console
+            .request(Method::PATCH, path)
+            .json(body)
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{path}: {}",
+            answer.text().await.unwrap_or_default()
+        );
+    }
+
+    /// Says something on our own channel and waits for the answer.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn ask(&self, integration: &str, chat: &str, text: &str) -> String {
+        let (_, reply) = self
+            .console
+            .say(integration, chat, text, &uuid())
+            .await
+            .expect("the message is taken");
+        self.answer(&reply).await
+    }
+
+    /// The whole answer of a reply.
+    ///
+    /// # Panics
+    /// If the bridge refuses.
+    pub async fn answer(&self, reply: &str) -> String {
+        let shown = self.console.read(reply).await.expect("the answer comes");
+        shown
+            .last()
+            .and_then(|it| it["text"].as_str())
+            .expect("it has a text")
+            .to_owned()
+    }
+}
+
+/// Something that nobody else has.
+///
+/// # Panics
+/// If the system has no random bytes.
+#[must_use]
+pub fn uuid() -> String {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
+    hex::encode(bytes)
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If it never does.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "it never came: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Prints a figure beside the test's result.
+#[expect(clippy::print_stdout, reason = "a figure that somebody wants to read")]
+pub fn figure(what: &str, value: impl std::fmt::Display) {
+    println!("{what}: {value}");
+}

@@ -1,0 +1,318 @@
+//! What people do in the chat: commands, sessions, merged messages, answers that are stopped.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::wecom::{Bot, Speaker};
+
+use tieline_tests::stand::{PATIENCE, Stand, until, uuid};
+
+const NEW_SESSION: &str = "A new session has begun.";
+const STOPPED: &str = "(Stopped.)";
+
+/// The sessions' numbers of everything an agent was asked, with the texts.
+fn sessions(agent: &FakeAgent) -> Vec<(u64, bool, String)> {
+    let seen = agent.seen().into_iter().map(|seen| {
+        let session = &seen.body["session"];
+        let text = seen.body["message"]["text"].as_str().unwrap().to_owned();
+        (
+            session["number"].as_u64().unwrap(),
+            session["isNew"].as_bool().unwrap(),
+            text,
+        )
+    });
+    seen.collect()
+}
+
+fn session(number: u64, is_new: bool, text: &str) -> (u64, bool, String) {
+    (number, is_new, text.to_owned())
+}
+
+async fn say(stand: &Stand, bot: &str, text: &str) -> String {
+    stand.console.say(bot, "chat", text, &uuid()).await.unwrap().1
+}
+
+#[tokio::test]
+async fn new_begins_a_session_and_nothing_like_it_does() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = stand.web(&agent.as_webhook(""), &json!({})).await;
+    let ask = async |text: &str| stand.ask(&bot, "chat", text).await;
+    assert_eq!(ask("one").await, "echo: one");
+    assert_eq!(ask("  /new ").await, NEW_SESSION);
+    assert_eq!(ask("two").await, "echo: two");
+    assert_eq!(ask("/new three").await, "echo: three");
+    assert_eq!(ask("/new\nfour").await, "echo: four");
+    assert_eq!(ask("/newfive").await, "echo: /newfive");
+    assert_eq!(ask("/NEW").await, "echo: /NEW");
+    assert_eq!(ask("say /new").await, "echo: say /new");
+    let expected = [
+        session(1, true, "one"),
+        session(2, true, "two"),
+        session(3, true, "three"),
+        session(4, true, "four"),
+        session(4, false, "/newfive"),
+        session(4, false, "/NEW"),
+        session(4, false, "say /new"),
+    ];
+    assert_eq!(sessions(&agent), expected);
+}
+
+#[tokio::test]
+async fn a_new_session_forgets_what_was_said() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
+    stand.ask(&bot, "chat", "one").await;
+    stand.ask(&bot, "chat", "two").await;
+    stand.ask(&bot, "chat", "/new").await;
+    stand.ask(&bot, "chat", "three").await;
+    let told: Vec<usize> = agent
+        .seen()
+        .iter()
+        .map(|it| it.body["messages"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(told, [1, 3, 1]);
+}
+
+#[tokio::test]
+async fn who_was_idle_too_long_begins_anew() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = stand
+        .web(&agent.as_webhook(""), &json!({ "sessionTimeoutSeconds": 2 }))
+        .await;
+    stand.ask(&bot, "chat", "one").await;
+    stand.ask(&bot, "chat", "two").await;
+    tokio::time::sleep(Duration::from_millis(2300)).await;
+    stand.ask(&bot, "chat", "three").await;
+    assert_eq!(
+        sessions(&agent),
+        [
+            session(1, true, "one"),
+            session(1, false, "two"),
+            session(2, true, "three")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn messages_within_the_window_are_one_question() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = stand
+        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 2 }))
+        .await;
+    let mut replies = Vec::new();
+    for text in ["one", "two", "three"] {
+        replies.push(say(&stand, &bot, text).await);
+    }
+    // A command is not held back, and doesn't disturb what waits.
+    assert_eq!(stand.ask(&bot, "chat", "/status").await, "An answer is being written.");
+    assert!(agent.asked().is_empty(), "asked before the window was over");
+    for reply in replies {
+        assert_eq!(stand.answer(&reply).await, "echo: one\ntwo\nthree");
+    }
+    assert_eq!(agent.asked(), ["one\ntwo\nthree"]);
+}
+
+#[tokio::test]
+async fn twenty_messages_are_not_held_back() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = stand
+        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 300 }))
+        .await;
+    for n in 0..20 {
+        say(&stand, &bot, &n.to_string()).await;
+    }
+    until("twenty are enough", || !agent.asked().is_empty()).await;
+    assert_eq!(agent.asked()[0].lines().count(), 20);
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_five_windows() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = stand
+        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 1 }))
+        .await;
+    let began = Instant::now();
+    // Never silent for a whole window.
+    while agent.asked().is_empty() {
+        say(&stand, &bot, "and another thing").await;
+        assert!(began.elapsed() < Duration::from_secs(30), "held back for ever");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert!(
+        began.elapsed() > Duration::from_millis(4500),
+        "the window was cut short: {:?}",
+        began.elapsed()
+    );
+    assert!(agent.asked()[0].lines().count() > 3);
+}
+
+fn holding_first() -> Manner {
+    Manner {
+        answer: |text| vec![format!("part of {text}, "), "rest".to_owned()],
+        holds: |text| text == "first",
+        ..Manner::default()
+    }
+}
+
+/// A bot whose agent is in the middle of its answer to `first`. Gives its reply.
+async fn in_the_middle(stand: &Stand, agent: &FakeAgent, trigger: &Value) -> (String, String) {
+    let bot = stand.web(&agent.as_chat(""), trigger).await;
+    let reply = say(stand, &bot, "first").await;
+    let began = Instant::now();
+    let mut after = 0;
+    loop {
+        let state = stand
+            .console
+            .get(&format!("/api/web/replies/{reply}?after={after}"))
+            .await
+            .unwrap();
+        if state["text"] == "part of first, " {
+            return (bot, reply);
+        }
+        after = state["version"].as_u64().unwrap();
+        assert!(began.elapsed() < PATIENCE, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_waits_while_an_answer_is_written() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(holding_first()).await;
+    let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
+    let second = say(&stand, &bot, "second").await;
+    assert_eq!(stand.ask(&bot, "chat", "/status").await, "An answer is being written.");
+    assert_eq!(agent.asked(), ["first"]);
+    agent.open_gate();
+    assert_eq!(stand.answer(&first).await, "part of first, rest");
+    assert_eq!(stand.answer(&second).await, "part of second, rest");
+    assert_eq!(stand.ask(&bot, "chat", "/status").await, "No answer is running.");
+    assert_eq!(agent.asked(), ["first", "second"]);
+}
+
+#[tokio::test]
+async fn a_message_interrupts_if_the_operator_wants_it() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(holding_first()).await;
+    let (bot, first) = in_the_middle(&stand, &agent, &json!({ "busyPolicy": "interrupt" })).await;
+    assert_eq!(stand.ask(&bot, "chat", "second").await, "part of second, rest");
+    assert_eq!(stand.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
+}
+
+#[tokio::test]
+async fn stop_ends_the_answer_and_what_waits_behind_it() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(holding_first()).await;
+    let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
+    let second = say(&stand, &bot, "second").await;
+    let began = Instant::now();
+    assert_eq!(stand.ask(&bot, "chat", "/stop").await, STOPPED);
+    assert_eq!(stand.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
+    assert_eq!(stand.answer(&second).await, STOPPED);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "stopping took {:?}",
+        began.elapsed()
+    );
+    assert_eq!(stand.ask(&bot, "chat", "/stop").await, "No answer is running.");
+    assert_eq!(stand.ask(&bot, "chat", "third").await, "part of third, rest");
+    assert_eq!(agent.asked(), ["first", "third"]);
+}
+
+#[tokio::test]
+async fn new_drops_what_waits_and_lets_the_answer_end() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(holding_first()).await;
+    let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
+    let second = say(&stand, &bot, "second").await;
+    assert_eq!(stand.ask(&bot, "chat", "/new").await, NEW_SESSION);
+    assert_eq!(stand.answer(&second).await, NEW_SESSION);
+    agent.open_gate();
+    assert_eq!(stand.answer(&first).await, "part of first, rest");
+    assert_eq!(stand.ask(&bot, "chat", "third").await, "part of third, rest");
+    let history = agent.seen().last().unwrap().body["messages"].as_array().unwrap().len();
+    assert_eq!(history, 1, "the new session knows nothing of the old one");
+}
+
+#[tokio::test]
+async fn people_are_told_that_nobody_answers() {
+    let stand = Stand::start();
+    let echo = json!({ "protocol": "echo", "config": {} });
+    let integration = json!({ "name": "Lonely", "platform": "web", "connectionMode": "webhook", "language": "en" });
+    let lonely = stand.post("/api/v1/orgs/default/integrations", &integration).await;
+    let lonely = lonely["id"].as_str().unwrap();
+    let told = "This bot has no agent yet. Please ask your administrator to bind one.";
+    assert_eq!(stand.ask(lonely, "chat", "hi").await, told);
+
+    let trigger = stand.web_of("default", &echo, &json!({})).await;
+    let (id, bot) = (
+        trigger["id"].as_str().unwrap(),
+        trigger["integrationId"].as_str().unwrap(),
+    );
+    assert_eq!(stand.ask(bot, "chat", "hi").await, "hi");
+    let path = format!("/api/v1/orgs/default/triggers/{id}");
+    stand.patch(&path, &json!({ "enabled": false })).await;
+    let told = "This bot is switched off at the moment. Please ask your administrator.";
+    assert_eq!(stand.ask(bot, "chat", "hi").await, told);
+    stand.patch(&path, &json!({ "enabled": true })).await;
+    assert_eq!(stand.ask(bot, "chat", "hi again").await, "hi again");
+
+    let access = json!({ "users": ["somebody else"], "chats": [], "pairing": false });
+    stand.patch(&path, &json!({ "access": access })).await;
+    let told = "You are not allowed to use this bot here. Please ask your administrator.";
+    assert_eq!(stand.ask(bot, "chat", "hi").await, told);
+}
+
+#[tokio::test]
+async fn a_group_shares_a_session_if_the_operator_wants_it() {
+    for (scope, expected) in [("sender", 2), ("chat", 1)] {
+        let stand = Stand::start();
+        let agent = FakeAgent::start(Manner::default()).await;
+        let (bot, responses) = stand
+            .wecom(&agent.as_webhook(""), &json!({ "sessionScope": scope }))
+            .await;
+        for person in ["lisi", "wangwu"] {
+            let speaker = Speaker::in_group(person, "wrkGROUP1");
+            let message = bot.text(&speaker, &uuid(), "@Helper hi", &responses.url_for(person));
+            said(&bot, &speaker, &message, "echo: hi").await;
+        }
+        let mut ids: Vec<String> = agent
+            .seen()
+            .iter()
+            .map(|it| it.body["session"]["id"].to_string())
+            .collect();
+        ids.dedup();
+        assert_eq!(ids.len(), expected, "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn in_a_group_a_command_follows_the_mention() {
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let (bot, responses) = stand.wecom(&agent.as_webhook(""), &json!({})).await;
+    let speaker = Speaker::in_group("lisi", "wrkGROUP1");
+    for (n, (text, expected)) in [
+        ("@Helper /new", NEW_SESSION),
+        ("@Helper /stop", "No answer is running."),
+        ("@Helper /new hello", "echo: hello"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let message = bot.text(&speaker, &format!("m{n}"), text, &responses.url_for(&n.to_string()));
+        said(&bot, &speaker, &message, expected).await;
+    }
+    assert_eq!(agent.asked(), ["hello"]);
+}
+
+async fn said(bot: &Bot, speaker: &Speaker, message: &Value, expected: &str) {
+    let shown = bot.converse(speaker, message, PATIENCE).await.unwrap();
+    assert_eq!(shown.last().unwrap().content, expected);
+}

@@ -1,0 +1,240 @@
+//! `kill -9` at any moment, again and again, while messages are in flight.
+//!
+//! `TIELINE_SOAK=1` does it at full size, `TIELINE_SEED=n` at the same moments again.
+
+use std::collections::HashMap;
+use std::env;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tieline_bridge::world::Settings;
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::fate::MessageState;
+use tieline_core::ids::OrganizationId;
+use tieline_embedded::{Embedded, Options};
+use tieline_standalone::{data, local};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::console::Console;
+
+use tieline_tests::stand::{PATIENCE, Stand, figure};
+
+struct Size {
+    kills: usize,
+    conversations: usize,
+    per_conversation: usize,
+}
+
+impl Size {
+    fn of_this_run() -> Self {
+        match env::var_os("TIELINE_SOAK") {
+            Some(_) => Self {
+                kills: 50,
+                conversations: 50,
+                per_conversation: 10,
+            },
+            None => Self {
+                kills: 8,
+                conversations: 12,
+                per_conversation: 10,
+            },
+        }
+    }
+}
+
+/// Numbers every request, so that each has an answer of its own.
+static N_ASKED: AtomicU64 = AtomicU64::new(0);
+
+fn numbered(text: &str) -> Vec<String> {
+    let number = N_ASKED.fetch_add(1, Ordering::SeqCst);
+    vec![format!("{number} "), "answers ".to_owned(), text.to_owned()]
+}
+
+/// What one conversation has come to: texts and the answers that were shown, in order.
+type Turns = Vec<(String, String)>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_message_has_one_answer_whenever_the_process_is_killed() {
+    let size = Size::of_this_run();
+    let mut stand = Stand::start();
+    let agent = FakeAgent::start(Manner {
+        before: Duration::from_millis(30),
+        between: Duration::from_millis(30),
+        answer: numbered,
+        ..Manner::default()
+    })
+    .await;
+    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
+    let n_kills = AtomicUsize::new(0);
+    let console = stand.console.clone();
+    let people = (0..size.conversations).map(|person| speak(&console, &bot, person, &size, &n_kills));
+    let people = join_all(people);
+    let killer = kill_again_and_again(&mut stand, &size, &n_kills);
+    let began = Instant::now();
+    let (conversations, ()) = tokio::join!(people, killer);
+    figure("messages", size.conversations * size.per_conversation);
+    figure("kills", size.kills);
+    figure("requests to the agent", agent.asked().len());
+    figure("time", format!("{:?}", began.elapsed()));
+
+    let histories = histories(&agent);
+    for turns in &conversations {
+        check_order(turns);
+        check_history(turns, &histories);
+    }
+    stand.bridge.stop().unwrap();
+    let ledger = ledger(stand.dir.path()).await;
+    assert_eq!(ledger.len(), size.conversations * size.per_conversation);
+    for record in ledger {
+        assert_eq!(record.state, MessageState::Answered, "{:?}", record.steps);
+    }
+}
+
+/// Says everything that a person has to say, waits for the answers, and looks at them again in the end.
+async fn speak(console: &Console, bot: &str, person: usize, size: &Size, n_kills: &AtomicUsize) -> Turns {
+    let chat = format!("chat{person}");
+    let mut replies = Vec::new();
+    for n in 0..size.per_conversation {
+        // Spread over all lives of the process.
+        while n_kills.load(Ordering::SeqCst) * size.per_conversation < n * size.kills {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let text = format!("{chat}-{n}");
+        replies.push((text.clone(), say(console, bot, &chat, &text).await));
+    }
+    let mut turns = Turns::new();
+    for (text, reply) in replies {
+        let first = read(console, &reply).await;
+        turns.push((text, first["text"].as_str().unwrap().to_owned()));
+        assert_eq!(
+            read(console, &reply).await,
+            first,
+            "an answer that was done has changed"
+        );
+    }
+    turns
+}
+
+/// As a platform does: until it is acknowledged, with the same id.
+async fn say(console: &Console, bot: &str, chat: &str, text: &str) -> String {
+    let began = Instant::now();
+    loop {
+        match console.say(bot, chat, text, text).await {
+            Ok((_, reply)) => return reply,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn read(console: &Console, reply: &str) -> Value {
+    let began = Instant::now();
+    loop {
+        match console.read(reply).await {
+            Ok(shown) => return shown.last().unwrap().clone(),
+            Err(error) => assert!(began.elapsed() < 2 * PATIENCE, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn kill_again_and_again(stand: &mut Stand, size: &Size, n_kills: &AtomicUsize) {
+    let mut moments = Moments::new();
+    for _ in 0..size.kills {
+        tokio::time::sleep(moments.next()).await;
+        tokio::task::block_in_place(|| stand.bridge.restart()).unwrap();
+        n_kills.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Random moments that can be had again.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Self {
+        let given = env::var("TIELINE_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            let mut bytes = [0; 8];
+            getrandom::fill(&mut bytes).unwrap();
+            u64::from_ne_bytes(bytes) >> 32
+        });
+        figure("TIELINE_SEED", seed);
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_millis(50 + self.0 % 700)
+    }
+}
+
+/// Each message has the whole answer of one request, and requests followed each other as the messages did.
+fn check_order(turns: &Turns) {
+    let mut before = None;
+    for (text, answer) in turns {
+        let (number, rest) = answer.split_once(' ').unwrap_or_else(|| panic!("{text}: {answer:?}"));
+        assert_eq!(rest, format!("answers {text}"));
+        let number: u64 = number.parse().unwrap();
+        assert!(before < Some(number), "{text} was answered out of order: {turns:?}");
+        before = Some(number);
+    }
+}
+
+/// The longest history that the agent was sent for each newest text.
+fn histories(agent: &FakeAgent) -> HashMap<String, Vec<Value>> {
+    let mut histories = HashMap::<String, Vec<Value>>::new();
+    for (seen, text) in agent.seen().into_iter().zip(agent.asked()) {
+        let messages = seen.body["messages"].as_array().unwrap().clone();
+        let longest = histories.entry(text).or_default();
+        if messages.len() > longest.len() {
+            *longest = messages;
+        }
+    }
+    histories
+}
+
+/// The last request told the agent all that had been said before, once and in order, with the answers that were shown.
+fn check_history(turns: &Turns, histories: &HashMap<String, Vec<Value>>) {
+    let (last, earlier) = turns.split_last().unwrap();
+    let told: Vec<&Value> = histories[&last.0].iter().map(|message| &message["content"]).collect();
+    let mut expected: Vec<Value> = Vec::new();
+    for (text, answer) in earlier {
+        expected.extend([json!(text), json!(answer)]);
+    }
+    expected.push(json!(last.0));
+    assert_eq!(told, expected.iter().collect::<Vec<_>>());
+}
+
+/// What the ledger says, read from the files that the process left.
+async fn ledger(dir: &Path) -> Vec<MessageRecord> {
+    let key = data::master_key(dir).unwrap();
+    let embedded = Embedded::open(dir, Options::default()).unwrap();
+    let owner = Owner {
+        node: "reader".to_owned(),
+        life: "reader".to_owned(),
+    };
+    let settings = Settings::new("http://127.0.0.1:1".to_owned(), owner);
+    let world = local::world(&embedded, key, registry::ALL, settings).await.unwrap();
+    let organization = OrganizationId::new(DEFAULT);
+    let filter = Filter::default();
+    let (mut all, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let now = world.clock.now();
+        let page = message::list(&world.store, &organization, &filter, after.as_deref(), 100, now);
+        let page = page.await.unwrap();
+        all.extend(page.items);
+        after = page.cursor;
+        if after.is_none() {
+            break;
+        }
+    }
+    embedded.close().await;
+    all
+}

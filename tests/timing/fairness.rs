@@ -1,0 +1,120 @@
+//! Nobody waits for somebody else's agent, and no tenant for another's crowd.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::console::Console;
+
+use crate::alone;
+use tieline_tests::stand::{Stand, figure, until, uuid};
+
+/// How many answers are measured.
+const N_SAMPLES: usize = 15;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_answers_delay_no_other_conversation() {
+    let _alone = alone().await;
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner {
+        holds: |text| text.starts_with("slow"),
+        ..Manner::default()
+    })
+    .await;
+    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
+    let alone = latencies(&stand, &bot, "before").await;
+
+    let mut waiting = Vec::new();
+    for n in 0..20 {
+        let (_, reply) = stand
+            .console
+            .say(&bot, &format!("slow{n}"), "slow", &uuid())
+            .await
+            .unwrap();
+        waiting.push(reply);
+    }
+    until("the slow ones are asked", || {
+        agent.asked().iter().filter(|it| *it == "slow").count() == 20
+    })
+    .await;
+    let beside = latencies(&stand, &bot, "beside").await;
+    figure("answer with no other conversation", format!("{:?}", median(&alone)));
+    figure("answer beside 20 slow ones", format!("{:?}", median(&beside)));
+    let delay = median(&beside).saturating_sub(median(&alone));
+    assert!(delay < Duration::from_millis(200), "alone {alone:?}, beside {beside:?}");
+
+    agent.open_gate();
+    for reply in waiting {
+        assert_eq!(stand.answer(&reply).await, "echo: slow");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_in_a_rush_delays_no_other_tenant() {
+    let _alone = alone().await;
+    let stand = Stand::start();
+    for organization in ["loud", "quiet"] {
+        stand
+            .post("/api/v1/orgs", &json!({ "id": organization, "name": organization }))
+            .await;
+    }
+    let agent = FakeAgent::start(Manner {
+        before: Duration::from_millis(300),
+        ..Manner::default()
+    })
+    .await;
+    let loud = stand.web_of("loud", &agent.as_chat(""), &json!({})).await;
+    let loud = loud["integrationId"].as_str().unwrap().to_owned();
+    let quick = json!({ "protocol": "echo", "config": {} });
+    let quiet = stand.web_of("quiet", &quick, &json!({})).await;
+    let quiet = quiet["integrationId"].as_str().unwrap();
+    let alone = latencies(&stand, quiet, "before").await;
+
+    let crowd = tokio::spawn(join_all(
+        (0..50).map(|person| rush(stand.console.clone(), loud.clone(), person)),
+    ));
+    until("the rush has begun", || agent.asked().len() > 5).await;
+    let beside = latencies(&stand, quiet, "beside").await;
+    figure("answer of the quiet tenant alone", format!("{:?}", median(&alone)));
+    figure(
+        "answer of the quiet tenant beside 500 of another",
+        format!("{:?}", median(&beside)),
+    );
+    figure("the worst of these", format!("{:?}", beside.iter().max().unwrap()));
+    let delay = median(&beside).saturating_sub(median(&alone));
+    assert!(delay < Duration::from_secs(1), "alone {alone:?}, beside {beside:?}");
+
+    for reply in crowd.await.unwrap().into_iter().flatten() {
+        assert_eq!(stand.answer(&reply).await, "echo: now!");
+    }
+    assert_eq!(agent.asked().len(), 500);
+}
+
+/// Says ten things, each in a chat of its own.
+async fn rush(console: Console, bot: String, person: usize) -> Vec<String> {
+    let mut replies = Vec::new();
+    for n in 0..10 {
+        let chat = format!("{person}-{n}");
+        replies.push(console.say(&bot, &chat, "now!", &uuid()).await.unwrap().1);
+    }
+    replies
+}
+
+/// From saying something to the whole answer, some times.
+async fn latencies(stand: &Stand, bot: &str, chat: &str) -> Vec<Duration> {
+    let mut took = Vec::new();
+    for n in 0..N_SAMPLES {
+        let began = Instant::now();
+        let answer = stand.ask(bot, &format!("{chat}{n}"), "quick").await;
+        took.push(began.elapsed());
+        assert!(answer.contains("quick"), "{answer:?}");
+    }
+    took
+}
+
+fn median(took: &[Duration]) -> Duration {
+    let mut sorted = took.to_vec();
+    sorted.sort();
+    sorted[sorted.len() / 2]
+}

@@ -1,0 +1,14 @@
+//! How long things take. One after the other: what runs beside them would be measured too.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod fairness;
+mod first_answer;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held by the test that has the machine for itself.
+async fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
