@@ -117,7 +117,7 @@ impl Stand {
             .json(body)
             .send()
             .await
-            .unwrap();
+            .expect("the bridge answers");
         assert!(
             answer.status().is_success(),
             "{path}: {}",
