@@ -17,6 +17,8 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
 async fn take_in(world: &World, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
     let items = event.records.into_iter().map(item).collect::<Result<Vec<_>, Error>>()?;
     let failed = intake::take_in(world, items).await;
+    // Now: until the next invocation the process stands still.
+    world.metrics.write(world.clock.now());
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failed.into_iter().map(failure).collect();
     Ok(response)

@@ -26,6 +26,8 @@ async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
         .map(item)
         .collect::<Result<Vec<_>, Error>>()?;
     let failed = work::run(world, items, Some(until)).await;
+    // Now: until the next invocation the process stands still.
+    world.metrics.write(world.clock.now());
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failed.into_iter().map(failure).collect();
     Ok(response)

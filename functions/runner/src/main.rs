@@ -1,7 +1,8 @@
-//! Lambda function `runner`: see `handler`.
+//! `runner`, as a Lambda function: see `handler`; as a container: see `worker`.
 
 mod config;
 mod handler;
+mod worker;
 
 use anyhow::Context as _;
 use tieline_bridge::deployment;
@@ -15,5 +16,9 @@ async fn main() -> anyhow::Result<()> {
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
         .context("can't start")?;
+    // Lambda tells where its events are; elsewhere we fetch them.
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return worker::serve(world).await;
+    }
     handler::serve(world).await.map_err(|error| anyhow::anyhow!(error))
 }

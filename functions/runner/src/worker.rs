@@ -1,0 +1,44 @@
+//! The runner as a container: it asks the queue itself, so that waiting for agents isn't paid by the second.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tieline_bridge::metrics;
+use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::world::World;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+/// Most runs at the same time. One waits for its agent in a few dozen kilobytes.
+const RUNS: usize = 512;
+/// The container is killed 120 s after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(110);
+
+/// Runs what is on the queue until SIGTERM, then finishes what is in hand. What can't be finished in time another process goes on
+/// with when its lease has run out.
+pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let concurrency = Concurrency {
+        dispatchers: 0,
+        runs: RUNS,
+    };
+    let mut running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
+    let watching = tokio::spawn(metrics::keep_writing(world.clone()));
+    let mut terminate = signal(SignalKind::terminate())?;
+    info!("running what is on the queue");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        ended = &mut running => return ended.context("the poller panicked"),
+    }
+    info!("stopping");
+    stop.send_replace(true);
+    if timeout(DRAIN, running).await.is_err() {
+        warn!("runs that are not finished go on in another process");
+    }
+    watching.abort();
+    world.metrics.write(world.clock.now());
+    info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""What Tieline costs on AWS: a table per million messages, and one per thousand bots on long connections.
+
+List prices of us-east-1 in USD, without free tiers. What a message asks of tables and queues is measured (`measured.json`, written
+by the test `message_cost`); what else is assumed stands in `ASSUMED`, each with its reason. Run it: `python3 infra/costs.py`.
+"""
+
+import json
+from pathlib import Path
+
+MONTH_H = 730
+
+# Price, unit, where it stands.
+PRICES = {
+    "http_api": (1.00e-6, "request", "https://aws.amazon.com/api-gateway/pricing/ (HTTP APIs, first 300 million)"),
+    "lambda_request": (0.20e-6, "request", "https://aws.amazon.com/lambda/pricing/"),
+    "lambda_gb_s": (0.0000133334, "GB-second, arm64", "https://aws.amazon.com/lambda/pricing/"),
+    "sqs_fifo": (0.50e-6, "request of up to 64 KB", "https://aws.amazon.com/sqs/pricing/ (FIFO)"),
+    "sqs_fair": (0.50e-6, "request of up to 64 KB", "https://aws.amazon.com/sqs/pricing/ (standard 0.40, fair queue +0.10)"),
+    "write_unit": (0.625e-6, "write unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/ (standard table class)"),
+    "read_unit": (0.125e-6, "read unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/ (standard table class)"),
+    "stored_gb": (0.25, "GB and month", "https://aws.amazon.com/dynamodb/pricing/on-demand/ (standard table class)"),
+    "log_gb": (0.50, "GB taken in", "https://aws.amazon.com/cloudwatch/pricing/ (standard class)"),
+    "metric": (0.30, "metric and month", "https://aws.amazon.com/cloudwatch/pricing/ (first 10 000)"),
+    "alarm": (0.10, "alarm and month", "https://aws.amazon.com/cloudwatch/pricing/ (standard resolution)"),
+    "egress_gb": (0.09, "GB to the internet", "https://aws.amazon.com/ec2/pricing/on-demand/ (first 10 TB)"),
+    "kms_key": (1.00, "key and month", "https://aws.amazon.com/kms/pricing/"),
+    "secret": (0.40, "secret and month", "https://aws.amazon.com/secrets-manager/pricing/"),
+    "vcpu_h": (0.03238, "vCPU-hour, arm64", "https://aws.amazon.com/fargate/pricing/ (Linux/ARM)"),
+    "gb_h": (0.00356, "GB-hour, arm64", "https://aws.amazon.com/fargate/pricing/ (Linux/ARM)"),
+    "ipv4_h": (0.005, "public IPv4 address-hour", "https://aws.amazon.com/vpc/pricing/"),
+}
+
+# Value, why.
+ASSUMED = {
+    "receive_batch": (2.0, "events or wake-ups that one receive brings, in a bridge with some hundred thousand messages a day; up to 10"),
+    "webhook_ms": (12, "billed time of webhook for a callback: verified and sealed in under 0.1 ms, one read, one send to SQS"),
+    "dispatcher_ms": (30, "billed time of dispatcher for an event: some reads and three writes, one after the other"),
+    "runner_ms": (60, "billed time of runner for a run without the agent's: reads, writes, two calls to the platform"),
+    "watch_ms": (6, "billed time of runner for a wake-up that finds nothing to do: one read"),
+    "memory_gb": (0.25, "memory of a function, as in template.yaml"),
+    "log_bytes": (900, "what the functions log for a message at LogLevel=info: three lines"),
+    "metric_bytes": (500, "lines of metrics for a message: two, shared by the messages of an invocation"),
+    "egress_bytes": (3000, "calls to the platform and the agent"),
+    "stored_bytes": (3000, "what is kept of a message, for 30 days at most"),
+    "agent_s": (20, "how long an agent takes, where its time is counted"),
+    "runs_per_invocation": (1.5, "runs that wait in one invocation of runner at the same time; up to 10"),
+    "runs_per_container": (200, "runs that wait in a container of 0.25 vCPU and 0.5 GB at the same time, on average"),
+    "sockets_per_relay": (2000, "connections of a relay task, as RelayConnectionsPerTask"),
+    "messages_per_bot": (1000, "messages of a bot in a month"),
+}
+
+MEASURED = json.loads(Path(__file__).with_name("measured.json").read_text())
+
+
+def price(name: str) -> float:
+    return PRICES[name][0]
+
+
+def assumed(name: str) -> float:
+    return ASSUMED[name][0]
+
+
+def duration(ms: float) -> float:
+    """A function's time."""
+    return ms / 1000 * assumed("memory_gb") * price("lambda_gb_s")
+
+
+def message(measured: dict, by_webhook: bool = True) -> dict[str, float]:
+    """What one message costs, by what is paid for."""
+    batch = assumed("receive_batch")
+    wakes = measured["wake_ups"]
+    sends = measured["calls"].get("SendMessageBatch", 0)
+    logged = (assumed("log_bytes") + assumed("metric_bytes")) / 1e9
+    lines = {
+        "HTTP API": price("http_api") if by_webhook else 0,
+        "Lambda requests": ((1 if by_webhook else 0) + (measured["events"] + wakes) / batch) * price("lambda_request"),
+        "Lambda time": (duration(assumed("webhook_ms")) if by_webhook else 0)
+        + duration(assumed("dispatcher_ms")) * measured["events"]
+        + duration(assumed("runner_ms"))
+        + duration(assumed("watch_ms")) * (wakes - 1),
+        "SQS inbound (FIFO)": measured["events"] * (1 + 2 / batch) * price("sqs_fifo"),
+        "SQS work (fair)": (sends + wakes * 2 / batch) * price("sqs_fair"),
+        "DynamoDB writes": measured["write_units"] * price("write_unit"),
+        "DynamoDB reads": measured["read_units"] * price("read_unit"),
+        "DynamoDB storage": assumed("stored_bytes") / 1e9 * price("stored_gb"),
+        "CloudWatch logs": logged * price("log_gb"),
+        "Data to the internet": assumed("egress_bytes") / 1e9 * price("egress_gb"),
+    }
+    return lines
+
+
+def waiting_on_lambda() -> float:
+    """What it costs to wait for one agent in a function."""
+    return duration(assumed("agent_s") * 1000) / assumed("runs_per_invocation")
+
+
+def container_month() -> float:
+    return MONTH_H * (0.25 * price("vcpu_h") + 0.5 * price("gb_h") + price("ipv4_h"))
+
+
+def waiting_on_ecs() -> float:
+    """What it costs to wait for one agent in a container that is as busy as assumed."""
+    runs_a_month = MONTH_H * 3600 / assumed("agent_s") * assumed("runs_per_container")
+    return container_month() / runs_a_month
+
+
+def fixed_month(n_relays: int) -> dict[str, float]:
+    """What a deployment costs by the month, whether it is used or not."""
+    polls_of_a_mapping = 5 * 3 * 60 * MONTH_H
+    polls_of_a_shard = 3 * 60 * MONTH_H
+    heartbeats = 12 * 60 * MONTH_H
+    return {
+        "KMS key, secret": price("kms_key") + price("secret"),
+        "Polling of two idle mappings": polls_of_a_mapping * (price("sqs_fifo") + price("sqs_fair")),
+        "Polling of 16 idle shards": (16 * polls_of_a_shard * price("sqs_fifo")) if n_relays else 0,
+        "Alarms": 19 * price("alarm"),
+        "Metrics (one platform)": 20 * price("metric"),
+        "Relay tasks with addresses": n_relays * container_month(),
+        "Heartbeats of relays": n_relays * heartbeats * price("write_unit"),
+    }
+
+
+def long_connections(n_bots: int) -> dict[str, float]:
+    """What `n_bots` on long connections cost by the month, their messages included."""
+    n_relays = max(2, -(-n_bots // int(assumed("sockets_per_relay"))))
+    lines = fixed_month(n_relays)
+    # An answer goes through the relay's queue, some pieces of it together.
+    pieces = 4 * (1 + 2 / assumed("receive_batch")) * price("sqs_fifo")
+    each = sum(message(MEASURED["push"], by_webhook=False).values()) + pieces
+    lines[f"Messages ({assumed('messages_per_bot'):,.0f} a bot)"] = each * assumed("messages_per_bot") * n_bots
+    return lines
+
+
+def table(title: str, lines: dict[str, float], times: float = 1) -> float:
+    print(f"\n{title}")
+    for name, amount in lines.items():
+        print(f"  {name:<36}{amount * times:10.2f}")
+    total = sum(lines.values()) * times
+    print(f"  {'total':<36}{total:10.2f}")
+    return total
+
+
+def main() -> None:
+    print("Prices (us-east-1, USD, before free tiers)")
+    for name, (amount, unit, source) in PRICES.items():
+        shown = f"{amount * 1e6:.4f} a million" if amount < 0.00001 else f"{amount}"
+        print(f"  {name:<16}{shown:>20}  {unit:<26}{source}")
+    print("\nAssumed")
+    for name, (value, reason) in ASSUMED.items():
+        print(f"  {name:<20}{value:>8}  {reason}")
+    print("\nMeasured for a message: " + json.dumps(MEASURED["push"]))
+    million = table("A million messages by webhook, agents' time not counted", message(MEASURED["push"]), 1e6)
+    print(f"\nAgents that take {assumed('agent_s')} s, a million runs, on top")
+    print(f"  {'waited for in Lambda':<36}{waiting_on_lambda() * 1e6:10.2f}")
+    print(f"  {'waited for in containers':<36}{waiting_on_ecs() * 1e6:10.2f}  (a container: {container_month():.2f} a month)")
+    print(f"  {'agents that call back':<36}{0:10.2f}  (besides their calls: about {(price('http_api') + price('lambda_request')) * 1e6:.2f})")
+    table("A month, webhooks only, unused", fixed_month(0))
+    table("A month of 1 000 bots on long connections", long_connections(1000))
+    assert million <= 6.00, f"a million messages cost {million:.2f} USD, and should cost 6.00 at most"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Builds the image of the relay (or of the runner), puts it into the stack's repository, prints what to give as RelayImage (RunnerImage).
+#
+#   infra/relay-image.sh STACK [relay|runner] [arm64|x86_64]
+set -eu
+stack=${1:?name of the stack}
+program=${2:-relay}
+case ${3:-arm64} in
+    arm64) platform=linux/arm64 ;;
+    x86_64) platform=linux/amd64 ;;
+    *) echo "arm64 or x86_64" >&2; exit 2 ;;
+esac
+cd "$(dirname "$0")/.."
+
+repository=$(aws cloudformation describe-stacks --stack-name "$stack" \
+    --query "Stacks[0].Outputs[?OutputKey=='ImageRepository'].OutputValue" --output text)
+# Tags can't be overwritten, so each build has its own.
+tag=$program-$(git rev-parse --short=12 HEAD)-$(date -u +%Y%m%d%H%M%S)
+aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >&2
+docker buildx build --platform "$platform" --file infra/relay.Dockerfile --target "$program" --provenance=false \
+    --tag "$repository:$tag" --push . >&2
+digest=$(aws ecr describe-images --repository-name "${repository#*/}" --image-ids "imageTag=$tag" \
+    --query 'imageDetails[0].imageDigest' --output text)
+echo "$repository@$digest"
