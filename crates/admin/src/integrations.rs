@@ -1,13 +1,18 @@
 //! Integrations: bot accounts.
 
 pub(crate) mod conversations;
+pub(crate) mod doctor;
 pub(crate) mod impact;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod power;
+pub(crate) mod probe;
+pub(crate) mod speak;
 pub(crate) mod status;
 
 mod condition;
 mod input;
+mod introduce;
 mod view;
 
 use axum::Json;
@@ -24,6 +29,7 @@ use tieline_store::status as status_store;
 use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
+use self::introduce::{Before, introduce};
 use self::view::IntegrationView;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
@@ -77,6 +83,7 @@ pub(crate) async fn create(
         explain(&state, &scope.organization, made).await
     })
     .await?;
+    introduce(&state, &made, Before::Kept).await;
     Ok((StatusCode::CREATED, Json(view::of(&state, &made)?)))
 }
 
@@ -109,6 +116,11 @@ pub(crate) async fn patch(
         explain(&state, &scope.organization, changed).await
     })
     .await?;
+    if patch.touches_account() {
+        introduce(&state, &changed, Before::Outdated).await;
+    } else if patch.starts() {
+        introduce(&state, &changed, Before::Kept).await;
+    }
     Ok(Json(view::of(&state, &changed)?))
 }
 

@@ -3,7 +3,10 @@
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Object, PathItem, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -68,6 +71,10 @@ fn of_integrations() -> OpenApiRouter<AdminState> {
         .routes(routes!(integrations::power::stop))
         .routes(routes!(integrations::power::restart))
         .routes(routes!(integrations::status::get))
+        .routes(routes!(integrations::probe::test))
+        .routes(routes!(integrations::doctor::examine))
+        .routes(routes!(integrations::login::start, integrations::login::get))
+        .routes(routes!(integrations::speak::say))
         .routes(routes!(integrations::impact::get))
         .routes(routes!(integrations::logs::list))
         .routes(routes!(integrations::conversations::list))
@@ -100,7 +107,11 @@ pub(crate) struct Description(Bytes);
 
 impl Description {
     pub(crate) fn of(description: &utoipa::openapi::OpenApi) -> Self {
-        let json = serde_json::to_vec(description).expect("a description serializes as JSON");
+        let mut description = description.clone();
+        for (address, item) in &mut description.paths.paths {
+            describe_ids(address, item);
+        }
+        let json = serde_json::to_vec(&description).expect("a description serializes as JSON");
         Self(json.into())
     }
 }
@@ -109,4 +120,27 @@ impl IntoResponse for Description {
     fn into_response(self) -> Response {
         ([(CONTENT_TYPE, "application/json")], self.0).into_response()
     }
+}
+
+/// Describes the ids in an address, which the handlers read by name.
+fn describe_ids(address: &str, item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+    for operation in operations.into_iter().flatten() {
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.retain(|known| !matches!(known, RefOr::T(known) if known.parameter_in == ParameterIn::Path));
+        parameters.splice(0..0, ids_in(address));
+    }
+}
+
+fn ids_in(address: &str) -> impl Iterator<Item = RefOr<Parameter>> {
+    let parts = address.split('/');
+    let names = parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| {
+        let id = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .schema(Some(Object::with_type(Type::String)));
+        RefOr::T(id.build())
+    })
 }

@@ -253,7 +253,8 @@ impl<'a> Showing<'a> {
             notice: look.notice,
             files: look.files,
             link: Some(link),
-            proactive: false,
+            // A target without a message is none that is answered.
+            proactive: self.target.message.as_str().is_empty(),
             pulled,
         }
     }

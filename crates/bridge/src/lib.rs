@@ -22,6 +22,8 @@ pub mod notices;
 pub mod operator;
 pub mod pages;
 pub mod pollers;
+pub mod proactive;
+pub mod probe;
 pub mod receive;
 pub mod redrive;
 pub mod run;

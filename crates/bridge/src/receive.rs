@@ -97,10 +97,12 @@ async fn answer(
         Ok(received) => received,
         Err(rejection) => {
             journal::note_often(world, id, "rejection", StatusChange::LastSignatureFailureAt(cx.now)).await;
-            return Err(ReceiveError::Unproved(rejection.to_string()));
+            let reason = rejection.to_string();
+            journal::warn(world, id, "unproved", &format!("a request was refused: {reason}")).await;
+            return Err(ReceiveError::Unproved(reason));
         }
     };
-    if request.method == "GET" {
+    if is_handshake(request, &received) {
         journal::note_often(world, id, "verified", StatusChange::VerifiedAt(cx.now)).await;
     }
     enqueue(world, &bot, &received).await?;
@@ -109,6 +111,11 @@ async fn answer(
         Answer::Fixed(answer) => Ok(answer),
         Answer::Newest(asked) => Ok(newest::answer(world, &bot, &asked, welcome).await),
     }
+}
+
+/// Whether the platform only looks whether we are there. An event tells it too, later, and polls are too many.
+fn is_handshake(request: &WebhookRequest, received: &Received) -> bool {
+    request.method == "GET" || (received.events.is_empty() && matches!(received.answer, Answer::Fixed(_)))
 }
 
 fn takes_requests(bound: &Bound, platform: &str) -> bool {

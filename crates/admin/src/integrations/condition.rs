@@ -137,7 +137,8 @@ fn webhook(facts: &Facts<'_>) -> Condition {
             ..up(ConnectionState::Connected, None)
         };
     }
-    if let Some(verified_at) = reported.verified_at {
+    // Only what was proved becomes an event.
+    if let Some(verified_at) = reported.verified_at.max(reported.last_event_at) {
         let next = failed_since(reported, verified_at).then_some(
             "Requests with a wrong signature arrive: compare the token and keys here with those on the platform.",
         );

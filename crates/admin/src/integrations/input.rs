@@ -58,6 +58,18 @@ pub(crate) struct IntegrationPatch {
     enabled: Option<bool>,
 }
 
+impl IntegrationPatch {
+    /// Whether what was had from the platform with the old settings may not hold any more.
+    pub(super) const fn touches_account(&self) -> bool {
+        self.credentials.is_some() || self.endpoints.is_some() || self.connection_mode.is_some()
+    }
+
+    /// Whether it is started.
+    pub(super) fn starts(&self) -> bool {
+        self.enabled == Some(true)
+    }
+}
+
 pub(super) fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<IntegrationSettings, Problem> {
     let unknown = || Problem::invalid("platform", "is not a platform that is known");
     let connector = state.world.connector(&body.platform).ok_or_else(unknown)?;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use tieline_store::config::integration::{self as store_integration};
 
+use super::introduce::{Before, introduce};
 use super::view::{self, IntegrationView};
 use super::{explain, find};
 use crate::auth::Scope;
@@ -68,5 +69,8 @@ async fn set(
         explain(state, &scope.organization, changed).await
     })
     .await?;
+    if enabled {
+        introduce(state, &after, Before::Kept).await;
+    }
     Ok(Json(view::of(state, &after)?))
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tieline_bridge::accounts;
+use tieline_bridge::accounts::{self, AccountError};
 use tieline_core::connector::Proof;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::{self as store_integration, Bound, IntegrationRecord};
@@ -108,13 +108,16 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
 
 fn unusable(state: &AdminState, record: &IntegrationRecord) -> Option<String> {
     let error = accounts::open(&state.world, record).err()?;
-    Some(match error {
-        accounts::AccountError::Invalid(invalid) => format!("{} {}", invalid.field, invalid.reason),
-        accounts::AccountError::UnknownPlatform(platform) => format!("platform {platform} is not known here"),
-        accounts::AccountError::Store(_) => {
-            "its credentials can't be unsealed with the key of this deployment".to_owned()
-        }
-    })
+    Some(unusable_because(&error))
+}
+
+/// Why an integration can't be used, without its values.
+pub(super) fn unusable_because(error: &AccountError) -> String {
+    match error {
+        AccountError::Invalid(invalid) => format!("{} {}", invalid.field, invalid.reason),
+        AccountError::UnknownPlatform(platform) => format!("platform {platform} is not known here"),
+        AccountError::Store(_) => "its credentials can't be unsealed with the key of this deployment".to_owned(),
+    }
 }
 
 pub(super) fn is_own_channel(state: &AdminState, record: &IntegrationRecord) -> bool {

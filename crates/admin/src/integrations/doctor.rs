@@ -1,0 +1,209 @@
+//! Finds out why a bot doesn't answer: the questions that people ask, in the order in which the answers matter.
+
+mod findings;
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tieline_bridge::accounts;
+use tieline_bridge::agents as bridge_agents;
+use tieline_core::account::ConnectionMode;
+use tieline_core::ids::{AgentId, IntegrationId};
+use tieline_queue::relay::shard_of;
+use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
+use tieline_store::config::{agent, trigger};
+use tieline_store::leases;
+use tieline_store::log::{self, Level};
+use tieline_store::message::{self, Filter, MessageRecord};
+use utoipa::ToSchema;
+
+use self::findings::{AgentAnswer, Elsewhere, Facts, Finding, RelayHeld};
+use super::{find, probe, status, view};
+use crate::auth::Scope;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// Newest messages that are looked at.
+const MESSAGES: usize = 100;
+/// Newest entries of the log that are looked at.
+const LOG_ENTRIES: usize = 20;
+
+/// What a doctor found.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Diagnosis {
+    /// The first thing to fix. Null if all is well.
+    cause: Option<String>,
+    /// What to do about it. Null if there is nothing to do.
+    next: Option<String>,
+    /// All that was looked at, the gravest first.
+    checks: Vec<DoctorCheck>,
+}
+
+/// One question and its answer.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DoctorCheck {
+    name: &'static str,
+    ok: bool,
+    /// The answer in one line.
+    detail: String,
+}
+
+/// Finds out why a bot doesn't answer. Asks the platform and the agent for real.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/doctor", tag = "integrations",
+    responses((status = 200, body = Diagnosis)))]
+pub(crate) async fn examine(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<Diagnosis>, Problem> {
+    let record = find(&state, &scope, &id).await?;
+    let facts = gather(&state, &record).await?;
+    Ok(Json(Diagnosis::of(findings::all(&facts))))
+}
+
+async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts, Problem> {
+    let seen = status::look(state, record).await?;
+    let triggers = trigger::naming(&state.world.store, &record.organization, |_| true).await?;
+    let bound = seen.bound.trigger;
+    let elsewhere = match bound {
+        Some(_) => None,
+        None => elsewhere(state, record, &triggers).await?,
+    };
+    let agent = match &bound {
+        Some(trigger) => Some(ask_agent(state, record, &trigger.agent).await?),
+        None => None,
+    };
+    let is_own_channel = status::is_own_channel(state, record);
+    Ok(Facts {
+        now: state.now(),
+        platform: record.platform.clone(),
+        mode: record.mode,
+        is_own_channel,
+        enabled: record.enabled,
+        callback_url: view::callback_url(state, record),
+        is_public: state.world.settings.public_url.starts_with("https://"),
+        allow_private: state.allow_private(),
+        credentials: credentials(state, record, seen.unusable.is_none() && !is_own_channel).await?,
+        unusable: seen.unusable,
+        disabled_triggers: triggers
+            .iter()
+            .filter(|it| it.trigger.integration == record.id && !it.trigger.enabled)
+            .map(|it| it.trigger.id.to_string())
+            .collect(),
+        access: bound.as_ref().map(|trigger| trigger.settings.access.clone()),
+        bound: bound.map(|trigger| trigger.id.to_string()),
+        elsewhere,
+        agent,
+        relay: relay(state, record).await?,
+        condition: seen.condition,
+        reported: seen.reported,
+        messages: newest_messages(state, record).await?,
+        log: log::list(
+            &state.world.store,
+            &record.id,
+            Level::Warn,
+            None,
+            LOG_ENTRIES,
+            state.now(),
+        )
+        .await?
+        .items,
+    })
+}
+
+/// An enabled trigger of another integration of the same platform: the usual slip.
+async fn elsewhere(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    triggers: &[trigger::TriggerRecord],
+) -> Result<Option<Elsewhere>, Problem> {
+    for it in triggers.iter().filter(|it| it.trigger.enabled) {
+        let other: &IntegrationId = &it.trigger.integration;
+        let found = store_integration::get(&state.world.store, other).await?;
+        if let Some(found) = found.filter(|found| found.platform == record.platform && found.id != record.id) {
+            return Ok(Some(Elsewhere {
+                trigger: it.trigger.id.to_string(),
+                integration: found.name,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+async fn ask_agent(state: &AdminState, record: &IntegrationRecord, id: &AgentId) -> Result<AgentAnswer, Problem> {
+    let Some(found) = agent::get(&state.world.store, &record.organization, id).await? else {
+        return Ok(AgentAnswer {
+            name: id.to_string(),
+            millis: 0,
+            failure: Some(("agent_missing".to_owned(), "it is gone".to_owned())),
+        });
+    };
+    let begun = Instant::now();
+    let probed = bridge_agents::probe(&state.world, &found.agent).await;
+    Ok(AgentAnswer {
+        name: found.agent.name,
+        millis: probe::millis_since(begun),
+        failure: probed.err().map(|failure| (failure.code, failure.message)),
+    })
+}
+
+async fn credentials(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    askable: bool,
+) -> Result<Option<(bool, String)>, Problem> {
+    match accounts::open(&state.world, record) {
+        Ok(bot) if askable => probe::credentials(state, record, &bot).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+async fn relay(state: &AdminState, record: &IntegrationRecord) -> Result<Option<RelayHeld>, Problem> {
+    if record.mode != ConnectionMode::LongConnection {
+        return Ok(None);
+    }
+    let picture = leases::picture(&state.world.store).await?;
+    let now = state.now();
+    let n_shards = state.world.queues.urls().relay.len();
+    let shard = (n_shards > 0).then(|| shard_of(&record.id, n_shards));
+    let holder = shard.and_then(|shard| picture.holder(shard, now));
+    let heartbeat = holder.and_then(|holder| picture.tasks.get(&holder.node));
+    Ok(Some(RelayHeld {
+        n_alive: picture.living(now).count(),
+        holder: holder.map(|holder| holder.node.clone()),
+        lease_left: heartbeat.map(|task| task.expires_at.since(now)),
+    }))
+}
+
+async fn newest_messages(state: &AdminState, record: &IntegrationRecord) -> Result<Vec<MessageRecord>, Problem> {
+    let filter = Filter {
+        integration: Some(record.id.clone()),
+        ..Filter::default()
+    };
+    let store = &state.world.store;
+    let page = message::list(store, &record.organization, &filter, None, MESSAGES, state.now()).await?;
+    Ok(page.items)
+}
+
+impl Diagnosis {
+    fn of(findings: Vec<Finding>) -> Self {
+        let worst = findings.iter().find(|finding| finding.next.is_some());
+        let cause = worst.map(|finding| finding.detail.clone());
+        let next = worst.and_then(|finding| finding.next.clone());
+        let checks = findings.into_iter().map(|finding| DoctorCheck {
+            name: finding.name,
+            ok: finding.next.is_none(),
+            detail: finding.detail,
+        });
+        Self {
+            cause,
+            next,
+            checks: checks.collect(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Tests an integration by asking the platform for real.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tieline_bridge::accounts::{self, Bot};
+use tieline_bridge::courier;
+use tieline_bridge::probe::{self, Probed};
+use tieline_core::account::ConnectionMode;
+use tieline_core::address;
+use tieline_core::connector::ModeManifest;
+use tieline_store::config::integration::IntegrationRecord;
+use utoipa::ToSchema;
+
+use super::{find, status, view};
+use crate::auth::Scope;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// How long one address may take.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What came of a test.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IntegrationTest {
+    /// Whether every check is.
+    ok: bool,
+    checks: Vec<TestCheck>,
+}
+
+/// One thing that was tested.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TestCheck {
+    /// `settings`, `credentials`, `reachability`, `callback_url`, `permissions`
+    name: &'static str,
+    ok: bool,
+    /// What was found, in one sentence.
+    detail: String,
+    millis: u64,
+}
+
+/// Tests an integration: its settings, its credentials, the platform's addresses, our own, permissions.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/test", tag = "integrations",
+    responses((status = 200, body = IntegrationTest)))]
+pub(crate) async fn test(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<IntegrationTest>, Problem> {
+    let record = find(&state, &scope, &id).await?;
+    let mut checks = Vec::new();
+    match accounts::open(&state.world, &record) {
+        Ok(bot) => ask_all(&state, &record, &bot, &mut checks).await?,
+        Err(error) => checks.push(TestCheck {
+            name: "settings",
+            ok: false,
+            detail: status::unusable_because(&error),
+            millis: 0,
+        }),
+    }
+    Ok(Json(IntegrationTest {
+        ok: checks.iter().all(|check| check.ok),
+        checks,
+    }))
+}
+
+async fn ask_all(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    bot: &Bot,
+    checks: &mut Vec<TestCheck>,
+) -> Result<(), Problem> {
+    checks.push(timed("settings", async { (true, "the settings can be used".to_owned()) }).await);
+    let begun = Instant::now();
+    let (ok, detail) = credentials(state, record, bot).await?;
+    checks.push(TestCheck {
+        name: "credentials",
+        ok,
+        detail,
+        millis: millis_since(begun),
+    });
+    let Some(mode) = bot.connector.manifest().mode(record.mode) else {
+        return Ok(());
+    };
+    for address in addresses(mode, bot) {
+        checks.push(timed("reachability", reach(state, &address)).await);
+    }
+    if record.mode == ConnectionMode::Webhook && !status::is_own_channel(state, record) {
+        checks.push(timed("callback_url", callback(state, record)).await);
+    }
+    if !mode.permissions.is_empty() {
+        let detail = format!(
+            "the platform doesn't tell; the bot needs {}",
+            mode.permissions.join(", ")
+        );
+        checks.push(timed("permissions", async { (true, detail) }).await);
+    }
+    Ok(())
+}
+
+/// Whether the credentials work, and a sentence about it.
+pub(super) async fn credentials(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    bot: &Bot,
+) -> Result<(bool, String), Problem> {
+    courier::forget_token(&state.world, bot).await;
+    Ok(match probe::probe(&state.world, bot, record).await? {
+        Probed::Works => (true, "the platform takes the credentials".to_owned()),
+        Probed::Untold => (true, "the platform can't be asked; the first message tells".to_owned()),
+        Probed::Refused { code } => (false, format!("the platform refuses the credentials: code {code}")),
+        Probed::Unavailable { code } => (false, format!("the platform did not answer as it should: {code}")),
+    })
+}
+
+/// The addresses of a mode as they are in force, as HTTP ones.
+fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<String> {
+    let all = mode.endpoints.iter().map(|endpoint| {
+        let address = bot.account.endpoint(endpoint.name, endpoint.default);
+        match address.strip_prefix("ws") {
+            Some(rest) => format!("http{rest}"),
+            None => address.to_owned(),
+        }
+    });
+    all.filter(|address| !address.is_empty()).collect()
+}
+
+/// Any answer will do: somebody is there.
+async fn reach(state: &AdminState, url: &str) -> (bool, String) {
+    let host = host_of(url);
+    if address::check(url, state.allow_private()).is_err() {
+        return (false, format!("{host} may not be called from this deployment"));
+    }
+    match state.world.http.get(url).timeout(PATIENCE).send().await {
+        Ok(_) => (true, format!("{host} answers")),
+        Err(error) if error.is_timeout() => (false, format!("{host} does not answer within {} s", PATIENCE.as_secs())),
+        Err(_) => (false, format!("{host} can't be reached")),
+    }
+}
+
+/// The host of an address: what stands before and behind may be secret.
+fn host_of(url: &str) -> String {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next());
+    host.unwrap_or("the address").to_owned()
+}
+
+async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, String) {
+    let url = view::callback_url(state, record);
+    if address::check(&url, false).is_err() {
+        // For a test on one machine that is as it should be.
+        let detail = format!("{url} is not a public https address: the platform can call it only if it runs here too");
+        return (state.allow_private(), detail);
+    }
+    match state.world.http.get(&url).timeout(PATIENCE).send().await {
+        Ok(answer) if answer.status().is_success() => (true, format!("{url} answers")),
+        Ok(answer) => (
+            false,
+            format!(
+                "{url} answers with status {}, not from this bridge",
+                answer.status().as_u16()
+            ),
+        ),
+        Err(_) => (false, format!("{url} can't be reached from here")),
+    }
+}
+
+async fn timed(name: &'static str, check: impl Future<Output = (bool, String)>) -> TestCheck {
+    let begun = Instant::now();
+    let (ok, detail) = check.await;
+    TestCheck {
+        name,
+        ok,
+        detail,
+        millis: millis_since(begun),
+    }
+}
+
+pub(super) fn millis_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

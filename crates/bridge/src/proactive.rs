@@ -1,0 +1,172 @@
+//! Proactive: a message that nobody asked for, because an operator says so.
+
+use std::time::Duration;
+
+use tieline_core::conversation::ConversationKey;
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
+use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, fresh};
+use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
+use tieline_core::trigger::SessionScope;
+use tieline_queue::{QueueError, work};
+use tieline_store::message::{self, MessageRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::{StoreError, conversation};
+use tracing::info;
+
+use crate::accounts::Bot;
+use crate::notices::{self, About};
+use crate::world::{World, random};
+
+/// What such messages say in the ledger of why they are there.
+pub const REASON: &str = "proactive";
+
+/// To whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// A chat, by the platform's id.
+    Chat(ChatId),
+    /// A person, by the platform's id.
+    Person(SenderId),
+}
+
+/// Why nothing is said.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeakError {
+    /// The table.
+    #[error("table is unavailable")]
+    Store(#[from] StoreError),
+    /// The queue.
+    #[error("queue is unavailable")]
+    Queue(#[from] QueueError),
+}
+
+/// Says something in a chat. When this returns it is kept; a runner brings it there, and the ledger tells what came of it.
+///
+/// # Errors
+/// [`SpeakError`].
+pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Result<MessageRecord, SpeakError> {
+    let message = message(world, bot, to).await?;
+    let record = record(world, bot, message);
+    let Some(asker) = crate::event_of(world, &record).map(|event| event.sender().clone()) else {
+        return Err(StoreError::Unsealable.into());
+    };
+    let Some(conversation) = record.conversation.clone() else {
+        return Err(StoreError::Conflict.into());
+    };
+    let about = About {
+        reply: &record.reply,
+        organization: &record.organization,
+        integration: &record.integration,
+        conversation: &conversation,
+        message: &record.id,
+        asker: &asker,
+        received_at: record.received_at,
+    };
+    let mut said = ReplyRecord {
+        stage: Stage::Final,
+        text: text.to_owned(),
+        outcome: Some(Outcome::Completed),
+        ..notices::blank(&about)
+    };
+    // The ledger first: the runner reads from it where the reply goes.
+    message::claim(&world.store, &record).await?;
+    reply::save(&world.store, None, &mut said, world.clock.now()).await?;
+    wake(world, &record, &said).await?;
+    info!(account.id = %record.integration, event.key = %record.id, "took in a proactive message");
+    Ok(record)
+}
+
+async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
+    let wake = WakeUp::V1(WakeUpV1 {
+        organization: record.organization.clone(),
+        conversation: said.conversation.clone(),
+        reply: Some(said.id.clone()),
+        timer: false,
+    });
+    let sends = [(wake.clone(), Duration::ZERO), (wake, world.settings.watchdog)];
+    work::send(&world.queues, &sends).await
+}
+
+/// A message of nobody, that only tells where the reply goes.
+async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, StoreError> {
+    let (chat, asker) = match to {
+        Recipient::Person(person) => {
+            let chat = Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(person.as_str()),
+                thread: None,
+            };
+            (chat, person)
+        }
+        Recipient::Chat(id) => (known_chat(world, bot, id).await?, SenderId::new("")),
+    };
+    Ok(Message {
+        id: PlatformMessageId::new(fresh("own", random())),
+        sender: Sender {
+            id: asker.clone(),
+            name: None,
+        },
+        sent_at: None,
+        text: String::new(),
+        parts: Vec::new(),
+        quoted: None,
+        target: ReplyTarget {
+            integration: bot.account.integration.clone(),
+            chat,
+            asker,
+            // There is none that is answered.
+            message: PlatformMessageId::new(""),
+            handle: ReplyHandle::default(),
+            expires_at: None,
+        },
+    })
+}
+
+/// A chat as people have spoken in it; a group, if nobody has.
+async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<Chat, StoreError> {
+    let integration = &bot.account.integration;
+    let page = conversation::list(
+        &world.store,
+        integration,
+        Some(id.as_str()),
+        None,
+        20,
+        world.clock.now(),
+    )
+    .await?;
+    let known = page.items.into_iter().find(|known| known.key.chat.id == id);
+    let kind = known.map_or(ChatKind::Group, |known| known.key.chat.kind);
+    Ok(Chat { kind, id, thread: None })
+}
+
+fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
+    let now = world.clock.now();
+    let (account, platform_message) = (&bot.account, message.id.clone());
+    let key = ConversationKey::of(
+        &account.organization,
+        &account.integration,
+        &message.target.chat,
+        &message.sender.id,
+        SessionScope::Sender,
+    );
+    let id = account.ids.message(&platform_message);
+    MessageRecord {
+        reply: account.ids.reply(&platform_message),
+        organization: account.organization.clone(),
+        integration: account.integration.clone(),
+        conversation: Some(key.id()),
+        session: None,
+        received_at: now,
+        state: MessageState::Commanded,
+        event: crate::sealed_event(world, &id, Event::Message(message)),
+        run: None,
+        reason: Some(REASON.to_owned()),
+        steps: vec![LedgerStep::new(now, "received")],
+        redrives: 0,
+        version: 0,
+        platform_message,
+        id,
+    }
+}

@@ -1,0 +1,111 @@
+//! Asks a platform whether a bot's credentials work, and keeps what it tells of the bot.
+
+use tieline_core::account::{ConnectionMode, Credentials};
+use tieline_core::connector::{Proof, TokenError};
+use tieline_core::exchange::{ApiAnswer, HttpCall};
+use tieline_store::StoreError;
+use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord};
+use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
+use tracing::{info, warn};
+
+use crate::accounts::Bot;
+use crate::world::World;
+use crate::{courier, journal};
+
+/// What a platform says of credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probed {
+    /// They work.
+    Works,
+    /// There is no way to ask: the first message tells.
+    Untold,
+    /// They don't, and asking again changes nothing.
+    Refused {
+        /// The platform's code.
+        code: String,
+    },
+    /// The platform can't say at the moment, or can't be reached.
+    Unavailable {
+        /// The platform's code, or what happened.
+        code: String,
+    },
+}
+
+/// Asks the platform. With a token that was had earlier, unless it was forgotten: [`courier::forget_token`].
+///
+/// # Errors
+/// The table's.
+pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Result<Probed, StoreError> {
+    let Some(call) = bot.connector.probe(&bot.context(world, None)) else {
+        return Ok(Probed::Untold);
+    };
+    let probed = match ask(world, bot, &call).await {
+        Ok(learned) => {
+            keep(world, record, &learned).await?;
+            Probed::Works
+        }
+        Err(TokenError::Refused { code }) => Probed::Refused { code },
+        Err(TokenError::Unavailable { code }) => Probed::Unavailable { code },
+    };
+    tell_status(world, record, &probed).await?;
+    Ok(probed)
+}
+
+async fn ask(world: &World, bot: &Bot, call: &HttpCall) -> Result<Credentials, TokenError> {
+    let answer = courier::send(world, bot, call).await?;
+    bot.connector.learn(&answer)
+}
+
+async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
+    match integration::learn(&world.store, record, learned, world.clock.now()).await {
+        // Somebody changed it meanwhile: the next probe is of what it is now.
+        Ok(_) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
+        Err(IntegrationError::Store(error)) => Err(error),
+        Err(error) => {
+            warn!(account.id = %record.id, error = %error, "what the platform told can't be kept");
+            Ok(())
+        }
+    }
+}
+
+/// Who holds a connection tells of it; for a webhook nobody else would say that the credentials are wrong.
+async fn tell_status(world: &World, record: &IntegrationRecord, probed: &Probed) -> Result<(), StoreError> {
+    if record.mode != ConnectionMode::Webhook {
+        return Ok(());
+    }
+    let changes = match probed {
+        Probed::Refused { code } => {
+            let message = "the platform refuses the credentials".to_owned();
+            journal::warn(world, &record.id, "config_invalid", &format!("{message}: code {code}")).await;
+            let error = StatusError {
+                at: world.clock.now(),
+                code: code.clone(),
+                message,
+            };
+            let down = StatusChange::State(ConnectionState::Disconnected, Some("config_invalid".to_owned()));
+            vec![down, StatusChange::LastError(error)]
+        }
+        Probed::Works => vec![StatusChange::State(ConnectionState::Connected, None)],
+        Probed::Untold | Probed::Unavailable { .. } => return Ok(()),
+    };
+    status::merge(&world.store, &record.id, &changes).await
+}
+
+/// Tells the platform where to call us, where it wants to hear it from us. Gives the codes of what it refused.
+pub async fn register(world: &World, bot: &Bot, callback_url: &str) -> Vec<String> {
+    if bot.connector.manifest().proof == Proof::Operator {
+        return Vec::new();
+    }
+    let mut refused = Vec::new();
+    for call in bot.connector.register(callback_url, &bot.context(world, None)) {
+        let code = match courier::send(world, bot, &call).await {
+            Ok(ApiAnswer::Answered { status: 200..=299, .. }) => continue,
+            Ok(ApiAnswer::Answered { status, .. }) => status.to_string(),
+            Ok(ApiAnswer::NotSent | ApiAnswer::Unknown) => "unreachable".to_owned(),
+            Err(TokenError::Refused { code } | TokenError::Unavailable { code }) => code,
+        };
+        info!(account.id = %bot.account.integration, call = call.name, code, "platform did not take our address");
+        refused.push(format!("{}: {code}", call.name));
+    }
+    refused
+}
