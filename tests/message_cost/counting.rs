@@ -1,0 +1,154 @@
+//! Counts what is asked of tables and queues, as AWS would bill it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What was asked for.
+#[derive(Debug, Default, Clone, PartialEq, Serialize)]
+pub(crate) struct Bill {
+    /// Write units of the tables, indexes included.
+    pub(crate) write_units: f64,
+    /// Read units of the tables.
+    pub(crate) read_units: f64,
+    /// Calls by operation.
+    pub(crate) calls: BTreeMap<String, f64>,
+    /// Messages put on `inbound.fifo`.
+    pub(crate) events: f64,
+    /// Messages put on `work`.
+    pub(crate) wake_ups: f64,
+}
+
+impl Bill {
+    /// What came to one of `n` messages.
+    pub(crate) fn each(&self, n: usize) -> Self {
+        let n = f64::from(u32::try_from(n).unwrap());
+        let share = |total: f64| (total / n * 100.0).round() / 100.0;
+        Self {
+            write_units: share(self.write_units),
+            read_units: share(self.read_units),
+            calls: self.calls.iter().map(|(name, n)| (name.clone(), share(*n))).collect(),
+            events: share(self.events),
+            wake_ups: share(self.wake_ups),
+        }
+    }
+}
+
+/// A client that counts and passes on.
+#[derive(Debug, Clone)]
+pub(crate) struct Counting {
+    inner: SharedHttpClient,
+    bill: Arc<Mutex<Bill>>,
+}
+
+impl Counting {
+    pub(crate) fn before(inner: SharedHttpClient) -> Self {
+        Self {
+            inner,
+            bill: Arc::default(),
+        }
+    }
+
+    /// What was asked for since the last time.
+    pub(crate) fn take(&self) -> Bill {
+        std::mem::take(&mut *self.bill.lock().unwrap())
+    }
+}
+
+impl HttpClient for Counting {
+    fn http_connector(&self, settings: &HttpConnectorSettings, parts: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector {
+            inner: self.inner.http_connector(settings, parts),
+            bill: Arc::clone(&self.bill),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Connector {
+    inner: SharedHttpConnector,
+    bill: Arc<Mutex<Bill>>,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let mut asked: Value = serde_json::from_slice(request.body().bytes().unwrap_or(b"{}")).unwrap();
+        if target.starts_with("DynamoDB_") {
+            asked["ReturnConsumedCapacity"] = "TOTAL".into();
+            *request.body_mut() = SdkBody::from(asked.to_string());
+        }
+        let answer = self.inner.call(request);
+        let bill = Arc::clone(&self.bill);
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            count(&mut bill.lock().unwrap(), &target, &asked, &answer);
+            Ok(answer)
+        })
+    }
+}
+
+fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
+    let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
+    *bill.calls.entry(operation.to_owned()).or_default() += 1.0;
+    let answered: Value = serde_json::from_slice(answer.body().bytes().unwrap_or(b"{}")).unwrap_or_default();
+    let units = match &answered["ConsumedCapacity"] {
+        Value::Array(tables) => tables.iter().map(units_of).sum(),
+        one => units_of(one),
+    };
+    if std::env::var_os("TIELINE_PRINT_CALLS").is_some() {
+        let what = [
+            "Key",
+            "Item",
+            "ExpressionAttributeValues",
+            "UpdateExpression",
+            "RequestItems",
+            "QueueUrl",
+        ];
+        let about: Vec<String> = what
+            .iter()
+            .map(|it| asked[it].to_string())
+            .filter(|it| it != "null")
+            .collect();
+        eprintln!(
+            "{operation} {units} {}",
+            about.join(" ").chars().take(300).collect::<String>()
+        );
+    }
+    match operation {
+        "GetItem" | "Query" | "BatchGetItem" => bill.read_units += units,
+        "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems" => {
+            // A condition that doesn't hold is billed as the write of what is there, and nobody tells how large that is.
+            bill.write_units += if answer.status().is_success() { units } else { 1.0 };
+        }
+        "SendMessage" => bill.add_messages(asked, 1.0),
+        "SendMessageBatch" => {
+            let n = asked["Entries"].as_array().map_or(0, Vec::len);
+            bill.add_messages(asked, f64::from(u32::try_from(n).unwrap()));
+        }
+        _ => {}
+    }
+}
+
+fn units_of(consumed: &Value) -> f64 {
+    consumed["CapacityUnits"].as_f64().unwrap_or_default()
+}
+
+impl Bill {
+    fn add_messages(&mut self, asked: &Value, n: f64) {
+        let url = asked["QueueUrl"].as_str().unwrap_or_default();
+        if url.ends_with("inbound.fifo") {
+            self.events += n;
+        } else if url.ends_with("work") {
+            self.wake_ups += n;
+        }
+    }
+}

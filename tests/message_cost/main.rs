@@ -1,0 +1,215 @@
+//! What one message asks of tables and queues, as AWS would bill it. `infra/costs.py` makes money of it, so a change that asks for
+//! more fails here first. `TIELINE_UPDATE=1` writes down what is measured.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "../crash_points/chat.rs"]
+mod chat;
+mod counting;
+#[path = "../crash_points/scene.rs"]
+mod scene;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use serde_json::Value;
+use tieline_bridge::clock::Clock;
+use tieline_bridge::world::{Settings, World};
+use tieline_bridge::{egress, intake, work};
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::timestamp::Timestamp;
+use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
+use tieline_queue::receive::{MAX_BATCH, delete, receive};
+use tieline_queue::{Queues, definitions};
+use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use chat::ChatServer;
+use counting::{Bill, Counting};
+use scene::{Over, set_up};
+
+const N_MESSAGES: usize = 20;
+/// Until every wake-up that watches over something has come.
+const LATER: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_costs_what_was_written_down() {
+    let agent = FakeAgent::start(Manner::default()).await;
+    let chat = ChatServer::start().await;
+    let mut bridge = Bridge::start().await;
+    let bot = set_up(&bridge.world, Over::DingTalk, &agent, &chat, Duration::ZERO).await;
+    // The first message makes the user, the conversation and the token.
+    assert!(bot.hear(&bridge.world, "msg0", "hello").await);
+    bridge.work().await;
+    bridge.pass(LATER);
+    bridge.work().await;
+    bridge.counting.take();
+
+    let mut received = Bill::default();
+    for at in 1..=N_MESSAGES {
+        assert!(
+            bot.hear(&bridge.world, &format!("msg{at}"), "how is the weather?")
+                .await
+        );
+        if at == 1 {
+            received = bridge.counting.take();
+        }
+        bridge.work().await;
+        bridge.pass(LATER);
+        bridge.work().await;
+    }
+    let mut all = bridge.counting.take();
+    all.write_units += received.write_units;
+    all.read_units += received.read_units;
+    all.events += received.events;
+    for (name, n) in &received.calls {
+        *all.calls.entry(name.clone()).or_default() += n;
+    }
+    assert_eq!(chat.said().len(), N_MESSAGES + 1, "every message has its answer");
+    for polling in ["ReceiveMessage", "DeleteMessageBatch"] {
+        // On AWS event source mappings do this.
+        all.calls.remove(polling);
+    }
+    compare("push", &all.each(N_MESSAGES));
+}
+
+#[expect(clippy::print_stdout, reason = "the numbers are what this is for")]
+fn compare(name: &str, measured: &Bill) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../infra/measured.json");
+    let mut noted: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or("{}".into())).unwrap();
+    let value = serde_json::to_value(measured).unwrap();
+    println!("one message of a {name} platform: {value:#}");
+    if std::env::var_os("TIELINE_UPDATE").is_some() {
+        noted[name] = value;
+        std::fs::write(path, format!("{noted:#}\n")).unwrap();
+        return;
+    }
+    let note = |field: &str| noted[name][field].as_f64().unwrap_or_default();
+    let pairs = [
+        ("write_units", measured.write_units),
+        ("read_units", measured.read_units),
+        ("events", measured.events),
+        ("wake_ups", measured.wake_ups),
+    ];
+    for (field, measured) in pairs {
+        assert!(
+            measured <= note(field) + 0.05,
+            "{field} of a message: {measured}, and {} was written down",
+            note(field)
+        );
+    }
+}
+
+/// A bridge whose calls are counted and whose time is moved by hand.
+struct Bridge {
+    world: World,
+    counting: Counting,
+    embedded: Embedded,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Bridge {
+    async fn start() -> Self {
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let ahead = Arc::clone(&ahead_ms);
+        let options = Options {
+            clock: tieline_embedded::Clock::new(move || machine_ms() + ahead.load(Ordering::SeqCst)),
+            ..Options::default()
+        };
+        let embedded = Embedded::in_memory(options).unwrap();
+        let counting = Counting::before(embedded.http_client());
+        let sdk = sdk(counting.clone());
+        let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
+        let sqs = aws_sdk_sqs::Client::new(&sdk);
+        let tables = Tables::with_prefix("cost-");
+        create_missing(&dynamo, &tables).await.unwrap();
+        let urls = definitions::create_missing(&sqs, "cost-", 0).await.unwrap();
+        let owner = Owner {
+            node: "cost".into(),
+            life: "cost".into(),
+        };
+        let settings = Settings {
+            allow_private: true,
+            ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
+        };
+        let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
+        let http = egress::client(true).unwrap();
+        let queues = Queues::new(sqs, urls);
+        let world = World::new(store, queues, registry::ALL, http, Clock::system(), settings);
+        Self {
+            world,
+            counting,
+            embedded,
+            ahead_ms,
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let ahead = self.ahead_ms.fetch_add(millis(time), Ordering::SeqCst) + millis(time);
+        self.world.clock = Clock::starting_at(Timestamp::from_millis(machine_ms() + ahead));
+        self.embedded.wake();
+    }
+
+    /// Works until both queues have nothing to show.
+    async fn work(&self) {
+        while self.dispatch().await | self.run().await {}
+    }
+
+    async fn dispatch(&self) -> bool {
+        let url = &self.world.queues.urls().inbound;
+        let received = receive::<Envelope>(&self.world.queues, url, MAX_BATCH, Duration::ZERO).await;
+        let received = received.unwrap();
+        let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
+        let items = received.into_iter().map(|it| intake::Item {
+            id: it.id,
+            group: it.group,
+            attempt: it.attempt,
+            envelope: it.message,
+        });
+        assert!(intake::take_in(&self.world, items.collect()).await.is_empty());
+        delete(&self.world.queues, url, &receipts).await.unwrap();
+        !receipts.is_empty()
+    }
+
+    async fn run(&self) -> bool {
+        let url = &self.world.queues.urls().work;
+        let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO).await;
+        let received = received.unwrap();
+        let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
+        let items = received.into_iter().map(|it| work::Item {
+            id: it.id,
+            receipt: it.receipt,
+            attempt: it.attempt,
+            wake: it.message,
+        });
+        assert!(work::run(&self.world, items.collect(), None).await.is_empty());
+        delete(&self.world.queues, url, &receipts).await.unwrap();
+        !receipts.is_empty()
+    }
+}
+
+fn sdk(client: Counting) -> SdkConfig {
+    let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "embedded");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .endpoint_url(ENDPOINT_URL)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(SharedHttpClient::new(client))
+        .build()
+}
+
+fn machine_ms() -> i64 {
+    millis(SystemTime::UNIX_EPOCH.elapsed().unwrap())
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap()
+}
