@@ -57,7 +57,7 @@ fn forty_pieces(_: &str) -> Vec<String> {
 /// Its protocol can't resume, so the person is told that the answer broke off: by the runner, before Lambda ends it.
 pub(crate) async fn run_that_outlives_its_function_ends_with_a_word(servers: Servers) {
     let plan = Plan {
-        runner_timeout: Duration::from_secs(20),
+        runner_timeout: Some(Duration::from_secs(20)),
         ..Plan::default()
     };
     let cloud = deploy(servers, &plan).await;

@@ -1,49 +1,51 @@
-//! Tieline as functions: the release binaries under the Lambda emulator, over tables and queues on the loopback address.
+//! Tieline as functions, wired as the deployment template says: the release binaries under the Lambda emulator, over tables, queues
+//! and a key service on the loopback address.
+//!
+//! Functions, their environment, time-outs and memory, routes, and event source mappings are read from `infra/template.yaml`. What a
+//! test machine can't have is put in its place by name: endpoints, the admin token that CloudFormation would resolve, and leave to
+//! call agents on the loopback address.
 
-mod bots;
+mod kms;
 mod servers;
+mod wiring;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tieline_bridge::deployment::variables;
+use serde_json::{Value, json};
 use tieline_queue::{Urls, definitions};
-use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_store::{Tables, create_missing};
 
+use self::kms::Kms;
+use self::wiring::Wiring;
 use crate::console::Console;
-use crate::lambda::{Config, Emulator, FunctionConfig, MappingConfig, Route};
-use crate::process::{ADMIN_TOKEN, binary, free_port};
+use crate::lambda::{Config, Emulator};
+use crate::process::{binary, free_port};
 
 pub use servers::Servers;
 
 /// The functions, by the names of their binaries.
 pub const FUNCTIONS: [&str; 4] = ["webhook", "dispatcher", "runner", "admin"];
-/// Which function answers what. API Gateway takes the most specific route.
-const ROUTES: [(&str, &str); 3] = [
-    ("ANY /api/{platform}/webhook/{integration}", "webhook"),
-    ("GET /api/web/replies/{reply}", "webhook"),
-    ("$default", "admin"),
-];
-/// The data key of every deployment in tests.
-const MASTER_KEY: [u8; 32] = [7; 32];
+/// As many as the template has queues for.
+const N_SHARDS: usize = 16;
+const KMS_KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd";
 
 /// What differs between scenarios.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How long one invocation of the runner may take.
-    pub runner_timeout: Duration,
-    /// How many instances each function may have.
+    /// How long one invocation of the runner may take, if not as long as the template says.
+    pub runner_timeout: Option<Duration>,
+    /// How many instances each function may have: a test machine has fewer cores than AWS.
     pub concurrency: usize,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            runner_timeout: Duration::from_secs(900),
+            runner_timeout: None,
             concurrency: 8,
         }
     }
@@ -57,8 +59,8 @@ pub struct Cloud {
     pub urls: Urls,
     /// A client of the queues.
     pub sqs: aws_sdk_sqs::Client,
-    store: Store,
-    // Last: it is asked until the functions have ended.
+    // Last: they are asked until the functions have ended.
+    _kms: Kms,
     _servers: Servers,
 }
 
@@ -66,26 +68,30 @@ impl Cloud {
     /// Deploys into tables and queues of its own.
     ///
     /// # Errors
-    /// If a binary is missing, or a table or queue can't be made.
+    /// If a binary is missing, a table or queue can't be made, or the template says what the emulator can't do.
     pub async fn deploy(servers: Servers, plan: &Plan) -> Result<Self> {
-        let prefix = format!("t{}-", hex::encode(tieline_bridge::world::random::<6>()));
+        let stack = format!("t{}", hex::encode(tieline_bridge::world::random::<6>()));
+        let prefix = format!("{stack}-");
         let (dynamo, sqs) = (servers.dynamodb_client(), servers.sqs_client());
         let tables = Tables::with_prefix(&prefix);
         create_missing(&dynamo, &tables)
             .await
             .context("can't make the tables")?;
-        let urls = definitions::create_missing(&sqs, &prefix, 0)
+        let urls = definitions::create_missing(&sqs, &prefix, N_SHARDS)
             .await
             .context("can't make the queues")?;
+        let kms = Kms::start(KMS_KEY).await?;
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let env = environment(&servers, &tables, &urls, listen);
+        let local = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", servers.dynamodb.clone()),
+            ("AWS_ENDPOINT_URL_SQS", servers.sqs.clone()),
+            ("AWS_ENDPOINT_URL_KMS", kms.url.clone()),
+        ];
+        let wiring = Wiring::read(&stack, &tables, &urls, KMS_KEY, &format!("http://{listen}"))?;
         let config = Config {
-            functions: functions(plan, &env)?,
-            routes: ROUTES.map(|(key, function)| Route::new(key, function)).into(),
-            mappings: vec![
-                MappingConfig::new(sqs.clone(), &urls.inbound, "dispatcher"),
-                MappingConfig::new(sqs.clone(), &urls.work, "runner"),
-            ],
+            functions: wiring.functions(plan, &local)?,
+            routes: wiring.routes()?,
+            mappings: wiring.mappings(&sqs)?,
             listen,
             ..Config::default()
         };
@@ -93,7 +99,7 @@ impl Cloud {
             emulator: Emulator::start(config).await?,
             urls,
             sqs,
-            store: Store::new(dynamo, tables, Keyring::new(MASTER_KEY)),
+            _kms: kms,
             _servers: servers,
         })
     }
@@ -120,6 +126,16 @@ impl Cloud {
         Console::new(self.emulator.url().to_owned())
     }
 
+    /// A bot, an agent and a trigger between them, made through the management API. Gives the bot's id.
+    ///
+    /// # Errors
+    /// If one isn't made.
+    pub async fn bind(&self, integration: &Value, agent: &Value) -> Result<String> {
+        let made = self.console().bind(integration, agent, &json!({})).await;
+        let made = made.with_context(|| self.log_tail())?;
+        Ok(made["id"].as_str().context("no id")?.to_owned())
+    }
+
     /// The newest log lines of every function, for a failing test.
     #[must_use]
     pub fn log_tail(&self) -> String {
@@ -132,42 +148,4 @@ impl Cloud {
         }
         text
     }
-}
-
-/// What every function of a deployment finds in its environment.
-fn environment(servers: &Servers, tables: &Tables, urls: &Urls, listen: SocketAddr) -> BTreeMap<String, String> {
-    let public_url = format!("http://{listen}");
-    let own = [
-        (variables::CONFIG_TABLE, tables.config.clone()),
-        (variables::STATE_TABLE, tables.state.clone()),
-        (variables::LEASES_TABLE, tables.leases.clone()),
-        (variables::INBOUND_QUEUE, urls.inbound.clone()),
-        (variables::WORK_QUEUE, urls.work.clone()),
-        (variables::PUBLIC_URL, public_url),
-        (variables::MASTER_KEY, hex::encode(MASTER_KEY)),
-        (variables::ADMIN_TOKEN, ADMIN_TOKEN.to_owned()),
-        (variables::ALLOW_PRIVATE, "true".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", servers.dynamodb.clone()),
-        ("AWS_ENDPOINT_URL_SQS", servers.sqs.clone()),
-    ];
-    own.map(|(key, value)| (key.to_owned(), value)).into()
-}
-
-fn functions(plan: &Plan, env: &BTreeMap<String, String>) -> Result<Vec<FunctionConfig>> {
-    let function = |name: &str| {
-        let path: PathBuf = binary(name)?;
-        let timeout = match name {
-            "runner" => plan.runner_timeout,
-            // As long as the HTTP API waits, or as events may take.
-            _ => Duration::from_secs(30),
-        };
-        Ok(FunctionConfig {
-            env: env.clone(),
-            timeout,
-            memory_mb: 256,
-            concurrency: plan.concurrency,
-            ..FunctionConfig::new(name, path)
-        })
-    };
-    FUNCTIONS.into_iter().map(function).collect()
 }

@@ -1,0 +1,188 @@
+//! What `infra/template.yaml` wires, in the emulator's words.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_yaml_ng::Value;
+use tieline_bridge::deployment::variables;
+use tieline_queue::Urls;
+use tieline_store::Tables;
+
+use super::Plan;
+use crate::lambda::{FunctionConfig, MappingConfig, Route};
+use crate::process::{ADMIN_TOKEN, binary};
+use crate::template::Template;
+
+const FUNCTION: &str = "AWS::Serverless::Function";
+
+pub(super) struct Wiring {
+    template: Template,
+    /// By the name that the template gives the queue's ARN here: the queue's address.
+    queues: BTreeMap<String, String>,
+    stack: String,
+}
+
+impl Wiring {
+    /// Reads the template for a stack whose tables and queues stand, and whose names must be the template's.
+    pub(super) fn read(stack: &str, tables: &Tables, urls: &Urls, key: &str, url: &str) -> Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/template.yaml");
+        let mut template = Template::read(&path)?;
+        template.define("AWS::StackName", stack);
+        template.define("Key.Arn", key);
+        template.define("Api.ApiEndpoint", url);
+        template.define("AdminToken", "admin-token");
+        let mut queues = BTreeMap::new();
+        let known = [&urls.inbound, &urls.work].into_iter().chain(&urls.relay);
+        let known: Vec<&String> = known.collect();
+        let mut defined = Vec::new();
+        for (name, properties) in template.resources("AWS::SQS::Queue")? {
+            let queue = template.property(properties, "QueueName")?;
+            if let Some(url) = known.iter().find(|url| url.ends_with(&format!("/{queue}"))) {
+                defined.push((name.to_owned(), (*url).clone()));
+                defined.push((format!("{name}.Arn"), name.to_owned()));
+                queues.insert(name.to_owned(), (*url).clone());
+            }
+        }
+        ensure!(
+            queues.len() == known.len(),
+            "the template has other queues than the programs"
+        );
+        for (name, properties) in template.resources("AWS::DynamoDB::Table")? {
+            let table = template.property(properties, "TableName")?;
+            let known = [&tables.config, &tables.state, &tables.leases];
+            ensure!(known.contains(&&table), "table {table} is none of the programs'");
+            defined.push((name.to_owned(), table));
+        }
+        for (name, value) in defined {
+            template.define(name, value);
+        }
+        Ok(Self {
+            template,
+            queues,
+            stack: stack.to_owned(),
+        })
+    }
+
+    pub(super) fn functions(&self, plan: &Plan, local: &[(&str, String)]) -> Result<Vec<FunctionConfig>> {
+        let functions = self.template.resources(FUNCTION)?;
+        let function = |(_, properties): &(&str, &Value)| self.function(properties, plan, local);
+        functions.iter().map(function).collect()
+    }
+
+    fn function(&self, properties: &Value, plan: &Plan, local: &[(&str, String)]) -> Result<FunctionConfig> {
+        let name = self.name_of(properties)?;
+        let seconds: u64 = self.template.property(properties, "Timeout")?.parse()?;
+        let timeout = plan.runner_timeout.filter(|_| name == "runner");
+        Ok(FunctionConfig {
+            env: self.environment(properties, local)?,
+            timeout: timeout.unwrap_or(Duration::from_secs(seconds)),
+            memory_mb: self.template.property(properties, "MemorySize")?.parse()?,
+            concurrency: plan.concurrency,
+            ..FunctionConfig::new(name.clone(), binary(&name)?)
+        })
+    }
+
+    /// A function is called like its binary, behind the stack's name.
+    fn name_of(&self, properties: &Value) -> Result<String> {
+        let name = self.template.property(properties, "FunctionName")?;
+        let name = name.strip_prefix(&format!("{}-", self.stack)).map(str::to_owned);
+        name.context("a function of another stack")
+    }
+
+    fn environment(&self, properties: &Value, local: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
+        let mut env = BTreeMap::new();
+        for source in [self.template.globals()?, properties] {
+            let Some(told) = source.get("Environment").and_then(|it| it.get("Variables")) else {
+                continue;
+            };
+            for (name, value) in told.as_mapping().context("variables are no mapping")? {
+                if let Some(value) = self.template.text(value)? {
+                    env.insert(name.as_str().context("a variable without a name")?.to_owned(), value);
+                }
+            }
+        }
+        // CloudFormation would put the secret's content there.
+        if let Some(token) = env.get_mut(variables::ADMIN_TOKEN) {
+            ADMIN_TOKEN.clone_into(token);
+        }
+        env.insert(variables::ALLOW_PRIVATE.to_owned(), "true".to_owned());
+        env.extend(local.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        Ok(env)
+    }
+
+    pub(super) fn routes(&self) -> Result<Vec<Route>> {
+        let targets = self.targets()?;
+        let routes = self.template.resources("AWS::ApiGatewayV2::Route")?;
+        let route = |(_, properties): &(&str, &Value)| {
+            let target = properties.get("Target").context("a route to nowhere")?;
+            // `!Sub integrations/${Name}`
+            let Value::Tagged(sub) = target else {
+                anyhow::bail!("{target:?} is no integration");
+            };
+            let name = sub
+                .value
+                .as_str()
+                .and_then(|it| it.strip_prefix("integrations/${")?.strip_suffix('}'));
+            let function = name.and_then(|name| targets.get(name)).context("a route to nowhere")?;
+            Ok(Route::new(self.template.property(properties, "RouteKey")?, function))
+        };
+        routes.iter().map(route).collect()
+    }
+
+    /// By integration of the HTTP API: which function answers.
+    fn targets(&self) -> Result<BTreeMap<String, String>> {
+        let mut names = BTreeMap::new();
+        for (name, properties) in self.template.resources(FUNCTION)? {
+            names.insert(format!("{name}.Arn"), self.name_of(properties)?);
+        }
+        let mut targets = BTreeMap::new();
+        for (name, properties) in self.template.resources("AWS::ApiGatewayV2::Integration")? {
+            ensure!(
+                self.template.property(properties, "PayloadFormatVersion")? == "2.0",
+                "another payload format"
+            );
+            let Some(Value::Tagged(arn)) = properties.get("IntegrationUri") else {
+                anyhow::bail!("{name} calls no function");
+            };
+            let function = arn.value.as_str().and_then(|arn| names.get(arn));
+            targets.insert(name.to_owned(), function.context("an unknown function")?.clone());
+        }
+        Ok(targets)
+    }
+
+    pub(super) fn mappings(&self, client: &aws_sdk_sqs::Client) -> Result<Vec<MappingConfig>> {
+        let mut mappings = Vec::new();
+        for (_, properties) in self.template.resources(FUNCTION)? {
+            let function = self.name_of(properties)?;
+            let events = properties.get("Events").and_then(Value::as_mapping);
+            for event in events.into_iter().flat_map(serde_yaml_ng::Mapping::values) {
+                ensure!(
+                    event.get("Type").and_then(Value::as_str) == Some("SQS"),
+                    "an event of another type"
+                );
+                let told = event.get("Properties").context("an event without properties")?;
+                mappings.push(self.mapping(client, &function, told)?);
+            }
+        }
+        Ok(mappings)
+    }
+
+    fn mapping(&self, client: &aws_sdk_sqs::Client, function: &str, told: &Value) -> Result<MappingConfig> {
+        let queue = self.template.property(told, "Queue")?;
+        let url = self.queues.get(&queue).context("a mapping of an unknown queue")?;
+        let reports = told.get("FunctionResponseTypes").and_then(Value::as_sequence);
+        let scaling = told.get("ScalingConfig");
+        let maximum = scaling
+            .map(|it| self.template.property(it, "MaximumConcurrency"))
+            .transpose()?;
+        Ok(MappingConfig {
+            batch_size: self.template.property(told, "BatchSize")?.parse()?,
+            maximum_concurrency: maximum.map(|it| it.parse()).transpose()?,
+            report_batch_item_failures: reports
+                .is_some_and(|it| it.iter().any(|kind| kind.as_str() == Some("ReportBatchItemFailures"))),
+            ..MappingConfig::new(client.clone(), url, function)
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! A reader of the deployment template: what it declares, with its functions resolved as CloudFormation would.
+//!
+//! Knows what this project's template uses: `Ref`, `GetAtt`, `Sub`, `If`, `Join`, and conditions of `Equals`, `Not`, `And`, `Or`.
+//! What it doesn't know is an error, so that the template can't outgrow it unseen.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_yaml_ng::{Mapping, Value};
+
+/// A template with the parameters of a deployment.
+#[derive(Debug)]
+pub struct Template {
+    root: Mapping,
+    parameters: BTreeMap<String, String>,
+    /// What `Ref` and `GetAtt` give of resources, pseudo parameters included: by `Name` or `Name.Attribute`.
+    attributes: BTreeMap<String, String>,
+}
+
+impl Template {
+    /// Reads a template. Parameters are as their defaults say.
+    ///
+    /// # Errors
+    /// If it is not YAML, or a parameter has no default.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let root: Mapping = serde_yaml_ng::from_str(&text)?;
+        let mut parameters = BTreeMap::new();
+        for (name, parameter) in section(&root, "Parameters")? {
+            let name = name.as_str().context("a parameter without a name")?;
+            let default = parameter.get("Default").and_then(scalar);
+            let default = default.with_context(|| format!("parameter {name} has no default"))?;
+            parameters.insert(name.to_owned(), default);
+        }
+        Ok(Self {
+            root,
+            parameters,
+            attributes: BTreeMap::new(),
+        })
+    }
+
+    /// Says what `Ref` (`Name`) or `GetAtt` (`Name.Attribute`) gives.
+    pub fn define(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.attributes.insert(name.into(), value.into());
+    }
+
+    /// The resources of a type that the conditions let in: name and properties, as they stand there.
+    ///
+    /// # Errors
+    /// If a condition can't be decided.
+    pub fn resources(&self, kind: &str) -> Result<Vec<(&str, &Value)>> {
+        let mut found = Vec::new();
+        for (name, resource) in section(&self.root, "Resources")? {
+            let is_in = match resource.get("Condition").and_then(Value::as_str) {
+                Some(condition) => self.condition(condition)?,
+                None => true,
+            };
+            if is_in && resource.get("Type").and_then(Value::as_str) == Some(kind) {
+                let name = name.as_str().context("a resource without a name")?;
+                found.push((name, resource.get("Properties").unwrap_or(&Value::Null)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What SAM's `Globals` say of functions.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn globals(&self) -> Result<&Value> {
+        let globals = self.root.get("Globals").and_then(|globals| globals.get("Function"));
+        globals.context("no globals of functions")
+    }
+
+    /// A value as text. `None` for `AWS::NoValue`.
+    ///
+    /// # Errors
+    /// If it names something unknown.
+    pub fn text(&self, value: &Value) -> Result<Option<String>> {
+        let Value::Tagged(tagged) = value else {
+            return Ok(Some(scalar(value).with_context(|| format!("{value:?} is not text"))?));
+        };
+        let told = &tagged.value;
+        match tagged.tag.to_string().as_str() {
+            "!Ref" => self.reference(told.as_str().context("Ref of no name")?),
+            "!GetAtt" => self.attribute(told.as_str().context("GetAtt of no name")?).map(Some),
+            "!Sub" => self.substitute(told.as_str().context("Sub of no text")?).map(Some),
+            "!If" => {
+                let [condition, yes, no] = items(told)? else {
+                    bail!("If takes three");
+                };
+                let is = self.condition(condition.as_str().context("If of no condition")?)?;
+                self.text(if is { yes } else { no })
+            }
+            "!Join" => {
+                let [between, parts] = items(told)? else {
+                    bail!("Join takes two");
+                };
+                let parts = items(parts)?.iter().map(|part| self.text(part));
+                let parts: Vec<String> = parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+                Ok(Some(parts.join(between.as_str().context("Join by no text")?)))
+            }
+            tag => bail!("{tag} is not known here"),
+        }
+    }
+
+    /// A property as text.
+    ///
+    /// # Errors
+    /// If it is missing or can't be resolved.
+    pub fn property(&self, properties: &Value, name: &str) -> Result<String> {
+        let value = properties.get(name).with_context(|| format!("{name} is missing"))?;
+        self.text(value)?.with_context(|| format!("{name} has no value"))
+    }
+
+    fn reference(&self, name: &str) -> Result<Option<String>> {
+        match self.parameters.get(name) {
+            _ if name == "AWS::NoValue" => Ok(None),
+            Some(value) => Ok(Some(value.clone())),
+            None => self.attribute(name).map(Some),
+        }
+    }
+
+    fn attribute(&self, name: &str) -> Result<String> {
+        let found = self.attributes.get(name).cloned();
+        found.with_context(|| format!("nothing is known of {name}"))
+    }
+
+    /// Replaces `${Name}` and `${Name.Attribute}`. Only what stands there is asked for.
+    fn substitute(&self, text: &str) -> Result<String> {
+        let mut whole = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after.split_once('}').context("Sub is not closed")?;
+            whole.push_str(before);
+            whole.push_str(&self.reference(name)?.unwrap_or_default());
+            rest = after;
+        }
+        Ok(whole + rest)
+    }
+
+    fn condition(&self, name: &str) -> Result<bool> {
+        let found = section(&self.root, "Conditions")?.get(name);
+        self.holds(found.with_context(|| format!("no condition is called {name}"))?)
+    }
+
+    fn holds(&self, condition: &Value) -> Result<bool> {
+        let Value::Tagged(tagged) = condition else {
+            bail!("{condition:?} is no condition");
+        };
+        let told = &tagged.value;
+        Ok(match tagged.tag.to_string().as_str() {
+            "!Condition" => self.condition(told.as_str().context("Condition of no name")?)?,
+            "!Equals" => {
+                let [one, other] = items(told)? else {
+                    bail!("Equals takes two")
+                };
+                self.text(one)? == self.text(other)?
+            }
+            "!Not" => {
+                let [one] = items(told)? else { bail!("Not takes one") };
+                !self.holds(one)?
+            }
+            "!And" => self.all(told)?.into_iter().all(|it| it),
+            "!Or" => self.all(told)?.into_iter().any(|it| it),
+            tag => bail!("{tag} is not known in conditions"),
+        })
+    }
+
+    fn all(&self, conditions: &Value) -> Result<Vec<bool>> {
+        items(conditions)?.iter().map(|it| self.holds(it)).collect()
+    }
+}
+
+fn section<'a>(root: &'a Mapping, name: &str) -> Result<&'a Mapping> {
+    let found = root.get(name).and_then(Value::as_mapping);
+    found.with_context(|| format!("the template has no {name}"))
+}
+
+fn items(value: &Value) -> Result<&[Value]> {
+    let items = value.as_sequence().context("not a list")?;
+    ensure!(!items.is_empty(), "an empty list");
+    Ok(items)
+}
+
+/// Text, a number or a truth value, as CloudFormation passes it on.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = r#"
+Parameters:
+  Name: { Type: String, Default: "" }
+  Most: { Type: Number, Default: 7 }
+Conditions:
+  Named: !Not [!Equals [!Ref Name, ""]]
+  Either: !Or [!Condition Named, !Equals [!Ref Most, "7"]]
+Resources:
+  Queue:
+    Type: AWS::SQS::Queue
+    Condition: Either
+    Properties:
+      QueueName: !Sub ${AWS::StackName}-q
+      Most: !Ref Most
+      Url: !If [Named, !Sub "https://${Name}", !Join ["/", [!GetAtt Api.Endpoint, x, !Ref AWS::NoValue]]]
+      Odd: !FindInMap [a, b, c]
+  Other:
+    Type: AWS::SQS::Queue
+    Condition: Named
+"#;
+
+    fn template() -> Template {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), TEMPLATE).unwrap();
+        let mut template = Template::read(file.path()).unwrap();
+        template.define("AWS::StackName", "s");
+        template.define("Api.Endpoint", "http://a");
+        template
+    }
+
+    #[test]
+    fn functions_are_resolved() {
+        let template = template();
+        let queues = template.resources("AWS::SQS::Queue").unwrap();
+        let [("Queue", properties)] = queues[..] else {
+            panic!("{queues:?}");
+        };
+        let property = |name| template.property(properties, name);
+        assert_eq!(property("QueueName").unwrap(), "s-q");
+        assert_eq!(property("Most").unwrap(), "7");
+        assert_eq!(property("Url").unwrap(), "http://a/x");
+    }
+
+    #[test]
+    fn what_is_unknown_is_an_error() {
+        let template = template();
+        let queues = template.resources("AWS::SQS::Queue").unwrap();
+        assert!(template.property(queues[0].1, "Odd").is_err());
+        assert!(template.property(queues[0].1, "Absent").is_err());
+        assert!(template.text(&serde_yaml_ng::from_str("!Ref Nobody").unwrap()).is_err());
+    }
+}
