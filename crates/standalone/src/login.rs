@@ -61,13 +61,17 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
     bail!("nobody logged in within {} minutes", GIVE_UP_AFTER.as_secs() / 60)
 }
 
-/// A refusal whose sentence says it all already, but for what to do instead.
+/// The integration is there: if its login isn't, its platform has none.
 fn no_login(error: ApiError) -> anyhow::Error {
-    match error.code() {
-        Some("login_not_offered") => {
-            anyhow::anyhow!("{error}; this bot needs credentials: set them with `tieline apply`")
-        }
-        _ => error.into(),
+    match error {
+        ApiError::Refused {
+            status: 404 | 405 | 409 | 501,
+            sentence,
+            ..
+        } => anyhow::anyhow!(
+            "the platform of this integration offers no scan-code login; set its credentials with `tieline apply`: {sentence}"
+        ),
+        error => error.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Variables that a file names and the environment doesn't have.
 #[derive(Debug, thiserror::Error)]
 #[error("environment variables are not set: {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(", "))]
-pub(super) struct MissingVariables {
+pub struct MissingVariables {
     names: BTreeSet<String>,
 }
 

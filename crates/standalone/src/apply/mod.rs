@@ -270,7 +270,7 @@ impl Work<'_> {
             after = item.client.patch(path, &patch).await.with_context(|| item.title())?;
             // Only the bridge can compare secrets; it keeps the time if nothing is new.
             if lines.is_empty() && after["updatedAt"] != current["updatedAt"] {
-                lines.extend(secrets.iter().map(|secret| format!("{secret}: *** -> ***")));
+                lines.push(new_secrets(&secrets));
             }
         } else if self.dry_run && !secrets.is_empty() {
             let secrets = secrets.join(", ");
@@ -291,6 +291,14 @@ impl Work<'_> {
             (self.show)(&format!("    {line}"))?;
         }
         Ok(())
+    }
+}
+
+/// The bridge tells that a secret is new, not which one.
+fn new_secrets(secrets: &[String]) -> String {
+    match secrets {
+        [one] => format!("{one}: *** -> ***"),
+        several => format!("some of {}: *** -> ***", several.join(", ")),
     }
 }
 

@@ -1,0 +1,236 @@
+//! `tieline apply`.
+
+use serde_json::Value;
+
+use crate::bridge::{Bridge, Said};
+
+const FILE: &str = "
+agents:
+  - name: Helper
+    protocol: openai_chat
+    config: {baseUrl: 'http://127.0.0.1:9/v1', apiKey: '${KEY}', model: m1}
+integrations:
+  - name: 客服
+    platform: wecom
+    connectionMode: webhook
+    language: en
+    credentials: {token: '${TOKEN}', encodingAesKey: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG, botName: Bot}
+triggers:
+  - {integration: 客服, agent: Helper, summaryWindowSeconds: 2}
+";
+
+fn apply(bridge: &Bridge, text: &str, more: &[&str]) -> Said {
+    let file = bridge.file("apply.yaml", text);
+    let words = [&["apply", "-f", &file], more].concat();
+    Said::of(
+        bridge
+            .command_of(&words)
+            .envs([("KEY", "k3y-value"), ("TOKEN", "t0ken-value")]),
+    )
+}
+
+fn json(bridge: &Bridge, words: &[&str]) -> Value {
+    let words = [&["get"], words, &["-o", "json"]].concat();
+    serde_json::from_str(&bridge.tieline(&words).good()).unwrap()
+}
+
+/// The one enabled trigger of an integration.
+fn bound<'a>(triggers: &'a Value, integration: &Value) -> &'a Value {
+    let items = triggers["items"].as_array().unwrap().iter();
+    let mut found = items.filter(|trigger| trigger["integrationId"] == integration["id"] && trigger["enabled"] == true);
+    let one = found.next().unwrap();
+    assert_eq!(found.next(), None);
+    one
+}
+
+#[test]
+fn applying_twice_changes_once_and_shows_no_secrets() {
+    let bridge = Bridge::start();
+    let dry = apply(&bridge, FILE, &["--dry-run"]).good();
+    assert!(
+        dry.ends_with("3 created, 0 updated, 0 unchanged (dry run: nothing was changed)\n"),
+        "{dry}"
+    );
+    assert!(!bridge.tieline(&["get", "agents"]).good().contains("Helper"));
+
+    let first = apply(&bridge, FILE, &[]).good();
+    assert_eq!(
+        first,
+        "+ agent Helper
+    config.apiKey: ${KEY}
+    config.baseUrl: http://127.0.0.1:9/v1
+    config.model: m1
+    protocol: openai_chat
++ integration 客服
+    connectionMode: webhook
+    credentials.botName: ***
+    credentials.encodingAesKey: ***
+    credentials.token: ${TOKEN}
+    language: en
+    platform: wecom
++ trigger 客服 -> Helper
+    summaryWindowSeconds: 2
+3 created, 0 updated, 0 unchanged
+"
+    );
+    let integration = json(&bridge, &["integration", "客服"]);
+    assert_eq!(integration["credentials"]["token"], "***");
+    assert_eq!(
+        bound(&json(&bridge, &["triggers"]), &integration)["summaryWindowSeconds"],
+        2
+    );
+
+    let again = apply(&bridge, FILE, &[]).good();
+    assert_eq!(again, "0 created, 0 updated, 3 unchanged\n");
+    assert_eq!(
+        json(&bridge, &["integration", "客服"]),
+        integration,
+        "what is as it was stays untouched"
+    );
+    let dry = apply(&bridge, FILE, &["--dry-run"]).good();
+    assert!(
+        dry.contains("? agent Helper: compared when applied: config.apiKey\n"),
+        "{dry}"
+    );
+    assert!(dry.contains("0 created, 0 updated, 3 unchanged"), "{dry}");
+    for shown in [first, again, dry, bridge.log()] {
+        assert!(
+            !shown.contains("k3y-value") && !shown.contains("t0ken-value"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn differences_are_shown_and_done() {
+    let bridge = Bridge::start();
+    apply(&bridge, FILE, &[]).good();
+    let integration = json(&bridge, &["integration", "客服"]);
+    let changed = FILE
+        .replace("m1", "m2")
+        .replace("language: en", "language: zh-CN")
+        .replace("${TOKEN}", "another")
+        .replace("agent: Helper", "agent: Echo")
+        .replace("Seconds: 2", "Seconds: 0");
+    let said = apply(&bridge, &changed, &[]).good();
+    assert_eq!(
+        said,
+        "~ agent Helper
+    config.model: m1 -> m2
+~ integration 客服
+    language: en -> zh-CN
+~ trigger 客服 -> Echo
+    agentId: Helper -> Echo
+    summaryWindowSeconds: 2 -> 0
+0 created, 3 updated, 0 unchanged
+"
+    );
+    let agents = json(&bridge, &["agent", "Echo"]);
+    let triggers = json(&bridge, &["triggers"]);
+    assert_eq!(bound(&triggers, &integration)["agentId"], agents["id"]);
+    // Only the secret: what it is isn't shown, but that it is new.
+    let said = apply(&bridge, &changed.replace("another", "yet-another"), &[]).good();
+    assert_eq!(
+        said,
+        "~ integration 客服\n    some of credentials.encodingAesKey, credentials.token: *** -> ***\n0 created, 1 updated, 2 unchanged\n"
+    );
+}
+
+#[test]
+fn switching_two_triggers_of_a_bot_works_in_any_order() {
+    let bridge = Bridge::start();
+    let both = |echo: bool| {
+        format!(
+            "agents: [{{name: Other, protocol: echo}}]
+triggers: [{{integration: Playground, agent: Other, enabled: {}}}, {{integration: Playground, agent: Echo, enabled: {echo}}}]",
+            !echo
+        )
+    };
+    let integration = json(&bridge, &["integration", "Playground"]);
+    for echo in [false, true, false] {
+        apply(&bridge, &both(echo), &[]).good();
+        let name = if echo { "Echo" } else { "Other" };
+        let agent = json(&bridge, &["agent", name]);
+        assert_eq!(
+            bound(&json(&bridge, &["triggers"]), &integration)["agentId"],
+            agent["id"]
+        );
+    }
+    assert_eq!(json(&bridge, &["triggers"])["items"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn organizations_are_made_and_kept_apart() {
+    let bridge = Bridge::start();
+    let text = "
+organizations:
+  - id: acme
+    name: Acme
+    limits: {maxConcurrentRuns: 3}
+    agents: [{name: Echo, protocol: echo}]
+    integrations: [{name: Page, platform: web}]
+    triggers: [{integration: Page, agent: Echo}]
+";
+    let first = apply(&bridge, text, &[]).good();
+    assert!(first.starts_with("+ organization acme\n"), "{first}");
+    assert!(first.contains("+ trigger Page -> Echo of acme\n"), "{first}");
+    assert_eq!(apply(&bridge, text, &[]).good(), "0 created, 0 updated, 4 unchanged\n");
+    let raised = apply(&bridge, &text.replace("Runs: 3", "Runs: 4"), &[]).good();
+    assert!(raised.contains("limits.maxConcurrentRuns: 3 -> 4"), "{raised}");
+    let theirs = json(&bridge, &["agents", "--org", "acme"]);
+    assert_eq!(theirs["items"].as_array().unwrap().len(), 1);
+    assert!(!bridge.tieline(&["get", "integrations"]).good().contains("Page"));
+    // The name of another organization's bot leads nowhere.
+    let lost = apply(&bridge, "triggers: [{integration: Page, agent: Echo}]", &[]).bad();
+    assert!(
+        lost.contains(r#"there is no integration "Page" in the file or in the organization "default""#),
+        "{lost}"
+    );
+}
+
+#[test]
+fn mistakes_fail_before_anything_is_done_where_they_can() {
+    let bridge = Bridge::start();
+    let text = "agents: [{name: New, protocol: echo}]\ntriggers: [{integration: Nowhere, agent: New}]";
+    apply(&bridge, text, &[]).bad();
+    assert!(!bridge.tieline(&["get", "agents"]).good().contains("New"));
+    #[track_caller]
+    fn check(bridge: &Bridge, text: &str, expected: &str) {
+        let said = apply(bridge, text, &[]).bad();
+        assert!(said.contains(expected), "{said}");
+    }
+    check(
+        &bridge,
+        "agents: [{name: A, protocol: echo, modell: x}]",
+        "tieline: agent A: modell is not a known field (unknown_field)",
+    );
+    check(
+        &bridge,
+        "integrations: [{name: Playground, platform: wecom}]",
+        "integration can't move to another platform",
+    );
+    check(&bridge, "agents: [{name: A, name: B}]", "duplicate");
+    check(
+        &bridge,
+        "agents: [{name: '${UNSET_FOR_SURE} ${NEITHER}'}]",
+        "NEITHER, UNSET_FOR_SURE",
+    );
+    let missing = bridge.tieline(&["apply", "-f", "/nowhere/file.yaml"]).bad();
+    assert!(missing.contains("can't read /nowhere/file.yaml"), "{missing}");
+    let unused = Said::of(
+        bridge
+            .command_of(&["apply", "-f", "-"])
+            .env("TIELINE_URL", "http://127.0.0.1:1"),
+    );
+    assert!(unused.bad().contains("can't reach the bridge at http://127.0.0.1:1/"));
+    assert_eq!(bridge.tieline(&["apply"]).code, Some(2));
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let bridge = Bridge::start();
+    let said = bridge
+        .typed(&["apply", "-f", "-"], "agents: [{name: Typed, protocol: echo}]")
+        .good();
+    assert!(said.starts_with("+ agent Typed\n"), "{said}");
+}

@@ -1,0 +1,205 @@
+//! `tieline serve`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::bridge::{Bridge, PATIENCE, Said, TOKEN, read_lines, tieline, wait};
+
+/// What design promises of SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn one_process_has_a_data_directory() {
+    let first = Bridge::start();
+    let began = Instant::now();
+    let second = Said::of(Bridge::command(first.dir.path(), &mut tieline()).env("TIELINE_LOG_FORMAT", "human"));
+    let data = first.dir.path().join("data");
+    let expected = format!(
+        "tieline: the data directory {} is in use by another process (process {})\n",
+        data.display(),
+        first.pid()
+    );
+    assert_eq!(second.bad(), expected);
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "it must not wait for the other"
+    );
+}
+
+#[test]
+fn address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = tieline();
+    command.args(["--listen", &address, "--data-dir"]).arg(dir.path());
+    let human = Said::of(command.env("TIELINE_LOG_FORMAT", "human")).bad();
+    assert!(
+        human.starts_with(&format!("tieline: can't listen on {address}")),
+        "{human}"
+    );
+    // Whoever reads JSON lines reads this one too.
+    let json = Said::of(command.env("TIELINE_LOG_FORMAT", "json")).bad();
+    let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["error"].as_str().unwrap().contains(&address), "{line}");
+}
+
+#[test]
+fn sigterm_ends_it_while_an_answer_is_waited_for() {
+    let bridge = Bridge::start();
+    // An agent that accepts and never answers.
+    let agent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "agents: [{{name: Mute, protocol: openai_chat, config: {{baseUrl: 'http://{}', apiKey: k, model: m}}}}]",
+        agent.local_addr().unwrap()
+    );
+    bridge.tieline(&["apply", "-f", &bridge.file("a.yaml", &text)]).good();
+    let mut chat = bridge
+        .command_of(&["chat", "--agent", "Mute"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(chat.stdin.as_mut().unwrap(), b"hello\n").unwrap();
+    // The question is with the agent: a run is under way, and the chat waits for its answer.
+    let (_open, _) = agent.accept().unwrap();
+    let (taken, _) = bridge.stop();
+    assert!(taken < STOP_LIMIT, "{taken:?}");
+    chat.kill().unwrap();
+    chat.wait().unwrap();
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let bridge = Bridge::start();
+    bridge
+        .tieline(&[
+            "apply",
+            "-f",
+            &bridge.file("a.yaml", "agents: [{name: Kept, protocol: echo}]"),
+        ])
+        .good();
+    let before = bridge.tieline(&["get", "agents", "-o", "json"]).good();
+    let (_, dir) = bridge.stop();
+    let again = Bridge::start_in(dir, &mut tieline());
+    assert_eq!(again.tieline(&["get", "agents", "-o", "json"]).good(), before);
+}
+
+#[test]
+fn configuration_file_is_applied_at_every_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bridge.yaml");
+    let text = "
+agents: [{name: Helper, protocol: openai_chat, config: {baseUrl: 'http://127.0.0.1:9', apiKey: '${HELPER_KEY}', model: m}}]
+triggers: [{integration: Desk, agent: Helper}]
+integrations: [{name: Desk, platform: web}]
+";
+    fs::write(&path, text).unwrap();
+    let mut command = tieline();
+    command.env("TIELINE_CONFIG", &path).env("HELPER_KEY", "s3cret-value");
+    let bridge = Bridge::start_in(dir, &mut command);
+    let agents = bridge.tieline(&["get", "agents"]).good();
+    assert!(agents.contains("Helper"), "{agents}");
+    assert!(
+        bridge.log().contains("config: 3 created, 0 updated, 0 unchanged"),
+        "{}",
+        bridge.log()
+    );
+    assert!(!bridge.log().contains("s3cret-value"), "{}", bridge.log());
+    let (_, dir) = bridge.stop();
+    let bridge = Bridge::start_in(
+        dir,
+        tieline().env("TIELINE_CONFIG", &path).env("HELPER_KEY", "s3cret-value"),
+    );
+    assert!(
+        bridge.log().contains("config: 0 created, 0 updated, 3 unchanged"),
+        "{}",
+        bridge.log()
+    );
+}
+
+#[test]
+fn wrong_configuration_file_keeps_it_from_starting() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bridge.yaml");
+        fs::write(&path, text).unwrap();
+        let mut command = tieline();
+        let command = Bridge::command(dir.path(), &mut command)
+            .arg("--config")
+            .arg(&path)
+            .env("TIELINE_LOG_FORMAT", "human");
+        let said = Said::of(command).bad();
+        assert!(said.contains(expected), "{said}");
+    }
+    check(
+        "agents: [{name: A, protocol: smoke}]",
+        "can't apply the configuration file: agent A: protocol is not a protocol that is known (invalid_field)",
+    );
+    check(
+        "agents: [{name: '${UNSET_FOR_SURE}'}]",
+        "environment variables are not set: UNSET_FOR_SURE",
+    );
+    check("a: [", "not readable as YAML");
+}
+
+#[test]
+fn log_lines_are_json_or_for_people() {
+    #[track_caller]
+    fn lines(format: &str, level: &str) -> String {
+        let mut command = tieline();
+        command.env("TIELINE_LOG_FORMAT", format).env("TIELINE_LOG", level);
+        let bridge = Bridge::start_in(tempfile::tempdir().unwrap(), &mut command);
+        wait(|| (level == "off" || bridge.log().contains("listening")).then(|| bridge.log()))
+    }
+    for line in lines("json", "info").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["timestamp"].is_string() && line["message"].is_string(), "{line}");
+    }
+    let human = lines("human", "info");
+    assert!(human.contains(" INFO ") && !human.starts_with('{'), "{human}");
+    assert!(!human.contains('\u{1b}'), "colours belong on terminals: {human}");
+    assert_eq!(lines("human", "off"), "");
+    let unknown = Said::of(tieline().env("TIELINE_LOG", "tieline=loud"));
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+}
+
+#[test]
+fn own_token_is_made_kept_and_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut child = tieline()
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let greeting = read_lines(child.stdout.take().unwrap()).recv_timeout(PATIENCE);
+    let seen = greeting.map(|greeting| {
+        let (url, token) = greeting
+            .strip_prefix("console: ")
+            .unwrap()
+            .split_once("/#token=")
+            .unwrap();
+        let kept = fs::read_to_string(data.join("admin-token")).unwrap();
+        let found = Said::of(tieline().args(["get", "agents", "--url", url, "--data-dir"]).arg(&data));
+        let wrong = Said::of(tieline().args(["get", "agents", "--url", url, "--admin-token", TOKEN]));
+        (kept == token, found, wrong)
+    });
+    child.kill().unwrap();
+    let log = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    child.wait().unwrap();
+    let (kept, found, wrong) = seen.unwrap();
+    assert!(kept);
+    assert!(found.good().contains("Echo"));
+    assert!(wrong.bad().contains("doesn't know this token"));
+    assert!(
+        !log.contains(&*fs::read_to_string(data.join("admin-token")).unwrap()),
+        "{log}"
+    );
+}

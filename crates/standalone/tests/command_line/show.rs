@@ -1,0 +1,162 @@
+//! `tieline get`, `describe`, `logs` and `doctor`.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::bridge::{Bridge, PATIENCE, read_lines};
+
+const WECOM: &str = "
+integrations:
+  - {name: Bot, platform: wecom, connectionMode: webhook, language: en,
+     credentials: {token: t, encodingAesKey: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG}}
+";
+
+#[test]
+fn things_are_listed_and_shown_by_id_and_name() {
+    let bridge = Bridge::start();
+    let table = bridge.tieline(&["get", "integrations"]).good();
+    let mut lines = table.lines();
+    assert!(lines.next().unwrap().starts_with("ID "), "{table}");
+    let row = lines.next().unwrap();
+    assert!(row.contains("Playground") && row.contains("web"), "{table}");
+    let id = row.split_whitespace().next().unwrap();
+    assert_eq!(bridge.tieline(&["get", "integration", id]).good(), table);
+    assert_eq!(bridge.tieline(&["get", "integration", "Playground"]).good(), table);
+    let list: Value = serde_json::from_str(&bridge.tieline(&["get", "integrations", "-o", "json"]).good()).unwrap();
+    let one: Value =
+        serde_json::from_str(&bridge.tieline(&["get", "integrations", id, "--output=json"]).good()).unwrap();
+    assert_eq!(list["items"][0], one);
+    assert_eq!(one["id"], id);
+    let trigger = bridge.tieline(&["get", "trigger"]).good();
+    assert!(
+        trigger.contains("Playground") && trigger.contains("Echo"),
+        "names, not ids: {trigger}"
+    );
+    for kind in ["orgs", "users", "messages", "tokens", "platforms", "deadletters"] {
+        bridge.tieline(&["get", kind]).good();
+    }
+}
+
+#[test]
+fn description_holds_all_that_belongs_to_it() {
+    let bridge = Bridge::start();
+    let said = bridge.tieline(&["describe", "integration", "Playground"]).good();
+    for expected in [
+        "name: Playground",
+        "status:",
+        "state: connected",
+        "triggers:",
+        "agent: Echo",
+        "logs:",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in {said}");
+    }
+    let agent: Value =
+        serde_json::from_str(&bridge.tieline(&["describe", "agents", "Echo", "-o", "json"]).good()).unwrap();
+    assert_eq!(agent["triggers"][0]["integration"], "Playground");
+}
+
+#[test]
+fn what_is_not_there_is_said_in_a_sentence() {
+    let bridge = Bridge::start();
+    let none = bridge.tieline(&["get", "agent", "Nobody"]).bad();
+    assert_eq!(
+        none,
+        "tieline: there is no agent with the id or name \"Nobody\" in the organization \"default\"\n"
+    );
+    let org = bridge.tieline(&["get", "agents", "--org", "nowhere"]).bad();
+    assert!(org.contains("no such organization"), "{org}");
+    let kind = bridge.tieline(&["get", "bots"]);
+    assert_eq!(kind.code, Some(2));
+    assert!(
+        kind.err.contains("expected one of organizations, integrations"),
+        "{}",
+        kind.err
+    );
+    let log = bridge.tieline(&["logs", "Nobody"]).bad();
+    assert!(log.contains("there is no integration"), "{log}");
+}
+
+#[test]
+fn messages_of_one_integration_are_found() {
+    let bridge = Bridge::start();
+    bridge.typed(&["chat"], "hello\n").good();
+    let all = bridge.tieline(&["get", "messages"]).good();
+    assert!(all.contains("answered") && all.contains("Playground"), "{all}");
+    bridge.tieline(&["apply", "-f", &bridge.file("a.yaml", WECOM)]).good();
+    assert_eq!(
+        bridge.tieline(&["get", "messages", "--integration", "Bot"]).good(),
+        "no messages\n"
+    );
+    assert_eq!(
+        bridge
+            .tieline(&["get", "messages", "--integration", "Playground"])
+            .good(),
+        all
+    );
+    let conversations = bridge
+        .tieline(&["get", "conversations", "--integration", "Playground"])
+        .good();
+    assert!(conversations.contains("terminal"), "{conversations}");
+}
+
+#[test]
+fn followed_log_shows_what_comes() {
+    let bridge = Bridge::start();
+    bridge.tieline(&["apply", "-f", &bridge.file("a.yaml", WECOM)]).good();
+    let one: Value =
+        serde_json::from_str(&bridge.tieline(&["get", "integration", "Bot", "-o", "json"]).good()).unwrap();
+    let mut logs = bridge
+        .command_of(&["logs", "Bot", "-f"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = read_lines(logs.stdout.take().unwrap());
+    let forged = format!(
+        "{}?msg_signature=x&timestamp=1&nonce=1&echostr=x",
+        one["callbackUrl"].as_str().unwrap()
+    );
+    let status = get(&forged);
+    let line = lines.recv_timeout(PATIENCE);
+    let more = lines.recv_timeout(Duration::from_millis(2500));
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    assert_eq!(status, 401);
+    let line = line.unwrap();
+    assert!(line.contains("WARN") && line.contains("signature"), "{line}");
+    assert!(more.is_err(), "shown twice: {more:?}");
+    let shown = bridge.tieline(&["logs", "Bot"]).good();
+    assert!(shown.contains(&line), "{shown}");
+}
+
+#[test]
+fn doctor_fails_where_something_is_wrong() {
+    let bridge = Bridge::start();
+    let well = bridge.tieline(&["doctor", "Playground"]).good();
+    assert!(well.ends_with("All is well.\n"), "{well}");
+    bridge.tieline(&["apply", "-f", &bridge.file("a.yaml", WECOM)]).good();
+    let ill = bridge.tieline(&["doctor", "Bot"]);
+    assert_eq!((ill.code, &*ill.err), (Some(1), ""), "{}", ill.out);
+    assert!(
+        ill.out.contains("FAILED") && ill.out.contains("\nCause: ") && ill.out.contains("\nNext:  "),
+        "{}",
+        ill.out
+    );
+}
+
+/// The status of a GET, by hand: no more is needed here.
+fn get(url: &str) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
