@@ -318,6 +318,8 @@ impl Judge<'_> {
                 self.accepted()
             }
             Meaning::StreamClosed if card.refused < MAX_REFUSED => {
+                // The refused call may have used up its number.
+                card.sequence += 1;
                 card.since = None;
                 card.refused += 1;
                 self.fall_back()

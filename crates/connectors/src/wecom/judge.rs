@@ -121,8 +121,7 @@ impl Once {
 fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Progress) -> Verdict {
     match answer {
         ApiAnswer::NotSent => return retry("not sent"),
-        // A bubble shows the same frame once, however often it comes. A message of its own may come twice: better than never.
-        ApiAnswer::Unknown => return retry("no acknowledgement"),
+        ApiAnswer::Unknown => return unacknowledged(call, done),
         ApiAnswer::Answered { .. } => {}
     }
     let code = errcode(answer);
@@ -137,6 +136,18 @@ fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Pro
         code::SEND_LIMIT if wanted.proactive => Verdict::Refused { code: code.to_string() },
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
         _ => elsewhere(code, call, done),
+    }
+}
+
+/// A bubble shows the same frame once, however often it comes. A message of its own may come twice: better than never.
+fn unacknowledged(call: &SocketCall, done: &Progress) -> Verdict {
+    let before: Shown = done.read();
+    match before.perhaps_opened(&call.frame["then"]) {
+        Some(opened) if call.name == STREAM => Verdict::FallBack {
+            progress: Progress::write(&opened),
+            code: "no acknowledgement".to_owned(),
+        },
+        _ => retry("no acknowledgement"),
     }
 }
 

@@ -91,6 +91,17 @@ impl Shown {
         self
     }
 
+    /// The bubble that a lost frame may have opened: it is open from now on, and whatever it shows is sent again. `None` if the frame
+    /// was not a bubble's first, or its last as well.
+    ///
+    /// Only a bubble's very first frame may carry `feedback`, so the next one must not, or it might be refused for good.
+    pub(super) fn perhaps_opened(&self, then: &Value) -> Option<Self> {
+        let mut then: Self = serde_json::from_value(then.clone()).ok()?;
+        let bubble = then.bubble.as_mut().filter(|_| self.bubble.is_none())?;
+        bubble.content.clear();
+        Some(then)
+    }
+
     fn up_to(mut self, text: &str, end: usize) -> Self {
         self.from = end;
         self.digest = ids::digest(&[&text[..end]]);
