@@ -2,5 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agent;
+mod faults_dingtalk;
+mod faults_lark;
+mod faults_wecom;
 mod roads;
 mod stage;

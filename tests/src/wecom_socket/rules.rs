@@ -260,7 +260,10 @@ fn stream(req_id: &str, stream: &Value, bot: &str, book: &mut Book) -> Result<()
             }
             Ok(())
         }
-        Some(_) if feedback.is_some() => Err(shape("feedback in a later frame")),
+        // The first frame once more, whose acknowledgement got lost, is not a later one.
+        Some(known) if feedback.is_some() && book.bubbles[known.bubble].states != [content] => {
+            Err(shape("feedback in a later frame"))
+        }
         // Accepted, and not shown.
         Some(known) if known.finished => {
             let same = book.bubbles[known.bubble].text() == content;
@@ -269,7 +272,11 @@ fn stream(req_id: &str, stream: &Value, bot: &str, book: &mut Book) -> Result<()
             }
             Ok(())
         }
-        Some(known) if known.began.elapsed() > life => Err(refusal(846_608, "stream expired")),
+        Some(known) if known.began.elapsed() > life => {
+            // The platform has ended it by itself.
+            book.bubbles[known.bubble].done = true;
+            Err(refusal(846_608, "stream expired"))
+        }
         Some(known) => {
             let bubble = &mut book.bubbles[known.bubble];
             if bubble.text() != content {

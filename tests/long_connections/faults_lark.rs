@@ -1,0 +1,211 @@
+//! What goes wrong at Lark, and what an operator and the people in the chat see of it.
+
+use std::time::Duration;
+
+use tieline_tests::lark::{Answer, Fault, Platform as Lark};
+use tieline_tests::outbound::{Speaker, until};
+
+use crate::agent::{Agent, pieces};
+use crate::stage::{Mode, Platform, SOON, Stage};
+
+const BOT: &str = "bot1";
+
+fn lisi() -> Speaker {
+    Speaker::alone("ou_lisi")
+}
+
+fn lark(stage: &Stage) -> &Lark {
+    match &stage.platform {
+        Platform::Lark(it) => it,
+        _ => unreachable!("these stages are Lark's"),
+    }
+}
+
+async fn stage(between: Duration) -> Stage {
+    let agent =
+        Agent::start(move |asked| (pieces(&format!("You said {}; that is all.", asked.text), 6), between)).await;
+    Stage::open(Mode::LarkSocket, agent).await
+}
+
+/// The whole answer stands in the chat, once, and nothing that was only there for the time being.
+async fn answered(stage: &Stage, text: &str) {
+    let told = stage.settled(&lisi(), "that is all.").await;
+    let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
+    let whole = format!("You said {text}; that is all.");
+    assert_eq!(all, [whole.as_str()], "{told:#?}");
+    until("no reaction", SOON, || (lark(stage).reactions(BOT) == 0).then_some(()))
+        .await
+        .unwrap();
+}
+
+fn fault(call: &'static str, answer: Answer) -> Fault {
+    Fault { call, answer }
+}
+
+#[tokio::test]
+async fn half_open_socket_is_left_for_a_new_one() {
+    let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
+    let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
+    lark(&stage).misbehave(|faults| faults.ping_interval = 2);
+    stage.add(BOT).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    lark(&stage).go_half_open(BOT);
+    let again = || (lark(&stage).connections(BOT) == (1, 2)).then_some(());
+    until("a new connection", Duration::from_secs(60), again).await.unwrap();
+    stage.say(&lisi(), "hi").await;
+    // What went to the dead socket is delivered again; this one goes to either.
+    stage
+        .settled_within(&lisi(), "that is all.", Duration::from_secs(60))
+        .await;
+    stage.status_is("connected", None, SOON).await;
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn token_that_expires_in_the_middle_is_renewed() {
+    let stage = stage(Duration::from_millis(700)).await;
+    stage.say(&lisi(), "token").await;
+    let grows = || {
+        stage
+            .shown(&lisi())
+            .first()
+            .filter(|it| it.states.len() >= 2)
+            .map(|_| ())
+    };
+    until("a growing answer", SOON, grows).await.unwrap();
+    lark(&stage).expire_tokens(BOT);
+    answered(&stage, "token").await;
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn limits_with_and_without_a_hint_delay_the_answer_and_no_more() {
+    let stage = stage(Duration::from_millis(400)).await;
+    lark(&stage).misbehave(|faults| {
+        faults.answers = [
+            fault("react", Answer::Refused(429, 99_991_400, Some(1))),
+            fault("create_card", Answer::Refused(429, 99_991_400, Some(2))),
+            fault("reply", Answer::Refused(400, 230_020, None)),
+            fault("write_card", Answer::Refused(429, 99_991_400, None)),
+            fault("write_card", Answer::Refused(400, 230_020, None)),
+            fault("settings", Answer::Refused(429, 99_991_400, Some(1))),
+        ]
+        .into();
+    });
+    stage.say(&lisi(), "busy").await;
+    answered(&stage, "busy").await;
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn streaming_that_ended_is_switched_on_again() {
+    let stage = stage(Duration::from_secs(1)).await;
+    lark(&stage).misbehave(|faults| faults.streaming_life = Duration::from_secs(2));
+    stage.say(&lisi(), "a long story").await;
+    answered(&stage, "a long story").await;
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn event_with_a_lost_part_is_not_acknowledged_and_comes_again() {
+    let stage = stage(Duration::ZERO).await;
+    lark(&stage).misbehave(|faults| {
+        faults.parts = 3;
+        faults.lost_part = Some(1);
+        faults.redeliver_after = Duration::from_secs(4);
+    });
+    stage.say(&lisi(), "in parts").await;
+    answered(&stage, "in parts").await;
+    assert_eq!(lark(&stage).acks().len(), 1);
+    assert_eq!(stage.agent.asked().len(), 1);
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn lost_answers_neither_lose_nor_double_the_text() {
+    let stage = stage(Duration::from_millis(400)).await;
+    lark(&stage).misbehave(|faults| {
+        let calls = ["react", "create_card", "reply", "write_card", "settings"];
+        faults.answers = calls.map(|call| fault(call, Answer::Lost)).into();
+    });
+    stage.say(&lisi(), "lost").await;
+    let told = stage.settled(&lisi(), "that is all.").await;
+    let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
+    assert_eq!(all, ["You said lost; that is all."], "{told:#?}");
+}
+
+#[tokio::test]
+async fn refused_handshake_gets_a_new_ticket() {
+    let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
+    let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
+    let platform = lark(&stage).clone();
+    platform.misbehave(|faults| faults.refuse_handshake = Some((401, 514, 0)));
+    let later = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        platform.misbehave(|faults| faults.refuse_handshake = None);
+    });
+    stage.add(BOT).await;
+    later.await.unwrap();
+    stage.status_is("connected", None, SOON).await;
+    assert_eq!(
+        stage.logged("514"),
+        1,
+        "the log names the cause once:\n{}",
+        stage.bridge.log_tail()
+    );
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn revoked_credentials_are_named_and_not_hammered_on() {
+    let stage = stage(Duration::ZERO).await;
+    lark(&stage).misbehave(|faults| faults.bootstrap_code = Some(514));
+    lark(&stage).cut(BOT);
+    let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
+    assert_eq!(status["lastError"]["code"], "514", "{status}");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.logged("514"), 1);
+}
+
+#[tokio::test]
+async fn too_many_connections_are_waited_out() {
+    let stage = stage(Duration::ZERO).await;
+    lark(&stage).misbehave(|faults| faults.refuse_handshake = Some((401, 514, 1_000_040_350)));
+    lark(&stage).cut(BOT);
+    let began = std::time::Instant::now();
+    while stage.status().await["lastError"]["code"] != "1000040350" {
+        assert!(began.elapsed() < SOON, "{}", stage.status().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    stage.status_is("retrying", None, SOON).await;
+    let asked = lark(&stage).connections(BOT).1;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(lark(&stage).connections(BOT).1, asked, "five minutes are waited");
+}
+
+#[tokio::test]
+async fn event_that_comes_twice_is_answered_once() {
+    let stage = stage(Duration::from_millis(200)).await;
+    let event = lark(&stage).text(BOT, &lisi(), "twice");
+    lark(&stage).push(BOT, &event).unwrap();
+    lark(&stage).push(BOT, &event).unwrap();
+    answered(&stage, "twice").await;
+    lark(&stage).push(BOT, &event).unwrap();
+    until("three acks", SOON, || (lark(&stage).acks().len() == 3).then_some(()))
+        .await
+        .unwrap();
+    answered(&stage, "twice").await;
+    assert_eq!(stage.agent.asked().len(), 1);
+    stage.nothing_wrong();
+}
+
+#[tokio::test]
+async fn answer_to_a_recalled_message_goes_to_its_chat() {
+    let stage = stage(Duration::from_millis(300)).await;
+    let event = lark(&stage).text(BOT, &lisi(), "recalled");
+    lark(&stage).recall(BOT, event["event"]["message"]["message_id"].as_str().unwrap());
+    lark(&stage).push(BOT, &event).unwrap();
+    let told = stage.settled(&lisi(), "that is all.").await;
+    assert_eq!((told.len(), told[0].way), (1, "send"), "{told:#?}");
+    stage.nothing_wrong();
+}
