@@ -1,0 +1,144 @@
+//! Who may ask what.
+
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place, ROOT};
+
+#[tokio::test]
+async fn without_a_known_token_nothing_is_told() {
+    let place = Place::new().await;
+    for token in ["", "wrong", "root-token-of-the-test"] {
+        for (method, path) in [
+            ("GET", "/api/v1/orgs"),
+            ("GET", "/api/v1/platforms"),
+            ("GET", "/api/v1/orgs/default/agents"),
+            ("GET", "/api/v1/orgs/nobody/agents"),
+            ("POST", "/api/v1/orgs/default/integrations"),
+            ("POST", "/api/runs/run_1/events"),
+            ("GET", "/api/runs/run_1/events"),
+        ] {
+            place
+                .ask(token, method, path, &Value::Null)
+                .await
+                .problem(401, "unauthorized");
+        }
+    }
+    assert_eq!(place.get("/healthz").await.text, "ok");
+}
+
+#[tokio::test]
+async fn tokens_see_one_organization_and_viewers_only_look() {
+    let place = Place::new().await;
+    let admin = place.organization("acme", "admin").await;
+    let viewer = place.organization("acme", "viewer").await;
+    let base = "/api/v1/orgs/acme";
+    let agent = json!({ "name": "Echo", "protocol": "echo" });
+    let path = format!("{base}/agents");
+    place
+        .ask(&viewer, "POST", &path, &agent)
+        .await
+        .problem(403, "forbidden");
+    place.ask(&admin, "POST", &path, &agent).await.ok();
+    for token in [&admin, &viewer] {
+        let seen = place.ask(token, "GET", &path, &Value::Null).await.ok();
+        assert_eq!(seen["items"].as_array().unwrap().len(), 1);
+        let orgs = place.ask(token, "GET", "/api/v1/orgs", &Value::Null).await.ok();
+        assert_eq!(orgs["items"].as_array().unwrap().len(), 1);
+        let other = format!("{DEFAULT}/agents");
+        place
+            .ask(token, "GET", &other, &Value::Null)
+            .await
+            .problem(404, "organization_not_found");
+        place
+            .ask(token, "POST", "/api/v1/orgs", &json!({ "id": "more" }))
+            .await
+            .problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_and_ends_when_it_is_deleted() {
+    let place = Place::new().await;
+    let path = format!("{DEFAULT}/tokens");
+    let made = place.post(&path, json!({ "name": "ci", "role": "admin" })).await.ok();
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let list = place.get(&path).await;
+    assert!(!list.text.contains(token), "{list:?}");
+    assert_eq!(list.ok()["items"][0]["id"], id);
+    place.ask(token, "GET", &path, &Value::Null).await.ok();
+    assert_eq!(place.delete(&format!("{path}/{id}")).await.status, 204);
+    place
+        .ask(token, "GET", &path, &Value::Null)
+        .await
+        .problem(401, "unauthorized");
+    place
+        .delete(&format!("{path}/{id}"))
+        .await
+        .problem(404, "token_not_found");
+}
+
+#[tokio::test]
+async fn bodies_are_read_strictly() {
+    let place = Place::new().await;
+    let path = format!("{DEFAULT}/agents");
+    let typo = place.post(&path, json!({ "name": "a", "protocl": "echo" })).await;
+    assert_eq!(typo.problem(400, "unknown_field")["field"], "protocl");
+    let missing = place.post(&path, json!({ "name": "a" })).await;
+    assert_eq!(missing.problem(400, "invalid_field")["field"], "protocol");
+    let list = place.get(&format!("{path}?limt=1")).await;
+    assert_eq!(list.problem(400, "unknown_field")["field"], "limt");
+    place
+        .get(&format!("{path}?limit=0"))
+        .await
+        .problem(400, "invalid_field");
+    place
+        .get(&format!("{path}?cursor=%21"))
+        .await
+        .problem(400, "invalid_field");
+    place
+        .ask(ROOT, "POST", &path, &json!(["a"]))
+        .await
+        .problem(400, "invalid_body");
+    let large = json!({ "name": "a".repeat(1024 * 1024), "protocol": "echo" });
+    place.post(&path, large).await.problem(413, "too_large");
+}
+
+#[tokio::test]
+async fn unknown_addresses_and_methods_are_problems() {
+    let place = Place::new().await;
+    place.get("/api/v1/nothing").await.problem(404, "not_found");
+    place.get("/nothing").await.problem(404, "not_found");
+    place.delete("/api/v1/orgs").await.problem(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn organizations_are_made_once() {
+    let place = Place::new().await;
+    let made = place
+        .post(
+            "/api/v1/orgs",
+            json!({ "id": "acme", "limits": { "maxConcurrentRuns": 3 } }),
+        )
+        .await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.ok()["limits"]["maxConcurrentRuns"], 3);
+    for id in ["acme", "default"] {
+        let again = place.post("/api/v1/orgs", json!({ "id": id })).await;
+        again.problem(409, "organization_exists");
+    }
+    place
+        .post("/api/v1/orgs", json!({ "id": "A/B" }))
+        .await
+        .problem(400, "invalid_field");
+    let lifted = place
+        .patch(
+            "/api/v1/orgs/acme",
+            json!({ "limits": { "maxConcurrentRuns": null }, "name": "ACME" }),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        (&lifted["name"], &lifted["limits"]["maxConcurrentRuns"]),
+        (&json!("ACME"), &Value::Null)
+    );
+}

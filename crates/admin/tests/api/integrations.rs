@@ -1,0 +1,215 @@
+//! Integrations: settings, power, status.
+
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place};
+
+fn integrations() -> String {
+    format!("{DEFAULT}/integrations")
+}
+
+fn wecom(name: &str, bot: &str) -> Value {
+    json!({ "name": name, "platform": "wecom", "connectionMode": "long_connection",
+        "credentials": { "botId": bot, "secret": "hunter2" } })
+}
+
+#[tokio::test]
+async fn what_is_created_is_shown_with_its_callback_url() {
+    let place = Place::new().await;
+    let made = place.post(&integrations(), wecom("Bot", "b1")).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.ok();
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(
+        made["callbackUrl"],
+        format!("https://bridge.example/api/wecom/webhook/{id}")
+    );
+    assert_eq!(made["credentials"], json!({ "botId": "b1", "secret": "***" }));
+    assert_eq!(
+        (&made["enabled"], &made["streaming"], &made["language"]),
+        (&json!(true), &json!(true), &json!("zh-CN"))
+    );
+    assert_eq!(place.get(&format!("{}/{id}", integrations())).await.ok(), made);
+    assert_eq!(place.get(&integrations()).await.ok()["items"], json!([made]));
+}
+
+#[tokio::test]
+async fn mistakes_name_the_field() {
+    let place = Place::guarded().await;
+    let check = async |body: Value, code: &str, field: &str| {
+        let problem = place.post(&integrations(), body).await.problem(400, code);
+        assert_eq!(problem["field"], field, "{problem}");
+    };
+    check(
+        json!({ "name": "x", "platform": "pigeon" }),
+        "invalid_field",
+        "platform",
+    )
+    .await;
+    check(json!({ "platform": "web" }), "invalid_field", "name").await;
+    check(
+        json!({ "name": "x", "platform": "web", "connectionMode": "long_connection" }),
+        "invalid_field",
+        "connectionMode",
+    )
+    .await;
+    check(
+        json!({ "name": "x", "platform": "wecom", "credentials": { "botId": "b" } }),
+        "invalid_field",
+        "credentials.secret",
+    )
+    .await;
+    let mut unknown = wecom("x", "b");
+    unknown["credentials"]["sercet"] = json!("hunter2");
+    check(unknown, "unknown_field", "credentials.sercet").await;
+    let mut endpoint = wecom("x", "b");
+    endpoint["endpoints"] = json!({ "nonsense": "https://a.example" });
+    check(endpoint.clone(), "unknown_field", "endpoints.nonsense").await;
+    endpoint["endpoints"] = json!({ "wsUrl": "wss://127.0.0.1/" });
+    check(endpoint.clone(), "private_address", "endpoints.wsUrl").await;
+    endpoint["endpoints"] = json!({ "wsUrl": "ws://ws.example/" });
+    check(endpoint, "invalid_field", "endpoints.wsUrl").await;
+}
+
+#[tokio::test]
+async fn a_patch_keeps_what_it_does_not_say() {
+    let place = Place::new().await;
+    let id = place.create(&integrations(), wecom("Bot", "b1")).await;
+    let path = format!("{}/{id}", integrations());
+    for credentials in [json!({}), json!({ "secret": "" }), json!({ "secret": "***" })] {
+        let changed = place.patch(&path, json!({ "credentials": credentials })).await.ok();
+        assert_eq!(changed["credentials"], json!({ "botId": "b1", "secret": "***" }));
+    }
+    let changed = place
+        .patch(&path, json!({ "language": "en", "streaming": false }))
+        .await
+        .ok();
+    assert_eq!(
+        (&changed["language"], &changed["streaming"], &changed["name"]),
+        (&json!("en"), &json!(false), &json!("Bot"))
+    );
+    let problem = place.patch(&path, json!({ "platform": "lark" })).await;
+    assert_eq!(problem.problem(400, "unknown_field")["field"], "platform");
+}
+
+#[tokio::test]
+async fn one_bot_is_in_one_integration() {
+    let place = Place::new().await;
+    let first = place.create(&integrations(), wecom("One", "b1")).await;
+    let second = place.post(&integrations(), wecom("Two", "b1")).await;
+    let problem = second.problem(409, "account_in_use");
+    assert_eq!(problem["boundTo"]["integrationId"], first.as_str(), "{problem}");
+    assert!(problem["impact"].is_object(), "{problem}");
+    place
+        .post(&integrations(), wecom("One", "b2"))
+        .await
+        .problem(409, "name_taken");
+    place.organization("acme", "admin").await;
+    let elsewhere = place.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
+    let problem = elsewhere.problem(409, "account_in_use");
+    assert!(problem.get("boundTo").is_none(), "{problem}");
+    assert!(
+        !elsewhere.text.contains(&first) && !elsewhere.text.contains("default"),
+        "{elsewhere:?}"
+    );
+}
+
+#[tokio::test]
+async fn status_follows_what_is_configured() {
+    let place = Place::new().await;
+    let id = place.create(&integrations(), wecom("Bot", "b1")).await;
+    let path = format!("{}/{id}", integrations());
+    let status = async || place.get(&format!("{path}/status")).await.ok();
+    let unbound = status().await;
+    assert_eq!(
+        (&unbound["state"], &unbound["reason"]),
+        (&json!("disconnected"), &json!("unbound"))
+    );
+    assert!(unbound["next"].is_string());
+    let agent = place.echo("Echo").await;
+    place.trigger(&id, &agent).await;
+    assert_eq!(status().await["state"], "connecting");
+    assert_eq!(
+        place.post(&format!("{path}/stop"), Value::Null).await.ok()["enabled"],
+        false
+    );
+    let stopped = status().await;
+    assert_eq!(
+        (&stopped["state"], &stopped["reason"]),
+        (&json!("disabled"), &json!("stopped"))
+    );
+    for power in ["start", "restart"] {
+        assert_eq!(
+            place.post(&format!("{path}/{power}"), Value::Null).await.ok()["enabled"],
+            true
+        );
+    }
+    let fields = [
+        "connectedAt",
+        "uptimeSeconds",
+        "lastEventAt",
+        "lastReplyAt",
+        "lastError",
+        "rateLimitedUntil",
+        "reconnectAttempts",
+        "owner",
+        "next",
+    ];
+    let shown = status().await;
+    assert!(fields.iter().all(|field| shown.get(field).is_some()), "{shown}");
+}
+
+#[tokio::test]
+async fn what_is_bound_stays_unless_it_is_forced() {
+    let place = Place::new().await;
+    let (id, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let trigger = place.trigger(&id, &agent).await;
+    let path = format!("{}/{id}", integrations());
+    let problem = place.delete(&path).await.problem(409, "in_use");
+    assert_eq!(problem["impact"]["triggers"][0]["id"], trigger.as_str());
+    assert_eq!(problem["impact"]["agents"][0]["name"], "Echo");
+    let impact = place.get(&format!("{path}/impact")).await.ok();
+    assert_eq!(impact, problem["impact"]);
+    assert_eq!(place.delete(&format!("{path}?force=true")).await.status, 204);
+    place.get(&path).await.problem(404, "integration_not_found");
+    place
+        .get(&format!("{DEFAULT}/triggers/{trigger}"))
+        .await
+        .problem(404, "trigger_not_found");
+}
+
+#[tokio::test]
+async fn only_platforms_that_can_speak_unasked() {
+    let place = Place::new().await;
+    let web = place.web("Web").await;
+    let say = json!({ "chatId": "c", "text": "hello" });
+    place
+        .post(&format!("{}/{web}/messages", integrations()), say.clone())
+        .await
+        .problem(409, "not_supported");
+    let wecom = place.create(&integrations(), wecom("Bot", "b1")).await;
+    let path = format!("{}/{wecom}/messages", integrations());
+    place
+        .post(&path, json!({ "text": "hello" }))
+        .await
+        .problem(400, "invalid_field");
+    place
+        .post(&path, json!({ "chatId": "c" }))
+        .await
+        .problem(400, "invalid_field");
+    place
+        .post(&path, json!({ "chatId": "c", "card": {} }))
+        .await
+        .problem(501, "card_not_supported");
+    let said = place.post(&path, say).await;
+    assert_eq!(said.status, 202, "{said:?}");
+    let id = said.ok()["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        place.get(&format!("{DEFAULT}/messages/{id}")).await.ok()["reason"],
+        "proactive"
+    );
+    place
+        .post(&format!("{}/{wecom}/login", integrations()), Value::Null)
+        .await
+        .problem(409, "login_not_offered");
+}

@@ -1,0 +1,125 @@
+//! Messages, dead letters, conversations, people.
+
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place, dead_address};
+
+#[tokio::test]
+async fn the_ledger_tells_every_step() {
+    let place = Place::new().await;
+    place.work();
+    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    place.trigger(&web, &agent).await;
+    let message = place.say(&web, "hello").await;
+    let path = format!("{DEFAULT}/messages/{message}");
+    let shown = place.wait(&path, |it| it["state"] == "answered").await;
+    let steps: Vec<&str> = shown["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["step"].as_str().unwrap())
+        .collect();
+    assert_eq!(steps.first(), Some(&"received"), "{steps:?}");
+    assert!(steps.contains(&"dispatched"), "{steps:?}");
+    assert!(
+        shown["runId"].is_string() && shown["conversationId"].is_string(),
+        "{shown}"
+    );
+    assert!(!shown.to_string().contains("hello"), "{shown}");
+    let list = async |filter: &str| {
+        let found = place.get(&format!("{DEFAULT}/messages?{filter}")).await.ok();
+        found["items"].as_array().unwrap().len()
+    };
+    assert_eq!(list("state=answered").await, 1);
+    assert_eq!(list("state=failed").await, 0);
+    assert_eq!(list(&format!("integrationId={web}")).await, 1);
+    let conversation = shown["conversationId"].as_str().unwrap();
+    assert_eq!(list(&format!("conversationId={conversation}")).await, 1);
+    assert_eq!(list("conversationId=cnv_nothing").await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_redriven_to_its_answer() {
+    let place = Place::new().await;
+    place.work();
+    let web = place.web("Web").await;
+    let config = json!({ "baseUrl": dead_address(), "model": "m" });
+    let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
+    let agent = place.create(&format!("{DEFAULT}/agents"), body).await;
+    place.trigger(&web, &agent).await;
+    let message = place.say(&web, "hello").await;
+    let path = format!("{DEFAULT}/messages/{message}");
+    place.wait(&path, |it| it["state"] == "failed").await;
+    let letters = place.get(&format!("{DEFAULT}/deadletters")).await.ok();
+    assert_eq!(letters["items"][0]["messageId"], message.as_str(), "{letters}");
+    let letter = letters["items"][0]["id"].as_str().unwrap();
+
+    place
+        .patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
+        .await
+        .ok();
+    let redrive = format!("{DEFAULT}/deadletters/{letter}/redrive");
+    let sent = place.post(&redrive, Value::Null).await;
+    assert_eq!(sent.status, 202, "{sent:?}");
+    let shown = place.wait(&path, |it| it["state"] == "answered").await;
+    assert_eq!(shown["redrives"], 1);
+    let again = place.post(&redrive, Value::Null).await;
+    again.problem(404, "deadletter_not_found");
+}
+
+#[tokio::test]
+async fn a_conversation_is_shown_searched_and_reset() {
+    let place = Place::new().await;
+    place.work();
+    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    place.trigger(&web, &agent).await;
+    let message = place.say(&web, "hello").await;
+    place
+        .wait(&format!("{DEFAULT}/messages/{message}"), |it| it["state"] == "answered")
+        .await;
+    let path = format!("{DEFAULT}/integrations/{web}/conversations");
+    let shown = place.wait(&path, |it| it["items"][0]["running"] == false).await;
+    let found = &shown["items"][0];
+    assert_eq!(
+        (&found["chatType"], &found["chatId"], &found["senderId"]),
+        (&json!("direct"), &json!("c"), &json!("lisi"))
+    );
+    assert_eq!(found["agentId"], agent.as_str());
+    let none = place.get(&format!("{path}?search=wangwu")).await.ok();
+    assert_eq!(none["items"], json!([]));
+    let id = found["id"].as_str().unwrap();
+    let reset = place.post(&format!("{path}/{id}/reset"), Value::Null).await.ok();
+    assert_ne!(reset["sessionId"], found["sessionId"]);
+    place
+        .post(&format!("{path}/cnv_nothing/reset"), Value::Null)
+        .await
+        .problem(404, "conversation_not_found");
+}
+
+#[tokio::test]
+async fn people_are_known_linked_and_forgotten() {
+    let place = Place::new().await;
+    place.work();
+    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    place.trigger(&web, &agent).await;
+    place.say(&web, "hello").await;
+    let users = format!("{DEFAULT}/users");
+    let shown = place.wait(&users, |it| !it["items"][0].is_null()).await;
+    let person = &shown["items"][0];
+    assert_eq!(
+        (&person["name"], &person["email"], &person["source"]),
+        (&json!("lisi"), &json!("lisi@im-platform.com"), &json!("web"))
+    );
+    let path = format!("{users}/{}", person["id"].as_str().unwrap());
+    let linked = place
+        .patch(&path, json!({ "linked": "emp-7", "name": "李四" }))
+        .await
+        .ok();
+    assert_eq!((&linked["linked"], &linked["name"]), (&json!("emp-7"), &json!("李四")));
+    place
+        .patch(&path, json!({ "email": "nonsense" }))
+        .await
+        .problem(400, "invalid_field");
+    assert_eq!(place.delete(&path).await.status, 204);
+    place.get(&path).await.problem(404, "user_not_found");
+}

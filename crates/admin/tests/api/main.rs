@@ -1,0 +1,14 @@
+//! The management API as its callers see it, over tables and queues in memory.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
+
+mod access;
+mod agents;
+mod console;
+mod integrations;
+mod ledger;
+mod openapi;
+mod place;
+mod secrets;
+mod triggers;
+mod trouble;
+mod walls;

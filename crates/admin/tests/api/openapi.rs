@@ -1,0 +1,139 @@
+//! The description and the service are the same thing.
+
+use std::collections::BTreeSet;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use crate::place::{Place, ROOT};
+
+/// What the design promises, with its methods.
+const PROMISED: &[(&str, &[&str])] = &[
+    ("/api/v1/orgs", &["get", "post"]),
+    ("/api/v1/orgs/{org}", &["get", "patch"]),
+    ("/api/v1/orgs/{org}/tokens", &["get", "post"]),
+    ("/api/v1/orgs/{org}/tokens/{id}", &["delete"]),
+    ("/api/v1/platforms", &["get"]),
+    ("/api/v1/orgs/{org}/integrations", &["get", "post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}", &["get", "patch", "delete"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/start", &["post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/stop", &["post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/restart", &["post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/status", &["get"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/test", &["post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/logs", &["get"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/doctor", &["post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/impact", &["get"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/login", &["get", "post"]),
+    ("/api/v1/orgs/{org}/integrations/{id}/conversations", &["get"]),
+    (
+        "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/reset",
+        &["post"],
+    ),
+    ("/api/v1/orgs/{org}/integrations/{id}/messages", &["post"]),
+    ("/api/v1/orgs/{org}/agents", &["get", "post"]),
+    ("/api/v1/orgs/{org}/agents/{id}", &["get", "patch", "delete"]),
+    ("/api/v1/orgs/{org}/agents/{id}/test", &["post"]),
+    ("/api/v1/orgs/{org}/triggers", &["get", "post"]),
+    ("/api/v1/orgs/{org}/triggers/{id}", &["get", "patch", "delete"]),
+    ("/api/v1/orgs/{org}/users", &["get"]),
+    ("/api/v1/orgs/{org}/users/{id}", &["get", "patch", "delete"]),
+    ("/api/v1/orgs/{org}/messages", &["get"]),
+    ("/api/v1/orgs/{org}/messages/{id}", &["get"]),
+    ("/api/v1/orgs/{org}/deadletters", &["get"]),
+    ("/api/v1/orgs/{org}/deadletters/{id}/redrive", &["post"]),
+    ("/api/runs/{runId}/events", &["get", "post"]),
+    ("/api/media/{token}", &["get"]),
+    ("/api/replies/{token}", &["get"]),
+];
+
+#[tokio::test]
+async fn the_description_tells_all_that_is_promised_and_no_more() {
+    let place = Place::new().await;
+    let description = place.get("/api/openapi.json").await.ok();
+    assert!(
+        description["openapi"].as_str().unwrap().starts_with("3.1"),
+        "{}",
+        description["openapi"]
+    );
+    let told: BTreeSet<(String, String)> = operations(&description)
+        .map(|(path, method, _)| (path, method))
+        .collect();
+    let promised = PROMISED
+        .iter()
+        .flat_map(|(path, methods)| methods.iter().map(|method| ((*path).to_owned(), (*method).to_owned())));
+    assert_eq!(told, promised.collect());
+}
+
+#[tokio::test]
+async fn what_is_described_is_served() {
+    let place = Place::new().await;
+    let description = place.get("/api/openapi.json").await.ok();
+    for (path, method, operation) in operations(&description) {
+        let address = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
+        let answer = place.ask(ROOT, &method.to_uppercase(), &address, &Value::Null).await;
+        assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+        let nowhere = answer.status == StatusCode::NOT_FOUND && answer.json()["code"] == "not_found";
+        assert!(!nowhere, "{method} {path}");
+        let ids = path.matches('{').count();
+        let described = operation["parameters"].as_array().map_or(0, |parameters| {
+            parameters.iter().filter(|it| it["in"] == "path").count()
+        });
+        assert_eq!(described, ids, "{method} {path}");
+        assert!(
+            operation["responses"].as_object().is_some_and(|it| !it.is_empty()),
+            "{method} {path}"
+        );
+    }
+}
+
+/// Every `$ref` leads somewhere.
+#[tokio::test]
+async fn no_reference_is_dangling() {
+    let place = Place::new().await;
+    let description = place.get("/api/openapi.json").await.ok();
+    let mut references = Vec::new();
+    collect(&description, &mut references);
+    assert!(references.len() > 50);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(description.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+fn collect(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            references.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|field| collect(field, references));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, references)),
+        _ => {}
+    }
+}
+
+fn operations(description: &Value) -> impl Iterator<Item = (String, String, &Value)> {
+    let paths = description["paths"].as_object().unwrap();
+    paths.iter().flat_map(|(path, item)| {
+        let operations = item.as_object().unwrap().iter();
+        operations.map(move |(method, operation)| (path.clone(), method.clone(), operation))
+    })
+}
+
+#[tokio::test]
+async fn the_catalogue_marks_secrets() {
+    let place = Place::new().await;
+    let catalogue = place.get("/api/v1/platforms").await.ok();
+    let platforms = catalogue["items"].as_array().unwrap();
+    let lark = platforms.iter().find(|it| it["platform"] == "lark").unwrap();
+    assert_eq!(lark["recommendedMode"], "long_connection");
+    let fields = &lark["modes"][0]["credentials"]["properties"];
+    assert_eq!(fields["appSecret"]["writeOnly"], true);
+    assert!(fields["appId"].get("writeOnly").is_none());
+    let protocols = catalogue["agentProtocols"].as_array().unwrap();
+    assert!(protocols.iter().any(|it| it["protocol"] == "openai_chat"));
+}

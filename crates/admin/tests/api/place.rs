@@ -1,0 +1,267 @@
+//! A bridge in memory and somebody who asks it.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use tieline_bridge::clock::Clock;
+use tieline_bridge::egress;
+use tieline_bridge::operator::Operator;
+use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::receive;
+use tieline_bridge::world::{Settings, World};
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::exchange::WebhookRequest;
+use tieline_core::ids::IntegrationId;
+use tieline_core::secret::Secret;
+use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
+use tieline_queue::{Queues, definitions};
+use tieline_store::{Keyring, Store, Tables, create_missing};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+/// The token that sees all.
+pub(crate) const ROOT: &str = "root-token-of-the-tests";
+/// The base of the organization that is there from the start.
+pub(crate) const DEFAULT: &str = "/api/v1/orgs/default";
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A bridge in memory.
+pub(crate) struct Place {
+    _engine: Embedded,
+    pub(crate) world: World,
+    router: Router,
+    /// Ends the pollers when it is dropped.
+    stop: watch::Sender<bool>,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The body of a success.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> Value {
+        assert!(self.status.is_success(), "{self:?}");
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The body of a problem of that status and code.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json", "{self:?}");
+        let body = self.json();
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], status, "{body}");
+        body
+    }
+}
+
+impl Place {
+    /// A bridge that may call private addresses, as tests need it.
+    pub(crate) async fn new() -> Self {
+        Self::with(true).await
+    }
+
+    /// A bridge as it is deployed.
+    pub(crate) async fn guarded() -> Self {
+        Self::with(false).await
+    }
+
+    async fn with(allow_private: bool) -> Self {
+        let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
+        let sdk = sdk(&engine);
+        let (dynamo, sqs) = (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
+        let tables = Tables::with_prefix("test-");
+        create_missing(&dynamo, &tables).await.unwrap();
+        let urls = definitions::create_missing(&sqs, "test-", 4).await.unwrap();
+        let owner = Owner {
+            node: "test".to_owned(),
+            life: "1".to_owned(),
+        };
+        let settings = Settings {
+            allow_private,
+            root_token: Some(Secret::new(ROOT)),
+            ..Settings::new("https://bridge.example".to_owned(), owner)
+        };
+        let world = World::new(
+            Store::new(dynamo, tables, Keyring::new([7; 32])),
+            Queues::new(sqs, urls),
+            registry::ALL,
+            egress::client(allow_private).unwrap(),
+            Clock::system(),
+            settings,
+        );
+        Self {
+            _engine: engine,
+            router: tieline_admin::router(world.clone()),
+            world,
+            stop: watch::channel(false).0,
+        }
+    }
+
+    /// Dispatches and runs from now on.
+    pub(crate) fn work(&self) {
+        let concurrency = Concurrency {
+            dispatchers: 1,
+            runs: 16,
+        };
+        tokio::spawn(pollers::dispatch(
+            self.world.clone(),
+            concurrency,
+            self.stop.subscribe(),
+        ));
+        tokio::spawn(pollers::run(self.world.clone(), concurrency, self.stop.subscribe()));
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let bytes = to_bytes(body, 16 * 1024 * 1024).await.unwrap();
+        Reply {
+            status: head.status,
+            headers: head.headers,
+            text: String::from_utf8(bytes.into()).unwrap(),
+        }
+    }
+
+    /// Asks with a token. `Null` is no body.
+    pub(crate) async fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> Reply {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {token}"));
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.ask(ROOT, "GET", path, &Value::Null).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.ask(ROOT, "POST", path, &body).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.ask(ROOT, "PATCH", path, &body).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.ask(ROOT, "DELETE", path, &Value::Null).await
+    }
+
+    /// Creates something and gives its id.
+    #[track_caller]
+    pub(crate) fn create<'a>(&'a self, path: &'a str, body: Value) -> impl Future<Output = String> + 'a {
+        async move {
+            let made = self.post(path, body).await;
+            assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+            made.ok()["id"].as_str().unwrap().to_owned()
+        }
+    }
+
+    pub(crate) async fn web(&self, name: &str) -> String {
+        self.create(
+            &format!("{DEFAULT}/integrations"),
+            json!({ "name": name, "platform": "web" }),
+        )
+        .await
+    }
+
+    pub(crate) async fn echo(&self, name: &str) -> String {
+        self.create(
+            &format!("{DEFAULT}/agents"),
+            json!({ "name": name, "protocol": "echo" }),
+        )
+        .await
+    }
+
+    pub(crate) async fn trigger(&self, integration: &str, agent: &str) -> String {
+        let body = json!({ "integrationId": integration, "agentId": agent });
+        self.create(&format!("{DEFAULT}/triggers"), body).await
+    }
+
+    /// Says something on our own channel and gives the message's id.
+    pub(crate) async fn say(&self, integration: &str, text: &str) -> String {
+        let request = WebhookRequest {
+            method: "POST".to_owned(),
+            body: json!({ "text": text, "chatId": "c", "senderId": "lisi" })
+                .to_string()
+                .into_bytes(),
+            ..WebhookRequest::default()
+        };
+        let id = IntegrationId::new(integration);
+        let answer = receive::receive(&self.world, "web", &id, &request, Some(&Operator::Root)).await;
+        let said: Value = serde_json::from_slice(&answer.body).unwrap();
+        said["messageId"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a GET shows what is wanted.
+    pub(crate) async fn wait(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let give_up_at = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let shown = self.get(path).await;
+            if shown.status.is_success() && wanted(&shown.json()) {
+                return shown.json();
+            }
+            assert!(tokio::time::Instant::now() < give_up_at, "{shown:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// An organization with a token of that role.
+    pub(crate) async fn organization(&self, id: &str, role: &str) -> String {
+        self.post("/api/v1/orgs", json!({ "id": id })).await;
+        let body = json!({ "name": "t", "role": role });
+        let made = self.post(&format!("/api/v1/orgs/{id}/tokens"), body).await;
+        made.ok()["token"].as_str().unwrap().to_owned()
+    }
+}
+
+fn sdk(engine: &Embedded) -> SdkConfig {
+    let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .endpoint_url(ENDPOINT_URL)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(engine.http_client())
+        .build()
+}
+
+/// An address at which every request gets this JSON.
+pub(crate) async fn answering(body: Value) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(move || async move { axum::Json(body) });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+/// An address at which nobody listens.
+pub(crate) fn dead_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}

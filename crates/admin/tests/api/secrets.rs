@@ -1,0 +1,54 @@
+//! Secrets never come out.
+
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place, answering};
+
+const SECRETS: [&str; 4] = ["hunter2-app", "hunter2-verify", "hunter2-key", "hunter2-header"];
+
+#[tokio::test]
+async fn no_answer_holds_a_secret() {
+    let place = Place::new().await;
+    let platform = answering(json!({ "code": 10014, "msg": "app secret hunter2-app is invalid" })).await;
+    let credentials = json!({ "appId": "cli_1", "appSecret": SECRETS[0], "verificationToken": SECRETS[1] });
+    let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook",
+        "credentials": credentials, "endpoints": { "apiBase": platform } });
+    let made = place.post(&format!("{DEFAULT}/integrations"), body).await;
+    let id = made.ok()["id"].as_str().unwrap().to_owned();
+    let config = json!({ "baseUrl": platform, "model": "m", "apiKey": SECRETS[2], "headers": { "x-key": SECRETS[3] } });
+    let body = json!({ "name": "Chat", "protocol": "openai_chat", "config": config });
+    let agent = place.post(&format!("{DEFAULT}/agents"), body).await;
+    let agent_id = agent.ok()["id"].as_str().unwrap().to_owned();
+    place.trigger(&id, &agent_id).await;
+    let mut texts = vec![made.text, agent.text];
+    let (integration, agent) = (
+        format!("{DEFAULT}/integrations/{id}"),
+        format!("{DEFAULT}/agents/{agent_id}"),
+    );
+    for path in ["", "/status", "/logs", "/impact", "/conversations"] {
+        texts.push(place.get(&format!("{integration}{path}")).await.text);
+    }
+    for path in ["/test", "/doctor", "/stop", "/start", "/restart"] {
+        texts.push(place.post(&format!("{integration}{path}"), Value::Null).await.text);
+    }
+    texts.push(place.get(&agent).await.text);
+    texts.push(place.post(&format!("{agent}/test"), Value::Null).await.text);
+    texts.push(
+        place
+            .patch(&agent, json!({ "config": { "apiKey": ["hunter2-key"] } }))
+            .await
+            .text,
+    );
+    texts.push(
+        place
+            .patch(
+                &integration,
+                json!({ "credentials": { "appSecret": { "hunter2-app": 1 } } }),
+            )
+            .await
+            .text,
+    );
+    for text in texts {
+        assert!(SECRETS.iter().all(|secret| !text.contains(secret)), "{text}");
+    }
+}

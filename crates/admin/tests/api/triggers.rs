@@ -1,0 +1,140 @@
+//! Triggers and their rules.
+
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place};
+
+fn triggers() -> String {
+    format!("{DEFAULT}/triggers")
+}
+
+#[tokio::test]
+async fn settings_have_defaults_and_limits() {
+    let place = Place::new().await;
+    let (integration, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let id = place.trigger(&integration, &agent).await;
+    let path = format!("{}/{id}", triggers());
+    let made = place.get(&path).await.ok();
+    let expected = json!({ "sessionTimeoutSeconds": 3600, "summaryWindowSeconds": 0, "sessionScope": "sender",
+        "busyPolicy": "queue", "access": { "users": [], "chats": [], "pairing": false }, "welcome": null,
+        "taskMode": false, "enabled": true });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&made[name], value, "{name}");
+    }
+    let change = json!({ "sessionScope": "chat", "busyPolicy": "interrupt", "welcome": " Hi ",
+        "access": { "users": ["lisi"] }, "summaryWindowSeconds": 3 });
+    let changed = place.patch(&path, change).await.ok();
+    assert_eq!(changed["welcome"], "Hi");
+    let again = place
+        .patch(&path, json!({ "access": { "chats": ["g"] }, "welcome": null }))
+        .await
+        .ok();
+    assert_eq!(
+        again["access"],
+        json!({ "users": ["lisi"], "chats": ["g"], "pairing": false })
+    );
+    assert_eq!(
+        (&again["welcome"], &again["sessionScope"]),
+        (&Value::Null, &json!("chat"))
+    );
+    for (change, field) in [
+        (json!({ "summaryWindowSeconds": 901 }), "summaryWindowSeconds"),
+        (json!({ "sessionTimeoutSeconds": -1 }), "sessionTimeoutSeconds"),
+        (json!({ "sessionScope": "planet" }), "sessionScope"),
+        (json!({ "access": { "users": [""] } }), "access.users[0]"),
+    ] {
+        let problem = place.patch(&path, change).await.problem(400, "invalid_field");
+        assert_eq!(problem["field"], field, "{problem}");
+    }
+    let unknown = place.patch(&path, json!({ "access": { "people": [] } })).await;
+    assert_eq!(unknown.problem(400, "unknown_field")["field"], "access.people");
+}
+
+#[tokio::test]
+async fn an_integration_has_one_enabled_trigger() {
+    let place = Place::new().await;
+    let integration = place.web("Web").await;
+    let (one, two) = (place.echo("One").await, place.echo("Two").await);
+    let first = place.trigger(&integration, &one).await;
+    let second = json!({ "integrationId": integration, "agentId": two });
+    let problem = place.post(&triggers(), second.clone()).await;
+    let problem = problem.problem(409, "integration_already_bound");
+    assert_eq!(problem["boundTo"]["triggerId"], first.as_str(), "{problem}");
+    assert_eq!(problem["boundTo"]["agentName"], "One");
+    assert_eq!(problem["impact"]["triggers"][0]["id"], first.as_str());
+
+    let mut disabled = second.clone();
+    disabled["enabled"] = json!(false);
+    let third = place.create(&triggers(), disabled).await;
+    let path = format!("{}/{third}", triggers());
+    place
+        .patch(&path, json!({ "enabled": true }))
+        .await
+        .problem(409, "integration_already_bound");
+    let moved = place
+        .patch(&format!("{path}?takeover=true"), json!({ "enabled": true }))
+        .await;
+    assert_eq!(moved.ok()["enabled"], true);
+    let displaced = place.get(&format!("{}/{first}", triggers())).await.ok();
+    assert_eq!(displaced["enabled"], false);
+    let back = place.post(&format!("{}?takeover=true", triggers()), second).await;
+    assert_eq!(back.status, 201, "{back:?}");
+    assert_eq!(place.get(&path).await.ok()["enabled"], false);
+}
+
+#[tokio::test]
+async fn many_at_once_leave_one_bound() {
+    let place = Place::new().await;
+    let (integration, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let body = json!({ "integrationId": integration, "agentId": agent });
+    let path = triggers();
+    let tries = (0..8).map(|_| place.post(&path, body.clone()));
+    let mut made = 0;
+    for answer in futures(tries).await {
+        match answer.status.as_u16() {
+            201 => made += 1,
+            409 => drop(answer.problem(409, "integration_already_bound")),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    assert_eq!(made, 1);
+}
+
+/// Waits for all at the same time.
+async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = all.map(Box::pin).collect();
+    let mut done = Vec::new();
+    std::future::poll_fn(|cx| {
+        running.retain_mut(|one| match one.as_mut().poll(cx) {
+            std::task::Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if running.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    done
+}
+
+#[tokio::test]
+async fn what_is_not_there_can_not_be_bound() {
+    let place = Place::new().await;
+    let (integration, agent) = (place.web("Web").await, place.echo("Echo").await);
+    for enabled in [true, false] {
+        let body = json!({ "integrationId": "int_nothing", "agentId": agent, "enabled": enabled });
+        let problem = place
+            .post(&triggers(), body)
+            .await
+            .problem(404, "integration_not_found");
+        assert_eq!(problem["field"], "integrationId");
+        let body = json!({ "integrationId": integration, "agentId": "agt_nothing", "enabled": enabled });
+        let problem = place.post(&triggers(), body).await.problem(404, "agent_not_found");
+        assert_eq!(problem["field"], "agentId");
+    }
+}

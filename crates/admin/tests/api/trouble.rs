@@ -1,0 +1,110 @@
+//! What a person sees who asks at night why a bot is silent.
+
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place, answering, dead_address};
+
+async fn examine(place: &Place, integration: &str) -> Value {
+    let path = format!("{DEFAULT}/integrations/{integration}/doctor");
+    place.post(&path, Value::Null).await.ok()
+}
+
+#[track_caller]
+fn first_bad(diagnosis: &Value) -> Option<&str> {
+    let bad = diagnosis["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["ok"] == false);
+    if let Some(bad) = bad {
+        assert_eq!(diagnosis["cause"], bad["detail"], "{diagnosis}");
+        assert!(diagnosis["next"].is_string(), "{diagnosis}");
+    } else {
+        assert!(
+            diagnosis["cause"].is_null() && diagnosis["next"].is_null(),
+            "{diagnosis}"
+        );
+    }
+    bad.map(|bad| bad["name"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn the_doctor_leads_from_cause_to_cause_until_all_is_well() {
+    let place = Place::new().await;
+    let web = place.web("Web").await;
+    let path = format!("{DEFAULT}/integrations/{web}");
+    place.post(&format!("{path}/stop"), Value::Null).await.ok();
+    assert_eq!(first_bad(&examine(&place, &web).await), Some("started"));
+    place.post(&format!("{path}/start"), Value::Null).await.ok();
+    assert_eq!(first_bad(&examine(&place, &web).await), Some("trigger_present"));
+    let config = json!({ "baseUrl": dead_address(), "model": "m" });
+    let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
+    let agent = place.create(&format!("{DEFAULT}/agents"), body).await;
+    let trigger = place.trigger(&web, &agent).await;
+    let trigger = format!("{DEFAULT}/triggers/{trigger}");
+    place.patch(&trigger, json!({ "enabled": false })).await.ok();
+    assert_eq!(first_bad(&examine(&place, &web).await), Some("trigger_enabled"));
+    place.patch(&trigger, json!({ "enabled": true })).await.ok();
+    assert_eq!(first_bad(&examine(&place, &web).await), Some("agent_reachable"));
+    place
+        .patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
+        .await
+        .ok();
+    assert_eq!(first_bad(&examine(&place, &web).await), None);
+}
+
+async fn lark(place: &Place, platform: &str, mode: &str) -> String {
+    let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
+    let body = json!({ "name": mode, "platform": "lark", "connectionMode": mode, "credentials": credentials,
+        "endpoints": { "apiBase": platform } });
+    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
+    let agent = place.echo(mode).await;
+    place.trigger(&id, &agent).await;
+    id
+}
+
+#[tokio::test]
+async fn refused_credentials_are_the_cause_and_the_status() {
+    let place = Place::new().await;
+    let platform = answering(json!({ "code": 10014, "msg": "app secret invalid" })).await;
+    let id = lark(&place, &platform, "webhook").await;
+    let diagnosis = examine(&place, &id).await;
+    assert_eq!(first_bad(&diagnosis), Some("credentials"));
+    assert!(diagnosis["cause"].as_str().unwrap().contains("10014"), "{diagnosis}");
+    let status = place.get(&format!("{DEFAULT}/integrations/{id}/status")).await.ok();
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("disconnected"), &json!("config_invalid"))
+    );
+    let tested = place
+        .post(&format!("{DEFAULT}/integrations/{id}/test"), Value::Null)
+        .await
+        .ok();
+    assert_eq!(tested["ok"], false, "{tested}");
+    let bad: Vec<&str> = tested["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["ok"] == false)
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert!(bad.contains(&"credentials"), "{tested}");
+}
+
+#[tokio::test]
+async fn a_platform_that_is_gone_is_told_from_wrong_credentials() {
+    let place = Place::new().await;
+    let id = lark(&place, &dead_address(), "long_connection").await;
+    let tested = place
+        .post(&format!("{DEFAULT}/integrations/{id}/test"), Value::Null)
+        .await
+        .ok();
+    let bad: Vec<&str> = tested["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["ok"] == false)
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(bad, ["credentials", "reachability"], "{tested}");
+}

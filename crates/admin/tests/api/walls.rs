@@ -1,0 +1,125 @@
+//! Tenants are walls: an id of another organization is the same as one that is nobody's.
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, ROOT, Reply};
+
+/// Something of everything in one organization.
+async fn furnish(place: &Place, base: &str) -> Vec<String> {
+    let make = async |kind: &str, body: Value| place.create(&format!("{base}/{kind}"), body).await;
+    let credentials = json!({ "botId": "b1", "secret": "s" });
+    let body =
+        json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection", "credentials": credentials });
+    let wecom = make("integrations", body).await;
+    let web = make("integrations", json!({ "name": "Web", "platform": "web" })).await;
+    let agent = make("agents", json!({ "name": "Echo", "protocol": "echo" })).await;
+    let trigger = make("triggers", json!({ "integrationId": web, "agentId": agent })).await;
+    let token = make("tokens", json!({ "name": "t", "role": "viewer" })).await;
+    let message = place.say(&web, "hello").await;
+    place
+        .wait(&format!("{base}/messages/{message}"), |it| it["state"] == "answered")
+        .await;
+    let user = place.get(&format!("{base}/users")).await.ok()["items"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    vec![wecom, web, agent, trigger, token, message, user]
+}
+
+#[tokio::test]
+async fn every_route_treats_a_strange_id_as_none() {
+    let place = Place::new().await;
+    place.work();
+    place.organization("theirs", "admin").await;
+    let me = place.organization("mine", "admin").await;
+    let mut ids = furnish(&place, "/api/v1/orgs/theirs").await;
+    let conversations = format!("/api/v1/orgs/theirs/integrations/{}/conversations", ids[1]);
+    let conversation = place.get(&conversations).await.ok()["items"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    ids.push(conversation);
+    let description = place.get("/api/openapi.json").await.ok();
+    let mut asked = 0;
+    for (path, item) in description["paths"].as_object().unwrap() {
+        if !path.contains("{org}") {
+            continue;
+        }
+        for method in item.as_object().unwrap().keys() {
+            for id in &ids {
+                let strange = attempt(&place, &me, method, path, "mine", id).await;
+                let nobody = attempt(&place, &me, method, path, "mine", "nothing").await;
+                compare(method, path, id, &strange, &nobody);
+                let theirs = attempt(&place, &me, method, path, "theirs", id).await;
+                let unheard = attempt(&place, &me, method, path, "unheard", id).await;
+                assert!(matches!(theirs.status.as_u16(), 403 | 404), "{method} {path}: {theirs:?}");
+                compare(method, path, id, &theirs, &unheard);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 200, "{asked}");
+    // Nothing of theirs was touched.
+    let left = place
+        .ask(ROOT, "GET", "/api/v1/orgs/theirs/integrations", &Value::Null)
+        .await
+        .ok();
+    assert_eq!(left["items"].as_array().unwrap().len(), 2, "{left}");
+}
+
+async fn attempt(place: &Place, token: &str, method: &str, path: &str, org: &str, id: &str) -> Reply {
+    let path = path
+        .replace("{org}", org)
+        .replace("{id}", id)
+        .replace("{conversationId}", id);
+    let body = match method {
+        // Fails on its own fields where one is needed; where none is, it changes nothing.
+        "post" | "patch" => json!({}),
+        _ => Value::Null,
+    };
+    place.ask(token, &method.to_uppercase(), &path, &body).await
+}
+
+#[track_caller]
+fn compare(method: &str, path: &str, id: &str, strange: &Reply, nobody: &Reply) {
+    assert_eq!(strange.status, nobody.status, "{method} {path} with {id}");
+    assert_eq!(strange.text, nobody.text, "{method} {path} with {id}");
+    assert!(
+        !strange.text.contains(id),
+        "{method} {path} with {id}: {}",
+        strange.text
+    );
+}
+
+#[tokio::test]
+async fn triggers_and_filters_do_not_reach_over_the_wall() {
+    let place = Place::new().await;
+    place.work();
+    place.organization("theirs", "admin").await;
+    let me = place.organization("mine", "admin").await;
+    let ids = furnish(&place, "/api/v1/orgs/theirs").await;
+    let (web, agent) = (&ids[1], &ids[2]);
+    let own_agent = json!({ "name": "Mine", "protocol": "echo" });
+    let made = place
+        .ask(&me, "POST", "/api/v1/orgs/mine/agents", &own_agent)
+        .await
+        .ok();
+    let own_web = json!({ "name": "Mine", "platform": "web" });
+    let own = place
+        .ask(&me, "POST", "/api/v1/orgs/mine/integrations", &own_web)
+        .await
+        .ok();
+    let bind = async |integration: &Value, agent: &Value| {
+        let body = json!({ "integrationId": integration, "agentId": agent });
+        place
+            .ask(&me, "POST", "/api/v1/orgs/mine/triggers?takeover=true", &body)
+            .await
+    };
+    bind(&json!(web), &made["id"])
+        .await
+        .problem(404, "integration_not_found");
+    bind(&own["id"], &json!(agent)).await.problem(404, "agent_not_found");
+    let list = format!("/api/v1/orgs/mine/messages?integrationId={web}");
+    let seen = place.ask(&me, "GET", &list, &Value::Null).await.ok();
+    assert_eq!(seen, json!({ "items": [], "nextCursor": null }));
+}
