@@ -53,6 +53,8 @@ pub struct Shard {
     pub fence: u64,
     /// Whether the holder says that its bots' connections stand, so that the one before may close its own.
     pub ready: bool,
+    /// When it was given back, if it was.
+    pub given_at: Option<Timestamp>,
 }
 
 impl Picture {
@@ -188,6 +190,7 @@ pub async fn take(
     change.set("life", text(&me.life));
     change.set("fence", number(fence));
     change.remove("ready");
+    change.remove("given");
     match seen {
         None => change.require_absent(PK),
         Some(seen) => change.require_equal("fence", number(seen.fence)),
@@ -244,11 +247,12 @@ fn shard_update(store: &Store, shard: usize, change: Update) -> UpdateWrite {
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it is somebody else's by now.
-pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64) -> Result<(), StoreError> {
+pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64, now: Timestamp) -> Result<(), StoreError> {
     let mut change = mine(me, fence);
     change.remove("node");
     change.remove("life");
     change.remove("ready");
+    change.set("given", number(now.as_millis()));
     write(store, &shard_name(shard), change).await
 }
 
@@ -304,5 +308,6 @@ fn read_shard(item: &Item) -> Result<Shard, StoreError> {
         }),
         fence: get_number(item, "fence").ok_or(StoreError::Unreadable { what: "relay shard" })?,
         ready: item.contains_key("ready"),
+        given_at: get_number(item, "given").map(Timestamp::from_millis),
     })
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tieline_core::address;
@@ -34,12 +34,36 @@ const RETIRE_WITHIN: Duration = Duration::from_secs(8);
 const MOST_WAITING: usize = 200;
 
 /// What others may know of a bot without asking it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Standing {
     /// Its first attempt is over, however it went.
     pub(super) settled: AtomicBool,
     /// Its platform allows two sockets, so it can go on until another process has one.
     pub(super) warm: AtomicBool,
+    /// Its platform, once it is known.
+    pub(super) platform: OnceLock<&'static str>,
+    /// How it stands, as it was last told.
+    state: Mutex<ConnectionState>,
+    /// Since when nobody had held it before.
+    free_since: Option<Timestamp>,
+}
+
+impl Standing {
+    /// A bot that nobody has held since then, if somebody had before.
+    pub(super) const fn new(free_since: Option<Timestamp>) -> Self {
+        Self {
+            settled: AtomicBool::new(false),
+            warm: AtomicBool::new(false),
+            platform: OnceLock::new(),
+            state: Mutex::new(ConnectionState::Connecting),
+            free_since,
+        }
+    }
+
+    /// How it stands.
+    pub(super) fn state(&self) -> ConnectionState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A bot with its connection.
@@ -102,6 +126,8 @@ impl Holder {
         kick: Option<Kick>,
     ) -> Self {
         standing.warm.store(desk.two_sockets, Ordering::Relaxed);
+        // It was empty: every bot has a standing of its own.
+        let _ = standing.platform.set(desk.platform());
         let link = Link::new(kick, &desk.house.patience, desk.now(), chance());
         Self {
             desk,
@@ -282,7 +308,14 @@ impl Holder {
             return;
         };
         self.replace = None;
-        self.standing.settled.store(true, Ordering::Relaxed);
+        let first = !self.standing.settled.swap(true, Ordering::Relaxed);
+        if let Some(since) = self.standing.free_since.filter(|_| first && !self.desk.two_sockets) {
+            self.desk
+                .house
+                .world
+                .metrics
+                .hand_over_gap(self.desk.now().since(since));
+        }
         let old = self.current.replace(line);
         if let Some(old) = old {
             let until = Instant::now() + RETIRE_WITHIN;
@@ -467,6 +500,7 @@ impl Holder {
             State::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
             State::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
         };
+        *self.standing.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         let mut changes = vec![
             StatusChange::State(state, reason.map(str::to_owned)),
             StatusChange::ConnectedAt(since),

@@ -1,6 +1,6 @@
 //! The bots of one shard, as long as this process holds it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tieline_core::backoff::Backoff;
 use tieline_core::ids::IntegrationId;
 use tieline_core::link::Kick;
+use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::config::live::Live;
@@ -51,6 +52,8 @@ pub(super) struct Shard {
     pub(super) taken_at: Instant,
     /// Whether we have said that its connections stand.
     pub(super) said_ready: bool,
+    /// Since when nobody held it, where somebody had.
+    free_since: Option<Timestamp>,
     bots: HashMap<IntegrationId, Seat>,
     stop_mailbox: watch::Sender<bool>,
     mailbox: JoinHandle<()>,
@@ -67,7 +70,7 @@ struct Seat {
 
 impl Shard {
     /// A shard without bots yet.
-    pub(super) fn new(house: &Arc<House>, number: usize, fence: u64) -> Self {
+    pub(super) fn new(house: &Arc<House>, number: usize, fence: u64, free_since: Option<Timestamp>) -> Self {
         let (stop_mailbox, stopped) = watch::channel(false);
         Self {
             house: Arc::clone(house),
@@ -75,6 +78,7 @@ impl Shard {
             fence,
             taken_at: Instant::now(),
             said_ready: false,
+            free_since,
             bots: HashMap::new(),
             mailbox: tokio::spawn(mailbox::empty(Arc::clone(house), number, stopped)),
             stop_mailbox,
@@ -103,7 +107,9 @@ impl Shard {
                 seat.order(Order::End(End::HandedOver));
                 seat.task
             });
-            let seat = Seat::start(&self.house, live.clone(), self.fence, before);
+            // Those that come later were nobody's before.
+            let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
+            let seat = Seat::start(&self.house, live.clone(), self.fence, before, free_since);
             self.bots.insert(id.clone(), seat);
         }
     }
@@ -113,6 +119,15 @@ impl Shard {
         self.bots
             .values()
             .all(|seat| seat.standing.settled.load(Ordering::Relaxed))
+    }
+
+    /// How its bots stand: how many of each platform in each state.
+    pub(super) fn count(&self, counts: &mut BTreeMap<(&'static str, &'static str), usize>) {
+        for seat in self.bots.values() {
+            if let Some(platform) = seat.standing.platform.get() {
+                *counts.entry((platform, seat.standing.state().as_str())).or_default() += 1;
+            }
+        }
     }
 
     /// Ends everything at once: somebody else holds the shard.
@@ -158,7 +173,12 @@ async fn give(house: &House, shard: usize, fence: u64, patience: Duration) {
     let until = Instant::now() + patience;
     let mut failures = 0;
     loop {
-        match timeout(END_WITHIN, leases::give(&house.world.store, shard, me, fence)).await {
+        match timeout(
+            END_WITHIN,
+            leases::give(&house.world.store, shard, me, fence, house.world.clock.now()),
+        )
+        .await
+        {
             Ok(Ok(()) | Err(StoreError::Conflict)) => return,
             Ok(Err(error)) => warn!(shard, error = %error, "shard can't be given away"),
             Err(_) => warn!(shard, "shard can't be given away: the table doesn't answer"),
@@ -188,9 +208,15 @@ async fn end_all(seats: impl IntoIterator<Item = Seat>) {
 }
 
 impl Seat {
-    fn start(house: &Arc<House>, live: Live, fence: u64, before: Option<JoinHandle<()>>) -> Self {
+    fn start(
+        house: &Arc<House>,
+        live: Live,
+        fence: u64,
+        before: Option<JoinHandle<()>>,
+        free_since: Option<Timestamp>,
+    ) -> Self {
         let (orders, receiver) = unbounded_channel();
-        let standing = Arc::new(Standing::default());
+        let standing = Arc::new(Standing::new(free_since));
         let serving = serve(
             Arc::clone(house),
             live.clone(),

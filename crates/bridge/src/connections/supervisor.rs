@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tieline_core::conversation::Owner;
 use tieline_core::shards::{self, Member, Plan};
+use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::leases::{self, Picture};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use super::Options;
 use super::house::House;
 use super::roster::Roster;
 use super::shard::Shard;
+use crate::metrics;
 
 /// How long one call to the table may take.
 const CALL_WITHIN: Duration = Duration::from_secs(4);
@@ -26,7 +28,7 @@ const FORGET_AFTER: Duration = Duration::from_hours(1);
 /// After this the next holder says that a shard's connections stand, even if some don't.
 const SETTLE_WITHIN: Duration = Duration::from_secs(8);
 /// How often it is logged how things stand.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = metrics::PERIOD;
 
 /// Holds shards.
 pub(super) struct Supervisor {
@@ -36,6 +38,8 @@ pub(super) struct Supervisor {
     me: Owner,
     joined: bool,
     beaten_at: Option<Instant>,
+    /// Nothing is taken before then.
+    take_after: Option<Instant>,
     held: BTreeMap<usize, Shard>,
     /// Shards that are being given away.
     going: BTreeMap<usize, JoinHandle<()>>,
@@ -54,6 +58,7 @@ impl Supervisor {
             options,
             joined: false,
             beaten_at: None,
+            take_after: None,
             held: BTreeMap::new(),
             going: BTreeMap::new(),
             roster: Roster::default(),
@@ -155,8 +160,13 @@ impl Supervisor {
                 leases::join(store, &self.me, expires_at).await
             }
         };
-        match timeout(CALL_WITHIN, beating).await {
+        // One that takes longer is begun anew: it may be the client's own patience with a table that is back by now.
+        match timeout(self.options.heartbeat, beating).await {
             Ok(Ok(())) => {
+                // The table was away for us and so perhaps for the others: they may be as alive as we are, and get the time to say so.
+                if self.joined && !self.house.lease.is_valid() {
+                    self.take_after = Some(Instant::now() + self.options.lease);
+                }
                 self.joined = true;
                 self.beaten_at = Some(begun);
                 let margin = self.options.lease / 5;
@@ -221,6 +231,9 @@ impl Supervisor {
     }
 
     async fn take(&mut self, plan: &Plan, picture: &Picture) {
+        if self.take_after.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         for number in &plan.take {
             if !self.house.lease.is_valid() || self.going.contains_key(number) {
                 continue;
@@ -231,13 +244,22 @@ impl Supervisor {
             match timeout(CALL_WITHIN, taking).await {
                 Ok(Ok(fence)) => {
                     info!(shard = number, fence, "took the shard");
-                    self.held.insert(*number, Shard::new(&self.house, *number, fence));
+                    let free_since = seen.and_then(|seen| self.free_since(seen, picture));
+                    self.held
+                        .insert(*number, Shard::new(&self.house, *number, fence, free_since));
                 }
                 Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another was faster"),
                 Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be taken"),
                 Err(_) => warn!(shard = number, "shard can't be taken in time"),
             }
         }
+    }
+
+    /// Since when nobody held a shard: since it was given back, or since its holder's last heartbeat.
+    fn free_since(&self, seen: &leases::Shard, picture: &Picture) -> Option<Timestamp> {
+        let dead = || picture.tasks.get(&seen.owner.as_ref()?.node);
+        seen.given_at
+            .or_else(|| Some(dead()?.expires_at.before(self.options.lease)))
     }
 
     /// Follows what operators change.
@@ -287,6 +309,17 @@ impl Supervisor {
             return;
         }
         self.reported_at = Instant::now();
+        let watched = &self.house.world.metrics;
+        if self.house.lease.is_valid() {
+            watched.heartbeat();
+        }
+        let mut counts = BTreeMap::new();
+        for shard in self.held.values() {
+            shard.count(&mut counts);
+        }
+        for ((platform, state), n) in counts {
+            watched.connections(platform, state, n);
+        }
         let gauges = &self.house.gauges;
         info!(
             shards = gauges.shards.load(Ordering::Relaxed),

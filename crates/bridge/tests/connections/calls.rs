@@ -1,1 +1,131 @@
-//! Placeholder.
+//! Frames of runners, here and elsewhere, on their way to the socket.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_bridge::connections::post::{self, Tries};
+use tieline_bridge::world::World;
+use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::ids::{IntegrationId, ReplyId};
+use tokio::time::Instant;
+
+use crate::place::{Place, until};
+use crate::platform::Manners;
+
+async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut Tries) -> ApiAnswer {
+    let call = SocketCall {
+        name: "stream".to_owned(),
+        lane: "r-m1".to_owned(),
+        frame: json!({ "cmd": "aibot_respond_msg", "reqId": "r-m1", "body": { "content": content } }),
+        replaceable: false,
+        expires_at: world.clock.now().after(Duration::from_secs(60)),
+    };
+    post::send(world, id, &ReplyId::new("tl-1"), &call, tries).await
+}
+
+fn is_ok(answer: &ApiAnswer) -> bool {
+    answer
+        .json()
+        .is_some_and(|answer| answer["errcode"] == 0 && answer["headers"]["req_id"] == "r-m1")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_reaches_the_socket_from_this_process_and_from_another() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    let id = place.wecom(&process.world, "bot1").await;
+    let platform = &place.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    assert!(is_ok(&send(&process.world, &id, "here", &mut Tries::default()).await));
+    let runner = place.world("runner");
+    let begun = Instant::now();
+    assert!(is_ok(&send(&runner, &id, "elsewhere", &mut Tries::default()).await));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let said: Vec<_> = platform
+        .said()
+        .iter()
+        .map(|said| said.frame["body"]["content"].clone())
+        .collect();
+    assert_eq!(said, ["here", "elsewhere"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    let id = place.wecom(&process.world, "bot1").await;
+    let platform = &place.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    // The second runner knows nothing of the first.
+    for node in ["runner1", "runner2"] {
+        assert!(is_ok(
+            &send(&place.world(node), &id, "the end", &mut Tries::default()).await
+        ));
+    }
+    assert_eq!(platform.said().len(), 1);
+    // Whoever repeats it on purpose is heard.
+    let runner = place.world("runner3");
+    let mut tries = Tries::default();
+    for _ in 0..2 {
+        assert!(is_ok(&send(&runner, &id, "the end", &mut tries).await));
+    }
+    assert_eq!(platform.said().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_holder_or_a_socket_nothing_is_sent_and_that_is_certain() {
+    let place = Place::new().await;
+    let runner = place.world("runner");
+    let id = place.wecom(&runner, "bot1").await;
+    let begun = Instant::now();
+    assert_eq!(send(&runner, &id, "x", &mut Tries::default()).await, ApiAnswer::NotSent);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    place.platform.behave(Manners {
+        subscribed: 853_000,
+        ..Manners::default()
+    });
+    let process = place.process("a");
+    until("it is refused", async || process.status(&id).await.reason.is_some()).await;
+    let runner = place.world("runner2");
+    let begun = Instant::now();
+    for world in [&runner, &process.world] {
+        assert_eq!(send(world, &id, "y", &mut Tries::default()).await, ApiAnswer::NotSent);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(place.platform.said().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_acknowledgement_is_uncertain_within_a_quarter_of_a_minute() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    let id = place.wecom(&process.world, "bot1").await;
+    let platform = &place.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    platform.behave(Manners {
+        no_acks: true,
+        ..Manners::default()
+    });
+    let begun = Instant::now();
+    let runner = place.world("runner");
+    assert_eq!(send(&runner, &id, "x", &mut Tries::default()).await, ApiAnswer::Unknown);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_waits_for_a_socket_that_comes_back() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    let id = place.wecom(&process.world, "bot1").await;
+    let platform = &place.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    platform.drop_connection("bot1");
+    until("the process notices", async || {
+        process.connections.health().connected == 0
+    })
+    .await;
+    let runner = place.world("runner");
+    assert!(is_ok(&send(&runner, &id, "x", &mut Tries::default()).await));
+    assert_eq!(platform.said().len(), 1);
+    assert_eq!(platform.said()[0].connection, 2);
+}

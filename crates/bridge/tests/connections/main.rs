@@ -6,6 +6,7 @@ mod calls;
 mod changes;
 mod faults;
 mod hand_over;
+mod outages;
 mod place;
 mod platform;
 mod single;

@@ -1,6 +1,7 @@
 //! Tables and queues of one test, and processes over them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tieline_bridge::clock::Clock;
@@ -15,7 +16,7 @@ use tieline_core::envelope::Envelope;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
 use tieline_core::trigger::{Trigger, TriggerSettings};
-use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
+use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Observer, REGION, SECRET_ACCESS_KEY, Service, Verdict};
 use tieline_queue::receive::{self, Received};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::config::agent;
@@ -33,9 +34,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Tables and queues, shared by the processes of a test.
 pub(crate) struct Place {
     engine: Embedded,
+    outage: Outage,
     urls: Urls,
     tables: Tables,
     pub(crate) platform: Platform,
+}
+
+/// Which services answer every changing call with an error.
+#[derive(Clone, Default)]
+struct Outage {
+    tables: Arc<AtomicBool>,
+    queues: Arc<AtomicBool>,
+}
+
+impl Outage {
+    fn of(&self, service: Service) -> &AtomicBool {
+        match service {
+            Service::DynamoDb => &self.tables,
+            Service::Sqs => &self.queues,
+        }
+    }
 }
 
 /// A process.
@@ -58,7 +76,20 @@ pub(crate) fn options() -> Options {
 
 impl Place {
     pub(crate) async fn new() -> Self {
-        let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
+        let outage = Outage::default();
+        let watched = outage.clone();
+        let observer = Observer::new(move |point| {
+            if watched.of(point.service).load(Ordering::Relaxed) {
+                Verdict::Fail
+            } else {
+                Verdict::Proceed
+            }
+        });
+        let options = tieline_embedded::Options {
+            observer: Some(observer),
+            ..tieline_embedded::Options::default()
+        };
+        let engine = Embedded::in_memory(options).unwrap();
         let tables = Tables::with_prefix("test-");
         let (dynamo, sqs) = clients(&engine);
         create_missing(&dynamo, &tables).await.unwrap();
@@ -66,6 +97,7 @@ impl Place {
         // The agent that all triggers name.
         let place = Self {
             engine,
+            outage,
             urls,
             tables,
             platform: Platform::start().await,
@@ -84,6 +116,11 @@ impl Place {
             .unwrap();
         agent::create(&world.store, echo, now).await.unwrap();
         place
+    }
+
+    /// Lets a service fail, or not any more.
+    pub(crate) fn fail(&self, service: Service, fails: bool) {
+        self.outage.of(service).store(fails, Ordering::Relaxed);
     }
 
     /// The world of a process of that name.

@@ -52,7 +52,7 @@ async fn a_shard_is_held_as_long_as_its_holders_heartbeat() {
     let second = take(&it.store, "b", at(20)).await.unwrap();
     assert!(second > first);
     // The old holder can't give what isn't its own any more.
-    let given = leases::give(&it.store, 3, &owner("a"), first).await;
+    let given = leases::give(&it.store, 3, &owner("a"), first, at(1)).await;
     assert!(matches!(given, Err(StoreError::Conflict)));
 }
 
@@ -83,9 +83,10 @@ async fn a_given_shard_is_free_and_its_fence_goes_on() {
     let first = take(&it.store, "a", at(0)).await.unwrap();
     leases::ready(&it.store, 3, &owner("a"), first).await.unwrap();
     assert!(picture(&it.store).await.shards[&3].ready);
-    leases::give(&it.store, 3, &owner("a"), first).await.unwrap();
+    leases::give(&it.store, 3, &owner("a"), first, at(1)).await.unwrap();
     let free = picture(&it.store).await;
     assert_eq!((free.holder(3, at(1)), free.shards[&3].ready), (None, false));
+    assert_eq!(free.shards[&3].given_at, Some(at(1)));
     assert!(take(&it.store, "b", at(0)).await.unwrap() > first);
 }
 

@@ -1,0 +1,104 @@
+//! Tables and queues that fail for longer than a lease.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tieline_embedded::Service;
+use tieline_store::status::ConnectionState;
+
+use crate::place::{Place, options, until};
+
+/// Longer than a lease.
+const OUTAGE: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_stand_while_the_tables_fail() {
+    let place = Place::new().await;
+    let (a, b) = (place.process("a"), place.process("b"));
+    let mut ids = Vec::new();
+    for n in 0..12 {
+        ids.push(place.wecom(&a.world, &format!("bot{n}")).await);
+    }
+    let platform = &place.platform;
+    until("both hold half", async || {
+        let (a, b) = (a.connections.health(), b.connections.health());
+        (a.shards, b.shards) == (4, 4) && a.connected + b.connected == 12
+    })
+    .await;
+    let attempts = |n: usize| platform.attempts_of(&format!("bot{n}"));
+    let before: Vec<_> = (0..12).map(attempts).collect();
+    place.fail(Service::DynamoDb, true);
+    tokio::time::sleep(OUTAGE).await;
+    assert!(OUTAGE > options().lease);
+    assert!(!a.connections.health().alive, "and it says so");
+    for n in 0..12 {
+        assert!(platform.say(&format!("bot{n}"), &format!("m{n}"), "你好"));
+    }
+    assert_eq!(a.take_events(12).await.len(), 12);
+    place.fail(Service::DynamoDb, false);
+    until("both are alive again", async || {
+        a.connections.health().alive && b.connections.health().alive
+    })
+    .await;
+    tokio::time::sleep(options().heartbeat * 3).await;
+    assert_eq!(
+        (0..12).map(attempts).collect::<Vec<_>>(),
+        before,
+        "no connection was closed for it"
+    );
+    assert_eq!(platform.kicked(), Vec::<String>::new());
+    assert_eq!((a.connections.health().shards, b.connections.health().shards), (4, 4));
+    for id in &ids {
+        until("the status is right", async || {
+            a.status(id).await.state == Some(ConnectionState::Connected)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_while_the_queues_fail() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    place.wecom(&process.world, "bot1").await;
+    place.dingtalk(&process.world, "ding1").await;
+    let platform = &place.platform;
+    until("both connect", async || platform.standing() == 2).await;
+    place.fail(Service::Sqs, true);
+    for n in 0..40 {
+        assert!(platform.say("bot1", &format!("m{n}"), "你好"));
+        assert!(platform.ding("ding1", &format!("d{n}"), "你好"));
+    }
+    tokio::time::sleep(OUTAGE).await;
+    let acknowledged = platform.said().iter().filter(|said| said.frame["code"] == 200).count();
+    assert_eq!(acknowledged, 0, "nothing is acknowledged that the queue doesn't have");
+    place.fail(Service::Sqs, false);
+    let taken = process.take_events(80).await;
+    let once: HashSet<_> = taken.iter().collect();
+    assert_eq!((taken.len(), once.len()), (80, 80));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_while_the_queues_fail_takes_the_events_along_until_they_are_stored() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    place.wecom(&process.world, "bot1").await;
+    let platform = &place.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    place.fail(Service::Sqs, true);
+    for n in 0..10 {
+        assert!(platform.say("bot1", &format!("m{n}"), "你好"));
+    }
+    until("they are in hand", async || {
+        process.connections.health().events_waiting == 10
+    })
+    .await;
+    let leaving = process.connections.clone();
+    let left = tokio::spawn(async move { leaving.stop().await });
+    until("the connection is given up", async || platform.standing() == 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!left.is_finished(), "not before the queue has them");
+    place.fail(Service::Sqs, false);
+    left.await.unwrap();
+    assert_eq!(process.take_events(10).await.len(), 10);
+}
