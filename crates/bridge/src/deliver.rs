@@ -19,7 +19,7 @@ use crate::accounts::Bot;
 use crate::connections::post::{self, Tries};
 use crate::metrics::{Metric, Place};
 use crate::world::{World, chance};
-use crate::{courier, pages};
+use crate::{allowance, courier, pages};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -167,6 +167,12 @@ impl<'a> Showing<'a> {
                     });
                 }
             };
+            let quotas = self.budget().quotas;
+            let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
+            if let Some(at) = allowance::take(self.world, bot, chat, quotas).await {
+                debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
+                return Ok(Shown::NotBefore(at));
+            }
             let answer = match self.send(&call).await {
                 Ok(answer) => answer,
                 Err(TokenError::Refused { code }) => return Ok(Shown::Never { code }),

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod agents;
+pub mod allowance;
 pub mod callbacks;
 pub mod clock;
 pub mod connections;

@@ -10,6 +10,7 @@ use tieline_queue::Queues;
 use tieline_store::Store;
 
 use crate::accounts::Accounts;
+use crate::allowance::Allowance;
 use crate::clock::Clock;
 use crate::connections::Switchboard;
 use crate::courier::Tokens;
@@ -46,6 +47,8 @@ pub struct World {
     pub known: Arc<Known>,
     /// How many runs each tenant has in this process.
     pub tenants: Arc<Tenants>,
+    /// Sends that this process may make of what all share.
+    pub allowance: Arc<Allowance>,
     /// Bots whose long connections this process holds, and who holds the others.
     pub relay: Arc<Switchboard>,
     /// What operators watch.
@@ -117,6 +120,7 @@ impl World {
             throttle: Arc::default(),
             known: Arc::default(),
             tenants,
+            allowance: Arc::default(),
             relay: Arc::default(),
             metrics: Arc::default(),
         }
