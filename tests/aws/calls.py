@@ -35,7 +35,7 @@ QUEUE_FUNCTIONS = {
     "work::retry_in": ("work", "ChangeMessageVisibility"),
     "relay::send": ("relay", "SendMessage"),
 }
-RECEIVING = {"receive": "ReceiveMessage", "delete": "DeleteMessage", "retry_in": "ChangeMessageVisibility"}
+RECEIVING = {"receive": "ReceiveMessage", "receive_for": "ReceiveMessage", "delete": "DeleteMessage", "retry_in": "ChangeMessageVisibility"}
 
 
 @cache
@@ -121,7 +121,7 @@ def sqs_needs(binary: Path) -> set[tuple[str, str]]:
 
 def receiving(binary: Path, reached: set[str]) -> set[tuple[str, str]]:
     """What is done to queues that the bridge's pollers name."""
-    if "receive::receive" not in reached:
+    if not {"receive::receive", "receive::receive_for"} & reached:
         return set()
     linked = functions_of(binary, "tieline_bridge")
     pairs = set()

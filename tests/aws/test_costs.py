@@ -1,0 +1,38 @@
+"""What it costs is what the guide says, computed from what is measured."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "infra"))
+
+import costs  # noqa: E402
+
+
+def test_script_prints_every_price_with_its_source():
+    done = subprocess.run([sys.executable, ROOT / "infra/costs.py"], check=True, capture_output=True, text=True)
+    print(done.stdout)
+    for name, (_, _, source) in costs.PRICES.items():
+        assert source.startswith("https://aws.amazon.com/"), name
+        assert source in done.stdout
+    for name, (_, reason) in costs.ASSUMED.items():
+        assert len(reason) > 10 and reason in done.stdout, name
+
+
+def test_a_million_messages_cost_what_was_decided():
+    million = 1e6 * sum(costs.message(costs.MEASURED["push"]).values())
+    assert million <= costs.LIMIT, f"a million messages cost {million:.2f} USD"
+
+
+def test_waiting_in_containers_is_the_cheaper_way():
+    assert costs.waiting_on_ecs() < costs.waiting_on_lambda() / 10
+
+
+def test_guide_has_the_figures():
+    text = (ROOT / "infra/README.md").read_text()
+    million = 1e6 * sum(costs.message(costs.MEASURED["push"]).values())
+    bots = sum(costs.long_connections(1000).values())
+    for amount in (million, bots, sum(costs.fixed_month(0).values()), 1e6 * costs.waiting_on_lambda(), 1e6 * costs.waiting_on_ecs()):
+        assert re.search(rf"\b{amount:.2f}\b", text), f"{amount:.2f} is not in the guide"

@@ -1,0 +1,91 @@
+"""What is uploaded is small, and images hold what they should and nothing else. Reads release binaries; prints sizes."""
+
+import io
+import os
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASE = Path(os.environ.get("TIELINE_BIN_DIR", ROOT / "target/release"))
+DOCKERFILE = (ROOT / "infra/relay.Dockerfile").read_text()
+MIB = 1024 * 1024
+# What a distribution's bundle of certificates weighs.
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def binary(name: str) -> Path:
+    path = RELEASE / name
+    assert path.exists(), f"{path} is missing: cargo build --release --bins"
+    return path
+
+
+@pytest.mark.parametrize("name", ["webhook", "dispatcher", "runner", "admin"])
+def test_package_is_under_6_mib(name):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(binary(name), "bootstrap")
+    size = len(packed.getvalue())
+    print(f"{name}: binary {binary(name).stat().st_size / MIB:.2f} MiB, package {size / MIB:.2f} MiB")
+    assert size < 6 * MIB
+
+
+def stage(name: str) -> str:
+    """A stage of the Dockerfile with what it is made from, but for the one that builds."""
+    stages = {match[2]: (match[1], match[3]) for match in re.finditer(r"^FROM (\S+) AS (\w+)\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.M | re.S)}
+    text = ""
+    while name in stages and name != "build":
+        name, own = stages[name]
+        text = own + text
+    assert name == "scratch", f"begins with {name}, not with nothing"
+    return text
+
+
+@pytest.mark.parametrize("program", ["relay", "runner"])
+def test_image_holds_one_program_and_its_certificates(program):
+    text = stage(program)
+    copied = dict(re.findall(r"^COPY --from=build (\S+) (\S+)$", text, re.M))
+    assert len(copied) == len(re.findall(r"^(?:COPY|ADD|RUN)\b", text, re.M)), "every file comes from the building stage"
+    sizes = {copied[f"/{program}"]: binary(program).stat().st_size}
+    sizes[copied["/etc/ssl/certs/ca-certificates.crt"]] = CERTIFICATES.stat().st_size if CERTIFICATES.exists() else 250_000
+    assert len(sizes) == len(copied)
+    # Here it is linked against the system's C library; in the image it is static, and so brings that along.
+    libraries = subprocess.run(["ldd", binary(program)], check=True, capture_output=True, text=True).stdout
+    for path in re.findall(r"(/\S+\.so[.\d]*)", libraries):
+        sizes[f"(static) {Path(path).name}"] = Path(path).resolve().stat().st_size
+    for path, size in sizes.items():
+        print(f"{program} image: {path:<44}{size / MIB:8.2f} MiB")
+    total = sum(sizes.values())
+    print(f"{program} image: {'at most':<44}{total / MIB:8.2f} MiB")
+    assert total < 25 * MIB
+
+
+@pytest.mark.parametrize("program", ["relay", "runner"])
+def test_image_runs_as_nobody_and_starts_its_program(program):
+    text = stage(program)
+    assert re.findall(r"^USER (\d+):(\d+)$", text, re.M) == [("65532", "65532")]
+    assert re.findall(r'^ENTRYPOINT \["(.+)"\]$', text, re.M) == [f"/{program}"]
+    assert "\nSTOPSIGNAL SIGTERM\n" in text
+    assert "cargo build --release --locked --bin relay --bin runner" in DOCKERFILE
+
+
+def test_relay_answers_for_its_own_health():
+    """Nobody listens: the check says so, and quickly."""
+    asked = subprocess.run([binary("relay"), "health"], env={"TIELINE_RELAY_LISTEN": "127.0.0.1:9"}, capture_output=True, timeout=10)
+    assert asked.returncode == 1
+    assert '"/relay", "health"' in DOCKERFILE
+    assert "Command: [CMD, /relay, health]" in (ROOT / "infra/relay.yaml").read_text()
+
+
+def test_building_needs_only_what_is_sent():
+    """Every member of the workspace is sent to Docker, or cargo can't read the workspace."""
+    ignored = (ROOT / "infra/relay.Dockerfile.dockerignore").read_text().splitlines()
+    sent = {line[1:] for line in ignored if line.startswith("!")}
+    members = re.search(r"members = \[(.+?)\]", (ROOT / "Cargo.toml").read_text())[1]
+    for member in re.findall(r'"([^"]+)"', members):
+        folder = member.split("/")[0]
+        assert folder in sent or f"{folder}/Cargo.toml" in sent, member
+    assert {"Cargo.toml", "Cargo.lock"} <= sent and ignored[0] == "*"

@@ -1,0 +1,88 @@
+"""The templates are valid, lint-free and safe, and SAM builds them."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from template import Loader
+
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+CHECKOV = ROOT / "tests/.tools/checkov/bin/checkov"
+TEMPLATES = sorted(file.name for file in INFRA.glob("*.yaml") if file.name != "checkov.yaml")
+FUNCTIONS = ("Webhook", "Dispatcher", "Runner", "Admin")
+
+
+def run(*command, **environment) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("stage", ["default", "dev", "prod"])
+def test_sam_validates(stage):
+    run("sam", "validate", "--lint", "--config-env", stage)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_linter_has_nothing_to_say(name):
+    assert run("cfn-lint", f"infra/{name}") == ""
+
+
+def test_policy_checker_has_nothing_to_say():
+    answer = json.loads(run(str(CHECKOV), "--config-file", "infra/checkov.yaml", "--output", "json"))
+    summary = answer["summary"]
+    print(f"policies: {summary['passed']} passed, {summary['failed']} failed, {summary['skipped']} excepted with a reason")
+    assert summary["failed"] == 0 and summary["parsing_errors"] == 0
+    assert summary["passed"] > 80, "the checker should have found the resources"
+
+
+def test_every_exception_has_its_reason():
+    for name in TEMPLATES:
+        for key, resource in yaml.load((INFRA / name).read_text(), Loader)["Resources"].items():
+            for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+                assert len(skip["comment"]) >= 20, f"{name}: {key}: {skip['id']}"
+    settings = (INFRA / "checkov.yaml").read_text()
+    for line in re.findall(r"((?:  #[^\n]*\n)*)  - CKV", settings):
+        assert len(line) > 40, "an exception for all resources has no reason"
+
+
+def test_sam_builds_every_function():
+    """Unoptimized, because it is about the template: the real packages are weighed elsewhere."""
+    quick = {f"CARGO_PROFILE_RELEASE_{key}": value for key, value in (("LTO", "off"), ("OPT_LEVEL", "0"), ("CODEGEN_UNITS", "16"))}
+    run("sam", "build", "--config-env", "local", CARGO_LAMBDA_COMPILER="cargo", **quick)
+    built = yaml.load((ROOT / ".aws-sam/build/template.yaml").read_text(), Loader)
+    for name in FUNCTIONS:
+        function = built["Resources"][f"{name}Function"]["Properties"]
+        bootstrap = ROOT / ".aws-sam/build" / function["CodeUri"] / "bootstrap"
+        assert os.access(bootstrap, os.X_OK), bootstrap
+        complaint = subprocess.run([bootstrap], env={}, capture_output=True, text=True)
+        assert "TIELINE_CONFIG_TABLE is not set" in complaint.stderr + complaint.stdout
+        needed = subprocess.run(["objdump", "-T", bootstrap], check=True, capture_output=True, text=True).stdout
+        newest = max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_([\d.]+)", needed))
+        assert newest <= (2, 34), f"{name} needs glibc {newest}; provided.al2023 has 2.34"
+
+
+def test_nested_templates_are_where_sam_looks_for_them():
+    template = yaml.load((INFRA / "template.yaml").read_text(), Loader)
+    for key, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::CloudFormation::Stack":
+            assert (INFRA / resource["Properties"]["TemplateURL"]).is_file(), key
+            nested = yaml.load((INFRA / resource["Properties"]["TemplateURL"]).read_text(), Loader)
+            given, declared = set(resource["Properties"]["Parameters"]), set(nested["Parameters"])
+            assert given == declared, f"{key}: {given ^ declared}"
+
+
+def test_workflow_example_is_what_it_says():
+    for file in sorted((INFRA / "ci").glob("*.yml")):
+        workflow = yaml.safe_load(file.read_text())
+        assert workflow["jobs"], file.name
+    text = (INFRA / "ci/deploy.yml").read_text() + (INFRA / "ci/deploy-stage.yml").read_text()
+    assert "id-token: write" in text and "role-to-assume" in text
+    assert "aws-access-key-id" not in text and "secrets." not in text, "no keys are stored"
+    for command in ("tests/run.sh", "sam validate --lint", "sam build", "sam deploy"):
+        assert command in text
