@@ -70,7 +70,10 @@ async fn lost_acknowledgements_neither_lose_nor_double_the_answer() {
     stage.nothing_wrong();
     // One more, that loses those of its first and its last frame.
     let stage = self::stage(Duration::ZERO).await;
-    wecom(&stage).misbehave(|faults| faults.lost_acks = 2);
+    wecom(&stage).misbehave(|faults| {
+        faults.lost_acks = 1;
+        faults.lost_last_acks = 1;
+    });
     stage.say(&lisi(), "second").await;
     answered(&stage, "second").await;
     until("the end of repeats", SOON, || {

@@ -28,15 +28,6 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::WecomCallback,
-        Self::WecomSocket,
-        Self::LarkWebhook,
-        Self::LarkSocket,
-        Self::DingTalkHttp,
-        Self::DingTalkStream,
-    ];
-
     const fn word(self) -> &'static str {
         match self {
             Self::WecomCallback | Self::LarkWebhook | Self::DingTalkHttp => "webhook",

@@ -77,6 +77,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     let done = match name {
         "open" => gateway::open(&body, &parts.headers, &platform),
         "token" => token(&body, &mut platform.book()),
+        "old_token" => Ok(old_token(&query, &mut platform.book())),
         "session" => Ok(messages::session(&query, &body, bytes.len(), &mut platform.book())),
         _ => call(name, &parts.headers, &body, &platform).await,
     };
@@ -96,6 +97,7 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
     Some(match (method.as_str(), path) {
         ("POST", "/v1.0/gateway/connections/open") => "open",
         ("POST", "/v1.0/oauth2/accessToken") => "token",
+        ("GET", "/gettoken") => "old_token",
         ("POST", "/v1.0/card/instances/createAndDeliver") => "create_card",
         ("PUT", "/v1.0/card/streaming") => "stream",
         ("PUT", "/v1.0/card/instances") => "update_card",
@@ -108,6 +110,9 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
 }
 
 fn read(name: &str, headers: &HeaderMap, bytes: &Bytes, platform: &Platform) -> Value {
+    if bytes.is_empty() {
+        return Value::Null;
+    }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
     if !content_type.is_some_and(|it| it.starts_with("application/json")) {
         platform
@@ -139,6 +144,21 @@ fn token(body: &Value, book: &mut Book) -> Result<Value, Refused> {
     let token = app.tokens.iter().next().cloned().unwrap_or(token);
     app.tokens.insert(token.clone());
     Ok(json!({ "accessToken": token, "expireIn": 7200 }))
+}
+
+/// The same of the old API, which says what went wrong in its body.
+fn old_token(query: &str, book: &mut Book) -> Value {
+    let field = |name: &str| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(name))
+            .unwrap_or_default()
+    };
+    let body = json!({ "appKey": field("appkey="), "appSecret": field("appsecret=") });
+    match token(&body, book) {
+        Ok(got) => json!({ "errcode": 0, "errmsg": "ok", "access_token": got["accessToken"], "expires_in": 7200 }),
+        Err(_) => json!({ "errcode": 40089, "errmsg": "invalid" }),
+    }
 }
 
 async fn call(name: &'static str, headers: &HeaderMap, body: &Value, platform: &Platform) -> Result<Value, Refused> {

@@ -208,7 +208,7 @@ fn acknowledged(frame: &Frame, connection: u64, app: &str, book: &mut Book) {
         Some(sent) => {
             let mut headers = frame.headers.clone();
             let took = headers.pop();
-            let timed = took.is_some_and(|(key, value)| key == "biz_rt" && value.parse::<u64>().is_ok());
+            let timed = took.is_some_and(|(key, value)| key == "biz_rt" && value.parse::<i64>().is_ok());
             let same = sent.log_id == frame.log_id
                 && sent.service == frame.service
                 && frame.method == DATA

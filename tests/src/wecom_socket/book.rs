@@ -21,6 +21,8 @@ pub struct Faults {
     pub codes: VecDeque<i64>,
     /// So many acknowledgements get lost, though the frames are shown.
     pub lost_acks: usize,
+    /// So many acknowledgements of frames that end a stream get lost, besides.
+    pub lost_last_acks: usize,
     /// How long an acknowledgement takes.
     pub ack_after: Duration,
     /// How long a stream lives from its first frame.
@@ -34,6 +36,7 @@ impl Default for Faults {
             refuse_subscription: None,
             codes: VecDeque::new(),
             lost_acks: 0,
+            lost_last_acks: 0,
             // Long enough to see a client that doesn't wait for it.
             ack_after: Duration::from_millis(10),
             stream_life: Duration::from_secs(600),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::outbound::{Bubble, Speaker};
 
-use super::book::{Book, Kind, Stream};
+use super::book::{Book, Faults, Kind, Stream};
 use super::connection::{Response, response};
 use super::refusal::{Refusal, refusal, shape};
 use super::uploads;
@@ -123,10 +123,7 @@ fn business(frame: &Value, cmd: &str, req_id: &str, bot: &str, book: &mut Book) 
         };
     }
     match obey(cmd, req_id, &frame["body"], bot, book) {
-        Ok(_) if book.faults.lost_acks > 0 => {
-            book.faults.lost_acks -= 1;
-            Response::Lost
-        }
+        Ok(_) if is_lost(&frame["body"], &mut book.faults) => Response::Lost,
         Ok(body) => {
             if let Some(callback) = book.bot(bot).callbacks.get_mut(req_id).filter(|_| replies) {
                 callback.busy = true;
@@ -150,6 +147,18 @@ fn business(frame: &Value, cmd: &str, req_id: &str, bot: &str, book: &mut Book) 
             }
         }
     }
+}
+
+fn is_lost(body: &Value, faults: &mut Faults) -> bool {
+    let last = body["stream"]["finish"] == true;
+    let left = if last && faults.lost_last_acks > 0 {
+        &mut faults.lost_last_acks
+    } else {
+        &mut faults.lost_acks
+    };
+    let lost = *left > 0;
+    *left = left.saturating_sub(1);
+    lost
 }
 
 fn obey(cmd: &str, req_id: &str, body: &Value, bot: &str, book: &mut Book) -> Result<Option<Value>, Refusal> {

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Shows that the vendors' published clients work against our simulators, so that a simulator's reading of the protocol is not only ours.
+#
+#   tests/sdks/run.sh           all clients
+#   tests/sdks/run.sh lark.py   one of them
+#
+# Each connects, gets a message and answers it. Needs python3, node and npm; the clients are installed into tests/.tools.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+tools=$PWD/../.tools
+venv=$tools/sdks-python
+node=$tools/sdks-node
+target=${CARGO_TARGET_DIR:-../../target}
+
+install() {
+    if ! cmp -s requirements.txt "$venv/requirements.txt"; then
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+        cp requirements.txt "$venv/"
+    fi
+    if ! cmp -s package.json "$node/package.json.installed"; then
+        rm -rf "$node"
+        mkdir -p "$node"
+        cp package.json "$node/"
+        (cd "$node" && npm install --silent --no-audit --no-fund)
+        cp package.json "$node/package.json.installed"
+    fi
+}
+
+# A client is looked for beside the modules that it imports.
+interpret() {
+    case $1 in
+        *.py) exec "$venv/bin/python" "$1" ;;
+        *.mjs) cp "$1" "$node/" && exec node "$node/$1" ;;
+    esac
+}
+
+try() {
+    client=$1
+    platform=${client%%[_.]*}
+    said=$(mktemp)
+    "$target/debug/simulate" "$platform" >"$said" 2>&1 &
+    simulator=$!
+    until [ -s "$said" ]; do
+        kill -0 "$simulator" 2>/dev/null || break
+        sleep 0.05
+    done
+    SIMULATOR=$(head -n 1 "$said") interpret "$client" >"$said.client" 2>&1 &
+    running=$!
+    passed=0
+    wait "$simulator" || passed=1
+    kill "$running" 2>/dev/null || true
+    wait "$running" 2>/dev/null || true
+    echo "== $client"
+    tail -n +2 "$said"
+    [ "$passed" = 0 ] || tail -n 30 "$said.client"
+    rm -f "$said" "$said.client"
+    return "$passed"
+}
+
+install
+cargo build --quiet --locked -p tieline-tests --bin simulate
+failed=0
+for client in ${*:-*.py *.mjs}; do
+    try "$client" || failed=1
+done
+exit "$failed"
