@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use serde_json::Map;
+use serde_json::json;
 use tieline_bridge::world::{World, random};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
@@ -19,6 +19,9 @@ use tieline_store::config::trigger::{self, Rival, TriggerError};
 
 /// Says that this directory has been seeded: what its owner deletes stays deleted.
 const MARKER: &str = "seeded";
+
+/// Between two pieces of the echo: long enough to be seen, for that is what it is there for.
+const ECHO_DELAY_MS: u64 = 150;
 
 /// Makes an echo agent, a web integration and a trigger between them, at the first start.
 ///
@@ -61,7 +64,7 @@ async fn echo(world: &World, organization: &OrganizationId, now: Timestamp) -> a
         organization: organization.clone(),
         name: "Echo".to_owned(),
         protocol: "echo".to_owned(),
-        config: AgentConfig::new(Map::new()),
+        config: AgentConfig::new([("delayMillis".to_owned(), json!(ECHO_DELAY_MS))].into_iter().collect()),
     };
     let name = echo.name.clone();
     match agent::create(&world.store, echo, now).await {
