@@ -109,14 +109,14 @@ impl Bot {
     /// Delivers a message as the platform does. Whether it was acknowledged.
     pub(crate) async fn hear(&self, world: &World, id: &str, text: &str) -> bool {
         let (platform, request) = match self.over {
-            Over::Web => ("web", from_web(id, text)),
-            Over::DingTalk => ("dingtalk", self.from_dingtalk(world, id, text)),
+            Over::Web => ("web", on_web(id, text)),
+            Over::DingTalk => ("dingtalk", self.on_dingtalk(world, id, text)),
         };
         let answer = receive(world, platform, &self.id, &request, Some(&Operator::Root)).await;
         answer.status / 100 == 2
     }
 
-    fn from_dingtalk(&self, world: &World, id: &str, text: &str) -> WebhookRequest {
+    fn on_dingtalk(&self, world: &World, id: &str, text: &str) -> WebhookRequest {
         let now_ms = world.clock.now().as_millis();
         let body = json!({
             "conversationId": "cid1", "conversationType": "1", "msgId": id, "createAt": now_ms, "chatbotUserId": "bot1",
@@ -135,7 +135,7 @@ impl Bot {
     }
 }
 
-fn from_web(id: &str, text: &str) -> WebhookRequest {
+fn on_web(id: &str, text: &str) -> WebhookRequest {
     let body = json!({ "text": text, "chatId": "chat1", "senderId": "sender1", "messageId": id });
     posted(&body, Vec::new())
 }
