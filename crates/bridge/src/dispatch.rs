@@ -17,13 +17,12 @@ use tieline_queue::{QueueError, work};
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
-use tieline_store::status::StatusChange;
 use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
 use crate::notices::{self, Word};
 use crate::world::World;
-use crate::{journal, users};
+use crate::users;
 
 /// Older than this by the platform's own clock, a message is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -59,13 +58,6 @@ pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<(), Dispat
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
         return Ok(());
     };
-    journal::note_often(
-        world,
-        &envelope.integration,
-        "event",
-        StatusChange::LastEventAt(envelope.received_at),
-    )
-    .await;
     let arrival = Arrival {
         world,
         envelope,

@@ -24,7 +24,7 @@ use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
 use crate::{Store, batch};
 
-pub use list::{Filter, list};
+pub use list::{Filter, list, traffic};
 
 /// How long a message is remembered: longer than any platform delivers again.
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -197,6 +197,20 @@ pub async fn get_many(store: &Store, ids: &[MessageId], now: Timestamp) -> Resul
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn finish(store: &Store, id: &MessageId, ending: &Ending) -> Result<bool, StoreError> {
+    write_change(store, id, end(ending)?).await
+}
+
+/// The same for a message whose event nobody will ask for again: it is dropped, which also keeps the item within one write unit.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn finish_and_forget(store: &Store, id: &MessageId, ending: &Ending) -> Result<bool, StoreError> {
+    let mut change = end(ending)?;
+    change.remove("ev");
+    write_change(store, id, change).await
+}
+
+fn end(ending: &Ending) -> Result<Update, StoreError> {
     let mut change = Update::new();
     change.set("st", text(ending.state.as_str()));
     if let Some(reason) = &ending.reason {
@@ -214,7 +228,7 @@ pub async fn finish(store: &Store, id: &MessageId, ending: &Ending) -> Result<bo
     let queued = change.value(text(MessageState::Queued.as_str()));
     let running = change.value(text(MessageState::Running.as_str()));
     change.require(format!("{state} IN ({queued}, {running})"));
-    write_change(store, id, change).await
+    Ok(change)
 }
 
 /// Adds steps. Does nothing if the message is not there any more, or has more steps than anybody reads.
@@ -327,7 +341,8 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
             let bytes = body::get(store, id.as_str(), &long).await?;
             String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?
         }
-        (None, None) => return Err(StoreError::Unreadable { what }),
+        // Forgotten at the message's end.
+        (None, None) => String::new(),
     };
     Ok(MessageRecord {
         id,

@@ -13,6 +13,7 @@ use crate::calls::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{number, read, text, value};
 use crate::leases;
+use crate::message;
 use crate::update::Update;
 
 const WHAT: &str = "status";
@@ -183,7 +184,8 @@ pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, S
     }
 }
 
-/// Reads the status as it is true `now`: a connection whose holder has died is none, whatever it wrote last.
+/// Reads the status as it is true `now`: a connection whose holder has died is none, whatever it wrote last. When somebody spoke
+/// and was answered is read off the newest messages, so that no message costs a write for it.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -200,6 +202,9 @@ pub async fn seen(store: &Store, integration: &IntegrationId, now: Timestamp) ->
         status.connected_at = None;
         status.owner = None;
     }
+    let (heard, said) = message::traffic(store, integration, now).await?;
+    status.last_event_at = status.last_event_at.max(heard);
+    status.last_reply_at = status.last_reply_at.max(said);
     Ok(status)
 }
 

@@ -68,6 +68,27 @@ pub async fn list(
     Ok(page)
 }
 
+/// How many of an integration's newest messages are looked through for an answered one.
+const LOOKED_THROUGH: usize = 20;
+
+/// When an integration was last spoken to, and when it last answered: what its newest messages tell.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn traffic(
+    store: &Store,
+    integration: &IntegrationId,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
+    let positions = newest_of(store, integration, None, LOOKED_THROUGH).await?;
+    let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
+    let records = super::get_many(store, &ids, now).await?;
+    let heard = records.iter().map(|record| record.received_at).max();
+    let steps = records.iter().flat_map(|record| &record.steps);
+    let said = steps.filter(|step| step.step == "delivered" || step.step == "ready");
+    Ok((heard, said.map(|step| step.at).max()))
+}
+
 impl Filter {
     fn takes(&self, record: &MessageRecord) -> bool {
         let same_conversation = |wanted| record.conversation.as_ref() == Some(wanted);

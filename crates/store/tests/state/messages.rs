@@ -316,3 +316,46 @@ async fn cursor_that_is_none_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn forgotten_event_is_gone_and_the_rest_stays() {
+    let it = fresh().await;
+    message::claim(&it.store, &message("1")).await.unwrap();
+    let id = MessageId::new("msg_1");
+    let done = message::finish_and_forget(&it.store, &id, &ending(MessageState::Answered)).await;
+    assert!(done.unwrap());
+    let found = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
+    assert_eq!((found.event.as_str(), found.state), ("", MessageState::Answered));
+    assert_eq!(found.platform_message, message("1").platform_message);
+    // Seen again, it is known and not claimed anew.
+    let Claim::Seen(seen) = message::claim(&it.store, &message("1")).await.unwrap() else {
+        panic!("claimed twice");
+    };
+    assert!(seen.state.is_terminal());
+}
+
+#[tokio::test]
+async fn traffic_is_read_off_the_newest_messages() {
+    let it = fresh().await;
+    let integration = message("1").integration;
+    assert_eq!(
+        message::traffic(&it.store, &integration, NOW).await.unwrap(),
+        (None, None)
+    );
+    for (name, received) in [("1", 1), ("2", 3)] {
+        let record = MessageRecord {
+            received_at: at(received),
+            ..message(name)
+        };
+        message::claim(&it.store, &record).await.unwrap();
+    }
+    let answered = Ending {
+        steps: vec![LedgerStep::new(at(2), "delivered"), LedgerStep::new(at(2), "answered")],
+        ..ending(MessageState::Answered)
+    };
+    message::finish(&it.store, &MessageId::new("msg_1"), &answered)
+        .await
+        .unwrap();
+    let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
+    assert_eq!(found, (Some(at(3)), Some(at(2))));
+}
