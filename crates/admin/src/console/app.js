@@ -41,6 +41,7 @@ function signOut(message = "") {
   organization = null;
   answering = 0;
   at("answers").replaceChildren();
+  at("diagnosis").hidden = true;
   at("signed-in").hidden = true;
   at("sign-out").hidden = true;
   document.querySelector(".org").hidden = true;
@@ -115,7 +116,36 @@ function integrationRow(item, status) {
   );
   const next = status?.lastError?.message ?? status?.next;
   if (next) row.append(element("p", "next", next));
+  const doctor = element("button", "quiet", text("doctor"));
+  doctor.type = "button";
+  doctor.addEventListener("click", () => examine(item, doctor).catch(onError));
+  row.append(doctor);
   return row;
+}
+
+/** Asks why an integration doesn't answer, and shows what was found. */
+async function examine(item, doctor) {
+  doctor.disabled = true;
+  try {
+    const path = `/api/v1/orgs/${encodeURIComponent(organization)}/integrations/${encodeURIComponent(item.id)}/doctor`;
+    showDiagnosis(item, await call("POST", path));
+  } finally {
+    doctor.disabled = false;
+  }
+}
+
+function showDiagnosis(item, { cause, next, checks }) {
+  at("diagnosis-title").textContent = item.name;
+  at("cause").textContent = cause ?? text("allIsWell");
+  at("next").textContent = next ?? "";
+  const rows = checks.map(({ name, ok, detail }) => {
+    const row = element("li", "");
+    row.append(element("span", `mark ${ok ? "good" : "bad"}`, name), element("span", "", detail));
+    return row;
+  });
+  at("checks").replaceChildren(...rows);
+  at("diagnosis").hidden = false;
+  at("diagnosis").focus();
 }
 
 function element(tag, className, content = "") {
@@ -196,6 +226,9 @@ function listen() {
   at("sign-out").addEventListener("click", () => signOut());
   at("stop").addEventListener("click", () => talk("/stop"));
   at("new-session").addEventListener("click", () => talk("/new"));
+  at("close-diagnosis").addEventListener("click", () => {
+    at("diagnosis").hidden = true;
+  });
   at("refresh").addEventListener("click", () => refresh().catch(onError));
   at("organization").addEventListener("change", (event) => choose(event.target.value).catch(onError));
   window.addEventListener("hashchange", () => {

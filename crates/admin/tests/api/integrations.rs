@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place};
+use crate::place::{DEFAULT, Place, recording};
 
 fn integrations() -> String {
     format!("{DEFAULT}/integrations")
@@ -212,4 +212,38 @@ async fn only_platforms_that_can_speak_unasked() {
         .post(&format!("{}/{wecom}/login", integrations()), Value::Null)
         .await
         .problem(409, "login_not_offered");
+}
+
+#[tokio::test]
+async fn what_is_said_unasked_reaches_its_chat() {
+    let place = Place::new().await;
+    place.work();
+    let answer = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" },
+        "data": { "message_id": "om_1", "card_id": "card_1" } });
+    let (platform, asked) = recording(answer).await;
+    let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
+    let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
+        "endpoints": { "apiBase": platform } });
+    let id = place.create(&integrations(), body).await;
+    let say = json!({ "chatId": "oc_somewhere", "text": "The build is green." });
+    let said = place.post(&format!("{}/{id}/messages", integrations()), say).await.ok();
+    let message = format!("{DEFAULT}/messages/{}", said["id"].as_str().unwrap());
+    let delivered = |it: &Value| {
+        it["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|step| step["step"] == "delivered")
+    };
+    place.wait(&message, delivered).await;
+    let asked = asked.lock().unwrap();
+    assert!(asked.iter().any(|(_, body)| body.contains("oc_somewhere")), "{asked:?}");
+    assert!(
+        asked.iter().any(|(_, body)| body.contains("The build is green.")),
+        "{asked:?}"
+    );
+    assert!(
+        asked.iter().all(|(address, _)| !address.contains("/reply")),
+        "{asked:?}"
+    );
 }

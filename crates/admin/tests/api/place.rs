@@ -1,5 +1,6 @@
 //! A bridge in memory and somebody who asks it.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -258,6 +259,27 @@ pub(crate) async fn answering(body: Value) -> String {
     let router = Router::new().fallback(move || async move { axum::Json(body) });
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
+}
+
+/// What was asked somewhere: addresses and bodies.
+pub(crate) type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+/// The same, which also remembers what it was asked.
+pub(crate) async fn recording(body: Value) -> (String, Asked) {
+    let asked = Asked::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::clone(&asked);
+    let router = Router::new().fallback(move |request: Request<Body>| async move {
+        let address = request.uri().to_string();
+        let bytes = to_bytes(request.into_body(), 1024 * 1024).await.unwrap();
+        seen.lock()
+            .unwrap()
+            .push((address, String::from_utf8(bytes.into()).unwrap()));
+        axum::Json(body)
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), asked)
 }
 
 /// An address at which nobody listens.

@@ -52,7 +52,10 @@ async fn every_route_treats_a_strange_id_as_none() {
                 compare(method, path, id, &strange, &nobody);
                 let theirs = attempt(&place, &me, method, path, "theirs", id).await;
                 let unheard = attempt(&place, &me, method, path, "unheard", id).await;
-                assert!(matches!(theirs.status.as_u16(), 403 | 404), "{method} {path}: {theirs:?}");
+                assert!(
+                    matches!(theirs.status.as_u16(), 403 | 404),
+                    "{method} {path}: {theirs:?}"
+                );
                 compare(method, path, id, &theirs, &unheard);
                 asked += 1;
             }
