@@ -19,6 +19,7 @@ use tieline_core::reply::{Progress, Stage};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::transcript;
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use chat::ChatServer;
@@ -251,7 +252,20 @@ impl End<'_> {
             let right = self.scene.road.answers.contains(&shown.text.as_str());
             assert!(right, "died {place}: {:?}", shown.text);
         }
+        self.check_transcript(life, &replies[0].0).await;
         replies
+    }
+
+    /// What was said is remembered for the agent: once, in order, with its answers.
+    async fn check_transcript(&self, life: &Life, message: &MessageRecord) {
+        let (session, _) = message.session.as_ref().unwrap();
+        let now = life.world.clock.now();
+        let turns = transcript::latest(&life.world.store, session, 100, now).await.unwrap();
+        let said: Vec<&str> = turns.iter().flat_map(|turn| turn.user.lines()).collect();
+        assert_eq!(said, self.scene.road.texts, "died {}", self.place);
+        for turn in &turns {
+            assert_eq!(turn.assistant, format!("echo: {}", turn.user), "died {}", self.place);
+        }
     }
 
     /// An agent whose result was recorded was not asked again; what the platform confirmed was not said again.

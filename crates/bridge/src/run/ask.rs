@@ -64,6 +64,8 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             }
             Ended::Lost => return Err(RunError::Lost),
         }
+    } else {
+        recall(world, held, &asked, &showing.record).await?;
     }
     if keeper.heard() == Heard::Lost {
         return Err(RunError::Lost);
@@ -505,6 +507,23 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
         }
         // The final text tries again, and says so if it can't either.
         Shown::Never { code } => warn!(event.key = %showing.record.message, code, "growing answer can't be shown"),
+    }
+    Ok(())
+}
+
+/// Remembers the turn of a result that somebody else has recorded, for they may have died before they remembered it.
+async fn recall(world: &World, held: &Held, asked: &[Asked], record: &ReplyRecord) -> Result<(), RunError> {
+    let run = held.run();
+    // Messages at their ends say that everything before was done; and without them the turn would be another.
+    let is_whole = asked.len() == run.messages.len();
+    let completed = matches!(record.outcome, Some(Outcome::Completed));
+    if !is_whole || !completed || run.phase == RunPhase::Delivering {
+        return Ok(());
+    }
+    let found = agents::get(&world.store, &held.conversation.key.organization, &run.agent).await?;
+    let protocol = found.and_then(|record| Protocol::named(&record.agent.protocol));
+    if protocol.is_some_and(|it| it.manifest().needs_transcript) {
+        finish::remember_turn(world, held, asked, record).await?;
     }
     Ok(())
 }
