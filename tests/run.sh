@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs what CI runs: format, lints, docs, licences, tests of every crate, whole-system scenarios. Installs what that needs.
+# Runs what CI runs: format, lints, docs, licences, tests of every crate, whole-system scenarios, the vendors' own clients, the
+# deployment. Installs what that needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,11 +24,18 @@ stage "licences and bans"
 tests/.tools/bin/cargo-deny --locked check licenses bans
 
 stage "release binaries"
-cargo build --workspace --bins --release --locked
+cargo build --release --locked --bin tieline --bin webhook --bin dispatcher --bin runner --bin admin --bin relay
+export TIELINE_BIN_DIR="${CARGO_TARGET_DIR:-$PWD/target}/release"
 
 stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
 cargo test --workspace --locked
+
+stage "vendors' own clients"
+bash tests/sdks/run.sh
+
+stage "deployment"
+bash tests/aws/run.sh
 
 printf '\nAll passed in %d s.\n' "$SECONDS"
