@@ -55,10 +55,13 @@ impl ConversationKey {
 }
 
 /// The group of the inbound queue: what must stay in order whatever the trigger's scope is.
+///
+/// Up to the dot it says whose it is, so that a queue of ours can let bots take turns.
 #[must_use]
 pub fn inbound_group(integration: &IntegrationId, chat: &Chat) -> String {
     let thread = chat.thread.as_ref().map_or("", |thread| thread.as_str());
-    digest(&[integration.as_str(), chat.id.as_str(), thread])
+    let (bot, chat) = (digest(&[integration.as_str()]), digest(&[chat.id.as_str(), thread]));
+    format!("{bot}.{chat}")
 }
 
 /// All that is kept about a conversation.

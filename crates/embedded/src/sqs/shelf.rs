@@ -5,7 +5,8 @@
 //! doesn't hold up the others, and no operation walks through a backlog.
 //!
 //! - **Fifo:** a lane gives from its oldest message on, as many as asked, and nothing more until all of those are deleted
-//!   or visible again. That is the group lock.
+//!   or visible again. That is the group lock. Groups whose names are the same up to the first `.` are one family, and families
+//!   take turns too: who has many groups waiting doesn't hold up who has one. SQS promises no order between groups, so any will do.
 //! - **Fair:** a lane gives one message a turn. The lane with the fewest messages in flight goes first, so one tenant's
 //!   slow messages can't take every consumer.
 
@@ -76,13 +77,21 @@ pub(super) struct Shelf {
     /// The lanes that have something to give: fewest in flight first, then longest waiting.
     turns: BTreeMap<Turn, Group>,
     next_turn: u64,
+    /// The round that families are in: the one of the latest lane that gave something.
+    round: u64,
+    /// The latest round in which a family has a lane in line.
+    families: HashMap<Box<str>, u64>,
     /// When delayed and lent messages become visible.
     timers: BTreeSet<(i64, Seq)>,
     n_delayed: usize,
     n_lent: usize,
 }
 
-type Turn = (usize, u64);
+/// Messages in flight, the family's round, how long in line.
+type Turn = (usize, u64, u64);
+
+/// More families than this, and those that have had their turn are forgotten.
+const MANY_FAMILIES: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -120,6 +129,8 @@ impl Shelf {
             lanes: HashMap::new(),
             turns: BTreeMap::new(),
             next_turn: 0,
+            round: 0,
+            families: HashMap::new(),
             timers: BTreeSet::new(),
             n_delayed: 0,
             n_lent: 0,
@@ -169,9 +180,10 @@ impl Shelf {
     pub(super) fn pick(&mut self, terms: Terms, mut nonce: impl FnMut() -> i64) -> Picked {
         let mut picked = Picked::default();
         while picked.lent.len() < terms.most {
-            let Some((_, group)) = self.turns.first_key_value() else {
+            let Some((turn, group)) = self.turns.first_key_value() else {
                 break;
             };
+            self.round = self.round.max(turn.1);
             let group = group.clone();
             let n_wanted = match self.order {
                 Order::Fair => 1,
@@ -338,19 +350,20 @@ impl Shelf {
 
     /// Puts a lane in line, out of it, or at its right place, after its messages changed.
     fn requeue(&mut self, group: &Group) {
+        let Some(lane) = self.lanes.get(group) else {
+            return;
+        };
+        let (n_lent, before) = (lane.n_lent, lane.turn);
+        let turn = lane.can_give(self.order).then(|| match before {
+            Some((_, round, since)) => (n_lent, round, since),
+            None => {
+                self.next_turn += 1;
+                (n_lent, self.round_of(group), self.next_turn)
+            }
+        });
         let Some(lane) = self.lanes.get_mut(group) else {
             return;
         };
-        let turn = lane.can_give(self.order).then(|| {
-            let since = lane.turn.map_or_else(
-                || {
-                    self.next_turn += 1;
-                    self.next_turn
-                },
-                |(_, since)| since,
-            );
-            (lane.n_lent, since)
-        });
         if turn != lane.turn {
             if let Some(old) = lane.turn {
                 self.turns.remove(&old);
@@ -363,6 +376,23 @@ impl Shelf {
         if lane.is_empty() {
             self.lanes.remove(group);
         }
+    }
+
+    /// In which round a lane that comes into line gives: the next one that its family has no lane in.
+    fn round_of(&mut self, group: &Group) -> u64 {
+        // Fair lanes go by what they have in flight.
+        if self.order == Order::Fair {
+            return 0;
+        }
+        if self.families.len() >= MANY_FAMILIES {
+            self.families.retain(|_, latest| *latest > self.round);
+        }
+        let name = group.as_deref().unwrap_or_default();
+        let family = name.split_once('.').map_or(name, |(family, _)| family);
+        let latest = self.families.get(family).copied().unwrap_or(0);
+        let round = latest.max(self.round) + 1;
+        self.families.insert(family.into(), round);
+        round
     }
 
     fn back_of_the_line(&mut self, group: &Group) {

@@ -76,6 +76,23 @@ fn fair_lanes_take_turns_whatever_their_backlog() {
 }
 
 #[test]
+fn a_family_with_many_groups_does_not_hold_up_another() {
+    let mut shelf = Shelf::new(Order::Fifo);
+    for seq in 0..500 {
+        shelf.add(seq, entry(&format!("loud.{seq}"), Place::Ready));
+    }
+    assert_eq!(receive(&mut shelf, 0, 10).len(), 10);
+    for seq in 500..503 {
+        shelf.add(seq, entry(&format!("quiet.{seq}"), Place::Ready));
+    }
+    let next = receive(&mut shelf, 0, 10);
+    assert_eq!(next.iter().filter(|seq| **seq >= 500).count(), 3, "{next:?}");
+    // And the many still get theirs, in order.
+    let rest: Vec<Seq> = std::iter::from_fn(|| receive(&mut shelf, 0, 1).pop()).collect();
+    assert_eq!(rest, (17..500).collect::<Vec<Seq>>());
+}
+
+#[test]
 fn the_fair_lane_with_the_fewest_in_flight_goes_first() {
     let mut shelf = filled(Order::Fair, &[(1, "noisy"), (2, "noisy"), (3, "noisy")]);
     assert_eq!(receive(&mut shelf, 0, 2), [1, 2]);
