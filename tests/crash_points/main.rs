@@ -288,9 +288,10 @@ impl End<'_> {
             assert_eq!(n_first + n_second, 0, "nothing is pushed into our own channel");
             return;
         }
-        let is_confirmed = before.replies.iter().any(|(_, reply)| {
+        // Where one call shows all, the ledger tells; else the reply's own record.
+        let is_confirmed = before.replies.iter().any(|(message, reply)| {
             let progress = reply.as_ref().map(|reply| &reply.progress);
-            progress.is_some_and(|progress| *progress != Progress::default())
+            message.state.is_terminal() || progress.is_some_and(|progress| *progress != Progress::default())
         });
         // Between the platform's answer and our record of it a platform without idempotency hears twice; nowhere else.
         let n_wanted = usize::from(!is_confirmed);

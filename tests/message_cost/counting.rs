@@ -120,7 +120,7 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
             .collect();
         eprintln!(
             "{operation} {units} {}",
-            about.join(" ").chars().take(300).collect::<String>()
+            about.join(" ").chars().take(260).collect::<String>()
         );
     }
     match operation {

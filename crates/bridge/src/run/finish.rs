@@ -15,7 +15,6 @@ use tieline_store::config::agent as agents;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::status::StatusChange;
 use tieline_store::{StoreError, transcript};
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -41,6 +40,10 @@ pub(super) async fn deliver(
     until: Option<Instant>,
     mut ledger: Vec<LedgerStep>,
 ) -> Result<Left, RunError> {
+    // Of several messages the first would be ended before the last, and of a failed one an entry is made first.
+    if asked.len() == 1 && matches!(showing.record.outcome, Some(Outcome::Completed)) && !showing.is_pulled() {
+        showing.let_the_ledger_tell();
+    }
     let shown = match showing.record.delivered {
         true => Shown::Yes,
         false => showing
@@ -74,13 +77,6 @@ pub(super) async fn deliver(
     }
     let (state, reason) = fate(&showing.record);
     end_all(world, held, asked, state, reason, ledger).await?;
-    journal::note_often(
-        world,
-        &held.conversation.key.integration,
-        "reply",
-        StatusChange::LastReplyAt(now),
-    )
-    .await;
     Ok(Left::Finished)
 }
 
@@ -145,7 +141,12 @@ async fn end_all(
             bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
-        if message::finish(&world.store, &it.record.id, &ending).await? {
+        let ended = if is_over(it, &ending) {
+            message::finish_and_forget(&world.store, &it.record.id, &ending).await?
+        } else {
+            message::finish(&world.store, &it.record.id, &ending).await?
+        };
+        if ended {
             let platform = platform(held);
             world.metrics.message(platform, state);
             if state == MessageState::Answered {
@@ -165,6 +166,15 @@ async fn end_all(
         );
     }
     Ok(())
+}
+
+/// Whether nobody will ask for the message's event again: its answer stands in the chat, and no link to its files is about.
+fn is_over(asked: &Asked, ending: &Ending) -> bool {
+    let quoted = asked.message.quoted.as_ref();
+    ending.state == MessageState::Answered
+        && ending.steps.iter().any(|step| step.step == "delivered")
+        && asked.message.parts.is_empty()
+        && quoted.is_none_or(|quoted| quoted.parts.is_empty())
 }
 
 /// The platform of a run's bot, for metrics.
