@@ -9,7 +9,7 @@ use serde_json::Value;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Context, Verdict};
 use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, SocketCall};
-use tieline_core::reply::{Progress, Wanted};
+use tieline_core::reply::{Progress, Stage, Wanted};
 
 use super::compose::Rest;
 use super::pushed::{STREAM, Shown, Way};
@@ -45,7 +45,7 @@ pub(super) fn judge(
 ) -> Verdict {
     match call {
         ApiCall::Http(call) => responded(call, answer, done, cx),
-        ApiCall::Socket(call) => framed(call, answer, wanted, done),
+        ApiCall::Socket(call) => framed(call, answer, wanted, done, cx),
     }
 }
 
@@ -118,9 +118,9 @@ impl Once {
     }
 }
 
-fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Progress) -> Verdict {
+fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
     match answer {
-        ApiAnswer::NotSent => return retry("not sent"),
+        ApiAnswer::NotSent => return without_socket(wanted, done, cx),
         ApiAnswer::Unknown => return unacknowledged(call, done),
         ApiAnswer::Answered { .. } => {}
     }
@@ -148,6 +148,21 @@ fn unacknowledged(call: &SocketCall, done: &Progress) -> Verdict {
             code: "no acknowledgement".to_owned(),
         },
         _ => retry("no acknowledgement"),
+    }
+}
+
+/// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
+fn without_socket(wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
+    let before: Shown = done.read();
+    if wanted.stage != Stage::Final || before.absent_since.is_some() {
+        return retry("not sent");
+    }
+    Verdict::FallBack {
+        progress: Progress::write(&Shown {
+            absent_since: Some(cx.now),
+            ..before
+        }),
+        code: "not sent".to_owned(),
     }
 }
 

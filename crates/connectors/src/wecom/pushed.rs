@@ -28,6 +28,9 @@ const FRESH: Duration = Duration::from_secs(15);
 /// A last word that can't be sent for this long is asked for again by the runner.
 const LAST_WORD: Duration = Duration::from_secs(60);
 
+/// A last word that has waited so long for a connection goes by `response_url`, if there is one.
+const ABSENT: Duration = Duration::from_secs(30);
+
 /// The name of a call that shows a bubble.
 pub(super) const STREAM: &str = "stream";
 /// The name of a call that sends a message of its own.
@@ -51,6 +54,9 @@ pub(super) struct Shown {
     pub(super) complete: bool,
     /// `response_url` may have been used: the answer got lost.
     pub(super) unsure: bool,
+    /// Since when the last word has waited for a connection.
+    #[serde(with = "tieline_core::timestamp::millis::option")]
+    pub(super) absent_since: Option<Timestamp>,
 }
 
 /// A bubble that still grows.
@@ -124,6 +130,10 @@ pub(super) fn deliver(
 ) -> Result<Step, ComposeError> {
     let shown: Shown = done.read();
     let expired = to.expires_at.is_some_and(|end| end <= cx.now);
+    let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && may_respond(to, cx);
+    if wanted.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
+        return respond(wanted, to, &shown.without_bubble(), cx);
+    }
     let req_id = to.handle.text("reqId").filter(|_| !wanted.proactive && !expired);
     match (shown.way, req_id) {
         _ if shown.complete => Ok(Step::Done),
@@ -245,6 +255,10 @@ fn frame(
 
 /// A frame as the session takes it: what is sent, and how far the reply is then, for `judge`. A missing `req_id` is made by the session.
 fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &Shown) -> Value {
+    let then = Shown {
+        absent_since: None,
+        ..then.clone()
+    };
     json!({ "cmd": cmd, "reqId": req_id, "body": body, "then": then })
 }
 
@@ -281,10 +295,15 @@ fn send(wanted: &Wanted<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -
     }))
 }
 
+/// Whether there is a `response_url` that is still good.
+fn may_respond(to: &ReplyTarget, cx: &Context<'_>) -> bool {
+    let until = to.handle.value().get("responseUrlUntil").and_then(Value::as_i64);
+    until.is_some_and(|until| until > cx.now.as_millis())
+}
+
 /// Everything that isn't shown yet by `response_url`.
 fn respond(wanted: &Wanted<'_>, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
-    let until = to.handle.value().get("responseUrlUntil").and_then(Value::as_i64);
-    if until.is_none_or(|until| until <= cx.now.as_millis()) {
+    if !may_respond(to, cx) {
         return Err(ComposeError::Expired);
     }
     let text = markdown::with_files(wanted.text, wanted.files);
