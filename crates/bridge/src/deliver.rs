@@ -30,6 +30,8 @@ const BACKOFF: Backoff = Backoff {
 };
 /// How long the platform is left alone when it says "slower" and not how much.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
+/// A shared limit that is free again so soon is waited for.
+const SHORT_WAIT: Duration = Duration::from_millis(500);
 /// How long a final text is retried where the target names no end.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -188,7 +190,13 @@ impl<'a> Showing<'a> {
             let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
             if let Some(at) = allowance::take(self.world, bot, chat, quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
-                return Ok(Shown::NotBefore(at));
+                let pause = at.since(self.now());
+                if pause > SHORT_WAIT {
+                    return Ok(Shown::NotBefore(at));
+                }
+                // What takes several calls isn't torn apart for a moment.
+                sleep(pause).await;
+                continue;
             }
             let answer = match self.send(&call).await {
                 Ok(answer) => answer,
