@@ -85,7 +85,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     let bound = store_integration::load_bound(&state.world.store, &record.id)
         .await?
         .ok_or_else(missing)?;
-    let reported = status::get(&state.world.store, &record.id).await?;
+    let reported = status::seen(&state.world.store, &record.id, state.now()).await?;
     let unusable = unusable(state, &bound.integration);
     let condition = condition::decide(&Facts {
         mode: bound.integration.mode,
