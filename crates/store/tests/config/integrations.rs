@@ -319,3 +319,32 @@ async fn connections_are_wanted_by_what_is_started_and_bound() {
     trigger::delete(store, &bound).await.unwrap();
     assert_eq!(live(store).await, []);
 }
+
+#[tokio::test]
+async fn whoever_follows_the_list_notices_every_change() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let mut seen = live::changes(store).await.unwrap();
+    let mut noticed = async |what: &str| {
+        let now = live::changes(store).await.unwrap();
+        assert!(now > seen, "{what}");
+        seen = now;
+    };
+    tables::agent(store, "default", "agt_1").await;
+    let record = tables::integration(store, "default", "int_1").await;
+    noticed("created").await;
+    let binding = tables::trigger("trg_1", "int_1", "agt_1");
+    let bound = trigger::create(store, binding, Rival::Respect, NOW).await.unwrap();
+    noticed("bound").await;
+    let greeting = async || live::list(store, None, 100).await.unwrap().items[0].greeting.clone();
+    let before = greeting().await;
+    let mut welcoming = bound.trigger.clone();
+    welcoming.settings.welcome = Some("您好!".into());
+    trigger::update(store, &bound, welcoming, Rival::Respect, NOW)
+        .await
+        .unwrap();
+    noticed("another welcome").await;
+    assert_ne!(greeting().await, before);
+    integration::set_enabled(store, &record, false, NOW).await.unwrap();
+    noticed("stopped").await;
+}
