@@ -21,8 +21,8 @@ use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
 use crate::notices::{self, Word};
-use crate::world::World;
 use crate::users;
+use crate::world::World;
 
 /// Older than this by the platform's own clock, a message is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
