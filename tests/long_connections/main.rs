@@ -5,5 +5,8 @@ mod agent;
 mod faults_dingtalk;
 mod faults_lark;
 mod faults_wecom;
+mod fleet;
+mod interleavings;
+mod relays;
 mod roads;
 mod stage;

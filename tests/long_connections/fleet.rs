@@ -1,0 +1,276 @@
+//! Many bots on several relay processes, with the rest of the bridge in this process, all over the same tables and queues.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tieline_bridge::clock::Clock;
+use tieline_bridge::deployment::variables;
+use tieline_bridge::egress;
+use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::world::{Settings, World};
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::secret::Secret;
+use tieline_embedded::{Embedded, Options};
+use tieline_queue::{Queues, Urls, definitions};
+use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_tests::console::Console;
+use tieline_tests::process::{ADMIN_TOKEN, binary};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::agent::Agent;
+
+/// The same key as the relays have, in hex.
+const KEY: &str = "abababababababababababababababababababababababababababababababab";
+const N_SHARDS: usize = 16;
+/// Largest request that passes a gate.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Tables and queues, an operator, an agent, and relay processes.
+pub(crate) struct Fleet {
+    pub(crate) agent: Agent,
+    console: Console,
+    pub(crate) tables: Gate,
+    pub(crate) queues: Gate,
+    names: Tables,
+    urls: Urls,
+    dir: TempDir,
+    _stop: watch::Sender<bool>,
+}
+
+/// The way from relays to a server, which can be closed.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    url: String,
+    behind: String,
+    closed: Arc<AtomicBool>,
+    http: reqwest::Client,
+}
+
+impl Gate {
+    async fn start(behind: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gate = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            behind: behind.to_owned(),
+            closed: Arc::default(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        };
+        let router = Router::new().fallback(pass).with_state(gate.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        gate
+    }
+
+    /// Every request gets an error for so long.
+    pub(crate) async fn close_for(&self, time: Duration) {
+        self.closed.store(true, Ordering::SeqCst);
+        tokio::time::sleep(time).await;
+        self.closed.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn pass(State(gate): State<Gate>, request: Request) -> Response {
+    let refused = |status| Response::builder().status(status).body(Body::empty()).unwrap();
+    if gate.closed.load(Ordering::SeqCst) {
+        return refused(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let (parts, body) = request.into_parts();
+    let url = format!("{}{}", gate.behind, parts.uri);
+    let body = to_bytes(body, MAX_BYTES).await.unwrap();
+    let mut headers = parts.headers;
+    headers.remove("host");
+    let sent = gate
+        .http
+        .request(parts.method, url)
+        .headers(headers)
+        .body(body)
+        .send()
+        .await;
+    let Ok(answer) = sent else {
+        return refused(StatusCode::BAD_GATEWAY);
+    };
+    let mut response = Response::builder().status(answer.status());
+    for (name, value) in answer.headers() {
+        response = response.header(name, value);
+    }
+    response
+        .body(Body::from(answer.bytes().await.unwrap_or_default()))
+        .unwrap()
+}
+
+fn sdk(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+impl Fleet {
+    pub(crate) async fn new(agent: Agent) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Arc::new(Embedded::open(&dir.path().join("data"), Options::default()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { engine.serve(listener, std::future::pending()).await });
+        let sdk = sdk(&url);
+        let names = Tables::with_prefix("fleet-");
+        create_missing(&aws_sdk_dynamodb::Client::new(&sdk), &names)
+            .await
+            .unwrap();
+        let urls = definitions::create_missing(&aws_sdk_sqs::Client::new(&sdk), "fleet-", N_SHARDS)
+            .await
+            .unwrap();
+        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let public_url = format!("http://{}", door.local_addr().unwrap());
+        let owner = Owner {
+            node: "fleet".to_owned(),
+            life: "fleet".to_owned(),
+        };
+        let settings = Settings {
+            allow_private: true,
+            root_token: Some(Secret::new(ADMIN_TOKEN)),
+            ..Settings::new(public_url.clone(), owner)
+        };
+        let store = Store::new(
+            aws_sdk_dynamodb::Client::new(&sdk),
+            names.clone(),
+            Keyring::new([0xab; 32]),
+        );
+        let queues = Queues::new(aws_sdk_sqs::Client::new(&sdk), urls.clone());
+        let http = egress::client(true).unwrap();
+        let world = World::new(store, queues, registry::ALL, http, Clock::system(), settings);
+        let (stop, stopped) = watch::channel(false);
+        let concurrency = Concurrency {
+            dispatchers: 8,
+            runs: 512,
+        };
+        tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
+        tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
+        tokio::spawn(async move { axum::serve(door, tieline_admin::router(world)).await });
+        Self {
+            agent,
+            console: Console::new(public_url),
+            tables: Gate::start(&url).await,
+            queues: Gate::start(&url).await,
+            names,
+            urls,
+            dir,
+            _stop: stop,
+        }
+    }
+
+    /// Binds all these bots to the agent.
+    pub(crate) async fn bind(&self, integrations: Vec<Value>) {
+        let agent = self
+            .console
+            .create("agents", &self.agent.settings("agent"))
+            .await
+            .unwrap();
+        let binding = stream::iter(integrations).for_each_concurrent(8, async |integration| {
+            let id = self.console.create("integrations", &integration).await.unwrap();
+            let trigger = json!({ "integrationId": id, "agentId": agent, "enabled": true });
+            self.console.create("triggers", &trigger).await.unwrap();
+        });
+        binding.await;
+    }
+
+    /// One more relay process.
+    pub(crate) fn relay(&self, name: &str) -> Relay {
+        let log = self.dir.path().join(format!("{name}.log"));
+        let port = tieline_tests::process::free_port().unwrap();
+        let child = Command::new(binary("relay").unwrap())
+            .env_clear()
+            .envs([
+                ("AWS_ENDPOINT_URL_DYNAMODB", self.tables.url.as_str()),
+                ("AWS_ENDPOINT_URL_SQS", self.queues.url.as_str()),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                (variables::CONFIG_TABLE, self.names.config.as_str()),
+                (variables::STATE_TABLE, self.names.state.as_str()),
+                (variables::LEASES_TABLE, self.names.leases.as_str()),
+                (variables::INBOUND_QUEUE, self.urls.inbound.as_str()),
+                (variables::WORK_QUEUE, self.urls.work.as_str()),
+                (variables::RELAY_QUEUES, self.urls.relay.join(",").as_str()),
+                (variables::PUBLIC_URL, "http://127.0.0.1:9"),
+                (variables::MASTER_KEY, KEY),
+                (variables::ALLOW_PRIVATE, "true"),
+                ("TIELINE_RELAY_LISTEN", format!("127.0.0.1:{port}").as_str()),
+            ])
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Relay { child, log }
+    }
+}
+
+/// A relay process. Killed when dropped.
+pub(crate) struct Relay {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Relay {
+    /// Kills it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self, limit: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < limit {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
+    /// How many bots it has connected so far.
+    pub(crate) fn n_connected(&self) -> usize {
+        let log = self.log();
+        log.lines()
+            .filter(|line| line.contains("\"message\":\"connected\""))
+            .count()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,230 @@
+//! Two relay processes: what happens to two hundred bots when one is killed or asked to stop, or when queues and tables fail.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::{dingtalk, wecom_socket};
+
+use crate::agent::Agent;
+use crate::fleet::{Fleet, Relay};
+
+const N_BOTS: usize = 200;
+/// So many of them are spoken to.
+const N_TALKERS: usize = 60;
+/// Time between two messages under load.
+const BETWEEN: Duration = Duration::from_millis(40);
+/// How long a dead process's bots are its own.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long a hand-over may take. Programs that are not optimized get more, since there they are slower than what they wait for.
+fn handed_over_within() -> Duration {
+    let path = tieline_tests::process::binary("relay").unwrap();
+    let optimized = path.parent().is_some_and(|dir| dir.ends_with("release"));
+    Duration::from_secs(if optimized { 3 } else { 15 })
+}
+
+fn bot(n: usize) -> String {
+    format!("bot{n:03}")
+}
+
+fn person(n: usize) -> Speaker {
+    Speaker::alone(&format!("person{n}"))
+}
+
+async fn agent() -> Agent {
+    Agent::start(|asked| (vec![format!("heard {}.", asked.text)], Duration::ZERO)).await
+}
+
+/// Two hundred bots of WeCom, which allows one socket each, on two processes.
+async fn wecom(fleet: &Fleet) -> (wecom_socket::Platform, Relay, Relay) {
+    let platform = wecom_socket::Platform::start().await;
+    let settings = (0..N_BOTS).map(|n| {
+        platform.add_bot(&bot(n), "s3");
+        platform.as_integration(&bot(n), &bot(n))
+    });
+    fleet.bind(settings.collect()).await;
+    let relays = (fleet.relay("a"), fleet.relay("b"));
+    let all = || (standing(&platform) == N_BOTS && relays.1.n_connected() > 0).then_some(());
+    let standing = until("two hundred connections", Duration::from_secs(60), all).await;
+    standing.unwrap_or_else(|error| panic!("{error}\n{}", tail(&relays.0)));
+    // Nobody moves any more: both hold their share.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    (platform, relays.0, relays.1)
+}
+
+fn standing(platform: &wecom_socket::Platform) -> usize {
+    (0..N_BOTS).filter(|n| platform.is_connected(&bot(*n))).count()
+}
+
+fn tail(relay: &Relay) -> String {
+    let log = relay.log();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bots_of_a_killed_process_are_connected_elsewhere_in_time() {
+    let fleet = Fleet::new(agent().await).await;
+    let (platform, mut a, b) = wecom(&fleet).await;
+    let before = standing(&platform);
+    a.kill();
+    let began = Instant::now();
+    let lost = until("lost connections", Duration::from_secs(2), || {
+        Some(before - standing(&platform)).filter(|lost| *lost > N_BOTS / 5)
+    });
+    let lost = lost.await.unwrap();
+    let all = || (standing(&platform) == N_BOTS).then_some(());
+    let limit = LEASE + Duration::from_secs(5);
+    until("all connections", limit, all)
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", tail(&b)));
+    report("killed", lost, began);
+    // And they work: also those that moved.
+    for n in 0..N_TALKERS {
+        platform
+            .say(&bot(n), &person(n), &format!("m{n}"), &format!("text {n}"))
+            .unwrap();
+    }
+    let done = || platform.bubbles().iter().filter(|it| it.done).count();
+    let answered = until("all answers", Duration::from_secs(60), || {
+        (done() == N_TALKERS).then_some(())
+    });
+    answered.await.unwrap_or_else(|error| {
+        panic!(
+            "{error}: {} asked, {} done\n{}",
+            fleet.agent.asked().len(),
+            done(),
+            tail(&b)
+        )
+    });
+    for n in 0..N_TALKERS {
+        let told: Vec<_> = platform.bubbles().into_iter().filter(|it| it.bot == bot(n)).collect();
+        assert_eq!((told.len(), told[0].chat.as_str()), (1, person(n).user.as_str()));
+        assert_eq!(told[0].text(), format!("heard text {n}."));
+    }
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_that_is_asked_to_stop_gives_its_bots_away_one_socket_at_a_time() {
+    let fleet = Fleet::new(agent().await).await;
+    let (platform, mut a, b) = wecom(&fleet).await;
+    let subscribed: usize = (0..N_BOTS).map(|n| platform.subscriptions(&bot(n)).1).sum();
+    a.terminate();
+    let began = Instant::now();
+    // All of them stand on the other process, by a subscription of its own.
+    let moved = || {
+        let now: usize = (0..N_BOTS).map(|n| platform.subscriptions(&bot(n)).1).sum();
+        (now - subscribed >= N_BOTS / 5 && standing(&platform) == N_BOTS && b.n_connected() >= N_BOTS)
+            .then_some(now - subscribed)
+    };
+    let moved = until("all connections", handed_over_within(), moved).await;
+    let moved = moved.unwrap_or_else(|error| panic!("{error}\n{}\n{}", tail(&a), tail(&b)));
+    report("stopped, one socket each", moved, began);
+    assert!(a.ended(Duration::from_secs(10)).await);
+    assert!(
+        !a.log().contains("kicked") && !b.log().contains("kicked"),
+        "two sockets stood at a time"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothing() {
+    let fleet = Fleet::new(agent().await).await;
+    let platform = dingtalk::Platform::start().await;
+    let settings = (0..N_BOTS).map(|n| {
+        platform.add_app(&bot(n), "s3");
+        platform.as_integration(&bot(n), &bot(n), "long_connection")
+    });
+    fleet.bind(settings.collect()).await;
+    let (mut a, b) = (fleet.relay("a"), fleet.relay("b"));
+    let open = || (0..N_BOTS).filter(|n| platform.connections(&bot(*n)).0 > 0).count();
+    let all = || (open() == N_BOTS && b.n_connected() > 0).then_some(());
+    until("two hundred connections", Duration::from_secs(60), all)
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", tail(&a)));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let mut stopped = None;
+    let n_messages = N_BOTS + N_BOTS / 2;
+    for n in 0..n_messages {
+        if n == N_BOTS / 4 {
+            a.terminate();
+            stopped = Some(Instant::now());
+        }
+        let app = bot(n % N_BOTS);
+        let message = platform.text(&app, &person(n), &format!("text {n}"));
+        platform
+            .push(&app, &message)
+            .unwrap_or_else(|error| panic!("{app}: {error} after {:?}", stopped.map(|it| it.elapsed())));
+        tokio::time::sleep(BETWEEN).await;
+    }
+    assert!(a.ended(Duration::from_secs(30)).await, "{}", tail(&a));
+    let asked = || (fleet.agent.asked().len() >= n_messages).then_some(());
+    until("all messages at the agent", Duration::from_secs(60), asked)
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", tail(&b)));
+    let answered = || (platform.bubbles().iter().filter(|it| it.done).count() >= n_messages).then_some(());
+    until("all answers", Duration::from_secs(60), answered).await.unwrap();
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for asked in fleet.agent.asked() {
+        *times.entry(asked.text).or_default() += 1;
+    }
+    let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(doubled.is_empty() && times.len() == n_messages, "{doubled:?}");
+    assert_eq!(platform.bubbles().len(), n_messages);
+    for bubble in platform.bubbles() {
+        let n: usize = bubble.chat.trim_start_matches("person").parse().unwrap();
+        assert_eq!(bubble.text(), format!("heard text {n}."));
+        assert_eq!(bubble.bot, bot(n % N_BOTS));
+    }
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+/// While queues or tables fail, what comes is neither lost nor doubled.
+async fn outage(of_tables: bool) {
+    let fleet = Fleet::new(agent().await).await;
+    let (platform, a, b) = wecom(&fleet).await;
+    let gate = if of_tables { &fleet.tables } else { &fleet.queues };
+    let talking = async {
+        for n in 0..40 {
+            // Between two connections of a bot nobody is there to hear.
+            while platform
+                .say(&bot(n), &person(n), &format!("m{n}"), &format!("text {n}"))
+                .is_err()
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    };
+    tokio::join!(gate.close_for(Duration::from_secs(6)), talking);
+    let answered = || (platform.bubbles().iter().filter(|it| it.done).count() >= 40).then_some(());
+    let answered = until("all answers", Duration::from_secs(60), answered).await;
+    answered.unwrap_or_else(|error| panic!("{error}: {:#?}\n{}\n{}", platform.bubbles(), tail(&a), tail(&b)));
+    for n in 0..40 {
+        let told: Vec<_> = platform.bubbles().into_iter().filter(|it| it.bot == bot(n)).collect();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert_eq!(told[0].text(), format!("heard text {n}."));
+    }
+    assert_eq!(fleet.agent.asked().len(), 40);
+    let all = || (standing(&platform) == N_BOTS).then_some(());
+    until("all connections", Duration::from_secs(20), all).await.unwrap();
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_queues_lose_and_double_nothing() {
+    outage(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_tables_lose_and_double_nothing() {
+    outage(true).await;
+}
+
+#[expect(clippy::print_stderr, reason = "what was measured, for who reads the test's output")]
+fn report(what: &str, n: usize, began: Instant) {
+    eprintln!("{what}: {n} bots connected elsewhere after {:?}", began.elapsed());
+}
