@@ -43,6 +43,7 @@ ASSUMED = {
     "metric_bytes": (350, "lines of metrics for a message: two, shared by the messages of an invocation"),
     "egress_bytes": (2000, "calls to the platform and the agent; those to AWS stay inside"),
     "stored_bytes": (1200, "what is kept of a message for a month, with its index and a quarter of its reply, which is kept for a week"),
+    "poll_read_units": (2, "what webhook reads for a poll: the integration with its trigger, the reply"),
     "agent_s": (20, "how long an agent takes, where its time is counted"),
     "runs_per_invocation": (1.5, "runs that wait in one invocation of runner at the same time; up to 10"),
     "runs_per_container": (200, "runs that wait in a container of 0.25 vCPU and 0.5 GB at the same time, on average"),
@@ -93,6 +94,16 @@ def message(measured: dict, by_webhook: bool = True) -> dict[str, float]:
         "Data to the internet": assumed("egress_bytes") / 1e9 * price("egress_gb"),
     }
     return lines
+
+
+def poll() -> dict[str, float]:
+    """What it costs to answer a platform that fetches the growing answer, as WeCom's callbacks do about once a second."""
+    return {
+        "HTTP API": price("http_api"),
+        "Lambda": price("lambda_request") + duration(assumed("webhook_ms")),
+        "DynamoDB reads": assumed("poll_read_units") * price("read_unit"),
+        "Data to the internet": assumed("egress_bytes") / 1e9 * price("egress_gb"),
+    }
 
 
 def waiting_on_lambda() -> float:
@@ -156,6 +167,7 @@ def main() -> None:
         print(f"  {name:<20}{value:>8}  {reason}")
     print("\nMeasured for a message: " + json.dumps(MEASURED["push"]))
     million = table("A million messages by webhook, agents' time not counted", message(MEASURED["push"]), 1e6)
+    table("A million polls, where a platform fetches answers, on top", poll(), 1e6)
     print(f"\nAgents that take {assumed('agent_s')} s, a million runs, on top")
     print(f"  {'waited for in Lambda':<36}{waiting_on_lambda() * 1e6:10.2f}")
     print(f"  {'waited for in containers':<36}{waiting_on_ecs() * 1e6:10.2f}  (a container: {container_month():.2f} a month)")
