@@ -30,7 +30,8 @@ pub struct Problem {
     field: Option<String>,
     #[serde(flatten)]
     #[schema(ignore)]
-    more: Map<String, Value>,
+    // In a box, for problems are the unhappy half of nearly every result.
+    more: Box<Map<String, Value>>,
 }
 
 impl Problem {
@@ -44,7 +45,7 @@ impl Problem {
             code,
             detail: detail.into(),
             field: None,
-            more: Map::new(),
+            more: Box::default(),
         }
     }
 

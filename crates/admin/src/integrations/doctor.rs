@@ -74,11 +74,13 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         Some(_) => None,
         None => elsewhere(state, record, &triggers).await?,
     };
-    let agent = match &bound {
-        Some(trigger) => Some(ask_agent(state, record, &trigger.agent).await?),
-        None => None,
-    };
     let is_own_channel = status::is_own_channel(state, record);
+    let askable = seen.unusable.is_none() && !is_own_channel;
+    // At the same time, for both may be slow and somebody waits.
+    let (credentials, agent) = tokio::try_join!(
+        credentials(state, record, askable),
+        ask_agent(state, record, bound.as_ref().map(|trigger| &trigger.agent)),
+    )?;
     Ok(Facts {
         now: state.now(),
         platform: record.platform.clone(),
@@ -88,7 +90,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         callback_url: view::callback_url(state, record),
         is_public: state.world.settings.public_url.starts_with("https://"),
         allow_private: state.allow_private(),
-        credentials: credentials(state, record, seen.unusable.is_none() && !is_own_channel).await?,
+        credentials,
         unusable: seen.unusable,
         disabled_triggers: triggers
             .iter()
@@ -135,21 +137,26 @@ async fn elsewhere(
     Ok(None)
 }
 
-async fn ask_agent(state: &AdminState, record: &IntegrationRecord, id: &AgentId) -> Result<AgentAnswer, Problem> {
+async fn ask_agent(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    id: Option<&AgentId>,
+) -> Result<Option<AgentAnswer>, Problem> {
+    let Some(id) = id else { return Ok(None) };
     let Some(found) = agent::get(&state.world.store, &record.organization, id).await? else {
-        return Ok(AgentAnswer {
+        return Ok(Some(AgentAnswer {
             name: id.to_string(),
             millis: 0,
             failure: Some(("agent_missing".to_owned(), "it is gone".to_owned())),
-        });
+        }));
     };
     let begun = Instant::now();
     let probed = bridge_agents::probe(&state.world, &found.agent).await;
-    Ok(AgentAnswer {
+    Ok(Some(AgentAnswer {
         name: found.agent.name,
         millis: probe::millis_since(begun),
         failure: probed.err().map(|failure| (failure.code, failure.message)),
-    })
+    }))
 }
 
 async fn credentials(

@@ -12,6 +12,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::address;
 use tieline_core::connector::ModeManifest;
 use tieline_store::config::integration::IntegrationRecord;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{find, status, view};
@@ -21,7 +22,9 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 
 /// How long one address may take.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the platform may take to say whether it takes the credentials. All in all somebody waits at most half a minute.
+const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of a test.
 #[derive(Serialize, ToSchema)]
@@ -110,7 +113,11 @@ pub(super) async fn credentials(
     bot: &Bot,
 ) -> Result<(bool, String), Problem> {
     courier::forget_token(&state.world, bot).await;
-    Ok(match probe::probe(&state.world, bot, record).await? {
+    let Ok(probed) = timeout(CREDENTIALS_PATIENCE, probe::probe(&state.world, bot, record)).await else {
+        let seconds = CREDENTIALS_PATIENCE.as_secs();
+        return Ok((false, format!("the platform did not answer within {seconds} s")));
+    };
+    Ok(match probed? {
         Probed::Works => (true, "the platform takes the credentials".to_owned()),
         Probed::Untold => (true, "the platform can't be asked; the first message tells".to_owned()),
         Probed::Refused { code } => (false, format!("the platform refuses the credentials: code {code}")),

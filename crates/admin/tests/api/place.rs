@@ -174,13 +174,10 @@ impl Place {
     }
 
     /// Creates something and gives its id.
-    #[track_caller]
-    pub(crate) fn create<'a>(&'a self, path: &'a str, body: Value) -> impl Future<Output = String> + 'a {
-        async move {
-            let made = self.post(path, body).await;
-            assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
-            made.ok()["id"].as_str().unwrap().to_owned()
-        }
+    pub(crate) async fn create(&self, path: &str, body: Value) -> String {
+        let made = self.post(path, body).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        made.ok()["id"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn web(&self, name: &str) -> String {
