@@ -1,0 +1,362 @@
+//! What one relay carries: memory of an idle connection, processor at rest, and the time from a frame to the queue under load.
+//!
+//!     cargo build --release -p tieline-relay && cargo bench -p tieline-tests --bench relay_density
+//!
+//! The release binary `relay` runs as a process of its own; tables, queues and the platform are this one, over the loopback address.
+//! Connections are plain WeCom ones. Aims: 12 KiB a connection, 0.5 % of a core at rest, and with 2000 events/s a p99 under 50 ms.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its numbers")]
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials as Keys, SharedCredentialsProvider};
+use futures_util::SinkExt as _;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::envelope::Envelope;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
+use tieline_core::notice::Language;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_embedded::{ACCESS_KEY_ID, Embedded, Options, REGION, SECRET_ACCESS_KEY};
+use tieline_queue::receive::{self, Received};
+use tieline_queue::{Queues, definitions};
+use tieline_store::config::integration::{self, IntegrationSettings, NewIntegration};
+use tieline_store::config::trigger::{self, Rival, TriggerError};
+use tieline_store::config::{agent, organization};
+use tieline_store::{Keyring, Store, StoreError, Tables, create_missing};
+use tieline_tests::process::{binary, free_port};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+const N_CONNECTIONS: usize = 5000;
+const N_SHARDS: usize = 16;
+/// How long the relay is watched at rest: two rounds of pings.
+const REST: Duration = Duration::from_secs(60);
+const EVENTS_PER_SECOND: usize = 2000;
+const N_SECONDS: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(120);
+const KEY: [u8; 32] = [7; 32];
+/// Clock ticks of `/proc/*/stat` in a second, on every Linux.
+const TICKS: f64 = 100.0;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let engines = Embedded::open(dir.path(), Options::default())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let cloud = format!("http://{}", listener.local_addr()?);
+    let platform = Platform::start().await?;
+    let sdk = sdk(&cloud);
+    let serving = async {
+        engines
+            .serve(listener, std::future::pending())
+            .await
+            .context("tables and queues ended")
+    };
+    let measuring = measure(&cloud, &sdk, &platform);
+    tokio::select! {
+        ended = serving => ended,
+        measured = measuring => measured,
+    }
+}
+
+async fn measure(cloud: &str, sdk: &SdkConfig, platform: &Platform) -> Result<()> {
+    let (dynamo, sqs) = (aws_sdk_dynamodb::Client::new(sdk), aws_sdk_sqs::Client::new(sdk));
+    let tables = Tables::with_prefix("density-");
+    create_missing(&dynamo, &tables).await?;
+    let urls = definitions::create_missing(&sqs, "density-", N_SHARDS).await?;
+    let store = Store::new(dynamo, tables.clone(), Keyring::new(KEY));
+    let queues = Queues::new(sqs, urls);
+    let idle = Relay::start(cloud, &tables, &queues)?;
+    sleep(Duration::from_secs(5)).await;
+    let without = idle.resident_kib()?;
+    drop(idle);
+    let began = Instant::now();
+    configure(&store, platform.port).await?;
+    println!(
+        "configured {N_CONNECTIONS} bots in {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+
+    let relay = Relay::start(cloud, &tables, &queues)?;
+    let began = Instant::now();
+    while platform.standing() < N_CONNECTIONS {
+        ensure!(began.elapsed() < PATIENCE, "only {} connected", platform.standing());
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("all connected after {:.1} s", began.elapsed().as_secs_f64());
+    sleep(Duration::from_secs(15)).await;
+    let with = relay.resident_kib()?;
+    let each = (with - without) / f64::from(u32::try_from(N_CONNECTIONS)?);
+    println!("memory: {without:.0} KiB without bots, {with:.0} KiB with {N_CONNECTIONS}: {each:.1} KiB each");
+    let before = relay.processor_s()?;
+    sleep(REST).await;
+    let share = (relay.processor_s()? - before) / REST.as_secs_f64() * 100.0;
+    println!("at rest: {share:.2} % of one core");
+    load(platform, &queues, &relay).await
+}
+
+async fn load(platform: &Platform, queues: &Queues, relay: &Relay) -> Result<()> {
+    let before = relay.processor_s()?;
+    let n = EVENTS_PER_SECOND * N_SECONDS;
+    let pushing = async {
+        let began = Instant::now();
+        for at in 0..n {
+            // In steps of a hundredth of a second.
+            if at % (EVENTS_PER_SECOND / 100) == 0 {
+                let due = began + Duration::from_micros((at as u64) * 1_000_000 / EVENTS_PER_SECOND as u64);
+                tokio::time::sleep_until(due).await;
+            }
+            platform.say(at % N_CONNECTIONS, at);
+        }
+    };
+    let taking = take(platform, queues, n);
+    let ((), taken) = tokio::join!(pushing, timeout(PATIENCE, taking));
+    let mut millis = taken.context("not all events came")??;
+    millis.sort_unstable();
+    let at = |share: f64| millis[((millis.len() - 1) as f64 * share) as usize];
+    let share = (relay.processor_s()? - before) / N_SECONDS as f64 * 100.0;
+    println!(
+        "{n} events at {EVENTS_PER_SECOND}/s, frame to queue: p50 {} ms, p99 {} ms, most {} ms; {share:.0} % of one core",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+    Ok(())
+}
+
+/// Takes all events off the queue. Gives how long each took to get there.
+async fn take(platform: &Platform, queues: &Queues, n: usize) -> Result<Vec<i64>> {
+    let mut millis = Vec::with_capacity(n);
+    while millis.len() < n {
+        let url = &queues.urls().inbound;
+        let polls = (0..4).map(|_| receive::receive::<Envelope>(queues, url, 10, Duration::from_secs(1)));
+        let batches: Vec<Vec<Received<Envelope>>> = futures_util::future::try_join_all(polls).await?;
+        let events: Vec<_> = batches.into_iter().flatten().collect();
+        let receipts: Vec<_> = events.iter().map(|event| event.receipt.clone()).collect();
+        receive::delete(queues, url, &receipts).await?;
+        for event in events {
+            let Some(Envelope::V1(envelope)) = event.message else {
+                continue;
+            };
+            let stored = event.sent_at.context("no time")?;
+            let bot = envelope
+                .integration
+                .as_str()
+                .trim_start_matches("int_")
+                .parse::<usize>()?;
+            let said = platform.next_said(bot).context("an event that nobody said")?;
+            millis.push(stored.as_millis() - said);
+        }
+    }
+    Ok(millis)
+}
+
+/// Bots with triggers.
+async fn configure(store: &Store, port: u16) -> Result<()> {
+    let now = now();
+    let default = OrganizationId::new(organization::DEFAULT);
+    organization::get(store, &default, now).await?;
+    stream::iter(0..N_CONNECTIONS)
+        .map(Ok::<_, anyhow::Error>)
+        .try_for_each_concurrent(16, |n| async move {
+            // One agent for every few, for each counts its triggers.
+            let agent_id = AgentId::new(format!("agt_{n}"));
+            let organization = OrganizationId::new(organization::DEFAULT);
+            let echo = Agent {
+                id: agent_id.clone(),
+                organization: organization.clone(),
+                name: format!("echo {n}"),
+                protocol: "echo".to_owned(),
+                config: AgentConfig::new(serde_json::Map::new()),
+            };
+            agent::create(store, echo, now).await?;
+            let id = IntegrationId::new(format!("int_{n}"));
+            let new = NewIntegration {
+                id: id.clone(),
+                organization: organization.clone(),
+                platform: "wecom".to_owned(),
+                id_key: KEY,
+            };
+            let settings = IntegrationSettings {
+                name: format!("bot {n}"),
+                mode: ConnectionMode::LongConnection,
+                credentials: Credentials::from_iter([("botId", n.to_string()), ("secret", "s3cret".to_owned())]),
+                endpoints: Endpoints::from([("wsUrl".to_owned(), format!("ws://127.0.0.1:{port}"))]),
+                language: Language::Chinese,
+                streaming: true,
+                enabled: true,
+                account_key: Some(n.to_string()),
+            };
+            integration::create(store, new, settings, now).await?;
+            let binding = Trigger {
+                id: TriggerId::new(format!("trg_{n}")),
+                organization,
+                integration: id,
+                agent: agent_id,
+                enabled: true,
+                settings: TriggerSettings::default(),
+            };
+            loop {
+                match trigger::create(store, binding.clone(), Rival::Respect, now).await {
+                    Err(TriggerError::Store(StoreError::Conflict)) => {}
+                    Err(error) => return Err(error.into()),
+                    Ok(_) => return Ok(()),
+                }
+            }
+        })
+        .await
+}
+
+fn now() -> Timestamp {
+    Timestamp::default().after(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
+}
+
+fn sdk(endpoint: &str) -> SdkConfig {
+    let keys = Keys::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "bench");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .build()
+}
+
+/// The relay's process. Killed when dropped.
+struct Relay(Child);
+
+impl Relay {
+    fn start(cloud: &str, tables: &Tables, queues: &Queues) -> Result<Self> {
+        let urls = queues.urls();
+        let key: String = KEY.iter().map(|byte| format!("{byte:02x}")).collect();
+        let child = Command::new(binary("relay")?)
+            .env("AWS_ENDPOINT_URL", cloud)
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+            .env("TIELINE_CONFIG_TABLE", &tables.config)
+            .env("TIELINE_STATE_TABLE", &tables.state)
+            .env("TIELINE_LEASES_TABLE", &tables.leases)
+            .env("TIELINE_INBOUND_QUEUE_URL", &urls.inbound)
+            .env("TIELINE_WORK_QUEUE_URL", &urls.work)
+            .env("TIELINE_RELAY_QUEUE_URLS", urls.relay.join(","))
+            .env("TIELINE_PUBLIC_URL", "https://bridge.example")
+            .env("TIELINE_MASTER_KEY", key)
+            .env("TIELINE_ALLOW_PRIVATE_ENDPOINTS", "true")
+            .env("TIELINE_RELAY_LISTEN", format!("127.0.0.1:{}", free_port()?))
+            .env("TIELINE_LOG", "warn")
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self(child))
+    }
+
+    fn resident_kib(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no VmRSS")?;
+        Ok(number.parse()?)
+    }
+
+    fn processor_s(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+        Ok((ticks(11).context("no utime")? + ticks(12).context("no stime")?) / TICKS)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is gone after the wait.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A platform that takes every subscription and answers every ping.
+struct Platform {
+    port: u16,
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Default)]
+struct Book {
+    lines: HashMap<usize, UnboundedSender<Message>>,
+    /// When what was said to each bot, in order.
+    said: HashMap<usize, std::collections::VecDeque<i64>>,
+}
+
+impl Platform {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let book: Arc<Mutex<Book>> = Arc::default();
+        let shared = Arc::clone(&book);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&shared)));
+            }
+        });
+        Ok(Self { port, book })
+    }
+
+    fn standing(&self) -> usize {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).lines.len()
+    }
+
+    fn say(&self, bot: usize, at: usize) {
+        let message = json!({
+            "cmd": "aibot_msg_callback", "headers": { "req_id": format!("r{at}") },
+            "body": { "msgid": format!("m{at}"), "aibotid": bot.to_string(), "chattype": "single", "from": { "userid": "lisi" },
+                      "msgtype": "text", "text": { "content": "你好，请帮我总结一下这份文档。" } },
+        });
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.said.entry(bot).or_default().push_back(now().as_millis());
+        if let Some(line) = book.lines.get(&bot) {
+            // A line that is gone shows as an event that never comes.
+            let _ = line.send(Message::text(message.to_string()));
+        }
+    }
+
+    fn next_said(&self, bot: usize) -> Option<i64> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.said.get_mut(&bot)?.pop_front()
+    }
+}
+
+async fn serve(stream: TcpStream, book: Arc<Mutex<Book>>) -> Option<()> {
+    let _ = stream.set_nodelay(true);
+    let mut socket = tokio_tungstenite::accept_async(stream).await.ok()?;
+    let (line, mut lines) = unbounded_channel();
+    let mut bot = None;
+    loop {
+        tokio::select! {
+            Some(message) = lines.recv() => socket.send(message).await.ok()?,
+            message = socket.next() => {
+                let Some(Ok(Message::Text(text))) = message else { break };
+                let frame: Value = serde_json::from_str(&text).ok()?;
+                if frame["cmd"] == "aibot_subscribe" {
+                    let id: usize = frame["body"]["bot_id"].as_str()?.parse().ok()?;
+                    bot = Some(id);
+                    book.lock().unwrap_or_else(PoisonError::into_inner).lines.insert(id, line.clone());
+                }
+                let answer = json!({ "headers": frame["headers"], "errcode": 0, "errmsg": "ok" });
+                socket.send(Message::text(answer.to_string())).await.ok()?;
+            }
+        }
+    }
+    book.lock().unwrap_or_else(PoisonError::into_inner).lines.remove(&bot?);
+    Some(())
+}
