@@ -1,6 +1,12 @@
 //! A deployment on AWS: what the environment says, and the world that is built from it.
 
-use aws_config::SdkConfig;
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::SharedCredentialsProvider;
 use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
 use tieline_queue::{Queues, Urls};
@@ -27,6 +33,19 @@ pub struct Deployment {
     pub allow_private: bool,
     /// Under which name metrics are written. `None`: they are not.
     pub metrics: Option<String>,
+    /// Where DynamoDB, SQS and KMS are, if not at AWS: for tests.
+    pub endpoints: Endpoints,
+}
+
+/// Where DynamoDB, SQS and KMS are, if not at AWS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// DynamoDB.
+    pub dynamodb: Option<String>,
+    /// SQS.
+    pub sqs: Option<String>,
+    /// KMS.
+    pub kms: Option<String>,
 }
 
 /// What opens the data key.
@@ -121,6 +140,11 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             root_token,
             allow_private,
             metrics,
+            endpoints: Endpoints {
+                dynamodb: get("AWS_ENDPOINT_URL_DYNAMODB"),
+                sqs: get("AWS_ENDPOINT_URL_SQS"),
+                kms: get("AWS_ENDPOINT_URL_KMS"),
+            },
         }),
         _ => Err(ConfigError(wrong)),
     }
@@ -134,6 +158,25 @@ fn list(value: Option<String>) -> Vec<String> {
         .filter(|url| !url.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// Longest wait for a connection to AWS.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+
+/// The SDK's configuration in a Lambda function: region and credentials are in the environment, always.
+///
+/// The SDK's own search for them brings profiles, STS, metadata services along, which a function starts and uploads for nothing.
+#[must_use]
+pub fn function_sdk(get: impl Fn(&str) -> Option<String>) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(get("AWS_REGION").map(Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(
+            EnvironmentVariableCredentialsProvider::new(),
+        ))
+        .retry_config(RetryConfig::standard())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .build()
 }
 
 /// Why a world can't be built.
@@ -158,10 +201,26 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) -> Result<World, StartError> {
-    let dynamo = aws_sdk_dynamodb::Client::new(sdk);
+    let Endpoints { dynamodb, sqs, kms } = deployment.endpoints;
+    let dynamo = aws_sdk_dynamodb::config::Builder::from(sdk);
+    let dynamo = aws_sdk_dynamodb::Client::from_conf(at(dynamodb, dynamo, |it, url| it.endpoint_url(url)).build());
+    let sqs = at(sqs, aws_sdk_sqs::config::Builder::from(sdk), |it, url| {
+        it.endpoint_url(url)
+    });
     let key = match &deployment.key {
         KeySource::Given(text) => read_key(text)?,
-        KeySource::Kms(id) => unwrap_key(sdk, &dynamo, &deployment.tables, id).await?,
+        KeySource::Kms(id) => {
+            let kms = at(kms, aws_sdk_kms::config::Builder::from(sdk), |it, url| {
+                it.endpoint_url(url)
+            });
+            unwrap_key(
+                &aws_sdk_kms::Client::from_conf(kms.build()),
+                &dynamo,
+                &deployment.tables,
+                id,
+            )
+            .await?
+        }
     };
     // A function's instance has no name that outlives it: it is a node of its own.
     let name = hex(&random::<12>());
@@ -173,13 +232,21 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
     settings.allow_private = deployment.allow_private;
     settings.root_token = deployment.root_token;
     let store = Store::new(dynamo, deployment.tables, Keyring::new(key));
-    let queues = Queues::new(aws_sdk_sqs::Client::new(sdk), deployment.urls);
+    let queues = Queues::new(aws_sdk_sqs::Client::from_conf(sqs.build()), deployment.urls);
     let http = egress::client(settings.allow_private)?;
     let world = World::new(store, queues, registry, http, Clock::system(), settings);
     Ok(match deployment.metrics {
         Some(namespace) => world.watched(namespace),
         None => world,
     })
+}
+
+/// The service's own address, unless there is another.
+fn at<B>(url: Option<String>, builder: B, set: impl FnOnce(B, String) -> B) -> B {
+    match url {
+        Some(url) => set(builder, url),
+        None => builder,
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -195,12 +262,11 @@ fn read_key(text: &Secret) -> Result<[u8; 32], StartError> {
 
 /// The data key, unwrapped by KMS. Whoever comes first makes it; a condition lets only one be first.
 async fn unwrap_key(
-    sdk: &SdkConfig,
+    kms: &aws_sdk_kms::Client,
     dynamo: &aws_sdk_dynamodb::Client,
     tables: &Tables,
     id: &str,
 ) -> Result<[u8; 32], StartError> {
-    let kms = aws_sdk_kms::Client::new(sdk);
     let wrapped = match wrapped_key::get(dynamo, tables).await? {
         Some(wrapped) => wrapped,
         None => {

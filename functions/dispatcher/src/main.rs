@@ -10,8 +10,8 @@ use tieline_connectors::registry;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     config::start_logging();
-    let deployment = config::load(|name| std::env::var(name).ok())?;
-    let sdk = aws_config::load_from_env().await;
+    let get = |name: &str| std::env::var(name).ok();
+    let (deployment, sdk) = (config::load(get)?, deployment::function_sdk(get));
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
         .context("can't start")?;
