@@ -24,7 +24,7 @@ use tokio::time::{interval, sleep};
 
 /// Messages of the first measurement: as many conversations, each with as many messages.
 const N_CHATS: usize = 50;
-const N_MESSAGES: usize = 100;
+const N_MESSAGES: usize = 60;
 /// Messages of the second measurement, each in a conversation of its own, at this pace.
 const N_ASKED: usize = 1500;
 const PACE: Duration = Duration::from_millis(20);
@@ -35,29 +35,45 @@ async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut bridge = Bridge::start(&dir.path().join("data"))?;
     let console = Console::new(bridge.url());
-    throughput(&console).await.with_context(|| bridge.log_tail())?;
+    throughput(&console, bridge.pid()?)
+        .await
+        .with_context(|| bridge.log_tail())?;
     latency(&console).await.with_context(|| bridge.log_tail())?;
     let took = bridge.stop()?;
     println!("stopped in {} ms", took.as_millis());
     Ok(())
 }
 
-async fn throughput(console: &Console) -> Result<()> {
-    let echo = json!({ "name": "echo", "protocol": "echo", "config": {} });
+async fn throughput(console: &Console, pid: u32) -> Result<()> {
+    let echo = json!({ "name": "echo", "protocol": "echo", "config": { "delayMillis": 0, "pieces": 1 } });
     let id = &console.bind(&web("busy"), &echo, &json!({})).await?["id"];
     let id = id.as_str().context("no id")?;
     converse(console, id, "warm", 1).await?;
-    let began = Instant::now();
+    let (began, used) = (Instant::now(), cpu_time(pid)?);
     let chats = (0..N_CHATS).map(|chat| async move { converse(console, id, &format!("chat{chat}"), N_MESSAGES).await });
     try_join_all(chats).await?;
     let took = began.elapsed();
     let n = N_CHATS * N_MESSAGES;
-    let rate = n as f64 / took.as_secs_f64();
+    let used = cpu_time(pid)? - used;
     println!(
-        "end to end, echo: {n} messages in {N_CHATS} conversations in {:.2} s: {rate:.0} messages/s",
-        took.as_secs_f64()
+        "end to end, echo: {n} messages in {N_CHATS} conversations in {:.2} s: {:.0} messages/s, {:.2} ms of processor time each",
+        took.as_secs_f64(),
+        n as f64 / took.as_secs_f64(),
+        used.as_secs_f64() * 1e3 / n as f64
     );
     Ok(())
+}
+
+/// Processor time that the process has used, by all its threads: what is left to compare on a machine with other things to do.
+///
+/// See [Linux manual/proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), `utime` and `stime`.
+fn cpu_time(pid: u32) -> Result<Duration> {
+    // The kernel tells it in hundredths of a second, whatever its own tick is.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no process name")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u32>);
+    Ok(TICK * ticks.sum::<Result<u32, _>>()?)
 }
 
 /// Says all, then waits for the last answer: a conversation is answered in order.
