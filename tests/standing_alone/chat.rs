@@ -81,11 +81,11 @@ async fn who_was_idle_too_long_begins_anew() {
     let stand = Stand::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = stand
-        .web(&agent.as_webhook(""), &json!({ "sessionTimeoutSeconds": 2 }))
+        .web(&agent.as_webhook(""), &json!({ "sessionTimeoutSeconds": 5 }))
         .await;
     stand.ask(&bot, "chat", "one").await;
     stand.ask(&bot, "chat", "two").await;
-    tokio::time::sleep(Duration::from_millis(2300)).await;
+    tokio::time::sleep(Duration::from_millis(7000)).await;
     stand.ask(&bot, "chat", "three").await;
     assert_eq!(
         sessions(&agent),
@@ -102,7 +102,7 @@ async fn messages_within_the_window_are_one_question() {
     let stand = Stand::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = stand
-        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 2 }))
+        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 5 }))
         .await;
     let mut replies = Vec::new();
     for text in ["one", "two", "three"] {
@@ -136,7 +136,7 @@ async fn nobody_waits_longer_than_five_windows() {
     let stand = Stand::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = stand
-        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 1 }))
+        .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 2 }))
         .await;
     let began = Instant::now();
     // Never silent for a whole window.
@@ -146,7 +146,7 @@ async fn nobody_waits_longer_than_five_windows() {
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     assert!(
-        began.elapsed() > Duration::from_millis(4500),
+        began.elapsed() > Duration::from_millis(9500),
         "the window was cut short: {:?}",
         began.elapsed()
     );
@@ -216,7 +216,7 @@ async fn stop_ends_the_answer_and_what_waits_behind_it() {
     assert_eq!(stand.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
     assert_eq!(stand.answer(&second).await, STOPPED);
     assert!(
-        began.elapsed() < Duration::from_secs(5),
+        began.elapsed() < Duration::from_secs(15),
         "stopping took {:?}",
         began.elapsed()
     );
