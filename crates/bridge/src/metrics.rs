@@ -270,7 +270,6 @@ fn line(namespace: &str, labels: &Labels, values: Values, now: Timestamp) -> Val
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 

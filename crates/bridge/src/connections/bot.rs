@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::desk::Desk;
 use super::dial::{self, DialError};
-use super::house::{Counted, Gauges};
+use super::house::Counted;
 use super::line::{Input, Line, Signal};
 use super::switchboard::{AnswerTo, Order};
 use crate::courier;
@@ -82,7 +82,7 @@ pub(super) struct Holder {
     calls: HashMap<String, AnswerTo>,
     /// Calls that wait for a connection.
     waiting: Vec<(String, SocketCall)>,
-    counted: Option<Counted<fn(&Gauges) -> &std::sync::atomic::AtomicUsize>>,
+    counted: Option<Counted>,
     /// The code of the latest failure, so that each is told once.
     told: Option<String>,
 }

@@ -143,7 +143,6 @@ fn answered<B>(response: &Response<B>) -> DialError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

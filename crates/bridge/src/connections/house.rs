@@ -114,15 +114,18 @@ pub(super) struct Gauges {
     pub(super) leaving: AtomicBool,
 }
 
+/// Names one of them.
+type Gauge = fn(&Gauges) -> &AtomicUsize;
+
 /// Counts one as long as it lives.
-pub(super) struct Counted<F: Fn(&Gauges) -> &AtomicUsize> {
+pub(super) struct Counted {
     house: Arc<House>,
-    gauge: F,
+    gauge: Gauge,
 }
 
-impl<F: Fn(&Gauges) -> &AtomicUsize> Counted<F> {
+impl Counted {
     /// Counts one more.
-    pub(super) fn new(house: &Arc<House>, gauge: F) -> Self {
+    pub(super) fn new(house: &Arc<House>, gauge: Gauge) -> Self {
         gauge(&house.gauges).fetch_add(1, Ordering::Relaxed);
         Self {
             house: Arc::clone(house),
@@ -131,7 +134,7 @@ impl<F: Fn(&Gauges) -> &AtomicUsize> Counted<F> {
     }
 }
 
-impl<F: Fn(&Gauges) -> &AtomicUsize> Drop for Counted<F> {
+impl Drop for Counted {
     fn drop(&mut self) {
         (self.gauge)(&self.house.gauges).fetch_sub(1, Ordering::Relaxed);
     }

@@ -214,10 +214,7 @@ impl Line {
         match self.pulse.as_mut()?.beat(now) {
             Beat::Wait => None,
             Beat::Dead(why) => Some(Loss::passing(why)),
-            Beat::Ping => match self.write(Message::Ping(Vec::new().into())).await {
-                Ok(()) => None,
-                Err(lost) => Some(lost),
-            },
+            Beat::Ping => self.write(Message::Ping(Vec::new().into())).await.err(),
         }
     }
 

@@ -63,7 +63,8 @@ impl Default for Options {
             lease: Duration::from_secs(10),
             tick: Duration::from_secs(1),
             hurried: Duration::from_millis(250),
-            linger: Duration::from_secs(10),
+            // Long enough for an heir that is slow: until its sockets stand, ours are all there is.
+            linger: Duration::from_secs(30),
             drain: Duration::from_secs(60),
             patience: Patience::default(),
         }

@@ -57,7 +57,7 @@ pub(super) struct Shard {
     bots: HashMap<IntegrationId, Seat>,
     stop_mailbox: watch::Sender<bool>,
     mailbox: JoinHandle<()>,
-    _counted: Counted<fn(&super::house::Gauges) -> &std::sync::atomic::AtomicUsize>,
+    _counted: Counted,
 }
 
 /// A bot of ours.
