@@ -249,6 +249,7 @@ async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
     } = held;
     let id = before.key.id();
     let session_number = before.run.as_ref().map(|run| run.session);
+    let left = before.run.as_ref().map(|run| run.id.clone());
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let mut after = before.clone();
@@ -283,6 +284,10 @@ async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
                 before = reload(world, &id, fence).await?;
+                // Nobody else takes a run under our fence: the write was done and only its answer was lost.
+                if before.run.is_some() && before.run.as_ref().map(|run| &run.id) != left.as_ref() {
+                    return Ok(Some(Held::new(before, fence, bound, watched_at)));
+                }
             }
             Err(error) => return Err(error.into()),
         }
