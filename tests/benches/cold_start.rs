@@ -40,7 +40,6 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sizes of files and memory are far below 2^52")]
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB
 }
