@@ -180,12 +180,14 @@ impl Talk {
     }
 }
 
-/// Asks again while nobody answers.
+/// Asks again while nobody answers, or only somebody in front of the bridge.
 async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Value, ApiError> {
     let mut n_failures = 0;
     loop {
         match ask().await {
-            Err(ApiError::Unreachable { .. }) if n_failures < MAX_FAILURES => {
+            Err(ApiError::Unreachable { .. } | ApiError::Strange { status: 500.., .. })
+                if n_failures < MAX_FAILURES =>
+            {
                 n_failures += 1;
                 sleep(PAUSE).await;
             }

@@ -61,17 +61,13 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
     bail!("nobody logged in within {} minutes", GIVE_UP_AFTER.as_secs() / 60)
 }
 
-/// The integration is there: if its login isn't, its platform has none.
+/// What to do instead, where the platform offers no login.
 fn no_login(error: ApiError) -> anyhow::Error {
-    match error {
-        ApiError::Refused {
-            status: 404 | 405 | 409 | 501,
-            sentence,
-            ..
-        } => anyhow::anyhow!(
-            "the platform of this integration offers no scan-code login; set its credentials with `tieline apply`: {sentence}"
+    match error.code() {
+        Some("login_not_offered") => anyhow::anyhow!(
+            "the platform of this integration offers no scan-code login: set its credentials with `tieline apply`"
         ),
-        error => error.into(),
+        _ => error.into(),
     }
 }
 

@@ -26,12 +26,20 @@ pub async fn run(args: Logs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = doctor::integration_id(&client, &args.integration).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut shown = newest(&client, &id, args.level, limit).await?;
+    let shown = newest(&client, &id, args.level, limit).await?;
     show(&shown, args.output)?;
+    if args.follow {
+        follow(&client, &id, &args, shown).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what comes, until interrupted.
+async fn follow(client: &Client, id: &str, args: &Logs, mut shown: Vec<Value>) -> anyhow::Result<()> {
     let mut n_failures = 0;
-    while args.follow {
+    loop {
         sleep(PAUSE).await;
-        let seen = match newest(&client, &id, args.level, WINDOW).await {
+        let seen = match newest(client, id, args.level, WINDOW).await {
             Err(ApiError::Unreachable { .. }) if n_failures < MAX_FAILURES => {
                 n_failures += 1;
                 continue;
@@ -42,7 +50,6 @@ pub async fn run(args: Logs) -> anyhow::Result<ExitCode> {
         show(since(&shown, &seen), args.output)?;
         shown = seen;
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The newest lines, the newest last.
@@ -96,23 +103,24 @@ mod tests {
 
     use super::*;
 
-    fn line(at: &str, code: &str) -> Value {
-        json!({ "at": at, "level": "warn", "code": code, "message": "m" })
+    /// Lines of these codes; all but `a` have come at the same time.
+    fn lines(codes: &str) -> Vec<Value> {
+        let line = |code: char| json!({ "at": if code == 'a' { "1" } else { "2" }, "code": code.to_string() });
+        codes.chars().map(line).collect()
     }
 
     #[test]
     fn only_what_is_new_is_shown() {
-        let (a, b, c) = (line("1", "a"), line("2", "b"), line("2", "c"));
         #[track_caller]
-        fn check(shown: &[Value], seen: &[Value], expected: &[Value]) {
-            assert_eq!(since(shown, seen), expected);
+        fn check(shown: &str, seen: &str, expected: &str) {
+            assert_eq!(since(&lines(shown), &lines(seen)), lines(expected));
         }
-        check(&[], &[a.clone()], &[a.clone()]);
-        check(&[a.clone()], &[a.clone()], &[]);
-        check(&[a.clone(), b.clone()], &[b.clone(), c.clone()], &[c.clone()]);
-        check(&[b.clone()], &[b.clone(), b.clone()], &[b.clone()]);
+        check("", "a", "a");
+        check("a", "a", "");
+        check("ab", "bc", "c");
+        check("b", "bb", "b");
         // What was shown last has gone from the log.
-        check(&[a], &[b.clone(), c.clone()], &[b, c]);
+        check("a", "bc", "bc");
     }
 
     #[test]

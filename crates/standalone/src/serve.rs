@@ -56,7 +56,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let token = data::admin_token(&args.data_dir, args.admin_token.as_deref())?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;
-    let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let public_url = args.public_url.clone().unwrap_or_else(|| reachable(address));
     let durability = if args.durable {
         Durability::PowerLoss
     } else {
@@ -179,4 +179,21 @@ async fn wait_for_signal() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wherever_it_listens_there_is_an_address_that_leads_there() {
+        #[track_caller]
+        fn check(listen: &str, expected: &str) {
+            assert_eq!(reachable(listen.parse().unwrap()), expected);
+        }
+        check("127.0.0.1:80", "http://127.0.0.1:80");
+        check("0.0.0.0:80", "http://127.0.0.1:80");
+        check("[::]:80", "http://[::1]:80");
+        check("192.0.2.1:80", "http://192.0.2.1:80");
+    }
 }
