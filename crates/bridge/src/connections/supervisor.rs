@@ -25,8 +25,8 @@ use crate::metrics;
 const CALL_WITHIN: Duration = Duration::from_secs(4);
 /// Processes that are dead for so long are forgotten.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
-/// After this the next holder says that a shard's connections stand, even if some don't.
-const SETTLE_WITHIN: Duration = Duration::from_secs(8);
+/// After this the next holder says that a shard's connections stand, even if some don't: as long as a first attempt may take.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is logged how things stand.
 const REPORT_EVERY: Duration = metrics::PERIOD;
 
