@@ -191,7 +191,7 @@ fn trouble(stage: &Stage, which: usize) {
         }),
         Platform::Lark(it) => it.misbehave(|faults| {
             let call = ["reply", "create_card", "write_card", "settings", "react", "reply"][which];
-            let answer = if which % 2 == 0 {
+            let answer = if which.is_multiple_of(2) {
                 lark::Answer::Lost
             } else {
                 lark::Answer::Refused(400, 200_220, None)

@@ -104,25 +104,6 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
         Value::Array(tables) => tables.iter().map(units_of).sum(),
         one => units_of(one),
     };
-    if std::env::var_os("TIELINE_PRINT_CALLS").is_some() {
-        let what = [
-            "Key",
-            "Item",
-            "ExpressionAttributeValues",
-            "UpdateExpression",
-            "RequestItems",
-            "QueueUrl",
-        ];
-        let about: Vec<String> = what
-            .iter()
-            .map(|it| asked[it].to_string())
-            .filter(|it| it != "null")
-            .collect();
-        eprintln!(
-            "{operation} {units} {}",
-            about.join(" ").chars().take(260).collect::<String>()
-        );
-    }
     match operation {
         "GetItem" | "Query" | "BatchGetItem" => bill.read_units += units,
         "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems" => {

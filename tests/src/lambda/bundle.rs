@@ -24,7 +24,6 @@ pub fn bundle_size(binary: &Path) -> std::io::Result<u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
 

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -125,7 +125,6 @@ fn text(value: &Value) -> Option<HeaderValue> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use http_body_util::BodyExt as _;
     use serde_json::json;

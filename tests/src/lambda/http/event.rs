@@ -166,7 +166,6 @@ fn clf_time(at: OffsetDateTime) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use hyper::Request;
 

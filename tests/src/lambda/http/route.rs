@@ -163,7 +163,6 @@ fn segment(text: &str) -> Segment {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
 

@@ -108,7 +108,6 @@ fn message_attributes(attributes: Option<&HashMap<String, MessageAttributeValue>
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use aws_sdk_sqs::primitives::Blob;
 
