@@ -88,7 +88,7 @@ impl Frame {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an int32 is written in up to ten bytes")]
+/// An int32 is written in up to ten bytes.
 const fn truncated(number: u64) -> i32 {
     number as i32
 }
