@@ -15,8 +15,15 @@ pub(crate) fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, C
 pub(crate) fn start_logging() {
     // Not `EnvFilter`: its regular expressions are a tenth of the upload.
     let told = std::env::var("TIELINE_LOG").ok().and_then(|text| text.parse().ok());
-    let plain = || Targets::new().with_default(Level::INFO).with_target("aws_config", Level::WARN);
+    let plain = || {
+        Targets::new()
+            .with_default(Level::INFO)
+            .with_target("aws_config", Level::WARN)
+    };
     let filter: Targets = told.unwrap_or_else(plain);
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_ansi(false);
     tracing_subscriber::registry().with(lines).with(filter).init();
 }

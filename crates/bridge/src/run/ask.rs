@@ -42,7 +42,11 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
         return Ok(Left::Finished);
     };
     let keeper = Keeper::start(world, held);
-    let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
+    // Whoever takes a run for the first time is the first to write its reply, unless an operator sent its message again.
+    let found = match held.run().attempt == 1 && last.record.redrives == 0 {
+        true => None,
+        false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
+    };
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
     let mut showing = Showing::new(world, &bot, &last.message.target, found, || blank(held, last));
     if held.run().attempt > 1 {
@@ -151,6 +155,7 @@ async fn result(
         Err(error) => return Ok(failed("agent_config", &error.to_string())),
     };
     let abilities = adapter.manifest();
+    held.keeps_turns = abilities.needs_transcript;
     let resume = showing.record.resume.clone().filter(|_| abilities.can_resume);
     let request = request::build(world, held, bot, &agent, asked, abilities, resume).await?;
     let start = match &request.resume {
@@ -555,7 +560,7 @@ async fn record_result(
         .save()
         .await
         .map_err(|DeliverError::Store(error)| RunError::from(error))?;
-    if completed {
+    if completed && held.keeps_turns {
         finish::remember_turn(world, held, asked, &showing.record).await?;
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tieline_agents::protocol::Protocol;
 use tieline_core::agent::Turn;
 use tieline_core::connector::{Delivery, Merged};
 use tieline_core::conversation::RunPhase;
@@ -11,7 +10,6 @@ use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_queue::work;
-use tieline_store::config::agent as agents;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
@@ -260,13 +258,6 @@ pub(super) async fn remember_turn(
     record: &ReplyRecord,
 ) -> Result<(), RunError> {
     let run = held.run();
-    let found = agents::get(&world.store, &held.conversation.key.organization, &run.agent).await?;
-    let keeps = found
-        .and_then(|record| Protocol::named(&record.agent.protocol))
-        .is_some_and(|it| it.manifest().needs_transcript);
-    if !keeps {
-        return Ok(());
-    }
     let texts: Vec<&str> = asked.iter().map(|it| it.message.text.as_str()).collect();
     let turn = Turn {
         user: texts.join("\n"),

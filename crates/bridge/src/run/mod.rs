@@ -125,6 +125,8 @@ struct Held {
     watched_at: Timestamp,
     /// What identifies the conversation at the agent, learned in this run.
     conversation_ref: Option<String>,
+    /// Whether the agent's protocol keeps no turns, so that we do. Learned when it is asked.
+    keeps_turns: bool,
 }
 
 impl Held {
@@ -135,6 +137,7 @@ impl Held {
             bound,
             watched_at,
             conversation_ref: None,
+            keeps_turns: false,
         }
     }
 
@@ -246,6 +249,7 @@ async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
         bound,
         mut watched_at,
         conversation_ref,
+        keeps_turns: _,
     } = held;
     let id = before.key.id();
     let session_number = before.run.as_ref().map(|run| run.session);
