@@ -30,7 +30,8 @@ export TIELINE_BIN_DIR="${CARGO_TARGET_DIR:-$PWD/target}/release"
 stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
-cargo test --workspace --locked
+# Whole-system scenarios mostly wait, so more of them than there are cores go at a time.
+RUST_TEST_THREADS=4 cargo test --workspace --locked
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh
