@@ -165,7 +165,7 @@ def test_environment_is_what_the_program_reads(deployable, environment):
 def test_program_takes_the_environment(deployable, environment):
     """With all of it the program gets past reading it, and fails only where it needs AWS."""
     nowhere = {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        **{f"AWS_ENDPOINT_URL_{service}": "http://127.0.0.1:1" for service in ("DYNAMODB", "SQS", "KMS")},
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
