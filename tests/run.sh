@@ -18,7 +18,7 @@ stage "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
 stage "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --quiet
 
 stage "licences and bans"
 tests/.tools/bin/cargo-deny --locked check licenses bans
