@@ -124,7 +124,7 @@ fn code_of(reported: &Status) -> String {
 
 fn webhook(facts: &Facts<'_>) -> Condition {
     let reported = facts.reported;
-    if reported.state == Some(ConnectionState::Disconnected) && reported.reason.as_deref() == Some("config_invalid") {
+    if is_refused(reported) {
         let next = format!(
             "Correct the credentials: the platform refuses them{}.",
             code_of(reported)
@@ -157,6 +157,14 @@ fn webhook(facts: &Facts<'_>) -> Condition {
         ),
     };
     up(ConnectionState::Connecting, Some(&next))
+}
+
+/// Whether the platform has refused the credentials and taken no reply since.
+fn is_refused(reported: &Status) -> bool {
+    let refused_at = reported.last_error.as_ref().map(|error| error.at);
+    reported.state == Some(ConnectionState::Disconnected)
+        && reported.reason.as_deref() == Some("config_invalid")
+        && (reported.last_reply_at.is_none() || reported.last_reply_at <= refused_at)
 }
 
 fn failed_since(reported: &Status, verified_at: Timestamp) -> bool {
@@ -365,6 +373,32 @@ mod tests {
             None,
             Some("trigger"),
         );
+    }
+
+    #[test]
+    fn refused_credentials_count_until_a_reply_is_taken() {
+        let mut status = reported(Disconnected, Some("config_invalid"));
+        status.verified_at = Some(at(8));
+        status.last_error = Some(StatusError {
+            at: at(9),
+            code: "10014".into(),
+            message: String::new(),
+        });
+        check(
+            &facts(Webhook, &status),
+            Disconnected,
+            Some("config_invalid"),
+            Some("10014"),
+        );
+        status.last_reply_at = Some(at(7));
+        check(
+            &facts(Webhook, &status),
+            Disconnected,
+            Some("config_invalid"),
+            Some("10014"),
+        );
+        status.last_reply_at = Some(at(10));
+        check(&facts(Webhook, &status), Connected, None, None);
     }
 
     #[test]
