@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
-use tieline_core::reply::{Progress, Stage};
+use tieline_core::notice::Notice;
+use tieline_core::reply::Stage;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
@@ -38,8 +39,17 @@ struct Road {
     /// What people say, one after the other.
     texts: &'static [&'static str],
     window: Duration,
-    /// What an answer may be: more than one where a crash may keep messages from being merged.
-    answers: &'static [&'static str],
+    /// What becomes of them.
+    ends: Ends,
+}
+
+/// How messages end.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// With an answer of the agent, one of these: more than one where a crash may keep messages from being merged.
+    Answered(&'static [&'static str]),
+    /// As a command, with a sentence of ours.
+    Commanded(Notice),
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +58,7 @@ async fn one_message_that_is_fetched() {
         over: Over::Web,
         texts: &["one"],
         window: Duration::ZERO,
-        answers: &["echo: one"],
+        ends: Ends::Answered(&["echo: one"]),
     };
     travel_and_die(road, 30).await;
 }
@@ -59,7 +69,7 @@ async fn one_message_that_is_pushed() {
         over: Over::DingTalk,
         texts: &["one"],
         window: Duration::ZERO,
-        answers: &["echo: one"],
+        ends: Ends::Answered(&["echo: one"]),
     };
     travel_and_die(road, 30).await;
 }
@@ -70,9 +80,20 @@ async fn two_messages_that_are_merged() {
         over: Over::Web,
         texts: &["one", "two"],
         window: Duration::from_secs(5),
-        answers: &["echo: one\ntwo", "echo: one", "echo: two"],
+        ends: Ends::Answered(&["echo: one\ntwo", "echo: one", "echo: two"]),
     };
     travel_and_die(road, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_confirmed() {
+    let road = Road {
+        over: Over::DingTalk,
+        texts: &["/new"],
+        window: Duration::ZERO,
+        ends: Ends::Commanded(Notice::NewSession),
+    };
+    travel_and_die(road, 24).await;
 }
 
 /// Travels the road once for each of its crash points, of which there must be some.
@@ -232,12 +253,6 @@ impl End<'_> {
         let replies = self.scene.replies(life).await;
         assert_eq!(replies.len(), self.scene.road.texts.len(), "died {place}");
         for (message, reply) in &replies {
-            assert_eq!(
-                message.state,
-                MessageState::Answered,
-                "died {place}: {:?}",
-                message.steps
-            );
             let reply = reply.as_ref().unwrap();
             let shown = match &reply.same_as {
                 Some(other) => replies
@@ -246,13 +261,23 @@ impl End<'_> {
                     .unwrap(),
                 None => reply.clone(),
             };
+            let (state, outcome, notice) = match self.scene.road.ends {
+                Ends::Answered(_) => (MessageState::Answered, Outcome::Completed, None),
+                Ends::Commanded(notice) => (MessageState::Commanded, Outcome::Commanded, Some(notice)),
+            };
+            assert_eq!(message.state, state, "died {place}: {:?}", message.steps);
             assert_eq!(shown.stage, Stage::Final, "died {place}");
-            assert_eq!(shown.outcome, Some(Outcome::Completed), "died {place}");
-            assert_eq!(shown.notice, None, "died {place}");
-            let right = self.scene.road.answers.contains(&shown.text.as_str());
+            assert_eq!(shown.outcome, Some(outcome), "died {place}");
+            assert_eq!(shown.notice, notice, "died {place}");
+            let right = match self.scene.road.ends {
+                Ends::Answered(answers) => answers.contains(&shown.text.as_str()),
+                Ends::Commanded(_) => shown.text.is_empty(),
+            };
             assert!(right, "died {place}: {:?}", shown.text);
         }
-        self.check_transcript(life, &replies[0].0).await;
+        if matches!(self.scene.road.ends, Ends::Answered(_)) {
+            self.check_transcript(life, &replies[0].0).await;
+        }
         replies
     }
 
@@ -273,6 +298,9 @@ impl End<'_> {
         let Self { scene, place } = self;
         let asked = scene.agent.asked();
         let (first, second) = (&asked[n_asked..before.n_asked], &asked[before.n_asked..]);
+        if matches!(scene.road.ends, Ends::Commanded(_)) {
+            assert_eq!(asked.len(), 0, "died {place}: a command is not for the agent");
+        }
         for (at, text) in scene.road.texts.iter().enumerate() {
             let times = |asked: &[String]| asked.iter().filter(|it| it.lines().any(|line| line == *text)).count();
             assert!(times(first) <= 1 && times(second) <= 1, "died {place}: asked {asked:?}");
@@ -288,10 +316,10 @@ impl End<'_> {
             assert_eq!(n_first + n_second, 0, "nothing is pushed into our own channel");
             return;
         }
-        // Where one call shows all, the ledger tells; else the reply's own record.
+        // Where one call shows all of an answer, the ledger tells; else the reply's own record. A command ends before it is confirmed.
         let is_confirmed = before.replies.iter().any(|(message, reply)| {
-            let progress = reply.as_ref().map(|reply| &reply.progress);
-            message.state.is_terminal() || progress.is_some_and(|progress| *progress != Progress::default())
+            let answered = matches!(scene.road.ends, Ends::Answered(_)) && message.state.is_terminal();
+            answered || reply.as_ref().is_some_and(|it| it.delivered || !it.progress.is_beginning())
         });
         // Between the platform's answer and our record of it a platform without idempotency hears twice; nowhere else.
         let n_wanted = usize::from(!is_confirmed);
