@@ -11,7 +11,7 @@ use tieline_tests::stand::{PATIENCE, Stand, until};
 
 fn in_pieces() -> Manner {
     Manner {
-        between: Duration::from_millis(200),
+        between: Duration::from_millis(600),
         answer: |text| {
             vec![
                 "**答**：".to_owned(),

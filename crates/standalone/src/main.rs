@@ -3,15 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mimalloc::MiMalloc;
 use tieline_standalone::args::{Args, Command, LogFormat, Serve};
 use tieline_standalone::{apply, chat, doctor, logging, login, logs, serve, show, terminal};
 use tokio::runtime::Builder;
 use tracing::error;
-
-/// The SDK and the engines make and drop thousands of small values for each message: glibc spends a quarter of the processor on them.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();

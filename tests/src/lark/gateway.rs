@@ -294,7 +294,7 @@ fn send(app: &str, payload: &str, is_callback: bool, platform: &Platform) -> any
     let connections: Vec<Connection> = book.app(app).connections.clone();
     anyhow::ensure!(!connections.is_empty(), "nobody is connected");
     // One of them, and never all: as if at random, but so that each gets its turn.
-    let connection = &connections[usize::try_from(number)? % connections.len()];
+    let connection = &connections[book.app(app).deliveries.len() % connections.len()];
     let id = format!("{trace}-{}", connection.number);
     let bytes = payload.as_bytes();
     let frames: Vec<Frame> = (0..parts)
