@@ -319,7 +319,10 @@ impl End<'_> {
         // Where one call shows all of an answer, the ledger tells; else the reply's own record. A command ends before it is confirmed.
         let is_confirmed = before.replies.iter().any(|(message, reply)| {
             let answered = matches!(scene.road.ends, Ends::Answered(_)) && message.state.is_terminal();
-            answered || reply.as_ref().is_some_and(|it| it.delivered || !it.progress.is_beginning())
+            answered
+                || reply
+                    .as_ref()
+                    .is_some_and(|it| it.delivered || !it.progress.is_beginning())
         });
         // Between the platform's answer and our record of it a platform without idempotency hears twice; nowhere else.
         let n_wanted = usize::from(!is_confirmed);
