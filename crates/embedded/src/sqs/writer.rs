@@ -96,7 +96,7 @@ impl Writer {
     /// One transaction. Gives false when it was the last.
     fn turn(&mut self, batch: Vec<Job>) -> rusqlite::Result<bool> {
         let now_ms = self.clock.now_ms();
-        let (mut goes_on, mut done) = (true, Ok(()));
+        let (mut goes_on, mut done) = (true, self.tidy(now_ms));
         for job in batch {
             match job {
                 Job::Close => {
@@ -120,6 +120,11 @@ impl Writer {
         disk_only(self.books.advance_moves(now_ms))?;
         self.serve_parked(now_ms)?;
         self.release_parked();
+        Ok(())
+    }
+
+    /// Before a turn's requests, which would otherwise be given what has just become worthless.
+    fn tidy(&mut self, now_ms: i64) -> rusqlite::Result<()> {
         if now_ms >= self.tidied_ms + TIDY_EVERY_MS {
             self.tidied_ms = now_ms;
             self.books.tidy(now_ms)?;
