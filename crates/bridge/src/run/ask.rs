@@ -2,34 +2,29 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
-use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
-use tieline_core::conversation::{RunPhase, StopCause};
+use tieline_agents::protocol::Protocol;
+use tieline_core::agent::{AgentFailure, Draft, Resume};
+use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
-use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent as agents;
+use tieline_store::message;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::{StoreError, message};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::keeper::{Heard, Keeper};
 use super::request::{self, Asked};
+use super::talk::{Ended, Said, Talk};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, deferred, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
-use crate::media;
 use crate::metrics::{Metric, Place};
 use crate::notices::{self, About};
 use crate::world::World;
-
-/// How long before its end a process stops asking and hands over.
-const HAND_OVER_MARGIN: Duration = Duration::from_secs(15);
 
 /// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>) -> Result<Left, RunError> {
@@ -119,18 +114,6 @@ pub(super) fn set_phase(conversation: &mut tieline_core::conversation::Conversat
     }
 }
 
-/// How asking ended.
-pub(super) enum Ended {
-    /// With a result.
-    Result(Outcome, Option<Notice>),
-    /// Our time is up; the next process goes on at the cursor.
-    HandOver,
-    /// The agent will call back.
-    Deferred,
-    /// Somebody else has the conversation.
-    Lost,
-}
-
 #[expect(clippy::too_many_arguments, reason = "the one place where everything of a run meets")]
 async fn result(
     world: &World,
@@ -200,225 +183,6 @@ pub(super) fn failed(code: &str, message: &str) -> Ended {
         retryable: false,
     };
     Ended::Result(Outcome::Failed(failure), Some(Notice::AgentFailed))
-}
-
-/// What the agent has said so far.
-#[derive(Debug, Clone, Default)]
-struct Said {
-    draft: Draft,
-    run_ref: Option<String>,
-    conversation_ref: Option<String>,
-    cursor: Option<String>,
-    first_text_at: Option<Timestamp>,
-}
-
-/// How reading ended.
-enum Read {
-    Completed,
-    Failed(AgentFailure),
-    Cancelled,
-    Deferred,
-    Stopped(StopCause),
-    TimeUp,
-    Lost,
-}
-
-/// One conversation with the agent's server.
-struct Talk<'a> {
-    world: &'a World,
-    adapter: &'a Adapter,
-    request: &'a AgentRequest,
-    keeper: &'a Keeper,
-    until: Option<Instant>,
-    started_at: Timestamp,
-}
-
-impl Talk<'_> {
-    /// Reads what the agent says until it ends, somebody stops it, or our time is up.
-    async fn read(&self, said: &watch::Sender<Said>) -> Read {
-        let agent_world = crate::agents::agent_world(self.world);
-        let ran_for = self.world.clock.now().since(self.started_at);
-        let mut run = self.adapter.run(self.request, ran_for, &agent_world);
-        let time_up = time_up(self.until);
-        tokio::pin!(time_up);
-        let heard = self.keeper.hear();
-        tokio::pin!(heard);
-        loop {
-            let event = tokio::select! {
-                biased;
-                heard = &mut heard => return match heard {
-                    Heard::Stop(cause) => Read::Stopped(cause),
-                    Heard::Lost | Heard::Nothing => Read::Lost,
-                },
-                () = &mut time_up => return Read::TimeUp,
-                event = run.next() => event,
-            };
-            let Some(event) = event else {
-                return Read::Failed(AgentFailure {
-                    code: "bad_stream".into(),
-                    message: "the stream ended without a last event".into(),
-                    retryable: true,
-                });
-            };
-            let event = match media::keep(self.world, event).await {
-                Ok(event) => event,
-                Err(error) => return Read::Failed(unkept(&error)),
-            };
-            if let Some(ended) = self.hear(said, event) {
-                return ended;
-            }
-        }
-    }
-
-    fn hear(&self, said: &watch::Sender<Said>, event: AgentEvent) -> Option<Read> {
-        let now = self.world.clock.now();
-        said.send_if_modified(|said| {
-            match &event {
-                AgentEvent::Started {
-                    run_ref,
-                    conversation_ref,
-                } => {
-                    said.run_ref = Some(run_ref.clone());
-                    said.conversation_ref.clone_from(conversation_ref);
-                }
-                AgentEvent::Cursor(cursor) => said.cursor = Some(cursor.clone()),
-                _ => {}
-            }
-            let changed = said.draft.apply(&event);
-            if changed && said.first_text_at.is_none() && !said.draft.text.is_empty() {
-                said.first_text_at = Some(now);
-            }
-            changed
-        });
-        match event {
-            AgentEvent::Completed { .. } => Some(Read::Completed),
-            AgentEvent::Failed(failure) => Some(Read::Failed(failure)),
-            AgentEvent::Cancelled => Some(Read::Cancelled),
-            AgentEvent::Deferred => Some(Read::Deferred),
-            _ => None,
-        }
-    }
-
-    /// What the end of reading means for the run.
-    async fn conclude(
-        &self,
-        held: &Held,
-        showing: &mut Showing<'_>,
-        said: Said,
-        ended: Read,
-    ) -> Result<Ended, RunError> {
-        let Said {
-            draft,
-            run_ref,
-            conversation_ref,
-            cursor,
-            ..
-        } = said;
-        let has_text = !draft.text.is_empty();
-        let lost = draft.conversation_lost;
-        showing.record.text = draft.text;
-        showing.record.files = draft.files;
-        Ok(match ended {
-            Read::Completed => {
-                let silent = (!has_text && showing.record.files.is_empty()).then_some(Notice::EmptyAnswer);
-                Ended::Result(Outcome::Completed, silent.or(lost.then_some(Notice::ConversationLost)))
-            }
-            Read::Failed(failure) => Ended::Result(Outcome::Failed(failure.clone()), Some(apology(&failure, has_text))),
-            Read::Cancelled => Ended::Result(Outcome::Stopped, Some(Notice::Stopped)),
-            Read::Stopped(cause) => {
-                info!(run = %held.run().id, cause = ?cause, "run is stopped");
-                self.cancel(run_ref, conversation_ref).await;
-                Ended::Result(Outcome::Stopped, Some(Notice::Stopped))
-            }
-            Read::Deferred => {
-                showing.record.resume = Some(Resume {
-                    run_ref: held.run().id.to_string(),
-                    cursor: Some("0".into()),
-                });
-                self.save(showing).await?;
-                Ended::Deferred
-            }
-            Read::TimeUp => return self.hand_over(held, showing, run_ref, cursor, has_text).await,
-            Read::Lost => Ended::Lost,
-        })
-    }
-
-    /// Text and cursor go into one record, so that they can't disagree.
-    async fn hand_over(
-        &self,
-        held: &Held,
-        showing: &mut Showing<'_>,
-        run_ref: Option<String>,
-        cursor: Option<String>,
-        has_text: bool,
-    ) -> Result<Ended, RunError> {
-        if !self.adapter.manifest().can_resume {
-            warn!(run = %held.run().id, "run outlives its process and its agent can't resume");
-            let notice = if has_text {
-                Notice::Incomplete
-            } else {
-                Notice::AgentTimedOut
-            };
-            let failure = AgentFailure {
-                code: "process_deadline".into(),
-                message: "the protocol can't resume and the process had to end".into(),
-                retryable: false,
-            };
-            return Ok(Ended::Result(Outcome::Failed(failure), Some(notice)));
-        }
-        let run_ref = run_ref.unwrap_or_else(|| held.run().id.to_string());
-        showing.record.resume = Some(Resume { run_ref, cursor });
-        showing.record.stage = Stage::Growing;
-        self.save(showing).await?;
-        info!(run = %held.run().id, "run is handed over");
-        Ok(Ended::HandOver)
-    }
-
-    async fn save(&self, showing: &mut Showing<'_>) -> Result<(), RunError> {
-        showing.save().await.map_err(|DeliverError::Store(error)| error.into())
-    }
-
-    async fn cancel(&self, run_ref: Option<String>, conversation_ref: Option<String>) {
-        let cancel = CancelRequest {
-            run: self.request.run.clone(),
-            run_ref,
-            conversation_ref,
-            organization: self.request.organization.clone(),
-            user: self.request.user.id.clone(),
-        };
-        if let Err(failure) = self
-            .adapter
-            .cancel(&cancel, &crate::agents::agent_world(self.world))
-            .await
-        {
-            warn!(run = %self.request.run, error = %failure.code, "agent could not be told to stop");
-        }
-    }
-}
-
-fn unkept(error: &StoreError) -> AgentFailure {
-    AgentFailure {
-        code: "file_not_kept".into(),
-        message: error.to_string(),
-        retryable: true,
-    }
-}
-
-pub(super) const fn apology(failure: &AgentFailure, has_text: bool) -> Notice {
-    if has_text {
-        return Notice::Incomplete;
-    }
-    match failure.code.as_bytes() {
-        b"idle_timeout" | b"max_run" | b"timeout" | b"process_deadline" => Notice::AgentTimedOut,
-        _ => Notice::AgentFailed,
-    }
-}
-
-async fn time_up(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until - HAND_OVER_MARGIN).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.

@@ -17,7 +17,7 @@ use tieline_store::run;
 use tracing::{info, warn};
 
 use super::request::Asked;
-use super::{Held, Left, RunError, ask, finish};
+use super::{Held, Left, RunError, ask, finish, talk};
 use crate::accounts::Bot;
 use crate::deliver::{DeliverError, Look, Showing};
 use crate::media;
@@ -123,7 +123,7 @@ async fn take_in(
             message: "no last event in time".into(),
             retryable: false,
         };
-        let notice = ask::apology(&failure, has_text);
+        let notice = talk::apology(&failure, has_text);
         return Ok(Some((Outcome::Failed(failure), Some(notice))));
     }
     if seq > applied {
@@ -184,7 +184,7 @@ async fn show(showing: &mut Showing<'_>) -> Result<(), RunError> {
 fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Option<Notice>) {
     match event {
         AgentEvent::Failed(failure) => {
-            let notice = ask::apology(&failure, has_text);
+            let notice = talk::apology(&failure, has_text);
             (Outcome::Failed(failure), Some(notice))
         }
         AgentEvent::Cancelled => (Outcome::Stopped, Some(Notice::Stopped)),
