@@ -163,7 +163,7 @@ async fn refused_handshake_gets_a_new_ticket() {
     stage.status_is("connected", None, SOON).await;
     assert!(dingtalk(&stage).connections(BOT).1 >= 2);
     assert_eq!(
-        stage.logged("503"),
+        stage.logged_error("503"),
         1,
         "the log names the cause once:\n{}",
         stage.bridge.log_tail()
@@ -179,7 +179,7 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
     let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
     assert_eq!(status["lastError"]["code"], "authFailed", "{status}");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(stage.logged("authFailed"), 1);
+    assert_eq!(stage.logged_error("authFailed"), 1);
 }
 
 #[tokio::test]

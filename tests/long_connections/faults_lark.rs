@@ -148,7 +148,7 @@ async fn refused_handshake_gets_a_new_ticket() {
     later.await.unwrap();
     stage.status_is("connected", None, SOON).await;
     assert_eq!(
-        stage.logged("514"),
+        stage.logged_error("514"),
         1,
         "the log names the cause once:\n{}",
         stage.bridge.log_tail()
@@ -164,7 +164,7 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
     let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
     assert_eq!(status["lastError"]["code"], "514", "{status}");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(stage.logged("514"), 1);
+    assert_eq!(stage.logged_error("514"), 1);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (asked, subscribed) = wecom(&stage).subscriptions(BOT);
     assert_eq!((asked, subscribed), (2, 1), "retried too soon");
-    assert_eq!(stage.logged("853000"), 1);
+    assert_eq!(stage.logged_error("853000"), 1);
     // The right secret needs no restart.
     let path = format!("/api/v1/orgs/default/integrations/{}", stage.cast[0].id);
     let change = json!({ "credentials": { "secret": "new secret" } });
@@ -188,7 +188,7 @@ async fn refused_handshake_is_tried_again() {
     later.await.unwrap();
     stage.status_is("connected", None, SOON).await;
     assert_eq!(
-        stage.logged("503"),
+        stage.logged_error("503"),
         1,
         "the log names the cause once:\n{}",
         stage.bridge.log_tail()

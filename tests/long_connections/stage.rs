@@ -390,4 +390,9 @@ impl Stage {
     pub(crate) fn logged(&self, words: &str) -> usize {
         self.bridge.log().lines().filter(|line| line.contains(words)).count()
     }
+
+    /// How many lines of the log are about a failure with this code.
+    pub(crate) fn logged_error(&self, code: &str) -> usize {
+        self.logged(&format!("\"error\":\"{code}\""))
+    }
 }
