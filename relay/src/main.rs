@@ -28,6 +28,7 @@ async fn run(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<ExitCode> {
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
         .context("can't start")?;
+    world.http.warm().context("can't set up TLS")?;
     supervise::supervise(world, listen).await?;
     Ok(ExitCode::SUCCESS)
 }

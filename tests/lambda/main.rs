@@ -1,4 +1,4 @@
-//! The whole road of a message through the release binaries of the functions: once over the embedded engines, once over servers
+//! The whole road of a message through the release binaries of the functions and of the relay: once over the embedded engines, once over servers
 //! that nobody here wrote (`tests/oracles.sh`). Nothing is left out silently: what is missing fails.
 //!
 //! Needs `cargo build --release`.
@@ -7,6 +7,7 @@
 
 mod faults;
 mod road;
+mod sockets;
 
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ scenarios![
     faults::run_that_outlives_its_function_ends_with_a_word,
     faults::killed_runner_is_replaced,
     faults::deploy_loses_and_doubles_nothing,
+    sockets::sockets_carry_questions_and_answers,
+    sockets::relay_and_functions_are_replaced_in_the_middle,
 ];
 
 async fn deploy(servers: Servers, plan: &Plan) -> Cloud {

@@ -1,11 +1,8 @@
 //! Many bots on several relay processes, with the rest of the bridge in this process, all over the same tables and queues.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
@@ -19,7 +16,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tieline_bridge::clock::Clock;
 use tieline_bridge::deployment::variables;
-use tieline_bridge::egress;
 use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
@@ -29,7 +25,8 @@ use tieline_embedded::{Embedded, Options};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 use tieline_tests::console::Console;
-use tieline_tests::process::{ADMIN_TOKEN, binary};
+use tieline_tests::process::ADMIN_TOKEN;
+use tieline_tests::relay::Relay;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -155,8 +152,7 @@ impl Fleet {
             Keyring::new([0xab; 32]),
         );
         let queues = Queues::new(aws_sdk_sqs::Client::new(&sdk), urls.clone());
-        let http = egress::client(true).unwrap();
-        let world = World::new(store, queues, registry::ALL, http, Clock::system(), settings);
+        let world = World::new(store, queues, registry::ALL, Clock::system(), settings);
         let (stop, stopped) = watch::channel(false);
         let concurrency = Concurrency {
             dispatchers: 8,
@@ -194,83 +190,21 @@ impl Fleet {
 
     /// One more relay process.
     pub(crate) fn relay(&self, name: &str) -> Relay {
-        let log = self.dir.path().join(format!("{name}.log"));
-        let port = tieline_tests::process::free_port().unwrap();
-        let child = Command::new(binary("relay").unwrap())
-            .env_clear()
-            .envs([
-                ("AWS_ENDPOINT_URL_DYNAMODB", self.tables.url.as_str()),
-                ("AWS_ENDPOINT_URL_SQS", self.queues.url.as_str()),
-                ("AWS_REGION", "us-east-1"),
-                ("AWS_ACCESS_KEY_ID", "test"),
-                ("AWS_SECRET_ACCESS_KEY", "test"),
-                (variables::CONFIG_TABLE, self.names.config.as_str()),
-                (variables::STATE_TABLE, self.names.state.as_str()),
-                (variables::LEASES_TABLE, self.names.leases.as_str()),
-                (variables::INBOUND_QUEUE, self.urls.inbound.as_str()),
-                (variables::WORK_QUEUE, self.urls.work.as_str()),
-                (variables::RELAY_QUEUES, self.urls.relay.join(",").as_str()),
-                (variables::PUBLIC_URL, "http://127.0.0.1:9"),
-                (variables::MASTER_KEY, KEY),
-                (variables::ALLOW_PRIVATE, "true"),
-                ("TIELINE_RELAY_LISTEN", format!("127.0.0.1:{port}").as_str()),
-            ])
-            .stdin(Stdio::null())
-            .stdout(File::create(&log).unwrap())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Relay { child, log }
-    }
-}
-
-/// A relay process. Killed when dropped.
-pub(crate) struct Relay {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Relay {
-    /// Kills it as a power cut would.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Asks it to stop.
-    pub(crate) fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    }
-
-    /// Waits for its end.
-    pub(crate) async fn ended(&mut self, limit: Duration) -> bool {
-        let began = Instant::now();
-        while began.elapsed() < limit {
-            if self.child.try_wait().unwrap().is_some() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        false
-    }
-
-    /// How many bots it has connected so far.
-    pub(crate) fn n_connected(&self) -> usize {
-        let log = self.log();
-        log.lines()
-            .filter(|line| line.contains("\"message\":\"connected\""))
-            .count()
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let queues = self.urls.relay.join(",");
+        let env = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.tables.url.as_str()),
+            ("AWS_ENDPOINT_URL_SQS", self.queues.url.as_str()),
+            (variables::CONFIG_TABLE, self.names.config.as_str()),
+            (variables::STATE_TABLE, self.names.state.as_str()),
+            (variables::LEASES_TABLE, self.names.leases.as_str()),
+            (variables::INBOUND_QUEUE, self.urls.inbound.as_str()),
+            (variables::WORK_QUEUE, self.urls.work.as_str()),
+            (variables::RELAY_QUEUES, queues.as_str()),
+            (variables::PUBLIC_URL, "http://127.0.0.1:9"),
+            (variables::MASTER_KEY, KEY),
+            (variables::ALLOW_PRIVATE, "true"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Relay::start(self.dir.path(), name, &env.into()).unwrap()
     }
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::relay::Relay;
 use tieline_tests::{dingtalk, wecom_socket};
 
 use crate::agent::Agent;
-use crate::fleet::{Fleet, Relay};
+use crate::fleet::Fleet;
 
 const N_BOTS: usize = 200;
 /// So many of them are spoken to.
@@ -214,7 +215,7 @@ async fn outage(of_tables: bool) {
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
     };
-    tokio::join!(gate.close_for(Duration::from_secs(6)), talking);
+    tokio::join!(gate.close_for(Duration::from_secs(20)), talking);
     let answered = || (platform.bubbles().iter().filter(|it| it.done).count() >= 40).then_some(());
     let answered = until("all answers", Duration::from_secs(60), answered).await;
     answered.unwrap_or_else(|error| panic!("{error}: {:#?}\n{}\n{}", platform.bubbles(), tail(&a), tail(&b)));

@@ -20,7 +20,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::Value;
 use tieline_bridge::clock::Clock;
 use tieline_bridge::world::{Settings, World};
-use tieline_bridge::{egress, intake, work};
+use tieline_bridge::{intake, work};
 use tieline_connectors::registry;
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::Owner;
@@ -161,9 +161,8 @@ impl Bridge {
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };
         let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
-        let http = egress::client(true).unwrap();
         let queues = Queues::new(sqs, urls);
-        let world = World::new(store, queues, registry::ALL, http, Clock::system(), settings);
+        let world = World::new(store, queues, registry::ALL, Clock::system(), settings);
         Self {
             world,
             counting,

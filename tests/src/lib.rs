@@ -9,6 +9,7 @@ pub mod lambda;
 pub mod lark;
 pub mod outbound;
 pub mod process;
+pub mod relay;
 pub mod socket;
 pub mod stand;
 pub mod template;

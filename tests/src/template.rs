@@ -19,25 +19,41 @@ pub struct Template {
 }
 
 impl Template {
-    /// Reads a template. Parameters are as their defaults say.
+    /// Reads a template. Parameters that are not `given` are as their defaults say.
     ///
     /// # Errors
-    /// If it is not YAML, or a parameter has no default.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// If it is not YAML, a parameter has no value, or one is given that it doesn't have.
+    pub fn read(path: &Path, mut given: BTreeMap<String, String>) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let root: Mapping = serde_yaml_ng::from_str(&text)?;
         let mut parameters = BTreeMap::new();
         for (name, parameter) in section(&root, "Parameters")? {
             let name = name.as_str().context("a parameter without a name")?;
-            let default = parameter.get("Default").and_then(scalar);
-            let default = default.with_context(|| format!("parameter {name} has no default"))?;
-            parameters.insert(name.to_owned(), default);
+            let value = given.remove(name).or_else(|| parameter.get("Default").and_then(scalar));
+            let value = value.with_context(|| format!("parameter {name} has no value"))?;
+            parameters.insert(name.to_owned(), value);
         }
+        ensure!(given.is_empty(), "it has no parameters {given:?}");
         Ok(Self {
             root,
             parameters,
             attributes: BTreeMap::new(),
         })
+    }
+
+    /// Reads the template of a nested stack, which is a resource of this one, with the parameters that it gets.
+    ///
+    /// # Errors
+    /// If one can't be resolved, or the template can't be read.
+    pub fn nested(&self, directory: &Path, stack: &Value) -> Result<Self> {
+        let told = stack.get("Parameters").and_then(Value::as_mapping);
+        let mut given = BTreeMap::new();
+        for (name, value) in told.context("a nested stack without parameters")? {
+            let name = name.as_str().context("a parameter without a name")?;
+            let value = self.text(value).with_context(|| format!("parameter {name}"))?;
+            given.insert(name.to_owned(), value.unwrap_or_default());
+        }
+        Self::read(&directory.join(self.property(stack, "TemplateURL")?), given)
     }
 
     /// Says what `Ref` (`Name`) or `GetAtt` (`Name.Attribute`) gives.
@@ -97,9 +113,19 @@ impl Template {
                 let [between, parts] = items(told)? else {
                     bail!("Join takes two");
                 };
-                let parts = items(parts)?.iter().map(|part| self.text(part));
-                let parts: Vec<String> = parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-                Ok(Some(parts.join(between.as_str().context("Join by no text")?)))
+                let between = between.as_str().context("Join by no text")?;
+                let parts: Vec<String> = match parts {
+                    // A parameter that is a list.
+                    Value::Tagged(_) => {
+                        let list = self.text(parts)?.unwrap_or_default();
+                        list.split(',').map(str::to_owned).collect()
+                    }
+                    _ => {
+                        let parts = items(parts)?.iter().map(|part| self.text(part));
+                        parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()
+                    }
+                };
+                Ok(Some(parts.join(between)))
             }
             tag => bail!("{tag} is not known here"),
         }
@@ -202,6 +228,7 @@ mod tests {
 Parameters:
   Name: { Type: String, Default: "" }
   Most: { Type: Number, Default: 7 }
+  List: { Type: CommaDelimitedList, Default: "a,b" }
 Conditions:
   Named: !Not [!Equals [!Ref Name, ""]]
   Either: !Or [!Condition Named, !Equals [!Ref Most, "7"]]
@@ -213,6 +240,7 @@ Resources:
       QueueName: !Sub ${AWS::StackName}-q
       Most: !Ref Most
       Url: !If [Named, !Sub "https://${Name}", !Join ["/", [!GetAtt Api.Endpoint, x, !Ref AWS::NoValue]]]
+      List: !Join ["-", !Ref List]
       Odd: !FindInMap [a, b, c]
   Other:
     Type: AWS::SQS::Queue
@@ -222,7 +250,7 @@ Resources:
     fn template() -> Template {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), TEMPLATE).unwrap();
-        let mut template = Template::read(file.path()).unwrap();
+        let mut template = Template::read(file.path(), BTreeMap::new()).unwrap();
         template.define("AWS::StackName", "s");
         template.define("Api.Endpoint", "http://a");
         template
@@ -239,6 +267,23 @@ Resources:
         assert_eq!(property("QueueName").unwrap(), "s-q");
         assert_eq!(property("Most").unwrap(), "7");
         assert_eq!(property("Url").unwrap(), "http://a/x");
+        assert_eq!(property("List").unwrap(), "a-b");
+    }
+
+    #[test]
+    fn a_nested_stack_gets_what_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("inner.yaml"), TEMPLATE).unwrap();
+        let nested = |parameters: &str| {
+            let stack = format!("TemplateURL: ./inner.yaml\nParameters: {parameters}");
+            template().nested(dir.path(), &serde_yaml_ng::from_str(&stack).unwrap())
+        };
+        let mut inner = nested("{ Name: !Sub 'of ${Most}', Most: 8 }").unwrap();
+        inner.define("AWS::StackName", "inner");
+        let queues = inner.resources("AWS::SQS::Queue").unwrap();
+        assert_eq!(queues.len(), 2, "both conditions hold");
+        assert_eq!(inner.property(queues[0].1, "Url").unwrap(), "https://of 7");
+        assert!(nested("{ Nobody: asked }").is_err());
     }
 
     #[test]

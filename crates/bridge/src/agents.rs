@@ -111,7 +111,7 @@ pub async fn probe(world: &World, agent: &Agent) -> Result<(), AgentFailure> {
 pub(crate) fn agent_world(world: &World) -> AgentWorld {
     let clock = world.clock;
     AgentWorld {
-        http: world.http.clone(),
+        http: world.http.client().clone(),
         now: Arc::new(move || clock.now()),
         random: Arc::new(chance),
         backoff: tieline_agents::world::BACKOFF,

@@ -55,7 +55,7 @@ pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    Ok(exchange(&world.http, call, token.as_ref()).await)
+    Ok(exchange(world.http.client(), call, token.as_ref()).await)
 }
 
 /// The bot's access token: from memory, else from the table, else from the platform.
@@ -82,7 +82,7 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
 
 async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange) -> Result<AccessToken, TokenError> {
     let cx = bot.context(world, None);
-    let answer = exchange(&world.http, &tokens.request(&cx), None).await;
+    let answer = exchange(world.http.client(), &tokens.request(&cx), None).await;
     let token = tokens.read(&answer, &cx)?;
     // The cache only saves calls: without it the token still works.
     if let Err(error) = token_cache::put(&world.store, &bot.account.integration, &token).await {
@@ -246,7 +246,7 @@ pub async fn download(
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    let request = build(&world.http, call, token.as_ref())
+    let request = build(world.http.client(), call, token.as_ref())
         .ok_or(DownloadError::Unreachable)?
         .timeout(limit);
     let response = request.send().await.map_err(|_| DownloadError::Unreachable)?;

@@ -13,7 +13,6 @@ use tieline_queue::{Queues, Urls};
 use tieline_store::{Keyring, Store, StoreError, Tables, wrapped_key};
 
 use crate::clock::Clock;
-use crate::egress;
 use crate::world::{Registry, Settings, World, random};
 
 /// What the environment of a deployable says.
@@ -191,9 +190,6 @@ pub enum StartError {
     /// The data key is not 32 bytes.
     #[error("data key is not 32 bytes long")]
     BadKey,
-    /// TLS.
-    #[error("HTTP client can't be set up")]
-    Http(#[from] reqwest::Error),
 }
 
 /// Builds the world of this process.
@@ -233,8 +229,7 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
     settings.root_token = deployment.root_token;
     let store = Store::new(dynamo, deployment.tables, Keyring::new(key));
     let queues = Queues::new(aws_sdk_sqs::Client::from_conf(sqs.build()), deployment.urls);
-    let http = egress::client(settings.allow_private)?;
-    let world = World::new(store, queues, registry, http, Clock::system(), settings);
+    let world = World::new(store, queues, registry, Clock::system(), settings);
     Ok(match deployment.metrics {
         Some(namespace) => world.watched(namespace),
         None => world,

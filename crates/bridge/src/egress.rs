@@ -1,7 +1,7 @@
 //! The one HTTP client that calls addresses which a user or a platform gave us.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -11,12 +11,48 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_IDLE_PER_HOST: usize = 64;
 
-/// A client that follows no redirects, obeys no proxy variables and, unless `allow_private`, connects to no special address
-/// **after** resolving. A literal address never reaches the resolver: [`tieline_core::address::check`] must have seen it.
-///
-/// # Errors
-/// If the TLS backend can't be set up.
-pub fn client(allow_private: bool) -> Result<reqwest::Client, reqwest::Error> {
+/// The client, built when it is first needed: a function that calls nobody neither carries it nor reads the system's certificates.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    allow_private: bool,
+    client: Arc<OnceLock<reqwest::Client>>,
+}
+
+impl Egress {
+    /// A client that follows no redirects, obeys no proxy variables and, unless `allow_private`, connects to no special address
+    /// **after** resolving. A literal address never reaches the resolver: [`tieline_core::address::check`] must have seen it.
+    #[must_use]
+    pub fn new(allow_private: bool) -> Self {
+        Self {
+            allow_private,
+            client: Arc::default(),
+        }
+    }
+
+    /// Builds the client now. For programs that will call somebody: what is wrong with the machine shows at the start.
+    ///
+    /// # Errors
+    /// If the TLS backend can't be set up.
+    pub fn warm(&self) -> Result<(), reqwest::Error> {
+        if self.client.get().is_none() {
+            let client = build(self.allow_private)?;
+            self.client.get_or_init(|| client);
+        }
+        Ok(())
+    }
+
+    /// The client.
+    ///
+    /// # Panics
+    /// If the TLS backend can't be set up, which [`Self::warm`] would have told.
+    #[must_use]
+    pub fn client(&self) -> &reqwest::Client {
+        self.client
+            .get_or_init(|| build(self.allow_private).expect("TLS can be set up on this machine"))
+    }
+}
+
+fn build(allow_private: bool) -> Result<reqwest::Client, reqwest::Error> {
     let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -59,8 +95,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_a_private_address_is_refused_after_resolving() {
-        let guarded = client(false).unwrap();
-        let error = guarded.get("https://localhost:1/").send().await.unwrap_err();
+        let guarded = Egress::new(false);
+        let error = guarded.client().get("https://localhost:1/").send().await.unwrap_err();
         assert!(error.is_connect(), "{error:?}");
         assert!(format!("{error:?}").contains("NoPublicAddress"), "{error:?}");
     }
@@ -68,8 +104,8 @@ mod tests {
     #[tokio::test]
     async fn plain_http_is_refused() {
         assert!(
-            client(false)
-                .unwrap()
+            Egress::new(false)
+                .client()
                 .get("http://example.com/")
                 .send()
                 .await

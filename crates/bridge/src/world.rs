@@ -14,6 +14,7 @@ use crate::allowance::Allowance;
 use crate::clock::Clock;
 use crate::connections::Switchboard;
 use crate::courier::Tokens;
+use crate::egress::Egress;
 use crate::journal::Throttle;
 use crate::metrics::Metrics;
 use crate::tenants::Tenants;
@@ -32,7 +33,7 @@ pub struct World {
     /// The platforms.
     pub registry: Registry,
     /// Calls addresses that users and platforms gave. See [`crate::egress`].
-    pub http: reqwest::Client,
+    pub http: Egress,
     /// The clock.
     pub clock: Clock,
     /// The rest.
@@ -99,20 +100,13 @@ impl Settings {
 impl World {
     /// Puts a world together.
     #[must_use]
-    pub fn new(
-        store: Store,
-        queues: Queues,
-        registry: Registry,
-        http: reqwest::Client,
-        clock: Clock,
-        settings: Settings,
-    ) -> Self {
+    pub fn new(store: Store, queues: Queues, registry: Registry, clock: Clock, settings: Settings) -> Self {
         let tenants = Arc::new(Tenants::new(settings.max_runs_per_organization));
         Self {
             store,
             queues,
             registry,
-            http,
+            http: Egress::new(settings.allow_private),
             clock,
             settings: Arc::new(settings),
             accounts: Arc::default(),

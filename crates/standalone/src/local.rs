@@ -4,7 +4,6 @@ use anyhow::Context as _;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use tieline_bridge::clock::Clock;
-use tieline_bridge::egress;
 use tieline_bridge::world::{Registry, Settings, World};
 use tieline_embedded::Embedded;
 use tieline_queue::{Queues, definitions};
@@ -33,16 +32,10 @@ pub async fn world(
     let urls = definitions::create_missing(&sqs, PREFIX, RELAY_SHARDS)
         .await
         .context("can't make the queues")?;
-    let http = egress::client(settings.allow_private).context("can't set up TLS")?;
     let store = Store::new(dynamo, tables, Keyring::new(key));
-    Ok(World::new(
-        store,
-        Queues::new(sqs, urls),
-        registry,
-        http,
-        Clock::system(),
-        settings,
-    ))
+    let world = World::new(store, Queues::new(sqs, urls), registry, Clock::system(), settings);
+    world.http.warm().context("can't set up TLS")?;
+    Ok(world)
 }
 
 /// The SDK's clients of the embedded engines.

@@ -15,5 +15,6 @@ async fn main() -> anyhow::Result<()> {
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
         .context("can't start")?;
+    world.http.warm().context("can't set up TLS")?;
     handler::serve(world).await.map_err(|error| anyhow::anyhow!(error))
 }

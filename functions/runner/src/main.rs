@@ -16,6 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
         .context("can't start")?;
+    world.http.warm().context("can't set up TLS")?;
     // Lambda tells where its events are; elsewhere we fetch them.
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
         return worker::serve(world).await;

@@ -1,9 +1,9 @@
 //! Tieline as functions, wired as the deployment template says: the release binaries under the Lambda emulator, over tables, queues
 //! and a key service on the loopback address.
 //!
-//! Functions, their environment, time-outs and memory, routes, and event source mappings are read from `infra/template.yaml`. What a
-//! test machine can't have is put in its place by name: endpoints, the admin token that CloudFormation would resolve, and leave to
-//! call agents on the loopback address.
+//! Functions, their environment, time-outs and memory, routes, and event source mappings are read from `infra/template.yaml`, the
+//! relay's environment from the stack that it nests, `infra/relay.yaml`. What a test machine can't have is put in its place by name:
+//! endpoints, the admin token that CloudFormation would resolve, and leave to call agents on the loopback address.
 
 mod kms;
 mod servers;
@@ -24,6 +24,7 @@ use self::wiring::Wiring;
 use crate::console::Console;
 use crate::lambda::{Config, Emulator};
 use crate::process::{binary, free_port};
+use crate::relay::Relay;
 
 pub use servers::Servers;
 
@@ -51,7 +52,7 @@ impl Default for Plan {
     }
 }
 
-/// A deployment of the four functions.
+/// A deployment of the four functions, to which relays can be added.
 pub struct Cloud {
     /// AWS toward the functions.
     pub emulator: Emulator,
@@ -59,6 +60,8 @@ pub struct Cloud {
     pub urls: Urls,
     /// A client of the queues.
     pub sqs: aws_sdk_sqs::Client,
+    relay_env: BTreeMap<String, String>,
+    logs: tempfile::TempDir,
     // Last: they are asked until the functions have ended.
     _kms: Kms,
     _servers: Servers,
@@ -96,6 +99,8 @@ impl Cloud {
             ..Config::default()
         };
         Ok(Self {
+            relay_env: wiring.relay(&local)?,
+            logs: tempfile::tempdir()?,
             emulator: Emulator::start(config).await?,
             urls,
             sqs,
@@ -118,6 +123,14 @@ impl Cloud {
             function.deploy(binary(name)?, env).await;
         }
         Ok(())
+    }
+
+    /// One more task of the relay's service.
+    ///
+    /// # Errors
+    /// If its binary is missing.
+    pub fn relay(&self, name: &str) -> Result<Relay> {
+        Relay::start(self.logs.path(), name, &self.relay_env)
     }
 
     /// The operator of this deployment.

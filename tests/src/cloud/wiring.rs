@@ -1,7 +1,7 @@
 //! What `infra/template.yaml` wires, in the emulator's words.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -27,9 +27,19 @@ pub(super) struct Wiring {
 impl Wiring {
     /// Reads the template for a stack whose tables and queues stand, and whose names must be the template's.
     pub(super) fn read(stack: &str, tables: &Tables, urls: &Urls, key: &str, url: &str) -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/template.yaml");
-        let mut template = Template::read(&path)?;
+        // Whatever the image is called: with one the template has a relay.
+        let given = BTreeMap::from([("RelayImage".to_owned(), "relay@sha256:0".to_owned())]);
+        let mut template = Template::read(&infra().join("template.yaml"), given)?;
         template.define("AWS::StackName", stack);
+        for unused in [
+            "Images.Arn",
+            "RelayRole.Arn",
+            "RunnerRole.Arn",
+            "RelayLogs",
+            "RunnerLogs",
+        ] {
+            template.define(unused, "not on this machine");
+        }
         template.define("Key.Arn", key);
         template.define("Api.ApiEndpoint", url);
         template.define("AdminToken", "admin-token");
@@ -107,9 +117,32 @@ impl Wiring {
         if let Some(token) = env.get_mut(variables::ADMIN_TOKEN) {
             ADMIN_TOKEN.clone_into(token);
         }
-        env.insert(variables::ALLOW_PRIVATE.to_owned(), "true".to_owned());
-        env.extend(local.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        Ok(env)
+        Ok(on_this_machine(env, local))
+    }
+
+    /// The environment of the relay's container, from the nested stack.
+    pub(super) fn relay(&self, local: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
+        let stacks = self.template.resources("AWS::CloudFormation::Stack")?;
+        let stack = stacks.iter().find(|(name, _)| *name == "Containers");
+        let (_, stack) = stack.context("the template has no containers")?;
+        let inner = self.template.nested(&infra(), stack)?;
+        let tasks = inner.resources("AWS::ECS::TaskDefinition")?;
+        let task = tasks
+            .iter()
+            .find(|(name, _)| *name == "RelayTask")
+            .context("no relay")?
+            .1;
+        let containers = task.get("ContainerDefinitions").and_then(Value::as_sequence);
+        let [container] = containers.map_or(&[][..], Vec::as_slice) else {
+            anyhow::bail!("the relay is not one container");
+        };
+        let mut env = BTreeMap::new();
+        let told = container.get("Environment").and_then(Value::as_sequence);
+        for variable in told.context("the relay has no environment")? {
+            let (name, value) = (inner.property(variable, "Name")?, inner.property(variable, "Value")?);
+            env.insert(name, value);
+        }
+        Ok(on_this_machine(env, local))
     }
 
     pub(super) fn routes(&self) -> Result<Vec<Route>> {
@@ -185,4 +218,15 @@ impl Wiring {
             ..MappingConfig::new(client.clone(), url, function)
         })
     }
+}
+
+/// Adds what only a test machine needs.
+fn on_this_machine(mut env: BTreeMap<String, String>, local: &[(&str, String)]) -> BTreeMap<String, String> {
+    env.insert(variables::ALLOW_PRIVATE.to_owned(), "true".to_owned());
+    env.extend(local.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    env
+}
+
+fn infra() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra")
 }

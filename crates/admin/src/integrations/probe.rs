@@ -143,7 +143,7 @@ async fn reach(state: &AdminState, url: &str) -> (bool, String) {
     if address::check(url, state.allow_private()).is_err() {
         return (false, format!("{host} may not be called from this deployment"));
     }
-    match state.world.http.get(url).timeout(PATIENCE).send().await {
+    match state.world.http.client().get(url).timeout(PATIENCE).send().await {
         Ok(_) => (true, format!("{host} answers")),
         Err(error) if error.is_timeout() => (false, format!("{host} does not answer within {} s", PATIENCE.as_secs())),
         Err(_) => (false, format!("{host} can't be reached")),
@@ -163,7 +163,7 @@ async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, Stri
         let detail = format!("{url} is not a public https address: the platform can call it only if it runs here too");
         return (state.allow_private(), detail);
     }
-    match state.world.http.get(&url).timeout(PATIENCE).send().await {
+    match state.world.http.client().get(&url).timeout(PATIENCE).send().await {
         Ok(answer) if answer.status().is_success() => (true, format!("{url} answers")),
         Ok(answer) => (
             false,

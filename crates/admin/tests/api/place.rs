@@ -11,7 +11,6 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tieline_bridge::clock::Clock;
-use tieline_bridge::egress;
 use tieline_bridge::operator::Operator;
 use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::receive;
@@ -106,7 +105,6 @@ impl Place {
             Store::new(dynamo, tables, Keyring::new([7; 32])),
             Queues::new(sqs, urls),
             registry::ALL,
-            egress::client(allow_private).unwrap(),
             Clock::system(),
             settings,
         );

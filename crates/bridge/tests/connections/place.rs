@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tieline_bridge::clock::Clock;
 use tieline_bridge::connections::{Connections, Options};
-use tieline_bridge::egress;
 use tieline_bridge::world::{Settings, World, random};
 use tieline_connectors::registry;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
@@ -136,7 +135,6 @@ impl Place {
             Store::new(dynamo, self.tables.clone(), Keyring::new([7; 32])),
             Queues::new(sqs, self.urls.clone()),
             registry::ALL,
-            egress::client(true).unwrap(),
             Clock::system(),
             settings,
         )

@@ -6,5 +6,6 @@ mod apply;
 mod bridge;
 mod chat;
 mod login;
+mod readme;
 mod serve;
 mod show;

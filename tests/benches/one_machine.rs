@@ -1,6 +1,6 @@
 //! What one machine carries: messages a second from callback to final reply, and the time from receipt to the agent's being asked.
 //!
-//!     cargo build --release && cargo bench -p tieline-tests --bench standing_alone
+//!     cargo build --release && cargo bench -p tieline-tests --bench one_machine
 //!
 //! The release binary `tieline` runs as a process of its own; the load comes from this one, over the loopback address, and takes
 //! its share of the same cores. Aims on two cores: 1000 messages/s; 15 ms (p50) and 60 ms (p99).

@@ -1,0 +1,71 @@
+//! What the README says of the command line.
+
+use std::fs;
+
+use clap::{Command, CommandFactory as _};
+use tieline_standalone::args::Args;
+
+use crate::bridge::{Bridge, Said};
+
+fn readme() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap()
+}
+
+#[test]
+fn example_can_be_applied() {
+    let bridge = Bridge::start();
+    let text = readme();
+    let example = text.split("```yaml").nth(1).unwrap().split("```").next().unwrap();
+    // Not started: nothing here may call a platform.
+    let example = example.replace("platform: wecom", "platform: wecom\n    enabled: false");
+    let file = bridge.file("bridge.yaml", &example);
+    let apply = || {
+        let mut command = bridge.command_of(&["apply", "-f", &file]);
+        Said::of(command.envs([("ASSISTANT_KEY", "k"), ("WECOM_BOT_ID", "b"), ("WECOM_SECRET", "s")])).good()
+    };
+    assert!(apply().ends_with("3 created, 0 updated, 0 unchanged\n"));
+    assert_eq!(apply(), "0 created, 0 updated, 3 unchanged\n");
+}
+
+#[test]
+fn platforms_are_those_of_the_catalogue() {
+    let text = readme();
+    let section = text.split("### Platforms").nth(1).unwrap().split("\n#").next().unwrap();
+    let rows = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut rows: Vec<&str> = rows.collect();
+    rows.sort_unstable();
+    let known: Vec<&str> = tieline_connectors::registry::ALL
+        .iter()
+        .map(|one| one.manifest().platform)
+        .collect();
+    assert_eq!(rows, known);
+}
+
+#[test]
+fn flags_and_variables_are_those_of_the_program() {
+    let text = readme();
+    let section = text
+        .split("\n## Configuration")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let words = |row: &str| -> Option<(String, String)> {
+        let mut cells = row.split('`');
+        Some((cells.nth(1)?.to_owned(), cells.nth(1)?.to_owned()))
+    };
+    let rows = section.lines().filter(|line| line.starts_with("| `--"));
+    let mut told: Vec<(String, String)> = rows.filter_map(words).collect();
+    told.sort();
+    let tool = Args::command();
+    let flags = tool.get_subcommands().chain([&tool]).flat_map(Command::get_arguments);
+    let mut known: Vec<_> = flags
+        .filter_map(|flag| Some((format!("--{}", flag.get_long()?), flag.get_env()?.to_str()?.to_owned())))
+        .collect();
+    known.sort();
+    known.dedup();
+    assert_eq!(told, known);
+}
