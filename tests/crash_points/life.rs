@@ -150,7 +150,8 @@ impl Life {
         while self.dispatch().await | self.run().await {}
     }
 
-    async fn dispatch(&self) -> bool {
+    /// Takes in what people said. Whether there was anything.
+    pub(crate) async fn dispatch(&self) -> bool {
         let url = &self.world.queues.urls().inbound;
         let received = receive::<Envelope>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
             .await
@@ -168,7 +169,8 @@ impl Life {
         !receipts.is_empty()
     }
 
-    async fn run(&self) -> bool {
+    /// Does what the wake-ups want that are due. Whether there were any.
+    pub(crate) async fn run(&self) -> bool {
         let url = &self.world.queues.urls().work;
         let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
             .await

@@ -8,6 +8,7 @@
 mod chat;
 mod life;
 mod scene;
+mod watch;
 
 use std::fs;
 use std::path::Path;

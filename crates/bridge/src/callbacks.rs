@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tieline_agents::webhook::events::{self, InvalidEvents};
 use tieline_core::agent::AgentEvent;
-use tieline_core::envelope::WakeUp;
+use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::RunId;
 use tieline_queue::{QueueError, work};
 use tieline_store::run::{self, Appended, RunRecord};
@@ -53,21 +53,17 @@ pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Res
     let raw = raw_events(body);
     open(world, &grant).await?;
     let now = world.clock.now();
-    let mut is_new = false;
     for (it, raw) in numbered.iter().zip(raw) {
         let ends = it.event.as_ref().is_some_and(AgentEvent::is_terminal);
         match run::append_event(&world.store, id, it.seq, &raw, ends, now).await? {
-            Appended::New => is_new = true,
-            Appended::Duplicate => {}
+            Appended::New | Appended::Duplicate => {}
             Appended::Closed | Appended::Unknown => return Err(CallbackError::Closed),
         }
     }
     // Also for a repetition: whoever kept the events first may have died before waking.
-    let wake = WakeUp::conversation(grant.organization.clone(), grant.conversation.clone());
-    work::send(&world.queues, &[(wake.clone(), Duration::ZERO)]).await?;
-    if is_new {
-        work::send(&world.queues, &[(wake, world.settings.watchdog)]).await?;
-    }
+    // If whoever wakes dies too, the run's own watchdog sees what is kept.
+    let wake = WakeUpV1::new(grant.organization.clone(), grant.conversation.clone());
+    work::send(&world.queues, &[(WakeUp::V1(wake), Duration::ZERO)]).await?;
     progress_of(world, id).await
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use tieline_core::command::{self, Command};
 use tieline_core::connector::{Delivery, Manifest};
 use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
-use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUp, WakeUpV1};
+use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
 use tieline_core::event::{CardAction, Event, Feedback, Message};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::mailbox::{self, Due, Pending};
 use tieline_core::notice::Notice;
 use tieline_core::session;
+use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
 use tieline_queue::{QueueError, work};
 use tieline_store::config::integration::{self, Bound};
@@ -261,19 +262,9 @@ impl Arrival<'_> {
     /// Tells the person something, through a runner: platforms can be slow, and the dispatcher may not be.
     async fn say(&self, message: &Message, conversation: &ConversationId, word: Word) -> Result<(), DispatchError> {
         notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
-        let wake = WakeUpV1 {
-            organization: self.envelope.organization.clone(),
-            conversation: conversation.clone(),
-            reply: Some(self.envelope.reply.clone()),
-            timer: false,
-        };
-        let watchdog = WakeUp::V1(wake.clone());
-        let sends = [
-            (WakeUp::V1(wake), Duration::ZERO),
-            (watchdog, self.world.settings.watchdog),
-        ];
-        work::send(&self.world.queues, &sends).await?;
-        Ok(())
+        let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
+        let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
+        self.send_watched(wake, Duration::ZERO).await
     }
 
     async fn steer(&self, message: &Message, key: &ConversationKey, command: &Command) -> Result<(), DispatchError> {
@@ -481,20 +472,37 @@ impl Arrival<'_> {
         Ok(())
     }
 
+    /// Wakes a runner for what waits in the mailbox, unless one is at work that will find it there: a run that ends is left on the
+    /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too.
     async fn wake_for(&self, conversation: &Conversation, trigger: &Trigger) -> Result<(), DispatchError> {
         let now = self.world.clock.now();
         let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
             Due::At(until) => until.since(now),
+            Due::Now(_) if self.is_held(conversation, now) => return Ok(()),
             Due::Empty | Due::Now(_) => Duration::ZERO,
         };
         self.wake(&conversation.key.id(), delay).await
     }
 
+    /// Whether a runner surely has the conversation: one that missed heartbeats may be gone.
+    fn is_held(&self, conversation: &Conversation, now: Timestamp) -> bool {
+        let settings = &self.world.settings;
+        conversation.run.is_some()
+            && conversation.lease.as_ref().is_some_and(|lease| {
+                !lease.is_free(&settings.owner, now) && lease.expires_at.since(now) > settings.lease / 2
+            })
+    }
+
     /// Wakes a runner, and another later: whoever takes the work and dies is replaced.
     async fn wake(&self, id: &ConversationId, delay: Duration) -> Result<(), DispatchError> {
-        let wake = WakeUp::conversation(self.envelope.organization.clone(), id.clone());
-        let sends = [(wake.clone(), delay), (wake, delay + self.world.settings.watchdog)];
-        work::send(&self.world.queues, &sends).await?;
+        let wake = WakeUpV1::new(self.envelope.organization.clone(), id.clone());
+        self.send_watched(wake, delay).await
+    }
+
+    async fn send_watched(&self, wake: WakeUpV1, delay: Duration) -> Result<(), DispatchError> {
+        let watched = (delay + self.world.settings.watchdog).min(work::MAX_DELAY);
+        let (wake, watchdog) = wake.watched(self.world.clock.now().after(watched));
+        work::send(&self.world.queues, &[(wake, delay), (watchdog, watched)]).await?;
         Ok(())
     }
 }

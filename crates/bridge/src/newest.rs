@@ -59,12 +59,8 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
 
 /// Has a runner push what no poll will show. If the answer is still growing, its run sees to that when it ends.
 async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
-    let wake = WakeUp::V1(WakeUpV1 {
-        organization: record.organization.clone(),
-        conversation: record.conversation.clone(),
-        reply: Some(record.id.clone()),
-        timer: false,
-    });
+    let (organization, conversation) = (record.organization.clone(), record.conversation.clone());
+    let wake = WakeUp::V1(WakeUpV1::of_reply(organization, conversation, record.id.clone()));
     if let Err(error) = work::send(&world.queues, &[(wake, Duration::ZERO)]).await {
         warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "rest comes when the fetching would have ended");
     }

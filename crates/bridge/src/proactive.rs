@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::conversation::ConversationKey;
-use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, fresh};
@@ -79,13 +79,11 @@ pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Resul
 }
 
 async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
-    let wake = WakeUp::V1(WakeUpV1 {
-        organization: record.organization.clone(),
-        conversation: said.conversation.clone(),
-        reply: Some(said.id.clone()),
-        timer: false,
-    });
-    let sends = [(wake.clone(), Duration::ZERO), (wake, world.settings.watchdog)];
+    let (organization, conversation) = (record.organization.clone(), said.conversation.clone());
+    let wake = WakeUpV1::of_reply(organization, conversation, said.id.clone());
+    let delay = world.settings.watchdog;
+    let (wake, watchdog) = wake.watched(world.clock.now().after(delay));
+    let sends = [(wake, Duration::ZERO), (watchdog, delay)];
     work::send(&world.queues, &sends).await
 }
 

@@ -166,6 +166,13 @@ pub struct RunState {
     /// Somebody wants it to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopCause>,
+    /// The watch that is on its way for as long as the run is here, by its name: other watchdogs leave the run to it.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub watch: Option<Timestamp>,
 }
 
 /// How far a run is.

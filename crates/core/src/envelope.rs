@@ -54,21 +54,52 @@ pub struct WakeUpV1 {
     /// A reply to look after too: whether the platform has fetched it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyId>,
-    /// Whether this is the one wake-up that keeps time for a run whose agent calls back: it follows itself until the run ends.
+    /// When the watchdog of this wake-up comes first, if it has one. Names the watch.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub watch_at: Option<Timestamp>,
+    /// Whether this is the watchdog: it comes again for as long as there is a run, and takes over from a process that is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub timer: bool,
+    pub watch: bool,
 }
 
-impl WakeUp {
-    /// A wake-up for a conversation.
+impl WakeUpV1 {
+    /// A wake-up for a conversation, without a watchdog.
     #[must_use]
-    pub const fn conversation(organization: OrganizationId, conversation: ConversationId) -> Self {
-        Self::V1(WakeUpV1 {
+    pub const fn new(organization: OrganizationId, conversation: ConversationId) -> Self {
+        Self {
             organization,
             conversation,
             reply: None,
-            timer: false,
-        })
+            watch_at: None,
+            watch: false,
+        }
+    }
+
+    /// A wake-up for a reply of a conversation, without a watchdog.
+    #[must_use]
+    pub fn of_reply(organization: OrganizationId, conversation: ConversationId, reply: ReplyId) -> Self {
+        Self {
+            reply: Some(reply),
+            ..Self::new(organization, conversation)
+        }
+    }
+
+    /// This wake-up and its watchdog, which comes at `watch_at`.
+    #[must_use]
+    pub fn watched(self, watch_at: Timestamp) -> (WakeUp, WakeUp) {
+        let wake = Self {
+            watch_at: Some(watch_at),
+            ..self
+        };
+        let watchdog = Self {
+            watch: true,
+            ..wake.clone()
+        };
+        (WakeUp::V1(wake), WakeUp::V1(watchdog))
     }
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::de::DeserializeOwned;
-use tieline_core::envelope::{Envelope, EnvelopeV1, RelayCall, RelayCallV1, WakeUp};
+use tieline_core::envelope::{Envelope, EnvelopeV1, RelayCall, RelayCallV1, WakeUp, WakeUpV1};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId};
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
@@ -81,7 +81,10 @@ fn name_of(envelope: &Envelope) -> &str {
 }
 
 fn wake(organization: &str, conversation: &str) -> WakeUp {
-    WakeUp::conversation(OrganizationId::new(organization), ConversationId::new(conversation))
+    WakeUp::V1(WakeUpV1::new(
+        OrganizationId::new(organization),
+        ConversationId::new(conversation),
+    ))
 }
 
 /// What is there now.

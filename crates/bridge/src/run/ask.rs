@@ -19,7 +19,7 @@ use tracing::warn;
 use super::keeper::{Heard, Keeper};
 use super::request::{self, Asked};
 use super::talk::{Ended, Said, Talk};
-use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, deferred, finish};
+use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
 use crate::metrics::{Metric, Place};
@@ -59,7 +59,8 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
             Ended::Deferred => {
                 amend(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
-                return deferred::park(world, held).await;
+                // What called back before the lease was given back woke nobody: this wake-up sees it.
+                return Ok(Left::Parked(Some(Duration::ZERO)));
             }
             Ended::Lost => return Err(RunError::Lost),
         }

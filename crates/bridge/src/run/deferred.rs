@@ -1,15 +1,13 @@
-//! Runs whose agent calls back: each wake-up takes in what has arrived.
+//! Runs whose agent calls back: each wake-up takes in what has arrived, and the watchdog keeps the time.
 
 use std::time::Duration;
 
 use tieline_agents::protocol::{CancelRequest, Protocol};
 use tieline_agents::webhook::events;
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft, Resume};
-use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
-use tieline_queue::work;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
@@ -23,31 +21,11 @@ use crate::deliver::{DeliverError, Look, Showing};
 use crate::media;
 use crate::world::World;
 
-/// Between two looks at the time of a run that nobody works on.
-const TIMER: Duration = Duration::from_secs(60);
 /// How long an agent may take if its settings can't be read any more.
 const DEFAULT_MAX_RUN: Duration = Duration::from_secs(3600);
 
-/// Leaves a run to its agent's callbacks, with the one wake-up that keeps its time.
-pub(super) async fn park(world: &World, held: &Held) -> Result<Left, RunError> {
-    send_timer(world, held).await?;
-    // What called back before the lease was given back woke nobody: this wake-up sees it.
-    Ok(Left::Parked(Some(Duration::ZERO)))
-}
-
-async fn send_timer(world: &World, held: &Held) -> Result<(), RunError> {
-    let timer = WakeUp::V1(WakeUpV1 {
-        organization: held.conversation.key.organization.clone(),
-        conversation: held.id(),
-        reply: None,
-        timer: true,
-    });
-    work::send(&world.queues, &[(timer, TIMER)]).await?;
-    Ok(())
-}
-
 /// Takes in what has arrived since the last wake-up.
-pub(super) async fn go_on(world: &World, held: &mut Held, timer: bool) -> Result<Left, RunError> {
+pub(super) async fn go_on(world: &World, held: &mut Held) -> Result<Left, RunError> {
     let asked = ask::load(world, held).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
@@ -61,9 +39,6 @@ pub(super) async fn go_on(world: &World, held: &mut Held, timer: bool) -> Result
     let mut ledger = Vec::new();
     if showing.record.outcome.is_none() {
         let Some((outcome, notice)) = take_in(world, held, &asked, &bot, &mut showing).await? else {
-            if timer {
-                send_timer(world, held).await?;
-            }
             return Ok(Left::Parked(None));
         };
         ledger.push(LedgerStep::new(world.clock.now(), "result"));

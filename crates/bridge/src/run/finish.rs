@@ -104,12 +104,8 @@ async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, dela
     if !pushes.is_some_and(|mode| matches!(mode.delivery, Delivery::Pull { push_after: true, .. })) {
         return Ok(());
     }
-    let wake = WakeUp::V1(WakeUpV1 {
-        organization: record.organization.clone(),
-        conversation: held.id(),
-        reply: Some(record.id.clone()),
-        timer: false,
-    });
+    let wake = WakeUpV1::of_reply(record.organization.clone(), held.id(), record.id.clone());
+    let wake = WakeUp::V1(wake);
     work::send(&world.queues, &[(wake, delay.min(MAX_DELAY))]).await?;
     Ok(())
 }

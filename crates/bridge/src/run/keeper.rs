@@ -1,9 +1,7 @@
 //! Keeps a lease alive while an agent writes, and hears when somebody wants it to stop.
 
 use tieline_core::conversation::StopCause;
-use tieline_core::envelope::WakeUp;
 use tieline_core::ids::ConversationId;
-use tieline_queue::work;
 use tieline_store::{StoreError, conversation};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -45,7 +43,6 @@ impl Keeper {
             world: world.clone(),
             id: held.id(),
             fence: held.fence,
-            wake: super::wake_up(&held.conversation),
             say,
         };
         Self {
@@ -73,7 +70,6 @@ struct Keeping {
     world: World,
     id: ConversationId,
     fence: u64,
-    wake: WakeUp,
     say: watch::Sender<Heard>,
 }
 
@@ -82,7 +78,6 @@ impl Keeping {
         let settings = &self.world.settings;
         let mut expires = Instant::now() + settings.lease;
         let mut beat_at = Instant::now() + settings.heartbeat;
-        let mut watch_at = Instant::now() + settings.watchdog / 2;
         while !self.say.is_closed() {
             sleep(settings.stop_poll).await;
             let now = Instant::now();
@@ -97,10 +92,6 @@ impl Keeping {
                 beat_at = now + settings.heartbeat;
             } else {
                 self.look().await;
-            }
-            if now >= watch_at {
-                watch_at = now + settings.watchdog / 2;
-                self.watch().await;
             }
             if *self.say.borrow() == Heard::Lost {
                 return;
@@ -148,13 +139,6 @@ impl Keeping {
                 }
                 Heard::Stop(_) | Heard::Lost => false,
             });
-        }
-    }
-
-    async fn watch(&self) {
-        let send = [(self.wake.clone(), self.world.settings.watchdog)];
-        if let Err(error) = work::send(&self.world.queues, &send).await {
-            warn!(conversation = %self.id, error = %error, "watchdog can't be sent");
         }
     }
 }

@@ -15,7 +15,7 @@ use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Next, RunError, finish};
+use super::{AFTER_LEASE, Next, RunError, finish, watch_on};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, DeliverError, Showing, Shown};
 use crate::journal;
@@ -36,8 +36,17 @@ pub(super) async fn look_after(
         return Ok(Next::Done);
     };
     let me = &world.settings.owner;
-    let taken = record.lease.as_ref().is_some_and(|lease| !lease.is_free(me, now));
-    if record.delivered || record.stage != Stage::Final || taken {
+    if record.delivered || record.stage != Stage::Final {
+        return Ok(Next::Done);
+    }
+    let taken = record.lease.as_ref().filter(|lease| !lease.is_free(me, now));
+    if wake.watch {
+        let delay = taken.map_or(world.settings.watchdog, |lease| {
+            lease.expires_at.since(now) + AFTER_LEASE
+        });
+        watch_on(world, wake, delay).await?;
+    }
+    if taken.is_some() {
         return Ok(Next::Done);
     }
     let Some((ledger, bot, target)) = open(world, &record).await? else {
@@ -57,7 +66,9 @@ pub(super) async fn look_after(
         .finish(Some(until.map_or(limit, |until| until.min(limit))))
         .await
         .map_err(lost)?;
-    conclude(world, wake, showing, &ledger, shown).await
+    let next = conclude(world, wake, showing, &ledger, shown).await?;
+    // The watchdog that was sent on looks again.
+    Ok(if wake.watch { Next::Done } else { next })
 }
 
 async fn conclude(

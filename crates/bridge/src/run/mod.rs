@@ -29,6 +29,8 @@ use crate::world::{World, chance};
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
+/// How long after the end of a holder's lease its watchdog looks.
+const AFTER_LEASE: Duration = Duration::from_secs(1);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
 
@@ -89,12 +91,12 @@ pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Res
 }
 
 async fn work_through(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
-    let Some(mut held) = acquire(world, &wake.conversation).await? else {
+    let Some(mut held) = acquire(world, wake).await? else {
         return Ok(Next::Done);
     };
     loop {
         let left = if held.run().phase == RunPhase::Deferred {
-            deferred::go_on(world, &mut held, wake.timer).await?
+            deferred::go_on(world, &mut held).await?
         } else {
             ask::go_on(world, &mut held, until).await?
         };
@@ -122,8 +124,6 @@ struct Held {
     conversation: Conversation,
     fence: u64,
     bound: Option<Bound>,
-    /// When the newest watchdog was sent.
-    watched_at: Timestamp,
     /// What identifies the conversation at the agent, learned in this run.
     conversation_ref: Option<String>,
     /// Whether the agent's protocol keeps no turns, so that we do. Learned when it is asked.
@@ -131,12 +131,11 @@ struct Held {
 }
 
 impl Held {
-    const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>, watched_at: Timestamp) -> Self {
+    const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>) -> Self {
         Self {
             conversation,
             fence,
             bound,
-            watched_at,
             conversation_ref: None,
             keeps_turns: false,
         }
@@ -155,23 +154,52 @@ impl Held {
 }
 
 /// Takes the conversation's lease, if it is free and there is work.
-async fn acquire(world: &World, id: &ConversationId) -> Result<Option<Held>, RunError> {
+///
+/// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
+/// without one, one is sent.
+async fn acquire(world: &World, wake: &WakeUpV1) -> Result<Option<Held>, RunError> {
+    let mut sent = None;
     for race in 0..MAX_RACES {
-        let Some(before) = conversation::load(&world.store, id, world.clock.now()).await? else {
+        let now = world.clock.now();
+        let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
             return Ok(None);
         };
         // As a watchdog finds it nearly always.
         if before.run.is_none() && before.pending.is_empty() {
             return Ok(None);
         }
+        let watched_by = before.run.as_ref().and_then(|run| run.watch);
+        if wake.watch && watched_by.is_some() && watched_by != wake.watch_at {
+            return Ok(None);
+        }
+        if let Some(holder) = held_by(world, &before) {
+            if wake.watch {
+                // It looks again when a holder that is gone by now would have lost its lease.
+                watch_on(world, wake, holder.expires_at.since(now) + AFTER_LEASE).await?;
+            }
+            return Ok(None);
+        }
         let bound = integration::look_up(&world.store, &before.key.integration).await?;
         let Some(mut after) = in_our_hands(world, &before, bound.as_ref()) else {
             return Ok(None);
         };
+        let watch = match (watched_by, wake.watch_at) {
+            // Sent on for as long as the run is there.
+            (Some(watch), _) if !wake.watch => watch,
+            // It goes with the wake-up and is still to come.
+            (None, Some(watch)) if !wake.watch && watch > now => watch,
+            _ => match sent {
+                Some(watch) => watch,
+                None => *sent.insert(begin_watch(world, wake).await?),
+            },
+        };
+        if let Some(run) = &mut after.run {
+            run.watch = Some(watch);
+        }
         match conversation::save(&world.store, &before, &mut after).await {
             Ok(()) => {
                 let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
-                return Ok(Some(Held::new(after, fence, bound, world.clock.now())));
+                return Ok(Some(Held::new(after, fence, bound)));
             }
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             Err(error) => return Err(error.into()),
@@ -180,13 +208,39 @@ async fn acquire(world: &World, id: &ConversationId) -> Result<Option<Held>, Run
     Err(RunError::Contended)
 }
 
-/// The conversation as it would be in our hands. `None`: nothing to do, or somebody else does it, or it is not due.
+/// Sends the watchdog of a run that is about to be taken, or sends this very one on. Gives the watch's name.
+async fn begin_watch(world: &World, wake: &WakeUpV1) -> Result<Timestamp, RunError> {
+    let delay = world.settings.watchdog;
+    let watch = wake.watch_at.filter(|_| wake.watch);
+    let watch = watch.unwrap_or_else(|| world.clock.now().after(delay));
+    let wake = WakeUpV1 {
+        watch_at: Some(watch),
+        ..wake.clone()
+    };
+    watch_on(world, &wake, delay).await?;
+    Ok(watch)
+}
+
+/// Has the watchdog come again.
+async fn watch_on(world: &World, wake: &WakeUpV1, delay: Duration) -> Result<(), RunError> {
+    let watchdog = WakeUp::V1(WakeUpV1 {
+        watch: true,
+        ..wake.clone()
+    });
+    work::send(&world.queues, &[(watchdog, delay.min(world.settings.watchdog))]).await?;
+    Ok(())
+}
+
+/// Who has the conversation, if anybody.
+fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
+    let (me, now) = (&world.settings.owner, world.clock.now());
+    conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
+}
+
+/// The free conversation as it would be in our hands. `None`: nothing to do, or not yet.
 fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Option<Conversation> {
     let now = world.clock.now();
     let me = &world.settings.owner;
-    if before.lease.as_ref().is_some_and(|lease| !lease.is_free(me, now)) {
-        return None;
-    }
     let mut after = before.clone();
     match &mut after.run {
         Some(run) => run.attempt += u32::from(run.phase != RunPhase::Deferred),
@@ -234,6 +288,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         run_ref: None,
         cursor: None,
         stop: None,
+        watch: None,
     };
     Some((run, n_taken))
 }
@@ -252,13 +307,13 @@ async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
         conversation: mut before,
         fence,
         bound,
-        mut watched_at,
         conversation_ref,
         keeps_turns: _,
     } = held;
     let id = before.key.id();
     let session_number = before.run.as_ref().map(|run| run.session);
     let left = before.run.as_ref().map(|run| run.id.clone());
+    let watch = before.run.as_ref().and_then(|run| run.watch);
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let mut after = before.clone();
@@ -277,25 +332,21 @@ async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
         match &next {
             Some((run, n_taken)) => {
                 after.pending.drain(..n_taken);
-                after.run = Some(run.clone());
+                after.run = Some(RunState { watch, ..run.clone() });
                 if let Some(lease) = &mut after.lease {
                     lease.expires_at = lease.expires_at.max(now.after(world.settings.lease));
                 }
             }
             None => after.lease = None,
         }
-        if next.is_some() && now.since(watched_at) > world.settings.watchdog / 2 {
-            watched_at = now;
-            watch(world, &before).await?;
-        }
         match conversation::save(&world.store, &before, &mut after).await {
-            Ok(()) => return Ok(next.map(|_| Held::new(after, fence, bound, watched_at))),
+            Ok(()) => return Ok(next.map(|_| Held::new(after, fence, bound))),
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
                 before = reload(world, &id, fence).await?;
                 // Nobody else takes a run under our fence: the write was done and only its answer was lost.
                 if before.run.is_some() && before.run.as_ref().map(|run| &run.id) != left.as_ref() {
-                    return Ok(Some(Held::new(before, fence, bound, watched_at)));
+                    return Ok(Some(Held::new(before, fence, bound)));
                 }
             }
             Err(error) => return Err(error.into()),
@@ -347,14 +398,11 @@ async fn park(world: &World, mut held: Held, again: Option<Duration>) -> Result<
     Ok(Next::Done)
 }
 
-/// Makes sure that somebody looks after the conversation if we die.
-async fn watch(world: &World, conversation: &Conversation) -> Result<(), RunError> {
-    work::send(&world.queues, &[(wake_up(conversation), world.settings.watchdog)]).await?;
-    Ok(())
-}
-
 fn wake_up(conversation: &Conversation) -> WakeUp {
-    WakeUp::conversation(conversation.key.organization.clone(), conversation.key.id())
+    WakeUp::V1(WakeUpV1::new(
+        conversation.key.organization.clone(),
+        conversation.key.id(),
+    ))
 }
 
 /// Logs why a wake-up stays on the queue.

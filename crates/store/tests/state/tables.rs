@@ -134,6 +134,7 @@ pub(crate) fn run_state(name: &str) -> RunState {
         run_ref: None,
         cursor: None,
         stop: None,
+        watch: None,
     }
 }
 

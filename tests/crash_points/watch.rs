@@ -1,0 +1,148 @@
+//! Who looks after a conversation whose process is gone without a word.
+
+use std::time::Duration;
+
+use tieline_core::conversation::Conversation;
+use tieline_core::fate::MessageState;
+use tieline_core::ids::OrganizationId;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::conversation;
+use tieline_store::message::{self, Filter};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::stand::until;
+
+use crate::chat::ChatServer;
+use crate::life::{Fate, Life};
+use crate::scene::{Bot, Over, set_up};
+
+/// A bridge, and an agent that holds its answers back until it is told.
+struct Scene {
+    life: Life,
+    agent: FakeAgent,
+    bot: Bot,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn begin() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = FakeAgent::start(Manner {
+            holds: |_| true,
+            ..Manner::default()
+        })
+        .await;
+        let chat = ChatServer::start().await;
+        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let bot = set_up(&life.world, Over::Web, &agent, &chat, Duration::ZERO).await;
+        Self {
+            life,
+            agent,
+            bot,
+            _dir: dir,
+        }
+    }
+
+    async fn hear(&self, id: &str) {
+        assert!(self.bot.hear(&self.life.world, id, id).await);
+        self.life.dispatch().await;
+    }
+
+    /// Works until the agent was asked, and then not a moment longer.
+    async fn die_at_work(&self) {
+        let n_asked = self.agent.asked().len();
+        let asked = until("the question", || self.agent.asked().len() > n_asked);
+        tokio::select! {
+            _ = self.life.run() => panic!("the agent answered"),
+            () = asked => {}
+        }
+    }
+
+    /// The conversation, as it stands.
+    async fn conversation(&self) -> Conversation {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let organization = OrganizationId::new(DEFAULT);
+        let found = message::list(store, &organization, &Filter::default(), None, 1, now).await;
+        let id = found.unwrap().items.pop().unwrap().conversation.unwrap();
+        conversation::load(store, &id, now).await.unwrap().unwrap()
+    }
+
+    /// Renews the lease for the last time.
+    async fn renew(&self, expires_at: Timestamp) {
+        let held = self.conversation().await;
+        let lease = held.lease.unwrap();
+        let store = &self.life.world.store;
+        conversation::heartbeat(store, &held.key.id(), &lease.owner, lease.fence, expires_at)
+            .await
+            .unwrap();
+    }
+
+    async fn n_answered(&self) -> usize {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let organization = OrganizationId::new(DEFAULT);
+        let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
+        let answered = |state| state == MessageState::Answered;
+        found.unwrap().items.iter().filter(|it| answered(it.state)).count()
+    }
+}
+
+/// Its wake-up stays hidden for as long as a function may run, and its lease is good for longer than until the first watchdog.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_gone_is_replaced_within_a_minute() {
+    let mut scene = Scene::begin().await;
+    let began = scene.life.world.clock.now();
+    scene.hear("one").await;
+    scene.die_at_work().await;
+    // As if it had lived for 25 s.
+    scene.renew(began.after(Duration::from_secs(25 + 30))).await;
+    scene.agent.open_gate();
+    scene.life.pass(Duration::from_secs(42));
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked().len(), 1, "its lease is still good");
+    scene.life.pass(Duration::from_secs(25 + 60 - 42));
+    scene.life.work().await;
+    assert_eq!((scene.agent.asked().len(), scene.n_answered().await), (2, 1));
+}
+
+/// Nobody wakes whoever comes next but the watchdog, which must have sent itself on before it took over.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_replaces_somebody_is_replaced_too() {
+    let mut scene = Scene::begin().await;
+    scene.hear("one").await;
+    for _ in 0..3 {
+        scene.die_at_work().await;
+        scene.life.pass(Duration::from_secs(60));
+    }
+    scene.agent.open_gate();
+    scene.life.work().await;
+    assert_eq!((scene.agent.asked().len(), scene.n_answered().await), (4, 1));
+    // And the watch ends with the run.
+    for _ in 0..2 {
+        scene.life.pass(Duration::from_secs(60));
+        scene.life.work().await;
+    }
+    scene.life.pass(Duration::from_secs(60));
+    assert!(!scene.life.run().await, "a watchdog is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_behind_a_run_needs_no_wake_up() {
+    let scene = Scene::begin().await;
+    scene.hear("one").await;
+    {
+        let working = scene.life.run();
+        tokio::pin!(working);
+        let asked = until("the question", || scene.agent.asked().len() == 1);
+        tokio::select! {
+            _ = &mut working => panic!("the agent answered"),
+            () = asked => {}
+        }
+        for id in ["two", "three"] {
+            scene.hear(id).await;
+        }
+        assert!(!scene.life.run().await, "somebody was woken");
+        scene.agent.open_gate();
+        working.await;
+    }
+    assert_eq!(scene.n_answered().await, 3);
+}
