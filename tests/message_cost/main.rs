@@ -130,7 +130,10 @@ fn compare(name: &str, measured: &Bill) {
 
 /// A bridge whose calls are counted and whose time is moved by hand.
 struct Bridge {
+    /// Where platforms and operators come in. Each function is a process of its own, which has read what the others read.
     world: World,
+    dispatcher: World,
+    runner: World,
     counting: Counting,
     embedded: Embedded,
     ahead_ms: Arc<AtomicI64>,
@@ -160,11 +163,15 @@ impl Bridge {
             allow_private: true,
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };
-        let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
-        let queues = Queues::new(sqs, urls);
-        let world = World::new(store, queues, registry::ALL, Clock::system(), settings);
+        let world = || {
+            let store = Store::new(dynamo.clone(), tables.clone(), Keyring::new([7; 32]));
+            let queues = Queues::new(sqs.clone(), urls.clone());
+            World::new(store, queues, registry::ALL, Clock::system(), settings.clone())
+        };
         Self {
-            world,
+            world: world(),
+            dispatcher: world(),
+            runner: world(),
             counting,
             embedded,
             ahead_ms,
@@ -173,7 +180,9 @@ impl Bridge {
 
     fn pass(&mut self, time: Duration) {
         let ahead = self.ahead_ms.fetch_add(millis(time), Ordering::SeqCst) + millis(time);
-        self.world.clock = Clock::starting_at(Timestamp::from_millis(machine_ms() + ahead));
+        for world in [&mut self.world, &mut self.dispatcher, &mut self.runner] {
+            world.clock = Clock::starting_at(Timestamp::from_millis(machine_ms() + ahead));
+        }
         self.embedded.wake();
     }
 
@@ -193,7 +202,7 @@ impl Bridge {
             attempt: it.attempt,
             envelope: it.message,
         });
-        assert!(intake::take_in(&self.world, items.collect()).await.is_empty());
+        assert!(intake::take_in(&self.dispatcher, items.collect()).await.is_empty());
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
     }
@@ -209,7 +218,7 @@ impl Bridge {
             attempt: it.attempt,
             wake: it.message,
         });
-        assert!(work::run(&self.world, items.collect(), None).await.is_empty());
+        assert!(work::run(&self.runner, items.collect(), None).await.is_empty());
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
     }

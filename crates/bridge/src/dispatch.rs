@@ -55,7 +55,7 @@ pub enum DispatchError {
 /// [`DispatchError`] if it must come again.
 pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<(), DispatchError> {
     let event = open(world, envelope)?;
-    let Some(bound) = integration::look_up(&world.store, &envelope.integration).await? else {
+    let Some(bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
         return Ok(());
     };

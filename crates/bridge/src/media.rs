@@ -158,7 +158,7 @@ async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<F
     let record = message::get(&world.store, message, world.clock.now())
         .await?
         .ok_or(FetchError::Gone)?;
-    let bound = integration::look_up(&world.store, &record.integration)
+    let bound = integration::look_up(&world.store, &record.integration, world.clock.now())
         .await?
         .ok_or(FetchError::Gone)?;
     let bot = accounts::open(world, &bound.integration).map_err(|_| FetchError::Gone)?;

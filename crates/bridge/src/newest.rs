@@ -133,7 +133,7 @@ pub async fn follow(world: &World, reply: &ReplyId, after: u64, operator: Option
     if !operator::may_read(operator, &record.organization) {
         return not_found();
     }
-    let bound = integration::look_up(&world.store, &record.integration)
+    let bound = integration::look_up(&world.store, &record.integration, world.clock.now())
         .await
         .ok()
         .flatten();

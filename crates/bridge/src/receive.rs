@@ -81,7 +81,7 @@ async fn answer(
     request: &WebhookRequest,
     operator: Option<&Operator>,
 ) -> Result<WebhookAnswer, ReceiveError> {
-    let bound = integration::look_up(&world.store, id).await?;
+    let bound = integration::look_up(&world.store, id, world.clock.now()).await?;
     let bound = bound.filter(|bound| takes_requests(bound, platform));
     let bound = bound.ok_or_else(|| ReceiveError::Unproved("no running integration of that id".into()))?;
     let bot = accounts::open(world, &bound.integration).map_err(|e| ReceiveError::Unproved(chain(&e)))?;

@@ -44,6 +44,7 @@ pub struct Store {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     pub(crate) tables: Arc<Tables>,
     pub(crate) keyring: Keyring,
+    pub(crate) recent: Arc<config::Recent>,
 }
 
 impl Store {
@@ -54,6 +55,7 @@ impl Store {
             dynamo: client,
             tables: Arc::new(tables),
             keyring,
+            recent: Arc::default(),
         }
     }
 

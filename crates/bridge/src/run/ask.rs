@@ -130,7 +130,7 @@ async fn result(
         return Ok(failed("crashed", "every process that worked on it ended"));
     }
     let organization = held.conversation.key.organization.clone();
-    let found = agents::get(&world.store, &organization, &held.run().agent).await?;
+    let found = agents::look_up(&world.store, &organization, &held.run().agent, world.clock.now()).await?;
     let Some(agent) = found.map(|record| record.agent) else {
         return Ok(failed("agent_gone", "the agent was deleted"));
     };
@@ -290,7 +290,13 @@ async fn recall(world: &World, held: &Held, asked: &[Asked], record: &ReplyRecor
     if !is_whole || !completed || run.phase == RunPhase::Delivering {
         return Ok(());
     }
-    let found = agents::get(&world.store, &held.conversation.key.organization, &run.agent).await?;
+    let found = agents::look_up(
+        &world.store,
+        &held.conversation.key.organization,
+        &run.agent,
+        world.clock.now(),
+    )
+    .await?;
     let protocol = found.and_then(|record| Protocol::named(&record.agent.protocol));
     if protocol.is_some_and(|it| it.manifest().needs_transcript) {
         finish::remember_turn(world, held, asked, record).await?;

@@ -171,14 +171,21 @@ fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Optio
 }
 
 async fn max_run(world: &World, held: &Held) -> Result<Duration, RunError> {
-    let found = agents::get(&world.store, &held.conversation.key.organization, &held.run().agent).await?;
+    let found = agents::look_up(
+        &world.store,
+        &held.conversation.key.organization,
+        &held.run().agent,
+        world.clock.now(),
+    )
+    .await?;
     let adapter = found.and_then(|it| Protocol::parse(&it.agent.protocol, &it.agent.config).ok());
     Ok(adapter.map_or(DEFAULT_MAX_RUN, |adapter| adapter.max_run()))
 }
 
 async fn cancel(world: &World, held: &Held, asked: &[Asked], bot: &Bot) {
     let organization = &held.conversation.key.organization;
-    let Ok(Some(found)) = agents::get(&world.store, organization, &held.run().agent).await else {
+    let Ok(Some(found)) = agents::look_up(&world.store, organization, &held.run().agent, world.clock.now()).await
+    else {
         return;
     };
     let Ok(adapter) = Protocol::parse(&found.agent.protocol, &found.agent.config) else {

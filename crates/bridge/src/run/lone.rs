@@ -126,7 +126,7 @@ async fn open(world: &World, record: &ReplyRecord) -> Result<Option<(MessageReco
     let Some(ledger) = message::get(&world.store, &record.message, world.clock.now()).await? else {
         return Ok(None);
     };
-    let Some(bound) = integration::look_up(&world.store, &record.integration).await? else {
+    let Some(bound) = integration::look_up(&world.store, &record.integration, world.clock.now()).await? else {
         return Ok(None);
     };
     let bot = match accounts::open(world, &bound.integration) {

@@ -179,7 +179,7 @@ async fn acquire(world: &World, wake: &WakeUpV1) -> Result<Option<Held>, RunErro
             }
             return Ok(None);
         }
-        let bound = integration::look_up(&world.store, &before.key.integration).await?;
+        let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         let Some(mut after) = in_our_hands(world, &before, bound.as_ref()) else {
             return Ok(None);
         };

@@ -164,6 +164,28 @@ pub async fn get(
     found.map(|item| read(store.keyring(), item)).transpose()
 }
 
+/// The same as it is, or was a second ago: for the road of messages.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn look_up(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &AgentId,
+    now: Timestamp,
+) -> Result<Option<AgentRecord>, StoreError> {
+    let key = (organization.clone(), id.clone());
+    let begun = match store.recent.agents.get(&key, now) {
+        Ok(agent) => return Ok(Some(agent)),
+        Err(begun) => begun,
+    };
+    let found = get(store, organization, id).await?;
+    if let Some(found) = &found {
+        store.recent.agents.keep(key, found.clone(), begun);
+    }
+    Ok(found)
+}
+
 /// The agents of an organization, by id.
 ///
 /// # Errors

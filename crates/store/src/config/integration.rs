@@ -355,12 +355,24 @@ pub async fn load_bound(store: &Store, id: &IntegrationId) -> Result<Option<Boun
     query_bound(store, id, Reading::Strong).await
 }
 
-/// The same as it is, or was a moment ago, at half the price: for the road of messages, where no write follows from it. One that
-/// was made a moment ago is found.
+/// The same as it is, or was a second ago, at a fraction of the price: for the road of messages, where no write follows from it. One
+/// that was made a moment ago is found.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn look_up(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
+pub async fn look_up(store: &Store, id: &IntegrationId, now: Timestamp) -> Result<Option<Bound>, StoreError> {
+    let begun = match store.recent.bound.get(id, now) {
+        Ok(bound) => return Ok(Some(bound)),
+        Err(begun) => begun,
+    };
+    let found = query_newest(store, id).await?;
+    if let Some(found) = &found {
+        store.recent.bound.keep(id.clone(), found.clone(), begun);
+    }
+    Ok(found)
+}
+
+async fn query_newest(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
     match query_bound(store, id, Reading::Eventual).await? {
         // Stopped or without a trigger it would refuse the message, so that must be so now.
         Some(found) if found.trigger.is_some() && found.integration.enabled => Ok(Some(found)),

@@ -13,4 +13,7 @@ pub mod user;
 
 mod list;
 mod name;
+mod recent;
 mod transaction;
+
+pub(crate) use recent::Recent;

@@ -81,6 +81,8 @@ impl<L: Copy> Transaction<L> {
             .set_transact_items(Some(items))
             .send()
             .await;
+        // Also after a failure: nobody knows what was written.
+        store.recent.forget();
         match sent {
             Ok(_) => Ok(()),
             Err(SdkError::ServiceError(failed)) => Err(read_failure(failed.into_err(), &labels)),

@@ -1,0 +1,138 @@
+//! What was read of the configuration a moment ago, so that a busy bot's messages don't each read it again.
+//!
+//! Whoever changes anything through the same [`crate::Store`] forgets all of it at once; a change made by another process is seen
+//! after [`LIFE`].
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
+use tieline_core::timestamp::Timestamp;
+
+use super::agent::AgentRecord;
+use super::integration::Bound;
+
+/// How long a reading is good for.
+const LIFE: Duration = Duration::from_secs(1);
+/// Most readings of a kind that are kept.
+const MAX_KEPT: usize = 4096;
+
+/// The readings.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// Integrations with their triggers.
+    pub(super) bound: Readings<IntegrationId, Bound>,
+    /// Agents.
+    pub(super) agents: Readings<(OrganizationId, AgentId), AgentRecord>,
+}
+
+impl Recent {
+    /// Forgets all, and what is being read now.
+    pub(super) fn forget(&self) {
+        self.bound.forget();
+        self.agents.forget();
+    }
+}
+
+/// The readings of one kind.
+#[derive(Debug)]
+pub(super) struct Readings<K, V>(Mutex<Kept<K, V>>);
+
+#[derive(Debug)]
+struct Kept<K, V> {
+    /// Grows whenever all is forgotten: what was being read then is not kept.
+    era: u64,
+    values: HashMap<K, (Timestamp, V)>,
+}
+
+/// When something began to be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    era: u64,
+    at: Timestamp,
+}
+
+impl<K, V> Default for Readings<K, V> {
+    fn default() -> Self {
+        Self(Mutex::new(Kept {
+            era: 0,
+            values: HashMap::new(),
+        }))
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Readings<K, V> {
+    /// The reading of `key`, if there is one that is good. Else what [`Self::keep`] wants to know.
+    pub(super) fn get(&self, key: &K, now: Timestamp) -> Result<V, Begun> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.values.get(key) {
+            // A clock that was set back makes none last longer.
+            Some((at, value)) if *at <= now && now.since(*at) < LIFE => Ok(value.clone()),
+            _ => Err(Begun { era: kept.era, at: now }),
+        }
+    }
+
+    /// Keeps what was read since `begun`, unless something has changed meanwhile.
+    pub(super) fn keep(&self, key: K, value: V, begun: Begun) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.era != begun.era {
+            return;
+        }
+        if kept.values.len() >= MAX_KEPT {
+            kept.values.retain(|_, (at, _)| begun.at.since(*at) < LIFE);
+        }
+        if kept.values.len() < MAX_KEPT {
+            kept.values.insert(key, (begun.at, value));
+        }
+    }
+
+    fn forget(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.era += 1;
+        kept.values.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_reading_is_good_for_a_second() {
+        let readings = Readings::default();
+        let begun = readings.get(&1, at(5_000)).unwrap_err();
+        readings.keep(1, "one", begun);
+        assert_eq!(readings.get(&1, at(5_999)).unwrap(), "one");
+        assert!(readings.get(&1, at(6_000)).is_err());
+        assert!(readings.get(&1, at(4_999)).is_err(), "the clock was set back");
+        assert!(readings.get(&2, at(5_000)).is_err());
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept() {
+        let readings = Readings::default();
+        let begun = readings.get(&1, at(0)).unwrap_err();
+        readings.forget();
+        readings.keep(1, "old", begun);
+        assert!(readings.get(&1, at(0)).is_err());
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_kept() {
+        let readings = Readings::default();
+        for key in 0..MAX_KEPT + 10 {
+            let begun = readings.get(&key, at(0)).unwrap_err();
+            readings.keep(key, (), begun);
+        }
+        assert!(readings.get(&(MAX_KEPT + 5), at(0)).is_err());
+        let begun = readings.get(&0, at(2_000)).unwrap_err();
+        readings.keep(0, (), begun);
+        assert!(readings.get(&0, at(2_000)).is_ok(), "old ones make room");
+    }
+}
