@@ -1,6 +1,7 @@
 //! Lambda function `webhook`: see `handler`.
 
 mod config;
+mod gateway;
 mod handler;
 
 use anyhow::Context as _;

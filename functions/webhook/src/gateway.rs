@@ -1,0 +1,139 @@
+//! What API Gateway's HTTP API says, and wants to hear, in payload format 2.0: the few fields that we use.
+//!
+//! A library for all of AWS's HTTP events would be a tenth of the upload.
+//! See [API Gateway/Lambda integrations](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+
+/// A request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Request {
+    /// Its path, as it was sent.
+    pub(crate) raw_path: String,
+    #[serde(default)]
+    raw_query_string: String,
+    /// By name in lower case; several of a name are one, with commas.
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    request_context: RequestContext,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RequestContext {
+    http: Http,
+}
+
+#[derive(Debug, Deserialize)]
+struct Http {
+    method: String,
+}
+
+/// A response.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Response {
+    status_code: u16,
+    headers: HashMap<&'static str, String>,
+    body: String,
+    is_base64_encoded: bool,
+}
+
+impl Request {
+    /// The value of a header, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The value of a query parameter that needs no decoding.
+    pub(crate) fn plain_parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.raw_query_string.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The same in the bridge's words. `None` if the body isn't what it is said to be.
+    pub(crate) fn into_webhook(self) -> Option<WebhookRequest> {
+        let body = self.body.unwrap_or_default();
+        let body = match self.is_base64_encoded {
+            true => STANDARD.decode(body).ok()?,
+            false => body.into_bytes(),
+        };
+        Some(WebhookRequest {
+            method: self.request_context.http.method,
+            query: self.raw_query_string,
+            headers: self.headers.into_iter().collect(),
+            body,
+        })
+    }
+}
+
+impl From<WebhookAnswer> for Response {
+    fn from(answer: WebhookAnswer) -> Self {
+        // What we answer is text, nearly always.
+        let (body, is_base64_encoded) = match String::from_utf8(answer.body) {
+            Ok(text) => (text, false),
+            Err(error) => (STANDARD.encode(error.into_bytes()), true),
+        };
+        let content_type = answer.content_type.map(|it| ("content-type", it.to_string()));
+        Self {
+            status_code: answer.status,
+            headers: content_type.into_iter().collect(),
+            body,
+            is_base64_encoded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As the guide shows it, shortened.
+    fn example(body: &str, is_base64_encoded: bool) -> Request {
+        let told = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": "/my/path", "rawQueryString": "p=a%20b&after=7",
+            "cookies": ["cookie1"], "headers": { "header1": "value1", "header2": "value1,value2" },
+            "queryStringParameters": { "p": "a b", "after": "7" },
+            "requestContext": { "accountId": "1", "http": { "method": "POST", "path": "/my/path", "protocol": "HTTP/1.1" }, "stage": "$default" },
+            "body": body, "isBase64Encoded": is_base64_encoded
+        });
+        serde_json::from_value(told).unwrap()
+    }
+
+    #[test]
+    fn request_is_read() {
+        let request = example("eyJ0ZXN0IjoiYm9keSJ9", true);
+        assert_eq!(request.raw_path, "/my/path");
+        assert_eq!(request.header("header2"), Some("value1,value2"));
+        assert_eq!(request.plain_parameter("after"), Some("7"));
+        let read = request.into_webhook().unwrap();
+        assert_eq!((&*read.method, &*read.query), ("POST", "p=a%20b&after=7"));
+        assert_eq!(read.body, br#"{"test":"body"}"#);
+        assert_eq!(example("plain", false).into_webhook().unwrap().body, b"plain");
+        assert!(example("not base64!", true).into_webhook().is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_go_out_in_base64() {
+        let answer = |body: &[u8]| {
+            Response::from(WebhookAnswer {
+                body: body.to_vec(),
+                ..WebhookAnswer::empty(200)
+            })
+        };
+        assert_eq!(answer("好".as_bytes()).body, "好");
+        let bytes = answer(&[0xff, 0xfe]);
+        assert_eq!((&*bytes.body, bytes.is_base64_encoded), ("//4=", true));
+    }
+}
