@@ -23,6 +23,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const MOST_PENDING: usize = 256;
 /// How often a socket that isn't read looks whether there is room again.
 const ROOM_POLL: Duration = Duration::from_millis(50);
+/// A longer wait than this ends with a whole second: idle connections keep their pulse together, and the process sleeps between.
+const COARSE_FROM: Duration = Duration::from_secs(5);
 /// What a close without a code counts as.
 const NO_STATUS: u16 = 1005;
 /// What the end of a socket without a close counts as.
@@ -96,6 +98,7 @@ impl Line {
         let room = (!may_read).then(|| now.after(ROOM_POLL));
         let pulse = self.pulse.as_ref().map(Pulse::wake_at);
         let wake = self.session.wake_at().into_iter().chain(pulse).chain(room).min();
+        let wake = wake.map(|wake| coarse(wake, now));
         tokio::select! {
             message = self.socket.next(), if may_read => read(message),
             Some((token, stored)) = self.stored.recv() => Input::Stored(token, stored),
@@ -273,6 +276,14 @@ impl Line {
     }
 }
 
+/// A time at which it is early enough to do what is due at `at`.
+fn coarse(at: Timestamp, now: Timestamp) -> Timestamp {
+    if at.since(now) < COARSE_FROM {
+        return at;
+    }
+    Timestamp::from_secs(at.as_millis().div_euclid(1000) + 1)
+}
+
 /// Whether an effect says what becomes of the connection.
 const fn ends(effect: &Effect) -> bool {
     matches!(effect, Effect::Reconnect { .. } | Effect::Kicked | Effect::Refused(_))
@@ -300,5 +311,19 @@ fn read(message: Option<Result<Message, tungstenite::Error>>) -> Input {
         Some(Ok(Message::Close(Some(frame)))) => Input::Closed(frame.code.into(), frame.reason.as_str().to_owned()),
         Some(Ok(Message::Close(None))) => Input::Closed(NO_STATUS, String::new()),
         Some(Err(_)) | None => Input::Closed(ABNORMAL, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_waits_end_with_a_second() {
+        let (now, at) = (Timestamp::from_millis(1_500), Timestamp::from_millis);
+        assert_eq!(coarse(at(6_499), now), at(6_499));
+        assert_eq!(coarse(at(6_500), now), at(7_000));
+        assert_eq!(coarse(at(31_500), now), at(32_000));
+        assert_eq!(coarse(at(1_000), now), at(1_000));
     }
 }
