@@ -282,7 +282,7 @@ async fn serve(
         }
     };
     if end == End::Dropped {
-        tell_dropped(&house, &id, fence).await;
+        Box::pin(tell_dropped(&house, &id, fence)).await;
     }
 }
 
@@ -298,7 +298,11 @@ async fn told_to_end(orders: &mut UnboundedReceiver<Box<Order>>) {
 async fn load(house: &Arc<House>, live: &Live, fence: u64) -> Option<(Desk, Option<Kick>)> {
     let mut failures = 0;
     loop {
-        match try_load(house, live, fence).await {
+        // Asking a table takes kilobytes, which a bot would keep for as long as it lives: they are taken for the question only.
+        let place = house.loading.acquire().await;
+        let loaded = Box::pin(try_load(house, live, fence)).await;
+        drop(place);
+        match loaded {
             Ok(loaded) => return loaded,
             Err(error) => {
                 failures += 1;
@@ -312,7 +316,6 @@ async fn load(house: &Arc<House>, live: &Live, fence: u64) -> Option<(Desk, Opti
 async fn try_load(house: &Arc<House>, live: &Live, fence: u64) -> Result<Option<(Desk, Option<Kick>)>, StoreError> {
     let world = &house.world;
     let id = &live.integration;
-    let _place = house.loading.acquire().await;
     let Some(bound) = integration::load_bound(&world.store, id).await? else {
         return Ok(None);
     };

@@ -35,6 +35,7 @@ pub(super) enum Ended {
     /// Somebody else has the conversation.
     Lost,
 }
+
 /// What the agent has said so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Said {
