@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::command::{self, Command};
 use tieline_core::connector::{Delivery, Manifest};
-use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
+use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
 use tieline_core::event::{CardAction, Event, Feedback, Message};
 use tieline_core::fate::{LedgerStep, MessageState};
@@ -484,10 +484,12 @@ impl Arrival<'_> {
         self.wake(&conversation.key.id(), delay).await
     }
 
-    /// Whether a runner surely has the conversation: one that missed heartbeats may be gone.
+    /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and
+    /// one that took in an agent's callbacks leaves without a look.
     fn is_held(&self, conversation: &Conversation, now: Timestamp) -> bool {
         let settings = &self.world.settings;
-        conversation.run.is_some()
+        let looks = |run: &RunState| run.phase != RunPhase::Deferred;
+        conversation.run.as_ref().is_some_and(looks)
             && conversation.lease.as_ref().is_some_and(|lease| {
                 !lease.is_free(&settings.owner, now) && lease.expires_at.since(now) > settings.lease / 2
             })
