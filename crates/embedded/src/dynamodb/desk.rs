@@ -32,14 +32,18 @@ pub(super) fn start(db: Database) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (is_open, closed) = channel();
     let swept = db.clone();
     let thread = |name: &str| Builder::new().name(name.into());
-    thread("dynamodb-sweeper").spawn(move || sweep(&swept, &closed))?;
+    let sweeper = thread("dynamodb-sweeper").spawn(move || sweep(&swept, &closed))?;
     let (jobs, taken) = channel();
     let desk = Desk {
         db,
         tokens: Tokens::default(),
         _is_open: is_open,
     };
-    let worker = thread("dynamodb").spawn(move || work(desk, &taken))?;
+    let worker = thread("dynamodb").spawn(move || {
+        work(desk, &taken);
+        // It has the files open too: whoever waits for the worker's end finds them closed. A panic in there has been printed.
+        let _ = sweeper.join();
+    })?;
     Ok((jobs, worker))
 }
 
