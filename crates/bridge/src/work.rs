@@ -3,14 +3,28 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tieline_core::envelope::WakeUp;
+use tieline_core::backoff::Backoff;
+use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_queue::work;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::metrics::Place;
 use crate::run::{self, Next};
-use crate::world::World;
+use crate::world::{World, chance};
+
+/// Between two looks for a place among a tenant's runs.
+const WHEN_FULL: Backoff = Backoff {
+    base: Duration::from_millis(1000),
+    cap: Duration::from_secs(10),
+};
+/// After a table or a queue failed.
+const WHEN_FAILED: Backoff = Backoff {
+    base: Duration::from_secs(2),
+    cap: Duration::from_secs(64),
+};
+/// After so many deliveries a wake-up that waits is replaced by a new one. Well before the queue would give it up.
+const MAX_WAITS: u32 = 60;
 
 /// One record of a batch.
 #[derive(Debug)]
@@ -37,19 +51,31 @@ async fn run_one(world: &World, item: Item, until: Option<Instant>) -> Option<St
         error!(queue.attempt = item.attempt, "wake-up can't be read");
         return None;
     };
-    match run::wake(world, &wake, until).await {
-        Ok(Next::Done) => None,
-        Ok(Next::Again(delay)) => {
-            again_in(world, &item.receipt, delay).await;
-            Some(item.id)
-        }
+    let wait = match run::wake(world, &wake, until).await {
+        Ok(Next::Done) => return None,
+        Ok(Next::Again(delay)) => delay,
+        Ok(Next::Full) => WHEN_FULL.wait(item.attempt, chance()),
         Err(error) => {
             run::log_failure(&wake, item.attempt, &error);
             world.metrics.retry(Place::Queue);
-            again_in(world, &item.receipt, Duration::from_secs(1 << item.attempt.min(6))).await;
-            Some(item.id)
+            again_in(world, &item.receipt, WHEN_FAILED.wait(item.attempt, chance())).await;
+            return Some(item.id);
         }
+    };
+    if item.attempt >= MAX_WAITS && start_over(world, wake, wait).await {
+        return None;
     }
+    again_in(world, &item.receipt, wait).await;
+    Some(item.id)
+}
+
+/// Replaces a wake-up by a new one: one that only waits must not end among the dead letters. `false` if the queue didn't take it.
+async fn start_over(world: &World, wake: WakeUpV1, delay: Duration) -> bool {
+    let sent = work::send(&world.queues, &[(WakeUp::V1(wake), delay)]).await;
+    if let Err(error) = &sent {
+        warn!(error = %error, "wake-up can't be replaced by a new one");
+    }
+    sent.is_ok()
 }
 
 /// Shows the record again after `delay`, instead of after the queue's long time-out.

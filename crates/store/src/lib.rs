@@ -22,6 +22,7 @@ pub mod file;
 pub mod leases;
 pub mod log;
 pub mod message;
+pub mod place;
 pub mod quota;
 pub mod relayed;
 pub mod reply;

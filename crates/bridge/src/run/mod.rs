@@ -9,6 +9,7 @@ mod deferred;
 mod finish;
 mod keeper;
 mod lone;
+mod place;
 mod request;
 mod talk;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState};
 use tieline_core::envelope::{WakeUp, WakeUpV1};
-use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
+use tieline_core::ids::{AgentId, ConversationId, MessageId, OrganizationId, RunId, digest};
 use tieline_core::mailbox::{self, Due};
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::{QueueError, work};
@@ -25,7 +26,8 @@ use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::world::{World, chance};
+use self::place::Place;
+use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
@@ -33,6 +35,8 @@ const MAX_ATTEMPTS: u32 = 6;
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
+/// When a run that was taken and has no place among its tenant's is looked at again.
+const WHEN_FULL: Duration = Duration::from_secs(2);
 
 /// What becomes of a wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub enum Next {
     Done,
     /// It should come again after this time.
     Again(Duration),
+    /// It should come again when the tenant has fewer runs.
+    Full,
 }
 
 /// Why a wake-up failed. It stays on the queue and comes again.
@@ -75,7 +81,7 @@ impl From<StoreError> for RunError {
 /// [`RunError`] if the wake-up must come again.
 pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
     let Some(_place) = world.tenants.enter(&wake.organization) else {
-        return Ok(Next::Again(Duration::from_millis(500 + chance() % 1000)));
+        return Ok(Next::Full);
     };
     let done = match &wake.reply {
         Some(reply) => lone::look_after(world, wake, reply, until).await,
@@ -91,9 +97,25 @@ pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Res
 }
 
 async fn work_through(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
-    let Some(mut held) = acquire(world, wake).await? else {
-        return Ok(Next::Done);
+    let mut place = None;
+    let done = match acquire(world, wake, &mut place).await {
+        Ok(Acquired::Nothing) => Ok(Next::Done),
+        Ok(Acquired::Full) => Ok(Next::Full),
+        Ok(Acquired::Held(held)) => work_on(world, *held, &mut place, until).await,
+        Err(error) => Err(error),
     };
+    if let Some(place) = place {
+        place.leave(world).await;
+    }
+    done
+}
+
+async fn work_on(
+    world: &World,
+    mut held: Held,
+    place: &mut Option<Place>,
+    until: Option<Instant>,
+) -> Result<Next, RunError> {
     loop {
         let left = if held.run().phase == RunPhase::Deferred {
             deferred::go_on(world, &mut held).await?
@@ -108,7 +130,25 @@ async fn work_through(world: &World, wake: &WakeUpV1, until: Option<Instant>) ->
             Some(next) => held = next,
             None => return Ok(Next::Done),
         }
+        let organization = &held.conversation.key.organization;
+        if !has_place(world, Some(held.run()), organization, place).await? {
+            return park(world, held, Some(WHEN_FULL)).await;
+        }
     }
+}
+
+/// Whether the run has a place among its tenant's, if need be after taking one. A run whose agent calls back needs none.
+async fn has_place(
+    world: &World,
+    run: Option<&RunState>,
+    organization: &OrganizationId,
+    place: &mut Option<Place>,
+) -> Result<bool, RunError> {
+    if place.is_none() && run.is_some_and(|run| run.phase != RunPhase::Deferred) {
+        *place = Place::take(world, organization).await?;
+        return Ok(place.is_some());
+    }
+    Ok(true)
 }
 
 /// How far a run got in this process.
@@ -153,36 +193,49 @@ impl Held {
     }
 }
 
-/// Takes the conversation's lease, if it is free and there is work.
+/// What came of taking a conversation.
+enum Acquired {
+    /// It is ours.
+    Held(Box<Held>),
+    /// There is nothing to do, or somebody else does it.
+    Nothing,
+    /// Its tenant has as many runs as it may.
+    Full,
+}
+
+/// Takes the conversation's lease, if it is free and there is work, and for that a `place` among the tenant's runs.
 ///
 /// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
 /// without one, one is sent.
-async fn acquire(world: &World, wake: &WakeUpV1) -> Result<Option<Held>, RunError> {
+async fn acquire(world: &World, wake: &WakeUpV1, place: &mut Option<Place>) -> Result<Acquired, RunError> {
     let mut sent = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
-            return Ok(None);
+            return Ok(Acquired::Nothing);
         };
         // As a watchdog finds it nearly always.
         if before.run.is_none() && before.pending.is_empty() {
-            return Ok(None);
+            return Ok(Acquired::Nothing);
         }
         let watched_by = before.run.as_ref().and_then(|run| run.watch);
         if wake.watch && watched_by.is_some() && watched_by != wake.watch_at {
-            return Ok(None);
+            return Ok(Acquired::Nothing);
         }
         if let Some(holder) = held_by(world, &before) {
             if wake.watch {
                 // It looks again when a holder that is gone by now would have lost its lease.
                 watch_on(world, wake, holder.expires_at.since(now) + AFTER_LEASE).await?;
             }
-            return Ok(None);
+            return Ok(Acquired::Nothing);
         }
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         let Some(mut after) = in_our_hands(world, &before, bound.as_ref()) else {
-            return Ok(None);
+            return Ok(Acquired::Nothing);
         };
+        if !has_place(world, after.run.as_ref(), &wake.organization, place).await? {
+            return Ok(Acquired::Full);
+        }
         let watch = match (watched_by, wake.watch_at) {
             // Sent on for as long as the run is there.
             (Some(watch), _) if !wake.watch => watch,
@@ -199,7 +252,7 @@ async fn acquire(world: &World, wake: &WakeUpV1) -> Result<Option<Held>, RunErro
         match conversation::save(&world.store, &before, &mut after).await {
             Ok(()) => {
                 let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
-                return Ok(Some(Held::new(after, fence, bound)));
+                return Ok(Acquired::Held(Box::new(Held::new(after, fence, bound))));
             }
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             Err(error) => return Err(error.into()),

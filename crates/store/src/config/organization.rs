@@ -101,17 +101,32 @@ pub async fn create(
 /// # Errors
 /// [`StoreError`].
 pub async fn get(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<Option<Organization>, StoreError> {
-    let found = find(store, id).await?;
+    let found = find(store, id, Reading::Strong).await?;
     if found.is_some() || id.as_str() != DEFAULT {
         return Ok(found);
     }
     create(store, id, "Default", Limits::default(), now).await?;
-    find(store, id).await
+    find(store, id, Reading::Strong).await
 }
 
-async fn find(store: &Store, id: &OrganizationId) -> Result<Option<Organization>, StoreError> {
+/// What an organization may use, as it was a moment ago: for the roads of messages.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn look_up_limits(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<Limits, StoreError> {
+    let begun = match store.recent.limits.get(id, now) {
+        Ok(limits) => return Ok(limits),
+        Err(begun) => begun,
+    };
+    let found = find(store, id, Reading::Eventual).await?;
+    let limits = found.map(|found| found.limits).unwrap_or_default();
+    store.recent.limits.keep(id.clone(), limits, begun);
+    Ok(limits)
+}
+
+async fn find(store: &Store, id: &OrganizationId, reading: Reading) -> Result<Option<Organization>, StoreError> {
     let pk = format!("ORG#{id}");
-    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, "ORG"), Reading::Strong, &[]).await?;
+    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, "ORG"), reading, &[]).await?;
     found.map(read).transpose()
 }
 
@@ -161,7 +176,9 @@ pub async fn update(
         .require_equal("version", number(before.version));
     let pk = format!("ORG#{}", before.id);
     let key = (pk.as_str(), "ORG");
-    match calls::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await? {
+    let written = calls::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await;
+    store.recent.forget();
+    match written? {
         Written::Done(item) => read(item),
         Written::Refused(_) => Err(StoreError::Conflict),
     }

@@ -13,6 +13,7 @@ use tieline_core::timestamp::Timestamp;
 
 use super::agent::AgentRecord;
 use super::integration::Bound;
+use super::organization::Limits;
 
 /// How long a reading is good for.
 const LIFE: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub(crate) struct Recent {
     pub(super) bound: Readings<IntegrationId, Bound>,
     /// Agents.
     pub(super) agents: Readings<(OrganizationId, AgentId), AgentRecord>,
+    /// What organizations may use.
+    pub(super) limits: Readings<OrganizationId, Limits>,
 }
 
 impl Recent {
@@ -33,6 +36,7 @@ impl Recent {
     pub(super) fn forget(&self) {
         self.bound.forget();
         self.agents.forget();
+        self.limits.forget();
     }
 }
 

@@ -9,6 +9,7 @@ mod leases;
 mod logs;
 mod mailbox;
 mod messages;
+mod places;
 mod quotas;
 mod replies;
 mod runs;

@@ -1,0 +1,64 @@
+//! A place among a tenant's runs, for tenants that have a limit. Kept alive for as long as the run is in our hands.
+
+use tieline_core::ids::OrganizationId;
+use tieline_store::config::organization;
+use tieline_store::{StoreError, place};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::RunError;
+use crate::world::{World, chance};
+
+/// A place, or the freedom of those who need none. One that is dropped is free again when its time runs out.
+pub(super) struct Place(Option<Kept>);
+
+struct Kept {
+    place: place::Place,
+    keeping: JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.keeping.abort();
+    }
+}
+
+impl Place {
+    /// Takes a place. `None`: the tenant has as many runs as it may.
+    pub(super) async fn take(world: &World, organization: &OrganizationId) -> Result<Option<Self>, RunError> {
+        let now = world.clock.now();
+        let limits = organization::look_up_limits(&world.store, organization, now).await?;
+        let Some(limit) = limits.max_concurrent_runs else {
+            return Ok(Some(Self(None)));
+        };
+        let until = now.after(world.settings.lease);
+        let taken = place::take(&world.store, organization, limit, chance(), now, until).await?;
+        Ok(taken.map(|place| {
+            let keeping = tokio::spawn(keep(world.clone(), place.clone()));
+            Self(Some(Kept { place, keeping }))
+        }))
+    }
+
+    /// Gives the place to whoever waits for it.
+    pub(super) async fn leave(self, world: &World) {
+        let Some(kept) = &self.0 else { return };
+        kept.keeping.abort();
+        if let Err(error) = place::give_back(&world.store, &kept.place).await {
+            warn!(error = %error, "a tenant's place is free only when its time runs out");
+        }
+    }
+}
+
+async fn keep(world: World, place: place::Place) {
+    loop {
+        sleep(world.settings.heartbeat).await;
+        let until = world.clock.now().after(world.settings.lease);
+        match place::prolong(&world.store, &place, until).await {
+            Ok(()) => {}
+            // This process stood still, and somebody else has it. What runs here goes on; what comes next finds the tenant full.
+            Err(StoreError::Conflict) => return,
+            Err(error) => warn!(error = %error, "a tenant's place can't be prolonged"),
+        }
+    }
+}
