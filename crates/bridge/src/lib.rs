@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod deployment;
 pub mod dispatch;
 pub mod egress;
+pub mod hold;
 pub mod intake;
 pub mod journal;
 pub mod media;

@@ -42,6 +42,12 @@ pub(super) struct StoredV1 {
     same: Option<ReplyId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<Blob>,
+    #[serde(
+        with = "tieline_core::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    fin: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     go: Option<Resume>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -124,6 +130,7 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
         pace: reply.pace.clone(),
         same: reply.same_as.clone(),
         end: end.transpose()?,
+        fin: reply.final_at,
         go: reply.resume.clone(),
         done: reply.delivered,
         lease: reply.lease.clone(),
@@ -156,6 +163,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         pace: stored.pace,
         same_as: stored.same,
         closed: closed.transpose()?,
+        final_at: stored.fin,
         resume: stored.go,
         delivered: stored.done,
         lease: stored.lease,
