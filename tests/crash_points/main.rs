@@ -6,7 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod chat;
+mod deferred;
+mod due;
 mod life;
+mod places;
 mod scene;
 mod watch;
 
@@ -103,7 +106,7 @@ async fn travel_and_die(road: Road, at_least: u64) {
     let chat = ChatServer::start().await;
     let template = tempfile::tempdir().unwrap();
     let before = Life::begin(template.path(), Fate::new(None), Duration::ZERO).await;
-    let bot = set_up(&before.world, road.over, &agent, &chat, road.window).await;
+    let bot = set_up(&before.world, road.over, &agent.as_chat("Counting"), &chat, road.window).await;
     before.end().await;
 
     let scene = Scene {
