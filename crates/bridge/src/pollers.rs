@@ -46,21 +46,12 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let url = world.queues.urls().inbound.clone();
     let mut failures = 0;
     while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &mut failures, &mut stop).await {
-        let receipts: Vec<_> = received
-            .iter()
-            .map(|it| (it.id.clone(), it.receipt.clone(), it.attempt))
-            .collect();
+        let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let failed = intake::take_in(&world, received.into_iter().map(event_item).collect()).await;
-        let (again, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|(id, _, _)| failed.contains(id));
-        let done: Vec<String> = done.into_iter().map(|(_, receipt, _)| receipt).collect();
+        let done = receipts.into_iter().filter(|(id, _)| !failed.contains(id));
+        let done: Vec<String> = done.map(|(_, receipt)| receipt).collect();
         if let Err(error) = delete(&world.queues, &url, &done).await {
             warn!(error = %error, "dispatched events come again");
-        }
-        for (_, receipt, attempt) in again {
-            let delay = Duration::from_secs(1 << attempt.min(6));
-            if let Err(error) = receive::retry_in(&world.queues, &url, &receipt, delay).await {
-                warn!(error = %error, "event comes again only after the queue's time-out");
-            }
         }
     }
 }
@@ -68,6 +59,7 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
 fn event_item(received: Received<Envelope>) -> intake::Item {
     intake::Item {
         id: received.id,
+        receipt: received.receipt,
         group: received.group,
         attempt: received.attempt,
         envelope: received.message,
