@@ -285,8 +285,10 @@ def test_roles_are_one_for_each_deployable():
     tasks = nested(ON_ECS, "Containers")
     assert tasks.resources["RelayTask"]["Properties"]["TaskRoleArn"] == "arn:RelayRole"
     assert tasks.resources["RunnerTask"]["Properties"]["TaskRoleArn"] == "arn:RunnerRole"
-    trusted = ON_ECS.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]
-    assert trusted == {"Service": "ecs-tasks.amazonaws.com"}
+    # While the runner moves, the old one works on until the new one does.
+    for stack in (ON_LAMBDA, ON_ECS):
+        trusted = stack.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]
+        assert set(trusted["Service"]) == {"lambda.amazonaws.com", "ecs-tasks.amazonaws.com"}
 
 
 def test_runner_is_in_one_place():
