@@ -261,7 +261,8 @@ def test_role_allows_what_the_program_calls_and_nothing_else(deployable):
 
 @pytest.mark.parametrize("deployable", [*FUNCTIONS, "relay"])
 def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
-    """Every program may make the data key if it is the first to start. Who writes no other whole item may write no other."""
+    """Every program may make the data key if it is the first to start. Who writes no other whole item may write no other, and who makes
+    people may write only where people are."""
     reached = calls.functions_of(BINARIES / deployable, "tieline_store")
     putting = {name for name, pairs in calls.store_needs().items() if name in reached and ("config", "PutItem") in pairs}
     if "config::transaction::Transaction" in reached:
@@ -273,6 +274,9 @@ def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
     partition = re.search(r'PARTITION: &str = "(\w+)"', (ROOT / "crates/store/src/wrapped_key.rs").read_text())[1]
     if putting == {"wrapped_key::put_first"}:
         assert conditions == [{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition]}}]
+    elif putting == {"wrapped_key::put_first", "config::user::ensure"}:
+        of_people = re.search(r'fn pk\(.+?format!\("(\w+#)\{', (ROOT / "crates/store/src/config/user.rs").read_text(), re.S)[1]
+        assert conditions == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition, f"{of_people}*"]}}]
     else:
         assert conditions == [None]
 
