@@ -411,3 +411,26 @@ def test_all_is_encrypted_and_all_logs_end():
     for it in ON_LAMBDA.of_type("AWS::Logs::LogGroup").values():
         assert it["RetentionInDays"] == 30
     assert "Resource: \"*\"" not in (ROOT / "infra/template.yaml").read_text().split("# ---- Roles")[1].split("# ---- HTTP API")[0]
+def test_scaling_keeps_what_it_has_scaled():
+    network = nested(ON_ECS, "Containers")
+    targets = [it["ResourceId"] for it in network.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()]
+    services = network.of_type("AWS::ECS::Service")
+    assert len(services) == 2
+    for name, it in services.items():
+        assert "DesiredCount" not in it, "every deployment would set it"
+        assert any(f"/{name}." in target for target in targets), name
+
+
+def test_a_runner_is_joined_by_another_before_it_is_full():
+    places = int(re.search(r"const RUNS: usize = (\d+);", (ROOT / "functions/runner/src/worker.rs").read_text())[1])
+    policy = nested(ON_ECS, "Containers").resources["RunnerByRuns"]["Properties"]
+    assert places / 2 <= policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] <= places * 3 / 4
+
+
+def test_images_of_one_program_do_not_expire_those_of_the_other():
+    policy = json.loads(ON_LAMBDA.resources["Images"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])
+    prefixes = [prefix for rule in policy["rules"] for prefix in rule["selection"]["tagPrefixList"]]
+    assert sorted(prefixes) == ["relay-", "runner-"] and len(policy["rules"]) == 2
+    assert "tag=$program-" in (ROOT / "infra/relay-image.sh").read_text()
+
+
