@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::metrics::PERIOD;
 use crate::world::{World, chance};
 use crate::{intake, work};
 
@@ -72,6 +73,9 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let (done, deletions) = mpsc::channel(1024);
     let deleter = tokio::spawn(delete_in_batches(world.clone(), url.clone(), deletions));
     let places = Arc::new(Semaphore::new(concurrency.runs));
+    // A set, so that it ends with this future.
+    let mut counting = JoinSet::new();
+    counting.spawn(count_runs(world.clone(), Arc::clone(&places), concurrency.runs));
     let mut runs = JoinSet::new();
     let mut failures = 0;
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -106,6 +110,14 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     drop(done);
     // Its only error is a panic, which has been printed.
     let _ = deleter.await;
+}
+
+/// Tells how many of the places are taken, for as long as there are runs.
+async fn count_runs(world: World, places: Arc<Semaphore>, n_places: usize) {
+    loop {
+        sleep(PERIOD / 2).await;
+        world.metrics.runs_in_hand(n_places - places.available_permits());
+    }
 }
 
 async fn delete_in_batches(world: World, url: String, mut deletions: mpsc::Receiver<String>) {
