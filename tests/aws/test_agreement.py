@@ -278,6 +278,7 @@ def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
         of_people = re.search(r'fn pk\(.+?format!\("(\w+#)\{', (ROOT / "crates/store/src/config/user.rs").read_text(), re.S)[1]
         assert conditions == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition, f"{of_people}*"]}}]
     else:
+        assert "config::transaction::Transaction" in putting, "only who changes configuration may write all of it"
         assert conditions == [None]
 
 
@@ -304,14 +305,20 @@ def test_runner_is_in_one_place():
 # ---- Metrics
 
 
+def stats(alarm: dict) -> list[dict]:
+    """The metrics that an alarm looks at."""
+    return [it["MetricStat"]["Metric"] for it in alarm.get("Metrics", [alarm]) if "MetricStat" in it] or [alarm]
+
+
 def watch_metrics() -> set[tuple[str, frozenset]]:
     """Metrics of ours that alarms, dashboard and scaling look at: name, and names of dimensions."""
     watch = nested(ON_LAMBDA, "Watch")
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
     for it in watch.of_type("AWS::CloudWatch::Alarm").values():
-        if it["Namespace"] == namespace:
-            used.add((it["MetricName"], frozenset(dimension["Name"] for dimension in it.get("Dimensions", []))))
+        for metric in stats(it):
+            if metric["Namespace"] == namespace:
+                used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
     dashboard = json.loads(watch.resources["Dashboard"]["Properties"]["DashboardBody"])
     for widget in dashboard["widgets"]:
         for metric in widget["properties"]["metrics"]:
@@ -322,11 +329,9 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
             elif metric[0] == namespace:
                 names = [part for part in metric[2:] if isinstance(part, str)]
                 used.add((metric[1], frozenset(names[::2])))
-    scaling = nested(ON_LAMBDA, "Containers").resources["RelayByConnections"]["Properties"]
-    specification = scaling["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
-    for it in specification["Metrics"]:
-        if "MetricStat" in it:
-            metric = it["MetricStat"]["Metric"]
+    for it in nested(ON_ECS, "Containers").of_type("AWS::ApplicationAutoScaling::ScalingPolicy").values():
+        specification = it["TargetTrackingScalingPolicyConfiguration"].get("CustomizedMetricSpecification")
+        for metric in stats(specification) if specification else []:
             assert metric["Namespace"] == namespace
             used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
     return used
@@ -354,14 +359,39 @@ def test_alarms_name_queues_tables_and_functions_that_there_are():
     alarms = watch.of_type("AWS::CloudWatch::Alarm")
     for name, it in alarms.items():
         assert it["AlarmActions"] == ["Alarms"], name
-        if it["Namespace"].startswith("AWS/"):
-            (dimension,) = it["Dimensions"]
-            assert dimension["Value"] in there, name
+        if "Metrics" not in it and it["Namespace"].startswith("AWS/"):
+            assert it["Dimensions"][0]["Value"] in there, name
     body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
     for name in re.findall(r'"(?:QueueName|TableName|FunctionName)", "([^"]+)"', body):
         assert name in there, name
     dead = {it["QueueName"] for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if "Dead" in key}
-    assert dead <= {it["Dimensions"][0]["Value"] for it in alarms.values() if it["Namespace"] == "AWS/SQS"}
+    assert dead <= {it["Dimensions"][0]["Value"] for it in alarms.values() if it.get("Namespace") == "AWS/SQS"}
+
+
+def test_latency_is_watched_where_platforms_wait():
+    """Other requests wait for an answer on purpose, or carry files."""
+    alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
+    (slow,) = (it for it in alarms if it.get("MetricName") == "Latency")
+    dimensions = {it["Name"]: it["Value"] for it in slow["Dimensions"]}
+    route = f"{dimensions['Method']} {dimensions['Resource']}"
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]
+    settings = dict(stage["RouteSettings"][route])
+    assert settings.pop("DetailedMetricsEnabled") is True
+    assert settings == {key: it for key, it in stage["DefaultRouteSettings"].items() if key.startswith("Throttling")}
+    assert dimensions["Stage"] == stage["StageName"] and dimensions["ApiId"] == "Api"
+    # API Gateway refuses settings of a route that is not there yet.
+    first = ON_LAMBDA.source["Resources"]["Stage"]["DependsOn"]
+    assert ON_LAMBDA.resources[first]["Properties"]["RouteKey"] == route
+
+
+def test_one_bad_bot_does_not_page():
+    watch = nested(ON_LAMBDA, "Watch")
+    for name in ("BotsDisconnected", "BotsRefused"):
+        alarm = watch.resources[name]["Properties"]
+        (share,) = (it for it in alarm["Metrics"] if it["ReturnData"])
+        assert share["Expression"] == "100 * without / bots" and alarm["Threshold"] == 10
+        states = {it["Id"]: it["MetricStat"]["Metric"].get("Dimensions") for it in alarm["Metrics"] if "MetricStat" in it}
+        assert states["bots"] is None and states["without"][0]["Name"] == "State"
 
 
 # ---- What a deployment must be like
@@ -382,35 +412,6 @@ def test_containers_are_hardened_and_drain():
         assert "SecurityGroupIngress" not in it
 
 
-def test_own_vpc_is_made_only_where_none_is_given():
-    given = Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1", SubnetIds="subnet-1,subnet-2")
-    network = nested(given, "Containers")
-    assert not any(fnmatch.fnmatch(it["Type"], "AWS::EC2::*") and key != "OnlyOutward" for key, it in network.resources.items())
-    (service,) = network.of_type("AWS::ECS::Service").values()
-    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"] == ["subnet-1", "subnet-2"]
-    made = nested(ON_LAMBDA, "Containers")
-    assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
-
-
-def test_what_must_last_is_kept():
-    for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
-        resource = ON_LAMBDA.source["Resources"][name]
-        assert resource["DeletionPolicy"].startswith("Retain") and resource["UpdateReplacePolicy"] == "Retain", name
-    config = ON_LAMBDA.resources["ConfigTable"]["Properties"]
-    assert config["DeletionProtectionEnabled"] is True
-    restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")
-    variables = restored.resolve(restored.source["Globals"])["Function"]["Environment"]["Variables"]
-    assert variables["TIELINE_CONFIG_TABLE"] == "config-of-yesterday"
-
-
-def test_all_is_encrypted_and_all_logs_end():
-    for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values():
-        assert it["SSESpecification"]["KMSMasterKeyId"] == "arn:Key"
-    for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values():
-        assert it["SqsManagedSseEnabled"] is True
-    for it in ON_LAMBDA.of_type("AWS::Logs::LogGroup").values():
-        assert it["RetentionInDays"] == 30
-    assert "Resource: \"*\"" not in (ROOT / "infra/template.yaml").read_text().split("# ---- Roles")[1].split("# ---- HTTP API")[0]
 def test_scaling_keeps_what_it_has_scaled():
     network = nested(ON_ECS, "Containers")
     targets = [it["ResourceId"] for it in network.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()]
@@ -434,3 +435,38 @@ def test_images_of_one_program_do_not_expire_those_of_the_other():
     assert "tag=$program-" in (ROOT / "infra/relay-image.sh").read_text()
 
 
+def test_own_vpc_is_made_only_where_none_is_given():
+    given = Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1", SubnetIds="subnet-1,subnet-2")
+    network = nested(given, "Containers")
+    assert not any(fnmatch.fnmatch(it["Type"], "AWS::EC2::*") and key != "OnlyOutward" for key, it in network.resources.items())
+    (service,) = network.of_type("AWS::ECS::Service").values()
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"] == ["subnet-1", "subnet-2"]
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
+    public = Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1", SubnetIds="subnet-1", PublicAddresses="ENABLED")
+    (service,) = nested(public, "Containers").of_type("AWS::ECS::Service").values()
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "ENABLED"
+    assert Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1").refused() == ["VpcId needs SubnetIds"]
+    assert given.refused() == public.refused() == ON_LAMBDA.refused() == []
+    made = nested(ON_LAMBDA, "Containers")
+    assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
+
+
+def test_what_must_last_is_kept():
+    for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
+        resource = ON_LAMBDA.source["Resources"][name]
+        assert resource["DeletionPolicy"].startswith("Retain") and resource["UpdateReplacePolicy"] == "Retain", name
+    config = ON_LAMBDA.resources["ConfigTable"]["Properties"]
+    assert config["DeletionProtectionEnabled"] is True
+    restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")
+    variables = restored.resolve(restored.source["Globals"])["Function"]["Environment"]["Variables"]
+    assert variables["TIELINE_CONFIG_TABLE"] == "config-of-yesterday"
+
+
+def test_all_is_encrypted_and_all_logs_end():
+    for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values():
+        assert it["SSESpecification"]["KMSMasterKeyId"] == "arn:Key"
+    for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values():
+        assert it["SqsManagedSseEnabled"] is True
+    for it in ON_LAMBDA.of_type("AWS::Logs::LogGroup").values():
+        assert it["RetentionInDays"] == 30
+    assert "Resource: \"*\"" not in (ROOT / "infra/template.yaml").read_text().split("# ---- Roles")[1].split("# ---- HTTP API")[0]
