@@ -53,7 +53,11 @@ async fn seen(world: &World, n: usize) -> Vec<Received<Envelope>> {
     while all.len() < n {
         let url = &world.queues.urls().inbound;
         let received = receive(&world.queues, url, MAX_BATCH, MAX_WAIT).await.unwrap();
-        assert!(!received.is_empty(), "{} of {n} have come within {MAX_WAIT:?}", all.len());
+        assert!(
+            !received.is_empty(),
+            "{} of {n} have come within {MAX_WAIT:?}",
+            all.len()
+        );
         all.extend(received);
     }
     all
@@ -89,7 +93,10 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
 
     let begun = Instant::now();
     let again = seen(&world, 3).await;
-    assert!(begun.elapsed() < Duration::from_secs(30), "not after the queue's time-out");
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "not after the queue's time-out"
+    );
     assert_eq!(bodies(&again, "a"), ["first", "second"]);
     assert_eq!(bodies(&again, "b"), ["other"]);
     assert!(again.iter().all(|it| it.attempt == 2));
