@@ -129,6 +129,18 @@ impl World {
         }
     }
 
+    /// The same world, with room for `max` runs of one tenant in this process.
+    #[must_use]
+    pub fn with_runs_per_organization(self, max: usize) -> Self {
+        let mut settings = (*self.settings).clone();
+        settings.max_runs_per_organization = max;
+        Self {
+            settings: Arc::new(settings),
+            tenants: Arc::new(Tenants::new(max)),
+            ..self
+        }
+    }
+
     /// The connector of a platform.
     #[must_use]
     pub fn connector(&self, platform: &str) -> Option<&'static dyn Connector> {
