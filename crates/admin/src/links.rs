@@ -38,7 +38,8 @@ fn explain(failure: FetchError) -> Problem {
     match failure {
         FetchError::BadLink | FetchError::Gone | FetchError::NoLocator => missing(),
         FetchError::Store(failure) => failure.into(),
-        FetchError::Download(_) | FetchError::Media(_) => {
+        FetchError::NoRoom(_) => Problem::unavailable("too many files are being fetched; try again"),
+        FetchError::Late(_) | FetchError::Download(_) | FetchError::Media(_) => {
             warn!(error = %chain(&failure), "attachment can't be had from the platform");
             Problem::new(
                 StatusCode::BAD_GATEWAY,

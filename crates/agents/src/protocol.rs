@@ -130,6 +130,15 @@ impl fmt::Debug for Adapter {
     }
 }
 
+/// How much of a session's past an agent can use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// Most turns.
+    pub max_turns: usize,
+    /// Most bytes of them, as they are kept.
+    pub max_bytes: usize,
+}
+
 /// What an agent must know to stop a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelRequest {
@@ -161,6 +170,15 @@ impl Adapter {
     /// Every address in the settings, as written, for the private-address rule.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.addresses.iter().map(String::as_str)
+    }
+
+    /// How much of a session's past it can use.
+    #[must_use]
+    pub fn history(&self) -> History {
+        match &self.wire {
+            Wire::Echo(_) | Wire::Webhook(_) => History::default(),
+            Wire::OpenaiChat(chat) => chat.history(),
+        }
     }
 
     /// How long a run may take in all.
@@ -259,6 +277,17 @@ mod tests {
             Protocol::Webhook.secret_fields().collect::<Vec<_>>(),
             ["secret", "headers"]
         );
+    }
+
+    #[test]
+    fn history_is_as_long_as_the_window() {
+        let config =
+            json!({"baseUrl": "https://a.example/v1", "model": "m", "historyMessages": 7, "historyTokens": 100});
+        let history = parse("openai_chat", config).unwrap().history();
+        assert_eq!((history.max_turns, history.max_bytes), (3, 1200));
+        let none = json!({"baseUrl": "https://a.example/v1", "model": "m", "historyMessages": 0});
+        assert_eq!(parse("openai_chat", none).unwrap().history().max_turns, 0);
+        assert_eq!(parse("echo", json!({})).unwrap().history(), History::default());
     }
 
     #[test]

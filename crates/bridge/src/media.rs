@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
-use tieline_core::connector::MediaError;
+use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
 use tieline_core::ids::{MessageId, fresh};
 use tieline_core::reply::ReplyFile;
@@ -13,9 +14,11 @@ use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
+use tokio::time::timeout;
 
 use crate::accounts::{self, Bot};
 use crate::courier::{self, DownloadError};
+use crate::room::Taken;
 use crate::world::{World, random};
 
 /// How long a link to a part of a message works: as long as a run needs it.
@@ -61,8 +64,8 @@ impl Grant {
 
 /// A file's plain bytes.
 pub struct Fetched {
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// The bytes. They hold their room as long as they are there.
+    pub bytes: Bytes,
     /// MIME type, from the bytes themselves where they tell.
     pub mime: String,
     /// File name, if known.
@@ -78,6 +81,12 @@ pub enum FetchError {
     /// The message or its bot is gone.
     #[error("the message is gone")]
     Gone,
+    /// Too many others are being fetched.
+    #[error("no room for another file within {} s", .0.as_secs())]
+    NoRoom(Duration),
+    /// It took too long.
+    #[error("the file did not come within {} s", .0.as_secs())]
+    Late(Duration),
     /// The connector can't read its own locator.
     #[error("the part can't be located")]
     NoLocator,
@@ -148,7 +157,7 @@ async fn open_file(world: &World, id: &str) -> Result<Fetched, FetchError> {
     let found = file::get(&world.store, id, world.clock.now()).await?;
     let File { name, mime, bytes } = found.ok_or(FetchError::Gone)?;
     Ok(Fetched {
-        bytes,
+        bytes: bytes.into(),
         mime,
         name: Some(name),
     })
@@ -166,7 +175,9 @@ async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<F
         return Err(FetchError::Gone);
     };
     let part = part_at(&message, place).ok_or(FetchError::Gone)?;
-    fetch(world, &bot, part, MAX_BYTES).await
+    let room = world.files.take(MAX_BYTES, PATIENCE).await;
+    let room = room.ok_or(FetchError::NoRoom(PATIENCE))?;
+    fetch(world, &bot, part, MAX_BYTES, room, PATIENCE).await
 }
 
 fn part_at(message: &Message, place: Place) -> Option<&Part> {
@@ -176,15 +187,42 @@ fn part_at(message: &Message, place: Place) -> Option<&Part> {
     }
 }
 
-/// Downloads and decrypts a part of at most `max` bytes.
+/// Downloads and decrypts a part of at most `max` bytes, for which room was taken, within `patience`.
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn fetch(world: &World, bot: &Bot, part: &Part, max: usize) -> Result<Fetched, FetchError> {
+pub async fn fetch(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    room: Taken,
+    patience: Duration,
+) -> Result<Fetched, FetchError> {
+    let fetching = async {
+        let (media, mime) = download(world, bot, part, max, patience).await?;
+        Ok(Fetched {
+            bytes: room.fill(media.bytes),
+            mime,
+            name: media.name.or_else(|| part.name.clone()),
+        })
+    };
+    timeout(patience, fetching)
+        .await
+        .unwrap_or(Err(FetchError::Late(patience)))
+}
+
+async fn download(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    patience: Duration,
+) -> Result<(Media, String), FetchError> {
     let located = locate(world, bot, part).await?;
     let cx = bot.context(world, None);
     let call = bot.connector.media(&located, &cx).ok_or(FetchError::NoLocator)?;
-    let download = courier::download(world, bot, &call, max, PATIENCE).await?;
+    let download = courier::download(world, bot, &call, max, patience).await?;
     let media = bot
         .connector
         .open_media(&located, download.body, download.disposition.as_deref(), &cx)?;
@@ -192,11 +230,7 @@ pub async fn fetch(world: &World, bot: &Bot, part: &Part, max: usize) -> Result<
     let mime = sniffed
         .or_else(|| part.mime.clone())
         .unwrap_or_else(|| "application/octet-stream".to_owned());
-    Ok(Fetched {
-        bytes: media.bytes,
-        mime,
-        name: media.name.or_else(|| part.name.clone()),
-    })
+    Ok((media, mime))
 }
 
 /// Asks for the part's address, on a platform that tells it only when asked.

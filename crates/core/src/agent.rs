@@ -1,5 +1,6 @@
 //! Agents: what they are asked, and the one event model that every protocol is translated into.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -150,7 +151,7 @@ pub struct AgentPart {
     /// File name, if known.
     pub name: Option<String>,
     /// The bytes themselves, for protocols that send pictures inline and where they were small enough to fetch.
-    pub inline: Option<Vec<u8>>,
+    pub inline: Option<Bytes>,
 }
 
 /// Where an agent may answer later.

@@ -22,7 +22,7 @@ use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::failure;
-use crate::protocol::{Manifest, PROBE_PATIENCE, end_user};
+use crate::protocol::{History, Manifest, PROBE_PATIENCE, end_user};
 use crate::run::{End, Outlet};
 use crate::settings::{self, Settings};
 use crate::world::World;
@@ -107,6 +107,10 @@ impl OpenaiChat {
             },
             idle: settings.seconds(&config::IDLE_TIMEOUT),
         })
+    }
+
+    pub(crate) fn history(&self) -> History {
+        self.window.history()
     }
 
     pub(crate) async fn ask(

@@ -173,7 +173,7 @@ async fn request_has_the_documented_shape() {
         inline,
     };
     request.message.parts = vec![
-        part(PartKind::Image, "a.png", Some(b"\x89PNG\r\n".to_vec())),
+        part(PartKind::Image, "a.png", Some(b"\x89PNG\r\n".as_slice().into())),
         part(PartKind::Image, "b.jpg", None),
         part(PartKind::File, "c.pdf", None),
     ];

@@ -195,7 +195,7 @@ async fn post_has_the_documented_shape() {
         url: "https://tieline.example/api/media/t".into(),
         mime: Some("image/png".into()),
         name: None,
-        inline: Some(vec![1]),
+        inline: Some(vec![1].into()),
     };
     request.message.parts = vec![part.clone()];
     request.message.quoted = Some(("earlier".into(), vec![part]));

@@ -2,30 +2,32 @@
 
 use std::time::Duration;
 
+use tieline_agents::protocol::Protocol;
 use tieline_core::agent::{
-    Agent, AgentChat, AgentMessage, AgentPart, AgentRequest, AgentSession, AgentUser, AskedAgent, ReplyAddress,
-    ReplyLimits, Resume, Turn,
+    Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, ReplyAddress, ReplyLimits,
+    Resume, Turn,
 };
-use tieline_core::event::{Message, Part, PartKind};
+use tieline_core::event::{Message, Quoted};
 use tieline_core::ids::ConversationId;
 use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
 use tieline_store::config::user;
 use tieline_store::message::MessageRecord;
 use tieline_store::transcript;
-use tracing::warn;
 
+use super::luggage::Luggage;
 use super::{Held, RunError};
 use crate::accounts::Bot;
+use crate::media::Place;
 use crate::world::World;
-use crate::{deliver, media, operator};
+use crate::{deliver, operator};
 
 /// Most earlier turns that are read for a protocol that keeps none.
 const MAX_TURNS: usize = 200;
+/// Most bytes of them.
+const MAX_TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long the agent may call back.
 const CALLBACK_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Largest picture that is sent along with its bytes.
-const MAX_INLINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// A message of a run, with its place in the ledger.
 pub(super) struct Asked {
@@ -47,7 +49,7 @@ pub(super) async fn build(
     let run = held.run();
     let session = session_of(held);
     let transcript = match abilities.needs_transcript {
-        true => transcript::latest(&world.store, &session.id, MAX_TURNS, world.clock.now()).await?,
+        true => past(world, agent, &session).await?,
         false => Vec::<Turn>::new(),
     };
     let platform = bot.connector.manifest().platform;
@@ -89,6 +91,16 @@ pub(super) async fn build(
         transcript,
         resume,
     })
+}
+
+/// The earlier turns that the agent can use, and that there is room for.
+async fn past(world: &World, agent: &Agent, session: &Session) -> Result<Vec<Turn>, RunError> {
+    let adapter = Protocol::parse(&agent.protocol, &agent.config);
+    let history = adapter.map(|adapter| adapter.history()).unwrap_or_default();
+    let max_turns = history.max_turns.min(MAX_TURNS);
+    let max_bytes = history.max_bytes.min(MAX_TRANSCRIPT_BYTES);
+    let now = world.clock.now();
+    Ok(transcript::latest(&world.store, &session.id, max_turns, max_bytes, now).await?)
 }
 
 /// The session that the run belongs to. An older one than the conversation's newest has lost nothing but its reference.
@@ -135,21 +147,18 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
         .map(|it| it.message.text.as_str())
         .filter(|text| !text.is_empty())
         .collect();
-    let mut found = Vec::new();
+    let mut luggage = Luggage::new(world, bot, inline);
+    let mut parts = Vec::new();
     for it in asked {
         for (at, part) in it.message.parts.iter().enumerate() {
-            found.push(agent_part(world, bot, &it.record, part, media::Place::Message(at), inline).await);
+            parts.push(luggage.part(&it.record, part, Place::Message(at)).await);
         }
     }
-    let quoting = asked
-        .iter()
-        .rev()
-        .find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)));
-    let quoted = match quoting {
+    let quoted = match quoting(asked) {
         Some((it, quoted)) => {
             let mut parts = Vec::new();
             for (at, part) in quoted.parts.iter().enumerate() {
-                parts.push(agent_part(world, bot, &it.record, part, media::Place::Quote(at), inline).await);
+                parts.push(luggage.part(&it.record, part, Place::Quote(at)).await);
             }
             Some((quoted.text.clone(), parts))
         }
@@ -158,35 +167,13 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
     AgentMessage {
         id: last.record.id.clone(),
         text: texts.join("\n"),
-        parts: found,
+        parts,
         quoted,
     }
 }
 
-async fn agent_part(
-    world: &World,
-    bot: &Bot,
-    record: &MessageRecord,
-    part: &Part,
-    place: media::Place,
-    inline: bool,
-) -> AgentPart {
-    let url = media::link(world, record, place);
-    let fetched = match inline && part.kind == PartKind::Image {
-        true => media::fetch(world, bot, part, MAX_INLINE_BYTES).await.map(Some).unwrap_or_else(|error| {
-            warn!(account.id = %bot.account.integration, event.key = %record.id, error = %error, "picture can't be fetched");
-            None
-        }),
-        false => None,
-    };
-    AgentPart {
-        kind: part.kind,
-        url,
-        mime: fetched.as_ref().map(|it| it.mime.clone()).or_else(|| part.mime.clone()),
-        name: fetched
-            .as_ref()
-            .and_then(|it| it.name.clone())
-            .or_else(|| part.name.clone()),
-        inline: fetched.map(|it| it.bytes),
-    }
+/// The quote that counts: the latest.
+fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
+    let mut latest_first = asked.iter().rev();
+    latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
 }
