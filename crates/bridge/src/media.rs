@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
 use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
+use tieline_core::exchange::{HttpCall, TokenPlace};
 use tieline_core::ids::{MessageId, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
@@ -15,9 +16,10 @@ use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
 use tokio::time::timeout;
+use url::Url;
 
 use crate::accounts::{self, Bot};
-use crate::courier::{self, DownloadError};
+use crate::courier::{self, Download, DownloadError};
 use crate::room::Taken;
 use crate::world::{World, random};
 
@@ -27,6 +29,8 @@ const LIFE: Duration = Duration::from_secs(3600);
 const FILE_LIFE: Duration = Duration::from_hours(7 * 24);
 /// How long a download may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a download may be sent elsewhere.
+const MAX_REDIRECTS: usize = 3;
 /// Largest file that is passed on.
 pub const MAX_BYTES: usize = 100 * 1024 * 1024;
 /// What sealed link tokens are about.
@@ -222,7 +226,7 @@ async fn download(
     let located = locate(world, bot, part).await?;
     let cx = bot.context(world, None);
     let call = bot.connector.media(&located, &cx).ok_or(FetchError::NoLocator)?;
-    let download = courier::download(world, bot, &call, max, patience).await?;
+    let download = follow(world, bot, call, max, patience).await?;
     let media = bot
         .connector
         .open_media(&located, download.body, download.disposition.as_deref(), &cx)?;
@@ -231,6 +235,36 @@ async fn download(
         .or_else(|| part.mime.clone())
         .unwrap_or_else(|| "application/octet-stream".to_owned());
     Ok((media, mime))
+}
+
+/// Downloads, wherever it has moved: some platforms' links lead to a storage elsewhere. Every place passes the same guard.
+async fn follow(
+    world: &World,
+    bot: &Bot,
+    mut call: HttpCall,
+    max: usize,
+    patience: Duration,
+) -> Result<Download, DownloadError> {
+    for _ in 0..MAX_REDIRECTS {
+        match courier::download(world, bot, &call, max, patience).await {
+            Err(DownloadError::Moved(place)) => call = moved(call, &place).ok_or(DownloadError::Forbidden)?,
+            ended => return ended,
+        }
+    }
+    courier::download(world, bot, &call, max, patience).await
+}
+
+/// The same call at another place. What proves who we are stays with whom it was meant for.
+fn moved(call: HttpCall, place: &str) -> Option<HttpCall> {
+    let from = Url::parse(&call.url).ok()?;
+    let to = from.join(place).ok()?;
+    let is_stranger = from.origin() != to.origin();
+    Some(HttpCall {
+        url: to.into(),
+        headers: if is_stranger { Vec::new() } else { call.headers },
+        token: if is_stranger { TokenPlace::None } else { call.token },
+        ..call
+    })
 }
 
 /// Asks for the part's address, on a platform that tells it only when asked.
@@ -247,4 +281,41 @@ async fn locate(world: &World, bot: &Bot, part: &Part) -> Result<Part, FetchErro
         }
     }
     Err(FetchError::Media(MediaError::TokenExpired))
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::exchange::Body;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(place: &str, expected: Option<(&str, bool)>) {
+        let call = HttpCall {
+            name: "media",
+            method: "GET",
+            url: "https://a.example/x/y?z".to_owned(),
+            headers: vec![("k".to_owned(), "v".to_owned())],
+            body: Body::Empty,
+            token: TokenPlace::Bearer,
+            timeout: PATIENCE,
+        };
+        let call = moved(call, place);
+        let told = call.as_ref().map(|call| {
+            let is_proved = call.token == TokenPlace::Bearer;
+            assert_eq!(is_proved, !call.headers.is_empty());
+            (call.url.as_str(), is_proved)
+        });
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn only_the_same_server_is_told_again_who_asks() {
+        check("/z", Some(("https://a.example/z", true)));
+        check("z", Some(("https://a.example/x/z", true)));
+        check("https://b.example/z", Some(("https://b.example/z", false)));
+        check("http://a.example/z", Some(("http://a.example/z", false)));
+        check("//b.example", Some(("https://b.example/", false)));
+        check("https://", None);
+    }
 }

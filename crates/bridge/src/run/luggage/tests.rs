@@ -67,7 +67,7 @@ impl Connector for Shelf {
     }
 }
 
-/// Answers every request at `/N` with N bytes, and counts.
+/// Answers every request at `/N` with N bytes, sends one at `/to/PLACE` there, and counts.
 #[derive(Clone)]
 struct Warehouse {
     address: SocketAddr,
@@ -111,7 +111,10 @@ async fn serve(mut socket: tokio::net::TcpStream, n_served: Arc<AtomicUsize>) {
     let head = String::from_utf8_lossy(&head[..n]).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
     n_served.fetch_add(1, Ordering::Relaxed);
+    let moved =
+        |place| format!("HTTP/1.1 302 Found\r\nlocation: {place}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let answer = match path.parse() {
+        _ if path.starts_with("to/") => moved(&path[3..]).into_bytes(),
         Ok(n_bytes) => [
             format!("HTTP/1.1 200 OK\r\ncontent-length: {n_bytes}\r\nconnection: close\r\n\r\n").into_bytes(),
             vec![1; n_bytes],
@@ -260,4 +263,21 @@ async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
     assert_eq!(sizes(&it.pack(true, &picture).await), [None]);
     drop(held);
     assert_eq!(sizes(&it.pack(true, &picture).await), [Some(1)]);
+}
+
+#[tokio::test]
+async fn picture_that_has_moved_is_followed_three_times() {
+    let it = scene().await;
+    let at = |path: &str| it.warehouse.part(PartKind::Image, path);
+    let parts = [at("to//7"), at("to//to//to//7"), at("to//to//to//to//7")];
+    assert_eq!(sizes(&it.pack(true, &parts).await), [Some(7), Some(7), None]);
+    assert_eq!(it.warehouse.n_served(), 2 + 4 + 4);
+}
+
+#[tokio::test]
+async fn picture_that_has_moved_where_nobody_may_call_is_not_followed() {
+    let it = scene().await;
+    let away = it.warehouse.part(PartKind::Image, "to/ftp://127.0.0.1/7");
+    assert_eq!(sizes(&it.pack(true, &[away]).await), [None]);
+    assert_eq!(it.warehouse.n_served(), 1);
 }
