@@ -1,4 +1,7 @@
-//! Files behind signed links: what came with a message, fetched from the platform when somebody asks for it, and what an agent gave.
+//! Files behind signed links: what came with a message, and what an agent gave.
+//!
+//! What came with a message is fetched from the platform when somebody asks for it, unless the platform gives it only for minutes:
+//! then the run that asks an agent fetches it first, and it is kept as long as the links to it work.
 
 use std::time::Duration;
 
@@ -8,14 +11,14 @@ use tieline_core::agent::AgentEvent;
 use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
 use tieline_core::exchange::{HttpCall, TokenPlace};
-use tieline_core::ids::{MessageId, fresh};
+use tieline_core::ids::{MessageId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::accounts::{self, Bot};
@@ -27,12 +30,16 @@ use crate::world::{World, random};
 const LIFE: Duration = Duration::from_secs(3600);
 /// How long a link to an agent's file works: people come back to an answer.
 const FILE_LIFE: Duration = Duration::from_hours(7 * 24);
-/// How long a download may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a download may be sent elsewhere.
 const MAX_REDIRECTS: usize = 3;
-/// Largest file that is passed on.
-pub const MAX_BYTES: usize = 100 * 1024 * 1024;
+/// Largest part of a message that is kept.
+const MAX_KEPT_BYTES: usize = 20 * 1024 * 1024;
+/// How long it is kept: longer than the links of a run that begins again.
+const KEPT_LIFE: Duration = Duration::from_hours(3);
+/// Room that fetching a file takes at first.
+const FIRST_ROOM: usize = 8 * 1024 * 1024;
+/// Room that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
+const LEAST_ROOM: usize = 1024 * 1024;
 /// What sealed link tokens are about.
 const MEDIA_TOKEN: &str = "media";
 
@@ -129,9 +136,7 @@ pub async fn keep(world: &World, event: AgentEvent) -> Result<AgentEvent, StoreE
     };
     let id = fresh("fil", random());
     let expires_at = world.clock.now().after(FILE_LIFE);
-    let kept = File { name, mime, bytes };
-    file::put(&world.store, &id, &kept, expires_at).await?;
-    let File { name, mime, .. } = kept;
+    file::put(&world.store, &id, (Some(&name), &mime), &bytes, expires_at).await?;
     let what = What::File { id };
     let url = Grant { what, expires_at }.link(world);
     Ok(AgentEvent::File(ReplyFile { url, name, mime }))
@@ -153,21 +158,71 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
     }
     match grant.what {
         What::Part { message, place } => open_part(world, &message, place).await,
-        What::File { id } => open_file(world, &id).await,
+        What::File { id } => open_file(world, &id).await?.ok_or(FetchError::Gone),
     }
 }
 
-async fn open_file(world: &World, id: &str) -> Result<Fetched, FetchError> {
-    let found = file::get(&world.store, id, world.clock.now()).await?;
-    let File { name, mime, bytes } = found.ok_or(FetchError::Gone)?;
-    Ok(Fetched {
-        bytes: bytes.into(),
+/// Keeps a part of a message whose platform soon doesn't give it any more: a link to it then leads to what is kept.
+///
+/// Doing it again changes nothing.
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn keep_part(
+    world: &World,
+    bot: &Bot,
+    message: &MessageId,
+    part: &Part,
+    place: Place,
+    patience: Duration,
+) -> Result<(), FetchError> {
+    let id = kept_id(message, place);
+    let now = world.clock.now();
+    if file::size(&world.store, &id, now).await?.is_some() {
+        return Ok(());
+    }
+    let max = world.settings.max_file_bytes.min(MAX_KEPT_BYTES);
+    let room = world.files.take(max, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let Fetched { bytes, mime, name } = fetch(world, bot, part, max, room, patience).await?;
+    let label = (name.as_deref(), mime.as_str());
+    file::put(&world.store, &id, label, &bytes, now.after(KEPT_LIFE)).await?;
+    Ok(())
+}
+
+/// The same for every process that works on the message.
+fn kept_id(message: &MessageId, place: Place) -> String {
+    let (whose, at) = match place {
+        Place::Message(at) => ("message", at),
+        Place::Quote(at) => ("quote", at),
+    };
+    digest(&["part", message.as_str(), whose, &at.to_string()])
+}
+
+async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchError> {
+    let now = world.clock.now();
+    let Some(n_bytes) = file::size(&world.store, id, now).await? else {
+        return Ok(None);
+    };
+    let n_bytes = n_bytes.max(LEAST_ROOM);
+    if n_bytes > world.settings.max_file_bytes {
+        return Err(DownloadError::TooLong(world.settings.max_file_bytes).into());
+    }
+    let patience = world.settings.file_patience;
+    let room = world.files.take(n_bytes, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let found = file::get(&world.store, id, now).await?;
+    Ok(found.map(|File { name, mime, bytes }| Fetched {
+        bytes: room.fill(bytes),
         mime,
-        name: Some(name),
-    })
+        name,
+    }))
 }
 
 async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<Fetched, FetchError> {
+    if let Some(kept) = open_file(world, &kept_id(message, place)).await? {
+        return Ok(kept);
+    }
     let record = message::get(&world.store, message, world.clock.now())
         .await?
         .ok_or(FetchError::Gone)?;
@@ -179,9 +234,34 @@ async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<F
         return Err(FetchError::Gone);
     };
     let part = part_at(&message, place).ok_or(FetchError::Gone)?;
-    let room = world.files.take(MAX_BYTES, PATIENCE).await;
-    let room = room.ok_or(FetchError::NoRoom(PATIENCE))?;
-    fetch(world, &bot, part, MAX_BYTES, room, PATIENCE).await
+    fetch_for_link(world, &bot, part).await
+}
+
+/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others.
+pub(crate) async fn fetch_for_link(world: &World, bot: &Bot, part: &Part) -> Result<Fetched, FetchError> {
+    let until = Instant::now() + world.settings.file_patience;
+    let most = world.settings.max_file_bytes;
+    let first = most.min(FIRST_ROOM);
+    match fetch_within(world, bot, part, first, until).await {
+        Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => {
+            fetch_within(world, bot, part, most, until).await
+        }
+        fetched => fetched,
+    }
+}
+
+async fn fetch_within(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    until: Instant,
+) -> Result<Fetched, FetchError> {
+    let patience = until.saturating_duration_since(Instant::now());
+    let room = world.files.take(max, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let patience = until.saturating_duration_since(Instant::now());
+    fetch(world, bot, part, max, room, patience).await
 }
 
 fn part_at(message: &Message, place: Place) -> Option<&Part> {
@@ -298,7 +378,7 @@ mod tests {
             headers: vec![("k".to_owned(), "v".to_owned())],
             body: Body::Empty,
             token: TokenPlace::Bearer,
-            timeout: PATIENCE,
+            timeout: Duration::from_secs(1),
         };
         let call = moved(call, place);
         let told = call.as_ref().map(|call| {

@@ -86,6 +86,10 @@ pub struct Settings {
     pub max_picture_bytes: usize,
     /// Most bytes of files in this process that are passed on at a time; the others wait.
     pub max_passing_bytes: usize,
+    /// Largest file that a link of ours gives.
+    pub max_file_bytes: usize,
+    /// How long a link of ours may take to give it.
+    pub file_patience: Duration,
 }
 
 impl Settings {
@@ -105,6 +109,8 @@ impl Settings {
             // Encoding and sending takes three times as much again, and a runner on AWS may have 256 MB.
             max_picture_bytes: 24 * 1024 * 1024,
             max_passing_bytes: 256 * 1024 * 1024,
+            max_file_bytes: 100 * 1024 * 1024,
+            file_patience: Duration::from_secs(60),
         }
     }
 }

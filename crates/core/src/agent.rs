@@ -152,6 +152,8 @@ pub struct AgentPart {
     pub name: Option<String>,
     /// The bytes themselves, for protocols that send pictures inline and where they were small enough to fetch.
     pub inline: Option<Bytes>,
+    /// Whether the platform didn't give it in time: the link leads nowhere.
+    pub unavailable: bool,
 }
 
 /// Where an agent may answer later.

@@ -170,12 +170,14 @@ async fn request_has_the_documented_shape() {
         url: format!("https://tieline.example/api/media/{name}"),
         mime: None,
         name: Some(name.into()),
+        unavailable: name == "e.png",
         inline,
     };
     request.message.parts = vec![
         part(PartKind::Image, "a.png", Some(b"\x89PNG\r\n".as_slice().into())),
         part(PartKind::Image, "b.jpg", None),
         part(PartKind::File, "c.pdf", None),
+        part(PartKind::Image, "e.png", None),
     ];
     ask(&adapter("openai_chat", config), &request, &world()).await;
 
@@ -200,7 +202,7 @@ async fn request_has_the_documented_shape() {
                 {"role": "user", "content": "q"},
                 {"role": "assistant", "content": "a"},
                 {"role": "user", "content": [
-                    {"type": "text", "text": "> line 1\n> line 2\n\nwhat is it?\n[file: c.pdf](https://tieline.example/api/media/c.pdf)"},
+                    {"type": "text", "text": "> line 1\n> line 2\n\nwhat is it?\n[file: c.pdf](https://tieline.example/api/media/c.pdf)\n[image: e.png] (unavailable)"},
                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0K"}},
                     {"type": "image_url", "image_url": {"url": "https://tieline.example/api/media/b.jpg"}},
                 ]},

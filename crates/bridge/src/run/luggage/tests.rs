@@ -25,7 +25,13 @@ use crate::world::Settings;
 const MIB: usize = 1024 * 1024;
 
 /// A platform whose parts are at plain addresses.
-struct Shelf;
+struct Shelf {
+    is_short_lived: bool,
+}
+
+static LASTING: Shelf = Shelf { is_short_lived: false };
+static REGISTRY: &[&dyn Connector] = &[&LASTING];
+static FLEETING: Shelf = Shelf { is_short_lived: true };
 
 impl Connector for Shelf {
     fn manifest(&self) -> &'static Manifest {
@@ -52,6 +58,10 @@ impl Connector for Shelf {
         Verdict::Refused {
             code: "nothing is pushed".to_owned(),
         }
+    }
+
+    fn media_is_short_lived(&self) -> bool {
+        self.is_short_lived
     }
 
     fn media(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
@@ -149,7 +159,7 @@ async fn scene() -> Scene {
     let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
     Scene {
         _engine: engine,
-        world: World::new(store, Queues::new(sqs, urls), &[&Shelf], Clock::system(), settings),
+        world: World::new(store, Queues::new(sqs, urls), REGISTRY, Clock::system(), settings),
         bot: bot(),
         warehouse: Warehouse::open().await,
     }
@@ -181,7 +191,7 @@ fn bot() -> Bot {
         allow_private: true,
     };
     Bot {
-        connector: &Shelf,
+        connector: &LASTING,
         account: Arc::new(account),
     }
 }
@@ -280,4 +290,87 @@ async fn picture_that_has_moved_where_nobody_may_call_is_not_followed() {
     let away = it.warehouse.part(PartKind::Image, "to/ftp://127.0.0.1/7");
     assert_eq!(sizes(&it.pack(true, &[away]).await), [None]);
     assert_eq!(it.warehouse.n_served(), 1);
+}
+
+fn token(part: &AgentPart) -> &str {
+    part.url.rsplit('/').next().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
+    let mut it = scene().await;
+    it.bot.connector = &FLEETING;
+    let parts = [
+        it.warehouse.part(PartKind::File, "5"),
+        it.warehouse.part(PartKind::File, "none"),
+        it.warehouse.part(PartKind::Image, &(MAX_PICTURE_BYTES + 1).to_string()),
+    ];
+    let packed = it.pack(true, &parts).await;
+    let lost: Vec<bool> = packed.iter().map(|part| part.unavailable).collect();
+    assert_eq!(lost, [false, true, false]);
+    let n_served = it.warehouse.n_served();
+    let file = media::open(&it.world, token(&packed[0])).await.unwrap();
+    assert_eq!((file.bytes.len(), it.warehouse.n_served()), (5, n_served));
+    // The run may begin again.
+    assert!(!it.pack(false, &parts[..1]).await[0].unavailable);
+    assert_eq!(it.warehouse.n_served(), n_served);
+}
+
+#[tokio::test]
+async fn what_lasts_is_fetched_when_the_link_is_followed() {
+    let it = scene().await;
+    let packed = it.pack(false, &[it.warehouse.part(PartKind::File, "none")]).await;
+    assert!(!packed[0].unavailable);
+    assert_eq!(it.warehouse.n_served(), 0);
+}
+
+impl Scene {
+    fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = (*self.world.settings).clone();
+        change(&mut settings);
+        self.world.settings = Arc::new(settings);
+    }
+}
+
+fn is_too_long(opened: &Result<Fetched, media::FetchError>) -> bool {
+    matches!(
+        opened,
+        Err(media::FetchError::Download(crate::courier::DownloadError::TooLong(_)))
+    )
+}
+
+#[tokio::test]
+async fn link_gives_no_more_than_the_process_can_answer_with() {
+    let mut it = scene().await;
+    it.bot.connector = &FLEETING;
+    let part = it.warehouse.part(PartKind::File, &(2 * MIB).to_string());
+    let packed = it.pack(false, std::slice::from_ref(&part)).await;
+    it.set(|settings| settings.max_file_bytes = MIB);
+    assert!(is_too_long(&media::open(&it.world, token(&packed[0])).await));
+    assert!(is_too_long(&media::fetch_for_link(&it.world, &it.bot, &part).await));
+}
+
+#[tokio::test]
+async fn long_file_is_fetched_again_with_more_room() {
+    let it = scene().await;
+    let part = it.warehouse.part(PartKind::File, &(9 * MIB).to_string());
+    let fetched = media::fetch_for_link(&it.world, &it.bot, &part).await.unwrap();
+    assert_eq!((fetched.bytes.len(), it.warehouse.n_served()), (9 * MIB, 2));
+}
+
+#[tokio::test]
+async fn links_wait_for_room_no_longer_than_they_may_take() {
+    let mut it = scene().await;
+    it.set(|settings| settings.file_patience = Duration::from_millis(900));
+    let all = it
+        .world
+        .files
+        .take(it.world.settings.max_passing_bytes, Duration::ZERO)
+        .await;
+    assert!(all.is_some());
+    let part = it.warehouse.part(PartKind::File, "1");
+    let waited = media::fetch_for_link(&it.world, &it.bot, &part).await;
+    assert!(matches!(waited, Err(media::FetchError::NoRoom(_))));
+    drop(all);
+    assert!(media::fetch_for_link(&it.world, &it.bot, &part).await.is_ok());
 }
