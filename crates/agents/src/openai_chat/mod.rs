@@ -124,6 +124,7 @@ impl OpenaiChat {
         let manner = Manner {
             patience: self.idle,
             tries: call::TRIES,
+            max_retry_after: call::MAX_RETRY_AFTER,
             idempotent: false,
             quote: false,
         };
@@ -139,6 +140,7 @@ impl OpenaiChat {
         let manner = Manner {
             patience: PROBE_PATIENCE,
             tries: 1,
+            max_retry_after: Duration::ZERO,
             idempotent: false,
             quote: true,
         };

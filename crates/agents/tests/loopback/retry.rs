@@ -103,6 +103,16 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
+async fn agent_that_asks_for_a_wait_of_hours_is_not_called_early() {
+    let (server, events) = play(vec![answer(429, "retry-after: 3600\r\n", ""), sse(GOOD)]).await;
+    assert_eq!(
+        (failure(&events).code.as_str(), failure(&events).retryable),
+        ("http_429", true)
+    );
+    assert_eq!(server.n_calls(), 1);
+}
+
+#[tokio::test]
 async fn nothing_is_tried_again_after_the_first_byte() {
     let said = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
     for (begun, shown) in [("", vec![]), (": hi\n\n", vec![]), (said, vec![text("hi")])] {
