@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
+use tieline_core::address;
 use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest};
 use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
 use tieline_core::secret::Secret;
@@ -199,7 +200,22 @@ impl Adapter {
         })
     }
 
+    /// Checks every address as it is written. They were checked when they were saved, but perhaps by another rule.
+    fn may_be_called(&self, world: &World) -> Result<(), AgentFailure> {
+        let refused = self
+            .addresses()
+            .find_map(|it| address::check(it, world.allow_private).err());
+        refused.map_or(Ok(()), |error| {
+            Err(failure::new(
+                failure::CONNECT,
+                format!("the agent's address can't be called: {error}"),
+                false,
+            ))
+        })
+    }
+
     async fn ask(&self, request: &AgentRequest, out: &mut Outlet, world: &World) -> Result<End, AgentFailure> {
+        self.may_be_called(world)?;
         match &self.wire {
             Wire::Echo(echo) => echo.ask(request, out).await,
             Wire::OpenaiChat(chat) => chat.ask(request, out, world).await,
@@ -212,6 +228,7 @@ impl Adapter {
     /// # Errors
     /// [`AgentFailure`] if it can't be told.
     pub async fn cancel(&self, cancel: &CancelRequest, world: &World) -> Result<(), AgentFailure> {
+        self.may_be_called(world)?;
         let told = match &self.wire {
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
@@ -226,6 +243,7 @@ impl Adapter {
     /// [`AgentFailure`] that tells the operator what is wrong. It may quote the agent, who was told no words of a person.
     pub async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
         let probe = async {
+            self.may_be_called(world)?;
             match &self.wire {
                 Wire::Echo(_) => Ok(()),
                 Wire::OpenaiChat(chat) => chat.probe(world).await,
