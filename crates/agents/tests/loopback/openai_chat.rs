@@ -227,7 +227,10 @@ async fn probe(script: Vec<Act>) -> Result<(), String> {
     let config = json!({"baseUrl": server.url, "model": "m", "apiKey": "sk-secret"});
     let probed = adapter("openai_chat", config).probe(&world()).await;
     assert_eq!(server.n_calls(), 1);
-    probed.map_err(|failure| failure.to_string())
+    probed.map_err(|failure| {
+        assert_eq!(failure.to_string(), format!("agent failed: {}", failure.code));
+        failure.message
+    })
 }
 
 #[tokio::test]
@@ -242,7 +245,7 @@ async fn probe_needs_only_the_first_word_and_quotes_the_server() {
     let told = probe(answer(401, JSON, refusal)).await.unwrap_err();
     assert_eq!(
         told,
-        "agent failed: http_401: HTTP 401, code invalid_api_key, message Incorrect API key provided: ***"
+        "HTTP 401, code invalid_api_key, message Incorrect API key provided: ***"
     );
     assert!(probe(answer(503, JSON, "{}")).await.is_err());
     assert!(probe(answer(200, "", "<html>")).await.is_err());
