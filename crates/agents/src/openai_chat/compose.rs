@@ -91,12 +91,7 @@ fn mention(part: &AgentPart, words: &mut String) {
     if !words.is_empty() {
         words.push('\n');
     }
-    let kind = match part.kind {
-        PartKind::Image => "image",
-        PartKind::Audio => "audio",
-        PartKind::Video => "video",
-        PartKind::File => "file",
-    };
+    let kind = part.kind.word();
     let name = part.name.as_deref().unwrap_or_default();
     let place = match part.unavailable {
         true => " (unavailable)".to_owned(),
