@@ -116,7 +116,17 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn file_that_is_too_long_and_one_that_has_to_wait_are_told_apart() {
+        let code = |failure: FetchError| explain(failure).code();
+        assert_eq!(code(DownloadError::TooLong(1).into()), "media_too_large");
+        assert_eq!(code(FetchError::NoRoom(Duration::ZERO)), "unavailable");
+        assert_eq!(code(FetchError::Late(Duration::ZERO)), "media_unavailable");
+    }
 
     #[test]
     fn names_survive_in_any_script_and_break_no_header() {

@@ -320,6 +320,12 @@ mod tests {
     }
 
     #[test]
+    fn a_function_can_answer_with_the_longest_file() {
+        let (max_answer, headers) = (6 * 1024 * 1024, 64 * 1024);
+        assert!(MAX_FUNCTION_FILE_BYTES.div_ceil(3) * 4 + headers <= max_answer);
+    }
+
+    #[test]
     fn a_key_is_64_digits() {
         assert!(read_key(&Secret::new("ab".repeat(32))).is_ok());
         for wrong in ["", "ab", "zz", &"ab".repeat(33), "äää"] {
