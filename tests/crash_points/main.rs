@@ -289,7 +289,9 @@ impl End<'_> {
     async fn check_transcript(&self, life: &Life, message: &MessageRecord) {
         let (session, _) = message.session.as_ref().unwrap();
         let now = life.world.clock.now();
-        let turns = transcript::latest(&life.world.store, session, 100, now).await.unwrap();
+        let turns = transcript::latest(&life.world.store, session, 100, usize::MAX, now)
+            .await
+            .unwrap();
         let said: Vec<&str> = turns.iter().flat_map(|turn| turn.user.lines()).collect();
         assert_eq!(said, self.scene.road.texts, "died {}", self.place);
         for turn in &turns {

@@ -241,6 +241,9 @@ pub enum DownloadError {
     /// The platform answered something else.
     #[error("media answered with status {0}")]
     Status(u16),
+    /// It is somewhere else: there, as it was told. See [`crate::media`] for who follows.
+    #[error("media has moved")]
+    Moved(String),
     /// Longer than allowed.
     #[error("media is longer than {0} bytes")]
     TooLong(usize),
@@ -269,10 +272,12 @@ pub async fn download(
         .ok_or(DownloadError::Unreachable)?
         .timeout(limit);
     let response = request.send().await.map_err(|_| DownloadError::Unreachable)?;
-    if !response.status().is_success() {
-        return Err(DownloadError::Status(response.status().as_u16()));
-    }
     let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    match (response.status(), header("location")) {
+        (status, _) if status.is_success() => {}
+        (status, Some(place)) if status.is_redirection() => return Err(DownloadError::Moved(place)),
+        (status, _) => return Err(DownloadError::Status(status.as_u16())),
+    }
     let (disposition, content_type) = (header("content-disposition"), header("content-type"));
     let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;
     if body.len() > max {

@@ -28,6 +28,7 @@ pub mod proactive;
 pub mod probe;
 pub mod receive;
 pub mod redrive;
+pub mod room;
 pub mod run;
 pub mod tenants;
 pub mod users;

@@ -229,7 +229,7 @@ async fn change(
         change.set("done", value(WHAT, &after.delivered)?);
     }
     set_or_remove(&mut change, "note", after.notice.as_ref())?;
-    set_or_remove(&mut change, "out", after.outcome.as_ref())?;
+    set_or_remove(&mut change, "out", stored::wordless(after.outcome.as_ref()).as_ref())?;
     if let Some(body) = seal_change(store, before, after, now).await? {
         change.set("b", value(WHAT, &body)?);
     }

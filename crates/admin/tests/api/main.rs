@@ -8,6 +8,7 @@ mod integrations;
 mod ledger;
 mod openapi;
 mod place;
+mod runs;
 mod secrets;
 mod triggers;
 mod trouble;

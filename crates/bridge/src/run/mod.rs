@@ -9,6 +9,7 @@ mod deferred;
 mod finish;
 mod keeper;
 mod lone;
+mod luggage;
 mod place;
 mod request;
 mod talk;
