@@ -86,7 +86,10 @@ pub(super) async fn has_news(world: &World, held: &Held) -> Result<bool, RunErro
     };
     let found = reply::get(&world.store, &record.reply, now).await?;
     let applied = found.as_ref().map_or(0, applied);
-    Ok(run::last_seq(&world.store, &run.id, applied).await? > applied)
+    let Some(mut head) = run::get_run(&world.store, &run.id, now).await? else {
+        return Ok(false);
+    };
+    Ok(run::last_seq(&world.store, &mut head).await? > applied)
 }
 
 /// Folds the new events into the reply.

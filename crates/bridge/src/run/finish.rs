@@ -251,9 +251,8 @@ pub(super) async fn remember_turn(
     record: &ReplyRecord,
 ) -> Result<(), RunError> {
     let run = held.run();
-    let texts: Vec<&str> = asked.iter().map(|it| it.message.text.as_str()).collect();
     let turn = Turn {
-        user: texts.join("\n"),
+        user: request::words_of(asked),
         assistant: record.text.clone(),
     };
     let session = request::session_of(held);

@@ -170,7 +170,6 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
 /// What an agent that keeps nothing will be told was asked: the quote, the text, and a mark for each thing that came with them.
 ///
 /// Never empty for messages that had anything in them.
-#[allow(dead_code, reason = "for the turn that is remembered")]
 pub(super) fn words_of(asked: &[Asked]) -> String {
     let quoted = quoting(asked).map(|(_, quoted)| quoted);
     let quote: String = quoted
