@@ -6,6 +6,9 @@ use crate::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use crate::reply::ReplyTarget;
 use crate::timestamp::Timestamp;
 
+/// The key of our own buttons that start a new session, whatever a platform's card calls them: see [`CardAction::key`].
+pub const NEW_SESSION_KEY: &str = "tl:new_session";
+
 /// Something that happened on a platform and goes the road.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -147,7 +150,7 @@ pub struct CardAction {
     pub id: PlatformMessageId,
     /// Who clicked.
     pub sender: Sender,
-    /// What the clicked thing is called: the key that we gave it.
+    /// What the clicked thing does: [`NEW_SESSION_KEY`], or the key that somebody else's card gave it.
     pub key: String,
     /// Which card: the id that we gave it.
     pub card: String,

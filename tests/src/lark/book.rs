@@ -134,6 +134,9 @@ pub(super) struct Said {
     pub(super) bubble: Option<usize>,
     pub(super) kind: String,
     pub(super) card: Option<String>,
+    /// What the buttons of a card that was sent as JSON carry.
+    pub(super) buttons: Vec<Value>,
+    pub(super) at: Instant,
     pub(super) gone: bool,
 }
 

@@ -116,6 +116,8 @@ fn make(
         bubble: Some(bubble),
         kind,
         card: shown.card,
+        buttons: shown.buttons,
+        at: Instant::now(),
         gone: false,
     };
     let app = book.app(asked.app);
@@ -132,6 +134,7 @@ fn made_it(id: &str, chat_id: &str) -> Value {
 struct Shown {
     text: String,
     card: Option<String>,
+    buttons: Vec<Value>,
     grows: bool,
 }
 
@@ -146,6 +149,7 @@ fn content(kind: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Shown, Refu
     let still = |text: String| Shown {
         text,
         card: None,
+        buttons: Vec::new(),
         grows: false,
     };
     match kind {
@@ -158,7 +162,10 @@ fn content(kind: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Shown, Refu
             Ok(still(words(&json!(texts.join("\n")))?))
         }
         "interactive" if content["type"] == "card" => entity(&content, asked, book),
-        "interactive" => cards::check(&content).map(still),
+        "interactive" => Ok(Shown {
+            buttons: cards::buttons(&content),
+            ..still(cards::check(&content)?)
+        }),
         "image" | "file" => Ok(still(format!("[{kind}]"))),
         other => Err(refuse(230_054, format!("msg_type {other}"))),
     }
@@ -180,6 +187,7 @@ fn entity(content: &Value, asked: &Asked<'_>, book: &mut Book) -> Result<Shown, 
     }
     Ok(Shown {
         text: cards::check(&card.json)?,
+        buttons: cards::buttons(&card.json),
         grows: card.open_since.is_some(),
         card: Some(id),
     })

@@ -15,12 +15,13 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use axum::Router;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tieline_core::exchange::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};
@@ -106,6 +107,8 @@ impl Platform {
             bubble: None,
             kind: "text".to_owned(),
             card: None,
+            buttons: Vec::new(),
+            at: Instant::now(),
             gone: false,
         };
         let found = book.app(app);
@@ -136,6 +139,21 @@ impl Platform {
             "context": { "open_message_id": message, "open_chat_id": chat, "url": "", "preview_token": "" } } })
     }
 
+    /// Somebody clicks on the newest button of a bot that stands in their chat. `None` if there is none.
+    #[must_use]
+    pub fn press(&self, app: &str, by: &Speaker) -> Option<Value> {
+        let chat = Self::chat_id(app, by);
+        let (message, value) = {
+            let mut book = self.book();
+            let here = book.app(app).messages.iter().filter(|(_, said)| said.chat_id == chat);
+            let newest = here
+                .filter(|(_, said)| !said.buttons.is_empty())
+                .max_by_key(|(_, said)| said.at);
+            newest.map(|(id, said)| (id.clone(), said.buttons[0].clone()))?
+        };
+        Some(self.click(app, &message, &value, &by.user))
+    }
+
     /// Delivers an event over the long connection, again and again until it is acknowledged. Gives the delivery's id.
     ///
     /// # Errors
@@ -153,6 +171,24 @@ impl Platform {
     /// # Errors
     /// If it isn't a 200 within three seconds.
     pub async fn post(&self, app: &str, callback_url: &str, event: &Value) -> anyhow::Result<Value> {
+        let sealed = self.request(app, event);
+        let mut request = self.http.post(callback_url);
+        for (name, value) in &sealed.headers {
+            request = request.header(name, value);
+        }
+        let response = request.body(sealed.body).send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        ensure!(status == 200, "the webhook answered {status}: {text}");
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// The request that delivers an event to a webhook, encrypted and signed.
+    ///
+    /// # Panics
+    /// If the system has no random bytes.
+    #[must_use]
+    pub fn request(&self, app: &str, event: &Value) -> WebhookRequest {
         let (key, token) = {
             let mut book = self.book();
             let app = book.app(app);
@@ -165,22 +201,26 @@ impl Platform {
             event["token"] = json!(token);
         }
         let mut iv = [0; 16];
-        getrandom::fill(&mut iv).context("random bytes")?;
+        getrandom::fill(&mut iv).expect("the system has random bytes");
         let body = json!({ "encrypt": cipher::encrypt(&key, iv, &event.to_string()) }).to_string();
-        let timestamp = (now_ms().parse::<u64>()? / 1000).to_string();
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let timestamp = now.as_secs().to_string();
         let nonce = hex::encode(&iv[..8]);
-        let request = self
-            .http
-            .post(callback_url)
-            .header("content-type", "application/json;charset=utf-8")
-            .header("x-lark-request-timestamp", &timestamp)
-            .header("x-lark-request-nonce", &nonce)
-            .header("x-lark-signature", cipher::sign(&timestamp, &nonce, &key, &body));
-        let response = request.body(body).send().await?;
-        let status = response.status().as_u16();
-        let text = response.text().await?;
-        ensure!(status == 200, "the webhook answered {status}: {text}");
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        let signature = cipher::sign(&timestamp, &nonce, &key, &body);
+        let headers = [
+            ("content-type", "application/json;charset=utf-8"),
+            ("x-lark-request-timestamp", &timestamp),
+            ("x-lark-request-nonce", &nonce),
+            ("x-lark-signature", &signature),
+        ];
+        WebhookRequest {
+            method: "POST".to_owned(),
+            query: String::new(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            body: body.into_bytes(),
+        }
     }
 
     /// Sets how the platform misbehaves.

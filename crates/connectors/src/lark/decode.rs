@@ -3,7 +3,7 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, Sender};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Sender};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
@@ -183,7 +183,7 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
             id: clicker.clone(),
             name: None,
         },
-        key: button.key,
+        key: button.action().to_owned(),
         card: button.card,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),
@@ -204,7 +204,7 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
 ///
 /// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
 fn toast(key: &str, language: Language) -> Value {
-    if key != super::button::NEW_SESSION {
+    if key != NEW_SESSION_KEY {
         return json!({});
     }
     let notice = Notice::NewSession;

@@ -1,0 +1,6 @@
+//! The bridge's journeys in this process, against the platforms' own strictness: what takes a whole road but no process of its own.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod clicks;
+mod house;
