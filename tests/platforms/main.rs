@@ -4,3 +4,4 @@
 
 mod clicks;
 mod house;
+mod limits;

@@ -188,7 +188,7 @@ impl<'a> Showing<'a> {
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
-            if let Some(at) = allowance::take(self.world, bot, chat, quotas).await {
+            if let Some(at) = allowance::take(self.world, bot, chat, call.name(), quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
                 let pause = at.since(self.now());
                 if pause > SHORT_WAIT {

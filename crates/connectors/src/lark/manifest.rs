@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
@@ -81,23 +81,40 @@ const BUDGET: Budget = Budget {
     // The connector switches streaming on again before its 10 minutes are over; a card takes changes for 14 days.
     lifetime: None,
     max_updates: None,
-    // Each API also allows 1000 calls a minute, but changes of a card that is being streamed don't count there.
+    // The platform's own hint looks after the 1000 calls a minute that each API allows besides.
     quotas: &[
         Quota {
             name: "messages to one person or group",
             scope: QuotaScope::Chat,
             sends: 5,
             per: Duration::from_secs(1),
+            calls: Calls::Only(MESSAGES),
         },
-        Quota {
-            name: "calls of one API",
-            scope: QuotaScope::Account,
-            sends: 50,
-            per: Duration::from_secs(1),
-        },
+        api("calls of messages", MESSAGES),
+        api("calls of patch", &["patch"]),
+        api("calls of reactions/create", &["react"]),
+        api("calls of reactions/delete", &["unreact"]),
+        api("calls of card/create", &["create_card"]),
+        api("calls of card/settings", &["reopen_card", "close_card", "close_left"]),
+        api("calls of card/update", &["replace_card"]),
+        // Text that is streamed into a card isn't counted.
     ],
     source: "https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN",
 };
+
+/// Calls that put a message into a chat, be it as a reply.
+const MESSAGES: &[&str] = &["send", "send_card"];
+
+/// What each API allows a bot.
+const fn api(name: &'static str, calls: &'static [&'static str]) -> Quota {
+    Quota {
+        name,
+        scope: QuotaScope::Account,
+        sends: 50,
+        per: Duration::from_secs(1),
+        calls: Calls::Only(calls),
+    }
+}
 
 const LONG_CONNECTION: ModeManifest = ModeManifest {
     mode: ConnectionMode::LongConnection,
@@ -141,3 +158,39 @@ const WEBHOOK: ModeManifest = ModeManifest {
     proactive: true,
     login: false,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scopes of the quotas that count a call.
+    #[track_caller]
+    fn check(call: &str, expected: &[QuotaScope]) {
+        let counting = BUDGET.quotas.iter().filter(|quota| quota.counts(call));
+        assert_eq!(
+            counting.map(|quota| quota.scope).collect::<Vec<_>>(),
+            expected,
+            "{call}"
+        );
+    }
+
+    #[test]
+    fn only_messages_count_in_a_chat_and_streamed_text_nowhere() {
+        for message in ["send", "send_card"] {
+            check(message, &[QuotaScope::Chat, QuotaScope::Account]);
+        }
+        for call in [
+            "react",
+            "unreact",
+            "create_card",
+            "reopen_card",
+            "close_card",
+            "close_left",
+            "replace_card",
+            "patch",
+        ] {
+            check(call, &[QuotaScope::Account]);
+        }
+        check("write_card", &[]);
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
@@ -87,12 +87,14 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
                 scope: QuotaScope::Chat,
                 sends: 30,
                 per: Duration::from_secs(60),
+                calls: Calls::All,
             },
             Quota {
                 name: "wecom_hour",
                 scope: QuotaScope::Chat,
                 sends: 1000,
                 per: Duration::from_secs(60 * 60),
+                calls: Calls::All,
             },
         ],
         source: "https://developer.work.weixin.qq.com/document/path/101463",
