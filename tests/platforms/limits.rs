@@ -6,7 +6,8 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Quota;
 use tieline_core::ids::ChatId;
 use tieline_core::trigger::TriggerSettings;
-use tieline_tests::lark::Platform;
+use tieline_tests::lark::{Answer, Fault, Platform};
+use tieline_tests::outbound::Speaker;
 
 use crate::house::House;
 
@@ -39,4 +40,22 @@ async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_anoth
     );
     assert_eq!(take("oc_1", "react").await, None);
     assert_eq!(take("oc_2", "send").await, None);
+}
+
+#[tokio::test]
+async fn limit_with_a_hint_is_waited_out() {
+    let platform = Platform::start().await;
+    platform.add_app("cli_a1", "s3");
+    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
+    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    platform.misbehave(|faults| {
+        let answer = Answer::Refused(429, 99_991_400, Some(3));
+        faults.answers.push_back(Fault { call: "reply", answer });
+    });
+    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
+    house.hear(&platform.request("cli_a1", &event)).await;
+    house.work().await;
+    let shown: Vec<String> = platform.bubbles().iter().map(|it| it.text().to_owned()).collect();
+    assert_eq!(shown, ["echo: one"]);
+    assert_eq!(platform.complaints(), Vec::<String>::new());
 }

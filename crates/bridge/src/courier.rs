@@ -55,7 +55,7 @@ pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    Ok(exchange(world.http.client(), call, token.as_ref()).await)
+    Ok(exchange(world, bot, call, token.as_ref()).await)
 }
 
 /// The bot's access token: from memory, else from the table, else from the platform.
@@ -82,7 +82,7 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
 
 async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange) -> Result<AccessToken, TokenError> {
     let cx = bot.context(world, None);
-    let answer = exchange(world.http.client(), &tokens.request(&cx), None).await;
+    let answer = exchange(world, bot, &tokens.request(&cx), None).await;
     let token = tokens.read(&answer, &cx)?;
     // The cache only saves calls: without it the token still works.
     if let Err(error) = token_cache::put(&world.store, &bot.account.integration, &token).await {
@@ -102,13 +102,13 @@ pub async fn forget_token(world: &World, bot: &Bot) {
 }
 
 /// Sends a call as it is and reads the answer, at most 1 MiB of it.
-pub async fn exchange(http: &reqwest::Client, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
-    let Some(request) = build(http, call, token) else {
+async fn exchange(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
+    let Some(request) = build(world.http.client(), call, token) else {
         debug!(call = call.name, "call can't be made");
         return ApiAnswer::NotSent;
     };
     match request.send().await {
-        Ok(response) => read(response).await,
+        Ok(response) => read(response, bot.connector.manifest().rate_hint).await,
         Err(error) if error.is_connect() || error.is_builder() => {
             debug!(call = call.name, error = %error.without_url(), "call was not sent");
             ApiAnswer::NotSent
@@ -168,13 +168,11 @@ fn form(fields: &[(String, String)], file: Option<&(String, String, String, Vec<
     Some(form.part(field.clone(), part))
 }
 
-async fn read(response: reqwest::Response) -> ApiAnswer {
+/// Reads an answer. `rate_hint` is where the platform says how long to wait, if it isn't in `Retry-After`.
+async fn read(response: reqwest::Response, rate_hint: Option<&str>) -> ApiAnswer {
     let status = response.status().as_u16();
-    let header = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let retry_after_s = header.and_then(|value| value.trim().parse().ok());
+    let seconds = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.trim().parse().ok() };
+    let retry_after_s = seconds(RETRY_AFTER.as_str()).or_else(|| seconds(rate_hint?));
     match read_body(response, MAX_ANSWER_BYTES).await {
         Some(body) => ApiAnswer::Answered {
             status,

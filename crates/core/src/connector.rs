@@ -397,6 +397,8 @@ pub struct Manifest {
     pub docs: &'static str,
     /// Who proves that a request is genuine.
     pub proof: Proof,
+    /// The header, in lower case, that says in how many seconds a limit is reset, where that isn't `Retry-After`.
+    pub rate_hint: Option<&'static str>,
     /// Connection modes, the recommended one first.
     pub modes: &'static [ModeManifest],
 }

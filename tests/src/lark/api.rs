@@ -58,8 +58,15 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         return answer(404, &json!({ "code": 404, "msg": "not found" }), None);
     };
     let body = read(name, &parts.headers, &bytes, &platform);
+    let caller = caller(&parts.headers, &platform.book());
+    if let Some(app) = &caller {
+        platform.book().check_reset(app, name);
+    }
     let fault = take_fault(name, &mut platform.book());
     if let Some(Answer::Refused(status, code, reset)) = fault {
+        if let Some((app, seconds)) = caller.zip(reset) {
+            platform.book().told_reset(&app, name, seconds);
+        }
         return answer(status, &json!({ "code": code, "msg": "refused" }), reset);
     }
     let done = match name {
@@ -147,6 +154,14 @@ fn token(body: &Value, book: &mut Book) -> Result<Value, Refused> {
     Ok(json!({ "code": 0, "msg": "ok", "tenant_access_token": token, "expire": 7200 }))
 }
 
+/// The app whose token a call carries.
+fn caller(headers: &HeaderMap, book: &Book) -> Option<String> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let bearer = bearer.and_then(|it| it.strip_prefix("Bearer ")).unwrap_or_default();
+    let mut apps = book.apps.iter();
+    apps.find_map(|(id, app)| app.tokens.contains(bearer).then(|| id.clone()))
+}
+
 async fn call(
     name: &'static str,
     path: &str,
@@ -155,13 +170,7 @@ async fn call(
     body: &Value,
     platform: &Platform,
 ) -> Result<Value, Refused> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-    let bearer = bearer.and_then(|it| it.strip_prefix("Bearer ")).unwrap_or_default();
-    let app = platform
-        .book()
-        .apps
-        .iter()
-        .find_map(|(id, app)| app.tokens.contains(bearer).then(|| id.clone()));
+    let app = caller(headers, &platform.book());
     let app = app.ok_or_else(|| refuse(99_991_663, "tenant access token invalid"))?;
     let latency = {
         let mut book = platform.book();

@@ -123,6 +123,8 @@ pub(super) struct App {
     pub(super) reactions: HashMap<String, String>,
     pub(super) deliveries: HashMap<String, Delivery>,
     pub(super) paces: HashMap<String, VecDeque<Instant>>,
+    /// Which calls may not come again before when.
+    pub(super) resets: HashMap<&'static str, Instant>,
 }
 
 /// A message in a chat.
@@ -174,6 +176,21 @@ impl Book {
     /// An id that was not there before.
     pub(super) fn fresh(&mut self, prefix: &str) -> String {
         format!("{prefix}{:012x}{:04x}", self.number(), std::process::id() & 0xffff)
+    }
+
+    /// A call was told in how many seconds its limit is reset.
+    pub(super) fn told_reset(&mut self, app: &str, call: &'static str, seconds: u64) {
+        let at = Instant::now() + Duration::from_secs(seconds);
+        self.app(app).resets.insert(call, at);
+    }
+
+    /// Complains about a call that doesn't wait until its limit is reset.
+    pub(super) fn check_reset(&mut self, app: &str, call: &'static str) {
+        let reset = self.app(app).resets.remove(call);
+        if reset.is_some_and(|at| Instant::now() < at) {
+            self.complaints
+                .add(format!("{call}: called before the limit was reset"));
+        }
     }
 
     /// Whether something may happen once more: at most `most` in a second.

@@ -15,6 +15,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "DingTalk",
     docs: "https://open.dingtalk.com/document/dingstart/robot-receive-message",
     proof: Proof::Platform,
+    rate_hint: None,
     modes: &[
         ModeManifest {
             mode: ConnectionMode::LongConnection,

@@ -15,6 +15,8 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "Lark / Feishu",
     docs: "https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM",
     proof: Proof::Platform,
+    // See [Feishu Docs/通用错误码](https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN), 99991400.
+    rate_hint: Some("x-ogw-ratelimit-reset"),
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 

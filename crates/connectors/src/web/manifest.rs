@@ -13,6 +13,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "Web chat",
     docs: "/api/openapi.json",
     proof: Proof::Operator,
+    rate_hint: None,
     modes: &[ModeManifest {
         mode: ConnectionMode::Webhook,
         credentials: &[],

@@ -17,6 +17,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "WeCom AI bot (企业微信智能机器人)",
     docs: "https://developer.work.weixin.qq.com/document/path/101039",
     proof: Proof::Platform,
+    rate_hint: None,
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 
