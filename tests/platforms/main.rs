@@ -5,3 +5,4 @@
 mod clicks;
 mod house;
 mod limits;
+mod quotes;

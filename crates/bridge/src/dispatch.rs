@@ -171,6 +171,7 @@ impl Arrival<'_> {
             text: String::new(),
             parts: Vec::new(),
             quoted: None,
+            refers_to: None,
             target: action.target.clone(),
         };
         // A click is worth as much as a word: in a group anyone can click, and a session may be shared.

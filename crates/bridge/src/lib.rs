@@ -25,6 +25,7 @@ pub mod pages;
 pub mod pollers;
 pub mod proactive;
 pub mod probe;
+mod quotes;
 pub mod receive;
 pub mod redrive;
 pub mod run;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use crate::budget::Budget;
-use crate::event::{Event, Part};
+use crate::event::{Event, Part, Quoted};
 use crate::exchange::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
-use crate::ids::{ReplyId, SenderId};
+use crate::ids::{PlatformMessageId, ReplyId, SenderId};
 use crate::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
@@ -119,6 +119,21 @@ pub trait Connector: Sync {
             bytes: body,
             name: part.name.clone(),
         })
+    }
+
+    /// For a platform that tells only the id of what a message quotes or forwards: the call that asks what it says.
+    fn quote(&self, id: &PlatformMessageId, cx: &Context<'_>) -> Option<HttpCall> {
+        let _ = (id, cx);
+        None
+    }
+
+    /// Reads the answer to that call.
+    ///
+    /// # Errors
+    /// [`MediaError`] if it doesn't say.
+    fn quoted(&self, id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
+        let _ = (id, answer, cx);
+        Err(MediaError::Gone)
     }
 
     /// How short-lived access tokens are had, for a platform that has them.

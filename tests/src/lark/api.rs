@@ -214,7 +214,7 @@ async fn call(
 
 /// What the platform is free to say at any time is no fault of the client's.
 fn complain(name: &str, refused: &Refused, book: &mut Book) {
-    let free = [99_991_400, 230_020, 200_850, 300_309, 230_011];
+    let free = [99_991_400, 230_020, 200_850, 300_309, 230_011, 230_110];
     if !free.contains(&refused.code) && refused.text != kit::REPEATED {
         book.complaints
             .add(format!("{name}: {} {}", refused.code, refused.text));

@@ -135,6 +135,10 @@ pub(super) struct Said {
     /// Only of the bot's own.
     pub(super) bubble: Option<usize>,
     pub(super) kind: String,
+    /// JSON, as text.
+    pub(super) content: String,
+    /// The messages that were forwarded in it.
+    pub(super) forwarded: Vec<String>,
     pub(super) card: Option<String>,
     /// What the buttons of a card that was sent as JSON carry.
     pub(super) buttons: Vec<Value>,
@@ -165,6 +169,32 @@ pub(super) struct Delivery {
 impl Book {
     pub(super) fn app(&mut self, id: &str) -> &mut App {
         self.apps.entry(id.to_owned()).or_default()
+    }
+
+    /// A person says something. Gives the message's id.
+    pub(super) fn say(
+        &mut self,
+        app: &str,
+        by: &Speaker,
+        kind: &str,
+        content: String,
+        forwarded: Vec<String>,
+    ) -> String {
+        let id = self.fresh("om_");
+        let said = Said {
+            by: by.clone(),
+            chat_id: super::Platform::chat_id(app, by),
+            bubble: None,
+            kind: kind.to_owned(),
+            content,
+            forwarded,
+            card: None,
+            buttons: Vec::new(),
+            at: Instant::now(),
+            gone: false,
+        };
+        self.app(app).messages.insert(id.clone(), said);
+        id
     }
 
     /// A number that was not there before.

@@ -24,8 +24,31 @@ pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
         "patch" => patch(id, asked, book),
         "react" => react(id, asked, book),
         "unreact" => unreact(id, asked, book),
-        _ => Ok(json!({ "code": 0, "msg": "success", "data": { "items": [] } })),
+        _ => tell(id, asked, book),
     }
+}
+
+/// What a message says; of one that was forwarded also what is in it.
+fn tell(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
+    let said = of_app(id, asked, book)?;
+    if said.gone {
+        return Err(refuse(230_110, "the message was deleted"));
+    }
+    let mut items = vec![item(id, "", &said)];
+    for child in &said.forwarded {
+        items.push(item(child, id, &of_app(child, asked, book)?));
+    }
+    Ok(json!({ "code": 0, "msg": "success", "data": { "items": items } }))
+}
+
+fn item(id: &str, upper: &str, said: &Said) -> Value {
+    let sender = json!({ "id": said.by.user, "id_type": "open_id", "sender_type": "user", "tenant_key": "t" });
+    let mut item = json!({ "message_id": id, "msg_type": said.kind, "chat_id": said.chat_id, "deleted": false, "updated": false,
+        "sender": sender, "body": { "content": said.content } });
+    if !upper.is_empty() {
+        item["upper_message_id"] = json!(upper);
+    }
+    item
 }
 
 fn send(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
@@ -115,6 +138,8 @@ fn make(
         chat_id: chat_id.to_owned(),
         bubble: Some(bubble),
         kind,
+        content: asked.body["content"].as_str().unwrap_or_default().to_owned(),
+        forwarded: Vec::new(),
         card: shown.card,
         buttons: shown.buttons,
         at: Instant::now(),

@@ -15,7 +15,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::ensure;
 use axum::Router;
@@ -26,8 +26,8 @@ use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};
 
+use book::Book;
 pub use book::{Ack, Answer, Call, Fault, Faults};
-use book::{Book, Said};
 use gateway::Fate;
 
 /// The platform.
@@ -99,31 +99,33 @@ impl Platform {
     #[must_use]
     pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
-        let (id, event_id) = (book.fresh("om_"), book.fresh("ev"));
-        let chat_id = Self::chat_id(app, from);
-        let said = Said {
-            by: from.clone(),
-            chat_id: chat_id.clone(),
-            bubble: None,
-            kind: "text".to_owned(),
-            card: None,
-            buttons: Vec::new(),
-            at: Instant::now(),
-            gone: false,
-        };
-        let found = book.app(app);
-        found.messages.insert(id.clone(), said);
-        let mut message = json!({ "message_id": id, "create_time": now_ms(), "update_time": now_ms(), "chat_id": chat_id,
-            "chat_type": "p2p", "message_type": "text", "content": json!({ "text": text }).to_string() });
+        let mut words = text.to_owned();
         if from.group.is_some() {
-            let bot = json!({ "union_id": "on_bot", "user_id": "", "open_id": found.bot });
-            message["chat_type"] = json!("group");
-            message["content"] = json!(json!({ "text": format!("@_user_1 {text}") }).to_string());
-            message["mentions"] = json!([{ "key": "@_user_1", "id": bot, "mentioned_type": "bot", "name": "Tieline", "tenant_key": "t" }]);
+            words.insert_str(0, "@_user_1 ");
         }
-        let sender = json!({ "sender_id": { "union_id": "on_u", "user_id": "", "open_id": from.user }, "sender_type": "user", "tenant_key": "t" });
-        let header = header(app, &event_id, "im.message.receive_v1", &now_ms());
-        json!({ "schema": "2.0", "header": header, "event": { "sender": sender, "message": message } })
+        let content = json!({ "text": words }).to_string();
+        let id = book.say(app, from, "text", content, Vec::new());
+        said(app, from, &id, &mut book)
+    }
+
+    /// Somebody answers an earlier message with a text for the bot.
+    #[must_use]
+    pub fn quoting(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {
+        let mut event = self.text(app, from, text);
+        event["event"]["message"]["parent_id"] = json!(earlier);
+        event["event"]["message"]["root_id"] = json!(earlier);
+        event
+    }
+
+    /// Somebody forwards messages to the bot, as one.
+    #[must_use]
+    pub fn forward(&self, app: &str, from: &Speaker, texts: &[&str]) -> Value {
+        let mut book = self.book();
+        let mut say = |text: &&str| book.say(app, from, "text", json!({ "text": text }).to_string(), Vec::new());
+        let forwarded = texts.iter().map(&mut say).collect();
+        let content = json!({ "content": "Merged and Forwarded Message" }).to_string();
+        let id = book.say(app, from, "merge_forward", content, forwarded);
+        said(app, from, &id, &mut book)
     }
 
     /// Somebody clicks on a button of a message.
@@ -304,6 +306,24 @@ impl Platform {
     pub(self) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The event that tells the bot of a message.
+fn said(app: &str, from: &Speaker, id: &str, book: &mut Book) -> Value {
+    let event_id = book.fresh("ev");
+    let found = book.app(app);
+    let said = &found.messages[id];
+    let mut message = json!({ "message_id": id, "create_time": now_ms(), "update_time": now_ms(), "chat_id": said.chat_id,
+        "chat_type": "p2p", "message_type": said.kind, "content": said.content });
+    if from.group.is_some() {
+        let bot = json!({ "union_id": "on_bot", "user_id": "", "open_id": found.bot });
+        message["chat_type"] = json!("group");
+        message["mentions"] =
+            json!([{ "key": "@_user_1", "id": bot, "mentioned_type": "bot", "name": "Tieline", "tenant_key": "t" }]);
+    }
+    let sender = json!({ "sender_id": { "union_id": "on_u", "user_id": "", "open_id": from.user }, "sender_type": "user", "tenant_key": "t" });
+    let header = header(app, &event_id, "im.message.receive_v1", &now_ms());
+    json!({ "schema": "2.0", "header": header, "event": { "sender": sender, "message": message } })
 }
 
 fn header(app: &str, event_id: &str, event_type: &str, create_time: &str) -> Value {

@@ -18,7 +18,7 @@ use tracing::warn;
 use super::{Held, RunError};
 use crate::accounts::Bot;
 use crate::world::World;
-use crate::{deliver, media, operator};
+use crate::{deliver, media, operator, quotes};
 
 /// Most earlier turns that are read for a protocol that keeps none.
 const MAX_TURNS: usize = 200;
@@ -153,7 +153,9 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
             }
             Some((quoted.text.clone(), parts))
         }
-        None => None,
+        None => quotes::newest(world, bot, asked.iter().map(|it| &it.message))
+            .await
+            .map(|text| (text, Vec::new())),
     };
     AgentMessage {
         id: last.record.id.clone(),

@@ -109,10 +109,19 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
         sent_at: message.create_time.parse().ok().map(Timestamp::from_millis),
         text: mentions::named(&content.text, &message.mentions, bot),
         parts: content.parts,
-        // Only the id of what is quoted is told.
         quoted: None,
+        refers_to: refers_to(&message),
         target: target(&message, kind, asker, cx),
     }))
+}
+
+/// Only the id of what is quoted is told; what was forwarded is told of its container.
+fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
+    let id = match message.message_type.as_str() {
+        "merge_forward" => &message.message_id,
+        _ => &message.parent_id,
+    };
+    (!id.is_empty()).then(|| PlatformMessageId::new(id.clone()))
 }
 
 /// Anything that isn't a direct chat has more than two sides.

@@ -23,6 +23,8 @@ mod pages;
 mod parts;
 mod plan;
 mod progress;
+mod quote;
+mod refusal;
 mod script;
 mod settings;
 mod stream;
@@ -37,8 +39,9 @@ use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetti
 use tieline_core::connector::{
     Answer, Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
 };
-use tieline_core::event::Part;
+use tieline_core::event::{Part, Quoted};
 use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::ids::PlatformMessageId;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
 use tieline_core::stream::StreamProtocol;
 
@@ -116,6 +119,14 @@ impl Connector for Lark {
         _cx: &Context<'_>,
     ) -> Result<Media, MediaError> {
         Ok(media::open(part, body, disposition))
+    }
+
+    fn quote(&self, id: &PlatformMessageId, cx: &Context<'_>) -> Option<HttpCall> {
+        Some(quote::call(id, cx))
+    }
+
+    fn quoted(&self, id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
+        quote::read(id, answer, cx)
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {

@@ -59,6 +59,8 @@ pub(super) struct Message {
     #[serde(default, deserialize_with = "or_default")]
     pub root_id: String,
     #[serde(default, deserialize_with = "or_default")]
+    pub parent_id: String,
+    #[serde(default, deserialize_with = "or_default")]
     pub thread_id: String,
     #[serde(default, deserialize_with = "or_default")]
     pub create_time: String,
@@ -149,6 +151,56 @@ pub(super) struct Node {
     pub emoji_type: String,
     #[serde(deserialize_with = "or_default")]
     pub language: String,
+}
+
+/// A message as the API tells it when asked. Of what was forwarded: the container, then its children.
+///
+/// See [Feishu Docs/获取指定消息的内容](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/get).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldMessage {
+    #[serde(deserialize_with = "or_default")]
+    pub message_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub msg_type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub deleted: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub body: ToldBody,
+    #[serde(deserialize_with = "or_default")]
+    pub sender: ToldSender,
+    #[serde(deserialize_with = "or_default")]
+    pub mentions: Vec<ToldMention>,
+    /// The container that it was forwarded in.
+    #[serde(deserialize_with = "or_default")]
+    pub upper_message_id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldBody {
+    /// JSON again, in a string.
+    #[serde(deserialize_with = "or_default")]
+    pub content: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldSender {
+    #[serde(deserialize_with = "or_default")]
+    pub id: String,
+}
+
+/// Here the id is a plain string; in events it is an object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldMention {
+    #[serde(deserialize_with = "or_default")]
+    pub key: String,
+    #[serde(deserialize_with = "or_default")]
+    pub id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
 }
 
 /// The frame that every answer of the open API has.

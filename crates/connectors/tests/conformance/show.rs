@@ -23,6 +23,7 @@ fn message(message: &Message) -> Value {
         "text": message.text,
         "parts": parts(&message.parts),
         "quoted": message.quoted.as_ref().map(|quoted| json!({ "text": quoted.text, "parts": parts(&quoted.parts) })),
+        "refersTo": message.refers_to,
         "target": target(&message.target),
     })
 }
