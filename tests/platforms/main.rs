@@ -5,4 +5,5 @@
 mod clicks;
 mod house;
 mod limits;
+mod mentions;
 mod quotes;

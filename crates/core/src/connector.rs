@@ -177,6 +177,12 @@ pub trait Connector: Sync {
         }
     }
 
+    /// Whether something that [`Connector::learn`] tells isn't known yet, so that messages are read less well than they could be.
+    fn lacks(&self, cx: &Context<'_>) -> bool {
+        let _ = cx;
+        false
+    }
+
     /// The long-connection protocol, for a platform that has one.
     fn stream(&self) -> Option<&dyn StreamProtocol> {
         None

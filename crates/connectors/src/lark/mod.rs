@@ -152,12 +152,18 @@ impl Connector for Lark {
         Ok(bot.map(|bot| (settings::BOT_FIELD, bot)).into_iter().collect())
     }
 
+    /// Without its own id the bot can't tell mentions of itself from others.
+    fn lacks(&self, cx: &Context<'_>) -> bool {
+        Settings::of(cx.account).bot.is_none()
+    }
+
     fn stream(&self) -> Option<&dyn StreamProtocol> {
         Some(&stream::LongConnection)
     }
 }
 
 fn received(decoded: Decoded) -> Received {
+    let is_check = matches!(decoded.kind, Kind::Check(_));
     let answer = match decoded.kind {
         Kind::Check(challenge) => json!({ "challenge": challenge }),
         Kind::Event => taken(),
@@ -165,7 +171,7 @@ fn received(decoded: Decoded) -> Received {
     };
     let (event, remark) = match decoded.event {
         Ok(event) => (Some(event), None),
-        Err(remark) => (None, Some(remark)),
+        Err(remark) => (None, Some(remark).filter(|_| !is_check)),
     };
     Received {
         events: event.into_iter().collect(),
