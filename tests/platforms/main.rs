@@ -7,3 +7,4 @@ mod house;
 mod limits;
 mod mentions;
 mod quotes;
+mod welcome;

@@ -6,7 +6,7 @@ use tieline_core::command::{self, Command};
 use tieline_core::connector::{Delivery, Manifest};
 use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
-use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY};
+use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::mailbox::{self, Due, Pending};
@@ -174,6 +174,9 @@ impl Arrival<'_> {
             refers_to: None,
             target: action.target.clone(),
         };
+        if action.key == WELCOME_KEY {
+            return self.greet(action, &message).await;
+        }
         // A click is worth as much as a word: in a group anyone can click, and a session may be shared.
         let refusal = if ours { self.barred(&message).await? } else { None };
         let key = self.key(&message);
@@ -186,6 +189,24 @@ impl Arrival<'_> {
             None if ours => self.begin(&message, &key).await,
             None => self.end(MessageState::Commanded, Some("unknown_card_action")).await,
         }
+    }
+
+    /// Says the trigger's welcome to somebody who opened the chat. Who isn't let in is told nothing: they didn't ask.
+    async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
+        let barred = self.barred(message).await?;
+        let id = self.key(message).id();
+        if !self.claim(Event::CardAction(opened), Some(id.clone())).await? {
+            return Ok(());
+        }
+        if let Some(Refusal(_, reason)) = barred {
+            return self.end(MessageState::Refused, Some(reason)).await;
+        }
+        let trigger = self.bound.trigger.as_ref();
+        let welcome = trigger.and_then(|trigger| trigger.settings.welcome.clone());
+        if let Some(text) = welcome {
+            self.say(message, &id, Word::welcome(text)).await?;
+        }
+        self.end(MessageState::Commanded, Some("welcome")).await
     }
 
     async fn feedback(&self, feedback: Feedback) -> Result<(), DispatchError> {

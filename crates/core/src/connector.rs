@@ -8,6 +8,7 @@ use crate::event::{Event, Part, Quoted};
 use crate::exchange::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
 use crate::ids::{PlatformMessageId, ReplyId, SenderId};
 use crate::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+use crate::split::TextLimit;
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
 
@@ -460,6 +461,8 @@ pub struct ModeManifest {
     pub merged: Merged,
     /// Limits on what we send.
     pub budget: Budget,
+    /// Longest text that somebody who opens the chat can be told. `None` where nobody can be told anything then.
+    pub welcome: Option<TextLimit>,
     /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
     pub two_sockets: bool,
     /// Whether the bot can speak without being asked.

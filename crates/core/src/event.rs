@@ -9,12 +9,15 @@ use crate::timestamp::Timestamp;
 /// The key of our own buttons that start a new session, whatever a platform's card calls them: see [`CardAction::key`].
 pub const NEW_SESSION_KEY: &str = "tl:new_session";
 
+/// The key under which somebody's opening of a chat goes the road: see [`CardAction::key`].
+pub const WELCOME_KEY: &str = "tl:welcome";
+
 /// Something that happened on a platform and goes the road.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Somebody said something to the bot.
     Message(Message),
-    /// Somebody clicked on one of our cards.
+    /// Somebody did something without words.
     CardAction(CardAction),
     /// Somebody rated an answer.
     Feedback(Feedback),
@@ -146,16 +149,16 @@ pub struct Quoted {
     pub parts: Vec<Part>,
 }
 
-/// A click on one of our cards.
+/// Something done without words: a click on one of our cards, or the opening of a chat whose platform waits for no answer to that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CardAction {
     /// The platform's id of the click.
     pub id: PlatformMessageId,
     /// Who clicked.
     pub sender: Sender,
-    /// What the clicked thing does: [`NEW_SESSION_KEY`], or the key that somebody else's card gave it.
+    /// What it asks for: [`NEW_SESSION_KEY`], [`WELCOME_KEY`], or the key that somebody else's card gave the clicked thing.
     pub key: String,
-    /// Which card: the id that we gave it.
+    /// Which card: the id that we gave it. Empty if there was none.
     pub card: String,
     /// Where an answer goes.
     pub target: ReplyTarget,

@@ -128,6 +128,24 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
+    /// Somebody opens their chat with the bot.
+    #[must_use]
+    pub fn enter(&self, app: &str, by: &Speaker) -> Value {
+        let mut book = self.book();
+        // The chat is there, whether anything was said in it or not.
+        book.say(app, by, "system", "{}".to_owned(), Vec::new());
+        let event_id = book.fresh("ev");
+        let header = header(
+            app,
+            &event_id,
+            "im.chat.access_event.bot_p2p_chat_entered_v1",
+            &now_ms(),
+        );
+        json!({ "schema": "2.0", "header": header, "event": { "chat_id": Self::chat_id(app, by),
+            "operator_id": { "union_id": "on_u", "user_id": "", "open_id": by.user },
+            "last_message_id": "", "last_message_create_time": "" } })
+    }
+
     /// Somebody clicks on a button of a message.
     #[must_use]
     pub fn click(&self, app: &str, message: &str, value: &Value, by: &str) -> Value {

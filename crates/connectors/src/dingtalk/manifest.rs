@@ -66,6 +66,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     budget: BUDGET,
+    welcome: None,
     two_sockets: true,
     proactive: true,
     login: false,

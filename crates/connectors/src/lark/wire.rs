@@ -116,6 +116,18 @@ pub(super) struct CardContext {
     pub open_chat_id: String,
 }
 
+/// The event of `im.chat.access_event.bot_p2p_chat_entered_v1`.
+///
+/// See [Feishu Docs/用户进入与机器人的会话](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/chat-access_event/events/bot_p2p_chat_entered).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct EnteredEvent {
+    #[serde(deserialize_with = "or_default")]
+    pub chat_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub operator_id: UserId,
+}
+
 /// A post, as it is received: no locale around it.
 ///
 /// See [Feishu Docs/接收消息内容结构](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content).

@@ -40,6 +40,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
             quotas: &[],
             source: "our own channel",
         },
+        welcome: None,
         two_sockets: true,
         proactive: false,
         login: false,

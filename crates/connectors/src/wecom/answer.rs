@@ -16,7 +16,7 @@ use super::wire::{CardLink, CardTitle, NoticeCard, Say, SayContent, SayFeedback,
 use crate::callback_cipher;
 
 /// Longest welcome. The vendor gives no number for it; this is the one for the texts of its other products.
-const MAX_WELCOME: TextLimit = TextLimit {
+pub(super) const MAX_WELCOME: TextLimit = TextLimit {
     max: 2048,
     unit: TextUnit::Bytes,
 };

@@ -7,6 +7,7 @@ use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
+use super::answer::MAX_WELCOME;
 use super::decode::POLLED;
 use super::text::MAX_BYTES;
 use super::{pulled, pushed};
@@ -100,6 +101,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         ],
         source: "https://developer.work.weixin.qq.com/document/path/101463",
     },
+    welcome: Some(MAX_WELCOME),
     two_sockets: false,
     proactive: true,
     login: false,
@@ -148,6 +150,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         quotas: &[],
         source: "https://developer.work.weixin.qq.com/document/path/101031",
     },
+    welcome: Some(MAX_WELCOME),
     two_sockets: true,
     proactive: false,
     login: false,
