@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod clicks;
+mod downloads;
 mod house;
 mod limits;
 mod mentions;

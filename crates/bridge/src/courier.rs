@@ -8,18 +8,29 @@ use futures_util::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::multipart::{Form, Part};
 use tieline_core::address;
-use tieline_core::connector::{TokenError, TokenExchange};
+use tieline_core::backoff::Backoff;
+use tieline_core::connector::{MediaError, TokenError, TokenExchange};
 use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::ids::IntegrationId;
 use tieline_store::token_cache;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::accounts::Bot;
-use crate::world::World;
+use crate::world::{World, chance};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// Most that is read of what comes in place of a file.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// How often a download is tried again that failed in passing.
+const MAX_DOWNLOAD_RETRIES: u32 = 2;
+/// Between two tries of a download.
+const DOWNLOAD_BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(2),
+};
 
 /// Access tokens that were had already. One lock per integration, so that a token is asked for once.
 #[derive(Debug, Default)]
@@ -228,7 +239,8 @@ pub enum DownloadError {
     Token(#[from] TokenError),
 }
 
-/// Downloads a file of at most `max` bytes, within `limit`.
+/// Downloads a file of at most `max` bytes, each try within `limit`. What the platform calls passing is tried again, and so is a token
+/// that it doesn't take any more.
 ///
 /// # Errors
 /// [`DownloadError`].
@@ -240,17 +252,44 @@ pub async fn download(
     limit: Duration,
 ) -> Result<Download, DownloadError> {
     address::check(&call.url, world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
+    let (mut renewed, mut failures) = (false, 0);
+    loop {
+        let response = ask_for_file(world, bot, call, limit).await?;
+        let status = response.status();
+        if status.is_success() {
+            return file_of(response, max).await;
+        }
+        let body = read_body(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        match bot.connector.media_refused(status.as_u16(), &body) {
+            MediaError::TokenExpired if !renewed && call.token != TokenPlace::None => {
+                renewed = true;
+                forget_token(world, bot).await;
+            }
+            MediaError::Passing if failures < MAX_DOWNLOAD_RETRIES => {
+                failures += 1;
+                sleep(DOWNLOAD_BACKOFF.wait(failures, chance())).await;
+            }
+            _ => return Err(DownloadError::Status(status.as_u16())),
+        }
+    }
+}
+
+async fn ask_for_file(
+    world: &World,
+    bot: &Bot,
+    call: &HttpCall,
+    limit: Duration,
+) -> Result<reqwest::Response, DownloadError> {
     let token = match (call.token, bot.connector.tokens()) {
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    let request = build(world.http.client(), call, token.as_ref())
-        .ok_or(DownloadError::Unreachable)?
-        .timeout(limit);
-    let response = request.send().await.map_err(|_| DownloadError::Unreachable)?;
-    if !response.status().is_success() {
-        return Err(DownloadError::Status(response.status().as_u16()));
-    }
+    let request = build(world.http.client(), call, token.as_ref()).ok_or(DownloadError::Unreachable)?;
+    let sent = request.timeout(limit).send().await;
+    sent.map_err(|_| DownloadError::Unreachable)
+}
+
+async fn file_of(response: reqwest::Response, max: usize) -> Result<Download, DownloadError> {
     let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let (disposition, content_type) = (header("content-disposition"), header("content-type"));
     let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;

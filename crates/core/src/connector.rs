@@ -104,6 +104,12 @@ pub trait Connector: Sync {
         None
     }
 
+    /// Reads why [`Connector::media`]'s call wasn't answered with the bytes, from the answer's status and the beginning of its body.
+    fn media_refused(&self, status: u16, body: &[u8]) -> MediaError {
+        let _ = (status, body);
+        MediaError::Gone
+    }
+
     /// Turns the downloaded body (and its `Content-Disposition`) of a part into its plain bytes and name.
     ///
     /// # Errors

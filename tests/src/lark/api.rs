@@ -78,6 +78,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         return lost();
     }
     match done {
+        Ok(Value::String(file)) => Response::new(Body::from(file)),
         Ok(body) => answer(200, &body, None),
         Err(refused) => {
             let reset = (refused.code == 99_991_400).then_some(1);
@@ -100,6 +101,7 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
         ("POST", ["open-apis", "im", "v1", "messages", _, "reply"]) => "reply",
         ("PATCH", ["open-apis", "im", "v1", "messages", _]) => "patch",
         ("GET", ["open-apis", "im", "v1", "messages", _]) => "read",
+        ("GET", ["open-apis", "im", "v1", "messages", _, "resources", _]) => "download",
         ("POST", ["open-apis", "im", "v1", "messages", _, "reactions"]) => "react",
         ("DELETE", ["open-apis", "im", "v1", "messages", _, "reactions", _]) => "unreact",
         ("POST", ["open-apis", "cardkit", "v1", "cards"]) => "create_card",

@@ -24,8 +24,19 @@ pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
         "patch" => patch(id, asked, book),
         "react" => react(id, asked, book),
         "unreact" => unreact(id, asked, book),
+        "download" => download(id, asked, book),
         _ => tell(id, asked, book),
     }
+}
+
+/// A file's bytes, as a text. Key and message must belong together.
+fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
+    let said = of_app(id, asked, book)?;
+    let key = asked.path.last().copied().unwrap_or_default();
+    if asked.query != "type=file" || !said.content.contains(key) {
+        return Err(refuse(234_003, "the key is not of this message"));
+    }
+    Ok(json!(format!("bytes of {key}")))
 }
 
 /// What a message says; of one that was forwarded also what is in it.

@@ -128,6 +128,16 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
+    /// Somebody sends a file to the bot.
+    #[must_use]
+    pub fn file(&self, app: &str, from: &Speaker, name: &str) -> Value {
+        let mut book = self.book();
+        let key = book.fresh("file_v3_");
+        let content = json!({ "file_key": key, "file_name": name }).to_string();
+        let id = book.say(app, from, "file", content, Vec::new());
+        said(app, from, &id, &mut book)
+    }
+
     /// Somebody opens their chat with the bot.
     #[must_use]
     pub fn enter(&self, app: &str, by: &Speaker) -> Value {

@@ -111,6 +111,10 @@ impl Connector for Lark {
         media::call(part, cx)
     }
 
+    fn media_refused(&self, status: u16, body: &[u8]) -> MediaError {
+        refusal::of_download(status, body)
+    }
+
     fn open_media(
         &self,
         part: &Part,

@@ -28,8 +28,14 @@ pub(super) fn accepted(answer: &ApiAnswer) -> Result<ApiBody, MediaError> {
     }
 }
 
+/// What came in place of a file: JSON, as for every call.
+pub(super) fn of_download(status: u16, body: &[u8]) -> MediaError {
+    let body: Option<ApiBody> = serde_json::from_slice(body).ok();
+    why(status, body.and_then(|body| body.code))
+}
+
 /// What a refusal means. The body speaks first: business errors come with status 400.
-pub(super) fn why(status: u16, code: Option<i64>) -> MediaError {
+fn why(status: u16, code: Option<i64>) -> MediaError {
     match code {
         Some(UNAUTHORIZED | NO_TOKEN) => MediaError::TokenExpired,
         Some(TRY_AGAIN) => MediaError::Passing,
@@ -42,5 +48,34 @@ pub(super) fn why(status: u16, code: Option<i64>) -> MediaError {
         None if status == 401 => MediaError::TokenExpired,
         None if status >= 500 || status == 429 => MediaError::Passing,
         None => MediaError::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(status: u16, body: &str, expected: MediaError) {
+        assert_eq!(of_download(status, body.as_bytes()), expected, "{status} {body}");
+    }
+
+    #[test]
+    fn refused_download_says_whether_to_ask_again() {
+        for code in [99_991_663, 99_991_661, 99_991_671, 234_002] {
+            check(
+                400,
+                &format!(r#"{{"code":{code},"msg":"token"}}"#),
+                MediaError::TokenExpired,
+            );
+        }
+        check(400, r#"{"code":234019,"msg":"retry"}"#, MediaError::Passing);
+        check(429, r#"{"code":99991400,"msg":"limit"}"#, MediaError::Passing);
+        check(502, "<html>", MediaError::Passing);
+        for code in [234_003, 234_004, 234_037, 234_043, 230_110] {
+            check(400, &format!(r#"{{"code":{code},"msg":"no"}}"#), MediaError::Gone);
+        }
+        check(401, "", MediaError::TokenExpired);
+        check(404, "", MediaError::Gone);
     }
 }
