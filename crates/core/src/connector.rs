@@ -83,6 +83,13 @@ pub trait Connector: Sync {
         cx: &Context<'_>,
     ) -> Verdict;
 
+    /// Where a reply begins that is shown anew, after it had come as far as `before`: whatever the platform takes only once needs
+    /// another name this time.
+    fn restart(&self, before: &Progress) -> Progress {
+        let _ = before;
+        Progress::default()
+    }
+
     /// For a platform that tells a part's address only when asked: the call that asks. Comes before [`Connector::media`].
     fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
         let _ = (part, cx);

@@ -107,6 +107,11 @@ impl Connector for Lark {
         judge::verdict(call, answer, Situation::new(wanted, done, cx))
     }
 
+    fn restart(&self, before: &Progress) -> Progress {
+        let before: progress::Shown = before.read();
+        Progress::write(&before.anew())
+    }
+
     fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
         media::call(part, cx)
     }

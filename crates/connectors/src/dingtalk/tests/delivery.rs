@@ -24,6 +24,8 @@ struct Platform {
     progress: Progress,
     /// Names of the calls.
     calls: Vec<&'static str>,
+    /// Ids of the cards that were put up.
+    cards: Vec<Value>,
     /// What the card shows.
     card: String,
     /// `flowStatus`, or `finalized`.
@@ -68,10 +70,13 @@ impl Platform {
         }
         let body = body_of(call);
         match call.name {
-            "create_card" => answered(
-                200,
-                &json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }),
-            ),
+            "create_card" => {
+                self.cards.push(body["outTrackId"].clone());
+                answered(
+                    200,
+                    &json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }),
+                )
+            }
             "stream_text" => {
                 assert!(
                     !matches!(self.card_state.as_str(), "finalized" | "3" | "5"),
@@ -238,6 +243,18 @@ fn refused_card_becomes_a_message() {
     tell(&mut platform, &own(), &["He", "Hello"]).unwrap();
     assert_eq!(platform.calls, ["create_card", "send_webhook"]);
     assert_eq!(platform.messages, ["Hello"]);
+}
+
+#[test]
+fn answer_that_is_given_anew_gets_a_card_of_its_own() {
+    let mut platform = Platform::new();
+    for _ in 0..3 {
+        tell(&mut platform, &own(), &["Hello"]).unwrap();
+        platform.progress = DingTalk.restart(&platform.progress);
+        platform.card_state.clear();
+    }
+    let ids: std::collections::HashSet<String> = platform.cards.iter().map(ToString::to_string).collect();
+    assert_eq!((platform.cards.len(), ids.len()), (3, 3), "{ids:?}");
 }
 
 #[test]

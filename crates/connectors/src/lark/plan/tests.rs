@@ -348,6 +348,15 @@ proptest! {
 }
 
 #[test]
+fn answer_that_is_given_anew_is_no_repetition() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Final, "whole");
+    bridge.progress = Lark.restart(&bridge.progress);
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(bridge.platform.texts(), ["whole", "whole"]);
+}
+
+#[test]
 fn crash_between_call_and_record_sends_nothing_twice() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Thinking, "");
