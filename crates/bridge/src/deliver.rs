@@ -19,7 +19,7 @@ use crate::accounts::Bot;
 use crate::connections::post::{self, Tries};
 use crate::metrics::{Metric, Place};
 use crate::world::{World, chance};
-use crate::{allowance, courier, pages};
+use crate::{allowance, courier, pages, ways};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -210,6 +210,16 @@ impl<'a> Showing<'a> {
                     self.record.progress = progress;
                     self.save().await?;
                 }
+                Verdict::Closed {
+                    progress,
+                    code,
+                    rest,
+                    missing,
+                } => {
+                    ways::close(self.world, self.bot, rest, &code, &missing).await;
+                    self.record.progress = progress;
+                    self.save().await?;
+                }
                 Verdict::SlowDown { retry_after, code } => return Ok(self.slower(retry_after, &code)),
                 Verdict::TokenExpired if !token_renewed => {
                     token_renewed = true;
@@ -286,6 +296,7 @@ impl<'a> Showing<'a> {
             link: Some(link),
             // A target without a message is none that is answered.
             proactive: self.target.message.as_str().is_empty(),
+            plain: self.world.ways.is_closed(&self.bot.account.integration, self.now()),
             pulled,
         }
     }

@@ -31,6 +31,7 @@ pub mod redrive;
 pub mod run;
 pub mod tenants;
 pub mod users;
+pub mod ways;
 pub mod work;
 pub mod world;
 

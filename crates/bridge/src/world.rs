@@ -19,6 +19,7 @@ use crate::journal::Throttle;
 use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 use crate::users::Known;
+use crate::ways::Ways;
 
 /// The connectors, by registry.
 pub type Registry = &'static [&'static dyn Connector];
@@ -50,6 +51,8 @@ pub struct World {
     pub tenants: Arc<Tenants>,
     /// Sends that this process may make of what all share.
     pub allowance: Arc<Allowance>,
+    /// Ways that platforms have closed for a while.
+    pub ways: Arc<Ways>,
     /// Bots whose long connections this process holds, and who holds the others.
     pub relay: Arc<Switchboard>,
     /// What operators watch.
@@ -115,6 +118,7 @@ impl World {
             known: Arc::default(),
             tenants,
             allowance: Arc::default(),
+            ways: Arc::default(),
             relay: Arc::default(),
             metrics: Arc::default(),
         }

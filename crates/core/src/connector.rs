@@ -342,6 +342,17 @@ pub enum Verdict {
         /// Why, for the log: the platform's code.
         code: String,
     },
+    /// This way is closed for the bot, not for this reply alone: it isn't tried again before it has rested. See [`Wanted::plain`].
+    Closed {
+        /// From where to go on.
+        progress: Progress,
+        /// Why, for the log: the platform's code.
+        code: String,
+        /// For how long.
+        rest: Duration,
+        /// Permissions that the bot lacks, if that is why, in the platform's words.
+        missing: Vec<String>,
+    },
     /// Too fast. Nothing is lost: wait and ask again.
     SlowDown {
         /// How long the platform asks us to wait.

@@ -190,6 +190,12 @@ pub(crate) fn verdict(verdict: &Verdict) -> Value {
     match verdict {
         Verdict::Accepted(progress) => json!({ "accepted": progress }),
         Verdict::FallBack { progress, code } => json!({ "fallBack": { "progress": progress, "code": code } }),
+        Verdict::Closed {
+            progress,
+            code,
+            rest,
+            missing,
+        } => json!({ "closed": { "progress": progress, "code": code, "restS": rest.as_secs(), "missing": missing } }),
         Verdict::SlowDown { retry_after, code } => {
             json!({ "slowDown": { "retryAfterS": retry_after.map(|wait| wait.as_secs()), "code": code } })
         }

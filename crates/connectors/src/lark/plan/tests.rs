@@ -222,6 +222,7 @@ impl Bridge {
                 files: &[],
                 link: None,
                 proactive: false,
+                plain: false,
                 pulled: None,
             };
             let cx = context(&self.account, self.now);
@@ -232,7 +233,9 @@ impl Bridge {
             };
             let answer = answer(&mut self.platform, &mut self.luck, &call);
             match Lark.judge(&call, &answer, &wanted, &self.progress, &cx) {
-                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
+                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } | Verdict::Closed { progress, .. } => {
+                    self.progress = progress
+                }
                 Verdict::Refused { .. } => return End::Refused,
                 _ if stage != Stage::Final => return End::Done,
                 _ => {}
