@@ -22,6 +22,7 @@ use crate::retry::until_settled;
 use crate::state::AdminState;
 
 mod body;
+mod welcome;
 
 /// Whether an integration is taken from the trigger that has it.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
@@ -65,6 +66,7 @@ pub(crate) async fn create(
     Body(new): Body<NewTrigger>,
 ) -> Result<(StatusCode, Json<TriggerView>), Problem> {
     let trigger = new.read(state.fresh_trigger(), scope.organization.clone())?;
+    welcome::check(&state, &trigger).await?;
     let made = until_settled(|| async {
         let made = store_trigger::create(&state.world.store, trigger.clone(), query.rival(), state.now()).await;
         explain(&state, &scope, made).await
@@ -99,6 +101,11 @@ pub(crate) async fn patch(
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
         let trigger = patch.apply(before.trigger.clone())?;
+        let old = &before.trigger;
+        // What was saved before there was a limit doesn't stand in the way of other changes.
+        if old.settings.welcome != trigger.settings.welcome || old.integration != trigger.integration {
+            welcome::check(&state, &trigger).await?;
+        }
         let changed = store_trigger::update(&state.world.store, &before, trigger, query.rival(), state.now()).await;
         explain(&state, &scope, changed).await.map(TriggerView::of).map(Json)
     })

@@ -73,11 +73,17 @@ impl Allowance {
     }
 }
 
-/// Takes one send into `chat` of every quota. Gives the time before which it may not be sent, if there is one.
+/// Takes one send into `chat` of every quota that counts calls of that name. Gives the time before which it may not be sent, if there is one.
 ///
 /// A table that can't be asked holds nobody up: the platform's own "slower" is obeyed all the same.
-pub async fn take(world: &World, bot: &IntegrationId, chat: &ChatId, quotas: &[Quota]) -> Option<Timestamp> {
-    for limit in quotas {
+pub async fn take(
+    world: &World,
+    bot: &IntegrationId,
+    chat: &ChatId,
+    call: &str,
+    quotas: &[Quota],
+) -> Option<Timestamp> {
+    for limit in quotas.iter().filter(|limit| limit.counts(call)) {
         let chat = (limit.scope == QuotaScope::Chat).then_some(chat);
         let key = (bot.clone(), limit.name, chat.cloned());
         let now = world.clock.now();

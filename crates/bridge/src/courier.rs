@@ -8,18 +8,29 @@ use futures_util::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::multipart::{Form, Part};
 use tieline_core::address;
-use tieline_core::connector::{TokenError, TokenExchange};
+use tieline_core::backoff::Backoff;
+use tieline_core::connector::{MediaError, TokenError, TokenExchange};
 use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::ids::{IntegrationId, digest};
 use tieline_store::token_cache;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::accounts::Bot;
-use crate::world::World;
+use crate::world::{World, chance};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// Most that is read of what comes in place of a file.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// How often a download is tried again that failed in passing.
+const MAX_DOWNLOAD_RETRIES: u32 = 2;
+/// Between two tries of a download.
+const DOWNLOAD_BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(2),
+};
 
 /// Access tokens that were had already. One lock per integration, so that a token is asked for once.
 #[derive(Debug, Default)]
@@ -58,7 +69,7 @@ pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    Ok(exchange(world.http.client(), call, token.as_ref()).await)
+    Ok(exchange(world, bot, call, token.as_ref()).await)
 }
 
 /// The bot's access token: from memory, else from the table, else from the platform.
@@ -101,7 +112,7 @@ fn source(bot: &Bot) -> String {
 
 async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange, source: &str) -> Result<AccessToken, TokenError> {
     let cx = bot.context(world, None);
-    let answer = exchange(world.http.client(), &tokens.request(&cx), None).await;
+    let answer = exchange(world, bot, &tokens.request(&cx), None).await;
     let token = tokens.read(&answer, &cx)?;
     // The cache only saves calls: without it the token still works.
     if let Err(error) = token_cache::put(&world.store, &bot.account.integration, source, &token).await {
@@ -121,13 +132,13 @@ pub async fn forget_token(world: &World, bot: &Bot) {
 }
 
 /// Sends a call as it is and reads the answer, at most 1 MiB of it.
-pub async fn exchange(http: &reqwest::Client, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
-    let Some(request) = build(http, call, token) else {
+async fn exchange(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
+    let Some(request) = build(world.http.client(), call, token) else {
         debug!(call = call.name, "call can't be made");
         return ApiAnswer::NotSent;
     };
     match request.send().await {
-        Ok(response) => read(response).await,
+        Ok(response) => read(response, bot.connector.manifest().rate_hint).await,
         Err(error) if error.is_connect() || error.is_builder() => {
             debug!(call = call.name, error = %error.without_url(), "call was not sent");
             ApiAnswer::NotSent
@@ -187,13 +198,11 @@ fn form(fields: &[(String, String)], file: Option<&(String, String, String, Vec<
     Some(form.part(field.clone(), part))
 }
 
-async fn read(response: reqwest::Response) -> ApiAnswer {
+/// Reads an answer. `rate_hint` is where the platform says how long to wait, if it isn't in `Retry-After`.
+async fn read(response: reqwest::Response, rate_hint: Option<&str>) -> ApiAnswer {
     let status = response.status().as_u16();
-    let header = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let retry_after_s = header.and_then(|value| value.trim().parse().ok());
+    let seconds = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.trim().parse().ok() };
+    let retry_after_s = seconds(RETRY_AFTER.as_str()).or_else(|| seconds(rate_hint?));
     match read_body(response, MAX_ANSWER_BYTES).await {
         Some(body) => ApiAnswer::Answered {
             status,
@@ -252,7 +261,8 @@ pub enum DownloadError {
     Token(#[from] TokenError),
 }
 
-/// Downloads a file of at most `max` bytes, within `limit`.
+/// Downloads a file of at most `max` bytes, each try within `limit`. What the platform calls passing is tried again, and so is a token
+/// that it doesn't take any more.
 ///
 /// # Errors
 /// [`DownloadError`].
@@ -264,20 +274,52 @@ pub async fn download(
     limit: Duration,
 ) -> Result<Download, DownloadError> {
     address::check(&call.url, world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
+    let (mut renewed, mut failures) = (false, 0);
+    loop {
+        let response = ask_for_file(world, bot, call, limit).await?;
+        let status = response.status();
+        if status.is_success() {
+            return file_of(response, max).await;
+        }
+        if let Some(place) = header_of(&response, "location").filter(|_| status.is_redirection()) {
+            return Err(DownloadError::Moved(place));
+        }
+        let body = read_body(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        match bot.connector.media_refused(status.as_u16(), &body) {
+            MediaError::TokenExpired if !renewed && call.token != TokenPlace::None => {
+                renewed = true;
+                forget_token(world, bot).await;
+            }
+            MediaError::Passing if failures < MAX_DOWNLOAD_RETRIES => {
+                failures += 1;
+                sleep(DOWNLOAD_BACKOFF.wait(failures, chance())).await;
+            }
+            _ => return Err(DownloadError::Status(status.as_u16())),
+        }
+    }
+}
+
+async fn ask_for_file(
+    world: &World,
+    bot: &Bot,
+    call: &HttpCall,
+    limit: Duration,
+) -> Result<reqwest::Response, DownloadError> {
     let token = match (call.token, bot.connector.tokens()) {
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    let request = build(world.http.client(), call, token.as_ref())
-        .ok_or(DownloadError::Unreachable)?
-        .timeout(limit);
-    let response = request.send().await.map_err(|_| DownloadError::Unreachable)?;
-    let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-    match (response.status(), header("location")) {
-        (status, _) if status.is_success() => {}
-        (status, Some(place)) if status.is_redirection() => return Err(DownloadError::Moved(place)),
-        (status, _) => return Err(DownloadError::Status(status.as_u16())),
-    }
+    let request = build(world.http.client(), call, token.as_ref()).ok_or(DownloadError::Unreachable)?;
+    let sent = request.timeout(limit).send().await;
+    sent.map_err(|_| DownloadError::Unreachable)
+}
+
+fn header_of(response: &reqwest::Response, name: &str) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+async fn file_of(response: reqwest::Response, max: usize) -> Result<Download, DownloadError> {
+    let header = |name: &str| header_of(&response, name);
     let (disposition, content_type) = (header("content-disposition"), header("content-type"));
     let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;
     if body.len() > max {

@@ -20,7 +20,7 @@ use crate::connections::post::{self, Tries};
 use crate::hold::Hold;
 use crate::metrics::{Metric, Place};
 use crate::world::{World, chance};
-use crate::{allowance, courier, pages};
+use crate::{allowance, courier, pages, ways};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -206,7 +206,7 @@ impl<'a> Showing<'a> {
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
-            if let Some(at) = allowance::take(self.world, bot, chat, quotas).await {
+            if let Some(at) = allowance::take(self.world, bot, chat, call.name(), quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
                 let pause = at.since(self.now());
                 if pause > SHORT_WAIT {
@@ -228,6 +228,16 @@ impl<'a> Showing<'a> {
                 Verdict::Accepted(progress) => self.accepted(progress, look.stage).await?,
                 Verdict::FallBack { progress, code } => {
                     info!(account.id = %self.bot.account.integration, call = call.name(), code, "reply takes another way");
+                    self.record.progress = progress;
+                    self.save().await?;
+                }
+                Verdict::Closed {
+                    progress,
+                    code,
+                    rest,
+                    missing,
+                } => {
+                    ways::close(self.world, self.bot, rest, &code, &missing).await;
                     self.record.progress = progress;
                     self.save().await?;
                 }
@@ -321,6 +331,7 @@ impl<'a> Showing<'a> {
             link: Some(link),
             // A target without a message is none that is answered.
             proactive: self.target.message.as_str().is_empty(),
+            plain: self.world.ways.is_closed(&self.bot.account.integration, self.now()),
             pulled,
         }
     }

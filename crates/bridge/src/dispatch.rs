@@ -6,7 +6,7 @@ use tieline_core::command::{self, Command};
 use tieline_core::connector::{Delivery, Manifest};
 use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
-use tieline_core::event::{CardAction, Event, Feedback, Message};
+use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::mailbox::{self, Due, Pending};
@@ -29,8 +29,6 @@ use crate::world::World;
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
-/// The key of our own "new session" buttons.
-pub const NEW_SESSION_KEY: &str = "tl:new_session";
 
 /// Why an event could not be dispatched. It stays on the queue and comes again.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +95,11 @@ enum Intent {
     /// Another command.
     Steer(Command),
     /// Not to be answered by an agent.
-    Refuse(Notice, &'static str),
+    Refuse(Refusal),
 }
+
+/// Why nothing is done for somebody: what they are told, and the reason in the ledger.
+struct Refusal(Notice, &'static str);
 
 impl Arrival<'_> {
     async fn message(&self, mut message: Message) -> Result<(), DispatchError> {
@@ -109,7 +110,7 @@ impl Arrival<'_> {
             return Ok(());
         }
         match intent {
-            Intent::Refuse(notice, reason) => self.refuse(&message, &id, notice, reason).await,
+            Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await,
             Intent::Steer(command) => self.steer(&message, &key, &command).await,
             Intent::New => self.begin(&message, &key).await,
             Intent::Say => self.append(&message, &key, false).await,
@@ -119,16 +120,10 @@ impl Arrival<'_> {
     async fn intent(&self, message: &mut Message) -> Result<Intent, DispatchError> {
         let now = self.world.clock.now();
         if message.sent_at.is_some_and(|sent| now.since(sent) > STALE_AFTER) {
-            return Ok(Intent::Refuse(Notice::Stale, "stale"));
+            return Ok(Intent::Refuse(Refusal(Notice::Stale, "stale")));
         }
-        if !self.bound.integration.enabled {
-            return Ok(Intent::Refuse(Notice::Disabled, "integration_stopped"));
-        }
-        let Some(trigger) = &self.bound.trigger else {
-            return self.refuse_unbound().await;
-        };
-        if !trigger.settings.access.allows(&message.sender.id, &message.target.chat) {
-            return Ok(Intent::Refuse(Notice::NotAllowed, "not_allowed"));
+        if let Some(refusal) = self.barred(message).await? {
+            return Ok(Intent::Refuse(refusal));
         }
         Ok(match command::parse(&message.text) {
             Some(Command::New(first)) => {
@@ -136,25 +131,39 @@ impl Arrival<'_> {
                 Intent::New
             }
             Some(command) => Intent::Steer(command),
-            None if message.text.is_empty() && message.parts.is_empty() => Intent::Refuse(Notice::Unsupported, "empty"),
+            None if message.text.is_empty() && message.parts.is_empty() => {
+                Intent::Refuse(Refusal(Notice::Unsupported, "empty"))
+            }
             None => Intent::Say,
         })
     }
 
-    async fn refuse_unbound(&self) -> Result<Intent, DispatchError> {
+    /// What keeps the sender from doing anything here, be it by words or by clicks.
+    async fn barred(&self, message: &Message) -> Result<Option<Refusal>, DispatchError> {
+        if !self.bound.integration.enabled {
+            return Ok(Some(Refusal(Notice::Disabled, "integration_stopped")));
+        }
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(Some(self.unbound().await?));
+        };
+        let allowed = trigger.settings.access.allows(&message.sender.id, &message.target.chat);
+        Ok((!allowed).then_some(Refusal(Notice::NotAllowed, "not_allowed")))
+    }
+
+    async fn unbound(&self) -> Result<Refusal, DispatchError> {
         let record = &self.bound.integration;
         let named = triggers::naming(&self.world.store, &record.organization, |it| {
             it.integration == record.id
         })
         .await?;
         Ok(match !named.is_empty() {
-            true => Intent::Refuse(Notice::Disabled, "trigger_disabled"),
-            false => Intent::Refuse(Notice::Unbound, "no_trigger"),
+            true => Refusal(Notice::Disabled, "trigger_disabled"),
+            false => Refusal(Notice::Unbound, "no_trigger"),
         })
     }
 
     async fn card_action(&self, action: CardAction) -> Result<(), DispatchError> {
-        let ours = action.key == NEW_SESSION_KEY && self.bound.trigger.is_some();
+        let ours = action.key == NEW_SESSION_KEY;
         let message = Message {
             id: action.id.clone(),
             sender: action.sender.clone(),
@@ -162,16 +171,42 @@ impl Arrival<'_> {
             text: String::new(),
             parts: Vec::new(),
             quoted: None,
+            refers_to: None,
             target: action.target.clone(),
         };
+        if action.key == WELCOME_KEY {
+            return self.greet(action, &message).await;
+        }
+        // A click is worth as much as a word: in a group anyone can click, and a session may be shared.
+        let refusal = if ours { self.barred(&message).await? } else { None };
         let key = self.key(&message);
-        if !self.claim(Event::CardAction(action), Some(key.id())).await? {
+        let id = key.id();
+        if !self.claim(Event::CardAction(action), Some(id.clone())).await? {
             return Ok(());
         }
-        if ours {
-            return self.begin(&message, &key).await;
+        match refusal {
+            Some(refusal) => self.refuse(&message, &id, refusal).await,
+            None if ours => self.begin(&message, &key).await,
+            None => self.end(MessageState::Commanded, Some("unknown_card_action")).await,
         }
-        self.end(MessageState::Commanded, Some("unknown_card_action")).await
+    }
+
+    /// Says the trigger's welcome to somebody who opened the chat. Who isn't let in is told nothing: they didn't ask.
+    async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
+        let barred = self.barred(message).await?;
+        let id = self.key(message).id();
+        if !self.claim(Event::CardAction(opened), Some(id.clone())).await? {
+            return Ok(());
+        }
+        if let Some(Refusal(_, reason)) = barred {
+            return self.end(MessageState::Refused, Some(reason)).await;
+        }
+        let trigger = self.bound.trigger.as_ref();
+        let welcome = trigger.and_then(|trigger| trigger.settings.welcome.clone());
+        if let Some(text) = welcome {
+            self.say(message, &id, Word::welcome(text)).await?;
+        }
+        self.end(MessageState::Commanded, Some("welcome")).await
     }
 
     async fn feedback(&self, feedback: Feedback) -> Result<(), DispatchError> {
@@ -252,8 +287,7 @@ impl Arrival<'_> {
         &self,
         message: &Message,
         conversation: &ConversationId,
-        notice: Notice,
-        reason: &'static str,
+        Refusal(notice, reason): Refusal,
     ) -> Result<(), DispatchError> {
         self.say(message, conversation, Word::refused(notice)).await?;
         self.end(MessageState::Refused, Some(reason)).await
@@ -349,7 +383,7 @@ impl Arrival<'_> {
                 return Ok(());
             }
             if before.pending.len() >= mailbox::MAX_PENDING {
-                return self.refuse(message, &id, Notice::Busy, "mailbox_full").await;
+                return self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await;
             }
             if before.version == 0 || key.sender.is_none() {
                 users::ensure(self.world, self.envelope, self.bound, message).await?;

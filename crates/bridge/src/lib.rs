@@ -26,12 +26,14 @@ pub mod pages;
 pub mod pollers;
 pub mod proactive;
 pub mod probe;
+mod quotes;
 pub mod receive;
 pub mod redrive;
 pub mod room;
 pub mod run;
 pub mod tenants;
 pub mod users;
+pub mod ways;
 pub mod work;
 pub mod world;
 

@@ -1,4 +1,4 @@
-//! Sentences of ours as replies of their own.
+//! Sentences of ours, and of the operator, as replies of their own.
 
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
@@ -14,36 +14,46 @@ use crate::world::World;
 /// A sentence and what it says of the message.
 #[derive(Debug, Clone)]
 pub struct Word {
-    notice: Notice,
+    notice: Option<Notice>,
+    text: String,
     outcome: Outcome,
 }
 
 impl Word {
+    const fn ours(notice: Notice, outcome: Outcome) -> Self {
+        Self {
+            notice: Some(notice),
+            text: String::new(),
+            outcome,
+        }
+    }
+
+    /// What the operator says to somebody who opens the chat.
+    #[must_use]
+    pub const fn welcome(text: String) -> Self {
+        Self {
+            notice: None,
+            text,
+            outcome: Outcome::Commanded,
+        }
+    }
+
     /// The message is refused.
     #[must_use]
     pub const fn refused(notice: Notice) -> Self {
-        Self {
-            notice,
-            outcome: Outcome::Refused,
-        }
+        Self::ours(notice, Outcome::Refused)
     }
 
     /// The message was a command.
     #[must_use]
     pub const fn commanded(notice: Notice) -> Self {
-        Self {
-            notice,
-            outcome: Outcome::Commanded,
-        }
+        Self::ours(notice, Outcome::Commanded)
     }
 
     /// The message is stopped or dropped.
     #[must_use]
     pub const fn stopped(notice: Notice) -> Self {
-        Self {
-            notice,
-            outcome: Outcome::Stopped,
-        }
+        Self::ours(notice, Outcome::Stopped)
     }
 }
 
@@ -146,7 +156,8 @@ pub async fn record_for(
 async fn save(world: &World, about: &About<'_>, word: Word) -> Result<(), StoreError> {
     let mut record = ReplyRecord {
         stage: Stage::Final,
-        notice: Some(word.notice),
+        notice: word.notice,
+        text: word.text,
         outcome: Some(word.outcome),
         ..blank(about)
     };

@@ -110,6 +110,7 @@ async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, Sto
         text: String::new(),
         parts: Vec::new(),
         quoted: None,
+        refers_to: None,
         target: ReplyTarget {
             integration: bot.account.integration.clone(),
             chat,

@@ -1,16 +1,22 @@
 //! Asks a platform whether a bot's credentials work, and keeps what it tells of the bot.
 
+use std::time::Duration;
+
 use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::connector::{Proof, TokenError};
 use tieline_core::exchange::{ApiAnswer, HttpCall};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::accounts::Bot;
+use crate::accounts::{self, Bot};
 use crate::world::World;
 use crate::{courier, journal};
+
+/// How long the platform may take to tell of a bot while it waits for our own answer. The tightest platform waits three seconds.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// What a platform says of credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,19 +57,52 @@ pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Resu
     Ok(probed)
 }
 
+/// Whether to ask the platform again for what it hasn't told yet of a bot that hears something: at most now and then.
+pub(crate) fn is_due(world: &World, bot: &Bot) -> bool {
+    let cx = bot.context(world, None);
+    let id = &bot.account.integration;
+    bot.connector.lacks(&cx) && world.throttle.lets_pass(id, "learn", cx.now)
+}
+
+/// Asks the platform for what it hasn't told yet. Gives the bot with what was learned, if anything was, in good time.
+pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecord) -> Option<Bot> {
+    let call = bot.connector.probe(&bot.context(world, None))?;
+    let learning = async {
+        let learned = ask(world, bot, &call).await.map_err(|error| error.to_string())?;
+        keep(world, record, &learned).await.map_err(|error| error.to_string())
+    };
+    let learned = match timeout(PATIENCE, learning).await {
+        Ok(learned) => learned,
+        Err(_) => Err(format!("longer than {PATIENCE:?}")),
+    };
+    match learned {
+        Ok(after) => accounts::open(world, &after?).ok(),
+        Err(error) => {
+            info!(account.id = %record.id, error, "platform does not tell of the bot yet");
+            None
+        }
+    }
+}
+
 async fn ask(world: &World, bot: &Bot, call: &HttpCall) -> Result<Credentials, TokenError> {
     let answer = courier::send(world, bot, call).await?;
     bot.connector.learn(&answer)
 }
 
-async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
+/// Gives the integration as it stands after that.
+async fn keep(
+    world: &World,
+    record: &IntegrationRecord,
+    learned: &Credentials,
+) -> Result<Option<IntegrationRecord>, StoreError> {
     match integration::learn(&world.store, record, learned, world.clock.now()).await {
+        Ok(after) => Ok(Some(after)),
         // Somebody changed it meanwhile: the next probe is of what it is now.
-        Ok(_) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
+        Err(IntegrationError::Store(StoreError::Conflict)) => Ok(None),
         Err(IntegrationError::Store(error)) => Err(error),
         Err(error) => {
             warn!(account.id = %record.id, error = %error, "what the platform told can't be kept");
-            Ok(())
+            Ok(None)
         }
     }
 }

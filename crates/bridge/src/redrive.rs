@@ -7,6 +7,7 @@ use tieline_core::fate::MessageState;
 use tieline_core::reply::{Progress, Stage};
 use tieline_queue::{QueueError, inbound};
 use tieline_store::StoreError;
+use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, ReplyRecord};
@@ -78,7 +79,7 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Stor
         files: Vec::new(),
         notice: None,
         outcome: None,
-        progress: Progress::default(),
+        progress: begin_anew(world, &before).await?,
         pace: Pace::default(),
         same_as: None,
         closed: None,
@@ -88,6 +89,13 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Stor
         ..before.clone()
     };
     reply::restart(&world.store, &before, &mut after, now).await
+}
+
+/// The platform may not take the same thing twice: its connector says how the reply is told from what it was before.
+async fn begin_anew(world: &World, before: &ReplyRecord) -> Result<Progress, StoreError> {
+    let record = integration::get(&world.store, &before.integration).await?;
+    let connector = record.and_then(|record| world.connector(&record.platform));
+    Ok(connector.map_or_else(Progress::default, |it| it.restart(&before.progress)))
 }
 
 async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {

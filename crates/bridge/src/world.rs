@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::room::Room;
 use crate::tenants::Tenants;
 use crate::users::Known;
+use crate::ways::Ways;
 
 /// The connectors, by registry.
 pub type Registry = &'static [&'static dyn Connector];
@@ -51,6 +52,8 @@ pub struct World {
     pub tenants: Arc<Tenants>,
     /// Sends that this process may make of what all share.
     pub allowance: Arc<Allowance>,
+    /// Ways that platforms have closed for a while.
+    pub ways: Arc<Ways>,
     /// Bots whose long connections this process holds, and who holds the others.
     pub relay: Arc<Switchboard>,
     /// Room for pictures that are sent along with what agents are asked.
@@ -135,6 +138,7 @@ impl World {
             known: Arc::default(),
             tenants,
             allowance: Arc::default(),
+            ways: Arc::default(),
             relay: Arc::default(),
             pictures,
             files,

@@ -40,6 +40,29 @@ pub struct Quota {
     pub sends: u32,
     /// In how much time.
     pub per: Duration,
+    /// What counts as a send.
+    pub calls: Calls,
+}
+
+impl Quota {
+    /// Whether a call of that name uses up a send.
+    #[must_use]
+    pub fn counts(&self, call: &str) -> bool {
+        match self.calls {
+            Calls::All => true,
+            Calls::Only(names) => names.contains(&call),
+        }
+    }
+}
+
+/// Which calls a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Calls {
+    /// Every call.
+    #[default]
+    All,
+    /// Calls of these names: see [`crate::exchange::ApiCall::name`].
+    Only(&'static [&'static str]),
 }
 
 /// What a quota counts.

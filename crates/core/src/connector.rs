@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use crate::budget::Budget;
-use crate::event::{Event, Part};
+use crate::event::{Event, Part, Quoted};
 use crate::exchange::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
-use crate::ids::{ReplyId, SenderId};
+use crate::ids::{PlatformMessageId, ReplyId, SenderId};
 use crate::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+use crate::split::TextLimit;
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
 
@@ -82,6 +83,13 @@ pub trait Connector: Sync {
         cx: &Context<'_>,
     ) -> Verdict;
 
+    /// Where a reply begins that is shown anew, after it had come as far as `before`: whatever the platform takes only once needs
+    /// another name this time.
+    fn restart(&self, before: &Progress) -> Progress {
+        let _ = before;
+        Progress::default()
+    }
+
     /// For a platform that tells a part's address only when asked: the call that asks. Comes before [`Connector::media`].
     fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
         let _ = (part, cx);
@@ -108,6 +116,12 @@ pub trait Connector: Sync {
         false
     }
 
+    /// Reads why [`Connector::media`]'s call wasn't answered with the bytes, from the answer's status and the beginning of its body.
+    fn media_refused(&self, status: u16, body: &[u8]) -> MediaError {
+        let _ = (status, body);
+        MediaError::Gone
+    }
+
     /// Turns the downloaded body (and its `Content-Disposition`) of a part into its plain bytes and name.
     ///
     /// # Errors
@@ -124,6 +138,21 @@ pub trait Connector: Sync {
             bytes: body,
             name: part.name.clone(),
         })
+    }
+
+    /// For a platform that tells only the id of what a message quotes or forwards: the call that asks what it says.
+    fn quote(&self, id: &PlatformMessageId, cx: &Context<'_>) -> Option<HttpCall> {
+        let _ = (id, cx);
+        None
+    }
+
+    /// Reads the answer to that call.
+    ///
+    /// # Errors
+    /// [`MediaError`] if it doesn't say.
+    fn quoted(&self, id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
+        let _ = (id, answer, cx);
+        Err(MediaError::Gone)
     }
 
     /// How short-lived access tokens are had, for a platform that has them.
@@ -165,6 +194,12 @@ pub trait Connector: Sync {
                 code: "unreachable".to_owned(),
             }),
         }
+    }
+
+    /// Whether something that [`Connector::learn`] tells isn't known yet, so that messages are read less well than they could be.
+    fn lacks(&self, cx: &Context<'_>) -> bool {
+        let _ = cx;
+        false
     }
 
     /// The long-connection protocol, for a platform that has one.
@@ -312,6 +347,17 @@ pub enum Verdict {
         /// Why, for the log: the platform's code.
         code: String,
     },
+    /// This way is closed for the bot, not for this reply alone: it isn't tried again before it has rested. See [`Wanted::plain`].
+    Closed {
+        /// From where to go on.
+        progress: Progress,
+        /// Why, for the log: the platform's code.
+        code: String,
+        /// For how long.
+        rest: Duration,
+        /// Permissions that the bot lacks, if that is why, in the platform's words.
+        missing: Vec<String>,
+    },
     /// Too fast. Nothing is lost: wait and ask again.
     SlowDown {
         /// How long the platform asks us to wait.
@@ -402,6 +448,8 @@ pub struct Manifest {
     pub docs: &'static str,
     /// Who proves that a request is genuine.
     pub proof: Proof,
+    /// The header, in lower case, that says in how many seconds a limit is reset, where that isn't `Retry-After`.
+    pub rate_hint: Option<&'static str>,
     /// Connection modes, the recommended one first.
     pub modes: &'static [ModeManifest],
 }
@@ -442,6 +490,8 @@ pub struct ModeManifest {
     pub merged: Merged,
     /// Limits on what we send.
     pub budget: Budget,
+    /// Longest text that somebody who opens the chat can be told. `None` where nobody can be told anything then.
+    pub welcome: Option<TextLimit>,
     /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
     pub two_sockets: bool,
     /// Whether the bot can speak without being asked.

@@ -187,6 +187,8 @@ pub struct MessageV1 {
     parts: Vec<PartV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quoted: Option<QuotedV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refers_to: Option<PlatformMessageId>,
     target: TargetV1,
 }
 
@@ -295,6 +297,7 @@ impl From<Message> for MessageV1 {
             text: value.text,
             parts: value.parts.into_iter().map(Into::into).collect(),
             quoted: value.quoted.map(Into::into),
+            refers_to: value.refers_to,
             target: value.target.into(),
         }
     }
@@ -309,6 +312,7 @@ impl From<MessageV1> for Message {
             text: value.text,
             parts: value.parts.into_iter().map(Into::into).collect(),
             quoted: value.quoted.map(Into::into),
+            refers_to: value.refers_to,
             target: value.target.into(),
         }
     }
@@ -346,6 +350,7 @@ mod tests {
                 text: "q".into(),
                 parts: vec![part],
             }),
+            refers_to: Some(PlatformMessageId::new("CAIQ0ab")),
             target: ReplyTarget {
                 integration: IntegrationId::new("int_1"),
                 chat,

@@ -6,12 +6,18 @@ use crate::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use crate::reply::ReplyTarget;
 use crate::timestamp::Timestamp;
 
+/// The key of our own buttons that start a new session, whatever a platform's card calls them: see [`CardAction::key`].
+pub const NEW_SESSION_KEY: &str = "tl:new_session";
+
+/// The key under which somebody's opening of a chat goes the road: see [`CardAction::key`].
+pub const WELCOME_KEY: &str = "tl:welcome";
+
 /// Something that happened on a platform and goes the road.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Somebody said something to the bot.
     Message(Message),
-    /// Somebody clicked on one of our cards.
+    /// Somebody did something without words.
     CardAction(CardAction),
     /// Somebody rated an answer.
     Feedback(Feedback),
@@ -98,6 +104,9 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// What the person quoted: context only, never a command.
     pub quoted: Option<Quoted>,
+    /// The message that it quotes or forwards, where the platform tells what that says only when asked: see
+    /// [`crate::connector::Connector::quote`].
+    pub refers_to: Option<PlatformMessageId>,
     /// Where the answer goes. Made once, here.
     pub target: ReplyTarget,
 }
@@ -153,16 +162,16 @@ pub struct Quoted {
     pub parts: Vec<Part>,
 }
 
-/// A click on one of our cards.
+/// Something done without words: a click on one of our cards, or the opening of a chat whose platform waits for no answer to that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CardAction {
     /// The platform's id of the click.
     pub id: PlatformMessageId,
     /// Who clicked.
     pub sender: Sender,
-    /// What the clicked thing is called: the key that we gave it.
+    /// What it asks for: [`NEW_SESSION_KEY`], [`WELCOME_KEY`], or the key that somebody else's card gave the clicked thing.
     pub key: String,
-    /// Which card: the id that we gave it.
+    /// Which card: the id that we gave it. Empty if there was none.
     pub card: String,
     /// Where an answer goes.
     pub target: ReplyTarget,

@@ -89,6 +89,8 @@ pub struct Wanted<'a> {
     pub link: Option<&'a str>,
     /// Whether this is a message of its own, not an answer: push only, nothing to stream.
     pub proactive: bool,
+    /// Whether the richer way is closed for the bot just now: a reply that hasn't begun takes the plain one.
+    pub plain: bool,
     /// What the platform has fetched, where it fetches. `None` where we push.
     pub pulled: Option<Pulled<'a>>,
 }

@@ -19,6 +19,7 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tieline_core::exchange::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};
@@ -143,14 +144,12 @@ impl Platform {
     /// # Errors
     /// If it isn't a 200 in time.
     pub async fn post(&self, app: &str, callback_url: &str, message: &Value) -> anyhow::Result<Value> {
-        let secret = self.book().app(app).secret.clone();
-        let timestamp = sign::now_ms().to_string();
-        let request = self
-            .http
-            .post(callback_url)
-            .header("sign", sign::robot(&timestamp, &secret))
-            .header("timestamp", timestamp);
-        let response = request.json(message).send().await?;
+        let signed = self.request(app, message);
+        let mut request = self.http.post(callback_url);
+        for (name, value) in &signed.headers {
+            request = request.header(name, value);
+        }
+        let response = request.body(signed.body).send().await?;
         let status = response.status().as_u16();
         let text = response.text().await?;
         ensure!(status == 200, "the robot answered {status}: {text}");
@@ -160,6 +159,22 @@ impl Platform {
             "the answer posts a message: {answer}"
         );
         Ok(answer)
+    }
+
+    /// The request that posts a message to a robot in HTTP mode, signed.
+    #[must_use]
+    pub fn request(&self, app: &str, message: &Value) -> WebhookRequest {
+        let secret = self.book().app(app).secret.clone();
+        let timestamp = sign::now_ms().to_string();
+        let sign = sign::robot(&timestamp, &secret);
+        let json = "application/json".to_owned();
+        let headers = [("content-type", json), ("sign", sign), ("timestamp", timestamp)];
+        WebhookRequest {
+            method: "POST".to_owned(),
+            query: String::new(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            body: message.to_string().into_bytes(),
+        }
     }
 
     /// Sets how the platform misbehaves.

@@ -124,6 +124,8 @@ pub(super) struct App {
     pub(super) reactions: HashMap<String, String>,
     pub(super) deliveries: HashMap<String, Delivery>,
     pub(super) paces: HashMap<String, VecDeque<Instant>>,
+    /// Which calls may not come again before when.
+    pub(super) resets: HashMap<&'static str, Instant>,
 }
 
 /// A message in a chat.
@@ -134,7 +136,14 @@ pub(super) struct Said {
     /// Only of the bot's own.
     pub(super) bubble: Option<usize>,
     pub(super) kind: String,
+    /// JSON, as text.
+    pub(super) content: String,
+    /// The messages that were forwarded in it.
+    pub(super) forwarded: Vec<String>,
     pub(super) card: Option<String>,
+    /// What the buttons of a card that was sent as JSON carry.
+    pub(super) buttons: Vec<Value>,
+    pub(super) at: Instant,
     pub(super) gone: bool,
 }
 
@@ -163,6 +172,32 @@ impl Book {
         self.apps.entry(id.to_owned()).or_default()
     }
 
+    /// A person says something. Gives the message's id.
+    pub(super) fn say(
+        &mut self,
+        app: &str,
+        by: &Speaker,
+        kind: &str,
+        content: String,
+        forwarded: Vec<String>,
+    ) -> String {
+        let id = self.fresh("om_");
+        let said = Said {
+            by: by.clone(),
+            chat_id: super::Platform::chat_id(app, by),
+            bubble: None,
+            kind: kind.to_owned(),
+            content,
+            forwarded,
+            card: None,
+            buttons: Vec::new(),
+            at: Instant::now(),
+            gone: false,
+        };
+        self.app(app).messages.insert(id.clone(), said);
+        id
+    }
+
     /// A number that was not there before.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
@@ -172,6 +207,21 @@ impl Book {
     /// An id that was not there before.
     pub(super) fn fresh(&mut self, prefix: &str) -> String {
         format!("{prefix}{:012x}{:04x}", self.number(), std::process::id() & 0xffff)
+    }
+
+    /// A call was told in how many seconds its limit is reset.
+    pub(super) fn told_reset(&mut self, app: &str, call: &'static str, seconds: u64) {
+        let at = Instant::now() + Duration::from_secs(seconds);
+        self.app(app).resets.insert(call, at);
+    }
+
+    /// Complains about a call that doesn't wait until its limit is reset.
+    pub(super) fn check_reset(&mut self, app: &str, call: &'static str) {
+        let reset = self.app(app).resets.remove(call);
+        if reset.is_some_and(|at| Instant::now() < at) {
+            self.complaints
+                .add(format!("{call}: called before the limit was reset"));
+        }
     }
 
     /// Whether something may happen once more: at most `most` in a second.

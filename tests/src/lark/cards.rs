@@ -80,6 +80,23 @@ pub(super) fn element<'a>(card: &'a mut Value, id: &str) -> Option<&'a mut Value
     elements.iter_mut().find(|element| element["element_id"] == id)
 }
 
+/// What the buttons of a card carry, in their order.
+pub(super) fn buttons(card: &Value) -> Vec<Value> {
+    let inner = ["body", "elements", "columns"]
+        .iter()
+        .flat_map(|name| match &card[*name] {
+            Value::Array(items) => items.iter().flat_map(buttons).collect(),
+            inner => buttons_of(inner),
+        });
+    let own = card["behaviors"].as_array().into_iter().flatten();
+    let own = own.filter(|it| it["type"] == "callback").map(|it| it["value"].clone());
+    own.chain(inner).collect()
+}
+
+fn buttons_of(inner: &Value) -> Vec<Value> {
+    if inner.is_object() { buttons(inner) } else { Vec::new() }
+}
+
 fn walk(element: &Value, ids: &mut HashSet<String>, texts: &mut Vec<String>) -> Result<(), Refused> {
     if let Some(id) = element["element_id"].as_str() {
         let legal = id.len() <= 20

@@ -24,8 +24,42 @@ pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
         "patch" => patch(id, asked, book),
         "react" => react(id, asked, book),
         "unreact" => unreact(id, asked, book),
-        _ => Ok(json!({ "code": 0, "msg": "success", "data": { "items": [] } })),
+        "download" => download(id, asked, book),
+        _ => tell(id, asked, book),
     }
+}
+
+/// A file's bytes, as a text. Key and message must belong together.
+fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
+    let said = of_app(id, asked, book)?;
+    let key = asked.path.last().copied().unwrap_or_default();
+    if asked.query != "type=file" || !said.content.contains(key) {
+        return Err(refuse(234_003, "the key is not of this message"));
+    }
+    Ok(json!(format!("bytes of {key}")))
+}
+
+/// What a message says; of one that was forwarded also what is in it.
+fn tell(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
+    let said = of_app(id, asked, book)?;
+    if said.gone {
+        return Err(refuse(230_110, "the message was deleted"));
+    }
+    let mut items = vec![item(id, "", &said)];
+    for child in &said.forwarded {
+        items.push(item(child, id, &of_app(child, asked, book)?));
+    }
+    Ok(json!({ "code": 0, "msg": "success", "data": { "items": items } }))
+}
+
+fn item(id: &str, upper: &str, said: &Said) -> Value {
+    let sender = json!({ "id": said.by.user, "id_type": "open_id", "sender_type": "user", "tenant_key": "t" });
+    let mut item = json!({ "message_id": id, "msg_type": said.kind, "chat_id": said.chat_id, "deleted": false, "updated": false,
+        "sender": sender, "body": { "content": said.content } });
+    if !upper.is_empty() {
+        item["upper_message_id"] = json!(upper);
+    }
+    item
 }
 
 fn send(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
@@ -115,7 +149,11 @@ fn make(
         chat_id: chat_id.to_owned(),
         bubble: Some(bubble),
         kind,
+        content: asked.body["content"].as_str().unwrap_or_default().to_owned(),
+        forwarded: Vec::new(),
         card: shown.card,
+        buttons: shown.buttons,
+        at: Instant::now(),
         gone: false,
     };
     let app = book.app(asked.app);
@@ -132,6 +170,7 @@ fn made_it(id: &str, chat_id: &str) -> Value {
 struct Shown {
     text: String,
     card: Option<String>,
+    buttons: Vec<Value>,
     grows: bool,
 }
 
@@ -146,6 +185,7 @@ fn content(kind: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Shown, Refu
     let still = |text: String| Shown {
         text,
         card: None,
+        buttons: Vec::new(),
         grows: false,
     };
     match kind {
@@ -158,7 +198,10 @@ fn content(kind: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Shown, Refu
             Ok(still(words(&json!(texts.join("\n")))?))
         }
         "interactive" if content["type"] == "card" => entity(&content, asked, book),
-        "interactive" => cards::check(&content).map(still),
+        "interactive" => Ok(Shown {
+            buttons: cards::buttons(&content),
+            ..still(cards::check(&content)?)
+        }),
         "image" | "file" => Ok(still(format!("[{kind}]"))),
         other => Err(refuse(230_054, format!("msg_type {other}"))),
     }
@@ -180,6 +223,7 @@ fn entity(content: &Value, asked: &Asked<'_>, book: &mut Book) -> Result<Shown, 
     }
     Ok(Shown {
         text: cards::check(&card.json)?,
+        buttons: cards::buttons(&card.json),
         grows: card.open_since.is_some(),
         card: Some(id),
     })

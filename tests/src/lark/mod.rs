@@ -17,16 +17,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use axum::Router;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tieline_core::exchange::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};
 
+use book::Book;
 pub use book::{Ack, Answer, Call, Fault, Faults};
-use book::{Book, Said};
 use gateway::Fate;
 
 /// The platform.
@@ -98,29 +99,61 @@ impl Platform {
     #[must_use]
     pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
-        let (id, event_id) = (book.fresh("om_"), book.fresh("ev"));
-        let chat_id = Self::chat_id(app, from);
-        let said = Said {
-            by: from.clone(),
-            chat_id: chat_id.clone(),
-            bubble: None,
-            kind: "text".to_owned(),
-            card: None,
-            gone: false,
-        };
-        let found = book.app(app);
-        found.messages.insert(id.clone(), said);
-        let mut message = json!({ "message_id": id, "create_time": now_ms(), "update_time": now_ms(), "chat_id": chat_id,
-            "chat_type": "p2p", "message_type": "text", "content": json!({ "text": text }).to_string() });
+        let mut words = text.to_owned();
         if from.group.is_some() {
-            let bot = json!({ "union_id": "on_bot", "user_id": "", "open_id": found.bot });
-            message["chat_type"] = json!("group");
-            message["content"] = json!(json!({ "text": format!("@_user_1 {text}") }).to_string());
-            message["mentions"] = json!([{ "key": "@_user_1", "id": bot, "mentioned_type": "bot", "name": "Tieline", "tenant_key": "t" }]);
+            words.insert_str(0, "@_user_1 ");
         }
-        let sender = json!({ "sender_id": { "union_id": "on_u", "user_id": "", "open_id": from.user }, "sender_type": "user", "tenant_key": "t" });
-        let header = header(app, &event_id, "im.message.receive_v1", &now_ms());
-        json!({ "schema": "2.0", "header": header, "event": { "sender": sender, "message": message } })
+        let content = json!({ "text": words }).to_string();
+        let id = book.say(app, from, "text", content, Vec::new());
+        said(app, from, &id, &mut book)
+    }
+
+    /// Somebody answers an earlier message with a text for the bot.
+    #[must_use]
+    pub fn quoting(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {
+        let mut event = self.text(app, from, text);
+        event["event"]["message"]["parent_id"] = json!(earlier);
+        event["event"]["message"]["root_id"] = json!(earlier);
+        event
+    }
+
+    /// Somebody forwards messages to the bot, as one.
+    #[must_use]
+    pub fn forward(&self, app: &str, from: &Speaker, texts: &[&str]) -> Value {
+        let mut book = self.book();
+        let mut say = |text: &&str| book.say(app, from, "text", json!({ "text": text }).to_string(), Vec::new());
+        let forwarded = texts.iter().map(&mut say).collect();
+        let content = json!({ "content": "Merged and Forwarded Message" }).to_string();
+        let id = book.say(app, from, "merge_forward", content, forwarded);
+        said(app, from, &id, &mut book)
+    }
+
+    /// Somebody sends a file to the bot.
+    #[must_use]
+    pub fn file(&self, app: &str, from: &Speaker, name: &str) -> Value {
+        let mut book = self.book();
+        let key = book.fresh("file_v3_");
+        let content = json!({ "file_key": key, "file_name": name }).to_string();
+        let id = book.say(app, from, "file", content, Vec::new());
+        said(app, from, &id, &mut book)
+    }
+
+    /// Somebody opens their chat with the bot.
+    #[must_use]
+    pub fn enter(&self, app: &str, by: &Speaker) -> Value {
+        let mut book = self.book();
+        // The chat is there, whether anything was said in it or not.
+        book.say(app, by, "system", "{}".to_owned(), Vec::new());
+        let event_id = book.fresh("ev");
+        let header = header(
+            app,
+            &event_id,
+            "im.chat.access_event.bot_p2p_chat_entered_v1",
+            &now_ms(),
+        );
+        json!({ "schema": "2.0", "header": header, "event": { "chat_id": Self::chat_id(app, by),
+            "operator_id": { "union_id": "on_u", "user_id": "", "open_id": by.user },
+            "last_message_id": "", "last_message_create_time": "" } })
     }
 
     /// Somebody clicks on a button of a message.
@@ -134,6 +167,21 @@ impl Platform {
             "operator": { "tenant_key": "t", "user_id": "", "union_id": "on_u", "open_id": by }, "token": "c-1",
             "action": { "tag": "button", "value": value, "timezone": "Asia/Shanghai" }, "host": "im_message",
             "context": { "open_message_id": message, "open_chat_id": chat, "url": "", "preview_token": "" } } })
+    }
+
+    /// Somebody clicks on the newest button of a bot that stands in their chat. `None` if there is none.
+    #[must_use]
+    pub fn press(&self, app: &str, by: &Speaker) -> Option<Value> {
+        let chat = Self::chat_id(app, by);
+        let (message, value) = {
+            let mut book = self.book();
+            let here = book.app(app).messages.iter().filter(|(_, said)| said.chat_id == chat);
+            let newest = here
+                .filter(|(_, said)| !said.buttons.is_empty())
+                .max_by_key(|(_, said)| said.at);
+            newest.map(|(id, said)| (id.clone(), said.buttons[0].clone()))?
+        };
+        Some(self.click(app, &message, &value, &by.user))
     }
 
     /// Delivers an event over the long connection, again and again until it is acknowledged. Gives the delivery's id.
@@ -153,6 +201,24 @@ impl Platform {
     /// # Errors
     /// If it isn't a 200 within three seconds.
     pub async fn post(&self, app: &str, callback_url: &str, event: &Value) -> anyhow::Result<Value> {
+        let sealed = self.request(app, event);
+        let mut request = self.http.post(callback_url);
+        for (name, value) in &sealed.headers {
+            request = request.header(name, value);
+        }
+        let response = request.body(sealed.body).send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        ensure!(status == 200, "the webhook answered {status}: {text}");
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// The request that delivers an event to a webhook, encrypted and signed.
+    ///
+    /// # Panics
+    /// If the system has no random bytes.
+    #[must_use]
+    pub fn request(&self, app: &str, event: &Value) -> WebhookRequest {
         let (key, token) = {
             let mut book = self.book();
             let app = book.app(app);
@@ -165,22 +231,26 @@ impl Platform {
             event["token"] = json!(token);
         }
         let mut iv = [0; 16];
-        getrandom::fill(&mut iv).context("random bytes")?;
+        getrandom::fill(&mut iv).expect("the system has random bytes");
         let body = json!({ "encrypt": cipher::encrypt(&key, iv, &event.to_string()) }).to_string();
-        let timestamp = (now_ms().parse::<u64>()? / 1000).to_string();
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let timestamp = now.as_secs().to_string();
         let nonce = hex::encode(&iv[..8]);
-        let request = self
-            .http
-            .post(callback_url)
-            .header("content-type", "application/json;charset=utf-8")
-            .header("x-lark-request-timestamp", &timestamp)
-            .header("x-lark-request-nonce", &nonce)
-            .header("x-lark-signature", cipher::sign(&timestamp, &nonce, &key, &body));
-        let response = request.body(body).send().await?;
-        let status = response.status().as_u16();
-        let text = response.text().await?;
-        ensure!(status == 200, "the webhook answered {status}: {text}");
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        let signature = cipher::sign(&timestamp, &nonce, &key, &body);
+        let headers = [
+            ("content-type", "application/json;charset=utf-8"),
+            ("x-lark-request-timestamp", &timestamp),
+            ("x-lark-request-nonce", &nonce),
+            ("x-lark-signature", &signature),
+        ];
+        WebhookRequest {
+            method: "POST".to_owned(),
+            query: String::new(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            body: body.into_bytes(),
+        }
     }
 
     /// Sets how the platform misbehaves.
@@ -270,6 +340,24 @@ impl Platform {
     pub(self) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The event that tells the bot of a message.
+fn said(app: &str, from: &Speaker, id: &str, book: &mut Book) -> Value {
+    let event_id = book.fresh("ev");
+    let found = book.app(app);
+    let said = &found.messages[id];
+    let mut message = json!({ "message_id": id, "create_time": now_ms(), "update_time": now_ms(), "chat_id": said.chat_id,
+        "chat_type": "p2p", "message_type": said.kind, "content": said.content });
+    if from.group.is_some() {
+        let bot = json!({ "union_id": "on_bot", "user_id": "", "open_id": found.bot });
+        message["chat_type"] = json!("group");
+        message["mentions"] =
+            json!([{ "key": "@_user_1", "id": bot, "mentioned_type": "bot", "name": "Tieline", "tenant_key": "t" }]);
+    }
+    let sender = json!({ "sender_id": { "union_id": "on_u", "user_id": "", "open_id": from.user }, "sender_type": "user", "tenant_key": "t" });
+    let header = header(app, &event_id, "im.message.receive_v1", &now_ms());
+    json!({ "schema": "2.0", "header": header, "event": { "sender": sender, "message": message } })
 }
 
 fn header(app: &str, event_id: &str, event_type: &str, create_time: &str) -> Value {

@@ -51,6 +51,29 @@ async fn settings_have_defaults_and_limits() {
 }
 
 #[tokio::test]
+async fn welcome_that_the_platform_would_cut_is_refused() {
+    let place = Place::new().await;
+    let agent = place.echo("Echo").await;
+    let wecom = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
+        "credentials": { "botId": "b1", "secret": "s3" } });
+    let wecom = place.create(&format!("{DEFAULT}/integrations"), wecom).await;
+    // 683 characters, 2049 bytes.
+    let (longest, too_long) = ("a".repeat(2048 - 2000), "好".repeat(683));
+    let trigger = |welcome: &str| json!({ "integrationId": wecom, "agentId": agent, "welcome": welcome });
+    let problem = place.post(&triggers(), trigger(&too_long)).await;
+    assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
+    let fits = format!("{}{longest}", "好".repeat(666));
+    let id = place.create(&triggers(), trigger(&fits)).await;
+    let path = format!("{}/{id}", triggers());
+    let problem = place.patch(&path, json!({ "welcome": too_long })).await;
+    assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
+    // Nobody is told anything there, so nothing is cut.
+    let web = place.web("Web").await;
+    let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });
+    place.create(&triggers(), elsewhere).await;
+}
+
+#[tokio::test]
 async fn an_integration_has_one_enabled_trigger() {
     let place = Place::new().await;
     let integration = place.web("Web").await;

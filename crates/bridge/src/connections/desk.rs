@@ -6,6 +6,7 @@ use tieline_core::connector::Context;
 use tieline_core::event::Event;
 use tieline_core::stream::StreamProtocol;
 use tieline_core::timestamp::Timestamp;
+use tieline_store::config::integration;
 use tieline_store::log::{Level, LogEntry};
 use tieline_store::status::StatusChange;
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,7 +16,7 @@ use super::house::House;
 use super::inlet::Job;
 use super::scribe::Note;
 use crate::accounts::Bot;
-use crate::receive;
+use crate::{probe, receive};
 
 /// What everything that serves one bot shares. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +53,23 @@ impl Desk {
         self.bot.connector.manifest().platform
     }
 
+    /// Asks the platform for what it hasn't told yet of the bot. What is learned makes another version of the integration, for which
+    /// the bot begins anew.
+    pub(super) fn learn(&self) {
+        if !probe::is_due(&self.house.world, &self.bot) {
+            return;
+        }
+        let desk = self.clone();
+        tokio::spawn(async move {
+            let (world, id) = (&desk.house.world, &desk.bot.account.integration);
+            match integration::load_bound(&world.store, id).await {
+                Ok(Some(bound)) => drop(probe::complete(world, &desk.bot, &bound.integration).await),
+                Ok(None) => {}
+                Err(error) => warn!(account.id = %id, error = %error, "bot can't be read"),
+            }
+        });
+    }
+
     /// Hands events to the queue.
     pub(super) fn deliver(
         &self,
@@ -60,6 +78,7 @@ impl Desk {
         done: UnboundedSender<(u64, bool)>,
         token: u64,
     ) {
+        self.learn();
         let sealed: Vec<_> = events
             .iter()
             .map(|event| receive::inbound(&self.house.world, &self.bot, event))

@@ -239,14 +239,20 @@ impl Line {
                         signals.push(Signal::Lost(lost));
                     }
                 }
-                Effect::Up => signals.push(Signal::Up),
+                Effect::Up => {
+                    desk.learn();
+                    signals.push(Signal::Up);
+                }
                 Effect::Heard => {}
                 Effect::Deliver {
                     token,
                     events,
                     give_up_at,
                 } => self.deliver(token, &events, give_up_at, desk),
-                Effect::Remark(remark) => remark_on(remark, desk),
+                Effect::Remark(remark) => {
+                    desk.learn();
+                    remark_on(remark, desk);
+                }
                 Effect::Answer { call_id, answer } => signals.push(Signal::Answer(call_id, answer)),
                 Effect::Replace { reason } => signals.push(Signal::Replace(reason)),
                 Effect::Reconnect { reason, after } => {

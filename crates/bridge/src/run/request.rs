@@ -20,7 +20,7 @@ use super::{Held, RunError};
 use crate::accounts::Bot;
 use crate::media::Place;
 use crate::world::World;
-use crate::{deliver, operator};
+use crate::{deliver, operator, quotes};
 
 /// Most earlier turns that are read for a protocol that keeps none.
 const MAX_TURNS: usize = 200;
@@ -157,7 +157,9 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
             }
             Some((quoted.text.clone(), parts))
         }
-        None => None,
+        None => quotes::newest(world, bot, asked.iter().map(|it| &it.message))
+            .await
+            .map(|text| (text, Vec::new())),
     };
     AgentMessage {
         id: last.record.id.clone(),
@@ -240,6 +242,7 @@ mod tests {
                 text: text.to_owned(),
                 parts,
             }),
+            refers_to: None,
             target: ReplyTarget {
                 integration: integration.clone(),
                 chat: Chat {

@@ -28,7 +28,8 @@ mod flow {
     pub(super) const FAILED: &str = "5";
 }
 
-/// The id that we give a card: the reply's, with a mark of the kind of chat, since a click doesn't tell it.
+/// The id that we give a card: the reply's, with a mark of the kind of chat, since a click doesn't tell it, and of the round, since an
+/// id is never used again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CardId {
     pub(super) reply: String,
@@ -38,10 +39,9 @@ pub(super) struct CardId {
 impl CardId {
     /// Reads an id. One that isn't ours stays as it is.
     pub(super) fn parse(text: &str) -> Self {
-        let marks = [("-g", ChatKind::Group), ("-d", ChatKind::Direct)];
-        let marked = marks
-            .into_iter()
-            .find_map(|(mark, kind)| Some((text.strip_suffix(mark)?, kind)));
+        let marked = text
+            .rsplit_once('-')
+            .and_then(|(reply, mark)| Some((reply, kind_of(mark)?)));
         match marked {
             Some((reply, kind)) => Self {
                 reply: reply.to_owned(),
@@ -55,12 +55,24 @@ impl CardId {
     }
 
     /// `outTrackId`.
-    pub(super) fn write(reply: &ReplyId, kind: ChatKind) -> String {
-        match kind {
-            ChatKind::Group => format!("{reply}-g"),
-            ChatKind::Direct => format!("{reply}-d"),
+    pub(super) fn write(reply: &ReplyId, kind: ChatKind, round: u32) -> String {
+        let mark = match kind {
+            ChatKind::Group => 'g',
+            ChatKind::Direct => 'd',
+        };
+        match round {
+            0 => format!("{reply}-{mark}"),
+            round => format!("{reply}-{mark}{round}"),
         }
     }
+}
+
+fn kind_of(mark: &str) -> Option<ChatKind> {
+    let kinds = [('g', ChatKind::Group), ('d', ChatKind::Direct)];
+    let (round, kind) = kinds
+        .into_iter()
+        .find_map(|(letter, kind)| Some((mark.strip_prefix(letter)?, kind)))?;
+    round.bytes().all(|digit| digit.is_ascii_digit()).then_some(kind)
 }
 
 /// Says where clicks on cards go to over HTTP.
@@ -86,13 +98,13 @@ fn route_key(cx: &Context<'_>) -> String {
 }
 
 /// Puts the card up. `None` if it can't be: a direct chat with somebody whom calls can't name.
-pub(super) fn create(reply: &ReplyId, to: &ReplyTarget, clicks: bool, cx: &Context<'_>) -> Option<HttpCall> {
+pub(super) fn create(out_track_id: &str, to: &ReplyTarget, clicks: bool, cx: &Context<'_>) -> Option<HttpCall> {
     let handle = Handle::of(to);
     let robot = handle.robot(cx);
     let template = &settings::of(cx).template;
     let mut body = json!({
         "cardTemplateId": template.id,
-        "outTrackId": CardId::write(reply, to.chat.kind),
+        "outTrackId": out_track_id,
         "userIdType": 1,
         "cardData": { "cardParamMap": first_variables(template, cx.account.language) },
     });
@@ -223,8 +235,10 @@ mod tests {
     fn card_ids_round_trip() {
         let reply = ReplyId::new("tl-abc-g");
         for kind in [ChatKind::Group, ChatKind::Direct] {
-            let parsed = CardId::parse(&CardId::write(&reply, kind));
-            assert_eq!((parsed.reply.as_str(), parsed.kind), (reply.as_str(), Some(kind)));
+            for round in [0, 1, 12] {
+                let parsed = CardId::parse(&CardId::write(&reply, kind, round));
+                assert_eq!((parsed.reply.as_str(), parsed.kind), (reply.as_str(), Some(kind)));
+            }
         }
         assert_eq!(CardId::parse("tl-card-0001").kind, None);
     }

@@ -28,10 +28,10 @@ pub(super) fn deliver(
     if let Some(until) = shown.hold_until.filter(|until| cx.now < *until) {
         return Ok(Step::Wait { until });
     }
-    let card = CardId::write(wanted.reply, to.chat.kind);
+    let card = CardId::write(wanted.reply, to.chat.kind, shown.round);
     let call = match plan::due(wanted, &shown, cx) {
         Due::Nothing => return Ok(Step::Done),
-        Due::Create => match card::create(wanted.reply, to, !shown.no_clicks, cx) {
+        Due::Create => match card::create(&card, to, !shown.no_clicks, cx) {
             Some(call) => call,
             // No card can be put up here, so only the last text is shown.
             None => return Ok(Step::Done),

@@ -50,6 +50,7 @@ pub(super) fn message(data: &[u8], cx: &Context<'_>) -> Result<Event, Remark> {
         text: said.text,
         parts: said.parts,
         quoted: quoted(&wire, cx),
+        refers_to: None,
         target: target(&wire, &id, chat, sender, cx),
         id,
     }))

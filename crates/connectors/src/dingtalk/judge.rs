@@ -17,6 +17,8 @@ use super::settings::{self, TemplateKind};
 const MAX_TRIES: u8 = 3;
 /// So often a message is halved that the platform finds too long.
 const MAX_SHRINKS: u8 = 4;
+/// How long cards are left alone that the platform refuses as such: the rule of the peers' fallback ladder.
+const CARDS_REST: Duration = Duration::from_mins(30);
 /// How long a `sessionWebhook` is blocked that was used too fast.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
@@ -34,7 +36,11 @@ pub(super) fn judge(
     if call.name() == "send_webhook" {
         return webhook(answer, &message_of(wanted, shown, cx));
     }
-    let outcome = match Outcome::of_api(answer) {
+    let outcome = Outcome::of_api(answer);
+    if call.name() == "create_card" && refuses_cards(answer, &outcome) {
+        return cards_refused(answer, outcome, shown);
+    }
+    let outcome = match outcome {
         Outcome::TokenExpired => return Verdict::TokenExpired,
         Outcome::Throttled { after, code } => {
             return Verdict::SlowDown {
@@ -87,6 +93,7 @@ fn code_of(outcome: Outcome) -> Result<Value, String> {
 /// A card is created once: the same id again changes nothing, so an answer that was lost may be asked for again.
 fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
     let unsure = shown.card == CardState::Unsure;
+    let is_busy = matches!(outcome, Outcome::Busy(_));
     match outcome {
         Outcome::Ok(body) => match undelivered(&body) {
             None => accepted(&shown.with_card(CardState::Thinking)),
@@ -113,12 +120,50 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
                 shown.with_card(CardState::Unsure).held(cx.now)
             };
             if tried.tries < MAX_TRIES {
-                fall_back(&tried, code)
+                return fall_back(&tried, code);
+            }
+            let stuck = tried.with_card(CardState::Stuck);
+            if is_busy {
+                closed_to_cards(&stuck, code, Vec::new())
             } else {
-                fall_back(&tried.with_card(CardState::Stuck), code)
+                fall_back(&stuck, code)
             }
         }
     }
+}
+
+/// Whether the platform refuses cards as such, not this one: no permission, the month's calls used up, too many calls. Calls beyond
+/// those of a second are no refusal: that limit is reset at once.
+fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
+    let ApiAnswer::Answered { status, .. } = answer else {
+        return false;
+    };
+    matches!(
+        (outcome, status),
+        (Outcome::Refused(_), 403) | (Outcome::Throttled { .. }, 429)
+    )
+}
+
+fn cards_refused(answer: &ApiAnswer, outcome: Outcome, shown: Shown) -> Verdict {
+    let code = code_of(outcome).err().unwrap_or_default();
+    closed_to_cards(&shown.with_card(CardState::Refused), code, missing_scopes(answer))
+}
+
+fn closed_to_cards(shown: &Shown, code: String, missing: Vec<String>) -> Verdict {
+    Verdict::Closed {
+        progress: Progress::write(shown),
+        code,
+        rest: CARDS_REST,
+        missing,
+    }
+}
+
+/// The permissions that a refused call names.
+fn missing_scopes(answer: &ApiAnswer) -> Vec<String> {
+    let body = answer.json().unwrap_or_default();
+    let scopes = body["accessdenieddetail"]["requiredScopes"].as_array();
+    let names = scopes.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
 }
 
 /// `success` only says that the card was made; whether it was delivered stands further in.

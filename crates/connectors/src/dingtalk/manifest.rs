@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
@@ -15,6 +15,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "DingTalk",
     docs: "https://open.dingtalk.com/document/dingstart/robot-receive-message",
     proof: Proof::Platform,
+    rate_hint: None,
     modes: &[
         ModeManifest {
             mode: ConnectionMode::LongConnection,
@@ -65,6 +66,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     budget: BUDGET,
+    welcome: None,
     two_sockets: true,
     proactive: true,
     login: false,
@@ -134,6 +136,7 @@ const BUDGET: Budget = Budget {
         scope: QuotaScope::Account,
         sends: 15,
         per: Duration::from_secs(1),
+        calls: Calls::All,
     }],
     source: "20 calls a second per application and API: https://open.dingtalk.com/document/development/call-frequency-limit; calls a \
              month: https://open.dingtalk.com/document/development/dingtalk-application-development-platform-billing-model; text: \

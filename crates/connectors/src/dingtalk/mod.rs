@@ -79,6 +79,11 @@ impl Connector for DingTalk {
         judge::judge(call, answer, wanted, done, cx)
     }
 
+    fn restart(&self, before: &Progress) -> Progress {
+        let before: progress::Shown = before.read();
+        Progress::write(&before.anew())
+    }
+
     fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
         media::locate(part, cx)
     }

@@ -100,7 +100,7 @@ pub(super) fn due(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
 }
 
 fn wants_card(wanted: &Wanted<'_>, cx: &Context<'_>) -> bool {
-    cx.account.streaming && !wanted.proactive
+    cx.account.streaming && !wanted.proactive && !wanted.plain
 }
 
 fn in_card(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {

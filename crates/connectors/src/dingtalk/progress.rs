@@ -11,6 +11,9 @@ use tieline_core::timestamp::millis;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Shown {
+    /// How often the reply was begun anew, because an operator said so.
+    #[serde(skip_serializing_if = "is_first")]
+    pub(super) round: u32,
     /// The card.
     pub(super) card: CardState,
     /// Fingerprint of the newest text that the card took.
@@ -69,7 +72,20 @@ pub(super) enum CardState {
     Marked,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
+const fn is_first(round: &u32) -> bool {
+    *round == 0
+}
+
 impl Shown {
+    /// The beginning of the next round.
+    pub(super) fn anew(&self) -> Self {
+        Self {
+            round: self.round + 1,
+            ..Self::default()
+        }
+    }
+
     /// The same with another card state, and nothing held against it.
     pub(super) fn with_card(self, card: CardState) -> Self {
         Self {

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tieline_core::event::ChatKind;
+use tieline_core::event::{ChatKind, NEW_SESSION_KEY};
 use tieline_core::reply::ReplyTarget;
 
-/// The key of the button that starts a new session.
-pub(super) const NEW_SESSION: &str = "new_session";
+/// What the button that starts a new session carries. It stands in cards that were sent long ago.
+const NEW_SESSION: &str = "new_session";
 
 /// A click doesn't tell what kind of chat it was in, nor the topic. So the button says it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,14 @@ impl Button {
         match value {
             Value::String(text) => serde_json::from_str(text).ok(),
             value => Self::deserialize(value).ok(),
+        }
+    }
+
+    /// What the button does, in the words of the road.
+    pub(super) fn action(&self) -> &str {
+        match self.key.as_str() {
+            NEW_SESSION => NEW_SESSION_KEY,
+            other => other,
         }
     }
 

@@ -84,7 +84,11 @@ impl Write<'_> {
     /// The same on every repetition of the same call, and on no other.
     fn uuid(&self, what: &str) -> String {
         let bubble = self.situation.shown.bubble.number;
-        let subject = format!("{} {bubble} {what}", self.situation.wanted.reply);
+        let mut subject = format!("{} {bubble} {what}", self.situation.wanted.reply);
+        let round = self.situation.shown.round;
+        if round > 0 {
+            subject.push_str(&format!(" round {round}"));
+        }
         self.situation.cx.account.ids.other("tlc-", &subject)
     }
 

@@ -22,7 +22,9 @@ pub(super) fn read(message_id: &str, message_type: &str, content: &str) -> Optio
     let part = |kind, resource: &str, key: &str| part(message_id, kind, resource, text(key), text("file_name"));
     let content = match message_type {
         "text" => said(text("text")),
-        "post" | "interactive" => rich(message_id, json)?,
+        "post" => rich(message_id, json)?,
+        // The platform doesn't give what is in cards: 234043.
+        "interactive" => said(&rich(message_id, json)?.text),
         "image" => with(part(PartKind::Image, "image", "image_key")?),
         "file" => with(part(PartKind::File, "file", "file_key")?),
         "audio" => with(voice(part(PartKind::Audio, "file", "file_key")?)),
@@ -208,6 +210,12 @@ mod tests {
             "interactive",
             &json!({ "title": "C", "elements": [[{ "tag": "text", "text": "b" }]] }),
             "C\nb",
+            0,
+        );
+        check(
+            "interactive",
+            &json!({ "title": "C", "elements": [[{ "tag": "img", "image_key": "img_v3_x" }]] }),
+            "C",
             0,
         );
         check("tomorrow", &json!({}), "[tomorrow]", 0);

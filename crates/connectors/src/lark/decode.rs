@@ -3,8 +3,8 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, Sender};
-use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Sender, WELCOME_KEY};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId, digest};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
@@ -69,6 +69,10 @@ fn envelope(payload: Map<String, Value>, cx: &Context<'_>) -> Decoded {
             kind: Kind::Event,
             event: message(envelope.event, cx),
         },
+        "im.chat.access_event.bot_p2p_chat_entered_v1" => Decoded {
+            kind: Kind::Event,
+            event: entered(envelope.event, cx),
+        },
         "card.action.trigger" => card(envelope, cx),
         "url.preview.get" => Decoded {
             kind: Kind::Callback(json!({})),
@@ -109,9 +113,55 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
         sent_at: message.create_time.parse().ok().map(Timestamp::from_millis),
         text: mentions::named(&content.text, &message.mentions, bot),
         parts: content.parts,
-        // Only the id of what is quoted is told.
         quoted: None,
+        refers_to: refers_to(&message),
         target: target(&message, kind, asker, cx),
+    }))
+}
+
+/// Only the id of what is quoted is told; what was forwarded is told of its container.
+fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
+    let id = match message.message_type.as_str() {
+        "merge_forward" => &message.message_id,
+        _ => &message.parent_id,
+    };
+    (!id.is_empty()).then(|| PlatformMessageId::new(id.clone()))
+}
+
+/// Somebody has opened their chat with the bot, which the platform tells every time. The id says the chat and the day, so that only
+/// the first time of a day goes the whole road.
+fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
+    if cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
+        return Err(Remark::Ignored("chat was opened, and nobody is to be welcomed"));
+    }
+    let unreadable = Remark::Unreadable("opening of a chat does not have the documented shape");
+    let event = wire::EnteredEvent::deserialize(event).map_err(|_| unreadable)?;
+    let person = person(&event.operator_id).ok_or(unreadable)?;
+    if event.chat_id.is_empty() {
+        return Err(unreadable);
+    }
+    let day = cx.now.as_secs().div_euclid(24 * 3600).to_string();
+    Ok(Event::CardAction(CardAction {
+        id: PlatformMessageId::new(digest(&["entered", &event.chat_id, &day])),
+        sender: Sender {
+            id: person.clone(),
+            name: None,
+        },
+        key: WELCOME_KEY.to_owned(),
+        card: String::new(),
+        target: ReplyTarget {
+            integration: cx.account.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(event.chat_id),
+                thread: None,
+            },
+            asker: person,
+            // There is none that is answered.
+            message: PlatformMessageId::new(""),
+            handle: handle(""),
+            expires_at: None,
+        },
     }))
 }
 
@@ -183,7 +233,7 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
             id: clicker.clone(),
             name: None,
         },
-        key: button.key,
+        key: button.action().to_owned(),
         card: button.card,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),
@@ -204,7 +254,7 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
 ///
 /// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
 fn toast(key: &str, language: Language) -> Value {
-    if key != super::button::NEW_SESSION {
+    if key != NEW_SESSION_KEY {
         return json!({});
     }
     let notice = Notice::NewSession;

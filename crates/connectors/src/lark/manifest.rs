@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
@@ -15,6 +15,8 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "Lark / Feishu",
     docs: "https://open.feishu.cn/document/ukTMukTMukTM/uUTNz4SN1MjL1UzM",
     proof: Proof::Platform,
+    // See [Feishu Docs/通用错误码](https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN), 99991400.
+    rate_hint: Some("x-ogw-ratelimit-reset"),
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 
@@ -81,23 +83,40 @@ const BUDGET: Budget = Budget {
     // The connector switches streaming on again before its 10 minutes are over; a card takes changes for 14 days.
     lifetime: None,
     max_updates: None,
-    // Each API also allows 1000 calls a minute, but changes of a card that is being streamed don't count there.
+    // The platform's own hint looks after the 1000 calls a minute that each API allows besides.
     quotas: &[
         Quota {
             name: "messages to one person or group",
             scope: QuotaScope::Chat,
             sends: 5,
             per: Duration::from_secs(1),
+            calls: Calls::Only(MESSAGES),
         },
-        Quota {
-            name: "calls of one API",
-            scope: QuotaScope::Account,
-            sends: 50,
-            per: Duration::from_secs(1),
-        },
+        api("calls of messages", MESSAGES),
+        api("calls of patch", &["patch"]),
+        api("calls of reactions/create", &["react"]),
+        api("calls of reactions/delete", &["unreact"]),
+        api("calls of card/create", &["create_card"]),
+        api("calls of card/settings", &["reopen_card", "close_card", "close_left"]),
+        api("calls of card/update", &["replace_card"]),
+        // Text that is streamed into a card isn't counted.
     ],
     source: "https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN",
 };
+
+/// Calls that put a message into a chat, be it as a reply.
+const MESSAGES: &[&str] = &["send", "send_card"];
+
+/// What each API allows a bot.
+const fn api(name: &'static str, calls: &'static [&'static str]) -> Quota {
+    Quota {
+        name,
+        scope: QuotaScope::Account,
+        sends: 50,
+        per: Duration::from_secs(1),
+        calls: Calls::Only(calls),
+    }
+}
 
 const LONG_CONNECTION: ModeManifest = ModeManifest {
     mode: ConnectionMode::LongConnection,
@@ -107,7 +126,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
         "Grant the permissions listed here.",
         "Save this integration and wait until it is connected: the console accepts the next two steps only over a live connection.",
-        "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1.",
+        "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
         "On the tab \"Callback Configuration\" choose \"long connection\" too and add card.action.trigger.",
         "Publish a version; permissions, events and callbacks work only after that.",
     ],
@@ -115,6 +134,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     budget: BUDGET,
+    welcome: Some(BUDGET.text),
     // Fifty connections are allowed, and each event goes to one of them.
     two_sockets: true,
     proactive: true,
@@ -129,7 +149,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
         "Grant the permissions listed here.",
         "On \"Events & Callbacks\", tab \"Encryption Strategy\", set an Encrypt Key and copy it and the Verification Token here.",
-        "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1.",
+        "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
         "On the tab \"Callback Configuration\" enter the same URL and add card.action.trigger.",
         "Publish a version; permissions, events and callbacks work only after that.",
     ],
@@ -137,7 +157,44 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     budget: BUDGET,
+    welcome: Some(BUDGET.text),
     two_sockets: true,
     proactive: true,
     login: false,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scopes of the quotas that count a call.
+    #[track_caller]
+    fn check(call: &str, expected: &[QuotaScope]) {
+        let counting = BUDGET.quotas.iter().filter(|quota| quota.counts(call));
+        assert_eq!(
+            counting.map(|quota| quota.scope).collect::<Vec<_>>(),
+            expected,
+            "{call}"
+        );
+    }
+
+    #[test]
+    fn only_messages_count_in_a_chat_and_streamed_text_nowhere() {
+        for message in ["send", "send_card"] {
+            check(message, &[QuotaScope::Chat, QuotaScope::Account]);
+        }
+        for call in [
+            "react",
+            "unreact",
+            "create_card",
+            "reopen_card",
+            "close_card",
+            "close_left",
+            "replace_card",
+            "patch",
+        ] {
+            check(call, &[QuotaScope::Account]);
+        }
+        check("write_card", &[]);
+    }
+}

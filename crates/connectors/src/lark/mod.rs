@@ -23,6 +23,8 @@ mod pages;
 mod parts;
 mod plan;
 mod progress;
+mod quote;
+mod refusal;
 mod script;
 mod settings;
 mod stream;
@@ -37,8 +39,9 @@ use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetti
 use tieline_core::connector::{
     Answer, Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
 };
-use tieline_core::event::Part;
+use tieline_core::event::{Part, Quoted};
 use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::ids::PlatformMessageId;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
 use tieline_core::stream::StreamProtocol;
 
@@ -104,8 +107,17 @@ impl Connector for Lark {
         judge::verdict(call, answer, Situation::new(wanted, done, cx))
     }
 
+    fn restart(&self, before: &Progress) -> Progress {
+        let before: progress::Shown = before.read();
+        Progress::write(&before.anew())
+    }
+
     fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
         media::call(part, cx)
+    }
+
+    fn media_refused(&self, status: u16, body: &[u8]) -> MediaError {
+        refusal::of_download(status, body)
     }
 
     fn open_media(
@@ -116,6 +128,14 @@ impl Connector for Lark {
         _cx: &Context<'_>,
     ) -> Result<Media, MediaError> {
         Ok(media::open(part, body, disposition))
+    }
+
+    fn quote(&self, id: &PlatformMessageId, cx: &Context<'_>) -> Option<HttpCall> {
+        Some(quote::call(id, cx))
+    }
+
+    fn quoted(&self, id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
+        quote::read(id, answer, cx)
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {
@@ -141,12 +161,18 @@ impl Connector for Lark {
         Ok(bot.map(|bot| (settings::BOT_FIELD, bot)).into_iter().collect())
     }
 
+    /// Without its own id the bot can't tell mentions of itself from others.
+    fn lacks(&self, cx: &Context<'_>) -> bool {
+        Settings::of(cx.account).bot.is_none()
+    }
+
     fn stream(&self) -> Option<&dyn StreamProtocol> {
         Some(&stream::LongConnection)
     }
 }
 
 fn received(decoded: Decoded) -> Received {
+    let is_check = matches!(decoded.kind, Kind::Check(_));
     let answer = match decoded.kind {
         Kind::Check(challenge) => json!({ "challenge": challenge }),
         Kind::Event => taken(),
@@ -154,7 +180,7 @@ fn received(decoded: Decoded) -> Received {
     };
     let (event, remark) = match decoded.event {
         Ok(event) => (Some(event), None),
-        Err(remark) => (None, Some(remark)),
+        Err(remark) => (None, Some(remark).filter(|_| !is_check)),
     };
     Received {
         events: event.into_iter().collect(),

@@ -8,6 +8,9 @@ use tieline_core::timestamp::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Shown {
+    /// How often the reply was begun anew, because an operator said so.
+    #[serde(skip_serializing_if = "is_first")]
+    pub round: u32,
     pub way: Way,
     /// How many of the messages that the reply could hang on turned out to be gone.
     pub gone: u32,
@@ -26,6 +29,21 @@ pub(super) struct Shown {
     /// A card that was given up and still says that it is being written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Card>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
+const fn is_first(round: &u32) -> bool {
+    *round == 0
+}
+
+impl Shown {
+    /// The beginning of the next round.
+    pub(super) fn anew(&self) -> Self {
+        Self {
+            round: self.round + 1,
+            ..Self::default()
+        }
+    }
 }
 
 /// How text is shown. Each way is the fall-back of the one before.

@@ -62,6 +62,7 @@ mod tests {
             files: &files,
             link: None,
             proactive: false,
+            plain: false,
             pulled: None,
         };
         let script = whole(&wanted, Language::English);

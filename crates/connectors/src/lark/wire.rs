@@ -59,6 +59,8 @@ pub(super) struct Message {
     #[serde(default, deserialize_with = "or_default")]
     pub root_id: String,
     #[serde(default, deserialize_with = "or_default")]
+    pub parent_id: String,
+    #[serde(default, deserialize_with = "or_default")]
     pub thread_id: String,
     #[serde(default, deserialize_with = "or_default")]
     pub create_time: String,
@@ -114,6 +116,18 @@ pub(super) struct CardContext {
     pub open_chat_id: String,
 }
 
+/// The event of `im.chat.access_event.bot_p2p_chat_entered_v1`.
+///
+/// See [Feishu Docs/用户进入与机器人的会话](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/chat-access_event/events/bot_p2p_chat_entered).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct EnteredEvent {
+    #[serde(deserialize_with = "or_default")]
+    pub chat_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub operator_id: UserId,
+}
+
 /// A post, as it is received: no locale around it.
 ///
 /// See [Feishu Docs/接收消息内容结构](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content).
@@ -149,6 +163,56 @@ pub(super) struct Node {
     pub emoji_type: String,
     #[serde(deserialize_with = "or_default")]
     pub language: String,
+}
+
+/// A message as the API tells it when asked. Of what was forwarded: the container, then its children.
+///
+/// See [Feishu Docs/获取指定消息的内容](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/get).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldMessage {
+    #[serde(deserialize_with = "or_default")]
+    pub message_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub msg_type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub deleted: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub body: ToldBody,
+    #[serde(deserialize_with = "or_default")]
+    pub sender: ToldSender,
+    #[serde(deserialize_with = "or_default")]
+    pub mentions: Vec<ToldMention>,
+    /// The container that it was forwarded in.
+    #[serde(deserialize_with = "or_default")]
+    pub upper_message_id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldBody {
+    /// JSON again, in a string.
+    #[serde(deserialize_with = "or_default")]
+    pub content: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldSender {
+    #[serde(deserialize_with = "or_default")]
+    pub id: String,
+}
+
+/// Here the id is a plain string; in events it is an object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToldMention {
+    #[serde(deserialize_with = "or_default")]
+    pub key: String,
+    #[serde(deserialize_with = "or_default")]
+    pub id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
 }
 
 /// The frame that every answer of the open API has.

@@ -13,6 +13,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "Web chat",
     docs: "/api/openapi.json",
     proof: Proof::Operator,
+    rate_hint: None,
     modes: &[ModeManifest {
         mode: ConnectionMode::Webhook,
         credentials: &[],
@@ -39,6 +40,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
             quotas: &[],
             source: "our own channel",
         },
+        welcome: None,
         two_sockets: true,
         proactive: false,
         login: false,

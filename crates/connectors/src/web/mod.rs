@@ -106,6 +106,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
             text: said.text,
             parts: Vec::new(),
             quoted: None,
+            refers_to: None,
             target,
         })],
         answer: Answer::Fixed(accepted.answer()),

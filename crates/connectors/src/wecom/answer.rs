@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tieline_core::connector::{Context, Newest};
+use tieline_core::event::NEW_SESSION_KEY;
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::notice::Notice;
 use tieline_core::reply::ReplyView;
@@ -15,12 +16,10 @@ use super::wire::{CardLink, CardTitle, NoticeCard, Say, SayContent, SayFeedback,
 use crate::callback_cipher;
 
 /// Longest welcome. The vendor gives no number for it; this is the one for the texts of its other products.
-const MAX_WELCOME: TextLimit = TextLimit {
+pub(super) const MAX_WELCOME: TextLimit = TextLimit {
     max: 2048,
     unit: TextUnit::Bytes,
 };
-/// What our "new session" button is called.
-pub(super) const NEW_SESSION: &str = "tl:new_session";
 /// Where a click on a card of ours leads: a card must lead somewhere.
 const CARD_LINK: CardLink = CardLink {
     kind: 1,
@@ -89,7 +88,7 @@ pub(super) fn welcome<'a>(cx: &Context<'a>) -> Option<Say<'a>> {
 
 /// What the card becomes whose button was clicked, if the button is one of ours.
 pub(super) fn clicked<'a>(key: &str, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
-    (key == NEW_SESSION && !card.is_empty()).then(|| UpdateCard {
+    (key == NEW_SESSION_KEY && !card.is_empty()).then(|| UpdateCard {
         response_type: "update_template_card",
         template_card: NoticeCard {
             card_type: "text_notice",

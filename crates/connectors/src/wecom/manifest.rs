@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::budget::{Budget, Quota, QuotaScope};
+use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
+use super::answer::MAX_WELCOME;
 use super::decode::POLLED;
 use super::text::MAX_BYTES;
 use super::{pulled, pushed};
@@ -17,6 +18,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "WeCom AI bot (企业微信智能机器人)",
     docs: "https://developer.work.weixin.qq.com/document/path/101039",
     proof: Proof::Platform,
+    rate_hint: None,
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 
@@ -87,16 +89,19 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
                 scope: QuotaScope::Chat,
                 sends: 30,
                 per: Duration::from_secs(60),
+                calls: Calls::All,
             },
             Quota {
                 name: "wecom_hour",
                 scope: QuotaScope::Chat,
                 sends: 1000,
                 per: Duration::from_secs(60 * 60),
+                calls: Calls::All,
             },
         ],
         source: "https://developer.work.weixin.qq.com/document/path/101463",
     },
+    welcome: Some(MAX_WELCOME),
     two_sockets: false,
     proactive: true,
     login: false,
@@ -145,6 +150,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         quotas: &[],
         source: "https://developer.work.weixin.qq.com/document/path/101031",
     },
+    welcome: Some(MAX_WELCOME),
     two_sockets: true,
     proactive: false,
     login: false,

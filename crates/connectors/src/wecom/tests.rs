@@ -140,6 +140,7 @@ fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64)
         files: &view.files,
         link,
         proactive: false,
+        plain: false,
         pulled: Some(Pulled {
             received_at: view.received_at,
             closed: view.closed.as_ref(),
@@ -414,6 +415,7 @@ fn foreign_response_urls_are_not_called() {
         files: &[],
         link: None,
         proactive: false,
+        plain: false,
         pulled: Some(Pulled {
             received_at: START,
             closed: Some(&closed),

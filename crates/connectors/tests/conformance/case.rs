@@ -109,6 +109,8 @@ struct WantedCase {
     link: Option<String>,
     #[serde(default)]
     proactive: bool,
+    #[serde(default)]
+    plain: bool,
     pulled: Option<PulledCase>,
 }
 
@@ -353,6 +355,7 @@ impl WantedOwned {
             files: &self.case.files,
             link: self.case.link.as_deref(),
             proactive: self.case.proactive,
+            plain: self.case.plain,
             pulled: self.case.pulled.as_ref().map(|pulled| Pulled {
                 received_at: pulled.received_at,
                 closed: pulled.closed.as_ref(),

@@ -23,6 +23,7 @@ fn message(message: &Message) -> Value {
         "text": message.text,
         "parts": parts(&message.parts),
         "quoted": message.quoted.as_ref().map(|quoted| json!({ "text": quoted.text, "parts": parts(&quoted.parts) })),
+        "refersTo": message.refers_to,
         "target": target(&message.target),
     })
 }
@@ -189,6 +190,12 @@ pub(crate) fn verdict(verdict: &Verdict) -> Value {
     match verdict {
         Verdict::Accepted(progress) => json!({ "accepted": progress }),
         Verdict::FallBack { progress, code } => json!({ "fallBack": { "progress": progress, "code": code } }),
+        Verdict::Closed {
+            progress,
+            code,
+            rest,
+            missing,
+        } => json!({ "closed": { "progress": progress, "code": code, "restS": rest.as_secs(), "missing": missing } }),
         Verdict::SlowDown { retry_after, code } => {
             json!({ "slowDown": { "retryAfterS": retry_after.map(|wait| wait.as_secs()), "code": code } })
         }

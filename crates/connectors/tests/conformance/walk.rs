@@ -127,7 +127,10 @@ fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<
         same(step.verdict.as_ref().unwrap_or(&json!({ "accepted": {} })), &actual)
             .map_err(|text| format!("step {at}, verdict{text}"))?;
         seen.extend(actual.as_object().into_iter().flatten().map(|(word, _)| word.clone()));
-        if let Verdict::Accepted(next) | Verdict::FallBack { progress: next, .. } = verdict {
+        if let Verdict::Accepted(next)
+        | Verdict::FallBack { progress: next, .. }
+        | Verdict::Closed { progress: next, .. } = verdict
+        {
             progress = stored(&next)?;
         }
     }

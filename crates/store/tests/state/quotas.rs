@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tieline_core::budget::{Quota, QuotaScope};
+use tieline_core::budget::{Calls, Quota, QuotaScope};
 use tieline_core::ids::ChatId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::Store;
@@ -17,6 +17,7 @@ const fn quota(sends: u32, per: Duration) -> Quota {
         scope: QuotaScope::Account,
         sends,
         per,
+        calls: Calls::All,
     }
 }
 

@@ -24,6 +24,8 @@ struct Platform {
     progress: Progress,
     /// Names of the calls.
     calls: Vec<&'static str>,
+    /// Ids of the cards that were put up.
+    cards: Vec<Value>,
     /// What the card shows.
     card: String,
     /// `flowStatus`, or `finalized`.
@@ -68,10 +70,13 @@ impl Platform {
         }
         let body = body_of(call);
         match call.name {
-            "create_card" => answered(
-                200,
-                &json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }),
-            ),
+            "create_card" => {
+                self.cards.push(body["outTrackId"].clone());
+                answered(
+                    200,
+                    &json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }),
+                )
+            }
             "stream_text" => {
                 assert!(
                     !matches!(self.card_state.as_str(), "finalized" | "3" | "5"),
@@ -123,7 +128,9 @@ impl Platform {
             let answer = self.answer(&call);
             let call = ApiCall::Http(call);
             match DingTalk.judge(&call, &answer, wanted, &self.progress, &cx) {
-                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
+                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } | Verdict::Closed { progress, .. } => {
+                    self.progress = progress
+                }
                 Verdict::Retry { .. } | Verdict::SlowDown { .. } => self.now += 2000,
                 Verdict::TokenExpired => {}
                 Verdict::Refused { code } => return Err(code),
@@ -163,6 +170,7 @@ fn wanted<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> Wanted<'a> {
         files: &[],
         link: None,
         proactive: false,
+        plain: false,
         pulled: None,
     }
 }
@@ -238,6 +246,92 @@ fn refused_card_becomes_a_message() {
     tell(&mut platform, &own(), &["He", "Hello"]).unwrap();
     assert_eq!(platform.calls, ["create_card", "send_webhook"]);
     assert_eq!(platform.messages, ["Hello"]);
+}
+
+/// What came of putting up a card that was answered so.
+fn created(status: u16, body: &Value) -> Verdict {
+    let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
+    let (cx, done) = (at(&account, NOW), Progress::default());
+    let wanted = wanted(&reply, Stage::Thinking, "");
+    let Ok(Step::Call(call)) = DingTalk.deliver(&wanted, &to, &done, &cx) else {
+        panic!("no card is put up")
+    };
+    DingTalk.judge(&call, &answered(status, body), &wanted, &done, &cx)
+}
+
+#[test]
+fn cards_rest_when_they_are_refused_as_such() {
+    let scopes = json!({ "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied",
+        "accessdenieddetail": { "requiredScopes": ["Card.Instance.Write"] } });
+    let Verdict::Closed { rest, missing, .. } = created(403, &scopes) else {
+        panic!("cards go on")
+    };
+    assert_eq!(
+        (rest.as_secs(), missing),
+        (1800, vec!["Card.Instance.Write".to_owned()])
+    );
+    for (status, code) in [(403, "Forbidden.AccessDenied.ApiCountLimitForOrg"), (429, "x")] {
+        assert!(
+            matches!(created(status, &json!({ "code": code })), Verdict::Closed { .. }),
+            "{code}"
+        );
+    }
+    let second = created(403, &json!({ "code": "Forbidden.AccessDenied.QpsLimitForApi" }));
+    assert!(matches!(second, Verdict::SlowDown { .. }));
+    let template = created(400, &json!({ "code": "param.templateNotExist" }));
+    assert!(matches!(template, Verdict::FallBack { .. }));
+}
+
+#[test]
+fn platform_at_fault_closes_cards_after_some_tries() {
+    let busy = || answered(500, &json!({ "code": "system.busy" }));
+    let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
+    let wanted = wanted(&reply, Stage::Thinking, "");
+    let (mut progress, mut now, mut tries) = (Progress::default(), NOW, 0);
+    loop {
+        let cx = at(&account, now);
+        let call = match DingTalk.deliver(&wanted, &to, &progress, &cx).unwrap() {
+            Step::Wait { until } => {
+                now = until.as_millis();
+                continue;
+            }
+            Step::Call(call) => call,
+            Step::Done => panic!("given up without a word"),
+        };
+        tries += 1;
+        match DingTalk.judge(&call, &busy(), &wanted, &progress, &cx) {
+            Verdict::FallBack { progress: next, .. } => progress = next,
+            Verdict::Closed { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((2..5).contains(&tries), "{tries}");
+}
+
+#[test]
+fn reply_of_a_bot_whose_cards_rest_is_a_message() {
+    let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
+    let mut platform = Platform::new();
+    for (stage, text) in [(Stage::Thinking, ""), (Stage::Growing, "He"), (Stage::Final, "Hello")] {
+        let wanted = Wanted {
+            plain: true,
+            ..wanted(&reply, stage, text)
+        };
+        platform.show(&account, &to, &wanted).unwrap();
+    }
+    assert_eq!(platform.calls, ["send_webhook"]);
+}
+
+#[test]
+fn answer_that_is_given_anew_gets_a_card_of_its_own() {
+    let mut platform = Platform::new();
+    for _ in 0..3 {
+        tell(&mut platform, &own(), &["Hello"]).unwrap();
+        platform.progress = DingTalk.restart(&platform.progress);
+        platform.card_state.clear();
+    }
+    let ids: std::collections::HashSet<String> = platform.cards.iter().map(ToString::to_string).collect();
+    assert_eq!((platform.cards.len(), ids.len()), (3, 3), "{ids:?}");
 }
 
 #[test]

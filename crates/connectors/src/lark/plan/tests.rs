@@ -222,6 +222,7 @@ impl Bridge {
                 files: &[],
                 link: None,
                 proactive: false,
+                plain: false,
                 pulled: None,
             };
             let cx = context(&self.account, self.now);
@@ -232,7 +233,9 @@ impl Bridge {
             };
             let answer = answer(&mut self.platform, &mut self.luck, &call);
             match Lark.judge(&call, &answer, &wanted, &self.progress, &cx) {
-                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
+                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } | Verdict::Closed { progress, .. } => {
+                    self.progress = progress
+                }
                 Verdict::Refused { .. } => return End::Refused,
                 _ if stage != Stage::Final => return End::Done,
                 _ => {}
@@ -345,6 +348,15 @@ proptest! {
         prop_assert_eq!(bridge.platform.reactions, 0);
         prop_assert!(bridge.platform.entities.values().all(|entity| entity.sent && !entity.open));
     }
+}
+
+#[test]
+fn answer_that_is_given_anew_is_no_repetition() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Final, "whole");
+    bridge.progress = Lark.restart(&bridge.progress);
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(bridge.platform.texts(), ["whole", "whole"]);
 }
 
 #[test]

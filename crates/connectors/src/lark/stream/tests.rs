@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode};
-use tieline_core::event::Event;
+use tieline_core::event::{Event, NEW_SESSION_KEY};
 
 use super::super::fixture::{NOW, account, context, list, text, vectors};
 use super::*;
@@ -108,7 +108,7 @@ fn click_is_answered_with_a_toast() {
     let mut session = session();
     let effects = session.on_frame(frame(&vector), &context(&account, NOW));
     let (token, event) = delivered(&effects).unwrap();
-    assert!(matches!(&event, Event::CardAction(action) if action.key == "new_session"));
+    assert!(matches!(&event, Event::CardAction(action) if action.key == NEW_SESSION_KEY));
     let acks = sent(&session.on_stored(token, &context(&account, NOW.after(Duration::from_millis(12)))));
     let ack = Frame::read(&hex::decode(&acks[0]).unwrap()).unwrap();
     let expected = Frame::read(&hex::decode(text(&named("ack_callback_toast"), "hex")).unwrap()).unwrap();

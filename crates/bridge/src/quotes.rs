@@ -1,0 +1,84 @@
+//! What a message quotes or forwards, on a platform that tells it only when asked.
+
+use tieline_core::connector::{MediaError, TokenError};
+use tieline_core::event::{Message, Part, PartKind, Quoted};
+use tieline_core::ids::PlatformMessageId;
+use tieline_core::split::{TextLimit, TextUnit, split_first};
+use tracing::warn;
+
+use crate::accounts::Bot;
+use crate::courier;
+use crate::world::World;
+
+/// What an agent is told of a quote that the platform doesn't give.
+const UNREADABLE: &str = "(What is quoted here can't be read.)";
+/// Most text of a quote that goes to the agent: many messages can be forwarded together.
+const LIMIT: TextLimit = TextLimit {
+    max: 64 * 1024,
+    unit: TextUnit::Bytes,
+};
+
+/// Why it isn't told what is quoted.
+#[derive(Debug, thiserror::Error)]
+enum QuoteError {
+    #[error("no access token")]
+    Token(#[from] TokenError),
+    #[error("the platform does not tell it")]
+    Refused(#[from] MediaError),
+}
+
+/// What the newest of `messages` that quotes something quotes. A platform that doesn't tell is no reason not to answer.
+pub(crate) async fn newest<'a>(
+    world: &World,
+    bot: &Bot,
+    messages: impl DoubleEndedIterator<Item = &'a Message>,
+) -> Option<String> {
+    let id = messages.rev().find_map(|message| message.refers_to.as_ref())?;
+    Some(match ask(world, bot, id).await? {
+        Ok(quoted) => words(&quoted),
+        Err(error) => {
+            warn!(account.id = %bot.account.integration, error = %crate::receive::chain(&error), "quoted message can't be read");
+            UNREADABLE.to_owned()
+        }
+    })
+}
+
+/// `None` where the platform has no such question.
+async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<Quoted, QuoteError>> {
+    let mut renewed = false;
+    loop {
+        let cx = bot.context(world, None);
+        let call = bot.connector.quote(id, &cx)?;
+        let answer = match courier::send(world, bot, &call).await {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error.into())),
+        };
+        match bot.connector.quoted(id, &answer, &cx) {
+            Err(MediaError::TokenExpired) if !renewed => {
+                renewed = true;
+                courier::forget_token(world, bot).await;
+            }
+            quoted => return Some(quoted.map_err(QuoteError::from)),
+        }
+    }
+}
+
+/// The quote in words. Links lead to files of received messages only, so quoted files are named.
+fn words(quoted: &Quoted) -> String {
+    let names = quoted.parts.iter().map(name);
+    let lines = std::iter::once(quoted.text.clone()).chain(names);
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    split_first(&text, LIMIT).0.to_owned()
+}
+
+fn name(part: &Part) -> String {
+    let kind = match part.kind {
+        PartKind::Image => "image",
+        PartKind::Audio => "audio",
+        PartKind::Video => "video",
+        PartKind::File => "file",
+    };
+    format!("[{kind}] {}", part.name.as_deref().unwrap_or_default())
+        .trim()
+        .to_owned()
+}

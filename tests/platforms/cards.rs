@@ -1,0 +1,52 @@
+//! Cards that the platform refuses as such rest, for the whole bot.
+
+use tieline_core::trigger::TriggerSettings;
+use tieline_store::log::{self, Level};
+use tieline_tests::dingtalk::{Answer, Fault, Platform};
+use tieline_tests::outbound::Speaker;
+
+use crate::house::House;
+
+const APP: &str = "ding1";
+
+#[tokio::test]
+async fn refused_cards_are_not_tried_with_every_message() {
+    let platform = Platform::start().await;
+    platform.add_app(APP, "s3");
+    let integration = platform.as_integration(APP, "Bot", "webhook");
+    let house = House::open("dingtalk", &integration, TriggerSettings::default()).await;
+    platform.misbehave(|faults| {
+        let answer = Answer::Refused(403, "Forbidden.AccessDenied.ApiCountLimitForOrg");
+        faults.answers.push_back(Fault {
+            call: "create_card",
+            answer,
+        });
+    });
+    for text in ["one", "two"] {
+        let message = platform.text(APP, &Speaker::alone("lisi"), text);
+        house.hear(&platform.request(APP, &message)).await;
+        house.work().await;
+    }
+    let shown: Vec<(&str, String)> = platform
+        .bubbles()
+        .iter()
+        .map(|it| (it.way, it.text().to_owned()))
+        .collect();
+    assert_eq!(
+        shown,
+        [("session", "echo: one".to_owned()), ("session", "echo: two".to_owned())]
+    );
+    assert!(platform.calls().iter().all(|it| it.name != "create_card"));
+    let log = log::list(
+        &house.world.store,
+        &house.bot,
+        Level::Warn,
+        None,
+        10,
+        house.world.clock.now(),
+    )
+    .await
+    .unwrap()
+    .items;
+    assert!(log.iter().any(|it| it.code == "way_closed"), "{log:?}");
+}

@@ -1,0 +1,46 @@
+//! Files of messages are had in spite of what passes.
+
+use tieline_bridge::media;
+use tieline_core::trigger::TriggerSettings;
+use tieline_tests::lark::{Answer, Fault, Platform};
+use tieline_tests::outbound::Speaker;
+
+use crate::house::House;
+
+const APP: &str = "cli_a1";
+
+#[tokio::test]
+async fn download_gets_a_new_token_and_is_tried_again() {
+    let platform = Platform::start().await;
+    platform.add_app(APP, "s3");
+    let integration = platform.as_integration(APP, "Bot", "webhook");
+    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    let event = platform.file(APP, &Speaker::alone("ou_lisi"), "a.pdf");
+    house.hear(&platform.request(APP, &event)).await;
+    house.work().await;
+    let seen = house.agent.seen();
+    let link = seen[0].body["message"]["parts"][0]["url"].as_str().unwrap();
+    let token = link.rsplit('/').next().unwrap();
+    platform.expire_tokens(APP);
+    platform.misbehave(|faults| {
+        let answer = Answer::Refused(400, 234_019, None);
+        faults.answers.push_back(Fault {
+            call: "download",
+            answer,
+        });
+    });
+    let fetched = media::open(&house.world, token).await.unwrap();
+    assert!(fetched.bytes.starts_with(b"bytes of file_v3_"));
+    assert_eq!(fetched.name.as_deref(), Some("a.pdf"));
+    platform.misbehave(|faults| {
+        let answer = Answer::Refused(400, 234_037, None);
+        faults.answers.push_back(Fault {
+            call: "download",
+            answer,
+        });
+    });
+    assert!(
+        media::open(&house.world, token).await.is_err(),
+        "what is for good isn't tried again"
+    );
+}

@@ -1,0 +1,176 @@
+//! A bridge in this process, with one bot, one agent and a trigger between them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tieline_bridge::receive::receive;
+use tieline_bridge::world::{Settings, World, random};
+use tieline_bridge::{intake, work};
+use tieline_connectors::registry;
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::conversation::Owner;
+use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
+use tieline_core::notice::Language;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_embedded::{Embedded, Options};
+use tieline_queue::receive::{MAX_BATCH, delete, receive as take};
+use tieline_standalone::local;
+use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::Rival;
+use tieline_store::config::{agent, integration, trigger};
+use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The bridge, and who answers for the bot.
+pub(crate) struct House {
+    pub(crate) world: World,
+    pub(crate) agent: FakeAgent,
+    pub(crate) bot: IntegrationId,
+    platform: &'static str,
+    _embedded: Embedded,
+}
+
+impl House {
+    /// A bridge with a bot as `integration` describes it, as an operator would.
+    pub(crate) async fn open(platform: &'static str, integration: &Value, settings: TriggerSettings) -> Self {
+        let embedded = Embedded::in_memory(Options::default()).unwrap();
+        let owner = Owner {
+            node: "house".to_owned(),
+            life: hex::encode(random::<8>()),
+        };
+        let world_settings = Settings {
+            allow_private: true,
+            ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
+        };
+        let world = local::world(&embedded, [7; 32], registry::ALL, world_settings)
+            .await
+            .unwrap();
+        let agent = FakeAgent::start(Manner::default()).await;
+        let agent_id = make_agent(&world, &agent).await;
+        let bot = make_bot(&world, platform, integration).await;
+        bind(&world, &bot, agent_id, settings).await;
+        Self {
+            world,
+            agent,
+            bot,
+            platform,
+            _embedded: embedded,
+        }
+    }
+
+    /// Takes in a webhook request.
+    pub(crate) async fn hear(&self, request: &WebhookRequest) -> WebhookAnswer {
+        receive(&self.world, self.platform, &self.bot, request, None).await
+    }
+
+    /// Works until there is nothing that is due.
+    pub(crate) async fn work(&self) {
+        let done = async { while self.dispatch().await | self.run().await {} };
+        tokio::time::timeout(PATIENCE, done).await.unwrap();
+    }
+
+    async fn dispatch(&self) -> bool {
+        let (queues, url) = (&self.world.queues, &self.world.queues.urls().inbound);
+        let received = take::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
+        let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
+        let items = received.into_iter().map(|it| intake::Item {
+            id: it.id,
+            receipt: it.receipt.clone(),
+            group: it.group,
+            attempt: it.attempt,
+            envelope: it.message,
+        });
+        let failed = intake::take_in(&self.world, items.collect()).await;
+        assert!(failed.is_empty(), "an event could not be dispatched");
+        delete(queues, url, &receipts).await.unwrap();
+        !receipts.is_empty()
+    }
+
+    async fn run(&self) -> bool {
+        let (queues, url) = (&self.world.queues, &self.world.queues.urls().work);
+        let received = take::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
+        let any = !received.is_empty();
+        for it in received {
+            let item = work::Item {
+                id: it.id,
+                receipt: it.receipt.clone(),
+                attempt: it.attempt,
+                wake: it.message,
+            };
+            if work::run(&self.world, vec![item], None).await.is_empty() {
+                delete(queues, url, &[it.receipt]).await.unwrap();
+            }
+        }
+        any
+    }
+
+    /// Everything in the ledger, the oldest first.
+    pub(crate) async fn ledger(&self) -> Vec<MessageRecord> {
+        let organization = OrganizationId::new(DEFAULT);
+        let now = self.world.clock.now();
+        let found = message::list(&self.world.store, &organization, &Filter::default(), None, 100, now).await;
+        let mut messages = found.unwrap().items;
+        messages.sort_by_key(|it| it.received_at);
+        messages
+    }
+}
+
+async fn make_agent(world: &World, asked: &FakeAgent) -> AgentId {
+    let settings = asked.as_webhook("Counting");
+    let agent = Agent {
+        id: AgentId::new(fresh("agt", random())),
+        organization: OrganizationId::new(DEFAULT),
+        name: "Counting".to_owned(),
+        protocol: settings["protocol"].as_str().unwrap().to_owned(),
+        config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
+    };
+    let made = agent::create(&world.store, agent, world.clock.now()).await.unwrap();
+    made.agent.id
+}
+
+async fn make_bot(world: &World, platform: &str, integration: &Value) -> IntegrationId {
+    let new = NewIntegration {
+        id: IntegrationId::new(fresh("int", random())),
+        organization: OrganizationId::new(DEFAULT),
+        platform: platform.to_owned(),
+        id_key: random(),
+    };
+    let texts = |name: &str| {
+        let fields = integration[name].as_object().unwrap().clone();
+        fields
+            .into_iter()
+            .map(|(name, value)| (name, value.as_str().unwrap().to_owned()))
+    };
+    let settings = IntegrationSettings {
+        name: "Bot".to_owned(),
+        mode: serde_json::from_value::<ConnectionMode>(integration["connectionMode"].clone()).unwrap(),
+        credentials: texts("credentials").collect::<Credentials>(),
+        endpoints: texts("endpoints").collect::<Endpoints>(),
+        language: Language::English,
+        streaming: true,
+        enabled: true,
+        account_key: None,
+    };
+    let made = integration::create(&world.store, new, settings, world.clock.now()).await;
+    made.unwrap().id
+}
+
+async fn bind(world: &World, bot: &IntegrationId, agent: AgentId, settings: TriggerSettings) {
+    let binding = Trigger {
+        id: TriggerId::new(fresh("trg", random())),
+        organization: OrganizationId::new(DEFAULT),
+        integration: bot.clone(),
+        agent,
+        enabled: true,
+        settings,
+    };
+    let made = trigger::create(&world.store, binding, Rival::Respect, world.clock.now()).await;
+    made.unwrap();
+}

@@ -1,0 +1,61 @@
+//! Limits that all processes share hold back what they count, and nothing else.
+
+use tieline_bridge::allowance;
+use tieline_connectors::registry;
+use tieline_core::account::ConnectionMode;
+use tieline_core::budget::Quota;
+use tieline_core::ids::ChatId;
+use tieline_core::trigger::TriggerSettings;
+use tieline_tests::lark::{Answer, Fault, Platform};
+use tieline_tests::outbound::Speaker;
+
+use crate::house::House;
+
+fn quotas() -> &'static [Quota] {
+    let lark = registry::ALL
+        .iter()
+        .find(|it| it.manifest().platform == "lark")
+        .unwrap();
+    let mode = lark.manifest().mode(ConnectionMode::Webhook).unwrap();
+    mode.budget.quotas
+}
+
+#[tokio::test]
+async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_another() {
+    let platform = Platform::start().await;
+    platform.add_app("cli_a1", "s3");
+    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
+    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    let take = async |chat: &str, call: &str| {
+        let chat = ChatId::new(chat);
+        allowance::take(&house.world, &house.bot, &chat, call, quotas()).await
+    };
+    for _ in 0..100 {
+        assert_eq!(take("oc_1", "write_card").await, None);
+    }
+    assert_eq!(take("oc_1", "send").await, None);
+    assert!(
+        take("oc_1", "send").await.is_some(),
+        "a chat takes five messages a second"
+    );
+    assert_eq!(take("oc_1", "react").await, None);
+    assert_eq!(take("oc_2", "send").await, None);
+}
+
+#[tokio::test]
+async fn limit_with_a_hint_is_waited_out() {
+    let platform = Platform::start().await;
+    platform.add_app("cli_a1", "s3");
+    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
+    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    platform.misbehave(|faults| {
+        let answer = Answer::Refused(429, 99_991_400, Some(3));
+        faults.answers.push_back(Fault { call: "reply", answer });
+    });
+    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
+    house.hear(&platform.request("cli_a1", &event)).await;
+    house.work().await;
+    let shown: Vec<String> = platform.bubbles().iter().map(|it| it.text().to_owned()).collect();
+    assert_eq!(shown, ["echo: one"]);
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
