@@ -6,7 +6,7 @@ use tieline_core::command::{self, Command};
 use tieline_core::connector::{Delivery, Manifest};
 use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
-use tieline_core::event::{CardAction, Event, Feedback, Message};
+use tieline_core::event::{CardAction, Event, Feedback, Message, Quoted};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::mailbox::{self, Due, Pending};
@@ -25,7 +25,7 @@ use crate::notices::{self, Word};
 use crate::users;
 use crate::world::World;
 
-/// Older than this by the platform's own clock, a message is not answered any more.
+/// A message that was older than this by the platform's own clock when it came is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
@@ -117,8 +117,12 @@ impl Arrival<'_> {
     }
 
     async fn intent(&self, message: &mut Message) -> Result<Intent, DispatchError> {
-        let now = self.world.clock.now();
-        if message.sent_at.is_some_and(|sent| now.since(sent) > STALE_AFTER) {
+        // By when it came, not by now: we may have kept it, and an operator may send it on its road again much later.
+        let received_at = self.envelope.received_at;
+        if message
+            .sent_at
+            .is_some_and(|sent| received_at.since(sent) > STALE_AFTER)
+        {
             return Ok(Intent::Refuse(Notice::Stale, "stale"));
         }
         if !self.bound.integration.enabled {
@@ -136,7 +140,7 @@ impl Arrival<'_> {
                 Intent::New
             }
             Some(command) => Intent::Steer(command),
-            None if message.text.is_empty() && message.parts.is_empty() => Intent::Refuse(Notice::Unsupported, "empty"),
+            None if is_empty(message) => Intent::Refuse(Notice::Unsupported, "empty"),
             None => Intent::Say,
         })
     }
@@ -507,6 +511,12 @@ impl Arrival<'_> {
         work::send(&self.world.queues, &[(wake, delay), (watchdog, watched)]).await?;
         Ok(())
     }
+}
+
+/// Whether a message says nothing. What it quotes may be all that the agent is to look at.
+fn is_empty(message: &Message) -> bool {
+    let quotes = |quoted: &Quoted| !quoted.text.is_empty() || !quoted.parts.is_empty();
+    message.text.is_empty() && message.parts.is_empty() && !message.quoted.as_ref().is_some_and(quotes)
 }
 
 /// Logs why an event stays on the queue.

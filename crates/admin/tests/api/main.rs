@@ -8,6 +8,7 @@ mod integrations;
 mod ledger;
 mod openapi;
 mod place;
+mod road;
 mod secrets;
 mod triggers;
 mod trouble;
