@@ -208,6 +208,7 @@ impl Arrival<'_> {
         let now = self.world.clock.now();
         let envelope = self.envelope;
         let platform_message = event.id().clone();
+        let sender = event.sender().clone();
         let sealed = crate::sealed_event(self.world, &envelope.message, event);
         let record = MessageRecord {
             id: envelope.message.clone(),
@@ -229,11 +230,16 @@ impl Arrival<'_> {
             redrives: 0,
             version: 0,
         };
-        Ok(match message::claim(&self.world.store, &record).await? {
+        let ours = match message::claim(&self.world.store, &record).await? {
             Claim::New => true,
             // Not done yet: the process that claimed it died on the way, or is this one, asked again.
             Claim::Seen(before) => !before.state.is_terminal(),
-        })
+        };
+        if ours {
+            // Whatever comes of the event: whoever sent it has been in touch.
+            users::ensure(self.world, envelope, self.bound, &sender).await?;
+        }
+        Ok(ours)
     }
 
     async fn end(&self, state: MessageState, reason: Option<&str>) -> Result<(), DispatchError> {
@@ -354,9 +360,6 @@ impl Arrival<'_> {
             }
             if before.pending.len() >= mailbox::MAX_PENDING {
                 return self.refuse(message, &id, Notice::Busy, "mailbox_full").await;
-            }
-            if before.version == 0 || key.sender.is_none() {
-                users::ensure(self.world, self.envelope, self.bound, message).await?;
             }
             let mut after = self.with_message(&before, message, trigger, &id, anew);
             if anew {

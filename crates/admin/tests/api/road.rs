@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tieline_bridge::dispatch;
 use tieline_core::envelope::{EnvelopeV1, StoredEvent};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Quoted, Sender};
@@ -59,6 +59,11 @@ impl Place {
         dispatch::dispatch(&self.world, &envelope).await.unwrap();
         self.get(&format!("{DEFAULT}/messages/{}", envelope.message)).await.ok()
     }
+
+    async fn users(&self) -> usize {
+        let found = self.get(&format!("{DEFAULT}/users")).await.ok();
+        found["items"].as_array().unwrap().len()
+    }
 }
 
 /// An integration of our own with an echo behind it.
@@ -102,5 +107,36 @@ async fn a_quotation_is_something_to_be_answered() {
         };
         let shown = place.dispatch(wordless, place.world.clock.now()).await;
         assert_eq!(shown["state"], state, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_anything_is_known() {
+    for first_word in ["/new", "/help", "/status", "/stop", "hello"] {
+        let place = Place::new().await;
+        let web = bound(&place).await;
+        let now = place.world.clock.now();
+        place.dispatch(message(&web, first_word), now).await;
+        assert_eq!(place.users().await, 1, "{first_word}");
+    }
+    let place = Place::new().await;
+    let unbound = place.web("Web").await;
+    let shown = place
+        .dispatch(message(&unbound, "hello"), place.world.clock.now())
+        .await;
+    assert_eq!((&shown["state"], place.users().await), (&json!("refused"), 1));
+}
+
+#[tokio::test]
+async fn whoever_was_forgotten_is_known_anew() {
+    let place = Place::new().await;
+    place.work();
+    let web = bound(&place).await;
+    let users = format!("{DEFAULT}/users");
+    for _ in 0..2 {
+        place.say(&web, "hello").await;
+        let shown = place.wait(&users, |it| !it["items"][0].is_null()).await;
+        let id = shown["items"][0]["id"].as_str().unwrap();
+        assert_eq!(place.delete(&format!("{users}/{id}")).await.status, 204);
     }
 }
