@@ -1,10 +1,12 @@
 //! What the facts say. Each question has a line of its own, and a next step if the answer is bad.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tieline_core::access::Access;
 use tieline_core::account::ConnectionMode;
 use tieline_core::fate::MessageState;
+use tieline_core::ids::ConversationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::log::{Level, LogEntry};
 use tieline_store::message::MessageRecord;
@@ -45,6 +47,8 @@ pub(super) struct Facts {
     pub(super) reported: Status,
     /// The newest messages, the newest first.
     pub(super) messages: Vec<MessageRecord>,
+    /// Conversations in which an answer is being written, of those in which a message waits.
+    pub(super) running: HashSet<ConversationId>,
     /// The newest warnings and errors, the newest first.
     pub(super) log: Vec<LogEntry>,
 }
@@ -342,12 +346,15 @@ fn access(facts: &Facts) -> Option<Finding> {
         (0, 0, false) => return Some(good(NAME, "everybody may use the bot")),
         (users, chats, _) => format!("{users} person(s) and {chats} chat(s) may use the bot"),
     };
+    // A list that turns somebody away does what it is for, so this is to be known and not to be mended.
     Some(match turned_away {
         0 => good(NAME, rule),
-        n => bad(
+        n => good(
             NAME,
-            format!("{rule}; {n} message(s) of others were refused in the last day"),
-            "Add the people or chats that should be let in to the trigger's access list.",
+            format!(
+                "{rule}; {n} message(s) of others were refused in the last day: whoever should be let in is missing in the \
+                 trigger's access list"
+            ),
         ),
     })
 }
@@ -362,8 +369,13 @@ fn user_mapping(facts: &Facts) -> Finding {
 
 fn stuck(facts: &Facts) -> Finding {
     const NAME: &str = "queues";
+    // Behind an answer that is being written a message waits as it should, however long that takes.
+    let is_next = |record: &MessageRecord| {
+        let conversation = record.conversation.as_ref();
+        conversation.is_none_or(|id| !facts.running.contains(id))
+    };
     let waits = |record: &&MessageRecord| {
-        record.state == MessageState::Queued && facts.now.since(record.received_at) > STUCK_AFTER
+        record.state == MessageState::Queued && facts.now.since(record.received_at) > STUCK_AFTER && is_next(record)
     };
     let Some(oldest) = facts.messages.iter().rev().find(waits) else {
         return good(NAME, "no message waits longer than it should");
@@ -374,7 +386,7 @@ fn stuck(facts: &Facts) -> Finding {
             "message {} waits since {} and no run has taken it",
             oldest.id, oldest.received_at
         ),
-        "An answer before it may still be written (see its conversation). If not, see whether the runner runs and its queue is emptied.",
+        "See whether the runner runs and its queue is emptied.",
     )
 }
 
@@ -455,6 +467,8 @@ fn is_recent(facts: &Facts, record: &MessageRecord) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
+
     use super::*;
 
     fn at(secs: i64) -> Timestamp {
@@ -496,6 +510,7 @@ mod tests {
             },
             reported: Status::default(),
             messages: Vec::new(),
+            running: HashSet::new(),
             log: Vec::new(),
         }
     }
@@ -644,5 +659,59 @@ mod tests {
         };
         check(&limited(at(100_001)), Some("rate_limits"));
         check(&limited(at(99_999)), None);
+    }
+    /// A message that came at that second.
+    fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> MessageRecord {
+        MessageRecord {
+            id: MessageId::new("msg_1"),
+            reply: ReplyId::new("rpl_1"),
+            organization: OrganizationId::new("default"),
+            integration: IntegrationId::new("int_1"),
+            platform_message: PlatformMessageId::new("m"),
+            conversation: Some(ConversationId::new("cnv_1")),
+            session: None,
+            received_at: at(received_at),
+            state,
+            event: String::new(),
+            run: None,
+            reason: reason.map(str::to_owned),
+            steps: Vec::new(),
+            redrives: 0,
+            version: 0,
+        }
+    }
+
+    #[test]
+    fn only_what_no_run_is_about_is_stuck() {
+        let facts = |state, received_at| Facts {
+            messages: vec![message(received_at, state, None)],
+            ..healthy()
+        };
+        check(&facts(MessageState::Queued, 99_000), Some("queues"));
+        check(&facts(MessageState::Queued, 99_990), None);
+        check(&facts(MessageState::Running, 99_000), None);
+        let behind = Facts {
+            running: HashSet::from([ConversationId::new("cnv_1")]),
+            ..facts(MessageState::Queued, 99_000)
+        };
+        check(&behind, None);
+    }
+
+    #[test]
+    fn an_access_list_that_works_is_no_fault() {
+        let facts = Facts {
+            access: Some(Access {
+                pairing: true,
+                ..Access::default()
+            }),
+            messages: vec![message(99_000, MessageState::Refused, Some("not_allowed"))],
+            ..healthy()
+        };
+        check(&facts, None);
+        let told = all(&facts)
+            .into_iter()
+            .find(|finding| finding.name == "access")
+            .unwrap();
+        assert!(told.detail.contains("1 message(s) of others"), "{told:?}");
     }
 }
