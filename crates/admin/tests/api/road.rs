@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_bridge::dispatch;
+use tieline_bridge::{dispatch, receive};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Quoted, Sender};
+use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
@@ -138,5 +139,20 @@ async fn whoever_was_forgotten_is_known_anew() {
         let shown = place.wait(&users, |it| !it["items"][0].is_null()).await;
         let id = shown["items"][0]["id"].as_str().unwrap();
         assert_eq!(place.delete(&format!("{users}/{id}")).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_of_ours_is_refused_unread() {
+    let place = Place::new().await;
+    let request = |method: &str| WebhookRequest {
+        method: method.to_owned(),
+        ..WebhookRequest::default()
+    };
+    for id in ["int_unknown".to_owned(), format!("int_{}", "a".repeat(3000))] {
+        let id = IntegrationId::new(id);
+        let answer = async |method| receive::receive(&place.world, "web", &id, &request(method), None).await;
+        assert_eq!(answer("POST").await, WebhookAnswer::empty(401));
+        assert_eq!(answer("GET").await.status, 200, "a probe");
     }
 }
