@@ -129,6 +129,10 @@ async fn the_catalogue_marks_secrets() {
     let place = Place::new().await;
     let catalogue = place.get("/api/v1/platforms").await.ok();
     let platforms = catalogue["items"].as_array().unwrap();
+    for mode in platforms.iter().flat_map(|it| it["modes"].as_array().unwrap()) {
+        let limit = mode["abilities"]["maxText"].as_u64().unwrap();
+        assert!(limit <= 16 * 1024 * 1024, "{mode}");
+    }
     let lark = platforms.iter().find(|it| it["platform"] == "lark").unwrap();
     assert_eq!(lark["recommendedMode"], "long_connection");
     let fields = &lark["modes"][0]["credentials"]["properties"];
