@@ -99,6 +99,16 @@ impl WebhookAnswer {
         }
     }
 
+    /// The same about a field of the request.
+    #[must_use]
+    pub fn problem_on(status: u16, code: &str, field: &str, title: &str) -> Self {
+        let body = serde_json::json!({ "type": "about:blank", "status": status, "code": code, "field": field, "title": title });
+        Self {
+            body: body.to_string().into_bytes(),
+            ..Self::problem(status, code, title)
+        }
+    }
+
     /// 200 with JSON.
     #[must_use]
     pub fn json(body: &serde_json::Value) -> Self {
