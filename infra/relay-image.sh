@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the image of the relay (or of the runner), puts it into the stack's repository, prints what to give as RelayImage (RunnerImage).
+# Builds the image of the relay (or of the runner), puts it into the stack's repository, prints it. Write it into parameter_overrides of
+# samconfig.toml, as RelayImage (RunnerImage).
 #
 #   infra/relay-image.sh STACK [relay|runner] [arm64|x86_64]
 set -eu

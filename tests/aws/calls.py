@@ -31,6 +31,7 @@ TRANSACTION_BUILDERS = {"Put": "putItem", "Delete": "deleteItem", "UpdateWrite":
 QUEUE_FUNCTIONS = {
     "inbound::send": ("inbound", "SendMessage"),
     "inbound::send_all": ("inbound", "SendMessage"),
+    "inbound::retry_in": ("inbound", "ChangeMessageVisibility"),
     "work::send": ("work", "SendMessage"),
     "work::retry_in": ("work", "ChangeMessageVisibility"),
     "relay::send": ("relay", "SendMessage"),

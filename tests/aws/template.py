@@ -81,7 +81,15 @@ class Stack:
                 return all(map(self.holds, value))
             case "Fn::Or":
                 return any(map(self.holds, value))
+            case "Fn::EachMemberEquals":
+                members, each = (self.resolve(it) for it in value)
+                return all(it == each for it in members)
         raise ValueError(condition)
+
+    def refused(self) -> list[str]:
+        """Why CloudFormation would not take these parameters."""
+        rules = [it for it in self.source.get("Rules", {}).values() if self.holds(it["RuleCondition"])]
+        return [it["AssertDescription"] for rule in rules for it in rule["Assertions"] if not self.holds(it["Assert"])]
 
     def resolve(self, value):
         if isinstance(value, list):

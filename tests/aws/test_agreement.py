@@ -261,7 +261,8 @@ def test_role_allows_what_the_program_calls_and_nothing_else(deployable):
 
 @pytest.mark.parametrize("deployable", [*FUNCTIONS, "relay"])
 def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
-    """Every program may make the data key if it is the first to start. Who writes no other whole item may write no other."""
+    """Every program may make the data key if it is the first to start. Who writes no other whole item may write no other, and who makes
+    people may write only where people are."""
     reached = calls.functions_of(BINARIES / deployable, "tieline_store")
     putting = {name for name, pairs in calls.store_needs().items() if name in reached and ("config", "PutItem") in pairs}
     if "config::transaction::Transaction" in reached:
@@ -273,7 +274,11 @@ def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
     partition = re.search(r'PARTITION: &str = "(\w+)"', (ROOT / "crates/store/src/wrapped_key.rs").read_text())[1]
     if putting == {"wrapped_key::put_first"}:
         assert conditions == [{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition]}}]
+    elif putting == {"wrapped_key::put_first", "config::user::ensure"}:
+        of_people = re.search(r'fn pk\(.+?format!\("(\w+#)\{', (ROOT / "crates/store/src/config/user.rs").read_text(), re.S)[1]
+        assert conditions == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition, f"{of_people}*"]}}]
     else:
+        assert "config::transaction::Transaction" in putting, "only who changes configuration may write all of it"
         assert conditions == [None]
 
 
@@ -285,8 +290,10 @@ def test_roles_are_one_for_each_deployable():
     tasks = nested(ON_ECS, "Containers")
     assert tasks.resources["RelayTask"]["Properties"]["TaskRoleArn"] == "arn:RelayRole"
     assert tasks.resources["RunnerTask"]["Properties"]["TaskRoleArn"] == "arn:RunnerRole"
-    trusted = ON_ECS.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]
-    assert trusted == {"Service": "ecs-tasks.amazonaws.com"}
+    # While the runner moves, the old one works on until the new one does.
+    for stack in (ON_LAMBDA, ON_ECS):
+        trusted = stack.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]
+        assert set(trusted["Service"]) == {"lambda.amazonaws.com", "ecs-tasks.amazonaws.com"}
 
 
 def test_runner_is_in_one_place():
@@ -298,14 +305,20 @@ def test_runner_is_in_one_place():
 # ---- Metrics
 
 
+def stats(alarm: dict) -> list[dict]:
+    """The metrics that an alarm looks at."""
+    return [it["MetricStat"]["Metric"] for it in alarm.get("Metrics", [alarm]) if "MetricStat" in it] or [alarm]
+
+
 def watch_metrics() -> set[tuple[str, frozenset]]:
     """Metrics of ours that alarms, dashboard and scaling look at: name, and names of dimensions."""
     watch = nested(ON_LAMBDA, "Watch")
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
     for it in watch.of_type("AWS::CloudWatch::Alarm").values():
-        if it["Namespace"] == namespace:
-            used.add((it["MetricName"], frozenset(dimension["Name"] for dimension in it.get("Dimensions", []))))
+        for metric in stats(it):
+            if metric["Namespace"] == namespace:
+                used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
     dashboard = json.loads(watch.resources["Dashboard"]["Properties"]["DashboardBody"])
     for widget in dashboard["widgets"]:
         for metric in widget["properties"]["metrics"]:
@@ -316,11 +329,9 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
             elif metric[0] == namespace:
                 names = [part for part in metric[2:] if isinstance(part, str)]
                 used.add((metric[1], frozenset(names[::2])))
-    scaling = nested(ON_LAMBDA, "Containers").resources["RelayByConnections"]["Properties"]
-    specification = scaling["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
-    for it in specification["Metrics"]:
-        if "MetricStat" in it:
-            metric = it["MetricStat"]["Metric"]
+    for it in nested(ON_ECS, "Containers").of_type("AWS::ApplicationAutoScaling::ScalingPolicy").values():
+        specification = it["TargetTrackingScalingPolicyConfiguration"].get("CustomizedMetricSpecification")
+        for metric in stats(specification) if specification else []:
             assert metric["Namespace"] == namespace
             used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
     return used
@@ -348,14 +359,39 @@ def test_alarms_name_queues_tables_and_functions_that_there_are():
     alarms = watch.of_type("AWS::CloudWatch::Alarm")
     for name, it in alarms.items():
         assert it["AlarmActions"] == ["Alarms"], name
-        if it["Namespace"].startswith("AWS/"):
-            (dimension,) = it["Dimensions"]
-            assert dimension["Value"] in there, name
+        if "Metrics" not in it and it["Namespace"].startswith("AWS/"):
+            assert it["Dimensions"][0]["Value"] in there, name
     body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
     for name in re.findall(r'"(?:QueueName|TableName|FunctionName)", "([^"]+)"', body):
         assert name in there, name
     dead = {it["QueueName"] for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if "Dead" in key}
-    assert dead <= {it["Dimensions"][0]["Value"] for it in alarms.values() if it["Namespace"] == "AWS/SQS"}
+    assert dead <= {it["Dimensions"][0]["Value"] for it in alarms.values() if it.get("Namespace") == "AWS/SQS"}
+
+
+def test_latency_is_watched_where_platforms_wait():
+    """Other requests wait for an answer on purpose, or carry files."""
+    alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
+    (slow,) = (it for it in alarms if it.get("MetricName") == "Latency")
+    dimensions = {it["Name"]: it["Value"] for it in slow["Dimensions"]}
+    route = f"{dimensions['Method']} {dimensions['Resource']}"
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]
+    settings = dict(stage["RouteSettings"][route])
+    assert settings.pop("DetailedMetricsEnabled") is True
+    assert settings == {key: it for key, it in stage["DefaultRouteSettings"].items() if key.startswith("Throttling")}
+    assert dimensions["Stage"] == stage["StageName"] and dimensions["ApiId"] == "Api"
+    # API Gateway refuses settings of a route that is not there yet.
+    first = ON_LAMBDA.source["Resources"]["Stage"]["DependsOn"]
+    assert ON_LAMBDA.resources[first]["Properties"]["RouteKey"] == route
+
+
+def test_one_bad_bot_does_not_page():
+    watch = nested(ON_LAMBDA, "Watch")
+    for name in ("BotsDisconnected", "BotsRefused"):
+        alarm = watch.resources[name]["Properties"]
+        (share,) = (it for it in alarm["Metrics"] if it["ReturnData"])
+        assert share["Expression"] == "100 * without / bots" and alarm["Threshold"] == 10
+        states = {it["Id"]: it["MetricStat"]["Metric"].get("Dimensions") for it in alarm["Metrics"] if "MetricStat" in it}
+        assert states["bots"] is None and states["without"][0]["Name"] == "State"
 
 
 # ---- What a deployment must be like
@@ -376,20 +412,49 @@ def test_containers_are_hardened_and_drain():
         assert "SecurityGroupIngress" not in it
 
 
+def test_scaling_keeps_what_it_has_scaled():
+    network = nested(ON_ECS, "Containers")
+    targets = [it["ResourceId"] for it in network.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()]
+    services = network.of_type("AWS::ECS::Service")
+    assert len(services) == 2
+    for name, it in services.items():
+        assert "DesiredCount" not in it, "every deployment would set it"
+        assert any(f"/{name}." in target for target in targets), name
+
+
+def test_a_runner_is_joined_by_another_before_it_is_full():
+    places = int(re.search(r"const RUNS: usize = (\d+);", (ROOT / "functions/runner/src/worker.rs").read_text())[1])
+    policy = nested(ON_ECS, "Containers").resources["RunnerByRuns"]["Properties"]
+    assert places / 2 <= policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] <= places * 3 / 4
+
+
+def test_images_of_one_program_do_not_expire_those_of_the_other():
+    policy = json.loads(ON_LAMBDA.resources["Images"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])
+    prefixes = [prefix for rule in policy["rules"] for prefix in rule["selection"]["tagPrefixList"]]
+    assert sorted(prefixes) == ["relay-", "runner-"] and len(policy["rules"]) == 2
+    assert "tag=$program-" in (ROOT / "infra/relay-image.sh").read_text()
+
+
 def test_own_vpc_is_made_only_where_none_is_given():
     given = Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1", SubnetIds="subnet-1,subnet-2")
     network = nested(given, "Containers")
     assert not any(fnmatch.fnmatch(it["Type"], "AWS::EC2::*") and key != "OnlyOutward" for key, it in network.resources.items())
     (service,) = network.of_type("AWS::ECS::Service").values()
     assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"] == ["subnet-1", "subnet-2"]
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
+    public = Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1", SubnetIds="subnet-1", PublicAddresses="ENABLED")
+    (service,) = nested(public, "Containers").of_type("AWS::ECS::Service").values()
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "ENABLED"
+    assert Stack("template.yaml", RelayImage=IMAGE, VpcId="vpc-1").refused() == ["VpcId needs SubnetIds"]
+    assert given.refused() == public.refused() == ON_LAMBDA.refused() == []
     made = nested(ON_LAMBDA, "Containers")
     assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
 
 
 def test_what_must_last_is_kept():
-    for name in ("ConfigTable", "StateTable", "Key", "AdminToken"):
+    for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
         resource = ON_LAMBDA.source["Resources"][name]
-        assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain", name
+        assert resource["DeletionPolicy"].startswith("Retain") and resource["UpdateReplacePolicy"] == "Retain", name
     config = ON_LAMBDA.resources["ConfigTable"]["Properties"]
     assert config["DeletionProtectionEnabled"] is True
     restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")

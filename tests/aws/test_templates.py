@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,52 @@ def test_sam_builds_every_function():
         assert newest <= (2, 34), f"{name} needs glibc {newest}; provided.al2023 has 2.34"
 
 
+def samconfig() -> dict:
+    return tomllib.loads((ROOT / "samconfig.toml").read_text())
+
+
+def overrides(section: dict) -> dict[str, str]:
+    return dict(it.split("=", 1) for it in shlex.split(section["parameters"]["parameter_overrides"]))
+
+
+@pytest.mark.parametrize("stage", ["default", "dev", "prod"])
+def test_stage_deploys_what_it_builds_under_a_name_that_images_can_have(stage):
+    told = samconfig()[stage]
+    given = overrides(told["deploy"])
+    assert overrides(told["build"])["Arch"] == given["Arch"], "functions of another architecture don't start"
+    assert set(given) <= set(yaml.load((INFRA / "template.yaml").read_text(), Loader)["Parameters"])
+    # The repository of images has the stack's name, and takes no capitals.
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", told["global"]["parameters"]["stack_name"])
+
+
+def test_guides_tell_of_one_place_for_parameters():
+    """`sam deploy --guided` saves every parameter, and the next `sam deploy` takes back what was given in another way."""
+    for guide in (ROOT / "README.md", INFRA / "README.md"):
+        assert "sam deploy --parameter-overrides" not in guide.read_text(), guide
+    text = (INFRA / "README.md").read_text()
+    for parameter in ("RelayImage", "RunnerImage", "RestoredConfigTable", "AdminTokenVersion"):
+        around = [text[max(0, at.start() - 250) : at.end() + 250] for at in re.finditer(parameter, text)]
+        assert any("parameter_overrides" in it for it in around), parameter
+
+
+def test_first_deployment_can_be_repeated():
+    """What has a name goes with a first deployment that fails, or the guide says how to remove it."""
+    guide = (INFRA / "README.md").read_text()
+    for key, it in yaml.load((INFRA / "template.yaml").read_text(), Loader)["Resources"].items():
+        if it.get("DeletionPolicy", "Delete") == "Delete":
+            continue
+        assert it["UpdateReplacePolicy"] == "Retain", key
+        if key == "Key":
+            # No name of its own; the tables that stay can't be opened without it.
+            assert it["DeletionPolicy"] == "Retain" and "schedule-key-deletion" in guide
+        elif it["Properties"].get("DeletionProtectionEnabled"):
+            # Taking it back would fail, and the stack would hang.
+            assert it["DeletionPolicy"] == "Retain", key
+            assert it["Properties"]["TableName"]["Fn::Sub"].replace("${AWS::StackName}", "STACK") in guide, key
+        else:
+            assert it["DeletionPolicy"] == "RetainExceptOnCreate", key
+
+
 def test_nested_templates_are_where_sam_looks_for_them():
     template = yaml.load((INFRA / "template.yaml").read_text(), Loader)
     for key, resource in template["Resources"].items():
@@ -86,3 +134,6 @@ def test_workflow_example_is_what_it_says():
     assert "aws-access-key-id" not in text and "secrets." not in text, "no keys are stored"
     for command in ("tests/run.sh", "sam validate --lint", "sam build", "sam deploy"):
         assert command in text
+    # Artifacts lose the permission to run, and the machine's own linker wants a newer C library than Lambda has.
+    assert "path: built.tar" in text and "tar -cf built.tar .aws-sam/build" in text and "tar -xf built.tar" in text
+    assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text

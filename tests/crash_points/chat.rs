@@ -3,16 +3,25 @@
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
-use axum::routing::post;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-/// A platform that takes messages over an address of their own, and says yes to all of them.
+/// A platform that takes messages over an address of their own, and says yes to all of them, unless it is asked to be busy.
 #[derive(Clone)]
 pub(crate) struct ChatServer {
     pub(crate) url: String,
+    /// Whether it takes its time with cards.
+    pub(crate) holds_cards: Arc<watch::Sender<bool>>,
+    /// For how many seconds it wants to be left alone, if it does.
+    pub(crate) busy_s: Arc<Mutex<Option<u64>>>,
     said: Arc<Mutex<Vec<String>>>,
+    cards: Arc<Mutex<Vec<String>>>,
 }
 
 impl ChatServer {
@@ -20,9 +29,18 @@ impl ChatServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
+            holds_cards: Arc::new(watch::Sender::new(false)),
+            busy_s: Arc::default(),
             said: Arc::default(),
+            cards: Arc::default(),
         };
-        let router = Router::new().route("/session", post(hear)).with_state(server.clone());
+        let router = Router::new()
+            .route("/session", post(hear))
+            .route("/v1.0/oauth2/accessToken", post(token))
+            .route("/v1.0/card/instances/createAndDeliver", post(card))
+            .route("/v1.0/card/instances", put(card))
+            .route("/v1.0/card/streaming", put(card))
+            .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
     }
@@ -33,7 +51,21 @@ impl ChatServer {
     }
 }
 
-async fn hear(State(server): State<ChatServer>, Json(body): Json<Value>) -> Json<Value> {
+async fn hear(State(server): State<ChatServer>, Json(body): Json<Value>) -> Response {
+    if let Some(seconds) = *server.busy_s.lock().unwrap() {
+        return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())]).into_response();
+    }
     server.said.lock().unwrap().push(body.to_string());
-    Json(json!({ "errcode": 0, "errmsg": "ok" }))
+    Json(json!({ "errcode": 0, "errmsg": "ok" })).into_response()
+}
+
+async fn token() -> Json<Value> {
+    Json(json!({ "accessToken": "t", "expireIn": 7200 }))
+}
+
+async fn card(State(server): State<ChatServer>, Json(body): Json<Value>) -> Json<Value> {
+    // Nobody holds it back any more when the test is over.
+    let _ = server.holds_cards.subscribe().wait_for(|holds| !holds).await;
+    server.cards.lock().unwrap().push(body.to_string());
+    Json(json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }))
 }

@@ -159,6 +159,7 @@ impl Life {
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
         let items = received.into_iter().map(|it| intake::Item {
             id: it.id,
+            receipt: it.receipt,
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,

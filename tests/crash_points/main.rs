@@ -6,7 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod chat;
+mod deferred;
+mod due;
 mod life;
+mod places;
 mod scene;
 mod watch;
 
@@ -103,7 +106,7 @@ async fn travel_and_die(road: Road, at_least: u64) {
     let chat = ChatServer::start().await;
     let template = tempfile::tempdir().unwrap();
     let before = Life::begin(template.path(), Fate::new(None), Duration::ZERO).await;
-    let bot = set_up(&before.world, road.over, &agent, &chat, road.window).await;
+    let bot = set_up(&before.world, road.over, &agent.as_chat("Counting"), &chat, road.window).await;
     before.end().await;
 
     let scene = Scene {
@@ -286,7 +289,9 @@ impl End<'_> {
     async fn check_transcript(&self, life: &Life, message: &MessageRecord) {
         let (session, _) = message.session.as_ref().unwrap();
         let now = life.world.clock.now();
-        let turns = transcript::latest(&life.world.store, session, 100, now).await.unwrap();
+        let turns = transcript::latest(&life.world.store, session, 100, usize::MAX, now)
+            .await
+            .unwrap();
         let said: Vec<&str> = turns.iter().flat_map(|turn| turn.user.lines()).collect();
         assert_eq!(said, self.scene.road.texts, "died {}", self.place);
         for turn in &turns {

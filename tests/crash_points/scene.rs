@@ -20,7 +20,6 @@ use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::config::trigger::Rival;
 use tieline_store::config::{agent, integration, trigger};
-use tieline_tests::agents::FakeAgent;
 
 use crate::chat::ChatServer;
 
@@ -33,32 +32,35 @@ pub(crate) enum Over {
     Web,
     /// Answers are pushed, and nothing helps the platform to recognize a repetition.
     DingTalk,
+    /// The same, with answers that grow on a card.
+    DingTalkCards,
 }
 
 /// A bot that somebody can speak to.
 #[derive(Debug, Clone)]
 pub(crate) struct Bot {
+    pub(crate) id: IntegrationId,
+    /// Where people speak to it.
+    pub(crate) chat: String,
     over: Over,
-    id: IntegrationId,
     chat_url: String,
 }
 
-/// Makes bot, agent and trigger.
-pub(crate) async fn set_up(world: &World, over: Over, ask: &FakeAgent, chat: &ChatServer, window: Duration) -> Bot {
+/// Makes bot, agent (of these settings) and trigger.
+pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatServer, window: Duration) -> Bot {
     let now = world.clock.now();
     let organization = OrganizationId::new(DEFAULT);
-    let settings = ask.as_chat("Counting");
     let asked = Agent {
         id: AgentId::new(fresh("agt", random())),
         organization: organization.clone(),
         name: "Counting".to_owned(),
-        protocol: settings["protocol"].as_str().unwrap().to_owned(),
-        config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
+        protocol: ask["protocol"].as_str().unwrap().to_owned(),
+        config: AgentConfig::new(ask["config"].as_object().unwrap().clone()),
     };
     let asked = agent::create(&world.store, asked, now).await.unwrap();
     let (platform, credentials) = match over {
         Over::Web => ("web", Credentials::default()),
-        Over::DingTalk => {
+        Over::DingTalk | Over::DingTalkCards => {
             let fields = [("clientId", "ding1"), ("clientSecret", CLIENT_SECRET)];
             ("dingtalk", fields.into_iter().collect())
         }
@@ -76,10 +78,10 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &FakeAgent, chat: &Ch
         credentials,
         endpoints: match over {
             Over::Web => Endpoints::default(),
-            Over::DingTalk => addresses.into_iter().collect(),
+            Over::DingTalk | Over::DingTalkCards => addresses.into_iter().collect(),
         },
         language: Language::default(),
-        streaming: over == Over::Web,
+        streaming: [Over::Web, Over::DingTalkCards].contains(&over),
         enabled: true,
         account_key: None,
     };
@@ -101,6 +103,7 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &FakeAgent, chat: &Ch
     Bot {
         over,
         id: bot.id,
+        chat: "1".to_owned(),
         chat_url: format!("{}/session", chat.url),
     }
 }
@@ -109,18 +112,24 @@ impl Bot {
     /// Delivers a message as the platform does. Whether it was acknowledged.
     pub(crate) async fn hear(&self, world: &World, id: &str, text: &str) -> bool {
         let (platform, request) = match self.over {
-            Over::Web => ("web", on_web(id, text)),
-            Over::DingTalk => ("dingtalk", self.on_dingtalk(world, id, text)),
+            Over::Web => ("web", self.on_web(id, text)),
+            Over::DingTalk | Over::DingTalkCards => ("dingtalk", self.on_dingtalk(world, id, text)),
         };
         let answer = receive(world, platform, &self.id, &request, Some(&Operator::Root)).await;
         answer.status / 100 == 2
     }
 
+    fn on_web(&self, id: &str, text: &str) -> WebhookRequest {
+        let chat = format!("chat{}", self.chat);
+        let body = json!({ "text": text, "chatId": chat, "senderId": "sender1", "messageId": id });
+        posted(&body, Vec::new())
+    }
+
     fn on_dingtalk(&self, world: &World, id: &str, text: &str) -> WebhookRequest {
         let now_ms = world.clock.now().as_millis();
         let body = json!({
-            "conversationId": "cid1", "conversationType": "1", "msgId": id, "createAt": now_ms, "chatbotUserId": "bot1",
-            "robotCode": "ding1", "senderId": "$:LWCP_v1:$sender1", "senderNick": "A", "senderStaffId": "staff1",
+            "conversationId": format!("cid{}", self.chat), "conversationType": "1", "msgId": id, "createAt": now_ms,
+            "chatbotUserId": "bot1", "robotCode": "ding1", "senderId": "$:LWCP_v1:$sender1", "senderNick": "A", "senderStaffId": "staff1",
             "sessionWebhook": self.chat_url, "sessionWebhookExpiredTime": now_ms + 5_400_000,
             "msgtype": "text", "text": { "content": text },
         });
@@ -133,11 +142,6 @@ impl Bot {
             vec![("timestamp".to_owned(), timestamp), ("sign".to_owned(), sign)],
         )
     }
-}
-
-fn on_web(id: &str, text: &str) -> WebhookRequest {
-    let body = json!({ "text": text, "chatId": "chat1", "senderId": "sender1", "messageId": id });
-    posted(&body, Vec::new())
 }
 
 fn posted(body: &Value, headers: Vec<(String, String)>) -> WebhookRequest {

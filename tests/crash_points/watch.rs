@@ -34,7 +34,14 @@ impl Scene {
         .await;
         let chat = ChatServer::start().await;
         let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let bot = set_up(&life.world, Over::Web, &agent, &chat, Duration::ZERO).await;
+        let bot = set_up(
+            &life.world,
+            Over::Web,
+            &agent.as_chat("Counting"),
+            &chat,
+            Duration::ZERO,
+        )
+        .await;
         Self {
             life,
             agent,

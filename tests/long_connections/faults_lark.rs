@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use tieline_tests::lark::{Answer, Fault, Platform as Lark};
-use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::outbound::{Speaker, stays, until};
 
 use crate::agent::{Agent, pieces};
 use crate::stage::{Mode, Platform, SOON, Stage};
 
 const BOT: &str = "bot1";
+/// How long it is watched that nothing is tried again: by then a passing fault would have been, several times.
+const WATCHED: Duration = Duration::from_secs(5);
 
 fn lisi() -> Speaker {
     Speaker::alone("ou_lisi")
@@ -48,7 +50,8 @@ async fn half_open_socket_is_left_for_a_new_one() {
     let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
     lark(&stage).misbehave(|faults| faults.ping_interval = 2);
     stage.add(BOT).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let pinged = || (lark(&stage).pings(BOT) > 1).then_some(());
+    until("a second ping", SOON, pinged).await.unwrap();
     lark(&stage).go_half_open(BOT);
     let again = || (lark(&stage).connections(BOT) == (1, 2)).then_some(());
     until("a new connection", Duration::from_secs(60), again).await.unwrap();
@@ -141,7 +144,8 @@ async fn refused_handshake_gets_a_new_ticket() {
     let platform = lark(&stage).clone();
     platform.misbehave(|faults| faults.refuse_handshake = Some((401, 514, 0)));
     let later = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        let refused_twice = || (platform.connections(BOT).1 > 2).then_some(());
+        until("a third ticket", SOON, refused_twice).await.unwrap();
         platform.misbehave(|faults| faults.refuse_handshake = None);
     });
     stage.add(BOT).await;
@@ -163,8 +167,9 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
     lark(&stage).cut(BOT);
     let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
     assert_eq!(status["lastError"]["code"], "514", "{status}");
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(stage.logged_error("514"), 1);
+    stays("told once", WATCHED, || stage.logged_error("514") == 1)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -179,8 +184,11 @@ async fn too_many_connections_are_waited_out() {
     }
     stage.status_is("retrying", None, SOON).await;
     let asked = lark(&stage).connections(BOT).1;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(lark(&stage).connections(BOT).1, asked, "five minutes are waited");
+    stays("five minutes are waited", WATCHED, || {
+        lark(&stage).connections(BOT).1 == asked
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

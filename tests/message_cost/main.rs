@@ -22,16 +22,12 @@ use tieline_bridge::clock::Clock;
 use tieline_bridge::world::{Settings, World};
 use tieline_bridge::{intake, work};
 use tieline_connectors::registry;
-use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
-use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
 use tieline_queue::{Queues, definitions};
-use tieline_store::config::agent as agents;
-use tieline_store::config::organization::DEFAULT;
 use tieline_store::{Keyring, Store, Tables, create_missing};
 use tieline_tests::agents::{FakeAgent, Manner};
 
@@ -48,8 +44,15 @@ async fn a_message_costs_what_was_written_down() {
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
     let mut bridge = Bridge::start().await;
-    let bot = set_up(&bridge.world, Over::DingTalk, &agent, &chat, Duration::ZERO).await;
-    keep_own_turns(&bridge.world, &agent).await;
+    // Most agents remember what was said; for those that don't we keep it, at one write unit and a few read units a message.
+    let bot = set_up(
+        &bridge.world,
+        Over::DingTalk,
+        &agent.as_webhook("Counting"),
+        &chat,
+        Duration::ZERO,
+    )
+    .await;
     // The first message makes the user, the conversation and the token.
     assert!(bot.hear(&bridge.world, "msg0", "hello").await);
     bridge.work().await;
@@ -83,22 +86,6 @@ async fn a_message_costs_what_was_written_down() {
         all.calls.remove(polling);
     }
     compare("push", &all.each(N_MESSAGES));
-}
-
-/// Most agents remember what was said; for those that don't we keep it, at one write unit and a few read units a message.
-async fn keep_own_turns(world: &World, agent: &FakeAgent) {
-    let organization = OrganizationId::new(DEFAULT);
-    let all = agents::list(&world.store, &organization, None, 10).await.unwrap();
-    let before = all.items.first().unwrap();
-    let settings = agent.as_webhook("Counting");
-    let after = Agent {
-        protocol: settings["protocol"].as_str().unwrap().to_owned(),
-        config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
-        ..before.agent.clone()
-    };
-    agents::update(&world.store, before, after, world.clock.now())
-        .await
-        .unwrap();
 }
 
 #[expect(clippy::print_stdout, reason = "the numbers are what this is for")]
@@ -198,6 +185,7 @@ impl Bridge {
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
         let items = received.into_iter().map(|it| intake::Item {
             id: it.id,
+            receipt: it.receipt,
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,

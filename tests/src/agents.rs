@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::stream;
@@ -37,6 +37,8 @@ pub struct Manner {
     pub answer: fn(&str) -> Vec<String>,
     /// Which texts wait for [`FakeAgent::open_gate`] before the last piece of their answer.
     pub holds: fn(&str) -> bool,
+    /// Which texts it takes with 202, to be answered by a callback. Only in our own contract.
+    pub defers: fn(&str) -> bool,
 }
 
 impl Default for Manner {
@@ -46,6 +48,7 @@ impl Default for Manner {
             between: Duration::ZERO,
             answer: |text| vec![format!("echo: {text}")],
             holds: |_| false,
+            defers: |_| false,
         }
     }
 }
@@ -159,14 +162,17 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-async fn webhook(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body): Json<Value>) -> Json<Value> {
+async fn webhook(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let text = body["message"]["text"].as_str().unwrap_or_default().to_owned();
     let manner = agent.see(&headers, body);
     sleep(manner.before).await;
     if (manner.holds)(&text) {
         opened(&mut agent.gate.subscribe()).await;
     }
-    Json(json!({ "text": (manner.answer)(&text).concat() }))
+    if (manner.defers)(&text) {
+        return StatusCode::ACCEPTED.into_response();
+    }
+    Json(json!({ "text": (manner.answer)(&text).concat() })).into_response()
 }
 
 /// Streams events. The one at `held` waits for the gate.

@@ -98,3 +98,18 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Opti
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// Asks for the whole of `time` whether it is still so: for what must not happen, and so gives no sign.
+///
+/// # Errors
+/// As soon as it isn't; the text says what should have stayed.
+pub async fn stays(what: &str, time: Duration, mut ask: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        if !ask() {
+            bail!("{what}: not any more after {:?}", began.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}

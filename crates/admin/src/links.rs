@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tieline_bridge::courier::DownloadError;
 use tieline_bridge::media::{self, FetchError, Fetched};
 use tieline_bridge::pages;
 use tracing::{error, warn};
@@ -15,6 +16,8 @@ use crate::state::AdminState;
 #[utoipa::path(get, path = "/api/media/{token}", tag = "links", security(()),
     responses((status = 200, description = "the bytes, with their type and name", content_type = "application/octet-stream"),
         (status = 404, body = Problem, description = "`link_not_found`: not ours, too old, or what it names is gone"),
+        (status = 413, body = Problem, description = "`media_too_large`: longer than this deployment can pass on"),
+        (status = 503, body = Problem, description = "`unavailable`: too many files are being fetched; try again"),
         (status = 502, body = Problem, description = "`media_unavailable`: the platform does not give it")))]
 pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
     let fetched = media::open(&state.world, &token).await.map_err(explain)?;
@@ -38,7 +41,13 @@ fn explain(failure: FetchError) -> Problem {
     match failure {
         FetchError::BadLink | FetchError::Gone | FetchError::NoLocator => missing(),
         FetchError::Store(failure) => failure.into(),
-        FetchError::Download(_) | FetchError::Media(_) => {
+        FetchError::Download(DownloadError::TooLong(max)) => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "media_too_large",
+            format!("the file has more than {max} bytes"),
+        ),
+        FetchError::NoRoom(_) => Problem::unavailable("too many files are being fetched; try again"),
+        FetchError::Late(_) | FetchError::Download(_) | FetchError::Media(_) => {
             warn!(error = %chain(&failure), "attachment can't be had from the platform");
             Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -107,7 +116,17 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn file_that_is_too_long_and_one_that_has_to_wait_are_told_apart() {
+        let code = |failure: FetchError| explain(failure).code();
+        assert_eq!(code(DownloadError::TooLong(1).into()), "media_too_large");
+        assert_eq!(code(FetchError::NoRoom(Duration::ZERO)), "unavailable");
+        assert_eq!(code(FetchError::Late(Duration::ZERO)), "media_unavailable");
+    }
 
     #[test]
     fn names_survive_in_any_script_and_break_no_header() {

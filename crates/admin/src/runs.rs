@@ -5,7 +5,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use tieline_bridge::callbacks::{self, CallbackError, Progress};
+use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::ids::RunId;
+use tieline_store::run::{Excess, MAX_AHEAD, MAX_EVENTS};
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -42,7 +44,9 @@ pub(crate) async fn seen(
 /// Events are applied in order of `seq`, from 1. Repeating one changes nothing; a gap waits.
 #[utoipa::path(post, path = "/api/runs/{runId}/events", tag = "agents", request_body = Object,
     responses((status = 200, body = RunEvents),
-        (status = 409, body = Problem, description = "`run_closed`: its terminal event was seen, or it was stopped")))]
+        (status = 409, body = Problem, description = "`run_closed`: its terminal event was seen, or it was stopped"),
+        (status = 413, body = Problem, description = "`too_many_events`, `events_too_large`, `seq_too_far_ahead`: more than a \
+            run takes. The events before the refused one are kept; a terminal event is still taken")))]
 pub(crate) async fn report(
     State(state): State<AdminState>,
     Path(run): Path<String>,
@@ -59,6 +63,7 @@ fn explain(failure: CallbackError) -> Problem {
     match failure {
         CallbackError::Unauthorized => Problem::unauthorized(),
         CallbackError::Closed => Problem::conflict("run_closed", "the run is over"),
+        CallbackError::Excess(excess) => excessive(excess),
         CallbackError::Invalid(invalid) => {
             let problem = match invalid.field() {
                 Some((_, true)) => Problem::new(StatusCode::BAD_REQUEST, "unknown_field", invalid.to_string()),
@@ -76,6 +81,21 @@ fn explain(failure: CallbackError) -> Problem {
             Problem::unavailable("the queue can't be reached; try again")
         }
     }
+}
+
+fn excessive(excess: Excess) -> Problem {
+    let (code, detail) = match excess {
+        Excess::Events => ("too_many_events", format!("a run takes {MAX_EVENTS} events")),
+        Excess::Bytes => (
+            "events_too_large",
+            format!("a run takes {MAX_ANSWER_BYTES} bytes of events in sum"),
+        ),
+        Excess::Gap => (
+            "seq_too_far_ahead",
+            format!("seq may be {MAX_AHEAD} ahead of the first event that is missing"),
+        ),
+    };
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
 }
 
 impl RunEvents {

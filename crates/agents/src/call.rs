@@ -18,8 +18,8 @@ use crate::world::World;
 /// How often a call is sent: once, and twice more.
 pub(crate) const TRIES: u32 = 3;
 
-/// The longest wait that an agent's `Retry-After` gets.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// The longest wait that an agent's `Retry-After` gets while somebody waits for an answer. The run's own limit ends it earlier.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// Of the body of an error we read this much, and wait this long for it.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
@@ -32,6 +32,8 @@ pub(crate) struct Manner {
     pub(crate) patience: Duration,
     /// How often it is sent, at most.
     pub(crate) tries: u32,
+    /// The longest that the agent may ask us to wait before the next try. If it asks for more there is none.
+    pub(crate) max_retry_after: Duration,
     /// Whether it may be repeated though the agent may be at work on it: it carries an idempotency key.
     pub(crate) idempotent: bool,
     /// Whether an agent's sentence may be quoted in the failure: the words asked were ours.
@@ -41,7 +43,8 @@ pub(crate) struct Manner {
 /// Sends what `make` makes until an answer is a success, at most [`Manner::tries`] times.
 ///
 /// Repeated are: no connection; a connection that broke before the answer began; 429, 500, 502, 503, 504. The wait backs off
-/// with jitter and is never shorter than the agent's `Retry-After` (up to [`MAX_RETRY_AFTER`]).
+/// with jitter and is never shorter than the agent's `Retry-After`; whoever asks for more than [`Manner::max_retry_after`] is not
+/// called again at all, for calling early is what it asked us not to do.
 pub(crate) async fn send(
     make: impl Fn() -> RequestBuilder,
     manner: Manner,
@@ -54,7 +57,10 @@ pub(crate) async fn send(
             Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault.failure),
             Err(fault) => fault,
         };
-        let wait = wait(world.backoff.wait(attempt, (world.random)()), fault.retry_after);
+        let ours = world.backoff.wait(attempt, (world.random)());
+        let Some(wait) = wait(ours, fault.retry_after, manner.max_retry_after) else {
+            return Err(fault.failure);
+        };
         let code = &fault.failure.code;
         warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, trying again");
         sleep(wait).await;
@@ -62,8 +68,10 @@ pub(crate) async fn send(
     }
 }
 
-fn wait(ours: Duration, asked: Option<Duration>) -> Duration {
-    ours.max(asked.unwrap_or_default().min(MAX_RETRY_AFTER))
+/// How long to wait. `None` if that would be longer than `max`.
+fn wait(ours: Duration, asked: Option<Duration>, max: Duration) -> Option<Duration> {
+    let asked = asked.unwrap_or_default();
+    (asked <= max).then(|| ours.max(asked))
 }
 
 struct Fault {
@@ -194,10 +202,12 @@ mod tests {
     #[test]
     fn agent_may_ask_for_a_longer_wait_but_not_for_any() {
         let seconds = Duration::from_secs;
-        assert_eq!(wait(seconds(2), None), seconds(2));
-        assert_eq!(wait(seconds(2), Some(seconds(1))), seconds(2));
-        assert_eq!(wait(seconds(2), Some(seconds(9))), seconds(9));
-        assert_eq!(wait(seconds(2), Some(seconds(3600))), MAX_RETRY_AFTER);
+        let wait = |asked: Option<u64>| wait(seconds(2), asked.map(seconds), MAX_RETRY_AFTER);
+        assert_eq!(wait(None), Some(seconds(2)));
+        assert_eq!(wait(Some(1)), Some(seconds(2)));
+        assert_eq!(wait(Some(9)), Some(seconds(9)));
+        assert_eq!(wait(Some(120)), Some(seconds(120)));
+        assert_eq!(wait(Some(3600)), None);
     }
 
     #[test]

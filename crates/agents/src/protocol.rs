@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
+use tieline_core::address;
 use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest};
 use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
 use tieline_core::secret::Secret;
@@ -130,6 +131,15 @@ impl fmt::Debug for Adapter {
     }
 }
 
+/// How much of a session's past an agent can use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// Most turns.
+    pub max_turns: usize,
+    /// Most bytes of them, as they are kept.
+    pub max_bytes: usize,
+}
+
 /// What an agent must know to stop a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelRequest {
@@ -163,6 +173,15 @@ impl Adapter {
         self.addresses.iter().map(String::as_str)
     }
 
+    /// How much of a session's past it can use.
+    #[must_use]
+    pub fn history(&self) -> History {
+        match &self.wire {
+            Wire::Echo(_) | Wire::Webhook(_) => History::default(),
+            Wire::OpenaiChat(chat) => chat.history(),
+        }
+    }
+
     /// How long a run may take in all.
     #[must_use]
     pub const fn max_run(&self) -> Duration {
@@ -181,7 +200,22 @@ impl Adapter {
         })
     }
 
+    /// Checks every address as it is written. They were checked when they were saved, but perhaps by another rule.
+    fn may_be_called(&self, world: &World) -> Result<(), AgentFailure> {
+        let refused = self
+            .addresses()
+            .find_map(|it| address::check(it, world.allow_private).err());
+        refused.map_or(Ok(()), |error| {
+            Err(failure::new(
+                failure::CONNECT,
+                format!("the agent's address can't be called: {error}"),
+                false,
+            ))
+        })
+    }
+
     async fn ask(&self, request: &AgentRequest, out: &mut Outlet, world: &World) -> Result<End, AgentFailure> {
+        self.may_be_called(world)?;
         match &self.wire {
             Wire::Echo(echo) => echo.ask(request, out).await,
             Wire::OpenaiChat(chat) => chat.ask(request, out, world).await,
@@ -194,6 +228,7 @@ impl Adapter {
     /// # Errors
     /// [`AgentFailure`] if it can't be told.
     pub async fn cancel(&self, cancel: &CancelRequest, world: &World) -> Result<(), AgentFailure> {
+        self.may_be_called(world)?;
         let told = match &self.wire {
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
@@ -208,6 +243,7 @@ impl Adapter {
     /// [`AgentFailure`] that tells the operator what is wrong. It may quote the agent, who was told no words of a person.
     pub async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
         let probe = async {
+            self.may_be_called(world)?;
             match &self.wire {
                 Wire::Echo(_) => Ok(()),
                 Wire::OpenaiChat(chat) => chat.probe(world).await,
@@ -259,6 +295,17 @@ mod tests {
             Protocol::Webhook.secret_fields().collect::<Vec<_>>(),
             ["secret", "headers"]
         );
+    }
+
+    #[test]
+    fn history_is_as_long_as_the_window() {
+        let config =
+            json!({"baseUrl": "https://a.example/v1", "model": "m", "historyMessages": 7, "historyTokens": 100});
+        let history = parse("openai_chat", config).unwrap().history();
+        assert_eq!((history.max_turns, history.max_bytes), (3, 1200));
+        let none = json!({"baseUrl": "https://a.example/v1", "model": "m", "historyMessages": 0});
+        assert_eq!(parse("openai_chat", none).unwrap().history().max_turns, 0);
+        assert_eq!(parse("echo", json!({})).unwrap().history(), History::default());
     }
 
     #[test]

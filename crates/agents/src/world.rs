@@ -22,6 +22,8 @@ pub struct World {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Gives a random number, for jitter.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Whether private addresses may be called. A literal one never reaches the client's own guard.
+    pub allow_private: bool,
     /// How long to wait between tries: [`BACKOFF`], but in tests.
     pub backoff: Backoff,
 }

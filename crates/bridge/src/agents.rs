@@ -114,6 +114,7 @@ pub(crate) fn agent_world(world: &World) -> AgentWorld {
         http: world.http.client().clone(),
         now: Arc::new(move || clock.now()),
         random: Arc::new(chance),
+        allow_private: world.settings.allow_private,
         backoff: tieline_agents::world::BACKOFF,
     }
 }

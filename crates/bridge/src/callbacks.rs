@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_agents::webhook::events::{self, InvalidEvents};
+use tieline_agents::webhook::events::{self, InvalidEvents, Numbered};
 use tieline_core::agent::AgentEvent;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::RunId;
 use tieline_queue::{QueueError, work};
-use tieline_store::run::{self, Appended, RunRecord};
+use tieline_store::run::{self, Appended, Excess, NewEvent, RunRecord};
 use tieline_store::{StoreError, conversation};
 
 use crate::operator::{self, RunGrant};
@@ -23,6 +23,9 @@ pub enum CallbackError {
     /// The run is over.
     #[error("the run is over")]
     Closed,
+    /// The run takes no such amount.
+    #[error("more than a run takes: {0:?}")]
+    Excess(Excess),
     /// They can't be read.
     #[error("the events can't be read")]
     Invalid(#[from] InvalidEvents),
@@ -45,26 +48,40 @@ pub struct Progress {
 
 /// Keeps the events of a callback and wakes the runner. Doing it again changes nothing.
 ///
+/// Events before one that is not taken are kept, and the runner is woken for them.
+///
 /// # Errors
 /// [`CallbackError`].
 pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Result<Progress, CallbackError> {
     let grant = prove(world, id, token)?;
     let numbered = events::parse(body)?;
     let raw = raw_events(body);
-    open(world, &grant).await?;
-    let now = world.clock.now();
-    for (it, raw) in numbered.iter().zip(raw) {
-        let ends = it.event.as_ref().is_some_and(AgentEvent::is_terminal);
-        match run::append_event(&world.store, id, it.seq, &raw, ends, now).await? {
-            Appended::New | Appended::Duplicate => {}
-            Appended::Closed | Appended::Unknown => return Err(CallbackError::Closed),
-        }
-    }
-    // Also for a repetition: whoever kept the events first may have died before waking.
+    let mut head = open(world, &grant).await?;
+    let kept = keep(world, &mut head, &numbered, &raw).await;
+    // Whatever became of the last of them: the ones before it are kept, the terminal one perhaps among them. Also for a
+    // repetition: whoever kept the events first may have died before waking.
     // If whoever wakes dies too, the run's own watchdog sees what is kept.
     let wake = WakeUpV1::new(grant.organization.clone(), grant.conversation.clone());
     work::send(&world.queues, &[(WakeUp::V1(wake), Duration::ZERO)]).await?;
-    progress_of(world, id).await
+    kept?;
+    progress_of(world, Some(head)).await
+}
+
+/// Keeps them in the order given, up to the first that is not taken.
+async fn keep(world: &World, head: &mut RunRecord, numbered: &[Numbered], raw: &[String]) -> Result<(), CallbackError> {
+    for (it, json) in numbered.iter().zip(raw) {
+        let event = NewEvent {
+            seq: it.seq,
+            json,
+            ends: it.event.as_ref().is_some_and(AgentEvent::is_terminal),
+        };
+        match run::append_event(&world.store, head, &event).await? {
+            Appended::New | Appended::Duplicate => {}
+            Appended::Closed => return Err(CallbackError::Closed),
+            Appended::Refused(excess) => return Err(CallbackError::Excess(excess)),
+        }
+    }
+    Ok(())
 }
 
 /// What is known of a run's events.
@@ -73,7 +90,8 @@ pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Res
 /// [`CallbackError`].
 pub async fn progress(world: &World, id: &RunId, token: &str) -> Result<Progress, CallbackError> {
     let grant = prove(world, id, token)?;
-    let mut progress = progress_of(world, id).await?;
+    let head = run::get_run(&world.store, id, world.clock.now()).await?;
+    let mut progress = progress_of(world, head).await?;
     progress.closed |= !is_under_way(world, &grant).await?;
     Ok(progress)
 }
@@ -94,10 +112,10 @@ fn raw_events(body: &[u8]) -> Vec<String> {
 }
 
 /// Makes the run ready for its first callback.
-async fn open(world: &World, grant: &RunGrant) -> Result<(), CallbackError> {
+async fn open(world: &World, grant: &RunGrant) -> Result<RunRecord, CallbackError> {
     let now = world.clock.now();
-    if run::get_run(&world.store, &grant.run, now).await?.is_some() {
-        return Ok(());
+    if let Some(head) = run::get_run(&world.store, &grant.run, now).await? {
+        return Ok(head);
     }
     let found = conversation::load(&world.store, &grant.conversation, now)
         .await?
@@ -114,9 +132,14 @@ async fn open(world: &World, grant: &RunGrant) -> Result<(), CallbackError> {
         started_at: state.started_at,
         closed: false,
         end: None,
+        n_events: 0,
+        n_bytes: 0,
+        last_seq: 0,
     };
     run::open_run(&world.store, &record).await?;
-    Ok(())
+    // Another callback may have opened it first, and got further.
+    let head = run::get_run(&world.store, &grant.run, now).await?;
+    head.ok_or(CallbackError::Closed)
 }
 
 async fn is_under_way(world: &World, grant: &RunGrant) -> Result<bool, CallbackError> {
@@ -126,11 +149,15 @@ async fn is_under_way(world: &World, grant: &RunGrant) -> Result<bool, CallbackE
         .is_some_and(|state| state.id == grant.run))
 }
 
-async fn progress_of(world: &World, id: &RunId) -> Result<Progress, CallbackError> {
-    let found = run::get_run(&world.store, id, world.clock.now()).await?;
-    let last_seq = run::last_seq(&world.store, id, 0).await?;
+async fn progress_of(world: &World, head: Option<RunRecord>) -> Result<Progress, CallbackError> {
+    let Some(mut head) = head else {
+        return Ok(Progress {
+            last_seq: 0,
+            closed: false,
+        });
+    };
     Ok(Progress {
-        last_seq,
-        closed: found.is_some_and(|run| run.closed),
+        last_seq: run::last_seq(&world.store, &mut head).await?,
+        closed: head.closed,
     })
 }

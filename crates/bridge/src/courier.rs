@@ -10,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use tieline_core::address;
 use tieline_core::connector::{TokenError, TokenExchange};
 use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
-use tieline_core::ids::IntegrationId;
+use tieline_core::ids::{IntegrationId, digest};
 use tieline_store::token_cache;
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
@@ -24,11 +24,14 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// Access tokens that were had already. One lock per integration, so that a token is asked for once.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    slots: RwLock<HashMap<IntegrationId, Arc<Mutex<Option<AccessToken>>>>>,
+    slots: RwLock<HashMap<IntegrationId, Slot>>,
 }
 
+/// A token, and what it was had with.
+type Slot = Arc<Mutex<Option<(String, AccessToken)>>>;
+
 impl Tokens {
-    fn slot(&self, integration: &IntegrationId) -> Arc<Mutex<Option<AccessToken>>> {
+    fn slot(&self, integration: &IntegrationId) -> Slot {
         if let Some(slot) = self
             .slots
             .read()
@@ -63,10 +66,11 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
     let slot = world.tokens.slot(&bot.account.integration);
     let mut kept = slot.lock().await;
     let now = world.clock.now();
-    if let Some(token) = kept.as_ref().filter(|token| token.expires_at > now) {
+    let source = source(bot);
+    if let Some((_, token)) = kept.as_ref().filter(|(of, it)| *of == source && it.expires_at > now) {
         return Ok(token.clone());
     }
-    let stored = token_cache::get(&world.store, &bot.account.integration, now)
+    let stored = token_cache::get(&world.store, &bot.account.integration, &source, now)
         .await
         .unwrap_or_else(|error| {
             warn!(account.id = %bot.account.integration, error = %error, "token cache can't be read");
@@ -74,18 +78,33 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
         });
     let token = match stored {
         Some(token) => token,
-        None => ask(world, bot, exchange).await?,
+        None => ask(world, bot, exchange, &source).await?,
     };
-    *kept = Some(token.clone());
+    *kept = Some((source, token.clone()));
     Ok(token)
 }
 
-async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange) -> Result<AccessToken, TokenError> {
+/// What a token is had with: other credentials or addresses, another token. A keyed digest, since it is stored.
+fn source(bot: &Bot) -> String {
+    let account = &bot.account;
+    let mut fields = vec!["credentials"];
+    fields.extend(
+        account
+            .credentials
+            .iter()
+            .flat_map(|(name, value)| [name, value.expose()]),
+    );
+    fields.push("endpoints");
+    fields.extend(account.endpoints.iter().flat_map(|(name, url)| [name.as_str(), url]));
+    account.ids.other("tks_", &digest(&fields))
+}
+
+async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange, source: &str) -> Result<AccessToken, TokenError> {
     let cx = bot.context(world, None);
     let answer = exchange(world.http.client(), &tokens.request(&cx), None).await;
     let token = tokens.read(&answer, &cx)?;
     // The cache only saves calls: without it the token still works.
-    if let Err(error) = token_cache::put(&world.store, &bot.account.integration, &token).await {
+    if let Err(error) = token_cache::put(&world.store, &bot.account.integration, source, &token).await {
         warn!(account.id = %bot.account.integration, error = %error, "token cache can't be written");
     }
     Ok(token)
@@ -222,6 +241,9 @@ pub enum DownloadError {
     /// The platform answered something else.
     #[error("media answered with status {0}")]
     Status(u16),
+    /// It is somewhere else: there, as it was told. See [`crate::media`] for who follows.
+    #[error("media has moved")]
+    Moved(String),
     /// Longer than allowed.
     #[error("media is longer than {0} bytes")]
     TooLong(usize),
@@ -250,10 +272,12 @@ pub async fn download(
         .ok_or(DownloadError::Unreachable)?
         .timeout(limit);
     let response = request.send().await.map_err(|_| DownloadError::Unreachable)?;
-    if !response.status().is_success() {
-        return Err(DownloadError::Status(response.status().as_u16()));
-    }
     let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    match (response.status(), header("location")) {
+        (status, _) if status.is_success() => {}
+        (status, Some(place)) if status.is_redirection() => return Err(DownloadError::Moved(place)),
+        (status, _) => return Err(DownloadError::Status(status.as_u16())),
+    }
     let (disposition, content_type) = (header("content-disposition"), header("content-type"));
     let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;
     if body.len() > max {

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::accounts::Bot;
 use crate::connections::post::{self, Tries};
+use crate::hold::Hold;
 use crate::metrics::{Metric, Place};
 use crate::world::{World, chance};
 use crate::{allowance, courier, pages};
@@ -32,8 +33,10 @@ const BACKOFF: Backoff = Backoff {
 const SLOW_DOWN: Duration = Duration::from_secs(2);
 /// A shared limit that is free again so soon is waited for.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
-/// How long a final text is retried where the target names no end.
+/// How long a final text is retried where the target names no end, from when the text was final.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// Longest wait for a platform that the conversation is held for. After a longer one a wake-up goes on.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// A reply on its way into its chat.
 pub struct Showing<'a> {
@@ -57,6 +60,8 @@ pub struct Showing<'a> {
     ledger_tells: bool,
     /// Whether the record is ahead of the table.
     is_ahead: bool,
+    /// Tells whether the conversation is still ours, where a run shows the reply.
+    hold: Option<Hold>,
 }
 
 /// What the chat should show.
@@ -94,6 +99,9 @@ pub enum DeliverError {
     /// The table; [`StoreError::Conflict`] means that somebody else has the reply now.
     #[error("reply can't be recorded")]
     Store(#[from] StoreError),
+    /// The conversation is somebody else's now, who shows the reply.
+    #[error("conversation was lost")]
+    Lost,
 }
 
 impl<'a> Showing<'a> {
@@ -119,7 +127,17 @@ impl<'a> Showing<'a> {
             has_shown_text,
             ledger_tells: false,
             is_ahead: false,
+            hold: None,
         }
+    }
+
+    /// The same for a run, which may show nothing any more when it has lost its conversation. `fence` tells its writes from those of
+    /// other holders.
+    #[must_use]
+    pub fn in_hands(mut self, hold: Hold, fence: u64) -> Self {
+        self.hold = Some(hold);
+        self.record.fence = fence;
+        self
     }
 
     /// Leaves it to the ledger to tell that the final text is shown: the message must be ended right after. Saves a write where
@@ -198,6 +216,9 @@ impl<'a> Showing<'a> {
                 sleep(pause).await;
                 continue;
             }
+            if self.hold.as_ref().is_some_and(Hold::is_lost) {
+                return Err(DeliverError::Lost);
+            }
             let answer = match self.send(&call).await {
                 Ok(answer) => answer,
                 Err(TokenError::Refused { code }) => return Ok(Shown::Never { code }),
@@ -226,15 +247,12 @@ impl<'a> Showing<'a> {
         })
     }
 
-    /// Brings the final text there, waiting and trying again until `until`, or until the target has run out.
+    /// Brings the final text there, waiting a little and trying again: until `until`, or until the target has run out. What takes
+    /// longer is for another time.
     ///
     /// # Errors
-    /// [`DeliverError`] if the record can't be written.
+    /// [`DeliverError`] if the record can't be written, or the conversation was lost.
     pub async fn finish(&mut self, until: Option<Instant>) -> Result<Shown, DeliverError> {
-        let end = self
-            .target
-            .expires_at
-            .unwrap_or_else(|| self.record.received_at.after(PATIENCE).max(self.now().after(PATIENCE)));
         loop {
             let (text, reasoning) = (self.record.text.clone(), String::new());
             let files = self.record.files.clone();
@@ -251,17 +269,34 @@ impl<'a> Showing<'a> {
             if self.is_pulled() {
                 return Ok(Shown::NotBefore(at));
             }
-            if at > end {
+            if at > self.end() {
                 return Ok(Shown::Never {
                     code: "target_expired".into(),
                 });
             }
             let pause = at.since(self.now());
-            if until.is_some_and(|until| Instant::now() + pause >= until) {
+            if pause > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + pause >= until) {
                 return Ok(Shown::NotBefore(at));
             }
             self.world.metrics.time(Metric::BudgetWait, self.platform(), pause);
+            self.pause(pause).await?;
+        }
+    }
+
+    /// When there is no point in trying any more.
+    fn end(&self) -> Timestamp {
+        let patience = || self.record.final_at.unwrap_or_else(|| self.now()).after(PATIENCE);
+        self.target.expires_at.unwrap_or_else(patience)
+    }
+
+    async fn pause(&self, pause: Duration) -> Result<(), DeliverError> {
+        let Some(hold) = &self.hold else {
             sleep(pause).await;
+            return Ok(());
+        };
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = hold.lost() => Err(DeliverError::Lost),
         }
     }
 
@@ -326,7 +361,19 @@ impl<'a> Showing<'a> {
     /// [`DeliverError`] if it can't be written or belongs to somebody else now.
     pub async fn save(&mut self) -> Result<(), DeliverError> {
         let now = self.now();
-        reply::save(&self.world.store, self.saved.as_ref(), &mut self.record, now).await?;
+        if let Some(lease) = &mut self.record.lease {
+            lease.expires_at = lease.expires_at.max(now.after(self.world.settings.lease));
+        }
+        let store = &{ self.world }.store;
+        match reply::save(store, self.saved.as_ref(), &mut self.record, now).await {
+            // An earlier write was done and only its answer was lost, if what is there is this holder's.
+            Err(StoreError::Conflict) if self.hold.is_some() => {
+                let ours = reply::get(store, &self.record.id, now).await?;
+                let ours = ours.filter(|found| found.fence == self.record.fence);
+                reply::save(store, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
+            }
+            saved => saved?,
+        }
         self.saved = Some(self.record.clone());
         self.is_ahead = false;
         Ok(())
@@ -350,6 +397,12 @@ impl<'a> Showing<'a> {
     fn now(&self) -> Timestamp {
         self.world.clock.now()
     }
+}
+
+/// Whether a final text has been tried for so long that there is no point in going on, whatever its target says.
+#[must_use]
+pub fn is_too_late(record: &ReplyRecord, now: Timestamp) -> bool {
+    record.final_at.is_some_and(|at| now > at.after(PATIENCE))
 }
 
 /// The facts about a bot's mode.

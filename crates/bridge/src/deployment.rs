@@ -186,6 +186,15 @@ pub fn start_logging(get: impl Fn(&str) -> Option<String>) {
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
+/// Largest file that a function can answer with: an answer has at most 6 MB, and as base64 the file takes a third more.
+///
+/// See [AWS Lambda Developer Guide/Lambda quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+const MAX_FUNCTION_FILE_BYTES: usize = 4_400 * 1024;
+/// Most bytes of files that a function with 256 MB holds at a time: sealed, opened, encoded.
+const MAX_FUNCTION_PASSING_BYTES: usize = 32 * 1024 * 1024;
+/// A function that answers requests ends after 29 s, and API Gateway waits no longer.
+const FUNCTION_FILE_PATIENCE: Duration = Duration::from_secs(25);
+
 /// Longest wait for a connection to AWS.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
@@ -254,6 +263,9 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
     let mut settings = Settings::new(deployment.public_url, owner);
     settings.allow_private = deployment.allow_private;
     settings.root_token = deployment.root_token;
+    settings.max_file_bytes = MAX_FUNCTION_FILE_BYTES;
+    settings.max_passing_bytes = MAX_FUNCTION_PASSING_BYTES;
+    settings.file_patience = FUNCTION_FILE_PATIENCE;
     let store = Store::new(dynamo, deployment.tables, Keyring::new(key));
     let queues = Queues::new(aws_sdk_sqs::Client::from_conf(sqs.build()), deployment.urls);
     let world = World::new(store, queues, registry, Clock::system(), settings);
@@ -332,6 +344,12 @@ mod tests {
         let get = |name: &str| Some(format!("value of {name}"));
         let ConfigError(wrong) = load(get).unwrap_err();
         assert!(wrong[0].contains("exactly one"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_function_can_answer_with_the_longest_file() {
+        let (max_answer, headers) = (6 * 1024 * 1024, 64 * 1024);
+        assert!(MAX_FUNCTION_FILE_BYTES.div_ceil(3) * 4 + headers <= max_answer);
     }
 
     #[test]

@@ -1,31 +1,45 @@
-//! Files behind signed links: what came with a message, fetched from the platform when somebody asks for it, and what an agent gave.
+//! Files behind signed links: what came with a message, and what an agent gave.
+//!
+//! What came with a message is fetched from the platform when somebody asks for it, unless the platform gives it only for minutes:
+//! then the run that asks an agent fetches it first, and it is kept as long as the links to it work.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
-use tieline_core::connector::MediaError;
+use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
-use tieline_core::ids::{MessageId, fresh};
+use tieline_core::exchange::{HttpCall, TokenPlace};
+use tieline_core::ids::{MessageId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
+use tokio::time::{Instant, timeout};
+use url::Url;
 
 use crate::accounts::{self, Bot};
-use crate::courier::{self, DownloadError};
+use crate::courier::{self, Download, DownloadError};
+use crate::room::Taken;
 use crate::world::{World, random};
 
 /// How long a link to a part of a message works: as long as a run needs it.
 const LIFE: Duration = Duration::from_secs(3600);
 /// How long a link to an agent's file works: people come back to an answer.
 const FILE_LIFE: Duration = Duration::from_hours(7 * 24);
-/// How long a download may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Largest file that is passed on.
-pub const MAX_BYTES: usize = 100 * 1024 * 1024;
+/// How often a download may be sent elsewhere.
+const MAX_REDIRECTS: usize = 3;
+/// Largest part of a message that is kept.
+const MAX_KEPT_BYTES: usize = 20 * 1024 * 1024;
+/// How long it is kept: longer than the links of a run that begins again.
+const KEPT_LIFE: Duration = Duration::from_hours(3);
+/// Room that fetching a file takes at first.
+const FIRST_ROOM: usize = 8 * 1024 * 1024;
+/// Room that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
+const LEAST_ROOM: usize = 1024 * 1024;
 /// What sealed link tokens are about.
 const MEDIA_TOKEN: &str = "media";
 
@@ -61,8 +75,8 @@ impl Grant {
 
 /// A file's plain bytes.
 pub struct Fetched {
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// The bytes. They hold their room as long as they are there.
+    pub bytes: Bytes,
     /// MIME type, from the bytes themselves where they tell.
     pub mime: String,
     /// File name, if known.
@@ -78,6 +92,12 @@ pub enum FetchError {
     /// The message or its bot is gone.
     #[error("the message is gone")]
     Gone,
+    /// Too many others are being fetched.
+    #[error("no room for another file within {} s", .0.as_secs())]
+    NoRoom(Duration),
+    /// It took too long.
+    #[error("the file did not come within {} s", .0.as_secs())]
+    Late(Duration),
     /// The connector can't read its own locator.
     #[error("the part can't be located")]
     NoLocator,
@@ -116,9 +136,7 @@ pub async fn keep(world: &World, event: AgentEvent) -> Result<AgentEvent, StoreE
     };
     let id = fresh("fil", random());
     let expires_at = world.clock.now().after(FILE_LIFE);
-    let kept = File { name, mime, bytes };
-    file::put(&world.store, &id, &kept, expires_at).await?;
-    let File { name, mime, .. } = kept;
+    file::put(&world.store, &id, (Some(&name), &mime), &bytes, expires_at).await?;
     let what = What::File { id };
     let url = Grant { what, expires_at }.link(world);
     Ok(AgentEvent::File(ReplyFile { url, name, mime }))
@@ -140,21 +158,71 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
     }
     match grant.what {
         What::Part { message, place } => open_part(world, &message, place).await,
-        What::File { id } => open_file(world, &id).await,
+        What::File { id } => open_file(world, &id).await?.ok_or(FetchError::Gone),
     }
 }
 
-async fn open_file(world: &World, id: &str) -> Result<Fetched, FetchError> {
-    let found = file::get(&world.store, id, world.clock.now()).await?;
-    let File { name, mime, bytes } = found.ok_or(FetchError::Gone)?;
-    Ok(Fetched {
-        bytes,
+/// Keeps a part of a message whose platform soon doesn't give it any more: a link to it then leads to what is kept.
+///
+/// Doing it again changes nothing.
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn keep_part(
+    world: &World,
+    bot: &Bot,
+    message: &MessageId,
+    part: &Part,
+    place: Place,
+    patience: Duration,
+) -> Result<(), FetchError> {
+    let id = kept_id(message, place);
+    let now = world.clock.now();
+    if file::size(&world.store, &id, now).await?.is_some() {
+        return Ok(());
+    }
+    let max = world.settings.max_file_bytes.min(MAX_KEPT_BYTES);
+    let room = world.files.take(max, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let Fetched { bytes, mime, name } = fetch(world, bot, part, max, room, patience).await?;
+    let label = (name.as_deref(), mime.as_str());
+    file::put(&world.store, &id, label, &bytes, now.after(KEPT_LIFE)).await?;
+    Ok(())
+}
+
+/// The same for every process that works on the message.
+fn kept_id(message: &MessageId, place: Place) -> String {
+    let (whose, at) = match place {
+        Place::Message(at) => ("message", at),
+        Place::Quote(at) => ("quote", at),
+    };
+    digest(&["part", message.as_str(), whose, &at.to_string()])
+}
+
+async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchError> {
+    let now = world.clock.now();
+    let Some(n_bytes) = file::size(&world.store, id, now).await? else {
+        return Ok(None);
+    };
+    let n_bytes = n_bytes.max(LEAST_ROOM);
+    if n_bytes > world.settings.max_file_bytes {
+        return Err(DownloadError::TooLong(world.settings.max_file_bytes).into());
+    }
+    let patience = world.settings.file_patience;
+    let room = world.files.take(n_bytes, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let found = file::get(&world.store, id, now).await?;
+    Ok(found.map(|File { name, mime, bytes }| Fetched {
+        bytes: room.fill(bytes),
         mime,
-        name: Some(name),
-    })
+        name,
+    }))
 }
 
 async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<Fetched, FetchError> {
+    if let Some(kept) = open_file(world, &kept_id(message, place)).await? {
+        return Ok(kept);
+    }
     let record = message::get(&world.store, message, world.clock.now())
         .await?
         .ok_or(FetchError::Gone)?;
@@ -166,7 +234,34 @@ async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<F
         return Err(FetchError::Gone);
     };
     let part = part_at(&message, place).ok_or(FetchError::Gone)?;
-    fetch(world, &bot, part, MAX_BYTES).await
+    fetch_for_link(world, &bot, part).await
+}
+
+/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others.
+pub(crate) async fn fetch_for_link(world: &World, bot: &Bot, part: &Part) -> Result<Fetched, FetchError> {
+    let until = Instant::now() + world.settings.file_patience;
+    let most = world.settings.max_file_bytes;
+    let first = most.min(FIRST_ROOM);
+    match fetch_within(world, bot, part, first, until).await {
+        Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => {
+            fetch_within(world, bot, part, most, until).await
+        }
+        fetched => fetched,
+    }
+}
+
+async fn fetch_within(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    until: Instant,
+) -> Result<Fetched, FetchError> {
+    let patience = until.saturating_duration_since(Instant::now());
+    let room = world.files.take(max, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let patience = until.saturating_duration_since(Instant::now());
+    fetch(world, bot, part, max, room, patience).await
 }
 
 fn part_at(message: &Message, place: Place) -> Option<&Part> {
@@ -176,15 +271,42 @@ fn part_at(message: &Message, place: Place) -> Option<&Part> {
     }
 }
 
-/// Downloads and decrypts a part of at most `max` bytes.
+/// Downloads and decrypts a part of at most `max` bytes, for which room was taken, within `patience`.
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn fetch(world: &World, bot: &Bot, part: &Part, max: usize) -> Result<Fetched, FetchError> {
+pub async fn fetch(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    room: Taken,
+    patience: Duration,
+) -> Result<Fetched, FetchError> {
+    let fetching = async {
+        let (media, mime) = download(world, bot, part, max, patience).await?;
+        Ok(Fetched {
+            bytes: room.fill(media.bytes),
+            mime,
+            name: media.name.or_else(|| part.name.clone()),
+        })
+    };
+    timeout(patience, fetching)
+        .await
+        .unwrap_or(Err(FetchError::Late(patience)))
+}
+
+async fn download(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    patience: Duration,
+) -> Result<(Media, String), FetchError> {
     let located = locate(world, bot, part).await?;
     let cx = bot.context(world, None);
     let call = bot.connector.media(&located, &cx).ok_or(FetchError::NoLocator)?;
-    let download = courier::download(world, bot, &call, max, PATIENCE).await?;
+    let download = follow(world, bot, call, max, patience).await?;
     let media = bot
         .connector
         .open_media(&located, download.body, download.disposition.as_deref(), &cx)?;
@@ -192,10 +314,36 @@ pub async fn fetch(world: &World, bot: &Bot, part: &Part, max: usize) -> Result<
     let mime = sniffed
         .or_else(|| part.mime.clone())
         .unwrap_or_else(|| "application/octet-stream".to_owned());
-    Ok(Fetched {
-        bytes: media.bytes,
-        mime,
-        name: media.name.or_else(|| part.name.clone()),
+    Ok((media, mime))
+}
+
+/// Downloads, wherever it has moved: some platforms' links lead to a storage elsewhere. Every place passes the same guard.
+async fn follow(
+    world: &World,
+    bot: &Bot,
+    mut call: HttpCall,
+    max: usize,
+    patience: Duration,
+) -> Result<Download, DownloadError> {
+    for _ in 0..MAX_REDIRECTS {
+        match courier::download(world, bot, &call, max, patience).await {
+            Err(DownloadError::Moved(place)) => call = moved(call, &place).ok_or(DownloadError::Forbidden)?,
+            ended => return ended,
+        }
+    }
+    courier::download(world, bot, &call, max, patience).await
+}
+
+/// The same call at another place. What proves who we are stays with whom it was meant for.
+fn moved(call: HttpCall, place: &str) -> Option<HttpCall> {
+    let from = Url::parse(&call.url).ok()?;
+    let to = from.join(place).ok()?;
+    let is_stranger = from.origin() != to.origin();
+    Some(HttpCall {
+        url: to.into(),
+        headers: if is_stranger { Vec::new() } else { call.headers },
+        token: if is_stranger { TokenPlace::None } else { call.token },
+        ..call
     })
 }
 
@@ -213,4 +361,41 @@ async fn locate(world: &World, bot: &Bot, part: &Part) -> Result<Part, FetchErro
         }
     }
     Err(FetchError::Media(MediaError::TokenExpired))
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::exchange::Body;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(place: &str, expected: Option<(&str, bool)>) {
+        let call = HttpCall {
+            name: "media",
+            method: "GET",
+            url: "https://a.example/x/y?z".to_owned(),
+            headers: vec![("k".to_owned(), "v".to_owned())],
+            body: Body::Empty,
+            token: TokenPlace::Bearer,
+            timeout: Duration::from_secs(1),
+        };
+        let call = moved(call, place);
+        let told = call.as_ref().map(|call| {
+            let is_proved = call.token == TokenPlace::Bearer;
+            assert_eq!(is_proved, !call.headers.is_empty());
+            (call.url.as_str(), is_proved)
+        });
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn only_the_same_server_is_told_again_who_asks() {
+        check("/z", Some(("https://a.example/z", true)));
+        check("z", Some(("https://a.example/x/z", true)));
+        check("https://b.example/z", Some(("https://b.example/z", false)));
+        check("http://a.example/z", Some(("http://a.example/z", false)));
+        check("//b.example", Some(("https://b.example/", false)));
+        check("https://", None);
+    }
 }

@@ -43,11 +43,13 @@ pub enum Metric {
     HandOverGap,
     /// A relay process that is alive and holds its leases.
     Heartbeats,
+    /// Wake-ups that a runner which takes them itself works on: most wait for an agent.
+    RunsInHand,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Messages,
         Self::TimeToFirstText,
         Self::TimeToFinal,
@@ -57,6 +59,7 @@ impl Metric {
         Self::Connections,
         Self::HandOverGap,
         Self::Heartbeats,
+        Self::RunsInHand,
     ];
 
     /// Its name.
@@ -72,6 +75,7 @@ impl Metric {
             Self::Connections => "Connections",
             Self::HandOverGap => "HandOverGap",
             Self::Heartbeats => "Heartbeats",
+            Self::RunsInHand => "RunsInHand",
         }
     }
 
@@ -79,7 +83,7 @@ impl Metric {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Messages | Self::Retries | Self::Connections | Self::Heartbeats => "Count",
+            Self::Messages | Self::Retries | Self::Connections | Self::Heartbeats | Self::RunsInHand => "Count",
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait | Self::HandOverGap => {
                 "Milliseconds"
             }
@@ -93,8 +97,9 @@ impl Metric {
             Self::Messages => &[&["Fate"], &["Platform", "Fate"]],
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait => &[&["Platform"]],
             Self::Retries => &[&["Place"]],
-            Self::Connections => &[&["State"], &["Platform", "State"]],
-            Self::HandOverGap | Self::Heartbeats => &[&[]],
+            // All together too: alarms are about shares of them.
+            Self::Connections => &[&[], &["State"], &["Platform", "State"]],
+            Self::HandOverGap | Self::Heartbeats | Self::RunsInHand => &[&[]],
         }
     }
 }
@@ -176,6 +181,12 @@ impl Metrics {
     /// This process holds its leases. Once a [`PERIOD`].
     pub fn heartbeat(&self) {
         self.add(Metric::Heartbeats, Vec::new(), 1.0);
+    }
+
+    /// How many wake-ups this process works on. Twice a [`PERIOD`], so that none is without.
+    pub fn runs_in_hand(&self, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        self.add(Metric::RunsInHand, Vec::new(), f64::from(n));
     }
 
     fn add(&self, metric: Metric, labels: Labels, value: f64) {
@@ -336,6 +347,7 @@ mod tests {
         metrics.connections("wecom", "connected", 3);
         metrics.hand_over_gap(Duration::from_secs(1));
         metrics.heartbeat();
+        metrics.runs_in_hand(3);
         let mut seen = Vec::new();
         for line in lines(&metrics) {
             for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {

@@ -86,6 +86,7 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
         pace: tieline_core::budget::Pace::default(),
         same_as: None,
         closed: None,
+        final_at: None,
         resume: None,
         delivered: false,
         lease: None,

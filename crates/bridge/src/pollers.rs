@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::metrics::PERIOD;
 use crate::world::{World, chance};
 use crate::{intake, work};
 
@@ -46,21 +47,12 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let url = world.queues.urls().inbound.clone();
     let mut failures = 0;
     while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &mut failures, &mut stop).await {
-        let receipts: Vec<_> = received
-            .iter()
-            .map(|it| (it.id.clone(), it.receipt.clone(), it.attempt))
-            .collect();
+        let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let failed = intake::take_in(&world, received.into_iter().map(event_item).collect()).await;
-        let (again, done): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|(id, _, _)| failed.contains(id));
-        let done: Vec<String> = done.into_iter().map(|(_, receipt, _)| receipt).collect();
+        let done = receipts.into_iter().filter(|(id, _)| !failed.contains(id));
+        let done: Vec<String> = done.map(|(_, receipt)| receipt).collect();
         if let Err(error) = delete(&world.queues, &url, &done).await {
             warn!(error = %error, "dispatched events come again");
-        }
-        for (_, receipt, attempt) in again {
-            let delay = Duration::from_secs(1 << attempt.min(6));
-            if let Err(error) = receive::retry_in(&world.queues, &url, &receipt, delay).await {
-                warn!(error = %error, "event comes again only after the queue's time-out");
-            }
         }
     }
 }
@@ -68,6 +60,7 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
 fn event_item(received: Received<Envelope>) -> intake::Item {
     intake::Item {
         id: received.id,
+        receipt: received.receipt,
         group: received.group,
         attempt: received.attempt,
         envelope: received.message,
@@ -80,6 +73,9 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let (done, deletions) = mpsc::channel(1024);
     let deleter = tokio::spawn(delete_in_batches(world.clone(), url.clone(), deletions));
     let places = Arc::new(Semaphore::new(concurrency.runs));
+    // A set, so that it ends with this future.
+    let mut counting = JoinSet::new();
+    counting.spawn(count_runs(world.clone(), Arc::clone(&places), concurrency.runs));
     let mut runs = JoinSet::new();
     let mut failures = 0;
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -114,6 +110,14 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     drop(done);
     // Its only error is a panic, which has been printed.
     let _ = deleter.await;
+}
+
+/// Tells how many of the places are taken, for as long as there are runs.
+async fn count_runs(world: World, places: Arc<Semaphore>, n_places: usize) {
+    loop {
+        sleep(PERIOD / 2).await;
+        world.metrics.runs_in_hand(n_places - places.available_permits());
+    }
 }
 
 async fn delete_in_batches(world: World, url: String, mut deletions: mpsc::Receiver<String>) {

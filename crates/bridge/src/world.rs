@@ -17,6 +17,7 @@ use crate::courier::Tokens;
 use crate::egress::Egress;
 use crate::journal::Throttle;
 use crate::metrics::Metrics;
+use crate::room::Room;
 use crate::tenants::Tenants;
 use crate::users::Known;
 
@@ -52,6 +53,10 @@ pub struct World {
     pub allowance: Arc<Allowance>,
     /// Bots whose long connections this process holds, and who holds the others.
     pub relay: Arc<Switchboard>,
+    /// Room for pictures that are sent along with what agents are asked.
+    pub pictures: Arc<Room>,
+    /// Room for files that are passed on.
+    pub files: Arc<Room>,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
 }
@@ -77,6 +82,14 @@ pub struct Settings {
     pub stop_poll: Duration,
     /// Most runs of one tenant in one process at a time.
     pub max_runs_per_organization: usize,
+    /// Most bytes of pictures in this process that are sent along with what agents are asked; the others go by link.
+    pub max_picture_bytes: usize,
+    /// Most bytes of files in this process that are passed on at a time; the others wait.
+    pub max_passing_bytes: usize,
+    /// Largest file that a link of ours gives.
+    pub max_file_bytes: usize,
+    /// How long a link of ours may take to give it.
+    pub file_patience: Duration,
 }
 
 impl Settings {
@@ -93,6 +106,11 @@ impl Settings {
             watchdog: Duration::from_secs(40),
             stop_poll: Duration::from_millis(500),
             max_runs_per_organization: 64,
+            // Encoding and sending takes three times as much again, and a runner on AWS may have 256 MB.
+            max_picture_bytes: 24 * 1024 * 1024,
+            max_passing_bytes: 256 * 1024 * 1024,
+            max_file_bytes: 100 * 1024 * 1024,
+            file_patience: Duration::from_secs(60),
         }
     }
 }
@@ -102,6 +120,8 @@ impl World {
     #[must_use]
     pub fn new(store: Store, queues: Queues, registry: Registry, clock: Clock, settings: Settings) -> Self {
         let tenants = Arc::new(Tenants::new(settings.max_runs_per_organization));
+        let files = Arc::new(Room::of(settings.max_passing_bytes));
+        let pictures = Arc::new(Room::of(settings.max_picture_bytes));
         Self {
             store,
             queues,
@@ -116,6 +136,8 @@ impl World {
             tenants,
             allowance: Arc::default(),
             relay: Arc::default(),
+            pictures,
+            files,
             metrics: Arc::default(),
         }
     }
@@ -125,6 +147,18 @@ impl World {
     pub fn watched(self, namespace: String) -> Self {
         Self {
             metrics: Arc::new(Metrics::gathering(namespace)),
+            ..self
+        }
+    }
+
+    /// The same world, with room for `max` runs of one tenant in this process.
+    #[must_use]
+    pub fn with_runs_per_organization(self, max: usize) -> Self {
+        let mut settings = (*self.settings).clone();
+        settings.max_runs_per_organization = max;
+        Self {
+            settings: Arc::new(settings),
+            tenants: Arc::new(Tenants::new(max)),
             ..self
         }
     }

@@ -1,5 +1,6 @@
 //! Agents: what they are asked, and the one event model that every protocol is translated into.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -150,7 +151,9 @@ pub struct AgentPart {
     /// File name, if known.
     pub name: Option<String>,
     /// The bytes themselves, for protocols that send pictures inline and where they were small enough to fetch.
-    pub inline: Option<Vec<u8>>,
+    pub inline: Option<Bytes>,
+    /// Whether the platform didn't give it in time: the link leads nowhere.
+    pub unavailable: bool,
 }
 
 /// Where an agent may answer later.
@@ -260,12 +263,14 @@ impl AgentEvent {
 }
 
 /// Why a run failed. For the operator; the person in the chat gets a notice.
+///
+/// It displays as its code alone: an agent's own message may quote the person, and what is displayed is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("agent failed: {code}: {message}")]
+#[error("agent failed: {code}")]
 pub struct AgentFailure {
     /// A stable word or the agent's own code: `connect`, `http_500`, `idle_timeout`, `too_long`, `bad_stream`, ...
     pub code: String,
-    /// What is known, without the person's words and without secrets; at most 500 characters.
+    /// What is known, without secrets; at most 500 characters. Sealed where it is kept, and never logged: it may be an agent's own.
     pub message: String,
     /// Whether asking again may help. The adapter has already used up the retries that were safe.
     pub retryable: bool,

@@ -63,6 +63,9 @@ pub struct Pace {
     updates: u32,
     /// How many times slower than the budget we go, because the platform asked.
     slowness: u32,
+    /// Updates that were taken since the platform last asked.
+    #[serde(default)]
+    taken: u32,
 }
 
 impl Default for Pace {
@@ -73,12 +76,17 @@ impl Default for Pace {
             not_before: None,
             updates: 0,
             slowness: 1,
+            taken: 0,
         }
     }
 }
 
 /// Most that a platform's complaints slow us down.
 const MAX_SLOWNESS: u32 = 8;
+/// After so many updates that were taken, the pace goes half as slow.
+const TAKEN_UPDATES: u32 = 8;
+/// The connector counts from the platform's first answer, which came a little later than the pace began to count.
+const ROTATION_SLACK: Duration = Duration::from_secs(5);
 
 impl Pace {
     /// When a change of this stage may be sent. `None`: not at all, only the final text still may.
@@ -111,18 +119,30 @@ impl Pace {
         self.first_at.get_or_insert(now);
         self.last_at = Some(now);
         self.updates += 1;
+        self.taken += 1;
+        if self.taken >= TAKEN_UPDATES {
+            self.taken = 0;
+            self.slowness = (self.slowness / 2).max(1);
+        }
     }
 
     /// The platform asked us to go slower.
     pub fn slowed(&mut self, retry_after: Option<Duration>, now: Timestamp, fallback: Duration) {
         self.not_before = Some(now.after(retry_after.unwrap_or(fallback)));
         self.slowness = (self.slowness * 2).min(MAX_SLOWNESS);
+        self.taken = 0;
     }
 
-    /// Whether the bubble is about to run out of time.
+    /// Nothing may be sent before then, for a reason that says nothing about the pace.
+    pub fn wait(&mut self, until: Timestamp) {
+        self.not_before = self.not_before.max(Some(until));
+    }
+
+    /// When the bubble has run out of time, and another has to begin. The connector does that; it must only be asked.
     #[must_use]
-    pub fn must_rotate(&self, budget: &Budget, now: Timestamp) -> bool {
-        matches!((self.first_at, budget.lifetime), (Some(first), Some(life)) if now.since(first) >= life)
+    pub fn rotates_at(&self, budget: &Budget) -> Option<Timestamp> {
+        let (first, life) = self.first_at.zip(budget.lifetime)?;
+        Some(first.after(life + ROTATION_SLACK))
     }
 
     /// A new bubble begins.

@@ -103,6 +103,11 @@ pub trait Connector: Sync {
         None
     }
 
+    /// Whether what [`Connector::media`] fetches can soon not be had any more: minutes, or nobody says how long.
+    fn media_is_short_lived(&self) -> bool {
+        false
+    }
+
     /// Turns the downloaded body (and its `Content-Disposition`) of a part into its plain bytes and name.
     ///
     /// # Errors

@@ -116,6 +116,19 @@ pub enum PartKind {
     File,
 }
 
+impl PartKind {
+    /// Its word, for whoever is told of it in words.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::File => "file",
+        }
+    }
+}
+
 /// A thing that came with a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {

@@ -50,13 +50,14 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
         retention_s: 14 * DAYS,
         dead_letters: None,
     },
-    // The dispatcher needs milliseconds; its function is cut off after 30 s.
+    // The dispatcher needs milliseconds; its function is cut off after 30 s. What it couldn't do it shows again after a minute at most,
+    // so an event outlasts an outage of half an hour before it is given up.
     QueueDefinition {
         name: INBOUND,
         fifo: true,
         visibility_s: 180,
         retention_s: 4 * DAYS,
-        dead_letters: Some((INBOUND_DEAD, 20)),
+        dead_letters: Some((INBOUND_DEAD, 60)),
     },
     // As long as a runner's function lives. A wake-up that comes again while its run goes on finds the lease held and ends.
     QueueDefinition {

@@ -1,10 +1,12 @@
 //! `inbound.fifo`: events for the dispatcher.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tieline_core::envelope::Envelope;
 
 use crate::batch::{self, Outgoing};
+use crate::receive;
 use crate::{QueueError, Queues};
 
 /// An event on its way to the dispatcher.
@@ -62,6 +64,14 @@ pub async fn send_all(queues: &Queues, events: Vec<Inbound>) -> Result<(), Queue
         batch::send(queues, &queues.urls.inbound, messages.collect()).await?;
     }
     Ok(())
+}
+
+/// Shows a received event again after `delay`. Until then, and as long as another of its group is hidden, its group waits.
+///
+/// # Errors
+/// [`QueueError`]; it then comes again after the queue's own time-out.
+pub async fn retry_in(queues: &Queues, receipt: &str, delay: Duration) -> Result<(), QueueError> {
+    receive::retry_in(queues, &queues.urls.inbound, receipt, delay).await
 }
 
 // One call may take an event and refuse the one before it, so no call has two of a group.

@@ -30,6 +30,13 @@ pub(crate) struct Body {
     tail: Blob,
 }
 
+impl Body {
+    /// How long it is at least: the sum of its whole pieces.
+    pub(crate) const fn least_bytes(&self) -> usize {
+        self.pieces.len() * PIECE_BYTES
+    }
+}
+
 /// A body that was written before and is about to be replaced: pieces that are still right are kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Earlier<'a> {

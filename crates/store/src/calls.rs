@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
@@ -163,9 +164,20 @@ pub(crate) fn end_of(prefix: &str) -> String {
 
 /// Asks for one page. The key is the last one's, if there may be more.
 pub(crate) async fn query(client: &Client, query: Query<'_>) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+    let answer = ask(client, query).send().await?;
+    Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+}
+
+/// Asks for one page of sort keys alone: nothing else of the items is sent.
+pub(crate) async fn query_keys(client: &Client, query: Query<'_>) -> Result<Vec<Item>, StoreError> {
+    let answer = ask(client, query).projection_expression("#s").send().await?;
+    Ok(answer.items.unwrap_or_default())
+}
+
+fn ask(client: &Client, query: Query<'_>) -> QueryFluentBuilder {
     let (partition, sort) = query.index.map_or((PK, SK), |index| (index.partition, index.sort));
     let (least, greatest) = query.range;
-    let answer = client
+    client
         .query()
         .table_name(query.table)
         .set_index_name(query.index.map(|index| index.name.to_owned()))
@@ -179,9 +191,6 @@ pub(crate) async fn query(client: &Client, query: Query<'_>) -> Result<(Vec<Item
         .consistent_read(query.reading == Reading::Strong)
         .set_exclusive_start_key(query.after)
         .limit(i32::try_from(query.limit).unwrap_or(i32::MAX))
-        .send()
-        .await?;
-    Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
 }
 
 /// Asks for all pages, up to the query's limit in total.

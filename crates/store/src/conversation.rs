@@ -116,7 +116,7 @@ pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation
     Ok(())
 }
 
-/// Prolongs a lease and changes nothing else, not even the version. Tells whether somebody wants the run to end.
+/// Prolongs a lease and changes nothing else, not even the version. Tells what the holder should know.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if the lease is not this owner's any more: it must stop at once.
@@ -126,7 +126,7 @@ pub async fn heartbeat(
     owner: &Owner,
     fence: u64,
     expires_at: Timestamp,
-) -> Result<Option<StopCause>, StoreError> {
+) -> Result<Watch, StoreError> {
     let mut change = Update::new();
     change
         .set("lease.x", number(expires_at.as_millis()))
@@ -142,14 +142,19 @@ pub async fn heartbeat(
         ReturnValue::AllNew,
     );
     let conversation = from_item(written.await?.or_conflict()?)?;
-    Ok(conversation.run.and_then(|run| run.stop))
+    let (run, stop) = conversation.run.map(|run| (run.id, run.stop)).unzip();
+    Ok(Watch {
+        fence,
+        run,
+        stop: stop.flatten(),
+    })
 }
 
-/// Looks whether somebody wants the run to end. May be a moment behind. `None` if there is no such conversation.
+/// What the holder should know. May be a moment behind. `None` if there is no such conversation.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
-pub async fn stop_cause(store: &Store, id: &ConversationId) -> Result<Option<Watch>, StoreError> {
+pub async fn watch(store: &Store, id: &ConversationId) -> Result<Option<Watch>, StoreError> {
     let key = partition(id);
     let only = ["run.id", "run.stop", "lease.f"];
     let found = calls::get(

@@ -1,6 +1,6 @@
-//! Files that agents gave us by content, kept for whoever follows the link to them.
+//! Files that are kept for whoever follows the link to them: what agents gave by content, and what platforms soon give no more.
 //!
-//! Items `FILE#{id}`/`FILE` of `state` until they expire: name, MIME type and bytes, sealed.
+//! Items `FILE#{id}`/`FILE` of `state` until they expire: name, MIME type and bytes, sealed; `n` how many bytes.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::timestamp::Timestamp;
@@ -9,17 +9,19 @@ use crate::Store;
 use crate::body::{self, Body};
 use crate::calls::{self, Reading};
 use crate::error::StoreError;
-use crate::item::{alive, expire, read, write};
+use crate::item::{alive, expire, get_number, read, write};
+use crate::tables::TTL;
 use crate::update::Update;
 
 const WHAT: &str = "file";
 const SORT: &str = "FILE";
+const N: &str = "n";
 
 /// A file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its name.
-    pub name: String,
+    /// Its name, if known.
+    pub name: Option<String>,
     /// Its MIME type.
     pub mime: String,
     /// Its content.
@@ -30,35 +32,58 @@ pub struct File {
 #[serde(tag = "v")]
 enum Stored {
     #[serde(rename = "1")]
-    V1 { h: Body, b: Body },
+    V1 {
+        h: Body,
+        b: Body,
+        #[serde(default)]
+        n: usize,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
 struct Head {
-    name: String,
+    #[serde(default)]
+    name: Option<String>,
     mime: String,
 }
 
-/// Keeps a file under an id that nobody else has, until `expires_at`.
+/// Keeps a file under an id that no other file has, until `expires_at`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
-pub async fn put(store: &Store, id: &str, file: &File, expires_at: Timestamp) -> Result<(), StoreError> {
+pub async fn put(
+    store: &Store,
+    id: &str,
+    (name, mime): (Option<&str>, &str),
+    bytes: &[u8],
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
     let head = Head {
-        name: file.name.clone(),
-        mime: file.mime.clone(),
+        name: name.map(str::to_owned),
+        mime: mime.to_owned(),
     };
     let head = serde_json::to_vec(&head).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let partition = partition(id);
     let stored = Stored::V1 {
         h: body::put(store, &subject(id, "head"), &head, None, expires_at).await?,
-        b: body::put(store, &subject(id, "bytes"), &file.bytes, None, expires_at).await?,
+        b: body::put(store, &subject(id, "bytes"), bytes, None, expires_at).await?,
+        n: bytes.len(),
     };
     let mut item = write(WHAT, &partition, SORT, &stored)?;
     expire(&mut item, expires_at);
     calls::put(&store.dynamo, &store.tables.state, item, Update::new())
         .await
         .map(drop)
+}
+
+/// How many bytes a file has. `None` if there is none, or no more. 0 may also mean that nobody counted.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn size(store: &Store, id: &str, now: Timestamp) -> Result<Option<usize>, StoreError> {
+    let (key, only) = (partition(id), [N, TTL]);
+    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &only).await?;
+    Ok(alive(found, now).map(|item| get_number(&item, N).unwrap_or_default()))
 }
 
 /// Reads a file. `None` if there is none, or no more.
@@ -71,7 +96,7 @@ pub async fn get(store: &Store, id: &str, now: Timestamp) -> Result<Option<File>
     let Some(item) = alive(found, now) else {
         return Ok(None);
     };
-    let Stored::V1 { h, b } = read(WHAT, item)?;
+    let Stored::V1 { h, b, .. } = read(WHAT, item)?;
     let head = body::get(store, &subject(id, "head"), &h).await?;
     let Head { name, mime } = serde_json::from_slice(&head).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let bytes = body::get(store, &subject(id, "bytes"), &b).await?;

@@ -3,8 +3,8 @@
 //! Item `RPL#{reply}`/`RPL` of `state`, 7 days from its last change. Attributes: `o` organization, `i` integration, `c`
 //! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, progress: long
 //! ones continue in other items), `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
-//! platform's fetching ended with, `go` where the run goes on, `done` whether the chat shows the last word, `lease` who brings a
-//! finished reply into its chat, `f` fence, `n` version.
+//! platform's fetching ended with, `fin` since when it is final, `go` where the run goes on, `done` whether the chat shows the
+//! last word, `lease` who brings a finished reply into its chat, `f` fence, `n` version.
 
 mod stored;
 
@@ -74,6 +74,8 @@ pub struct ReplyRecord {
     pub same_as: Option<ReplyId>,
     /// What the platform's fetching ended with, in the connector's words. Set once, by [`close`].
     pub closed: Option<Progress>,
+    /// When it first stood as final. Set by saving it so.
+    pub final_at: Option<Timestamp>,
     /// Where the run goes on, as far as the text above: the two are one write.
     pub resume: Option<Resume>,
     /// Whether the chat shows the last word, or never will.
@@ -179,6 +181,10 @@ async fn write_reply(
     anew: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    after.final_at = match after.stage {
+        Stage::Final => after.final_at.or(Some(now)),
+        Stage::Thinking | Stage::Growing => None,
+    };
     match before {
         Some(before) if before.fence > after.fence => return Err(StoreError::Conflict),
         Some(before) => change(store, before, after, anew, now).await?,
@@ -213,13 +219,17 @@ async fn change(
         .set("pace", value(WHAT, &after.pace)?)
         .set("f", number(after.fence))
         .require_equal("n", number(before.version));
+    match after.final_at {
+        Some(at) => change.set("fin", number(at.as_millis())),
+        None => change.remove("fin"),
+    };
     set_or_remove(&mut change, "lease", after.lease.as_ref())?;
     set_or_remove(&mut change, "go", after.resume.as_ref())?;
     if after.delivered != before.delivered {
         change.set("done", value(WHAT, &after.delivered)?);
     }
     set_or_remove(&mut change, "note", after.notice.as_ref())?;
-    set_or_remove(&mut change, "out", after.outcome.as_ref())?;
+    set_or_remove(&mut change, "out", stored::wordless(after.outcome.as_ref()).as_ref())?;
     if let Some(body) = seal_change(store, before, after, now).await? {
         change.set("b", value(WHAT, &body)?);
     }

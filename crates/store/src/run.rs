@@ -1,19 +1,24 @@
 //! Deferred runs: where an agent's callbacks wait for the runner.
 //!
 //! Items of `state`, 7 days from the run's beginning: `RUN#{run}`/`RUN` (`o` organization, `i` integration, `c` conversation, `at`
-//! beginning, `closed`, `end` number of the terminal event) and, for each event, `RUN#{run}`/`EV#{number, 10 digits}` with its
-//! sealed JSON `b`. Events are kept in whatever order they come; reading gives them in order and stops at the first gap.
+//! beginning, `closed`, `end` number of the terminal event, `n` and `by` how many events and bytes were taken, `last` a number before
+//! which none is missing) and, for each event, `RUN#{run}`/`EV#{number, 10 digits}` with its sealed JSON `b`. Events are kept in
+//! whatever order they come; reading gives them in order and stops at the first gap.
+//!
+//! A run takes a bounded amount: whoever has its token is a stranger. Room is counted on the head before an event is written, so
+//! that what is counted is never less than what is kept; a process that dies between the two leaves a little too much counted.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
+use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::ids::{ConversationId, IntegrationId, OrganizationId, RunId};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
 use crate::body::{self, Body};
-use crate::calls::{self, Query, Reading, Written, query_all};
+use crate::calls::{self, Query, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, number, read, write};
 use crate::tables::{PK, SK};
@@ -22,8 +27,23 @@ use crate::update::Update;
 /// How long a run's callbacks are kept. No run lasts as long.
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 
+/// Most events that a run takes.
+pub const MAX_EVENTS: u64 = 20_000;
+/// How far an event may be ahead of the first that is missing.
+pub const MAX_AHEAD: u64 = 1000;
+/// Most events, and about how many bytes, that [`events_after`] gives at once.
+const PAGE_EVENTS: usize = 200;
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Room that is left for the terminal event of a run that is full: its agent must still be able to end it.
+const LAST_EVENTS: u64 = 1;
+const LAST_BYTES: u64 = 64 * 1024;
+
+/// How many keys are read at once while looking for a gap, and how far the search gets before it is worth a write.
+const STRIDE: u64 = 100;
+
 /// The greatest number of an event: what fits in ten digits.
-pub const MAX_SEQ: u64 = 9_999_999_999;
+const MAX_SEQ: u64 = 9_999_999_999;
 
 const WHAT: &str = "run";
 const HEAD: &str = "RUN";
@@ -45,6 +65,34 @@ pub struct RunRecord {
     pub closed: bool,
     /// The number of the terminal event, if it has come: nothing after it is taken.
     pub end: Option<u64>,
+    /// How many events were taken.
+    pub n_events: u64,
+    /// How long they are in sum.
+    pub n_bytes: u64,
+    /// A number before which no event is missing. There may be more: [`last_seq`] looks.
+    pub last_seq: u64,
+}
+
+/// An event that an agent calls back with.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvent<'a> {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// Its JSON.
+    pub json: &'a str,
+    /// Whether it is a terminal one.
+    pub ends: bool,
+}
+
+/// Of what an agent sends more than a run takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// Events: more than [`MAX_EVENTS`].
+    Events,
+    /// Bytes: more than [`MAX_ANSWER_BYTES`] in sum.
+    Bytes,
+    /// Missing events: further ahead than [`MAX_AHEAD`].
+    Gap,
 }
 
 /// What became of an event.
@@ -56,8 +104,8 @@ pub enum Appended {
     Duplicate,
     /// The run is over.
     Closed,
-    /// There is no such run.
-    Unknown,
+    /// The run takes no such amount.
+    Refused(Excess),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +126,65 @@ struct StoredV1 {
     closed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<u64>,
+    #[serde(default)]
+    n: u64,
+    #[serde(default)]
+    by: u64,
+    #[serde(default)]
+    last: u64,
+}
+
+impl StoredV1 {
+    fn of(run: &RunRecord) -> Self {
+        Self {
+            o: run.organization.clone(),
+            i: run.integration.clone(),
+            c: run.conversation.clone(),
+            at: run.started_at,
+            closed: run.closed,
+            end: run.end,
+            n: run.n_events,
+            by: run.n_bytes,
+            last: run.last_seq,
+        }
+    }
+
+    fn record(self, id: RunId) -> RunRecord {
+        RunRecord {
+            id,
+            organization: self.o,
+            integration: self.i,
+            conversation: self.c,
+            started_at: self.at,
+            closed: self.closed,
+            end: self.end,
+            n_events: self.n,
+            n_bytes: self.by,
+            last_seq: self.last,
+        }
+    }
+}
+
+impl RunRecord {
+    /// Whether no event of this number is taken any more.
+    fn is_over(&self, seq: u64) -> bool {
+        self.closed || self.end.is_some_and(|end| seq > end)
+    }
+
+    fn excess(&self, event: &NewEvent<'_>) -> Excess {
+        match self.n_events < max_events(event) {
+            true => Excess::Bytes,
+            false => Excess::Events,
+        }
+    }
+}
+
+const fn max_events(event: &NewEvent<'_>) -> u64 {
+    MAX_EVENTS + if event.ends { LAST_EVENTS } else { 0 }
+}
+
+const fn max_bytes(event: &NewEvent<'_>) -> u64 {
+    MAX_ANSWER_BYTES as u64 + if event.ends { LAST_BYTES } else { 0 }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,14 +199,7 @@ enum StoredEvent {
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn open_run(store: &Store, run: &RunRecord) -> Result<(), StoreError> {
-    let stored = Stored::V1(StoredV1 {
-        o: run.organization.clone(),
-        i: run.integration.clone(),
-        c: run.conversation.clone(),
-        at: run.started_at,
-        closed: run.closed,
-        end: run.end,
-    });
+    let stored = Stored::V1(StoredV1::of(run));
     let mut item = write(WHAT, &partition(&run.id), HEAD, &stored)?;
     expire(&mut item, run.started_at.after(LIFETIME));
     let mut condition = Update::new();
@@ -119,69 +219,87 @@ pub async fn get_run(store: &Store, run: &RunId, now: Timestamp) -> Result<Optio
     let Some(item) = alive(found, now) else {
         return Ok(None);
     };
-    let Stored::V1(stored) = read(WHAT, item)?;
-    Ok(Some(RunRecord {
-        id: run.clone(),
-        organization: stored.o,
-        integration: stored.i,
-        conversation: stored.c,
-        started_at: stored.at,
-        closed: stored.closed,
-        end: stored.end,
-    }))
+    read_head(run, item).map(Some)
 }
 
-/// Keeps an event that an agent called back with. `ends` says that it is a terminal one. Numbers begin at 1.
+fn read_head(run: &RunId, item: Item) -> Result<RunRecord, StoreError> {
+    let Stored::V1(stored) = read(WHAT, item)?;
+    Ok(stored.record(run.clone()))
+}
+
+/// Keeps an event that an agent called back with. `head` is the run as it was read, and is brought up to date.
 ///
 /// # Errors
-/// [`StoreError::TooLarge`] for a number beyond [`MAX_SEQ`], or [`StoreError::Unavailable`].
-pub async fn append_event(
-    store: &Store,
-    run: &RunId,
-    seq: u64,
-    event_json: &str,
-    ends: bool,
-    now: Timestamp,
-) -> Result<Appended, StoreError> {
-    if seq > MAX_SEQ {
-        return Err(StoreError::TooLarge);
-    }
-    let Some(head) = get_run(store, run, now).await? else {
-        return Ok(Appended::Unknown);
-    };
-    if head.closed || head.end.is_some_and(|end| seq > end) {
-        return was_kept(store, run, seq).await;
-    }
-    let kept = keep_event(store, &head, seq, event_json).await?;
+/// [`StoreError::Unavailable`].
+pub async fn append_event(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> Result<Appended, StoreError> {
+    let taken = take(store, head, event).await?;
+    let is_kept = matches!(taken, Appended::New | Appended::Duplicate);
     // Also when it was kept before: whoever kept it may have died before saying that it is the end.
-    if ends && head.end.is_none() {
+    if is_kept && event.ends && !head.closed && head.end.is_none() {
         let mut change = Update::new();
         // The first of two terminal events is the end.
-        change.set_once("end", number(seq));
-        write_head(store, run, change).await?;
+        change.set_once("end", number(event.seq));
+        write_head(store, &head.id, change).await?;
+        head.end = Some(event.seq);
     }
-    Ok(kept)
+    Ok(taken)
 }
 
-/// The events after `seq`, in order, up to the first that is missing.
+/// The events after `seq`, in order, up to the first that is missing: a page of them, and there may be more.
+///
+/// None only if there are none. Whoever has folded a page in and noted its last number asks again with that.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
 pub async fn events_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<(u64, String)>, StoreError> {
+    if seq >= MAX_SEQ {
+        return Ok(Vec::new());
+    }
+    let (pk, least, greatest) = (partition(run), place(seq + 1), place(MAX_SEQ));
+    let asked = stored_after(store, &pk, (&least, &greatest), PAGE_EVENTS);
+    let (found, _) = calls::query(&store.dynamo, asked).await?;
     let mut events = Vec::new();
-    for (item, seq) in contiguous(stored_after(store, run, seq).await?, seq) {
-        events.push((seq, open_event(store, run, seq, item).await?));
+    let mut n_bytes = 0;
+    for (item, seq) in contiguous(found, seq) {
+        let event = open_event(store, run, seq, item).await?;
+        n_bytes += event.len();
+        events.push((seq, event));
+        if n_bytes >= PAGE_BYTES {
+            break;
+        }
     }
     Ok(events)
 }
 
-/// The number of the last event that [`events_after`] would give, `seq` if there is none.
+/// The number of the last event before which none is missing, 0 if there is none. Brings `head` up to date.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
-pub async fn last_seq(store: &Store, run: &RunId, seq: u64) -> Result<u64, StoreError> {
-    let found = stored_after(store, run, seq).await?;
-    Ok(contiguous(found, seq).last().map_or(seq, |(_, last)| last))
+pub async fn last_seq(store: &Store, head: &mut RunRecord) -> Result<u64, StoreError> {
+    let known = head.last_seq;
+    let pk = partition(&head.id);
+    while head.last_seq < MAX_SEQ {
+        let (least, greatest) = (place(head.last_seq + 1), place(head.last_seq + STRIDE));
+        let asked = stored_after(store, &pk, (&least, &greatest), STRIDE as usize);
+        let found = calls::query_keys(&store.dynamo, asked).await?;
+        let Some((_, last)) = contiguous(found, head.last_seq).last() else {
+            break;
+        };
+        head.last_seq = last;
+    }
+    if head.last_seq >= known + STRIDE {
+        note_last(store, head).await?;
+    }
+    Ok(head.last_seq)
+}
+
+/// Saves the next search its beginning. Only forwards: somebody else may have come further.
+async fn note_last(store: &Store, head: &RunRecord) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    change.set("last", number(head.last_seq));
+    let (last, value) = (change.path("last"), change.value(number(head.last_seq)));
+    change.require(format!("(attribute_not_exists({last}) OR {last} < {value})"));
+    write_head(store, &head.id, change).await
 }
 
 /// Ends a run: no more events are taken. Doing it again, or for a run that isn't there, changes nothing.
@@ -202,16 +320,89 @@ async fn write_head(store: &Store, run: &RunId, mut change: Update) -> Result<()
     written.await.map(drop)
 }
 
-async fn was_kept(store: &Store, run: &RunId, seq: u64) -> Result<Appended, StoreError> {
-    let (pk, sk) = (partition(run), place(seq));
+async fn take(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> Result<Appended, StoreError> {
+    if event.seq <= head.last_seq {
+        return Ok(Appended::Duplicate);
+    }
+    if head.is_over(event.seq) {
+        return kept_or(store, head, event, Appended::Closed).await;
+    }
+    if event.seq > head.last_seq + MAX_AHEAD && event.seq > last_seq(store, head).await? + MAX_AHEAD {
+        return Ok(Appended::Refused(Excess::Gap));
+    }
+    if !reserve(store, head, event).await? {
+        let why = match head.is_over(event.seq) {
+            true => Appended::Closed,
+            false => Appended::Refused(head.excess(event)),
+        };
+        return kept_or(store, head, event, why).await;
+    }
+    let kept = keep_event(store, head, event).await?;
+    if kept == Appended::Duplicate {
+        give_back(store, head, event).await?;
+    }
+    Ok(kept)
+}
+
+/// Counts the event on the head, if there is room. In one write, so that no two posts take the same room.
+async fn reserve(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> Result<bool, StoreError> {
+    let length = event.json.len() as u64;
+    let Some(before) = max_bytes(event).checked_sub(length) else {
+        return Ok(false);
+    };
+    let mut change = count(1, event);
+    change.require_equal("closed", AttributeValue::Bool(false));
+    let (n, max_n) = (change.path("n"), change.value(number(max_events(event))));
+    let (by, max_by) = (change.path("by"), change.value(number(before)));
+    let (end, seq) = (change.path("end"), change.value(number(event.seq)));
+    change
+        .require(format!("(attribute_not_exists({n}) OR {n} < {max_n})"))
+        .require(format!("(attribute_not_exists({by}) OR {by} <= {max_by})"))
+        .require(format!("(attribute_not_exists({end}) OR {end} >= {seq})"));
+    let (key, table) = (partition(&head.id), &store.tables.state);
+    let (is_done, found) = match calls::update(&store.dynamo, table, (&key, HEAD), change, ReturnValue::AllNew).await? {
+        Written::Done(item) => (true, Some(item)),
+        Written::Refused(item) => (false, item),
+    };
+    match found {
+        Some(item) => {
+            // What is known of the numbers may be ahead of what is noted.
+            let last_seq = head.last_seq;
+            *head = read_head(&head.id, item)?;
+            head.last_seq = head.last_seq.max(last_seq);
+        }
+        None => head.closed = true,
+    }
+    Ok(is_done)
+}
+
+async fn give_back(store: &Store, head: &RunRecord, event: &NewEvent<'_>) -> Result<(), StoreError> {
+    write_head(store, &head.id, count(-1, event)).await
+}
+
+fn count(sign: i64, event: &NewEvent<'_>) -> Update {
+    let length = i64::try_from(event.json.len()).unwrap_or(i64::MAX);
+    let mut change = Update::new();
+    change.add("n", sign).add("by", sign.saturating_mul(length));
+    change
+}
+
+async fn kept_or(
+    store: &Store,
+    head: &RunRecord,
+    event: &NewEvent<'_>,
+    otherwise: Appended,
+) -> Result<Appended, StoreError> {
+    let (pk, sk) = (partition(&head.id), place(event.seq));
     let found = calls::get(&store.dynamo, &store.tables.state, (&pk, &sk), Reading::Strong, &[SK]).await?;
     Ok(match found {
         Some(_) => Appended::Duplicate,
-        None => Appended::Closed,
+        None => otherwise,
     })
 }
 
-async fn keep_event(store: &Store, run: &RunRecord, seq: u64, json: &str) -> Result<Appended, StoreError> {
+async fn keep_event(store: &Store, run: &RunRecord, event: &NewEvent<'_>) -> Result<Appended, StoreError> {
+    let NewEvent { seq, json, .. } = *event;
     let expires_at = run.started_at.after(LIFETIME);
     let body = body::put(store, &subject(&run.id, seq), json.as_bytes(), None, expires_at).await?;
     let mut item = write(WHAT, &partition(&run.id), &place(seq), &StoredEvent::V1 { b: body })?;
@@ -226,21 +417,17 @@ async fn keep_event(store: &Store, run: &RunRecord, seq: u64, json: &str) -> Res
     )
 }
 
-async fn stored_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<Item>, StoreError> {
-    if seq >= MAX_SEQ {
-        return Ok(Vec::new());
-    }
-    let asked = Query {
+fn stored_after<'a>(store: &'a Store, pk: &'a str, range: (&'a str, &'a str), limit: usize) -> Query<'a> {
+    Query {
         table: &store.tables.state,
         index: None,
-        partition: &partition(run),
-        range: (&place(seq + 1), &place(MAX_SEQ)),
+        partition: pk,
+        range,
         descending: false,
         reading: Reading::Strong,
         after: None,
-        limit: usize::MAX,
-    };
-    query_all(&store.dynamo, asked).await
+        limit,
+    }
 }
 
 fn contiguous(found: Vec<Item>, after: u64) -> impl Iterator<Item = (Item, u64)> {

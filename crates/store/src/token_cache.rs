@@ -1,6 +1,6 @@
 //! Access tokens that all processes share, for platforms count how often one asks for a new one.
 //!
-//! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry.
+//! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry, `h` what it was had with.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::exchange::AccessToken;
@@ -10,7 +10,7 @@ use tieline_core::timestamp::Timestamp;
 use crate::Store;
 use crate::calls::{self, Reading};
 use crate::error::StoreError;
-use crate::item::{Blob, expire, number, read, write};
+use crate::item::{Blob, expire, number, read, text, write};
 use crate::tables::PK;
 use crate::update::Update;
 
@@ -25,16 +25,20 @@ enum Stored {
         b: Blob,
         #[serde(with = "tieline_core::timestamp::millis")]
         x: Timestamp,
+        /// Absent in what an earlier version wrote, which is had anew.
+        #[serde(default)]
+        h: String,
     },
 }
 
-/// The token of an integration, if there is one that still lives at `now`.
+/// The token of an integration, if there is one that still lives at `now` and was had with `source`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
 pub async fn get(
     store: &Store,
     integration: &IntegrationId,
+    source: &str,
     now: Timestamp,
 ) -> Result<Option<AccessToken>, StoreError> {
     let key = partition(integration);
@@ -42,33 +46,43 @@ pub async fn get(
     let Some(item) = found else {
         return Ok(None);
     };
-    let Stored::V1 { b, x } = read(WHAT, item)?;
-    if x <= now {
+    let Stored::V1 { b, x, h } = read(WHAT, item)?;
+    if x <= now || h != source {
         return Ok(None);
     }
-    let plain = store.keyring.open_bytes(&b.0, &key)?;
+    let plain = store.keyring.open_bytes(&b.0, &bound_to(&key, source))?;
     serde_json::from_slice(&plain)
         .map(Some)
         .map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-/// Shares a token. Only one that lives longer replaces another: of two that were fetched at once, the newer stays.
+/// Shares a token that was had with `source`. Only one that lives longer replaces another of the same source: of two that were fetched
+/// at once, the newer stays.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
-pub async fn put(store: &Store, integration: &IntegrationId, token: &AccessToken) -> Result<(), StoreError> {
+pub async fn put(
+    store: &Store,
+    integration: &IntegrationId,
+    source: &str,
+    token: &AccessToken,
+) -> Result<(), StoreError> {
     let key = partition(integration);
     let plain = serde_json::to_vec(token).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let stored = Stored::V1 {
-        b: Blob(store.keyring.seal_bytes(&plain, &key)),
+        b: Blob(store.keyring.seal_bytes(&plain, &bound_to(&key, source))),
         x: token.expires_at,
+        h: source.to_owned(),
     };
     let mut item = write(WHAT, &key, SORT, &stored)?;
     expire(&mut item, token.expires_at);
     let mut condition = Update::new();
-    let (pk, expiry) = (condition.path(PK), condition.path("x"));
+    let (pk, expiry, had_with) = (condition.path(PK), condition.path("x"), condition.path("h"));
     let new = condition.value(number(token.expires_at.as_millis()));
-    condition.require(format!("(attribute_not_exists({pk}) OR {expiry} < {new})"));
+    let source = condition.value(text(source));
+    condition.require(format!(
+        "(attribute_not_exists({pk}) OR attribute_not_exists({had_with}) OR {had_with} <> {source} OR {expiry} < {new})"
+    ));
     calls::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)
@@ -99,6 +113,11 @@ async fn remove_if(store: &Store, integration: &IntegrationId, condition: Update
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// A token opens only with the item that it was put into, and only for who has it from the same source.
+fn bound_to(key: &str, source: &str) -> String {
+    format!("{key}/{source}")
 }
 
 fn partition(integration: &IntegrationId) -> String {

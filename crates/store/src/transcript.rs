@@ -11,14 +11,17 @@ use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
 use crate::body::{self, Body};
-use crate::calls::{self, Query, Reading, end_of, query_all};
+use crate::calls::{self, Query, Reading, end_of};
 use crate::error::StoreError;
-use crate::item::{alive, expire, get_text, read, write};
+use crate::item::{Item, alive, expire, get_text, read, write};
 use crate::tables::SK;
 use crate::update::Update;
 
 /// How long a turn is kept.
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// How many turns are read at once. Most fit in their items, which have at most 64 KiB.
+const PAGE: usize = 20;
 
 const WHAT: &str = "turn";
 const PREFIX: &str = "TURN#";
@@ -54,33 +57,70 @@ pub async fn put(
         .map(drop)
 }
 
-/// The latest `limit` turns of a session, the oldest first.
+/// The latest turns of a session, the oldest first: at most `limit` of them, which together have at most `max_bytes`.
+///
+/// They are read from the newest on, a page at a time, up to the first that doesn't fit: that one is not read at all if it is long.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
-pub async fn latest(store: &Store, session: &SessionId, limit: usize, now: Timestamp) -> Result<Vec<Turn>, StoreError> {
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let asked = Query {
+pub async fn latest(
+    store: &Store,
+    session: &SessionId,
+    limit: usize,
+    max_bytes: usize,
+    now: Timestamp,
+) -> Result<Vec<Turn>, StoreError> {
+    let partition = partition(session);
+    let mut asked = Query {
         table: &store.tables.state,
         index: None,
-        partition: &partition(session),
+        partition: &partition,
         range: (PREFIX, &end_of(PREFIX)),
         descending: true,
         reading: Reading::Strong,
         after: None,
-        limit,
+        limit: PAGE,
     };
-    let found = query_all(&store.dynamo, asked).await?;
-    let mut turns = Vec::with_capacity(found.len());
-    for item in found.into_iter().rev().filter_map(|item| alive(Some(item), now)) {
-        let place = get_text(&item, SK).unwrap_or_default().to_owned();
-        let Stored::V1 { b } = read(WHAT, item)?;
-        let plain = body::get(store, &subject(session, &place), &b).await?;
-        turns.push(serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?);
+    let mut turns = Vec::new();
+    let mut bytes_left = max_bytes;
+    'pages: while turns.len() < limit {
+        let (found, next) = calls::query(&store.dynamo, asked.clone()).await?;
+        for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
+            match open(store, session, item, bytes_left).await? {
+                Some((turn, n_bytes)) if turns.len() < limit => {
+                    bytes_left -= n_bytes;
+                    turns.push(turn);
+                }
+                _ => break 'pages,
+            }
+        }
+        match next {
+            Some(key) => asked.after = Some(key),
+            None => break,
+        }
     }
+    turns.reverse();
     Ok(turns)
+}
+
+/// The turn and its length as it is kept. `None` if it has more than `max_bytes`.
+async fn open(
+    store: &Store,
+    session: &SessionId,
+    item: Item,
+    max_bytes: usize,
+) -> Result<Option<(Turn, usize)>, StoreError> {
+    let place = get_text(&item, SK).unwrap_or_default().to_owned();
+    let Stored::V1 { b } = read(WHAT, item)?;
+    if b.least_bytes() > max_bytes {
+        return Ok(None);
+    }
+    let plain = body::get(store, &subject(session, &place), &b).await?;
+    if plain.len() > max_bytes {
+        return Ok(None);
+    }
+    let turn = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    Ok(Some((turn, plain.len())))
 }
 
 fn partition(session: &SessionId) -> String {

@@ -38,6 +38,7 @@ fn item(record: SqsMessage) -> Result<Item, Error> {
         attempt: attribute("ApproximateReceiveCount")
             .and_then(|count| count.parse().ok())
             .unwrap_or(1),
+        receipt: record.receipt_handle.unwrap_or_default(),
         envelope: record.body.as_deref().and_then(|body| serde_json::from_str(body).ok()),
         id: record.message_id.ok_or("record without an id")?,
     })

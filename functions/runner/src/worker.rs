@@ -13,12 +13,15 @@ use tracing::{info, warn};
 
 /// Most runs at the same time. One waits for its agent in a few dozen kilobytes.
 const RUNS: usize = 512;
+/// Most runs of one tenant: an eighth of the places is left to others.
+const RUNS_OF_ONE: usize = RUNS - RUNS / 8;
 /// The container is killed 120 s after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(110);
 
 /// Runs what is on the queue until SIGTERM, then finishes what is in hand. What can't be finished in time another process goes on
 /// with when its lease has run out.
 pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
+    let world = world.with_runs_per_organization(RUNS_OF_ONE);
     let (stop, stopped) = watch::channel(false);
     let concurrency = Concurrency {
         dispatchers: 0,

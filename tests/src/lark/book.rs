@@ -116,6 +116,7 @@ pub(super) struct App {
     pub(super) tokens: HashSet<String>,
     pub(super) connections: Vec<Connection>,
     pub(super) bootstraps: usize,
+    pub(super) pings: usize,
     pub(super) messages: HashMap<String, Said>,
     pub(super) cards: HashMap<String, Card>,
     /// `uuid` of messages: what it made, and from what.

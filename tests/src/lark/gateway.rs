@@ -149,6 +149,7 @@ async fn serve(mut socket: Socket, app: String, platform: Platform) {
                 };
                 if frame.method == CONTROL {
                     check_ping(&frame, &bytes, pinged, &mut book);
+                    book.app(&app).pings += 1;
                     pinged = Some(Instant::now());
                     if let Some(pongs) = pongs.upgrade() { let _ = pongs.send(pong(&frame).encode()); }
                 } else {

@@ -223,6 +223,12 @@ impl Platform {
         (live, app.bootstraps)
     }
 
+    /// How often an app's connections have pinged.
+    #[must_use]
+    pub fn pings(&self, app: &str) -> usize {
+        self.book().app(app).pings
+    }
+
     /// Waits until somebody is connected.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod ledger;
 mod openapi;
 mod place;
 mod road;
+mod runs;
 mod secrets;
 mod triggers;
 mod trouble;

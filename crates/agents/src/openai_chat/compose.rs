@@ -58,10 +58,10 @@ fn asked(request: &AgentRequest) -> Message {
         .map(|(quoted, _)| quote(quoted))
         .unwrap_or_default();
     words.push_str(&message.text);
-    for part in parts().filter(|part| part.kind != PartKind::Image) {
+    for part in parts().filter(|part| !is_shown(part)) {
         mention(part, &mut words);
     }
-    let images: Vec<_> = parts().filter(|part| part.kind == PartKind::Image).map(image).collect();
+    let images: Vec<_> = parts().filter(|part| is_shown(part)).map(image).collect();
     if images.is_empty() {
         return text("user", &words);
     }
@@ -81,19 +81,23 @@ fn quote(quoted: &str) -> String {
     quote
 }
 
+/// A server that can't load one picture refuses the whole question.
+fn is_shown(part: &AgentPart) -> bool {
+    part.kind == PartKind::Image && !part.unavailable
+}
+
 /// The wire has room for pictures only; of other things the model is at least told.
 fn mention(part: &AgentPart, words: &mut String) {
     if !words.is_empty() {
         words.push('\n');
     }
-    let kind = match part.kind {
-        PartKind::Image => "image",
-        PartKind::Audio => "audio",
-        PartKind::Video => "video",
-        PartKind::File => "file",
-    };
+    let kind = part.kind.word();
     let name = part.name.as_deref().unwrap_or_default();
-    words.push_str(&format!("[{kind}: {name}]({})", part.url));
+    let place = match part.unavailable {
+        true => " (unavailable)".to_owned(),
+        false => format!("({})", part.url),
+    };
+    words.push_str(&format!("[{kind}: {name}]{place}"));
 }
 
 fn image(part: &AgentPart) -> Part {

@@ -22,7 +22,7 @@ use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::failure;
-use crate::protocol::{Manifest, PROBE_PATIENCE, end_user};
+use crate::protocol::{History, Manifest, PROBE_PATIENCE, end_user};
 use crate::run::{End, Outlet};
 use crate::settings::{self, Settings};
 use crate::world::World;
@@ -109,6 +109,10 @@ impl OpenaiChat {
         })
     }
 
+    pub(crate) fn history(&self) -> History {
+        self.window.history()
+    }
+
     pub(crate) async fn ask(
         &self,
         request: &AgentRequest,
@@ -120,6 +124,7 @@ impl OpenaiChat {
         let manner = Manner {
             patience: self.idle,
             tries: call::TRIES,
+            max_retry_after: call::MAX_RETRY_AFTER,
             idempotent: false,
             quote: false,
         };
@@ -135,6 +140,7 @@ impl OpenaiChat {
         let manner = Manner {
             patience: PROBE_PATIENCE,
             tries: 1,
+            max_retry_after: Duration::ZERO,
             idempotent: false,
             quote: true,
         };

@@ -2,6 +2,8 @@
 
 use tieline_core::agent::Turn;
 
+use crate::protocol::History;
+
 /// The most that is sent along.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -9,7 +11,20 @@ pub(crate) struct Window {
     pub(crate) max_tokens: u64,
 }
 
+/// What a token has of bytes, at most, as a turn is kept: 4 ASCII characters, of which JSON makes up to 8 where lines break and
+/// quotes stand, or any other character. Frames of turns take the rest.
+const BYTES_PER_TOKEN: u64 = 12;
+
 impl Window {
+    /// What must be read for it.
+    pub(crate) fn history(&self) -> History {
+        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        History {
+            max_turns: whole(self.max_messages / 2),
+            max_bytes: whole(self.max_tokens.saturating_mul(BYTES_PER_TOKEN)),
+        }
+    }
+
     /// The newest whole turns that fit, oldest first, without a gap. A turn without a question or an answer is left out:
     /// servers refuse empty messages, and many want the roles to alternate.
     pub(crate) fn of<'a>(&self, transcript: &'a [Turn]) -> Vec<&'a Turn> {

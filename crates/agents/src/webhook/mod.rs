@@ -95,6 +95,7 @@ impl Webhook {
         let manner = Manner {
             patience: self.idle,
             tries: call::TRIES,
+            max_retry_after: call::MAX_RETRY_AFTER,
             idempotent: true,
             quote: false,
         };
@@ -114,6 +115,7 @@ impl Webhook {
         let manner = Manner {
             patience: CANCEL_PATIENCE,
             tries: call::TRIES,
+            max_retry_after: CANCEL_PATIENCE,
             idempotent: true,
             quote: false,
         };
@@ -132,6 +134,7 @@ impl Webhook {
         let manner = Manner {
             patience: PROBE_PATIENCE,
             tries: 1,
+            max_retry_after: Duration::ZERO,
             idempotent: true,
             quote: true,
         };

@@ -98,6 +98,9 @@ struct Part<'a> {
     url: &'a str,
     mime: Option<&'a str>,
     name: Option<&'a str>,
+    /// Only told where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unavailable: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -182,5 +185,6 @@ fn part(part: &AgentPart) -> Part<'_> {
         url: &part.url,
         mime: part.mime.as_deref(),
         name: part.name.as_deref(),
+        unavailable: part.unavailable,
     }
 }

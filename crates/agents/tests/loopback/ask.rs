@@ -37,6 +37,7 @@ pub fn world() -> World {
             Timestamp::from_secs(NOON + i64::try_from(look).unwrap())
         }),
         random: Arc::new(|| 7),
+        allow_private: true,
         backoff: Backoff {
             base: Duration::from_millis(4),
             cap: Duration::from_millis(8),

@@ -170,12 +170,14 @@ async fn request_has_the_documented_shape() {
         url: format!("https://tieline.example/api/media/{name}"),
         mime: None,
         name: Some(name.into()),
+        unavailable: name == "e.png",
         inline,
     };
     request.message.parts = vec![
-        part(PartKind::Image, "a.png", Some(b"\x89PNG\r\n".to_vec())),
+        part(PartKind::Image, "a.png", Some(b"\x89PNG\r\n".as_slice().into())),
         part(PartKind::Image, "b.jpg", None),
         part(PartKind::File, "c.pdf", None),
+        part(PartKind::Image, "e.png", None),
     ];
     ask(&adapter("openai_chat", config), &request, &world()).await;
 
@@ -200,7 +202,7 @@ async fn request_has_the_documented_shape() {
                 {"role": "user", "content": "q"},
                 {"role": "assistant", "content": "a"},
                 {"role": "user", "content": [
-                    {"type": "text", "text": "> line 1\n> line 2\n\nwhat is it?\n[file: c.pdf](https://tieline.example/api/media/c.pdf)"},
+                    {"type": "text", "text": "> line 1\n> line 2\n\nwhat is it?\n[file: c.pdf](https://tieline.example/api/media/c.pdf)\n[image: e.png] (unavailable)"},
                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0K"}},
                     {"type": "image_url", "image_url": {"url": "https://tieline.example/api/media/b.jpg"}},
                 ]},
@@ -225,7 +227,10 @@ async fn probe(script: Vec<Act>) -> Result<(), String> {
     let config = json!({"baseUrl": server.url, "model": "m", "apiKey": "sk-secret"});
     let probed = adapter("openai_chat", config).probe(&world()).await;
     assert_eq!(server.n_calls(), 1);
-    probed.map_err(|failure| failure.to_string())
+    probed.map_err(|failure| {
+        assert_eq!(failure.to_string(), format!("agent failed: {}", failure.code));
+        failure.message
+    })
 }
 
 #[tokio::test]
@@ -240,7 +245,7 @@ async fn probe_needs_only_the_first_word_and_quotes_the_server() {
     let told = probe(answer(401, JSON, refusal)).await.unwrap_err();
     assert_eq!(
         told,
-        "agent failed: http_401: HTTP 401, code invalid_api_key, message Incorrect API key provided: ***"
+        "HTTP 401, code invalid_api_key, message Incorrect API key provided: ***"
     );
     assert!(probe(answer(503, JSON, "{}")).await.is_err());
     assert!(probe(answer(200, "", "<html>")).await.is_err());

@@ -44,6 +44,24 @@ async fn refused_connection_is_tried_twice_more() {
 }
 
 #[tokio::test]
+async fn private_address_is_not_called_without_leave_though_it_was_saved() {
+    let server = Server::start(vec![sse(GOOD)]).await;
+    let world = tieline_agents::world::World {
+        allow_private: false,
+        ..world()
+    };
+    for url in [server.url.as_str(), "https://10.0.0.5"] {
+        let events = ask(&chat(url), &request("hello"), &world).await;
+        assert_eq!(
+            (failure(&events).code.as_str(), failure(&events).retryable),
+            ("connect", false)
+        );
+        assert_eq!(chat(url).probe(&world).await.unwrap_err().code, "connect");
+    }
+    assert_eq!(server.n_calls(), 0);
+}
+
+#[tokio::test]
 async fn reset_before_the_first_byte_is_tried_again() {
     for rude in [vec![Act::Reset], vec![]] {
         let (server, events) = play(vec![rude.clone(), rude, sse(GOOD)]).await;
@@ -100,6 +118,16 @@ async fn retry_after_is_honoured() {
         (Duration::from_secs(1)..Duration::from_secs(5)).contains(&wait),
         "{wait:?}"
     );
+}
+
+#[tokio::test]
+async fn agent_that_asks_for_a_wait_of_hours_is_not_called_early() {
+    let (server, events) = play(vec![answer(429, "retry-after: 3600\r\n", ""), sse(GOOD)]).await;
+    assert_eq!(
+        (failure(&events).code.as_str(), failure(&events).retryable),
+        ("http_429", true)
+    );
+    assert_eq!(server.n_calls(), 1);
 }
 
 #[tokio::test]

@@ -195,13 +195,20 @@ async fn post_has_the_documented_shape() {
         url: "https://tieline.example/api/media/t".into(),
         mime: Some("image/png".into()),
         name: None,
-        inline: Some(vec![1]),
+        inline: Some(vec![1].into()),
+        unavailable: false,
     };
     request.message.parts = vec![part.clone()];
-    request.message.quoted = Some(("earlier".into(), vec![part]));
+    let lost = AgentPart {
+        unavailable: true,
+        ..part
+    };
+    request.message.quoted = Some(("earlier".into(), vec![lost]));
     ask(&hook(&server.url), &request, &world()).await;
     let part =
         json!({"type": "image", "url": "https://tieline.example/api/media/t", "mime": "image/png", "name": null});
+    let mut lost = part.clone();
+    lost["unavailable"] = json!(true);
     assert_eq!(
         server.calls()[0].json(),
         json!({
@@ -210,7 +217,7 @@ async fn post_has_the_documented_shape() {
             "session": {"id": "ses_1", "number": 3, "isNew": true},
             "user": {"id": "usr_1", "platform": "wecom", "externalId": "zhangsan", "displayName": null, "locale": "zh-CN"},
             "chat": {"type": "group", "id": "zhangsan", "threadId": null},
-            "message": {"id": "msg_1", "text": "hello", "parts": [part], "quoted": {"text": "earlier", "parts": [part]}},
+            "message": {"id": "msg_1", "text": "hello", "parts": [part], "quoted": {"text": "earlier", "parts": [lost]}},
             "reply": {"eventsUrl": "https://tieline.example/api/runs/run_1/events", "token": "rt_token", "expiresAt": "2026-01-02T03:04:05Z"},
             "limits": {"maxTextBytes": 20480, "stream": true},
         })

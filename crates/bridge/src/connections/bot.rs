@@ -523,7 +523,7 @@ impl Holder {
 async fn open(desk: Desk) -> Result<Box<Line>, Loss> {
     // Whoever holds the bot now may be another.
     desk.house.lease.valid().await;
-    let gate = desk.house.gate(desk.platform());
+    let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
     let _place = gate.acquire().await;
     // Opening takes ten kilobytes, which those who wait at the gate do without.
     Box::pin(open_now(&desk)).await

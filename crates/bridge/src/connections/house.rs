@@ -1,6 +1,5 @@
 //! What all bots of a process share.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,12 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::dial::Tls;
+use super::gate::Gates;
 use super::inlet::Inlet;
 use super::scribe::Scribe;
 use crate::world::World;
-
-/// Most connections to one platform that are opened at the same time: a dead platform holds up no other, and a storm stays small.
-const OPENING_PER_PLATFORM: usize = 128;
 
 /// Most bots that are read from the table at the same time.
 const LOADING: usize = 32;
@@ -38,7 +35,8 @@ pub(super) struct House {
     pub(super) gauges: Gauges,
     /// How many bots are read from the table at the same time.
     pub(super) loading: Semaphore,
-    gates: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
+    /// Through which connections are opened.
+    pub(super) gates: Gates,
 }
 
 impl House {
@@ -53,17 +51,8 @@ impl House {
             lease: Lease::default(),
             gauges: Gauges::default(),
             loading: Semaphore::new(LOADING),
-            gates: Mutex::default(),
+            gates: Gates::default(),
         }
-    }
-
-    /// The gate through which connections to a platform are opened.
-    pub(super) fn gate(&self, platform: &'static str) -> Arc<Semaphore> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates
-            .entry(platform)
-            .or_insert_with(|| Arc::new(Semaphore::new(OPENING_PER_PLATFORM)));
-        Arc::clone(gate)
     }
 }
 

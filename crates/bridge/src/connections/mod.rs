@@ -9,6 +9,7 @@ pub mod post;
 mod bot;
 mod desk;
 mod dial;
+mod gate;
 mod house;
 mod inlet;
 mod line;

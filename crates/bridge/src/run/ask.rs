@@ -4,27 +4,39 @@ use std::time::Duration;
 
 use tieline_agents::protocol::Protocol;
 use tieline_core::agent::{AgentFailure, Draft, Resume};
+use tieline_core::backoff::Backoff;
 use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;
-use tieline_store::message;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::{StoreError, message};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::keeper::{Heard, Keeper};
+use super::keeper::Keeper;
 use super::request::{self, Asked};
 use super::talk::{Ended, Said, Talk};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
+use crate::hold::Hold;
 use crate::metrics::{Metric, Place};
 use crate::notices::{self, About};
-use crate::world::World;
+use crate::world::{World, chance};
+
+/// After a growing answer could not be recorded.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Between two tries to record a result.
+const BETWEEN_SAVES: Backoff = Backoff {
+    base: Duration::from_millis(400),
+    cap: Duration::from_secs(5),
+};
+/// How often a result is tried to be recorded.
+const MAX_SAVES: u32 = 8;
 
 /// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>) -> Result<Left, RunError> {
@@ -43,18 +55,30 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
         false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
     };
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
-    let mut showing = Showing::new(world, &bot, &last.message.target, found, || blank(held, last));
+    let mut showing = Showing::new(world, &bot, &last.message.target, found, || blank(held, last))
+        .in_hands(keeper.hold().clone(), held.fence);
     if held.run().attempt > 1 {
         world.metrics.retry(Place::Run);
     }
     if showing.record.outcome.is_none() {
         finish::close_merged(world, held, &bot, &asked).await?;
-        let ended = result(world, held, &bot, &asked, &mut showing, &keeper, until, &mut ledger).await?;
+        let ended = result(
+            world,
+            held,
+            &bot,
+            &asked,
+            &mut showing,
+            keeper.hold(),
+            until,
+            &mut ledger,
+        )
+        .await?;
         match ended {
             Ended::Result(outcome, notice) => {
                 let took = world.clock.now().since(held.run().started_at);
                 world.metrics.time(Metric::RunTime, finish::platform(held), took);
-                record_result(world, held, &mut showing, outcome, notice, &asked, &mut ledger).await?;
+                record_result(world, held, &mut showing, keeper.hold(), (outcome, notice), &mut ledger).await?;
+                remember(world, held, &asked, &showing.record).await?;
             }
             Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
             Ended::Deferred => {
@@ -67,7 +91,7 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     } else {
         recall(world, held, &asked, &showing.record).await?;
     }
-    if keeper.heard() == Heard::Lost {
+    if keeper.hold().is_lost() {
         return Err(RunError::Lost);
     }
     finish::deliver(world, held, &asked, showing, until, ledger).await
@@ -122,7 +146,7 @@ async fn result(
     bot: &Bot,
     asked: &[Asked],
     showing: &mut Showing<'_>,
-    keeper: &Keeper,
+    hold: &Hold,
     until: Option<Instant>,
     ledger: &mut Vec<LedgerStep>,
 ) -> Result<Ended, RunError> {
@@ -150,7 +174,7 @@ async fn result(
         world,
         adapter: &adapter,
         request: &request,
-        keeper,
+        hold,
         until,
         started_at: held.run().started_at,
     };
@@ -167,8 +191,7 @@ async fn result(
         done.notify_one();
         ended
     };
-    let (ended, grown) = tokio::join!(read, grow(showing, bot, shown.clone(), &done));
-    grown?;
+    let (ended, ()) = tokio::join!(read, grow(showing, bot, shown.clone(), &done));
     let said = shown.borrow().clone();
     if let Some(at) = said.first_text_at {
         ledger.push(LedgerStep::new(at, "first_text"));
@@ -187,12 +210,9 @@ pub(super) fn failed(code: &str, message: &str) -> Ended {
 }
 
 /// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.
-async fn grow(
-    showing: &mut Showing<'_>,
-    bot: &Bot,
-    mut said: watch::Receiver<Said>,
-    done: &Notify,
-) -> Result<(), RunError> {
+///
+/// Whatever fails here, the answer goes on being read: the final text is what counts.
+async fn grow(showing: &mut Showing<'_>, bot: &Bot, mut said: watch::Receiver<Said>, done: &Notify) {
     let finished = done.notified();
     tokio::pin!(finished);
     let mut stage = Stage::Thinking;
@@ -202,40 +222,47 @@ async fn grow(
         let wait = pace.next_at(showing.budget(), stage, now);
         // No update is left but the last: wait for the end.
         let Some(at) = wait else {
-            finished.await;
-            return Ok(());
+            return finished.await;
         };
         tokio::select! {
             biased;
-            () = &mut finished => return Ok(()),
+            () = &mut finished => return,
             () = sleep(at.since(now)) => {}
         }
         let snapshot = said.borrow_and_update().clone();
-        if let Err(error) = show_snapshot(showing, stage, &snapshot).await {
+        match show_snapshot(showing, stage, &snapshot).await {
+            Ok(()) => {}
             // Whoever took the conversation over also shows the answer; reading ends when the keeper hears of it.
-            return match error {
-                RunError::Lost => {
-                    finished.await;
-                    Ok(())
-                }
-                error => Err(error),
-            };
+            Err(RunError::Lost) => return finished.await,
+            Err(error) => {
+                warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
+                showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
+                said.mark_changed();
+            }
         }
         if !bot.account.streaming {
-            finished.await;
-            return Ok(());
+            return finished.await;
         }
         stage = Stage::Growing;
         tokio::select! {
             biased;
-            () = &mut finished => return Ok(()),
-            changed = said.changed() => if changed.is_err() { return Ok(()) },
+            () = &mut finished => return,
+            changed = said.changed() => if changed.is_err() { return },
+            () = rotation(showing) => showing.record.pace.rotated(),
         }
     }
 }
 
+/// Until the bubble that shows the answer runs out of time, though the agent says nothing.
+async fn rotation(showing: &Showing<'_>) {
+    let now = showing.world.clock.now();
+    match showing.record.pace.rotates_at(showing.budget()) {
+        Some(at) => sleep(at.since(now)).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> Result<(), RunError> {
-    let store = |DeliverError::Store(error)| RunError::from(error);
     if showing.is_pulled() {
         // Nothing to fetch yet is what a missing record says already.
         if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
@@ -250,7 +277,7 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
         });
         showing.record.resume = resume.or_else(|| showing.record.resume.take());
         showing.record.pace.sent(showing.world.clock.now());
-        showing.save().await.map_err(store)?;
+        showing.save().await?;
         showing.note_text(&said.draft.text);
         return Ok(());
     }
@@ -266,15 +293,10 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
         notice: None,
         files: &[],
     };
-    match showing.show(look).await.map_err(store)? {
+    match showing.show(look).await? {
         Shown::Yes => {}
-        Shown::NotBefore(at) => {
-            let now = showing.world.clock.now();
-            showing
-                .record
-                .pace
-                .slowed(Some(at.since(now)), now, Duration::from_secs(1));
-        }
+        // If the platform asked for it, the pace knows.
+        Shown::NotBefore(at) => showing.record.pace.wait(at),
         // The final text tries again, and says so if it can't either.
         Shown::Never { code } => warn!(event.key = %showing.record.message, code, "growing answer can't be shown"),
     }
@@ -282,12 +304,10 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
 }
 
 /// Remembers the turn of a result that somebody else has recorded, for they may have died before they remembered it.
-async fn recall(world: &World, held: &Held, asked: &[Asked], record: &ReplyRecord) -> Result<(), RunError> {
+async fn recall(world: &World, held: &mut Held, asked: &[Asked], record: &ReplyRecord) -> Result<(), RunError> {
     let run = held.run();
     // Messages at their ends say that everything before was done; and without them the turn would be another.
-    let is_whole = asked.len() == run.messages.len();
-    let completed = matches!(record.outcome, Some(Outcome::Completed));
-    if !is_whole || !completed || run.phase == RunPhase::Delivering {
+    if asked.len() != run.messages.len() || run.phase == RunPhase::Delivering {
         return Ok(());
     }
     let found = agents::look_up(
@@ -298,7 +318,13 @@ async fn recall(world: &World, held: &Held, asked: &[Asked], record: &ReplyRecor
     )
     .await?;
     let protocol = found.and_then(|record| Protocol::named(&record.agent.protocol));
-    if protocol.is_some_and(|it| it.manifest().needs_transcript) {
+    held.keeps_turns = protocol.is_some_and(|it| it.manifest().needs_transcript);
+    remember(world, held, asked, record).await
+}
+
+/// Keeps the turn for agents that keep none: also one that ended early, for the chat shows it and people refer to it.
+async fn remember(world: &World, held: &Held, asked: &[Asked], record: &ReplyRecord) -> Result<(), RunError> {
+    if held.keeps_turns && !record.text.is_empty() {
         finish::remember_turn(world, held, asked, record).await?;
     }
     Ok(())
@@ -309,9 +335,8 @@ async fn record_result(
     world: &World,
     held: &Held,
     showing: &mut Showing<'_>,
-    outcome: Outcome,
-    notice: Option<Notice>,
-    asked: &[Asked],
+    hold: &Hold,
+    (outcome, notice): (Outcome, Option<Notice>),
     ledger: &mut Vec<LedgerStep>,
 ) -> Result<(), RunError> {
     let now = world.clock.now();
@@ -321,18 +346,27 @@ async fn record_result(
         step = step.code(failure.code.clone());
     }
     ledger.push(step);
-    let completed = matches!(outcome, Outcome::Completed);
     showing.record.stage = Stage::Final;
     showing.record.reasoning = String::new();
     showing.record.outcome = Some(outcome);
     showing.record.notice = notice;
     showing.record.resume = None;
-    showing
-        .save()
-        .await
-        .map_err(|DeliverError::Store(error)| RunError::from(error))?;
-    if completed && held.keeps_turns {
-        finish::remember_turn(world, held, asked, &showing.record).await?;
+    save_patiently(showing, hold).await
+}
+
+/// Writes what the agent was asked for, for as long as nobody else may ask it again.
+async fn save_patiently(showing: &mut Showing<'_>, hold: &Hold) -> Result<(), RunError> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let error = match showing.save().await {
+            Err(DeliverError::Store(error @ StoreError::Unavailable { .. })) if attempt < MAX_SAVES => error,
+            saved => return Ok(saved?),
+        };
+        warn!(event.key = %showing.record.message, attempt, error = %error, "result can't be recorded yet");
+        tokio::select! {
+            () = sleep(BETWEEN_SAVES.wait(attempt, chance())) => {}
+            () = hold.lost() => return Err(RunError::Lost),
+        }
     }
-    Ok(())
 }

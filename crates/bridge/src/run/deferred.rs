@@ -5,27 +5,40 @@ use std::time::Duration;
 use tieline_agents::protocol::{CancelRequest, Protocol};
 use tieline_agents::webhook::events;
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft, Resume};
+use tieline_core::conversation::RunPhase;
 use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::run;
+use tieline_store::{message, run};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::keeper::Keeper;
 use super::request::Asked;
 use super::{Held, Left, RunError, ask, finish, talk};
 use crate::accounts::Bot;
-use crate::deliver::{DeliverError, Look, Showing};
+use crate::deliver::{Look, Showing, Shown};
 use crate::media;
 use crate::world::World;
 
 /// How long an agent may take if its settings can't be read any more.
 const DEFAULT_MAX_RUN: Duration = Duration::from_secs(3600);
+/// Longest delay of a wake-up.
+const MAX_DELAY: Duration = tieline_queue::work::MAX_DELAY;
+
+/// What came of taking in.
+enum TakenIn {
+    /// The run has ended.
+    Ended(Outcome, Option<Notice>),
+    /// It goes on, and should be looked at again after this time, if not before.
+    GoesOn(Option<Duration>),
+}
 
 /// Takes in what has arrived since the last wake-up.
-pub(super) async fn go_on(world: &World, held: &mut Held) -> Result<Left, RunError> {
+pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>) -> Result<Left, RunError> {
     let asked = ask::load(world, held).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
@@ -34,63 +47,94 @@ pub(super) async fn go_on(world: &World, held: &mut Held) -> Result<Left, RunErr
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
+    let keeper = Keeper::start(world, held);
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
-    let mut showing = Showing::new(world, &bot, &last.message.target, found, || ask::blank(held, last));
+    let mut showing = Showing::new(world, &bot, &last.message.target, found, || ask::blank(held, last))
+        .in_hands(keeper.hold().clone(), held.fence);
     let mut ledger = Vec::new();
     if showing.record.outcome.is_none() {
-        let Some((outcome, notice)) = take_in(world, held, &asked, &bot, &mut showing).await? else {
-            return Ok(Left::Parked(None));
+        let (outcome, notice) = match take_in(world, held, &asked, &bot, &mut showing).await? {
+            TakenIn::Ended(outcome, notice) => (outcome, notice),
+            TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         ledger.push(LedgerStep::new(world.clock.now(), "result"));
         showing.record.stage = Stage::Final;
         showing.record.outcome = Some(outcome);
         showing.record.notice = notice;
         showing.record.resume = None;
-        showing.save().await.map_err(lost)?;
+        showing.save().await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
-    finish::deliver(world, held, &asked, showing, None, ledger).await
+    finish::deliver(world, held, &asked, showing, until, ledger).await
 }
 
-/// Folds the new events into the reply. `Some` if the run has ended.
+/// Whether something has come for a run whose lease was given back just now: whoever brought it found the lease held, and left.
+pub(super) async fn has_news(world: &World, held: &Held) -> Result<bool, RunError> {
+    let run = held.run();
+    if run.phase != RunPhase::Deferred {
+        return Ok(false);
+    }
+    if run.stop.is_some() {
+        return Ok(true);
+    }
+    let Some(last) = run.messages.last() else {
+        return Ok(false);
+    };
+    let now = world.clock.now();
+    let Some(record) = message::get(&world.store, last, now).await? else {
+        return Ok(false);
+    };
+    let found = reply::get(&world.store, &record.reply, now).await?;
+    let applied = found.as_ref().map_or(0, applied);
+    let Some(mut head) = run::get_run(&world.store, &run.id, now).await? else {
+        return Ok(false);
+    };
+    Ok(run::last_seq(&world.store, &mut head).await? > applied)
+}
+
+/// Folds the new events into the reply.
 async fn take_in(
     world: &World,
     held: &Held,
     asked: &[Asked],
     bot: &Bot,
     showing: &mut Showing<'_>,
-) -> Result<Option<(Outcome, Option<Notice>)>, RunError> {
-    let applied = applied(&showing.record);
+) -> Result<TakenIn, RunError> {
     let mut draft = draft_of(&showing.record);
-    let mut seq = applied;
+    let mut seq = applied(&showing.record);
     let mut terminal = None;
-    for (number, json) in run::events_after(&world.store, &held.run().id, applied).await? {
-        // A gap waits for what is missing.
-        if number != seq + 1 {
-            break;
-        }
-        seq = number;
-        match events::read(&json) {
-            Ok(Some(event)) => {
-                let event = media::keep(world, event).await?;
-                draft.apply(&event);
-                terminal = event.is_terminal().then_some(event);
+    while terminal.is_none() {
+        let before = seq;
+        for (number, json) in run::events_after(&world.store, &held.run().id, seq).await? {
+            seq = number;
+            match events::read(&json) {
+                Ok(Some(event)) => {
+                    let event = media::keep(world, event).await?;
+                    draft.apply(&event);
+                    terminal = event.is_terminal().then_some(event);
+                }
+                Ok(None) => {}
+                Err(error) => warn!(run = %held.run().id, error = %error, "stored callback can't be read"),
             }
-            Ok(None) => {}
-            Err(error) => warn!(run = %held.run().id, error = %error, "stored callback can't be read"),
+            if terminal.is_some() {
+                break;
+            }
         }
-        if terminal.is_some() {
+        if seq == before {
             break;
         }
+        keep(held, showing, &draft, seq);
+        showing.record.stage = Stage::Growing;
+        showing.save().await?;
     }
     let has_text = !draft.text.is_empty();
-    keep(held, showing, draft, seq);
     if let Some(event) = terminal {
-        return Ok(Some(ending(event, has_text, !showing.record.files.is_empty())));
+        let (outcome, notice) = ending(event, has_text, !showing.record.files.is_empty());
+        return Ok(TakenIn::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
         cancel(world, held, asked, bot).await;
-        return Ok(Some((Outcome::Stopped, Some(Notice::Stopped))));
+        return Ok(TakenIn::Ended(Outcome::Stopped, Some(Notice::Stopped)));
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
         let failure = AgentFailure {
@@ -99,12 +143,9 @@ async fn take_in(
             retryable: false,
         };
         let notice = talk::apology(&failure, has_text);
-        return Ok(Some((Outcome::Failed(failure), Some(notice))));
+        return Ok(TakenIn::Ended(Outcome::Failed(failure), Some(notice)));
     }
-    if seq > applied {
-        show(showing).await?;
-    }
-    Ok(None)
+    show(showing).await.map(TakenIn::GoesOn)
 }
 
 fn applied(record: &ReplyRecord) -> u64 {
@@ -122,27 +163,36 @@ fn draft_of(record: &ReplyRecord) -> Draft {
 }
 
 /// Text and cursor go into one record, so that they can't disagree.
-fn keep(held: &Held, showing: &mut Showing<'_>, draft: Draft, seq: u64) {
-    showing.record.text = draft.text;
-    showing.record.reasoning = draft.reasoning;
-    showing.record.files = draft.files;
+fn keep(held: &Held, showing: &mut Showing<'_>, draft: &Draft, seq: u64) {
+    showing.record.text.clone_from(&draft.text);
+    showing.record.reasoning.clone_from(&draft.reasoning);
+    showing.record.files.clone_from(&draft.files);
     showing.record.resume = Some(Resume {
         run_ref: held.run().id.to_string(),
         cursor: Some(seq.to_string()),
     });
 }
 
-async fn show(showing: &mut Showing<'_>) -> Result<(), RunError> {
-    showing.record.stage = Stage::Growing;
-    showing.save().await.map_err(lost)?;
+/// Shows what there is, if it is time. Gives the time after which to look again: until then there is something to show, or the
+/// bubble that shows it runs out.
+async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, RunError> {
+    if showing.is_pulled() || !showing.bot.account.streaming || showing.record.text.is_empty() {
+        return Ok(None);
+    }
     let now = showing.world.clock.now();
-    let due = showing
+    let Some(at) = showing.record.pace.next_at(showing.budget(), Stage::Growing, now) else {
+        return Ok(None);
+    };
+    if at > now {
+        return Ok(Some(at.since(now)));
+    }
+    if showing
         .record
         .pace
-        .next_at(showing.budget(), Stage::Growing, now)
-        .is_some_and(|at| at <= now);
-    if showing.is_pulled() || !due || !showing.bot.account.streaming {
-        return Ok(());
+        .rotates_at(showing.budget())
+        .is_some_and(|at| at <= now)
+    {
+        showing.record.pace.rotated();
     }
     let (text, reasoning) = (showing.record.text.clone(), showing.record.reasoning.clone());
     let look = Look {
@@ -152,8 +202,11 @@ async fn show(showing: &mut Showing<'_>) -> Result<(), RunError> {
         notice: None,
         files: &[],
     };
-    showing.show(look).await.map_err(lost)?;
-    Ok(())
+    let again = match showing.show(look).await? {
+        Shown::NotBefore(at) => Some(at),
+        Shown::Yes | Shown::Never { .. } => showing.record.pace.rotates_at(showing.budget()),
+    };
+    Ok(again.map(|at| at.since(showing.world.clock.now()).min(MAX_DELAY)))
 }
 
 fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Option<Notice>) {
@@ -203,8 +256,4 @@ async fn cancel(world: &World, held: &Held, asked: &[Asked], bot: &Bot) {
         Ok(()) => info!(run = %cancel.run, "agent was told to stop"),
         Err(failure) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),
     }
-}
-
-fn lost(DeliverError::Store(error): DeliverError) -> RunError {
-    error.into()
 }

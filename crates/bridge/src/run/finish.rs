@@ -20,7 +20,7 @@ use tracing::{error, info};
 use super::request::Asked;
 use super::{Held, Left, RunError, amend, ask, request};
 use crate::accounts::Bot;
-use crate::deliver::{self, DeliverError, Showing, Shown};
+use crate::deliver::{self, Showing, Shown};
 use crate::journal;
 use crate::metrics::Metric;
 use crate::notices::{self, Word};
@@ -44,10 +44,7 @@ pub(super) async fn deliver(
     }
     let shown = match showing.record.delivered {
         true => Shown::Yes,
-        false => showing
-            .finish(until)
-            .await
-            .map_err(|DeliverError::Store(error)| RunError::from(error))?,
+        false => showing.finish(until).await?,
     };
     let now = world.clock.now();
     match shown {
@@ -254,9 +251,8 @@ pub(super) async fn remember_turn(
     record: &ReplyRecord,
 ) -> Result<(), RunError> {
     let run = held.run();
-    let texts: Vec<&str> = asked.iter().map(|it| it.message.text.as_str()).collect();
     let turn = Turn {
-        user: texts.join("\n"),
+        user: request::words_of(asked),
         assistant: record.text.clone(),
     };
     let session = request::session_of(held);

@@ -1,31 +1,22 @@
 //! Keeps a lease alive while an agent writes, and hears when somebody wants it to stop.
 
-use tieline_core::conversation::StopCause;
-use tieline_core::ids::ConversationId;
-use tieline_store::{StoreError, conversation};
+use std::time::Duration;
+
+use tieline_core::ids::{ConversationId, RunId};
+use tieline_store::StoreError;
+use tieline_store::conversation::{self, Watch};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::Held;
+use crate::hold::{Heard, Hold, Known};
 use crate::world::World;
 
-/// What the holder of a lease hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Heard {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Somebody wants the run to end.
-    Stop(StopCause),
-    /// The lease is another's, or could not be renewed in time: nothing may be sent any more.
-    Lost,
-}
-
-/// The task that keeps a lease. Ends when dropped.
+/// The task that keeps a lease for one run. Ends when dropped.
 pub(super) struct Keeper {
-    heard: watch::Receiver<Heard>,
+    hold: Hold,
     task: JoinHandle<()>,
 }
 
@@ -38,62 +29,54 @@ impl Drop for Keeper {
 impl Keeper {
     /// Begins to keep the lease.
     pub(super) fn start(world: &World, held: &Held) -> Self {
-        let (say, heard) = watch::channel(Heard::Nothing);
+        let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
+        let left = expires_at.map_or(Duration::ZERO, |at| at.since(world.clock.now()));
+        let (say, hold) = Hold::new(Instant::now() + left);
         let keeping = Keeping {
             world: world.clone(),
             id: held.id(),
+            run: held.run().id.clone(),
             fence: held.fence,
             say,
         };
         Self {
-            heard,
+            hold,
             task: tokio::spawn(keeping.keep()),
         }
     }
 
-    /// What was heard last.
-    pub(super) fn heard(&self) -> Heard {
-        *self.heard.borrow()
-    }
-
-    /// Waits until something is heard.
-    pub(super) async fn hear(&self) -> Heard {
-        let mut heard = self.heard.clone();
-        match heard.wait_for(|heard| *heard != Heard::Nothing).await {
-            Ok(heard) => *heard,
-            Err(_) => Heard::Lost,
-        }
+    /// What tells whether the lease is still ours.
+    pub(super) const fn hold(&self) -> &Hold {
+        &self.hold
     }
 }
 
 struct Keeping {
     world: World,
     id: ConversationId,
+    run: RunId,
     fence: u64,
-    say: watch::Sender<Heard>,
+    say: watch::Sender<Known>,
 }
 
 impl Keeping {
     async fn keep(self) {
         let settings = &self.world.settings;
-        let mut expires = Instant::now() + settings.lease;
         let mut beat_at = Instant::now() + settings.heartbeat;
         while !self.say.is_closed() {
             sleep(settings.stop_poll).await;
             let now = Instant::now();
-            if now >= expires {
-                self.say.send_replace(Heard::Lost);
-                return;
-            }
-            if now >= beat_at {
+            if now >= self.say.borrow().good_until {
+                self.lose();
+            } else if now >= beat_at {
                 if self.beat().await {
-                    expires = now + settings.lease;
+                    self.say.send_modify(|known| known.good_until = now + settings.lease);
                 }
                 beat_at = now + settings.heartbeat;
             } else {
                 self.look().await;
             }
-            if *self.say.borrow() == Heard::Lost {
+            if self.say.borrow().heard == Heard::Lost {
                 return;
             }
         }
@@ -104,12 +87,12 @@ impl Keeping {
         let expires_at = self.world.clock.now().after(self.world.settings.lease);
         let owner = &self.world.settings.owner;
         match conversation::heartbeat(&self.world.store, &self.id, owner, self.fence, expires_at).await {
-            Ok(stop) => {
-                self.heard_stop(stop);
+            Ok(seen) => {
+                self.see(seen);
                 true
             }
             Err(StoreError::Conflict) => {
-                self.say.send_replace(Heard::Lost);
+                self.lose();
                 false
             }
             Err(error) => {
@@ -120,25 +103,30 @@ impl Keeping {
     }
 
     async fn look(&self) {
-        match conversation::stop_cause(&self.world.store, &self.id).await {
-            Ok(Some(seen)) if seen.fence > self.fence => {
-                self.say.send_replace(Heard::Lost);
-            }
-            Ok(seen) => self.heard_stop(seen.and_then(|seen| seen.stop)),
-            // The heartbeat says if it lasts.
-            Err(_) => {}
+        // If it fails for long, the heartbeat says so.
+        if let Ok(Some(seen)) = conversation::watch(&self.world.store, &self.id).await {
+            self.see(seen);
         }
     }
 
-    fn heard_stop(&self, stop: Option<StopCause>) {
-        if let Some(cause) = stop {
-            self.say.send_if_modified(|heard| match heard {
-                Heard::Nothing => {
-                    *heard = Heard::Stop(cause);
-                    true
+    /// What is read may be a moment old, and then tell of the run before.
+    fn see(&self, seen: Watch) {
+        if seen.fence > self.fence {
+            self.lose();
+        } else if seen.run.is_some_and(|run| run == self.run)
+            && let Some(cause) = seen.stop
+        {
+            self.say.send_if_modified(|known| {
+                let is_news = known.heard == Heard::Nothing;
+                if is_news {
+                    known.heard = Heard::Stop(cause);
                 }
-                Heard::Stop(_) | Heard::Lost => false,
+                is_news
             });
         }
+    }
+
+    fn lose(&self) {
+        self.say.send_modify(|known| known.heard = Heard::Lost);
     }
 }

@@ -15,9 +15,10 @@ use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{AFTER_LEASE, Next, RunError, finish, watch_on};
+use super::watch::Watch;
+use super::{Next, RunError, finish};
 use crate::accounts::{self, Bot};
-use crate::deliver::{self, DeliverError, Showing, Shown};
+use crate::deliver::{self, Showing, Shown};
 use crate::journal;
 use crate::world::World;
 
@@ -27,30 +28,40 @@ const MAX_DELAY: Duration = Duration::from_secs(900);
 /// Brings one finished reply into its chat, unless that is done or somebody does it.
 pub(super) async fn look_after(
     world: &World,
+    watch: &mut Watch<'_>,
     wake: &WakeUpV1,
     id: &ReplyId,
     until: Option<Instant>,
 ) -> Result<Next, RunError> {
     let now = world.clock.now();
-    let Some(record) = reply::get(&world.store, id, now).await? else {
+    let Some(mut record) = reply::get(&world.store, id, now).await? else {
         return Ok(Next::Done);
     };
     let me = &world.settings.owner;
     if record.delivered || record.stage != Stage::Final {
         return Ok(Next::Done);
     }
-    let taken = record.lease.as_ref().filter(|lease| !lease.is_free(me, now));
+    if let Some(taken) = record.lease.as_ref().filter(|lease| !lease.is_free(me, now)) {
+        if wake.watch {
+            watch.after_lease(taken.expires_at).await?;
+        }
+        return Ok(Next::Done);
+    }
+    let Some(_place) = world.tenants.enter(&wake.organization) else {
+        return Ok(Next::Full);
+    };
     if wake.watch {
-        let delay = taken.map_or(world.settings.watchdog, |lease| {
-            lease.expires_at.since(now) + AFTER_LEASE
-        });
-        watch_on(world, wake, delay).await?;
+        watch.again().await?;
     }
-    if taken.is_some() {
-        return Ok(Next::Done);
-    }
-    let Some((ledger, bot, target)) = open(world, &record).await? else {
-        return Ok(Next::Done);
+    let (ledger, bot, target) = match open(world, &record).await? {
+        Opened::Reply(opened) => *opened,
+        Opened::Unreadable if !deliver::is_too_late(&record, now) => return Ok(Next::Done),
+        Opened::Unreadable | Opened::Gone => {
+            let before = record.clone();
+            record.delivered = true;
+            reply::save(&world.store, Some(&before), &mut record, now).await?;
+            return Ok(Next::Done);
+        }
     };
     let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record);
     let fence = showing.record.version + 1;
@@ -59,13 +70,12 @@ pub(super) async fn look_after(
         fence,
         expires_at: now.after(world.settings.lease),
     });
-    save(&mut showing).await?;
+    showing.save().await?;
     close_if_over(world, &bot, &mut showing.record).await?;
     let limit = Instant::now() + world.settings.lease / 2;
     let shown = showing
         .finish(Some(until.map_or(limit, |until| until.min(limit))))
-        .await
-        .map_err(lost)?;
+        .await?;
     let next = conclude(world, wake, showing, &ledger, shown).await?;
     // The watchdog that was sent on looks again.
     Ok(if wake.watch { Next::Done } else { next })
@@ -83,13 +93,13 @@ async fn conclude(
     match shown {
         Shown::Yes => {
             showing.record.delivered = true;
-            save(&mut showing).await?;
+            showing.save().await?;
             message::note(&world.store, &ledger.id, &[LedgerStep::new(now, "delivered")]).await?;
             info!(account.id = %ledger.integration, event.key = %ledger.id, "delivered reply");
             Ok(Next::Done)
         }
         Shown::NotBefore(at) => {
-            save(&mut showing).await?;
+            showing.save().await?;
             info!(conversation = %wake.conversation, event.key = %ledger.id, "reply waits");
             Ok(Next::Again(at.since(now).min(MAX_DELAY)))
         }
@@ -104,7 +114,7 @@ async fn conclude(
                 &[LedgerStep::new(now, "delivery_refused").code(code)],
             )
             .await?;
-            save(&mut showing).await?;
+            showing.save().await?;
             Ok(Next::Done)
         }
     }
@@ -121,33 +131,34 @@ async fn close_if_over(world: &World, bot: &Bot, record: &mut ReplyRecord) -> Re
     Ok(())
 }
 
-/// Whose reply it is, and where it goes.
-async fn open(world: &World, record: &ReplyRecord) -> Result<Option<(MessageRecord, Bot, ReplyTarget)>, RunError> {
-    let Some(ledger) = message::get(&world.store, &record.message, world.clock.now()).await? else {
-        return Ok(None);
+/// What there is to bring into a chat.
+enum Opened {
+    /// Whose reply it is, and where it goes.
+    Reply(Box<(MessageRecord, Bot, ReplyTarget)>),
+    /// The account or the message can't be opened. An operator may mend that.
+    Unreadable,
+    /// There is no bot or no message any more.
+    Gone,
+}
+
+async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
+    let now = world.clock.now();
+    let Some(ledger) = message::get(&world.store, &record.message, now).await? else {
+        return Ok(Opened::Gone);
     };
-    let Some(bound) = integration::look_up(&world.store, &record.integration, world.clock.now()).await? else {
-        return Ok(None);
+    let Some(bound) = integration::look_up(&world.store, &record.integration, now).await? else {
+        return Ok(Opened::Gone);
     };
     let bot = match accounts::open(world, &bound.integration) {
         Ok(bot) => bot,
         Err(error) => {
             warn!(account.id = %record.integration, error = %error, "account can't be opened");
-            return Ok(None);
+            return Ok(Opened::Unreadable);
         }
     };
-    let target = match crate::event_of(world, &ledger) {
-        Some(Event::Message(message)) => message.target,
-        Some(Event::CardAction(action)) => action.target,
-        Some(Event::Feedback(_)) | None => return Ok(None),
-    };
-    Ok(Some((ledger, bot, target)))
-}
-
-async fn save(showing: &mut Showing<'_>) -> Result<(), RunError> {
-    showing.save().await.map_err(lost)
-}
-
-fn lost(DeliverError::Store(error): DeliverError) -> RunError {
-    error.into()
+    Ok(match crate::event_of(world, &ledger) {
+        Some(Event::Message(message)) => Opened::Reply(Box::new((ledger, bot, message.target))),
+        Some(Event::CardAction(action)) => Opened::Reply(Box::new((ledger, bot, action.target))),
+        Some(Event::Feedback(_)) | None => Opened::Unreadable,
+    })
 }

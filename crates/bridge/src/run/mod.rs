@@ -9,9 +9,11 @@ mod deferred;
 mod finish;
 mod keeper;
 mod lone;
+mod luggage;
 mod place;
 mod request;
 mod talk;
+mod watch;
 
 use std::time::Duration;
 
@@ -27,14 +29,16 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::place::Place;
+use self::watch::Watch;
+use crate::deliver::DeliverError;
 use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
-/// How long after the end of a holder's lease its watchdog looks.
-const AFTER_LEASE: Duration = Duration::from_secs(1);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
+/// How much time a process must have left to begin with another run.
+const AMPLE: Duration = Duration::from_secs(10 * 60);
 /// When a run that was taken and has no place among its tenant's is looked at again.
 const WHEN_FULL: Duration = Duration::from_secs(2);
 
@@ -66,6 +70,15 @@ pub enum RunError {
     Contended,
 }
 
+impl From<DeliverError> for RunError {
+    fn from(error: DeliverError) -> Self {
+        match error {
+            DeliverError::Store(error) => error.into(),
+            DeliverError::Lost => Self::Lost,
+        }
+    }
+}
+
 impl From<StoreError> for RunError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -80,26 +93,35 @@ impl From<StoreError> for RunError {
 /// # Errors
 /// [`RunError`] if the wake-up must come again.
 pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
-    let Some(_place) = world.tenants.enter(&wake.organization) else {
-        return Ok(Next::Full);
-    };
+    let mut watch = Watch::new(world, wake);
     let done = match &wake.reply {
-        Some(reply) => lone::look_after(world, wake, reply, until).await,
-        None => work_through(world, wake, until).await,
+        Some(reply) => lone::look_after(world, &mut watch, wake, reply, until).await,
+        None => work_through(world, &mut watch, wake, until).await,
     };
     match done {
         Err(RunError::Lost) => {
             info!(conversation = %wake.conversation, "left a conversation to its new holder");
             Ok(Next::Done)
         }
+        // If it stayed as well there would be one more with every failure.
+        Err(error) if watch.is_sent_on() => {
+            log_failure(wake, 1, &error);
+            Ok(Next::Done)
+        }
         other => other,
     }
 }
 
-async fn work_through(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
+async fn work_through(
+    world: &World,
+    watch: &mut Watch<'_>,
+    wake: &WakeUpV1,
+    until: Option<Instant>,
+) -> Result<Next, RunError> {
     let mut place = None;
-    let done = match acquire(world, wake, &mut place).await {
+    let done = match acquire(world, watch, wake, &mut place).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
+        Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()).min(work::MAX_DELAY))),
         Ok(Acquired::Full) => Ok(Next::Full),
         Ok(Acquired::Held(held)) => work_on(world, *held, &mut place, until).await,
         Err(error) => Err(error),
@@ -118,7 +140,7 @@ async fn work_on(
 ) -> Result<Next, RunError> {
     loop {
         let left = if held.run().phase == RunPhase::Deferred {
-            deferred::go_on(world, &mut held).await?
+            deferred::go_on(world, &mut held, until).await?
         } else {
             ask::go_on(world, &mut held, until).await?
         };
@@ -126,7 +148,7 @@ async fn work_on(
             Left::Finished => {}
             Left::Parked(again) => return park(world, held, again).await,
         }
-        match settle(world, held).await? {
+        match settle(world, held, until).await? {
             Some(next) => held = next,
             None => return Ok(Next::Done),
         }
@@ -199,6 +221,8 @@ enum Acquired {
     Held(Box<Held>),
     /// There is nothing to do, or somebody else does it.
     Nothing,
+    /// There is nothing to do before then.
+    NotBefore(Timestamp),
     /// Its tenant has as many runs as it may.
     Full,
 }
@@ -207,8 +231,12 @@ enum Acquired {
 ///
 /// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
 /// without one, one is sent.
-async fn acquire(world: &World, wake: &WakeUpV1, place: &mut Option<Place>) -> Result<Acquired, RunError> {
-    let mut sent = None;
+async fn acquire(
+    world: &World,
+    watch: &mut Watch<'_>,
+    wake: &WakeUpV1,
+    place: &mut Option<Place>,
+) -> Result<Acquired, RunError> {
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
@@ -224,30 +252,28 @@ async fn acquire(world: &World, wake: &WakeUpV1, place: &mut Option<Place>) -> R
         }
         if let Some(holder) = held_by(world, &before) {
             if wake.watch {
-                // It looks again when a holder that is gone by now would have lost its lease.
-                watch_on(world, wake, holder.expires_at.since(now) + AFTER_LEASE).await?;
+                watch.after_lease(holder.expires_at).await?;
             }
             return Ok(Acquired::Nothing);
         }
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
-        let Some(mut after) = in_our_hands(world, &before, bound.as_ref()) else {
-            return Ok(Acquired::Nothing);
+        let mut after = match in_our_hands(world, &before, bound.as_ref()) {
+            Ok(after) => after,
+            Err(NotDue(None)) => return Ok(Acquired::Nothing),
+            Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
         };
         if !has_place(world, after.run.as_ref(), &wake.organization, place).await? {
             return Ok(Acquired::Full);
         }
-        let watch = match (watched_by, wake.watch_at) {
+        let name = match (watched_by, wake.watch_at) {
             // Sent on for as long as the run is there.
-            (Some(watch), _) if !wake.watch => watch,
+            (Some(name), _) if !wake.watch => name,
             // It goes with the wake-up and is still to come.
-            (None, Some(watch)) if !wake.watch && watch > now => watch,
-            _ => match sent {
-                Some(watch) => watch,
-                None => *sent.insert(begin_watch(world, wake).await?),
-            },
+            (None, Some(name)) if !wake.watch && name > now => name,
+            _ => watch.begin().await?,
         };
         if let Some(run) = &mut after.run {
-            run.watch = Some(watch);
+            run.watch = Some(name);
         }
         match conversation::save(&world.store, &before, &mut after).await {
             Ok(()) => {
@@ -261,37 +287,17 @@ async fn acquire(world: &World, wake: &WakeUpV1, place: &mut Option<Place>) -> R
     Err(RunError::Contended)
 }
 
-/// Sends the watchdog of a run that is about to be taken, or sends this very one on. Gives the watch's name.
-async fn begin_watch(world: &World, wake: &WakeUpV1) -> Result<Timestamp, RunError> {
-    let delay = world.settings.watchdog;
-    let watch = wake.watch_at.filter(|_| wake.watch);
-    let watch = watch.unwrap_or_else(|| world.clock.now().after(delay));
-    let wake = WakeUpV1 {
-        watch_at: Some(watch),
-        ..wake.clone()
-    };
-    watch_on(world, &wake, delay).await?;
-    Ok(watch)
-}
-
-/// Has the watchdog come again.
-async fn watch_on(world: &World, wake: &WakeUpV1, delay: Duration) -> Result<(), RunError> {
-    let watchdog = WakeUp::V1(WakeUpV1 {
-        watch: true,
-        ..wake.clone()
-    });
-    work::send(&world.queues, &[(watchdog, delay.min(world.settings.watchdog))]).await?;
-    Ok(())
-}
-
 /// Who has the conversation, if anybody.
 fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
     let (me, now) = (&world.settings.owner, world.clock.now());
     conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
 }
 
-/// The free conversation as it would be in our hands. `None`: nothing to do, or not yet.
-fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Option<Conversation> {
+/// No message is due: none at all, or none before then.
+struct NotDue(Option<Timestamp>);
+
+/// The free conversation as it would be in our hands.
+fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Result<Conversation, NotDue> {
     let now = world.clock.now();
     let me = &world.settings.owner;
     let mut after = before.clone();
@@ -311,22 +317,25 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
         expires_at,
     });
     after.updated_at = now;
-    Some(after)
+    Ok(after)
 }
 
 /// The run of the messages that are due, and how many these are.
-fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) -> Option<(RunState, usize)> {
+fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) -> Result<(RunState, usize), NotDue> {
     let trigger = bound.and_then(|bound| bound.trigger.as_ref());
     let window = trigger.map_or(Duration::ZERO, |trigger| trigger.settings.window());
-    let Due::Now(n_taken) = mailbox::due(&conversation.pending, window, now) else {
-        return None;
+    let n_taken = match mailbox::due(&conversation.pending, window, now) {
+        Due::Now(n_taken) => n_taken,
+        Due::At(at) => return Err(NotDue(Some(at))),
+        Due::Empty => return Err(NotDue(None)),
     };
     let taken = &conversation.pending[..n_taken];
-    let session = taken.first()?.session;
+    let session = taken.first().ok_or(NotDue(None))?.session;
     let current = conversation.session.as_ref();
     let agent: &AgentId = trigger
         .map(|it| &it.agent)
-        .or_else(|| current.map(|session| &session.agent))?;
+        .or_else(|| current.map(|session| &session.agent))
+        .ok_or(NotDue(None))?;
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
     let first = current.is_some_and(|current| current.number == session && current.runs == 0);
     let run = RunState {
@@ -343,7 +352,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         stop: None,
         watch: None,
     };
-    Some((run, n_taken))
+    Ok((run, n_taken))
 }
 
 /// The same for every process that works on the run, another for a message that is run again on purpose.
@@ -355,45 +364,30 @@ fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -
 }
 
 /// Leaves a finished run: takes what has become due meanwhile, else gives the lease back. One write does both.
-async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
+async fn settle(world: &World, held: Held, until: Option<Instant>) -> Result<Option<Held>, RunError> {
     let Held {
         conversation: mut before,
         fence,
-        bound,
+        mut bound,
         conversation_ref,
         keeps_turns: _,
     } = held;
     let id = before.key.id();
-    let session_number = before.run.as_ref().map(|run| run.session);
     let left = before.run.as_ref().map(|run| run.id.clone());
-    let watch = before.run.as_ref().and_then(|run| run.watch);
     for race in 0..MAX_RACES {
-        let now = world.clock.now();
-        let mut after = before.clone();
-        after.run = None;
-        after.updated_at = now;
-        if let Some(session) = after
-            .session
-            .as_mut()
-            .filter(|session| Some(session.number) == session_number)
-        {
-            session.last_at = session.last_at.max(now);
-            session.runs += 1;
-            session.conversation_ref = conversation_ref.clone().or_else(|| session.conversation_ref.take());
+        if !before.pending.is_empty() {
+            // It may be bound to another agent since.
+            bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         }
-        let next = next_run(&after, bound.as_ref(), now);
-        match &next {
-            Some((run, n_taken)) => {
-                after.pending.drain(..n_taken);
-                after.run = Some(RunState { watch, ..run.clone() });
-                if let Some(lease) = &mut after.lease {
-                    lease.expires_at = lease.expires_at.max(now.after(world.settings.lease));
-                }
-            }
-            None => after.lease = None,
-        }
+        let (mut after, wait) = settled(world, &before, bound.as_ref(), conversation_ref.as_ref(), until);
         match conversation::save(&world.store, &before, &mut after).await {
-            Ok(()) => return Ok(next.map(|_| Held::new(after, fence, bound))),
+            Ok(()) => {
+                // If we die before, the watchdog finds what waits.
+                if let Some(wait) = wait {
+                    work::send(&world.queues, &[(wake_up(&after), wait)]).await?;
+                }
+                return Ok(after.run.is_some().then(|| Held::new(after, fence, bound)));
+            }
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
                 before = reload(world, &id, fence).await?;
@@ -406,6 +400,50 @@ async fn settle(world: &World, held: Held) -> Result<Option<Held>, RunError> {
         }
     }
     Err(RunError::Contended)
+}
+
+/// The conversation after its run: with the next one, or without a holder and, if something waits, for how long.
+fn settled(
+    world: &World,
+    before: &Conversation,
+    bound: Option<&Bound>,
+    conversation_ref: Option<&String>,
+    until: Option<Instant>,
+) -> (Conversation, Option<Duration>) {
+    let now = world.clock.now();
+    let mut after = before.clone();
+    after.updated_at = now;
+    let run = after.run.take();
+    let session_number = run.as_ref().map(|run| run.session);
+    if let Some(session) = after
+        .session
+        .as_mut()
+        .filter(|session| Some(session.number) == session_number)
+    {
+        session.last_at = session.last_at.max(now);
+        session.runs += 1;
+        session.conversation_ref = conversation_ref.cloned().or_else(|| session.conversation_ref.take());
+    }
+    let wait = match next_run(&after, bound, now) {
+        Ok((next, n_taken)) if has_time(until) => {
+            after.pending.drain(..n_taken);
+            let watch = run.and_then(|run| run.watch);
+            after.run = Some(RunState { watch, ..next });
+            if let Some(lease) = &mut after.lease {
+                lease.expires_at = lease.expires_at.max(now.after(world.settings.lease));
+            }
+            return (after, None);
+        }
+        Ok(_) => Some(Duration::ZERO),
+        Err(NotDue(at)) => at.map(|at| at.since(now)),
+    };
+    after.lease = None;
+    (after, wait)
+}
+
+/// Whether this process lives long enough for another run. Most agents can't go on elsewhere with an answer that is cut off.
+fn has_time(until: Option<Instant>) -> bool {
+    until.is_none_or(|until| until.saturating_duration_since(Instant::now()) >= AMPLE)
 }
 
 /// The conversation as others have changed it, if its lease is still ours.
@@ -445,6 +483,10 @@ async fn amend(world: &World, held: &mut Held, change: impl Fn(&mut Conversation
 async fn park(world: &World, mut held: Held, again: Option<Duration>) -> Result<Next, RunError> {
     // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
     amend(world, &mut held, |conversation| conversation.lease = None).await?;
+    let again = match again {
+        None if deferred::has_news(world, &held).await? => Some(Duration::ZERO),
+        again => again,
+    };
     if let Some(delay) = again {
         work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;
     }

@@ -8,10 +8,15 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::RunError;
+use crate::tenants;
 use crate::world::{World, chance};
 
-/// A place, or the freedom of those who need none. One that is dropped is free again when its time runs out.
-pub(super) struct Place(Option<Kept>);
+/// A place in this process, and one among all processes for those who need it. The latter, if it is dropped, is free again when its
+/// time runs out.
+pub(super) struct Place {
+    _here: tenants::Place,
+    everywhere: Option<Kept>,
+}
 
 struct Kept {
     place: place::Place,
@@ -27,22 +32,31 @@ impl Drop for Kept {
 impl Place {
     /// Takes a place. `None`: the tenant has as many runs as it may.
     pub(super) async fn take(world: &World, organization: &OrganizationId) -> Result<Option<Self>, RunError> {
+        let Some(here) = world.tenants.enter(organization) else {
+            return Ok(None);
+        };
         let now = world.clock.now();
         let limits = organization::look_up_limits(&world.store, organization, now).await?;
         let Some(limit) = limits.max_concurrent_runs else {
-            return Ok(Some(Self(None)));
+            return Ok(Some(Self {
+                _here: here,
+                everywhere: None,
+            }));
         };
         let until = now.after(world.settings.lease);
         let taken = place::take(&world.store, organization, limit, chance(), now, until).await?;
         Ok(taken.map(|place| {
             let keeping = tokio::spawn(keep(world.clone(), place.clone()));
-            Self(Some(Kept { place, keeping }))
+            Self {
+                _here: here,
+                everywhere: Some(Kept { place, keeping }),
+            }
         }))
     }
 
     /// Gives the place to whoever waits for it.
     pub(super) async fn leave(self, world: &World) {
-        let Some(kept) = &self.0 else { return };
+        let Some(kept) = &self.everywhere else { return };
         kept.keeping.abort();
         if let Err(error) = place::give_back(&world.store, &kept.place).await {
             warn!(error = %error, "a tenant's place is free only when its time runs out");

@@ -2,30 +2,32 @@
 
 use std::time::Duration;
 
+use tieline_agents::protocol::Protocol;
 use tieline_core::agent::{
-    Agent, AgentChat, AgentMessage, AgentPart, AgentRequest, AgentSession, AgentUser, AskedAgent, ReplyAddress,
-    ReplyLimits, Resume, Turn,
+    Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, ReplyAddress, ReplyLimits,
+    Resume, Turn,
 };
-use tieline_core::event::{Message, Part, PartKind};
+use tieline_core::event::{Message, Part, Quoted};
 use tieline_core::ids::ConversationId;
 use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
 use tieline_store::config::user;
 use tieline_store::message::MessageRecord;
 use tieline_store::transcript;
-use tracing::warn;
 
+use super::luggage::Luggage;
 use super::{Held, RunError};
 use crate::accounts::Bot;
+use crate::media::Place;
 use crate::world::World;
-use crate::{deliver, media, operator};
+use crate::{deliver, operator};
 
 /// Most earlier turns that are read for a protocol that keeps none.
 const MAX_TURNS: usize = 200;
+/// Most bytes of them.
+const MAX_TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long the agent may call back.
 const CALLBACK_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Largest picture that is sent along with its bytes.
-const MAX_INLINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// A message of a run, with its place in the ledger.
 pub(super) struct Asked {
@@ -47,7 +49,7 @@ pub(super) async fn build(
     let run = held.run();
     let session = session_of(held);
     let transcript = match abilities.needs_transcript {
-        true => transcript::latest(&world.store, &session.id, MAX_TURNS, world.clock.now()).await?,
+        true => past(world, agent, &session).await?,
         false => Vec::<Turn>::new(),
     };
     let platform = bot.connector.manifest().platform;
@@ -91,6 +93,16 @@ pub(super) async fn build(
     })
 }
 
+/// The earlier turns that the agent can use, and that there is room for.
+async fn past(world: &World, agent: &Agent, session: &Session) -> Result<Vec<Turn>, RunError> {
+    let adapter = Protocol::parse(&agent.protocol, &agent.config);
+    let history = adapter.map(|adapter| adapter.history()).unwrap_or_default();
+    let max_turns = history.max_turns.min(MAX_TURNS);
+    let max_bytes = history.max_bytes.min(MAX_TRANSCRIPT_BYTES);
+    let now = world.clock.now();
+    Ok(transcript::latest(&world.store, &session.id, max_turns, max_bytes, now).await?)
+}
+
 /// The session that the run belongs to. An older one than the conversation's newest has lost nothing but its reference.
 pub(super) fn session_of(held: &Held) -> Session {
     let (run, id): (_, ConversationId) = (held.run(), held.id());
@@ -130,26 +142,18 @@ fn limits(bot: &Bot) -> ReplyLimits {
 
 async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> AgentMessage {
     let last = asked.last().expect("a run has at least one message");
-    let texts: Vec<&str> = asked
-        .iter()
-        .map(|it| it.message.text.as_str())
-        .filter(|text| !text.is_empty())
-        .collect();
-    let mut found = Vec::new();
+    let mut luggage = Luggage::new(world, bot, inline);
+    let mut parts = Vec::new();
     for it in asked {
         for (at, part) in it.message.parts.iter().enumerate() {
-            found.push(agent_part(world, bot, &it.record, part, media::Place::Message(at), inline).await);
+            parts.push(luggage.part(&it.record, part, Place::Message(at)).await);
         }
     }
-    let quoting = asked
-        .iter()
-        .rev()
-        .find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)));
-    let quoted = match quoting {
+    let quoted = match quoting(asked) {
         Some((it, quoted)) => {
             let mut parts = Vec::new();
             for (at, part) in quoted.parts.iter().enumerate() {
-                parts.push(agent_part(world, bot, &it.record, part, media::Place::Quote(at), inline).await);
+                parts.push(luggage.part(&it.record, part, Place::Quote(at)).await);
             }
             Some((quoted.text.clone(), parts))
         }
@@ -157,36 +161,127 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
     };
     AgentMessage {
         id: last.record.id.clone(),
-        text: texts.join("\n"),
-        parts: found,
+        text: text_of(asked),
+        parts,
         quoted,
     }
 }
 
-async fn agent_part(
-    world: &World,
-    bot: &Bot,
-    record: &MessageRecord,
-    part: &Part,
-    place: media::Place,
-    inline: bool,
-) -> AgentPart {
-    let url = media::link(world, record, place);
-    let fetched = match inline && part.kind == PartKind::Image {
-        true => media::fetch(world, bot, part, MAX_INLINE_BYTES).await.map(Some).unwrap_or_else(|error| {
-            warn!(account.id = %bot.account.integration, event.key = %record.id, error = %error, "picture can't be fetched");
-            None
-        }),
-        false => None,
-    };
-    AgentPart {
-        kind: part.kind,
-        url,
-        mime: fetched.as_ref().map(|it| it.mime.clone()).or_else(|| part.mime.clone()),
-        name: fetched
-            .as_ref()
-            .and_then(|it| it.name.clone())
-            .or_else(|| part.name.clone()),
-        inline: fetched.map(|it| it.bytes),
+/// What an agent that keeps nothing will be told was asked: the quote, the text, and a mark for each thing that came with them.
+///
+/// Never empty for messages that had anything in them.
+pub(super) fn words_of(asked: &[Asked]) -> String {
+    let quoted = quoting(asked).map(|(_, quoted)| quoted);
+    let quote: String = quoted
+        .iter()
+        .flat_map(|quoted| quoted.text.lines())
+        .map(|line| format!("> {line}\n"))
+        .collect();
+    let quoted_parts = quoted.map_or(&[][..], |quoted| &quoted.parts);
+    let own_parts = asked.iter().flat_map(|it| &it.message.parts);
+    let marks = quoted_parts.iter().chain(own_parts).map(mark);
+    let text = Some(text_of(asked)).filter(|text| !text.is_empty());
+    let lines: Vec<String> = text.into_iter().chain(marks).collect();
+    let gap = if quote.is_empty() || lines.is_empty() { "" } else { "\n" };
+    format!("{quote}{gap}{}", lines.join("\n"))
+}
+
+fn mark(part: &Part) -> String {
+    let kind = part.kind.word();
+    match part.name.as_deref() {
+        Some(name) if !name.is_empty() => format!("[{kind}: {name}]"),
+        _ => format!("[{kind}]"),
+    }
+}
+
+fn text_of(asked: &[Asked]) -> String {
+    let texts = asked.iter().map(|it| it.message.text.as_str());
+    texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// The quote that counts: the latest.
+fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
+    let mut latest_first = asked.iter().rev();
+    latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::event::{Chat, ChatKind, PartKind, Sender};
+    use tieline_core::fate::MessageState;
+    use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+    use tieline_core::reply::{ReplyHandle, ReplyTarget};
+    use tieline_core::timestamp::Timestamp;
+
+    use super::*;
+
+    fn part(kind: PartKind, name: Option<&str>) -> Part {
+        Part {
+            kind,
+            name: name.map(str::to_owned),
+            mime: None,
+            size: None,
+            locator: serde_json::Value::Null,
+        }
+    }
+
+    fn asked(text: &str, parts: Vec<Part>, quoted: Option<(&str, Vec<Part>)>) -> Asked {
+        let (integration, sender) = (IntegrationId::new("int_1"), SenderId::new("lisi"));
+        let message = Message {
+            id: PlatformMessageId::new("1"),
+            sender: Sender {
+                id: sender.clone(),
+                name: None,
+            },
+            sent_at: None,
+            text: text.to_owned(),
+            parts,
+            quoted: quoted.map(|(text, parts)| Quoted {
+                text: text.to_owned(),
+                parts,
+            }),
+            target: ReplyTarget {
+                integration: integration.clone(),
+                chat: Chat {
+                    kind: ChatKind::Direct,
+                    id: ChatId::new("c"),
+                    thread: None,
+                },
+                asker: sender,
+                message: PlatformMessageId::new("1"),
+                handle: ReplyHandle::default(),
+                expires_at: None,
+            },
+        };
+        let record = MessageRecord {
+            id: MessageId::new("msg_1"),
+            reply: ReplyId::new("tl-1"),
+            organization: OrganizationId::new("default"),
+            integration,
+            platform_message: PlatformMessageId::new("1"),
+            conversation: None,
+            session: None,
+            received_at: Timestamp::from_secs(0),
+            state: MessageState::Queued,
+            event: String::new(),
+            run: None,
+            reason: None,
+            steps: Vec::new(),
+            redrives: 0,
+            version: 1,
+        };
+        Asked { record, message }
+    }
+
+    #[test]
+    fn words_are_never_empty_for_a_message_with_parts() {
+        let picture = || vec![part(PartKind::Image, None)];
+        let file = || vec![part(PartKind::File, Some("a.pdf"))];
+        assert_eq!(words_of(&[asked("", picture(), None)]), "[image]");
+        assert_eq!(words_of(&[asked("", vec![], Some(("", file())))]), "[file: a.pdf]");
+        assert_eq!(words_of(&[asked("", vec![], Some(("a\nb", vec![])))]), "> a\n> b\n");
+        let merged = [asked("one", picture(), None), asked("two", file(), Some(("q", vec![])))];
+        assert_eq!(words_of(&merged), "> q\n\none\ntwo\n[image]\n[file: a.pdf]");
+        assert_eq!(words_of(&[asked("hello", vec![], None)]), "hello");
     }
 }

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::keeper::{Heard, Keeper};
 use super::{Held, RunError};
-use crate::deliver::{DeliverError, Showing};
+use crate::deliver::Showing;
+use crate::hold::{Heard, Hold};
 use crate::media;
 use crate::world::World;
 
@@ -62,7 +62,7 @@ pub(super) struct Talk<'a> {
     pub(super) world: &'a World,
     pub(super) adapter: &'a Adapter,
     pub(super) request: &'a AgentRequest,
-    pub(super) keeper: &'a Keeper,
+    pub(super) hold: &'a Hold,
     pub(super) until: Option<Instant>,
     pub(super) started_at: Timestamp,
 }
@@ -75,7 +75,7 @@ impl Talk<'_> {
         let mut run = self.adapter.run(self.request, ran_for, &agent_world);
         let time_up = time_up(self.until);
         tokio::pin!(time_up);
-        let heard = self.keeper.hear();
+        let heard = self.hold.hear();
         tokio::pin!(heard);
         loop {
             let event = tokio::select! {
@@ -209,7 +209,7 @@ impl Talk<'_> {
     }
 
     async fn save(&self, showing: &mut Showing<'_>) -> Result<(), RunError> {
-        showing.save().await.map_err(|DeliverError::Store(error)| error.into())
+        Ok(showing.save().await?)
     }
 
     async fn cancel(&self, run_ref: Option<String>, conversation_ref: Option<String>) {

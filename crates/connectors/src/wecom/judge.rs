@@ -12,7 +12,7 @@ use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, SocketCall};
 use tieline_core::reply::{Progress, Stage, Wanted};
 
 use super::compose::Rest;
-use super::pushed::{STREAM, Shown, Way};
+use super::pushed::{SEND, STREAM, Shown, Way};
 
 /// A wait that lets a limit of 30 a minute recover.
 const RATE_PAUSE: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ impl Once {
 fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
     match answer {
         ApiAnswer::NotSent => return without_socket(wanted, done, cx),
-        ApiAnswer::Unknown => return unacknowledged(call, done),
+        ApiAnswer::Unknown => return unacknowledged(call, done, cx),
         ApiAnswer::Answered { .. } => {}
     }
     let code = errcode(answer);
@@ -139,15 +139,25 @@ fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Pro
     }
 }
 
-/// A bubble shows the same frame once, however often it comes. A message of its own may come twice: better than never.
-fn unacknowledged(call: &SocketCall, done: &Progress) -> Verdict {
+/// A bubble shows the same frame once, however often it comes. A message of its own may come twice: better than never, but not
+/// without end.
+fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before: Shown = done.read();
-    match before.perhaps_opened(&call.frame["then"]) {
-        Some(opened) if call.name == STREAM => Verdict::FallBack {
-            progress: Progress::write(&opened),
+    let then = &call.frame["then"];
+    let perhaps = match call.name.as_str() {
+        STREAM => before.perhaps_opened(then),
+        SEND => match before.in_doubt(cx.now) {
+            None => return Verdict::Accepted(Progress::write(then)),
+            doubted => doubted,
+        },
+        _ => None,
+    };
+    match perhaps {
+        Some(perhaps) => Verdict::FallBack {
+            progress: Progress::write(&perhaps),
             code: "no acknowledgement".to_owned(),
         },
-        _ => retry("no acknowledgement"),
+        None => retry("no acknowledgement"),
     }
 }
 

@@ -111,6 +111,10 @@ impl Connector for WeCom {
         media::download(part, cx)
     }
 
+    fn media_is_short_lived(&self) -> bool {
+        true
+    }
+
     fn open_media(
         &self,
         part: &Part,

@@ -31,6 +31,11 @@ const LAST_WORD: Duration = Duration::from_secs(60);
 /// A last word that has waited so long for a connection goes by `response_url`, if there is one.
 const ABSENT: Duration = Duration::from_secs(30);
 
+/// How long a message that nobody acknowledged is left alone, longer each time: a dead connection is noticed and replaced meanwhile.
+const DOUBT: Duration = Duration::from_secs(15);
+/// How often a message that nobody acknowledges is sent.
+const MAX_SENDS: u32 = 4;
+
 /// The name of a call that shows a bubble.
 pub(super) const STREAM: &str = "stream";
 /// The name of a call that sends a message of its own.
@@ -57,6 +62,19 @@ pub(super) struct Shown {
     /// Since when the last word has waited for a connection.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub(super) absent_since: Option<Timestamp>,
+    /// A message of its own that nobody acknowledged.
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// A message that may or may not have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Doubt {
+    /// How often it was sent.
+    times: u32,
+    /// When it may be sent again.
+    #[serde(with = "tieline_core::timestamp::millis")]
+    until: Timestamp,
 }
 
 /// A bubble that still grows.
@@ -106,6 +124,17 @@ impl Shown {
         let bubble = then.bubble.as_mut().filter(|_| self.bubble.is_none())?;
         bubble.content.clear();
         Some(then)
+    }
+
+    /// A message of its own was sent and not acknowledged. `None` if that has happened so often that one of them must have arrived:
+    /// the chat shows each that did.
+    pub(super) fn in_doubt(self, now: Timestamp) -> Option<Self> {
+        let times = self.doubt.map_or(1, |doubt| doubt.times + 1);
+        let until = now.after(DOUBT * times);
+        (times < MAX_SENDS).then_some(Self {
+            doubt: Some(Doubt { times, until }),
+            ..self
+        })
     }
 
     fn up_to(mut self, text: &str, end: usize) -> Self {
@@ -271,12 +300,16 @@ fn send(wanted: &Wanted<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -
     if text::nothing_left(text, from, tail) {
         return Step::Done;
     }
+    if let Some(doubt) = shown.doubt.filter(|doubt| doubt.until > cx.now) {
+        return Step::Wait { until: doubt.until };
+    }
     let last = text::last(text, from, tail, language);
     let complete = last.end == text.len();
     let part = if complete { last } else { text::message(text, from) };
     let then = Shown {
         way: Way::Send,
         complete,
+        doubt: None,
         ..shown.up_to(text, part.end)
     };
     let chat = &to.chat;

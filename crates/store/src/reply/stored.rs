@@ -42,6 +42,12 @@ pub(super) struct StoredV1 {
     same: Option<ReplyId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<Blob>,
+    #[serde(
+        with = "tieline_core::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    fin: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     go: Option<Resume>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -78,6 +84,14 @@ struct WordsV1<'a> {
     text: std::borrow::Cow<'a, str>,
     files: std::borrow::Cow<'a, [ReplyFile]>,
     progress: std::borrow::Cow<'a, Progress>,
+    /// What a failed agent said.
+    #[serde(default, skip_serializing_if = "str_is_empty")]
+    failure: std::borrow::Cow<'a, str>,
+}
+
+#[expect(clippy::ptr_arg, reason = "serde gives a reference to the field")]
+fn str_is_empty(text: &std::borrow::Cow<'_, str>) -> bool {
+    text.is_empty()
 }
 
 /// What of a reply is sealed.
@@ -87,8 +101,32 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
         text: reply.text.as_str().into(),
         files: reply.files.as_slice().into(),
         progress: std::borrow::Cow::Borrowed(&reply.progress),
+        failure: match &reply.outcome {
+            Some(Outcome::Failed(failure)) => failure.message.as_str().into(),
+            _ => "".into(),
+        },
     });
     serde_json::to_vec(&words).map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
+/// What an agent came to, without its words: those are sealed with the text.
+pub(super) fn wordless(outcome: Option<&Outcome>) -> Option<Outcome> {
+    let mut outcome = outcome?.clone();
+    if let Outcome::Failed(failure) = &mut outcome {
+        failure.message.clear();
+    }
+    Some(outcome)
+}
+
+/// Puts its words back. Earlier versions kept them with it.
+fn with_words(outcome: Option<Outcome>, words: &str) -> Option<Outcome> {
+    let mut outcome = outcome?;
+    if let Outcome::Failed(failure) = &mut outcome
+        && failure.message.is_empty()
+    {
+        words.clone_into(&mut failure.message);
+    }
+    Some(outcome)
 }
 
 /// What the fetching ended with, sealed. As bytes, because "nothing" is a progress too and a table would take it for absent.
@@ -120,10 +158,11 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
         st: reply.stage,
         b: body,
         note: reply.notice,
-        out: reply.outcome.clone(),
+        out: wordless(reply.outcome.as_ref()),
         pace: reply.pace.clone(),
         same: reply.same_as.clone(),
         end: end.transpose()?,
+        fin: reply.final_at,
         go: reply.resume.clone(),
         done: reply.delivered,
         lease: reply.lease.clone(),
@@ -151,11 +190,12 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         reasoning: words.reasoning.into_owned(),
         files: words.files.into_owned(),
         notice: stored.note,
-        outcome: stored.out,
+        outcome: with_words(stored.out, &words.failure),
         progress: words.progress.into_owned(),
         pace: stored.pace,
         same_as: stored.same,
         closed: closed.transpose()?,
+        final_at: stored.fin,
         resume: stored.go,
         delivered: stored.done,
         lease: stored.lease,

@@ -98,9 +98,9 @@ async fn save_leaves_after_alone_when_refused() {
 async fn watch_sees_stop_run_and_fence() {
     let it = fresh().await;
     let id = conversation("a").key.id();
-    assert_eq!(conversation::stop_cause(&it.store, &id).await.unwrap(), None);
+    assert_eq!(conversation::watch(&it.store, &id).await.unwrap(), None);
     change(&it.store, "a", |_| {}).await.unwrap();
-    let watch = conversation::stop_cause(&it.store, &id).await.unwrap().unwrap();
+    let watch = conversation::watch(&it.store, &id).await.unwrap().unwrap();
     assert_eq!((watch.fence, watch.run, watch.stop), (0, None, None));
     change(&it.store, "a", |it| {
         it.run = Some(run_state("1"));
@@ -113,7 +113,7 @@ async fn watch_sees_stop_run_and_fence() {
     })
     .await
     .unwrap();
-    let watch = conversation::stop_cause(&it.store, &id).await.unwrap().unwrap();
+    let watch = conversation::watch(&it.store, &id).await.unwrap().unwrap();
     assert_eq!((watch.fence, watch.run), (7, Some(RunId::new("run_1"))));
     assert_eq!(watch.stop, Some(StopCause::Interrupted));
 }

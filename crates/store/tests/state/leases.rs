@@ -51,7 +51,8 @@ async fn save(store: &Store, before: &Conversation, with: impl FnOnce(&mut Conve
 }
 
 async fn beat(store: &Store, me: &Owner, fence: u64, now: Timestamp) -> Result<Option<StopCause>, StoreError> {
-    conversation::heartbeat(store, &id(), me, fence, now.after(LEASE)).await
+    let watch = conversation::heartbeat(store, &id(), me, fence, now.after(LEASE)).await?;
+    Ok(watch.stop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES, Resume};
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
@@ -203,6 +204,61 @@ async fn restarted_reply_begins_anew() {
     assert!(refused(&reply::restart(&it.store, &before, &mut anew, NOW).await));
 }
 
+/// The attribute in which the outcome is kept.
+async fn kept_outcome(it: &Fresh) -> AttributeValue {
+    let call = it.client.get_item().table_name(&it.tables.state);
+    let call = call.key("pk", AttributeValue::S("RPL#tl-1".to_owned()));
+    let found = call
+        .key("sk", AttributeValue::S("RPL".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    found.item.unwrap()["out"].clone()
+}
+
+fn failed(message: &str) -> Outcome {
+    Outcome::Failed(AgentFailure {
+        code: "own".to_owned(),
+        message: message.to_owned(),
+        retryable: false,
+    })
+}
+
+#[tokio::test]
+async fn what_a_failed_agent_said_is_sealed() {
+    let it = fresh().await;
+    let created = save(&it.store, None, |it| it.outcome = Some(failed("you said: hello")))
+        .await
+        .unwrap();
+    assert!(!format!("{:?}", kept_outcome(&it).await).contains("hello"));
+    assert_eq!(load(&it.store).await, created);
+    let changed = save(&it.store, Some(&created), |it| {
+        it.outcome = Some(failed("you said: hello again"))
+    })
+    .await
+    .unwrap();
+    assert!(!format!("{:?}", kept_outcome(&it).await).contains("hello"));
+    assert_eq!(load(&it.store).await, changed);
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_kept_in_the_clear_is_read() {
+    let it = fresh().await;
+    save(&it.store, None, |it| it.outcome = Some(failed(""))).await.unwrap();
+    let kept = kept_outcome(&it).await;
+    let mut inner = kept.as_m().unwrap()["failed"].as_m().unwrap().clone();
+    inner.insert("message".to_owned(), AttributeValue::S("as it was".to_owned()));
+    let old = AttributeValue::M([("failed".to_owned(), AttributeValue::M(inner))].into());
+    let call = it.client.update_item().table_name(&it.tables.state);
+    let call = call.key("pk", AttributeValue::S("RPL#tl-1".to_owned()));
+    let call = call.key("sk", AttributeValue::S("RPL".to_owned()));
+    let call = call
+        .update_expression("SET #o = :o")
+        .expression_attribute_names("#o", "out");
+    call.expression_attribute_values(":o", old).send().await.unwrap();
+    assert_eq!(load(&it.store).await.outcome, Some(failed("as it was")));
+}
+
 #[tokio::test]
 async fn longest_answer_round_trips() {
     let it = fresh().await;
@@ -224,7 +280,7 @@ async fn n_pieces(it: &Fresh) -> usize {
             .set_exclusive_start_key(start);
         let page = page.send().await.unwrap();
         let is_piece = |item: &&_| {
-            let item: &std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue> = item;
+            let item: &std::collections::HashMap<String, AttributeValue> = item;
             item["sk"].as_s().unwrap() == "PIECE"
         };
         n_pieces += page.items().iter().filter(is_piece).count();

@@ -1,7 +1,8 @@
 //! Callbacks of deferred runs.
 
+use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::ids::{ConversationId, RunId};
-use tieline_store::run::{self, Appended, MAX_SEQ, RunRecord};
+use tieline_store::run::{self, Appended, Excess, MAX_AHEAD, MAX_EVENTS, NewEvent, RunRecord};
 use tieline_store::{Store, StoreError};
 
 use crate::tables::{DAY, NOW, fresh, integration, organization, race, with_other_key};
@@ -19,17 +20,33 @@ fn record() -> RunRecord {
         started_at: NOW,
         closed: false,
         end: None,
+        n_events: 0,
+        n_bytes: 0,
+        last_seq: 0,
     }
 }
 
+async fn head(store: &Store) -> Option<RunRecord> {
+    run::get_run(store, &id(), NOW).await.unwrap()
+}
+
+async fn post(store: &Store, seq: u64, json: &str, ends: bool) -> Appended {
+    let mut head = head(store).await.expect("the run is open");
+    let event = NewEvent { seq, json, ends };
+    run::append_event(store, &mut head, &event).await.unwrap()
+}
+
 async fn append(store: &Store, seq: u64) -> Appended {
-    run::append_event(store, &id(), seq, &format!("event {seq}"), false, NOW)
-        .await
-        .unwrap()
+    post(store, seq, &format!("event {seq}"), false).await
 }
 
 async fn end(store: &Store, seq: u64) -> Appended {
-    run::append_event(store, &id(), seq, "end", true, NOW).await.unwrap()
+    post(store, seq, "end", true).await
+}
+
+async fn last(store: &Store) -> u64 {
+    let mut head = head(store).await.expect("the run is open");
+    run::last_seq(store, &mut head).await.unwrap()
 }
 
 async fn seqs(store: &Store, after: u64) -> Vec<u64> {
@@ -58,14 +75,10 @@ async fn duplicates_are_ignored_and_gaps_wait() {
     assert_eq!(append(&it.store, 1).await, Appended::New);
     assert_eq!(append(&it.store, 2).await, Appended::New);
     assert_eq!(append(&it.store, 4).await, Appended::New);
-    let again = run::append_event(&it.store, &id(), 2, "other", false, NOW)
-        .await
-        .unwrap();
-    assert_eq!(again, Appended::Duplicate);
+    assert_eq!(post(&it.store, 2, "other", false).await, Appended::Duplicate);
     assert_eq!(seqs(&it.store, 0).await, [1, 2]);
-    assert_eq!(run::last_seq(&it.store, &id(), 0).await.unwrap(), 2);
+    assert_eq!(last(&it.store).await, 2);
     assert_eq!(seqs(&it.store, 2).await, [0_u64; 0]);
-    assert_eq!(run::last_seq(&it.store, &id(), 2).await.unwrap(), 2);
     assert_eq!(append(&it.store, 3).await, Appended::New);
     let events = run::events_after(&it.store, &id(), 1).await.unwrap();
     let expected = [2, 3, 4].map(|seq| (seq, format!("event {seq}")));
@@ -116,42 +129,110 @@ async fn closed_run_takes_nothing_and_knows_what_it_had() {
 #[tokio::test]
 async fn unknown_and_expired_runs_take_nothing() {
     let it = fresh().await;
-    assert_eq!(append(&it.store, 1).await, Appended::Unknown);
     run::close_run(&it.store, &id()).await.unwrap();
-    assert_eq!(run::get_run(&it.store, &id(), NOW).await.unwrap(), None);
+    assert_eq!(head(&it.store).await, None);
+    let event = NewEvent {
+        seq: 1,
+        json: "e",
+        ends: false,
+    };
+    let gone = run::append_event(&it.store, &mut record(), &event).await.unwrap();
+    assert_eq!(gone, Appended::Closed);
     run::open_run(&it.store, &record()).await.unwrap();
-    let late = run::append_event(&it.store, &id(), 1, "e", false, NOW.after(DAY * 7))
-        .await
-        .unwrap();
-    assert_eq!(late, Appended::Unknown);
+    let late = run::get_run(&it.store, &id(), NOW.after(DAY * 7)).await.unwrap();
+    assert_eq!(late, None);
 }
 
 #[tokio::test]
-async fn long_events_and_many_events_round_trip() {
+async fn long_events_and_many_events_are_read_in_pages() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     let long = "长".repeat(300_000);
-    run::append_event(&it.store, &id(), 1, &long, false, NOW).await.unwrap();
+    post(&it.store, 1, &long, false).await;
     for seq in 2..=60 {
-        let event = "x".repeat(50_000);
-        run::append_event(&it.store, &id(), seq, &event, false, NOW)
-            .await
-            .unwrap();
+        post(&it.store, seq, &"x".repeat(50_000), false).await;
     }
-    let events = run::events_after(&it.store, &id(), 0).await.unwrap();
-    assert_eq!(events.len(), 60);
-    assert_eq!(events[0].1, long);
+    let (mut read, mut pages) = (0, 0);
+    loop {
+        let page = run::events_after(&it.store, &id(), read).await.unwrap();
+        let Some((last, _)) = page.last() else { break };
+        assert!(page.iter().map(|(_, event)| event.len()).sum::<usize>() < 2 * 1024 * 1024);
+        (read, pages) = (*last, pages + 1);
+    }
+    assert_eq!(read, 60);
+    assert!(pages >= 3, "{pages}");
 }
 
 #[tokio::test]
-async fn number_beyond_the_last_is_refused() {
+async fn page_ends_after_two_hundred_events() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
-    assert_eq!(append(&it.store, MAX_SEQ).await, Appended::New);
-    let beyond = run::append_event(&it.store, &id(), MAX_SEQ + 1, "e", false, NOW).await;
-    assert!(matches!(beyond, Err(StoreError::TooLarge)));
-    assert_eq!(seqs(&it.store, MAX_SEQ - 1).await, [MAX_SEQ]);
+    for seq in 1..=250 {
+        append(&it.store, seq).await;
+    }
+    assert_eq!(seqs(&it.store, 0).await.len(), 200);
+    assert_eq!(seqs(&it.store, 200).await.len(), 50);
+    assert_eq!(last(&it.store).await, 250);
+    assert_eq!(head(&it.store).await.unwrap().last_seq, 250);
+    assert_eq!(append(&it.store, 3).await, Appended::Duplicate);
+}
+
+#[tokio::test]
+async fn event_far_ahead_of_what_is_missing_is_refused() {
+    let it = fresh().await;
+    run::open_run(&it.store, &record()).await.unwrap();
+    let too_far = Appended::Refused(Excess::Gap);
+    assert_eq!(append(&it.store, MAX_AHEAD + 1).await, too_far);
+    assert_eq!(append(&it.store, u64::MAX).await, too_far);
+    assert_eq!(append(&it.store, MAX_AHEAD).await, Appended::New);
+    append(&it.store, 1).await;
+    assert_eq!(append(&it.store, MAX_AHEAD + 1).await, Appended::New);
     assert_eq!(seqs(&it.store, u64::MAX).await, [0_u64; 0]);
+}
+
+#[tokio::test]
+async fn full_run_takes_nothing_but_its_end() {
+    let it = fresh().await;
+    let full = RunRecord {
+        n_events: MAX_EVENTS - 1,
+        ..record()
+    };
+    run::open_run(&it.store, &full).await.unwrap();
+    assert_eq!(append(&it.store, 1).await, Appended::New);
+    // What is kept already takes no room.
+    assert_eq!(append(&it.store, 1).await, Appended::Duplicate);
+    assert_eq!(append(&it.store, 2).await, Appended::Refused(Excess::Events));
+    assert_eq!(end(&it.store, 2).await, Appended::New);
+    assert_eq!(end(&it.store, 2).await, Appended::Duplicate);
+    assert_eq!(seqs(&it.store, 0).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn run_takes_no_more_bytes_than_an_answer_has() {
+    let it = fresh().await;
+    let nearly_full = RunRecord {
+        n_bytes: MAX_ANSWER_BYTES as u64 - 10,
+        ..record()
+    };
+    run::open_run(&it.store, &nearly_full).await.unwrap();
+    let too_long = Appended::Refused(Excess::Bytes);
+    assert_eq!(post(&it.store, 1, "12345678901", false).await, too_long);
+    assert_eq!(post(&it.store, 1, "1234567890", false).await, Appended::New);
+    assert_eq!(post(&it.store, 2, "1", false).await, too_long);
+    let longest = "x".repeat(MAX_ANSWER_BYTES + 1024 * 1024);
+    assert_eq!(post(&it.store, 2, &longest, true).await, too_long);
+    assert_eq!(end(&it.store, 2).await, Appended::New);
+}
+
+#[tokio::test]
+async fn repetitions_take_no_room() {
+    let it = fresh().await;
+    run::open_run(&it.store, &record()).await.unwrap();
+    for _ in 0..5 {
+        append(&it.store, 2).await;
+    }
+    let head = head(&it.store).await.unwrap();
+    assert_eq!((head.n_events, head.n_bytes), (1, "event 2".len() as u64));
 }
 
 #[tokio::test]

@@ -172,6 +172,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
         pace: Pace::default(),
         same_as: None,
         closed: None,
+        final_at: None,
         resume: None,
         delivered: false,
         lease: None,

@@ -6,6 +6,8 @@ use tieline_store::{Store, StoreError, token_cache};
 
 use crate::tables::{NOW, at, fresh, integration, with_other_key};
 
+const SOURCE: &str = "credentials";
+
 fn token(text: &str, expires_second: i64) -> AccessToken {
     AccessToken {
         token: Secret::new(text),
@@ -14,7 +16,9 @@ fn token(text: &str, expires_second: i64) -> AccessToken {
 }
 
 async fn get(store: &Store, second: i64) -> Option<AccessToken> {
-    token_cache::get(store, &integration(), at(second)).await.unwrap()
+    token_cache::get(store, &integration(), SOURCE, at(second))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -22,7 +26,7 @@ async fn longer_lived_token_replaces_another() {
     let it = fresh().await;
     assert_eq!(get(&it.store, 0).await, None);
     for (text, expires, kept) in [("a", 100, "a"), ("b", 50, "a"), ("c", 100, "a"), ("d", 101, "d")] {
-        token_cache::put(&it.store, &integration(), &token(text, expires))
+        token_cache::put(&it.store, &integration(), SOURCE, &token(text, expires))
             .await
             .unwrap();
         assert_eq!(get(&it.store, 0).await.unwrap().token, Secret::new(kept));
@@ -32,7 +36,7 @@ async fn longer_lived_token_replaces_another() {
 #[tokio::test]
 async fn expired_token_is_absent() {
     let it = fresh().await;
-    token_cache::put(&it.store, &integration(), &token("a", 100))
+    token_cache::put(&it.store, &integration(), SOURCE, &token("a", 100))
         .await
         .unwrap();
     assert_eq!(get(&it.store, 99).await, Some(token("a", 100)));
@@ -43,14 +47,16 @@ async fn expired_token_is_absent() {
 async fn only_the_bad_token_is_forgotten() {
     let it = fresh().await;
     let (bad, good) = (token("bad", 100), token("good", 200));
-    token_cache::put(&it.store, &integration(), &bad).await.unwrap();
-    token_cache::put(&it.store, &integration(), &good).await.unwrap();
+    token_cache::put(&it.store, &integration(), SOURCE, &bad).await.unwrap();
+    token_cache::put(&it.store, &integration(), SOURCE, &good)
+        .await
+        .unwrap();
     token_cache::forget(&it.store, &integration(), &bad).await.unwrap();
     assert_eq!(get(&it.store, 0).await, Some(good.clone()));
     token_cache::forget(&it.store, &integration(), &good).await.unwrap();
     token_cache::forget(&it.store, &integration(), &good).await.unwrap();
     assert_eq!(get(&it.store, 0).await, None);
-    token_cache::put(&it.store, &integration(), &token("new", 50))
+    token_cache::put(&it.store, &integration(), SOURCE, &token("new", 50))
         .await
         .unwrap();
     token_cache::remove(&it.store, &integration()).await.unwrap();
@@ -60,11 +66,28 @@ async fn only_the_bad_token_is_forgotten() {
 #[tokio::test]
 async fn token_is_sealed() {
     let it = fresh().await;
-    token_cache::put(&it.store, &integration(), &token("s3cr3t", 100))
+    token_cache::put(&it.store, &integration(), SOURCE, &token("s3cr3t", 100))
         .await
         .unwrap();
     let scan = it.client.scan().table_name(&it.tables.state).send().await.unwrap();
     assert!(!format!("{:?}", scan.items()).contains("s3cr3t"));
-    let other = token_cache::get(&with_other_key(&it), &integration(), NOW).await;
+    let other = token_cache::get(&with_other_key(&it), &integration(), SOURCE, NOW).await;
     assert!(matches!(other, Err(StoreError::Unsealable)));
+}
+
+#[tokio::test]
+async fn a_token_of_other_credentials_is_absent_and_gives_way() {
+    let it = fresh().await;
+    token_cache::put(&it.store, &integration(), SOURCE, &token("old", 200))
+        .await
+        .unwrap();
+    let found = token_cache::get(&it.store, &integration(), "changed", NOW).await;
+    assert_eq!(found.unwrap(), None);
+    // Though it doesn't live as long.
+    token_cache::put(&it.store, &integration(), "changed", &token("new", 100))
+        .await
+        .unwrap();
+    let found = token_cache::get(&it.store, &integration(), "changed", at(0)).await;
+    assert_eq!(found.unwrap(), Some(token("new", 100)));
+    assert_eq!(get(&it.store, 0).await, None);
 }

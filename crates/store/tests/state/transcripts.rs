@@ -21,7 +21,7 @@ async fn put(it: &Fresh, session: &str, second: i64, turn: &Turn) {
 }
 
 async fn latest(it: &Fresh, session: &str, limit: usize) -> Vec<Turn> {
-    transcript::latest(&it.store, &SessionId::new(session), limit, at(99))
+    transcript::latest(&it.store, &SessionId::new(session), limit, usize::MAX, at(99))
         .await
         .unwrap()
 }
@@ -52,14 +52,54 @@ async fn long_turn_round_trips_and_expires() {
     let long = turn(&"long ".repeat(200_000));
     put(&it, "a", 0, &long).await;
     assert_eq!(latest(&it, "a", 1).await, [long]);
-    let later = transcript::latest(&it.store, &SessionId::new("a"), 1, NOW.after(DAY * 30)).await;
+    let later = transcript::latest(&it.store, &SessionId::new("a"), 1, usize::MAX, NOW.after(DAY * 30)).await;
     assert_eq!(later.unwrap(), []);
+}
+
+#[tokio::test]
+async fn turns_that_have_too_many_bytes_end_the_window_unread() {
+    let it = fresh().await;
+    put(&it, "a", 1, &turn("old")).await;
+    put(&it, "a", 2, &turn(&"long ".repeat(100_000))).await;
+    for second in 3..50 {
+        put(&it, "a", second, &turn(&second.to_string())).await;
+    }
+    // Whoever reads the long one finds nothing where its pieces should be.
+    let mut pieces = it
+        .client
+        .scan()
+        .table_name(&it.tables.state)
+        .into_paginator()
+        .items()
+        .send();
+    while let Some(item) = pieces.next().await {
+        let item = item.unwrap();
+        if item["pk"].as_s().unwrap().starts_with("PIECE#") {
+            let call = it.client.delete_item().table_name(&it.tables.state);
+            let call = call.key("pk", item["pk"].clone()).key("sk", item["sk"].clone());
+            call.send().await.unwrap();
+        }
+    }
+    let bounded = |max_bytes| {
+        let session = SessionId::new("a");
+        let store = it.store.clone();
+        async move {
+            transcript::latest(&store, &session, 200, max_bytes, at(99))
+                .await
+                .unwrap()
+        }
+    };
+    let all: Vec<Turn> = (3..50).map(|second| turn(&second.to_string())).collect();
+    assert_eq!(bounded(100_000).await, all);
+    let one = serde_json::to_vec(&turn("49")).unwrap().len();
+    assert_eq!(bounded(2 * one).await, [turn("48"), turn("49")]);
+    assert_eq!(bounded(one - 1).await, []);
 }
 
 #[tokio::test]
 async fn turn_can_not_be_read_with_another_key() {
     let it = fresh().await;
     put(&it, "a", 0, &turn("secret")).await;
-    let other = transcript::latest(&with_other_key(&it), &SessionId::new("a"), 1, NOW).await;
+    let other = transcript::latest(&with_other_key(&it), &SessionId::new("a"), 1, usize::MAX, NOW).await;
     assert!(matches!(other, Err(StoreError::Unsealable)));
 }

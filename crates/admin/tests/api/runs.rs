@@ -1,0 +1,78 @@
+//! Agents that call back, and what they may send.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_bridge::operator::{RunGrant, run_token};
+use tieline_core::envelope::WakeUp;
+use tieline_core::ids::{ConversationId, IntegrationId, OrganizationId, RunId};
+use tieline_store::run::{self, MAX_AHEAD, MAX_EVENTS, RunRecord};
+
+use crate::place::{Place, Reply};
+
+const PATH: &str = "/api/runs/run_1/events";
+
+/// A run that waits for its agent, and the agent's token.
+async fn waiting(place: &Place, n_events: u64) -> String {
+    let now = place.world.clock.now();
+    let record = RunRecord {
+        id: RunId::new("run_1"),
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new("int_1"),
+        conversation: ConversationId::new("cnv_1"),
+        started_at: now,
+        closed: false,
+        end: None,
+        n_events,
+        n_bytes: 0,
+        last_seq: 0,
+    };
+    run::open_run(&place.world.store, &record).await.unwrap();
+    let grant = RunGrant {
+        run: record.id,
+        conversation: record.conversation,
+        organization: record.organization,
+        expires_at: now.after(Duration::from_secs(60)),
+    };
+    run_token(&place.world, &grant).expose().to_owned()
+}
+
+async fn report(place: &Place, token: &str, events: &[(u64, &str)]) -> Reply {
+    let events: Vec<Value> = events
+        .iter()
+        .map(|(seq, kind)| json!({ "seq": seq, "event": { "type": kind, "text": "t" } }))
+        .collect();
+    place.ask(token, "POST", PATH, &Value::Array(events)).await
+}
+
+async fn n_wake_ups(place: &Place) -> usize {
+    let queues = &place.world.queues;
+    let wait = Duration::from_millis(10);
+    let received = tieline_queue::receive::receive::<WakeUp>(queues, &queues.urls().work, 10, wait).await;
+    received.unwrap().len()
+}
+
+#[tokio::test]
+async fn runner_is_woken_for_the_end_though_something_comes_after_it() {
+    let place = Place::new().await;
+    let token = waiting(&place, 0).await;
+    let answer = report(&place, &token, &[(1, "completed"), (2, "text.delta")]).await;
+    answer.problem(409, "run_closed");
+    assert_eq!(n_wake_ups(&place).await, 1);
+    let seen = place.ask(&token, "GET", PATH, &Value::Null).await.ok();
+    assert_eq!(seen["lastSeq"], 1);
+}
+
+#[tokio::test]
+async fn more_than_a_run_takes_is_refused_with_a_word_for_it() {
+    let place = Place::new().await;
+    let token = waiting(&place, MAX_EVENTS - 1).await;
+    let far = report(&place, &token, &[(MAX_AHEAD + 1, "text.delta")]).await;
+    far.problem(413, "seq_too_far_ahead");
+    let many = report(&place, &token, &[(1, "text.delta"), (2, "text.delta")]).await;
+    many.problem(413, "too_many_events");
+    let again = report(&place, &token, &[(1, "text.delta")]).await.ok();
+    assert_eq!(again["lastSeq"], 1);
+    let end = report(&place, &token, &[(2, "completed")]).await.ok();
+    assert_eq!(end["lastSeq"], 2);
+}

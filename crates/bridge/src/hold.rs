@@ -1,0 +1,94 @@
+//! Whether what this process works on is still its own, and whether somebody wants the work to end.
+
+use tieline_core::conversation::StopCause;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What the holder of a lease hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing.
+    Nothing,
+    /// Somebody wants the run to end.
+    Stop(StopCause),
+    /// The lease is another's, or could not be renewed in time: nothing may be sent any more.
+    Lost,
+}
+
+/// What is known of a lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// What was heard last.
+    pub heard: Heard,
+    /// Until when the lease is good, if it isn't renewed. A process that stood still finds it in the past.
+    pub good_until: Instant,
+}
+
+/// The holder's end of a lease that somebody keeps.
+#[derive(Debug, Clone)]
+pub struct Hold(watch::Receiver<Known>);
+
+impl Hold {
+    /// A lease that is good until then, and the keeper's end of it.
+    #[must_use]
+    pub fn new(good_until: Instant) -> (watch::Sender<Known>, Self) {
+        let heard = Heard::Nothing;
+        let (keeper, holder) = watch::channel(Known { heard, good_until });
+        (keeper, Self(holder))
+    }
+
+    /// What was heard last.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        let known = *self.0.borrow();
+        if Instant::now() >= known.good_until {
+            return Heard::Lost;
+        }
+        known.heard
+    }
+
+    /// Whether nothing may be sent any more.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.heard() == Heard::Lost
+    }
+
+    /// Waits until something is heard.
+    pub async fn hear(&self) -> Heard {
+        self.wait_for(|known| known.heard != Heard::Nothing).await
+    }
+
+    /// Waits until nothing may be sent any more.
+    pub async fn lost(&self) {
+        self.wait_for(|known| known.heard == Heard::Lost).await;
+    }
+
+    async fn wait_for(&self, wanted: impl FnMut(&Known) -> bool) -> Heard {
+        let mut known = self.0.clone();
+        match known.wait_for(wanted).await {
+            Ok(known) => known.heard,
+            // Nobody keeps it any more.
+            Err(_) => Heard::Lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_that_nobody_renews_is_lost() {
+        let later = || Instant::now() + Duration::from_secs(30);
+        let (keeper, hold) = Hold::new(later());
+        assert_eq!(hold.heard(), Heard::Nothing);
+        keeper.send_modify(|known| known.good_until = Instant::now());
+        assert!(hold.is_lost());
+        keeper.send_modify(|known| known.good_until = later());
+        assert!(!hold.is_lost());
+        drop(keeper);
+        hold.lost().await;
+    }
+}

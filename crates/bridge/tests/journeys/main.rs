@@ -1,0 +1,7 @@
+//! Steps of a message's road, each alone, over tables and queues in the process.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod intake;
+mod place;
+mod tokens;

@@ -1,0 +1,52 @@
+//! Messages that are gathered, by settings that change meanwhile.
+
+use std::time::Duration;
+
+use tieline_core::ids::OrganizationId;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::{self, Rival};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use crate::chat::ChatServer;
+use crate::life::{Fate, Life};
+use crate::scene::{Over, set_up};
+
+/// The wake-up of the old time is there, and the one of the new time nobody has sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_grows_loses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let chat = ChatServer::start().await;
+    let mut life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+    let settings = agent.as_chat("Counting");
+    let bot = set_up(&life.world, Over::Web, &settings, &chat, Duration::from_secs(5)).await;
+    assert!(bot.hear(&life.world, "m1", "one").await);
+    life.work().await;
+    let longer = |settings: TriggerSettings| TriggerSettings {
+        summary_window_seconds: 600,
+        ..settings
+    };
+    change_trigger(&life, longer).await;
+    for _ in 0..10 {
+        life.pass(Duration::from_secs(58));
+        life.work().await;
+        assert_eq!(agent.asked().len(), 0, "it waits for more");
+    }
+    life.pass(Duration::from_secs(58));
+    life.work().await;
+    assert_eq!(agent.asked(), ["one"]);
+}
+
+async fn change_trigger(life: &Life, change: impl Fn(TriggerSettings) -> TriggerSettings) {
+    let (store, now) = (&life.world.store, life.world.clock.now());
+    let all = trigger::list(store, &OrganizationId::new(DEFAULT), None, 10).await;
+    let before = all.unwrap().items.pop().unwrap();
+    let after = Trigger {
+        settings: change(before.trigger.settings.clone()),
+        ..before.trigger.clone()
+    };
+    trigger::update(store, &before, after, Rival::Respect, now)
+        .await
+        .unwrap();
+}
