@@ -51,7 +51,8 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, DeadLetterView::of)))
 }
 
-/// Sends a message that failed on its road again: the agent is asked anew, and the chat gets another reply.
+/// Sends a message that failed on its road again: the agent is asked anew, and the chat gets another reply. If only the reply could
+/// not be delivered, that is sent again.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
     responses((status = 202, body = MessageView),
         (status = 409, body = Problem, description = "`not_failed`: somebody has sent it already"),

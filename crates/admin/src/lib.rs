@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod console;
 mod deadletters;
+mod doors;
 mod integrations;
 mod links;
 mod mask;

@@ -11,6 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::doors::Doors;
 use crate::state::AdminState;
 use crate::{
     agents, deadletters, integrations, links, messages, organizations, platforms, runs, tokens, triggers, users,
@@ -45,7 +46,7 @@ impl Modify for BearerToken {
 
 /// Every route of the API.
 pub(crate) fn routes() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::with_openapi(Head::openapi())
+    OpenApiRouter::with_openapi(Head::openapi().merge_from(Doors::openapi()))
         .merge(of_organizations())
         .merge(of_integrations())
         .merge(of_agents())

@@ -33,14 +33,6 @@ pub(crate) struct List<T> {
 }
 
 impl<T> List<T> {
-    /// A page with nothing on it.
-    pub(crate) fn empty() -> Self {
-        Self {
-            items: Vec::new(),
-            next_cursor: None,
-        }
-    }
-
     /// A page with each item as it is shown.
     pub(crate) fn of<R>(page: Page<R>, show: impl FnMut(R) -> T) -> Self {
         Self {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tieline_bridge::users;
 use tieline_core::ids::UserId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::user::{self, User, UserChange};
@@ -91,7 +92,7 @@ pub(crate) async fn patch(
 /// Forgets a person, who is made anew at the next contact.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204)))]
 pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
-    let deleted = user::delete(&state.world.store, &scope.organization, &UserId::new(id)).await?;
+    let deleted = users::forget(&state.world, &scope.organization, &UserId::new(id)).await?;
     if deleted {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -11,6 +11,10 @@ use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
 use tieline_queue::{Queues, Urls};
 use tieline_store::{Keyring, Store, StoreError, Tables, wrapped_key};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::clock::Clock;
 use crate::world::{Registry, Settings, World, random};
@@ -157,6 +161,29 @@ fn list(value: Option<String>) -> Vec<String> {
         .filter(|url| !url.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// Which log lines there are, where it isn't the usual ones.
+const LOG: &str = "TIELINE_LOG";
+
+/// Starts a function's log: JSON lines on standard output, which is where CloudWatch reads.
+///
+/// # Panics
+/// If there is a log already.
+pub fn start_logging(get: impl Fn(&str) -> Option<String>) {
+    // Not `EnvFilter`: its regular expressions are a tenth of the upload.
+    let told = get(LOG).and_then(|text| text.parse().ok());
+    let plain = || {
+        Targets::new()
+            .with_default(Level::INFO)
+            .with_target("aws_config", Level::WARN)
+    };
+    let filter: Targets = told.unwrap_or_else(plain);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
 /// Largest file that a function can answer with: an answer has at most 6 MB, and as base64 the file takes a third more.

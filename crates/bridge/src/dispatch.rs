@@ -6,7 +6,7 @@ use tieline_core::command::{self, Command};
 use tieline_core::connector::{Delivery, Manifest};
 use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
-use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
+use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, Quoted, WELCOME_KEY};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::mailbox::{self, Due, Pending};
@@ -25,7 +25,7 @@ use crate::notices::{self, Word};
 use crate::users;
 use crate::world::World;
 
-/// Older than this by the platform's own clock, a message is not answered any more.
+/// A message that was older than this by the platform's own clock when it came is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
@@ -118,8 +118,12 @@ impl Arrival<'_> {
     }
 
     async fn intent(&self, message: &mut Message) -> Result<Intent, DispatchError> {
-        let now = self.world.clock.now();
-        if message.sent_at.is_some_and(|sent| now.since(sent) > STALE_AFTER) {
+        // By when it came, not by now: we may have kept it, and an operator may send it on its road again much later.
+        let received_at = self.envelope.received_at;
+        if message
+            .sent_at
+            .is_some_and(|sent| received_at.since(sent) > STALE_AFTER)
+        {
             return Ok(Intent::Refuse(Refusal(Notice::Stale, "stale")));
         }
         if let Some(refusal) = self.barred(message).await? {
@@ -131,9 +135,7 @@ impl Arrival<'_> {
                 Intent::New
             }
             Some(command) => Intent::Steer(command),
-            None if message.text.is_empty() && message.parts.is_empty() => {
-                Intent::Refuse(Refusal(Notice::Unsupported, "empty"))
-            }
+            None if is_empty(message) => Intent::Refuse(Refusal(Notice::Unsupported, "empty")),
             None => Intent::Say,
         })
     }
@@ -239,6 +241,7 @@ impl Arrival<'_> {
         let now = self.world.clock.now();
         let envelope = self.envelope;
         let platform_message = event.id().clone();
+        let sender = event.sender().clone();
         let sealed = crate::sealed_event(self.world, &envelope.message, event);
         let record = MessageRecord {
             id: envelope.message.clone(),
@@ -260,11 +263,16 @@ impl Arrival<'_> {
             redrives: 0,
             version: 0,
         };
-        Ok(match message::claim(&self.world.store, &record).await? {
+        let ours = match message::claim(&self.world.store, &record).await? {
             Claim::New => true,
             // Not done yet: the process that claimed it died on the way, or is this one, asked again.
             Claim::Seen(before) => !before.state.is_terminal(),
-        })
+        };
+        if ours {
+            // Whatever comes of the event: whoever sent it has been in touch.
+            users::ensure(self.world, envelope, self.bound, &sender).await?;
+        }
+        Ok(ours)
     }
 
     async fn end(&self, state: MessageState, reason: Option<&str>) -> Result<(), DispatchError> {
@@ -384,9 +392,6 @@ impl Arrival<'_> {
             }
             if before.pending.len() >= mailbox::MAX_PENDING {
                 return self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await;
-            }
-            if before.version == 0 || key.sender.is_none() {
-                users::ensure(self.world, self.envelope, self.bound, message).await?;
             }
             let mut after = self.with_message(&before, message, trigger, &id, anew);
             if anew {
@@ -541,6 +546,13 @@ impl Arrival<'_> {
         work::send(&self.world.queues, &[(wake, delay), (watchdog, watched)]).await?;
         Ok(())
     }
+}
+
+/// Whether a message says nothing. What it quotes may be all that the agent is to look at.
+fn is_empty(message: &Message) -> bool {
+    let quotes = |quoted: &Quoted| !quoted.text.is_empty() || !quoted.parts.is_empty();
+    let refers = message.quoted.as_ref().is_some_and(quotes) || message.refers_to.is_some();
+    message.text.is_empty() && message.parts.is_empty() && !refers
 }
 
 /// Logs why an event stays on the queue.

@@ -25,6 +25,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const FIRST_LOOK: Duration = Duration::from_millis(15);
 const LATER_LOOK: Duration = Duration::from_millis(200);
 
+/// Longest id of a reply, in bytes.
+const MAX_REPLY_ID: usize = 64;
+
 /// Answers a poll. Any instance can: all it needs is in the table.
 pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&str>) -> WebhookAnswer {
     let record = match asked.after {
@@ -119,12 +122,20 @@ async fn wait_for(world: &World, bot: &Bot, asked: &Newest, after: u64) -> Optio
     }
 }
 
-/// Answers an operator who follows a reply of our own channel: what is newer than `after`, waiting for it up to 20 s.
-pub async fn follow(world: &World, reply: &ReplyId, after: u64, operator: Option<&Operator>) -> WebhookAnswer {
+/// Answers an operator who follows a reply of our own channel: what is newer than the version `after` that `query` names, waiting for
+/// it up to 20 s.
+pub async fn follow(world: &World, reply: &ReplyId, query: &str, operator: Option<&Operator>) -> WebhookAnswer {
     let Some(operator) = operator else {
         return WebhookAnswer::problem(401, "unauthorized", "sign in first");
     };
+    let after = match version_in(query) {
+        Ok(after) => after,
+        Err(mistake) => return mistake,
+    };
     let not_found = || WebhookAnswer::problem(404, "reply_not_found", "there is no such reply");
+    if reply.as_str().len() > MAX_REPLY_ID {
+        return not_found();
+    }
     let Some(record) = appear(world, reply).await else {
         // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
         // show, and an id alone doesn't tell whether there will be.
@@ -153,6 +164,21 @@ pub async fn follow(world: &World, reply: &ReplyId, after: u64, operator: Option
     answer(world, &bot, &asked, None).await
 }
 
+/// The version that the caller has seen; 0 if none is named.
+fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
+    let mut after = None;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name != "after" {
+            let title = format!("there is no parameter `{name}`");
+            return Err(WebhookAnswer::problem_on(400, "unknown_field", &name, &title));
+        }
+        let version = value.parse().ok().filter(|_| after.is_none());
+        let wrong = || WebhookAnswer::problem_on(400, "invalid_field", "after", "`after` must be one whole number");
+        after = Some(version.ok_or_else(wrong)?);
+    }
+    Ok(after.unwrap_or(0))
+}
+
 /// Waits until a reply has a record: the message may still be on its way.
 async fn appear(world: &World, reply: &ReplyId) -> Option<ReplyRecord> {
     let give_up_at = Instant::now() + LONGEST_WAIT;
@@ -164,5 +190,37 @@ async fn appear(world: &World, reply: &ReplyId) -> Option<ReplyRecord> {
         }
         sleep(pause).await;
         pause = (pause * 2).min(LATER_LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, expected: Result<u64, (&str, &str)>) {
+        let found = version_in(query);
+        let found = found.map_err(|answer| (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap()));
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err((status, problem)), Err((code, field))) => {
+                assert_eq!(status, 400);
+                assert_eq!((&problem["code"], &problem["field"]), (&code.into(), &field.into()));
+            }
+            (found, _) => panic!("{query}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_followed_from_a_whole_number() {
+        check("", Ok(0));
+        check("after=7", Ok(7));
+        for wrong in ["after=x", "after=", "after", "after=-1", "after=1.5", "after=1&after=2"] {
+            check(wrong, Err(("invalid_field", "after")));
+        }
+        check("afer=1", Err(("unknown_field", "afer")));
+        check("after=1&wait=2", Err(("unknown_field", "wait")));
     }
 }

@@ -19,9 +19,6 @@ use crate::accounts::Bot;
 use crate::notices::{self, About};
 use crate::world::{World, random};
 
-/// What such messages say in the ledger of why they are there.
-pub const REASON: &str = "proactive";
-
 /// To whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
@@ -161,7 +158,7 @@ fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
         state: MessageState::Commanded,
         event: crate::sealed_event(world, &id, Event::Message(message)),
         run: None,
-        reason: Some(REASON.to_owned()),
+        reason: Some(message::PROACTIVE.to_owned()),
         steps: vec![LedgerStep::new(now, "received")],
         redrives: 0,
         version: 0,

@@ -8,7 +8,7 @@ use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, StoredEvent};
 use tieline_core::event::Event;
 use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
-use tieline_core::ids::{IntegrationId, PlatformMessageId};
+use tieline_core::ids::{IntegrationId, PlatformMessageId, is_shaped};
 use tieline_queue::QueueError;
 use tieline_queue::inbound::{self, Inbound};
 use tieline_store::StoreError;
@@ -45,6 +45,11 @@ pub async fn receive(
     }
     if request.body.len() > MAX_BODY_BYTES {
         return WebhookAnswer::empty(413);
+    }
+    // Before anything is read or written down: what strangers put into an address may be of any length.
+    if !is_shaped("int", integration.as_str()) || world.connector(platform).is_none() {
+        info!("refused a request to an address that can't be one of ours");
+        return WebhookAnswer::empty(401);
     }
     match answer(world, platform, integration, request, operator).await {
         Ok(answer) => answer,

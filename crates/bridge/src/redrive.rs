@@ -1,11 +1,13 @@
 //! Redrive: a message that failed goes its road again, because an operator says so.
 
+use std::time::Duration;
+
 use tieline_core::budget::Pace;
 use tieline_core::conversation::inbound_group;
-use tieline_core::envelope::{Envelope, EnvelopeV1};
+use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
 use tieline_core::fate::MessageState;
 use tieline_core::reply::{Progress, Stage};
-use tieline_queue::{QueueError, inbound};
+use tieline_queue::{QueueError, inbound, work};
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -32,7 +34,11 @@ pub enum RedriveError {
     Queue(#[from] QueueError),
 }
 
-/// Sends the message of a dead letter on its road again: from the inbound queue on, with the agent asked anew.
+/// How long a reply that goes out again waits, so that its letter is gone before another one can be written.
+const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
+
+/// Sends the message of a dead letter on its road again: from the inbound queue on, with the agent asked anew. If only its reply was
+/// refused, as our own sentences are, that is sent again, and nobody is asked.
 ///
 /// In this order a crash anywhere leaves the letter where it is, and doing it again goes on from there.
 ///
@@ -50,6 +56,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
         }
         // Whoever began this died before the queue had the message.
         MessageState::Queued => {}
+        _ if is_only_undelivered(&record) => return resend(world, letter, &record).await,
         state => return Err(RedriveError::NotFailed(state)),
     }
     let reopened = load(world, letter).await?;
@@ -57,6 +64,43 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     deadletter::remove(&world.store, &letter.organization, &letter.id()).await?;
     info!(account.id = %record.integration, event.key = %record.id, "sent message {} on its road again", record.id);
     Ok(reopened)
+}
+
+/// Whether all is done but the delivery: the platform refused it, or somebody died who sent it out again.
+fn is_only_undelivered(record: &MessageRecord) -> bool {
+    let last = record.steps.last().map(|step| step.step.as_str());
+    matches!(last, Some(message::DELIVERY_REFUSED | message::REDRIVEN))
+}
+
+/// Has a runner bring the reply into its chat, from where it stopped.
+async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> Result<MessageRecord, RedriveError> {
+    let now = world.clock.now();
+    let found = reply::get(&world.store, &record.reply, now).await?;
+    let before = found
+        .filter(|reply| reply.stage == Stage::Final)
+        .ok_or(RedriveError::Gone)?;
+    if before.delivered {
+        let mut after = ReplyRecord {
+            pace: Pace::default(),
+            delivered: false,
+            lease: None,
+            ..before.clone()
+        };
+        // The ledger first: it tells whoever comes after a crash that this was begun.
+        message::note_resent(&world.store, &record.id, now).await?;
+        reply::save(&world.store, Some(&before), &mut after, now).await?;
+    }
+    wake(world, &before).await?;
+    deadletter::remove(&world.store, &letter.organization, &letter.id()).await?;
+    info!(account.id = %record.integration, event.key = %record.id, "sent the reply to message {} out again", record.id);
+    load(world, letter).await
+}
+
+async fn wake(world: &World, reply: &ReplyRecord) -> Result<(), QueueError> {
+    let wake = WakeUpV1::of_reply(reply.organization.clone(), reply.conversation.clone(), reply.id.clone());
+    let watched = AFTER_THE_LETTER + world.settings.watchdog;
+    let (wake, watchdog) = wake.watched(world.clock.now().after(watched));
+    work::send(&world.queues, &[(wake, AFTER_THE_LETTER), (watchdog, watched)]).await
 }
 
 async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {

@@ -1,35 +1,44 @@
 //! People, known from their first message on.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tieline_core::envelope::EnvelopeV1;
-use tieline_core::event::Message;
-use tieline_core::ids::UserId;
+use tieline_core::ids::{OrganizationId, SenderId, UserId};
 use tieline_store::StoreError;
 use tieline_store::config::integration::Bound;
 use tieline_store::config::user::{self, User};
+use tokio::time::Instant;
 
 use crate::world::World;
 
 /// Most people that are remembered as known.
 const MAX_REMEMBERED: usize = 100_000;
+/// How long somebody is remembered as known. Another process may have forgotten them meanwhile: then they are made anew by the first
+/// message after this. For somebody who talks all the time it costs one small read in as long.
+const LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// People who are known to be known.
+/// People who are known to be known, and since when.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<HashSet<UserId>>);
+pub struct Known(Mutex<HashMap<UserId, Instant>>);
 
 impl Known {
-    fn holds(&self, id: &UserId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    fn holds(&self, id: &UserId, now: Instant) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).is_some_and(|since| now.duration_since(*since) < LIFE)
     }
 
-    fn add(&self, id: UserId) {
+    fn add(&self, id: UserId, now: Instant) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_REMEMBERED {
             known.clear();
         }
-        known.insert(id);
+        known.insert(id, now);
+    }
+
+    fn forget(&self, id: &UserId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 }
 
@@ -41,22 +50,50 @@ pub(crate) async fn ensure(
     world: &World,
     envelope: &EnvelopeV1,
     bound: &Bound,
-    message: &Message,
+    sender: &SenderId,
 ) -> Result<(), StoreError> {
-    let id = user::id_of(&envelope.integration, &message.sender.id);
-    if world.known.holds(&id) {
+    if sender.as_str().is_empty() {
+        // The platform doesn't tell who it was.
+        return Ok(());
+    }
+    let id = user::id_of(&envelope.integration, sender);
+    // Before the look: what it finds is as old as this.
+    let begun = Instant::now();
+    if world.known.holds(&id, begun) {
         return Ok(());
     }
     let platform = &bound.integration.platform;
     let now = world.clock.now();
-    let person = User::first_contact(
-        &envelope.organization,
-        &envelope.integration,
-        platform,
-        &message.sender.id,
-        now,
-    );
+    let person = User::first_contact(&envelope.organization, &envelope.integration, platform, sender, now);
     user::ensure(&world.store, &person).await?;
-    world.known.add(id);
+    world.known.add(id, begun);
     Ok(())
+}
+
+/// Forgets a person, who is made anew at the next contact. `false` if nobody is known by that id.
+///
+/// # Errors
+/// The table's.
+pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
+    let deleted = user::delete(&world.store, organization, id).await?;
+    // After the table: whoever looks in between finds nobody there.
+    world.known.forget(id);
+    Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_known_for_a_while_and_not_when_forgotten() {
+        let (known, now) = (Known::default(), Instant::now());
+        let id = UserId::new("usr_1");
+        assert!(!known.holds(&id, now));
+        known.add(id.clone(), now);
+        assert!(known.holds(&id, now + LIFE / 2));
+        assert!(!known.holds(&id, now + LIFE));
+        known.forget(&id);
+        assert!(!known.holds(&id, now));
+    }
 }

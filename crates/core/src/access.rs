@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Chat, ChatKind};
+use crate::event::Chat;
 use crate::ids::{ChatId, SenderId};
 
 /// Lists of platform ids. Both empty: everybody.
@@ -11,7 +11,7 @@ use crate::ids::{ChatId, SenderId};
 pub struct Access {
     /// People who may, in any chat.
     pub users: Vec<SenderId>,
-    /// Groups in which everybody may.
+    /// Chats, of whatever kind, in which everybody may.
     pub chats: Vec<ChatId>,
     /// Whether an unknown person may ask to be let in. Until they are, they may not.
     pub pairing: bool,
@@ -22,7 +22,7 @@ impl Access {
     #[must_use]
     pub fn allows(&self, sender: &SenderId, chat: &Chat) -> bool {
         let open = self.users.is_empty() && self.chats.is_empty() && !self.pairing;
-        let by_chat = chat.kind == ChatKind::Group && self.chats.contains(&chat.id);
+        let by_chat = self.chats.contains(&chat.id);
         open || by_chat || self.users.contains(sender)
     }
 }
@@ -30,6 +30,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::ChatKind;
 
     fn group(id: &str) -> Chat {
         Chat {
@@ -55,6 +56,20 @@ mod tests {
         assert!(access.allows(&SenderId::new("wangwu"), &group("g")));
         assert!(!access.allows(&SenderId::new("wangwu"), &group("h")));
         assert!(!access.allows(&SenderId::new("LISI"), &group("h")));
+    }
+
+    #[test]
+    fn a_direct_chat_may_be_named_too() {
+        let access = Access {
+            chats: vec![ChatId::new("d")],
+            ..Access::default()
+        };
+        let direct = |id: &str| Chat {
+            kind: ChatKind::Direct,
+            ..group(id)
+        };
+        assert!(access.allows(&SenderId::new("lisi"), &direct("d")));
+        assert!(!access.allows(&SenderId::new("lisi"), &direct("e")));
     }
 
     #[test]

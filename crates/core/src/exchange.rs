@@ -91,11 +91,26 @@ impl WebhookAnswer {
     /// An error for a caller who is an operator: `application/problem+json` with a stable `code`.
     #[must_use]
     pub fn problem(status: u16, code: &str, title: &str) -> Self {
-        let body = serde_json::json!({ "type": "about:blank", "status": status, "code": code, "title": title });
+        Self::of_problem(
+            status,
+            &serde_json::json!({ "type": "about:blank", "status": status, "code": code, "title": title }),
+        )
+    }
+
+    /// The same about a field of the request.
+    #[must_use]
+    pub fn problem_on(status: u16, code: &str, field: &str, title: &str) -> Self {
+        Self::of_problem(
+            status,
+            &serde_json::json!({ "type": "about:blank", "status": status, "code": code, "field": field, "title": title }),
+        )
+    }
+
+    fn of_problem(status: u16, problem: &serde_json::Value) -> Self {
         Self {
             status,
             content_type: Some("application/problem+json"),
-            body: body.to_string().into_bytes(),
+            body: problem.to_string().into_bytes(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::timestamp::Timestamp;
 pub enum MessageState {
     /// Accepted, and waits in its conversation's mailbox.
     Queued,
-    /// An agent works on it.
+    /// An agent works on it. Not kept, for it would cost a write: whoever shows the message reads it off the conversation's run.
     Running,
     /// The chat shows the agent's answer.
     Answered,

@@ -78,6 +78,14 @@ pub fn fresh(prefix: &str, random: [u8; 12]) -> String {
     format!("{prefix}_{}", hex::encode(random))
 }
 
+/// Whether [`fresh`] could have made `id` with `prefix`.
+#[must_use]
+pub fn is_shaped(prefix: &str, id: &str) -> bool {
+    let digits = id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
+    let is_hex = |digits: &str| digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    digits.is_some_and(|digits| digits.len() == 24 && is_hex(digits))
+}
+
 /// A collision-free digest of several fields, as URL-safe text of 43 characters.
 ///
 /// Each field's length is hashed with it, so that moving a character from one field to the next changes the digest.
@@ -198,6 +206,24 @@ mod tests {
         forged.pop();
         forged.push(last);
         assert!(!mint().made("tl-", &forged));
+    }
+
+    #[test]
+    fn fresh_ids_have_their_shape_and_others_have_not() {
+        let id = fresh("int", [0xa7; 12]);
+        assert!(is_shaped("int", &id));
+        let long = format!("{id}{id}");
+        for other in [
+            "",
+            "int_",
+            "int_1",
+            "agt_a7a7a7a7a7a7a7a7a7a7a7a7",
+            &id[1..],
+            &id.to_uppercase(),
+            &long,
+        ] {
+            assert!(!is_shaped("int", other), "{other}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The command line. Every flag has an environment variable.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::kind::Kind;
@@ -24,6 +26,40 @@ pub struct Args {
     /// How log lines look. Without it: human on a terminal, JSON otherwise.
     #[arg(long, env = "TIELINE_LOG_FORMAT", global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+impl Args {
+    /// Reads a command line. A flag may stand before the command that it belongs to.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that was asked for.
+    pub fn read(mut words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(&words)?;
+        if let Some((_, command)) = matches.subcommand() {
+            words.extend(early_flags(&matches, command));
+        }
+        // Those that the command doesn't know are refused here, rather than passed over.
+        Self::try_parse_from(words)
+    }
+}
+
+/// The flags that were given before the command and not after it.
+fn early_flags(before: &ArgMatches, after: &ArgMatches) -> Vec<OsString> {
+    let serve = Serve::augment_args(clap::Command::new("serve"));
+    let given = |matches: &ArgMatches, id: &str| {
+        matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let early = serve.get_arguments().filter(|flag| {
+        let id = flag.get_id().as_str();
+        given(before, id) && !given(after, id)
+    });
+    let written = early.filter_map(|flag| {
+        let value = before.get_raw(flag.get_id().as_str())?.next_back()?;
+        let mut word = OsString::from(format!("--{}=", flag.get_long()?));
+        word.push(value);
+        Some(word)
+    });
+    written.collect()
 }
 
 /// How log lines look.
@@ -229,12 +265,14 @@ fn web_address(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
+    fn read(words: &[&str]) -> Result<Args, clap::Error> {
+        Args::read(words.iter().map(OsString::from).collect())
+    }
+
     fn serve(words: &[&str]) -> Serve {
-        let args = Args::parse_from(words);
+        let args = read(words).unwrap();
         match args.command {
             Some(Command::Serve(serve)) => serve,
             _ => args.serve,
@@ -249,6 +287,31 @@ mod tests {
         ] {
             assert_eq!(serve(words).listen.port(), 9);
         }
+    }
+
+    #[test]
+    fn flags_may_stand_before_their_command() {
+        let before = [
+            "tieline",
+            "--data-dir",
+            "x",
+            "--durable",
+            "serve",
+            "--listen",
+            "127.0.0.1:9",
+        ];
+        let served = serve(&before);
+        assert_eq!((served.data_dir.to_str(), served.listen.port()), (Some("x"), 9));
+        assert!(served.durable);
+        // What stands nearer to the command counts.
+        let both = serve(&["tieline", "--listen", "127.0.0.1:8", "serve", "--listen", "127.0.0.1:9"]);
+        assert_eq!(both.listen.port(), 9);
+        let Some(Command::Get(get)) = read(&["tieline", "--data-dir", "x", "get", "agents"]).unwrap().command else {
+            panic!("not get");
+        };
+        assert_eq!(get.bridge.data_dir.to_str(), Some("x"));
+        let misplaced = read(&["tieline", "--listen", "127.0.0.1:9", "get", "agents"]).unwrap_err();
+        assert!(misplaced.to_string().contains("--listen"), "{misplaced}");
     }
 
     #[test]

@@ -285,14 +285,23 @@ fn refused(status: u16, problem: &Value) -> Option<ApiError> {
     if !sentence.contains(field) {
         sentence = format!("{field}: {sentence}");
     }
-    if let Some(bound) = problem["boundTo"].as_str() {
-        sentence = format!("{sentence}; bound to {bound}");
+    if let Some(rival) = rival(&problem["boundTo"]) {
+        sentence = format!("{sentence}; bound to {rival}");
     }
     Some(ApiError::Refused {
         status,
         code: code.to_owned(),
         sentence: format!("{sentence} ({code})"),
     })
+}
+
+/// Who has what was asked for, from the most to the least telling.
+fn rival(bound_to: &Value) -> Option<String> {
+    let of = |kind: &str, field: &str| Some(format!("{kind} {}", bound_to[field].as_str()?));
+    let agent = of("agent", "agentName").or_else(|| of("agent", "agentId"));
+    let all = [of("trigger", "triggerId"), of("integration", "integrationId"), agent];
+    let named: Vec<String> = all.into_iter().flatten().collect();
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 fn token(bridge: &Bridge, base: &Url) -> anyhow::Result<Secret> {
@@ -362,8 +371,13 @@ mod tests {
             "config.baseUrl: Can't be used (invalid_field)",
         );
         check(
-            json!({ "code": "integration_already_bound", "detail": "another trigger has it", "boundTo": "agt_1" }),
-            "another trigger has it; bound to agt_1 (integration_already_bound)",
+            json!({ "code": "integration_already_bound", "detail": "another trigger has it",
+                "boundTo": { "triggerId": "trg_1", "agentId": "agt_1", "agentName": "Echo" } }),
+            "another trigger has it; bound to trigger trg_1, agent Echo (integration_already_bound)",
+        );
+        check(
+            json!({ "code": "account_in_use", "detail": "taken", "boundTo": { "integrationId": "int_1" } }),
+            "taken; bound to integration int_1 (account_in_use)",
         );
         assert!(refused(502, &json!({ "message": "Bad Gateway" })).is_none());
     }

@@ -2,12 +2,11 @@
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use serde::Deserialize;
 use tieline_bridge::newest;
 use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::receive::{self, MAX_BODY_BYTES};
@@ -43,20 +42,22 @@ async fn webhook(
     respond(receive::receive(&world, &platform, &integration, &request, operator.as_ref()).await)
 }
 
-#[derive(Deserialize)]
-struct After {
-    #[serde(default)]
-    after: u64,
-}
-
 async fn follow(
     State(world): State<World>,
     Path(reply): Path<String>,
-    Query(After { after }): Query<After>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let operator = signed_in(&world, &headers).await;
-    respond(newest::follow(&world, &ReplyId::new(reply), after, operator.as_ref()).await)
+    respond(
+        newest::follow(
+            &world,
+            &ReplyId::new(reply),
+            query.as_deref().unwrap_or_default(),
+            operator.as_ref(),
+        )
+        .await,
+    )
 }
 
 async fn signed_in(world: &World, headers: &HeaderMap) -> Option<Operator> {

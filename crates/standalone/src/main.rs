@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tieline_standalone::args::{Args, Command, LogFormat, Serve};
 use tieline_standalone::{apply, chat, doctor, logging, login, logs, serve, show, terminal};
 use tokio::runtime::Builder;
 use tracing::error;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read(std::env::args_os().collect()).unwrap_or_else(|wrong| wrong.exit());
     let (log, format) = (args.log, args.log_format);
     match args.command.unwrap_or(Command::Serve(args.serve)) {
         Command::Serve(args) => run_bridge(args, log.as_deref(), format),

@@ -84,7 +84,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     if let Some(file) = config {
         configure(address, &token, &file).await?;
     }
-    greet(address, &token);
+    greet(address, &token, is_given(&args));
 
     wait_for_signal().await?;
     info!("stopping");
@@ -152,14 +152,23 @@ fn router(world: &World) -> Router {
     tieline_admin::router(world.clone()).merge(edge::router(world.clone()))
 }
 
-/// The console's address, with a sign-in token in the fragment, which no server ever sees.
-fn greet(address: SocketAddr, token: &Secret) {
-    let url = format!("{}/#token={}", reachable(address), token.expose());
+/// Whether the token is the operator's own, who knows it, and not one that we made.
+fn is_given(args: &Serve) -> bool {
+    args.admin_token.as_deref().is_some_and(|given| !given.is_empty())
+}
+
+/// The console's address, with a sign-in token in the fragment, which no server ever sees. What is no terminal may be kept by somebody:
+/// a token that its owner knows is not put there.
+fn greet(address: SocketAddr, token: &Secret, is_given: bool) {
+    let console = reachable(address);
+    let signed_in = format!("{console}/#token={}", token.expose());
     info!("listening on {address}");
-    if std::io::stdout().is_terminal() {
-        say(&format!("\n  Tieline is running. Open the console:\n\n    {url}\n"));
-    } else {
-        say(&format!("console: {url}"));
+    match (std::io::stdout().is_terminal(), is_given) {
+        (true, _) => say(&format!(
+            "\n  Tieline is running. Open the console:\n\n    {signed_in}\n"
+        )),
+        (false, false) => say(&format!("console: {signed_in}")),
+        (false, true) => say(&format!("console: {console}/")),
     }
 }
 

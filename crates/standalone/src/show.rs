@@ -259,7 +259,7 @@ const fn columns(kind: Kind) -> &'static [Column] {
             ("REASON", "/reason"),
             ("INTEGRATION", "/integrationId"),
             ("MESSAGE", "/messageId"),
-            ("AT", "/at"),
+            ("FAILED", "/failedAt"),
         ],
         Kind::Tokens => &[
             ("ID", "/id"),
@@ -345,6 +345,9 @@ mod tests {
             "ID     INTEGRATION  AGENT  ENABLED  UPDATED\ntrg_1  Desk         Echo   yes      -"
         );
         assert_eq!(draw(Kind::Agents, &[], &names), "no agents");
+        let letter =
+            json!({ "id": "1-m", "reason": "timeout", "integrationId": "int_1", "messageId": "m", "failedAt": "now" });
+        assert!(draw(Kind::DeadLetters, &[letter], &names).ends_with("timeout  Desk         m        now"));
     }
 
     #[test]

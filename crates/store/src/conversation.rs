@@ -28,7 +28,7 @@ use crate::item::{Item, alive, expire, number, read, text, value, write};
 use crate::tables::{BY_INTEGRATION, TTL};
 use crate::update::Update;
 
-pub use list::list;
+pub use list::{get_many, list};
 
 /// How long a conversation is kept after its last change.
 const LIFETIME: Duration = Duration::from_hours(90 * 24);

@@ -5,6 +5,7 @@
 //! event or `eb` a long one, `run`, `why` reason, `steps`, `rd` redrives, `n` version.
 
 mod list;
+mod shown;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::update::Update;
 use crate::{Store, batch};
 
 pub use list::{Filter, list, traffic};
+pub use shown::{DELIVERY_REFUSED, show};
 
 /// How long a message is remembered: longer than any platform delivers again.
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -33,6 +35,12 @@ const LIFETIME: Duration = Duration::from_hours(30 * 24);
 const MAX_STEPS: usize = 200;
 
 const SORT: &str = "MSG";
+
+/// The reason of a message that nobody sent: an operator had us speak, and the record tells what came of it.
+pub const PROACTIVE: &str = "proactive";
+
+/// The step of a message that an operator sent on its road again.
+pub const REDRIVEN: &str = "redriven";
 
 /// A message in the ledger.
 #[derive(Debug, Clone, PartialEq)]
@@ -256,8 +264,22 @@ pub async fn reopen(store: &Store, id: &MessageId, now: Timestamp) -> Result<boo
         .add("rd", 1)
         .require_equal("st", text(MessageState::Failed.as_str()))
         .require_alive(now);
-    append_steps(&mut change, &[LedgerStep::new(now, "redriven")])?;
+    append_steps(&mut change, &[LedgerStep::new(now, REDRIVEN)])?;
     write_change(store, id, change).await
+}
+
+/// Notes that the reply to a message is sent on its way again. What the message has come to stays.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn note_resent(store: &Store, id: &MessageId, now: Timestamp) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    change
+        .set("ttl", number(now.after(LIFETIME).as_secs()))
+        .add("rd", 1)
+        .require_alive(now);
+    append_steps(&mut change, &[LedgerStep::new(now, REDRIVEN)])?;
+    write_change(store, id, change).await.map(drop)
 }
 
 async fn write_change(store: &Store, id: &MessageId, mut change: Update) -> Result<bool, StoreError> {
@@ -290,6 +312,12 @@ fn position(received_at: Timestamp, id: &MessageId) -> String {
 }
 
 impl MessageRecord {
+    /// Whether nobody sent it: see [`PROACTIVE`].
+    #[must_use]
+    pub fn is_proactive(&self) -> bool {
+        self.reason.as_deref() == Some(PROACTIVE)
+    }
+
     async fn to_item(&self, store: &Store) -> Result<Item, StoreError> {
         let expires_at = self.received_at.after(LIFETIME);
         let (ev, eb) = if body::is_long(self.event.len()) {

@@ -9,8 +9,8 @@ use tieline_connectors::registry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    config::start_logging();
     let get = |name: &str| std::env::var(name).ok();
+    deployment::start_logging(get);
     let (deployment, sdk) = (config::load(get)?, deployment::function_sdk(get));
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await

@@ -10,8 +10,9 @@ use tieline_connectors::registry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    config::start_logging();
-    let deployment = config::load(|name| std::env::var(name).ok())?;
+    let get = |name: &str| std::env::var(name).ok();
+    deployment::start_logging(get);
+    let deployment = config::load(get)?;
     let sdk = aws_config::load_from_env().await;
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await

@@ -47,10 +47,7 @@ async fn answer(world: &World, request: Request) -> WebhookAnswer {
             };
             receive::receive(world, platform, &integration, &request, operator.as_ref()).await
         }
-        Route::Reply { reply } => {
-            let after = request.plain_parameter("after").and_then(|it| it.parse().ok());
-            newest::follow(world, &ReplyId::new(reply), after.unwrap_or(0), operator.as_ref()).await
-        }
+        Route::Reply { reply } => newest::follow(world, &ReplyId::new(reply), request.query(), operator.as_ref()).await,
         Route::Nowhere => WebhookAnswer::empty(404),
     }
 }

@@ -2,6 +2,7 @@
 
 mod findings;
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use axum::Json;
@@ -10,13 +11,14 @@ use serde::Serialize;
 use tieline_bridge::accounts;
 use tieline_bridge::agents as bridge_agents;
 use tieline_core::account::ConnectionMode;
-use tieline_core::ids::{AgentId, IntegrationId};
+use tieline_core::fate::MessageState;
+use tieline_core::ids::{AgentId, ConversationId, IntegrationId};
 use tieline_queue::relay::shard_of;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::config::{agent, trigger};
-use tieline_store::leases;
 use tieline_store::log::{self, Level};
 use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::{conversation, leases};
 use utoipa::ToSchema;
 
 use self::findings::{AgentAnswer, Elsewhere, Facts, Finding, RelayHeld};
@@ -81,6 +83,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         credentials(state, record, askable),
         ask_agent(state, record, bound.as_ref().map(|trigger| &trigger.agent)),
     )?;
+    let messages = newest_messages(state, record).await?;
     Ok(Facts {
         now: state.now(),
         platform: record.platform.clone(),
@@ -104,7 +107,8 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         relay: relay(state, record).await?,
         condition: seen.condition,
         reported: seen.reported,
-        messages: newest_messages(state, record).await?,
+        running: running(state, &messages).await?,
+        messages,
         log: log::list(
             &state.world.store,
             &record.id,
@@ -195,6 +199,15 @@ async fn newest_messages(state: &AdminState, record: &IntegrationRecord) -> Resu
     let store = &state.world.store;
     let page = message::list(store, &record.organization, &filter, None, MESSAGES, state.now()).await?;
     Ok(page.items)
+}
+
+/// The conversations of waiting messages in which there is a run.
+async fn running(state: &AdminState, messages: &[MessageRecord]) -> Result<HashSet<ConversationId>, Problem> {
+    let waiting = messages.iter().filter(|record| record.state == MessageState::Queued);
+    let ids: Vec<_> = waiting.filter_map(|record| record.conversation.clone()).collect();
+    let found = conversation::get_many(&state.world.store, &ids, state.now()).await?;
+    let running = found.into_iter().filter(|found| found.run.is_some());
+    Ok(running.map(|found| found.key.id()).collect())
 }
 
 impl Diagnosis {

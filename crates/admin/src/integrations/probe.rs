@@ -39,7 +39,7 @@ pub(crate) struct IntegrationTest {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestCheck {
-    /// `settings`, `credentials`, `reachability`, `callback_url`, `permissions`
+    /// `settings`, `credentials`, `reachability`, `callback_url`
     name: &'static str,
     ok: bool,
     /// What was found, in one sentence.
@@ -47,7 +47,9 @@ pub(crate) struct TestCheck {
     millis: u64,
 }
 
-/// Tests an integration: its settings, its credentials, the platform's addresses, our own, permissions.
+/// Tests an integration: its settings, its credentials, the platform's addresses, our own.
+///
+/// Permissions are not among it: no platform tells them for the asking. The catalogue names those that a bot needs.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/test", tag = "integrations",
     responses((status = 200, body = IntegrationTest)))]
 pub(crate) async fn test(
@@ -95,13 +97,6 @@ async fn ask_all(
     }
     if record.mode == ConnectionMode::Webhook && !status::is_own_channel(state, record) {
         checks.push(timed("callback_url", callback(state, record)).await);
-    }
-    if !mode.permissions.is_empty() {
-        let detail = format!(
-            "the platform doesn't tell; the bot needs {}",
-            mode.permissions.join(", ")
-        );
-        checks.push(timed("permissions", async { (true, detail) }).await);
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ pub(crate) struct TriggerView {
 pub(crate) struct AccessView {
     /// Platform ids of people who may, in any chat.
     users: Vec<String>,
-    /// Platform ids of groups in which everybody may.
+    /// Platform ids of chats, direct ones or groups, in which everybody may.
     chats: Vec<String>,
     /// Whether an unknown person may ask to be let in.
     pairing: bool,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place, dead_address};
+use crate::place::{DEFAULT, Place, changing, dead_address};
 
 #[tokio::test]
 async fn the_ledger_tells_every_step() {
@@ -65,6 +65,70 @@ async fn a_dead_letter_is_redriven_to_its_answer() {
     assert_eq!(shown["redrives"], 1);
     let again = place.post(&redrive, Value::Null).await;
     again.problem(404, "deadletter_not_found");
+}
+
+#[tokio::test]
+async fn a_reply_that_was_refused_is_sent_out_again() {
+    let place = Place::new().await;
+    place.work();
+    let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" },
+        "data": { "message_id": "om_1", "card_id": "card_1" } });
+    let (platform, answer) = changing(json!({ "code": 230_002, "msg": "the bot is not in the chat" })).await;
+    let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
+    let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
+        "endpoints": { "apiBase": platform } });
+    let bot = place.create(&format!("{DEFAULT}/integrations"), body).await;
+    let say = json!({ "chatId": "oc_somewhere", "text": "The build is green." });
+    let said = place
+        .post(&format!("{DEFAULT}/integrations/{bot}/messages"), say)
+        .await
+        .ok();
+    let message = said["id"].as_str().unwrap();
+    let path = format!("{DEFAULT}/messages/{message}");
+    place.wait(&path, |it| it["state"] == "failed").await;
+    let failed = place.get(&format!("{DEFAULT}/messages?state=failed")).await.ok();
+    assert_eq!(failed["items"][0]["id"], message, "{failed}");
+    let status = place.get(&format!("{DEFAULT}/integrations/{bot}/status")).await.ok();
+    assert_ne!(status["state"], "connected", "nobody has called us: {status}");
+
+    *answer.lock().unwrap() = well;
+    let letters = place.get(&format!("{DEFAULT}/deadletters")).await.ok();
+    let letter = letters["items"][0]["id"].as_str().unwrap();
+    let redrive = format!("{DEFAULT}/deadletters/{letter}/redrive");
+    let sent = place.post(&redrive, Value::Null).await;
+    assert_eq!(sent.status, 202, "{sent:?}");
+    let last = |it: &Value| it["steps"].as_array().unwrap().last().unwrap()["step"].clone();
+    let shown = place.wait(&path, |it| last(it) == "delivered").await;
+    assert_eq!((&shown["state"], &shown["redrives"]), (&json!("commanded"), &json!(1)));
+    place
+        .post(&redrive, Value::Null)
+        .await
+        .problem(404, "deadletter_not_found");
+}
+
+#[tokio::test]
+async fn the_ledger_is_searched_for_what_has_no_conversation() {
+    let place = Place::new().await;
+    place.work();
+    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let refused = place.say(&web, "hello").await;
+    let path = format!("{DEFAULT}/messages/{refused}");
+    let shown = place.wait(&path, |it| it["state"] == "refused").await;
+    let conversation = shown["conversationId"].as_str().unwrap();
+    let filter = format!("{DEFAULT}/messages?conversationId={conversation}");
+    let list = async |filter: &str| place.get(filter).await.ok()["items"].as_array().unwrap().len();
+    assert_eq!(list(&filter).await, 1);
+    place.trigger(&web, &agent).await;
+    let of_the_bot = format!("{DEFAULT}/messages?integrationId={web}");
+    place
+        .delete(&format!("{DEFAULT}/integrations/{web}?force=true"))
+        .await
+        .ok();
+    assert_eq!(list(&of_the_bot).await, 1, "it was deleted, and its ledger stays");
+    let stranger = place.organization("other", "admin").await;
+    let theirs = format!("/api/v1/orgs/other/messages?integrationId={web}");
+    let found = place.ask(&stranger, "GET", &theirs, &Value::Null).await.ok();
+    assert_eq!(found, json!({ "items": [], "nextCursor": null }));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod integrations;
 mod ledger;
 mod openapi;
 mod place;
+mod road;
 mod runs;
 mod secrets;
 mod triggers;

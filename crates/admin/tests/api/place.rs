@@ -256,6 +256,17 @@ pub(crate) async fn answering(body: Value) -> String {
     format!("http://{address}")
 }
 
+/// An address at which every request gets the JSON that is there then.
+pub(crate) async fn changing(first: Value) -> (String, Arc<Mutex<Value>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = Arc::new(Mutex::new(first));
+    let now = Arc::clone(&body);
+    let router = Router::new().fallback(move || async move { axum::Json(now.lock().unwrap().clone()) });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), body)
+}
+
 /// What was asked somewhere: addresses and bodies.
 pub(crate) type Asked = Arc<Mutex<Vec<(String, String)>>>;
 

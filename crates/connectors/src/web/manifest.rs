@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -26,9 +27,9 @@ pub(super) static MANIFEST: Manifest = Manifest {
         },
         merged: Merged::SameAnswer,
         budget: Budget {
-            // The reader is ours and takes any length.
+            // The reader is ours and takes whatever an agent may say.
             text: TextLimit {
-                max: usize::MAX,
+                max: MAX_ANSWER_BYTES,
                 unit: TextUnit::Bytes,
             },
             // A reader looks every 15 to 200 ms.

@@ -32,19 +32,14 @@ pub(super) enum Mistake {
 
 impl Mistake {
     pub(super) fn answer(&self) -> WebhookAnswer {
-        let (code, field, title) = match self {
-            Self::Body => ("invalid_field", None, "The body must be a JSON object.".to_owned()),
-            Self::Unknown(field) => ("unknown_field", Some(&**field), format!("There is no field `{field}`.")),
-            Self::Invalid(field, rule) => ("invalid_field", Some(*field), format!("`{field}` {rule}.")),
-        };
-        let mut problem = json!({ "type": "about:blank", "status": 400, "code": code, "title": title });
-        if let Some(field) = field {
-            problem["field"] = field.into();
-        }
-        WebhookAnswer {
-            status: 400,
-            content_type: Some("application/problem+json"),
-            body: problem.to_string().into_bytes(),
+        match self {
+            Self::Body => WebhookAnswer::problem(400, "invalid_field", "The body must be a JSON object."),
+            Self::Unknown(field) => {
+                WebhookAnswer::problem_on(400, "unknown_field", field, &format!("There is no field `{field}`."))
+            }
+            Self::Invalid(field, rule) => {
+                WebhookAnswer::problem_on(400, "invalid_field", field, &format!("`{field}` {rule}."))
+            }
         }
     }
 }

@@ -85,13 +85,8 @@ impl Bridge {
             let _ = child.wait();
             panic!("it doesn't start:\n{}", fs::read_to_string(log(dir.path())).unwrap());
         };
-        let url = first
-            .strip_prefix("console: ")
-            .unwrap()
-            .split("/#")
-            .next()
-            .unwrap()
-            .to_owned();
+        let url = first.strip_prefix("console: ").unwrap();
+        let url = url.trim_end_matches('/').to_owned();
         Self { child, dir, url }
     }
 

@@ -169,6 +169,24 @@ fn log_lines_are_json_or_for_people() {
 }
 
 #[test]
+fn a_token_that_was_given_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = tieline()
+        .args(["--listen", "127.0.0.1:0", "--admin-token", TOKEN, "--data-dir"])
+        .arg(dir.path().join("data"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let greeting = read_lines(child.stdout.take().unwrap()).recv_timeout(PATIENCE);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let greeting = greeting.unwrap();
+    assert!(greeting.starts_with("console: http://127.0.0.1:"), "{greeting}");
+    assert!(!greeting.contains(TOKEN), "{greeting}");
+}
+
+#[test]
 fn own_token_is_made_kept_and_found() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");

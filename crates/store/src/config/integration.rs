@@ -4,25 +4,26 @@
 //! at once. A claim on the platform's account keeps one bot out of two integrations.
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
-use tieline_core::ids::{IntegrationId, OrganizationId, digest};
+use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
-use super::name::{self, Kind};
-use super::transaction::{Cancelled, Transaction, absent, present, where_equal};
-use super::{list, live, trigger};
-use crate::calls::{self, Query, Reading};
+use super::live;
+use super::transaction::{Transaction, absent, present, where_equal};
 use crate::error::StoreError;
-use crate::item::{self, Item, get_text, number, text};
-use crate::page::Page;
-use crate::tables::SK;
+use crate::item::{self, Item, number, text};
 use crate::update::Update;
 use crate::{Keyring, Store};
 
+mod claims;
+mod read;
 mod stored;
 
+use claims::{Rule, account_digest, commit, give_back_account, give_back_name, take_account, take_name};
 use stored::Unsealed;
+
+pub use read::{get, list, load_bound, look_up};
 
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
 #[derive(Debug, Clone, PartialEq)]
@@ -337,97 +338,6 @@ pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), Int
     commit(store, writes).await
 }
 
-/// The integration.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn get(store: &Store, id: &IntegrationId) -> Result<Option<IntegrationRecord>, StoreError> {
-    let pk = pk(id);
-    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, INT), Reading::Strong, &[]).await?;
-    found.map(stored::read).transpose()
-}
-
-/// The integration with its enabled trigger: one query.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn load_bound(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
-    query_bound(store, id, Reading::Strong).await
-}
-
-/// The same as it is, or was a second ago, at a fraction of the price: for the road of messages, where no write follows from it. One
-/// that was made a moment ago is found.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn look_up(store: &Store, id: &IntegrationId, now: Timestamp) -> Result<Option<Bound>, StoreError> {
-    let begun = match store.recent.bound.get(id, now) {
-        Ok(bound) => return Ok(Some(bound)),
-        Err(begun) => begun,
-    };
-    let found = query_newest(store, id).await?;
-    if let Some(found) = &found {
-        store.recent.bound.keep(id.clone(), found.clone(), begun);
-    }
-    Ok(found)
-}
-
-async fn query_newest(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
-    match query_bound(store, id, Reading::Eventual).await? {
-        // Stopped or without a trigger it would refuse the message, so that must be so now.
-        Some(found) if found.trigger.is_some() && found.integration.enabled => Ok(Some(found)),
-        _ => load_bound(store, id).await,
-    }
-}
-
-async fn query_bound(store: &Store, id: &IntegrationId, reading: Reading) -> Result<Option<Bound>, StoreError> {
-    let query = Query {
-        table: &store.tables.config,
-        index: None,
-        partition: &pk(id),
-        range: (BOUND, INT),
-        descending: false,
-        reading,
-        after: None,
-        limit: 2,
-    };
-    let (mut integration, mut bound) = (None, None);
-    for item in calls::query(&store.dynamo, query).await?.0 {
-        match get_text(&item, SK) {
-            Some(INT) => integration = Some(stored::read(item)?),
-            _ => bound = Some(trigger::read(item)?.trigger),
-        }
-    }
-    Ok(integration.map(|integration| Bound {
-        integration,
-        trigger: bound,
-    }))
-}
-
-/// The integrations of an organization, oldest first if their ids grow with time.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn list(
-    store: &Store,
-    organization: &OrganizationId,
-    cursor: Option<&str>,
-    limit: usize,
-) -> Result<Page<IntegrationRecord>, StoreError> {
-    let entries = list::page(store, &format!("ORG#{organization}"), "INT#", cursor, limit).await?;
-    let pks = entries.items.iter().filter_map(|entry| get_text(entry, SK));
-    let keys = pks.map(|pk| (pk.to_owned(), INT.to_owned())).collect();
-    let items = list::in_order(store, keys)
-        .await?
-        .into_iter()
-        .map(stored::read)
-        .collect::<Result<_, _>>()?;
-    Ok(Page {
-        items,
-        cursor: entries.cursor,
-    })
-}
-
 pub(super) const INT: &str = "INT";
 pub(super) const BOUND: &str = "BOUND";
 
@@ -440,92 +350,8 @@ pub(super) fn as_read(before: &IntegrationRecord) -> Update {
     where_equal("version", number(before.version))
 }
 
-/// What a write of a transaction stands for.
-#[derive(Debug, Clone, Copy)]
-enum Rule {
-    AsRead,
-    FreeName,
-    FreeAccount,
-    Unbound,
-}
-
-async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), IntegrationError> {
-    match writes.commit(store).await {
-        Ok(()) => {
-            live::count_change(store).await;
-            Ok(())
-        }
-        Err(Cancelled::Store(error)) => Err(error.into()),
-        Err(Cancelled::Refused(rule, found)) => Err(refusal(rule, found)?),
-    }
-}
-
-fn refusal(rule: Rule, found: Option<Item>) -> Result<IntegrationError, StoreError> {
-    Ok(match (rule, found) {
-        (Rule::FreeName, _) => IntegrationError::NameTaken,
-        (Rule::FreeAccount, Some(claim)) => account_in_use(&claim)?,
-        (Rule::Unbound, Some(bound)) => IntegrationError::InUse(Box::new(trigger::read(bound)?.trigger)),
-        (Rule::AsRead | Rule::FreeAccount | Rule::Unbound, _) => StoreError::Conflict.into(),
-    })
-}
-
-fn account_in_use(claim: &Item) -> Result<IntegrationError, StoreError> {
-    let field = |name| get_text(claim, name).ok_or(StoreError::Unreadable { what: "account claim" });
-    Ok(IntegrationError::AccountInUse {
-        organization: OrganizationId::new(field("organization")?),
-        integration: IntegrationId::new(field("integration")?),
-    })
-}
-
 fn entry(record: &IntegrationRecord) -> Item {
     let mut entry = item::key(&format!("ORG#{}", record.organization), &pk(&record.id));
     entry.insert("v".into(), text("1"));
     entry
-}
-
-fn take_name(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
-    let id = record.id.as_str();
-    name::take(
-        writes,
-        Rule::FreeName,
-        Kind::Integration,
-        &record.organization,
-        &record.name,
-        id,
-    );
-}
-
-fn give_back_name(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
-    let id = record.id.as_str();
-    name::give_back(
-        writes,
-        Rule::AsRead,
-        Kind::Integration,
-        &record.organization,
-        &record.name,
-        id,
-    );
-}
-
-fn account_digest(key: &str) -> String {
-    digest(&[key])
-}
-
-fn take_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
-    let Some(account) = &record.account else { return };
-    let mut claim = item::key(&account_pk(record, account), "ACCT");
-    claim.insert("v".into(), text("1"));
-    claim.insert("organization".into(), text(record.organization.as_str()));
-    claim.insert("integration".into(), text(record.id.as_str()));
-    writes.put(Rule::FreeAccount, claim, absent());
-}
-
-fn give_back_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
-    let Some(account) = &record.account else { return };
-    let mine = where_equal("integration", text(record.id.as_str()));
-    writes.delete(Rule::AsRead, (&account_pk(record, account), "ACCT"), mine);
-}
-
-fn account_pk(record: &IntegrationRecord, account: &str) -> String {
-    format!("ACCT#{}#{account}", record.platform)
 }

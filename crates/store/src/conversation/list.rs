@@ -1,10 +1,10 @@
 //! Conversations as a list.
 
 use tieline_core::conversation::Conversation;
-use tieline_core::ids::IntegrationId;
+use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 
-use super::{SORT, from_item};
+use super::{SORT, from_item, partition};
 use crate::calls::{Query, Reading, end_of, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, get_text, key};
@@ -48,6 +48,15 @@ pub async fn list(
     }
     page.cursor = last.as_deref().map(cursor);
     Ok(page)
+}
+
+/// Reads conversations as they are, or were a moment ago. Those that aren't there are left out, and one named twice is read once.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get_many(store: &Store, ids: &[ConversationId], now: Timestamp) -> Result<Vec<Conversation>, StoreError> {
+    let keys: Vec<_> = ids.iter().map(partition).collect();
+    read_all(store, &keys, now).await
 }
 
 /// The next keys of the index, and whether there may be more.

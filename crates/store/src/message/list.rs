@@ -8,7 +8,7 @@ use tieline_core::fate::MessageState;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
 use tieline_core::timestamp::Timestamp;
 
-use super::MessageRecord;
+use super::{MessageRecord, shown};
 use crate::calls::{Query, Reading, end_of, query_all};
 use crate::error::StoreError;
 use crate::item::get_text;
@@ -33,7 +33,7 @@ const CONCURRENCY: usize = 16;
 /// How many times a page is filled up when the filter leaves little of it. Then it is handed out as it is.
 const MAX_ROUNDS: usize = 8;
 
-/// Lists messages of an organization, newest first.
+/// Lists messages of an organization, newest first, each as [`super::show`] gives it.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
@@ -48,14 +48,21 @@ pub async fn list(
     let integrations = integrations(store, organization, filter, now).await?;
     let mut before = position(after)?;
     let mut page = Page::default();
+    let mut is_known_ours = false;
     for _ in 0..MAX_ROUNDS {
         let missing = limit - page.items.len();
         let positions = newest(store, &integrations, before.as_deref(), missing).await?;
         let full = positions.len() == missing;
         let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
-        let records = super::get_many(store, &ids, now).await?;
-        let wanted = |record: &MessageRecord| record.organization == *organization && filter.takes(record);
-        page.items.extend(records.into_iter().filter(wanted));
+        let mut records = super::get_many(store, &ids, now).await?;
+        shown::of(store, &mut records, now).await?;
+        // Whose bot it is its messages tell, also when it is gone. Of somebody else's not even a cursor is given away.
+        if records.iter().any(|record| record.organization != *organization) {
+            return Ok(Page::default());
+        }
+        is_known_ours |= !records.is_empty();
+        page.items
+            .extend(records.into_iter().filter(|record| filter.takes(record)));
         before = positions.into_iter().next_back().or(before);
         if !full {
             return Ok(page);
@@ -64,14 +71,15 @@ pub async fn list(
             break;
         }
     }
-    page.cursor = before.as_deref().map(cursor);
+    page.cursor = before.as_deref().filter(|_| is_known_ours).map(cursor);
     Ok(page)
 }
 
 /// How many of an integration's newest messages are looked through for an answered one.
 const LOOKED_THROUGH: usize = 20;
 
-/// When an integration was last spoken to, and when it last answered: what its newest messages tell.
+/// When an integration was last spoken to, and when it last answered: what its newest messages tell. Proactive ones don't, for nobody
+/// spoke.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -80,13 +88,25 @@ pub async fn traffic(
     integration: &IntegrationId,
     now: Timestamp,
 ) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
-    let positions = newest_of(store, integration, None, LOOKED_THROUGH).await?;
-    let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
-    let records = super::get_many(store, &ids, now).await?;
+    let mut before = None;
+    for _ in 0..MAX_ROUNDS {
+        let positions = newest_of(store, integration, before.as_deref(), LOOKED_THROUGH).await?;
+        let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
+        let mut records = super::get_many(store, &ids, now).await?;
+        records.retain(|record| !record.is_proactive());
+        if !records.is_empty() || positions.len() < LOOKED_THROUGH {
+            return Ok(told_by(&records));
+        }
+        before = positions.into_iter().next_back();
+    }
+    Ok((None, None))
+}
+
+fn told_by(records: &[MessageRecord]) -> (Option<Timestamp>, Option<Timestamp>) {
     let heard = records.iter().map(|record| record.received_at).max();
     let steps = records.iter().flat_map(|record| &record.steps);
     let said = steps.filter(|step| step.step == "delivered" || step.step == "ready");
-    Ok((heard, said.map(|step| step.at).max()))
+    (heard, said.map(|step| step.at).max())
 }
 
 impl Filter {
@@ -105,9 +125,11 @@ async fn integrations(
     if let Some(integration) = &filter.integration {
         return Ok(vec![integration.clone()]);
     }
-    if let Some(wanted) = &filter.conversation {
-        let found = conversation::load(store, wanted, now).await?;
-        return Ok(found.into_iter().map(|found| found.key.integration).collect());
+    // One in which nobody was ever answered is not kept: its messages are looked for among all.
+    if let Some(wanted) = &filter.conversation
+        && let Some(found) = conversation::load(store, wanted, now).await?
+    {
+        return Ok(vec![found.key.integration]);
     }
     let asked = Query {
         table: &store.tables.config,

@@ -5,7 +5,7 @@ use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId
 use tieline_store::StoreError;
 use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord};
 
-use crate::tables::{DAY, Fresh, NOW, at, fresh, message, organization, race};
+use crate::tables::{DAY, Fresh, NOW, at, conversation, fresh, message, organization, race, run_state};
 
 fn ending(state: MessageState) -> Ending {
     Ending {
@@ -287,22 +287,87 @@ async fn ledger_filters_by_state_and_conversation() {
     }
 }
 
+/// Makes an integration one of the organization's.
+async fn enter(it: &Fresh, integration: &str) {
+    let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let entry = it.client.put_item().table_name(&it.tables.config);
+    let entry = entry
+        .item("pk", key("ORG#default"))
+        .item("sk", key(&format!("INT#{integration}")));
+    entry.send().await.unwrap();
+}
+
 #[tokio::test]
 async fn ledger_of_an_organization_merges_its_integrations() {
     let it = fresh().await;
     ledger(&it).await;
     for integration in ["int_0", "int_1"] {
-        let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
-        let entry = it.client.put_item().table_name(&it.tables.config);
-        let entry = entry
-            .item("pk", key("ORG#default"))
-            .item("sk", key(&format!("INT#{integration}")));
-        entry.send().await.unwrap();
+        enter(&it, integration).await;
     }
     for limit in [1, 3, 100] {
         let expected = ["10", "9", "7", "6", "4", "3", "1", "0"];
         assert_eq!(names(&it, &Filter::default(), limit).await, expected);
     }
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_not_kept_has_its_messages() {
+    let it = fresh().await;
+    ledger(&it).await;
+    enter(&it, "int_0").await;
+    let of = |name: &str| Filter {
+        conversation: Some(ConversationId::new(name)),
+        ..Filter::default()
+    };
+    for limit in [1, 100] {
+        assert_eq!(names(&it, &of("cnv_1"), limit).await, ["9", "3"]);
+        assert_eq!(names(&it, &of("cnv_nothing"), limit).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn the_run_of_its_conversation_makes_a_message_running() {
+    let it = fresh().await;
+    let conversation = conversation("c");
+    let key = conversation.key.clone();
+    for name in ["1", "2"] {
+        let record = MessageRecord {
+            conversation: Some(key.id()),
+            integration: key.integration.clone(),
+            ..message(name)
+        };
+        message::claim(&it.store, &record).await.unwrap();
+    }
+    let mut after = conversation.clone();
+    after.run = Some(run_state("1"));
+    tieline_store::conversation::save(&it.store, &conversation, &mut after)
+        .await
+        .unwrap();
+    let shown = message::show(&it.store, &MessageId::new("msg_1"), NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (shown.state, shown.run),
+        (MessageState::Running, after.run.map(|run| run.id))
+    );
+    for (state, expected) in [(MessageState::Running, "1"), (MessageState::Queued, "2")] {
+        let filter = Filter {
+            integration: Some(key.integration.clone()),
+            conversation: None,
+            state: Some(state),
+        };
+        assert_eq!(names(&it, &filter, 10).await, [expected]);
+    }
+    // Once it has ended its own record tells.
+    message::finish(&it.store, &MessageId::new("msg_1"), &ending(MessageState::Answered))
+        .await
+        .unwrap();
+    let shown = message::show(&it.store, &MessageId::new("msg_1"), NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(shown.state, MessageState::Answered);
 }
 
 #[tokio::test]
@@ -358,4 +423,43 @@ async fn traffic_is_read_off_the_newest_messages() {
         .unwrap();
     let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
     assert_eq!(found, (Some(at(3)), Some(at(2))));
+}
+
+#[tokio::test]
+async fn what_nobody_said_is_no_traffic() {
+    let it = fresh().await;
+    let integration = message("1").integration;
+    for second in 1..50 {
+        let record = MessageRecord {
+            received_at: at(second),
+            reason: (second > 1).then(|| message::PROACTIVE.to_owned()),
+            state: MessageState::Commanded,
+            ..message(&second.to_string())
+        };
+        message::claim(&it.store, &record).await.unwrap();
+    }
+    let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
+    assert_eq!(found, (Some(at(1)), None));
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_and_could_not_be_delivered_has_failed() {
+    let it = fresh().await;
+    let own = MessageRecord {
+        state: MessageState::Commanded,
+        reason: Some(message::PROACTIVE.to_owned()),
+        ..message("1")
+    };
+    message::claim(&it.store, &own).await.unwrap();
+    let state = async || {
+        let shown = message::show(&it.store, &own.id, NOW).await.unwrap().unwrap();
+        (shown.state, shown.reason)
+    };
+    let as_it_was = (MessageState::Commanded, own.reason.clone());
+    assert_eq!(state().await, as_it_was);
+    let refused = LedgerStep::new(at(2), message::DELIVERY_REFUSED).code("403");
+    message::note(&it.store, &own.id, &[refused]).await.unwrap();
+    assert_eq!(state().await, (MessageState::Failed, Some("403".to_owned())));
+    message::note_resent(&it.store, &own.id, NOW).await.unwrap();
+    assert_eq!(state().await, as_it_was);
 }

@@ -1,0 +1,159 @@
+//! What becomes of messages on their road, as the ledger and the list of people tell it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_bridge::{dispatch, receive};
+use tieline_core::envelope::{EnvelopeV1, StoredEvent};
+use tieline_core::event::{Chat, ChatKind, Event, Message, Quoted, Sender};
+use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::timestamp::Timestamp;
+
+use crate::place::{DEFAULT, Place};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A message of lisi's in a direct chat.
+fn message(integration: &str, text: &str) -> Message {
+    let id = PlatformMessageId::new("m1");
+    Message {
+        id: id.clone(),
+        sender: Sender {
+            id: SenderId::new("lisi"),
+            name: None,
+        },
+        sent_at: None,
+        text: text.to_owned(),
+        parts: Vec::new(),
+        quoted: None,
+        refers_to: None,
+        target: ReplyTarget {
+            integration: IntegrationId::new(integration),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new("c"),
+                thread: None,
+            },
+            asker: SenderId::new("lisi"),
+            message: id,
+            handle: ReplyHandle::default(),
+            expires_at: None,
+        },
+    }
+}
+
+impl Place {
+    /// Dispatches a message that came at that time, and gives it as the ledger tells it.
+    async fn dispatch(&self, message: Message, received_at: Timestamp) -> Value {
+        let id = MessageId::new("tl-road");
+        let integration = message.target.integration.clone();
+        let event = serde_json::to_vec(&StoredEvent::from(Event::Message(message))).unwrap();
+        let envelope = EnvelopeV1 {
+            organization: OrganizationId::new("default"),
+            integration,
+            reply: ReplyId::new("tl-road-reply"),
+            received_at,
+            event: self.world.store.keyring().seal(&event, id.as_str()),
+            message: id,
+        };
+        dispatch::dispatch(&self.world, &envelope).await.unwrap();
+        self.get(&format!("{DEFAULT}/messages/{}", envelope.message)).await.ok()
+    }
+
+    async fn users(&self) -> usize {
+        let found = self.get(&format!("{DEFAULT}/users")).await.ok();
+        found["items"].as_array().unwrap().len()
+    }
+}
+
+/// An integration of our own with an echo behind it.
+async fn bound(place: &Place) -> String {
+    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    place.trigger(&web, &agent).await;
+    web
+}
+
+#[tokio::test]
+async fn stale_is_what_was_old_when_it_came() {
+    for (age_when_it_came, state) in [(23 * HOUR, "queued"), (25 * HOUR, "refused")] {
+        let place = Place::new().await;
+        let web = bound(&place).await;
+        let sent_at = place.world.clock.now().before(72 * HOUR);
+        let late = Message {
+            sent_at: Some(sent_at),
+            ..message(&web, "hello")
+        };
+        let shown = place.dispatch(late, sent_at.after(age_when_it_came)).await;
+        assert_eq!(shown["state"], state, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_quotation_is_something_to_be_answered() {
+    let quoting = |text: &str| Quoted {
+        text: text.to_owned(),
+        parts: Vec::new(),
+    };
+    for (quoted, state) in [
+        (None, "refused"),
+        (Some(quoting("")), "refused"),
+        (Some(quoting("look at this")), "queued"),
+    ] {
+        let place = Place::new().await;
+        let web = bound(&place).await;
+        let wordless = Message {
+            quoted,
+            ..message(&web, "")
+        };
+        let shown = place.dispatch(wordless, place.world.clock.now()).await;
+        assert_eq!(shown["state"], state, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_anything_is_known() {
+    for first_word in ["/new", "/help", "/status", "/stop", "hello"] {
+        let place = Place::new().await;
+        let web = bound(&place).await;
+        let now = place.world.clock.now();
+        place.dispatch(message(&web, first_word), now).await;
+        assert_eq!(place.users().await, 1, "{first_word}");
+    }
+    let place = Place::new().await;
+    let unbound = place.web("Web").await;
+    let shown = place
+        .dispatch(message(&unbound, "hello"), place.world.clock.now())
+        .await;
+    assert_eq!((&shown["state"], place.users().await), (&json!("refused"), 1));
+}
+
+#[tokio::test]
+async fn whoever_was_forgotten_is_known_anew() {
+    let place = Place::new().await;
+    place.work();
+    let web = bound(&place).await;
+    let users = format!("{DEFAULT}/users");
+    for _ in 0..2 {
+        place.say(&web, "hello").await;
+        let shown = place.wait(&users, |it| !it["items"][0].is_null()).await;
+        let id = shown["items"][0]["id"].as_str().unwrap();
+        assert_eq!(place.delete(&format!("{users}/{id}")).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_of_ours_is_refused_unread() {
+    let place = Place::new().await;
+    let request = |method: &str| WebhookRequest {
+        method: method.to_owned(),
+        ..WebhookRequest::default()
+    };
+    for id in ["int_unknown".to_owned(), format!("int_{}", "a".repeat(3000))] {
+        let id = IntegrationId::new(id);
+        let answer = async |method| receive::receive(&place.world, "web", &id, &request(method), None).await;
+        assert_eq!(answer("POST").await, WebhookAnswer::empty(401));
+        assert_eq!(answer("GET").await.status, 200, "a probe");
+    }
+}

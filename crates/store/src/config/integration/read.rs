@@ -1,0 +1,104 @@
+//! Integrations as they are read.
+
+use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_core::timestamp::Timestamp;
+
+use super::{BOUND, Bound, INT, IntegrationRecord, pk, stored};
+use crate::Store;
+use crate::calls::{self, Query, Reading};
+use crate::config::{list as lists, trigger};
+use crate::error::StoreError;
+use crate::item::get_text;
+use crate::page::Page;
+use crate::tables::SK;
+
+/// The integration.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get(store: &Store, id: &IntegrationId) -> Result<Option<IntegrationRecord>, StoreError> {
+    let pk = pk(id);
+    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, INT), Reading::Strong, &[]).await?;
+    found.map(stored::read).transpose()
+}
+
+/// The integration with its enabled trigger: one query.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn load_bound(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
+    query_bound(store, id, Reading::Strong).await
+}
+
+/// The same as it is, or was a second ago, at a fraction of the price: for the road of messages, where no write follows from it. One
+/// that was made a moment ago is found.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn look_up(store: &Store, id: &IntegrationId, now: Timestamp) -> Result<Option<Bound>, StoreError> {
+    let begun = match store.recent.bound.get(id, now) {
+        Ok(bound) => return Ok(Some(bound)),
+        Err(begun) => begun,
+    };
+    let found = query_newest(store, id).await?;
+    if let Some(found) = &found {
+        store.recent.bound.keep(id.clone(), found.clone(), begun);
+    }
+    Ok(found)
+}
+
+async fn query_newest(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
+    match query_bound(store, id, Reading::Eventual).await? {
+        // Stopped or without a trigger it would refuse the message, so that must be so now.
+        Some(found) if found.trigger.is_some() && found.integration.enabled => Ok(Some(found)),
+        _ => load_bound(store, id).await,
+    }
+}
+
+async fn query_bound(store: &Store, id: &IntegrationId, reading: Reading) -> Result<Option<Bound>, StoreError> {
+    let query = Query {
+        table: &store.tables.config,
+        index: None,
+        partition: &pk(id),
+        range: (BOUND, INT),
+        descending: false,
+        reading,
+        after: None,
+        limit: 2,
+    };
+    let (mut integration, mut bound) = (None, None);
+    for item in calls::query(&store.dynamo, query).await?.0 {
+        match get_text(&item, SK) {
+            Some(INT) => integration = Some(stored::read(item)?),
+            _ => bound = Some(trigger::read(item)?.trigger),
+        }
+    }
+    Ok(integration.map(|integration| Bound {
+        integration,
+        trigger: bound,
+    }))
+}
+
+/// The integrations of an organization, oldest first if their ids grow with time.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<IntegrationRecord>, StoreError> {
+    let entries = lists::page(store, &format!("ORG#{organization}"), "INT#", cursor, limit).await?;
+    let pks = entries.items.iter().filter_map(|entry| get_text(entry, SK));
+    let keys = pks.map(|pk| (pk.to_owned(), INT.to_owned())).collect();
+    let items = lists::in_order(store, keys)
+        .await?
+        .into_iter()
+        .map(stored::read)
+        .collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        cursor: entries.cursor,
+    })
+}
