@@ -98,6 +98,15 @@ enum Intent {
     Refuse(Refusal),
 }
 
+/// Which time it is that an event is dispatched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Nobody has seen it before.
+    First,
+    /// Somebody began with it, and nobody knows how far they came.
+    Again,
+}
+
 /// Why nothing is done for somebody: what they are told, and the reason in the ledger.
 struct Refusal(Notice, &'static str);
 
@@ -106,14 +115,14 @@ impl Arrival<'_> {
         let intent = self.intent(&mut message).await?;
         let key = self.key(&message);
         let id = key.id();
-        if !self.claim(Event::Message(message.clone()), Some(id.clone())).await? {
+        let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
             return Ok(());
-        }
+        };
         match intent {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await,
-            Intent::Steer(command) => self.steer(&message, &key, &command).await,
-            Intent::New => self.begin(&message, &key).await,
-            Intent::Say => self.append(&message, &key, false).await,
+            Intent::Steer(command) => self.steer(&message, &key, &command, turn).await,
+            Intent::New => self.begin(&message, &key, turn).await,
+            Intent::Say => self.append(&message, &key, false, turn).await,
         }
     }
 
@@ -183,12 +192,12 @@ impl Arrival<'_> {
         let refusal = if ours { self.barred(&message).await? } else { None };
         let key = self.key(&message);
         let id = key.id();
-        if !self.claim(Event::CardAction(action), Some(id.clone())).await? {
+        let Some(turn) = self.claim(Event::CardAction(action), Some(id.clone())).await? else {
             return Ok(());
-        }
+        };
         match refusal {
             Some(refusal) => self.refuse(&message, &id, refusal).await,
-            None if ours => self.begin(&message, &key).await,
+            None if ours => self.begin(&message, &key, turn).await,
             None => self.end(MessageState::Commanded, Some("unknown_card_action")).await,
         }
     }
@@ -197,7 +206,7 @@ impl Arrival<'_> {
     async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
         let barred = self.barred(message).await?;
         let id = self.key(message).id();
-        if !self.claim(Event::CardAction(opened), Some(id.clone())).await? {
+        if self.claim(Event::CardAction(opened), Some(id.clone())).await?.is_none() {
             return Ok(());
         }
         if let Some(Refusal(_, reason)) = barred {
@@ -213,7 +222,7 @@ impl Arrival<'_> {
 
     async fn feedback(&self, feedback: Feedback) -> Result<(), DispatchError> {
         let rating = format!("feedback_{:?}", feedback.rating).to_lowercase();
-        if self.claim(Event::Feedback(feedback), None).await? {
+        if self.claim(Event::Feedback(feedback), None).await?.is_some() {
             self.end(MessageState::Commanded, Some(&rating)).await?;
         }
         Ok(())
@@ -236,8 +245,8 @@ impl Arrival<'_> {
         )
     }
 
-    /// Claims the event: once, for as long as the ledger remembers. `false` if it came before and is done.
-    async fn claim(&self, event: Event, conversation: Option<ConversationId>) -> Result<bool, DispatchError> {
+    /// Claims the event: once, for as long as the ledger remembers. `None` if it came before and is done.
+    async fn claim(&self, event: Event, conversation: Option<ConversationId>) -> Result<Option<Turn>, DispatchError> {
         let now = self.world.clock.now();
         let envelope = self.envelope;
         let platform_message = event.id().clone();
@@ -263,16 +272,15 @@ impl Arrival<'_> {
             redrives: 0,
             version: 0,
         };
-        let ours = match message::claim(&self.world.store, &record).await? {
-            Claim::New => true,
+        let turn = match message::claim(&self.world.store, &record).await? {
+            Claim::New => Turn::First,
             // Not done yet: the process that claimed it died on the way, or is this one, asked again.
-            Claim::Seen(before) => !before.state.is_terminal(),
+            Claim::Seen(before) if !before.state.is_terminal() => Turn::Again,
+            Claim::Seen(_) => return Ok(None),
         };
-        if ours {
-            // Whatever comes of the event: whoever sent it has been in touch.
-            users::ensure(self.world, envelope, self.bound, &sender).await?;
-        }
-        Ok(ours)
+        // Whatever comes of the event: whoever sent it has been in touch.
+        users::ensure(self.world, envelope, self.bound, &sender).await?;
+        Ok(Some(turn))
     }
 
     async fn end(&self, state: MessageState, reason: Option<&str>) -> Result<(), DispatchError> {
@@ -309,10 +317,16 @@ impl Arrival<'_> {
         self.send_watched(wake, Duration::ZERO).await
     }
 
-    async fn steer(&self, message: &Message, key: &ConversationKey, command: &Command) -> Result<(), DispatchError> {
+    async fn steer(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        command: &Command,
+        turn: Turn,
+    ) -> Result<(), DispatchError> {
         let id = key.id();
         let notice = match command {
-            Command::New(_) => return self.begin(message, key).await,
+            Command::New(_) => return self.begin(message, key, turn).await,
             Command::Help => Notice::Help,
             Command::Status => match conversation::load(&self.world.store, &id, self.world.clock.now()).await? {
                 Some(found) if found.run.is_some() || !found.pending.is_empty() => Notice::StatusRunning,
@@ -351,9 +365,9 @@ impl Arrival<'_> {
     }
 
     /// A new session; then the message's text, if any, is its first input.
-    async fn begin(&self, message: &Message, key: &ConversationKey) -> Result<(), DispatchError> {
+    async fn begin(&self, message: &Message, key: &ConversationKey, turn: Turn) -> Result<(), DispatchError> {
         if !message.text.is_empty() || !message.parts.is_empty() {
-            return self.append(message, key, true).await;
+            return self.append(message, key, true, turn).await;
         }
         let id = key.id();
         let Some(trigger) = &self.bound.trigger else {
@@ -377,7 +391,13 @@ impl Arrival<'_> {
     }
 
     /// Puts the message into its conversation's mailbox and wakes a runner.
-    async fn append(&self, message: &Message, key: &ConversationKey, anew: bool) -> Result<(), DispatchError> {
+    async fn append(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        anew: bool,
+        turn: Turn,
+    ) -> Result<(), DispatchError> {
         let id = key.id();
         let Some(trigger) = &self.bound.trigger else {
             return Ok(());
@@ -387,7 +407,7 @@ impl Arrival<'_> {
             if before.holds(&self.envelope.message) {
                 return self.wake_for(&before, trigger).await;
             }
-            if before.version > 0 && self.is_done().await? {
+            if turn == Turn::Again && before.version > 0 && self.is_done().await? {
                 return Ok(());
             }
             if before.pending.len() >= mailbox::MAX_PENDING {
