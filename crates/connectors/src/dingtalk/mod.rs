@@ -96,6 +96,11 @@ impl Connector for DingTalk {
         media::fetch(part)
     }
 
+    /// How long a download code is good for is not documented.
+    fn media_is_short_lived(&self) -> bool {
+        true
+    }
+
     fn open_media(
         &self,
         part: &Part,
