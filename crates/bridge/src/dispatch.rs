@@ -14,7 +14,7 @@ use tieline_core::notice::Notice;
 use tieline_core::session;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
-use tieline_queue::{QueueError, work};
+use tieline_queue::QueueError;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
@@ -22,8 +22,8 @@ use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
 use crate::notices::{self, Word};
-use crate::users;
 use crate::world::World;
+use crate::{users, work};
 
 /// A message that was older than this by the platform's own clock when it came is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -314,7 +314,7 @@ impl Arrival<'_> {
         notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
         let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
-        self.send_watched(wake, Duration::ZERO).await
+        Ok(work::send_watched(self.world, wake, Duration::ZERO).await?)
     }
 
     async fn steer(
@@ -554,17 +554,9 @@ impl Arrival<'_> {
             })
     }
 
-    /// Wakes a runner, and another later: whoever takes the work and dies is replaced.
     async fn wake(&self, id: &ConversationId, delay: Duration) -> Result<(), DispatchError> {
         let wake = WakeUpV1::new(self.envelope.organization.clone(), id.clone());
-        self.send_watched(wake, delay).await
-    }
-
-    async fn send_watched(&self, wake: WakeUpV1, delay: Duration) -> Result<(), DispatchError> {
-        let watched = (delay + self.world.settings.watchdog).min(work::MAX_DELAY);
-        let (wake, watchdog) = wake.watched(self.world.clock.now().after(watched));
-        work::send(&self.world.queues, &[(wake, delay), (watchdog, watched)]).await?;
-        Ok(())
+        Ok(work::send_watched(self.world, wake, delay).await?)
     }
 }
 

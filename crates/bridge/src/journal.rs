@@ -31,7 +31,11 @@ impl Throttle {
             last.clear();
         }
         let key = (id.clone(), what);
-        if last.get(&key).is_some_and(|at| now.since(*at) < QUIET_TIME) {
+        // A clock that was set back keeps nobody quiet.
+        if last
+            .get(&key)
+            .is_some_and(|at| *at <= now && now.since(*at) < QUIET_TIME)
+        {
             return false;
         }
         last.insert(key, now);

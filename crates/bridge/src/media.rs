@@ -37,7 +37,7 @@ const MAX_KEPT_BYTES: usize = 20 * 1024 * 1024;
 /// How long it is kept: longer than the links of a run that begins again.
 const KEPT_LIFE: Duration = Duration::from_hours(3);
 /// Room that fetching a file takes at first.
-const FIRST_ROOM: usize = 8 * 1024 * 1024;
+const FIRST_ROOM: usize = 1024 * 1024;
 /// Room that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
 const LEAST_ROOM: usize = 1024 * 1024;
 /// What sealed link tokens are about.
@@ -182,9 +182,7 @@ pub async fn keep_part(
         return Ok(());
     }
     let max = world.settings.max_file_bytes.min(MAX_KEPT_BYTES);
-    let room = world.files.take(max, patience).await;
-    let room = room.ok_or(FetchError::NoRoom(patience))?;
-    let Fetched { bytes, mime, name } = fetch(world, bot, part, max, room, patience).await?;
+    let Fetched { bytes, mime, name } = fetch_growing(world, bot, part, max, patience).await?;
     let label = (name.as_deref(), mime.as_str());
     file::put(&world.store, &id, label, &bytes, now.after(KEPT_LIFE)).await?;
     Ok(())
@@ -237,10 +235,20 @@ async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<F
     fetch_for_link(world, &bot, part).await
 }
 
-/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others.
 pub(crate) async fn fetch_for_link(world: &World, bot: &Bot, part: &Part) -> Result<Fetched, FetchError> {
-    let until = Instant::now() + world.settings.file_patience;
-    let most = world.settings.max_file_bytes;
+    let settings = &world.settings;
+    fetch_growing(world, bot, part, settings.max_file_bytes, settings.file_patience).await
+}
+
+/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others.
+async fn fetch_growing(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    most: usize,
+    patience: Duration,
+) -> Result<Fetched, FetchError> {
+    let until = Instant::now() + patience;
     let first = most.min(FIRST_ROOM);
     match fetch_within(world, bot, part, first, until).await {
         Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => {
@@ -327,7 +335,9 @@ async fn follow(
 ) -> Result<Download, DownloadError> {
     for _ in 0..MAX_REDIRECTS {
         match courier::download(world, bot, &call, max, patience).await {
-            Err(DownloadError::Moved(place)) => call = moved(call, &place).ok_or(DownloadError::Forbidden)?,
+            Err(DownloadError::Moved(place)) => {
+                call = moved(call, &place, world.settings.allow_private).ok_or(DownloadError::Forbidden)?;
+            }
             ended => return ended,
         }
     }
@@ -335,9 +345,13 @@ async fn follow(
 }
 
 /// The same call at another place. What proves who we are stays with whom it was meant for.
-fn moved(call: HttpCall, place: &str) -> Option<HttpCall> {
+fn moved(call: HttpCall, place: &str, allow_plain: bool) -> Option<HttpCall> {
     let from = Url::parse(&call.url).ok()?;
-    let to = from.join(place).ok()?;
+    let mut to = from.join(place).ok()?;
+    // As with the platforms' own links: where plain HTTP is not allowed, its secure sister mostly answers.
+    if to.scheme() == "http" && !allow_plain {
+        to.set_scheme("https").ok()?;
+    }
     let is_stranger = from.origin() != to.origin();
     Some(HttpCall {
         url: to.into(),
@@ -380,7 +394,7 @@ mod tests {
             token: TokenPlace::Bearer,
             timeout: Duration::from_secs(1),
         };
-        let call = moved(call, place);
+        let call = moved(call, place, false);
         let told = call.as_ref().map(|call| {
             let is_proved = call.token == TokenPlace::Bearer;
             assert_eq!(is_proved, !call.headers.is_empty());
@@ -394,7 +408,8 @@ mod tests {
         check("/z", Some(("https://a.example/z", true)));
         check("z", Some(("https://a.example/x/z", true)));
         check("https://b.example/z", Some(("https://b.example/z", false)));
-        check("http://a.example/z", Some(("http://a.example/z", false)));
+        check("http://a.example/z", Some(("https://a.example/z", true)));
+        check("http://b.example/z", Some(("https://b.example/z", false)));
         check("//b.example", Some(("https://b.example/", false)));
         check("https://", None);
     }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tieline_core::connector::{Newest, Proof};
-use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::envelope::WakeUpV1;
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ReplyView, Stage};
-use tieline_queue::work;
 use tieline_store::config::integration;
 use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::{Instant, sleep};
@@ -16,8 +15,8 @@ use tracing::warn;
 
 use crate::accounts::{self, Bot};
 use crate::operator::{self, Operator};
-use crate::pages;
 use crate::world::World;
+use crate::{pages, work};
 
 /// Longest wait for something newer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -63,8 +62,8 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
 /// Has a runner push what no poll will show. If the answer is still growing, its run sees to that when it ends.
 async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
     let (organization, conversation) = (record.organization.clone(), record.conversation.clone());
-    let wake = WakeUp::V1(WakeUpV1::of_reply(organization, conversation, record.id.clone()));
-    if let Err(error) = work::send(&world.queues, &[(wake, Duration::ZERO)]).await {
+    let wake = WakeUpV1::of_reply(organization, conversation, record.id.clone());
+    if let Err(error) = work::send_watched(world, wake, Duration::ZERO).await {
         warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "rest comes when the fetching would have ended");
     }
 }

@@ -9,7 +9,7 @@ use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, fresh};
 use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
 use tieline_core::trigger::SessionScope;
-use tieline_queue::{QueueError, work};
+use tieline_queue::QueueError;
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::accounts::Bot;
 use crate::notices::{self, About};
+use crate::work;
 use crate::world::{World, random};
 
 /// To whom.
@@ -78,10 +79,7 @@ pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Resul
 async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
     let (organization, conversation) = (record.organization.clone(), said.conversation.clone());
     let wake = WakeUpV1::of_reply(organization, conversation, said.id.clone());
-    let delay = world.settings.watchdog;
-    let (wake, watchdog) = wake.watched(world.clock.now().after(delay));
-    let sends = [(wake, Duration::ZERO), (watchdog, delay)];
-    work::send(&world.queues, &sends).await
+    work::send_watched(world, wake, Duration::ZERO).await
 }
 
 /// A message of nobody, that only tells where the reply goes.

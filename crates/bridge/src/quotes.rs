@@ -1,7 +1,7 @@
 //! What a message quotes or forwards, on a platform that tells it only when asked.
 
 use tieline_core::connector::{MediaError, TokenError};
-use tieline_core::event::{Message, Part, PartKind, Quoted};
+use tieline_core::event::{Message, Part, Quoted};
 use tieline_core::ids::PlatformMessageId;
 use tieline_core::split::{TextLimit, TextUnit, split_first};
 use tracing::warn;
@@ -34,13 +34,14 @@ pub(crate) async fn newest<'a>(
     messages: impl DoubleEndedIterator<Item = &'a Message>,
 ) -> Option<String> {
     let id = messages.rev().find_map(|message| message.refers_to.as_ref())?;
-    Some(match ask(world, bot, id).await? {
+    let words = match ask(world, bot, id).await? {
         Ok(quoted) => words(&quoted),
         Err(error) => {
             warn!(account.id = %bot.account.integration, error = %crate::receive::chain(&error), "quoted message can't be read");
             UNREADABLE.to_owned()
         }
-    })
+    };
+    (!words.is_empty()).then_some(words)
 }
 
 /// `None` where the platform has no such question.
@@ -65,20 +66,8 @@ async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<
 
 /// The quote in words. Links lead to files of received messages only, so quoted files are named.
 fn words(quoted: &Quoted) -> String {
-    let names = quoted.parts.iter().map(name);
+    let names = quoted.parts.iter().map(Part::mark);
     let lines = std::iter::once(quoted.text.clone()).chain(names);
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
     split_first(&text, LIMIT).0.to_owned()
-}
-
-fn name(part: &Part) -> String {
-    let kind = match part.kind {
-        PartKind::Image => "image",
-        PartKind::Audio => "audio",
-        PartKind::Video => "video",
-        PartKind::File => "file",
-    };
-    format!("[{kind}] {}", part.name.as_deref().unwrap_or_default())
-        .trim()
-        .to_owned()
 }

@@ -7,7 +7,7 @@ use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
 use tieline_core::fate::MessageState;
 use tieline_core::reply::{Progress, Stage};
-use tieline_queue::{QueueError, inbound, work};
+use tieline_queue::{QueueError, inbound};
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -15,6 +15,7 @@ use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, ReplyRecord};
 use tracing::info;
 
+use crate::work;
 use crate::world::World;
 
 /// Why a dead letter is not sent on its road again.
@@ -84,6 +85,8 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
             pace: Pace::default(),
             delivered: false,
             lease: None,
+            // It is tried for as long as the first time.
+            final_at: None,
             ..before.clone()
         };
         // The ledger first: it tells whoever comes after a crash that this was begun.
@@ -98,9 +101,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
 
 async fn wake(world: &World, reply: &ReplyRecord) -> Result<(), QueueError> {
     let wake = WakeUpV1::of_reply(reply.organization.clone(), reply.conversation.clone(), reply.id.clone());
-    let watched = AFTER_THE_LETTER + world.settings.watchdog;
-    let (wake, watchdog) = wake.watched(world.clock.now().after(watched));
-    work::send(&world.queues, &[(wake, AFTER_THE_LETTER), (watchdog, watched)]).await
+    work::send_watched(world, wake, AFTER_THE_LETTER).await
 }
 
 async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {
@@ -130,6 +131,8 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Stor
         resume: None,
         delivered: false,
         lease: None,
+        // It may be another conversation's from now on, whose fences are others.
+        fence: 0,
         ..before.clone()
     };
     reply::restart(&world.store, &before, &mut after, now).await

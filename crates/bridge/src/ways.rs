@@ -14,6 +14,9 @@ use crate::accounts::Bot;
 use crate::journal;
 use crate::world::World;
 
+/// The code under which an integration's log has the permissions that its platform misses.
+pub const PERMISSION_MISSING: &str = "permission_missing";
+
 /// Most bots that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
 
@@ -45,11 +48,10 @@ pub(crate) async fn close(world: &World, bot: &Bot, rest: Duration, code: &str, 
     let id = &bot.account.integration;
     world.ways.close(id, world.clock.now().after(rest));
     let minutes = rest.as_secs() / 60;
-    let mut message =
+    let message =
         format!("the platform refuses the richer way to show answers, which rests for {minutes} minutes: code {code}");
     if !missing.is_empty() {
-        message.push_str("; permissions that are missing: ");
-        message.push_str(&missing.join(", "));
+        journal::warn(world, id, PERMISSION_MISSING, &missing.join(", ")).await;
     }
     warn!(account.id = %id, code, "reply takes another way, and so do the next ones");
     journal::warn(world, id, "way_closed", &message).await;

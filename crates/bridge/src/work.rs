@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
-use tieline_queue::work;
+use tieline_queue::{QueueError, work};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -37,6 +37,16 @@ pub struct Item {
     pub attempt: u32,
     /// What it says. `None`: it can't be read.
     pub wake: Option<WakeUp>,
+}
+
+/// Wakes a runner after `delay`, and another later: whoever takes the work and dies is replaced.
+///
+/// # Errors
+/// [`QueueError`].
+pub async fn send_watched(world: &World, wake: WakeUpV1, delay: Duration) -> Result<(), QueueError> {
+    let watched = (delay + world.settings.watchdog).min(work::MAX_DELAY);
+    let (wake, watchdog) = wake.watched(world.clock.now().after(watched));
+    work::send(&world.queues, &[(wake, delay), (watchdog, watched)]).await
 }
 
 /// Runs a batch until `until`. Returns the ids of the records that must come again.

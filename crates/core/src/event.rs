@@ -153,6 +153,18 @@ pub struct Part {
     pub locator: serde_json::Value,
 }
 
+impl Part {
+    /// What stands for it in words.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        let kind = self.kind.word();
+        match self.name.as_deref() {
+            Some(name) if !name.is_empty() => format!("[{kind}: {name}]"),
+            _ => format!("[{kind}]"),
+        }
+    }
+}
+
 /// What a message quotes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quoted {

@@ -68,11 +68,16 @@ pub async fn take(
             .as_ref()
             .and_then(|item| get_number(item, "t"))
             .unwrap_or(i64::MIN);
-        let left = meter.left(at, now);
+        let is_impossible = meter.is_impossible(at, now);
+        let left = if is_impossible {
+            meter.burst
+        } else {
+            meter.left(at, now)
+        };
         if left == 0 {
             return Ok(Taken::Wait(meter.next(at)));
         }
-        idle = at <= micros(now);
+        idle = at <= micros(now) || is_impossible;
         n = n.min(left);
     }
     // Others are always faster, so sends are being given out as fast as they may.
@@ -114,7 +119,10 @@ impl Meter {
     fn begin(&self, n: u32, now: Timestamp) -> Update {
         let mut change = Update::new();
         let (at, clock) = (change.path("t"), change.value(number(micros(now))));
-        change.require(format!("(attribute_not_exists({at}) OR {at} <= {clock})"));
+        let impossible = change.value(number(self.impossible(now)));
+        change.require(format!(
+            "(attribute_not_exists({at}) OR {at} <= {clock} OR {at} > {impossible})"
+        ));
         change.set("t", number(micros(now) + self.steps(n)));
         self.expire(&mut change, now);
         change
@@ -144,6 +152,16 @@ impl Meter {
     /// How far ahead of the clock sends may be given out.
     fn latest(&self, now: Timestamp) -> i64 {
         micros(now) + self.steps(self.burst)
+    }
+
+    /// Beyond this nobody can have given out sends whose clock was right: a clock that was hours ahead must not stop a bot for hours.
+    fn impossible(&self, now: Timestamp) -> i64 {
+        let slack = i64::try_from((self.per * 2).as_micros()).unwrap_or(i64::MAX / 4);
+        self.latest(now).saturating_add(slack)
+    }
+
+    fn is_impossible(&self, at: i64, now: Timestamp) -> bool {
+        at > self.impossible(now)
     }
 
     /// How many can be taken now.

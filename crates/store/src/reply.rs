@@ -186,7 +186,7 @@ async fn write_reply(
         Stage::Thinking | Stage::Growing => None,
     };
     match before {
-        Some(before) if before.fence > after.fence => return Err(StoreError::Conflict),
+        Some(before) if before.fence > after.fence && !anew => return Err(StoreError::Conflict),
         Some(before) => change(store, before, after, anew, now).await?,
         None => create(store, after, now).await?,
     }

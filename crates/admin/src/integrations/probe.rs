@@ -8,10 +8,12 @@ use serde::Serialize;
 use tieline_bridge::accounts::{self, Bot};
 use tieline_bridge::courier;
 use tieline_bridge::probe::{self, Probed};
+use tieline_bridge::ways::PERMISSION_MISSING;
 use tieline_core::account::ConnectionMode;
 use tieline_core::address;
 use tieline_core::connector::ModeManifest;
 use tieline_store::config::integration::IntegrationRecord;
+use tieline_store::log::{self, Level, LogEntry};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -26,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the platform may take to say whether it takes the credentials. All in all somebody waits at most half a minute.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many entries of the log are looked at, and how far back.
+const MAX_LOG: usize = 100;
+const DAY: Duration = Duration::from_hours(24);
+
 /// What came of a test.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -39,7 +45,7 @@ pub(crate) struct IntegrationTest {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestCheck {
-    /// `settings`, `credentials`, `reachability`, `callback_url`
+    /// `settings`, `credentials`, `reachability`, `callback_url`, `permissions`
     name: &'static str,
     ok: bool,
     /// What was found, in one sentence.
@@ -47,9 +53,7 @@ pub(crate) struct TestCheck {
     millis: u64,
 }
 
-/// Tests an integration: its settings, its credentials, the platform's addresses, our own.
-///
-/// Permissions are not among it: no platform tells them for the asking. The catalogue names those that a bot needs.
+/// Tests an integration: its settings, its credentials, the platform's addresses, our own, permissions.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/test", tag = "integrations",
     responses((status = 200, body = IntegrationTest)))]
 pub(crate) async fn test(
@@ -98,7 +102,39 @@ async fn ask_all(
     if record.mode == ConnectionMode::Webhook && !status::is_own_channel(state, record) {
         checks.push(timed("callback_url", callback(state, record)).await);
     }
+    if !mode.permissions.is_empty() {
+        let begun = Instant::now();
+        let (ok, detail) = permissions(state, record, mode).await?;
+        checks.push(TestCheck {
+            name: "permissions",
+            ok,
+            detail,
+            millis: millis_since(begun),
+        });
+    }
     Ok(())
+}
+
+/// No platform tells a bot's permissions for the asking. Some name what is missing when they refuse a call for want of it.
+async fn permissions(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    mode: &ModeManifest,
+) -> Result<(bool, String), Problem> {
+    let now = state.world.clock.now();
+    let log = log::list(&state.world.store, &record.id, Level::Warn, None, MAX_LOG, now).await?;
+    let is_fresh = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && now.since(entry.at) < DAY;
+    let needed = mode.permissions.join(", ");
+    Ok(match log.items.iter().find(is_fresh) {
+        Some(missed) => (
+            false,
+            format!("the platform refused a call for want of {}", missed.message),
+        ),
+        None => (
+            true,
+            format!("nothing was refused for want of one in the last 24 h; the bot needs {needed}"),
+        ),
+    })
 }
 
 /// Whether the credentials work, and a sentence about it.

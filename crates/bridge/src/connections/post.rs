@@ -20,6 +20,8 @@ use crate::world::{World, chance};
 const SENT_WITHIN: Duration = Duration::from_secs(8);
 /// How long its answer may take after that. Longer than any platform's acknowledgement.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(7);
+/// How often a last word is tried within the time for which answers are remembered, at most.
+const MOST_TRIES: u32 = 64;
 /// Between two looks for the answer.
 const LOOK: Backoff = Backoff {
     base: Duration::from_millis(40),
@@ -37,6 +39,12 @@ impl Tries {
     fn count(&mut self, frame: String) -> u32 {
         self.n = if self.frame == frame { self.n + 1 } else { 0 };
         self.frame = frame;
+        self.n
+    }
+
+    /// The try that was counted was made before, in vain.
+    const fn skip(&mut self) -> u32 {
+        self.n += 1;
         self.n
     }
 }
@@ -67,7 +75,10 @@ pub async fn send(
     };
     match here(world, integration, &call_id, call).await {
         Ok(answer) => answer,
-        Err(call) => elsewhere(world, integration, reply, call_id, &call).await,
+        Err(call) => match untried(world, &frame, call_id, &call, tries).await {
+            Ok(call_id) => elsewhere(world, integration, reply, call_id, &call).await,
+            Err(answer) => answer,
+        },
     }
 }
 
@@ -97,6 +108,30 @@ async fn here(
     }
 }
 
+/// The name of the first try that nobody has made yet, by `tries` or by a process before: a last word is said until it is answered,
+/// but one that was sent before its runner died has its answer already, which is given.
+async fn untried(
+    world: &World,
+    frame: &str,
+    mut call_id: String,
+    call: &SocketCall,
+    tries: &mut Tries,
+) -> Result<String, ApiAnswer> {
+    if call.replaceable {
+        return Ok(call_id);
+    }
+    for _ in 0..MOST_TRIES {
+        match relayed::answer(&world.store, &call_id, world.clock.now()).await {
+            Ok(Some(answer @ ApiAnswer::Answered { .. })) => return Err(answer),
+            Ok(Some(ApiAnswer::NotSent | ApiAnswer::Unknown)) => {
+                call_id = digest(&[frame, &tries.skip().to_string()]);
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Ok(call_id)
+}
+
 /// Over the mailbox of the bot's shard.
 async fn elsewhere(
     world: &World,
@@ -108,12 +143,6 @@ async fn elsewhere(
     let n_shards = world.queues.urls().relay.len();
     if n_shards == 0 {
         return ApiAnswer::NotSent;
-    }
-    // A last word that was sent before its runner died has its answer already: it isn't said twice.
-    if !call.replaceable
-        && let Ok(Some(answer)) = relayed::answer(&world.store, &call_id, world.clock.now()).await
-    {
-        return answer;
     }
     let shard = relay::shard_of(integration, n_shards);
     if world.relay.is_held(world, shard).await == Some(false) {

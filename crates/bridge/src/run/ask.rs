@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::keeper::Keeper;
 use super::request::{self, Asked};
-use super::talk::{Ended, Said, Talk};
+use super::talk::{self, Ended, Said, Talk};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliverError, Look, Showing, Shown};
@@ -165,18 +165,9 @@ async fn result(
     let abilities = adapter.manifest();
     held.keeps_turns = abilities.needs_transcript;
     let resume = showing.record.resume.clone().filter(|_| abilities.can_resume);
-    let request = request::build(world, held, bot, &agent, asked, abilities, resume).await?;
-    let start = match &request.resume {
+    let start = match &resume {
         Some(_) => showing.record.text.clone(),
         None => String::new(),
-    };
-    let talk = Talk {
-        world,
-        adapter: &adapter,
-        request: &request,
-        hold,
-        until,
-        started_at: held.run().started_at,
     };
     let (said, shown) = watch::channel(Said {
         draft: Draft {
@@ -186,18 +177,47 @@ async fn result(
         ..Said::default()
     });
     let done = Notify::new();
-    let read = async {
-        let ended = talk.read(&said).await;
+    let packing = request::build(world, held, bot, &adapter, &agent, asked, resume);
+    let started_at = held.run().started_at;
+    let asking = async {
+        let read = match talk::unless_called_away(packing, hold, until).await {
+            Ok(request) => {
+                let request = request?;
+                let talk = Talk {
+                    world,
+                    adapter: &adapter,
+                    request: &request,
+                    hold,
+                    until,
+                    started_at,
+                };
+                let read = talk.read(&said).await;
+                Ok((request, read))
+            }
+            Err(called_away) => Err(called_away),
+        };
         done.notify_one();
-        ended
+        Ok::<_, RunError>(read)
     };
-    let (ended, ()) = tokio::join!(read, grow(showing, bot, shown.clone(), &done));
+    let (read, ()) = tokio::join!(asking, grow(showing, bot, shown.clone(), &done));
+    let (request, read) = match read? {
+        Ok(read) => read,
+        Err(called_away) => return Ok(called_away),
+    };
+    let talk = Talk {
+        world,
+        adapter: &adapter,
+        request: &request,
+        hold,
+        until,
+        started_at,
+    };
     let said = shown.borrow().clone();
     if let Some(at) = said.first_text_at {
         ledger.push(LedgerStep::new(at, "first_text"));
     }
     held.conversation_ref.clone_from(&said.conversation_ref);
-    talk.conclude(held, showing, said, ended).await
+    talk.conclude(held, showing, said, read).await
 }
 
 pub(super) fn failed(code: &str, message: &str) -> Ended {
@@ -231,7 +251,9 @@ async fn grow(showing: &mut Showing<'_>, bot: &Bot, mut said: watch::Receiver<Sa
         }
         let snapshot = said.borrow_and_update().clone();
         match show_snapshot(showing, stage, &snapshot).await {
-            Ok(()) => {}
+            Ok(true) => {}
+            // The same again, when the pace lets it.
+            Ok(false) => said.mark_changed(),
             // Whoever took the conversation over also shows the answer; reading ends when the keeper hears of it.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
@@ -262,11 +284,12 @@ async fn rotation(showing: &Showing<'_>) {
     }
 }
 
-async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> Result<(), RunError> {
+/// Shows what has been said so far. `false` if the platform has to be waited for.
+async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> Result<bool, RunError> {
     if showing.is_pulled() {
         // Nothing to fetch yet is what a missing record says already.
         if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         showing.record.stage = Stage::Growing;
         showing.record.text.clone_from(&said.draft.text);
@@ -279,7 +302,7 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
         showing.record.pace.sent(showing.world.clock.now());
         showing.save().await?;
         showing.note_text(&said.draft.text);
-        return Ok(());
+        return Ok(true);
     }
     let stage = if said.draft.text.is_empty() {
         Stage::Thinking
@@ -296,11 +319,14 @@ async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> 
     match showing.show(look).await? {
         Shown::Yes => {}
         // If the platform asked for it, the pace knows.
-        Shown::NotBefore(at) => showing.record.pace.wait(at),
+        Shown::NotBefore(at) => {
+            showing.record.pace.wait(at);
+            return Ok(false);
+        }
         // The final text tries again, and says so if it can't either.
         Shown::Never { code } => warn!(event.key = %showing.record.message, code, "growing answer can't be shown"),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Remembers the turn of a result that somebody else has recorded, for they may have died before they remembered it.
@@ -346,6 +372,15 @@ async fn record_result(
         step = step.code(failure.code.clone());
     }
     ledger.push(step);
+    record_final(showing, hold, (outcome, notice)).await
+}
+
+/// Writes the last word.
+pub(super) async fn record_final(
+    showing: &mut Showing<'_>,
+    hold: &Hold,
+    (outcome, notice): (Outcome, Option<Notice>),
+) -> Result<(), RunError> {
     showing.record.stage = Stage::Final;
     showing.record.reasoning = String::new();
     showing.record.outcome = Some(outcome);

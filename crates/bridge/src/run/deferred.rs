@@ -26,8 +26,8 @@ use crate::world::World;
 
 /// How long an agent may take if its settings can't be read any more.
 const DEFAULT_MAX_RUN: Duration = Duration::from_secs(3600);
-/// Longest delay of a wake-up.
-const MAX_DELAY: Duration = tieline_queue::work::MAX_DELAY;
+/// Shortest time between two tries to show what has come, where the platform doesn't take it.
+const BETWEEN_TRIES: Duration = Duration::from_secs(10);
 
 /// What came of taking in.
 enum TakenIn {
@@ -58,11 +58,7 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         ledger.push(LedgerStep::new(world.clock.now(), "result"));
-        showing.record.stage = Stage::Final;
-        showing.record.outcome = Some(outcome);
-        showing.record.notice = notice;
-        showing.record.resume = None;
-        showing.save().await?;
+        ask::record_final(&mut showing, keeper.hold(), (outcome, notice)).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
     finish::deliver(world, held, &asked, showing, until, ledger).await
@@ -124,8 +120,11 @@ async fn take_in(
             break;
         }
         keep(held, showing, &draft, seq);
-        showing.record.stage = Stage::Growing;
-        showing.save().await?;
+        // The last event and what it means for the run are one write.
+        if terminal.is_none() {
+            showing.record.stage = Stage::Growing;
+            showing.save().await?;
+        }
     }
     let has_text = !draft.text.is_empty();
     if let Some(event) = terminal {
@@ -203,10 +202,10 @@ async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, RunError> {
         files: &[],
     };
     let again = match showing.show(look).await? {
-        Shown::NotBefore(at) => Some(at),
+        Shown::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
         Shown::Yes | Shown::Never { .. } => showing.record.pace.rotates_at(showing.budget()),
     };
-    Ok(again.map(|at| at.since(showing.world.clock.now()).min(MAX_DELAY)))
+    Ok(again.map(|at| at.since(showing.world.clock.now())))
 }
 
 fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Option<Notice>) {

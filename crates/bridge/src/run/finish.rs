@@ -5,11 +5,10 @@ use std::time::Duration;
 use tieline_core::agent::Turn;
 use tieline_core::connector::{Delivery, Merged};
 use tieline_core::conversation::RunPhase;
-use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::envelope::WakeUpV1;
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
-use tieline_queue::work;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
@@ -24,10 +23,8 @@ use crate::deliver::{self, Showing, Shown};
 use crate::journal;
 use crate::metrics::Metric;
 use crate::notices::{self, Word};
+use crate::work;
 use crate::world::World;
-
-/// Longest delay of a wake-up.
-const MAX_DELAY: Duration = Duration::from_secs(900);
 
 /// Brings the chat to the final text and the messages to their ends.
 pub(super) async fn deliver(
@@ -61,7 +58,7 @@ pub(super) async fn deliver(
         }
         Shown::NotBefore(at) => {
             amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
-            return Ok(Left::Parked(Some(at.since(now).min(MAX_DELAY))));
+            return Ok(Left::Parked(Some(at.since(now))));
         }
         Shown::Never { code } => {
             journal::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
@@ -102,8 +99,7 @@ async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, dela
         return Ok(());
     }
     let wake = WakeUpV1::of_reply(record.organization.clone(), held.id(), record.id.clone());
-    let wake = WakeUp::V1(wake);
-    work::send(&world.queues, &[(wake, delay.min(MAX_DELAY))]).await?;
+    work::send_watched(world, wake, delay).await?;
     Ok(())
 }
 

@@ -62,17 +62,20 @@ struct Keeping {
 impl Keeping {
     async fn keep(self) {
         let settings = &self.world.settings;
-        let mut beat_at = Instant::now() + settings.heartbeat;
+        let clock = &self.world.clock;
+        let (mut beat_at, mut last_beat) = (Instant::now() + settings.heartbeat, clock.now());
         while !self.say.is_closed() {
             sleep(settings.stop_poll).await;
             let now = Instant::now();
+            // A machine that slept has not counted the time, but for others it has passed.
+            let is_late = clock.now().since(last_beat) >= settings.heartbeat * 2;
             if now >= self.say.borrow().good_until {
                 self.lose();
-            } else if now >= beat_at {
+            } else if now >= beat_at || is_late {
                 if self.beat().await {
                     self.say.send_modify(|known| known.good_until = now + settings.lease);
                 }
-                beat_at = now + settings.heartbeat;
+                (beat_at, last_beat) = (now + settings.heartbeat, clock.now());
             } else {
                 self.look().await;
             }

@@ -1,7 +1,5 @@
 //! Replies that need no agent: our own sentences, and final texts that the platform didn't fetch.
 
-use std::time::Duration;
-
 use tieline_core::connector::Delivery;
 use tieline_core::conversation::Lease;
 use tieline_core::envelope::WakeUpV1;
@@ -21,9 +19,6 @@ use crate::accounts::{self, Bot};
 use crate::deliver::{self, Showing, Shown};
 use crate::journal;
 use crate::world::World;
-
-/// Longest delay of a wake-up.
-const MAX_DELAY: Duration = Duration::from_secs(900);
 
 /// Brings one finished reply into its chat, unless that is done or somebody does it.
 pub(super) async fn look_after(
@@ -101,7 +96,7 @@ async fn conclude(
         Shown::NotBefore(at) => {
             showing.save().await?;
             info!(conversation = %wake.conversation, event.key = %ledger.id, "reply waits");
-            Ok(Next::Again(at.since(now).min(MAX_DELAY)))
+            Ok(Next::Again(at.since(now)))
         }
         Shown::Never { code } => {
             showing.record.delivered = true;

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::accounts::Bot;
-use crate::media::{self, Fetched, Place};
+use crate::courier::DownloadError;
+use crate::media::{self, FetchError, Fetched, Place};
 use crate::world::World;
 
 /// Most pictures of a run, and most bytes of them in sum, that go along with their bytes.
@@ -18,8 +19,10 @@ const MAX_PICTURES: usize = 16;
 const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
 /// How long fetching a picture may take.
 const PICTURE_PATIENCE: Duration = Duration::from_secs(30);
-/// How long all that must be kept may take: somebody waits for an answer.
-const PACKING_PATIENCE: Duration = Duration::from_secs(60);
+/// How long all of it may take: somebody waits for an answer.
+const PACKING_PATIENCE: Duration = Duration::from_secs(40);
+/// Room that a picture takes at first: most are smaller.
+const FIRST_ROOM: usize = 1024 * 1024;
 /// How long a picture waits for room. Others are being fetched and soon take less, or are held as long as a run lasts.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -69,31 +72,46 @@ impl<'a> Luggage<'a> {
         }
         let patience = self.until.saturating_duration_since(Instant::now());
         let kept = media::keep_part(self.world, self.bot, &record.id, part, place, patience).await;
-        kept.inspect_err(|error| {
-            let account = &self.bot.account.integration;
-            warn!(account.id = %account, event.key = %record.id, error = %error, "part of a message can't be kept");
-        })
-        .is_err()
+        let Err(error) = kept else { return false };
+        let account = &self.bot.account.integration;
+        warn!(account.id = %account, event.key = %record.id, error = %error, "part of a message can't be kept");
+        // A longer one than is kept still comes by its link, for as long as the platform gives it.
+        !matches!(error, FetchError::Download(DownloadError::TooLong(max)) if max < self.world.settings.max_file_bytes)
     }
 
     async fn picture(&mut self, record: &MessageRecord, part: &Part) -> Option<Fetched> {
         if part.kind != PartKind::Image || self.n_pictures_left == 0 || self.picture_bytes_left == 0 {
             return None;
         }
-        let max = self.picture_bytes_left;
-        let room = self.world.pictures.take(max, ROOM_PATIENCE).await?;
-        match media::fetch(self.world, self.bot, part, max, room, PICTURE_PATIENCE).await {
+        self.n_pictures_left -= 1;
+        let most = self.picture_bytes_left;
+        let first = most.min(FIRST_ROOM);
+        let fetched = match self.fetch(part, first).await {
+            Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => self.fetch(part, most).await,
+            fetched => fetched,
+        };
+        match fetched {
             Ok(fetched) => {
-                self.n_pictures_left -= 1;
-                self.picture_bytes_left = max.saturating_sub(fetched.bytes.len());
+                self.picture_bytes_left = most.saturating_sub(fetched.bytes.len());
                 Some(fetched)
             }
             Err(error) => {
+                if matches!(error, FetchError::NoRoom(_)) {
+                    // For the others there is none either.
+                    self.n_pictures_left = 0;
+                }
                 let account = &self.bot.account.integration;
                 warn!(account.id = %account, event.key = %record.id, error = %error, "picture can't be sent along");
                 None
             }
         }
+    }
+
+    async fn fetch(&self, part: &Part, max: usize) -> Result<Fetched, FetchError> {
+        let room = self.world.pictures.take(max, ROOM_PATIENCE).await;
+        let room = room.ok_or(FetchError::NoRoom(ROOM_PATIENCE))?;
+        let left = self.until.saturating_duration_since(Instant::now());
+        media::fetch(self.world, self.bot, part, max, room, left.min(PICTURE_PATIENCE)).await
     }
 }
 

@@ -121,7 +121,7 @@ async fn work_through(
     let mut place = None;
     let done = match acquire(world, watch, wake, &mut place).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
-        Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()).min(work::MAX_DELAY))),
+        Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
         Ok(Acquired::Full) => Ok(Next::Full),
         Ok(Acquired::Held(held)) => work_on(world, *held, &mut place, until).await,
         Err(error) => Err(error),
@@ -391,9 +391,13 @@ async fn settle(world: &World, held: Held, until: Option<Instant>) -> Result<Opt
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
                 before = reload(world, &id, fence).await?;
-                // Nobody else takes a run under our fence: the write was done and only its answer was lost.
-                if before.run.is_some() && before.run.as_ref().map(|run| &run.id) != left.as_ref() {
-                    return Ok(Some(Held::new(before, fence, bound)));
+                // Nobody else changes the run under our fence: the write was done and only its answer was lost.
+                if before.run.as_ref().map(|run| &run.id) != left.as_ref() {
+                    if before.run.is_some() {
+                        return Ok(Some(Held::new(before, fence, bound)));
+                    }
+                    work::send(&world.queues, &[(wake_up(&before), Duration::ZERO)]).await?;
+                    return Ok(None);
                 }
             }
             Err(error) => return Err(error.into()),
@@ -483,9 +487,10 @@ async fn amend(world: &World, held: &mut Held, change: impl Fn(&mut Conversation
 async fn park(world: &World, mut held: Held, again: Option<Duration>) -> Result<Next, RunError> {
     // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
     amend(world, &mut held, |conversation| conversation.lease = None).await?;
-    let again = match again {
-        None if deferred::has_news(world, &held).await? => Some(Duration::ZERO),
-        again => again,
+    let is_now = again.is_some_and(|delay| delay.is_zero());
+    let again = match !is_now && deferred::has_news(world, &held).await? {
+        true => Some(Duration::ZERO),
+        false => again,
     };
     if let Some(delay) = again {
         work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;

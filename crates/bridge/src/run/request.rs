@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_agents::protocol::Protocol;
+use tieline_agents::protocol::Adapter;
 use tieline_core::agent::{
     Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, ReplyAddress, ReplyLimits,
     Resume, Turn,
@@ -40,16 +40,17 @@ pub(super) async fn build(
     world: &World,
     held: &Held,
     bot: &Bot,
+    adapter: &Adapter,
     agent: &Agent,
     asked: &[Asked],
-    abilities: &tieline_agents::protocol::Manifest,
     resume: Option<Resume>,
 ) -> Result<AgentRequest, RunError> {
     let last = asked.last().expect("a run has at least one message");
     let run = held.run();
     let session = session_of(held);
+    let abilities = adapter.manifest();
     let transcript = match abilities.needs_transcript {
-        true => past(world, agent, &session).await?,
+        true => past(world, adapter, &session).await?,
         false => Vec::<Turn>::new(),
     };
     let platform = bot.connector.manifest().platform;
@@ -94,9 +95,8 @@ pub(super) async fn build(
 }
 
 /// The earlier turns that the agent can use, and that there is room for.
-async fn past(world: &World, agent: &Agent, session: &Session) -> Result<Vec<Turn>, RunError> {
-    let adapter = Protocol::parse(&agent.protocol, &agent.config);
-    let history = adapter.map(|adapter| adapter.history()).unwrap_or_default();
+async fn past(world: &World, adapter: &Adapter, session: &Session) -> Result<Vec<Turn>, RunError> {
+    let history = adapter.history();
     let max_turns = history.max_turns.min(MAX_TURNS);
     let max_bytes = history.max_bytes.min(MAX_TRANSCRIPT_BYTES);
     let now = world.clock.now();
@@ -181,19 +181,14 @@ pub(super) fn words_of(asked: &[Asked]) -> String {
         .collect();
     let quoted_parts = quoted.map_or(&[][..], |quoted| &quoted.parts);
     let own_parts = asked.iter().flat_map(|it| &it.message.parts);
-    let marks = quoted_parts.iter().chain(own_parts).map(mark);
+    let marks = quoted_parts.iter().chain(own_parts).map(Part::mark);
     let text = Some(text_of(asked)).filter(|text| !text.is_empty());
-    let lines: Vec<String> = text.into_iter().chain(marks).collect();
+    // What a message refers to is fetched for the question and not kept.
+    let refers = quoted.is_none() && asked.iter().any(|it| it.message.refers_to.is_some());
+    let reference = refers.then(|| "[quoted message]".to_owned());
+    let lines: Vec<String> = reference.into_iter().chain(text).chain(marks).collect();
     let gap = if quote.is_empty() || lines.is_empty() { "" } else { "\n" };
     format!("{quote}{gap}{}", lines.join("\n"))
-}
-
-fn mark(part: &Part) -> String {
-    let kind = part.kind.word();
-    match part.name.as_deref() {
-        Some(name) if !name.is_empty() => format!("[{kind}: {name}]"),
-        _ => format!("[{kind}]"),
-    }
 }
 
 fn text_of(asked: &[Asked]) -> String {

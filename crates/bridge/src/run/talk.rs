@@ -248,6 +248,23 @@ pub(super) const fn apology(failure: &AgentFailure, has_text: bool) -> Notice {
     }
 }
 
+/// What it gives, unless somebody stops the run, our time is up, or the conversation is lost, before the agent was asked.
+pub(super) async fn unless_called_away<T>(
+    preparing: impl Future<Output = T>,
+    hold: &Hold,
+    until: Option<Instant>,
+) -> Result<T, Ended> {
+    tokio::select! {
+        biased;
+        heard = hold.hear() => Err(match heard {
+            Heard::Stop(_) => Ended::Result(Outcome::Stopped, Some(Notice::Stopped)),
+            Heard::Lost | Heard::Nothing => Ended::Lost,
+        }),
+        () = time_up(until) => Err(Ended::HandOver),
+        prepared = preparing => Ok(prepared),
+    }
+}
+
 async fn time_up(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until - HAND_OVER_MARGIN).await,

@@ -123,6 +123,8 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
 fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
     let id = match message.message_type.as_str() {
         "merge_forward" => &message.message_id,
+        // Within a topic every message has the topic's first one as its parent.
+        _ if !message.thread_id.is_empty() && message.parent_id == message.root_id => return None,
         _ => &message.parent_id,
     };
     (!id.is_empty()).then(|| PlatformMessageId::new(id.clone()))

@@ -63,6 +63,8 @@ const ENDPOINTS: &[EndpointField] = &[EndpointField {
 const PERMISSIONS: &[&str] = &[
     "im:message.p2p_msg:readonly",
     "im:message.group_at_msg:readonly",
+    "im:message:readonly",
+    "im:chat.access_event.bot_p2p_chat:read",
     "im:message:send_as_bot",
     "im:resource",
     "im:message.reactions:write_only",

@@ -47,11 +47,22 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
         });
     }
     let asked = items.iter().find(|item| item.message_id == id.as_str());
+    if asked.is_some_and(is_answer_of_an_app) {
+        return Ok(Quoted {
+            text: String::new(),
+            parts: Vec::new(),
+        });
+    }
     let said = asked.and_then(|item| said(item, bot)).ok_or(MediaError::Gone)?;
     Ok(Quoted {
         text: said.text,
         parts: said.parts,
     })
+}
+
+/// A card of an app, mostly our own answer: the platform tells only that newer clients can show it, and the agent knows what it said.
+fn is_answer_of_an_app(item: &ToldMessage) -> bool {
+    item.msg_type == "interactive" && item.sender.sender_type == "app"
 }
 
 /// A forwarded message as a line of its own, with who said it. Its files can't be had: 234043.
