@@ -1,19 +1,41 @@
 //! Agents that take a question and call back.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_bridge::callbacks;
+use tieline_bridge::callbacks::{self, CallbackError};
 use tieline_core::fate::MessageState;
 use tieline_core::ids::{OrganizationId, RunId};
 use tieline_store::config::organization::DEFAULT;
-use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::stand::until;
 
+use crate::LATER;
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::scene::{Bot, Over, set_up};
+
+/// An agent that takes nearly every question for later.
+async fn deferring() -> FakeAgent {
+    FakeAgent::start(Manner {
+        defers: |text| !text.starts_with("at once"),
+        ..Manner::default()
+    })
+    .await
+}
+
+/// What the agent calls back about its newest question. Whether it was taken, now or before.
+async fn call_back(life: &Life, agent: &FakeAgent, seq: u64, event: Value) -> bool {
+    let body = agent.seen().pop().unwrap().body;
+    let events_url = body["reply"]["eventsUrl"].as_str().unwrap().to_owned();
+    let run = RunId::new(events_url.rsplit('/').nth(1).unwrap());
+    let token = body["reply"]["token"].as_str().unwrap();
+    let body = json!({ "seq": seq, "event": event }).to_string();
+    let taken = callbacks::take_in(&life.world, &run, token, body.as_bytes()).await;
+    matches!(taken, Ok(_) | Err(CallbackError::Closed))
+}
 
 struct Scene {
     life: Life,
@@ -26,11 +48,7 @@ struct Scene {
 impl Scene {
     async fn begin(over: Over) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let agent = FakeAgent::start(Manner {
-            defers: |text| !text.starts_with("at once"),
-            ..Manner::default()
-        })
-        .await;
+        let agent = deferring().await;
         let chat = ChatServer::start().await;
         let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
         let settings = agent.as_webhook("Later");
@@ -49,28 +67,103 @@ impl Scene {
         self.life.work().await;
     }
 
-    /// What the agent calls back about its newest question.
     async fn call_back(&self, seq: u64, event: Value) {
-        let body = self.agent.seen().pop().unwrap().body;
-        let events_url = body["reply"]["eventsUrl"].as_str().unwrap().to_owned();
-        let run = RunId::new(events_url.rsplit('/').nth(1).unwrap());
-        let token = body["reply"]["token"].as_str().unwrap();
-        let body = json!({ "seq": seq, "event": event }).to_string();
-        callbacks::take_in(&self.life.world, &run, token, body.as_bytes())
-            .await
-            .unwrap();
+        assert!(call_back(&self.life, &self.agent, seq, event).await);
     }
 
-    async fn messages(&self) -> Vec<MessageRecord> {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
-        let organization = OrganizationId::new(DEFAULT);
-        let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
-        found.unwrap().items
-    }
-
-    /// How many messages came to this end.
     async fn n_ended(&self, state: MessageState) -> usize {
-        self.messages().await.iter().filter(|it| it.state == state).count()
+        n_ended(&self.life, state).await
+    }
+}
+
+/// How many messages came to this end.
+async fn n_ended(life: &Life, state: MessageState) -> usize {
+    let (store, now) = (&life.world.store, life.world.clock.now());
+    let organization = OrganizationId::new(DEFAULT);
+    let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
+    found.unwrap().items.iter().filter(|it| it.state == state).count()
+}
+
+/// A process dies before or after each durable write, and the agent repeats what it has no acknowledgement for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_calls_back_is_heard_whoever_dies() {
+    let (agent, chat) = (deferring().await, ChatServer::start().await);
+    let template = tempfile::tempdir().unwrap();
+    let before = Life::begin(template.path(), Fate::new(None), Duration::ZERO).await;
+    let settings = agent.as_webhook("Later");
+    let bot = set_up(&before.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
+    before.end().await;
+    let mut dies_at = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        crate::copy(template.path(), dir.path());
+        let n_said = chat.said().len();
+        let fate = Fate::new(Some(dies_at));
+        let life = Life::begin(dir.path(), fate.clone(), Duration::ZERO).await;
+        life.watch();
+        let first = Told::begin(&agent, &bot, "one");
+        fate.unless_dead(first.tell(&life)).await;
+        life.end().await;
+        let mut life = Life::begin(dir.path(), Fate::new(None), LATER).await;
+        first.tell(&life).await;
+        life.pass(LATER);
+        life.work().await;
+        let place = fate.place();
+        assert_eq!(n_ended(&life, MessageState::Answered).await, 1, "died {place}");
+        let n_said = chat.said().len() - n_said;
+        assert!((1..=2).contains(&n_said), "died {place}: said {n_said} times");
+        life.end().await;
+        if !fate.has_died() {
+            assert_eq!(n_said, 1, "nobody died");
+            break;
+        }
+        dies_at += 1;
+    }
+    assert!(dies_at >= 40, "only {dies_at} crash points");
+}
+
+/// A question and the callbacks to it, each told until it is acknowledged.
+struct Told<'a> {
+    agent: &'a FakeAgent,
+    bot: &'a Bot,
+    text: &'a str,
+    n_asked: usize,
+    acknowledged: AtomicUsize,
+}
+
+impl<'a> Told<'a> {
+    fn begin(agent: &'a FakeAgent, bot: &'a Bot, text: &'a str) -> Self {
+        Self {
+            agent,
+            bot,
+            text,
+            n_asked: agent.asked().len(),
+            acknowledged: AtomicUsize::new(0),
+        }
+    }
+
+    async fn tell(&self, life: &Life) {
+        if self.acknowledged.load(Ordering::SeqCst) == 0 {
+            assert!(self.bot.hear(&life.world, self.text, self.text).await);
+            self.acknowledged.store(1, Ordering::SeqCst);
+        }
+        life.work().await;
+        if self.agent.asked().len() == self.n_asked {
+            return;
+        }
+        let events = [
+            json!({ "type": "text.delta", "text": "the " }),
+            json!({ "type": "text.delta", "text": "answer" }),
+            json!({ "type": "completed" }),
+        ];
+        for (seq, event) in (1..).zip(events) {
+            if self.acknowledged.load(Ordering::SeqCst) <= seq {
+                let seq_sent = u64::try_from(seq).unwrap();
+                assert!(call_back(life, self.agent, seq_sent, event).await);
+                self.acknowledged.store(seq + 1, Ordering::SeqCst);
+            }
+            life.work().await;
+        }
     }
 }
 

@@ -191,5 +191,6 @@ mod tests {
         let mut tries = Tries::default();
         let counts = ["a", "a", "b", "b", "a"].map(|frame| tries.count(frame.to_owned()));
         assert_eq!(counts, [0, 1, 0, 1, 0]);
+        assert_eq!((tries.skip(), tries.count("a".to_owned())), (1, 2));
     }
 }

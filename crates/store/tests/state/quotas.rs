@@ -55,6 +55,22 @@ async fn what_is_taken_runs_out_and_comes_back() {
     ));
 }
 
+/// A machine whose clock was hours ahead has taken sends that nobody else could give back.
+#[tokio::test]
+async fn a_clock_that_was_hours_ahead_stops_nobody() {
+    let it = fresh().await;
+    let per_minute = quota(20, Duration::from_secs(60));
+    let ahead = NOW.after(Duration::from_hours(8));
+    for n in [1, 4] {
+        take(&it.store, &per_minute, n, ahead).await;
+        let taken = take(&it.store, &per_minute, n, NOW).await;
+        assert!(
+            matches!(taken, Taken::Granted { n: granted, .. } if granted == n),
+            "{taken:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn one_send_at_a_time_is_a_quota_too() {
     let it = fresh().await;

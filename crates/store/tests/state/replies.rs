@@ -186,6 +186,25 @@ async fn reply_to_show_instead_is_set_once() {
     assert_eq!(load(&it.store).await.same_as, other);
 }
 
+/// A redriven message may come to another conversation, which was taken less often.
+#[tokio::test]
+async fn restarted_reply_forgets_its_fence() {
+    let it = fresh().await;
+    let mut before = reply("r");
+    before.fence = 1800;
+    reply::save(&it.store, None, &mut before, NOW).await.unwrap();
+    let mut anew = ReplyRecord {
+        fence: 0,
+        ..before.clone()
+    };
+    reply::restart(&it.store, &before, &mut anew, NOW).await.unwrap();
+    let mut held = ReplyRecord {
+        fence: 2,
+        ..anew.clone()
+    };
+    reply::save(&it.store, Some(&anew), &mut held, NOW).await.unwrap();
+}
+
 #[tokio::test]
 async fn restarted_reply_begins_anew() {
     let it = fresh().await;
