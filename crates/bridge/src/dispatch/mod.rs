@@ -1,18 +1,19 @@
 //! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
 
+mod clicks;
+mod waiting;
+
 use std::time::Duration;
 
 use tieline_core::command::{self, Command};
-use tieline_core::connector::{Delivery, Manifest};
-use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState, StopCause};
+use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
-use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, Quoted, WELCOME_KEY};
+use tieline_core::event::{Event, Message, Quoted};
 use tieline_core::fate::{LedgerStep, MessageState};
-use tieline_core::ids::{ConversationId, MessageId};
-use tieline_core::mailbox::{self, Due, Pending};
+use tieline_core::ids::ConversationId;
+use tieline_core::mailbox::{self, Pending};
 use tieline_core::notice::Notice;
 use tieline_core::session;
-use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
 use tieline_queue::QueueError;
 use tieline_store::config::integration::{self, Bound};
@@ -171,61 +172,6 @@ impl Arrival<'_> {
             true => Refusal(Notice::Disabled, "trigger_disabled"),
             false => Refusal(Notice::Unbound, "no_trigger"),
         })
-    }
-
-    async fn card_action(&self, action: CardAction) -> Result<(), DispatchError> {
-        let ours = action.key == NEW_SESSION_KEY;
-        let message = Message {
-            id: action.id.clone(),
-            sender: action.sender.clone(),
-            sent_at: None,
-            text: String::new(),
-            parts: Vec::new(),
-            quoted: None,
-            refers_to: None,
-            target: action.target.clone(),
-        };
-        if action.key == WELCOME_KEY {
-            return self.greet(action, &message).await;
-        }
-        // A click is worth as much as a word: in a group anyone can click, and a session may be shared.
-        let refusal = if ours { self.barred(&message).await? } else { None };
-        let key = self.key(&message);
-        let id = key.id();
-        let Some(turn) = self.claim(Event::CardAction(action), Some(id.clone())).await? else {
-            return Ok(());
-        };
-        match refusal {
-            Some(refusal) => self.refuse(&message, &id, refusal).await,
-            None if ours => self.begin(&message, &key, turn).await,
-            None => self.end(MessageState::Commanded, Some("unknown_card_action")).await,
-        }
-    }
-
-    /// Says the trigger's welcome to somebody who opened the chat. Who isn't let in is told nothing: they didn't ask.
-    async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
-        let barred = self.barred(message).await?;
-        let id = self.key(message).id();
-        if self.claim(Event::CardAction(opened), Some(id.clone())).await?.is_none() {
-            return Ok(());
-        }
-        if let Some(Refusal(_, reason)) = barred {
-            return self.end(MessageState::Refused, Some(reason)).await;
-        }
-        let trigger = self.bound.trigger.as_ref();
-        let welcome = trigger.and_then(|trigger| trigger.settings.welcome.clone());
-        if let Some(text) = welcome {
-            self.say(message, &id, Word::welcome(text)).await?;
-        }
-        self.end(MessageState::Commanded, Some("welcome")).await
-    }
-
-    async fn feedback(&self, feedback: Feedback) -> Result<(), DispatchError> {
-        let rating = format!("feedback_{:?}", feedback.rating).to_lowercase();
-        if self.claim(Event::Feedback(feedback), None).await?.is_some() {
-            self.end(MessageState::Commanded, Some(&rating)).await?;
-        }
-        Ok(())
     }
 
     fn key(&self, message: &Message) -> ConversationKey {
@@ -481,82 +427,6 @@ impl Arrival<'_> {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Ends messages that wait, before they leave the mailbox: a crash in between leaves them where a runner skips them.
-    async fn close_waiting(
-        &self,
-        waiting: &[Pending],
-        conversation: &ConversationId,
-        state: MessageState,
-        notice: Notice,
-    ) -> Result<(), DispatchError> {
-        for pending in waiting {
-            let now = self.world.clock.now();
-            let steps = vec![LedgerStep::new(now, state.as_str())];
-            let ending = Ending {
-                state,
-                reason: None,
-                run: None,
-                session: None,
-                steps,
-            };
-            if message::finish(&self.world.store, &pending.message, &ending).await? {
-                self.world.metrics.message(&self.bound.integration.platform, state);
-                if self.shows_waiting() {
-                    self.close_bubble(&pending.message, conversation, notice).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a waiting message already shows something: where the platform fetches, its bubble does.
-    fn shows_waiting(&self) -> bool {
-        let record = &self.bound.integration;
-        let manifest: Option<&Manifest> = self.world.connector(&record.platform).map(|it| it.manifest());
-        let mode = manifest.and_then(|manifest| manifest.mode(record.mode));
-        mode.is_some_and(|mode| matches!(mode.delivery, Delivery::Pull { .. }))
-    }
-
-    async fn close_bubble(
-        &self,
-        waiting: &MessageId,
-        conversation: &ConversationId,
-        notice: Notice,
-    ) -> Result<(), DispatchError> {
-        if let Some(record) = message::get(&self.world.store, waiting, self.world.clock.now()).await? {
-            notices::record_for(self.world, &record, conversation, Word::stopped(notice)).await?;
-        }
-        Ok(())
-    }
-
-    /// Wakes a runner for what waits in the mailbox, unless one is at work that will find it there: a run that ends is left on the
-    /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too.
-    async fn wake_for(&self, conversation: &Conversation, trigger: &Trigger) -> Result<(), DispatchError> {
-        let now = self.world.clock.now();
-        let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
-            Due::At(until) => until.since(now),
-            Due::Now(_) if self.is_held(conversation, now) => return Ok(()),
-            Due::Empty | Due::Now(_) => Duration::ZERO,
-        };
-        self.wake(&conversation.key.id(), delay).await
-    }
-
-    /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and
-    /// one that took in an agent's callbacks leaves without a look.
-    fn is_held(&self, conversation: &Conversation, now: Timestamp) -> bool {
-        let settings = &self.world.settings;
-        let looks = |run: &RunState| run.phase != RunPhase::Deferred;
-        conversation.run.as_ref().is_some_and(looks)
-            && conversation.lease.as_ref().is_some_and(|lease| {
-                !lease.is_free(&settings.owner, now) && lease.expires_at.since(now) > settings.lease / 2
-            })
-    }
-
-    async fn wake(&self, id: &ConversationId, delay: Duration) -> Result<(), DispatchError> {
-        let wake = WakeUpV1::new(self.envelope.organization.clone(), id.clone());
-        Ok(work::send_watched(self.world, wake, delay).await?)
     }
 }
 
