@@ -62,7 +62,7 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     }
     if showing.record.outcome.is_none() {
         finish::close_merged(world, held, &bot, &asked).await?;
-        let ended = result(
+        let ended = Box::pin(result(
             world,
             held,
             &bot,
@@ -71,7 +71,7 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             keeper.hold(),
             until,
             &mut ledger,
-        )
+        ))
         .await?;
         match ended {
             Ended::Result(outcome, notice) => {
@@ -177,7 +177,7 @@ async fn result(
         ..Said::default()
     });
     let done = Notify::new();
-    let packing = request::build(world, held, bot, &adapter, &agent, asked, resume);
+    let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
     let started_at = held.run().started_at;
     let asking = async {
         let read = match talk::unless_called_away(packing, hold, until).await {

@@ -90,8 +90,9 @@ impl From<StoreError> for RunError {
 pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
     let mut watch = Watch::new(world, wake);
     let done = match &wake.reply {
-        Some(reply) => lone::look_after(world, &mut watch, wake, reply, until).await,
-        None => work_through(world, &mut watch, wake, until).await,
+        // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
+        Some(reply) => Box::pin(lone::look_after(world, &mut watch, wake, reply, until)).await,
+        None => Box::pin(work_through(world, &mut watch, wake, until)).await,
     };
     match done {
         Err(RunError::Lost) => {
@@ -135,9 +136,9 @@ async fn work_on(
 ) -> Result<Next, RunError> {
     loop {
         let left = if held.run().phase == RunPhase::Deferred {
-            deferred::go_on(world, &mut held, until).await?
+            Box::pin(deferred::go_on(world, &mut held, until)).await?
         } else {
-            ask::go_on(world, &mut held, until).await?
+            Box::pin(ask::go_on(world, &mut held, until)).await?
         };
         match left {
             Left::Finished => {}
