@@ -19,6 +19,7 @@ STORE_OPERATIONS = {
     "calls::delete": {"DeleteItem"},
     "calls::query": {"Query"},
     "calls::query_all": {"Query"},
+    "calls::query_keys": {"Query"},
     "query": {"Query"},
     "query_all": {"Query"},
     "batch::get": {"BatchGetItem"},

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tieline_core::account::{Account, InvalidSetting};
+use tieline_core::account::{Account, Credentials, InvalidSetting};
 use tieline_core::connector::{Connector, Context};
 use tieline_core::ids::{IdMint, IntegrationId};
 use tieline_store::StoreError;
@@ -61,13 +61,34 @@ impl Bot {
 /// # Errors
 /// [`AccountError`] if it can't be used.
 pub fn open(world: &World, record: &IntegrationRecord) -> Result<Bot, AccountError> {
-    let connector = world
-        .connector(&record.platform)
-        .ok_or_else(|| AccountError::UnknownPlatform(record.platform.clone()))?;
+    let connector = connector_of(world, record)?;
     if let Some(account) = world.accounts.get(&record.id, record.version) {
         return Ok(Bot { connector, account });
     }
-    let account = Arc::new(build(world, connector, record)?);
+    make(world, connector, record, &Credentials::default())
+}
+
+/// The same with what the platform has told of it since: this process has it so from now on, until the integration changes.
+///
+/// # Errors
+/// [`AccountError`] if it can't be used.
+pub(crate) fn open_with(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<Bot, AccountError> {
+    let connector = connector_of(world, record)?;
+    make(world, connector, record, learned)
+}
+
+fn connector_of(world: &World, record: &IntegrationRecord) -> Result<&'static dyn Connector, AccountError> {
+    let connector = world.connector(&record.platform);
+    connector.ok_or_else(|| AccountError::UnknownPlatform(record.platform.clone()))
+}
+
+fn make(
+    world: &World,
+    connector: &'static dyn Connector,
+    record: &IntegrationRecord,
+    learned: &Credentials,
+) -> Result<Bot, AccountError> {
+    let account = Arc::new(build(world, connector, record, learned)?);
     world.accounts.keep(record.version, Arc::clone(&account));
     Ok(Bot { connector, account })
 }
@@ -76,8 +97,11 @@ fn build(
     world: &World,
     connector: &'static dyn Connector,
     record: &IntegrationRecord,
+    learned: &Credentials,
 ) -> Result<Account, AccountError> {
     let (credentials, id_key) = record.unseal(world.store.keyring())?;
+    let fields = credentials.iter().chain(learned.iter());
+    let credentials: Credentials = fields.map(|(name, value)| (name, value.expose())).collect();
     let prepared = connector
         .prepare(record.mode, &credentials, &record.endpoints)
         .map_err(AccountError::Invalid)?;

@@ -65,23 +65,17 @@ pub(crate) fn is_due(world: &World, bot: &Bot) -> bool {
 }
 
 /// Asks the platform for what it hasn't told yet. Gives the bot with what was learned, if anything was, in good time.
+///
+/// It is remembered by this process alone: who listens to strangers may not write the configuration.
 pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecord) -> Option<Bot> {
     let call = bot.connector.probe(&bot.context(world, None))?;
-    let learning = async {
-        let learned = ask(world, bot, &call).await.map_err(|error| error.to_string())?;
-        keep(world, record, &learned).await.map_err(|error| error.to_string())
+    let error = match timeout(PATIENCE, ask(world, bot, &call)).await {
+        Ok(Ok(learned)) => return accounts::open_with(world, record, &learned).ok(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("longer than {PATIENCE:?}"),
     };
-    let learned = match timeout(PATIENCE, learning).await {
-        Ok(learned) => learned,
-        Err(_) => Err(format!("longer than {PATIENCE:?}")),
-    };
-    match learned {
-        Ok(after) => accounts::open(world, &after?).ok(),
-        Err(error) => {
-            info!(account.id = %record.id, error, "platform does not tell of the bot yet");
-            None
-        }
-    }
+    info!(account.id = %record.id, error, "platform does not tell of the bot yet");
+    None
 }
 
 async fn ask(world: &World, bot: &Bot, call: &HttpCall) -> Result<Credentials, TokenError> {
@@ -89,20 +83,14 @@ async fn ask(world: &World, bot: &Bot, call: &HttpCall) -> Result<Credentials, T
     bot.connector.learn(&answer)
 }
 
-/// Gives the integration as it stands after that.
-async fn keep(
-    world: &World,
-    record: &IntegrationRecord,
-    learned: &Credentials,
-) -> Result<Option<IntegrationRecord>, StoreError> {
+async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
     match integration::learn(&world.store, record, learned, world.clock.now()).await {
-        Ok(after) => Ok(Some(after)),
         // Somebody changed it meanwhile: the next probe is of what it is now.
-        Err(IntegrationError::Store(StoreError::Conflict)) => Ok(None),
+        Ok(_) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
         Err(IntegrationError::Store(error)) => Err(error),
         Err(error) => {
             warn!(account.id = %record.id, error = %error, "what the platform told can't be kept");
-            Ok(None)
+            Ok(())
         }
     }
 }

@@ -256,7 +256,7 @@ pub async fn events_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<(u
         return Ok(Vec::new());
     }
     let (pk, least, greatest) = (partition(run), place(seq + 1), place(MAX_SEQ));
-    let asked = stored_after(store, &pk, (&least, &greatest), PAGE_EVENTS);
+    let asked = stored_after(&store.tables.state, &pk, (&least, &greatest), PAGE_EVENTS);
     let (found, _) = calls::query(&store.dynamo, asked).await?;
     let mut events = Vec::new();
     let mut n_bytes = 0;
@@ -280,7 +280,7 @@ pub async fn last_seq(store: &Store, head: &mut RunRecord) -> Result<u64, StoreE
     let pk = partition(&head.id);
     while head.last_seq < MAX_SEQ {
         let (least, greatest) = (place(head.last_seq + 1), place(head.last_seq + STRIDE));
-        let asked = stored_after(store, &pk, (&least, &greatest), STRIDE as usize);
+        let asked = stored_after(&store.tables.state, &pk, (&least, &greatest), STRIDE as usize);
         let found = calls::query_keys(&store.dynamo, asked).await?;
         let Some((_, last)) = contiguous(found, head.last_seq).last() else {
             break;
@@ -417,9 +417,9 @@ async fn keep_event(store: &Store, run: &RunRecord, event: &NewEvent<'_>) -> Res
     )
 }
 
-fn stored_after<'a>(store: &'a Store, pk: &'a str, range: (&'a str, &'a str), limit: usize) -> Query<'a> {
+fn stored_after<'a>(table: &'a str, pk: &'a str, range: (&'a str, &'a str), limit: usize) -> Query<'a> {
     Query {
-        table: &store.tables.state,
+        table,
         index: None,
         partition: pk,
         range,

@@ -1,6 +1,6 @@
 //! What everything that serves one bot shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tieline_core::connector::Context;
 use tieline_core::event::Event;
@@ -23,8 +23,10 @@ use crate::{probe, receive};
 pub(super) struct Desk {
     /// The process.
     pub(super) house: Arc<House>,
-    /// The bot.
+    /// The bot as it was when its connection began.
     pub(super) bot: Bot,
+    /// The same, with what its platform has told of it since.
+    pub(super) learned: Arc<OnceLock<Bot>>,
     /// The protocol of its platform.
     pub(super) protocol: &'static dyn StreamProtocol,
     /// What its trigger says to somebody who opens the chat.
@@ -45,7 +47,7 @@ impl Desk {
 
     /// What the connector is told.
     pub(super) fn context(&self) -> Context<'_> {
-        self.bot.context(&self.house.world, self.welcome.as_deref())
+        self.newest().context(&self.house.world, self.welcome.as_deref())
     }
 
     /// The platform's name.
@@ -53,17 +55,25 @@ impl Desk {
         self.bot.connector.manifest().platform
     }
 
-    /// Asks the platform for what it hasn't told yet of the bot. What is learned makes another version of the integration, for which
-    /// the bot begins anew.
+    fn newest(&self) -> &Bot {
+        self.learned.get().unwrap_or(&self.bot)
+    }
+
+    /// Asks the platform for what it hasn't told yet of the bot.
     pub(super) fn learn(&self) {
-        if !probe::is_due(&self.house.world, &self.bot) {
+        if !probe::is_due(&self.house.world, self.newest()) {
             return;
         }
         let desk = self.clone();
         tokio::spawn(async move {
             let (world, id) = (&desk.house.world, &desk.bot.account.integration);
             match integration::load_bound(&world.store, id).await {
-                Ok(Some(bound)) => drop(probe::complete(world, &desk.bot, &bound.integration).await),
+                Ok(Some(bound)) => {
+                    if let Some(bot) = probe::complete(world, &desk.bot, &bound.integration).await {
+                        // Once is enough: whoever asked at the same time was told the same.
+                        let _ = desk.learned.set(bot);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => warn!(account.id = %id, error = %error, "bot can't be read"),
             }

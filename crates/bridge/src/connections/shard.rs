@@ -342,6 +342,7 @@ async fn try_load(house: &Arc<House>, live: &Live, fence: u64) -> Result<Option<
     let desk = Desk {
         house: Arc::clone(house),
         bot,
+        learned: Arc::default(),
         protocol,
         welcome,
         version: bound.integration.version,
