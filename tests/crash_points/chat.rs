@@ -1,5 +1,6 @@
 //! A chat that counts what is said in it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
@@ -20,6 +21,8 @@ pub(crate) struct ChatServer {
     pub(crate) holds_cards: Arc<watch::Sender<bool>>,
     /// For how many seconds it wants to be left alone, if it does.
     pub(crate) busy_s: Arc<Mutex<Option<u64>>>,
+    /// How often it was called though it was busy.
+    pub(crate) n_refused: Arc<AtomicUsize>,
     said: Arc<Mutex<Vec<String>>>,
     cards: Arc<Mutex<Vec<String>>>,
 }
@@ -32,6 +35,7 @@ impl ChatServer {
             holds_cards: Arc::new(watch::Sender::new(false)),
             busy_s: Arc::default(),
             said: Arc::default(),
+            n_refused: Arc::default(),
             cards: Arc::default(),
         };
         let router = Router::new()
@@ -53,6 +57,7 @@ impl ChatServer {
 
 async fn hear(State(server): State<ChatServer>, Json(body): Json<Value>) -> Response {
     if let Some(seconds) = *server.busy_s.lock().unwrap() {
+        server.n_refused.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())]).into_response();
     }
     server.said.lock().unwrap().push(body.to_string());

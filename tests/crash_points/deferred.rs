@@ -178,10 +178,12 @@ async fn a_busy_platform_hears_the_answer_once() {
         .await;
     scene.life.work().await;
     for _ in 0..3 {
-        scene.life.pass(Duration::from_secs(45));
+        scene.life.pass(Duration::from_secs(31));
         tokio::join!(scene.life.run(), scene.life.run(), scene.life.run());
     }
     assert_eq!(scene.chat.said(), Vec::<String>::new());
+    // At once, and when the minute that it asked for was over; not whenever a watchdog comes by.
+    assert_eq!(scene.chat.n_refused.load(Ordering::SeqCst), 2);
     *scene.chat.busy_s.lock().unwrap() = None;
     for _ in 0..3 {
         scene.life.pass(Duration::from_secs(61));

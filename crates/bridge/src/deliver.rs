@@ -273,7 +273,10 @@ impl<'a> Showing<'a> {
                 notice: self.record.notice,
                 files: &files,
             };
-            let shown = self.show(look).await?;
+            let shown = match self.is_asked_to_wait() {
+                Some(at) => Shown::NotBefore(at),
+                None => self.show(look).await?,
+            };
             let Shown::NotBefore(at) = shown else { return Ok(shown) };
             // Where the platform fetches, nobody waits here: a wake-up looks after it.
             if self.is_pulled() {
@@ -291,6 +294,13 @@ impl<'a> Showing<'a> {
             self.world.metrics.time(Metric::BudgetWait, self.platform(), pause);
             self.pause(pause).await?;
         }
+    }
+
+    /// Until when the platform wants to be left alone: it may have said so to whoever tried before.
+    fn is_asked_to_wait(&self) -> Option<Timestamp> {
+        let now = self.now();
+        let at = self.record.pace.next_at(self.budget(), Stage::Final, now);
+        at.filter(|at| *at > now && !self.is_pulled())
     }
 
     /// When there is no point in trying any more.

@@ -57,6 +57,8 @@ pub(super) async fn deliver(
             look_after_later(world, held, &showing.record, delay).await?;
         }
         Shown::NotBefore(at) => {
+            // Whoever goes on must know for how long the platform wants to be left alone.
+            showing.save().await?;
             amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
             return Ok(Left::Parked(Some(at.since(now))));
         }
