@@ -1,4 +1,4 @@
-//! A bot that doesn't know its own id asks for it as soon as it matters.
+//! A bot that doesn't know its own id goes by what the platform says of a mention.
 
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
@@ -9,26 +9,7 @@ use crate::house::House;
 const APP: &str = "cli_a1";
 
 #[tokio::test]
-async fn mention_is_known_by_an_id_that_is_asked_for_when_it_is_missing() {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    let house = House::open("lark", &integration, TriggerSettings::default()).await;
-    let lisi = Speaker::in_group("ou_lisi", "oc_g");
-    let mut event = platform.text(APP, &lisi, "one");
-    event["event"]["message"]["mentions"][0]["mentioned_type"].take();
-    house.hear(&platform.request(APP, &event)).await;
-    let mut other = platform.text(APP, &lisi, "for somebody else");
-    other["event"]["message"]["mentions"][0]["id"]["open_id"] = "ou_other".into();
-    house.hear(&platform.request(APP, &other)).await;
-    house.work().await;
-    assert_eq!(house.agent.asked(), ["one"]);
-    let asked = platform.calls().iter().filter(|it| it.name == "bot").count();
-    assert_eq!(asked, 1, "it is asked for until it is known");
-}
-
-#[tokio::test]
-async fn platform_that_does_not_tell_is_not_asked_with_every_message() {
+async fn who_receives_callbacks_asks_the_platform_nothing() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");

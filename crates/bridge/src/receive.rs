@@ -20,7 +20,6 @@ use crate::accounts::{self, Bot};
 use crate::journal;
 use crate::newest;
 use crate::operator::{self, Operator};
-use crate::probe;
 use crate::world::World;
 
 /// Longest body that is read.
@@ -99,7 +98,7 @@ async fn answer(
         .as_ref()
         .and_then(|trigger| trigger.settings.welcome.as_deref());
     let cx = bot.context(world, welcome);
-    let mut received = match bot.connector.receive(request, &cx) {
+    let received = match bot.connector.receive(request, &cx) {
         Ok(received) => received,
         Err(rejection) => {
             journal::note_often(world, id, "rejection", StatusChange::LastSignatureFailureAt(cx.now)).await;
@@ -108,14 +107,6 @@ async fn answer(
             return Err(ReceiveError::Unproved(reason));
         }
     };
-    let happened = !received.events.is_empty() || received.remark.is_some();
-    if happened
-        && probe::is_due(world, &bot)
-        && let Some(bot) = probe::complete(world, &bot, &bound.integration).await
-        && let Ok(better) = bot.connector.receive(request, &bot.context(world, welcome))
-    {
-        received = better;
-    }
     if is_handshake(request, &received) {
         journal::note_often(world, id, "verified", StatusChange::VerifiedAt(cx.now)).await;
     }
