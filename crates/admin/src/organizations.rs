@@ -8,6 +8,7 @@ use tieline_bridge::operator::Operator;
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::organization::{self, Limits, Organization};
+use tieline_store::place::MAX_PLACES;
 use utoipa::ToSchema;
 
 use crate::auth::{Caller, Root, Scope, no_organization};
@@ -70,8 +71,11 @@ pub(crate) struct LimitsPatch {
 
 impl LimitsPatch {
     fn apply(&self, before: Limits) -> Result<Limits, Problem> {
-        if self.max_concurrent_runs == Some(Some(0)) {
-            return Err(Problem::invalid("limits.maxConcurrentRuns", "must be at least 1"));
+        if let Some(Some(limit)) = self.max_concurrent_runs
+            && !(1..=MAX_PLACES).contains(&limit)
+        {
+            let reason = format!("must be from 1 to {MAX_PLACES}");
+            return Err(Problem::invalid("limits.maxConcurrentRuns", &reason));
         }
         Ok(Limits {
             max_concurrent_runs: self.max_concurrent_runs.unwrap_or(before.max_concurrent_runs),

@@ -3,6 +3,8 @@
 //! Item `CAP#{organization}`/`{number, 5 digits}` of `state` is a place: `h` its holder, `x` when its time runs out, in
 //! milliseconds. A holder that dies leaves it to its time; nobody counts, so nothing can be miscounted. The items stay, few as they are.
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::types::ReturnValue;
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
@@ -14,8 +16,8 @@ use crate::item::{self, get_number, get_text, text};
 use crate::tables::SK;
 use crate::update::Update;
 
-/// Most places of a tenant that are told apart. More runs than this at a time are not limited.
-pub const MAX_PLACES: u32 = 1000;
+/// Most places that a tenant can have: whoever looks for one reads them all.
+pub const MAX_PLACES: u32 = 10_000;
 
 /// A place that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +85,7 @@ async fn taken(
     organization: &OrganizationId,
     limit: u32,
     now: Timestamp,
-) -> Result<Vec<u32>, StoreError> {
+) -> Result<HashSet<u32>, StoreError> {
     let all = Query {
         table: &store.tables.state,
         index: None,

@@ -130,6 +130,11 @@ async fn organizations_are_made_once() {
         .post("/api/v1/orgs", json!({ "id": "A/B" }))
         .await
         .problem(400, "invalid_field");
+    for limit in [0, 10_001] {
+        let limits = json!({ "limits": { "maxConcurrentRuns": limit } });
+        let refused = place.patch("/api/v1/orgs/acme", limits).await;
+        refused.problem(400, "invalid_field");
+    }
     let lifted = place
         .patch(
             "/api/v1/orgs/acme",
