@@ -64,6 +64,30 @@ async fn half_open_socket_is_left_for_a_new_one() {
     stage.nothing_wrong();
 }
 
+/// Not told when the integration is saved, it is asked for again when the connection stands.
+#[tokio::test]
+async fn mention_is_known_by_an_id_that_was_missing_at_first() {
+    let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
+    let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
+    let answer = Answer::Refused(500, 1, None);
+    lark(&stage).misbehave(|faults| faults.answers.push_back(fault("bot", answer)));
+    stage.add(BOT).await;
+    let asked = || (lark(&stage).calls().iter().any(|it| it.name == "bot")).then_some(());
+    until("another question for the bot's id", SOON, asked).await.unwrap();
+    let group = Speaker::in_group("ou_lisi", "oc_g");
+    // By the time this is answered, the platform's answer is there too.
+    stage.say(&group, "hello").await;
+    stage.asked(1).await;
+    let mut other = lark(&stage).text(BOT, &group, "for somebody else");
+    other["event"]["message"]["mentions"][0]["id"]["open_id"] = "ou_other".into();
+    lark(&stage).push(BOT, &other).unwrap();
+    let mut own = lark(&stage).text(BOT, &group, "for the bot");
+    own["event"]["message"]["mentions"][0]["mentioned_type"].take();
+    lark(&stage).push(BOT, &own).unwrap();
+    let texts: Vec<String> = stage.asked(2).await.into_iter().map(|it| it.text).collect();
+    assert_eq!(texts, ["hello", "for the bot"]);
+}
+
 #[tokio::test]
 async fn token_that_expires_in_the_middle_is_renewed() {
     let stage = stage(Duration::from_millis(700)).await;
