@@ -63,7 +63,7 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
 async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
     let (organization, conversation) = (record.organization.clone(), record.conversation.clone());
     let wake = WakeUpV1::of_reply(organization, conversation, record.id.clone());
-    if let Err(error) = work::send_watched(world, wake, Duration::ZERO).await {
+    if let Err(error) = work::send_watched(world, [(wake, Duration::ZERO)]).await {
         warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "rest comes when the fetching would have ended");
     }
 }

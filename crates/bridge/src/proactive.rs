@@ -79,7 +79,7 @@ pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Resul
 async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
     let (organization, conversation) = (record.organization.clone(), said.conversation.clone());
     let wake = WakeUpV1::of_reply(organization, conversation, said.id.clone());
-    work::send_watched(world, wake, Duration::ZERO).await
+    work::send_watched(world, [(wake, Duration::ZERO)]).await
 }
 
 /// A message of nobody, that only tells where the reply goes.

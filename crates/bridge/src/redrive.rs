@@ -101,7 +101,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
 
 async fn wake(world: &World, reply: &ReplyRecord) -> Result<(), QueueError> {
     let wake = WakeUpV1::of_reply(reply.organization.clone(), reply.conversation.clone(), reply.id.clone());
-    work::send_watched(world, wake, AFTER_THE_LETTER).await
+    work::send_watched(world, [(wake, AFTER_THE_LETTER)]).await
 }
 
 async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {

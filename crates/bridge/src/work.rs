@@ -39,14 +39,21 @@ pub struct Item {
     pub wake: Option<WakeUp>,
 }
 
-/// Wakes a runner after `delay`, and another later: whoever takes the work and dies is replaced.
+/// Wakes a runner for each of them after its delay, and another later: whoever takes the work and dies is replaced.
 ///
 /// # Errors
-/// [`QueueError`].
-pub async fn send_watched(world: &World, wake: WakeUpV1, delay: Duration) -> Result<(), QueueError> {
-    let watched = (delay + world.settings.watchdog).min(work::MAX_DELAY);
-    let (wake, watchdog) = wake.watched(world.clock.now().after(watched));
-    work::send(&world.queues, &[(wake, delay), (watchdog, watched)]).await
+/// [`QueueError`] if the queue may not have all of them.
+pub async fn send_watched(
+    world: &World,
+    wakes: impl IntoIterator<Item = (WakeUpV1, Duration)>,
+) -> Result<(), QueueError> {
+    let now = world.clock.now();
+    let watched = wakes.into_iter().flat_map(|(wake, delay)| {
+        let later = (delay + world.settings.watchdog).min(work::MAX_DELAY);
+        let (wake, watchdog) = wake.watched(now.after(later));
+        [(wake, delay), (watchdog, later)]
+    });
+    work::send(&world.queues, &watched.collect::<Vec<_>>()).await
 }
 
 /// Runs a batch until `until`. Returns the ids of the records that must come again.

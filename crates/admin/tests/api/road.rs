@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_bridge::{dispatch, receive};
+use tieline_bridge::{dispatch, receive, work};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Quoted, Sender};
 use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
@@ -58,7 +58,8 @@ impl Place {
             event: self.world.store.keyring().seal(&event, id.as_str()),
             message: id,
         };
-        dispatch::dispatch(&self.world, &envelope).await.unwrap();
+        let wake = dispatch::dispatch(&self.world, &envelope).await.unwrap();
+        work::send_watched(&self.world, wake).await.unwrap();
         self.get(&format!("{DEFAULT}/messages/{}", envelope.message)).await.ok()
     }
 

@@ -3,11 +3,11 @@
 use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
 use tieline_core::fate::MessageState;
 
-use super::{Arrival, DispatchError, Refusal};
+use super::{Arrival, DispatchError, Refusal, Wake};
 use crate::notices::Word;
 
 impl Arrival<'_> {
-    pub(super) async fn card_action(&self, action: CardAction) -> Result<(), DispatchError> {
+    pub(super) async fn card_action(&self, action: CardAction) -> Result<Option<Wake>, DispatchError> {
         let ours = action.key == NEW_SESSION_KEY;
         let message = Message {
             id: action.id.clone(),
@@ -20,20 +20,21 @@ impl Arrival<'_> {
             target: action.target.clone(),
         };
         if action.key == WELCOME_KEY {
-            return self.greet(action, &message).await;
+            return self.greet(action, &message).await.map(|()| None);
         }
         // A click is worth as much as a word: in a group anyone can click, and a session may be shared.
         let refusal = if ours { self.barred(&message).await? } else { None };
         let key = self.key(&message);
         let id = key.id();
         let Some(turn) = self.claim(Event::CardAction(action), Some(id.clone())).await? else {
-            return Ok(());
+            return Ok(None);
         };
         match refusal {
-            Some(refusal) => self.refuse(&message, &id, refusal).await,
-            None if ours => self.begin(&message, &key, turn).await,
-            None => self.end(MessageState::Commanded, Some("unknown_card_action")).await,
+            Some(refusal) => self.refuse(&message, &id, refusal).await?,
+            None if ours => return self.begin(&message, &key, turn).await,
+            None => self.end(MessageState::Commanded, Some("unknown_card_action")).await?,
         }
+        Ok(None)
     }
 
     /// Says the trigger's welcome to somebody who opened the chat. Who isn't let in is told nothing: they didn't ask.

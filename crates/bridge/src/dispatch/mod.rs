@@ -50,13 +50,16 @@ pub enum DispatchError {
 
 /// Brings one event to its conversation. Doing it again changes nothing.
 ///
+/// Gives the wake-up for what lies in the conversation's mailbox now, if it needs one: the event is dispatched only when the queue
+/// has that. It is left to the caller so that several events can share a call.
+///
 /// # Errors
 /// [`DispatchError`] if it must come again.
-pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<(), DispatchError> {
+pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
     let event = open(world, envelope)?;
     let Some(bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
-        return Ok(());
+        return Ok(None);
     };
     let arrival = Arrival {
         world,
@@ -66,7 +69,7 @@ pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<(), Dispat
     match event {
         Event::Message(message) => arrival.message(message).await,
         Event::CardAction(action) => arrival.card_action(action).await,
-        Event::Feedback(feedback) => arrival.feedback(feedback).await,
+        Event::Feedback(feedback) => arrival.feedback(feedback).await.map(|()| None),
     }
 }
 
@@ -108,19 +111,22 @@ enum Turn {
     Again,
 }
 
+/// A wake-up, and after which delay it is to come.
+pub type Wake = (WakeUpV1, Duration);
+
 /// Why nothing is done for somebody: what they are told, and the reason in the ledger.
 struct Refusal(Notice, &'static str);
 
 impl Arrival<'_> {
-    async fn message(&self, mut message: Message) -> Result<(), DispatchError> {
+    async fn message(&self, mut message: Message) -> Result<Option<Wake>, DispatchError> {
         let intent = self.intent(&mut message).await?;
         let key = self.key(&message);
         let id = key.id();
         let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
-            return Ok(());
+            return Ok(None);
         };
         match intent {
-            Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await,
+            Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
             Intent::Steer(command) => self.steer(&message, &key, &command, turn).await,
             Intent::New => self.begin(&message, &key, turn).await,
             Intent::Say => self.append(&message, &key, false, turn).await,
@@ -260,7 +266,7 @@ impl Arrival<'_> {
         notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
         let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
-        Ok(work::send_watched(self.world, wake, Duration::ZERO).await?)
+        Ok(work::send_watched(self.world, [(wake, Duration::ZERO)]).await?)
     }
 
     async fn steer(
@@ -269,7 +275,7 @@ impl Arrival<'_> {
         key: &ConversationKey,
         command: &Command,
         turn: Turn,
-    ) -> Result<(), DispatchError> {
+    ) -> Result<Option<Wake>, DispatchError> {
         let id = key.id();
         let notice = match command {
             Command::New(_) => return self.begin(message, key, turn).await,
@@ -281,7 +287,8 @@ impl Arrival<'_> {
             Command::Stop => self.stop(key).await?,
         };
         self.say(message, &id, Word::commanded(notice)).await?;
-        self.end(MessageState::Commanded, None).await
+        self.end(MessageState::Commanded, None).await?;
+        Ok(None)
     }
 
     /// Ends the running answer and what waits behind it.
@@ -303,7 +310,7 @@ impl Arrival<'_> {
             self.close_waiting(&before.pending, &id, MessageState::Stopped, Notice::Stopped)
                 .await?;
             if self.saved(&before, &mut after, race).await? {
-                self.wake(&id, Duration::ZERO).await?;
+                work::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
                 return Ok(Notice::Stopped);
             }
         }
@@ -311,13 +318,13 @@ impl Arrival<'_> {
     }
 
     /// A new session; then the message's text, if any, is its first input.
-    async fn begin(&self, message: &Message, key: &ConversationKey, turn: Turn) -> Result<(), DispatchError> {
+    async fn begin(&self, message: &Message, key: &ConversationKey, turn: Turn) -> Result<Option<Wake>, DispatchError> {
         if !message.text.is_empty() || !message.parts.is_empty() {
             return self.append(message, key, true, turn).await;
         }
         let id = key.id();
         let Some(trigger) = &self.bound.trigger else {
-            return Ok(());
+            return Ok(None);
         };
         for race in 0..MAX_RACES {
             let now = self.world.clock.now();
@@ -330,34 +337,36 @@ impl Arrival<'_> {
                 .await?;
             if self.saved(&before, &mut after, race).await? {
                 self.say(message, &id, Word::commanded(Notice::NewSession)).await?;
-                return self.end(MessageState::Commanded, None).await;
+                self.end(MessageState::Commanded, None).await?;
+                return Ok(None);
             }
         }
         Err(DispatchError::Contended)
     }
 
-    /// Puts the message into its conversation's mailbox and wakes a runner.
+    /// Puts the message into its conversation's mailbox. Gives the wake-up for it.
     async fn append(
         &self,
         message: &Message,
         key: &ConversationKey,
         anew: bool,
         turn: Turn,
-    ) -> Result<(), DispatchError> {
+    ) -> Result<Option<Wake>, DispatchError> {
         let id = key.id();
         let Some(trigger) = &self.bound.trigger else {
-            return Ok(());
+            return Ok(None);
         };
         for race in 0..MAX_RACES {
             let before = self.load_or_new(key).await?;
             if before.holds(&self.envelope.message) {
-                return self.wake_for(&before, trigger).await;
+                return Ok(self.wake_for(&before, trigger));
             }
             if turn == Turn::Again && before.version > 0 && self.is_done().await? {
-                return Ok(());
+                return Ok(None);
             }
             if before.pending.len() >= mailbox::MAX_PENDING {
-                return self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await;
+                self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
+                return Ok(None);
             }
             let mut after = self.with_message(&before, message, trigger, &id, anew);
             if anew {
@@ -365,7 +374,7 @@ impl Arrival<'_> {
                     .await?;
             }
             if self.saved(&before, &mut after, race).await? {
-                return self.wake_for(&after, trigger).await;
+                return Ok(self.wake_for(&after, trigger));
             }
         }
         Err(DispatchError::Contended)

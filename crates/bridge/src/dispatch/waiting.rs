@@ -13,9 +13,8 @@ use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 use tieline_store::message::{self, Ending};
 
-use super::{Arrival, DispatchError};
+use super::{Arrival, DispatchError, Wake};
 use crate::notices::{self, Word};
-use crate::work;
 
 impl Arrival<'_> {
     /// Ends messages that wait, before they leave the mailbox: a crash in between leaves them where a runner skips them.
@@ -66,16 +65,16 @@ impl Arrival<'_> {
         Ok(())
     }
 
-    /// Wakes a runner for what waits in the mailbox, unless one is at work that will find it there: a run that ends is left on the
+    /// The wake-up for what waits in the mailbox, unless a runner is at work that will find it there: a run that ends is left on the
     /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too.
-    pub(super) async fn wake_for(&self, conversation: &Conversation, trigger: &Trigger) -> Result<(), DispatchError> {
+    pub(super) fn wake_for(&self, conversation: &Conversation, trigger: &Trigger) -> Option<Wake> {
         let now = self.world.clock.now();
         let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
             Due::At(until) => until.since(now),
-            Due::Now(_) if self.is_held(conversation, now) => return Ok(()),
+            Due::Now(_) if self.is_held(conversation, now) => return None,
             Due::Empty | Due::Now(_) => Duration::ZERO,
         };
-        self.wake(&conversation.key.id(), delay).await
+        Some(self.wake(conversation.key.id(), delay))
     }
 
     /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and
@@ -89,8 +88,7 @@ impl Arrival<'_> {
             })
     }
 
-    pub(super) async fn wake(&self, id: &ConversationId, delay: Duration) -> Result<(), DispatchError> {
-        let wake = WakeUpV1::new(self.envelope.organization.clone(), id.clone());
-        Ok(work::send_watched(self.world, wake, delay).await?)
+    pub(super) fn wake(&self, id: ConversationId, delay: Duration) -> Wake {
+        (WakeUpV1::new(self.envelope.organization.clone(), id), delay)
     }
 }

@@ -101,7 +101,7 @@ async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, dela
         return Ok(());
     }
     let wake = WakeUpV1::of_reply(record.organization.clone(), held.id(), record.id.clone());
-    work::send_watched(world, wake, delay).await?;
+    work::send_watched(world, [(wake, delay)]).await?;
     Ok(())
 }
 

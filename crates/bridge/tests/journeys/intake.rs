@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tieline_bridge::intake::{self, Item};
+use tieline_bridge::operator::Operator;
+use tieline_bridge::receive::receive as hear;
 use tieline_bridge::world::World;
-use tieline_core::envelope::Envelope;
-use tieline_queue::receive::{MAX_BATCH, MAX_WAIT, Received, receive};
+use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::exchange::WebhookRequest;
+use tieline_core::ids::IntegrationId;
+use tieline_queue::receive::{MAX_BATCH, MAX_WAIT, Received, delete, receive};
 
-use crate::place::Place;
+use crate::place::{Place, web_bot};
 
 /// All that is to be seen, waiting for the first.
 async fn seen(world: &World, n: usize) -> Vec<Received<Envelope>> {
@@ -30,6 +35,79 @@ fn bodies(received: &[Received<Envelope>], group: &str) -> Vec<String> {
     of_group.map(|it| it.unreadable.clone().unwrap()).collect()
 }
 
+fn items(received: Vec<Received<Envelope>>) -> Vec<Item> {
+    let items = received.into_iter().map(|it| Item {
+        id: it.id,
+        receipt: it.receipt,
+        group: it.group,
+        attempt: it.attempt,
+        envelope: it.message,
+    });
+    items.collect()
+}
+
+/// Somebody types into our own page.
+async fn type_in(world: &World, bot: &IntegrationId, chat: &str, id: &str) {
+    let body = json!({ "text": "hello", "chatId": chat, "senderId": "lisi", "messageId": id });
+    let request = WebhookRequest {
+        method: "POST".to_owned(),
+        query: String::new(),
+        headers: Vec::new(),
+        body: body.to_string().into_bytes(),
+    };
+    let answer = hear(world, "web", bot, &request, Some(&Operator::Root)).await;
+    assert_eq!(answer.status, 200);
+}
+
+/// How many wake-ups lie on `work` for each conversation, without those that come later.
+async fn wake_ups(world: &World) -> Vec<usize> {
+    let found = receive::<WakeUp>(&world.queues, &world.queues.urls().work, MAX_BATCH, Duration::ZERO);
+    let mut counted: Vec<(_, usize)> = Vec::new();
+    for it in found.await.unwrap() {
+        let WakeUp::V1(wake) = it.message.unwrap();
+        match counted.iter_mut().find(|(of, _)| *of == wake.conversation) {
+            Some((_, n)) => *n += 1,
+            None => counted.push((wake.conversation, 1)),
+        }
+    }
+    counted.into_iter().map(|(_, n)| n).collect()
+}
+
+#[tokio::test]
+async fn a_conversation_is_woken_once_for_what_came_together() {
+    let place = Place::new().await;
+    let world = place.world();
+    let bot = web_bot(&world).await;
+    for (chat, id) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")] {
+        type_in(&world, &bot, chat, id).await;
+    }
+    let received = seen(&world, 4).await;
+    assert!(intake::take_in(&world, items(received)).await.is_empty());
+    assert_eq!(wake_ups(&world).await, [1, 1]);
+}
+
+#[tokio::test]
+async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
+    let place = Place::new().await;
+    let world = place.world();
+    let bot = web_bot(&world).await;
+    for (chat, id) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        type_in(&world, &bot, chat, id).await;
+    }
+    let received = seen(&world, 3).await;
+    let failed = intake::take_in(&place.world_without_work(), items(received)).await;
+    assert_eq!(failed.len(), 3, "the queue for wake-ups could not be reached");
+
+    let again = seen(&world, 3).await;
+    assert!(again.iter().all(|it| it.attempt == 2), "they come again soon");
+    let receipts: Vec<String> = again.iter().map(|it| it.receipt.clone()).collect();
+    assert!(intake::take_in(&world, items(again)).await.is_empty());
+    delete(&world.queues, &world.queues.urls().inbound, &receipts)
+        .await
+        .unwrap();
+    assert_eq!(wake_ups(&world).await, [1, 1]);
+}
+
 #[tokio::test]
 async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() {
     let place = Place::new().await;
@@ -42,14 +120,7 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
 
     let received = seen(&world, 3).await;
     let ids: Vec<String> = received.iter().map(|it| it.id.clone()).collect();
-    let items = received.into_iter().map(|it| Item {
-        id: it.id,
-        receipt: it.receipt,
-        group: it.group,
-        attempt: it.attempt,
-        envelope: it.message,
-    });
-    let failed = intake::take_in(&world, items.collect()).await;
+    let failed = intake::take_in(&world, items(received)).await;
     assert_eq!(failed.len(), 3);
     assert!(ids.iter().all(|id| failed.contains(id)), "none of them is done");
 
