@@ -22,7 +22,7 @@ def test_script_prints_every_price_with_its_source():
 
 
 def test_a_million_messages_cost_what_was_decided():
-    million = 1e6 * sum(costs.message(costs.MEASURED["push"]).values())
+    million = 1e6 * sum(costs.message().values())
     assert million <= costs.LIMIT, f"a million messages cost {million:.2f} USD"
 
 
@@ -32,7 +32,7 @@ def test_waiting_in_containers_is_the_cheaper_way():
 
 def test_guide_has_the_figures():
     text = (ROOT / "infra/README.md").read_text()
-    million = 1e6 * sum(costs.message(costs.MEASURED["push"]).values())
+    million = 1e6 * sum(costs.message().values())
     bots = sum(costs.long_connections(1000).values())
     polls = 1e6 * sum(costs.poll().values())
     assert costs.million_at(costs.assumed("receive_batch")) == million

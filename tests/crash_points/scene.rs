@@ -50,10 +50,11 @@ pub(crate) struct Bot {
 pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatServer, window: Duration) -> Bot {
     let now = world.clock.now();
     let organization = OrganizationId::new(DEFAULT);
+    let id = AgentId::new(fresh("agt", random()));
     let asked = Agent {
-        id: AgentId::new(fresh("agt", random())),
+        name: format!("Agent {id}"),
+        id,
         organization: organization.clone(),
-        name: "Counting".to_owned(),
         protocol: ask["protocol"].as_str().unwrap().to_owned(),
         config: AgentConfig::new(ask["config"].as_object().unwrap().clone()),
     };
@@ -73,7 +74,7 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatSe
     };
     let addresses = ["apiBase", "oapiBase"].map(|name| (name.to_owned(), chat.url.clone()));
     let settings = IntegrationSettings {
-        name: "Bot".to_owned(),
+        name: format!("Bot {}", new.id),
         mode: ConnectionMode::Webhook,
         credentials,
         endpoints: match over {

@@ -9,6 +9,7 @@ mod counting;
 #[path = "../crash_points/scene.rs"]
 mod scene;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -35,71 +36,68 @@ use chat::ChatServer;
 use counting::{Bill, Counting};
 use scene::{Over, set_up};
 
-const N_MESSAGES: usize = 20;
+/// How many messages come together, each to a bot of its own: how many a receive brings decides what queues cost.
+const TOGETHER: [usize; 4] = [1, 2, 5, 10];
+const N_ROUNDS: usize = 5;
 /// Until every wake-up that watches over something has come.
 const LATER: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_costs_what_was_written_down() {
-    let agent = FakeAgent::start(Manner::default()).await;
-    let chat = ChatServer::start().await;
-    let mut bridge = Bridge::start().await;
     // Most agents remember what was said; for those that don't we keep it, at one write unit and a few read units a message.
-    let bot = set_up(
-        &bridge.world,
-        Over::DingTalk,
-        &agent.as_webhook("Counting"),
-        &chat,
-        Duration::ZERO,
-    )
-    .await;
-    // The first message makes the user, the conversation and the token.
-    assert!(bot.hear(&bridge.world, "msg0", "hello").await);
-    bridge.work().await;
-    bridge.pass(LATER);
-    bridge.work().await;
-    bridge.counting.take();
-
-    let mut received = Bill::default();
-    for at in 1..=N_MESSAGES {
-        assert!(
-            bot.hear(&bridge.world, &format!("msg{at}"), "how is the weather?")
-                .await
-        );
-        if at == 1 {
-            received = bridge.counting.take();
+    let agent = FakeAgent::start(Manner::default()).await;
+    for n in TOGETHER {
+        let chat = ChatServer::start().await;
+        let mut bridge = Bridge::start().await;
+        let mut bots = Vec::new();
+        for _ in 0..n {
+            let ask = agent.as_webhook("Counting");
+            bots.push(set_up(&bridge.world, Over::DingTalk, &ask, &chat, Duration::ZERO).await);
         }
-        bridge.work().await;
-        bridge.pass(LATER);
-        bridge.work().await;
+        // The first message makes the user, the conversation and the token.
+        for round in 0..=N_ROUNDS {
+            if round == 1 {
+                bridge.counting.take();
+            }
+            for bot in &bots {
+                assert!(
+                    bot.hear(&bridge.world, &format!("msg{round}"), "how is the weather?")
+                        .await
+                );
+            }
+            bridge.work().await;
+            bridge.pass(LATER);
+            bridge.work().await;
+        }
+        let mut all = bridge.counting.take();
+        assert_eq!(chat.said().len(), n * (N_ROUNDS + 1), "every message has its answer");
+        for polling in ["ReceiveMessage", "DeleteMessageBatch"] {
+            // On AWS event source mappings do this.
+            all.calls.remove(polling);
+        }
+        compare("push", n, &all.each(n * N_ROUNDS));
     }
-    let mut all = bridge.counting.take();
-    all.write_units += received.write_units;
-    all.read_units += received.read_units;
-    all.events += received.events;
-    for (name, n) in &received.calls {
-        *all.calls.entry(name.clone()).or_default() += n;
-    }
-    assert_eq!(chat.said().len(), N_MESSAGES + 1, "every message has its answer");
-    for polling in ["ReceiveMessage", "DeleteMessageBatch"] {
-        // On AWS event source mappings do this.
-        all.calls.remove(polling);
-    }
-    compare("push", &all.each(N_MESSAGES));
 }
 
 #[expect(clippy::print_stdout, reason = "the numbers are what this is for")]
-fn compare(name: &str, measured: &Bill) {
+fn compare(name: &str, n_together: usize, measured: &Bill) {
+    let n_together = n_together.to_string();
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../infra/measured.json");
     let mut noted: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or("{}".into())).unwrap();
     let value = serde_json::to_value(measured).unwrap();
-    println!("one message of a {name} platform: {value:#}");
+    println!("one of {n_together} messages of a {name} platform: {value:#}");
     if std::env::var_os("TIELINE_UPDATE").is_some() {
-        noted[name] = value;
+        noted[name][&n_together] = value;
         std::fs::write(path, format!("{noted:#}\n")).unwrap();
         return;
     }
-    let note = |field: &str| noted[name][field].as_f64().unwrap_or_default();
+    let noted = &noted[name][&n_together];
+    let note = |field: &str| noted[field].as_f64().unwrap_or_default();
+    let sends = |calls: &BTreeMap<String, f64>| calls.get("SendMessageBatch").copied().unwrap_or_default();
+    assert!(
+        sends(&measured.calls) <= noted["calls"]["SendMessageBatch"].as_f64().unwrap_or_default() + 0.05,
+        "more calls to the queue than were written down"
+    );
     let pairs = [
         ("write_units", measured.write_units),
         ("read_units", measured.read_units),
