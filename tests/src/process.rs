@@ -14,15 +14,44 @@ pub const ADMIN_TOKEN: &str = "token-of-the-tests";
 /// Where release binaries lie: `TIELINE_BIN_DIR`, else the workspace's `target/release`.
 ///
 /// # Errors
-/// If there is no such binary: the message says how to build it.
+/// If there is no such binary, or sources have changed since it was built: a test of yesterday's program says nothing.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release");
     let dir = std::env::var_os("TIELINE_BIN_DIR").map_or(default, PathBuf::from);
     let path = dir.join(name);
     if !path.exists() {
-        bail!("{} is missing: run `cargo build --release` first", path.display());
+        bail!("{} is missing: run `{BUILD}` first", path.display());
+    }
+    if let Some(source) = newer_source(&path)? {
+        bail!(
+            "{} is older than {}: run `{BUILD}` first",
+            path.display(),
+            source.display()
+        );
     }
     Ok(path)
+}
+
+const BUILD: &str =
+    "cargo build --release --bin tieline --bin webhook --bin dispatcher --bin runner --bin admin --bin relay";
+
+/// A source of the program that has changed since it was built. Cargo notes beside a binary what it is made of; nobody knows of one
+/// from elsewhere.
+fn newer_source(binary: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let Ok(noted) = std::fs::read_to_string(binary.with_extension("d")) else {
+        return Ok(None);
+    };
+    let built_at = binary.metadata()?.modified()?;
+    let (_, sources) = noted.split_once(": ").unwrap_or_default();
+    // Spaces within a path are escaped.
+    let sources = sources.replace("\\ ", "\0");
+    let mut sources = sources
+        .split_whitespace()
+        .map(|it| PathBuf::from(it.replace('\0', " ")));
+    Ok(sources.find(|source| {
+        let changed_at = source.metadata().and_then(|it| it.modified());
+        changed_at.map_or(true, |changed_at| changed_at > built_at)
+    }))
 }
 
 /// A port that nobody listens on just now.
