@@ -197,6 +197,11 @@ const FUNCTION_FILE_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Longest wait for a connection to AWS.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+/// Longest try of a call to a table or to the keys: all are small. A lease outlives two of them, so that a connection which died without a
+/// word costs nobody theirs.
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for queues, where a look may wait for 20 s.
+const QUEUE_TRY_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The SDK's configuration in a Lambda function: region and credentials are in the environment, always.
 ///
@@ -234,17 +239,16 @@ pub enum StartError {
 /// [`StartError`].
 pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) -> Result<World, StartError> {
     let Endpoints { dynamodb, sqs, kms } = deployment.endpoints;
-    let dynamo = aws_sdk_dynamodb::config::Builder::from(sdk);
+    let (brief, queue) = (limited(sdk, TRY_TIMEOUT), limited(sdk, QUEUE_TRY_TIMEOUT));
+    let dynamo = aws_sdk_dynamodb::config::Builder::from(sdk).timeout_config(brief.clone());
     let dynamo = aws_sdk_dynamodb::Client::from_conf(at(dynamodb, dynamo, |it, url| it.endpoint_url(url)).build());
-    let sqs = at(sqs, aws_sdk_sqs::config::Builder::from(sdk), |it, url| {
-        it.endpoint_url(url)
-    });
+    let queues = aws_sdk_sqs::config::Builder::from(sdk).timeout_config(queue);
+    let sqs = at(sqs, queues, |it, url| it.endpoint_url(url));
     let key = match &deployment.key {
         KeySource::Given(text) => read_key(text)?,
         KeySource::Kms(id) => {
-            let kms = at(kms, aws_sdk_kms::config::Builder::from(sdk), |it, url| {
-                it.endpoint_url(url)
-            });
+            let keys = aws_sdk_kms::config::Builder::from(sdk).timeout_config(brief);
+            let kms = at(kms, keys, |it, url| it.endpoint_url(url));
             unwrap_key(
                 &aws_sdk_kms::Client::from_conf(kms.build()),
                 &dynamo,
@@ -273,6 +277,14 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
         Some(namespace) => world.watched(namespace),
         None => world,
     })
+}
+
+/// The SDK's limits, with one for each try of a call: else a call whose connection died without a word waits for ever.
+fn limited(sdk: &SdkConfig, each_try: Duration) -> TimeoutConfig {
+    let limits = sdk
+        .timeout_config()
+        .map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+    limits.operation_attempt_timeout(each_try).build()
 }
 
 /// The service's own address, unless there is another.
@@ -350,6 +362,23 @@ mod tests {
     fn a_function_can_answer_with_the_longest_file() {
         let (max_answer, headers) = (6 * 1024 * 1024, 64 * 1024);
         assert!(MAX_FUNCTION_FILE_BYTES.div_ceil(3) * 4 + headers <= max_answer);
+    }
+
+    #[test]
+    fn no_try_lasts_for_ever_and_a_lease_outlives_two() {
+        let sdk = function_sdk(|_| None);
+        let limits = limited(&sdk, TRY_TIMEOUT);
+        assert_eq!(limits.operation_attempt_timeout(), Some(TRY_TIMEOUT));
+        assert_eq!(limits.connect_timeout(), Some(CONNECT_TIMEOUT), "what was set stays");
+        let settings = Settings::new(
+            String::new(),
+            Owner {
+                node: String::new(),
+                life: String::new(),
+            },
+        );
+        assert!(settings.heartbeat + TRY_TIMEOUT * 2 < settings.lease);
+        assert!(QUEUE_TRY_TIMEOUT > tieline_queue::receive::MAX_WAIT);
     }
 
     #[test]
