@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_queue::{QueueError, work};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
 use crate::metrics::Place;
@@ -23,6 +23,13 @@ const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(2),
     cap: Duration::from_secs(64),
 };
+/// Between two tries to send what the queue took only a part of.
+const BETWEEN_SENDS: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(1),
+};
+/// How often that is sent.
+const MAX_SENDS: u32 = 4;
 /// After so many deliveries a wake-up that waits is replaced by a new one. Well before the queue would give it up.
 const MAX_WAITS: u32 = 60;
 
@@ -53,7 +60,16 @@ pub async fn send_watched(
         let (wake, watchdog) = wake.watched(now.after(later));
         [(wake, delay), (watchdog, later)]
     });
-    work::send(&world.queues, &watched.collect::<Vec<_>>()).await
+    let watched: Vec<_> = watched.collect();
+    // A wake-up that was taken begins a run and trusts that its own watchdog is on its way, so it isn't left with that one refused. One
+    // too many of either does no harm.
+    for attempt in 1..MAX_SENDS {
+        match work::send(&world.queues, &watched).await {
+            Err(QueueError::Partial { .. }) => sleep(BETWEEN_SENDS.wait(attempt, chance())).await,
+            done => return done,
+        }
+    }
+    work::send(&world.queues, &watched).await
 }
 
 /// Runs a batch until `until`. Returns the ids of the records that must come again.
