@@ -12,7 +12,8 @@
 //! | `failed` | `code?`, `message?`, `retryable?` |
 //! | `cancelled` | |
 //!
-//! Other types and other fields are ignored, so that agents may say more than we know.
+//! `runRef`, `conversationRef`, `resumeRef` and a cursor's `value` have at most 2048 bytes. Other types and other fields are ignored, so
+//! that agents may say more than we know.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,9 @@ use crate::sse::MAX_EVENT_BYTES;
 
 /// Longest body of a callback, in bytes.
 pub const MAX_CALLBACK_BYTES: usize = MAX_EVENT_BYTES;
+
+/// Longest reference that is kept for an agent, in bytes: it is written with every step of the conversation.
+const MAX_REF_BYTES: usize = 2048;
 
 /// One event of a callback.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,8 +62,10 @@ pub enum InvalidEvents {
         /// What is wrong with it, to follow the name in a sentence.
         reason: &'static str,
     },
-    /// An event of a known type lacks something.
-    #[error("event of type {kind} does not have the documented fields")]
+    /// An event of a known type lacks something, or has a reference that is too long.
+    #[error(
+        "event of type {kind} does not have the documented fields, or has a reference of over {MAX_REF_BYTES} bytes"
+    )]
     Event {
         /// The type.
         kind: String,
@@ -193,15 +199,15 @@ enum Told {
 }
 
 impl Told {
-    /// The event in our words, `Some(None)` if it is none of ours, `None` if it lacks something.
+    /// The event in our words, `Some(None)` if it is none of ours, `None` if it lacks something or has too much of it.
     fn into_event(self) -> Option<Option<AgentEvent>> {
         let event = match self {
             Self::Started {
                 run_ref,
                 conversation_ref,
             } => AgentEvent::Started {
-                run_ref,
-                conversation_ref,
+                run_ref: kept(run_ref)?,
+                conversation_ref: kept_if_any(conversation_ref)?,
             },
             Self::TextDelta { text } => AgentEvent::TextDelta(text),
             Self::TextSnapshot { text } => AgentEvent::TextSnapshot(text),
@@ -215,9 +221,9 @@ impl Told {
             } => AgentEvent::InputRequired {
                 prompt,
                 choices,
-                resume_ref,
+                resume_ref: kept_if_any(resume_ref)?,
             },
-            Self::Cursor { value } => AgentEvent::Cursor(value),
+            Self::Cursor { value } => AgentEvent::Cursor(kept(value)?),
             Self::Completed { final_text } => AgentEvent::Completed { final_text },
             Self::Failed {
                 code,
@@ -228,6 +234,18 @@ impl Told {
             Self::Unknown => return Some(None),
         };
         Some(Some(event))
+    }
+}
+
+/// A reference, unless it is too long to be kept.
+fn kept(reference: String) -> Option<String> {
+    (reference.len() <= MAX_REF_BYTES).then_some(reference)
+}
+
+fn kept_if_any(reference: Option<String>) -> Option<Option<String>> {
+    match reference {
+        Some(reference) => kept(reference).map(Some),
+        None => Some(None),
     }
 }
 
@@ -301,6 +319,23 @@ mod tests {
             AgentEvent::Completed { final_text: some("a") },
         );
         check(r#"{"type":"cancelled"}"#, AgentEvent::Cancelled);
+    }
+
+    #[test]
+    fn references_are_bounded() {
+        let (fits, long) = ("r".repeat(MAX_REF_BYTES), "r".repeat(MAX_REF_BYTES + 1));
+        let events = |text: &str| {
+            [
+                format!(r#"{{"type":"run.started","runRef":"{text}"}}"#),
+                format!(r#"{{"type":"run.started","runRef":"r","conversationRef":"{text}"}}"#),
+                format!(r#"{{"type":"input.required","prompt":"p","resumeRef":"{text}"}}"#),
+                format!(r#"{{"type":"cursor","value":"{text}"}}"#),
+            ]
+        };
+        for (fits, long) in events(&fits).iter().zip(&events(&long)) {
+            assert!(read(fits).is_ok_and(|event| event.is_some()));
+            assert!(matches!(read(long), Err(InvalidEvents::Event { .. })));
+        }
     }
 
     #[test]
@@ -397,7 +432,7 @@ mod tests {
         );
         check_error(
             r#"[{"seq":1,"event":{"type":"progress"}}]"#,
-            "event of type progress does not have the documented fields",
+            "event of type progress does not have the documented fields, or has a reference of over 2048 bytes",
         );
         check_error("7", "body must be an object or a list of objects");
         check_error("", "not JSON: line 1, column 0");
