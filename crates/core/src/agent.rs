@@ -131,6 +131,8 @@ pub struct AgentChat {
 pub struct AgentMessage {
     /// The (last) message.
     pub id: MessageId,
+    /// How often an operator sent it on its road again: then it is asked anew, not once more.
+    pub redrives: u32,
     /// The text.
     pub text: String,
     /// Things that came with it.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
-use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentMessage, AgentRequest};
 use tieline_core::ids::{RunId, digest};
 use url::Url;
 
@@ -100,7 +100,12 @@ impl Webhook {
             quote: false,
         };
         let response = self
-            .post(request.message.id.as_str(), &wire::Created::of(request), manner, world)
+            .post(
+                &question_id(&request.message),
+                &wire::Created::of(request),
+                manner,
+                world,
+            )
             .await?;
         if response.status() == StatusCode::ACCEPTED {
             return Ok(End::Deferred);
@@ -177,6 +182,15 @@ impl Webhook {
             world.http.post(self.url.clone()).headers(headers).body(body.clone())
         };
         call::send(make, manner, world).await
+    }
+}
+
+/// The message's id, the same on every try. A message that an operator sends on its road again is a new question: an agent that keeps
+/// the contract would take no notice of the old one.
+fn question_id(message: &AgentMessage) -> String {
+    match message.redrives {
+        0 => message.id.to_string(),
+        n => format!("{}-{n}", message.id),
     }
 }
 

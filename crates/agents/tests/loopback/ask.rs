@@ -77,6 +77,7 @@ pub fn request(text: &str) -> AgentRequest {
         },
         message: AgentMessage {
             id: MessageId::new("msg_1"),
+            redrives: 0,
             text: text.into(),
             parts: vec![],
             quoted: None,

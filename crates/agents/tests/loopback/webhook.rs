@@ -67,6 +67,21 @@ async fn json_answer_is_the_whole_text() {
 }
 
 #[tokio::test]
+async fn redriven_message_is_a_question_of_its_own() {
+    let server = Server::start(vec![answer(500, JSON, ""), answer(200, JSON, r#"{"text":"hi"}"#)]).await;
+    let mut redriven = request("hello");
+    redriven.message.redrives = 2;
+    ask(&hook(&server.url), &redriven, &world()).await;
+    let ids: Vec<_> = server
+        .calls()
+        .iter()
+        .map(|call| call.header("webhook-id").unwrap().to_owned())
+        .collect();
+    assert_eq!(ids, ["msg_1-2", "msg_1-2"]);
+    assert_eq!(server.calls()[1].json()["message"]["id"], "msg_1");
+}
+
+#[tokio::test]
 async fn accepted_is_deferred() {
     let (server, events) = play(vec![answer(202, "content-length: 0\r\n", "")]).await;
     assert_eq!(events, [AgentEvent::Deferred]);

@@ -163,6 +163,7 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
     };
     AgentMessage {
         id: last.record.id.clone(),
+        redrives: last.record.redrives,
         text: text_of(asked),
         parts,
         quoted,
