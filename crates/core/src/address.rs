@@ -27,23 +27,26 @@ pub enum AddressError {
 /// [`AddressError`] if it may not be called.
 pub fn check(address: &str, allow_private: bool) -> Result<Url, AddressError> {
     let url = Url::parse(address).map_err(|_| AddressError::Invalid)?;
+    let private = match url.host() {
+        Some(Host::Ipv4(ip)) => is_special(IpAddr::V4(ip)),
+        Some(Host::Ipv6(ip)) => is_special(IpAddr::V6(ip)),
+        Some(Host::Domain(name)) => is_local_name(name),
+        None => false,
+    };
+    // Before the scheme: who writes a private address without encryption must hear what would help, and that isn't https.
+    if private && !allow_private {
+        return Err(AddressError::Private);
+    }
     if !may_use_scheme(&url, allow_private) {
         return Err(AddressError::Scheme);
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(AddressError::UserInfo);
     }
-    let private = match url.host() {
-        Some(Host::Ipv4(ip)) => is_special(IpAddr::V4(ip)),
-        Some(Host::Ipv6(ip)) => is_special(IpAddr::V6(ip)),
-        Some(Host::Domain(name)) => is_local_name(name),
-        None => return Err(AddressError::Invalid),
-    };
-    if private && !allow_private {
-        Err(AddressError::Private)
-    } else {
-        Ok(url)
+    if !url.has_host() {
+        return Err(AddressError::Invalid);
     }
+    Ok(url)
 }
 
 /// Whether an address is encrypted, or need not be.
@@ -161,6 +164,7 @@ mod tests {
     #[test]
     fn plain_http_and_passwords_are_refused() {
         check_one("http://example.com/", Err(AddressError::Scheme));
+        check_one("http://169.254.169.254/latest", Err(AddressError::Private));
         check_one("file:///etc/passwd", Err(AddressError::Scheme));
         check_one("https://user@example.com/", Err(AddressError::UserInfo));
         check_one("https://", Err(AddressError::Invalid));
