@@ -14,6 +14,7 @@ use tieline_core::address;
 use tieline_core::connector::ModeManifest;
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::log::{self, Level, LogEntry};
+use tieline_store::status::{self as store_status, ConnectionState};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -150,9 +151,29 @@ pub(super) async fn credentials(
     };
     Ok(match probed? {
         Probed::Works => (true, "the platform takes the credentials".to_owned()),
+        Probed::Untold if record.mode == ConnectionMode::LongConnection => on_connection(state, record).await?,
         Probed::Untold => (true, "the platform can't be asked; the first message tells".to_owned()),
         Probed::Refused { code } => (false, format!("the platform refuses the credentials: code {code}")),
         Probed::Unavailable { code } => (false, format!("the platform did not answer as it should: {code}")),
+    })
+}
+
+/// What the connection tells of the credentials, where the platform takes them there and nowhere else. Another connection for the asking
+/// would throw the bot's own out.
+async fn on_connection(state: &AdminState, record: &IntegrationRecord) -> Result<(bool, String), Problem> {
+    let reported = store_status::seen(&state.world.store, &record.id, state.now()).await?;
+    Ok(match (reported.state, reported.reason.as_deref()) {
+        (Some(ConnectionState::Connected), _) => (true, "the platform has taken them: the connection is up".to_owned()),
+        (_, Some("config_invalid")) => {
+            let code = reported
+                .last_error
+                .map_or_else(String::new, |error| format!(": code {}", error.code));
+            (false, format!("the platform refuses the credentials{code}"))
+        }
+        _ => (
+            true,
+            "the platform takes them with the connection, which is not up now: see the status".to_owned(),
+        ),
     })
 }
 

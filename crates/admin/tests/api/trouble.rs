@@ -1,6 +1,8 @@
 //! What a person sees who asks at night why a bot is silent.
 
 use serde_json::{Value, json};
+use tieline_core::ids::IntegrationId;
+use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
 
 use crate::place::{DEFAULT, Place, answering, dead_address};
 
@@ -89,6 +91,38 @@ async fn refused_credentials_are_the_cause_and_the_status() {
         .map(|it| it["name"].as_str().unwrap())
         .collect();
     assert!(bad.contains(&"credentials"), "{tested}");
+}
+
+/// A platform that takes credentials only where it would throw the bot's own connection out.
+#[tokio::test]
+async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
+    let place = Place::new().await;
+    let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
+        "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address() } });
+    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
+    let told = async |changes: &[StatusChange]| {
+        let store = &place.world.store;
+        status::merge(store, &IntegrationId::new(id.clone()), changes)
+            .await
+            .unwrap();
+        let tested = place
+            .post(&format!("{DEFAULT}/integrations/{id}/test"), Value::Null)
+            .await;
+        let tested = tested.ok()["checks"].as_array().unwrap().clone();
+        tested.into_iter().find(|check| check["name"] == "credentials").unwrap()
+    };
+    let down = StatusChange::State(ConnectionState::Disconnected, Some("config_invalid".to_owned()));
+    let error = StatusError {
+        at: place.world.clock.now(),
+        code: "853000".to_owned(),
+        message: String::new(),
+    };
+    let refused = told(&[down, StatusChange::LastError(error)]).await;
+    assert_eq!(refused["ok"], false, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("853000"), "{refused}");
+    let kicked = StatusChange::State(ConnectionState::Disconnected, Some("kicked".to_owned()));
+    let unknown = told(&[kicked]).await;
+    assert_eq!(unknown["ok"], true, "{unknown}");
 }
 
 #[tokio::test]
