@@ -2,11 +2,11 @@
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Object, PathItem, RefOr, Required};
+use utoipa::openapi::{ContentBuilder, Object, PathItem, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -111,6 +111,10 @@ impl Description {
         let mut description = description.clone();
         for (address, item) in &mut description.paths.paths {
             describe_ids(address, item);
+            if address.starts_with("/api/v1/") {
+                describe_refusals(address, item);
+            }
+            name_problems(item);
         }
         let json = serde_json::to_vec(&description).expect("a description serializes as JSON");
         Self(json.into())
@@ -118,7 +122,7 @@ impl Description {
 }
 
 impl IntoResponse for Description {
-    fn into_response(self) -> Response {
+    fn into_response(self) -> axum::response::Response {
         ([(CONTENT_TYPE, "application/json")], self.0).into_response()
     }
 }
@@ -130,6 +134,59 @@ fn describe_ids(address: &str, item: &mut PathItem) {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.retain(|known| !matches!(known, RefOr::T(known) if known.parameter_in == ParameterIn::Path));
         parameters.splice(0..0, ids_in(address));
+    }
+}
+
+/// Describes what every operation of operators may answer besides.
+fn describe_refusals(address: &str, item: &mut PathItem) {
+    let is_nested = address.contains('{');
+    let reads = item.get.iter_mut().map(|operation| (operation, false));
+    let others = [&mut item.post, &mut item.patch, &mut item.delete];
+    let writes = others.into_iter().flatten().map(|operation| (operation, true));
+    for (operation, writes) in reads.chain(writes) {
+        let asks = operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|it| !it.is_empty());
+        let refusals = [
+            (
+                "400",
+                asks,
+                "A field or parameter is unknown or can't be what it claims",
+            ),
+            ("401", true, "No token, or none that is known"),
+            ("403", writes, "The token's role may only look"),
+            ("404", is_nested, "There is none of this id in this organization"),
+        ];
+        for (status, applies, description) in refusals {
+            let known = &mut operation.responses.responses;
+            if applies && !known.contains_key(status) {
+                known.insert(status.to_owned(), RefOr::T(refusal(description)));
+            }
+        }
+    }
+}
+
+fn refusal(description: &str) -> Response {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description(description)
+        .content(PLAIN, problem.build())
+        .build()
+}
+
+/// What a body is described as where nothing else is said.
+const PLAIN: &str = "application/json";
+
+/// Gives problems the type that they are sent with.
+fn name_problems(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+    for operation in operations.into_iter().flatten() {
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && status.starts_with(['4', '5'])
+                && let Some(problem) = response.content.shift_remove(PLAIN)
+            {
+                response.content.insert("application/problem+json".to_owned(), problem);
+            }
+        }
     }
 }
 

@@ -99,6 +99,13 @@ async fn what_is_described_is_served() {
             operation["responses"].as_object().is_some_and(|it| !it.is_empty()),
             "{method} {path}"
         );
+        if path.starts_with("/api/v1/") {
+            let refusals = ["401", if ids > 0 { "404" } else { "401" }];
+            for status in refusals {
+                let shape = &operation["responses"][status]["content"]["application/problem+json"];
+                assert!(shape.is_object(), "{method} {path} {status}");
+            }
+        }
     }
 }
 
