@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
@@ -80,10 +81,11 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
     let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
     let connections = Connections::start(world.clone(), connections::Options::default())?;
-    let serving = tokio::spawn(axum::serve(listener, router(&world)).into_future());
     if let Some(file) = config {
-        configure(address, &token, &file).await?;
+        configure(&world, &token, &file).await?;
     }
+    // Who connected before waits, so that nobody meets a bridge without its configuration.
+    let serving = tokio::spawn(axum::serve(listener, router(&world)).into_future());
     greet(address, &token, is_given(&args));
 
     wait_for_signal().await?;
@@ -111,8 +113,12 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("can't listen on {address}; --listen takes another address"))
 }
 
-/// Applies the configuration file as an operator would.
-async fn configure(address: SocketAddr, token: &Secret, file: &File) -> anyhow::Result<()> {
+/// Applies the configuration file as an operator would, on an address that nobody else knows.
+async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result<()> {
+    let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?;
+    let address = listener.local_addr()?;
+    let mut serving = JoinSet::new();
+    serving.spawn(axum::serve(listener, router(world)).into_future());
     let client = Client::with(Url::parse(&reachable(address))?, token.clone(), DEFAULT)?;
     let mut show = |line: &str| {
         info!("config: {line}");
