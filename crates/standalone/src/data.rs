@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -77,13 +78,16 @@ pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
         .context("master.key is not 32 bytes long")
 }
 
-/// The token that sees all: the operator's own, else the one made at the first start.
+/// The token that sees all: the operator's own, else the one made at the first start. Short ones are for where nobody else can try them.
 ///
 /// # Errors
 /// If it can't be read or written, or the given one is too short.
-pub fn admin_token(dir: &Path, given: Option<&str>) -> anyhow::Result<Secret> {
+pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyhow::Result<Secret> {
     if let Some(token) = given.filter(|given| !given.is_empty()) {
-        ensure!(token.len() >= 8, "the admin token must have at least 8 characters");
+        ensure!(
+            token.len() >= 8 || listen.ip().is_loopback(),
+            "the admin token must have at least 8 characters where others can reach {listen}"
+        );
         return Ok(Secret::new(token));
     }
     let text = keep(&dir.join(ADMIN_TOKEN), || {
@@ -149,13 +153,15 @@ mod tests {
         assert_eq!(master_key(dir.path()).unwrap(), key);
         let mode = fs::metadata(dir.path().join(MASTER_KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, PRIVATE_FILE);
-        let token = admin_token(dir.path(), None).unwrap();
-        assert!(admin_token(dir.path(), None).unwrap().matches(token.expose()));
+        let [here, everywhere] = ["127.0.0.1:8080", "0.0.0.0:8080"].map(|it| it.parse().unwrap());
+        let token = admin_token(dir.path(), None, here).unwrap();
+        assert!(admin_token(dir.path(), None, here).unwrap().matches(token.expose()));
         assert!(
-            admin_token(dir.path(), Some("given-token"))
+            admin_token(dir.path(), Some("given-token"), everywhere)
                 .unwrap()
                 .matches("given-token")
         );
-        assert!(admin_token(dir.path(), Some("short")).is_err());
+        assert!(admin_token(dir.path(), Some("short"), here).is_ok());
+        assert!(admin_token(dir.path(), Some("short"), everywhere).is_err());
     }
 }

@@ -54,7 +54,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     data::prepare(&args.data_dir)?;
     let _lock = data::lock(&args.data_dir)?;
     let key = data::master_key(&args.data_dir)?;
-    let token = data::admin_token(&args.data_dir, args.admin_token.as_deref())?;
+    let token = data::admin_token(&args.data_dir, args.admin_token.as_deref(), args.listen)?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;
     let public_url = args.public_url.clone().unwrap_or_else(|| reachable(address));
