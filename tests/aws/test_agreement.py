@@ -113,6 +113,36 @@ def test_mappings_report_single_failures_and_fit_the_queues():
         assert queue["VisibilityTimeout"] >= function["Timeout"]
 
 
+def loops(stack: Stack) -> tuple[set[str], set[str]]:
+    """Functions that queues call, and those of them that can bring about their own next call."""
+    calls_of, sends_of = {}, {}
+    for name, it in stack.of_type("AWS::Serverless::Function").items():
+        mapped = [event["Properties"]["Queue"] for event in it.get("Events", {}).values()]
+        if mapped:
+            (calls_of[name],) = mapped
+        role = stack.resources[it["Role"].removeprefix("arn:")]["Properties"]
+        statements = [each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]]
+        sending = [each["Resource"] for each in statements if "sqs:SendMessage" in each["Action"]]
+        sends_of[name] = {queue for it in sending for queue in (it if isinstance(it, list) else [it])}
+    reached = {name: {other for other, queue in calls_of.items() if queue in sends_of[name]} for name in calls_of}
+    for _ in calls_of:
+        reached = {name: others.union(*(reached[it] for it in others)) for name, others in reached.items()}
+    return set(calls_of), {name for name, others in reached.items() if name in others}
+
+
+def test_lambda_lets_a_function_loop_that_must_and_no_other():
+    """By default it drops what a function sends to its own queue after some sixteen rounds, and with it the watch over a long run."""
+    called, looping = loops(ON_LAMBDA)
+    assert called == {"DispatcherFunction", "RunnerFunction"} and looping == {"RunnerFunction"}
+    for name, it in ON_LAMBDA.of_type("AWS::Serverless::Function").items():
+        assert it.get("RecursiveLoop") == ("Allow" if name in looping else None), name
+    assert "RecursiveLoop" not in ON_LAMBDA.source["Globals"]["Function"], "the others are guarded"
+    # Whatever is wrong with that: somebody is told.
+    alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
+    watched = {it["Dimensions"][0]["Value"] for it in alarms if it.get("MetricName") == "RecursiveInvocationsDropped"}
+    assert watched == {ON_LAMBDA.resources[name]["Properties"]["FunctionName"] for name in called}
+
+
 # ---- Environment
 
 
