@@ -490,6 +490,11 @@ def test_what_must_last_is_kept():
     restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")
     variables = restored.resolve(restored.source["Globals"])["Function"]["Environment"]["Variables"]
     assert variables["TIELINE_CONFIG_TABLE"] == "config-of-yesterday"
+    # What is watched is the one in use.
+    watch = nested(restored, "Watch")
+    assert watch.resources["ConfigThrottles"]["Properties"]["Dimensions"] == [{"Name": "TableName", "Value": "config-of-yesterday"}]
+    body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
+    assert set(re.findall(r'"TableName", "([^"]+)"', body)) == {"config-of-yesterday", f"{PREFIX}state", f"{PREFIX}leases"}
 
 
 def test_all_is_encrypted_and_all_logs_end():
