@@ -345,7 +345,8 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
     watch = nested(ON_LAMBDA, "Watch")
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
-    for it in watch.of_type("AWS::CloudWatch::Alarm").values():
+    alarms = watch.of_type("AWS::CloudWatch::Alarm") | nested(ON_ECS, "Watch").of_type("AWS::CloudWatch::Alarm")
+    for it in alarms.values():
         for metric in stats(it):
             if metric["Namespace"] == namespace:
                 used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
@@ -412,6 +413,18 @@ def test_latency_is_watched_where_platforms_wait():
     # API Gateway refuses settings of a route that is not there yet.
     first = ON_LAMBDA.source["Resources"]["Stage"]["DependsOn"]
     assert ON_LAMBDA.resources[first]["Properties"]["RouteKey"] == route
+
+
+def test_somebody_is_told_when_no_runner_is_alive():
+    """On Lambda AWS's own metrics tell; a container says itself that it is there, and silence is the alarm."""
+    on_lambda, on_ecs = (set(nested(it, "Watch").of_type("AWS::CloudWatch::Alarm")) for it in (ON_LAMBDA, ON_ECS))
+    assert on_ecs - on_lambda == {"RunnerSilent"}
+    assert on_lambda - on_ecs == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped"}
+    alarm = nested(ON_ECS, "Watch").resources["RunnerSilent"]["Properties"]
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["TreatMissingData"]) == ("RunsInHand", "SampleCount", "breaching")
+    # One writing in a period, so that one period may pass without by chance, but not three.
+    period = int(re.search(r"PERIOD: Duration = Duration::from_secs\((\d+)\)", (ROOT / "crates/bridge/src/metrics.rs").read_text())[1])
+    assert alarm["Period"] == period and alarm["EvaluationPeriods"] == 3
 
 
 def test_one_bad_bot_does_not_page():
