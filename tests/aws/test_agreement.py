@@ -494,6 +494,15 @@ def test_own_vpc_is_made_only_where_none_is_given():
     assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
 
 
+def test_firewall_keeps_no_answer():
+    """Not even errors, which CloudFront keeps for ten seconds if nothing else is said, whoever asks."""
+    stack = Stack("template.yaml", WebAclArn="arn:aws:wafv2:us-east-1:123456789012:global/webacl/w/1")
+    distribution = stack.resources["Distribution"]["Properties"]["DistributionConfig"]
+    assert distribution["DefaultCacheBehavior"]["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"
+    kept = {it["ErrorCode"]: it["ErrorCachingMinTTL"] for it in distribution["CustomErrorResponses"]}
+    assert kept == dict.fromkeys([400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504], 0)
+
+
 def test_what_must_last_is_kept():
     for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
         resource = ON_LAMBDA.source["Resources"][name]
