@@ -134,6 +134,10 @@ def test_workflow_example_is_what_it_says():
     assert "aws-access-key-id" not in text and "secrets." not in text, "no keys are stored"
     for command in ("tests/run.sh", "sam validate --lint", "sam build", "sam deploy"):
         assert command in text
+    # Functions and containers are of one version.
+    for program, parameter in (("relay", "RelayImage"), ("runner", "RunnerImage")):
+        assert re.search(rf"{program}=\$\(infra/relay-image\.sh .+ {program} arm64\)", text), program
+        assert f"{parameter}=${program}" in text, parameter
     # Artifacts lose the permission to run, and the machine's own linker wants a newer C library than Lambda has.
     assert "path: built.tar" in text and "tar -cf built.tar .aws-sam/build" in text and "tar -xf built.tar" in text
     assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text
