@@ -92,6 +92,9 @@ def test_guides_tell_of_one_place_for_parameters():
     for guide in (ROOT / "README.md", INFRA / "README.md"):
         assert "sam deploy --parameter-overrides" not in guide.read_text(), guide
     text = (INFRA / "README.md").read_text()
+    # SAM deploys what is not named with its previous value, so leaving a parameter out doesn't reset it.
+    for place in (text, (ROOT / "samconfig.toml").read_text()):
+        assert r'NAME=\"\"' in place
     for parameter in ("RelayImage", "RunnerImage", "RestoredConfigTable", "AdminTokenVersion"):
         around = [text[max(0, at.start() - 250) : at.end() + 250] for at in re.finditer(parameter, text)]
         assert any("parameter_overrides" in it for it in around), parameter
