@@ -87,6 +87,18 @@ def test_stage_deploys_what_it_builds_under_a_name_that_images_can_have(stage):
     assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", told["global"]["parameters"]["stack_name"])
 
 
+def test_guide_has_a_stage_for_another_region():
+    """With all that a stage needs, and nothing that is there only in the region of another."""
+    lines = (INFRA / "README.md").read_text().split("## A second region")[1].split("## ")[0].splitlines()
+    told = tomllib.loads("\n".join(line.strip() for line in lines if line.startswith("    ")))["eu"]
+    ours = samconfig()["prod"]
+    assert told["global"]["parameters"].keys() == ours["global"]["parameters"].keys() | {"region"}
+    for command in ("build", "deploy"):
+        assert told[command]["parameters"].keys() <= ours[command]["parameters"].keys()
+    assert told["build"] == ours["build"]
+    assert overrides(told["deploy"]) == overrides(ours["deploy"]), "what names no region's things"
+
+
 def test_guides_tell_of_one_place_for_parameters():
     """`sam deploy --guided` saves every parameter, and the next `sam deploy` takes back what was given in another way."""
     for guide in (ROOT / "README.md", INFRA / "README.md"):
