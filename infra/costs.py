@@ -6,6 +6,7 @@ by the test `message_cost`); what else is assumed stands in `ASSUMED`, each with
 """
 
 import json
+import re
 from pathlib import Path
 
 MONTH_H = 730
@@ -50,6 +51,11 @@ ASSUMED = {
     "runs_per_container": (200, "runs that wait in a container of 0.25 vCPU and 0.5 GB at the same time, on average"),
     "sockets_per_relay": (2000, "connections of a relay task, as RelayConnectionsPerTask"),
     "messages_per_bot": (1000, "messages of a bot in a month"),
+    "heartbeat_s": (3, "time between two heartbeats of a relay, as in crates/bridge/src/connections"),
+    "look_s": (1, "time between two looks of a relay, as there: who holds which shard, and whether the configuration has changed"),
+    "look_read_units": (2, "strong reads of such a look: some 20 small items in one query, one item more; each a unit"),
+    "list_s": (60, "time between two readings of the list of bots although nothing has changed, as there"),
+    "listed_bytes": (250, "entry of a bot in that list: its key, its id and its organization's, a version, a digest"),
 }
 
 # What a million messages should cost, and what they may cost until they do: less is better, more fails a test.
@@ -60,8 +66,7 @@ LIMIT = 10.95
 # What a message asks of tables and queues is measured for each of these, with as many bots.
 BATCHES = (1, 2, 5, 10)
 
-# An alarm is paid for by the metrics that it looks at.
-ALARMS = Path(__file__).with_name("watch.yaml").read_text().count("MetricName:")
+WATCH = Path(__file__).with_name("watch.yaml").read_text()
 MEASURED = json.loads(Path(__file__).with_name("measured.json").read_text())
 
 
@@ -71,6 +76,13 @@ def price(name: str) -> float:
 
 def assumed(name: str) -> float:
     return ASSUMED[name][0]
+
+
+def alarms(conditions: set[str]) -> int:
+    """What alarms look at where these conditions of watch.yaml hold: an alarm is paid for by the metrics."""
+    blocks = re.split(r"^  (?=\w+:$)", WATCH, flags=re.M)
+    needed = {block: set(re.findall(r"^    Condition: (\w+)", block, flags=re.M)) for block in blocks}
+    return sum(block.count("MetricName:") for block, needs in needed.items() if needs <= conditions)
 
 
 def duration(ms: float) -> float:
@@ -138,15 +150,18 @@ def fixed_month(n_relays: int) -> dict[str, float]:
     """What a deployment costs by the month, whether it is used or not."""
     polls_of_a_mapping = 5 * 3 * 60 * MONTH_H
     polls_of_a_shard = 3 * 60 * MONTH_H
-    heartbeats = 12 * 60 * MONTH_H
+    month_s = 3600 * MONTH_H
+    reads_of_a_relay = month_s / assumed("look_s") * assumed("look_read_units")
+    holds = {"RunsOnLambda"} | ({"HasRelay"} if n_relays else set())
     return {
         "KMS key, secret": price("kms_key") + price("secret"),
         "Polling of two idle mappings": polls_of_a_mapping * (price("sqs_fifo") + price("sqs_fair")),
         "Polling of 16 idle shards": (16 * polls_of_a_shard * price("sqs_fifo")) if n_relays else 0,
-        "Alarms": ALARMS * price("alarm"),
+        "Alarms": alarms(holds) * price("alarm"),
         "Metrics (one platform)": assumed("metrics") * price("metric"),
         "Relay tasks with addresses": n_relays * container_month(),
-        "Heartbeats of relays": n_relays * heartbeats * price("write_unit"),
+        "Heartbeats of relays": n_relays * month_s / assumed("heartbeat_s") * price("write_unit"),
+        "Looks of relays": n_relays * reads_of_a_relay * price("read_unit"),
     }
 
 
@@ -157,6 +172,9 @@ def long_connections(n_bots: int) -> dict[str, float]:
     # An answer goes through the relay's queue, some pieces of it together.
     pieces = 4 * (1 + 2 / assumed("receive_batch")) * price("sqs_fifo")
     each = sum(message(by_webhook=False).values()) + pieces
+    units_of_the_list = n_bots * assumed("listed_bytes") / 4096
+    lists = n_relays * 3600 * MONTH_H / assumed("list_s")
+    lines["Lists of bots"] = lists * units_of_the_list * price("read_unit")
     lines[f"Messages ({assumed('messages_per_bot'):,.0f} a bot)"] = each * assumed("messages_per_bot") * n_bots
     return lines
 

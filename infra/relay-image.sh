@@ -3,6 +3,8 @@
 # samconfig.toml, as RelayImage (RunnerImage).
 #
 #   infra/relay-image.sh STACK [relay|runner] [arm64|x86_64]
+#
+# The region is that of the AWS command line: AWS_REGION, or its own settings. That of samconfig.toml only SAM reads.
 set -eu
 stack=${1:?name of the stack}
 program=${2:-relay}
@@ -13,8 +15,24 @@ case ${3:-arm64} in
 esac
 cd "$(dirname "$0")/.."
 
+fail() {
+    echo "$0: $*" >&2
+    exit 1
+}
+
+if [ -z "${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}" ]; then
+    fail "no region: set AWS_REGION to the one that the stack is in"
+fi
 repository=$(aws cloudformation describe-stacks --stack-name "$stack" \
-    --query "Stacks[0].Outputs[?OutputKey=='ImageRepository'].OutputValue" --output text)
+    --query "Stacks[0].Outputs[?OutputKey=='ImageRepository'].OutputValue" --output text) \
+    || fail "stack $stack is not there: is AWS_REGION the one that it is in?"
+case $repository in
+    *.amazonaws.com*/*) ;;
+    *) fail "stack $stack has no repository of images (yet)" ;;
+esac
+# Another architecture's programs run only where the kernel is told how.
+docker buildx inspect --bootstrap | grep -q "Platforms:.*$platform" \
+    || fail "this machine can't build for $platform: docker run --privileged --rm tonistiigi/binfmt --install ${platform#linux/}"
 # Tags can't be overwritten, so each build has its own.
 tag=$program-$(git rev-parse --short=12 HEAD)-$(date -u +%Y%m%d%H%M%S)
 aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >&2

@@ -113,6 +113,36 @@ def test_mappings_report_single_failures_and_fit_the_queues():
         assert queue["VisibilityTimeout"] >= function["Timeout"]
 
 
+def loops(stack: Stack) -> tuple[set[str], set[str]]:
+    """Functions that queues call, and those of them that can bring about their own next call."""
+    calls_of, sends_of = {}, {}
+    for name, it in stack.of_type("AWS::Serverless::Function").items():
+        mapped = [event["Properties"]["Queue"] for event in it.get("Events", {}).values()]
+        if mapped:
+            (calls_of[name],) = mapped
+        role = stack.resources[it["Role"].removeprefix("arn:")]["Properties"]
+        statements = [each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]]
+        sending = [each["Resource"] for each in statements if "sqs:SendMessage" in each["Action"]]
+        sends_of[name] = {queue for it in sending for queue in (it if isinstance(it, list) else [it])}
+    reached = {name: {other for other, queue in calls_of.items() if queue in sends_of[name]} for name in calls_of}
+    for _ in calls_of:
+        reached = {name: others.union(*(reached[it] for it in others)) for name, others in reached.items()}
+    return set(calls_of), {name for name, others in reached.items() if name in others}
+
+
+def test_lambda_lets_a_function_loop_that_must_and_no_other():
+    """By default it drops what a function sends to its own queue after some sixteen rounds, and with it the watch over a long run."""
+    called, looping = loops(ON_LAMBDA)
+    assert called == {"DispatcherFunction", "RunnerFunction"} and looping == {"RunnerFunction"}
+    for name, it in ON_LAMBDA.of_type("AWS::Serverless::Function").items():
+        assert it.get("RecursiveLoop") == ("Allow" if name in looping else None), name
+    assert "RecursiveLoop" not in ON_LAMBDA.source["Globals"]["Function"], "the others are guarded"
+    # Whatever is wrong with that: somebody is told.
+    alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
+    watched = {it["Dimensions"][0]["Value"] for it in alarms if it.get("MetricName") == "RecursiveInvocationsDropped"}
+    assert watched == {ON_LAMBDA.resources[name]["Properties"]["FunctionName"] for name in called}
+
+
 # ---- Environment
 
 
@@ -315,7 +345,8 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
     watch = nested(ON_LAMBDA, "Watch")
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
-    for it in watch.of_type("AWS::CloudWatch::Alarm").values():
+    alarms = watch.of_type("AWS::CloudWatch::Alarm") | nested(ON_ECS, "Watch").of_type("AWS::CloudWatch::Alarm")
+    for it in alarms.values():
         for metric in stats(it):
             if metric["Namespace"] == namespace:
                 used.add((metric["MetricName"], frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))))
@@ -382,6 +413,18 @@ def test_latency_is_watched_where_platforms_wait():
     # API Gateway refuses settings of a route that is not there yet.
     first = ON_LAMBDA.source["Resources"]["Stage"]["DependsOn"]
     assert ON_LAMBDA.resources[first]["Properties"]["RouteKey"] == route
+
+
+def test_somebody_is_told_when_no_runner_is_alive():
+    """On Lambda AWS's own metrics tell; a container says itself that it is there, and silence is the alarm."""
+    on_lambda, on_ecs = (set(nested(it, "Watch").of_type("AWS::CloudWatch::Alarm")) for it in (ON_LAMBDA, ON_ECS))
+    assert on_ecs - on_lambda == {"RunnerSilent"}
+    assert on_lambda - on_ecs == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped"}
+    alarm = nested(ON_ECS, "Watch").resources["RunnerSilent"]["Properties"]
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["TreatMissingData"]) == ("RunsInHand", "SampleCount", "breaching")
+    # One writing in a period, so that one period may pass without by chance, but not three.
+    period = int(re.search(r"PERIOD: Duration = Duration::from_secs\((\d+)\)", (ROOT / "crates/bridge/src/metrics.rs").read_text())[1])
+    assert alarm["Period"] == period and alarm["EvaluationPeriods"] == 3
 
 
 def test_one_bad_bot_does_not_page():
@@ -451,6 +494,15 @@ def test_own_vpc_is_made_only_where_none_is_given():
     assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
 
 
+def test_firewall_keeps_no_answer():
+    """Not even errors, which CloudFront keeps for ten seconds if nothing else is said, whoever asks."""
+    stack = Stack("template.yaml", WebAclArn="arn:aws:wafv2:us-east-1:123456789012:global/webacl/w/1")
+    distribution = stack.resources["Distribution"]["Properties"]["DistributionConfig"]
+    assert distribution["DefaultCacheBehavior"]["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"
+    kept = {it["ErrorCode"]: it["ErrorCachingMinTTL"] for it in distribution["CustomErrorResponses"]}
+    assert kept == dict.fromkeys([400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504], 0)
+
+
 def test_what_must_last_is_kept():
     for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
         resource = ON_LAMBDA.source["Resources"][name]
@@ -460,6 +512,11 @@ def test_what_must_last_is_kept():
     restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")
     variables = restored.resolve(restored.source["Globals"])["Function"]["Environment"]["Variables"]
     assert variables["TIELINE_CONFIG_TABLE"] == "config-of-yesterday"
+    # What is watched is the one in use.
+    watch = nested(restored, "Watch")
+    assert watch.resources["ConfigThrottles"]["Properties"]["Dimensions"] == [{"Name": "TableName", "Value": "config-of-yesterday"}]
+    body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
+    assert set(re.findall(r'"TableName", "([^"]+)"', body)) == {"config-of-yesterday", f"{PREFIX}state", f"{PREFIX}leases"}
 
 
 def test_all_is_encrypted_and_all_logs_end():

@@ -26,6 +26,24 @@ def test_a_million_messages_cost_what_was_decided():
     assert million <= costs.LIMIT, f"a million messages cost {million:.2f} USD"
 
 
+def test_relays_beat_and_look_as_often_as_is_counted():
+    source = ROOT / "crates/bridge/src/connections"
+    options = (source / "mod.rs").read_text()
+    for name, option in (("heartbeat_s", "heartbeat"), ("look_s", "tick")):
+        assert f"{option}: Duration::from_secs({costs.assumed(name)})," in options, name
+    roster = (source / "roster.rs").read_text()
+    assert f"BACKSTOP: Duration = Duration::from_secs({costs.assumed('list_s')});" in roster
+    lines = costs.fixed_month(1)
+    assert lines["Heartbeats of relays"] > 0.5 and lines["Looks of relays"] > 0.6
+
+
+def test_alarms_are_counted_where_there_are_any():
+    of_relay = costs.alarms({"RunsOnLambda", "HasRelay"}) - costs.alarms({"RunsOnLambda"})
+    assert of_relay == 5, "one of heartbeats, two of shares"
+    assert costs.alarms(set()) < costs.alarms({"RunsOnEcs"}) < costs.alarms({"RunsOnLambda"})
+    assert costs.alarms({"RunsOnLambda", "RunsOnEcs", "HasRelay"}) == costs.WATCH.count("MetricName:")
+
+
 def test_waiting_in_containers_is_the_cheaper_way():
     assert costs.waiting_on_ecs() < costs.waiting_on_lambda() / 10
 

@@ -87,11 +87,26 @@ def test_stage_deploys_what_it_builds_under_a_name_that_images_can_have(stage):
     assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", told["global"]["parameters"]["stack_name"])
 
 
+def test_guide_has_a_stage_for_another_region():
+    """With all that a stage needs, and nothing that is there only in the region of another."""
+    lines = (INFRA / "README.md").read_text().split("## A second region")[1].split("## ")[0].splitlines()
+    told = tomllib.loads("\n".join(line.strip() for line in lines if line.startswith("    ")))["eu"]
+    ours = samconfig()["prod"]
+    assert told["global"]["parameters"].keys() == ours["global"]["parameters"].keys() | {"region"}
+    for command in ("build", "deploy"):
+        assert told[command]["parameters"].keys() <= ours[command]["parameters"].keys()
+    assert told["build"] == ours["build"]
+    assert overrides(told["deploy"]) == overrides(ours["deploy"]), "what names no region's things"
+
+
 def test_guides_tell_of_one_place_for_parameters():
     """`sam deploy --guided` saves every parameter, and the next `sam deploy` takes back what was given in another way."""
     for guide in (ROOT / "README.md", INFRA / "README.md"):
         assert "sam deploy --parameter-overrides" not in guide.read_text(), guide
     text = (INFRA / "README.md").read_text()
+    # SAM deploys what is not named with its previous value, so leaving a parameter out doesn't reset it.
+    for place in (text, (ROOT / "samconfig.toml").read_text()):
+        assert r'NAME=\"\"' in place
     for parameter in ("RelayImage", "RunnerImage", "RestoredConfigTable", "AdminTokenVersion"):
         around = [text[max(0, at.start() - 250) : at.end() + 250] for at in re.finditer(parameter, text)]
         assert any("parameter_overrides" in it for it in around), parameter
@@ -134,6 +149,10 @@ def test_workflow_example_is_what_it_says():
     assert "aws-access-key-id" not in text and "secrets." not in text, "no keys are stored"
     for command in ("tests/run.sh", "sam validate --lint", "sam build", "sam deploy"):
         assert command in text
+    # Functions and containers are of one version.
+    for program, parameter in (("relay", "RelayImage"), ("runner", "RunnerImage")):
+        assert re.search(rf"{program}=\$\(infra/relay-image\.sh .+ {program} arm64\)", text), program
+        assert f"{parameter}=${program}" in text, parameter
     # Artifacts lose the permission to run, and the machine's own linker wants a newer C library than Lambda has.
     assert "path: built.tar" in text and "tar -cf built.tar .aws-sam/build" in text and "tar -xf built.tar" in text
     assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text
