@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tieline_core::connector::Context;
+use tieline_core::connector::{Context, Verdict};
 use tieline_core::event::ChatKind;
 use tieline_core::exchange::{ApiCall, SocketCall};
 use tieline_core::ids;
@@ -59,6 +59,8 @@ pub(super) struct Shown {
     pub(super) complete: bool,
     /// `response_url` may have been used: the answer got lost.
     pub(super) unsure: bool,
+    /// `response_url` was refused: what waits for a connection goes on waiting.
+    pub(super) url_closed: bool,
     /// Since when the last word has waited for a connection.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub(super) absent_since: Option<Timestamp>,
@@ -137,6 +139,34 @@ impl Shown {
         })
     }
 
+    /// There is a connection.
+    pub(super) fn present(self) -> Self {
+        Self {
+            absent_since: None,
+            ..self
+        }
+    }
+
+    /// Whether the last word may go by `response_url`, though the ways over the socket are open.
+    fn may_leave_socket(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
+        !self.url_closed && may_respond(to, cx) && compose::response_url(to, cx).is_ok()
+    }
+
+    /// What came of `response_url`, where it stood in for a connection that was not there: the socket's ways are still open, so unless
+    /// the words may have been shown, they wait for a connection again.
+    pub(super) fn back_to_socket(self, verdict: Verdict) -> Verdict {
+        let (url_closed, code) = match verdict {
+            verdict if self.way == Way::Url => return verdict,
+            Verdict::Refused { code } => (true, code),
+            Verdict::Retry { code } | Verdict::SlowDown { code, .. } if !self.unsure => (self.url_closed, code),
+            verdict => return verdict,
+        };
+        Verdict::FallBack {
+            progress: Progress::write(&Self { url_closed, ..self }.present()),
+            code,
+        }
+    }
+
     fn up_to(mut self, text: &str, end: usize) -> Self {
         self.from = end;
         self.digest = ids::digest(&[&text[..end]]);
@@ -159,7 +189,7 @@ pub(super) fn deliver(
 ) -> Result<Step, ComposeError> {
     let shown: Shown = done.read();
     let expired = to.expires_at.is_some_and(|end| end <= cx.now);
-    let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && may_respond(to, cx);
+    let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && shown.may_leave_socket(to, cx);
     if wanted.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
         return respond(wanted, to, &shown.without_bubble(), cx);
     }
