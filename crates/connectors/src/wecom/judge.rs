@@ -113,10 +113,7 @@ impl Once {
     fn used(self) -> Progress {
         match self {
             Self::Polled(rest) => Progress::write(&Rest { pushed: true, ..rest }),
-            Self::Pushed(shown) => Progress::write(&Shown {
-                complete: true,
-                ..shown
-            }),
+            Self::Pushed(shown) => Progress::write(&shown.used_url()),
         }
     }
 }
@@ -148,16 +145,23 @@ fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Pro
         code::BUSY | code::VERSION_CONFLICT | code::NOT_SUBSCRIBED => retry(&code.to_string()),
         code::SEND_LIMIT if wanted.proactive => Verdict::Refused { code: code.to_string() },
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
+        // The bubble got no other frame than its end, so it has it if it is known.
+        code::STREAM_TOO_OLD if call.name == STREAM && before.has_only_its_end() => {
+            Verdict::Accepted(Progress::write(&call.frame["then"]))
+        }
+        // What is shown already can't be shown otherwise.
+        _ if before.complete => Verdict::Accepted(Progress::write(&call.frame["then"])),
         _ => elsewhere(code, call, before),
     }
 }
 
-/// A bubble shows the same frame once, however often it comes. A message of its own may come twice: better than never, but not
-/// without end.
+/// A bubble shows the same frame once, however often it comes, and nothing after its end: what ends it comes again as it was. A message of
+/// its own may come twice: better than never, but not without end.
 fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before: Shown = done.read();
     let then = &call.frame["then"];
     let perhaps = match call.name.as_str() {
+        STREAM if call.frame["body"]["stream"]["finish"] == true => before.perhaps_closed(then),
         STREAM => before.perhaps_opened(then),
         SEND => match before.in_doubt(cx.now) {
             None => return Verdict::Accepted(Progress::write(then)),
@@ -177,7 +181,7 @@ fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdi
 /// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
 fn without_socket(wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before: Shown = done.read();
-    if wanted.stage != Stage::Final || before.absent_since.is_some() {
+    if wanted.stage != Stage::Final || before.complete || before.absent_since.is_some() {
         return retry("not sent");
     }
     Verdict::FallBack {
