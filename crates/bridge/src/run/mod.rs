@@ -13,6 +13,8 @@ mod lone;
 mod luggage;
 mod place;
 mod request;
+#[cfg(test)]
+mod rotation;
 mod talk;
 mod watch;
 
