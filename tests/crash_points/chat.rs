@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -23,6 +23,8 @@ pub(crate) struct ChatServer {
     pub(crate) busy_s: Arc<Mutex<Option<u64>>>,
     /// How often it was called though it was busy.
     pub(crate) n_refused: Arc<AtomicUsize>,
+    /// How many files were fetched.
+    pub(crate) n_fetched: Arc<AtomicUsize>,
     said: Arc<Mutex<Vec<String>>>,
     cards: Arc<Mutex<Vec<String>>>,
 }
@@ -36,11 +38,14 @@ impl ChatServer {
             busy_s: Arc::default(),
             said: Arc::default(),
             n_refused: Arc::default(),
+            n_fetched: Arc::default(),
             cards: Arc::default(),
         };
         let router = Router::new()
             .route("/session", post(hear))
             .route("/v1.0/oauth2/accessToken", post(token))
+            .route("/v1.0/robot/messageFiles/download", post(locate))
+            .route("/file", get(fetch))
             .route("/v1.0/card/instances/createAndDeliver", post(card))
             .route("/v1.0/card/instances", put(card))
             .route("/v1.0/card/streaming", put(card))
@@ -66,6 +71,15 @@ async fn hear(State(server): State<ChatServer>, Json(body): Json<Value>) -> Resp
 
 async fn token() -> Json<Value> {
     Json(json!({ "accessToken": "t", "expireIn": 7200 }))
+}
+
+async fn locate(State(server): State<ChatServer>) -> Json<Value> {
+    Json(json!({ "downloadUrl": format!("{}/file", server.url) }))
+}
+
+async fn fetch(State(server): State<ChatServer>) -> &'static str {
+    server.n_fetched.fetch_add(1, Ordering::SeqCst);
+    "a picture"
 }
 
 async fn card(State(server): State<ChatServer>, Json(body): Json<Value>) -> Json<Value> {

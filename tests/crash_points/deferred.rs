@@ -15,6 +15,7 @@ use tieline_tests::stand::until;
 use crate::LATER;
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
+use crate::picture;
 use crate::scene::{Bot, Over, set_up};
 
 /// An agent that takes nearly every question for later.
@@ -230,4 +231,15 @@ async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
     assert_eq!(scene.n_ended(MessageState::Commanded).await, 1);
     scene.hear("at once").await;
     assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+}
+
+/// Nobody may hold the conversation for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
+    let scene = Scene::begin(Over::DingTalk).await;
+    scene.hear("one").await;
+    picture::send(&scene.life, &scene.bot, "picture").await;
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked().len(), 1);
+    assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
 }

@@ -9,6 +9,7 @@ mod chat;
 mod deferred;
 mod due;
 mod life;
+mod picture;
 mod places;
 mod scene;
 mod watch;

@@ -114,7 +114,10 @@ impl Bot {
     pub(crate) async fn hear(&self, world: &World, id: &str, text: &str) -> bool {
         let (platform, request) = match self.over {
             Over::Web => ("web", self.on_web(id, text)),
-            Over::DingTalk | Over::DingTalkCards => ("dingtalk", self.on_dingtalk(world, id, text)),
+            Over::DingTalk | Over::DingTalkCards => {
+                let said = json!({ "msgtype": "text", "text": { "content": text } });
+                ("dingtalk", self.on_dingtalk(world, id, said))
+            }
         };
         let answer = receive(world, platform, &self.id, &request, Some(&Operator::Root)).await;
         answer.status / 100 == 2
@@ -126,14 +129,17 @@ impl Bot {
         posted(&body, Vec::new())
     }
 
-    fn on_dingtalk(&self, world: &World, id: &str, text: &str) -> WebhookRequest {
+    /// What DingTalk posts when somebody says something: `said` has its type and its content.
+    pub(crate) fn on_dingtalk(&self, world: &World, id: &str, said: Value) -> WebhookRequest {
         let now_ms = world.clock.now().as_millis();
-        let body = json!({
+        let mut body = json!({
             "conversationId": format!("cid{}", self.chat), "conversationType": "1", "msgId": id, "createAt": now_ms,
             "chatbotUserId": "bot1", "robotCode": "ding1", "senderId": "$:LWCP_v1:$sender1", "senderNick": "A", "senderStaffId": "staff1",
             "sessionWebhook": self.chat_url, "sessionWebhookExpiredTime": now_ms + 5_400_000,
-            "msgtype": "text", "text": { "content": text },
         });
+        if let (Value::Object(body), Value::Object(said)) = (&mut body, said) {
+            body.extend(said);
+        }
         let timestamp = now_ms.to_string();
         let mut mac = Hmac::<Sha256>::new_from_slice(CLIENT_SECRET.as_bytes()).unwrap();
         mac.update(format!("{timestamp}\n{CLIENT_SECRET}").as_bytes());

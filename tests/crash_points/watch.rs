@@ -1,5 +1,6 @@
 //! Who looks after a conversation whose process is gone without a word.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tieline_core::conversation::Conversation;
@@ -14,6 +15,7 @@ use tieline_tests::stand::until;
 
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
+use crate::picture;
 use crate::scene::{Bot, Over, set_up};
 
 /// A bridge, and an agent that holds its answers back until it is told.
@@ -21,11 +23,16 @@ struct Scene {
     life: Life,
     agent: FakeAgent,
     bot: Bot,
+    chat: ChatServer,
     _dir: tempfile::TempDir,
 }
 
 impl Scene {
     async fn begin() -> Self {
+        Self::begin_over(Over::Web).await
+    }
+
+    async fn begin_over(over: Over) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let agent = FakeAgent::start(Manner {
             holds: |_| true,
@@ -34,18 +41,12 @@ impl Scene {
         .await;
         let chat = ChatServer::start().await;
         let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let bot = set_up(
-            &life.world,
-            Over::Web,
-            &agent.as_chat("Counting"),
-            &chat,
-            Duration::ZERO,
-        )
-        .await;
+        let bot = set_up(&life.world, over, &agent.as_chat("Counting"), &chat, Duration::ZERO).await;
         Self {
             life,
             agent,
             bot,
+            chat,
             _dir: dir,
         }
     }
@@ -152,4 +153,28 @@ async fn message_behind_a_run_needs_no_wake_up() {
         working.await;
     }
     assert_eq!(scene.n_answered().await, 3);
+}
+
+/// The platform gives it only for minutes, and the run may take longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
+    let scene = Scene::begin_over(Over::DingTalk).await;
+    scene.hear("one").await;
+    {
+        let working = scene.life.run();
+        tokio::pin!(working);
+        let asked = until("the question", || scene.agent.asked().len() == 1);
+        tokio::select! {
+            _ = &mut working => panic!("the agent answered"),
+            () = asked => {}
+        }
+        picture::send(&scene.life, &scene.bot, "picture").await;
+        scene.life.dispatch().await;
+        assert!(scene.life.run().await, "nobody was woken");
+        assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
+        scene.agent.open_gate();
+        working.await;
+    }
+    scene.life.work().await;
+    assert_eq!((scene.agent.asked().len(), scene.n_answered().await), (2, 2));
 }

@@ -116,6 +116,7 @@ impl<'a> Showing<'a> {
     ) -> Self {
         let record = saved.clone().unwrap_or_else(blank);
         let has_shown_text = record.stage != Stage::Thinking;
+        let tries = Tries::after(record.tried.as_ref());
         Self {
             world,
             bot,
@@ -123,7 +124,7 @@ impl<'a> Showing<'a> {
             record,
             saved,
             failures: 0,
-            tries: Tries::default(),
+            tries,
             has_shown_text,
             ledger_tells: false,
             is_ahead: false,
@@ -224,7 +225,15 @@ impl<'a> Showing<'a> {
                 Err(TokenError::Refused { code }) => return Ok(Shown::Never { code }),
                 Err(TokenError::Unavailable { code }) => return Ok(self.later(&code)),
             };
-            match self.bot.connector.judge(&call, &answer, &wanted, &progress, &cx) {
+            let verdict = self.bot.connector.judge(&call, &answer, &wanted, &progress, &cx);
+            if matches!((&call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
+                // Else whoever goes on would find this answer again, for as long as it is kept.
+                self.record.tried = match &verdict {
+                    Verdict::Accepted(_) => None,
+                    _ => Some(self.tries.so_far()),
+                };
+            }
+            match verdict {
                 Verdict::Accepted(progress) => self.accepted(progress, look.stage).await?,
                 Verdict::FallBack { progress, code } => {
                     info!(account.id = %self.bot.account.integration, call = call.name(), code, "reply takes another way");

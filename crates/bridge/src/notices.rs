@@ -94,6 +94,7 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
         outcome: None,
         progress: tieline_core::reply::Progress::default(),
         pace: tieline_core::budget::Pace::default(),
+        tried: None,
         same_as: None,
         closed: None,
         final_at: None,

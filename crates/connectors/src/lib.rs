@@ -6,6 +6,7 @@
 mod callback_cipher;
 mod disposition;
 mod markdown;
+mod mention;
 
 pub mod dingtalk;
 pub mod lark;

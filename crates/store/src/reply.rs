@@ -70,6 +70,8 @@ pub struct ReplyRecord {
     pub progress: Progress,
     /// When the chat may be changed again.
     pub pace: Pace,
+    /// The frame over the bot's socket that was tried last, if the platform took none of its tries.
+    pub tried: Option<Tried>,
     /// The reply to show instead, for a message that was merged into a later one. Set once.
     pub same_as: Option<ReplyId>,
     /// What the platform's fetching ended with, in the connector's words. Set once, by [`close`].
@@ -86,6 +88,16 @@ pub struct ReplyRecord {
     pub fence: u64,
     /// Grows with every change but [`close`].
     pub version: u64,
+}
+
+/// Tries of a frame whose answers are known and led to nothing. Whoever tries again begins after them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// A digest of the frame.
+    #[serde(rename = "d")]
+    pub frame: String,
+    /// How many.
+    pub n: u32,
 }
 
 /// What an agent came to.
@@ -225,6 +237,9 @@ async fn change(
     };
     set_or_remove(&mut change, "lease", after.lease.as_ref())?;
     set_or_remove(&mut change, "go", after.resume.as_ref())?;
+    if after.tried != before.tried {
+        set_or_remove(&mut change, "tried", after.tried.as_ref())?;
+    }
     if after.delivered != before.delivered {
         change.set("done", value(WHAT, &after.delivered)?);
     }

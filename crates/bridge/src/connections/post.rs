@@ -9,6 +9,7 @@ use tieline_core::ids::{IntegrationId, ReplyId, digest};
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::{QueueError, relay};
 use tieline_store::relayed;
+use tieline_store::reply::Tried;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -28,7 +29,8 @@ const LOOK: Backoff = Backoff {
     cap: Duration::from_millis(400),
 };
 
-/// How often one and the same frame was sent by this process: repetitions are calls of their own.
+/// How often one and the same frame was sent, by this process or before it by those whose answers were judged: repetitions are calls of
+/// their own.
 #[derive(Debug, Default)]
 pub struct Tries {
     frame: String,
@@ -36,16 +38,37 @@ pub struct Tries {
 }
 
 impl Tries {
-    fn count(&mut self, frame: String) -> u32 {
-        self.n = if self.frame == frame { self.n + 1 } else { 0 };
-        self.frame = frame;
-        self.n
+    /// Those that were made before.
+    #[must_use]
+    pub fn after(tried: Option<&Tried>) -> Self {
+        tried.map_or_else(Self::default, |tried| Self {
+            frame: tried.frame.clone(),
+            n: tried.n,
+        })
     }
 
-    /// The try that was counted was made before, in vain.
+    /// All that were made.
+    #[must_use]
+    pub fn so_far(&self) -> Tried {
+        Tried {
+            frame: self.frame.clone(),
+            n: self.n,
+        }
+    }
+
+    /// The number of the next try of `frame`.
+    fn count(&mut self, frame: &str) -> u32 {
+        if self.frame != frame {
+            frame.clone_into(&mut self.frame);
+            self.n = 0;
+        }
+        self.skip()
+    }
+
+    /// The number of the next try of the same frame.
     const fn skip(&mut self) -> u32 {
         self.n += 1;
-        self.n
+        self.n - 1
     }
 }
 
@@ -67,7 +90,7 @@ pub async fn send(
         return ApiAnswer::NotSent;
     }
     let frame = digest(&[reply.as_str(), &call.name, &call.lane, &call.frame.to_string()]);
-    let attempt = tries.count(frame.clone());
+    let attempt = tries.count(&frame);
     let call_id = digest(&[&frame, &attempt.to_string()]);
     let call = SocketCall {
         expires_at: call.expires_at.min(now.after(SENT_WITHIN)),
@@ -189,8 +212,10 @@ mod tests {
     #[test]
     fn a_repetition_is_another_call_and_another_frame_begins_anew() {
         let mut tries = Tries::default();
-        let counts = ["a", "a", "b", "b", "a"].map(|frame| tries.count(frame.to_owned()));
+        let counts = ["a", "a", "b", "b", "a"].map(|frame| tries.count(frame));
         assert_eq!(counts, [0, 1, 0, 1, 0]);
-        assert_eq!((tries.skip(), tries.count("a".to_owned())), (1, 2));
+        assert_eq!((tries.skip(), tries.count("a")), (1, 2));
+        let mut tries = Tries::after(Some(&tries.so_far()));
+        assert_eq!((tries.count("a"), tries.count("b")), (3, 0));
     }
 }

@@ -359,7 +359,7 @@ impl Arrival<'_> {
         for race in 0..MAX_RACES {
             let before = self.load_or_new(key).await?;
             if before.holds(&self.envelope.message) {
-                return Ok(self.wake_for(&before, trigger));
+                return Ok(self.wake_for(&before, trigger, message));
             }
             if turn == Turn::Again && before.version > 0 && self.is_done().await? {
                 return Ok(None);
@@ -374,7 +374,7 @@ impl Arrival<'_> {
                     .await?;
             }
             if self.saved(&before, &mut after, race).await? {
-                return Ok(self.wake_for(&after, trigger));
+                return Ok(self.wake_for(&after, trigger, message));
             }
         }
         Err(DispatchError::Contended)

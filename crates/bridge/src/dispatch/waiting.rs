@@ -5,6 +5,7 @@ use std::time::Duration;
 use tieline_core::connector::{Delivery, Manifest};
 use tieline_core::conversation::{Conversation, RunPhase, RunState};
 use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::Message;
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::mailbox::{self, Due, Pending};
@@ -66,15 +67,24 @@ impl Arrival<'_> {
     }
 
     /// The wake-up for what waits in the mailbox, unless a runner is at work that will find it there: a run that ends is left on the
-    /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too.
-    pub(super) fn wake_for(&self, conversation: &Conversation, trigger: &Trigger) -> Option<Wake> {
+    /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too. What is soon gone
+    /// doesn't wait that long: whoever is woken for it keeps it.
+    pub(super) fn wake_for(&self, conversation: &Conversation, trigger: &Trigger, message: &Message) -> Option<Wake> {
         let now = self.world.clock.now();
         let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
             Due::At(until) => until.since(now),
-            Due::Now(_) if self.is_held(conversation, now) => return None,
+            Due::Now(_) if self.is_held(conversation, now) && !self.is_fleeting(message) => return None,
             Due::Empty | Due::Now(_) => Duration::ZERO,
         };
         Some(self.wake(conversation.key.id(), delay))
+    }
+
+    /// Whether the message brings something that the platform gives only for minutes.
+    fn is_fleeting(&self, message: &Message) -> bool {
+        let brings =
+            !message.parts.is_empty() || message.quoted.as_ref().is_some_and(|quoted| !quoted.parts.is_empty());
+        let connector = self.world.connector(&self.bound.integration.platform);
+        brings && connector.is_some_and(|connector| connector.media_is_short_lived())
     }
 
     /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and

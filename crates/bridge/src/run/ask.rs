@@ -231,8 +231,10 @@ pub(super) fn failed(code: &str, message: &str) -> Ended {
 
 /// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.
 ///
+/// Of a bot that doesn't stream only that we are at it is shown, in as many bubbles as that takes.
+///
 /// Whatever fails here, the answer goes on being read: the final text is what counts.
-async fn grow(showing: &mut Showing<'_>, bot: &Bot, mut said: watch::Receiver<Said>, done: &Notify) {
+pub(super) async fn grow(showing: &mut Showing<'_>, bot: &Bot, mut said: watch::Receiver<Said>, done: &Notify) {
     let finished = done.notified();
     tokio::pin!(finished);
     let mut stage = Stage::Thinking;
@@ -250,26 +252,33 @@ async fn grow(showing: &mut Showing<'_>, bot: &Bot, mut said: watch::Receiver<Sa
             () = sleep(at.since(now)) => {}
         }
         let snapshot = said.borrow_and_update().clone();
+        let mut comes_again = false;
         match show_snapshot(showing, stage, &snapshot).await {
             Ok(true) => {}
             // The same again, when the pace lets it.
-            Ok(false) => said.mark_changed(),
+            Ok(false) => comes_again = true,
             // Whoever took the conversation over also shows the answer; reading ends when the keeper hears of it.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
                 warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
                 showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
-                said.mark_changed();
+                comes_again = true;
             }
         }
-        if !bot.account.streaming {
+        let streams = bot.account.streaming;
+        if !streams && showing.is_pulled() {
             return finished.await;
         }
-        stage = Stage::Growing;
+        if streams {
+            stage = Stage::Growing;
+        }
+        if comes_again {
+            said.mark_changed();
+        }
         tokio::select! {
             biased;
             () = &mut finished => return,
-            changed = said.changed() => if changed.is_err() { return },
+            changed = said.changed(), if streams || comes_again => if changed.is_err() { return },
             () = rotation(showing) => showing.record.pace.rotated(),
         }
     }

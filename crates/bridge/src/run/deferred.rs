@@ -173,29 +173,31 @@ fn keep(held: &Held, showing: &mut Showing<'_>, draft: &Draft, seq: u64) {
 }
 
 /// Shows what there is, if it is time. Gives the time after which to look again: until then there is something to show, or the
-/// bubble that shows it runs out.
-async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, RunError> {
-    if showing.is_pulled() || !showing.bot.account.streaming || showing.record.text.is_empty() {
+/// bubble that shows it runs out, as one does that shows no more than that we are at it.
+pub(super) async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, RunError> {
+    if showing.is_pulled() {
         return Ok(None);
     }
     let now = showing.world.clock.now();
-    let Some(at) = showing.record.pace.next_at(showing.budget(), Stage::Growing, now) else {
+    let rotates_at = showing.record.pace.rotates_at(showing.budget());
+    let has_run_out = rotates_at.is_some_and(|at| at <= now);
+    let stage = match showing.bot.account.streaming && !showing.record.text.is_empty() {
+        true => Stage::Growing,
+        false if has_run_out => Stage::Thinking,
+        false => return Ok(rotates_at.map(|at| at.since(now))),
+    };
+    let Some(at) = showing.record.pace.next_at(showing.budget(), stage, now) else {
         return Ok(None);
     };
     if at > now {
         return Ok(Some(at.since(now)));
     }
-    if showing
-        .record
-        .pace
-        .rotates_at(showing.budget())
-        .is_some_and(|at| at <= now)
-    {
+    if has_run_out {
         showing.record.pace.rotated();
     }
     let (text, reasoning) = (showing.record.text.clone(), showing.record.reasoning.clone());
     let look = Look {
-        stage: Stage::Growing,
+        stage,
         text: &text,
         reasoning: &reasoning,
         notice: None,

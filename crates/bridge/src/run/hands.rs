@@ -60,8 +60,10 @@ impl Held {
 pub(super) enum Acquired {
     /// It is ours.
     Held(Box<Held>),
-    /// There is nothing to do, or somebody else does it.
+    /// There is nothing to do.
     Nothing,
+    /// Somebody else has it.
+    Elsewhere(Box<Conversation>),
     /// There is nothing to do before then.
     NotBefore(Timestamp),
     /// Its tenant has as many runs as it may.
@@ -94,8 +96,9 @@ pub(super) async fn acquire(
         if let Some(holder) = held_by(world, &before) {
             if wake.watch {
                 watch.after_lease(holder.expires_at).await?;
+                return Ok(Acquired::Nothing);
             }
-            return Ok(Acquired::Nothing);
+            return Ok(Acquired::Elsewhere(Box::new(before)));
         }
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         let mut after = match in_our_hands(world, &before, bound.as_ref()) {

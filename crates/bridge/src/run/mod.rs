@@ -7,12 +7,15 @@
 mod ask;
 mod deferred;
 mod finish;
+mod fleeting;
 mod hands;
 mod keeper;
 mod lone;
 mod luggage;
 mod place;
 mod request;
+#[cfg(test)]
+mod rotation;
 mod talk;
 mod watch;
 
@@ -117,6 +120,10 @@ async fn work_through(
     let mut place = None;
     let done = match acquire(world, watch, wake, &mut place).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
+        Ok(Acquired::Elsewhere(conversation)) => {
+            fleeting::keep(world, &conversation, until).await;
+            Ok(Next::Done)
+        }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
         Ok(Acquired::Full) => Ok(Next::Full),
         Ok(Acquired::Held(held)) => work_on(world, *held, &mut place, until).await,
@@ -142,6 +149,13 @@ async fn work_on(
         };
         match left {
             Left::Finished => {}
+            Left::Parked(again) if held.run().phase == RunPhase::Deferred => {
+                let conversation = held.conversation.clone();
+                let next = park(world, held, again).await?;
+                // Without the lease: the agent may call back any time.
+                fleeting::keep(world, &conversation, until).await;
+                return Ok(next);
+            }
             Left::Parked(again) => return park(world, held, again).await,
         }
         match settle(world, held, until).await? {

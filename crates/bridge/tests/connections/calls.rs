@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tieline_bridge::accounts;
 use tieline_bridge::connections::post::{self, Tries};
+use tieline_bridge::deliver::{Showing, Shown};
+use tieline_bridge::notices::{self, About};
 use tieline_bridge::world::World;
+use tieline_core::event::{Chat, ChatKind};
 use tieline_core::exchange::{ApiAnswer, SocketCall};
-use tieline_core::ids::{IntegrationId, ReplyId};
+use tieline_core::ids::{
+    ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
+};
+use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
+use tieline_store::config::integration;
+use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
 
 use crate::place::{Place, until};
@@ -70,6 +79,69 @@ async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
         assert!(is_ok(&send(&runner, &id, "the end", &mut tries).await));
     }
     assert_eq!(platform.said().len(), 2);
+}
+
+/// A runner that knows no more of a reply than its record says.
+async fn finish(world: &World, id: &IntegrationId) -> Shown {
+    let now = world.clock.now();
+    let bound = integration::look_up(&world.store, id, now).await.unwrap().unwrap();
+    let bot = accounts::open(world, &bound.integration).unwrap();
+    let reply = ReplyId::new("tl-1");
+    let target = ReplyTarget {
+        integration: id.clone(),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new("lisi"),
+            thread: None,
+        },
+        asker: SenderId::new("lisi"),
+        message: PlatformMessageId::new("m1"),
+        handle: ReplyHandle::new(json!({ "reqId": "r-m1" })),
+        expires_at: None,
+    };
+    let found = reply::get(&world.store, &reply, now).await.unwrap();
+    let mut showing = Showing::new(world, &bot, &target, found, || ReplyRecord {
+        stage: Stage::Final,
+        text: "the end".to_owned(),
+        outcome: Some(Outcome::Completed),
+        ..notices::blank(&About {
+            reply: &reply,
+            organization: &OrganizationId::new("default"),
+            integration: id,
+            conversation: &ConversationId::new("cnv_1"),
+            message: &MessageId::new("msg_1"),
+            asker: &SenderId::new("lisi"),
+            received_at: now,
+        })
+    });
+    let shown = showing.finish(Some(Instant::now())).await.unwrap();
+    showing.save().await.unwrap();
+    shown
+}
+
+/// The answer to its first try is kept for minutes, so that none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_goes_on_does_not_take_an_old_refusal_for_a_new_one() {
+    let place = Place::new().await;
+    let process = place.process("a");
+    let id = place.wecom(&process.world, "bot1").await;
+    let platform = &place.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    let busy = Manners {
+        code: -1,
+        ..Manners::default()
+    };
+    platform.behave(busy);
+    for n in 1..=2 {
+        let shown = finish(&place.world(&format!("runner{n}")), &id).await;
+        assert!(matches!(shown, Shown::NotBefore(_)), "{shown:?}");
+        assert_eq!(platform.said().len(), n);
+    }
+    platform.behave(Manners::default());
+    for n in 3..=4 {
+        assert_eq!(finish(&place.world(&format!("runner{n}")), &id).await, Shown::Yes);
+        assert_eq!(platform.said().len(), 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,8 @@ pub(crate) struct Manners {
     pub(crate) handshake: Option<u16>,
     /// Frames of ours are not acknowledged.
     pub(crate) no_acks: bool,
+    /// With which code they are.
+    pub(crate) code: i64,
 }
 
 /// A frame that came from a bot.
@@ -336,7 +338,8 @@ impl Platform {
         let mut book = self.book.lock().unwrap();
         let manners = book.manners.clone();
         let cmd = frame["cmd"].as_str().unwrap_or_default().to_owned();
-        let answer = json!({ "headers": frame["headers"], "errcode": 0, "errmsg": "ok" });
+        let code = if cmd == "ping" { 0 } else { manners.code };
+        let answer = json!({ "headers": frame["headers"], "errcode": code, "errmsg": "" });
         if cmd != "ping" {
             book.said.push(Said {
                 bot: bot.to_owned(),

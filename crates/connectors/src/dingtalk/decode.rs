@@ -11,6 +11,7 @@ use tieline_core::timestamp::Timestamp;
 use super::handle::Handle;
 use super::settings;
 use super::wire::{Content, RepliedMsg, RichItem, RobotMessage};
+use crate::mention::ends_name;
 
 /// The message does not have the documented shape.
 pub(super) const UNREADABLE: Remark = Remark::Unreadable("the message does not have the documented shape");
@@ -151,7 +152,7 @@ fn without_mention<'a>(text: &'a str, wire: &RobotMessage) -> &'a str {
     let alone = users.iter().all(|user| user.dingtalk_id == wire.chatbot_user_id);
     match text.strip_prefix('@') {
         Some(named) if kind_of(wire) == ChatKind::Group && alone && !users.is_empty() => {
-            named.split_once(char::is_whitespace).map_or("", |(_name, rest)| rest)
+            named.find(ends_name).map_or("", |end| &named[end..])
         }
         _ => text,
     }

@@ -71,16 +71,7 @@ fn after_polls(wanted: &Wanted<'_>, to: &ReplyTarget, done: &Progress, cx: &Cont
 ///
 /// See [WeCom Docs/主动回复消息](https://developer.work.weixin.qq.com/document/path/101138).
 pub(super) fn respond(content: &str, to: &ReplyTarget, cx: &Context<'_>) -> Result<ApiCall, ComposeError> {
-    let url = to
-        .handle
-        .text("responseUrl")
-        .ok_or(ComposeError::Incomplete { field: "responseUrl" })?;
-    if to.expires_at.is_some_and(|end| end <= cx.now) {
-        return Err(ComposeError::Expired);
-    }
-    if !cx.account.may_call(url, &HOSTS) {
-        return Err(ComposeError::ForeignAddress);
-    }
+    let url = response_url(to, cx)?;
     let body = Say::Markdown {
         markdown: SayContent { content },
     };
@@ -93,4 +84,19 @@ pub(super) fn respond(content: &str, to: &ReplyTarget, cx: &Context<'_>) -> Resu
         token: TokenPlace::None,
         timeout: PATIENCE,
     }))
+}
+
+/// The `response_url`, if there is one that may be called.
+pub(super) fn response_url<'a>(to: &'a ReplyTarget, cx: &Context<'_>) -> Result<&'a str, ComposeError> {
+    let url = to
+        .handle
+        .text("responseUrl")
+        .ok_or(ComposeError::Incomplete { field: "responseUrl" })?;
+    if to.expires_at.is_some_and(|end| end <= cx.now) {
+        return Err(ComposeError::Expired);
+    }
+    if !cx.account.may_call(url, &HOSTS) {
+        return Err(ComposeError::ForeignAddress);
+    }
+    Ok(url)
 }

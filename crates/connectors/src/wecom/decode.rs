@@ -234,11 +234,11 @@ fn target(callback: &Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<'
         Way::Webhook if handle.is_empty() => POLLED,
         Way::Webhook => RESPONSE_URL_LIFE,
         Way::Socket { req_id } => {
+            if !handle.is_empty() {
+                let until = cx.now.after(RESPONSE_URL_LIFE).as_millis();
+                handle.insert("responseUrlUntil".into(), until.into());
+            }
             handle.insert("reqId".into(), req_id.into());
-            handle.insert(
-                "responseUrlUntil".into(),
-                cx.now.after(RESPONSE_URL_LIFE).as_millis().into(),
-            );
             REQ_ID_LIFE
         }
     };

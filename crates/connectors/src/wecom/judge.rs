@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Context, Verdict};
-use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, SocketCall};
+use tieline_core::exchange::{ApiAnswer, ApiCall, SocketCall};
 use tieline_core::reply::{Progress, Stage, Wanted};
 
 use super::compose::Rest;
@@ -44,13 +44,16 @@ pub(super) fn judge(
     cx: &Context<'_>,
 ) -> Verdict {
     match call {
-        ApiCall::Http(call) => responded(call, answer, done, cx),
+        ApiCall::Http(_) => match Once::read(done, cx) {
+            Once::Polled(_) => responded(answer, done, cx),
+            Once::Pushed(shown) => shown.back_to_socket(responded(answer, done, cx)),
+        },
         ApiCall::Socket(call) => framed(call, answer, wanted, done, cx),
     }
 }
 
 /// `response_url` works once, so a lost answer makes "spent" mean "delivered".
-fn responded(_call: &HttpCall, answer: &ApiAnswer, done: &Progress, cx: &Context<'_>) -> Verdict {
+fn responded(answer: &ApiAnswer, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before = Once::read(done, cx);
     let code = match answer {
         ApiAnswer::NotSent => return retry("not sent"),
@@ -110,10 +113,7 @@ impl Once {
     fn used(self) -> Progress {
         match self {
             Self::Polled(rest) => Progress::write(&Rest { pushed: true, ..rest }),
-            Self::Pushed(shown) => Progress::write(&Shown {
-                complete: true,
-                ..shown
-            }),
+            Self::Pushed(shown) => Progress::write(&shown.used_url()),
         }
     }
 }
@@ -125,7 +125,17 @@ fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Pro
         ApiAnswer::Answered { .. } => {}
     }
     let code = errcode(answer);
+    let before: Shown = done.read();
     match code {
+        // There is a connection again, so the next absence is another one. Said once more at once, for only this way is it remembered.
+        code::BUSY | code::VERSION_CONFLICT | code::RATE | code::CONCURRENCY | code::SEND_LIMIT
+            if before.absent_since.is_some() =>
+        {
+            Verdict::FallBack {
+                progress: Progress::write(&before.present()),
+                code: code.to_string(),
+            }
+        }
         code::OK | code::ALREADY_ANSWERED => match call.frame.get("then") {
             Some(then) => Verdict::Accepted(Progress::write(then)),
             None => Verdict::Refused {
@@ -135,16 +145,23 @@ fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Pro
         code::BUSY | code::VERSION_CONFLICT | code::NOT_SUBSCRIBED => retry(&code.to_string()),
         code::SEND_LIMIT if wanted.proactive => Verdict::Refused { code: code.to_string() },
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
-        _ => elsewhere(code, call, done),
+        // The bubble got no other frame than its end, so it has it if it is known.
+        code::STREAM_TOO_OLD if call.name == STREAM && before.has_only_its_end() => {
+            Verdict::Accepted(Progress::write(&call.frame["then"]))
+        }
+        // What is shown already can't be shown otherwise.
+        _ if before.complete => Verdict::Accepted(Progress::write(&call.frame["then"])),
+        _ => elsewhere(code, call, before),
     }
 }
 
-/// A bubble shows the same frame once, however often it comes. A message of its own may come twice: better than never, but not
-/// without end.
+/// A bubble shows the same frame once, however often it comes, and nothing after its end: what ends it comes again as it was. A message of
+/// its own may come twice: better than never, but not without end.
 fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before: Shown = done.read();
     let then = &call.frame["then"];
     let perhaps = match call.name.as_str() {
+        STREAM if call.frame["body"]["stream"]["finish"] == true => before.perhaps_closed(then),
         STREAM => before.perhaps_opened(then),
         SEND => match before.in_doubt(cx.now) {
             None => return Verdict::Accepted(Progress::write(then)),
@@ -164,7 +181,7 @@ fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdi
 /// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
 fn without_socket(wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before: Shown = done.read();
-    if wanted.stage != Stage::Final || before.absent_since.is_some() {
+    if wanted.stage != Stage::Final || before.complete || before.absent_since.is_some() {
         return retry("not sent");
     }
     Verdict::FallBack {
@@ -177,8 +194,7 @@ fn without_socket(wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Ver
 }
 
 /// What can't be said this way is said another, while there is one.
-fn elsewhere(code: i64, call: &SocketCall, done: &Progress) -> Verdict {
-    let before: Shown = done.read();
+fn elsewhere(code: i64, call: &SocketCall, before: Shown) -> Verdict {
     let fresh_bubble = before.bubble.is_none();
     let after = before.without_bubble();
     let way = match call.name.as_str() {
@@ -191,7 +207,7 @@ fn elsewhere(code: i64, call: &SocketCall, done: &Progress) -> Verdict {
         _ => Way::Url,
     };
     Verdict::FallBack {
-        progress: Progress::write(&Shown { way, ..after }),
+        progress: Progress::write(&Shown { way, ..after.present() }),
         code: code.to_string(),
     }
 }

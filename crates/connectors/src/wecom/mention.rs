@@ -1,34 +1,48 @@
 //! Taking the mention of the bot out of a group message.
 
+use crate::mention::ends_name;
+
 /// `text` without the mention of the bot, trimmed.
 ///
 /// The payload doesn't say which word names the bot, so it is looked for by its configured name, which may hold spaces; without one, or
-/// if it doesn't occur, the first word that starts with `@` is taken.
+/// if it doesn't occur, the first word that starts with `@` is taken. People don't always leave a space after it.
 pub(super) fn strip<'a>(text: &'a str, bot_name: Option<&str>) -> std::borrow::Cow<'a, str> {
-    let found = bot_name.and_then(|name| named(text, name)).or_else(|| first_word(text));
-    let Some((start, end)) = found else {
+    let named =
+        bot_name.and_then(|name| named(text, name, char::is_whitespace).or_else(|| named(text, name, ends_ours)));
+    let Some((start, end)) = named.or_else(|| first_word(text)) else {
         return text.trim().into();
     };
     let (before, after) = (text[..start].trim(), text[end..].trim());
     match (before, after) {
+        // Of a word that only begins with the name the rest may be all that was said.
+        ("", "") => bot_name
+            .and_then(|name| text[start + 1..].strip_prefix(name))
+            .unwrap_or_default()
+            .trim()
+            .into(),
         ("", rest) | (rest, "") => rest.into(),
         _ => format!("{before} {after}").into(),
     }
 }
 
-/// Where `@name` stands as a word of its own.
-fn named(text: &str, name: &str) -> Option<(usize, usize)> {
+/// Where `@name` stands, with nothing behind it or what `ends` it.
+fn named(text: &str, name: &str, ends: fn(char) -> bool) -> Option<(usize, usize)> {
     text.match_indices('@').find_map(|(start, _)| {
         let rest = text[start + 1..].strip_prefix(name)?;
-        let whole = rest.chars().next().is_none_or(char::is_whitespace);
+        let whole = rest.chars().next().is_none_or(ends);
         (whole && starts_word(text, start)).then(|| (start, text.len() - rest.len()))
     })
+}
+
+/// Whether the name is whole before this: `bot` isn't `bot2`, but Chinese is written without spaces.
+const fn ends_ours(next: char) -> bool {
+    !next.is_ascii_alphanumeric() && next != '_'
 }
 
 /// The first word that starts with `@`.
 fn first_word(text: &str) -> Option<(usize, usize)> {
     let (start, _) = text.match_indices('@').find(|(at, _)| starts_word(text, *at))?;
-    let length = text[start..].find(char::is_whitespace).unwrap_or(text.len() - start);
+    let length = text[start..].find(ends_name).unwrap_or(text.len() - start);
     (length > 1).then_some((start, start + length))
 }
 
@@ -55,6 +69,19 @@ mod tests {
             Some("My Helper"),
             "ask @Bob about it please",
         );
+    }
+
+    #[test]
+    fn words_may_follow_the_name_without_a_space() {
+        check("@小助手，帮我查", Some("小助手"), "，帮我查");
+        check("@小助手帮我查 一下", Some("小助手"), "帮我查 一下");
+        check("@bot2 hi", Some("bot"), "hi");
+        check("@bot_2 hi", Some("bot"), "hi");
+        check("@小助手2号是谁", Some("小助手"), "2号是谁");
+        // Rather the name itself than a longer one that begins with it.
+        check("@小助手长 和 @小助手 说", Some("小助手"), "@小助手长 和 说");
+        check("@小助手，帮我 查", None, "，帮我 查");
+        check("@Helper: hi", Some("Renamed"), ": hi");
     }
 
     #[test]

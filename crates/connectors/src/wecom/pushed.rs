@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tieline_core::connector::Context;
+use tieline_core::connector::{Context, Verdict};
 use tieline_core::event::ChatKind;
 use tieline_core::exchange::{ApiCall, SocketCall};
 use tieline_core::ids;
+use tieline_core::notice::Language;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Step, Wanted};
 use tieline_core::timestamp::Timestamp;
 
@@ -59,11 +60,29 @@ pub(super) struct Shown {
     pub(super) complete: bool,
     /// `response_url` may have been used: the answer got lost.
     pub(super) unsure: bool,
+    /// `response_url` was refused: what waits for a connection goes on waiting.
+    pub(super) url_closed: bool,
     /// Since when the last word has waited for a connection.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub(super) absent_since: Option<Timestamp>,
     /// A message of its own that nobody acknowledged.
     pub(super) doubt: Option<Doubt>,
+    /// The end of a bubble that nobody acknowledged.
+    pub(super) closing: Option<Closing>,
+    /// Everything is shown, but not in the bubble, which still waits for it.
+    pub(super) left_open: bool,
+}
+
+/// The end of a bubble that may or may not have arrived. If it has, nothing more is shown there, so it is repeated as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Closing {
+    /// Up to where the bubble then shows the text.
+    end: usize,
+    /// A digest of the text up to there.
+    digest: String,
+    /// Whether it is the last word.
+    complete: bool,
 }
 
 /// A message that may or may not have arrived.
@@ -107,6 +126,7 @@ pub(super) enum Way {
 impl Shown {
     /// The open bubble is lost: what it shows stays, the rest goes elsewhere.
     pub(super) fn without_bubble(mut self) -> Self {
+        self.closing = None;
         if let Some(bubble) = self.bubble.take() {
             self.from = bubble.end;
             self.digest = bubble.digest;
@@ -126,6 +146,36 @@ impl Shown {
         Some(then)
     }
 
+    /// The reply after a lost frame that ends the bubble: until it is known to have arrived, it is all that is sent. `None` if that is
+    /// remembered already.
+    pub(super) fn perhaps_closed(&self, then: &Value) -> Option<Self> {
+        let then: Self = serde_json::from_value(then.clone()).ok()?;
+        let closing = Closing {
+            end: then.from,
+            digest: then.digest,
+            complete: then.complete,
+        };
+        let is_news = !self.complete && self.closing.as_ref() != Some(&closing);
+        (is_news || self.absent_since.is_some()).then(|| Self {
+            closing: Some(closing).filter(|_| !self.complete),
+            ..self.clone().present()
+        })
+    }
+
+    /// Whether a lost frame has shown the last word, for all that is known: the platform has a bubble by now of which it got no other.
+    pub(super) fn has_only_its_end(&self) -> bool {
+        self.bubble.is_none() && self.closing.is_some()
+    }
+
+    /// Everything was shown another way. A bubble that is open stays so until it is told.
+    pub(super) fn used_url(self) -> Self {
+        Self {
+            complete: true,
+            left_open: self.bubble.is_some(),
+            ..self
+        }
+    }
+
     /// A message of its own was sent and not acknowledged. `None` if that has happened so often that one of them must have arrived:
     /// the chat shows each that did.
     pub(super) fn in_doubt(self, now: Timestamp) -> Option<Self> {
@@ -133,8 +183,36 @@ impl Shown {
         let until = now.after(DOUBT * times);
         (times < MAX_SENDS).then_some(Self {
             doubt: Some(Doubt { times, until }),
-            ..self
+            ..self.present()
         })
+    }
+
+    /// There is a connection.
+    pub(super) fn present(self) -> Self {
+        Self {
+            absent_since: None,
+            ..self
+        }
+    }
+
+    /// Whether the last word may go by `response_url`, though the ways over the socket are open. Not while a bubble may show it already.
+    fn may_leave_socket(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
+        self.closing.is_none() && !self.url_closed && may_respond(to, cx) && compose::response_url(to, cx).is_ok()
+    }
+
+    /// What came of `response_url`, where it stood in for a connection that was not there: the socket's ways are still open, so unless
+    /// the words may have been shown, they wait for a connection again.
+    pub(super) fn back_to_socket(self, verdict: Verdict) -> Verdict {
+        let (url_closed, code) = match verdict {
+            verdict if self.way == Way::Url => return verdict,
+            Verdict::Refused { code } => (true, code),
+            Verdict::Retry { code } | Verdict::SlowDown { code, .. } if !self.unsure => (self.url_closed, code),
+            verdict => return verdict,
+        };
+        Verdict::FallBack {
+            progress: Progress::write(&Self { url_closed, ..self }.present()),
+            code,
+        }
     }
 
     fn up_to(mut self, text: &str, end: usize) -> Self {
@@ -148,6 +226,13 @@ impl Shown {
         let same = |part: &&str| self.from == 0 || ids::digest(&[part]) == self.digest;
         text.get(..self.from).filter(same).map_or(0, str::len)
     }
+
+    /// What isn't shown yet as far as `end`, as the end of a bubble that goes on elsewhere; nothing of it, if the agent took it back.
+    fn part_up_to(&self, text: &str, end: usize, digest: &str, language: Language) -> Piece {
+        let from = self.rest_of(text);
+        let same = |part: &&str| part.len() >= from && ids::digest(&[part]) == digest;
+        text::part(text.get(..end).filter(same).unwrap_or(&text[..from]), from, language)
+    }
 }
 
 /// The next step.
@@ -159,12 +244,13 @@ pub(super) fn deliver(
 ) -> Result<Step, ComposeError> {
     let shown: Shown = done.read();
     let expired = to.expires_at.is_some_and(|end| end <= cx.now);
-    let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && may_respond(to, cx);
+    let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && shown.may_leave_socket(to, cx);
     if wanted.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
         return respond(wanted, to, &shown.without_bubble(), cx);
     }
     let req_id = to.handle.text("reqId").filter(|_| !wanted.proactive && !expired);
     match (shown.way, req_id) {
+        (_, Some(req_id)) if shown.left_open => Ok(close_left(wanted, req_id, shown, cx)),
         _ if shown.complete => Ok(Step::Done),
         (Way::Stream, Some(req_id)) => Ok(grow(wanted, req_id, shown, cx)),
         _ if wanted.stage != Stage::Final => Ok(Step::Done),
@@ -178,6 +264,9 @@ fn grow(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> St
     let language = cx.account.language;
     if wanted.stage == Stage::Final {
         let text = &*markdown::with_files(wanted.text, wanted.files);
+        if let Some(step) = close_again(wanted, req_id, &shown, text, cx) {
+            return step;
+        }
         let from = shown.rest_of(text);
         let tail = text::sentence(wanted.notice, language);
         if shown.bubble.is_none() && text::nothing_left(text, from, tail) {
@@ -189,11 +278,15 @@ fn grow(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> St
         }
         let then = Shown {
             complete: true,
+            closing: None,
             ..shown.clone().up_to(text, last.end)
         };
         return frame(wanted, req_id, &shown, &last.shown, true, then, cx);
     }
     let text = if cx.account.streaming { wanted.text } else { "" };
+    if let Some(step) = close_again(wanted, req_id, &shown, text, cx) {
+        return step;
+    }
     let from = shown.rest_of(text);
     let part = text::part(text, from, language);
     if part.end < text.len() {
@@ -239,10 +332,37 @@ fn show(wanted: &Wanted<'_>, req_id: &str, shown: Shown, text: &str, from: usize
     frame(wanted, req_id, &shown, &content, false, then, cx)
 }
 
+/// The end of the bubble that nobody acknowledged, as it was. The last word is composed anew: it doesn't change any more.
+fn close_again(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, cx: &Context<'_>) -> Option<Step> {
+    let closing = shown.closing.as_ref()?;
+    if closing.complete {
+        return (wanted.stage != Stage::Final).then_some(Step::Done);
+    }
+    let part = shown.part_up_to(text, closing.end, &closing.digest, cx.account.language);
+    Some(turn_over(wanted, req_id, shown, text, &part, cx))
+}
+
+/// The end of a bubble that was left open when everything was shown another way, while it still takes one.
+fn close_left(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
+    let young = |bubble: &&Bubble| cx.now.since(bubble.began) < LIFETIME;
+    let Some(bubble) = shown.bubble.as_ref().filter(young) else {
+        return Step::Done;
+    };
+    let text = &*markdown::with_files(wanted.text, wanted.files);
+    let part = shown.part_up_to(text, bubble.end, &bubble.digest, cx.account.language);
+    let then = Shown {
+        bubble: None,
+        left_open: false,
+        ..shown.clone()
+    };
+    frame(wanted, req_id, &shown, &part.shown, true, then, cx)
+}
+
 /// Ends the bubble with a part of the text; the rest gets a bubble of its own.
 fn turn_over(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, part: &Piece, cx: &Context<'_>) -> Step {
     let then = Shown {
         bubble: None,
+        closing: None,
         bubbles: shown.bubbles + 1,
         ..shown.clone().up_to(text, part.end)
     };

@@ -9,7 +9,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
 
-use super::{Outcome, ReplyRecord, WHAT};
+use super::{Outcome, ReplyRecord, Tried, WHAT};
 use crate::Store;
 use crate::body::{self, Body};
 use crate::error::StoreError;
@@ -38,6 +38,8 @@ pub(super) struct StoredV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     out: Option<Outcome>,
     pace: Pace,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tried: Option<Tried>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     same: Option<ReplyId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +162,7 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
         note: reply.notice,
         out: wordless(reply.outcome.as_ref()),
         pace: reply.pace.clone(),
+        tried: reply.tried.clone(),
         same: reply.same_as.clone(),
         end: end.transpose()?,
         fin: reply.final_at,
@@ -193,6 +196,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         outcome: with_words(stored.out, &words.failure),
         progress: words.progress.into_owned(),
         pace: stored.pace,
+        tried: stored.tried,
         same_as: stored.same,
         closed: closed.transpose()?,
         final_at: stored.fin,

@@ -170,6 +170,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
         outcome: None,
         progress: Progress::default(),
         pace: Pace::default(),
+        tried: None,
         same_as: None,
         closed: None,
         final_at: None,

@@ -1,0 +1,78 @@
+//! What came with messages that wait behind a run, where the platform gives it only for minutes: it is fetched and kept by whoever comes
+//! by and has nothing else to do.
+
+use std::time::Duration;
+
+use tieline_core::conversation::Conversation;
+use tieline_core::event::{Event, Part};
+use tieline_core::ids::MessageId;
+use tieline_store::StoreError;
+use tieline_store::config::integration;
+use tieline_store::message::{self, MessageRecord};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::accounts::{self, Bot};
+use crate::media::{self, Place};
+use crate::world::World;
+
+/// What waits for longer is kept already, or gone.
+const RECENT: Duration = Duration::from_secs(5 * 60);
+/// Most messages that are looked at, the newest: each has its own wake-up.
+const MAX_MESSAGES: usize = 20;
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Keeps what came with the messages that wait in a conversation which somebody else holds, or whose agent calls back. What can't be
+/// kept now is tried again by the run that asks for it.
+pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) {
+    let end = Instant::now() + PATIENCE;
+    let end = until.map_or(end, |until| until.min(end));
+    if let Err(error) = keep_until(world, conversation, end).await {
+        warn!(conversation = %conversation.key.id(), error = %error, "what waits can't be looked at");
+    }
+}
+
+async fn keep_until(world: &World, conversation: &Conversation, end: Instant) -> Result<(), StoreError> {
+    let now = world.clock.now();
+    let recent = conversation.pending.iter().rev().take(MAX_MESSAGES);
+    let recent = recent.filter(|waiting| now.since(waiting.since) < RECENT);
+    let ids: Vec<MessageId> = recent.map(|waiting| waiting.message.clone()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let Some(bound) = integration::look_up(&world.store, &conversation.key.integration, now).await? else {
+        return Ok(());
+    };
+    let Ok(bot) = accounts::open(world, &bound.integration) else {
+        return Ok(());
+    };
+    if !bot.connector.media_is_short_lived() {
+        return Ok(());
+    }
+    for record in message::get_many(&world.store, &ids, now).await? {
+        keep_parts(world, &bot, &record, end).await;
+    }
+    Ok(())
+}
+
+async fn keep_parts(world: &World, bot: &Bot, record: &MessageRecord, end: Instant) {
+    let Some(Event::Message(message)) = crate::event_of(world, record).filter(|_| !record.state.is_terminal()) else {
+        return;
+    };
+    let own = message.parts.iter().enumerate();
+    let quoted = message.quoted.iter().flat_map(|quoted| quoted.parts.iter().enumerate());
+    let parts: Vec<(Place, &Part)> = own
+        .map(|(at, part)| (Place::Message(at), part))
+        .chain(quoted.map(|(at, part)| (Place::Quote(at), part)))
+        .collect();
+    for (place, part) in parts {
+        let patience = end.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return;
+        }
+        if let Err(error) = media::keep_part(world, bot, &record.id, part, place, patience).await {
+            warn!(account.id = %bot.account.integration, event.key = %record.id, error = %error, "part of a message that waits can't be kept");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Bubbles that run out of time while there is nothing new to show in them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tieline_connectors::wecom::WeCom;
+use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::conversation::Owner;
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookRequest};
+use tieline_core::ids::{
+    ChatId, ConversationId, IdMint, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
+};
+use tieline_core::notice::Language;
+use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
+use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
+use tieline_queue::{Queues, definitions};
+use tieline_store::{Keyring, Store, Tables, create_missing};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::talk::Said;
+use super::{ask, deferred};
+use crate::accounts::Bot;
+use crate::clock::Clock;
+use crate::deliver::Showing;
+use crate::notices::{self, About};
+use crate::world::{Settings, World};
+
+/// When a bubble of the tests has run out: the connector's lifetime and some slack.
+const OLD: Duration = Duration::from_secs(9 * 60 + 35);
+/// How soon it does.
+const SOON: Duration = Duration::from_millis(300);
+
+/// A platform whose bubbles run out, which counts how often it is asked to look at one.
+struct Bubbles {
+    n_looks: AtomicUsize,
+}
+
+impl Connector for Bubbles {
+    fn manifest(&self) -> &'static Manifest {
+        WeCom.manifest()
+    }
+
+    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+        Ok(Prepared::new(()))
+    }
+
+    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        WeCom.receive(request, cx)
+    }
+
+    fn deliver(
+        &self,
+        wanted: &Wanted<'_>,
+        _: &ReplyTarget,
+        _: &Progress,
+        _: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        assert_eq!(wanted.stage, Stage::Thinking, "text of a bot that doesn't stream");
+        self.n_looks.fetch_add(1, Ordering::Relaxed);
+        Ok(Step::Done)
+    }
+
+    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+        unreachable!("nothing is sent")
+    }
+}
+
+struct Scene {
+    _engine: Embedded,
+    world: World,
+    bubbles: &'static Bubbles,
+    bot: Bot,
+    target: ReplyTarget,
+}
+
+async fn scene() -> Scene {
+    let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
+    let (dynamo, sqs) = clients(&engine);
+    let tables = Tables::with_prefix("test-");
+    create_missing(&dynamo, &tables).await.unwrap();
+    let urls = definitions::create_missing(&sqs, "test-", 1).await.unwrap();
+    let owner = Owner {
+        node: "test".to_owned(),
+        life: "1".to_owned(),
+    };
+    let settings = Settings::new("https://bridge.example".to_owned(), owner);
+    let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
+    let bubbles: &'static Bubbles = Box::leak(Box::new(Bubbles {
+        n_looks: AtomicUsize::new(0),
+    }));
+    Scene {
+        _engine: engine,
+        world: World::new(store, Queues::new(sqs, urls), &[], Clock::system(), settings),
+        bot: bot(bubbles),
+        bubbles,
+        target: target(),
+    }
+}
+
+fn clients(engine: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
+    let credentials = aws_sdk_sqs::config::Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
+    let sdk = aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::from_static(REGION))
+        .endpoint_url(ENDPOINT_URL)
+        .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
+        .http_client(engine.http_client())
+        .build();
+    (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk))
+}
+
+/// A bot that doesn't stream.
+fn bot(connector: &'static Bubbles) -> Bot {
+    let account = Account {
+        integration: IntegrationId::new("int_1"),
+        organization: OrganizationId::new("default"),
+        mode: ConnectionMode::LongConnection,
+        credentials: Credentials::default(),
+        prepared: Prepared::new(()),
+        endpoints: Endpoints::default(),
+        language: Language::English,
+        streaming: false,
+        ids: IdMint::new(&[7; 32]),
+        allow_private: true,
+    };
+    Bot {
+        connector,
+        account: Arc::new(account),
+    }
+}
+
+fn target() -> ReplyTarget {
+    ReplyTarget {
+        integration: IntegrationId::new("int_1"),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new("lisi"),
+            thread: None,
+        },
+        asker: SenderId::new("lisi"),
+        message: PlatformMessageId::new("m1"),
+        handle: ReplyHandle::default(),
+        expires_at: None,
+    }
+}
+
+impl Scene {
+    /// A reply whose bubble runs out soon.
+    fn showing(&self) -> Showing<'_> {
+        let now = self.world.clock.now();
+        let mut showing = Showing::new(&self.world, &self.bot, &self.target, None, || {
+            notices::blank(&About {
+                reply: &ReplyId::new("tl-1"),
+                organization: &OrganizationId::new("default"),
+                integration: &IntegrationId::new("int_1"),
+                conversation: &ConversationId::new("cnv_1"),
+                message: &MessageId::new("msg_1"),
+                asker: &SenderId::new("lisi"),
+                received_at: now,
+            })
+        });
+        showing.record.pace.sent(now.after(SOON).before(OLD));
+        showing
+    }
+
+    fn n_looks(&self) -> usize {
+        self.bubbles.n_looks.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
+    let scene = scene().await;
+    let mut showing = scene.showing();
+    let (said, shown) = watch::channel(Said::default());
+    let done = Notify::new();
+    let asking = async {
+        said.send_modify(|said| said.draft.text = "Hel".to_owned());
+        sleep(2 * SOON).await;
+        said.send_modify(|said| said.draft.text = "Hello".to_owned());
+        sleep(SOON).await;
+        done.notify_one();
+    };
+    tokio::join!(ask::grow(&mut showing, &scene.bot, shown, &done), asking);
+    assert_eq!(scene.n_looks(), 2);
+}
+
+#[tokio::test]
+async fn so_is_one_of_an_agent_that_calls_back() {
+    let scene = scene().await;
+    let mut showing = scene.showing();
+    let wait = deferred::show(&mut showing).await.unwrap().unwrap();
+    assert!(wait <= SOON, "{wait:?}");
+    assert_eq!(scene.n_looks(), 0);
+    sleep(wait).await;
+    deferred::show(&mut showing).await.unwrap();
+    assert_eq!(scene.n_looks(), 1);
+}
