@@ -290,7 +290,7 @@ fn sent(outcome: Outcome, sending: &Sending) -> Verdict {
             code: "no_answer".to_owned(),
         },
         Outcome::Refused(code) | Outcome::Busy(code) if is_too_long(&code) => shrunk(sending, code),
-        Outcome::Busy(code) if code == "unknown.send.result" => Verdict::Refused { code },
+        Outcome::Busy(code) if may_be_sent(&code) => Verdict::Refused { code },
         Outcome::Busy(code) => Verdict::Retry { code },
         Outcome::Throttled { after, code } => Verdict::SlowDown {
             retry_after: Some(after),
@@ -316,6 +316,14 @@ fn delivered(body: &Value, sending: &Sending) -> Verdict {
         };
     }
     accepted(&sending.after)
+}
+
+/// Whether the platform failed at work that it may have done before: its time of 3 s was up, or it says itself that it doesn't know.
+/// What fails before it, at a gateway, wasn't begun.
+///
+/// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
+fn may_be_sent(code: &str) -> bool {
+    matches!(code, "500" | "504" | "system.error" | "unknown.send.result")
 }
 
 fn is_too_long(code: &str) -> bool {
@@ -356,6 +364,9 @@ fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
         (None, 429) => Verdict::SlowDown {
             retry_after: retry_after_s.map(Duration::from_secs),
             code: "429".to_owned(),
+        },
+        (None, 500 | 504) => Verdict::Refused {
+            code: status.to_string(),
         },
         (None, 500..) => Verdict::Retry {
             code: status.to_string(),
