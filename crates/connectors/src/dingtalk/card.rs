@@ -164,7 +164,7 @@ pub(super) fn settle(out_track_id: &str, frame: &Frame, state_alone: bool, cx: &
 }
 
 /// Ends a card that took no text, with a line that says where the text is, or that there is none.
-pub(super) fn mark(out_track_id: &str, is_answered: bool, cx: &Context<'_>) -> HttpCall {
+pub(super) fn mark(out_track_id: &str, is_answered: bool, show_failure: bool, cx: &Context<'_>) -> HttpCall {
     let notice = if is_answered {
         Notice::AnsweredBelow
     } else {
@@ -172,7 +172,7 @@ pub(super) fn mark(out_track_id: &str, is_answered: bool, cx: &Context<'_>) -> H
     };
     let line = notice.text(cx.account.language);
     match settings::of(cx).template.kind {
-        TemplateKind::Own => stream_call("mark_card", out_track_id, line, true, true, cx),
+        TemplateKind::Own => stream_call("mark_card", out_track_id, line, true, show_failure, cx),
         TemplateKind::Public => update("mark_card", out_track_id, &public_variables(flow::FAILED, line), cx),
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn judge(
         "begin_text" => begun(outcome, wanted, shown),
         "stream_text" => streamed(outcome, wanted, shown, cx),
         "settle_card" => settled(outcome, shown, cx),
-        "mark_card" => marked(outcome, shown),
+        "mark_card" => marked(outcome, shown, cx),
         _ => sent(outcome, &message_of(wanted, shown, cx)),
     }
 }
@@ -97,7 +97,7 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
     match outcome {
         Outcome::Ok(body) => match undelivered(&body) {
             None => accepted(&shown.with_card(CardState::Thinking)),
-            Some(code) => fall_back(&shown.with_card(CardState::Refused), code),
+            Some(code) => fall_back(&without_card(shown), code),
         },
         Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(&shown.with_card(CardState::Thinking)),
         // The address for clicks may be what is wrong, and the text matters more.
@@ -108,7 +108,7 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
             };
             fall_back(&shown, code)
         }
-        Outcome::Refused(code) => fall_back(&shown.with_card(CardState::Refused), code),
+        Outcome::Refused(code) => fall_back(&without_card(shown), code),
         Outcome::NotSent if !unsure => Verdict::Retry {
             code: "not_sent".to_owned(),
         },
@@ -132,6 +132,15 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
     }
 }
 
+/// The text goes as messages. A card that may be there from an earlier try is marked then.
+fn without_card(shown: Shown) -> Shown {
+    let state = match shown.card {
+        CardState::Unsure => CardState::Stuck,
+        _ => CardState::Refused,
+    };
+    shown.with_card(state)
+}
+
 /// Whether the platform refuses cards as such, not this one: no permission, the month's calls used up, too many calls. Calls beyond
 /// those of a second are no refusal: that limit is reset at once.
 fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
@@ -146,7 +155,7 @@ fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
 
 fn cards_refused(answer: &ApiAnswer, outcome: Outcome, shown: Shown) -> Verdict {
     let code = code_of(outcome).err().unwrap_or_default();
-    closed_to_cards(&shown.with_card(CardState::Refused), code, missing_scopes(answer))
+    closed_to_cards(&without_card(shown), code, missing_scopes(answer))
 }
 
 fn closed_to_cards(shown: &Shown, code: String, missing: Vec<String>) -> Verdict {
@@ -241,6 +250,7 @@ fn last_frame_failed(outcome: &Outcome, code: String, frame: &Frame, shown: Show
 /// The text is there already: the state is worth some tries, not the answer.
 fn settled(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
     if let Outcome::Refused(code) = &outcome
+        && !is_forbidden(code)
         && !shown.state_alone
     {
         // It may be the text that is refused, and without its state the card would spin for ever.
@@ -250,17 +260,41 @@ fn settled(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
         };
         return fall_back(&bare, code.as_str());
     }
-    let passing = matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost);
     let tried = shown.clone().held(cx.now);
-    if passing && tried.tries < MAX_TRIES {
+    if is_passing(&outcome) && tried.tries < MAX_TRIES {
         let code = code_of(outcome).err().unwrap_or_default();
         return fall_back(&tried, code);
     }
     advance(outcome, shown.with_card(CardState::Settled))
 }
 
-/// The card doesn't spin any more. If there is no message below it, that is told now.
-fn marked(outcome: Outcome, shown: Shown) -> Verdict {
+/// Whether it isn't what the call says that is refused: another one would be too.
+fn is_forbidden(code: &str) -> bool {
+    code.starts_with("Forbidden.")
+}
+
+const fn is_passing(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost)
+}
+
+/// The card doesn't spin any more, or nothing helps it. If there is no message below it, that is told now.
+fn marked(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+    let is_own = settings::of(cx).template.kind == TemplateKind::Own;
+    if let Outcome::Refused(code) = &outcome
+        && !is_forbidden(code)
+        && is_own
+        && !shown.no_failed_state
+    {
+        let shown = Shown {
+            no_failed_state: true,
+            ..shown
+        };
+        return fall_back(&shown, code.as_str());
+    }
+    let tried = shown.clone().held(cx.now);
+    if is_passing(&outcome) && tried.tries < MAX_TRIES {
+        return fall_back(&tried, code_of(outcome).err().unwrap_or_default());
+    }
     match shown.given_up.clone() {
         Some(code) => Verdict::Refused { code },
         None => advance(outcome, shown.with_card(CardState::Marked)),

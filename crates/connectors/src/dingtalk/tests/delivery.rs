@@ -31,6 +31,8 @@ struct Platform {
     /// `flowStatus`, or `finalized`.
     card_state: String,
     messages: Vec<String>,
+    /// `isError` of each mark.
+    failures_shown: Vec<bool>,
     /// Answers in place of success, by name of the call, once each.
     troubles: VecDeque<(&'static str, ApiAnswer)>,
 }
@@ -65,6 +67,9 @@ impl Platform {
 
     fn answer(&mut self, call: &HttpCall) -> ApiAnswer {
         self.calls.push(call.name);
+        if call.name == "mark_card" {
+            self.failures_shown.push(body_of(call)["isError"] == true);
+        }
         if let Some(at) = self.troubles.iter().position(|(name, _)| *name == call.name) {
             return self.troubles.remove(at).unwrap().1;
         }
@@ -420,6 +425,45 @@ fn card_without_an_answer_below_is_marked_too() {
         let shown = (platform.card.as_str(), platform.card_state.as_str());
         assert_eq!(shown, (Notice::Incomplete.text(account.language), state));
     }
+}
+
+#[test]
+fn card_that_may_be_there_is_marked() {
+    let undelivered = answered(
+        200,
+        &json!({ "success": true, "result": { "deliverResults": [{ "success": false }] } }),
+    );
+    let forbidden = answered(
+        403,
+        &json!({ "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied" }),
+    );
+    let no_template = answered(400, &json!({ "code": "param.templateNotExist" }));
+    for refusal in [undelivered, forbidden, no_template] {
+        let mut platform = Platform::new()
+            .trouble("create_card", ApiAnswer::Unknown)
+            .trouble("create_card", refusal);
+        tell(&mut platform, &own(), &["Hello"]).unwrap();
+        assert_eq!(
+            platform.calls,
+            ["create_card", "create_card", "send_webhook", "mark_card"]
+        );
+    }
+}
+
+#[test]
+fn card_is_marked_without_a_state_that_its_template_has_not() {
+    let account = own();
+    let unknown = answered(500, &json!({ "code": "unknownError" }));
+    let no_state = answered(400, &json!({ "code": "param.stream.isError" }));
+    let busy = answered(500, &json!({ "code": "system.busy" }));
+    let mut platform = Platform::new()
+        .trouble("stream_text", unknown)
+        .trouble("mark_card", no_state)
+        .trouble("mark_card", busy);
+    tell(&mut platform, &account, &["Hello"]).unwrap();
+    let marks = platform.calls.iter().filter(|call| **call == "mark_card").count();
+    assert_eq!((marks, platform.failures_shown), (3, vec![true, false, false]));
+    assert_eq!(platform.card, Notice::AnsweredBelow.text(account.language));
 }
 
 #[test]
