@@ -1,6 +1,7 @@
 //! What somebody quotes or forwards reaches the agent.
 
 use serde_json::Value;
+use tieline_bridge::media;
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
@@ -57,6 +58,27 @@ async fn forwarded_messages_reach_the_agent() {
     let event = platform.forward(APP, &Speaker::alone("ou_lisi"), &["one", "two"]);
     let message = asked(&house, &platform, &event).await;
     assert_eq!(message["quoted"]["text"], "ou_lisi: one\nou_lisi: two");
+}
+
+#[tokio::test]
+async fn quoted_picture_reaches_the_agent() {
+    let (house, platform) = open().await;
+    let (lisi, tom) = (
+        Speaker::in_group("ou_lisi", "oc_g"),
+        Speaker::in_group("ou_tom", "oc_g"),
+    );
+    let picture = platform.picture(APP, &tom);
+    let event = platform.quoting(APP, &lisi, "what is this?", id(&picture));
+    let message = asked(&house, &platform, &event).await;
+    let part = &message["quoted"]["parts"][0];
+    assert_eq!(part["type"], "image", "{message}");
+    let token = part["url"].as_str().unwrap().rsplit('/').next().unwrap();
+    platform.expire_tokens(APP);
+    let fetched = media::open(&house.world, token).await.unwrap();
+    assert!(fetched.bytes.starts_with(b"bytes of img_v3_"));
+    platform.recall(APP, id(&picture));
+    assert!(media::open(&house.world, token).await.is_err());
+    assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use url::Url;
 
 use crate::accounts::{self, Bot};
 use crate::courier::{self, Download, DownloadError};
+use crate::quotes;
 use crate::room::Taken;
 use crate::world::{World, random};
 
@@ -232,8 +233,8 @@ async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<F
     let Some(Event::Message(message)) = crate::event_of(world, &record) else {
         return Err(FetchError::Gone);
     };
-    let part = part_at(&message, place).ok_or(FetchError::Gone)?;
-    fetch_for_link(world, &bot, part).await
+    let part = part_at(world, &bot, &message, place).await.ok_or(FetchError::Gone)?;
+    fetch_for_link(world, &bot, &part).await
 }
 
 pub(crate) async fn fetch_for_link(world: &World, bot: &Bot, part: &Part) -> Result<Fetched, FetchError> {
@@ -273,10 +274,13 @@ async fn fetch_within(
     fetch(world, bot, part, max, room, patience).await
 }
 
-fn part_at(message: &Message, place: Place) -> Option<&Part> {
-    match place {
-        Place::Message(at) => message.parts.get(at),
-        Place::Quote(at) => message.quoted.as_ref()?.parts.get(at),
+async fn part_at(world: &World, bot: &Bot, message: &Message, place: Place) -> Option<Part> {
+    match (place, &message.quoted, &message.refers_to) {
+        (Place::Message(at), ..) => message.parts.get(at).cloned(),
+        (Place::Quote(at), Some(quoted), _) => quoted.parts.get(at).cloned(),
+        // As for the question: what is quoted only the platform can tell.
+        (Place::Quote(at), None, Some(id)) => quotes::read(world, bot, id).await?.parts.into_iter().nth(at),
+        (Place::Quote(_), None, None) => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a message quotes or forwards, on a platform that tells it only when asked.
 
 use tieline_core::connector::{MediaError, TokenError};
-use tieline_core::event::{Message, Part, Quoted};
+use tieline_core::event::Quoted;
 use tieline_core::ids::PlatformMessageId;
 use tieline_core::split::{TextLimit, TextUnit, split_first};
 use tracing::warn;
@@ -27,21 +27,23 @@ enum QuoteError {
     Refused(#[from] MediaError),
 }
 
-/// What the newest of `messages` that quotes something quotes. A platform that doesn't tell is no reason not to answer.
-pub(crate) async fn newest<'a>(
-    world: &World,
-    bot: &Bot,
-    messages: impl DoubleEndedIterator<Item = &'a Message>,
-) -> Option<String> {
-    let id = messages.rev().find_map(|message| message.refers_to.as_ref())?;
-    let words = match ask(world, bot, id).await? {
-        Ok(quoted) => words(&quoted),
+/// What the message quotes or forwards. A platform that doesn't tell is no reason not to answer: then a sentence of ours says so.
+pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Quoted> {
+    let quoted = match ask(world, bot, id).await? {
+        Ok(quoted) => Quoted {
+            text: split_first(&quoted.text, LIMIT).0.to_owned(),
+            ..quoted
+        },
         Err(error) => {
             warn!(account.id = %bot.account.integration, error = %crate::receive::chain(&error), "quoted message can't be read");
-            UNREADABLE.to_owned()
+            Quoted {
+                text: UNREADABLE.to_owned(),
+                parts: Vec::new(),
+            }
         }
     };
-    (!words.is_empty()).then_some(words)
+    let says_nothing = quoted.text.is_empty() && quoted.parts.is_empty();
+    (!says_nothing).then_some(quoted)
 }
 
 /// `None` where the platform has no such question.
@@ -62,12 +64,4 @@ async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<
             quoted => return Some(quoted.map_err(QuoteError::from)),
         }
     }
-}
-
-/// The quote in words. Links lead to files of received messages only, so quoted files are named.
-fn words(quoted: &Quoted) -> String {
-    let names = quoted.parts.iter().map(Part::mark);
-    let lines = std::iter::once(quoted.text.clone()).chain(names);
-    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    split_first(&text, LIMIT).0.to_owned()
 }

@@ -33,7 +33,12 @@ pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
 fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     let said = of_app(id, asked, book)?;
     let key = asked.path.last().copied().unwrap_or_default();
-    if asked.query != "type=file" || !said.content.contains(key) {
+    let query = if said.kind == "image" {
+        "type=image"
+    } else {
+        "type=file"
+    };
+    if asked.query != query || !said.content.contains(key) {
         return Err(refuse(234_003, "the key is not of this message"));
     }
     Ok(json!(format!("bytes of {key}")))

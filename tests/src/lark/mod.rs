@@ -138,6 +138,15 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
+    /// Somebody puts a picture into the chat. In a group no bot hears of it.
+    #[must_use]
+    pub fn picture(&self, app: &str, from: &Speaker) -> Value {
+        let mut book = self.book();
+        let key = book.fresh("img_v3_");
+        let id = book.say(app, from, "image", json!({ "image_key": key }).to_string(), Vec::new());
+        said(app, from, &id, &mut book)
+    }
+
     /// Somebody opens their chat with the bot.
     #[must_use]
     pub fn enter(&self, app: &str, by: &Speaker) -> Value {

@@ -126,7 +126,7 @@ async fn take_in(
             showing.save().await?;
         }
     }
-    let has_text = !draft.text.is_empty();
+    let has_text = !draft.text.trim().is_empty();
     if let Some(event) = terminal {
         let (outcome, notice) = ending(event, has_text, !showing.record.files.is_empty());
         return Ok(TakenIn::Ended(outcome, notice));

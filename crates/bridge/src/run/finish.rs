@@ -164,6 +164,8 @@ fn is_over(asked: &Asked, ending: &Ending) -> bool {
         && ending.steps.iter().any(|step| step.step == "delivered")
         && asked.message.parts.is_empty()
         && quoted.is_none_or(|quoted| quoted.parts.is_empty())
+        // Whether that has files only the platform can tell.
+        && asked.message.refers_to.is_none()
 }
 
 /// The platform of a run's bot, for metrics.

@@ -150,16 +150,18 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
         }
     }
     let quoted = match quoting(asked) {
+        Some((it, quoted)) => Some((it, quoted.clone())),
+        None => referred(world, bot, asked).await,
+    };
+    let quoted = match quoted {
         Some((it, quoted)) => {
             let mut parts = Vec::new();
             for (at, part) in quoted.parts.iter().enumerate() {
                 parts.push(luggage.part(&it.record, part, Place::Quote(at)).await);
             }
-            Some((quoted.text.clone(), parts))
+            Some((quoted.text, parts))
         }
-        None => quotes::newest(world, bot, asked.iter().map(|it| &it.message))
-            .await
-            .map(|text| (text, Vec::new())),
+        None => None,
     };
     AgentMessage {
         id: last.record.id.clone(),
@@ -201,6 +203,14 @@ fn text_of(asked: &[Asked]) -> String {
 fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     let mut latest_first = asked.iter().rev();
     latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
+}
+
+/// What the latest message that refers to another one means, which only the platform can tell.
+async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&'a Asked, Quoted)> {
+    let mut latest_first = asked.iter().rev();
+    let (it, id) = latest_first.find_map(|it| Some((it, it.message.refers_to.as_ref()?)))?;
+    let quoted = quotes::read(world, bot, id).await?;
+    Some((it, quoted))
 }
 
 #[cfg(test)]

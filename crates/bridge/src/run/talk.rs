@@ -148,7 +148,7 @@ impl Talk<'_> {
             cursor,
             ..
         } = said;
-        let has_text = !draft.text.is_empty();
+        let has_text = !draft.text.trim().is_empty();
         let lost = draft.conversation_lost;
         showing.record.text = draft.text;
         showing.record.files = draft.files;

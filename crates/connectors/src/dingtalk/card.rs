@@ -153,22 +153,26 @@ pub(super) fn stream(out_track_id: &str, frame: &Frame, show_failure: bool, cx: 
     stream_call("stream_text", out_track_id, &frame.content, frame.last, is_error, cx)
 }
 
-/// Sets the last state of a card of a public template.
-pub(super) fn settle(out_track_id: &str, frame: &Frame, cx: &Context<'_>) -> HttpCall {
+/// Sets the last state of a card of a public template. Its text goes along, unless it was refused.
+pub(super) fn settle(out_track_id: &str, frame: &Frame, state_alone: bool, cx: &Context<'_>) -> HttpCall {
     let state = if frame.failed { flow::FAILED } else { flow::FINISHED };
-    update(
-        "settle_card",
-        out_track_id,
-        &public_variables(state, &frame.content),
-        cx,
-    )
+    let variables = match state_alone {
+        true => json!({ "flowStatus": state }),
+        false => public_variables(state, &frame.content),
+    };
+    update("settle_card", out_track_id, &variables, cx)
 }
 
-/// Ends a card that took no text, with a line that says where the text is.
-pub(super) fn mark(out_track_id: &str, cx: &Context<'_>) -> HttpCall {
-    let line = Notice::AnsweredBelow.text(cx.account.language);
+/// Ends a card that took no text, with a line that says where the text is, or that there is none.
+pub(super) fn mark(out_track_id: &str, is_answered: bool, show_failure: bool, cx: &Context<'_>) -> HttpCall {
+    let notice = if is_answered {
+        Notice::AnsweredBelow
+    } else {
+        Notice::Incomplete
+    };
+    let line = notice.text(cx.account.language);
     match settings::of(cx).template.kind {
-        TemplateKind::Own => stream_call("mark_card", out_track_id, line, true, true, cx),
+        TemplateKind::Own => stream_call("mark_card", out_track_id, line, true, show_failure, cx),
         TemplateKind::Public => update("mark_card", out_track_id, &public_variables(flow::FAILED, line), cx),
     }
 }

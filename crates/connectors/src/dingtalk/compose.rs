@@ -38,8 +38,8 @@ pub(super) fn deliver(
         },
         Due::Begin => card::begin(&card, cx),
         Due::Frame(frame) => card::stream(&card, &frame, !shown.no_failed_state, cx),
-        Due::Settle(frame) => card::settle(&card, &frame, cx),
-        Due::Mark => card::mark(&card, cx),
+        Due::Settle(frame) => card::settle(&card, &frame, shown.state_alone, cx),
+        Due::Mark => card::mark(&card, shown.given_up.is_none(), !shown.no_failed_state, cx),
         Due::Message(outgoing) => return message(&outgoing, to, &shown, cx),
     };
     Ok(step(call))

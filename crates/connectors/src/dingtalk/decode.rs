@@ -126,7 +126,9 @@ fn said(wire: &RobotMessage, cx: &Context<'_>) -> Result<Said, Remark> {
         "audio" => thing(PartKind::Audio, &content()?, robot).ok_or(UNREADABLE)?,
         "video" => thing(PartKind::Video, &content()?, robot).ok_or(UNREADABLE)?,
         "file" => thing(PartKind::File, &content()?, robot).ok_or(UNREADABLE)?,
-        _ => return Err(Remark::Ignored("this type of message is not supported")),
+        "" => return Err(UNREADABLE),
+        // Without words: the person is told that it can't be read.
+        _ => return Ok(Said::default()),
     };
     let text = said.text.trim().to_owned();
     if text.is_empty() && said.parts.is_empty() && replied(wire).is_none() {

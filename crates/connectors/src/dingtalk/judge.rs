@@ -10,7 +10,7 @@ use tieline_core::reply::{Progress, Stage, Wanted};
 use super::card;
 use super::outcome::Outcome;
 use super::plan::{self, Due, Frame, Outgoing};
-use super::progress::{CardState, Shown, fingerprint};
+use super::progress::{CardState, Shown, Withheld, fingerprint};
 use super::settings::{self, TemplateKind};
 
 /// So often a call that can be repeated without harm is tried before another way is taken.
@@ -55,7 +55,7 @@ pub(super) fn judge(
         "begin_text" => begun(outcome, wanted, shown),
         "stream_text" => streamed(outcome, wanted, shown, cx),
         "settle_card" => settled(outcome, shown, cx),
-        "mark_card" => advance(outcome, shown.with_card(CardState::Marked)),
+        "mark_card" => marked(outcome, shown, cx),
         _ => sent(outcome, &message_of(wanted, shown, cx)),
     }
 }
@@ -97,7 +97,7 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
     match outcome {
         Outcome::Ok(body) => match undelivered(&body) {
             None => accepted(&shown.with_card(CardState::Thinking)),
-            Some(code) => fall_back(&shown.with_card(CardState::Refused), code),
+            Some(code) => fall_back(&without_card(shown), code),
         },
         Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(&shown.with_card(CardState::Thinking)),
         // The address for clicks may be what is wrong, and the text matters more.
@@ -108,7 +108,7 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
             };
             fall_back(&shown, code)
         }
-        Outcome::Refused(code) => fall_back(&shown.with_card(CardState::Refused), code),
+        Outcome::Refused(code) => fall_back(&without_card(shown), code),
         Outcome::NotSent if !unsure => Verdict::Retry {
             code: "not_sent".to_owned(),
         },
@@ -132,6 +132,15 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
     }
 }
 
+/// The text goes as messages. A card that may be there from an earlier try is marked then.
+fn without_card(shown: Shown) -> Shown {
+    let state = match shown.card {
+        CardState::Unsure => CardState::Stuck,
+        _ => CardState::Refused,
+    };
+    shown.with_card(state)
+}
+
 /// Whether the platform refuses cards as such, not this one: no permission, the month's calls used up, too many calls. Calls beyond
 /// those of a second are no refusal: that limit is reset at once.
 fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
@@ -146,7 +155,7 @@ fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
 
 fn cards_refused(answer: &ApiAnswer, outcome: Outcome, shown: Shown) -> Verdict {
     let code = code_of(outcome).err().unwrap_or_default();
-    closed_to_cards(&shown.with_card(CardState::Refused), code, missing_scopes(answer))
+    closed_to_cards(&without_card(shown), code, missing_scopes(answer))
 }
 
 fn closed_to_cards(shown: &Shown, code: String, missing: Vec<String>) -> Verdict {
@@ -240,19 +249,64 @@ fn last_frame_failed(outcome: &Outcome, code: String, frame: &Frame, shown: Show
 
 /// The text is there already: the state is worth some tries, not the answer.
 fn settled(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
-    let passing = matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost);
+    if let Outcome::Refused(code) = &outcome
+        && !is_forbidden(code)
+        && !shown.state_alone
+    {
+        // It may be the text that is refused, and without its state the card would spin for ever.
+        let bare = Shown {
+            state_alone: true,
+            ..shown
+        };
+        return fall_back(&bare, code.as_str());
+    }
     let tried = shown.clone().held(cx.now);
-    if passing && tried.tries < MAX_TRIES {
+    if is_passing(&outcome) && tried.tries < MAX_TRIES {
         let code = code_of(outcome).err().unwrap_or_default();
         return fall_back(&tried, code);
     }
     advance(outcome, shown.with_card(CardState::Settled))
 }
 
+/// Whether it isn't what the call says that is refused: another one would be too.
+fn is_forbidden(code: &str) -> bool {
+    code.starts_with("Forbidden.")
+}
+
+const fn is_passing(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost)
+}
+
+/// The card doesn't spin any more, or nothing helps it. If there is no message below it, that is told now.
+fn marked(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+    let is_own = settings::of(cx).template.kind == TemplateKind::Own;
+    if let Outcome::Refused(code) = &outcome
+        && !is_forbidden(code)
+        && is_own
+        && !shown.no_failed_state
+    {
+        let shown = Shown {
+            no_failed_state: true,
+            ..shown
+        };
+        return fall_back(&shown, code.as_str());
+    }
+    let tried = shown.clone().held(cx.now);
+    if is_passing(&outcome) && tried.tries < MAX_TRIES {
+        return fall_back(&tried, code_of(outcome).err().unwrap_or_default());
+    }
+    match shown.given_up.clone() {
+        Some(code) => Verdict::Refused { code },
+        None => advance(outcome, shown.with_card(CardState::Marked)),
+    }
+}
+
 /// A message that was due, and what is shown without and with it.
 struct Sending {
     before: Shown,
     after: Shown,
+    /// Whether the whole answer can stand behind a link.
+    has_link: bool,
     now: tieline_core::timestamp::Timestamp,
 }
 
@@ -263,7 +317,7 @@ fn message_of(wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Sending {
         _ => None,
     };
     let end = planned.map(|outgoing: Outgoing| outgoing.end);
-    let text = plan::body(wanted, cx);
+    let text = plan::script(wanted, &shown, cx);
     let after = Shown {
         messages: shown.messages + 1,
         last_message_at: Some(cx.now),
@@ -274,6 +328,7 @@ fn message_of(wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Sending {
     Sending {
         after: after.with_sent(&text, end.unwrap_or(text.len())),
         before: shown,
+        has_link: wanted.link.is_some(),
         now: cx.now,
     }
 }
@@ -286,28 +341,54 @@ fn sent(outcome: Outcome, sending: &Sending) -> Verdict {
             code: "not_sent".to_owned(),
         },
         // Nothing tells a repeated message from a new one, so it is not repeated on suspicion.
-        Outcome::Lost => Verdict::Refused {
-            code: "no_answer".to_owned(),
-        },
+        Outcome::Lost => refused(sending, "no_answer"),
         Outcome::Refused(code) | Outcome::Busy(code) if is_too_long(&code) => shrunk(sending, code),
-        Outcome::Busy(code) if code == "unknown.send.result" => Verdict::Refused { code },
+        Outcome::Busy(code) if may_be_sent(&code) => refused(sending, code),
         Outcome::Busy(code) => Verdict::Retry { code },
         Outcome::Throttled { after, code } => Verdict::SlowDown {
             retry_after: Some(after),
             code,
         },
         Outcome::TokenExpired => Verdict::TokenExpired,
-        Outcome::Refused(code) => Verdict::Refused { code },
+        Outcome::Refused(code) if code.starts_with("contain.") => withheld(sending, code),
+        Outcome::Refused(code) => refused(sending, code),
     }
+}
+
+/// There will be no message. A card that takes no text is marked first.
+fn refused(sending: &Sending, code: impl Into<String>) -> Verdict {
+    let code = code.into();
+    if sending.before.card != CardState::Stuck {
+        return Verdict::Refused { code };
+    }
+    let shown = Shown {
+        given_up: Some(code.clone()),
+        ..sending.before.clone()
+    };
+    fall_back(&shown, code)
+}
+
+/// The content is not allowed: the person is told so in words that are.
+///
+/// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
+fn withheld(sending: &Sending, code: String) -> Verdict {
+    let next = match sending.before.withheld {
+        Withheld::No => Withheld::Answer,
+        Withheld::Answer if sending.has_link => Withheld::Link,
+        Withheld::Answer | Withheld::Link => return refused(sending, code),
+    };
+    let shown = Shown {
+        withheld: next,
+        ..sending.before.clone()
+    };
+    fall_back(&shown, code)
 }
 
 /// A batch call succeeds even if the one person named got nothing.
 fn delivered(body: &Value, sending: &Sending) -> Verdict {
     let has = |list: &str| body[list].as_array().is_some_and(|ids| !ids.is_empty());
     if has("invalidStaffIdList") {
-        return Verdict::Refused {
-            code: "invalidStaffIdList".to_owned(),
-        };
+        return refused(sending, "invalidStaffIdList");
     }
     if has("flowControlledStaffIdList") {
         return Verdict::SlowDown {
@@ -318,6 +399,14 @@ fn delivered(body: &Value, sending: &Sending) -> Verdict {
     accepted(&sending.after)
 }
 
+/// Whether the platform failed at work that it may have done before: its time of 3 s was up, or it says itself that it doesn't know.
+/// What fails before it, at a gateway, wasn't begun.
+///
+/// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
+fn may_be_sent(code: &str) -> bool {
+    matches!(code, "500" | "504" | "system.error" | "unknown.send.result")
+}
+
 fn is_too_long(code: &str) -> bool {
     code.ends_with("msgParam.tooLong")
 }
@@ -325,7 +414,7 @@ fn is_too_long(code: &str) -> bool {
 fn shrunk(sending: &Sending, code: String) -> Verdict {
     let mut shown = sending.before.clone();
     if shown.shrunk >= MAX_SHRINKS {
-        return Verdict::Refused { code };
+        return refused(sending, code);
     }
     shown.shrunk += 1;
     fall_back(&shown, code)
@@ -341,11 +430,7 @@ fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
                 code: "not_sent".to_owned(),
             };
         }
-        ApiAnswer::Unknown => {
-            return Verdict::Refused {
-                code: "no_answer".to_owned(),
-            };
-        }
+        ApiAnswer::Unknown => return refused(sending, "no_answer"),
         ApiAnswer::Answered {
             status, retry_after_s, ..
         } => (*status, *retry_after_s),
@@ -357,6 +442,7 @@ fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
             retry_after: retry_after_s.map(Duration::from_secs),
             code: "429".to_owned(),
         },
+        (None, 500 | 504) => refused(sending, status.to_string()),
         (None, 500..) => Verdict::Retry {
             code: status.to_string(),
         },
@@ -377,8 +463,9 @@ fn by_errcode(code: i64, sending: &Sending) -> Verdict {
     match code {
         0 => accepted(&sending.after),
         -1 => Verdict::Retry { code: word },
-        // The group is dissolved, or the content is not allowed: no other way helps.
-        400_013 | 430_101..=430_104 => Verdict::Refused { code: word },
+        // The group is dissolved: no other way helps.
+        400_013 => refused(sending, word),
+        430_101..=430_104 => withheld(sending, word),
         // Too long.
         460_101 | 101_002 => shrunk(sending, word),
         // Too fast: the address is blocked for a while, the API is not.

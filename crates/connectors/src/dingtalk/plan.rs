@@ -6,7 +6,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{Stage, Wanted};
 
 use super::dialect::{self, Surface};
-use super::progress::{CardState, Shown, fingerprint};
+use super::progress::{CardState, Shown, Withheld, fingerprint};
 use super::settings::{self, TemplateKind};
 use crate::markdown::{self, Piece};
 
@@ -92,6 +92,7 @@ pub(super) fn due(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
         CardState::None | CardState::Settled | CardState::Refused if is_final => {
             message(wanted, shown, cx).map_or(Due::Nothing, Due::Message)
         }
+        CardState::Stuck if is_final && shown.given_up.is_some() => Due::Mark,
         CardState::Stuck if is_final => message(wanted, shown, cx).map_or(Due::Mark, Due::Message),
         CardState::None | CardState::Settled | CardState::Refused | CardState::Stuck | CardState::Marked => {
             Due::Nothing
@@ -189,7 +190,7 @@ fn whole(text: &str, surface: Surface) -> String {
 
 /// The next message. `None` if all is out.
 fn message(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Option<Outgoing> {
-    let text = body(wanted, cx);
+    let text = script(wanted, shown, cx);
     let room = Room {
         chars: MESSAGE.chars >> shown.shrunk.min(8),
         bytes: MESSAGE.bytes >> shown.shrunk.min(8),
@@ -204,7 +205,7 @@ fn message(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Option<Outgo
     let number = shown.messages + 1;
     let total = number + pieces.take(5 * MOST_MESSAGES).count();
     if let Some(link) = wanted.link.filter(|_| number >= MOST_MESSAGES && total > number) {
-        let line = format!("{}\n\n{link}", Notice::RestBehindLink.text(cx.account.language));
+        let line = behind(link, cx);
         return Some(Outgoing {
             title: dialect::title(&line),
             text: line,
@@ -245,6 +246,19 @@ impl Iterator for Pieces<'_> {
         }
         None
     }
+}
+
+/// What the messages are made of: the whole text, or what stands in its place if the platform doesn't let it through.
+pub(super) fn script(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> String {
+    match (shown.withheld, wanted.link) {
+        (Withheld::No, _) => body(wanted, cx),
+        (Withheld::Answer, Some(link)) => behind(link, cx),
+        (Withheld::Answer, None) | (Withheld::Link, _) => Notice::Incomplete.text(cx.account.language).to_owned(),
+    }
+}
+
+fn behind(link: &str, cx: &Context<'_>) -> String {
+    format!("{}\n\n{link}", Notice::RestBehindLink.text(cx.account.language))
 }
 
 /// The whole text: the agent's, then our sentence, then the files, as links.

@@ -34,6 +34,11 @@ pub(super) struct Shown {
     pub(super) webhook_rests_until: Option<Timestamp>,
     /// How often the platform found a message too long: each time the next is half as long.
     pub(super) shrunk: u8,
+    /// What of the answer the platform doesn't let through.
+    pub(super) withheld: Withheld,
+    /// Why there will be no message, by the platform's code, while a card is still to be marked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) given_up: Option<String>,
     /// How often the call that is due has failed.
     pub(super) tries: u8,
     /// When it is due again.
@@ -41,6 +46,8 @@ pub(super) struct Shown {
     pub(super) hold_until: Option<Timestamp>,
     /// The template has no state for a failure.
     pub(super) no_failed_state: bool,
+    /// The card's last state is to be set without its text.
+    pub(super) state_alone: bool,
     /// A card with an address for clicks was refused: perhaps the address isn't registered.
     pub(super) no_clicks: bool,
 }
@@ -70,6 +77,19 @@ pub(super) enum CardState {
     Stuck,
     /// That is done too.
     Marked,
+}
+
+/// What the platform finds unsafe, and what stands in its place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Withheld {
+    /// Nothing.
+    #[default]
+    No,
+    /// The answer: a link to it stands there.
+    Answer,
+    /// The link too: only a sentence is left.
+    Link,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]

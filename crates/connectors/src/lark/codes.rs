@@ -39,6 +39,8 @@ pub(super) enum Meaning {
 
 /// Success.
 pub(super) const OK: i64 = 0;
+/// The bot lacks a permission.
+pub(super) const SCOPE_MISSING: i64 = 99_991_672;
 /// The code under which the platform wraps a card's faults; the fault itself is in the message.
 const CARD_FAULT: i64 = 230_099;
 

@@ -14,6 +14,8 @@ use super::wire::ApiBody;
 
 /// While somebody clicks on a card it can't change.
 const CLICK: Duration = Duration::from_secs(1);
+/// How long streamed cards are left alone that the bot has no permission for: as long as on any other platform.
+const CARDS_REST: Duration = Duration::from_mins(30);
 /// Sequence numbers in a row that may be refused before a card is given up.
 const MAX_REFUSED: u32 = 6;
 /// How often a message is halved because the platform finds it too long.
@@ -129,6 +131,16 @@ impl Judge<'_> {
         }
     }
 
+    /// Every reply of the bot would be refused so.
+    fn closed(self) -> Verdict {
+        Verdict::Closed {
+            progress: Progress::write(&self.situation.shown),
+            code: self.heard.code.to_string(),
+            rest: CARDS_REST,
+            missing: self.heard.body.missing_scopes(),
+        }
+    }
+
     fn refused(self) -> Verdict {
         Verdict::Refused {
             code: self.heard.code.to_string(),
@@ -155,6 +167,9 @@ impl Judge<'_> {
         let id = self.heard.body.text("card_id").map(str::to_owned);
         let (Some(id), Some(aim)) = (id, self.situation.aim()) else {
             self.shown().way = Way::Card;
+            if self.heard.code == codes::SCOPE_MISSING {
+                return self.closed();
+            }
             return self.fall_back();
         };
         self.marked(&aim);
@@ -253,6 +268,7 @@ impl Judge<'_> {
             Some(_) => shown.way,
             None => shown.way.max(Way::Card),
         };
+        let was_streamed = shown.way == Way::Stream;
         let Some(way) = closed.next() else {
             return self.refused();
         };
@@ -260,6 +276,10 @@ impl Judge<'_> {
         let shown = self.shown();
         shown.way = way;
         shown.bubble = shown.bubble.again();
+        // Once is enough for the operator.
+        if was_streamed && self.heard.code == codes::SCOPE_MISSING {
+            return self.closed();
+        }
         self.fall_back()
     }
 

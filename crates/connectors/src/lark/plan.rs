@@ -73,7 +73,11 @@ pub(super) struct Situation<'a> {
 
 impl<'a> Situation<'a> {
     pub(super) fn new(wanted: &'a Wanted<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
-        let shown: Shown = done.read();
+        let mut shown: Shown = done.read();
+        if wanted.plain && shown.bubble.card.is_none() {
+            // A card that is written is written to its end.
+            shown.way = shown.way.max(Way::Card);
+        }
         let language = cx.account.language;
         let script = if shown.withheld {
             script::withheld(wanted, language)

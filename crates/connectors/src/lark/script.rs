@@ -1,7 +1,7 @@
 //! The whole text of a reply, in common Markdown: the answer, a sentence of ours, links to files.
 
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{ReplyFile, Wanted};
+use tieline_core::reply::{ReplyFile, Stage, Wanted};
 
 use crate::markdown;
 
@@ -17,6 +17,10 @@ pub(super) fn whole(wanted: &Wanted<'_>, language: Language) -> String {
             script.push_str("\n\n");
         }
         script.push_str(&paragraph);
+    }
+    if wanted.stage == Stage::Final && script.trim().is_empty() {
+        // A card must not be left thinking.
+        script = sentence(Notice::EmptyAnswer, language);
     }
     script
 }
@@ -43,7 +47,26 @@ fn link(file: &ReplyFile) -> String {
 mod tests {
     use super::*;
     use tieline_core::ids::ReplyId;
-    use tieline_core::reply::Stage;
+
+    #[test]
+    fn blank_answer_is_told_at_the_end() {
+        let reply = ReplyId::new("tl-1");
+        let blank = |stage| Wanted {
+            reply: &reply,
+            stage,
+            text: " \n",
+            reasoning: "",
+            notice: None,
+            files: &[],
+            link: None,
+            proactive: false,
+            plain: false,
+            pulled: None,
+        };
+        let told = Notice::EmptyAnswer.text(Language::English);
+        assert_eq!(whole(&blank(Stage::Final), Language::English), told);
+        assert_eq!(whole(&blank(Stage::Growing), Language::English), "");
+    }
 
     #[test]
     fn notice_and_files_follow_the_text_outside_its_code() {

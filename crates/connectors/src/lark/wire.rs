@@ -236,13 +236,62 @@ pub(super) struct ApiBody {
     pub tenant_access_token: String,
     #[serde(deserialize_with = "or_default")]
     pub expire: u64,
+    #[serde(deserialize_with = "or_default")]
+    pub error: ApiFault,
+}
+
+/// What a refusal adds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ApiFault {
+    #[serde(deserialize_with = "or_default")]
+    pub permission_violations: Vec<PermissionViolation>,
+}
+
+/// A permission that a refused call needs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PermissionViolation {
+    #[serde(deserialize_with = "or_default")]
+    pub subject: String,
 }
 
 impl ApiBody {
+    /// The permissions that a refused call needs, if the answer names them. Older answers do it in the message alone, among other words.
+    pub(super) fn missing_scopes(&self) -> Vec<String> {
+        let listed = self.error.permission_violations.iter().map(|it| it.subject.as_str());
+        let mut names: Vec<&str> = listed.filter(|name| !name.is_empty()).collect();
+        if names.is_empty() {
+            let words = self
+                .msg
+                .split(|c: char| !matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | ':'));
+            names.extend(
+                words
+                    .map(|word| word.trim_end_matches(['.', ':']))
+                    .filter(|word| is_scope(word)),
+            );
+        }
+        let mut scopes: Vec<String> = Vec::new();
+        for name in names {
+            if !scopes.iter().any(|known| known == name) {
+                scopes.push(name.to_owned());
+            }
+        }
+        scopes
+    }
+
     /// A text of the answer's data.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.data.get(field)?.as_str().filter(|text| !text.is_empty())
     }
+}
+
+/// `im:message:send_as_bot`, say.
+fn is_scope(word: &str) -> bool {
+    word.contains(':')
+        && word
+            .split(':')
+            .all(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
 /// What the long connection keeps to, from the bootstrap answer or a pong.

@@ -31,6 +31,8 @@ struct Platform {
     /// `flowStatus`, or `finalized`.
     card_state: String,
     messages: Vec<String>,
+    /// `isError` of each mark.
+    failures_shown: Vec<bool>,
     /// Answers in place of success, by name of the call, once each.
     troubles: VecDeque<(&'static str, ApiAnswer)>,
 }
@@ -65,6 +67,9 @@ impl Platform {
 
     fn answer(&mut self, call: &HttpCall) -> ApiAnswer {
         self.calls.push(call.name);
+        if call.name == "mark_card" {
+            self.failures_shown.push(body_of(call)["isError"] == true);
+        }
         if let Some(at) = self.troubles.iter().position(|(name, _)| *name == call.name) {
             return self.troubles.remove(at).unwrap().1;
         }
@@ -89,11 +94,18 @@ impl Platform {
                 }
                 answered(200, &json!({ "success": true, "result": true }))
             }
+            "mark_card" if body["isFinalize"] == true => {
+                self.card = body["content"].as_str().unwrap().to_owned();
+                self.card_state = "finalized".into();
+                answered(200, &json!({ "success": true, "result": true }))
+            }
             "begin_text" | "settle_card" | "mark_card" => {
                 let variables = &body["cardData"]["cardParamMap"];
                 if let Some(state) = variables["flowStatus"].as_str() {
                     self.card_state = state.into();
-                    self.card = variables["msgContent"].as_str().unwrap().to_owned();
+                    if let Some(text) = variables["msgContent"].as_str() {
+                        self.card = text.to_owned();
+                    }
                 }
                 answered(200, &json!({ "success": true, "result": true }))
             }
@@ -357,6 +369,110 @@ fn card_that_takes_no_text_is_marked_when_the_message_is_out() {
         let tried = platform.calls.iter().filter(|call| **call == "stream_text").count();
         assert_eq!(tried, 2, "one that grew, and the last");
     }
+}
+
+/// What a person sees of an answer whose first messages the platform finds unsafe.
+fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) {
+    let unsafe_text = answered(200, &json!({ "errcode": 430_102, "errmsg": "unsafe" }));
+    let mut platform = Platform::new();
+    for _ in 0..times {
+        platform = platform.trouble("send_webhook", unsafe_text.clone());
+    }
+    let reply = ReplyId::new("tl-reply");
+    let last = Wanted {
+        link,
+        ..wanted(&reply, Stage::Final, "Hello")
+    };
+    let came = platform.show(&own(), &target(ChatKind::Group), &last);
+    (platform, came)
+}
+
+#[test]
+fn person_is_told_of_an_answer_that_is_not_let_through() {
+    let broke_off = Notice::Incomplete.text(own().language);
+    let link = "https://bridge.example/api/replies/token";
+    let (platform, came) = withheld(1, None);
+    assert_eq!((platform.messages, came), (vec![broke_off.to_owned()], Ok(())));
+    let (platform, came) = withheld(1, Some(link));
+    assert!(platform.messages[0].ends_with(link));
+    assert_eq!((platform.messages.len(), came), (1, Ok(())));
+    let (platform, came) = withheld(2, Some(link));
+    assert_eq!((platform.messages, came), (vec![broke_off.to_owned()], Ok(())));
+    let (platform, came) = withheld(3, Some(link));
+    assert_eq!((platform.messages.len(), came), (0, Err("430102".to_owned())));
+    let by_api = answered(400, &json!({ "code": "contain.unsafe.url" }));
+    let mut platform = Platform::new().trouble("send_group", by_api);
+    let mut to = target(ChatKind::Group);
+    to.handle = ReplyHandle::new(json!({}));
+    let reply = ReplyId::new("tl-reply");
+    platform
+        .show(&own(), &to, &wanted(&reply, Stage::Final, "Hello"))
+        .unwrap();
+    assert_eq!(platform.messages, [broke_off]);
+}
+
+#[test]
+fn card_without_an_answer_below_is_marked_too() {
+    let unknown = answered(500, &json!({ "code": "unknownError" }));
+    let dissolved = answered(200, &json!({ "errcode": 400_013 }));
+    for (account, state) in [(own(), "finalized"), (public(), "5")] {
+        let mut platform = Platform::new()
+            .trouble("stream_text", unknown.clone())
+            .trouble("send_webhook", dissolved.clone());
+        let came = tell(&mut platform, &account, &["Hello"]);
+        assert_eq!((platform.messages.len(), came), (0, Err("400013".to_owned())));
+        assert_eq!(platform.calls.last(), Some(&"mark_card"));
+        let shown = (platform.card.as_str(), platform.card_state.as_str());
+        assert_eq!(shown, (Notice::Incomplete.text(account.language), state));
+    }
+}
+
+#[test]
+fn card_that_may_be_there_is_marked() {
+    let undelivered = answered(
+        200,
+        &json!({ "success": true, "result": { "deliverResults": [{ "success": false }] } }),
+    );
+    let forbidden = answered(
+        403,
+        &json!({ "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied" }),
+    );
+    let no_template = answered(400, &json!({ "code": "param.templateNotExist" }));
+    for refusal in [undelivered, forbidden, no_template] {
+        let mut platform = Platform::new()
+            .trouble("create_card", ApiAnswer::Unknown)
+            .trouble("create_card", refusal);
+        tell(&mut platform, &own(), &["Hello"]).unwrap();
+        assert_eq!(
+            platform.calls,
+            ["create_card", "create_card", "send_webhook", "mark_card"]
+        );
+    }
+}
+
+#[test]
+fn card_is_marked_without_a_state_that_its_template_has_not() {
+    let account = own();
+    let unknown = answered(500, &json!({ "code": "unknownError" }));
+    let no_state = answered(400, &json!({ "code": "param.stream.isError" }));
+    let busy = answered(500, &json!({ "code": "system.busy" }));
+    let mut platform = Platform::new()
+        .trouble("stream_text", unknown)
+        .trouble("mark_card", no_state)
+        .trouble("mark_card", busy);
+    tell(&mut platform, &account, &["Hello"]).unwrap();
+    let marks = platform.calls.iter().filter(|call| **call == "mark_card").count();
+    assert_eq!((marks, platform.failures_shown), (3, vec![true, false, false]));
+    assert_eq!(platform.card, Notice::AnsweredBelow.text(account.language));
+}
+
+#[test]
+fn card_stops_spinning_though_its_text_is_refused_in_the_end() {
+    let refused = answered(400, &json!({ "code": "param.contentUnsafe" }));
+    let mut platform = Platform::new().trouble("settle_card", refused);
+    tell(&mut platform, &public(), &["Hello"]).unwrap();
+    assert_eq!((platform.card.as_str(), platform.card_state.as_str()), ("Hello", "3"));
+    assert!(platform.messages.is_empty());
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn check_what_follows(name: &str, told: &Told) {
                 "{name}"
             );
         }
-        "bot_unknown_msgtype" | "type_unknown" | "callback_topic_not_subscribed" | "system_unknown_topic" => {
+        "type_unknown" | "callback_topic_not_subscribed" | "system_unknown_topic" => {
             assert!(sent == 0 && matches!(told.remark, Some(Remark::Ignored(_))), "{name}");
         }
         _ if name.starts_with("system_") || name.starts_with("malformed_") => {

@@ -175,6 +175,8 @@ struct Bridge {
     progress: Progress,
     now: Timestamp,
     luck: Vec<Luck>,
+    /// Whether the richer way rests.
+    plain: bool,
 }
 
 /// How a delivery ended.
@@ -207,6 +209,7 @@ impl Bridge {
             progress: Progress::default(),
             now: NOW,
             luck,
+            plain: false,
         }
     }
 
@@ -222,7 +225,7 @@ impl Bridge {
                 files: &[],
                 link: None,
                 proactive: false,
-                plain: false,
+                plain: self.plain,
                 pulled: None,
             };
             let cx = context(&self.account, self.now);
@@ -233,8 +236,10 @@ impl Bridge {
             };
             let answer = answer(&mut self.platform, &mut self.luck, &call);
             match Lark.judge(&call, &answer, &wanted, &self.progress, &cx) {
-                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } | Verdict::Closed { progress, .. } => {
-                    self.progress = progress
+                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
+                Verdict::Closed { progress, .. } => {
+                    self.progress = progress;
+                    self.plain = true;
                 }
                 Verdict::Refused { .. } => return End::Refused,
                 _ if stage != Stage::Final => return End::Done,
@@ -357,6 +362,32 @@ fn answer_that_is_given_anew_is_no_repetition() {
     bridge.progress = Lark.restart(&bridge.progress);
     assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
     assert_eq!(bridge.platform.texts(), ["whole", "whole"]);
+}
+
+#[test]
+fn missing_permission_is_named_and_streaming_rests() {
+    let no_scope = vec![Luck::Fails(99_991_672), Luck::Works];
+    let mut bridge = Bridge::new(no_scope);
+    bridge.deliver(Stage::Thinking, "");
+    bridge.deliver(Stage::Growing, "whole");
+    assert!(bridge.plain, "the way is closed");
+    let mut next = Bridge::new(Vec::new());
+    next.plain = true;
+    assert_eq!(next.deliver(Stage::Growing, "who"), End::Done);
+    assert_eq!(next.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(
+        (next.platform.entities.len(), next.platform.texts()),
+        (0, vec!["whole".to_owned()])
+    );
+    // A card that is being written stays the one.
+    let mut begun = Bridge::new(Vec::new());
+    begun.deliver(Stage::Growing, "who");
+    begun.plain = true;
+    assert_eq!(begun.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(
+        (begun.platform.entities.len(), begun.platform.texts()),
+        (1, vec!["whole".to_owned()])
+    );
 }
 
 #[test]
