@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_core::connector::{Newest, Proof};
+use tieline_core::connector::{Context, Newest, Proof};
 use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::Event;
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ReplyView, Stage};
 use tieline_store::config::integration;
+use tieline_store::message;
 use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -40,8 +42,12 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
     let mut view = view(world, &record);
     if view.closed.is_none()
         && view.asker == asked.asker
-        && let Some(closing) = bot.connector.closes(asked, &view, &cx)
+        && let Some(mut closing) = bot.connector.closes(asked, &view, &cx)
     {
+        if bot.connector.leaves_rest(&closing) && !can_push(world, bot, &record, &cx).await {
+            view.rest_follows = false;
+            closing = bot.connector.closes(asked, &view, &cx).unwrap_or(closing);
+        }
         // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
         match reply::close(&world.store, &record.id, &closing, cx.now).await {
             Ok(closed) => {
@@ -57,6 +63,16 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
         }
     }
     bot.connector.answer_newest(asked, Some(&view), &cx)
+}
+
+/// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.
+async fn can_push(world: &World, bot: &Bot, record: &ReplyRecord, cx: &Context<'_>) -> bool {
+    let found = message::get(&world.store, &record.message, cx.now).await;
+    match found.ok().flatten().and_then(|found| crate::event_of(world, &found)) {
+        Some(Event::Message(asked)) => bot.connector.can_push(&asked.target, cx),
+        Some(Event::CardAction(clicked)) => bot.connector.can_push(&clicked.target, cx),
+        Some(Event::Feedback(_)) | None => true,
+    }
 }
 
 /// Has a runner push what no poll will show. If the answer is still growing, its run sees to that when it ends.
@@ -79,6 +95,7 @@ fn view(world: &World, record: &ReplyRecord) -> ReplyView {
         version: record.version,
         asker: record.asker.clone(),
         received_at: record.received_at,
+        rest_follows: true,
         link: Some(pages::link(world, record)),
         closed: record.closed.clone(),
     }

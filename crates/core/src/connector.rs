@@ -61,6 +61,12 @@ pub trait Connector: Sync {
         false
     }
 
+    /// Whether the rest of a fetched reply can be pushed to `to`. Asked before a fetching ends that leaves one.
+    fn can_push(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
+        let _ = (to, cx);
+        true
+    }
+
     /// The next call on the way from `done` to `wanted`, or [`Step::Done`].
     ///
     /// # Errors

@@ -186,6 +186,8 @@ pub struct ReplyView {
     pub received_at: Timestamp,
     /// A signed link to the whole text, if it is longer than the platform has room for.
     pub link: Option<String>,
+    /// Whether what the fetching doesn't show can be pushed. Else its last answer has to say where it is.
+    pub rest_follows: bool,
     /// What the fetching ended with: see [`Pulled::closed`].
     pub closed: Option<Progress>,
 }

@@ -186,6 +186,7 @@ mod tests {
             version: 4,
             asker: SenderId::new("u1"),
             received_at: Timestamp::from_secs(1),
+            rest_follows: true,
             link: None,
             closed: None,
         };

@@ -86,6 +86,10 @@ impl Connector for WeCom {
         pulled::leaves_rest(closed)
     }
 
+    fn can_push(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
+        compose::response_url(to, cx).is_ok()
+    }
+
     fn deliver(
         &self,
         wanted: &Wanted<'_>,

@@ -27,6 +27,9 @@ struct Ending {
     digest: String,
     /// Whether the stream shows the last word too, so that nothing is left.
     last: bool,
+    /// Whether the last word is where the rest can be read, for nothing can follow.
+    #[serde(default)]
+    linked: bool,
 }
 
 impl Ending {
@@ -35,6 +38,16 @@ impl Ending {
             shown,
             digest: ids::digest(&[&text[..shown]]),
             last,
+            linked: false,
+        })
+    }
+
+    fn linked(text: &str, shown: usize) -> Progress {
+        Progress::write(&Self {
+            shown,
+            digest: ids::digest(&[&text[..shown]]),
+            last: true,
+            linked: true,
         })
     }
 
@@ -47,6 +60,22 @@ impl Ending {
 
 /// What the stream ends with, if the state `reply` can't be followed by a newer one.
 pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
+    let closed = ends_above_rest(reply, streaming, language, now)?;
+    if reply.rest_follows || !leaves_rest(&closed) {
+        return Some(closed);
+    }
+    let is_shown = streaming || reply.stage == Stage::Final;
+    let text = if is_shown {
+        &*markdown::with_files(&reply.text, &reply.files)
+    } else {
+        ""
+    };
+    let tail = text::behind(reply.link.as_deref(), language);
+    Some(Ending::linked(text, text::last(text, 0, &tail, language).end))
+}
+
+/// The same if what it doesn't show follows.
+fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
     if reply.stage == Stage::Final {
         let text = &*markdown::with_files(&reply.text, &reply.files);
         let whole = text::last(text, 0, text::sentence(reply.notice, language), language);
@@ -78,6 +107,10 @@ pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
 pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) -> String {
     let ending: Ending = closed.read();
     let text = &*markdown::with_files(&reply.text, &reply.files);
+    if ending.linked {
+        let part = ending.part(text).unwrap_or_default();
+        return text::last(part, 0, &text::behind(reply.link.as_deref(), language), language).shown;
+    }
     if ending.last {
         return text::last(text, 0, text::sentence(reply.notice, language), language).shown;
     }

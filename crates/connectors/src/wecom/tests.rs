@@ -10,7 +10,7 @@ use tieline_core::event::{Event, Message};
 use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, SenderId};
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{Progress, Pulled, ReplyView, Stage, Step, Wanted};
+use tieline_core::reply::{Progress, Pulled, ReplyHandle, ReplyView, Stage, Step, Wanted};
 use tieline_core::timestamp::Timestamp;
 
 use super::*;
@@ -111,6 +111,7 @@ fn view(stage: Stage, text: &str) -> ReplyView {
         version: 1,
         asker: SenderId::new("lisi"),
         received_at: START,
+        rest_follows: true,
         link: None,
         closed: None,
     }
@@ -364,6 +365,46 @@ fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
         rest.ends_with("The whole answer:[https://e.com/api/replies/t](https://e.com/api/replies/t)"),
         "{rest}"
     );
+}
+
+#[test]
+fn what_nothing_can_follow_ends_with_a_link() {
+    let account = account(&[]);
+    let whole = ("汉".repeat(300) + "。\n\n").repeat(60);
+    for (stage, seconds) in [(Stage::Final, 10), (Stage::Growing, 10), (Stage::Growing, 331)] {
+        let text = if seconds > 300 { "A beginning" } else { &whole };
+        let mut reply = view(stage, text);
+        reply.link = Some("https://e.com/t".to_owned());
+        reply.rest_follows = false;
+        let shown = poll(&mut reply, &account, seconds);
+        assert_eq!(shown["finish"], true);
+        let content = shown["content"].as_str().unwrap();
+        assert!(content.len() <= 20480, "{}", content.len());
+        assert!(
+            content.ends_with("The whole answer:[https://e.com/t](https://e.com/t)"),
+            "{content}"
+        );
+        assert!(text.starts_with(content.split("\n\nThe whole").next().unwrap()));
+        // The text goes on; what was the last answer stays it, and nothing is pushed.
+        reply.text.push_str(" and an end");
+        assert_eq!(poll(&mut reply, &account, seconds + 1)["content"], content);
+        assert_eq!(pushed(&reply, reply.link.as_deref(), &account, seconds + 2), None);
+    }
+    let mut short = view(Stage::Final, "Hello");
+    short.rest_follows = false;
+    assert_eq!(poll(&mut short, &account, 10)["content"], "Hello");
+}
+
+#[test]
+fn a_rest_follows_where_it_may_be_sent() {
+    let account = account(&[]);
+    let mut to = message(&receive(&text_message(), &account)).target.clone();
+    assert!(WeCom.can_push(&to, &at(&account, 10)));
+    assert!(!WeCom.can_push(&to, &at(&account, 3601)), "too late");
+    to.handle = ReplyHandle::new(json!({ "responseUrl": "https://elsewhere.example/" }));
+    assert!(!WeCom.can_push(&to, &at(&account, 10)));
+    to.handle = ReplyHandle::default();
+    assert!(!WeCom.can_push(&to, &at(&account, 10)));
 }
 
 #[test]

@@ -71,12 +71,17 @@ pub(super) fn only(text: &str, from: usize, wanted: &Wanted<'_>, language: Langu
     if whole.end == text.len() {
         return Some(whole.shown);
     }
-    let behind = match wanted.link {
-        Some(link) => format!("{}[{link}]({link})", Notice::RestBehindLink.text(language)),
-        None => Notice::Incomplete.text(language).to_owned(),
-    };
+    let behind = behind(wanted.link, language);
     let tail = if tail.is_empty() { behind } else { below(&behind, tail) };
     Some(last(text, from, &tail, language).shown)
+}
+
+/// Where what doesn't fit can be read.
+pub(super) fn behind(link: Option<&str>, language: Language) -> String {
+    match link {
+        Some(link) => format!("{}[{link}]({link})", Notice::RestBehindLink.text(language)),
+        None => Notice::Incomplete.text(language).to_owned(),
+    }
 }
 
 /// Whether everything is shown already, and there is no sentence of ours to add.

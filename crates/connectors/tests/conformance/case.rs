@@ -322,6 +322,7 @@ impl ReplyCase {
             version: self.version,
             asker: SenderId::new(self.asker),
             received_at: self.received_at,
+            rest_follows: true,
             link: self.link,
             closed: self.closed,
         }
