@@ -63,6 +63,7 @@ pub(super) enum Heard {
 }
 
 const IGNORED: fn(&'static str) -> Heard = |reason| Heard::Nothing(Remark::Ignored(reason));
+const UNREADABLE: fn(&'static str) -> Heard = |reason| Heard::Nothing(Remark::Unreadable(reason));
 
 /// Reads the JSON of a callback.
 pub(super) fn decode(json: &[u8], way: Way<'_>, cx: &Context<'_>) -> Heard {
@@ -86,7 +87,7 @@ fn read(mut callback: Callback<'_>, way: Way<'_>, cx: &Context<'_>) -> Heard {
         return Heard::Kicked;
     }
     let asker = match callback.from.as_ref().map(|from| from.userid.as_str()) {
-        None | Some("") => return IGNORED("the callback has no sender"),
+        None | Some("") => return UNREADABLE("the callback has no sender"),
         Some("sys") => return IGNORED("the platform's own message"),
         Some(userid) => SenderId::new(userid),
     };
@@ -115,10 +116,10 @@ fn happened(
     cx: &Context<'_>,
 ) -> Heard {
     let Some(event) = event else {
-        return Heard::Nothing(Remark::Unreadable("the event has no body"));
+        return UNREADABLE("the event has no body");
     };
     let Some(target) = target(callback, asker, way, cx) else {
-        return IGNORED("the callback names no chat");
+        return UNREADABLE("the callback names no chat");
     };
     match event.eventtype.as_str() {
         "enter_chat" => Heard::Entered,
@@ -167,10 +168,10 @@ fn refused_streams(target: ReplyTarget) -> ReplyTarget {
 
 fn said(mut callback: Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<'_>) -> Heard {
     if callback.msgid.is_empty() {
-        return Heard::Nothing(Remark::Unreadable("the message has no id"));
+        return UNREADABLE("the message has no id");
     }
     let Some(target) = target(&callback, asker, way, cx) else {
-        return IGNORED("the message names no chat");
+        return UNREADABLE("the message names no chat");
     };
     let mut gathered = Gathered::default();
     if let Err(remark) = gathered.add(callback.take_content()) {

@@ -485,6 +485,17 @@ fn group_mentions_go_and_direct_ones_stay() {
 }
 
 #[test]
+fn a_callback_of_another_shape_is_unreadable() {
+    for strange in [
+        json!({ "a": 1 }),
+        json!({ "msgtype": "text", "msgid": "m", "text": { "content": "hi" } }),
+    ] {
+        let received = receive(&strange, &account(&[]));
+        assert!(matches!(received.remark, Some(Remark::Unreadable(_))), "{received:?}");
+    }
+}
+
+#[test]
 fn another_bots_callback_is_ignored() {
     let account = account(&[("botId", "mine")]);
     let received = receive(&text_message(), &account);
