@@ -14,9 +14,9 @@ mod lone;
 mod luggage;
 mod place;
 mod request;
-#[cfg(test)]
-mod rotation;
 mod talk;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::time::Duration;
