@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_agents::protocol::Protocol;
+use tieline_agents::protocol::{CancelRequest, Protocol};
 use tieline_core::agent::{AgentFailure, Draft, Resume};
 use tieline_core::backoff::Backoff;
 use tieline_core::conversation::RunPhase;
@@ -11,6 +11,7 @@ use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;
+use tieline_store::config::user;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{StoreError, message};
 use tokio::sync::{Notify, watch};
@@ -60,7 +61,9 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     if held.run().attempt > 1 {
         world.metrics.retry(Place::Run);
     }
+    let mut cancelling = None;
     if showing.record.outcome.is_none() {
+        let resume = showing.record.resume.clone();
         finish::close_merged(world, held, &bot, &asked).await?;
         let ended = Box::pin(result(
             world,
@@ -80,6 +83,15 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
                 record_result(world, held, &mut showing, keeper.hold(), (outcome, notice), &mut ledger).await?;
                 remember(world, held, &asked, &showing.record).await?;
             }
+            Ended::Stopped(cancel) => {
+                // The chat before the agent, which may take its time to hear of it.
+                let stopped = (Outcome::Stopped, Some(Notice::Stopped));
+                record_result(world, held, &mut showing, keeper.hold(), stopped, &mut ledger).await?;
+                remember(world, held, &asked, &showing.record).await?;
+                // Whoever had the run before may have asked the agent.
+                let asked_before = || cancel_request(held, &bot, last, resume);
+                cancelling = cancel.or_else(|| (held.run().attempt > 1).then(asked_before));
+            }
             Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
             Ended::Deferred => {
                 amend(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
@@ -94,7 +106,40 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     if keeper.hold().is_lost() {
         return Err(RunError::Lost);
     }
-    finish::deliver(world, held, &asked, showing, until, ledger).await
+    end(world, held, &asked, showing, until, ledger, cancelling).await
+}
+
+/// Brings the chat to the recorded result, and tells the agent meanwhile if it is to stop.
+pub(super) async fn end(
+    world: &World,
+    held: &mut Held,
+    asked: &[Asked],
+    showing: Showing<'_>,
+    until: Option<Instant>,
+    ledger: Vec<LedgerStep>,
+    cancelling: Option<CancelRequest>,
+) -> Result<Left, RunError> {
+    let agent = held.run().agent.clone();
+    let cancelling = async {
+        if let Some(cancel) = &cancelling {
+            talk::cancel(world, &agent, cancel).await;
+        }
+    };
+    let delivering = finish::deliver(world, held, asked, showing, until, ledger);
+    let ((), left) = tokio::join!(cancelling, delivering);
+    left
+}
+
+/// What the agent of a run is told that somebody else asked.
+pub(super) fn cancel_request(held: &Held, bot: &Bot, last: &Asked, resume: Option<Resume>) -> CancelRequest {
+    let run = held.run();
+    CancelRequest {
+        run: run.id.clone(),
+        run_ref: resume.map(|resume| resume.run_ref).or_else(|| run.run_ref.clone()),
+        conversation_ref: request::session_of(held).conversation_ref,
+        organization: held.conversation.key.organization.clone(),
+        user: user::id_of(&bot.account.integration, &last.message.sender.id),
+    }
 }
 
 /// The messages of the run that are not at their ends yet, with what they say.
