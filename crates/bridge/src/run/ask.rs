@@ -10,6 +10,7 @@ use tieline_core::event::Event;
 use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
@@ -181,6 +182,12 @@ pub(super) fn blank(held: &Held, asked: &Asked) -> ReplyRecord {
 pub(super) fn set_phase(conversation: &mut tieline_core::conversation::Conversation, phase: RunPhase) {
     if let Some(run) = &mut conversation.run {
         run.phase = phase;
+    }
+}
+
+pub(super) fn rest(conversation: &mut tieline_core::conversation::Conversation, until: Timestamp) {
+    if let Some(run) = &mut conversation.run {
+        run.rests_until = Some(until);
     }
 }
 
