@@ -7,6 +7,7 @@ use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, ModeManifest, TokenError, Verdict};
 use tieline_core::exchange::{ApiAnswer, ApiCall};
+use tieline_core::ids::MessageId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step, Wanted};
 use tieline_core::timestamp::Timestamp;
@@ -29,6 +30,13 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(400),
     cap: Duration::from_secs(30),
 };
+/// Between two tries to record what must not be forgotten.
+const BETWEEN_SAVES: Backoff = Backoff {
+    base: Duration::from_millis(400),
+    cap: Duration::from_secs(5),
+};
+/// How often that is tried.
+const MAX_SAVES: u32 = 8;
 /// How long the platform is left alone when it says "slower" and not how much.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
 /// A shared limit that is free again so soon is waited for.
@@ -287,12 +295,12 @@ impl<'a> Showing<'a> {
                     code: "target_expired".into(),
                 });
             }
-            let pause = at.since(self.now());
-            if pause > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + pause >= until) {
+            let wait = at.since(self.now());
+            if wait > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + wait >= until) {
                 return Ok(Shown::NotBefore(at));
             }
-            self.world.metrics.time(Metric::BudgetWait, self.platform(), pause);
-            self.pause(pause).await?;
+            self.world.metrics.time(Metric::BudgetWait, self.platform(), wait);
+            pause(self.hold.as_ref(), wait).await?;
         }
     }
 
@@ -307,17 +315,6 @@ impl<'a> Showing<'a> {
     fn end(&self) -> Timestamp {
         let patience = || self.record.final_at.unwrap_or_else(|| self.now()).after(PATIENCE);
         self.target.expires_at.unwrap_or_else(patience)
-    }
-
-    async fn pause(&self, pause: Duration) -> Result<(), DeliverError> {
-        let Some(hold) = &self.hold else {
-            sleep(pause).await;
-            return Ok(());
-        };
-        tokio::select! {
-            () = sleep(pause) => Ok(()),
-            () = hold.lost() => Err(DeliverError::Lost),
-        }
     }
 
     fn wanted<'w>(
@@ -365,7 +362,11 @@ impl<'a> Showing<'a> {
             self.is_ahead = true;
             return Ok(());
         }
-        self.save().await
+        match stage {
+            // The platform said yes: whoever doesn't know says it again.
+            Stage::Final => self.save_patiently().await,
+            Stage::Thinking | Stage::Growing => self.save().await,
+        }
     }
 
     /// Before anything more is sent, the table must know what was.
@@ -400,6 +401,26 @@ impl<'a> Showing<'a> {
         Ok(())
     }
 
+    /// The same for what must not be forgotten, for as long as nobody else may do it again.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to somebody else now.
+    pub async fn save_patiently(&mut self) -> Result<(), DeliverError> {
+        let mut patience = Patience::new(self.hold.clone());
+        loop {
+            match self.save().await {
+                Err(DeliverError::Store(error)) => patience.wait(&self.record.message, error).await?,
+                saved => return saved,
+            }
+        }
+    }
+
+    /// With which to write what else must not be forgotten.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.hold.clone())
+    }
+
     fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> Shown {
         let now = self.now();
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
@@ -417,6 +438,45 @@ impl<'a> Showing<'a> {
 
     fn now(&self) -> Timestamp {
         self.world.clock.now()
+    }
+}
+
+/// How often something is tried to be recorded, at most for as long as the conversation is ours.
+#[derive(Debug)]
+pub struct Patience {
+    hold: Option<Hold>,
+    attempt: u32,
+}
+
+impl Patience {
+    /// Of somebody who doesn't give up at once.
+    #[must_use]
+    pub const fn new(hold: Option<Hold>) -> Self {
+        Self { hold, attempt: 0 }
+    }
+
+    /// Waits until the next try of a write that failed.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if there is none.
+    pub async fn wait(&mut self, message: &MessageId, error: StoreError) -> Result<(), DeliverError> {
+        self.attempt += 1;
+        if self.attempt >= MAX_SAVES || !matches!(error, StoreError::Unavailable { .. }) {
+            return Err(error.into());
+        }
+        warn!(event.key = %message, attempt = self.attempt, error = %error, "what came of it can't be recorded yet");
+        pause(self.hold.as_ref(), BETWEEN_SAVES.wait(self.attempt, chance())).await
+    }
+}
+
+async fn pause(hold: Option<&Hold>, pause: Duration) -> Result<(), DeliverError> {
+    let Some(hold) = hold else {
+        sleep(pause).await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = sleep(pause) => Ok(()),
+        () = hold.lost() => Err(DeliverError::Lost),
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tieline_agents::protocol::{CancelRequest, Protocol};
 use tieline_core::agent::{AgentFailure, Draft, Resume};
-use tieline_core::backoff::Backoff;
 use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::fate::LedgerStep;
@@ -13,8 +12,8 @@ use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
+use tieline_store::message;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::{StoreError, message};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -24,21 +23,14 @@ use super::request::{self, Asked};
 use super::talk::{self, Ended, Said, Talk};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, finish};
 use crate::accounts::{self, Bot};
-use crate::deliver::{DeliverError, Look, Showing, Shown};
+use crate::deliver::{Look, Showing, Shown};
 use crate::hold::Hold;
 use crate::metrics::{Metric, Place};
 use crate::notices::{self, About};
-use crate::world::{World, chance};
+use crate::world::World;
 
 /// After a growing answer could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// Between two tries to record a result.
-const BETWEEN_SAVES: Backoff = Backoff {
-    base: Duration::from_millis(400),
-    cap: Duration::from_secs(5),
-};
-/// How often a result is tried to be recorded.
-const MAX_SAVES: u32 = 8;
 
 /// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>) -> Result<Left, RunError> {
@@ -81,13 +73,13 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             Ended::Result(outcome, notice) => {
                 let took = world.clock.now().since(held.run().started_at);
                 world.metrics.time(Metric::RunTime, finish::platform(held), took);
-                record_result(world, held, &mut showing, keeper.hold(), (outcome, notice), &mut ledger).await?;
+                record_result(world, held, &mut showing, (outcome, notice), &mut ledger).await?;
                 remember(world, held, &asked, &showing.record).await?;
             }
             Ended::Stopped(cancel) => {
                 // The chat before the agent, which may take its time to hear of it.
                 let stopped = (Outcome::Stopped, Some(Notice::Stopped));
-                record_result(world, held, &mut showing, keeper.hold(), stopped, &mut ledger).await?;
+                record_result(world, held, &mut showing, stopped, &mut ledger).await?;
                 remember(world, held, &asked, &showing.record).await?;
                 // Whoever had the run before may have asked the agent.
                 let asked_before = || cancel_request(held, &bot, last, resume);
@@ -413,7 +405,6 @@ async fn record_result(
     world: &World,
     held: &Held,
     showing: &mut Showing<'_>,
-    hold: &Hold,
     (outcome, notice): (Outcome, Option<Notice>),
     ledger: &mut Vec<LedgerStep>,
 ) -> Result<(), RunError> {
@@ -424,13 +415,12 @@ async fn record_result(
         step = step.code(failure.code.clone());
     }
     ledger.push(step);
-    record_final(showing, hold, (outcome, notice)).await
+    record_final(showing, (outcome, notice)).await
 }
 
-/// Writes the last word.
+/// Writes the last word, for as long as nobody else may ask again.
 pub(super) async fn record_final(
     showing: &mut Showing<'_>,
-    hold: &Hold,
     (outcome, notice): (Outcome, Option<Notice>),
 ) -> Result<(), RunError> {
     showing.record.stage = Stage::Final;
@@ -438,22 +428,5 @@ pub(super) async fn record_final(
     showing.record.outcome = Some(outcome);
     showing.record.notice = notice;
     showing.record.resume = None;
-    save_patiently(showing, hold).await
-}
-
-/// Writes what the agent was asked for, for as long as nobody else may ask it again.
-async fn save_patiently(showing: &mut Showing<'_>, hold: &Hold) -> Result<(), RunError> {
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let error = match showing.save().await {
-            Err(DeliverError::Store(error @ StoreError::Unavailable { .. })) if attempt < MAX_SAVES => error,
-            saved => return Ok(saved?),
-        };
-        warn!(event.key = %showing.record.message, attempt, error = %error, "result can't be recorded yet");
-        tokio::select! {
-            () = sleep(BETWEEN_SAVES.wait(attempt, chance())) => {}
-            () = hold.lost() => return Err(RunError::Lost),
-        }
-    }
+    Ok(showing.save_patiently().await?)
 }

@@ -62,7 +62,7 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         ledger.push(LedgerStep::new(world.clock.now(), "result"));
-        ask::record_final(&mut showing, keeper.hold(), (outcome, notice)).await?;
+        ask::record_final(&mut showing, (outcome, notice)).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
     ask::end(world, held, &asked, showing, until, ledger, cancelling).await

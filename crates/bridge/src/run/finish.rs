@@ -19,7 +19,7 @@ use tracing::{error, info};
 use super::request::Asked;
 use super::{Held, Left, RunError, amend, ask, request};
 use crate::accounts::Bot;
-use crate::deliver::{self, Showing, Shown};
+use crate::deliver::{self, Patience, Showing, Shown};
 use crate::journal;
 use crate::metrics::Metric;
 use crate::notices::{self, Word};
@@ -65,12 +65,13 @@ pub(super) async fn deliver(
         Shown::Never { code } => {
             journal::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
             ledger.push(LedgerStep::new(now, "delivery_refused").code(code.clone()));
-            end_all(world, held, asked, MessageState::Failed, Some(code), ledger).await?;
+            let patience = showing.patience();
+            end_all(world, held, asked, MessageState::Failed, Some(code), ledger, patience).await?;
             return Ok(Left::Finished);
         }
     }
     let (state, reason) = fate(&showing.record);
-    end_all(world, held, asked, state, reason, ledger).await?;
+    end_all(world, held, asked, state, reason, ledger, showing.patience()).await?;
     Ok(Left::Finished)
 }
 
@@ -112,6 +113,7 @@ async fn end_all(
     state: MessageState,
     reason: Option<String>,
     ledger: Vec<LedgerStep>,
+    mut patience: Patience,
 ) -> Result<(), RunError> {
     let now = world.clock.now();
     let session = request::session_of(held);
@@ -130,10 +132,12 @@ async fn end_all(
             bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
-        let ended = if is_over(it, &ending) {
-            message::finish_and_forget(&world.store, &it.record.id, &ending).await?
-        } else {
-            message::finish(&world.store, &it.record.id, &ending).await?
+        // It may be the only record of what the platform took: whoever doesn't know says it again.
+        let ended = loop {
+            match end(world, it, &ending).await {
+                Err(error) => patience.wait(&it.record.id, error).await?,
+                Ok(ended) => break ended,
+            }
         };
         if ended {
             let platform = platform(held);
@@ -155,6 +159,13 @@ async fn end_all(
         );
     }
     Ok(())
+}
+
+async fn end(world: &World, it: &Asked, ending: &Ending) -> Result<bool, StoreError> {
+    match is_over(it, ending) {
+        true => message::finish_and_forget(&world.store, &it.record.id, ending).await,
+        false => message::finish(&world.store, &it.record.id, ending).await,
+    }
 }
 
 /// Whether nobody will ask for the message's event again: its answer stands in the chat, and no link to its files is about.
@@ -196,6 +207,7 @@ pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason:
         MessageState::Failed,
         Some(reason.to_owned()),
         vec![step],
+        Patience::new(None),
     )
     .await
 }
