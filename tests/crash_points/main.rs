@@ -10,6 +10,7 @@ mod deferred;
 mod due;
 mod life;
 mod places;
+mod redrive;
 mod scene;
 mod watch;
 
