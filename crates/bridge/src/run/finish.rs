@@ -7,6 +7,7 @@ use tieline_core::connector::{Delivery, Merged};
 use tieline_core::conversation::RunPhase;
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -239,18 +240,30 @@ pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &
             Merged::Note => {
                 notices::record_for(world, &it.record, &held.id(), Word::stopped(Notice::AnsweredBelow)).await?;
             }
-            Merged::SameAnswer => {
-                let mut record = ask::blank(held, it);
-                record.same_as = Some(last.record.reply.clone());
-                record.stage = Stage::Growing;
-                match reply::save(&world.store, None, &mut record, world.clock.now()).await {
-                    Ok(()) | Err(StoreError::Conflict) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            Merged::SameAnswer => show_same(world, ask::blank(held, it), &last.record.reply).await?,
         }
     }
     Ok(())
+}
+
+/// Has a reply show what another one shows, unless it has come to something else.
+async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result<(), StoreError> {
+    let pointing = |record: ReplyRecord| ReplyRecord {
+        same_as: Some(other.clone()),
+        stage: Stage::Growing,
+        ..record
+    };
+    let (id, now) = (blank.id.clone(), world.clock.now());
+    match reply::save(&world.store, None, &mut pointing(blank), now).await {
+        Err(StoreError::Conflict) => {}
+        saved => return saved,
+    }
+    // We were here before, or its message failed once and was sent on its road again.
+    let found = reply::get(&world.store, &id, now).await?;
+    let Some(before) = found.filter(|it| it.outcome.is_none() && it.same_as.is_none()) else {
+        return Ok(());
+    };
+    reply::save(&world.store, Some(&before), &mut pointing(before.clone()), now).await
 }
 
 /// Keeps the turn for protocols that keep none.
