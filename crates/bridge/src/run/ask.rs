@@ -50,7 +50,8 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     };
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
     let mut showing = Showing::new(world, &bot, &last.message.target, found, || blank(held, last))
-        .in_hands(keeper.hold().clone(), held.fence);
+        .in_hands(keeper.hold().clone(), held.fence)
+        .in_process_until(until);
     if held.run().attempt > 1 {
         world.metrics.retry(Place::Run);
     }

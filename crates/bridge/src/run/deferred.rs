@@ -49,7 +49,8 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     let keeper = Keeper::start(world, held);
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
     let mut showing = Showing::new(world, &bot, &last.message.target, found, || ask::blank(held, last))
-        .in_hands(keeper.hold().clone(), held.fence);
+        .in_hands(keeper.hold().clone(), held.fence)
+        .in_process_until(until);
     let mut ledger = Vec::new();
     let mut cancelling = None;
     if showing.record.outcome.is_none() {

@@ -59,7 +59,7 @@ pub(super) async fn look_after(
             return Ok(Next::Done);
         }
     };
-    let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record);
+    let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
     let fence = showing.record.version + 1;
     showing.record.lease = Some(Lease {
         owner: me.clone(),
