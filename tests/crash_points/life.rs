@@ -12,7 +12,7 @@ use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_core::timestamp::Timestamp;
-use tieline_embedded::{CrashPoint, Embedded, Moment, Observer, Options, Verdict};
+use tieline_embedded::{CrashPoint, Embedded, Moment, Observer, Options, Service, Verdict};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
 use tieline_standalone::local;
 use tokio::sync::watch;
@@ -28,7 +28,10 @@ pub(crate) struct Fate {
     dies_at: Option<u64>,
     last: Arc<Mutex<String>>,
     died: Arc<watch::Sender<bool>>,
+    fails: Arc<Mutex<Option<Failing>>>,
 }
+
+type Failing = Box<dyn Fn() -> bool + Send>;
 
 impl Fate {
     /// Dies at the crash point of this number, or never.
@@ -39,6 +42,7 @@ impl Fate {
             dies_at,
             last: Arc::default(),
             died: Arc::new(watch::Sender::new(false)),
+            fails: Arc::default(),
         }
     }
 
@@ -47,7 +51,15 @@ impl Fate {
         Observer::new(move |point| fate.decide(point))
     }
 
+    /// From now on no table can be written while that is so.
+    pub(crate) fn fail_tables_while(&self, fails: impl Fn() -> bool + Send + 'static) {
+        *self.fails.lock().unwrap() = Some(Box::new(fails));
+    }
+
     fn decide(&self, point: &CrashPoint<'_>) -> Verdict {
+        if point.service == Service::DynamoDb && self.fails.lock().unwrap().as_ref().is_some_and(|fails| fails()) {
+            return Verdict::Fail;
+        }
         if !self.watches.load(Ordering::SeqCst) {
             return Verdict::Proceed;
         }

@@ -11,12 +11,14 @@ mod due;
 mod life;
 mod picture;
 mod places;
+mod redrive;
 mod scene;
 mod watch;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
@@ -99,6 +101,35 @@ async fn a_command_that_is_confirmed() {
         ends: Ends::Commanded(Notice::NewSession),
     };
     travel_and_die(road, 24).await;
+}
+
+/// The platform took the answer, and the process lives: it must not forget that because of a table that is gone for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_fails_for_seconds_repeats_nothing() {
+    // Longer than the SDK tries by itself.
+    const GONE_FOR: Duration = Duration::from_secs(5);
+    let dir = tempfile::tempdir().unwrap();
+    let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+    let fate = Fate::new(None);
+    let mut life = Life::begin(dir.path(), fate.clone(), Duration::ZERO).await;
+    let bot = set_up(
+        &life.world,
+        Over::DingTalk,
+        &agent.as_chat("Counting"),
+        &chat,
+        Duration::ZERO,
+    )
+    .await;
+    let (platform, gone_at) = (chat.clone(), OnceLock::new());
+    fate.fail_tables_while(move || {
+        !platform.said().is_empty() && gone_at.get_or_init(Instant::now).elapsed() < GONE_FOR
+    });
+    assert!(bot.hear(&life.world, "m1", "one").await);
+    life.work().await;
+    tokio::time::sleep(GONE_FOR).await;
+    life.pass(LATER);
+    life.work().await;
+    assert_eq!(chat.said().len(), 1, "{:?}", chat.said());
 }
 
 /// Travels the road once for each of its crash points, of which there must be some.

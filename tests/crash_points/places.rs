@@ -1,5 +1,6 @@
 //! A tenant that may have so many runs at a time, in whatever processes they are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::ids::OrganizationId;
@@ -9,7 +10,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
-use crate::scene::{Over, set_up};
+use crate::scene::{Bot, Over, set_up};
 
 /// Longer than a wake-up would live if each look for a place counted as a failure.
 const N_LOOKS: usize = 220;
@@ -42,6 +43,93 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
     assert_eq!(agent.asked(), ["one"]);
     let again = place::take(&life.world.store, &organization, 1, 8, life.world.clock.now(), until).await;
     assert!(again.unwrap().is_some(), "the place was given back");
+}
+
+/// The agents of others may take long; what needs none is told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_at_its_limit_is_told_what_needs_no_agent() {
+    let mut scene = Full::begin().await;
+    scene.hear("one").await;
+    *scene.chat.busy_s.lock().unwrap() = Some(60);
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked(), ["one"]);
+    // While the answer waits for the platform, another process takes the only place.
+    let place = scene.take_place().await.unwrap();
+    *scene.chat.busy_s.lock().unwrap() = None;
+    scene.life.pass(Duration::from_secs(61));
+    scene.life.work().await;
+    assert_eq!(scene.chat.said().len(), 1, "an answer that is there");
+    scene.hear("/help").await;
+    scene.life.work().await;
+    assert_eq!(scene.chat.said().len(), 2, "a reply to a command");
+    place::give_back(&scene.life.world.store, &place).await.unwrap();
+}
+
+/// Both want the only place, and one always has something waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_never_ends_lets_another_have_its_turn() {
+    let mut scene = Full::begin().await;
+    let mut settings = (*scene.life.world.settings).clone();
+    settings.turn = Duration::ZERO;
+    scene.life.world.settings = Arc::new(settings);
+    for text in ["a1", "a2"] {
+        scene.hear(text).await;
+    }
+    let mut other = scene.bot.clone();
+    "2".clone_into(&mut other.chat);
+    assert!(other.hear(&scene.life.world, "b1", "b1").await);
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked(), ["a1", "b1"]);
+    // Nor does it come in between with what it gets meanwhile.
+    scene.hear("a3").await;
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked(), ["a1", "b1"]);
+    for n_asked in 3..=4 {
+        scene.life.pass(Duration::from_secs(12));
+        scene.life.work().await;
+        assert_eq!(scene.agent.asked().len(), n_asked);
+    }
+}
+
+/// A bridge whose tenant may have one run at a time.
+struct Full {
+    life: Life,
+    agent: FakeAgent,
+    chat: ChatServer,
+    bot: Bot,
+    _dir: tempfile::TempDir,
+}
+
+impl Full {
+    async fn begin() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = FakeAgent::start(Manner::default()).await;
+        let chat = ChatServer::start().await;
+        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let settings = agent.as_chat("Counting");
+        let bot = set_up(&life.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
+        limit_to_one(&life).await;
+        Self {
+            life,
+            agent,
+            chat,
+            bot,
+            _dir: dir,
+        }
+    }
+
+    async fn hear(&self, text: &str) {
+        assert!(self.bot.hear(&self.life.world, text, text).await);
+        self.life.dispatch().await;
+    }
+
+    /// Takes the only place for long.
+    async fn take_place(&self) -> Option<place::Place> {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let until = now.after(Duration::from_hours(24));
+        let organization = OrganizationId::new(DEFAULT);
+        place::take(store, &organization, 1, 7, now, until).await.unwrap()
+    }
 }
 
 async fn limit_to_one(life: &Life) {

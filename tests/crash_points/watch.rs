@@ -86,11 +86,14 @@ impl Scene {
     }
 
     async fn n_answered(&self) -> usize {
+        self.n_ended(MessageState::Answered).await
+    }
+
+    async fn n_ended(&self, state: MessageState) -> usize {
         let (store, now) = (&self.life.world.store, self.life.world.clock.now());
         let organization = OrganizationId::new(DEFAULT);
         let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
-        let answered = |state| state == MessageState::Answered;
-        found.unwrap().items.iter().filter(|it| answered(it.state)).count()
+        found.unwrap().items.iter().filter(|it| it.state == state).count()
     }
 }
 
@@ -131,6 +134,20 @@ async fn who_replaces_somebody_is_replaced_too() {
     }
     scene.life.pass(Duration::from_secs(60));
     assert!(!scene.life.run().await, "a watchdog is left");
+}
+
+/// The person was told that it is stopped: no answer may follow, however fast the agent is.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_replaces_somebody_asks_nobody_if_the_run_is_to_end() {
+    let mut scene = Scene::begin().await;
+    scene.hear("one").await;
+    scene.die_at_work().await;
+    scene.hear("/stop").await;
+    scene.agent.open_gate();
+    scene.life.pass(Duration::from_secs(60));
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked().len(), 1);
+    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,7 @@ use tieline_store::config::trigger::Rival;
 use tieline_store::config::{agent, integration, trigger};
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
+use tokio::time::Instant;
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,11 +73,12 @@ impl House {
 
     /// Works until there is nothing that is due.
     pub(crate) async fn work(&self) {
-        let done = async { while self.dispatch().await | self.run().await {} };
+        let done = async { while self.dispatch().await | self.run(None).await {} };
         tokio::time::timeout(PATIENCE, done).await.unwrap();
     }
 
-    async fn dispatch(&self) -> bool {
+    /// Takes in what people said. Whether there was anything.
+    pub(crate) async fn dispatch(&self) -> bool {
         let (queues, url) = (&self.world.queues, &self.world.queues.urls().inbound);
         let received = take::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
@@ -93,7 +95,8 @@ impl House {
         !receipts.is_empty()
     }
 
-    async fn run(&self) -> bool {
+    /// Does what is due, in a process that is cut off then. Whether there was anything.
+    pub(crate) async fn run(&self, until: Option<Instant>) -> bool {
         let (queues, url) = (&self.world.queues, &self.world.queues.urls().work);
         let received = take::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let any = !received.is_empty();
@@ -104,7 +107,7 @@ impl House {
                 attempt: it.attempt,
                 wake: it.message,
             };
-            if work::run(&self.world, vec![item], None).await.is_empty() {
+            if work::run(&self.world, vec![item], until).await.is_empty() {
                 delete(queues, url, &[it.receipt]).await.unwrap();
             }
         }

@@ -9,4 +9,5 @@ mod house;
 mod limits;
 mod mentions;
 mod quotes;
+mod time;
 mod welcome;

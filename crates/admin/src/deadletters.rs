@@ -55,7 +55,8 @@ pub(crate) async fn list(
 /// not be delivered, that is sent again.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
     responses((status = 202, body = MessageView),
-        (status = 409, body = Problem, description = "`not_failed`: somebody has sent it already"),
+        (status = 409, body = Problem, description = "`not_failed`: somebody has sent it already; \
+            `still_running`: whoever failed with it has not let go of it yet; try again"),
         (status = 410, body = Problem, description = "`message_gone`")))]
 pub(crate) async fn redrive(
     State(state): State<AdminState>,
@@ -79,6 +80,7 @@ fn explain(failure: RedriveError) -> Problem {
             "the message is not in the ledger any more, or can't be read",
         ),
         RedriveError::NotFailed(_) => Problem::conflict("not_failed", failure.to_string()),
+        RedriveError::InHand => Problem::conflict("still_running", failure.to_string()),
         RedriveError::Store(failure) => failure.into(),
         RedriveError::Queue(failure) => {
             error!(error = %chain(&failure), "queue can't be reached");

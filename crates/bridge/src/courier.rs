@@ -14,7 +14,7 @@ use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace}
 use tieline_core::ids::{IntegrationId, digest};
 use tieline_store::token_cache;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::accounts::Bot;
@@ -22,6 +22,8 @@ use crate::world::{World, chance};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// How long a call waits for somebody who is asking for the bot's token.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
 /// Most that is read of what comes in place of a file.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 /// How often a download is tried again that failed in passing.
@@ -61,21 +63,42 @@ impl Tokens {
 /// # Errors
 /// [`TokenError`] if it needs a token and none is to be had.
 pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer, TokenError> {
-    if address::check(&call.url, world.settings.allow_private).is_err() {
-        warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
-        return Ok(ApiAnswer::NotSent);
+    let token = token_for(world, bot, call).await?;
+    Ok(send_with(world, bot, call, token.as_ref()).await)
+}
+
+/// The bot's access token, if the call needs one and may be made. Getting it may take longer than the call.
+///
+/// # Errors
+/// [`TokenError`] if none is to be had.
+pub async fn token_for(world: &World, bot: &Bot, call: &HttpCall) -> Result<Option<AccessToken>, TokenError> {
+    match (call.token, bot.connector.tokens()) {
+        (TokenPlace::None, _) | (_, None) => Ok(None),
+        _ if !may_be_called(world, call) => Ok(None),
+        (_, Some(exchange)) => token(world, bot, exchange).await.map(Some),
     }
-    let token = match (call.token, bot.connector.tokens()) {
-        (TokenPlace::None, _) | (_, None) => None,
-        (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
-    };
-    Ok(exchange(world, bot, call, token.as_ref()).await)
+}
+
+/// Sends a call with the token that was had for it.
+pub async fn send_with(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
+    if !may_be_called(world, call) {
+        warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
+        return ApiAnswer::NotSent;
+    }
+    exchange(world, bot, call, token).await
+}
+
+fn may_be_called(world: &World, call: &HttpCall) -> bool {
+    address::check(&call.url, world.settings.allow_private).is_ok()
 }
 
 /// The bot's access token: from memory, else from the table, else from the platform.
 async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result<AccessToken, TokenError> {
     let slot = world.tokens.slot(&bot.account.integration);
-    let mut kept = slot.lock().await;
+    let Ok(mut kept) = timeout(TOKEN_PATIENCE, slot.lock()).await else {
+        let code = "token_wait".to_owned();
+        return Err(TokenError::Unavailable { code });
+    };
     let now = world.clock.now();
     let source = source(bot);
     if let Some((_, token)) = kept.as_ref().filter(|(of, it)| *of == source && it.expires_at > now) {

@@ -7,6 +7,7 @@ use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, ModeManifest, TokenError, Verdict};
 use tieline_core::exchange::{ApiAnswer, ApiCall};
+use tieline_core::ids::MessageId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step, Wanted};
 use tieline_core::timestamp::Timestamp;
@@ -29,8 +30,21 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(400),
     cap: Duration::from_secs(30),
 };
+/// Between two tries to record what must not be forgotten.
+const BETWEEN_SAVES: Backoff = Backoff {
+    base: Duration::from_millis(400),
+    cap: Duration::from_secs(5),
+};
+/// How often that is tried.
+const MAX_SAVES: u32 = 8;
 /// How long the platform is left alone when it says "slower" and not how much.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
+/// How long a call over a socket may take.
+const SOCKET_LIMIT: Duration = Duration::from_secs(15);
+/// How long it may take to record what came of a call.
+const RECORDING: Duration = Duration::from_secs(3);
+/// How often in a row a shared limit is waited for.
+const MAX_WAITS: u32 = 20;
 /// A shared limit that is free again so soon is waited for.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
 /// How long a final text is retried where the target names no end, from when the text was final.
@@ -62,6 +76,8 @@ pub struct Showing<'a> {
     is_ahead: bool,
     /// Tells whether the conversation is still ours, where a run shows the reply.
     hold: Option<Hold>,
+    /// When this process is cut off, if it is.
+    process_ends: Option<Instant>,
 }
 
 /// What the chat should show.
@@ -91,6 +107,13 @@ pub enum Shown {
         /// The platform's code, or ours.
         code: String,
     },
+}
+
+/// What came of a call.
+enum Sent {
+    Answer(ApiAnswer),
+    NoToken(TokenError),
+    NoTime,
 }
 
 /// Why showing had to be given up by this process.
@@ -129,7 +152,15 @@ impl<'a> Showing<'a> {
             ledger_tells: false,
             is_ahead: false,
             hold: None,
+            process_ends: None,
         }
+    }
+
+    /// The same in a process that is cut off then: it makes no call that it could not record.
+    #[must_use]
+    pub const fn in_process_until(mut self, end: Option<Instant>) -> Self {
+        self.process_ends = end;
+        self
     }
 
     /// The same for a run, which may show nothing any more when it has lost its conversation. `fence` tells its writes from those of
@@ -177,9 +208,16 @@ impl<'a> Showing<'a> {
     /// # Errors
     /// [`DeliverError`] if the record can't be written.
     pub async fn show(&mut self, look: Look<'_>) -> Result<Shown, DeliverError> {
+        let shown = self.show_in_time(look).await?;
+        Ok(shown.unwrap_or_else(|| Shown::NotBefore(self.now().after(SLOW_DOWN))))
+    }
+
+    /// The same. `None`: this process ends before a call could be answered.
+    async fn show_in_time(&mut self, look: Look<'_>) -> Result<Option<Shown>, DeliverError> {
         let link = pages::link(self.world, &self.record);
         let mut token_renewed = false;
-        for _ in 0..MAX_CALLS {
+        let (mut n_calls, mut n_waits) = (0, 0);
+        while n_calls < MAX_CALLS {
             let cx = self.bot.context(self.world, None);
             let id = self.record.id.clone();
             let progress = self.record.progress.clone();
@@ -190,18 +228,17 @@ impl<'a> Showing<'a> {
                     if look.stage != Stage::Thinking {
                         self.note_text(look.text);
                     }
-                    return Ok(Shown::Yes);
+                    return Ok(Some(Shown::Yes));
                 }
                 Ok(Step::Wait { until }) => {
                     self.catch_up().await?;
-                    return Ok(Shown::NotBefore(until));
+                    return Ok(Some(Shown::NotBefore(until)));
                 }
                 Ok(Step::Call(call)) => call,
                 Err(error) => {
                     self.catch_up().await?;
-                    return Ok(Shown::Never {
-                        code: compose_code(&error).to_owned(),
-                    });
+                    let code = compose_code(&error).to_owned();
+                    return Ok(Some(Shown::Never { code }));
                 }
             };
             self.catch_up().await?;
@@ -210,20 +247,21 @@ impl<'a> Showing<'a> {
             if let Some(at) = allowance::take(self.world, bot, chat, call.name(), quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
                 let pause = at.since(self.now());
-                if pause > SHORT_WAIT {
-                    return Ok(Shown::NotBefore(at));
+                // There will be another snapshot, and the end of the answer must not wait for this one.
+                if look.stage != Stage::Final || pause > SHORT_WAIT || n_waits == MAX_WAITS {
+                    return Ok(Some(Shown::NotBefore(at)));
                 }
                 // What takes several calls isn't torn apart for a moment.
-                sleep(pause).await;
+                n_waits += 1;
+                self.pause(pause).await?;
                 continue;
             }
-            if self.hold.as_ref().is_some_and(Hold::is_lost) {
-                return Err(DeliverError::Lost);
-            }
-            let answer = match self.send(&call).await {
-                Ok(answer) => answer,
-                Err(TokenError::Refused { code }) => return Ok(Shown::Never { code }),
-                Err(TokenError::Unavailable { code }) => return Ok(self.later(&code)),
+            (n_calls, n_waits) = (n_calls + 1, 0);
+            let answer = match self.send(&call).await? {
+                Sent::Answer(answer) => answer,
+                Sent::NoTime => return Ok(None),
+                Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(Shown::Never { code })),
+                Sent::NoToken(TokenError::Unavailable { code }) => return Ok(Some(self.later(&code))),
             };
             let verdict = self.bot.connector.judge(&call, &answer, &wanted, &progress, &cx);
             if matches!((&call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
@@ -250,20 +288,19 @@ impl<'a> Showing<'a> {
                     self.record.progress = progress;
                     self.save().await?;
                 }
-                Verdict::SlowDown { retry_after, code } => return Ok(self.slower(retry_after, &code)),
+                Verdict::SlowDown { retry_after, code } => return Ok(Some(self.slower(retry_after, &code))),
                 Verdict::TokenExpired if !token_renewed => {
                     token_renewed = true;
                     courier::forget_token(self.world, self.bot).await;
                 }
-                Verdict::TokenExpired => return Ok(self.later("token_expired")),
-                Verdict::Retry { code } => return Ok(self.later(&code)),
-                Verdict::Refused { code } => return Ok(Shown::Never { code }),
+                Verdict::TokenExpired => return Ok(Some(self.later("token_expired"))),
+                Verdict::Retry { code } => return Ok(Some(self.later(&code))),
+                Verdict::Refused { code } => return Ok(Some(Shown::Never { code })),
             }
         }
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "reply goes in circles");
-        Ok(Shown::Never {
-            code: "too_many_calls".into(),
-        })
+        let code = "too_many_calls".to_owned();
+        Ok(Some(Shown::Never { code }))
     }
 
     /// Brings the final text there, waiting a little and trying again: until `until`, or until the target has run out. What takes
@@ -284,7 +321,11 @@ impl<'a> Showing<'a> {
             };
             let shown = match self.is_asked_to_wait() {
                 Some(at) => Shown::NotBefore(at),
-                None => self.show(look).await?,
+                None => match self.show_in_time(look).await? {
+                    Some(shown) => shown,
+                    // By another process, at once.
+                    None => return Ok(Shown::NotBefore(self.now())),
+                },
             };
             let Shown::NotBefore(at) = shown else { return Ok(shown) };
             // Where the platform fetches, nobody waits here: a wake-up looks after it.
@@ -296,12 +337,12 @@ impl<'a> Showing<'a> {
                     code: "target_expired".into(),
                 });
             }
-            let pause = at.since(self.now());
-            if pause > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + pause >= until) {
+            let wait = at.since(self.now());
+            if wait > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + wait >= until) {
                 return Ok(Shown::NotBefore(at));
             }
-            self.world.metrics.time(Metric::BudgetWait, self.platform(), pause);
-            self.pause(pause).await?;
+            self.world.metrics.time(Metric::BudgetWait, self.platform(), wait);
+            self.pause(wait).await?;
         }
     }
 
@@ -318,15 +359,8 @@ impl<'a> Showing<'a> {
         self.target.expires_at.unwrap_or_else(patience)
     }
 
-    async fn pause(&self, pause: Duration) -> Result<(), DeliverError> {
-        let Some(hold) = &self.hold else {
-            sleep(pause).await;
-            return Ok(());
-        };
-        tokio::select! {
-            () = sleep(pause) => Ok(()),
-            () = hold.lost() => Err(DeliverError::Lost),
-        }
+    async fn pause(&self, wait: Duration) -> Result<(), DeliverError> {
+        pause(self.hold.as_ref(), wait).await
     }
 
     fn wanted<'w>(
@@ -355,13 +389,52 @@ impl<'a> Showing<'a> {
         }
     }
 
-    async fn send(&mut self, call: &ApiCall) -> Result<ApiAnswer, TokenError> {
-        match call {
-            ApiCall::Http(call) => courier::send(self.world, self.bot, call).await,
+    async fn send(&mut self, call: &ApiCall) -> Result<Sent, DeliverError> {
+        let limit = match call {
+            ApiCall::Http(call) => call.timeout,
+            ApiCall::Socket(_) => SOCKET_LIMIT,
+        };
+        if !self.has_time_for(limit) {
+            return Ok(Sent::NoTime);
+        }
+        let token = match call {
+            ApiCall::Http(call) => courier::token_for(self.world, self.bot, call).await,
+            ApiCall::Socket(_) => Ok(None),
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => return Ok(Sent::NoToken(error)),
+        };
+        // Only now: the token may have taken its time, and whoever has the reply by now sends it too.
+        if !self.has_time_for(limit) {
+            return Ok(Sent::NoTime);
+        }
+        self.make_sure(limit).await?;
+        Ok(Sent::Answer(match call {
+            ApiCall::Http(call) => courier::send_with(self.world, self.bot, call, token.as_ref()).await,
             ApiCall::Socket(call) => {
                 let bot = &self.bot.account.integration;
-                Ok(post::send(self.world, bot, &self.record.id, call, &mut self.tries).await)
+                post::send(self.world, bot, &self.record.id, call, &mut self.tries).await
             }
+        }))
+    }
+
+    /// Whether this process lives until a call that takes so long is answered and that is recorded.
+    fn has_time_for(&self, limit: Duration) -> bool {
+        self.process_ends
+            .is_none_or(|end| Instant::now() + limit + RECORDING < end)
+    }
+
+    /// Makes sure that nobody else has the reply for as long as the call may take.
+    async fn make_sure(&mut self, limit: Duration) -> Result<(), DeliverError> {
+        if self.hold.as_ref().is_some_and(Hold::is_lost) {
+            return Err(DeliverError::Lost);
+        }
+        let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
+        match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {
+            // Saving prolongs it, if nobody was faster.
+            true => self.save().await,
+            false => Ok(()),
         }
     }
 
@@ -374,7 +447,11 @@ impl<'a> Showing<'a> {
             self.is_ahead = true;
             return Ok(());
         }
-        self.save().await
+        match stage {
+            // The platform said yes: whoever doesn't know says it again.
+            Stage::Final => self.save_patiently().await,
+            Stage::Thinking | Stage::Growing => self.save().await,
+        }
     }
 
     /// Before anything more is sent, the table must know what was.
@@ -409,6 +486,26 @@ impl<'a> Showing<'a> {
         Ok(())
     }
 
+    /// The same for what must not be forgotten, for as long as nobody else may do it again.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to somebody else now.
+    pub async fn save_patiently(&mut self) -> Result<(), DeliverError> {
+        let mut patience = Patience::new(self.hold.clone());
+        loop {
+            match self.save().await {
+                Err(DeliverError::Store(error)) => patience.wait(&self.record.message, error).await?,
+                saved => return saved,
+            }
+        }
+    }
+
+    /// With which to write what else must not be forgotten.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.hold.clone())
+    }
+
     fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> Shown {
         let now = self.now();
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
@@ -426,6 +523,45 @@ impl<'a> Showing<'a> {
 
     fn now(&self) -> Timestamp {
         self.world.clock.now()
+    }
+}
+
+/// How often something is tried to be recorded, at most for as long as the conversation is ours.
+#[derive(Debug)]
+pub struct Patience {
+    hold: Option<Hold>,
+    attempt: u32,
+}
+
+impl Patience {
+    /// Of somebody who doesn't give up at once.
+    #[must_use]
+    pub const fn new(hold: Option<Hold>) -> Self {
+        Self { hold, attempt: 0 }
+    }
+
+    /// Waits until the next try of a write that failed.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if there is none.
+    pub async fn wait(&mut self, message: &MessageId, error: StoreError) -> Result<(), DeliverError> {
+        self.attempt += 1;
+        if self.attempt >= MAX_SAVES || !matches!(error, StoreError::Unavailable { .. }) {
+            return Err(error.into());
+        }
+        warn!(event.key = %message, attempt = self.attempt, error = %error, "what came of it can't be recorded yet");
+        pause(self.hold.as_ref(), BETWEEN_SAVES.wait(self.attempt, chance())).await
+    }
+}
+
+async fn pause(hold: Option<&Hold>, pause: Duration) -> Result<(), DeliverError> {
+    let Some(hold) = hold else {
+        sleep(pause).await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = sleep(pause) => Ok(()),
+        () = hold.lost() => Err(DeliverError::Lost),
     }
 }
 

@@ -29,10 +29,9 @@ pub struct Known {
 pub struct Hold(watch::Receiver<Known>);
 
 impl Hold {
-    /// A lease that is good until then, and the keeper's end of it.
+    /// A lease that is good until then, of which that is heard already, and the keeper's end of it.
     #[must_use]
-    pub fn new(good_until: Instant) -> (watch::Sender<Known>, Self) {
-        let heard = Heard::Nothing;
+    pub fn new(good_until: Instant, heard: Heard) -> (watch::Sender<Known>, Self) {
         let (keeper, holder) = watch::channel(Known { heard, good_until });
         (keeper, Self(holder))
     }
@@ -82,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn a_lease_that_nobody_renews_is_lost() {
         let later = || Instant::now() + Duration::from_secs(30);
-        let (keeper, hold) = Hold::new(later());
+        let (keeper, hold) = Hold::new(later(), Heard::Nothing);
         assert_eq!(hold.heard(), Heard::Nothing);
         keeper.send_modify(|known| known.good_until = Instant::now());
         assert!(hold.is_lost());

@@ -8,11 +8,11 @@ use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
 use tieline_core::fate::MessageState;
 use tieline_core::reply::{Progress, Stage};
 use tieline_queue::{QueueError, inbound};
-use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::{StoreError, conversation};
 use tracing::info;
 
 use crate::work;
@@ -27,6 +27,9 @@ pub enum RedriveError {
     /// Its message is not failed (any more).
     #[error("the message is {}", .0.as_str())]
     NotFailed(MessageState),
+    /// Somebody still works on it: whoever failed, or whoever has got it already.
+    #[error("the message is still being worked on")]
+    InHand,
     /// The table.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
@@ -35,6 +38,8 @@ pub enum RedriveError {
     Queue(#[from] QueueError),
 }
 
+/// How often we look whether those who failed have let go of the message, which they do at once.
+const MAX_LOOKS: u32 = 20;
 /// How long a reply that goes out again waits, so that its letter is gone before another one can be written.
 const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
 
@@ -46,7 +51,10 @@ const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
 /// # Errors
 /// [`RedriveError`].
 pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {
+    wait_until_free(world, letter).await?;
     let now = world.clock.now();
+    // After that look: a run ends the message first and leaves the conversation second, so that one is not there any more that
+    // fails yet. And a failed message comes into a conversation again only from here.
     let record = load(world, letter).await?;
     match record.state {
         MessageState::Failed => {
@@ -67,6 +75,22 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     Ok(reopened)
 }
 
+/// Waits a moment until the conversation doesn't hold the message any more. A message that was sent would be taken for one that is
+/// there already, and then leave with the run that failed.
+async fn wait_until_free(world: &World, letter: &DeadLetter) -> Result<(), RedriveError> {
+    let Some(id) = &letter.conversation else {
+        return Ok(());
+    };
+    for look in 0..MAX_LOOKS {
+        let found = conversation::load(&world.store, id, world.clock.now()).await?;
+        if !found.is_some_and(|found| found.holds(&letter.message)) {
+            return Ok(());
+        }
+        crate::pause_after_race(look).await;
+    }
+    Err(RedriveError::InHand)
+}
+
 /// Whether all is done but the delivery: the platform refused it, or somebody died who sent it out again.
 fn is_only_undelivered(record: &MessageRecord) -> bool {
     let last = record.steps.last().map(|step| step.step.as_str());
@@ -76,10 +100,7 @@ fn is_only_undelivered(record: &MessageRecord) -> bool {
 /// Has a runner bring the reply into its chat, from where it stopped.
 async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> Result<MessageRecord, RedriveError> {
     let now = world.clock.now();
-    let found = reply::get(&world.store, &record.reply, now).await?;
-    let before = found
-        .filter(|reply| reply.stage == Stage::Final)
-        .ok_or(RedriveError::Gone)?;
+    let before = free_reply(world, record).await?;
     if before.delivered {
         let mut after = ReplyRecord {
             pace: Pace::default(),
@@ -97,6 +118,22 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
     deadletter::remove(&world.store, &letter.organization, &letter.id()).await?;
     info!(account.id = %record.integration, event.key = %record.id, "sent the reply to message {} out again", record.id);
     load(world, letter).await
+}
+
+/// The finished reply, after a moment if need be: who failed to deliver it is about to say that nobody need try any more.
+async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord, RedriveError> {
+    for look in 0..MAX_LOOKS {
+        let now = world.clock.now();
+        let found = reply::get(&world.store, &record.reply, now).await?;
+        let reply = found
+            .filter(|reply| reply.stage == Stage::Final)
+            .ok_or(RedriveError::Gone)?;
+        if reply.lease.as_ref().is_none_or(|lease| lease.expires_at <= now) {
+            return Ok(reply);
+        }
+        crate::pause_after_race(look).await;
+    }
+    Err(RedriveError::InHand)
 }
 
 async fn wake(world: &World, reply: &ReplyRecord) -> Result<(), QueueError> {

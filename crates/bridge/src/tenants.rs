@@ -1,39 +1,56 @@
-//! The cap on a tenant's concurrent runs.
+//! The caps on what a tenant has in hand at the same time: runs that ask an agent, and what has only to be told.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tieline_core::ids::OrganizationId;
 
-/// Counts the runs of each tenant in this process.
+/// Most that a tenant may have told at the same time, besides its runs that ask.
+pub const MAX_TELLING: usize = 64;
+
+/// What a place is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// A run that asks an agent, for as long as that takes.
+    Asking,
+    /// What is known and has only to be shown. It has places of its own, so that it never waits for agents.
+    Telling,
+}
+
+/// Counts what each tenant has in hand in this process.
 #[derive(Debug)]
 pub struct Tenants {
-    max: usize,
-    running: Mutex<HashMap<OrganizationId, usize>>,
+    max_runs: usize,
+    taken: Mutex<HashMap<(OrganizationId, Purpose), usize>>,
 }
 
 impl Tenants {
-    /// At most `max` runs a tenant.
+    /// At most `max_runs` runs a tenant that ask, and [`MAX_TELLING`] things that have only to be told.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub fn new(max_runs: usize) -> Self {
         Self {
-            max,
-            running: Mutex::default(),
+            max_runs,
+            taken: Mutex::default(),
         }
     }
 
-    /// A place for one more run, given back when dropped. `None` if the tenant has as many as it may.
+    /// One more place, given back when dropped. `None` if the tenant has as many as it may.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, organization: &OrganizationId) -> Option<Place> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = running.entry(organization.clone()).or_default();
-        if *count >= self.max {
+    pub fn enter(self: &Arc<Self>, organization: &OrganizationId, purpose: Purpose) -> Option<Place> {
+        let max = match purpose {
+            Purpose::Asking => self.max_runs,
+            Purpose::Telling => MAX_TELLING,
+        };
+        let key = (organization.clone(), purpose);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(key.clone()).or_default();
+        if *count >= max {
             return None;
         }
         *count += 1;
         Some(Place {
             tenants: Arc::clone(self),
-            organization: organization.clone(),
+            key,
         })
     }
 }
@@ -42,16 +59,24 @@ impl Tenants {
 #[derive(Debug)]
 pub struct Place {
     tenants: Arc<Tenants>,
-    organization: OrganizationId,
+    key: (OrganizationId, Purpose),
+}
+
+impl Place {
+    /// What it is for.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        self.key.1
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.tenants.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = running.get_mut(&self.organization) {
+        let mut taken = self.tenants.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                running.remove(&self.organization);
+                taken.remove(&self.key);
             }
         }
     }
@@ -65,11 +90,21 @@ mod tests {
     fn a_tenant_at_its_cap_does_not_stop_another() {
         let tenants = Arc::new(Tenants::new(1));
         let (loud, quiet) = (OrganizationId::new("loud"), OrganizationId::new("quiet"));
-        let place = tenants.enter(&loud);
+        let place = tenants.enter(&loud, Purpose::Asking);
         assert!(place.is_some());
-        assert!(tenants.enter(&loud).is_none());
-        assert!(tenants.enter(&quiet).is_some());
+        assert!(tenants.enter(&loud, Purpose::Asking).is_none());
+        assert!(tenants.enter(&quiet, Purpose::Asking).is_some());
         drop(place);
-        assert!(tenants.enter(&loud).is_some());
+        assert!(tenants.enter(&loud, Purpose::Asking).is_some());
+    }
+
+    #[test]
+    fn what_is_only_told_waits_for_no_agent_and_leaves_places_to_others() {
+        let tenants = Arc::new(Tenants::new(3));
+        let tenant = OrganizationId::new("loud");
+        let take_all = |purpose| std::iter::from_fn(|| tenants.enter(&tenant, purpose)).collect::<Vec<_>>();
+        let asking = take_all(Purpose::Asking);
+        let telling = take_all(Purpose::Telling);
+        assert_eq!((asking.len(), telling.len()), (3, MAX_TELLING));
     }
 }

@@ -16,8 +16,10 @@ use crate::world::{World, chance};
 /// Between two looks for a place among a tenant's runs.
 const WHEN_FULL: Backoff = Backoff {
     base: Duration::from_millis(1000),
-    cap: Duration::from_secs(10),
+    cap: WHEN_FULL_AT_MOST,
 };
+/// The longest time between two looks for a place.
+pub(crate) const WHEN_FULL_AT_MOST: Duration = Duration::from_secs(10);
 /// After a table or a queue failed.
 const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(2),

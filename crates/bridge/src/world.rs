@@ -48,7 +48,7 @@ pub struct World {
     pub throttle: Arc<Throttle>,
     /// People who are known to be known.
     pub known: Arc<Known>,
-    /// How many runs each tenant has in this process.
+    /// What each tenant has in hand in this process.
     pub tenants: Arc<Tenants>,
     /// Sends that this process may make of what all share.
     pub allowance: Arc<Allowance>,
@@ -83,7 +83,9 @@ pub struct Settings {
     pub watchdog: Duration,
     /// Time between two looks for `/stop` while an agent writes.
     pub stop_poll: Duration,
-    /// Most runs of one tenant in one process at a time.
+    /// How long a conversation may keep a place that others of its tenant may wait for: then, between two runs, they come first.
+    pub turn: Duration,
+    /// Most runs of one tenant in one process that ask an agent at the same time.
     pub max_runs_per_organization: usize,
     /// Most bytes of pictures in this process that are sent along with what agents are asked; the others go by link.
     pub max_picture_bytes: usize,
@@ -108,6 +110,7 @@ impl Settings {
             heartbeat: Duration::from_secs(8),
             watchdog: Duration::from_secs(40),
             stop_poll: Duration::from_millis(500),
+            turn: Duration::from_secs(60),
             max_runs_per_organization: 64,
             // Encoding and sending takes three times as much again, and a runner on AWS may have 256 MB.
             max_picture_bytes: 24 * 1024 * 1024,
@@ -155,7 +158,7 @@ impl World {
         }
     }
 
-    /// The same world, with room for `max` runs of one tenant in this process.
+    /// The same world, with room for `max` runs of one tenant that ask an agent in this process.
     #[must_use]
     pub fn with_runs_per_organization(self, max: usize) -> Self {
         let mut settings = (*self.settings).clone();

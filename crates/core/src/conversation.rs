@@ -173,6 +173,13 @@ pub struct RunState {
         skip_serializing_if = "Option::is_none"
     )]
     pub watch: Option<Timestamp>,
+    /// Until when it is left alone, unless it is to end: others of its tenant had no turn.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rests_until: Option<Timestamp>,
 }
 
 /// How far a run is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tieline_bridge::metrics;
 use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::tenants::MAX_TELLING;
 use tieline_bridge::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,8 +14,8 @@ use tracing::{info, warn};
 
 /// Most runs at the same time. One waits for its agent in a few dozen kilobytes.
 const RUNS: usize = 512;
-/// Most runs of one tenant: an eighth of the places is left to others.
-const RUNS_OF_ONE: usize = RUNS - RUNS / 8;
+/// Most runs of one tenant that ask an agent. With what it may have told besides, an eighth of the places is left to others.
+const RUNS_OF_ONE: usize = RUNS - RUNS / 8 - MAX_TELLING;
 /// The container is killed 120 s after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(110);
 

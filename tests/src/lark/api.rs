@@ -62,6 +62,10 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     if let Some(app) = &caller {
         platform.book().check_reset(app, name);
     }
+    if name == "token" {
+        let latency = platform.book().faults.token_latencies.pop_front();
+        sleep(latency.unwrap_or_default()).await;
+    }
     let fault = take_fault(name, &mut platform.book());
     if let Some(Answer::Refused(status, code, reset)) = fault {
         if let Some((app, seconds)) = caller.zip(reset) {

@@ -30,6 +30,8 @@ pub struct Faults {
     pub ping_interval: u64,
     /// How long a call takes.
     pub latency: Duration,
+    /// How long the next requests for a token take.
+    pub token_latencies: VecDeque<Duration>,
 }
 
 /// What a call gets in place of its answer.
@@ -62,6 +64,7 @@ impl Default for Faults {
             redeliver_after: Duration::from_secs(15),
             ping_interval: 120,
             latency: Duration::from_millis(5),
+            token_latencies: VecDeque::new(),
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use tieline_agents::protocol::Protocol;
+use tieline_agents::protocol::{CancelRequest, Protocol};
 use tieline_core::agent::{AgentFailure, Draft, Resume};
-use tieline_core::backoff::Backoff;
 use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent as agents;
+use tieline_store::config::user;
+use tieline_store::message;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::{StoreError, message};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -22,21 +23,14 @@ use super::request::{self, Asked};
 use super::talk::{self, Ended, Said, Talk};
 use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, finish};
 use crate::accounts::{self, Bot};
-use crate::deliver::{DeliverError, Look, Showing, Shown};
+use crate::deliver::{Look, Showing, Shown};
 use crate::hold::Hold;
 use crate::metrics::{Metric, Place};
 use crate::notices::{self, About};
-use crate::world::{World, chance};
+use crate::world::World;
 
 /// After a growing answer could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// Between two tries to record a result.
-const BETWEEN_SAVES: Backoff = Backoff {
-    base: Duration::from_millis(400),
-    cap: Duration::from_secs(5),
-};
-/// How often a result is tried to be recorded.
-const MAX_SAVES: u32 = 8;
 
 /// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>) -> Result<Left, RunError> {
@@ -56,11 +50,14 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     };
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
     let mut showing = Showing::new(world, &bot, &last.message.target, found, || blank(held, last))
-        .in_hands(keeper.hold().clone(), held.fence);
+        .in_hands(keeper.hold().clone(), held.fence)
+        .in_process_until(until);
     if held.run().attempt > 1 {
         world.metrics.retry(Place::Run);
     }
+    let mut cancelling = None;
     if showing.record.outcome.is_none() {
+        let resume = showing.record.resume.clone();
         finish::close_merged(world, held, &bot, &asked).await?;
         let ended = Box::pin(result(
             world,
@@ -77,8 +74,17 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
             Ended::Result(outcome, notice) => {
                 let took = world.clock.now().since(held.run().started_at);
                 world.metrics.time(Metric::RunTime, finish::platform(held), took);
-                record_result(world, held, &mut showing, keeper.hold(), (outcome, notice), &mut ledger).await?;
+                record_result(world, held, &mut showing, (outcome, notice), &mut ledger).await?;
                 remember(world, held, &asked, &showing.record).await?;
+            }
+            Ended::Stopped(cancel) => {
+                // The chat before the agent, which may take its time to hear of it.
+                let stopped = (Outcome::Stopped, Some(Notice::Stopped));
+                record_result(world, held, &mut showing, stopped, &mut ledger).await?;
+                remember(world, held, &asked, &showing.record).await?;
+                // Whoever had the run before may have asked the agent.
+                let asked_before = || cancel_request(held, &bot, last, resume);
+                cancelling = cancel.or_else(|| (held.run().attempt > 1).then(asked_before));
             }
             Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
             Ended::Deferred => {
@@ -94,7 +100,40 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     if keeper.hold().is_lost() {
         return Err(RunError::Lost);
     }
-    finish::deliver(world, held, &asked, showing, until, ledger).await
+    end(world, held, &asked, showing, until, ledger, cancelling).await
+}
+
+/// Brings the chat to the recorded result, and tells the agent meanwhile if it is to stop.
+pub(super) async fn end(
+    world: &World,
+    held: &mut Held,
+    asked: &[Asked],
+    showing: Showing<'_>,
+    until: Option<Instant>,
+    ledger: Vec<LedgerStep>,
+    cancelling: Option<CancelRequest>,
+) -> Result<Left, RunError> {
+    let agent = held.run().agent.clone();
+    let cancelling = async {
+        if let Some(cancel) = &cancelling {
+            talk::cancel(world, &agent, cancel).await;
+        }
+    };
+    let delivering = finish::deliver(world, held, asked, showing, until, ledger);
+    let ((), left) = tokio::join!(cancelling, delivering);
+    left
+}
+
+/// What the agent of a run is told that somebody else asked.
+pub(super) fn cancel_request(held: &Held, bot: &Bot, last: &Asked, resume: Option<Resume>) -> CancelRequest {
+    let run = held.run();
+    CancelRequest {
+        run: run.id.clone(),
+        run_ref: resume.map(|resume| resume.run_ref).or_else(|| run.run_ref.clone()),
+        conversation_ref: request::session_of(held).conversation_ref,
+        organization: held.conversation.key.organization.clone(),
+        user: user::id_of(&bot.account.integration, &last.message.sender.id),
+    }
 }
 
 /// The messages of the run that are not at their ends yet, with what they say.
@@ -136,6 +175,12 @@ pub(super) fn blank(held: &Held, asked: &Asked) -> ReplyRecord {
 pub(super) fn set_phase(conversation: &mut tieline_core::conversation::Conversation, phase: RunPhase) {
     if let Some(run) = &mut conversation.run {
         run.phase = phase;
+    }
+}
+
+pub(super) fn rest(conversation: &mut tieline_core::conversation::Conversation, until: Timestamp) {
+    if let Some(run) = &mut conversation.run {
+        run.rests_until = Some(until);
     }
 }
 
@@ -370,7 +415,6 @@ async fn record_result(
     world: &World,
     held: &Held,
     showing: &mut Showing<'_>,
-    hold: &Hold,
     (outcome, notice): (Outcome, Option<Notice>),
     ledger: &mut Vec<LedgerStep>,
 ) -> Result<(), RunError> {
@@ -381,13 +425,12 @@ async fn record_result(
         step = step.code(failure.code.clone());
     }
     ledger.push(step);
-    record_final(showing, hold, (outcome, notice)).await
+    record_final(showing, (outcome, notice)).await
 }
 
-/// Writes the last word.
+/// Writes the last word, for as long as nobody else may ask again.
 pub(super) async fn record_final(
     showing: &mut Showing<'_>,
-    hold: &Hold,
     (outcome, notice): (Outcome, Option<Notice>),
 ) -> Result<(), RunError> {
     showing.record.stage = Stage::Final;
@@ -395,22 +438,5 @@ pub(super) async fn record_final(
     showing.record.outcome = Some(outcome);
     showing.record.notice = notice;
     showing.record.resume = None;
-    save_patiently(showing, hold).await
-}
-
-/// Writes what the agent was asked for, for as long as nobody else may ask it again.
-async fn save_patiently(showing: &mut Showing<'_>, hold: &Hold) -> Result<(), RunError> {
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let error = match showing.save().await {
-            Err(DeliverError::Store(error @ StoreError::Unavailable { .. })) if attempt < MAX_SAVES => error,
-            saved => return Ok(saved?),
-        };
-        warn!(event.key = %showing.record.message, attempt, error = %error, "result can't be recorded yet");
-        tokio::select! {
-            () = sleep(BETWEEN_SAVES.wait(attempt, chance())) => {}
-            () = hold.lost() => return Err(RunError::Lost),
-        }
-    }
+    Ok(showing.save_patiently().await?)
 }

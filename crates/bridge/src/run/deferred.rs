@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_agents::protocol::{CancelRequest, Protocol};
+use tieline_agents::protocol::Protocol;
 use tieline_agents::webhook::events;
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft, Resume};
 use tieline_core::conversation::RunPhase;
@@ -10,16 +10,13 @@ use tieline_core::fate::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;
-use tieline_store::config::user;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{message, run};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::keeper::Keeper;
-use super::request::Asked;
 use super::{Held, Left, RunError, ask, finish, talk};
-use crate::accounts::Bot;
 use crate::deliver::{Look, Showing, Shown};
 use crate::media;
 use crate::world::World;
@@ -33,6 +30,8 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(10);
 enum TakenIn {
     /// The run has ended.
     Ended(Outcome, Option<Notice>),
+    /// Somebody stopped it.
+    Stopped,
     /// It goes on, and should be looked at again after this time, if not before.
     GoesOn(Option<Duration>),
 }
@@ -50,18 +49,24 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     let keeper = Keeper::start(world, held);
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
     let mut showing = Showing::new(world, &bot, &last.message.target, found, || ask::blank(held, last))
-        .in_hands(keeper.hold().clone(), held.fence);
+        .in_hands(keeper.hold().clone(), held.fence)
+        .in_process_until(until);
     let mut ledger = Vec::new();
+    let mut cancelling = None;
     if showing.record.outcome.is_none() {
-        let (outcome, notice) = match take_in(world, held, &asked, &bot, &mut showing).await? {
+        let (outcome, notice) = match take_in(world, held, &mut showing).await? {
             TakenIn::Ended(outcome, notice) => (outcome, notice),
+            TakenIn::Stopped => {
+                cancelling = Some(ask::cancel_request(held, &bot, last, None));
+                (Outcome::Stopped, Some(Notice::Stopped))
+            }
             TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         ledger.push(LedgerStep::new(world.clock.now(), "result"));
-        ask::record_final(&mut showing, keeper.hold(), (outcome, notice)).await?;
+        ask::record_final(&mut showing, (outcome, notice)).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
-    finish::deliver(world, held, &asked, showing, until, ledger).await
+    ask::end(world, held, &asked, showing, until, ledger, cancelling).await
 }
 
 /// Whether something has come for a run whose lease was given back just now: whoever brought it found the lease held, and left.
@@ -89,13 +94,7 @@ pub(super) async fn has_news(world: &World, held: &Held) -> Result<bool, RunErro
 }
 
 /// Folds the new events into the reply.
-async fn take_in(
-    world: &World,
-    held: &Held,
-    asked: &[Asked],
-    bot: &Bot,
-    showing: &mut Showing<'_>,
-) -> Result<TakenIn, RunError> {
+async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Result<TakenIn, RunError> {
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
     let mut terminal = None;
@@ -132,8 +131,7 @@ async fn take_in(
         return Ok(TakenIn::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
-        cancel(world, held, asked, bot).await;
-        return Ok(TakenIn::Ended(Outcome::Stopped, Some(Notice::Stopped)));
+        return Ok(TakenIn::Stopped);
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
         let failure = AgentFailure {
@@ -234,27 +232,4 @@ async fn max_run(world: &World, held: &Held) -> Result<Duration, RunError> {
     .await?;
     let adapter = found.and_then(|it| Protocol::parse(&it.agent.protocol, &it.agent.config).ok());
     Ok(adapter.map_or(DEFAULT_MAX_RUN, |adapter| adapter.max_run()))
-}
-
-async fn cancel(world: &World, held: &Held, asked: &[Asked], bot: &Bot) {
-    let organization = &held.conversation.key.organization;
-    let Ok(Some(found)) = agents::look_up(&world.store, organization, &held.run().agent, world.clock.now()).await
-    else {
-        return;
-    };
-    let Ok(adapter) = Protocol::parse(&found.agent.protocol, &found.agent.config) else {
-        return;
-    };
-    let Some(last) = asked.last() else { return };
-    let cancel = CancelRequest {
-        run: held.run().id.clone(),
-        run_ref: held.run().run_ref.clone(),
-        conversation_ref: None,
-        organization: organization.clone(),
-        user: user::id_of(&bot.account.integration, &last.message.sender.id),
-    };
-    match adapter.cancel(&cancel, &crate::agents::agent_world(world)).await {
-        Ok(()) => info!(run = %cancel.run, "agent was told to stop"),
-        Err(failure) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),
-    }
 }

@@ -7,6 +7,7 @@ use tieline_core::connector::{Delivery, Merged};
 use tieline_core::conversation::RunPhase;
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::fate::{LedgerStep, MessageState};
+use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -19,7 +20,7 @@ use tracing::{error, info};
 use super::request::Asked;
 use super::{Held, Left, RunError, amend, ask, request};
 use crate::accounts::Bot;
-use crate::deliver::{self, Showing, Shown};
+use crate::deliver::{self, Patience, Showing, Shown};
 use crate::journal;
 use crate::metrics::Metric;
 use crate::notices::{self, Word};
@@ -65,12 +66,13 @@ pub(super) async fn deliver(
         Shown::Never { code } => {
             journal::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
             ledger.push(LedgerStep::new(now, "delivery_refused").code(code.clone()));
-            end_all(world, held, asked, MessageState::Failed, Some(code), ledger).await?;
+            let patience = showing.patience();
+            end_all(world, held, asked, MessageState::Failed, Some(code), ledger, patience).await?;
             return Ok(Left::Finished);
         }
     }
     let (state, reason) = fate(&showing.record);
-    end_all(world, held, asked, state, reason, ledger).await?;
+    end_all(world, held, asked, state, reason, ledger, showing.patience()).await?;
     Ok(Left::Finished)
 }
 
@@ -112,6 +114,7 @@ async fn end_all(
     state: MessageState,
     reason: Option<String>,
     ledger: Vec<LedgerStep>,
+    mut patience: Patience,
 ) -> Result<(), RunError> {
     let now = world.clock.now();
     let session = request::session_of(held);
@@ -130,10 +133,12 @@ async fn end_all(
             bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
-        let ended = if is_over(it, &ending) {
-            message::finish_and_forget(&world.store, &it.record.id, &ending).await?
-        } else {
-            message::finish(&world.store, &it.record.id, &ending).await?
+        // It may be the only record of what the platform took: whoever doesn't know says it again.
+        let ended = loop {
+            match end(world, it, &ending).await {
+                Err(error) => patience.wait(&it.record.id, error).await?,
+                Ok(ended) => break ended,
+            }
         };
         if ended {
             let platform = platform(held);
@@ -155,6 +160,13 @@ async fn end_all(
         );
     }
     Ok(())
+}
+
+async fn end(world: &World, it: &Asked, ending: &Ending) -> Result<bool, StoreError> {
+    match is_over(it, ending) {
+        true => message::finish_and_forget(&world.store, &it.record.id, ending).await,
+        false => message::finish(&world.store, &it.record.id, ending).await,
+    }
 }
 
 /// Whether nobody will ask for the message's event again: its answer stands in the chat, and no link to its files is about.
@@ -198,6 +210,7 @@ pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason:
         MessageState::Failed,
         Some(reason.to_owned()),
         vec![step],
+        Patience::new(None),
     )
     .await
 }
@@ -229,18 +242,30 @@ pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &
             Merged::Note => {
                 notices::record_for(world, &it.record, &held.id(), Word::stopped(Notice::AnsweredBelow)).await?;
             }
-            Merged::SameAnswer => {
-                let mut record = ask::blank(held, it);
-                record.same_as = Some(last.record.reply.clone());
-                record.stage = Stage::Growing;
-                match reply::save(&world.store, None, &mut record, world.clock.now()).await {
-                    Ok(()) | Err(StoreError::Conflict) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            Merged::SameAnswer => show_same(world, ask::blank(held, it), &last.record.reply).await?,
         }
     }
     Ok(())
+}
+
+/// Has a reply show what another one shows, unless it has come to something else.
+async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result<(), StoreError> {
+    let pointing = |record: ReplyRecord| ReplyRecord {
+        same_as: Some(other.clone()),
+        stage: Stage::Growing,
+        ..record
+    };
+    let (id, now) = (blank.id.clone(), world.clock.now());
+    match reply::save(&world.store, None, &mut pointing(blank), now).await {
+        Err(StoreError::Conflict) => {}
+        saved => return saved,
+    }
+    // We were here before, or its message failed once and was sent on its road again.
+    let found = reply::get(&world.store, &id, now).await?;
+    let Some(before) = found.filter(|it| it.outcome.is_none() && it.same_as.is_none()) else {
+        return Ok(());
+    };
+    reply::save(&world.store, Some(&before), &mut pointing(before.clone()), now).await
 }
 
 /// Keeps the turn for protocols that keep none.

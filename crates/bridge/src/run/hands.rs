@@ -100,6 +100,9 @@ pub(super) async fn acquire(
             }
             return Ok(Acquired::Elsewhere(Box::new(before)));
         }
+        if let Some(at) = rests_until(&before).filter(|at| *at > now) {
+            return Ok(Acquired::NotBefore(at));
+        }
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         let mut after = match in_our_hands(world, &before, bound.as_ref()) {
             Ok(after) => after,
@@ -135,6 +138,12 @@ pub(super) async fn acquire(
 fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
     let (me, now) = (&world.settings.owner, world.clock.now());
     conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
+}
+
+/// Until when a run gives way to others. Nobody waits for the end of one that is stopped.
+fn rests_until(conversation: &Conversation) -> Option<Timestamp> {
+    let run = conversation.run.as_ref().filter(|run| run.stop.is_none())?;
+    run.rests_until
 }
 
 /// No message is due: none at all, or none before then.
@@ -195,6 +204,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         cursor: None,
         stop: None,
         watch: None,
+        rests_until: None,
     };
     Ok((run, n_taken))
 }

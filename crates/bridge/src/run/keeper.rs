@@ -31,7 +31,9 @@ impl Keeper {
     pub(super) fn start(world: &World, held: &Held) -> Self {
         let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
         let left = expires_at.map_or(Duration::ZERO, |at| at.since(world.clock.now()));
-        let (say, hold) = Hold::new(Instant::now() + left);
+        // Somebody may have wanted it to end before it came into our hands.
+        let heard = held.run().stop.map_or(Heard::Nothing, Heard::Stop);
+        let (say, hold) = Hold::new(Instant::now() + left, heard);
         let keeping = Keeping {
             world: world.clone(),
             id: held.id(),

@@ -18,6 +18,7 @@ use super::{Next, RunError, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, Showing, Shown};
 use crate::journal;
+use crate::tenants::Purpose;
 use crate::world::World;
 
 /// Brings one finished reply into its chat, unless that is done or somebody does it.
@@ -42,7 +43,7 @@ pub(super) async fn look_after(
         }
         return Ok(Next::Done);
     }
-    let Some(_place) = world.tenants.enter(&wake.organization) else {
+    let Some(_place) = world.tenants.enter(&wake.organization, Purpose::Telling) else {
         return Ok(Next::Full);
     };
     if wake.watch {
@@ -58,7 +59,7 @@ pub(super) async fn look_after(
             return Ok(Next::Done);
         }
     };
-    let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record);
+    let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
     let fence = showing.record.version + 1;
     showing.record.lease = Some(Lease {
         owner: me.clone(),

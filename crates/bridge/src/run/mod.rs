@@ -33,12 +33,17 @@ use self::hands::{Acquired, Held, acquire, amend, park, settle};
 use self::place::Place;
 use self::watch::Watch;
 use crate::deliver::DeliverError;
+use crate::tenants::Purpose;
+use crate::work::WHEN_FULL_AT_MOST;
 use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
 /// When a run that was taken and has no place among its tenant's is looked at again.
 const WHEN_FULL: Duration = Duration::from_secs(2);
+
+/// How long a conversation that always has something waiting leaves its place to others, so that whoever looks for one comes by.
+const REST: Duration = WHEN_FULL_AT_MOST.saturating_add(Duration::from_secs(1));
 
 /// What becomes of a wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +167,12 @@ async fn work_on(
             Some(next) => held = next,
             None => return Ok(Next::Done),
         }
+        if let Some(place) = place.take_if(|place| place.is_due_to_others(world)) {
+            place.leave(world).await;
+            let rests_until = world.clock.now().after(REST);
+            amend(world, &mut held, |it| ask::rest(it, rests_until)).await?;
+            return park(world, held, Some(REST)).await;
+        }
         let organization = &held.conversation.key.organization;
         if !has_place(world, Some(held.run()), organization, place).await? {
             return park(world, held, Some(WHEN_FULL)).await;
@@ -169,18 +180,30 @@ async fn work_on(
     }
 }
 
-/// Whether the run has a place among its tenant's, if need be after taking one. A run whose agent calls back needs none.
+/// Whether the run has a place among its tenant's, if need be after taking one.
 async fn has_place(
     world: &World,
     run: Option<&RunState>,
     organization: &OrganizationId,
     place: &mut Option<Place>,
 ) -> Result<bool, RunError> {
-    if place.is_none() && run.is_some_and(|run| run.phase != RunPhase::Deferred) {
-        *place = Place::take(world, organization).await?;
-        return Ok(place.is_some());
+    match run.and_then(purpose) {
+        Some(purpose) if !place.as_ref().is_some_and(|place| place.is_for(purpose)) => {
+            *place = Place::take(world, organization, purpose).await?;
+            Ok(place.is_some())
+        }
+        Some(_) | None => Ok(true),
     }
-    Ok(true)
+}
+
+/// What the run needs a place for. Whose agent calls back needs none.
+fn purpose(run: &RunState) -> Option<Purpose> {
+    match run.phase {
+        RunPhase::Deferred => None,
+        RunPhase::Calling if run.stop.is_none() => Some(Purpose::Asking),
+        // Nobody is asked any more: what there is to say must not wait for other people's agents.
+        RunPhase::Calling | RunPhase::Delivering => Some(Purpose::Telling),
+    }
 }
 
 /// How far a run got in this process.

@@ -4,18 +4,19 @@ use tieline_core::ids::OrganizationId;
 use tieline_store::config::organization;
 use tieline_store::{StoreError, place};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::RunError;
-use crate::tenants;
+use crate::tenants::{self, Purpose};
 use crate::world::{World, chance};
 
 /// A place in this process, and one among all processes for those who need it. The latter, if it is dropped, is free again when its
 /// time runs out.
 pub(super) struct Place {
-    _here: tenants::Place,
+    here: tenants::Place,
     everywhere: Option<Kept>,
+    since: Instant,
 }
 
 struct Kept {
@@ -30,17 +31,30 @@ impl Drop for Kept {
 }
 
 impl Place {
-    /// Takes a place. `None`: the tenant has as many runs as it may.
-    pub(super) async fn take(world: &World, organization: &OrganizationId) -> Result<Option<Self>, RunError> {
-        let Some(here) = world.tenants.enter(organization) else {
+    /// Takes a place. `None`: the tenant has as many runs as it may. Only what asks an agent counts among all processes.
+    pub(super) async fn take(
+        world: &World,
+        organization: &OrganizationId,
+        purpose: Purpose,
+    ) -> Result<Option<Self>, RunError> {
+        let Some(here) = world.tenants.enter(organization, purpose) else {
             return Ok(None);
         };
+        let since = Instant::now();
+        if purpose == Purpose::Telling {
+            return Ok(Some(Self {
+                here,
+                everywhere: None,
+                since,
+            }));
+        }
         let now = world.clock.now();
         let limits = organization::look_up_limits(&world.store, organization, now).await?;
         let Some(limit) = limits.max_concurrent_runs else {
             return Ok(Some(Self {
-                _here: here,
+                here,
                 everywhere: None,
+                since,
             }));
         };
         let until = now.after(world.settings.lease);
@@ -48,10 +62,21 @@ impl Place {
         Ok(taken.map(|place| {
             let keeping = tokio::spawn(keep(world.clone(), place.clone()));
             Self {
-                _here: here,
+                here,
                 everywhere: Some(Kept { place, keeping }),
+                since,
             }
         }))
+    }
+
+    /// Whether it is good for that too.
+    pub(super) fn is_for(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Telling || self.here.purpose() == purpose
+    }
+
+    /// Whether it is one of those that others of the tenant wait for, and was had for long enough.
+    pub(super) fn is_due_to_others(&self, world: &World) -> bool {
+        self.everywhere.is_some() && self.since.elapsed() > world.settings.turn
     }
 
     /// Gives the place to whoever waits for it.

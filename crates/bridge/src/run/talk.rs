@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tieline_agents::protocol::{Adapter, CancelRequest};
+use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
 use tieline_core::conversation::StopCause;
+use tieline_core::ids::AgentId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
+use tieline_store::config::agent as agents;
 use tieline_store::reply::Outcome;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::{Held, RunError};
@@ -23,11 +25,15 @@ use crate::world::World;
 
 /// How long before its end a process stops asking and hands over.
 const HAND_OVER_MARGIN: Duration = Duration::from_secs(15);
+/// How long telling an agent to stop may take, with all tries. Nobody waits for it but the conversation's next run.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How asking ended.
 pub(super) enum Ended {
     /// With a result.
     Result(Outcome, Option<Notice>),
+    /// Because somebody stopped it. The agent must be told, if it may have been asked.
+    Stopped(Option<CancelRequest>),
     /// Our time is up; the next process goes on at the cursor.
     HandOver,
     /// The agent will call back.
@@ -161,8 +167,13 @@ impl Talk<'_> {
             Read::Cancelled => Ended::Result(Outcome::Stopped, Some(Notice::Stopped)),
             Read::Stopped(cause) => {
                 info!(run = %held.run().id, cause = ?cause, "run is stopped");
-                self.cancel(run_ref, conversation_ref).await;
-                Ended::Result(Outcome::Stopped, Some(Notice::Stopped))
+                Ended::Stopped(Some(CancelRequest {
+                    run: self.request.run.clone(),
+                    run_ref,
+                    conversation_ref,
+                    organization: self.request.organization.clone(),
+                    user: self.request.user.id.clone(),
+                }))
             }
             Read::Deferred => {
                 showing.record.resume = Some(Resume {
@@ -211,22 +222,21 @@ impl Talk<'_> {
     async fn save(&self, showing: &mut Showing<'_>) -> Result<(), RunError> {
         Ok(showing.save().await?)
     }
+}
 
-    async fn cancel(&self, run_ref: Option<String>, conversation_ref: Option<String>) {
-        let cancel = CancelRequest {
-            run: self.request.run.clone(),
-            run_ref,
-            conversation_ref,
-            organization: self.request.organization.clone(),
-            user: self.request.user.id.clone(),
-        };
-        if let Err(failure) = self
-            .adapter
-            .cancel(&cancel, &crate::agents::agent_world(self.world))
-            .await
-        {
-            warn!(run = %self.request.run, error = %failure.code, "agent could not be told to stop");
-        }
+/// Tells the agent to stop, as far as it can be told in time.
+pub(super) async fn cancel(world: &World, agent: &AgentId, cancel: &CancelRequest) {
+    let Ok(Some(found)) = agents::look_up(&world.store, &cancel.organization, agent, world.clock.now()).await else {
+        return;
+    };
+    let Ok(adapter) = Protocol::parse(&found.agent.protocol, &found.agent.config) else {
+        return;
+    };
+    let agent_world = crate::agents::agent_world(world);
+    match timeout(CANCEL_PATIENCE, adapter.cancel(cancel, &agent_world)).await {
+        Ok(Ok(())) => info!(run = %cancel.run, "agent was told to stop"),
+        Ok(Err(failure)) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),
+        Err(_) => warn!(run = %cancel.run, "agent could not be told to stop in time"),
     }
 }
 
@@ -257,7 +267,7 @@ pub(super) async fn unless_called_away<T>(
     tokio::select! {
         biased;
         heard = hold.hear() => Err(match heard {
-            Heard::Stop(_) => Ended::Result(Outcome::Stopped, Some(Notice::Stopped)),
+            Heard::Stop(_) => Ended::Stopped(None),
             Heard::Lost | Heard::Nothing => Ended::Lost,
         }),
         () = time_up(until) => Err(Ended::HandOver),

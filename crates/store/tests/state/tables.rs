@@ -135,6 +135,7 @@ pub(crate) fn run_state(name: &str) -> RunState {
         cursor: None,
         stop: None,
         watch: None,
+        rests_until: None,
     }
 }
 

@@ -1,0 +1,156 @@
+//! Messages that failed and are sent on their road again.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_bridge::redrive::{RedriveError, redrive};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::conversation::{Conversation, RunPhase, RunState};
+use tieline_core::fate::MessageState;
+use tieline_core::ids::{OrganizationId, RunId};
+use tieline_store::config::agent;
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::conversation;
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::reply::{self, ReplyRecord};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use crate::chat::ChatServer;
+use crate::life::{Fate, Life};
+use crate::scene::{Bot, Over, set_up};
+
+/// A bridge whose agent can't be reached, until it is told where to find it.
+struct Scene {
+    life: Life,
+    agent: FakeAgent,
+    bot: Bot,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn begin(window: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let nobody = json!({ "protocol": "openai_chat", "config": { "baseUrl": "http://127.0.0.1:1", "model": "m" } });
+        let bot = set_up(&life.world, Over::Web, &nobody, &chat, window).await;
+        Self {
+            life,
+            agent,
+            bot,
+            _dir: dir,
+        }
+    }
+
+    async fn hear(&mut self, text: &str) {
+        assert!(self.bot.hear(&self.life.world, text, text).await);
+        self.life.dispatch().await;
+    }
+
+    /// From now on the agent can be reached.
+    async fn mend(&self) {
+        let (store, organization) = (&self.life.world.store, OrganizationId::new(DEFAULT));
+        let found = agent::list(store, &organization, None, 10).await;
+        let before = found.unwrap().items.pop().unwrap();
+        let settings = self.agent.as_chat("Counting");
+        let after = Agent {
+            config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
+            ..before.agent.clone()
+        };
+        let now = self.life.world.clock.now();
+        agent::update(store, &before, after, now).await.unwrap();
+    }
+
+    async fn letter(&self) -> DeadLetter {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let found = deadletter::list(store, &OrganizationId::new(DEFAULT), None, 10, now).await;
+        found.unwrap().items.pop().unwrap()
+    }
+
+    async fn conversation(&self) -> Conversation {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let id = self.letter().await.conversation.unwrap();
+        conversation::load(store, &id, now).await.unwrap().unwrap()
+    }
+
+    /// Messages and their replies, in the order of their texts.
+    async fn ledger(&self) -> Vec<(MessageRecord, ReplyRecord)> {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let organization = OrganizationId::new(DEFAULT);
+        let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
+        let mut messages = found.unwrap().items;
+        messages.sort_by(|a, b| a.platform_message.as_str().cmp(b.platform_message.as_str()));
+        let mut ledger = Vec::new();
+        for message in messages {
+            let reply = reply::get(store, &message.reply, now).await.unwrap().unwrap();
+            ledger.push((message, reply));
+        }
+        ledger
+    }
+}
+
+/// A dispatcher would find the message in the conversation already, and the run would take it away with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
+    let mut scene = Scene::begin(Duration::ZERO).await;
+    scene.hear("one").await;
+    scene.life.work().await;
+    scene.mend().await;
+    let letter = scene.letter().await;
+    // As it was a moment ago: the message has failed, and its run hasn't left.
+    let left = scene.conversation().await;
+    let mut before = left.clone();
+    before.run = Some(RunState {
+        id: RunId::new("run_1"),
+        messages: vec![letter.message.clone()],
+        session: 1,
+        first: true,
+        agent: left.session.clone().unwrap().agent,
+        attempt: 1,
+        started_at: letter.failed_at,
+        phase: RunPhase::Calling,
+        run_ref: None,
+        cursor: None,
+        stop: None,
+        watch: None,
+        rests_until: None,
+    });
+    let store = &scene.life.world.store;
+    conversation::save(store, &left, &mut before).await.unwrap();
+    let refused = redrive(&scene.life.world, &letter).await;
+    assert!(matches!(refused, Err(RedriveError::InHand)), "{refused:?}");
+    assert_eq!(scene.letter().await, letter, "it can be sent later");
+    let mut after = Conversation {
+        run: None,
+        ..before.clone()
+    };
+    conversation::save(store, &before, &mut after).await.unwrap();
+    redrive(&scene.life.world, &letter).await.unwrap();
+    scene.life.work().await;
+    assert_eq!(scene.ledger().await[0].0.state, MessageState::Answered);
+}
+
+/// The reader of the one that failed asks for its own reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_merged_when_it_comes_again_shows_the_answer_too() {
+    let window = Duration::from_secs(5);
+    let mut scene = Scene::begin(window).await;
+    scene.hear("one").await;
+    scene.life.pass(window * 2);
+    scene.life.work().await;
+    scene.mend().await;
+    redrive(&scene.life.world, &scene.letter().await).await.unwrap();
+    scene.life.dispatch().await;
+    scene.hear("two").await;
+    scene.life.pass(window * 2);
+    scene.life.work().await;
+    let ledger = scene.ledger().await;
+    assert_eq!(scene.agent.asked(), ["one\ntwo"]);
+    assert!(
+        ledger
+            .iter()
+            .all(|(message, _)| message.state == MessageState::Answered)
+    );
+    assert_eq!(ledger[0].1.same_as.as_ref(), Some(&ledger[1].1.id));
+}

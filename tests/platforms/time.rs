@@ -1,0 +1,84 @@
+//! Nothing is sent that can't be recorded any more, or that somebody else sends by now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_bridge::run;
+use tieline_bridge::world::{Settings, World};
+use tieline_core::conversation::Owner;
+use tieline_core::envelope::WakeUpV1;
+use tieline_core::trigger::TriggerSettings;
+use tieline_tests::lark::Platform;
+use tieline_tests::outbound::Speaker;
+use tokio::time::{Instant, sleep};
+
+use crate::house::House;
+
+async fn house() -> (House, Platform) {
+    let platform = Platform::start().await;
+    platform.add_app("cli_a1", "s3");
+    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
+    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    (house, platform)
+}
+
+fn shown(platform: &Platform) -> Vec<String> {
+    platform.bubbles().iter().map(|it| it.text().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_at_a_process_s_end_is_shown_by_the_next() {
+    let (house, platform) = house().await;
+    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
+    house.hear(&platform.request("cli_a1", &event)).await;
+    house.dispatch().await;
+    // Time to ask, but not for a call that may take 15 s.
+    house.run(Some(Instant::now() + Duration::from_secs(17))).await;
+    assert_eq!((house.agent.asked().len(), shown(&platform).len()), (1, 0));
+    house.work().await;
+    assert_eq!(
+        (house.agent.asked().len(), shown(&platform)),
+        (1, vec!["echo: one".to_owned()])
+    );
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+/// Another process over the same tables, with leases that soon run out.
+fn another(world: &World, name: &str) -> World {
+    let owner = Owner {
+        node: name.to_owned(),
+        life: name.to_owned(),
+    };
+    let settings = Settings {
+        owner,
+        lease: Duration::from_secs(1),
+        ..(*world.settings).clone()
+    };
+    World {
+        settings: Arc::new(settings),
+        tokens: Arc::default(),
+        ..world.clone()
+    }
+}
+
+#[tokio::test]
+async fn who_waited_for_a_token_for_too_long_leaves_the_reply_to_others() {
+    let (house, platform) = house().await;
+    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "/help");
+    house.hear(&platform.request("cli_a1", &event)).await;
+    house.dispatch().await;
+    let message = house.ledger().await.remove(0);
+    let conversation = message.conversation.unwrap();
+    let wake = WakeUpV1::of_reply(message.organization, conversation, message.reply);
+    let (slow, quick) = (another(&house.world, "slow"), another(&house.world, "quick"));
+    platform.misbehave(|faults| faults.token_latencies.push_back(Duration::from_secs(3)));
+    let later = async {
+        sleep(Duration::from_secs(2)).await;
+        run::wake(&quick, &wake, None).await.unwrap();
+        assert_eq!(platform.bubbles().len(), 1);
+    };
+    let (first, ()) = tokio::join!(run::wake(&slow, &wake, None), later);
+    first.unwrap();
+    let n_sent = platform.calls().iter().filter(|call| call.name == "reply").count();
+    assert_eq!(n_sent, 1);
+}
