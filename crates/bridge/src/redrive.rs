@@ -70,7 +70,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     }
     let reopened = load(world, letter).await?;
     send(world, &reopened).await?;
-    deadletter::remove(&world.store, &letter.organization, &letter.id()).await?;
+    deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "sent message {} on its road again", record.id);
     Ok(reopened)
 }
@@ -115,7 +115,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
         reply::save(&world.store, Some(&before), &mut after, now).await?;
     }
     wake(world, &before).await?;
-    deadletter::remove(&world.store, &letter.organization, &letter.id()).await?;
+    deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "sent the reply to message {} out again", record.id);
     load(world, letter).await
 }

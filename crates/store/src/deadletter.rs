@@ -13,9 +13,9 @@ use crate::Store;
 use crate::body::{self, Body};
 use crate::calls::{self, Query, Reading, query};
 use crate::error::StoreError;
-use crate::item::{Item, alive, expire, get_text, key, read, write};
+use crate::item::{Item, alive, expire, get_text, key, number, read, write};
 use crate::page::{Page, cursor, position};
-use crate::tables::SK;
+use crate::tables::{PK, SK};
 use crate::update::Update;
 
 /// How long a dead letter is kept.
@@ -75,7 +75,7 @@ impl DeadLetter {
     }
 }
 
-/// Keeps a dead letter. One that is there already stays as it is.
+/// Keeps a dead letter. It takes the place of one of an earlier failure.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -98,7 +98,9 @@ pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
     let mut item = write(WHAT, &partition(&letter.organization), &place, &stored)?;
     expire(&mut item, expires_at);
     let mut condition = Update::new();
-    condition.require_gone(letter.failed_at);
+    let (pk, failed_at) = (condition.path(PK), condition.path("fa"));
+    let now = condition.value(number(letter.failed_at.as_millis()));
+    condition.require(format!("(attribute_not_exists({pk}) OR {failed_at} < {now})"));
     calls::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)
@@ -157,16 +159,22 @@ pub async fn get(
     }
 }
 
-/// Removes a dead letter by its [`DeadLetter::id`].
+/// Removes a dead letter, unless another one is in its place by now: its message has failed again.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
-pub async fn remove(store: &Store, organization: &OrganizationId, id: &str) -> Result<(), StoreError> {
-    let Some(place) = place(id) else {
+pub async fn remove(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
+    let Some(place) = place(&letter.id()) else {
         return Ok(());
     };
-    let key = partition(organization);
-    calls::delete(&store.dynamo, &store.tables.state, (&key, &place), Update::new()).await
+    let key = partition(&letter.organization);
+    let mut condition = Update::new();
+    condition.require_equal("fa", number(letter.failed_at.as_millis()));
+    match calls::delete(&store.dynamo, &store.tables.state, (&key, &place), condition).await {
+        // Gone already, or another one.
+        Err(StoreError::Conflict) => Ok(()),
+        done => done,
+    }
 }
 
 async fn from_item(store: &Store, organization: &OrganizationId, item: Item) -> Result<DeadLetter, StoreError> {
