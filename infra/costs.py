@@ -58,6 +58,12 @@ ASSUMED = {
     "listed_bytes": (250, "entry of a bot in that list: its key, its id and its organization's, a version, a digest"),
 }
 
+# What nobody can leave out who keeps the promises on this road, so that the distance to the aim can be judged.
+LEAST = {
+    "write_units": (5, "the claim of a message, its place in the mailbox, the lease with the run, the answer, the end: each is durable before what follows"),
+    "read_units": (3, "the conversation for who writes and for who works, the message"),
+}
+
 # What a million messages should cost, and what they may cost until they do: less is better, more fails a test.
 AIM = 6.00
 LIMIT = 10.95
@@ -90,12 +96,14 @@ def duration(ms: float) -> float:
     return ms / 1000 * assumed("memory_gb") * price("lambda_gb_s")
 
 
-def message(by_webhook: bool = True, batch: int = assumed("receive_batch")) -> dict[str, float]:
-    """What one message costs, by what is paid for, if so many share a receive.
+def message(by_webhook: bool = True, batch: int = assumed("receive_batch"), least: bool = False) -> dict[str, float]:
+    """What one message costs, by what is paid for, if so many share a receive; or the least that it could.
 
     Events and wake-ups that come together are worked on at the same time, and Lambda bills the invocation: its time is shared by them.
     """
-    measured = MEASURED["push"][str(batch)]
+    measured = dict(MEASURED["push"][str(batch)])
+    if least:
+        measured.update({name: value for name, (value, _) in LEAST.items()})
     wakes = measured["wake_ups"]
     sends = measured["calls"].get("SendMessageBatch", 0)
     logged = (assumed("log_bytes") + assumed("metric_bytes")) / 1e9
@@ -113,12 +121,15 @@ def message(by_webhook: bool = True, batch: int = assumed("receive_batch")) -> d
         "CloudWatch logs": logged * price("log_gb"),
         "Data to the internet": assumed("egress_bytes") / 1e9 * price("egress_gb"),
     }
+    if least:
+        for name in ("DynamoDB storage", "CloudWatch logs"):
+            del lines[name]
     return lines
 
 
-def million_at(batch: int) -> float:
+def million_at(batch: int, least: bool = False) -> float:
     """What a million messages by webhook cost if so many share a receive."""
-    return 1e6 * sum(message(batch=batch).values())
+    return 1e6 * sum(message(batch=batch, least=least).values())
 
 
 def poll() -> dict[str, float]:
@@ -200,9 +211,11 @@ def main() -> None:
     for batch in BATCHES:
         print(f"  {batch:>2}  " + json.dumps(MEASURED["push"][str(batch)]))
     million = table("A million messages by webhook, agents' time not counted", message(), 1e6)
-    print("\nThe same, by how many messages share a receive")
+    print("\nThe same, by how many messages share a receive, and the least that this road could cost, without logs and storage")
     for batch in BATCHES:
-        print(f"  {f'{batch} on average':<36}{million_at(batch):10.2f}")
+        print(f"  {f'{batch} on average':<36}{million_at(batch):10.2f}{million_at(batch, least=True):10.2f}")
+    for name, (value, reason) in LEAST.items():
+        print(f"  at least {value} {name.replace('_', ' ')}: {reason}")
     table("A million polls, where a platform fetches answers, on top", poll(), 1e6)
     print(f"\nAgents that take {assumed('agent_s')} s, a million runs, on top")
     print(f"  {'waited for in Lambda':<36}{waiting_on_lambda() * 1e6:10.2f}")
