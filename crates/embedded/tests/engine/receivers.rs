@@ -65,15 +65,17 @@ async fn waiting_costs_no_work() {
     let embedded = Embedded::in_memory(Options::default()).unwrap();
     let queue = Queue::create(&embedded, "q", &[]).await;
     let waiting: Vec<_> = (0..50).map(|_| tokio::spawn(wait(&queue))).collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let before = cpu_time();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    // A thread of another test that ended meanwhile takes its time along.
-    let used = cpu_time().saturating_sub(before);
-    // Other tests of this process run meanwhile; a thread that polls would use all of the second for itself.
+    // Other tests of this process run meanwhile, and their threads count too. One that polls leaves no second idle.
+    let mut used = Vec::new();
+    while used.len() < 10 && used.last().is_none_or(|used| *used >= Duration::from_millis(100)) {
+        let before = cpu_time();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // A thread of another test that ended meanwhile takes its time along.
+        used.push(cpu_time().saturating_sub(before));
+    }
     assert!(
-        used < Duration::from_millis(100),
-        "the storage thread worked for {used:?}"
+        used.last().is_some_and(|used| *used < Duration::from_millis(100)),
+        "the storage threads worked for {used:?}"
     );
     for waiter in waiting {
         waiter.abort();
