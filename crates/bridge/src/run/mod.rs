@@ -14,6 +14,8 @@ mod lone;
 mod luggage;
 mod place;
 mod request;
+#[cfg(test)]
+mod scene;
 mod talk;
 #[cfg(test)]
 mod tests;

@@ -1,33 +1,27 @@
 //! Bubbles that run out of time while there is nothing new to show in them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tieline_connectors::wecom::WeCom;
-use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
-use tieline_core::conversation::Owner;
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookRequest};
 use tieline_core::ids::{
-    ChatId, ConversationId, IdMint, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
+    ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };
-use tieline_core::notice::Language;
 use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
-use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
-use tieline_queue::{Queues, definitions};
-use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_embedded::Embedded;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::talk::Said;
-use super::{ask, deferred};
+use super::{ask, deferred, scene};
 use crate::accounts::Bot;
-use crate::clock::Clock;
 use crate::deliver::Showing;
 use crate::notices::{self, About};
-use crate::world::{Settings, World};
+use crate::world::World;
 
 /// When a bubble of the tests has run out: the connector's lifetime and some slack.
 const OLD: Duration = Duration::from_secs(9 * 60 + 35);
@@ -82,58 +76,17 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
-    let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
-    let (dynamo, sqs) = clients(&engine);
-    let tables = Tables::with_prefix("test-");
-    create_missing(&dynamo, &tables).await.unwrap();
-    let urls = definitions::create_missing(&sqs, "test-", 1).await.unwrap();
-    let owner = Owner {
-        node: "test".to_owned(),
-        life: "1".to_owned(),
-    };
-    let settings = Settings::new("https://bridge.example".to_owned(), owner);
-    let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
     let bubbles: &'static Bubbles = Box::leak(Box::new(Bubbles {
         n_looks: AtomicUsize::new(0),
     }));
+    let (engine, world) = scene::world(&[]).await;
     Scene {
         _engine: engine,
-        world: World::new(store, Queues::new(sqs, urls), &[], Clock::system(), settings),
-        bot: bot(bubbles),
+        world,
+        // It doesn't stream.
+        bot: scene::bot(bubbles, ConnectionMode::LongConnection, false),
         bubbles,
         target: target(),
-    }
-}
-
-fn clients(engine: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
-    let credentials = aws_sdk_sqs::config::Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
-    let sdk = aws_config::SdkConfig::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::from_static(REGION))
-        .endpoint_url(ENDPOINT_URL)
-        .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
-        .http_client(engine.http_client())
-        .build();
-    (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk))
-}
-
-/// A bot that doesn't stream.
-fn bot(connector: &'static Bubbles) -> Bot {
-    let account = Account {
-        integration: IntegrationId::new("int_1"),
-        organization: OrganizationId::new("default"),
-        mode: ConnectionMode::LongConnection,
-        credentials: Credentials::default(),
-        prepared: Prepared::new(()),
-        endpoints: Endpoints::default(),
-        language: Language::English,
-        streaming: false,
-        ids: IdMint::new(&[7; 32]),
-        allow_private: true,
-    };
-    Bot {
-        connector,
-        account: Arc::new(account),
     }
 }
 

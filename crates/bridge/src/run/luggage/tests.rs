@@ -4,22 +4,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tieline_connectors::web::Web;
-use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
-use tieline_core::conversation::Owner;
 use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
 use tieline_core::fate::MessageState;
-use tieline_core::ids::{IdMint, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
-use tieline_core::notice::Language;
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
-use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
-use tieline_queue::{Queues, definitions};
-use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_embedded::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clock::Clock;
+use crate::run::scene;
 use crate::world::Settings;
 
 const MIB: usize = 1024 * 1024;
@@ -143,56 +139,12 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
-    let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
-    let (dynamo, sqs) = clients(&engine);
-    let tables = Tables::with_prefix("test-");
-    create_missing(&dynamo, &tables).await.unwrap();
-    let urls = definitions::create_missing(&sqs, "test-", 1).await.unwrap();
-    let owner = Owner {
-        node: "test".to_owned(),
-        life: "1".to_owned(),
-    };
-    let settings = Settings {
-        allow_private: true,
-        ..Settings::new("https://bridge.example".to_owned(), owner)
-    };
-    let store = Store::new(dynamo, tables, Keyring::new([7; 32]));
+    let (engine, world) = scene::world(REGISTRY).await;
     Scene {
         _engine: engine,
-        world: World::new(store, Queues::new(sqs, urls), REGISTRY, Clock::system(), settings),
-        bot: bot(),
+        world,
+        bot: scene::bot(&LASTING, ConnectionMode::Webhook, true),
         warehouse: Warehouse::open().await,
-    }
-}
-
-fn clients(engine: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
-    let credentials = aws_sdk_sqs::config::Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
-    let sdk = aws_config::SdkConfig::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::from_static(REGION))
-        .endpoint_url(ENDPOINT_URL)
-        .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))
-        .http_client(engine.http_client())
-        .build();
-    (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk))
-}
-
-fn bot() -> Bot {
-    let account = Account {
-        integration: IntegrationId::new("int_1"),
-        organization: OrganizationId::new("default"),
-        mode: ConnectionMode::Webhook,
-        credentials: Credentials::default(),
-        prepared: Prepared::new(()),
-        endpoints: Endpoints::default(),
-        language: Language::English,
-        streaming: true,
-        ids: IdMint::new(&[7; 32]),
-        allow_private: true,
-    };
-    Bot {
-        connector: &LASTING,
-        account: Arc::new(account),
     }
 }
 
