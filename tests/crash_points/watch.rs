@@ -1,5 +1,6 @@
 //! Who looks after a conversation whose process is gone without a word.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -54,6 +55,15 @@ impl Scene {
     async fn hear(&self, id: &str) {
         assert!(self.bot.hear(&self.life.world, id, id).await);
         self.life.dispatch().await;
+    }
+
+    /// Works until the agent was asked.
+    async fn asked_meanwhile(&self, working: Pin<&mut impl Future<Output = bool>>) {
+        let asked = until("the question", || self.agent.asked().len() == 1);
+        tokio::select! {
+            _ = working => panic!("the agent answered"),
+            () = asked => {}
+        }
     }
 
     /// Works until the agent was asked, and then not a moment longer.
@@ -157,11 +167,7 @@ async fn message_behind_a_run_needs_no_wake_up() {
     {
         let working = scene.life.run();
         tokio::pin!(working);
-        let asked = until("the question", || scene.agent.asked().len() == 1);
-        tokio::select! {
-            _ = &mut working => panic!("the agent answered"),
-            () = asked => {}
-        }
+        scene.asked_meanwhile(working.as_mut()).await;
         for id in ["two", "three"] {
             scene.hear(id).await;
         }
@@ -180,11 +186,7 @@ async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
     {
         let working = scene.life.run();
         tokio::pin!(working);
-        let asked = until("the question", || scene.agent.asked().len() == 1);
-        tokio::select! {
-            _ = &mut working => panic!("the agent answered"),
-            () = asked => {}
-        }
+        scene.asked_meanwhile(working.as_mut()).await;
         picture::send(&scene.life, &scene.bot, "picture").await;
         scene.life.dispatch().await;
         assert!(scene.life.run().await, "nobody was woken");

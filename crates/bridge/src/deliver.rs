@@ -1,5 +1,7 @@
 //! Deliver: brings a chat to show a reply, call by call.
 
+mod record;
+
 use std::time::Duration;
 
 use tieline_core::account::Account;
@@ -7,15 +9,15 @@ use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, ModeManifest, TokenError, Verdict};
 use tieline_core::exchange::{ApiAnswer, ApiCall};
-use tieline_core::ids::MessageId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step, Wanted};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
-use tieline_store::reply::{self, ReplyRecord};
-use tokio::time::{Instant, sleep};
+use tieline_store::reply::ReplyRecord;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+pub use self::record::Patience;
 use crate::accounts::Bot;
 use crate::connections::post::{self, Tries};
 use crate::hold::Hold;
@@ -30,13 +32,6 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(400),
     cap: Duration::from_secs(30),
 };
-/// Between two tries to record what must not be forgotten.
-const BETWEEN_SAVES: Backoff = Backoff {
-    base: Duration::from_millis(400),
-    cap: Duration::from_secs(5),
-};
-/// How often that is tried.
-const MAX_SAVES: u32 = 8;
 /// How long the platform is left alone when it says "slower" and not how much.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
 /// How long a call over a socket may take.
@@ -360,7 +355,7 @@ impl<'a> Showing<'a> {
     }
 
     async fn pause(&self, wait: Duration) -> Result<(), DeliverError> {
-        pause(self.hold.as_ref(), wait).await
+        record::pause(self.hold.as_ref(), wait).await
     }
 
     fn wanted<'w>(
@@ -454,58 +449,6 @@ impl<'a> Showing<'a> {
         }
     }
 
-    /// Before anything more is sent, the table must know what was.
-    async fn catch_up(&mut self) -> Result<(), DeliverError> {
-        match self.is_ahead {
-            true => self.save().await,
-            false => Ok(()),
-        }
-    }
-
-    /// Writes the record as it stands.
-    ///
-    /// # Errors
-    /// [`DeliverError`] if it can't be written or belongs to somebody else now.
-    pub async fn save(&mut self) -> Result<(), DeliverError> {
-        let now = self.now();
-        if let Some(lease) = &mut self.record.lease {
-            lease.expires_at = lease.expires_at.max(now.after(self.world.settings.lease));
-        }
-        let store = &{ self.world }.store;
-        match reply::save(store, self.saved.as_ref(), &mut self.record, now).await {
-            // An earlier write was done and only its answer was lost, if what is there is this holder's.
-            Err(StoreError::Conflict) if self.hold.is_some() => {
-                let ours = reply::get(store, &self.record.id, now).await?;
-                let ours = ours.filter(|found| found.fence == self.record.fence);
-                reply::save(store, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
-            }
-            saved => saved?,
-        }
-        self.saved = Some(self.record.clone());
-        self.is_ahead = false;
-        Ok(())
-    }
-
-    /// The same for what must not be forgotten, for as long as nobody else may do it again.
-    ///
-    /// # Errors
-    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to somebody else now.
-    pub async fn save_patiently(&mut self) -> Result<(), DeliverError> {
-        let mut patience = Patience::new(self.hold.clone());
-        loop {
-            match self.save().await {
-                Err(DeliverError::Store(error)) => patience.wait(&self.record.message, error).await?,
-                saved => return saved,
-            }
-        }
-    }
-
-    /// With which to write what else must not be forgotten.
-    #[must_use]
-    pub fn patience(&self) -> Patience {
-        Patience::new(self.hold.clone())
-    }
-
     fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> Shown {
         let now = self.now();
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
@@ -523,45 +466,6 @@ impl<'a> Showing<'a> {
 
     fn now(&self) -> Timestamp {
         self.world.clock.now()
-    }
-}
-
-/// How often something is tried to be recorded, at most for as long as the conversation is ours.
-#[derive(Debug)]
-pub struct Patience {
-    hold: Option<Hold>,
-    attempt: u32,
-}
-
-impl Patience {
-    /// Of somebody who doesn't give up at once.
-    #[must_use]
-    pub const fn new(hold: Option<Hold>) -> Self {
-        Self { hold, attempt: 0 }
-    }
-
-    /// Waits until the next try of a write that failed.
-    ///
-    /// # Errors
-    /// [`DeliverError`] if there is none.
-    pub async fn wait(&mut self, message: &MessageId, error: StoreError) -> Result<(), DeliverError> {
-        self.attempt += 1;
-        if self.attempt >= MAX_SAVES || !matches!(error, StoreError::Unavailable { .. }) {
-            return Err(error.into());
-        }
-        warn!(event.key = %message, attempt = self.attempt, error = %error, "what came of it can't be recorded yet");
-        pause(self.hold.as_ref(), BETWEEN_SAVES.wait(self.attempt, chance())).await
-    }
-}
-
-async fn pause(hold: Option<&Hold>, pause: Duration) -> Result<(), DeliverError> {
-    let Some(hold) = hold else {
-        sleep(pause).await;
-        return Ok(());
-    };
-    tokio::select! {
-        () = sleep(pause) => Ok(()),
-        () = hold.lost() => Err(DeliverError::Lost),
     }
 }
 

@@ -61,41 +61,6 @@ async fn a_receiver_that_went_away_takes_no_message_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_costs_no_work() {
-    let embedded = Embedded::in_memory(Options::default()).unwrap();
-    let queue = Queue::create(&embedded, "q", &[]).await;
-    let waiting: Vec<_> = (0..50).map(|_| tokio::spawn(wait(&queue))).collect();
-    // Other tests of this process run meanwhile, and their threads count too. One that polls leaves no second idle.
-    let mut used = Vec::new();
-    while used.len() < 10 && used.last().is_none_or(|used| *used >= Duration::from_millis(100)) {
-        let before = cpu_time();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // A thread of another test that ended meanwhile takes its time along.
-        used.push(cpu_time().saturating_sub(before));
-    }
-    assert!(
-        used.last().is_some_and(|used| *used < Duration::from_millis(100)),
-        "the storage threads worked for {used:?}"
-    );
-    for waiter in waiting {
-        waiter.abort();
-    }
-}
-
-/// What the threads of the queues have used so far.
-fn cpu_time() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let ticks = tasks.flatten().filter_map(|task| {
-        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
-        let (name, rest) = stat.split_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let used: u64 = fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?;
-        name.ends_with("(sqs-writer").then_some(used)
-    });
-    Duration::from_millis(ticks.sum::<u64>() * 10)
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_a_wait_at_once() {
     let embedded = Embedded::in_memory(Options::default()).unwrap();
     let queue = Queue::create(&embedded, "q", &[]).await;

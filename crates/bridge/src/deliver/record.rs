@@ -1,0 +1,116 @@
+//! The record of a reply while it is shown: what is written of it, and how patiently.
+
+use std::time::Duration;
+
+use tieline_core::backoff::Backoff;
+use tieline_core::ids::MessageId;
+use tieline_store::StoreError;
+use tieline_store::reply;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{DeliverError, Showing};
+use crate::hold::Hold;
+use crate::world::chance;
+
+/// Between two tries to record what must not be forgotten.
+const BETWEEN_SAVES: Backoff = Backoff {
+    base: Duration::from_millis(400),
+    cap: Duration::from_secs(5),
+};
+/// How often that is tried.
+const MAX_SAVES: u32 = 8;
+
+impl Showing<'_> {
+    /// Before anything more is sent, the table must know what was.
+    pub(super) async fn catch_up(&mut self) -> Result<(), DeliverError> {
+        match self.is_ahead {
+            true => self.save().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the record as it stands.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if it can't be written or belongs to somebody else now.
+    pub async fn save(&mut self) -> Result<(), DeliverError> {
+        let now = self.now();
+        if let Some(lease) = &mut self.record.lease {
+            lease.expires_at = lease.expires_at.max(now.after(self.world.settings.lease));
+        }
+        let store = &{ self.world }.store;
+        match reply::save(store, self.saved.as_ref(), &mut self.record, now).await {
+            // An earlier write was done and only its answer was lost, if what is there is this holder's.
+            Err(StoreError::Conflict) if self.hold.is_some() => {
+                let ours = reply::get(store, &self.record.id, now).await?;
+                let ours = ours.filter(|found| found.fence == self.record.fence);
+                reply::save(store, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
+            }
+            saved => saved?,
+        }
+        self.saved = Some(self.record.clone());
+        self.is_ahead = false;
+        Ok(())
+    }
+
+    /// The same for what must not be forgotten, for as long as nobody else may do it again.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to somebody else now.
+    pub async fn save_patiently(&mut self) -> Result<(), DeliverError> {
+        let mut patience = Patience::new(self.hold.clone());
+        loop {
+            match self.save().await {
+                Err(DeliverError::Store(error)) => patience.wait(&self.record.message, error).await?,
+                saved => return saved,
+            }
+        }
+    }
+
+    /// With which to write what else must not be forgotten.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.hold.clone())
+    }
+}
+
+/// How often something is tried to be recorded, at most for as long as the conversation is ours.
+#[derive(Debug)]
+pub struct Patience {
+    hold: Option<Hold>,
+    attempt: u32,
+}
+
+impl Patience {
+    /// Of somebody who doesn't give up at once.
+    #[must_use]
+    pub const fn new(hold: Option<Hold>) -> Self {
+        Self { hold, attempt: 0 }
+    }
+
+    /// Waits until the next try of a write that failed.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if there is none.
+    pub async fn wait(&mut self, message: &MessageId, error: StoreError) -> Result<(), DeliverError> {
+        self.attempt += 1;
+        if self.attempt >= MAX_SAVES || !matches!(error, StoreError::Unavailable { .. }) {
+            return Err(error.into());
+        }
+        warn!(event.key = %message, attempt = self.attempt, error = %error, "what came of it can't be recorded yet");
+        pause(self.hold.as_ref(), BETWEEN_SAVES.wait(self.attempt, chance())).await
+    }
+}
+
+/// Waits, unless the conversation is lost meanwhile.
+pub(super) async fn pause(hold: Option<&Hold>, pause: Duration) -> Result<(), DeliverError> {
+    let Some(hold) = hold else {
+        sleep(pause).await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = sleep(pause) => Ok(()),
+        () = hold.lost() => Err(DeliverError::Lost),
+    }
+}
