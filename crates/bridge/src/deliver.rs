@@ -174,8 +174,8 @@ impl<'a> Showing<'a> {
     }
 
     /// The chat shows text of the answer now.
-    pub fn note_text(&mut self, text: &str) {
-        if !self.has_shown_text && !text.is_empty() {
+    pub fn note_text(&mut self) {
+        if !self.has_shown_text {
             self.has_shown_text = true;
             let took = self.now().since(self.record.received_at);
             self.world.metrics.time(Metric::TimeToFirstText, self.platform(), took);
@@ -220,8 +220,8 @@ impl<'a> Showing<'a> {
             let wanted = self.wanted(&id, look, &link, closed.as_ref());
             let call = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
                 Ok(Step::Done) => {
-                    if look.stage != Stage::Thinking {
-                        self.note_text(look.text);
+                    if look.stage != Stage::Thinking && !look.text.is_empty() {
+                        self.note_text();
                     }
                     return Ok(Some(Shown::Yes));
                 }

@@ -36,10 +36,10 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
         None => load(world, bot, asked).await,
     };
     let cx = bot.context(world, welcome);
-    let Some(record) = record else {
+    let Some(mut record) = record else {
         return bot.connector.answer_newest(asked, None, &cx);
     };
-    let mut view = view(world, &record);
+    let mut view = view(world, &mut record);
     if view.closed.is_none()
         && view.asker == asked.asker
         && let Some(mut closing) = bot.connector.closes(asked, &view, &cx)
@@ -84,14 +84,14 @@ async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
     }
 }
 
-/// A reply as a poll sees it.
-fn view(world: &World, record: &ReplyRecord) -> ReplyView {
+/// A reply as a poll sees it. Takes the words out of the record, for they may be long.
+fn view(world: &World, record: &mut ReplyRecord) -> ReplyView {
     ReplyView {
         stage: record.stage,
-        text: record.text.clone(),
-        reasoning: record.reasoning.clone(),
+        text: std::mem::take(&mut record.text),
+        reasoning: std::mem::take(&mut record.reasoning),
         notice: record.notice,
-        files: record.files.clone(),
+        files: std::mem::take(&mut record.files),
         version: record.version,
         asker: record.asker.clone(),
         received_at: record.received_at,

@@ -115,12 +115,15 @@ impl WebhookAnswer {
     }
 
     /// 200 with JSON.
+    ///
+    /// # Panics
+    /// If it can't be JSON, as only maps whose keys aren't text can't.
     #[must_use]
-    pub fn json(body: &serde_json::Value) -> Self {
+    pub fn json(body: &impl Serialize) -> Self {
         Self {
             status: 200,
             content_type: Some("application/json"),
-            body: body.to_string().into_bytes(),
+            body: serde_json::to_vec(body).expect("its keys are text"),
         }
     }
 }

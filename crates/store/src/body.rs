@@ -17,6 +17,9 @@ use crate::{Store, batch};
 /// Length of a piece. Small, because a growing text rewrites what stays in its item with every change.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// How many pieces are in hand at a time: a body's length again in sealed pieces would be too much. What one write takes.
+const AT_ONCE: usize = 25;
+
 const SORT: &str = "PIECE";
 
 /// A body as its item keeps it.
@@ -40,10 +43,10 @@ impl Body {
 /// A body that was written before and is about to be replaced: pieces that are still right are kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Earlier<'a> {
-    /// What it says.
-    pub(crate) plain: &'a [u8],
     /// How it is kept.
     pub(crate) body: &'a Body,
+    /// How much of its beginning is the beginning of the new one: [`n_same_bytes`].
+    pub(crate) n_same_bytes: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +61,20 @@ pub(crate) const fn is_long(n_bytes: usize) -> bool {
     n_bytes >= PIECE_BYTES
 }
 
+/// With how many bytes both begin, in whole pieces.
+pub(crate) fn n_same_bytes(one: &[u8], other: &[u8]) -> usize {
+    let pieces = one.chunks_exact(PIECE_BYTES).zip(other.chunks_exact(PIECE_BYTES));
+    pieces.take_while(|(one, other)| one == other).count() * PIECE_BYTES
+}
+
+/// Something as JSON whose texts have `n_bytes` together.
+pub(crate) fn json(what: &'static str, value: &impl Serialize, n_bytes: usize) -> Result<Vec<u8>, StoreError> {
+    // A little more than the texts. Without it a long one is copied each time that the room doubles.
+    let mut plain = Vec::with_capacity(n_bytes + n_bytes / 16 + 256);
+    serde_json::to_writer(&mut plain, value).map_err(|_| StoreError::Unreadable { what })?;
+    Ok(plain)
+}
+
 /// Seals a body and writes its whole pieces, which expire at `expires_at`. `about` is needed to open it.
 pub(crate) async fn put(
     store: &Store,
@@ -70,13 +87,16 @@ pub(crate) async fn put(
     let mut pieces = Vec::new();
     let mut items = Vec::new();
     for (at, chunk) in chunks.by_ref().enumerate() {
-        if let Some(kept) = earlier.and_then(|earlier| earlier.piece(at, chunk)) {
+        if let Some(kept) = earlier.and_then(|earlier| earlier.piece(at)) {
             pieces.push(kept.to_owned());
             continue;
         }
         let (name, item) = piece(store, about, at, chunk, expires_at)?;
         pieces.push(name);
         items.push(item);
+        if items.len() == AT_ONCE {
+            batch::put(&store.dynamo, &store.tables.state, std::mem::take(&mut items)).await?;
+        }
     }
     batch::put(&store.dynamo, &store.tables.state, items).await?;
     let tail = Blob(
@@ -89,17 +109,16 @@ pub(crate) async fn put(
 
 /// Reads a body back.
 pub(crate) async fn get(store: &Store, about: &str, body: &Body) -> Result<Vec<u8>, StoreError> {
-    let keys = body
-        .pieces
-        .iter()
-        .map(|name| (partition(name), SORT.to_owned()))
-        .collect();
-    let mut found = batch::get(&store.dynamo, &store.tables.state, keys, Reading::Strong).await?;
-    let mut plain = Vec::with_capacity((body.pieces.len() + 1) * PIECE_BYTES);
-    for (at, name) in body.pieces.iter().enumerate() {
-        let item = found.remove(&(partition(name), SORT.to_owned()));
-        let Piece::V1 { b } = read("piece", item.ok_or(StoreError::Unreadable { what: "piece" })?)?;
-        plain.extend(store.keyring.open_bytes(&b.0, &subject(about, at))?);
+    let mut plain = Vec::with_capacity(body.least_bytes() + body.tail.0.len());
+    let names: Vec<_> = body.pieces.iter().enumerate().collect();
+    for names in names.chunks(AT_ONCE) {
+        let keys = names.iter().map(|(_, name)| key_of(name)).collect();
+        let mut found = batch::get(&store.dynamo, &store.tables.state, keys, Reading::Strong).await?;
+        for (at, name) in names {
+            let item = found.remove(&key_of(name));
+            let Piece::V1 { b } = read("piece", item.ok_or(StoreError::Unreadable { what: "piece" })?)?;
+            plain.extend(store.keyring.open_bytes(&b.0, &subject(about, *at))?);
+        }
     }
     plain.extend(
         store
@@ -111,10 +130,9 @@ pub(crate) async fn get(store: &Store, about: &str, body: &Body) -> Result<Vec<u
 
 impl<'a> Earlier<'a> {
     /// The name of the piece at this place, if it says the same.
-    fn piece(self, at: usize, chunk: &[u8]) -> Option<&'a str> {
-        let name = self.body.pieces.get(at)?;
-        let before = self.plain.chunks_exact(PIECE_BYTES).nth(at)?;
-        (before == chunk).then_some(name.as_str())
+    fn piece(self, at: usize) -> Option<&'a str> {
+        let is_same = (at + 1) * PIECE_BYTES <= self.n_same_bytes;
+        is_same.then(|| self.body.pieces.get(at)).flatten().map(String::as_str)
     }
 }
 
@@ -134,6 +152,10 @@ fn piece(
     let mut item = write("piece", &partition(&name), SORT, &sealed)?;
     expire(&mut item, expires_at);
     Ok((name, item))
+}
+
+fn key_of(name: &str) -> (String, String) {
+    (partition(name), SORT.to_owned())
 }
 
 fn partition(name: &str) -> String {

@@ -207,7 +207,7 @@ async fn write_reply(
 }
 
 async fn create(store: &Store, after: &ReplyRecord, now: Timestamp) -> Result<(), StoreError> {
-    let body = seal(store, after, None, now).await?;
+    let body = seal(store, after, &stored::plain(after)?, None, now).await?;
     let mut item = write(WHAT, &partition(&after.id), SORT, &stored::close(store, after, body)?)?;
     expire(&mut item, now.after(LIFETIME));
     let mut condition = Update::new();
@@ -289,13 +289,16 @@ async fn seal_change(
     after: &ReplyRecord,
     now: Timestamp,
 ) -> Result<Option<Body>, StoreError> {
-    let plain = stored::plain(before)?;
-    if plain == stored::plain(after)? {
+    let said = stored::plain(before)?;
+    let plain = stored::plain(after)?;
+    if said == plain {
         return Ok(None);
     }
-    if !body::is_long(plain.len()) {
-        return seal(store, after, None, now).await.map(Some);
+    if !body::is_long(said.len()) {
+        return seal(store, after, &plain, None, now).await.map(Some);
     }
+    let n_same_bytes = body::n_same_bytes(&said, &plain);
+    drop(said);
     let key = partition(&before.id);
     let found = calls::get(
         &store.dynamo,
@@ -308,20 +311,21 @@ async fn seal_change(
     let found = found.filter(|item| get_number(item, "n") == Some(before.version));
     let earlier: stored::BodyOnly = read(WHAT, found.ok_or(StoreError::Conflict)?)?;
     let earlier = Earlier {
-        plain: &plain,
         body: &earlier.b,
+        n_same_bytes,
     };
-    seal(store, after, Some(earlier), now).await.map(Some)
+    seal(store, after, &plain, Some(earlier), now).await.map(Some)
 }
 
 async fn seal(
     store: &Store,
     reply: &ReplyRecord,
+    plain: &[u8],
     earlier: Option<Earlier<'_>>,
     now: Timestamp,
 ) -> Result<Body, StoreError> {
     let expires_at = now.after(LIFETIME + PIECES_SLACK);
-    body::put(store, reply.id.as_str(), &stored::plain(reply)?, earlier, expires_at).await
+    body::put(store, reply.id.as_str(), plain, earlier, expires_at).await
 }
 
 fn partition(id: &ReplyId) -> String {

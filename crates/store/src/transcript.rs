@@ -33,6 +33,15 @@ enum Stored {
     V1 { b: Body },
 }
 
+/// A [`Turn`] that is about to be kept. Borrowed, for an answer may be long.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NewTurn<'a> {
+    /// What was asked.
+    pub user: &'a str,
+    /// What was answered.
+    pub assistant: &'a str,
+}
+
 /// Keeps the turn of a run that began at `started_at`. The first that is kept stays.
 ///
 /// # Errors
@@ -42,10 +51,10 @@ pub async fn put(
     session: &SessionId,
     run: &RunId,
     started_at: Timestamp,
-    turn: &Turn,
+    turn: NewTurn<'_>,
 ) -> Result<(), StoreError> {
     let expires_at = started_at.after(LIFETIME);
-    let plain = serde_json::to_vec(turn).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let plain = body::json(WHAT, &turn, turn.user.len() + turn.assistant.len())?;
     let place = place(started_at, run);
     let b = body::put(store, &subject(session, &place), &plain, None, expires_at).await?;
     let mut item = write(WHAT, &partition(session), &place, &Stored::V1 { b })?;

@@ -244,7 +244,7 @@ async fn result(
         done.notify_one();
         Ok::<_, RunError>(read)
     };
-    let (read, ()) = tokio::join!(asking, grow(showing, bot, shown.clone(), &done));
+    let (read, ()) = tokio::join!(asking, grow(showing, bot, shown, &done));
     let (request, read) = match read? {
         Ok(read) => read,
         Err(called_away) => return Ok(called_away),
@@ -257,7 +257,8 @@ async fn result(
         until,
         started_at,
     };
-    let said = shown.borrow().clone();
+    // Nobody listens any more.
+    let said = said.send_replace(Said::default());
     if let Some(at) = said.first_text_at {
         ledger.push(LedgerStep::new(at, "first_text"));
     }
@@ -298,7 +299,7 @@ pub(super) async fn grow(showing: &mut Showing<'_>, bot: &Bot, mut said: watch::
         }
         let snapshot = said.borrow_and_update().clone();
         let mut comes_again = false;
-        match show_snapshot(showing, stage, &snapshot).await {
+        match show_snapshot(showing, stage, snapshot).await {
             Ok(true) => {}
             // The same again, when the pace lets it.
             Ok(false) => comes_again = true,
@@ -339,23 +340,26 @@ async fn rotation(showing: &Showing<'_>) {
 }
 
 /// Shows what has been said so far. `false` if the platform has to be waited for.
-async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: &Said) -> Result<bool, RunError> {
+async fn show_snapshot(showing: &mut Showing<'_>, stage: Stage, said: Said) -> Result<bool, RunError> {
     if showing.is_pulled() {
         // Nothing to fetch yet is what a missing record says already.
         if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
             return Ok(true);
         }
+        let has_text = !said.draft.text.is_empty();
         showing.record.stage = Stage::Growing;
-        showing.record.text.clone_from(&said.draft.text);
-        showing.record.reasoning.clone_from(&said.draft.reasoning);
-        let resume = said.run_ref.clone().map(|run_ref| Resume {
+        showing.record.text = said.draft.text;
+        showing.record.reasoning = said.draft.reasoning;
+        let resume = said.run_ref.map(|run_ref| Resume {
             run_ref,
-            cursor: said.cursor.clone(),
+            cursor: said.cursor,
         });
         showing.record.resume = resume.or_else(|| showing.record.resume.take());
         showing.record.pace.sent(showing.world.clock.now());
         showing.save().await?;
-        showing.note_text(&said.draft.text);
+        if has_text {
+            showing.note_text();
+        }
         return Ok(true);
     }
     let stage = if said.draft.text.is_empty() {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tieline_core::agent::Turn;
 use tieline_core::connector::{Delivery, Merged};
 use tieline_core::conversation::RunPhase;
 use tieline_core::envelope::WakeUpV1;
@@ -10,10 +9,11 @@ use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
+use tieline_store::StoreError;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::{StoreError, transcript};
+use tieline_store::transcript::{self, NewTurn};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -49,8 +49,9 @@ pub(super) async fn deliver(
         Shown::Yes => ledger.push(LedgerStep::new(now, "delivered")),
         Shown::NotBefore(at) if showing.is_pulled() => {
             ledger.push(LedgerStep::new(now, "ready"));
-            let text = showing.record.text.clone();
-            showing.note_text(&text);
+            if !showing.record.text.is_empty() {
+                showing.note_text();
+            }
             let delay = match is_closed(world, &showing.record).await? {
                 true => Duration::ZERO,
                 false => at.since(now),
@@ -276,11 +277,12 @@ pub(super) async fn remember_turn(
     record: &ReplyRecord,
 ) -> Result<(), RunError> {
     let run = held.run();
-    let turn = Turn {
-        user: request::words_of(asked),
-        assistant: record.text.clone(),
+    let user = request::words_of(asked);
+    let turn = NewTurn {
+        user: &user,
+        assistant: &record.text,
     };
     let session = request::session_of(held);
-    transcript::put(&world.store, &session.id, &run.id, run.started_at, &turn).await?;
+    transcript::put(&world.store, &session.id, &run.id, run.started_at, turn).await?;
     Ok(())
 }

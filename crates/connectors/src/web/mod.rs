@@ -115,7 +115,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
 }
 
 /// The reply as its reader sees it: our sentence stands below the text, or in its place.
-fn state(reply: &ReplyView, cx: &Context<'_>) -> State {
+fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     let done = reply.stage == Stage::Final;
     let text = match done {
         true => markdown::with_files(&reply.text, &reply.files),
@@ -127,13 +127,13 @@ fn state(reply: &ReplyView, cx: &Context<'_>) -> State {
         notice => notice,
     };
     let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
-    let gap = if text.is_empty() || sentence.is_empty() {
-        ""
-    } else {
-        "\n\n"
+    let text = match (text.is_empty(), sentence) {
+        (_, "") => text,
+        (true, sentence) => sentence.into(),
+        (false, sentence) => format!("{text}\n\n{sentence}").into(),
     };
     State {
-        text: format!("{text}{gap}{sentence}"),
+        text,
         done,
         version: reply.version,
     }

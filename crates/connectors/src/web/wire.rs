@@ -1,7 +1,9 @@
 //! The channel's JSON.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::{MessageId, ReplyId};
 
@@ -94,20 +96,20 @@ pub(super) struct Accepted {
 
 impl Accepted {
     pub(super) fn answer(&self) -> WebhookAnswer {
-        WebhookAnswer::json(&json!(self))
+        WebhookAnswer::json(self)
     }
 }
 
 /// The newest state of a reply.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct State {
-    pub(super) text: String,
+pub(super) struct State<'a> {
+    pub(super) text: Cow<'a, str>,
     pub(super) done: bool,
     pub(super) version: u64,
 }
 
-impl State {
+impl State<'_> {
     pub(super) fn answer(&self) -> WebhookAnswer {
-        WebhookAnswer::json(&json!(self))
+        WebhookAnswer::json(self)
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
             _ => "".into(),
         },
     });
-    serde_json::to_vec(&words).map_err(|_| StoreError::Unreadable { what: WHAT })
+    body::json(WHAT, &words, reply.reasoning.len() + reply.text.len())
 }
 
 /// What an agent came to, without its words: those are sealed with the text.

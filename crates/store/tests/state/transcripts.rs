@@ -2,7 +2,8 @@
 
 use tieline_core::agent::Turn;
 use tieline_core::ids::{RunId, SessionId};
-use tieline_store::{StoreError, transcript};
+use tieline_store::StoreError;
+use tieline_store::transcript::{self, NewTurn};
 
 use crate::tables::{DAY, Fresh, NOW, at, fresh, with_other_key};
 
@@ -15,6 +16,10 @@ fn turn(text: &str) -> Turn {
 
 async fn put(it: &Fresh, session: &str, second: i64, turn: &Turn) {
     let (session, run) = (SessionId::new(session), RunId::new(format!("run_{second}")));
+    let turn = NewTurn {
+        user: &turn.user,
+        assistant: &turn.assistant,
+    };
     transcript::put(&it.store, &session, &run, at(second), turn)
         .await
         .unwrap();
