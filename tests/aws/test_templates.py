@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,20 @@ def test_sam_builds_every_function():
         needed = subprocess.run(["objdump", "-T", bootstrap], check=True, capture_output=True, text=True).stdout
         newest = max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_([\d.]+)", needed))
         assert newest <= (2, 34), f"{name} needs glibc {newest}; provided.al2023 has 2.34"
+
+
+def test_functions_share_what_they_compile():
+    """`sam build` compiles a function at a time: what two of them need with other features, it compiles twice, with all above it."""
+    features = defaultdict(dict)
+    for name in FUNCTIONS:
+        package = f"tieline-fn-{name.lower()}"
+        tree = run("cargo", "tree", "--locked", "-p", package, "-e", "normal,no-proc-macro", "--prefix", "none", "--no-dedupe", "-f", "{p}|{f}")
+        for line in tree.split("\n"):
+            crate, _, wanted = line.partition("|")
+            features[crate].setdefault(wanted, set()).add(name)
+    twice = {crate: wanted for crate, wanted in features.items() if len(wanted) > 1}
+    # Nothing is built on it but the functions themselves.
+    assert {crate.split()[0] for crate in twice} <= {"aws_lambda_events"}, twice
 
 
 def samconfig() -> dict:

@@ -31,6 +31,8 @@ pub mod receive;
 pub mod redrive;
 pub mod room;
 pub mod run;
+#[cfg(test)]
+mod scene;
 pub mod tenants;
 pub mod users;
 pub mod ways;

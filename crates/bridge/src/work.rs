@@ -1,5 +1,8 @@
 //! A batch of wake-ups for the runner: all at the same time.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;

@@ -14,8 +14,6 @@ mod lone;
 mod luggage;
 mod place;
 mod request;
-#[cfg(test)]
-mod scene;
 mod talk;
 #[cfg(test)]
 mod tests;

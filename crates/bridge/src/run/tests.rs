@@ -17,10 +17,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::talk::Said;
-use super::{ask, deferred, scene};
+use super::{ask, deferred};
 use crate::accounts::Bot;
 use crate::deliver::Showing;
 use crate::notices::{self, About};
+use crate::scene;
 use crate::world::World;
 
 /// When a bubble of the tests has run out: the connector's lifetime and some slack.

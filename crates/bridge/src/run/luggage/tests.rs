@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::run::scene;
+use crate::scene;
 use crate::world::Settings;
 
 const MIB: usize = 1024 * 1024;
