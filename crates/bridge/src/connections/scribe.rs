@@ -136,7 +136,11 @@ async fn write(store: Store, id: IntegrationId, mut page: Page) -> (IntegrationI
     if !page.changes.is_empty() {
         match status::merge_as_holder(&store, &id, page.fence, &page.changes).await {
             Ok(()) => {}
-            Err(StoreError::Conflict) => debug!(account.id = %id, "a newer holder writes the status"),
+            Err(StoreError::Conflict) => {
+                debug!(account.id = %id, "a newer holder writes the status");
+                // What happened to a connection that should not have been there any more is nobody's business.
+                return (id, None);
+            }
             Err(error) => {
                 warn!(account.id = %id, error = %error, "status can't be written");
                 sleep(PAUSE).await;
