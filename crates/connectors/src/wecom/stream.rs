@@ -27,7 +27,7 @@ const PING: Duration = Duration::from_secs(30);
 /// After this many pings without an answer the next one isn't sent: the socket is dead, however open it looks.
 const MISSED: u32 = 2;
 /// Nothing is delivered twice here, so an event is worth a long try.
-const STORED_WITHIN: Duration = Duration::from_secs(5 * 60);
+const STORED_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// Bad bot id or secret; long connection not switched on for the bot.
 const WRONG_CREDENTIALS: [i64; 2] = [853_000, 846_601];
