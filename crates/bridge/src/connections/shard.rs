@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::bot::{End, Holder, Standing};
 use super::desk::Desk;
@@ -35,6 +35,8 @@ use crate::world::chance;
 const END_WITHIN: Duration = Duration::from_secs(4);
 /// How long a bot that begins anew waits for its last connection to end.
 const RESTART_WITHIN: Duration = Duration::from_secs(3);
+/// How soon after its beginning a bot that died begins anew.
+const REVIVE_AFTER: Duration = Duration::from_secs(30);
 /// After the table failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
@@ -55,6 +57,8 @@ pub(super) struct Shard {
     /// Since when nobody held it, where somebody had.
     free_since: Option<Timestamp>,
     bots: HashMap<IntegrationId, Seat>,
+    /// Bots that were told to end and may not have ended yet.
+    ended: HashMap<IntegrationId, JoinHandle<()>>,
     stop_mailbox: watch::Sender<bool>,
     mailbox: JoinHandle<()>,
     _counted: Counted,
@@ -65,6 +69,7 @@ struct Seat {
     live: Live,
     orders: UnboundedSender<Box<Order>>,
     standing: Arc<Standing>,
+    begun: Instant,
     task: JoinHandle<()>,
 }
 
@@ -80,6 +85,7 @@ impl Shard {
             said_ready: false,
             free_since,
             bots: HashMap::new(),
+            ended: HashMap::new(),
             mailbox: tokio::spawn(mailbox::empty(Arc::clone(house), number, stopped)),
             stop_mailbox,
             _counted: Counted::new(house, |gauges| &gauges.shards),
@@ -88,12 +94,18 @@ impl Shard {
 
     /// Starts, restarts and ends bots, so that they are those of the list.
     pub(super) fn follow(&mut self, wanted: &HashMap<IntegrationId, Live>) {
+        self.ended.retain(|_, task| !task.is_finished());
         let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
-        for (_, seat) in gone {
+        for (id, seat) in gone {
             seat.order(Order::End(End::Dropped));
+            self.ended.insert(id, seat.task);
         }
         for (id, live) in wanted {
             let before = match self.bots.get_mut(id) {
+                Some(seat) if seat.is_dead() => {
+                    error!(account.id = %id, "bot died, and begins anew");
+                    self.bots.remove(id)
+                }
                 Some(seat) if seat.live == *live => continue,
                 Some(seat) if seat.live.version == live.version => {
                     seat.live = live.clone();
@@ -107,6 +119,7 @@ impl Shard {
                 seat.order(Order::End(End::HandedOver));
                 seat.task
             });
+            let before = before.or_else(|| self.ended.remove(id));
             // Those that come later were nobody's before.
             let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
             let seat = Seat::start(&self.house, live.clone(), self.fence, before, free_since);
@@ -185,7 +198,7 @@ async fn give(house: &House, shard: usize, fence: u64, patience: Duration) {
         }
         failures += 1;
         let wait = BACKOFF.wait(failures, chance());
-        // Our heartbeat ends with us, and then it is free anyway.
+        // If we live on, we take it up again; if we leave, it is free with our last heartbeat.
         if Instant::now() + wait >= until {
             return;
         }
@@ -229,8 +242,14 @@ impl Seat {
             live,
             orders,
             standing,
+            begun: Instant::now(),
             task: tokio::spawn(serving),
         }
+    }
+
+    /// Whether its task ended without being told to, which only a panic does. Not before it may begin anew.
+    fn is_dead(&self) -> bool {
+        self.task.is_finished() && self.begun.elapsed() >= REVIVE_AFTER
     }
 
     fn order(&self, order: Order) {
@@ -254,8 +273,11 @@ async fn serve(
     before: Option<JoinHandle<()>>,
 ) {
     let _counted = Counted::new(&house, |gauges| &gauges.bots);
-    if let Some(before) = before {
-        let _ = timeout(RESTART_WITHIN, before).await;
+    if let Some(mut before) = before
+        && timeout(RESTART_WITHIN, &mut before).await.is_err()
+    {
+        // There may not be two, and what the old one would still say of itself isn't true of the new one.
+        before.abort();
     }
     let id = live.integration.clone();
     let loaded = tokio::select! {
