@@ -171,7 +171,7 @@ pub async fn leave(store: &Store, me: &Owner) -> Result<(), StoreError> {
     calls::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
 }
 
-/// Takes a shard as it was seen, with nobody alive holding it. Gives the fence.
+/// Takes a shard as it was seen, with nobody alive holding it but perhaps this process itself. Gives the fence.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if another was faster, or its holder's heartbeat lives after all.
@@ -201,6 +201,10 @@ pub async fn take(
         return Ok(fence);
     };
     change.require_equal("life", text(&before.life));
+    if before == me {
+        write(store, &shard_name(shard), change).await?;
+        return Ok(fence);
+    }
     let writes = vec![
         TransactWriteItem::builder()
             .condition_check(is_dead(store, before, now))

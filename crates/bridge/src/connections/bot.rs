@@ -163,6 +163,10 @@ impl Holder {
                     self.current = Some(line);
                     self.heed_current(signals).await;
                 }
+                // Somebody else may have the bot by now, whose connection our greeting would end. Opening waits until we know.
+                Event::Opened(Ok(_)) if !self.desk.house.lease.is_valid() => {
+                    self.coming = Some(self.open(self.desk.now()))
+                }
                 Event::Opened(Ok(mut line)) => {
                     let signals = line.open(&self.desk).await;
                     if let Some(coming) = &mut self.coming {

@@ -1,7 +1,7 @@
 //! What all bots of a process share.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tieline_core::link::Patience;
@@ -59,30 +59,58 @@ impl House {
 /// Whether our heartbeat lives, by our own clock and with a margin: so we know before others do.
 ///
 /// When it has run out, sockets that stand go on being read, for nobody else may be able to reach the table either and a message that
-/// isn't read is lost; but none is opened, and no mailbox is emptied, before the heartbeat is back.
+/// isn't read is lost; but none is opened, and no mailbox is emptied, before the heartbeat is back and we have seen what is still ours.
 #[derive(Default)]
-pub(super) struct Lease {
-    until: Mutex<Option<Instant>>,
-    beaten_at: Mutex<Option<Instant>>,
+pub(super) struct Lease(Mutex<Beats>);
+
+#[derive(Default)]
+struct Beats {
+    until: Option<Instant>,
+    beaten_at: Option<Instant>,
+    /// How often it began to live: at first, and after each time that it had run out.
+    n_lives: u64,
+    /// In which of these lives we last saw what is ours.
+    seen: u64,
 }
 
 impl Lease {
+    fn beats(&self) -> MutexGuard<'_, Beats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A heartbeat that was begun at `begun` was written.
     pub(super) fn renewed(&self, begun: Instant, for_: Duration) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun + for_);
-        *self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        let mut beats = self.beats();
+        if beats.until.is_none_or(|until| until <= Instant::now()) {
+            beats.n_lives += 1;
+        }
+        beats.until = Some(begun + for_);
+        beats.beaten_at = Some(begun);
+    }
+
+    /// Which life it is in: for [`Lease::saw`].
+    pub(super) fn life(&self) -> u64 {
+        self.beats().n_lives
+    }
+
+    /// Who holds what was read after that life had begun, and what is not ours any more is given up. Whether this was the first look
+    /// in it.
+    pub(super) fn saw(&self, life: u64) -> bool {
+        let mut beats = self.beats();
+        let first = beats.seen < life;
+        beats.seen = beats.seen.max(life);
+        first
     }
 
     /// Whether it lives.
     pub(super) fn is_valid(&self) -> bool {
-        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
+        let beats = self.beats();
+        beats.seen == beats.n_lives && beats.until.is_some_and(|until| Instant::now() < until)
     }
 
     /// How old the latest heartbeat is.
     pub(super) fn age(&self) -> Option<Duration> {
-        let beaten_at = *self.beaten_at.lock().unwrap_or_else(PoisonError::into_inner);
-        beaten_at.map(|at| at.elapsed())
+        self.beats().beaten_at.map(|at| at.elapsed())
     }
 
     /// Waits until it lives.
@@ -126,5 +154,31 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         (self.gauge)(&self.house.gauges).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn who_was_away_looks_before_anything_is_his_again() {
+        let lease = Lease::default();
+        let long_ago = Instant::now().checked_sub(LEASE).unwrap();
+        assert!(!lease.is_valid(), "never beaten");
+        lease.renewed(long_ago, LEASE);
+        let away = lease.life();
+        assert!(lease.saw(away), "the first look of this life");
+        assert!(!lease.is_valid(), "run out");
+        lease.renewed(Instant::now(), LEASE);
+        assert!(!lease.saw(away), "begun before the heartbeat was back");
+        assert!(!lease.is_valid());
+        assert!(lease.saw(lease.life()));
+        assert!(lease.is_valid());
+        lease.renewed(Instant::now(), LEASE);
+        assert!(lease.is_valid(), "nothing was missed");
+        assert!(!lease.saw(lease.life()));
     }
 }

@@ -10,6 +10,7 @@ mod bot;
 mod desk;
 mod dial;
 mod gate;
+mod heart;
 mod house;
 mod inlet;
 mod line;

@@ -1,4 +1,4 @@
-//! Holds what this process should hold: looks at the picture, beats, takes, gives, and follows what operators change.
+//! Holds what this process should hold: looks at the picture, takes, gives, and follows what operators change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::leases::{self, Picture};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::Options;
 use super::house::House;
 use super::roster::Roster;
 use super::shard::Shard;
+use super::{Options, heart};
 use crate::metrics;
 
 /// How long one call to the table may take.
@@ -36,8 +36,6 @@ pub(super) struct Supervisor {
     options: Options,
     n_shards: usize,
     me: Owner,
-    joined: bool,
-    beaten_at: Option<Instant>,
     /// Nothing is taken before then.
     take_after: Option<Instant>,
     held: BTreeMap<usize, Shard>,
@@ -56,8 +54,6 @@ impl Supervisor {
             n_shards: world.queues.urls().relay.len().max(1),
             me: world.settings.owner.clone(),
             options,
-            joined: false,
-            beaten_at: None,
             take_after: None,
             held: BTreeMap::new(),
             going: BTreeMap::new(),
@@ -71,6 +67,9 @@ impl Supervisor {
     /// Holds what it should until `stop` says so, then gives everything away.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut leaving = false;
+        // Ends with this task, however that ends.
+        let mut heart = JoinSet::new();
+        heart.spawn(heart::beat(Arc::clone(&self.house), self.options.clone(), stop.clone()));
         loop {
             let hurry = self.turn(leaving).await;
             if leaving && self.held.is_empty() && self.going.is_empty() {
@@ -85,12 +84,12 @@ impl Supervisor {
                 () = sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop), if !leaving => {
                     leaving = true;
-                    self.beaten_at = None;
                     self.house.gauges.leaving.store(true, Ordering::Relaxed);
                     info!(shards = self.held.len(), "giving everything away");
                 }
             }
         }
+        heart.shutdown().await;
         if let Err(error) = leases::leave(&self.house.world.store, &self.me).await {
             debug!(error = %error, "the heartbeat runs out by itself");
         }
@@ -99,8 +98,8 @@ impl Supervisor {
     /// One look, and what follows from it. Whether the next should come soon.
     async fn turn(&mut self, leaving: bool) -> bool {
         self.report();
-        self.beat(leaving).await;
         self.going.retain(|_, task| !task.is_finished());
+        let life = self.house.lease.life();
         let looked = timeout(CALL_WITHIN, leases::picture(&self.house.world.store)).await;
         let picture = match looked {
             Ok(Ok(picture)) => Arc::new(picture),
@@ -115,6 +114,13 @@ impl Supervisor {
         };
         self.pictures.send_replace(Arc::clone(&picture));
         self.drop_lost(&picture);
+        // The table was away for us and so perhaps for the others: they may be as alive as we are, and get the time to say so.
+        if self.house.lease.saw(life) && life > 1 {
+            self.take_after = Some(Instant::now() + self.options.lease);
+        }
+        if !leaving {
+            self.take_back(&picture).await;
+        }
         let plan = self.plan(&picture, leaving);
         let heirs = self.has_heirs(&picture);
         for shard in &plan.give {
@@ -140,43 +146,6 @@ impl Supervisor {
             }
         }
         false
-    }
-
-    async fn beat(&mut self, leaving: bool) {
-        if self.beaten_at.is_some_and(|at| at.elapsed() < self.options.heartbeat) {
-            return;
-        }
-        let begun = Instant::now();
-        let store = &self.house.world.store;
-        let expires_at = self.house.world.clock.now().after(self.options.lease);
-        let beating = async {
-            if self.joined {
-                match leases::beat(store, &self.me, expires_at, leaving).await {
-                    // We were dead for so long that we were forgotten. What is still ours the picture tells.
-                    Err(StoreError::Conflict) => leases::join(store, &self.me, expires_at).await,
-                    other => other,
-                }
-            } else {
-                leases::join(store, &self.me, expires_at).await
-            }
-        };
-        // One that takes longer is begun anew: it may be the client's own patience with a table that is back by now.
-        match timeout(self.options.heartbeat, beating).await {
-            Ok(Ok(())) => {
-                // The table was away for us and so perhaps for the others: they may be as alive as we are, and get the time to say so.
-                if self.joined && !self.house.lease.is_valid() {
-                    self.take_after = Some(Instant::now() + self.options.lease);
-                }
-                self.joined = true;
-                self.beaten_at = Some(begun);
-                let margin = self.options.lease / 5;
-                self.house
-                    .lease
-                    .renewed(begun, self.options.lease.saturating_sub(margin));
-            }
-            Ok(Err(error)) => warn!(error = %error, "heartbeat can't be written"),
-            Err(_) => warn!("heartbeat can't be written in time"),
-        }
     }
 
     /// Lets go of what somebody else has taken.
@@ -235,23 +204,45 @@ impl Supervisor {
             return;
         }
         for number in &plan.take {
-            if !self.house.lease.is_valid() || self.going.contains_key(number) {
-                continue;
+            if !self.going.contains_key(number) {
+                self.take_one(*number, picture).await;
             }
-            let seen = picture.shards.get(number);
-            let now = self.house.world.clock.now();
-            let taking = leases::take(&self.house.world.store, *number, seen, &self.me, now);
-            match timeout(CALL_WITHIN, taking).await {
-                Ok(Ok(fence)) => {
-                    info!(shard = number, fence, "took the shard");
-                    let free_since = seen.and_then(|seen| self.free_since(seen, picture));
-                    self.held
-                        .insert(*number, Shard::new(&self.house, *number, fence, free_since));
-                }
-                Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another was faster"),
-                Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be taken"),
-                Err(_) => warn!(shard = number, "shard can't be taken in time"),
+        }
+    }
+
+    /// Takes up what the table says is ours, though we don't have it: the answer to a taking was lost, or a giving failed for too long.
+    /// Nobody else may take it while we live.
+    async fn take_back(&mut self, picture: &Picture) {
+        let ours = picture
+            .shards
+            .iter()
+            .filter(|(_, seen)| seen.owner.as_ref() == Some(&self.me));
+        let ours: Vec<_> = ours.map(|(number, _)| *number).collect();
+        for number in ours {
+            if !self.held.contains_key(&number) && !self.going.contains_key(&number) {
+                self.take_one(number, picture).await;
             }
+        }
+    }
+
+    async fn take_one(&mut self, number: usize, picture: &Picture) {
+        if !self.house.lease.is_valid() {
+            return;
+        }
+        let seen = picture.shards.get(&number);
+        let now = self.house.world.clock.now();
+        let taking = leases::take(&self.house.world.store, number, seen, &self.me, now);
+        match timeout(CALL_WITHIN, taking).await {
+            Ok(Ok(fence)) => {
+                info!(shard = number, fence, "took the shard");
+                let others = seen.filter(|seen| seen.owner.as_ref() != Some(&self.me));
+                let free_since = others.and_then(|seen| self.free_since(seen, picture));
+                self.held
+                    .insert(number, Shard::new(&self.house, number, fence, free_since));
+            }
+            Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another was faster"),
+            Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be taken"),
+            Err(_) => warn!(shard = number, "shard can't be taken in time"),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tieline_bridge::connections::{Connections, Health, Options};
 use tieline_bridge::world::World;
-use tieline_store::status::ConnectionState;
+use tieline_store::status::{self, ConnectionState};
 use tokio::time::Instant;
 
 use crate::place::{Place, options, until};
@@ -166,23 +166,22 @@ async fn who_is_killed_is_replaced_within_its_lease_and_five_seconds() {
 async fn a_dead_holders_bots_are_not_shown_as_connected() {
     let place = Place::new().await;
     let a = Mortal::start(place.world("a"), options());
-    let watcher = place.process_with(
-        "watcher",
-        Options {
-            // It never gets to take anything.
-            tick: Duration::from_secs(3600),
-            hurried: Duration::from_secs(3600),
-            ..options()
-        },
-    );
-    let id = place.wecom(&watcher.world, "bot1").await;
+    // Somebody who holds nothing and only looks.
+    let watcher = place.world("watcher");
+    let id = place.wecom(&watcher, "bot1").await;
+    let state = async || {
+        status::seen(&watcher.store, &id, watcher.clock.now())
+            .await
+            .unwrap()
+            .state
+    };
     until("the bot connects", async || {
-        watcher.status(&id).await.state == Some(ConnectionState::Connected)
+        state().await == Some(ConnectionState::Connected)
     })
     .await;
     a.kill();
     until("its status says that it isn't any more", async || {
-        watcher.status(&id).await.state == Some(ConnectionState::Retrying)
+        state().await == Some(ConnectionState::Retrying)
     })
     .await;
 }

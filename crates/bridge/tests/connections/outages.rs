@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tieline_bridge::connections::Options;
 use tieline_embedded::Service;
 use tieline_store::status::ConnectionState;
 
 use crate::place::{Place, options, until};
+use crate::platform::Manners;
 
 /// Longer than a lease.
 const OUTAGE: Duration = Duration::from_secs(3);
@@ -54,6 +56,68 @@ async fn connections_stand_while_the_tables_fail() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_is_held_though_the_answer_to_its_taking_was_lost() {
+    let place = Place::new().await;
+    place.lose_answers(3);
+    let a = place.process("a");
+    let mut ids = Vec::new();
+    for n in 0..12 {
+        ids.push(place.wecom(&a.world, &format!("bot{n}")).await);
+    }
+    until("all are connected", async || {
+        let health = a.connections.health();
+        (health.shards, health.connected) == (8, 12)
+    })
+    .await;
+    assert_eq!(place.platform.kicked(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_could_not_be_given_away_in_time_is_served_on() {
+    let place = Place::new().await;
+    let impatient = Options {
+        linger: Duration::from_millis(200),
+        ..options()
+    };
+    let a = place.process_with("a", impatient.clone());
+    for n in 0..12 {
+        place.wecom(&a.world, &format!("bot{n}")).await;
+    }
+    until("all are connected", async || a.connections.health().connected == 12).await;
+    place.fail_shards(true);
+    let b = place.process_with("b", impatient);
+    until("a tries to give half away", async || a.connections.health().shards == 4).await;
+    until("a has given that up", async || a.connections.health().connected < 12).await;
+    tokio::time::sleep(OUTAGE).await;
+    place.fail_shards(false);
+    until("both hold half", async || {
+        let (a, b) = (a.connections.health(), b.connections.health());
+        (a.shards, b.shards) == (4, 4) && a.connected + b.connected == 12
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_greets_a_platform_after_the_lease_has_run_out() {
+    let place = Place::new().await;
+    let a = place.process("a");
+    let platform = &place.platform;
+    platform.behave(Manners {
+        slow: true,
+        ..Manners::default()
+    });
+    place.wecom(&a.world, "bot1").await;
+    until("it is on its way", async || platform.dialed() == 1).await;
+    place.fail(Service::DynamoDb, true);
+    until("the lease runs out", async || !a.connections.health().alive).await;
+    platform.behave(Manners::default());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(platform.attempts_of("bot1"), 0, "the bot may be another's by now");
+    place.fail(Service::DynamoDb, false);
+    until("it connects", async || a.connections.health().connected == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

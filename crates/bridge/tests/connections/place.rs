@@ -1,7 +1,7 @@
 //! Tables and queues of one test, and processes over them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tieline_bridge::clock::Clock;
@@ -15,7 +15,9 @@ use tieline_core::envelope::Envelope;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
 use tieline_core::trigger::{Trigger, TriggerSettings};
-use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Observer, REGION, SECRET_ACCESS_KEY, Service, Verdict};
+use tieline_embedded::{
+    ACCESS_KEY_ID, CrashPoint, ENDPOINT_URL, Embedded, Moment, Observer, REGION, SECRET_ACCESS_KEY, Service, Verdict,
+};
 use tieline_queue::receive::{self, Received};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::config::agent;
@@ -39,11 +41,15 @@ pub(crate) struct Place {
     pub(crate) platform: Platform,
 }
 
-/// Which services answer every changing call with an error.
+/// Which services answer every changing call with an error, and what else goes wrong.
 #[derive(Clone, Default)]
 struct Outage {
     tables: Arc<AtomicBool>,
     queues: Arc<AtomicBool>,
+    /// Nobody can say who holds a shard.
+    shards: Arc<AtomicBool>,
+    /// Of how many writes of a shard's holder the answer gets lost.
+    answers: Arc<AtomicUsize>,
 }
 
 impl Outage {
@@ -52,6 +58,22 @@ impl Outage {
             Service::DynamoDb => &self.tables,
             Service::Sqs => &self.queues,
         }
+    }
+
+    fn decide(&self, point: &CrashPoint<'_>) -> Verdict {
+        let of_a_shard = point.service == Service::DynamoDb
+            && point.operation == "UpdateItem"
+            && String::from_utf8_lossy(point.request).contains("SHARD#");
+        let take_one = |left: usize| left.checked_sub(1);
+        let loses = || {
+            self.answers
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one)
+                .is_ok()
+        };
+        let fails = self.of(point.service).load(Ordering::Relaxed)
+            || of_a_shard && self.shards.load(Ordering::Relaxed)
+            || of_a_shard && point.moment == Moment::After && loses();
+        if fails { Verdict::Fail } else { Verdict::Proceed }
     }
 }
 
@@ -77,13 +99,7 @@ impl Place {
     pub(crate) async fn new() -> Self {
         let outage = Outage::default();
         let watched = outage.clone();
-        let observer = Observer::new(move |point| {
-            if watched.of(point.service).load(Ordering::Relaxed) {
-                Verdict::Fail
-            } else {
-                Verdict::Proceed
-            }
-        });
+        let observer = Observer::new(move |point| watched.decide(point));
         let options = tieline_embedded::Options {
             observer: Some(observer),
             ..tieline_embedded::Options::default()
@@ -120,6 +136,16 @@ impl Place {
     /// Lets a service fail, or not any more.
     pub(crate) fn fail(&self, service: Service, fails: bool) {
         self.outage.of(service).store(fails, Ordering::Relaxed);
+    }
+
+    /// Lets every change of a shard's holder fail, or not any more.
+    pub(crate) fn fail_shards(&self, fails: bool) {
+        self.outage.shards.store(fails, Ordering::Relaxed);
+    }
+
+    /// Lets so many changes of shards' holders be done, but their answers get lost.
+    pub(crate) fn lose_answers(&self, n: usize) {
+        self.outage.answers.store(n, Ordering::Relaxed);
     }
 
     /// The world of a process of that name.

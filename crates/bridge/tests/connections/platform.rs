@@ -19,6 +19,8 @@ pub(crate) struct Manners {
     pub(crate) subscribed: i64,
     /// Pings and frames of ours are not answered: the socket only looks open.
     pub(crate) deaf: bool,
+    /// The upgrade waits until that is over.
+    pub(crate) slow: bool,
     /// The upgrade is answered with this status.
     pub(crate) handshake: Option<u16>,
     /// Frames of ours are not acknowledged.
@@ -39,6 +41,8 @@ pub(crate) struct Said {
 struct Book {
     manners: Manners,
     connections: usize,
+    /// How many sockets were opened, whatever became of them.
+    dialed: usize,
     /// Standing connections by bot, the newest last.
     standing: HashMap<String, Vec<(usize, UnboundedSender<Message>)>>,
     /// How many attempts there were by bot.
@@ -90,6 +94,10 @@ impl Platform {
 
     pub(crate) fn attempts_of(&self, bot: &str) -> usize {
         self.book.lock().unwrap().attempts.get(bot).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn dialed(&self) -> usize {
+        self.book.lock().unwrap().dialed
     }
 
     pub(crate) fn kicked(&self) -> Vec<String> {
@@ -200,6 +208,10 @@ impl Platform {
             let answer = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes()).await;
             return;
+        }
+        self.book.lock().unwrap().dialed += 1;
+        while self.book.lock().unwrap().manners.slow {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut asked = [0; 512];
         let n = stream.peek(&mut asked).await.unwrap_or_default();
