@@ -82,9 +82,12 @@ fn long_connection(facts: &Facts<'_>) -> Condition {
     }
 }
 
-/// Whether the report is of a time when the integration was stopped or unbound, which it isn't any more.
+/// Whether the report is of a time when the integration was stopped, unbound or a webhook, which it isn't any more.
 fn is_outdated(reported: &Status) -> bool {
-    reported.state == Some(ConnectionState::Disabled)
+    // Who holds a connection says so with its state; of a webhook the state is that the credentials work.
+    let nobodys = reported.state == Some(ConnectionState::Connected) && reported.owner.is_none();
+    nobodys
+        || reported.state == Some(ConnectionState::Disabled)
         || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
 }
 
@@ -221,6 +224,7 @@ mod tests {
             state: Some(state),
             reason: reason.map(str::to_owned),
             connected_at: Some(at(5)),
+            owner: Some("relay-1".to_owned()),
             ..Status::default()
         }
     }
@@ -318,8 +322,13 @@ mod tests {
 
     #[test]
     fn old_reports_do_not_outlive_what_they_were_about() {
+        let of_a_webhook = Status {
+            state: Some(Connected),
+            ..Status::default()
+        };
         for old in [
             Status::default(),
+            of_a_webhook,
             reported(Disabled, Some("stopped")),
             reported(Disconnected, Some("unbound")),
             reported(Disconnected, Some("stopped")),

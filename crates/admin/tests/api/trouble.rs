@@ -93,6 +93,28 @@ async fn refused_credentials_are_the_cause_and_the_status() {
     assert!(bad.contains(&"credentials"), "{tested}");
 }
 
+#[tokio::test]
+async fn credentials_that_work_are_no_long_connection() {
+    let place = Place::new().await;
+    let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
+    let id = lark(&place, &answering(well).await, "webhook").await;
+    let path = format!("{DEFAULT}/integrations/{id}");
+    let tested = place.post(&format!("{path}/test"), Value::Null).await.ok();
+    let checks = tested["checks"].as_array().unwrap();
+    let credentials = checks.iter().find(|check| check["name"] == "credentials").unwrap();
+    assert_eq!(credentials["ok"], true, "{tested}");
+    let reported = status::get(&place.world.store, &IntegrationId::new(id)).await.unwrap();
+    assert_eq!(reported.state, Some(ConnectionState::Connected));
+    let patch = json!({ "connectionMode": "long_connection" });
+    place.patch(&path, patch).await.ok();
+    let status = place.get(&format!("{path}/status")).await.ok();
+    assert_eq!(
+        (&status["state"], &status["owner"], &status["connectedAt"]),
+        (&json!("connecting"), &Value::Null, &Value::Null)
+    );
+    assert!(status["next"].as_str().unwrap().contains("relay"), "{status}");
+}
+
 /// A platform that takes credentials only where it would throw the bot's own connection out.
 #[tokio::test]
 async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
