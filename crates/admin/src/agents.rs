@@ -104,7 +104,12 @@ pub(crate) async fn create(
         organization: scope.organization.clone(),
         name: rules::name(&new.name)?,
         // A mask has nothing to stand for yet.
-        config: AgentConfig::new(mask::patched(&Map::new(), new.config.unwrap_or_default(), |_| true)),
+        config: AgentConfig::new(mask::patched(
+            "config",
+            &Map::new(),
+            new.config.unwrap_or_default(),
+            |_| true,
+        )?),
         protocol: new.protocol,
     };
     check(&state, &agent)?;
@@ -152,9 +157,9 @@ fn patched(before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
     } else {
         &nothing
     };
-    let config = mask::patched(kept, patch.config.clone().unwrap_or_default(), |field| {
+    let config = mask::patched("config", kept, patch.config.clone().unwrap_or_default(), |field| {
         bridge_agents::is_secret(&protocol, field)
-    });
+    })?;
     Ok(Agent {
         name: patch
             .name

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::problem::Problem;
+
 /// What stands in place of a secret. Coming back it means: as it is.
 pub(crate) const MASK: &str = "***";
 
@@ -26,47 +28,72 @@ fn mask(value: &Value) -> Value {
     }
 }
 
-/// The settings after a patch: absent stays, null goes, the rest is as the patch has it.
+/// The settings of `group` after a patch: absent stays, null goes, the rest is as the patch has it.
 ///
-/// A mask, and an empty text in a secret field, keep what was there. One that has nothing to keep goes.
+/// A mask, and an empty text in a secret field, keep what was there. One that has nothing to keep goes, but not out of a list: the
+/// first mask in a list stands for the first entry that was there, the second for the second.
 pub(crate) fn patched(
+    group: &str,
     before: &Map<String, Value>,
     patch: Map<String, Value>,
     is_secret: impl Fn(&str) -> bool,
-) -> Map<String, Value> {
+) -> Result<Map<String, Value>, Problem> {
     let mut after = before.clone();
     for (name, value) in patch {
         let keeps = is_secret(&name) && value.as_str() == Some("");
         let old = before.get(&name);
-        let new = if keeps { old.cloned() } else { unmasked(old, value) };
+        let new = if keeps { Ok(old.cloned()) } else { unmasked(old, value) };
+        let new = new.map_err(|MaskOfNothing| {
+            let reason = "has more masks than there are values for them to stand for";
+            Problem::invalid(format!("{group}.{name}"), reason)
+        })?;
         match new {
             Some(value) => after.insert(name, value),
             None => after.remove(&name),
         };
     }
-    after
+    Ok(after)
 }
 
-fn unmasked(old: Option<&Value>, new: Value) -> Option<Value> {
-    match new {
+/// A mask in a list that stands for no entry.
+struct MaskOfNothing;
+
+fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNothing> {
+    Ok(match new {
         Value::Null => None,
         Value::String(text) if text == MASK => old.cloned(),
-        Value::Array(values) => {
-            let old = |at| old.and_then(|old| old.get(at));
-            let values = values.into_iter().enumerate();
-            Some(Value::Array(
-                values.filter_map(|(at, value)| unmasked(old(at), value)).collect(),
-            ))
-        }
+        Value::Array(values) => Some(Value::Array(unmasked_list(old, values)?)),
         Value::Object(values) => {
-            let values = values.into_iter().filter_map(|(name, value)| {
+            let mut kept = Map::new();
+            for (name, value) in values {
                 let old = old.and_then(|old| old.get(&name));
-                unmasked(old, value).map(|value| (name, value))
-            });
-            Some(Value::Object(values.collect()))
+                if let Some(value) = unmasked(old, value)? {
+                    kept.insert(name, value);
+                }
+            }
+            Some(Value::Object(kept))
         }
         other => Some(other),
+    })
+}
+
+fn unmasked_list(old: Option<&Value>, new: Vec<Value>) -> Result<Vec<Value>, MaskOfNothing> {
+    // One text may stand where a list may: it is a list of one.
+    let old = match old {
+        Some(Value::Array(values)) => values.as_slice(),
+        Some(lone) => std::slice::from_ref(lone),
+        None => &[],
+    };
+    let mut unused = old.iter();
+    let mut list = Vec::with_capacity(new.len());
+    for (at, value) in new.into_iter().enumerate() {
+        if value.as_str() == Some(MASK) {
+            list.push(unused.next().cloned().ok_or(MaskOfNothing)?);
+        } else {
+            list.extend(unmasked(old.get(at), value)?);
+        }
     }
+    Ok(list)
 }
 
 #[cfg(test)]
@@ -96,7 +123,8 @@ mod tests {
     fn check(patch: Value, expected: Value) {
         let before =
             object(json!({"apiKey": "a", "secret": ["b", "c"], "headers": {"x": "d", "y": "e"}, "model": "m"}));
-        assert_eq!(Value::Object(patched(&before, object(patch), secret)), expected);
+        let after = patched("config", &before, object(patch), secret).unwrap();
+        assert_eq!(Value::Object(after), expected);
     }
 
     #[test]
@@ -120,5 +148,30 @@ mod tests {
             json!({"apiKey": null, "model": null}),
             json!({"secret": ["b", "c"], "headers": {"x": "d", "y": "e"}}),
         );
+        // One text is a list of one, and a mask may stand anywhere in the new one.
+        check(
+            json!({"apiKey": ["***", "new"], "secret": ["new", "***", "***"]}),
+            json!({"apiKey": ["a", "new"], "secret": ["new", "b", "c"], "headers": {"x": "d", "y": "e"}, "model": "m"}),
+        );
+    }
+
+    #[track_caller]
+    fn check_refused(patch: Value, field: &str) {
+        let before = object(json!({"apiKey": "a", "secret": ["b", "c"], "headers": {"x": "d"}, "model": "m"}));
+        let problem = patched("config", &before, object(patch), secret).unwrap_err();
+        let problem = serde_json::to_value(&problem).unwrap();
+        assert_eq!(
+            (&problem["code"], &problem["status"]),
+            (&json!("invalid_field"), &json!(400))
+        );
+        assert_eq!(problem["field"], field);
+    }
+
+    #[test]
+    fn a_mask_in_a_list_stands_for_something() {
+        check_refused(json!({"secret": ["***", "***", "***"]}), "config.secret");
+        check_refused(json!({"apiKey": ["***", "new", "***"]}), "config.apiKey");
+        check_refused(json!({"fresh": ["***", "new"]}), "config.fresh");
+        check_refused(json!({"headers": {"y": ["***"]}}), "config.headers");
     }
 }

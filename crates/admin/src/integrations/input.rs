@@ -78,8 +78,10 @@ pub(super) fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Resu
     let draft = Draft {
         name: body.name,
         mode,
-        credentials: mask::patched(&Map::new(), body.credentials.unwrap_or_default(), |_| true),
-        endpoints: mask::patched(&Map::new(), body.endpoints.unwrap_or_default(), |_| false),
+        credentials: mask::patched("credentials", &Map::new(), body.credentials.unwrap_or_default(), |_| {
+            true
+        })?,
+        endpoints: mask::patched("endpoints", &Map::new(), body.endpoints.unwrap_or_default(), |_| false)?,
         language: body.language.unwrap_or_default(),
         streaming: body.streaming.unwrap_or(true),
         enabled: body.enabled.unwrap_or(true),
@@ -108,10 +110,18 @@ pub(super) fn patched_settings(
     let draft = Draft {
         name: patch.name.clone().unwrap_or_else(|| before.name.clone()),
         mode: patch.connection_mode.unwrap_or(before.mode),
-        credentials: mask::patched(&kept, patch.credentials.clone().unwrap_or_default(), |field| {
-            is_secret(Some(manifest), field)
-        }),
-        endpoints: mask::patched(&endpoints, patch.endpoints.clone().unwrap_or_default(), |_| false),
+        credentials: mask::patched(
+            "credentials",
+            &kept,
+            patch.credentials.clone().unwrap_or_default(),
+            |field| is_secret(Some(manifest), field),
+        )?,
+        endpoints: mask::patched(
+            "endpoints",
+            &endpoints,
+            patch.endpoints.clone().unwrap_or_default(),
+            |_| false,
+        )?,
         language: patch.language.unwrap_or(before.language),
         streaming: patch.streaming.unwrap_or(before.streaming),
         enabled: patch.enabled.unwrap_or(before.enabled),
