@@ -1,11 +1,13 @@
 //! Who an operator is, and what an agent may do: tokens of our own making.
 
 use serde::{Deserialize, Serialize};
+use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::{ConversationId, OrganizationId, RunId};
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::token::{self, Role};
+use tracing::warn;
 
 use crate::world::World;
 
@@ -38,6 +40,20 @@ pub async fn recognize(world: &World, bearer: &str) -> Result<Option<Operator>, 
     }
     let found = token::find(&world.store, bearer).await?;
     Ok(found.map(|(organization, role)| Operator::Member { organization, role }))
+}
+
+/// Who shows this `Authorization` header. `None`: nobody we know.
+///
+/// # Errors
+/// What is answered while the table can't tell: the token may be as good as ever.
+pub async fn signed_in(world: &World, authorization: Option<&str>) -> Result<Option<Operator>, WebhookAnswer> {
+    let Some(token) = authorization.and_then(bearer) else {
+        return Ok(None);
+    };
+    recognize(world, token).await.map_err(|error| {
+        warn!(error = %error, "can't tell whose token it is");
+        WebhookAnswer::problem(503, "unavailable", "the store can't be reached; try again")
+    })
 }
 
 /// The bearer token in an `Authorization` header.

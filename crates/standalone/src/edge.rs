@@ -31,7 +31,10 @@ async fn webhook(
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return respond(WebhookAnswer::empty(StatusCode::PAYLOAD_TOO_LARGE.as_u16()));
     };
-    let operator = signed_in(&world, &head.headers).await;
+    let operator = match signed_in(&world, &head.headers).await {
+        Ok(operator) => operator,
+        Err(unavailable) => return respond(unavailable),
+    };
     let request = WebhookRequest {
         method: head.method.as_str().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
@@ -48,7 +51,10 @@ async fn follow(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let operator = signed_in(&world, &headers).await;
+    let operator = match signed_in(&world, &headers).await {
+        Ok(operator) => operator,
+        Err(unavailable) => return respond(unavailable),
+    };
     respond(
         newest::follow(
             &world,
@@ -60,9 +66,10 @@ async fn follow(
     )
 }
 
-async fn signed_in(world: &World, headers: &HeaderMap) -> Option<Operator> {
-    let token = operator::bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)?;
-    operator::recognize(world, token).await.ok().flatten()
+/// Who asks, or what is answered while nobody can tell.
+async fn signed_in(world: &World, headers: &HeaderMap) -> Result<Option<Operator>, WebhookAnswer> {
+    let header = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    operator::signed_in(world, header).await
 }
 
 fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -82,4 +89,65 @@ fn respond(answer: WebhookAnswer) -> Response {
             .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tieline_bridge::clock::Clock;
+    use tieline_bridge::world::Settings;
+    use tieline_connectors::registry;
+    use tieline_core::conversation::Owner;
+    use tieline_embedded::{Embedded, Options};
+    use tieline_queue::{Queues, definitions};
+    use tieline_store::{Keyring, Store, Tables};
+
+    use super::*;
+    use crate::local;
+
+    /// Its queues are there, its tables are not.
+    async fn without_tables(embedded: &Embedded) -> World {
+        let (dynamo, sqs) = local::clients(embedded);
+        let urls = definitions::create_missing(&sqs, "test-", 1).await.unwrap();
+        let owner = Owner {
+            node: "test".to_owned(),
+            life: "1".to_owned(),
+        };
+        World::new(
+            Store::new(dynamo, Tables::with_prefix("test-"), Keyring::new([7; 32])),
+            Queues::new(sqs, urls),
+            registry::ALL,
+            Clock::system(),
+            Settings::new("https://bridge.example".to_owned(), owner),
+        )
+    }
+
+    async fn check(response: Response, status: StatusCode, code: &str) {
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let body = to_bytes(response.into_body(), MAX_BODY_BYTES).await.unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], code);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_fails_makes_no_token_wrong() {
+        let embedded = Embedded::in_memory(Options::default()).unwrap();
+        let world = without_tables(&embedded).await;
+        let token = HeaderValue::from_static("Bearer tl_somebodys");
+        let request = || {
+            let request = Request::post("/").header(AUTHORIZATION, &token);
+            request.body(Body::from("{}")).unwrap()
+        };
+        let address = ("web".to_owned(), "int_a7a7a7a7a7a7a7a7a7a7a7a7".to_owned());
+        let said = webhook(State(world.clone()), Path(address), request()).await;
+        check(said, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;
+        let follow = async |headers| {
+            let reply = Path("rpl_1".to_owned());
+            follow(State(world.clone()), reply, RawQuery(None), headers).await
+        };
+        let known = HeaderMap::from_iter([(AUTHORIZATION, token.clone())]);
+        check(follow(known).await, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;
+        check(follow(HeaderMap::new()).await, StatusCode::UNAUTHORIZED, "unauthorized").await;
+    }
 }

@@ -1,9 +1,8 @@
 //! API Gateway's words into the bridge's, and back.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::world::World;
-use tieline_bridge::{newest, receive};
+use tieline_bridge::{newest, operator, receive};
 use tieline_core::exchange::WebhookAnswer;
 use tieline_core::ids::{IntegrationId, ReplyId};
 
@@ -38,7 +37,10 @@ fn route(path: &str) -> Route<'_> {
 
 async fn answer(world: &World, request: Request) -> WebhookAnswer {
     let path = request.raw_path.clone();
-    let operator = signed_in(world, &request).await;
+    let operator = match operator::signed_in(world, request.header("authorization")).await {
+        Ok(operator) => operator,
+        Err(unavailable) => return unavailable,
+    };
     match route(&path) {
         Route::Webhook { platform, integration } => {
             let integration = IntegrationId::new(integration);
@@ -50,9 +52,4 @@ async fn answer(world: &World, request: Request) -> WebhookAnswer {
         Route::Reply { reply } => newest::follow(world, &ReplyId::new(reply), request.query(), operator.as_ref()).await,
         Route::Nowhere => WebhookAnswer::empty(404),
     }
-}
-
-async fn signed_in(world: &World, request: &Request) -> Option<Operator> {
-    let token = operator::bearer(request.header("authorization")?)?;
-    operator::recognize(world, token).await.ok().flatten()
 }
