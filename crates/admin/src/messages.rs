@@ -14,8 +14,8 @@ use crate::body::Query;
 use crate::page::{self, List};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::schema;
 use crate::state::AdminState;
+use crate::{rules, schema};
 
 /// An inbound message, from its receipt to its end. What people said in it is not shown.
 #[derive(Serialize, ToSchema)]
@@ -87,8 +87,16 @@ pub(crate) async fn list(
 ) -> Result<Json<List<MessageView>>, Problem> {
     let limit = page::limit(query.limit)?;
     let filter = Filter {
-        integration: query.integration_id.map(IntegrationId::new),
-        conversation: query.conversation_id.map(ConversationId::new),
+        integration: query
+            .integration_id
+            .as_deref()
+            .map(rules::named_id)
+            .map(IntegrationId::new),
+        conversation: query
+            .conversation_id
+            .as_deref()
+            .map(rules::named_id)
+            .map(ConversationId::new),
         state: query.state,
     };
     let cursor = page::cursor(query.cursor.as_deref());

@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use crate::problem::Problem;
+use crate::rules;
 
 /// The `{id}` in the address.
 pub(crate) struct Id(pub(crate) String);
@@ -45,5 +46,7 @@ async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Resu
         .await
         .map_err(|_| nowhere())?;
     let found = params.iter().find(|(known, _)| *known == name);
-    found.map(|(_, value)| value.to_owned()).ok_or_else(nowhere)
+    found
+        .map(|(_, value)| rules::named_id(value).to_owned())
+        .ok_or_else(nowhere)
 }

@@ -23,6 +23,9 @@ const LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 const WHAT: &str = "dead letter";
 
+/// The least and the greatest place: each begins with a time.
+const PLACES: (&str, &str) = ("0", ":");
+
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -118,12 +121,12 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<DeadLetter>, StoreError> {
     let partition = partition(organization);
-    let after = position(after)?.map(|place| key(&partition, &place));
+    let after = position(after, PLACES)?.map(|place| key(&partition, &place));
     let asked = Query {
         table: &store.tables.state,
         index: None,
         partition: &partition,
-        range: ("0", ":"),
+        range: PLACES,
         descending: true,
         reading: Reading::Strong,
         after,

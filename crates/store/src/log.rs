@@ -84,6 +84,9 @@ pub async fn append(
         .map(drop)
 }
 
+/// The least and the greatest place: each begins with a time.
+const PLACES: (&str, &str) = ("0", ":");
+
 /// How many times a page is filled up when the level leaves little of it. Then it is handed out as it is.
 const MAX_ROUNDS: usize = 8;
 
@@ -100,14 +103,14 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<LogEntry>, StoreError> {
     let partition = partition(integration);
-    let mut start = position(after)?.map(|place| key(&partition, &place));
+    let mut start = position(after, PLACES)?.map(|place| key(&partition, &place));
     let mut entries = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let asked = Query {
             table: &store.tables.state,
             index: None,
             partition: &partition,
-            range: ("0", ":"),
+            range: PLACES,
             descending: true,
             reading: Reading::Strong,
             after: start.take(),

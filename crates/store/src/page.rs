@@ -28,15 +28,20 @@ pub(crate) fn cursor(position: &str) -> String {
     URL_SAFE_NO_PAD.encode(position)
 }
 
-/// The position of a cursor.
-pub(crate) fn position(cursor: Option<&str>) -> Result<Option<String>, StoreError> {
+/// Longest position, in bytes. Ours are a fraction of it, and a table refuses a key of more than 1024.
+const MAX_POSITION_BYTES: usize = 512;
+
+/// The position of a cursor, which lies between the list's least and greatest: a table refuses to go on from anywhere else.
+pub(crate) fn position(cursor: Option<&str>, (least, greatest): (&str, &str)) -> Result<Option<String>, StoreError> {
     let Some(cursor) = cursor else {
         return Ok(None);
     };
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
     let position = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let is_in_list =
+        |position: &String| position.len() <= MAX_POSITION_BYTES && (least..=greatest).contains(&position.as_str());
     position
-        .filter(|position| !position.is_empty())
+        .filter(|position| !position.is_empty() && is_in_list(position))
         .map(Some)
         .ok_or(StoreError::Unreadable { what: "cursor" })
 }

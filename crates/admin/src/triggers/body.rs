@@ -120,8 +120,8 @@ impl NewTrigger {
         let blank = Trigger {
             id,
             organization,
-            integration: IntegrationId::new(&*self.integration_id),
-            agent: AgentId::new(&*self.agent_id),
+            integration: IntegrationId::new(rules::named_id(&self.integration_id)),
+            agent: AgentId::new(rules::named_id(&self.agent_id)),
             enabled: true,
             settings: TriggerSettings::default(),
         };
@@ -166,8 +166,11 @@ impl TriggerPatch {
             integration: self
                 .integration_id
                 .as_deref()
-                .map_or(before.integration, IntegrationId::new),
-            agent: self.agent_id.as_deref().map_or(before.agent, AgentId::new),
+                .map_or(before.integration, |id| IntegrationId::new(rules::named_id(id))),
+            agent: self
+                .agent_id
+                .as_deref()
+                .map_or(before.agent, |id| AgentId::new(rules::named_id(id))),
             enabled: self.enabled.unwrap_or(before.enabled),
             settings,
             ..before

@@ -1,5 +1,7 @@
 //! Messages, dead letters, conversations, people.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::place::{DEFAULT, Place, changing, dead_address};
@@ -158,6 +160,42 @@ async fn a_conversation_is_shown_searched_and_reset() {
         .post(&format!("{path}/cnv_nothing/reset"), Value::Null)
         .await
         .problem(404, "conversation_not_found");
+}
+
+#[tokio::test]
+async fn a_cursor_of_elsewhere_is_a_mistake() {
+    let place = Place::new().await;
+    let web = place.web("Web").await;
+    let bot = format!("{DEFAULT}/integrations/{web}");
+    let timed = [
+        format!("{bot}/logs"),
+        format!("{DEFAULT}/messages"),
+        format!("{DEFAULT}/messages?integrationId={web}"),
+        format!("{DEFAULT}/deadletters"),
+    ];
+    let conversations = format!("{bot}/conversations");
+    let kinds = ["integrations", "agents", "triggers", "tokens", "users"];
+    let named: Vec<_> = kinds.iter().map(|kind| format!("{DEFAULT}/{kind}")).collect();
+    let refused = async |list: &str, cursor: &str| {
+        let and = if list.contains('?') { '&' } else { '?' };
+        let asked = format!("{list}{and}cursor={}", URL_SAFE_NO_PAD.encode(cursor));
+        let problem = place.get(&asked).await.problem(400, "invalid_field");
+        assert_eq!(problem["field"], "cursor", "{asked}");
+    };
+    let long = "1".repeat(2000);
+    for list in &timed {
+        for cursor in ["!", "x", "CNV#cnv_1", &*long] {
+            refused(list, cursor).await;
+        }
+    }
+    for cursor in ["!", "x", "1760000000000#msg_1", &*format!("CNV#{long}")] {
+        refused(&conversations, cursor).await;
+    }
+    for list in named.iter().map(String::as_str).chain(["/api/v1/orgs"]) {
+        for cursor in ["\u{10FFFF}x", &*long] {
+            refused(list, cursor).await;
+        }
+    }
 }
 
 #[tokio::test]

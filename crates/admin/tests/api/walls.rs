@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, ROOT, Reply};
+use crate::place::{DEFAULT, Place, ROOT, Reply};
 
 /// Something of everything in one organization.
 async fn furnish(place: &Place, base: &str) -> Vec<String> {
@@ -39,6 +39,8 @@ async fn every_route_treats_a_strange_id_as_none() {
         .unwrap()
         .to_owned();
     ids.push(conversation);
+    // No table takes such a key.
+    ids.push("x".repeat(4000));
     let description = place.get("/api/openapi.json").await.ok();
     let mut asked = 0;
     for (path, item) in description["paths"].as_object().unwrap() {
@@ -81,6 +83,38 @@ async fn attempt(place: &Place, token: &str, method: &str, path: &str, org: &str
         _ => Value::Null,
     };
     place.ask(token, &method.to_uppercase(), &path, &body).await
+}
+
+#[tokio::test]
+async fn an_id_that_no_table_takes_is_unknown() {
+    let place = Place::new().await;
+    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let trigger = place.trigger(&web, &agent).await;
+    let triggers = format!("{DEFAULT}/triggers");
+    for long in ["x".repeat(257), "x".repeat(4000)] {
+        for enabled in [true, false] {
+            let bind = async |integration: &str, agent: &str| {
+                let body = json!({ "integrationId": integration, "agentId": agent, "enabled": enabled });
+                place.post(&triggers, body).await
+            };
+            bind(&long, &agent).await.problem(404, "integration_not_found");
+            let own = place.web(&format!("{} {enabled}", long.len())).await;
+            bind(&own, &long).await.problem(404, "agent_not_found");
+        }
+        let path = format!("{triggers}/{trigger}");
+        let moved = place.patch(&path, json!({ "integrationId": long })).await;
+        moved.problem(404, "integration_not_found");
+        let handed = place.patch(&path, json!({ "agentId": long })).await;
+        handed.problem(404, "agent_not_found");
+        for filter in ["integrationId", "conversationId"] {
+            let found = place.get(&format!("{DEFAULT}/messages?{filter}={long}")).await.ok();
+            assert_eq!(found, json!({ "items": [], "nextCursor": null }));
+        }
+        let org = format!("/api/v1/orgs/{long}");
+        place.get(&org).await.problem(404, "organization_not_found");
+        let named = place.patch(&org, json!({ "name": "x" })).await;
+        named.problem(404, "organization_not_found");
+    }
 }
 
 #[track_caller]

@@ -16,7 +16,8 @@ pub(super) async fn page(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<Page<Item>, StoreError> {
-    let position = page::position(cursor)?;
+    // The prefix is no part of it.
+    let position = page::position(cursor, ("", &end_of("")))?;
     let after = position.map(|rest| crate::item::key(partition, &format!("{prefix}{rest}")));
     let (items, next) = calls::query(
         &store.dynamo,

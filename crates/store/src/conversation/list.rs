@@ -12,6 +12,9 @@ use crate::page::{Page, cursor, position};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::{Store, batch};
 
+/// What every conversation's place in the index begins with.
+const PREFIX: &str = "CNV#";
+
 /// How many times a page is filled up when the search leaves little of it. Then it is handed out as it is.
 const MAX_ROUNDS: usize = 8;
 
@@ -28,7 +31,7 @@ pub async fn list(
     limit: usize,
     now: Timestamp,
 ) -> Result<Page<Conversation>, StoreError> {
-    let mut last = position(after)?;
+    let mut last = position(after, (PREFIX, &end_of(PREFIX)))?;
     let mut page = Page::default();
     for _ in 0..MAX_ROUNDS {
         let missing = limit - page.items.len();
@@ -71,7 +74,7 @@ async fn keys(
         table: &store.tables.state,
         index: Some(BY_INTEGRATION),
         partition: &partition,
-        range: ("CNV#", &end_of("CNV#")),
+        range: (PREFIX, &end_of(PREFIX)),
         descending: false,
         reading: Reading::Eventual,
         after: after.map(|last| index_key(&partition, last)),

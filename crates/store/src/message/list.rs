@@ -27,6 +27,9 @@ pub struct Filter {
     pub state: Option<MessageState>,
 }
 
+/// The least and the greatest position: each begins with a time.
+const POSITIONS: (&str, &str) = ("0", ":");
+
 /// How many integrations are asked at a time.
 const CONCURRENCY: usize = 16;
 
@@ -46,7 +49,7 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<MessageRecord>, StoreError> {
     let integrations = integrations(store, organization, filter, now).await?;
-    let mut before = position(after)?;
+    let mut before = position(after, POSITIONS)?;
     let mut page = Page::default();
     let mut is_known_ours = false;
     for _ in 0..MAX_ROUNDS {
@@ -177,7 +180,7 @@ async fn newest_of(
             table: &store.tables.state,
             index: Some(BY_INTEGRATION),
             partition: &format!("INT#{integration}"),
-            range: ("0", before.unwrap_or(":")),
+            range: (POSITIONS.0, before.unwrap_or(POSITIONS.1)),
             descending: true,
             reading: Reading::Eventual,
             after: None,
