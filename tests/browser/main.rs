@@ -4,7 +4,7 @@
 
 mod chromium;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tieline_tests::process::ADMIN_TOKEN;
 use tieline_tests::stand::{Stand, figure};
 
@@ -79,6 +79,52 @@ async fn what_an_agent_says_is_text_and_commands_have_buttons() {
         .look("[...document.querySelectorAll('.bubble.theirs')].at(-1).textContent")
         .await;
     assert_eq!(told, "已开始新会话。");
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+/// Holds every answer about the organization `default` back until `release` is called; `late` counts those that came after it.
+const HOLD_BACK: &str = "
+    window.late = 0;
+    const gate = new Promise((open) => { window.release = open; });
+    const real = window.fetch;
+    window.fetch = async (path, options) => {
+        const answer = await real(path, options);
+        if (!path.includes('/orgs/default/')) return answer;
+        const body = await answer.json();
+        await gate;
+        window.late += 1;
+        return { ok: answer.ok, status: answer.status, json: async () => body };
+    };
+    true";
+
+const CHOOSE_ACME: &str = "
+    document.querySelector('#organization').value = 'acme';
+    document.querySelector('#organization').dispatchEvent(new Event('change'))";
+
+#[tokio::test]
+async fn a_slow_answer_does_not_cover_the_organization_chosen_since() {
+    let stand = Stand::start();
+    stand.post("/api/v1/orgs", &json!({ "id": "acme" })).await;
+    let theirs = stand
+        .web_of("acme", &json!({ "name": "Echo", "protocol": "echo" }), &json!({}))
+        .await;
+    let theirs = theirs["integrationId"].as_str().unwrap();
+    let mut page = Page::open(&format!("{}/#token={ADMIN_TOKEN}", stand.bridge.url())).await;
+    page.until(SIGNED_IN).await;
+    let n_own = page.look("document.querySelectorAll('#integrations li').length").await;
+    page.look(HOLD_BACK).await;
+
+    page.look("document.querySelector('#refresh').click()").await;
+    page.look(CHOOSE_ACME).await;
+    let shown = "[...document.querySelectorAll('#integrations li')].map((row) => row.dataset.id).join()";
+    page.until(&format!("{shown} === '{theirs}'")).await;
+    page.look("window.release()").await;
+    // The list, and then each one's status.
+    page.until(&format!("window.late === 1 + {n_own}")).await;
+
+    assert_eq!(page.look(shown).await, theirs);
+    let offered = "[...document.querySelector('#integration').options].map((it) => it.value).join()";
+    assert_eq!(page.look(offered).await, theirs);
     assert_eq!(page.complaints(), [""; 0]);
 }
 

@@ -84,11 +84,14 @@ async function choose(id) {
 }
 
 async function refresh() {
-  const base = `/api/v1/orgs/${encodeURIComponent(organization)}/integrations`;
+  const asked = organization;
+  const base = `/api/v1/orgs/${encodeURIComponent(asked)}/integrations`;
   const items = await all(base);
   const statuses = await Promise.all(
     items.map((item) => call("GET", `${base}/${encodeURIComponent(item.id)}/status`).catch(() => null)),
   );
+  // A slow answer must not cover what was chosen meanwhile.
+  if (organization !== asked) return;
   showIntegrations(items, statuses);
   const web = items.filter((item) => item.platform === "web");
   fill(at("integration"), web);
