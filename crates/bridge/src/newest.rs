@@ -160,10 +160,13 @@ pub async fn follow(world: &World, reply: &ReplyId, query: &str, operator: Optio
     if !operator::may_read(operator, &record.organization) {
         return not_found();
     }
-    let bound = integration::look_up(&world.store, &record.integration, world.clock.now())
-        .await
-        .ok()
-        .flatten();
+    let bound = match integration::look_up(&world.store, &record.integration, world.clock.now()).await {
+        Ok(bound) => bound,
+        Err(error) => {
+            warn!(event.key = %record.message, error = %error, "reply can't be followed yet");
+            return WebhookAnswer::problem(503, "unavailable", "the store can't be reached; try again");
+        }
+    };
     let Some(bot) = bound.and_then(|bound| accounts::open(world, &bound.integration).ok()) else {
         return not_found();
     };
