@@ -263,7 +263,7 @@ fn behind(link: &str, cx: &Context<'_>) -> String {
 
 /// The whole text: the agent's, then our sentence, then the files, as links.
 pub(super) fn body(wanted: &Wanted<'_>, cx: &Context<'_>) -> String {
-    let mut body = wanted.text.to_owned();
+    let mut body = markdown::without_data(wanted.text).into_owned();
     if wanted.stage != Stage::Final {
         return body;
     }

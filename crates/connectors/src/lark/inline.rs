@@ -83,12 +83,12 @@ fn code_span(text: &str) -> usize {
     ticks
 }
 
-/// A link that may be followed, else the words and the address. An image is a link here: images are shown by key only.
+/// A link that may be followed, else the words and the address, if that says anything. An image is a link here: images are shown by key only.
 fn link(label: &str, address: &str, place: Place, links_allowed: bool, out: &mut String) {
     let follows = links_allowed && links::is_web(address);
     let mut words = String::new();
     inline(label, place, false, &mut words);
-    match (follows, address.is_empty()) {
+    match (follows, address.is_empty() || address.starts_with("data:")) {
         (true, _) => {
             out.push('[');
             out.push_str(&words);
@@ -168,6 +168,7 @@ mod tests {
         );
         check(Place::Card, "![](https://a.b/c.png)", "[image](https://a.b/c.png)");
         check(Place::Card, "![x](img_v3_x)", "x (img_v3_x)");
+        check(Place::Card, "![x](data:image/) [y](data:a/)", "x y");
         check(
             Place::Card,
             "[mail](mailto:a@b.c) [t](https://a.b/(c))",

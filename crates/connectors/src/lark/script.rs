@@ -7,7 +7,7 @@ use crate::markdown;
 
 /// What is to be shown. The beginning stays the same while the answer grows.
 pub(super) fn whole(wanted: &Wanted<'_>, language: Language) -> String {
-    let mut script = wanted.text.trim_end().to_owned();
+    let mut script = markdown::without_data(wanted.text).trim_end().to_owned();
     let files: Vec<_> = wanted.files.iter().map(link).collect();
     let notice = wanted.notice.map(|notice| sentence(notice, language));
     for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {

@@ -84,7 +84,8 @@ fn closing(text: &str, end: usize) -> String {
     }
 }
 
-struct Fence<'a> {
+/// A code fence.
+pub(super) struct Fence<'a> {
     /// The quote marks before it, if it stands in a quote.
     quote: &'a str,
     /// The opening line without what stands before it.
@@ -95,27 +96,28 @@ struct Fence<'a> {
 
 /// The code fence that is open at the end of `text`.
 fn open_fence(text: &str) -> Option<Fence<'_>> {
-    let mut open: Option<Fence<'_>> = None;
-    for line in text.lines() {
-        let body = line.trim_start_matches([' ', '\t', '>']);
-        let Some(marks) = fence_marks(body) else { continue };
-        let info = &body[marks.len()..];
-        match &open {
-            Some(fence) if marks.starts_with(fence.marks) && info.trim().is_empty() => open = None,
-            Some(_) => {}
-            None if marks.starts_with('`') && info.contains('`') => {}
-            None => {
-                let before = &line[..line.len() - body.len()];
-                let quote = if before.contains('>') { before } else { "" };
-                open = Some(Fence {
-                    quote,
-                    line: body,
-                    marks,
-                });
-            }
+    text.lines().fold(None, after_line)
+}
+
+/// The code fence that is open after `line`, if `open` was before it.
+pub(super) fn after_line<'a>(open: Option<Fence<'a>>, line: &'a str) -> Option<Fence<'a>> {
+    let body = line.trim_start_matches([' ', '\t', '>']);
+    let Some(marks) = fence_marks(body) else { return open };
+    let info = &body[marks.len()..];
+    match &open {
+        Some(fence) if marks.starts_with(fence.marks) && info.trim().is_empty() => None,
+        Some(_) => open,
+        None if marks.starts_with('`') && info.contains('`') => None,
+        None => {
+            let before = &line[..line.len() - body.len()];
+            let quote = if before.contains('>') { before } else { "" };
+            Some(Fence {
+                quote,
+                line: body,
+                marks,
+            })
         }
     }
-    open
 }
 
 fn fence_marks(line: &str) -> Option<&str> {

@@ -1,7 +1,9 @@
-//! Common Markdown, as agents write it: cutting it into pieces that each stand on their own, files as links.
+//! Common Markdown, as agents write it: cutting it into pieces that each stand on their own, files as links, nothing that carries its bytes itself.
 
 mod cut;
+mod data;
 mod files;
 
 pub(crate) use cut::{Piece, piece, settled};
+pub(crate) use data::without_data;
 pub(crate) use files::with_files;

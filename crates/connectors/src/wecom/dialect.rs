@@ -130,7 +130,7 @@ fn alternative(source: &str) -> String {
     words.map_or_else(String::new, |(words, _)| words.to_owned())
 }
 
-/// Only `[text](address)` is a link here.
+/// Only `[text](address)` is a link here, and `data:` leads nowhere.
 fn link(kind: LinkType, address: &str, text: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
     let target = format!("]({address})");
     let last = range.end - 1;
@@ -144,6 +144,12 @@ fn link(kind: LinkType, address: &str, text: &str, range: &Range<usize>, edits: 
         // The parser leaves the empty brackets out of the range.
         LinkType::Collapsed if text[range.end..].starts_with("[]") => edits.push((last..range.end + 2, target)),
         LinkType::Shortcut | LinkType::Collapsed => edits.push((last..range.end, target)),
+        LinkType::Inline if address.starts_with("data:") => {
+            if let Some(at) = text[range.clone()].rfind("](") {
+                edits.push((range.start..range.start + 1, String::new()));
+                edits.push((range.start + at..range.end, String::new()));
+            }
+        }
         _ => {}
     }
 }
@@ -255,6 +261,7 @@ mod tests {
             "[r](https://e.com) [r](https://e.com)\n\n[r]: https://e.com",
         );
         check("![chart](data:image/png;base64,AAAA) after", "chart after");
+        check("[**rows**](data:text/) after", "**rows** after");
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
     Answer, Connector, Context, Manifest, Media, MediaError, Newest, Received, Rejection, Remark, Verdict,
@@ -35,6 +37,7 @@ use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
 use tieline_core::stream::StreamProtocol;
 
+use crate::markdown;
 use credentials::{Parsed, WebhookKeys};
 use decode::{Heard, Way};
 use verify::Authentic;
@@ -73,13 +76,13 @@ impl Connector for WeCom {
 
     fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match webhook_keys(cx) {
-            Some(keys) => answer::newest(asked, reply, keys, cx),
+            Some(keys) => answer::newest(asked, reply.map(without_data).as_deref(), keys, cx),
             None => WebhookAnswer::empty(200),
         }
     }
 
     fn closes(&self, asked: &Newest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
-        answer::ends(asked, reply, cx)
+        answer::ends(asked, &without_data(reply), cx)
     }
 
     fn leaves_rest(&self, closed: &Progress) -> bool {
@@ -97,7 +100,8 @@ impl Connector for WeCom {
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        compose::deliver(wanted, to, done, cx)
+        let text = &*markdown::without_data(wanted.text);
+        compose::deliver(&Wanted { text, ..wanted.clone() }, to, done, cx)
     }
 
     fn judge(
@@ -131,6 +135,14 @@ impl Connector for WeCom {
 
     fn stream(&self) -> Option<&dyn StreamProtocol> {
         Some(&stream::LongConnection)
+    }
+}
+
+/// The reply as it is shown: see [`markdown::without_data`].
+fn without_data(reply: &ReplyView) -> Cow<'_, ReplyView> {
+    match markdown::without_data(&reply.text) {
+        Cow::Borrowed(_) => Cow::Borrowed(reply),
+        Cow::Owned(text) => Cow::Owned(ReplyView { text, ..reply.clone() }),
     }
 }
 

@@ -407,6 +407,65 @@ fn a_rest_follows_where_it_may_be_sent() {
     assert!(!WeCom.can_push(&to, &at(&account, 10)));
 }
 
+/// A picture of 100 kB inside an answer, and where in it the address ends.
+fn answer_with_a_picture() -> (String, usize) {
+    let begins = format!("See ![chart](data:image/png;base64,{}", "AAAA".repeat(25_000));
+    (format!("{begins}) above."), begins.len())
+}
+
+#[test]
+fn picture_inside_an_answer_is_fetched_as_its_words() {
+    let account = account(&[]);
+    let (text, end) = answer_with_a_picture();
+    for shown in [40, 30_000, end] {
+        let grown = poll(&mut view(Stage::Growing, &text[..shown]), &account, 3);
+        assert_eq!(
+            (&grown["content"], &grown["finish"]),
+            (&json!("See chart"), &json!(false))
+        );
+    }
+    let mut last = view(Stage::Final, &text);
+    assert_eq!(poll(&mut last, &account, 4)["content"], "See chart above.");
+    assert_eq!(pushed(&last, None, &account, 5), None);
+    last.closed = Some(Progress::default());
+    assert_eq!(pushed(&last, None, &account, 900).unwrap(), "See chart above.");
+}
+
+#[test]
+fn picture_inside_an_answer_is_pushed_as_its_words() {
+    let mut account = account(&[]);
+    account.mode = ConnectionMode::LongConnection;
+    let mut to = message(&receive(&text_message(), &account)).target.clone();
+    to.handle = ReplyHandle::new(json!({ "reqId": "cb2" }));
+    let reply = ReplyId::new("tl-r1");
+    let mut done = Progress::default();
+    let (text, _) = answer_with_a_picture();
+    let states = [
+        (Stage::Growing, &text[..30_000], "See chart"),
+        (Stage::Final, &text[..], "See chart above."),
+    ];
+    for (stage, text, expected) in states {
+        let wanted = Wanted {
+            reply: &reply,
+            stage,
+            text,
+            reasoning: "",
+            notice: None,
+            files: &[],
+            link: None,
+            proactive: false,
+            plain: false,
+            pulled: None,
+        };
+        let step = WeCom.deliver(&wanted, &to, &done, &at(&account, 1)).unwrap();
+        let Step::Call(ApiCall::Socket(call)) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(call.frame["body"]["stream"]["content"], expected);
+        done = Progress::write(&call.frame["then"]);
+    }
+}
+
 #[test]
 fn code_is_closed_and_reopened_across_messages() {
     let account = account(&[]);

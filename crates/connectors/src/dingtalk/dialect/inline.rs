@@ -117,7 +117,7 @@ fn link(text: &str, surface: Surface, out: &mut String) -> Option<usize> {
 
 fn name_address(label: &str, address: &str, out: &mut String) {
     out.push_str(label);
-    if !address.is_empty() && address != label {
+    if !address.is_empty() && address != label && !address.starts_with("data:") {
         out.push_str(if label.is_empty() { "(" } else { " (" });
         out.push_str(address);
         out.push(')');

@@ -88,6 +88,7 @@ fn pictures_that_can_not_be_fetched_are_named() {
     check_both("![cat](@lADPDe7s)", "![cat](@lADPDe7s)");
     check_both("![cat](data:image/png;base64,AAAA)", "cat");
     check_both("![](data:image/png;base64,AAAA)", "🖼");
+    check_both("[cat](data:image/)", "cat");
     check_both("![cat](file:///c.png)", "cat (file:///c.png)");
 }
 

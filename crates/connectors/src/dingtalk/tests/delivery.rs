@@ -557,6 +557,22 @@ fn long_text_ends_the_card_and_goes_on_as_messages() {
 }
 
 #[test]
+fn picture_inside_an_answer_is_shown_as_its_words() {
+    let text = format!("See ![chart](data:image/png;base64,{}) above.", "AAAA".repeat(25_000));
+    let growing = [&text[..40], &text[..30_000], &text[..text.len() - 8]];
+    let mut platform = Platform::new();
+    tell(&mut platform, &own(), &[&growing[..], &[&text]].concat()).unwrap();
+    assert_eq!(platform.calls, ["create_card", "stream_text", "stream_text"]);
+    assert_eq!(
+        (platform.card.as_str(), platform.messages.len()),
+        ("See chart above.", 0)
+    );
+    let mut platform = Platform::new();
+    tell(&mut platform, &account_without_streaming(), &[&text]).unwrap();
+    assert_eq!(platform.messages, ["See chart above."]);
+}
+
+#[test]
 fn exchanged_text_is_sent_whole() {
     let old = "旧 ".repeat(3000);
     let new = "新 ".repeat(100);

@@ -356,6 +356,18 @@ proptest! {
 }
 
 #[test]
+fn picture_inside_an_answer_is_shown_as_its_words() {
+    let text = format!("See ![chart](data:image/png;base64,{}) above.", "AAAA".repeat(25_000));
+    let mut bridge = Bridge::new(Vec::new());
+    for shown in [40, 30_000, text.len() - 8] {
+        bridge.deliver(Stage::Growing, &text[..shown]);
+        assert_eq!(bridge.platform.texts(), ["See chart"]);
+    }
+    bridge.deliver(Stage::Final, &text);
+    assert_eq!(bridge.platform.texts(), ["See chart above."]);
+}
+
+#[test]
 fn answer_that_is_given_anew_is_no_repetition() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Final, "whole");

@@ -1,0 +1,204 @@
+//! Pictures and files that an answer carries inside itself, as addresses that begin with `data:`.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::cut::after_line;
+
+/// How such an address begins, with the end of the words before it.
+const BEGINNING: &str = "](data:";
+
+/// `text` with nothing left of its `data:` addresses but their beginning: `![a plot](data:image/)`, which a dialect shows by its words.
+///
+/// Before anything is cut: no chat shows such an address, and it is longer than a message. Code is left alone.
+/// The beginning of a text gives the beginning of what the text gives, so what is noted of a growing one stays true: an address is
+/// closed where the text ends, and a backtick that nothing closes makes code of the rest of its line.
+pub(crate) fn without_data(text: &str) -> Cow<'_, str> {
+    if !text.contains(BEGINNING) {
+        return text.into();
+    }
+    let mut out = String::new();
+    let mut at = 0;
+    for data in data(text) {
+        out.push_str(&text[at..data.start]);
+        out.push(')');
+        at = data.end;
+    }
+    if at == 0 {
+        return text.into();
+    }
+    out.push_str(&text[at..]);
+    out.into()
+}
+
+/// What is to go, closing brackets included.
+fn data(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut fence = None;
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let in_code = fence.is_some();
+        fence = after_line(fence, line);
+        if !in_code && fence.is_none() {
+            in_line(line, start, &mut found);
+        }
+        start += line.len();
+    }
+    found
+}
+
+fn in_line(line: &str, start: usize, found: &mut Vec<Range<usize>>) {
+    let mut at = 0;
+    while let Some(next) = line[at..].find(['`', '\\', ']']) {
+        at += next;
+        let rest = &line[at..];
+        at += match rest.as_bytes()[0] {
+            b'`' => code_span(rest),
+            b'\\' if rest[1..].starts_with(['`', '\\', ']']) => 2,
+            _ => match address(rest) {
+                Some(data) => {
+                    found.push(start + at + data.start..start + at + data.end);
+                    data.end
+                }
+                None => 1,
+            },
+        };
+    }
+}
+
+/// How long the code is that `text` begins with. It doesn't go on in the next line.
+fn code_span(text: &str) -> usize {
+    let run = |text: &str| text.len() - text.trim_start_matches('`').len();
+    let ticks = run(text);
+    let mut at = ticks;
+    while let Some(next) = text[at..].find('`') {
+        at += next;
+        let length = run(&text[at..]);
+        at += length;
+        if length == ticks {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// What is to go of the address, if `text` begins with the end of words that have one.
+fn address(text: &str) -> Option<Range<usize>> {
+    let rest = text.strip_prefix(BEGINNING)?;
+    // A type, parameters or the data itself: else it may be the argument of a call.
+    let kind = rest.find(|c: char| !c.is_ascii_alphanumeric())?;
+    if !rest[kind..].starts_with(['/', ';', ',']) {
+        return None;
+    }
+    let start = BEGINNING.len() + kind + 1;
+    Some(start..start + length(&text[start..]))
+}
+
+fn length(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            ')' if depth == 0 => return at + 1,
+            ')' => depth -= 1,
+            '(' => depth += 1,
+            c if c.is_whitespace() => return at + title(&text[at..]),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// How long the title is that stands between an address and its bracket, with both. All there is, if it may be one.
+fn title(text: &str) -> usize {
+    let body = text.trim_start_matches([' ', '\t']);
+    let after = match body.chars().next() {
+        Some(mark @ ('"' | '\'')) => match body[1..].split_once([mark, '\n']) {
+            Some((words, after)) if body[1 + words.len()..].starts_with(mark) => after.trim_start_matches([' ', '\t']),
+            Some(_) => return 0,
+            None => "",
+        },
+        _ => body,
+    };
+    match after.chars().next() {
+        Some(')') => text.len() - after.len() + 1,
+        Some(_) => 0,
+        None => text.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(without_data(text), expected);
+    }
+
+    #[test]
+    fn only_the_words_and_the_kind_are_left() {
+        check("a ![b](data:image/png;base64,AA+/=) c", "a ![b](data:image/) c");
+        check("[f](data:text/csv,1,2)[g](data:,x)", "[f](data:text/)[g](data:,)");
+        check(
+            "![](data:;base64,AA)\n![](data:a/b,(c)) d)",
+            "![](data:;)\n![](data:a/) d)",
+        );
+        check(
+            "[![b](data:image/gif,A)](https://e.com)",
+            "[![b](data:image/)](https://e.com)",
+        );
+    }
+
+    #[test]
+    fn titles_go_too_and_other_words_stay() {
+        check("![b](data:image/png,A \"t\") c", "![b](data:image/) c");
+        check("![b](data:image/png,A 't' )", "![b](data:image/)");
+        check("![b](data:image/png,A ) c", "![b](data:image/) c");
+        check("![b](data:image/png,A c d", "![b](data:image/) c d");
+        check("![b](data:image/png,A \"c\" d)", "![b](data:image/) \"c\" d)");
+        check("![b](data:image/png,A \"c\nd", "![b](data:image/) \"c\nd");
+        check("![b](data:image/png,A\nc", "![b](data:image/)\nc");
+    }
+
+    #[test]
+    fn address_that_has_not_ended_is_closed() {
+        check("a ![b](data:image/png;bas", "a ![b](data:image/)");
+        check("a ![b](data:image/png,A \"t", "a ![b](data:image/)");
+        check("a ![b](data:image", "a ![b](data:image");
+    }
+
+    #[test]
+    fn code_and_other_text_stays() {
+        for text in [
+            "```\n![b](data:image/png,A)\n```",
+            "> ~~~\n> ![b](data:image/png,A)",
+            "`![b](data:image/png,A)` and ``a`![b](data:image/png,A)``",
+            "\\`a [b\\](data:image/png,A)",
+            "handlers[name](data: Data) and rows[1](data:x)",
+            "![b](https://e.com/data:image/png,A)",
+        ] {
+            check(text, text);
+            assert!(matches!(without_data(text), Cow::Borrowed(_)));
+        }
+        check(
+            "```\n![b](data:image/png,A)\n```\n`c` \\` ![b](data:image/png,A)",
+            "```\n![b](data:image/png,A)\n```\n`c` \\` ![b](data:image/)",
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn beginning_gives_the_beginning(
+            text in "(!\\[[a-z`]{0,2}\\]\\(data:|[a-z说]|/|;|,|\\(|\\)|\"|'| |\n|\n```|~~~|`{1,3}|\\\\|\\]|> |\r\n){0,40}",
+        ) {
+            let whole = without_data(&text);
+            prop_assert_eq!(without_data(&whole), &whole[..]);
+            for (at, _) in text.char_indices() {
+                let part = without_data(&text[..at]);
+                prop_assert!(whole.starts_with(&*part), "{:?} gives {:?}, {:?} gives {:?}", &text[..at], part, text, whole);
+            }
+        }
+    }
+}
