@@ -57,13 +57,12 @@ fn responded(answer: &ApiAnswer, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before = Once::read(done, cx);
     let code = match answer {
         ApiAnswer::NotSent => return retry("not sent"),
-        ApiAnswer::Unknown if before.unsure() => return retry("no answer"),
-        ApiAnswer::Unknown => {
-            return Verdict::FallBack {
-                progress: before.tried(),
-                code: "no answer".to_owned(),
-            };
-        }
+        ApiAnswer::Unknown => return perhaps_taken(before, "no answer"),
+        // It may have failed after the work; what fails before it, at a gateway, wasn't begun.
+        ApiAnswer::Answered {
+            status: status @ (500 | 504),
+            ..
+        } => return perhaps_taken(before, &status.to_string()),
         ApiAnswer::Answered { status: 429, .. } => code::RATE,
         ApiAnswer::Answered { status: 500.., .. } => code::BUSY,
         ApiAnswer::Answered { status: 200..=299, .. } => errcode(answer),
@@ -79,6 +78,17 @@ fn responded(answer: &ApiAnswer, done: &Progress, cx: &Context<'_>) -> Verdict {
         code::RATE | code::CONCURRENCY => slow_down(code, answer),
         code::BUSY | code::VERSION_CONFLICT => retry(&code.to_string()),
         _ => Verdict::Refused { code: code.to_string() },
+    }
+}
+
+/// Remembered at once, so that "spent" is understood from now on and nothing is said another way as well.
+fn perhaps_taken(before: Once, code: &str) -> Verdict {
+    if before.unsure() {
+        return retry(code);
+    }
+    Verdict::FallBack {
+        progress: before.tried(),
+        code: code.to_owned(),
     }
 }
 
