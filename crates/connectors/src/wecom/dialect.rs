@@ -12,8 +12,8 @@ const QUOTE_LEVELS: usize = 3;
 
 /// `text` in the bot's dialect. No word is lost.
 pub(super) fn render(text: &str) -> String {
-    let mut edits = edits(text);
-    edits.extend(deep_quotes(text));
+    let (mut edits, code) = read(text);
+    edits.extend(deep_quotes(text, &code));
     edits.sort_by_key(|(range, _)| (range.start, range.end));
     defused(&apply(text, edits))
 }
@@ -55,10 +55,18 @@ fn apply(text: &str, edits: Vec<Edit>) -> String {
     out
 }
 
-fn edits(text: &str) -> Vec<Edit> {
+/// A block of code.
+struct Code {
+    range: Range<usize>,
+    /// In how many quotes it stands.
+    quotes: usize,
+}
+
+/// What is to be patched in `text`, and its blocks of code, in order.
+fn read(text: &str) -> (Vec<Edit>, Vec<Code>) {
     let options =
         Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS | Options::ENABLE_FOOTNOTES;
-    let mut edits = Vec::new();
+    let (mut edits, mut code) = (Vec::new(), Vec::new());
     let mut columns = 0;
     let mut cells = 0;
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
@@ -85,10 +93,15 @@ fn edits(text: &str) -> Vec<Edit> {
             // The parser's own copy of a tag lacks the marks of quotes and lists that begin its further lines: only the source has its length.
             Event::InlineHtml(_) => tag(source, range, &mut edits),
             Event::Html(_) => html(source, range.start, &mut edits),
+            Event::Start(Tag::CodeBlock(_)) => {
+                let before = text[..range.start].rsplit('\n').next().unwrap_or_default();
+                let quotes = before.matches('>').count();
+                code.push(Code { range, quotes });
+            }
             _ => {}
         }
     }
-    edits
+    (edits, code)
 }
 
 /// Strike marks are shown as they are: away with them.
@@ -202,18 +215,31 @@ fn replacement(tag: &str) -> Option<&'static str> {
 }
 
 /// Quotes deeper than the platform shows lose their surplus marks.
-fn deep_quotes(text: &str) -> Vec<Edit> {
+fn deep_quotes(text: &str, code: &[Code]) -> Vec<Edit> {
     let mut edits = Vec::new();
+    let mut code = code.iter().peekable();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        let marks = line.len() - line.trim_start_matches(['>', ' ']).len();
-        let surplus = line[..marks].match_indices('>').nth(QUOTE_LEVELS);
-        if let Some((at, _)) = surplus {
-            edits.push((start + at..start + marks, String::new()));
+        while code.next_if(|block| block.range.end <= start).is_some() {}
+        let block = code.peek().filter(|block| block.range.start < start + line.len());
+        let marks = quote_marks(line, block.map(|block| block.quotes));
+        if let Some((at, _)) = marks.match_indices('>').nth(QUOTE_LEVELS) {
+            edits.push((start + at..start + marks.len(), String::new()));
         }
         start += line.len();
     }
     edits
+}
+
+/// The quote marks before a line. In code so many at most: what follows them is the code's own.
+fn quote_marks(line: &str, most: Option<usize>) -> &str {
+    let marks = &line[..line.len() - line.trim_start_matches(['>', ' ']).len()];
+    let Some(most) = most else { return marks };
+    let Some((last, _)) = most.checked_sub(1).and_then(|last| marks.match_indices('>').nth(last)) else {
+        return "";
+    };
+    let end = last + 1;
+    &marks[..end + usize::from(marks[end..].starts_with(' '))]
 }
 
 #[cfg(test)]
@@ -234,6 +260,9 @@ mod tests {
             "- a\n  - b\n1. c\n\n> q\n>> r\n>>> s\n",
             "```rust\nlet x: Vec<u8> = ~~1~~; // - [ ] <br>\n```\n",
             "| a | b |\n|---|---|\n| 1 | 2 |\n",
+            "```\n<<<<<<< HEAD\na\n=======\nb\n>>>>>>> branch\n```",
+            "~~~\n>>>> a\n~~~\n\n    >>>> b\n",
+            "> ```\n> >>>> a\n> ```\n\n- ```\n  >>>> b\n  ```\n",
             "Vec<T> and a < b and `<br>` and snake_case_name and 5*3*2",
             "price ~5 and ~6 \\(x\\)",
         ] {
@@ -287,6 +316,10 @@ mod tests {
         check("a | b\n---|---\n1\n", "a | b\n---|---\n1 |  |\n");
         check(">>>> deep", ">>>deep");
         check("> > > > > deep", "> > > deep");
+        check(
+            ">>>>> ```\n>>>>> > code\n>>>>> ```\n>>>> b",
+            ">>>```\n>>>> code\n>>>```\n>>>b",
+        );
     }
 
     #[test]
