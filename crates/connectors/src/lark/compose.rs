@@ -7,7 +7,7 @@ use tieline_core::reply::{ComposeError, ReplyTarget, Step};
 
 use super::button::Button;
 use super::plan::{self, Aim, Hook, Move, Situation};
-use super::progress::{Card, Way};
+use super::progress::{Card, Way, short_digest};
 use super::settings::address;
 use super::{CALL_TIMEOUT, card};
 
@@ -131,11 +131,13 @@ impl Write<'_> {
         self.change("replace_card", "PUT", &path, card, json!({ "card": whole }))
     }
 
-    /// A change of a card entity: numbered, and named so that a repetition is known as one.
+    /// A change of a card entity: numbered, and named so that a repetition is known as one. More text is none: taken for a repetition of
+    /// less, it would never be shown.
     fn change(&self, name: &'static str, method: &'static str, path: &str, card: &Card, mut body: Value) -> HttpCall {
         let sequence = card.sequence + 1;
+        let mark = short_digest(&[&body.to_string()]);
         body["sequence"] = sequence.into();
-        body["uuid"] = self.uuid(&format!("{} {name} {sequence}", card.id)).into();
+        body["uuid"] = self.uuid(&format!("{} {name} {sequence} {mark}", card.id)).into();
         self.http(name, method, path, Some(body))
     }
 

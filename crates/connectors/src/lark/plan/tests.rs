@@ -1,6 +1,6 @@
 //! A platform in memory, with every fault it can have, and a bridge that drives a reply over it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -41,7 +41,9 @@ struct Platform {
     /// What stands in the chat: a card entity, or a text.
     messages: Vec<(Option<String>, String)>,
     by_uuid: BTreeMap<String, usize>,
-    changes: BTreeSet<String>,
+    changes: BTreeMap<String, Result<Value, i64>>,
+    /// Whether a change that comes again under its uuid is answered as it was the first time.
+    repeats: bool,
     reactions: usize,
 }
 
@@ -120,11 +122,18 @@ impl Platform {
     }
 
     fn change(&mut self, name: &str, card: &str, body: &Value) -> Result<Value, i64> {
+        let change = format!("{card} {}", body["uuid"]);
+        if let Some(answer) = self.changes.get(&change) {
+            return if self.repeats { answer.clone() } else { Err(200_770) };
+        }
+        let answer = self.changed(name, card, body);
+        self.changes.insert(change, answer.clone());
+        answer
+    }
+
+    fn changed(&mut self, name: &str, card: &str, body: &Value) -> Result<Value, i64> {
         let entity = self.entities.get_mut(card).unwrap();
         let sequence = body["sequence"].as_u64().unwrap();
-        if !self.changes.insert(format!("{card} {}", body["uuid"])) {
-            return Err(200_770);
-        }
         if sequence <= entity.sequence {
             return Err(300_317);
         }
@@ -307,8 +316,10 @@ proptest! {
     fn the_whole_text_stands_in_the_chat_whatever_happens(
         luck in prop::collection::vec(luck(1), 0..60),
         growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
+        repeats in any::<bool>(),
     ) {
         let mut bridge = Bridge::new(luck);
+        bridge.platform.repeats = repeats;
         let mut n_words = 1;
         bridge.deliver(Stage::Thinking, "");
         for (more, minutes) in growth {
@@ -374,6 +385,30 @@ fn answer_that_is_given_anew_is_no_repetition() {
     bridge.progress = Lark.restart(&bridge.progress);
     assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
     assert_eq!(bridge.platform.texts(), ["whole", "whole"]);
+}
+
+#[test]
+fn more_text_is_no_repetition_of_less() {
+    for repeats in [false, true] {
+        // From the last: reaction, card, its message and the reaction's end work, then nobody hears of the first write.
+        let mut bridge = Bridge::new(vec![Luck::Unheard, Luck::Works, Luck::Works, Luck::Works, Luck::Works]);
+        bridge.platform.repeats = repeats;
+        bridge.deliver(Stage::Thinking, "");
+        bridge.deliver(Stage::Growing, "w");
+        bridge.deliver(Stage::Growing, "who");
+        assert_eq!(bridge.platform.texts(), ["who"]);
+        let before = bridge.progress.clone();
+        assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+        assert_eq!(bridge.platform.texts(), ["whole"]);
+        // The same once more is one.
+        let n_changes = bridge.platform.changes.len();
+        bridge.progress = before;
+        assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+        assert_eq!(bridge.platform.texts(), ["whole"]);
+        if repeats {
+            assert_eq!(bridge.platform.changes.len(), n_changes, "under the same names");
+        }
+    }
 }
 
 #[test]
