@@ -2,6 +2,9 @@
 
 use super::Surface;
 
+/// Further than this no end of a bracket is looked for, so that text full of brackets stays cheap.
+const MAX_LEN: usize = 2048;
+
 /// Writes one line that isn't code.
 pub(super) fn write(line: &str, surface: Surface, in_table: bool) -> String {
     let mut out = String::with_capacity(line.len());
@@ -138,7 +141,7 @@ fn bracketed(text: &str) -> Option<(&str, &str, usize)> {
 /// Where the bracket that `text` begins with is closed.
 fn closing(text: &str, open: char, close: char) -> Option<usize> {
     let mut depth = 0_usize;
-    for (at, c) in text.char_indices() {
+    for (at, c) in text.char_indices().take_while(|(at, _)| *at < MAX_LEN) {
         if c == open {
             depth += 1;
         } else if c == close {

@@ -83,6 +83,15 @@ fn only_web_addresses_are_linked() {
 }
 
 #[test]
+fn brackets_are_matched_within_reach() {
+    let brackets = "[".repeat(12_000);
+    check_both(&brackets, &brackets);
+    let link = |length: usize| format!("[x](mailto:{})", "a".repeat(length - "(mailto:)".len()));
+    assert!(write(&link(2048), Surface::Card).starts_with("x (mailto:"));
+    check_both(&link(2049), &link(2049));
+}
+
+#[test]
 fn pictures_that_can_not_be_fetched_are_named() {
     check_both("![cat](https://e.com/c.png)", "![cat](https://e.com/c.png)");
     check_both("![cat](@lADPDe7s)", "![cat](@lADPDe7s)");
