@@ -30,36 +30,54 @@ pub(super) fn read(text: &str) -> Vec<Line<'_>> {
         .map(|line| line.strip_suffix('\r').unwrap_or(line))
         .collect();
     let mut lines: Vec<Line<'_>> = Vec::with_capacity(all.len());
-    let mut fence: Option<&str> = None;
+    let mut fence: Option<Fence<'_>> = None;
     for (at, text) in all.iter().enumerate() {
-        let kind = match fence {
-            Some(open) if closes(open, text) => Kind::Fence,
+        // Code doesn't go on where its quote ends.
+        fence = fence.filter(|open| !open.quoted || text.trim_start().starts_with('>'));
+        let kind = match &fence {
+            Some(open) if open.is_closed_by(text) => Kind::Fence,
             Some(_) => Kind::Code,
-            None if opens(text).is_some() => Kind::Fence,
+            None if Fence::opened_by(text).is_some() => Kind::Fence,
             None => plain(text, all.get(at + 1).copied(), lines.last().map(|line| line.kind)),
         };
         if kind == Kind::Fence {
-            fence = if fence.is_some() { None } else { opens(text) };
+            fence = if fence.is_some() { None } else { Fence::opened_by(text) };
         }
         lines.push(Line { kind, text });
     }
     lines
 }
 
-/// The marks of a line that opens a fence.
-fn opens(line: &str) -> Option<&str> {
-    let body = line.trim_start();
-    let marker = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
-    let run = body.len() - body.trim_start_matches(marker).len();
-    // Backticks in what follows make it a code span.
-    let fenced = run >= 3 && (marker == '~' || !body[run..].contains('`'));
-    fenced.then(|| &body[..run])
+/// Marks that begin code.
+struct Fence<'a> {
+    marks: &'a str,
+    /// Whether it stands in a quote.
+    quoted: bool,
 }
 
-fn closes(marks: &str, line: &str) -> bool {
-    let marker = marks.chars().next().unwrap_or('`');
-    let body = line.trim();
-    body.len() >= marks.len() && body.chars().all(|c| c == marker)
+impl<'a> Fence<'a> {
+    fn opened_by(line: &'a str) -> Option<Self> {
+        let body = unquoted(line);
+        let marker = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+        let run = body.len() - body.trim_start_matches(marker).len();
+        // Backticks in what follows make it a code span.
+        let fenced = run >= 3 && (marker == '~' || !body[run..].contains('`'));
+        fenced.then(|| Self {
+            marks: &body[..run],
+            quoted: line.trim_start().starts_with('>'),
+        })
+    }
+
+    fn is_closed_by(&self, line: &str) -> bool {
+        let marker = self.marks.chars().next().unwrap_or('`');
+        // Outside a quote a quote mark is code.
+        let body = if self.quoted { unquoted(line) } else { line }.trim();
+        body.len() >= self.marks.len() && body.chars().all(|c| c == marker)
+    }
+}
+
+fn unquoted(line: &str) -> &str {
+    line.trim_start_matches(|c: char| c.is_whitespace() || c == '>')
 }
 
 fn plain(line: &str, next: Option<&str>, last: Option<Kind>) -> Kind {

@@ -41,6 +41,17 @@ fn code_stays_as_it_is() {
     check_both("~~~\n```\n<b>\n~~~", "~~~\n```\n<b>\n~~~");
     check_both("`<b>` and ``a`<b>`` and `<b>", "`<b>` and ``a`<b>`` and `&lt;b>");
     check_both("    <indented>", "    <indented>");
+    check_both(
+        "> ```\n> <b>x\n>\n> [y](ftp://z)\n> ```",
+        "> ```\n> <b>x\n>\n> [y](ftp://z)\n> ```",
+    );
+    check(
+        "> a\n> ~~~\n> <b>\n> ~~~\n> <c>\n> d",
+        "> a\n> ~~~\n> <b>\n> ~~~\n> &lt;c>\n> d",
+        "> a\n> ~~~\n> <b>\n> ~~~\n> &lt;c><br>d",
+    );
+    check_both("> ```\n> <b>\n<c>", "> ```\n> <b>\n&lt;c>");
+    check_both("```\n> ```\n<b>\n```", "```\n> ```\n<b>\n```");
 }
 
 #[test]
