@@ -3,7 +3,7 @@
 
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{Stage, Wanted};
+use tieline_core::reply::{ReplyFile, Stage, Wanted};
 
 use super::dialect::{self, Surface};
 use super::progress::{CardState, Shown, Withheld, fingerprint};
@@ -269,7 +269,7 @@ pub(super) fn body(wanted: &Wanted<'_>, cx: &Context<'_>) -> String {
     }
     let mut blocks: Vec<String> = Vec::new();
     blocks.extend(wanted.notice.map(|notice| notice.text(cx.account.language).to_owned()));
-    blocks.extend(wanted.files.iter().map(|file| file_link(&file.name, &file.url)));
+    blocks.extend(wanted.files.iter().map(file_link));
     if body.trim().is_empty() {
         // A card must not be left thinking, and an empty message is refused.
         if blocks.is_empty() {
@@ -287,9 +287,13 @@ pub(super) fn body(wanted: &Wanted<'_>, cx: &Context<'_>) -> String {
     body
 }
 
-fn file_link(name: &str, url: &str) -> String {
-    let name: String = name.chars().filter(|c| !matches!(c, '[' | ']' | '\n' | '\r')).collect();
-    format!("[{name}]({url})")
+fn file_link(file: &ReplyFile) -> String {
+    let name: String = file
+        .name
+        .chars()
+        .filter(|c| !matches!(c, '[' | ']' | '\n' | '\r'))
+        .collect();
+    format!("[{name}]({})", markdown::address(file))
 }
 
 /// The run gave nothing but our sentence that it failed.

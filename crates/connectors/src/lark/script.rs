@@ -40,7 +40,7 @@ fn sentence(notice: Notice, language: Language) -> String {
 
 fn link(file: &ReplyFile) -> String {
     let name = file.name.replace(['[', ']', '\n'], " ");
-    format!("[{}]({})", name.trim(), file.url)
+    format!("[{}]({})", name.trim(), markdown::address(file))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     fn notice_and_files_follow_the_text_outside_its_code() {
         let reply = ReplyId::new("tl-1");
         let files = [ReplyFile {
-            url: "https://a.b/c.pdf".into(),
+            url: "https://a.b/c (1).pdf".into(),
             name: "[c].pdf".into(),
             mime: "application/pdf".into(),
         }];
@@ -89,6 +89,9 @@ mod tests {
             pulled: None,
         };
         let script = whole(&wanted, Language::English);
-        assert_eq!(script, "a\n```\nb\n```\n\n(Stopped.)\n\n[c .pdf](https://a.b/c.pdf)");
+        assert_eq!(
+            script,
+            "a\n```\nb\n```\n\n(Stopped.)\n\n[c .pdf](https://a.b/c%20%281%29.pdf)"
+        );
     }
 }

@@ -17,9 +17,12 @@ pub(crate) fn with_files<'a>(text: &'a str, files: &[ReplyFile]) -> Cow<'a, str>
 fn line(file: &ReplyFile) -> String {
     let name = file.name.replace(['[', ']', '\n', '\r'], " ");
     let picture = if file.mime.starts_with("image/") { "!" } else { "" };
-    // A bracket or a space would end the address.
-    let address = file.url.replace('(', "%28").replace(')', "%29").replace(' ', "%20");
-    format!("{picture}[{name}]({address})")
+    format!("{picture}[{name}]({})", address(file))
+}
+
+/// The address of `file` as it may stand in a link: a bracket or a space would end it.
+pub(crate) fn address(file: &ReplyFile) -> String {
+    file.url.replace('(', "%28").replace(')', "%29").replace(' ', "%20")
 }
 
 #[cfg(test)]

@@ -6,4 +6,4 @@ mod files;
 
 pub(crate) use cut::{Piece, piece, settled};
 pub(crate) use data::without_data;
-pub(crate) use files::with_files;
+pub(crate) use files::{address, with_files};

@@ -10,7 +10,7 @@ use tieline_core::event::{Chat, ChatKind};
 use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall};
 use tieline_core::ids::{ChatId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::reply::{ComposeError, Progress, ReplyFile, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
 
 use super::{CLIENT, account, at};
 use crate::dingtalk::DingTalk;
@@ -570,6 +570,26 @@ fn picture_inside_an_answer_is_shown_as_its_words() {
     let mut platform = Platform::new();
     tell(&mut platform, &account_without_streaming(), &[&text]).unwrap();
     assert_eq!(platform.messages, ["See chart above."]);
+}
+
+#[test]
+fn addresses_of_files_end_where_they_end() {
+    let reply = ReplyId::new("tl-reply");
+    let files = [ReplyFile {
+        url: "https://files.example/a (1).pdf".into(),
+        name: "a.pdf".into(),
+        mime: "application/pdf".into(),
+    }];
+    let wanted = Wanted {
+        files: &files,
+        ..wanted(&reply, Stage::Final, "Here")
+    };
+    let mut platform = Platform::new();
+    platform.show(&own(), &target(ChatKind::Group), &wanted).unwrap();
+    assert_eq!(
+        platform.messages,
+        ["Here\n\n[a.pdf](https://files.example/a%20%281%29.pdf)"]
+    );
 }
 
 #[test]
