@@ -119,7 +119,8 @@ fn angle(text: &str, place: Place, links_allowed: bool, out: &mut String) -> usi
         out.push_str(if place.is_card() { "<br>" } else { "\n" });
         return len;
     }
-    let tag = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
+    // Of a link only the words may be left, and they would make a tag of it.
+    let tag = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?' | '[' | '<'));
     match (tag, place) {
         (true, Place::Card | Place::CardWithoutTables) => out.push_str("&#60;"),
         // Posts and texts know no entities: an invisible space breaks the tag.
@@ -192,5 +193,12 @@ mod tests {
         );
         check(Place::Card, "\\[not\\](a) \\", "\\[not\\](a) \\");
         check(Place::Card, "![a](https://a", "!&#91;a](https://a");
+        check(
+            Place::Card,
+            "[t](<https://a.b/<at id=all>)></at>",
+            "[t](&#60;https://a.b/&#60;at id=all>)>&#60;/at>",
+        );
+        check(Place::Card, "<[at id=all]()>", "&#60;at id=all>");
+        check(Place::Card, "[t](https://a.b/<at)", "[t](https://a.b/&#60;at)");
     }
 }

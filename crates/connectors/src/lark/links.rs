@@ -27,15 +27,17 @@ pub(super) fn read(text: &str) -> Option<Link<'_>> {
     })
 }
 
-/// The address without its title. `None` if there is a space in it.
+/// The address without its title. `None` if there is a space in it, or what may begin a tag: it is written as it stands.
 fn address(text: &str) -> Option<&str> {
-    if let Some(inner) = text.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
-        return Some(inner.0);
-    }
-    match text.split_once(char::is_whitespace) {
-        None => Some(text),
-        Some((address, title)) => title.trim().starts_with(['"', '\'', '(']).then_some(address),
-    }
+    let address = match text.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
+        Some((inner, _)) if inner.contains(char::is_whitespace) => None,
+        Some((inner, _)) => Some(inner),
+        None => match text.split_once(char::is_whitespace) {
+            None => Some(text),
+            Some((address, title)) => title.trim().starts_with(['"', '\'', '(']).then_some(address),
+        },
+    };
+    address.filter(|address| !address.contains('<'))
 }
 
 /// Where the bracket that `text` begins with is closed.

@@ -176,7 +176,7 @@ mod tests {
         }
 
         #[test]
-        fn outside_code_no_tag_is_left(text in "([a-z <>/=!\\[\\]()\n|-]|<at id=all>|<font>){0,80}") {
+        fn outside_code_no_tag_is_left(text in "([a-z <>/=!:\\[\\]()\n|-]|<at id=all>|<font>|\\[t\\]\\(|\\[t\\]\\(<|https://){0,80}") {
             for page in pages(&text, 300, Place::Card) {
                 let page = page.replace("<br>", "");
                 let mut after = page.split('<').skip(1);
