@@ -203,6 +203,11 @@ impl Life {
         any
     }
 
+    /// The tables themselves, for what no store would write.
+    pub(crate) fn tables(&self) -> aws_sdk_dynamodb::Client {
+        local::clients(&self.embedded).0
+    }
+
     /// Lets go of the files. What was acknowledged stays.
     pub(crate) async fn end(self) {
         drop(self.world);

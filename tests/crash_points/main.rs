@@ -13,6 +13,7 @@ mod picture;
 mod places;
 mod redrive;
 mod scene;
+mod unreadable;
 mod watch;
 
 use std::fs;

@@ -225,24 +225,26 @@ async fn result(
     let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
     let started_at = held.run().started_at;
     let asking = async {
-        let read = match talk::unless_called_away(packing, hold, until).await {
-            Ok(request) => {
-                let request = request?;
-                let talk = Talk {
-                    world,
-                    adapter: &adapter,
-                    request: &request,
-                    hold,
-                    until,
-                    started_at,
-                };
-                let read = talk.read(&said).await;
-                Ok((request, read))
-            }
-            Err(called_away) => Err(called_away),
+        let request = match talk::unless_called_away(packing, hold, until).await {
+            Ok(request) => request?,
+            Err(called_away) => return Ok(Err(called_away)),
         };
+        let talk = Talk {
+            world,
+            adapter: &adapter,
+            request: &request,
+            hold,
+            until,
+            started_at,
+        };
+        let read = talk.read(&said).await;
+        Ok::<_, RunError>(Ok((request, read)))
+    };
+    let asking = async {
+        let read = asking.await;
+        // However it ended: whoever shows the answer goes on until they are told.
         done.notify_one();
-        Ok::<_, RunError>(read)
+        read
     };
     let (read, ()) = tokio::join!(asking, grow(showing, bot, shown, &done));
     let (request, read) = match read? {
