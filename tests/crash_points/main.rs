@@ -9,6 +9,7 @@ mod chat;
 mod deferred;
 mod due;
 mod life;
+mod panics;
 mod picture;
 mod places;
 mod redrive;

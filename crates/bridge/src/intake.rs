@@ -154,7 +154,7 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
         world.metrics.retry(Place::Queue);
         match error {
             DispatchError::Unreadable => WHEN_UNREADABLE,
-            DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended => {
+            DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended | DispatchError::Panicked => {
                 WHEN_FAILED.wait(item.attempt, chance())
             }
         }

@@ -1,15 +1,17 @@
 //! Takes messages off the queues where no Lambda does it: standing alone, and in the ECS runner.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_queue::receive::{self, MAX_BATCH, Received, delete};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::metrics::PERIOD;
 use crate::world::{World, chance};
@@ -48,7 +50,12 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let mut failures = 0;
     while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &mut failures, &mut stop).await {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let failed = intake::take_in(&world, received.into_iter().map(event_item).collect()).await;
+        let taken_in = intake::take_in(&world, received.into_iter().map(event_item).collect());
+        let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
+            // There is nobody to take this poller's place. They come again after the queue's time-out.
+            error!("dispatching a batch panicked");
+            continue;
+        };
         let done = receipts.into_iter().filter(|(id, _)| !failed.contains(id));
         let done: Vec<String> = done.map(|(_, receipt)| receipt).collect();
         if let Err(error) = delete(&world.queues, &url, &done).await {

@@ -3,8 +3,10 @@
 mod clicks;
 mod waiting;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tieline_core::command::{self, Command};
 use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
@@ -46,6 +48,9 @@ pub enum DispatchError {
     /// Too many others change the conversation at the same time.
     #[error("conversation is too busy")]
     Contended,
+    /// A mistake of ours, which must not end what others say in the same batch.
+    #[error("the work panicked")]
+    Panicked,
 }
 
 /// Brings one event to its conversation. Doing it again changes nothing.
@@ -56,6 +61,12 @@ pub enum DispatchError {
 /// # Errors
 /// [`DispatchError`] if it must come again.
 pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
+    // Nothing of it is used again: locks are taken though they are poisoned.
+    let done = AssertUnwindSafe(dispatch_one(world, envelope)).catch_unwind().await;
+    done.unwrap_or(Err(DispatchError::Panicked))
+}
+
+async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
     let event = open(world, envelope)?;
     let Some(bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");

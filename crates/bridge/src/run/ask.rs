@@ -21,7 +21,7 @@ use tracing::warn;
 use super::keeper::Keeper;
 use super::request::{self, Asked};
 use super::talk::{self, Ended, Said, Talk};
-use super::{Held, Left, MAX_ATTEMPTS, RunError, amend, finish};
+use super::{Held, LAST_ATTEMPT, Left, MAX_ATTEMPTS, RunError, amend, finish};
 use crate::accounts::{self, Bot};
 use crate::deliver::{Look, Showing, Shown};
 use crate::hold::Hold;
@@ -38,6 +38,10 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
+    if held.run().attempt > LAST_ATTEMPT {
+        finish::give_up(world, held, &asked, "crashed").await?;
+        return Ok(Left::Finished);
+    }
     let Some(bot) = open_bot(world, held) else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::keeper::Keeper;
-use super::{Held, Left, RunError, ask, finish, talk};
+use super::{Held, Left, RunError, amend, ask, finish, talk};
 use crate::deliver::{Look, Showing, Shown};
 use crate::media;
 use crate::world::World;
@@ -53,7 +53,8 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
         .in_process_until(until);
     let mut ledger = Vec::new();
     let mut cancelling = None;
-    if showing.record.outcome.is_none() {
+    let is_recorded = showing.record.outcome.is_some();
+    if !is_recorded {
         let (outcome, notice) = match take_in(world, held, &mut showing).await? {
             TakenIn::Ended(outcome, notice) => (outcome, notice),
             TakenIn::Stopped => {
@@ -66,6 +67,10 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
         ask::record_final(&mut showing, (outcome, notice)).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
+    if is_recorded {
+        // Whoever recorded it didn't come to its end: from here on that is counted.
+        amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
+    }
     ask::end(world, held, &asked, showing, until, ledger, cancelling).await
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::connector::{Delivery, Merged};
-use tieline_core::conversation::RunPhase;
+use tieline_core::conversation::{Conversation, RunPhase};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::ReplyId;
@@ -61,7 +61,7 @@ pub(super) async fn deliver(
         Shown::NotBefore(at) => {
             // Whoever goes on must know for how long the platform wants to be left alone.
             showing.save().await?;
-            amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
+            amend(world, held, leave_to_the_platform).await?;
             return Ok(Left::Parked(Some(at.since(now))));
         }
         Shown::Never { code } => {
@@ -75,6 +75,15 @@ pub(super) async fn deliver(
     let (state, reason) = fate(&showing.record);
     end_all(world, held, asked, state, reason, ledger, showing.patience()).await?;
     Ok(Left::Finished)
+}
+
+/// The run waits for its platform. That is no attempt that failed.
+fn leave_to_the_platform(conversation: &mut Conversation) {
+    if let Some(run) = &mut conversation.run {
+        run.phase = RunPhase::Delivering;
+        // Never as if nobody had begun with it.
+        run.attempt = run.attempt.saturating_sub(1).max(1);
+    }
 }
 
 fn fate(record: &ReplyRecord) -> (MessageState, Option<String>) {
@@ -201,8 +210,9 @@ pub(super) async fn bury(world: &World, record: &MessageRecord, reason: &str) ->
     deadletter::put(&world.store, &letter).await
 }
 
-/// Ends a run that can't even begin, without a word: its bot is gone.
+/// Ends a run without a word: its bot is gone, or whoever tries to tell of it.
 pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason: &str) -> Result<(), RunError> {
+    error!(run = %held.run().id, reason, "run is given up");
     let step = LedgerStep::new(world.clock.now(), "failed").code(reason);
     end_all(
         world,

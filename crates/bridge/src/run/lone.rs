@@ -59,6 +59,8 @@ pub(super) async fn look_after(
             return Ok(Next::Done);
         }
     };
+    // Whoever lives gives the lease back.
+    let is_hopeless = record.lease.is_some() && deliver::is_too_late(&record, now);
     let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
     let fence = showing.record.version + 1;
     showing.record.lease = Some(Lease {
@@ -69,9 +71,13 @@ pub(super) async fn look_after(
     showing.save().await?;
     close_if_over(world, &bot, &mut showing.record).await?;
     let limit = Instant::now() + world.settings.lease / 2;
-    let shown = showing
-        .finish(Some(until.map_or(limit, |until| until.min(limit))))
-        .await?;
+    let limit = until.map_or(limit, |until| until.min(limit));
+    let shown = match is_hopeless {
+        true => Shown::Never {
+            code: "crashed".to_owned(),
+        },
+        false => showing.finish(Some(limit)).await?,
+    };
     let next = conclude(world, wake, showing, &ledger, shown).await?;
     // The watchdog that was sent on looks again.
     Ok(if wake.watch { Next::Done } else { next })

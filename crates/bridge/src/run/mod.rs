@@ -19,8 +19,10 @@ mod talk;
 mod tests;
 mod watch;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tieline_core::conversation::{RunPhase, RunState};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::ids::OrganizationId;
@@ -39,6 +41,8 @@ use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
+/// After so many even its end is not told any more: what kills whoever tells it must not hold up the conversation for ever.
+const LAST_ATTEMPT: u32 = 2 * MAX_ATTEMPTS;
 /// When a run that was taken and has no place among its tenant's is looked at again.
 const WHEN_FULL: Duration = Duration::from_secs(2);
 
@@ -71,6 +75,9 @@ pub enum RunError {
     /// Too many others change the conversation at the same time.
     #[error("conversation is too busy")]
     Contended,
+    /// A mistake of ours, which must not end what others run in this process.
+    #[error("the work panicked")]
+    Panicked,
 }
 
 impl From<DeliverError> for RunError {
@@ -97,12 +104,16 @@ impl From<StoreError> for RunError {
 /// [`RunError`] if the wake-up must come again.
 pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
     let mut watch = Watch::new(world, wake);
-    let done = match &wake.reply {
-        // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
-        Some(reply) => Box::pin(lone::look_after(world, &mut watch, wake, reply, until)).await,
-        None => Box::pin(work_through(world, &mut watch, wake, until)).await,
+    let working = async {
+        match &wake.reply {
+            // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
+            Some(reply) => Box::pin(lone::look_after(world, &mut watch, wake, reply, until)).await,
+            None => Box::pin(work_through(world, &mut watch, wake, until)).await,
+        }
     };
-    match done {
+    // Nothing of it is used again: what it held is dropped, and locks are taken though they are poisoned.
+    let done = AssertUnwindSafe(working).catch_unwind().await;
+    match done.unwrap_or(Err(RunError::Panicked)) {
         Err(RunError::Lost) => {
             info!(conversation = %wake.conversation, "left a conversation to its new holder");
             Ok(Next::Done)

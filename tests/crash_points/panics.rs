@@ -1,0 +1,253 @@
+//! A connector with a mistake in it, which panics on some messages: the others must not notice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tieline_bridge::{intake, work};
+use tieline_connectors::dingtalk::DingTalk;
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookRequest};
+use tieline_core::fate::MessageState;
+use tieline_core::ids::OrganizationId;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_queue::receive::{MAX_BATCH, delete, receive};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message::{self, Filter};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use crate::chat::ChatServer;
+use crate::life::{Fate, Life};
+use crate::scene::{Bot, Over, set_up};
+
+/// More tries than this are a loop.
+const MOST_TRIES: usize = 20;
+
+/// DingTalk, but for what it can't bear.
+struct Fragile {
+    /// Whether it can't even say what it is.
+    breaks: AtomicBool,
+}
+
+impl Connector for Fragile {
+    fn manifest(&self) -> &'static Manifest {
+        assert!(!self.breaks.load(Ordering::SeqCst), "a mistake");
+        DingTalk.manifest()
+    }
+
+    fn prepare(
+        &self,
+        mode: ConnectionMode,
+        credentials: &Credentials,
+        endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        DingTalk.prepare(mode, credentials, endpoints)
+    }
+
+    fn account_key(&self, mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
+        DingTalk.account_key(mode, credentials)
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        DingTalk.receive(request, cx)
+    }
+
+    fn deliver(
+        &self,
+        wanted: &Wanted<'_>,
+        to: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        assert!(!wanted.text.contains("poison"), "a mistake");
+        assert_ne!(wanted.notice, Some(Notice::Help), "a mistake");
+        DingTalk.deliver(wanted, to, done, cx)
+    }
+
+    fn judge(
+        &self,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+        wanted: &Wanted<'_>,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Verdict {
+        DingTalk.judge(call, answer, wanted, done, cx)
+    }
+}
+
+struct Scene {
+    life: Life,
+    agent: FakeAgent,
+    chat: ChatServer,
+    bot: Bot,
+    connector: &'static Fragile,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn begin(window: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+        let mut life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let connector: &'static Fragile = Box::leak(Box::new(Fragile {
+            breaks: AtomicBool::new(false),
+        }));
+        life.world.registry = Box::leak(Box::new([connector as &dyn Connector]));
+        let settings = agent.as_chat("Counting");
+        let bot = set_up(&life.world, Over::DingTalk, &settings, &chat, window).await;
+        Self {
+            life,
+            agent,
+            chat,
+            bot,
+            connector,
+            _dir: dir,
+        }
+    }
+
+    async fn hear(&self, text: &str) {
+        assert!(self.bot.hear(&self.life.world, text, text).await);
+    }
+
+    async fn hear_elsewhere(&self, text: &str) {
+        let mut other = self.bot.clone();
+        "2".clone_into(&mut other.chat);
+        assert!(other.hear(&self.life.world, text, text).await);
+    }
+
+    /// Takes in all that was said, in one batch. How many have to come again.
+    async fn dispatch_together(&self) -> usize {
+        let (queues, url) = (&self.life.world.queues, &self.life.world.queues.urls().inbound);
+        let mut received = receive::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO)
+            .await
+            .unwrap();
+        let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
+        let items = received.drain(..).map(|it| intake::Item {
+            id: it.id,
+            receipt: it.receipt,
+            group: it.group,
+            attempt: it.attempt,
+            envelope: it.message,
+        });
+        let failed = intake::take_in(&self.life.world, items.collect()).await;
+        receipts.retain(|(id, _)| !failed.contains(id));
+        let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
+        delete(queues, url, &done).await.unwrap();
+        failed.len()
+    }
+
+    /// Does what all wake-ups want that are due, in one batch.
+    async fn run_together(&self) {
+        let (queues, url) = (&self.life.world.queues, &self.life.world.queues.urls().work);
+        let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
+        let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
+        let items = received.into_iter().map(|it| work::Item {
+            id: it.id,
+            receipt: it.receipt,
+            attempt: it.attempt,
+            wake: it.message,
+        });
+        let failed = work::run(&self.life.world, items.collect(), None).await;
+        receipts.retain(|(id, _)| !failed.contains(id));
+        let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
+        delete(queues, url, &done).await.unwrap();
+    }
+
+    /// What became of the messages, by their texts.
+    async fn state(&self, text: &str) -> MessageState {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let organization = OrganizationId::new(DEFAULT);
+        let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
+        let mut all = found.unwrap().items.into_iter();
+        all.find(|it| it.platform_message.as_str() == text).unwrap().state
+    }
+
+    async fn letters(&self) -> Vec<DeadLetter> {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let found = deadletter::list(store, &OrganizationId::new(DEFAULT), None, 10, now).await;
+        found.unwrap().items
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_can_not_be_told_holds_up_nobody_for_ever() {
+    let mut scene = Scene::begin(Duration::ZERO).await;
+    scene.hear("poison").await;
+    scene.hear_elsewhere("fine").await;
+    scene.life.dispatch().await;
+    scene.run_together().await;
+    assert_eq!(scene.state("fine").await, MessageState::Answered);
+
+    scene.hear("after").await;
+    scene.life.work().await;
+    let mut n_tries = 1;
+    while scene.state("after").await != MessageState::Answered {
+        n_tries += 1;
+        assert!(n_tries < MOST_TRIES, "the conversation is held up");
+        scene.life.pass(Duration::from_secs(60));
+        scene.life.work().await;
+    }
+    assert_eq!(scene.state("poison").await, MessageState::Failed);
+    let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["crashed"]);
+    let n_asked = scene.agent.asked().iter().filter(|text| *text == "poison").count();
+    assert_eq!(n_asked, 1, "its result was recorded");
+    assert_eq!(scene.chat.said().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentence_of_ours_that_can_not_be_told_is_given_up() {
+    let mut scene = Scene::begin(Duration::ZERO).await;
+    scene.hear("/help").await;
+    scene.life.work().await;
+    assert_eq!(scene.letters().await.len(), 0);
+    for _ in 0..8 {
+        scene.life.pass(Duration::from_secs(600));
+        scene.life.work().await;
+    }
+    let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["crashed"]);
+    scene.life.pass(Duration::from_secs(600));
+    assert!(!scene.life.run().await, "somebody still looks after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_can_not_be_dispatched_holds_up_no_other_conversation() {
+    let window = Duration::from_secs(5);
+    let mut scene = Scene::begin(window).await;
+    scene.hear("one").await;
+    scene.life.dispatch().await;
+    scene.hear("/stop").await;
+    scene.hear_elsewhere("two").await;
+    scene.connector.breaks.store(true, Ordering::SeqCst);
+    assert_eq!(scene.dispatch_together().await, 1);
+    scene.connector.breaks.store(false, Ordering::SeqCst);
+    // And comes again.
+    scene.life.pass(Duration::from_secs(60));
+    scene.life.work().await;
+    assert_eq!(scene.state("two").await, MessageState::Answered);
+    assert_eq!(scene.state("/stop").await, MessageState::Commanded);
+    assert_eq!(scene.state("one").await, MessageState::Stopped);
+}
+
+/// Each time another process begins with it, and none of them fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_for_its_platform_is_not_given_up() {
+    let mut scene = Scene::begin(Duration::ZERO).await;
+    scene.hear("one").await;
+    *scene.chat.busy_s.lock().unwrap() = Some(60);
+    scene.life.work().await;
+    for _ in 0..MOST_TRIES {
+        scene.life.pass(Duration::from_secs(61));
+        scene.life.work().await;
+    }
+    assert!(scene.chat.n_refused.load(Ordering::SeqCst) > MOST_TRIES);
+    *scene.chat.busy_s.lock().unwrap() = None;
+    scene.life.pass(Duration::from_secs(61));
+    scene.life.work().await;
+    assert_eq!(scene.state("one").await, MessageState::Answered);
+}
