@@ -14,6 +14,7 @@ mod picture;
 mod places;
 mod redrive;
 mod scene;
+mod stop;
 mod unreadable;
 mod watch;
 

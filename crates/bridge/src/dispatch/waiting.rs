@@ -38,9 +38,10 @@ impl Arrival<'_> {
             };
             if message::finish(&self.world.store, &pending.message, &ending).await? {
                 self.world.metrics.message(&self.bound.integration.platform, state);
-                if self.shows_waiting() {
-                    self.close_bubble(&pending.message, conversation, notice).await?;
-                }
+            }
+            // Also if it is ended already: whoever did that may have died before they came to this.
+            if self.shows_waiting() {
+                self.close_bubble(&pending.message, conversation, notice).await?;
             }
         }
         Ok(())

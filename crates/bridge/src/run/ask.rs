@@ -144,7 +144,11 @@ pub(super) fn cancel_request(held: &Held, bot: &Bot, last: &Asked, resume: Optio
 pub(super) async fn load(world: &World, held: &Held) -> Result<Vec<Asked>, RunError> {
     let records = message::get_many(&world.store, &held.run().messages, world.clock.now()).await?;
     let mut asked = Vec::with_capacity(records.len());
-    for record in records.into_iter().filter(|record| !record.state.is_terminal()) {
+    for record in records {
+        if record.state.is_terminal() {
+            finish::close_ended(world, held, &record).await?;
+            continue;
+        }
         match crate::event_of(world, &record) {
             Some(Event::Message(message)) => asked.push(Asked { record, message }),
             Some(Event::CardAction(_) | Event::Feedback(_)) | None => {

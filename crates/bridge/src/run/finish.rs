@@ -242,6 +242,21 @@ pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Re
     Ok(())
 }
 
+/// Closes what a message shows that was ended while it waited: whoever ended it may have died before they came to that.
+pub(super) async fn close_ended(world: &World, held: &Held, record: &MessageRecord) -> Result<(), RunError> {
+    let notice = match record.state {
+        MessageState::Stopped => Notice::Stopped,
+        MessageState::Dropped => Notice::NewSession,
+        _ => return Ok(()),
+    };
+    let bot = ask::open_bot(world, held);
+    // What is pushed shows nothing yet.
+    if bot.is_some_and(|bot| matches!(deliver::mode(&bot).delivery, Delivery::Pull { .. })) {
+        notices::record_for(world, record, &held.id(), Word::stopped(notice)).await?;
+    }
+    Ok(())
+}
+
 /// Closes what the merged messages show: their answer stands under the last of them.
 pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &[Asked]) -> Result<(), RunError> {
     let Some((last, merged)) = asked.split_last() else {
