@@ -15,6 +15,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{CrashPoint, Embedded, Moment, Observer, Options, Service, Verdict};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
 use tieline_standalone::local;
+use tieline_store::{Keyring, Store, Tables};
 use tokio::sync::watch;
 
 /// The key that seals everything at rest; all lives have the same.
@@ -31,7 +32,7 @@ pub(crate) struct Fate {
     fails: Arc<Mutex<Option<Failing>>>,
 }
 
-type Failing = Box<dyn Fn() -> bool + Send>;
+type Failing = Box<dyn Fn(&CrashPoint<'_>) -> bool + Send>;
 
 impl Fate {
     /// Dies at the crash point of this number, or never.
@@ -53,11 +54,16 @@ impl Fate {
 
     /// From now on no table can be written while that is so.
     pub(crate) fn fail_tables_while(&self, fails: impl Fn() -> bool + Send + 'static) {
+        self.fail(move |point| point.service == Service::DynamoDb && fails());
+    }
+
+    /// From now on these calls fail.
+    pub(crate) fn fail(&self, fails: impl Fn(&CrashPoint<'_>) -> bool + Send + 'static) {
         *self.fails.lock().unwrap() = Some(Box::new(fails));
     }
 
     fn decide(&self, point: &CrashPoint<'_>) -> Verdict {
-        if point.service == Service::DynamoDb && self.fails.lock().unwrap().as_ref().is_some_and(|fails| fails()) {
+        if self.fails.lock().unwrap().as_ref().is_some_and(|fails| fails(point)) {
             return Verdict::Fail;
         }
         if !self.watches.load(Ordering::SeqCst) {
@@ -201,6 +207,11 @@ impl Life {
             }
         }
         any
+    }
+
+    /// The tables as another process has them.
+    pub(crate) fn elsewhere(&self) -> Store {
+        Store::new(self.tables(), Tables::with_prefix("tieline-"), Keyring::new(KEY))
     }
 
     /// The tables themselves, for what no store would write.

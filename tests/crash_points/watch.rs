@@ -4,15 +4,18 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_core::conversation::Conversation;
+use tieline_core::conversation::{Conversation, Lease, Owner};
+use tieline_core::envelope::WakeUp;
 use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
+use tieline_queue::receive::{MAX_BATCH, Received, receive};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::conversation;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::stand::until;
+use tokio::sync::watch;
 
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
@@ -95,6 +98,14 @@ impl Scene {
             .unwrap();
     }
 
+    /// How many watchdogs are to be heard now.
+    async fn n_watchdogs(&self) -> usize {
+        let (queues, url) = (&self.life.world.queues, &self.life.world.queues.urls().work);
+        let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
+        let is_watchdog = |it: &&Received<WakeUp>| matches!(&it.message, Some(WakeUp::V1(wake)) if wake.watch);
+        received.iter().filter(is_watchdog).count()
+    }
+
     async fn n_answered(&self) -> usize {
         self.n_ended(MessageState::Answered).await
     }
@@ -144,6 +155,47 @@ async fn who_replaces_somebody_is_replaced_too() {
     }
     scene.life.pass(Duration::from_secs(60));
     assert!(!scene.life.run().await, "a watchdog is left");
+}
+
+/// Whoever looks after it from then on sends the next one, so one too many would stay for as long as the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchdog_that_comes_second_is_sent_on_once() {
+    let mut scene = Scene::begin().await;
+    scene.hear("one").await;
+    scene.die_at_work().await;
+    scene.life.pass(Duration::from_secs(60));
+    let (store, now) = (scene.life.elsewhere(), scene.life.world.clock.now());
+    let (before, me) = (scene.conversation().await, scene.life.world.settings.owner.clone());
+    let (wants, wanted) = watch::channel(false);
+    let (takes, taken) = watch::channel(false);
+    // The SDK asks again and again until somebody else has it.
+    scene.life.fate.fail(move |point| {
+        let is_taking = point.operation == "UpdateItem" && str::from_utf8(point.request).unwrap().contains(&me.node);
+        if is_taking {
+            wants.send_replace(true);
+        }
+        is_taking && !*taken.borrow()
+    });
+    let rival = async move {
+        wanted.clone().wait_for(|wanted| *wanted).await.unwrap();
+        let lease = Lease {
+            owner: Owner {
+                node: "rival".to_owned(),
+                life: "1".to_owned(),
+            },
+            fence: before.version + 1,
+            expires_at: now.after(Duration::from_secs(30)),
+        };
+        let mut after = Conversation {
+            lease: Some(lease),
+            ..before.clone()
+        };
+        conversation::save(&store, &before, &mut after).await.unwrap();
+        takes.send_replace(true);
+    };
+    tokio::join!(scene.life.run(), rival);
+    scene.life.pass(Duration::from_secs(60));
+    assert_eq!(scene.n_watchdogs().await, 1);
 }
 
 /// The person was told that it is stopped: no answer may follow, however fast the agent is.

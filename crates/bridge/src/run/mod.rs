@@ -118,7 +118,8 @@ pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Res
             info!(conversation = %wake.conversation, "left a conversation to its new holder");
             Ok(Next::Done)
         }
-        // If it stayed as well there would be one more with every failure.
+        // If it stayed as well there would be one more each time.
+        Ok(Next::Again(_) | Next::Full) if watch.is_sent_on() => Ok(Next::Done),
         Err(error) if watch.is_sent_on() => {
             log_failure(wake, 1, &error);
             Ok(Next::Done)

@@ -57,6 +57,10 @@ impl<'a> Watch<'a> {
     }
 
     async fn send(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
+        // It was about to take what somebody else took first.
+        if self.sent.is_some() {
+            return Ok(());
+        }
         let watchdog = WakeUp::V1(WakeUpV1 {
             watch: true,
             watch_at: name,
