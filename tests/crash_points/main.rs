@@ -9,6 +9,7 @@ mod chat;
 mod deferred;
 mod due;
 mod life;
+mod lost;
 mod panics;
 mod picture;
 mod places;

@@ -33,6 +33,7 @@ pub mod room;
 pub mod run;
 #[cfg(test)]
 mod scene;
+pub mod takings;
 pub mod tenants;
 pub mod users;
 pub mod ways;

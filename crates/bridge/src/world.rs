@@ -18,6 +18,7 @@ use crate::egress::Egress;
 use crate::journal::Throttle;
 use crate::metrics::Metrics;
 use crate::room::Room;
+use crate::takings::Takings;
 use crate::tenants::Tenants;
 use crate::users::Known;
 use crate::ways::Ways;
@@ -50,6 +51,8 @@ pub struct World {
     pub known: Arc<Known>,
     /// What each tenant has in hand in this process.
     pub tenants: Arc<Tenants>,
+    /// Which of its tasks has what.
+    pub takings: Arc<Takings>,
     /// Sends that this process may make of what all share.
     pub allowance: Arc<Allowance>,
     /// Ways that platforms have closed for a while.
@@ -140,6 +143,7 @@ impl World {
             throttle: Arc::default(),
             known: Arc::default(),
             tenants,
+            takings: Arc::default(),
             allowance: Arc::default(),
             ways: Arc::default(),
             relay: Arc::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::backoff::Backoff;
 use tieline_core::ids::MessageId;
 use tieline_store::StoreError;
-use tieline_store::reply;
+use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -42,9 +42,9 @@ impl Showing<'_> {
         let store = &{ self.world }.store;
         match reply::save(store, self.saved.as_ref(), &mut self.record, now).await {
             // An earlier write was done and only its answer was lost, if what is there is this holder's.
-            Err(StoreError::Conflict) if self.hold.is_some() => {
+            Err(StoreError::Conflict) if self.hold.is_some() || self.record.lease.is_some() => {
                 let ours = reply::get(store, &self.record.id, now).await?;
-                let ours = ours.filter(|found| found.fence == self.record.fence);
+                let ours = ours.filter(|found| self.has_written(found));
                 reply::save(store, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
             }
             saved => saved?,
@@ -52,6 +52,14 @@ impl Showing<'_> {
         self.saved = Some(self.record.clone());
         self.is_ahead = false;
         Ok(())
+    }
+
+    fn has_written(&self, found: &ReplyRecord) -> bool {
+        if self.hold.is_some() {
+            return found.fence == self.record.fence;
+        }
+        let leases = self.record.lease.as_ref().zip(found.lease.as_ref());
+        leases.is_some_and(|(ours, theirs)| ours.owner == theirs.owner && ours.fence == theirs.fence)
     }
 
     /// The same for what must not be forgotten, for as long as nobody else may do it again.

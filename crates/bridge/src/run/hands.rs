@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::place::Place;
 use super::watch::Watch;
 use super::{Next, RunError, deferred, has_place};
+use crate::takings::Taking;
 use crate::world::World;
 
 /// How often a lost race for a conversation is run again at once.
@@ -31,16 +32,18 @@ pub(super) struct Held {
     pub(super) conversation_ref: Option<String>,
     /// Whether the agent's protocol keeps no turns, so that we do. Learned when it is asked.
     pub(super) keeps_turns: bool,
+    taking: Taking,
 }
 
 impl Held {
-    pub(super) const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>) -> Self {
+    const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>, taking: Taking) -> Self {
         Self {
             conversation,
             fence,
             bound,
             conversation_ref: None,
             keeps_turns: false,
+            taking,
         }
     }
 
@@ -49,6 +52,16 @@ impl Held {
             .run
             .as_ref()
             .expect("a held conversation has a run until it is settled")
+    }
+
+    /// Whether this is the conversation as we wanted to take it, whatever others have changed since.
+    fn is_in(&self, found: &Conversation) -> bool {
+        let run = |conversation: &Conversation| conversation.run.as_ref().map(|run| run.id.clone());
+        let lease = |conversation: &Conversation| {
+            let lease = conversation.lease.as_ref();
+            lease.map(|lease| (lease.owner.clone(), lease.fence))
+        };
+        lease(found) == lease(&self.conversation) && run(found) == run(&self.conversation)
     }
 
     pub(super) fn id(&self) -> ConversationId {
@@ -80,11 +93,19 @@ pub(super) async fn acquire(
     wake: &WakeUpV1,
     place: &mut Option<Place>,
 ) -> Result<Acquired, RunError> {
+    let mut tried: Option<Held> = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
             return Ok(Acquired::Nothing);
         };
+        // Then the write was done and only its answer was lost.
+        if let Some(held) = tried.take().filter(|tried| tried.is_in(&before)) {
+            return Ok(Acquired::Held(Box::new(Held {
+                conversation: before,
+                ..held
+            })));
+        }
         // As a watchdog finds it nearly always.
         if before.run.is_none() && before.pending.is_empty() {
             return Ok(Acquired::Nothing);
@@ -122,12 +143,19 @@ pub(super) async fn acquire(
         if let Some(run) = &mut after.run {
             run.watch = Some(name);
         }
-        match conversation::save(&world.store, &before, &mut after).await {
-            Ok(()) => {
-                let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
-                return Ok(Acquired::Held(Box::new(Held::new(after, fence, bound))));
+        let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
+        let Some(taking) = world.takings.enter(wake.conversation.as_str(), fence) else {
+            crate::pause_after_race(race).await;
+            continue;
+        };
+        let saved = conversation::save(&world.store, &before, &mut after).await;
+        let held = Held::new(after, fence, bound, taking);
+        match saved {
+            Ok(()) => return Ok(Acquired::Held(Box::new(held))),
+            Err(StoreError::Conflict) => {
+                tried = Some(held);
+                crate::pause_after_race(race).await;
             }
-            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             Err(error) => return Err(error.into()),
         }
     }
@@ -225,6 +253,7 @@ pub(super) async fn settle(world: &World, held: Held, until: Option<Instant>) ->
         mut bound,
         conversation_ref,
         keeps_turns: _,
+        taking,
     } = held;
     let id = before.key.id();
     let left = before.run.as_ref().map(|run| run.id.clone());
@@ -240,7 +269,7 @@ pub(super) async fn settle(world: &World, held: Held, until: Option<Instant>) ->
                 if let Some(wait) = wait {
                     work::send(&world.queues, &[(wake_up(&after), wait)]).await?;
                 }
-                return Ok(after.run.is_some().then(|| Held::new(after, fence, bound)));
+                return Ok(after.run.is_some().then(|| Held::new(after, fence, bound, taking)));
             }
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
@@ -248,7 +277,7 @@ pub(super) async fn settle(world: &World, held: Held, until: Option<Instant>) ->
                 // Nobody else changes the run under our fence: the write was done and only its answer was lost.
                 if before.run.as_ref().map(|run| &run.id) != left.as_ref() {
                     if before.run.is_some() {
-                        return Ok(Some(Held::new(before, fence, bound)));
+                        return Ok(Some(Held::new(before, fence, bound, taking)));
                     }
                     work::send(&world.queues, &[(wake_up(&before), Duration::ZERO)]).await?;
                     return Ok(None);

@@ -59,10 +59,13 @@ pub(super) async fn look_after(
             return Ok(Next::Done);
         }
     };
+    let fence = record.version + 1;
+    let Some(_taking) = world.takings.enter(id.as_str(), fence) else {
+        return Ok(Next::Done);
+    };
     // Whoever lives gives the lease back.
     let is_hopeless = record.lease.is_some() && deliver::is_too_late(&record, now);
     let mut showing = Showing::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
-    let fence = showing.record.version + 1;
     showing.record.lease = Some(Lease {
         owner: me.clone(),
         fence,

@@ -1,0 +1,122 @@
+//! Writes that are done and whose answers get lost: the SDK writes again, and is refused by what it wrote itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tieline_bridge::work;
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::ids::OrganizationId;
+use tieline_embedded::Moment;
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::message::{self, Filter};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use crate::chat::ChatServer;
+use crate::life::{Fate, Life};
+use crate::scene::{Bot, Over, set_up};
+
+struct Scene {
+    life: Life,
+    agent: FakeAgent,
+    chat: ChatServer,
+    bot: Bot,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn begin() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let settings = agent.as_chat("Counting");
+        let bot = set_up(&life.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
+        Self {
+            life,
+            agent,
+            chat,
+            bot,
+            _dir: dir,
+        }
+    }
+
+    async fn hear(&self, text: &str) {
+        assert!(self.bot.hear(&self.life.world, text, text).await);
+        self.life.dispatch().await;
+    }
+
+    /// The answer to the next change of such an item gets lost.
+    fn lose_answer(&self, item: &'static str) {
+        let is_lost = AtomicBool::new(false);
+        self.life.fate.fail(move |point| {
+            let is_it = point.operation == "UpdateItem" && str::from_utf8(point.request).unwrap().contains(item);
+            is_it && point.moment == Moment::After && !is_lost.swap(true, Ordering::SeqCst)
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_was_taken_is_worked_on() {
+    let scene = Scene::begin().await;
+    scene.hear("one").await;
+    scene.lose_answer("CNV#");
+    scene.life.work().await;
+    assert_eq!((scene.agent.asked().len(), scene.chat.said().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_a_reply() {
+    let scene = Scene::begin().await;
+    scene.hear("/help").await;
+    scene.lose_answer("RPL#");
+    scene.life.work().await;
+    assert_eq!(scene.chat.said().len(), 1);
+}
+
+/// They have one name, so what one of them wrote looks to all as if they had.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_come_at_once_one_works() {
+    for _ in 0..5 {
+        let scene = Scene::begin().await;
+        scene.hear("one").await;
+        scene.lose_answer("CNV#");
+        let wake = scene.wake(false).await;
+        scene.run_many(&wake).await;
+        assert_eq!((scene.agent.asked().len(), scene.chat.said().len()), (1, 1));
+
+        scene.hear("/help").await;
+        scene.lose_answer("RPL#");
+        let wake = scene.wake(true).await;
+        scene.run_many(&wake).await;
+        assert_eq!(scene.chat.said().len(), 2);
+    }
+}
+
+impl Scene {
+    /// A wake-up for the newest message, or for its reply.
+    async fn wake(&self, is_for_reply: bool) -> WakeUpV1 {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let organization = OrganizationId::new(DEFAULT);
+        let found = message::list(store, &organization, &Filter::default(), None, 10, now).await;
+        let newest = found.unwrap().items.swap_remove(0);
+        let conversation = newest.conversation.unwrap();
+        match is_for_reply {
+            true => WakeUpV1::of_reply(organization, conversation, newest.reply),
+            false => WakeUpV1::new(organization, conversation),
+        }
+    }
+
+    async fn run_many(&self, wake: &WakeUpV1) {
+        let runs = (0..8).map(|at: u32| {
+            let item = work::Item {
+                id: at.to_string(),
+                receipt: String::new(),
+                attempt: 1,
+                wake: Some(WakeUp::V1(wake.clone())),
+            };
+            let world = self.life.world.clone();
+            tokio::spawn(async move { work::run(&world, vec![item], None).await })
+        });
+        join_all(runs).await;
+    }
+}
