@@ -1,6 +1,7 @@
 //! A tenant that may have so many runs at a time, in whatever processes they are.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tieline_core::ids::OrganizationId;
@@ -10,6 +11,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
+use crate::picture;
 use crate::scene::{Bot, Over, set_up};
 
 /// Longer than a wake-up would live if each look for a place counted as a failure.
@@ -63,6 +65,33 @@ async fn a_tenant_at_its_limit_is_told_what_needs_no_agent() {
     scene.life.work().await;
     assert_eq!(scene.chat.said().len(), 2, "a reply to a command");
     place::give_back(&scene.life.world.store, &place).await.unwrap();
+}
+
+/// The platform gives it only for minutes, and the tenant may be at its limit for longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_at_its_limit_keeps_what_is_soon_gone() {
+    let mut scene = Full::begin().await;
+    let place = scene.take_place().await.unwrap();
+    picture::send(&scene.life, &scene.bot, "picture").await;
+    for _ in 0..3 {
+        scene.life.work().await;
+        scene.life.pass(Duration::from_secs(15));
+    }
+    assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
+    assert_eq!(scene.agent.asked().len(), 0, "the tenant is full");
+    place::give_back(&scene.life.world.store, &place).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_for_its_platform_keeps_what_is_soon_gone() {
+    let scene = Full::begin().await;
+    scene.hear("one").await;
+    *scene.chat.busy_s.lock().unwrap() = Some(60);
+    scene.life.work().await;
+    picture::send(&scene.life, &scene.bot, "picture").await;
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked(), ["one"]);
+    assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
 }
 
 /// Both want the only place, and one always has something waiting.

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use tieline_core::conversation::Conversation;
+use tieline_core::conversation::{Conversation, RunPhase, RunState};
 use tieline_core::event::{Event, Part};
 use tieline_core::ids::MessageId;
+use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::message::{self, MessageRecord};
@@ -23,8 +24,8 @@ const MAX_MESSAGES: usize = 20;
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Keeps what came with the messages that wait in a conversation which somebody else holds, or whose agent calls back. What can't be
-/// kept now is tried again by the run that asks for it.
+/// Keeps what came with the messages that wait in a conversation which somebody else holds, whose tenant is at its limit, or whose run
+/// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it.
 pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) {
     let end = Instant::now() + PATIENCE;
     let end = until.map_or(end, |until| until.min(end));
@@ -37,7 +38,8 @@ async fn keep_until(world: &World, conversation: &Conversation, end: Instant) ->
     let now = world.clock.now();
     let recent = conversation.pending.iter().rev().take(MAX_MESSAGES);
     let recent = recent.filter(|waiting| now.since(waiting.since) < RECENT);
-    let ids: Vec<MessageId> = recent.map(|waiting| waiting.message.clone()).collect();
+    let recent = recent.map(|waiting| &waiting.message);
+    let ids: Vec<MessageId> = recent.chain(left(conversation, now)).cloned().collect();
     if ids.is_empty() {
         return Ok(());
     }
@@ -54,6 +56,14 @@ async fn keep_until(world: &World, conversation: &Conversation, end: Instant) ->
         keep_parts(world, &bot, &record, end).await;
     }
     Ok(())
+}
+
+/// The messages of a run that nobody works on, and whose agent wasn't asked.
+fn left(conversation: &Conversation, now: Timestamp) -> impl Iterator<Item = &MessageId> {
+    let is_free = conversation.lease.as_ref().is_none_or(|lease| lease.expires_at <= now);
+    let waits = |run: &&RunState| is_free && run.phase == RunPhase::Calling && now.since(run.started_at) < RECENT;
+    let run = conversation.run.as_ref().filter(waits);
+    run.into_iter().flat_map(|run| &run.messages)
 }
 
 async fn keep_parts(world: &World, bot: &Bot, record: &MessageRecord, end: Instant) {

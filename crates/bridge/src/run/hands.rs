@@ -80,7 +80,7 @@ pub(super) enum Acquired {
     /// There is nothing to do before then.
     NotBefore(Timestamp),
     /// Its tenant has as many runs as it may.
-    Full,
+    Full(Box<Conversation>),
 }
 
 /// Takes the conversation's lease, if it is free and there is work, and for that a `place` among the tenant's runs.
@@ -131,7 +131,7 @@ pub(super) async fn acquire(
             Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
         };
         if !has_place(world, after.run.as_ref(), &wake.organization, place).await? {
-            return Ok(Acquired::Full);
+            return Ok(Acquired::Full(Box::new(before)));
         }
         let name = match (watched_by, wake.watch_at) {
             // Sent on for as long as the run is there.

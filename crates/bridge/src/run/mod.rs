@@ -141,8 +141,11 @@ async fn work_through(
             fleeting::keep(world, &conversation, until).await;
             Ok(Next::Done)
         }
+        Ok(Acquired::Full(conversation)) => {
+            fleeting::keep(world, &conversation, until).await;
+            Ok(Next::Full)
+        }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
-        Ok(Acquired::Full) => Ok(Next::Full),
         Ok(Acquired::Held(held)) => work_on(world, *held, &mut place, until).await,
         Err(error) => Err(error),
     };
@@ -166,10 +169,10 @@ async fn work_on(
         };
         match left {
             Left::Finished => {}
-            Left::Parked(again) if held.run().phase == RunPhase::Deferred => {
+            Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
                 let next = park(world, held, again).await?;
-                // Without the lease: the agent may call back any time.
+                // Without the lease: the agent may call back any time, or the platform be ready.
                 fleeting::keep(world, &conversation, until).await;
                 return Ok(next);
             }
