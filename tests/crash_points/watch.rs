@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tieline_bridge::tenants::Purpose;
 use tieline_core::conversation::{Conversation, Lease, Owner};
 use tieline_core::envelope::WakeUp;
 use tieline_core::fate::MessageState;
@@ -16,6 +17,7 @@ use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::stand::until;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
@@ -248,4 +250,34 @@ async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
     }
     scene.life.work().await;
     assert_eq!((scene.agent.asked().len(), scene.n_answered().await), (2, 2));
+}
+
+/// Each may take as long as a run: a tenant's many pictures leave room to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_pictures_counts_for_its_tenant() {
+    let scene = Scene::begin_over(Over::DingTalk).await;
+    scene.hear("one").await;
+    let working = scene.life.run();
+    tokio::pin!(working);
+    scene.asked_meanwhile(working.as_mut()).await;
+    picture::send(&scene.life, &scene.bot, "picture").await;
+    scene.life.dispatch().await;
+    let organization = OrganizationId::new(DEFAULT);
+    let enter = || scene.life.world.tenants.enter(&organization, Purpose::Telling);
+    let places: Vec<_> = std::iter::from_fn(enter).collect();
+    assert!(scene.life.run().await, "nobody was woken");
+    assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 0);
+    drop(places);
+    let looking = async {
+        loop {
+            scene.life.run().await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = until("the picture", || scene.chat.n_fetched.load(Ordering::SeqCst) == 1) => {}
+        () = looking => {}
+    }
+    scene.agent.open_gate();
+    working.await;
 }

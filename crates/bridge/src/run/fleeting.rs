@@ -13,8 +13,10 @@ use tieline_store::message::{self, MessageRecord};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::Next;
 use crate::accounts::{self, Bot};
 use crate::media::{self, Place};
+use crate::tenants::Purpose;
 use crate::world::World;
 
 /// What waits for longer is kept already, or gone.
@@ -25,37 +27,43 @@ const MAX_MESSAGES: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Keeps what came with the messages that wait in a conversation which somebody else holds, whose tenant is at its limit, or whose run
-/// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it.
-pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) {
+/// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it. [`Next::Full`] if the
+/// tenant has too much in hand in this process.
+pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) -> Next {
     let end = Instant::now() + PATIENCE;
     let end = until.map_or(end, |until| until.min(end));
-    if let Err(error) = keep_until(world, conversation, end).await {
+    keep_until(world, conversation, end).await.unwrap_or_else(|error| {
         warn!(conversation = %conversation.key.id(), error = %error, "what waits can't be looked at");
-    }
+        Next::Done
+    })
 }
 
-async fn keep_until(world: &World, conversation: &Conversation, end: Instant) -> Result<(), StoreError> {
+async fn keep_until(world: &World, conversation: &Conversation, end: Instant) -> Result<Next, StoreError> {
     let now = world.clock.now();
     let recent = conversation.pending.iter().rev().take(MAX_MESSAGES);
     let recent = recent.filter(|waiting| now.since(waiting.since) < RECENT);
     let recent = recent.map(|waiting| &waiting.message);
     let ids: Vec<MessageId> = recent.chain(left(conversation, now)).cloned().collect();
     if ids.is_empty() {
-        return Ok(());
+        return Ok(Next::Done);
     }
     let Some(bound) = integration::look_up(&world.store, &conversation.key.integration, now).await? else {
-        return Ok(());
+        return Ok(Next::Done);
     };
     let Ok(bot) = accounts::open(world, &bound.integration) else {
-        return Ok(());
+        return Ok(Next::Done);
     };
     if !bot.connector.media_is_short_lived() {
-        return Ok(());
+        return Ok(Next::Done);
     }
+    // Many of them, each as long as this may take, would leave no room to other tenants.
+    let Some(_place) = world.tenants.enter(&conversation.key.organization, Purpose::Telling) else {
+        return Ok(Next::Full);
+    };
     for record in message::get_many(&world.store, &ids, now).await? {
         keep_parts(world, &bot, &record, end).await;
     }
-    Ok(())
+    Ok(Next::Done)
 }
 
 /// The messages of a run that nobody works on, and whose agent wasn't asked.

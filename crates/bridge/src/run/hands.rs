@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::place::Place;
 use super::watch::Watch;
-use super::{Next, RunError, deferred, has_place};
+use super::{RunError, deferred, has_place};
 use crate::takings::Taking;
 use crate::world::World;
 
@@ -367,7 +367,7 @@ pub(super) async fn amend(world: &World, held: &mut Held, change: impl Fn(&mut C
 }
 
 /// Gives the lease back with the run still in the conversation, and makes sure that somebody comes.
-pub(super) async fn park(world: &World, mut held: Held, again: Option<Duration>) -> Result<Next, RunError> {
+pub(super) async fn park(world: &World, mut held: Held, again: Option<Duration>) -> Result<(), RunError> {
     // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
     amend(world, &mut held, |conversation| conversation.lease = None).await?;
     let is_now = again.is_some_and(|delay| delay.is_zero());
@@ -378,7 +378,7 @@ pub(super) async fn park(world: &World, mut held: Held, again: Option<Duration>)
     if let Some(delay) = again {
         work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;
     }
-    Ok(Next::Done)
+    Ok(())
 }
 
 fn wake_up(conversation: &Conversation) -> WakeUp {

@@ -137,10 +137,7 @@ async fn work_through(
     let mut place = None;
     let done = match acquire(world, watch, wake, &mut place).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
-        Ok(Acquired::Elsewhere(conversation)) => {
-            fleeting::keep(world, &conversation, until).await;
-            Ok(Next::Done)
-        }
+        Ok(Acquired::Elsewhere(conversation)) => Ok(fleeting::keep(world, &conversation, until).await),
         Ok(Acquired::Full(conversation)) => {
             fleeting::keep(world, &conversation, until).await;
             Ok(Next::Full)
@@ -171,12 +168,14 @@ async fn work_on(
             Left::Finished => {}
             Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
-                let next = park(world, held, again).await?;
+                park(world, held, again).await?;
                 // Without the lease: the agent may call back any time, or the platform be ready.
-                fleeting::keep(world, &conversation, until).await;
-                return Ok(next);
+                return Ok(fleeting::keep(world, &conversation, until).await);
             }
-            Left::Parked(again) => return park(world, held, again).await,
+            Left::Parked(again) => {
+                park(world, held, again).await?;
+                return Ok(Next::Done);
+            }
         }
         match settle(world, held, until).await? {
             Some(next) => held = next,
@@ -186,11 +185,13 @@ async fn work_on(
             place.leave(world).await;
             let rests_until = world.clock.now().after(REST);
             amend(world, &mut held, |it| ask::rest(it, rests_until)).await?;
-            return park(world, held, Some(REST)).await;
+            park(world, held, Some(REST)).await?;
+            return Ok(Next::Done);
         }
         let organization = &held.conversation.key.organization;
         if !has_place(world, Some(held.run()), organization, place).await? {
-            return park(world, held, Some(WHEN_FULL)).await;
+            park(world, held, Some(WHEN_FULL)).await?;
+            return Ok(Next::Done);
         }
     }
 }
