@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tieline_core::ids::OrganizationId;
+use tieline_core::ids::{MessageId, OrganizationId};
+use tieline_core::mailbox::{MAX_PENDING, Pending};
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::config::trigger::{self, Rival};
+use tieline_store::conversation;
+use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
@@ -36,6 +39,38 @@ async fn a_window_that_grows_loses_nobody() {
     life.pass(Duration::from_secs(58));
     life.work().await;
     assert_eq!(agent.asked(), ["one"]);
+}
+
+/// It is how people get out of a queue of their own making.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_begins_though_the_mailbox_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let chat = ChatServer::start().await;
+    let mut life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+    let settings = agent.as_chat("Counting");
+    let window = Duration::from_secs(5);
+    let bot = set_up(&life.world, Over::Web, &settings, &chat, window).await;
+    assert!(bot.hear(&life.world, "m1", "one").await);
+    life.dispatch().await;
+    let (store, now) = (&life.world.store, life.world.clock.now());
+    let found = message::list(store, &OrganizationId::new(DEFAULT), &Filter::default(), None, 1, now).await;
+    let id = found.unwrap().items.pop().unwrap().conversation.unwrap();
+    let before = conversation::load(store, &id, now).await.unwrap().unwrap();
+    let mut after = before.clone();
+    for at in 1..MAX_PENDING {
+        let message = MessageId::new(format!("msg_{at}"));
+        after.pending.push(Pending {
+            message,
+            ..before.pending[0].clone()
+        });
+    }
+    conversation::save(store, &before, &mut after).await.unwrap();
+    assert!(bot.hear(&life.world, "m2", "/new hello").await);
+    life.dispatch().await;
+    life.pass(window);
+    life.work().await;
+    assert_eq!(agent.asked(), ["hello"]);
 }
 
 async fn change_trigger(life: &Life, change: impl Fn(TriggerSettings) -> TriggerSettings) {

@@ -375,7 +375,8 @@ impl Arrival<'_> {
             if turn == Turn::Again && before.version > 0 && self.is_done().await? {
                 return Ok(None);
             }
-            if before.pending.len() >= mailbox::MAX_PENDING {
+            // A new session has room: what waits is dropped for it.
+            if !anew && before.pending.len() >= mailbox::MAX_PENDING {
                 self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
                 return Ok(None);
             }
