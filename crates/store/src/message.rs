@@ -365,10 +365,12 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
     let Stored::V1(stored) = read(what, item)?;
     let event = match (stored.ev, stored.eb) {
         (Some(event), _) => event,
-        (None, Some(long)) => {
-            let bytes = body::get(store, id.as_str(), &long).await?;
-            String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?
-        }
+        (None, Some(long)) => match body::get(store, id.as_str(), &long).await {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?,
+            // Its pieces are gone before a message that was sent on its road again. That one can still be listed, and be ended.
+            Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => String::new(),
+            Err(error) => return Err(error),
+        },
         // Forgotten at the message's end.
         (None, None) => String::new(),
     };

@@ -1,5 +1,8 @@
 //! Claims and the ledger.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SessionId};
 use tieline_store::StoreError;
@@ -62,6 +65,36 @@ async fn event_too_long_for_an_item_round_trips() {
     let seen = Claim::Seen(Box::new(long.clone()));
     assert_eq!(message::claim(&it.store, &message("1")).await.unwrap(), seen);
     assert_eq!(message::get(&it.store, &long.id, NOW).await.unwrap(), Some(long));
+}
+
+/// They are gone before a message that was sent on its road again long after it came.
+#[tokio::test]
+async fn a_message_whose_event_has_lost_a_piece_has_none() {
+    let it = fresh().await;
+    let long = MessageRecord {
+        event: "é7".repeat(350_000),
+        ..message("1")
+    };
+    message::claim(&it.store, &long).await.unwrap();
+    message::claim(&it.store, &message("2")).await.unwrap();
+    let table = it.tables.state.as_str();
+    let all = it.client.scan().table_name(table).send().await.unwrap();
+    let is_piece = |item: &&HashMap<String, AttributeValue>| item["sk"].as_s().unwrap() == "PIECE";
+    let pieces: Vec<_> = all.items().iter().filter(is_piece).collect();
+    let delete = it.client.delete_item().table_name(table);
+    let delete = delete.key("pk", pieces[0]["pk"].clone());
+    delete.key("sk", pieces[0]["sk"].clone()).send().await.unwrap();
+    let bare = MessageRecord {
+        event: String::new(),
+        ..long.clone()
+    };
+    assert_eq!(message::get(&it.store, &long.id, NOW).await.unwrap(), Some(bare));
+    let filter = Filter {
+        integration: Some(long.integration.clone()),
+        ..Filter::default()
+    };
+    let page = message::list(&it.store, &organization(), &filter, None, 9, NOW).await;
+    assert_eq!(page.unwrap().items.len(), 2);
 }
 
 #[tokio::test]
