@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use tieline_bridge::redrive::{RedriveError, redrive};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::{Conversation, RunPhase, RunState};
 use tieline_core::fate::MessageState;
 use tieline_core::ids::{OrganizationId, RunId};
+use tieline_store::Keyring;
 use tieline_store::config::agent;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::conversation;
@@ -129,6 +131,29 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
     redrive(&scene.life.world, &letter).await.unwrap();
     scene.life.work().await;
     assert_eq!(scene.ledger().await[0].0.state, MessageState::Answered);
+}
+
+/// Nobody would bring it to an end any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_can_not_be_read_stays_failed() {
+    let mut scene = Scene::begin(Duration::ZERO).await;
+    scene.hear("one").await;
+    scene.life.work().await;
+    let letter = scene.letter().await;
+    let text = |value: String| AttributeValue::S(value);
+    let other = Keyring::new([9; 32]).seal(b"{}", letter.message.as_str());
+    let change = scene.life.tables().update_item().table_name("tieline-state");
+    let change = change.key("pk", text(format!("MSG#{}", letter.message)));
+    let change = change.key("sk", text("MSG".to_owned()));
+    let change = change.update_expression("SET ev = :ev");
+    let change = change.expression_attribute_values(":ev", text(other));
+    change.send().await.unwrap();
+    let before = scene.ledger().await;
+    let refused = redrive(&scene.life.world, &letter).await;
+    assert!(matches!(refused, Err(RedriveError::Gone)), "{refused:?}");
+    assert_eq!(scene.ledger().await, before);
+    assert_eq!(before[0].0.state, MessageState::Failed);
+    assert_eq!(scene.letter().await, letter);
 }
 
 /// The reader of the one that failed asks for its own reply.

@@ -57,6 +57,8 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     // fails yet. And a failed message comes into a conversation again only from here.
     let record = load(world, letter).await?;
     match record.state {
+        // First: it would be queued for ever.
+        MessageState::Failed if crate::event_of(world, &record).is_none() => return Err(RedriveError::Gone),
         MessageState::Failed => {
             restart_reply(world, &record).await?;
             if !message::reopen(&world.store, &record.id, now).await? {
