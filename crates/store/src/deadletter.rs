@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
-use tieline_core::timestamp::Timestamp;
+use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 
 use crate::Store;
 use crate::body::{self, Body};
@@ -103,7 +103,11 @@ pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
     let mut condition = Update::new();
     let (pk, failed_at) = (condition.path(PK), condition.path("fa"));
     let now = condition.value(number(letter.failed_at.as_millis()));
-    condition.require(format!("(attribute_not_exists({pk}) OR {failed_at} < {now})"));
+    // Another machine may have written the earlier one, whose clock is ahead.
+    let late = condition.value(number(letter.failed_at.after(CLOCKS_DIFFER).as_millis()));
+    condition.require(format!(
+        "(attribute_not_exists({pk}) OR ({failed_at} <> {now} AND {failed_at} < {late}))"
+    ));
     calls::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)

@@ -72,6 +72,21 @@ async fn giving_up_again_leaves_the_newer_letter_alone() {
     assert_eq!(page.items, [again]);
 }
 
+/// Whoever sent the message again is about to remove the first.
+#[tokio::test]
+async fn a_machine_whose_clock_is_behind_gives_up_again() {
+    let it = fresh().await;
+    deadletter::put(&it.store, &letter(1)).await.unwrap();
+    let again = DeadLetter {
+        failed_at: at(59),
+        ..letter(1)
+    };
+    deadletter::put(&it.store, &again).await.unwrap();
+    deadletter::remove(&it.store, &letter(1)).await.unwrap();
+    let found = deadletter::get(&it.store, &organization(), &again.id(), NOW).await;
+    assert_eq!(found.unwrap(), Some(again));
+}
+
 #[tokio::test]
 async fn letters_of_others_and_expired_ones_are_not_seen() {
     let it = fresh().await;
