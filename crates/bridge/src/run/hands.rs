@@ -6,7 +6,7 @@ use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState};
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
 use tieline_core::mailbox::{self, Due};
-use tieline_core::timestamp::Timestamp;
+use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
@@ -137,7 +137,7 @@ pub(super) async fn acquire(
             // Sent on for as long as the run is there.
             (Some(name), _) if !wake.watch => name,
             // It goes with the wake-up and is still to come.
-            (None, Some(name)) if !wake.watch && name > now => name,
+            (None, Some(name)) if !wake.watch && name > now.after(CLOCKS_DIFFER) => name,
             _ => watch.begin().await?,
         };
         if let Some(run) = &mut after.run {
@@ -218,7 +218,8 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         .or_else(|| current.map(|session| &session.agent))
         .ok_or(NotDue(None))?;
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
-    let first = current.is_some_and(|current| current.number == session && current.runs == 0);
+    let same = current.filter(|current| current.number == session);
+    let first = same.is_some_and(|current| current.runs == 0);
     let run = RunState {
         id: run_id(&conversation.key.id(), conversation.version, &messages),
         messages,
@@ -226,7 +227,8 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         first,
         agent: agent.clone(),
         attempt: 1,
-        started_at: now,
+        // It orders the session's turns, and whoever had the run before may have a clock that is ahead.
+        started_at: same.map_or(now, |current| current.last_at.max(now)),
         phase: RunPhase::Calling,
         run_ref: None,
         cursor: None,

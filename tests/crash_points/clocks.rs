@@ -1,0 +1,37 @@
+//! Machines whose clocks are apart.
+
+use std::time::Duration;
+
+use tieline_core::ids::OrganizationId;
+use tieline_core::timestamp::CLOCKS_DIFFER;
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::message::{self, Filter};
+use tieline_store::transcript;
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use crate::chat::ChatServer;
+use crate::life::{Fate, Life};
+use crate::scene::{Over, set_up};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_are_in_the_order_in_which_they_were_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+    let life = Life::begin(dir.path(), Fate::new(None), CLOCKS_DIFFER).await;
+    let settings = agent.as_chat("Counting");
+    let bot = set_up(&life.world, Over::Web, &settings, &chat, Duration::ZERO).await;
+    assert!(bot.hear(&life.world, "m1", "one").await);
+    life.work().await;
+    life.end().await;
+
+    let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+    assert!(bot.hear(&life.world, "m2", "two").await);
+    life.work().await;
+    let (store, now) = (&life.world.store, life.world.clock.now());
+    let organization = OrganizationId::new(DEFAULT);
+    let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
+    let (session, _) = found.unwrap().items[0].session.clone().unwrap();
+    let turns = transcript::latest(store, &session, 100, usize::MAX, now).await.unwrap();
+    let said: Vec<_> = turns.into_iter().map(|turn| turn.user).collect();
+    assert_eq!(said, ["one", "two"]);
+}
