@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tieline_bridge::callbacks::{self, CallbackError};
 use tieline_core::fate::MessageState;
-use tieline_core::ids::{OrganizationId, RunId};
-use tieline_store::config::organization::DEFAULT;
-use tieline_store::message::{self, Filter};
+use tieline_core::ids::RunId;
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::stand::until;
 
@@ -16,7 +14,7 @@ use crate::LATER;
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::picture;
-use crate::scene::{Bot, Over, set_up};
+use crate::scene::{Bot, Over, Scene, n_ended, set_up};
 
 /// An agent that takes nearly every question for later.
 async fn deferring() -> FakeAgent {
@@ -38,51 +36,23 @@ async fn call_back(life: &Life, agent: &FakeAgent, seq: u64, event: Value) -> bo
     matches!(taken, Ok(_) | Err(CallbackError::Closed))
 }
 
-struct Scene {
-    life: Life,
-    agent: FakeAgent,
-    chat: ChatServer,
-    bot: Bot,
-    _dir: tempfile::TempDir,
+/// One with an agent that calls back.
+async fn scene(over: Over) -> Scene {
+    let agent = deferring().await;
+    let settings = agent.as_webhook("Later");
+    Scene::begin(over, agent, &settings).await
 }
 
 impl Scene {
-    async fn begin(over: Over) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let agent = deferring().await;
-        let chat = ChatServer::start().await;
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let settings = agent.as_webhook("Later");
-        let bot = set_up(&life.world, over, &settings, &chat, Duration::ZERO).await;
-        Self {
-            life,
-            agent,
-            chat,
-            bot,
-            _dir: dir,
-        }
-    }
-
-    async fn hear(&self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
+    /// Somebody says that, and all is done that can be.
+    async fn say(&self, text: &str) {
+        self.hear(text).await;
         self.life.work().await;
     }
 
     async fn call_back(&self, seq: u64, event: Value) {
         assert!(call_back(&self.life, &self.agent, seq, event).await);
     }
-
-    async fn n_ended(&self, state: MessageState) -> usize {
-        n_ended(&self.life, state).await
-    }
-}
-
-/// How many messages came to this end.
-async fn n_ended(life: &Life, state: MessageState) -> usize {
-    let (store, now) = (&life.world.store, life.world.clock.now());
-    let organization = OrganizationId::new(DEFAULT);
-    let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
-    found.unwrap().items.iter().filter(|it| it.state == state).count()
 }
 
 /// A process dies before or after each durable write, and the agent repeats what it has no acknowledgement for.
@@ -171,8 +141,8 @@ impl<'a> Told<'a> {
 /// Every watchdog that comes by finds an answer to deliver. One of them does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_platform_hears_the_answer_once() {
-    let mut scene = Scene::begin(Over::DingTalk).await;
-    scene.hear("one").await;
+    let mut scene = scene(Over::DingTalk).await;
+    scene.say("one").await;
     *scene.chat.busy_s.lock().unwrap() = Some(60);
     scene
         .call_back(1, json!({ "type": "completed", "text": "the answer" }))
@@ -197,8 +167,8 @@ async fn a_busy_platform_hears_the_answer_once() {
 /// Whoever brings the next event while the one before is being shown finds the lease held, and leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
-    let mut scene = Scene::begin(Over::DingTalkCards).await;
-    scene.hear("one").await;
+    let mut scene = scene(Over::DingTalkCards).await;
+    scene.say("one").await;
     let delta = |text: &str| json!({ "type": "text.delta", "text": text });
     scene.call_back(1, delta("the ")).await;
     scene.life.work().await;
@@ -223,21 +193,21 @@ async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
 /// What waits behind a run that calls back, and wants to interrupt it, wakes somebody itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
-    let scene = Scene::begin(Over::DingTalk).await;
-    scene.hear("one").await;
-    scene.hear("/stop").await;
+    let scene = scene(Over::DingTalk).await;
+    scene.say("one").await;
+    scene.say("/stop").await;
     scene.life.work().await;
     assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
     assert_eq!(scene.n_ended(MessageState::Commanded).await, 1);
-    scene.hear("at once").await;
+    scene.say("at once").await;
     assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
 }
 
 /// Nobody may hold the conversation for hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
-    let scene = Scene::begin(Over::DingTalk).await;
-    scene.hear("one").await;
+    let scene = scene(Over::DingTalk).await;
+    scene.say("one").await;
     picture::send(&scene.life, &scene.bot, "picture").await;
     scene.life.work().await;
     assert_eq!(scene.agent.asked().len(), 1);

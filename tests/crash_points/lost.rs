@@ -1,7 +1,6 @@
 //! Writes that are done and whose answers get lost: the SDK writes again, and is refused by what it wrote itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tieline_bridge::work;
@@ -12,39 +11,15 @@ use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
-use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Bot, Over, set_up};
+use crate::scene::{Over, Scene};
 
-struct Scene {
-    life: Life,
-    agent: FakeAgent,
-    chat: ChatServer,
-    bot: Bot,
-    _dir: tempfile::TempDir,
+async fn scene() -> Scene {
+    let agent = FakeAgent::start(Manner::default()).await;
+    let settings = agent.as_chat("Counting");
+    Scene::begin(Over::DingTalk, agent, &settings).await
 }
 
 impl Scene {
-    async fn begin() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let settings = agent.as_chat("Counting");
-        let bot = set_up(&life.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
-        Self {
-            life,
-            agent,
-            chat,
-            bot,
-            _dir: dir,
-        }
-    }
-
-    async fn hear(&self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
-        self.life.dispatch().await;
-    }
-
     /// The answer to the next change of such an item gets lost.
     fn lose_answer(&self, item: &'static str) {
         let is_lost = AtomicBool::new(false);
@@ -57,7 +32,7 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_was_taken_is_worked_on() {
-    let scene = Scene::begin().await;
+    let scene = scene().await;
     scene.hear("one").await;
     scene.lose_answer("CNV#");
     scene.life.work().await;
@@ -66,7 +41,7 @@ async fn a_conversation_that_was_taken_is_worked_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_is_a_reply() {
-    let scene = Scene::begin().await;
+    let scene = scene().await;
     scene.hear("/help").await;
     scene.lose_answer("RPL#");
     scene.life.work().await;
@@ -77,7 +52,7 @@ async fn so_is_a_reply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_come_at_once_one_works() {
     for _ in 0..5 {
-        let scene = Scene::begin().await;
+        let scene = scene().await;
         scene.hear("one").await;
         scene.lose_answer("CNV#");
         let wake = scene.wake(false).await;

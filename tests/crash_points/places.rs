@@ -12,7 +12,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::picture;
-use crate::scene::{Bot, Over, set_up};
+use crate::scene::{Over, Scene, set_up};
 
 /// Longer than a wake-up would live if each look for a place counted as a failure.
 const N_LOOKS: usize = 220;
@@ -50,7 +50,7 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
 /// The agents of others may take long; what needs none is told at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_at_its_limit_is_told_what_needs_no_agent() {
-    let mut scene = Full::begin().await;
+    let mut scene = full().await;
     scene.hear("one").await;
     *scene.chat.busy_s.lock().unwrap() = Some(60);
     scene.life.work().await;
@@ -70,7 +70,7 @@ async fn a_tenant_at_its_limit_is_told_what_needs_no_agent() {
 /// The platform gives it only for minutes, and the tenant may be at its limit for longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_at_its_limit_keeps_what_is_soon_gone() {
-    let mut scene = Full::begin().await;
+    let mut scene = full().await;
     let place = scene.take_place().await.unwrap();
     picture::send(&scene.life, &scene.bot, "picture").await;
     for _ in 0..3 {
@@ -84,7 +84,7 @@ async fn a_tenant_at_its_limit_keeps_what_is_soon_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_waits_for_its_platform_keeps_what_is_soon_gone() {
-    let scene = Full::begin().await;
+    let scene = full().await;
     scene.hear("one").await;
     *scene.chat.busy_s.lock().unwrap() = Some(60);
     scene.life.work().await;
@@ -97,7 +97,7 @@ async fn an_answer_that_waits_for_its_platform_keeps_what_is_soon_gone() {
 /// Both want the only place, and one always has something waiting.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_never_ends_lets_another_have_its_turn() {
-    let mut scene = Full::begin().await;
+    let mut scene = full().await;
     let mut settings = (*scene.life.world.settings).clone();
     settings.turn = Duration::ZERO;
     scene.life.world.settings = Arc::new(settings);
@@ -121,37 +121,15 @@ async fn a_conversation_that_never_ends_lets_another_have_its_turn() {
 }
 
 /// A bridge whose tenant may have one run at a time.
-struct Full {
-    life: Life,
-    agent: FakeAgent,
-    chat: ChatServer,
-    bot: Bot,
-    _dir: tempfile::TempDir,
+async fn full() -> Scene {
+    let agent = FakeAgent::start(Manner::default()).await;
+    let settings = agent.as_chat("Counting");
+    let scene = Scene::begin(Over::DingTalk, agent, &settings).await;
+    limit_to_one(&scene.life).await;
+    scene
 }
 
-impl Full {
-    async fn begin() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let agent = FakeAgent::start(Manner::default()).await;
-        let chat = ChatServer::start().await;
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let settings = agent.as_chat("Counting");
-        let bot = set_up(&life.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
-        limit_to_one(&life).await;
-        Self {
-            life,
-            agent,
-            chat,
-            bot,
-            _dir: dir,
-        }
-    }
-
-    async fn hear(&self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
-        self.life.dispatch().await;
-    }
-
+impl Scene {
     /// Takes the only place for long.
     async fn take_place(&self) -> Option<place::Place> {
         let (store, now) = (&self.life.world.store, self.life.world.clock.now());

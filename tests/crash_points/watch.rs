@@ -19,49 +19,21 @@ use tieline_tests::stand::until;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
 use crate::picture;
-use crate::scene::{Bot, Over, set_up};
+use crate::scene::{Over, Scene};
 
-/// A bridge, and an agent that holds its answers back until it is told.
-struct Scene {
-    life: Life,
-    agent: FakeAgent,
-    bot: Bot,
-    chat: ChatServer,
-    _dir: tempfile::TempDir,
+/// One with an agent that holds its answers back until it is told.
+async fn scene(over: Over) -> Scene {
+    let agent = FakeAgent::start(Manner {
+        holds: |_| true,
+        ..Manner::default()
+    })
+    .await;
+    let settings = agent.as_chat("Counting");
+    Scene::begin(over, agent, &settings).await
 }
 
 impl Scene {
-    async fn begin() -> Self {
-        Self::begin_over(Over::Web).await
-    }
-
-    async fn begin_over(over: Over) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let agent = FakeAgent::start(Manner {
-            holds: |_| true,
-            ..Manner::default()
-        })
-        .await;
-        let chat = ChatServer::start().await;
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let bot = set_up(&life.world, over, &agent.as_chat("Counting"), &chat, Duration::ZERO).await;
-        Self {
-            life,
-            agent,
-            bot,
-            chat,
-            _dir: dir,
-        }
-    }
-
-    async fn hear(&self, id: &str) {
-        assert!(self.bot.hear(&self.life.world, id, id).await);
-        self.life.dispatch().await;
-    }
-
     /// Works until the agent was asked.
     async fn asked_meanwhile(&self, working: Pin<&mut impl Future<Output = bool>>) {
         let asked = until("the question", || self.agent.asked().len() == 1);
@@ -111,19 +83,12 @@ impl Scene {
     async fn n_answered(&self) -> usize {
         self.n_ended(MessageState::Answered).await
     }
-
-    async fn n_ended(&self, state: MessageState) -> usize {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
-        let organization = OrganizationId::new(DEFAULT);
-        let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
-        found.unwrap().items.iter().filter(|it| it.state == state).count()
-    }
 }
 
 /// Its wake-up stays hidden for as long as a function may run, and its lease is good for longer than until the first watchdog.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_gone_is_replaced_within_a_minute() {
-    let mut scene = Scene::begin().await;
+    let mut scene = scene(Over::Web).await;
     let began = scene.life.world.clock.now();
     scene.hear("one").await;
     scene.die_at_work().await;
@@ -141,7 +106,7 @@ async fn a_process_that_is_gone_is_replaced_within_a_minute() {
 /// Nobody wakes whoever comes next but the watchdog, which must have sent itself on before it took over.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_replaces_somebody_is_replaced_too() {
-    let mut scene = Scene::begin().await;
+    let mut scene = scene(Over::Web).await;
     scene.hear("one").await;
     for _ in 0..3 {
         scene.die_at_work().await;
@@ -162,7 +127,7 @@ async fn who_replaces_somebody_is_replaced_too() {
 /// Whoever looks after it from then on sends the next one, so one too many would stay for as long as the run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watchdog_that_comes_second_is_sent_on_once() {
-    let mut scene = Scene::begin().await;
+    let mut scene = scene(Over::Web).await;
     scene.hear("one").await;
     scene.die_at_work().await;
     scene.life.pass(Duration::from_secs(60));
@@ -203,7 +168,7 @@ async fn a_watchdog_that_comes_second_is_sent_on_once() {
 /// The person was told that it is stopped: no answer may follow, however fast the agent is.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_replaces_somebody_asks_nobody_if_the_run_is_to_end() {
-    let mut scene = Scene::begin().await;
+    let mut scene = scene(Over::Web).await;
     scene.hear("one").await;
     scene.die_at_work().await;
     scene.hear("/stop").await;
@@ -216,7 +181,7 @@ async fn who_replaces_somebody_asks_nobody_if_the_run_is_to_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn message_behind_a_run_needs_no_wake_up() {
-    let scene = Scene::begin().await;
+    let scene = scene(Over::Web).await;
     scene.hear("one").await;
     {
         let working = scene.life.run();
@@ -235,7 +200,7 @@ async fn message_behind_a_run_needs_no_wake_up() {
 /// The platform gives it only for minutes, and the run may take longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
-    let scene = Scene::begin_over(Over::DingTalk).await;
+    let scene = scene(Over::DingTalk).await;
     scene.hear("one").await;
     {
         let working = scene.life.run();
@@ -255,7 +220,7 @@ async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
 /// Each may take as long as a run: a tenant's many pictures leave room to others.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_keeps_pictures_counts_for_its_tenant() {
-    let scene = Scene::begin_over(Over::DingTalk).await;
+    let scene = scene(Over::DingTalk).await;
     scene.hear("one").await;
     let working = scene.life.run();
     tokio::pin!(working);
