@@ -43,6 +43,13 @@ impl Scene {
         }
     }
 
+    /// Works until the agent was asked. Then a picture comes.
+    async fn picture_meanwhile(&self, working: Pin<&mut impl Future<Output = bool>>) {
+        self.asked_meanwhile(working).await;
+        picture::send(&self.life, &self.bot, "picture").await;
+        self.life.dispatch().await;
+    }
+
     /// Works until the agent was asked, and then not a moment longer.
     async fn die_at_work(&self) {
         let n_asked = self.agent.asked().len();
@@ -205,9 +212,7 @@ async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
     {
         let working = scene.life.run();
         tokio::pin!(working);
-        scene.asked_meanwhile(working.as_mut()).await;
-        picture::send(&scene.life, &scene.bot, "picture").await;
-        scene.life.dispatch().await;
+        scene.picture_meanwhile(working.as_mut()).await;
         assert!(scene.life.run().await, "nobody was woken");
         assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
         scene.agent.open_gate();
@@ -224,9 +229,7 @@ async fn what_keeps_pictures_counts_for_its_tenant() {
     scene.hear("one").await;
     let working = scene.life.run();
     tokio::pin!(working);
-    scene.asked_meanwhile(working.as_mut()).await;
-    picture::send(&scene.life, &scene.bot, "picture").await;
-    scene.life.dispatch().await;
+    scene.picture_meanwhile(working.as_mut()).await;
     let organization = OrganizationId::new(DEFAULT);
     let enter = || scene.life.world.tenants.enter(&organization, Purpose::Telling);
     let places: Vec<_> = std::iter::from_fn(enter).collect();

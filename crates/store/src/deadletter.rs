@@ -14,7 +14,7 @@ use crate::body::{self, Body};
 use crate::calls::{self, Query, Reading, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, key, number, read, write};
-use crate::page::{Page, cursor, position};
+use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
@@ -22,9 +22,6 @@ use crate::update::Update;
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 const WHAT: &str = "dead letter";
-
-/// The least and the greatest place: each begins with a time.
-const PLACES: (&str, &str) = ("0", ":");
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,12 +122,12 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<DeadLetter>, StoreError> {
     let partition = partition(organization);
-    let after = position(after, PLACES)?.map(|place| key(&partition, &place));
+    let after = position(after, TIMED)?.map(|place| key(&partition, &place));
     let asked = Query {
         table: &store.tables.state,
         index: None,
         partition: &partition,
-        range: PLACES,
+        range: TIMED,
         descending: true,
         reading: Reading::Strong,
         after,

@@ -12,7 +12,7 @@ use crate::Store;
 use crate::calls::{self, Query, Reading, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, key, read, write};
-use crate::page::{Page, cursor, position};
+use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::SK;
 use crate::update::Update;
 
@@ -84,9 +84,6 @@ pub async fn append(
         .map(drop)
 }
 
-/// The least and the greatest place: each begins with a time.
-const PLACES: (&str, &str) = ("0", ":");
-
 /// How many times a page is filled up when the level leaves little of it. Then it is handed out as it is.
 const MAX_ROUNDS: usize = 8;
 
@@ -103,14 +100,14 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<LogEntry>, StoreError> {
     let partition = partition(integration);
-    let mut start = position(after, PLACES)?.map(|place| key(&partition, &place));
+    let mut start = position(after, TIMED)?.map(|place| key(&partition, &place));
     let mut entries = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let asked = Query {
             table: &store.tables.state,
             index: None,
             partition: &partition,
-            range: PLACES,
+            range: TIMED,
             descending: true,
             reading: Reading::Strong,
             after: start.take(),

@@ -28,6 +28,9 @@ pub(crate) fn cursor(position: &str) -> String {
     URL_SAFE_NO_PAD.encode(position)
 }
 
+/// The least and the greatest position of a list whose positions begin with a time.
+pub(crate) const TIMED: (&str, &str) = ("0", ":");
+
 /// Longest position, in bytes. Ours are a fraction of it, and a table refuses a key of more than 1024.
 const MAX_POSITION_BYTES: usize = 512;
 

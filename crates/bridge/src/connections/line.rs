@@ -10,7 +10,6 @@ use tieline_core::link::Loss;
 use tieline_core::pulse::{Beat, Pulse};
 use tieline_core::stream::{Effect, Frame, Refusal, StreamSession};
 use tieline_core::timestamp::Timestamp;
-use tieline_store::log::Level;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -122,9 +121,9 @@ impl Line {
             Input::Stored(token, stored) => {
                 self.pending = self.pending.saturating_sub(1);
                 if !stored {
-                    let what =
+                    let reason =
                         "the queue did not take an event in time; where the platform doesn't send it again, it is lost";
-                    desk.report(Vec::new(), Some(desk.entry(Level::Error, "event_not_stored", what)));
+                    desk.complain("event_not_stored", reason);
                     return Vec::new();
                 }
                 self.session.on_stored(token, &cx)

@@ -240,13 +240,13 @@ async fn result(
         let talk = Talk {
             world,
             adapter: &adapter,
-            request: &request,
+            request,
             hold,
             until,
             started_at,
         };
         let read = talk.read(&said).await;
-        Ok::<_, RunError>(Ok((request, read)))
+        Ok::<_, RunError>(Ok((talk, read)))
     };
     let asking = async {
         let read = asking.await;
@@ -255,17 +255,9 @@ async fn result(
         read
     };
     let (read, ()) = tokio::join!(asking, grow(showing, bot, shown, &done));
-    let (request, read) = match read? {
+    let (talk, read) = match read? {
         Ok(read) => read,
         Err(called_away) => return Ok(called_away),
-    };
-    let talk = Talk {
-        world,
-        adapter: &adapter,
-        request: &request,
-        hold,
-        until,
-        started_at,
     };
     // Nobody listens any more.
     let said = said.send_replace(Said::default());

@@ -67,7 +67,7 @@ pub(super) enum Read {
 pub(super) struct Talk<'a> {
     pub(super) world: &'a World,
     pub(super) adapter: &'a Adapter,
-    pub(super) request: &'a AgentRequest,
+    pub(super) request: AgentRequest,
     pub(super) hold: &'a Hold,
     pub(super) until: Option<Instant>,
     pub(super) started_at: Timestamp,
@@ -78,7 +78,7 @@ impl Talk<'_> {
     pub(super) async fn read(&self, said: &watch::Sender<Said>) -> Read {
         let agent_world = crate::agents::agent_world(self.world);
         let ran_for = self.world.clock.now().since(self.started_at);
-        let mut run = self.adapter.run(self.request, ran_for, &agent_world);
+        let mut run = self.adapter.run(&self.request, ran_for, &agent_world);
         let time_up = time_up(self.until);
         tokio::pin!(time_up);
         let heard = self.hold.hear();

@@ -12,7 +12,7 @@ use super::{MessageRecord, shown};
 use crate::calls::{Query, Reading, end_of, query_all};
 use crate::error::StoreError;
 use crate::item::get_text;
-use crate::page::{Page, cursor, position};
+use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::{BY_INTEGRATION, SK};
 use crate::{Store, conversation};
 
@@ -26,9 +26,6 @@ pub struct Filter {
     /// In this state only.
     pub state: Option<MessageState>,
 }
-
-/// The least and the greatest position: each begins with a time.
-const POSITIONS: (&str, &str) = ("0", ":");
 
 /// How many integrations are asked at a time.
 const CONCURRENCY: usize = 16;
@@ -49,7 +46,7 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<MessageRecord>, StoreError> {
     let integrations = integrations(store, organization, filter, now).await?;
-    let mut before = position(after, POSITIONS)?;
+    let mut before = position(after, TIMED)?;
     let mut page = Page::default();
     let mut is_known_ours = false;
     for _ in 0..MAX_ROUNDS {
@@ -180,7 +177,7 @@ async fn newest_of(
             table: &store.tables.state,
             index: Some(BY_INTEGRATION),
             partition: &format!("INT#{integration}"),
-            range: (POSITIONS.0, before.unwrap_or(POSITIONS.1)),
+            range: (TIMED.0, before.unwrap_or(TIMED.1)),
             descending: true,
             reading: Reading::Eventual,
             after: None,
