@@ -14,7 +14,8 @@ use crate::LATER;
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::picture;
-use crate::scene::{Bot, Over, Scene, n_ended, set_up};
+use crate::scene::{Bot, Over, set_up};
+use crate::stage::{Scene, n_ended};
 
 /// An agent that takes nearly every question for later.
 async fn deferring() -> FakeAgent {

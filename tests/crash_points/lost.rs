@@ -11,7 +11,8 @@ use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
-use crate::scene::{Over, Scene};
+use crate::scene::Over;
+use crate::stage::Scene;
 
 async fn scene() -> Scene {
     let agent = FakeAgent::start(Manner::default()).await;

@@ -16,6 +16,7 @@ mod picture;
 mod places;
 mod redrive;
 mod scene;
+mod stage;
 mod stop;
 mod unreadable;
 mod watch;

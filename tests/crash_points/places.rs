@@ -12,7 +12,8 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::picture;
-use crate::scene::{Over, Scene, set_up};
+use crate::scene::{Over, set_up};
+use crate::stage::Scene;
 
 /// Longer than a wake-up would live if each look for a place counted as a failure.
 const N_LOOKS: usize = 220;

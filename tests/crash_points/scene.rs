@@ -13,7 +13,6 @@ use tieline_bridge::world::{World, random};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::exchange::WebhookRequest;
-use tieline_core::fate::MessageState;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
 use tieline_core::trigger::{Trigger, TriggerSettings};
@@ -21,11 +20,8 @@ use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::config::trigger::Rival;
 use tieline_store::config::{agent, integration, trigger};
-use tieline_store::message::{self, Filter};
-use tieline_tests::agents::FakeAgent;
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
 
 const CLIENT_SECRET: &str = "a secret of the tests";
 
@@ -48,51 +44,6 @@ pub(crate) struct Bot {
     pub(crate) chat: String,
     over: Over,
     chat_url: String,
-}
-
-/// A bot with its agent, in a life of its own.
-pub(crate) struct Scene {
-    pub(crate) life: Life,
-    pub(crate) agent: FakeAgent,
-    pub(crate) chat: ChatServer,
-    pub(crate) bot: Bot,
-    _dir: tempfile::TempDir,
-}
-
-impl Scene {
-    /// `settings`: of the agent, as the bridge has them.
-    pub(crate) async fn begin(over: Over, agent: FakeAgent, settings: &Value) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let chat = ChatServer::start().await;
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let bot = set_up(&life.world, over, settings, &chat, Duration::ZERO).await;
-        Self {
-            life,
-            agent,
-            chat,
-            bot,
-            _dir: dir,
-        }
-    }
-
-    /// Somebody says that, and it comes to its conversation.
-    pub(crate) async fn hear(&self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
-        self.life.dispatch().await;
-    }
-
-    /// How many messages came to this end.
-    pub(crate) async fn n_ended(&self, state: MessageState) -> usize {
-        n_ended(&self.life, state).await
-    }
-}
-
-/// How many messages came to this end.
-pub(crate) async fn n_ended(life: &Life, state: MessageState) -> usize {
-    let (store, now) = (&life.world.store, life.world.clock.now());
-    let organization = OrganizationId::new(DEFAULT);
-    let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
-    found.unwrap().items.iter().filter(|it| it.state == state).count()
 }
 
 /// Makes bot, agent (of these settings) and trigger.

@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::picture;
-use crate::scene::{Over, Scene};
+use crate::scene::Over;
+use crate::stage::Scene;
 
 /// One with an agent that holds its answers back until it is told.
 async fn scene(over: Over) -> Scene {
