@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_core::address;
 use tieline_core::exchange::{ApiAnswer, SocketCall};
 use tieline_core::link::{Kick, Link, Loss, State};
-use tieline_core::pulse::Pulse;
-use tieline_core::stream::{Begin, Refusal, SocketAddress};
+use tieline_core::stream::Refusal;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::log::{Level, LogEntry};
 use tieline_store::status::{ConnectionState, KickRecord, StatusChange, StatusError};
@@ -19,11 +17,11 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::desk::Desk;
-use super::dial::{self, DialError};
 use super::house::Counted;
 use super::line::{Input, Line, Signal};
+use super::opening;
+use super::standing::Standing;
 use super::switchboard::{AnswerTo, Order};
-use crate::courier;
 use crate::world::chance;
 
 /// How long a polite end may take.
@@ -32,39 +30,6 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 const RETIRE_WITHIN: Duration = Duration::from_secs(8);
 /// Most calls that wait for a connection.
 const MOST_WAITING: usize = 200;
-
-/// What others may know of a bot without asking it.
-#[derive(Debug)]
-pub(super) struct Standing {
-    /// Its first attempt is over, however it went.
-    pub(super) settled: AtomicBool,
-    /// Its platform allows two sockets, so it can go on until another process has one.
-    pub(super) warm: AtomicBool,
-    /// Its platform, once it is known.
-    pub(super) platform: OnceLock<&'static str>,
-    /// How it stands, as it was last told.
-    state: Mutex<ConnectionState>,
-    /// Since when nobody had held it before.
-    free_since: Option<Timestamp>,
-}
-
-impl Standing {
-    /// A bot that nobody has held since then, if somebody had before.
-    pub(super) const fn new(free_since: Option<Timestamp>) -> Self {
-        Self {
-            settled: AtomicBool::new(false),
-            warm: AtomicBool::new(false),
-            platform: OnceLock::new(),
-            state: Mutex::new(ConnectionState::Connecting),
-            free_since,
-        }
-    }
-
-    /// How it stands.
-    pub(super) fn state(&self) -> ConnectionState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A bot with its connection.
 pub(super) struct Holder {
@@ -246,7 +211,7 @@ impl Holder {
 
     fn open(&self, now: Timestamp) -> Coming {
         Coming {
-            stage: Stage::Opening(Box::pin(open(self.desk.clone()))),
+            stage: Stage::Opening(Box::pin(opening::open(self.desk.clone()))),
             give_up_at: now.after(self.desk.house.patience.greeting),
         }
     }
@@ -504,7 +469,7 @@ impl Holder {
             State::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
             State::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
         };
-        *self.standing.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.standing.tell(state);
         let mut changes = vec![
             StatusChange::State(state, reason.map(str::to_owned)),
             StatusChange::ConnectedAt(since),
@@ -521,58 +486,6 @@ impl Holder {
     fn id(&self) -> &str {
         self.desk.bot.account.integration.as_str()
     }
-}
-
-/// Opens a connection.
-async fn open(desk: Desk) -> Result<Box<Line>, Loss> {
-    // Whoever holds the bot now may be another.
-    desk.house.lease.valid().await;
-    let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
-    let _place = gate.acquire().await;
-    // Opening takes ten kilobytes, which those who wait at the gate do without.
-    Box::pin(open_now(&desk)).await
-}
-
-async fn open_now(desk: &Desk) -> Result<Box<Line>, Loss> {
-    let address = find(desk).await?;
-    let allow_private = desk.house.world.settings.allow_private;
-    let max = desk.protocol.max_message_bytes();
-    let socket = match dial::dial(&address, max, &desk.house.tls, allow_private).await {
-        Ok(socket) => socket,
-        Err(DialError::Answered { status, headers }) => {
-            let refusal = desk.protocol.handshake_failed(status, &headers, &desk.context());
-            return Err(Loss::Failed(refusal));
-        }
-        Err(DialError::Unreachable(code)) => return Err(Loss::passing(code)),
-        Err(DialError::Forbidden) => return Err(forbidden()),
-    };
-    let cx = desk.context();
-    let session = desk.protocol.session(&address, &cx);
-    let pulse = desk.protocol.keepalive().map(|keepalive| Pulse::new(keepalive, cx.now));
-    Ok(Line::new(socket, session, pulse))
-}
-
-/// Where to connect.
-async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
-    let world = &desk.house.world;
-    match desk.protocol.begin(&desk.context()) {
-        Begin::Connect(address) => Ok(address),
-        Begin::Ask(call) => {
-            if address::check(&call.url, world.settings.allow_private).is_err() {
-                return Err(forbidden());
-            }
-            let answer = courier::send(world, &desk.bot, &call).await;
-            let answer = answer.map_err(|error| Loss::passing(error.to_string()))?;
-            desk.protocol.address(&answer, &desk.context()).map_err(Loss::Failed)
-        }
-    }
-}
-
-/// Settings that name an address which may not be called: trying again at once changes nothing.
-fn forbidden() -> Loss {
-    Loss::Failed(Refusal::Credentials {
-        code: "address_not_allowed".to_owned(),
-    })
 }
 
 fn code_of(loss: &Loss) -> String {

@@ -15,9 +15,11 @@ mod house;
 mod inlet;
 mod line;
 mod mailbox;
+mod opening;
 mod roster;
 mod scribe;
 mod shard;
+mod standing;
 mod supervisor;
 mod switchboard;
 

@@ -21,11 +21,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::bot::{End, Holder, Standing};
+use super::bot::{End, Holder};
 use super::desk::Desk;
 use super::house::{Counted, House};
 use super::mailbox;
 use super::scribe::Note;
+use super::standing::Standing;
 use super::switchboard::Order;
 use crate::accounts::{self, AccountError};
 use crate::receive::chain;

@@ -1,0 +1,63 @@
+//! Opening a connection: where to, in its turn, and only while the bot is ours.
+
+use tieline_core::address;
+use tieline_core::link::Loss;
+use tieline_core::pulse::Pulse;
+use tieline_core::stream::{Begin, Refusal, SocketAddress};
+
+use super::desk::Desk;
+use super::dial::{self, DialError};
+use super::line::Line;
+use crate::courier;
+
+/// Opens a connection.
+pub(super) async fn open(desk: Desk) -> Result<Box<Line>, Loss> {
+    // Whoever holds the bot now may be another.
+    desk.house.lease.valid().await;
+    let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
+    let _place = gate.acquire().await;
+    // Opening takes ten kilobytes, which those who wait at the gate do without.
+    Box::pin(open_now(&desk)).await
+}
+
+async fn open_now(desk: &Desk) -> Result<Box<Line>, Loss> {
+    let address = find(desk).await?;
+    let allow_private = desk.house.world.settings.allow_private;
+    let max = desk.protocol.max_message_bytes();
+    let socket = match dial::dial(&address, max, &desk.house.tls, allow_private).await {
+        Ok(socket) => socket,
+        Err(DialError::Answered { status, headers }) => {
+            let refusal = desk.protocol.handshake_failed(status, &headers, &desk.context());
+            return Err(Loss::Failed(refusal));
+        }
+        Err(DialError::Unreachable(code)) => return Err(Loss::passing(code)),
+        Err(DialError::Forbidden) => return Err(forbidden()),
+    };
+    let cx = desk.context();
+    let session = desk.protocol.session(&address, &cx);
+    let pulse = desk.protocol.keepalive().map(|keepalive| Pulse::new(keepalive, cx.now));
+    Ok(Line::new(socket, session, pulse))
+}
+
+/// Where to connect.
+async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
+    let world = &desk.house.world;
+    match desk.protocol.begin(&desk.context()) {
+        Begin::Connect(address) => Ok(address),
+        Begin::Ask(call) => {
+            if address::check(&call.url, world.settings.allow_private).is_err() {
+                return Err(forbidden());
+            }
+            let answer = courier::send(world, &desk.bot, &call).await;
+            let answer = answer.map_err(|error| Loss::passing(error.to_string()))?;
+            desk.protocol.address(&answer, &desk.context()).map_err(Loss::Failed)
+        }
+    }
+}
+
+/// Settings that name an address which may not be called: trying again at once changes nothing.
+fn forbidden() -> Loss {
+    Loss::Failed(Refusal::Credentials {
+        code: "address_not_allowed".to_owned(),
+    })
+}

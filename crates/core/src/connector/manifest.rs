@@ -1,0 +1,117 @@
+//! Facts about a platform.
+
+use std::time::Duration;
+
+use crate::account::ConnectionMode;
+use crate::budget::Budget;
+use crate::split::TextLimit;
+
+/// Facts about a platform. Abilities are data, so that nothing outside the folder asks for a platform's name.
+#[derive(Debug, Clone, Copy)]
+pub struct Manifest {
+    /// The word used in the API and in addresses.
+    pub platform: &'static str,
+    /// The name people know.
+    pub name: &'static str,
+    /// Where the vendor documents it.
+    pub docs: &'static str,
+    /// Who proves that a request is genuine.
+    pub proof: Proof,
+    /// The header, in lower case, that says in how many seconds a limit is reset, where that isn't `Retry-After`.
+    pub rate_hint: Option<&'static str>,
+    /// Connection modes, the recommended one first.
+    pub modes: &'static [ModeManifest],
+}
+
+impl Manifest {
+    /// The facts about one mode.
+    #[must_use]
+    pub fn mode(&self, mode: ConnectionMode) -> Option<&'static ModeManifest> {
+        self.modes.iter().find(|candidate| candidate.mode == mode)
+    }
+}
+
+/// Who proves that a request is genuine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The connector, by the platform's signature.
+    Platform,
+    /// The bridge, by an operator's token: our own channel.
+    Operator,
+}
+
+/// Facts about one connection mode of a platform.
+#[derive(Debug, Clone, Copy)]
+pub struct ModeManifest {
+    /// The mode.
+    pub mode: ConnectionMode,
+    /// Its credential fields.
+    pub credentials: &'static [Field],
+    /// Its endpoints, by name, with the platform's own address.
+    pub endpoints: &'static [EndpointField],
+    /// What the operator does on the platform's side, in order.
+    pub setup: &'static [&'static str],
+    /// Permissions that the bot needs on the platform.
+    pub permissions: &'static [&'static str],
+    /// How a reply reaches the chat.
+    pub delivery: Delivery,
+    /// What becomes of the replies of messages that were merged into a later one.
+    pub merged: Merged,
+    /// Limits on what we send.
+    pub budget: Budget,
+    /// Longest text that somebody who opens the chat can be told. `None` where nobody can be told anything then.
+    pub welcome: Option<TextLimit>,
+    /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
+    pub two_sockets: bool,
+    /// Whether the bot can speak without being asked.
+    pub proactive: bool,
+    /// Whether credentials are had by scanning a code instead of being typed in.
+    pub login: bool,
+}
+
+/// A credential field.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name in `credentials`.
+    pub name: &'static str,
+    /// Whether it is masked in every answer.
+    pub secret: bool,
+    /// Whether it must be there.
+    pub required: bool,
+    /// One sentence: where to find it on the platform.
+    pub help: &'static str,
+}
+
+/// An endpoint that can be overridden.
+#[derive(Debug, Clone, Copy)]
+pub struct EndpointField {
+    /// Its name in `endpoints`.
+    pub name: &'static str,
+    /// The platform's own address.
+    pub default: &'static str,
+}
+
+/// How a reply reaches the chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// We call the platform.
+    Push,
+    /// The platform asks for the newest state; what it can't fetch in time is pushed.
+    Pull {
+        /// How long after the message the platform asks.
+        lifetime: Duration,
+        /// Whether something can be pushed when the platform has stopped asking.
+        push_after: bool,
+    },
+}
+
+/// What becomes of the replies of messages that were merged into a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// Nothing was shown for them, so nothing needs closing.
+    Nothing,
+    /// Each closes with a short "answered below".
+    Note,
+    /// Each ends with the same answer.
+    SameAnswer,
+}
