@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tieline_core::connector::Connector;
 use tieline_core::conversation::Owner;
+use tieline_core::ids::IntegrationId;
 use tieline_core::secret::Secret;
 use tieline_queue::Queues;
+use tieline_queue::relay::shard_of;
 use tieline_store::Store;
 
 use crate::accounts::Accounts;
@@ -151,6 +153,13 @@ impl World {
             files,
             metrics: Arc::default(),
         }
+    }
+
+    /// The shard of a bot's long connection. `None`: this deployment has no relays.
+    #[must_use]
+    pub fn shard_of(&self, integration: &IntegrationId) -> Option<usize> {
+        let n_shards = self.queues.urls().relay.len();
+        (n_shards > 0).then(|| shard_of(integration, n_shards))
     }
 
     /// The same world, with numbers gathered for `namespace`.

@@ -6,6 +6,7 @@
 //! shard to shard, for it is at least the time of the taking: so what a bot's last holder wrote is older than what its new one does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{ConditionCheck, ReturnValue, TransactWriteItem, Update as UpdateWrite};
 use tieline_core::conversation::Owner;
@@ -21,6 +22,8 @@ use crate::update::Update;
 const PARTITION: &str = "RELAY";
 const TASK: &str = "TASK#";
 const SHARD: &str = "SHARD#";
+/// How long connections may go on at the most after their shard was given away, until the next holder's stand.
+pub const LINGER: Duration = Duration::from_secs(30);
 /// More than there ever are.
 const MOST_ITEMS: usize = 100_000;
 
@@ -76,6 +79,30 @@ impl Picture {
         let owner = self.shards.get(&shard)?.owner.as_ref()?;
         self.is_alive(owner, now).then_some(owner)
     }
+
+    /// Whether connections of a shard that a process says it has can be there: it holds the shard, or it did a moment ago and goes on
+    /// until the next holder's stand.
+    #[must_use]
+    pub fn may_connect(&self, node: &str, shard: usize, now: Timestamp) -> bool {
+        let (Some(task), Some(shard)) = (self.tasks.get(node), self.shards.get(&shard)) else {
+            return false;
+        };
+        if task.expires_at <= now {
+            return false;
+        }
+        match &shard.owner {
+            Some(owner) if owner.node == node => *owner == task.owner,
+            Some(_) => !shard.ready && now.since(shard.taken_at()) < LINGER,
+            None => shard.given_at.is_some_and(|at| now.since(at) < LINGER),
+        }
+    }
+}
+
+impl Shard {
+    /// When it was last taken, or a moment later: a fence isn't less than the time of the taking.
+    fn taken_at(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.fence).unwrap_or(i64::MAX))
+    }
 }
 
 /// Reads the picture.
@@ -103,17 +130,6 @@ pub async fn picture(store: &Store) -> Result<Picture, StoreError> {
         }
     }
     Ok(picture)
-}
-
-/// Whether the process of that node is alive.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn is_alive(store: &Store, node: &str, now: Timestamp) -> Result<bool, StoreError> {
-    let (table, name) = (&store.tables.leases, format!("{TASK}{node}"));
-    let found = calls::get(&store.dynamo, table, (PARTITION, &name), Reading::Strong, &[]).await?;
-    let task = found.map(|item| read_task(node, &item)).transpose()?;
-    Ok(task.is_some_and(|task| task.expires_at > now))
 }
 
 /// Begins a life. Whoever had the node's name before is dead, or this process could not have it.

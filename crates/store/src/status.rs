@@ -184,23 +184,30 @@ pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, S
     }
 }
 
-/// Reads the status as it is true `now`: a connection whose holder has died is none, whatever it wrote last. When somebody spoke
-/// and was answered is read off the newest messages, so that no message costs a write for it.
+/// Reads the status as it is true `now`: a connection is none if its holder has died or doesn't hold the bot's shard any more,
+/// whatever it wrote last. `shard` is the bot's, `None` where there are no relays. When somebody spoke and was answered is read off the
+/// newest messages, so that no message costs a write for it.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
-pub async fn seen(store: &Store, integration: &IntegrationId, now: Timestamp) -> Result<Status, StoreError> {
+pub async fn seen(
+    store: &Store,
+    integration: &IntegrationId,
+    shard: Option<usize>,
+    now: Timestamp,
+) -> Result<Status, StoreError> {
     let mut status = get(store, integration).await?;
     let held = matches!(
         status.state,
         Some(ConnectionState::Connected | ConnectionState::Connecting | ConnectionState::Retrying)
     );
-    if let Some(owner) = status.owner.as_ref().filter(|_| held)
-        && !leases::is_alive(store, owner, now).await?
-    {
-        status.state = Some(ConnectionState::Retrying);
-        status.connected_at = None;
-        status.owner = None;
+    if let Some(owner) = status.owner.as_ref().filter(|_| held) {
+        let picture = leases::picture(store).await?;
+        if !shard.is_some_and(|shard| picture.may_connect(owner, shard, now)) {
+            status.state = Some(ConnectionState::Retrying);
+            status.connected_at = None;
+            status.owner = None;
+        }
     }
     let (heard, said) = message::traffic(store, integration, now).await?;
     status.last_event_at = status.last_event_at.max(heard);

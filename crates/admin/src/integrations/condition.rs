@@ -1,7 +1,7 @@
 //! How an integration is, decided from what is configured and what processes have reported.
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::timestamp::Timestamp;
+use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_store::status::{ConnectionState, Status};
 
 /// What the decision is made from.
@@ -19,6 +19,7 @@ pub(super) struct Facts<'a> {
     pub(super) unusable: Option<String>,
     pub(super) callback_url: &'a str,
     pub(super) created_at: Timestamp,
+    pub(super) changed_at: Timestamp,
     /// What processes have reported.
     pub(super) reported: &'a Status,
 }
@@ -69,7 +70,7 @@ fn long_connection(facts: &Facts<'_>) -> Condition {
     if facts.logged_out {
         return up(ConnectionState::NeedsLogin, Some(LOG_IN));
     }
-    let Some(state) = reported.state.filter(|_| !is_outdated(reported)) else {
+    let Some(state) = reported.state.filter(|_| !is_outdated(facts)) else {
         let next =
             "Wait a moment: a relay is about to connect. If nothing changes within a minute, see whether a relay runs.";
         return up(ConnectionState::Connecting, Some(next));
@@ -82,11 +83,14 @@ fn long_connection(facts: &Facts<'_>) -> Condition {
     }
 }
 
-/// Whether the report is of a time when the integration was stopped, unbound or a webhook, which it isn't any more.
-fn is_outdated(reported: &Status) -> bool {
+/// Whether the report is of a time when the integration was stopped, unbound, a webhook or otherwise configured, which it isn't any
+/// more.
+fn is_outdated(facts: &Facts<'_>) -> bool {
+    let reported = facts.reported;
     // Who holds a connection says so with its state; of a webhook the state is that the credentials work.
     let nobodys = reported.state == Some(ConnectionState::Connected) && reported.owner.is_none();
     nobodys
+        || refused_before(facts)
         || reported.state == Some(ConnectionState::Disabled)
         || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
 }
@@ -125,9 +129,16 @@ fn code_of(reported: &Status) -> String {
         .map_or_else(String::new, |error| format!(" (last error: {})", error.code))
 }
 
+/// Whether what the platform refused has been changed since.
+fn refused_before(facts: &Facts<'_>) -> bool {
+    let refused_at = facts.reported.last_error.as_ref().map(|error| error.at);
+    facts.reported.reason.as_deref() == Some("config_invalid")
+        && refused_at.is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
+}
+
 fn webhook(facts: &Facts<'_>) -> Condition {
     let reported = facts.reported;
-    if is_refused(reported) {
+    if is_refused(reported) && !refused_before(facts) {
         let next = format!(
             "Correct the credentials: the platform refuses them{}.",
             code_of(reported)
@@ -215,6 +226,7 @@ mod tests {
             unusable: None,
             callback_url: "https://bridge.example/api/lark/webhook/int_1",
             created_at: at(1),
+            changed_at: at(1),
             reported,
         }
     }
@@ -408,6 +420,28 @@ mod tests {
         );
         status.last_reply_at = Some(at(10));
         check(&facts(Webhook, &status), Connected, None, None);
+    }
+
+    #[test]
+    fn refused_credentials_count_until_they_are_changed() {
+        let mut status = reported(Disconnected, Some("config_invalid"));
+        status.verified_at = Some(at(8));
+        status.last_error = Some(StatusError {
+            at: at(9),
+            code: "10014".into(),
+            message: String::new(),
+        });
+        for (mode, after) in [(LongConnection, Connecting), (Webhook, Connected)] {
+            let changed = |changed_at| Facts {
+                changed_at,
+                ..facts(mode, &status)
+            };
+            let refused = Some("config_invalid");
+            check(&changed(at(9)), Disconnected, refused, Some("10014"));
+            // The clock that saw the refusal may be behind the one that saw the change.
+            check(&changed(at(14)), Disconnected, refused, Some("10014"));
+            assert_eq!(decide(&changed(at(15))).state, after, "{mode:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use tieline_bridge::agents as bridge_agents;
 use tieline_core::account::ConnectionMode;
 use tieline_core::fate::MessageState;
 use tieline_core::ids::{AgentId, ConversationId, IntegrationId};
-use tieline_queue::relay::shard_of;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::config::{agent, trigger};
 use tieline_store::log::{self, Level};
@@ -180,8 +179,7 @@ async fn relay(state: &AdminState, record: &IntegrationRecord) -> Result<Option<
     }
     let picture = leases::picture(&state.world.store).await?;
     let now = state.now();
-    let n_shards = state.world.queues.urls().relay.len();
-    let shard = (n_shards > 0).then(|| shard_of(&record.id, n_shards));
+    let shard = state.world.shard_of(&record.id);
     let holder = shard.and_then(|shard| picture.holder(shard, now));
     let heartbeat = holder.and_then(|holder| picture.tasks.get(&holder.node));
     Ok(Some(RelayHeld {

@@ -161,7 +161,8 @@ pub(super) async fn credentials(
 /// What the connection tells of the credentials, where the platform takes them there and nowhere else. Another connection for the asking
 /// would throw the bot's own out.
 async fn on_connection(state: &AdminState, record: &IntegrationRecord) -> Result<(bool, String), Problem> {
-    let reported = store_status::seen(&state.world.store, &record.id, state.now()).await?;
+    let shard = state.world.shard_of(&record.id);
+    let reported = store_status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     Ok(match (reported.state, reported.reason.as_deref()) {
         (Some(ConnectionState::Connected), _) => (true, "the platform has taken them: the connection is up".to_owned()),
         (_, Some("config_invalid")) => {

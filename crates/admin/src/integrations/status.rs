@@ -85,7 +85,8 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     let bound = store_integration::load_bound(&state.world.store, &record.id)
         .await?
         .ok_or_else(missing)?;
-    let reported = status::seen(&state.world.store, &record.id, state.now()).await?;
+    let shard = state.world.shard_of(&record.id);
+    let reported = status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     let unusable = unusable(state, &bound.integration);
     let condition = condition::decide(&Facts {
         mode: bound.integration.mode,
@@ -96,6 +97,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         unusable: unusable.clone(),
         callback_url: &view::callback_url(state, record),
         created_at: record.created_at,
+        changed_at: record.updated_at,
         reported: &reported,
     });
     Ok(Seen {

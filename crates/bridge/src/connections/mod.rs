@@ -28,6 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tieline_core::link::Patience;
+use tieline_store::leases::LINGER;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -68,7 +69,7 @@ impl Default for Options {
             tick: Duration::from_secs(1),
             hurried: Duration::from_millis(250),
             // Long enough for an heir that is slow: until its sockets stand, ours are all there is.
-            linger: Duration::from_secs(30),
+            linger: LINGER,
             drain: Duration::from_secs(60),
             patience: Patience::default(),
         }

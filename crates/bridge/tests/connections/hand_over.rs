@@ -170,7 +170,7 @@ async fn a_dead_holders_bots_are_not_shown_as_connected() {
     let watcher = place.world("watcher");
     let id = place.wecom(&watcher, "bot1").await;
     let state = async || {
-        status::seen(&watcher.store, &id, watcher.clock.now())
+        status::seen(&watcher.store, &id, watcher.shard_of(&id), watcher.clock.now())
             .await
             .unwrap()
             .state

@@ -255,7 +255,7 @@ fn clients(engine: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client)
 
 impl Process {
     pub(crate) async fn status(&self, id: &IntegrationId) -> Status {
-        status::seen(&self.world.store, id, self.world.clock.now())
+        status::seen(&self.world.store, id, self.world.shard_of(id), self.world.clock.now())
             .await
             .unwrap()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::conversation::Owner;
 use tieline_core::exchange::ApiAnswer;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::leases::{self, Picture, Shard};
+use tieline_store::leases::{self, LINGER, Picture, Shard};
 use tieline_store::status::{self, ConnectionState, StatusChange};
 use tieline_store::{Store, StoreError, relayed};
 
@@ -109,18 +109,62 @@ async fn who_has_left_or_is_forgotten_holds_nothing() {
 async fn a_dead_holders_connection_is_not_shown_as_one() {
     let it = fresh().await;
     leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
+    let fence = take(&it.store, "a", at(0)).await.unwrap();
+    connect(&it.store, "a", fence).await;
+    assert_eq!(shown(&it.store, at(9)).await, CONNECTED);
+    assert_eq!(shown(&it.store, at(10)).await, RETRYING);
+    // Another life of the node has to connect first.
+    let reborn = Owner {
+        life: "a-2".into(),
+        ..owner("a")
+    };
+    leases::join(&it.store, &reborn, at(20)).await.unwrap();
+    assert_eq!(shown(&it.store, at(11)).await, RETRYING);
+    let nobodys = status::seen(&it.store, &integration(), None, at(9)).await.unwrap();
+    assert_eq!(nobodys.state, RETRYING);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_given_away_is_shown_for_as_long_as_it_may_linger() {
+    let it = fresh().await;
+    for name in ["a", "b"] {
+        leases::join(&it.store, &owner(name), at(1_000)).await.unwrap();
+    }
+    let fence = take(&it.store, "a", at(0)).await.unwrap();
+    connect(&it.store, "a", fence).await;
+    let linger = i64::try_from(LINGER.as_secs()).unwrap();
+    assert_eq!(shown(&it.store, at(500)).await, CONNECTED);
+    leases::give(&it.store, 3, &owner("a"), fence, at(500)).await.unwrap();
+    assert_eq!(shown(&it.store, at(500 + linger - 1)).await, CONNECTED);
+    assert_eq!(shown(&it.store, at(500 + linger)).await, RETRYING);
+    let fence = take(&it.store, "b", at(600)).await.unwrap();
+    assert_eq!(shown(&it.store, at(600 + linger - 1)).await, CONNECTED);
+    assert_eq!(shown(&it.store, at(600 + linger)).await, RETRYING);
+    leases::ready(&it.store, 3, &owner("b"), fence).await.unwrap();
+    assert_eq!(shown(&it.store, at(601)).await, RETRYING);
+    connect(&it.store, "b", fence).await;
+    assert_eq!(shown(&it.store, at(601)).await, CONNECTED);
+}
+
+const CONNECTED: Option<ConnectionState> = Some(ConnectionState::Connected);
+const RETRYING: Option<ConnectionState> = Some(ConnectionState::Retrying);
+
+/// What the holder says of a bot of shard 3.
+async fn connect(store: &Store, name: &str, fence: u64) {
     let changes = [
         StatusChange::State(ConnectionState::Connected, None),
         StatusChange::ConnectedAt(Some(at(0))),
-        StatusChange::Owner(Some("a".into())),
+        StatusChange::Owner(Some(name.to_owned())),
     ];
-    status::merge_as_holder(&it.store, &integration(), 1, &changes)
+    status::merge_as_holder(store, &integration(), fence, &changes)
         .await
         .unwrap();
-    let state = async |now| status::seen(&it.store, &integration(), now).await.unwrap();
-    assert_eq!(state(at(9)).await.state, Some(ConnectionState::Connected));
-    let late = state(at(10)).await;
-    assert_eq!((late.state, late.connected_at), (Some(ConnectionState::Retrying), None));
+}
+
+async fn shown(store: &Store, now: Timestamp) -> Option<ConnectionState> {
+    let seen = status::seen(store, &integration(), Some(3), now).await.unwrap();
+    assert_eq!(seen.connected_at.is_some(), seen.state == CONNECTED);
+    seen.state
 }
 
 #[tokio::test]
