@@ -56,6 +56,24 @@ impl Scene {
     }
 }
 
+/// It can't go on before the person has answered, whose answer would wait behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_the_agent_ends_its_turn() {
+    let scene = scene(Over::DingTalk).await;
+    scene.say("order one").await;
+    let question = json!({ "type": "input.required", "prompt": "Which one?" });
+    scene
+        .call_back(1, json!({ "type": "text.delta", "text": "There are two. " }))
+        .await;
+    scene.call_back(2, question).await;
+    scene.life.work().await;
+    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+    let said = scene.chat.said();
+    assert!(said.len() == 1 && said[0].contains("Which one?"), "{said:?}");
+    scene.say("at once: the first").await;
+    assert_eq!(scene.n_ended(MessageState::Answered).await, 2);
+}
+
 /// A process dies before or after each durable write, and the agent repeats what it has no acknowledgement for.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_calls_back_is_heard_whoever_dies() {

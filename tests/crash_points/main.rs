@@ -14,6 +14,7 @@ mod lost;
 mod panics;
 mod picture;
 mod places;
+mod rebound;
 mod redrive;
 mod scene;
 mod stage;

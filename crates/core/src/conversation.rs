@@ -98,6 +98,14 @@ impl Conversation {
         }
     }
 
+    /// A session with another agent begins, and what waits goes there too: it will be that agent who answers it.
+    pub fn go_over_to(&mut self, session: Session) {
+        for waiting in &mut self.pending {
+            waiting.session = session.number;
+        }
+        self.session = Some(session);
+    }
+
     /// Whether a message is already here, waiting or running.
     #[must_use]
     pub fn holds(&self, message: &MessageId) -> bool {

@@ -295,7 +295,7 @@ impl Arrival<'_> {
                 Some(found) if found.run.is_some() || !found.pending.is_empty() => Notice::StatusRunning,
                 _ => Notice::StatusIdle,
             },
-            Command::Stop => self.stop(key).await?,
+            Command::Stop => self.stop(key, turn).await?,
         };
         self.say(message, &id, Word::commanded(notice)).await?;
         self.end(MessageState::Commanded, None).await?;
@@ -303,15 +303,17 @@ impl Arrival<'_> {
     }
 
     /// Ends the running answer and what waits behind it.
-    async fn stop(&self, key: &ConversationKey) -> Result<Notice, DispatchError> {
+    async fn stop(&self, key: &ConversationKey, turn: Turn) -> Result<Notice, DispatchError> {
         let id = key.id();
         for race in 0..MAX_RACES {
-            let Some(before) = conversation::load(&self.world.store, &id, self.world.clock.now()).await? else {
-                return Ok(Notice::NothingToStop);
+            let found = conversation::load(&self.world.store, &id, self.world.clock.now()).await?;
+            let Some(before) = found.filter(|found| found.run.is_some() || !found.pending.is_empty()) else {
+                // Who began with it has most likely stopped what there was.
+                return Ok(match turn {
+                    Turn::First => Notice::NothingToStop,
+                    Turn::Again => Notice::Stopped,
+                });
             };
-            if before.run.is_none() && before.pending.is_empty() {
-                return Ok(Notice::NothingToStop);
-            }
             let mut after = before.clone();
             after.pending.clear();
             after.updated_at = self.world.clock.now();
@@ -417,7 +419,10 @@ impl Arrival<'_> {
             session: session.number,
             urgent: !message.parts.is_empty(),
         });
-        after.session = Some(session);
+        match old.is_some_and(|old| old.agent != session.agent) {
+            true => after.go_over_to(session),
+            false => after.session = Some(session),
+        }
         if trigger.settings.busy_policy == BusyPolicy::Interrupt
             && let Some(run) = &mut after.run
         {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState};
+use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState, StopCause};
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
 use tieline_core::mailbox::{self, Due};
+use tieline_core::session;
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
+use tieline_core::trigger::BusyPolicy;
 use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
@@ -183,9 +185,16 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     let me = &world.settings.owner;
     let mut after = before.clone();
     match &mut after.run {
-        Some(run) => run.attempt += u32::from(run.phase != RunPhase::Deferred),
+        Some(run) => {
+            run.attempt += u32::from(run.phase != RunPhase::Deferred);
+            // It has only waited for a place so far, which isn't the agent's time.
+            if run.rests_until.take().is_some() {
+                run.started_at = run.started_at.max(now);
+            }
+        }
         None => {
-            let (run, n_taken) = next_run(before, bound, now)?;
+            rebind(&mut after, bound, now);
+            let (run, n_taken) = next_run(&after, bound, now)?;
             after.pending.drain(..n_taken);
             after.run = Some(run);
         }
@@ -199,6 +208,20 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     });
     after.updated_at = now;
     Ok(after)
+}
+
+/// What waits goes to the agent that is bound now, in a session with that one: it is not told what was said to another.
+fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp) {
+    let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
+        return;
+    };
+    let id = conversation.key.id();
+    if !conversation.pending.is_empty()
+        && let Some(before) = &conversation.session
+        && before.agent != trigger.agent
+    {
+        conversation.go_over_to(session::next(Some(before), &id, &trigger.agent, now));
+    }
 }
 
 /// The run of the messages that are due, and how many these are.
@@ -220,6 +243,9 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
     let same = current.filter(|current| current.number == session);
     let first = same.is_some_and(|current| current.runs == 0);
+    // Whoever wrote these found another run under way, which they stopped.
+    let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
+    let is_outdated = interrupts && n_taken < conversation.pending.len();
     let run = RunState {
         id: run_id(&conversation.key.id(), conversation.version, &messages),
         messages,
@@ -232,7 +258,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         phase: RunPhase::Calling,
         run_ref: None,
         cursor: None,
-        stop: None,
+        stop: is_outdated.then_some(StopCause::Interrupted),
         watch: None,
         rests_until: None,
     };
@@ -313,6 +339,7 @@ fn settled(
         session.runs += 1;
         session.conversation_ref = conversation_ref.cloned().or_else(|| session.conversation_ref.take());
     }
+    rebind(&mut after, bound, now);
     let wait = match next_run(&after, bound, now) {
         Ok((next, n_taken)) if has_time(until) => {
             after.pending.drain(..n_taken);

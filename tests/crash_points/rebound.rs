@@ -1,0 +1,110 @@
+//! Messages that wait while an operator changes what they wait for.
+
+use serde_json::{Value, json};
+use tieline_bridge::world::random;
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::fate::MessageState;
+use tieline_core::ids::{AgentId, OrganizationId, fresh};
+use tieline_core::trigger::{BusyPolicy, Trigger};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::Rival;
+use tieline_store::config::{agent, trigger};
+use tieline_tests::agents::{FakeAgent, Manner};
+
+use crate::scene::Over;
+use crate::stage::Scene;
+
+async fn scene() -> Scene {
+    let agent = FakeAgent::start(Manner::default()).await;
+    let settings = agent.as_chat("First");
+    Scene::begin(Over::DingTalk, agent, &settings).await
+}
+
+impl Scene {
+    async fn change_trigger(&self, change: impl FnOnce(&mut Trigger)) {
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |it| it.integration == self.bot.id).await;
+        let before = found.unwrap().remove(0);
+        let mut after = before.trigger.clone();
+        change(&mut after);
+        trigger::update(store, &before, after, Rival::Respect, now)
+            .await
+            .unwrap();
+    }
+
+    /// Binds the bot to another agent.
+    async fn rebind(&self, other: &FakeAgent) {
+        let settings = other.as_chat("Second");
+        let id = AgentId::new(fresh("agt", random()));
+        let asked = Agent {
+            name: "Second".to_owned(),
+            id: id.clone(),
+            organization: OrganizationId::new(DEFAULT),
+            protocol: settings["protocol"].as_str().unwrap().to_owned(),
+            config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
+        };
+        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        agent::create(store, asked, now).await.unwrap();
+        self.change_trigger(|trigger| trigger.agent = id).await;
+    }
+}
+
+/// What an agent was told last, all turns of it.
+fn told(agent: &FakeAgent) -> Vec<String> {
+    let body = agent.seen().pop().unwrap().body;
+    let turns = body["messages"].as_array().unwrap().iter();
+    turns
+        .filter(|turn| turn["role"] != json!("system"))
+        .map(words)
+        .collect()
+}
+
+fn words(turn: &Value) -> String {
+    turn["content"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_agent_is_not_told_what_was_said_to_the_first() {
+    let scene = scene().await;
+    let other = FakeAgent::start(Manner::default()).await;
+    scene.hear("one").await;
+    scene.life.work().await;
+    // It waits while the bot is bound to another.
+    scene.hear("two").await;
+    scene.rebind(&other).await;
+    scene.life.work().await;
+    assert_eq!(told(&other), ["two"]);
+    scene.hear("three").await;
+    scene.life.work().await;
+    assert_eq!(told(&other), ["two", "echo: two", "three"]);
+    assert_eq!(scene.agent.asked(), ["one"]);
+    assert_eq!(scene.n_ended(MessageState::Answered).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_it_told_if_the_next_message_is_the_first_to_notice() {
+    let scene = scene().await;
+    let other = FakeAgent::start(Manner::default()).await;
+    scene.hear("one").await;
+    scene.life.work().await;
+    scene.hear("two").await;
+    scene.rebind(&other).await;
+    scene.hear("three").await;
+    scene.life.work().await;
+    assert_eq!(told(&other), ["two", "echo: two", "three"]);
+    assert_eq!(scene.n_ended(MessageState::Answered).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_interrupted_by_what_came_after_it() {
+    let scene = scene().await;
+    scene
+        .change_trigger(|trigger| trigger.settings.busy_policy = BusyPolicy::Interrupt)
+        .await;
+    scene.hear("one").await;
+    scene.hear("two").await;
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked(), ["two"]);
+    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
+    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+}
