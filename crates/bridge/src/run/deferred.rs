@@ -103,6 +103,7 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
     let mut terminal = None;
+    let mut waits_for_person = false;
     while terminal.is_none() {
         let before = seq;
         for (number, json) in run::events_after(&world.store, &held.run().id, seq).await? {
@@ -111,6 +112,7 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
                 Ok(Some(event)) => {
                     let event = media::keep(world, event).await?;
                     draft.apply(&event);
+                    waits_for_person = matches!(event, AgentEvent::InputRequired { .. });
                     terminal = event.is_terminal().then_some(event);
                 }
                 Ok(None) => {}
@@ -125,10 +127,14 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
         }
         keep(held, showing, &draft, seq);
         // The last event and what it means for the run are one write.
-        if terminal.is_none() {
+        if terminal.is_none() && !waits_for_person {
             showing.record.stage = Stage::Growing;
             showing.save().await?;
         }
+    }
+    // A question to the person ends the agent's turn: the answer to it is the next message, which would wait behind this run.
+    if terminal.is_none() && waits_for_person {
+        terminal = Some(AgentEvent::Completed { final_text: None });
     }
     let has_text = !draft.text.trim().is_empty();
     if let Some(event) = terminal {

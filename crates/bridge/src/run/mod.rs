@@ -183,17 +183,21 @@ async fn work_on(
         }
         if let Some(place) = place.take_if(|place| place.is_due_to_others(world)) {
             place.leave(world).await;
-            let rests_until = world.clock.now().after(REST);
-            amend(world, &mut held, |it| ask::rest(it, rests_until)).await?;
-            park(world, held, Some(REST)).await?;
-            return Ok(Next::Done);
+            return rest(world, held, REST).await;
         }
         let organization = &held.conversation.key.organization;
         if !has_place(world, Some(held.run()), organization, place).await? {
-            park(world, held, Some(WHEN_FULL)).await?;
-            return Ok(Next::Done);
+            return rest(world, held, WHEN_FULL).await;
         }
     }
+}
+
+/// Leaves a run that nobody has been asked for yet, as it has no place among its tenant's.
+async fn rest(world: &World, mut held: Held, for_: Duration) -> Result<Next, RunError> {
+    let until = world.clock.now().after(for_);
+    amend(world, &mut held, |it| ask::rest(it, until)).await?;
+    park(world, held, Some(for_)).await?;
+    Ok(Next::Done)
 }
 
 /// Whether the run has a place among its tenant's, if need be after taking one.
