@@ -20,6 +20,9 @@ use crate::notices::{self, About};
 use crate::work;
 use crate::world::{World, random};
 
+/// Most pages of conversations that are searched for a chat. Groups that have never spoken are in none of them.
+const MAX_PAGES: usize = 100;
+
 /// To whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
@@ -121,16 +124,17 @@ async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, Sto
 /// A chat as people have spoken in it; a group, if nobody has.
 async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<Chat, StoreError> {
     let integration = &bot.account.integration;
-    let page = conversation::list(
-        &world.store,
-        integration,
-        Some(id.as_str()),
-        None,
-        20,
-        world.clock.now(),
-    )
-    .await?;
-    let known = page.items.into_iter().find(|known| known.key.chat.id == id);
+    let now = world.clock.now();
+    let mut known = None;
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let page = conversation::list(&world.store, integration, Some(id.as_str()), cursor.as_deref(), 20, now).await?;
+        known = page.items.into_iter().find(|known| known.key.chat.id == id);
+        cursor = page.cursor;
+        if known.is_some() || cursor.is_none() {
+            break;
+        }
+    }
     let kind = known.map_or(ChatKind::Group, |known| known.key.chat.kind);
     Ok(Chat { kind, id, thread: None })
 }

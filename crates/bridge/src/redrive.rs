@@ -21,8 +21,8 @@ use crate::world::World;
 /// Why a dead letter is not sent on its road again.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
-    /// Its message is not in the ledger (any more), or can't be read.
-    #[error("the message is not there to be sent again")]
+    /// Its message is not in the ledger (any more), or can't be read, or its integration is gone.
+    #[error("the message is not there to be sent again, or its integration isn't")]
     Gone,
     /// Its message is not failed (any more).
     #[error("the message is {}", .0.as_str())]
@@ -58,7 +58,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     let record = load(world, letter).await?;
     match record.state {
         // First: it would be queued for ever.
-        MessageState::Failed if crate::event_of(world, &record).is_none() => return Err(RedriveError::Gone),
+        MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
         MessageState::Failed => {
             restart_reply(world, &record).await?;
             if !message::reopen(&world.store, &record.id, now).await? {
@@ -75,6 +75,12 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "sent message {} on its road again", record.id);
     Ok(reopened)
+}
+
+/// Whether the message can be read, and there is a bot that it was for.
+async fn can_go(world: &World, record: &MessageRecord) -> Result<bool, StoreError> {
+    let bot = integration::get(&world.store, &record.integration).await?;
+    Ok(bot.is_some() && crate::event_of(world, record).is_some())
 }
 
 /// Waits a moment until the conversation doesn't hold the message any more. A message that was sent would be taken for one that is
