@@ -234,6 +234,42 @@ async fn an_event_that_can_not_be_dispatched_holds_up_no_other_conversation() {
     assert_eq!(scene.state("one").await, MessageState::Stopped);
 }
 
+/// Neither what is received with it again and again, nor its own message: both ends are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_can_never_be_dispatched_takes_nothing_with_it() {
+    let mut scene = Scene::begin(Duration::from_secs(5)).await;
+    scene.hear("one").await;
+    scene.life.dispatch().await;
+    scene.hear("/stop").await;
+    scene.hear("two").await;
+    scene.connector.breaks.store(true, Ordering::SeqCst);
+    let mut n_tries = 0;
+    while scene.dispatch_together().await == 2 {
+        n_tries += 1;
+        assert!(n_tries < MOST_TRIES, "what came after it is held up");
+        scene.life.pass(Duration::from_secs(60));
+    }
+    while scene.state("/stop").await == MessageState::Queued {
+        n_tries += 1;
+        assert!(n_tries < 60, "it goes to the queue's dead letters without a word");
+        scene.life.pass(Duration::from_secs(60));
+        scene.dispatch_together().await;
+    }
+    assert_eq!(scene.state("/stop").await, MessageState::Failed);
+    let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["crashed"]);
+    scene.connector.breaks.store(false, Ordering::SeqCst);
+    scene.life.pass(Duration::from_secs(60));
+    scene.life.work().await;
+    assert_eq!(scene.state("two").await, MessageState::Answered);
+    assert_eq!(
+        scene.chat.said().len(),
+        2,
+        "an answer and an apology: {:?}",
+        scene.chat.said()
+    );
+}
+
 /// Each time another process begins with it, and none of them fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_waits_for_its_platform_is_not_given_up() {

@@ -1,4 +1,4 @@
-//! What an operator reads of an integration: its log and its status.
+//! What an operator reads of an integration: its log, its status, and its dead letters.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::log::{self, Level, LogEntry};
+use tieline_store::message::MessageRecord;
 use tieline_store::status::{self, StatusChange};
 use tracing::warn;
 
@@ -41,6 +44,21 @@ impl Throttle {
         last.insert(key, now);
         true
     }
+}
+
+/// An entry among the dead letters.
+pub(crate) async fn bury(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
+    let letter = DeadLetter {
+        message: record.id.clone(),
+        organization: record.organization.clone(),
+        integration: Some(record.integration.clone()),
+        conversation: record.conversation.clone(),
+        received_at: record.received_at,
+        failed_at: world.clock.now(),
+        reason: reason.to_owned(),
+        body: None,
+    };
+    deadletter::put(&world.store, &letter).await
 }
 
 /// A warning in the integration's log.

@@ -1,5 +1,6 @@
 //! Sentences of ours, and of the operator, as replies of their own.
 
+use tieline_core::agent::AgentFailure;
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
@@ -48,6 +49,17 @@ impl Word {
     #[must_use]
     pub const fn commanded(notice: Notice) -> Self {
         Self::ours(notice, Outcome::Commanded)
+    }
+
+    /// The message failed, for this reason, before anybody was asked.
+    #[must_use]
+    pub fn failed(reason: &str) -> Self {
+        let failure = AgentFailure {
+            code: reason.to_owned(),
+            message: String::new(),
+            retryable: false,
+        };
+        Self::ours(Notice::AgentFailed, Outcome::Failed(failure))
     }
 
     /// The message is stopped or dropped.

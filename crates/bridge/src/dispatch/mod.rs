@@ -1,6 +1,7 @@
 //! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
 
 mod clicks;
+mod hopeless;
 mod waiting;
 
 use std::panic::AssertUnwindSafe;
@@ -28,6 +29,8 @@ use crate::notices::{self, Word};
 use crate::world::World;
 use crate::{users, work};
 
+pub use hopeless::give_up;
+
 /// A message that was older than this by the platform's own clock when it came is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a lost race for a conversation is run again at once.
@@ -42,7 +45,7 @@ pub enum DispatchError {
     /// The queue.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
-    /// The event can't be unsealed or read: parked among the dead letters.
+    /// The event can't be unsealed or read.
     #[error("event can't be read")]
     Unreadable,
     /// Too many others change the conversation at the same time.

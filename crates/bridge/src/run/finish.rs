@@ -10,7 +10,6 @@ use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::StoreError;
-use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::transcript::{self, NewTurn};
@@ -140,7 +139,7 @@ async fn end_all(
         };
         // First, so that a message that failed is never without an entry.
         if state == MessageState::Failed {
-            bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
+            journal::bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
         // It may be the only record of what the platform took: whoever doesn't know says it again.
@@ -195,21 +194,6 @@ pub(super) fn platform(held: &Held) -> &str {
     held.bound.as_ref().map_or("none", |bound| &bound.integration.platform)
 }
 
-/// An entry among the dead letters.
-pub(super) async fn bury(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
-    let letter = DeadLetter {
-        message: record.id.clone(),
-        organization: record.organization.clone(),
-        integration: Some(record.integration.clone()),
-        conversation: record.conversation.clone(),
-        received_at: record.received_at,
-        failed_at: world.clock.now(),
-        reason: reason.to_owned(),
-        body: None,
-    };
-    deadletter::put(&world.store, &letter).await
-}
-
 /// Ends a run without a word: its bot is gone, or whoever tries to tell of it.
 pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason: &str) -> Result<(), RunError> {
     error!(run = %held.run().id, reason, "run is given up");
@@ -229,7 +213,7 @@ pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason:
 /// Ends a message whose event can't be read any more.
 pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Result<(), RunError> {
     error!(account.id = %record.integration, event.key = %record.id, "stored event can't be read");
-    bury(world, record, "unreadable").await?;
+    journal::bury(world, record, "unreadable").await?;
     let step = LedgerStep::new(world.clock.now(), "failed").code("unreadable");
     let ending = Ending {
         state: MessageState::Failed,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::watch::Watch;
-use super::{Next, RunError, finish};
+use super::{Next, RunError};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, Showing, Shown};
 use crate::journal;
@@ -112,7 +112,7 @@ async fn conclude(
             showing.record.delivered = true;
             journal::warn(world, &ledger.integration, "delivery_refused", &code).await;
             warn!(account.id = %ledger.integration, event.key = %ledger.id, code, "reply can't be delivered");
-            finish::bury(world, ledger, &code).await?;
+            journal::bury(world, ledger, &code).await?;
             message::note(
                 &world.store,
                 &ledger.id,
