@@ -109,6 +109,37 @@ pub async fn create_missing(client: &Client, prefix: &str, n_shards: usize) -> R
     })
 }
 
+/// Gives what lies among the dead letters of the queues another chance, and says how much that is. For standing alone, where a start
+/// may bring the program that can read it: on AWS there are alarms, and an operator does it.
+///
+/// # Errors
+/// [`QueueError`].
+pub async fn put_back_dead(client: &Client, prefix: &str) -> Result<usize, QueueError> {
+    let mut n = 0;
+    for definition in DEFINITIONS {
+        let Some((dead, _)) = definition.dead_letters else {
+            continue;
+        };
+        let url = url_of(client, &format!("{prefix}{dead}")).await?;
+        let here = count(client, &url).await?;
+        if here > 0 {
+            let call = client.start_message_move_task().source_arn(arn(client, &url).await?);
+            call.send().await.map_err(QueueError::of("move"))?;
+        }
+        n += here;
+    }
+    Ok(n)
+}
+
+async fn count(client: &Client, url: &str) -> Result<usize, QueueError> {
+    let wanted = QueueAttributeName::ApproximateNumberOfMessages;
+    let call = client.get_queue_attributes().queue_url(url);
+    let answer = call.attribute_names(wanted.clone()).send().await;
+    let answer = answer.map_err(QueueError::of("describe"))?;
+    let found = answer.attributes.and_then(|mut attributes| attributes.remove(&wanted));
+    Ok(found.and_then(|n| n.parse().ok()).unwrap_or(0))
+}
+
 async fn create(
     client: &Client,
     name: &str,

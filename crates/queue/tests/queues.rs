@@ -371,8 +371,22 @@ async fn message_that_always_fails_goes_to_the_dead_letters() {
         .send()
         .await
         .unwrap();
-    let buried = wait_for::<Envelope>(&it, dead.queue_url().unwrap()).await;
+    let dead = dead.queue_url().unwrap();
+    let buried = wait_for::<Envelope>(&it, dead).await;
     assert_eq!(buried[0].message, Some(envelope("a")));
+    receive::delete(&it.queues, url, &[next[0].receipt.clone()])
+        .await
+        .unwrap();
+
+    // It is given another chance, from the beginning.
+    receive::retry_in(&it.queues, dead, &buried[0].receipt, Duration::ZERO)
+        .await
+        .unwrap();
+    let put_back = async || definitions::put_back_dead(&it.sqs, &it.prefix).await.unwrap();
+    assert_eq!(put_back().await, 1);
+    let again = wait_for::<Envelope>(&it, url).await;
+    assert_eq!((&again[0].message, again[0].attempt), (&Some(envelope("a")), 1));
+    assert_eq!(put_back().await, 0);
 }
 
 fn call(integration: &str, id: &str) -> RelayCall {

@@ -8,6 +8,7 @@ use tieline_bridge::world::{Registry, Settings, World};
 use tieline_embedded::Embedded;
 use tieline_queue::{Queues, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
+use tracing::warn;
 
 /// What tables and queues are called in the embedded engines.
 const PREFIX: &str = "tieline-";
@@ -32,6 +33,12 @@ pub async fn world(
     let urls = definitions::create_missing(&sqs, PREFIX, RELAY_SHARDS)
         .await
         .context("can't make the queues")?;
+    match definitions::put_back_dead(&sqs, PREFIX).await {
+        Ok(0) => {}
+        Ok(n) => warn!("{n} events or wake-ups that could not be worked on are tried again"),
+        // They stay where they are until the next start.
+        Err(error) => warn!(error = %error, "dead letters of the queues can't be tried again"),
+    }
     let store = Store::new(dynamo, tables, Keyring::new(key));
     let world = World::new(store, Queues::new(sqs, urls), registry, Clock::system(), settings);
     world.http.warm().context("can't set up TLS")?;
