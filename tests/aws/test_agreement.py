@@ -437,6 +437,43 @@ def test_one_bad_bot_does_not_page():
         assert states["bots"] is None and states["without"][0]["Name"] == "State"
 
 
+def goes_off(alarm: dict, failing: set[int], minutes: int, answered: int = 0) -> bool:
+    """Whether an alarm goes off within `minutes` if a call fails in each minute of `failing` and so many a minute are answered."""
+    metric = next((it["MetricStat"] for it in alarm.get("Metrics", []) if "MetricStat" in it), alarm)
+    period = metric["Period"] // 60
+    beyond = []
+    for start in range(0, minutes, period):
+        failed = len(failing & set(range(start, start + period)))
+        # The share is of all that came in.
+        value = failed if "Metrics" not in alarm else 100 * failed / (failed + answered * period or 1)
+        beyond.append(value > alarm["Threshold"])
+    n_periods = alarm["EvaluationPeriods"]
+    windows = [beyond[max(0, end - n_periods) : end] for end in range(1, len(beyond) + 1)]
+    return any(sum(window) >= alarm.get("DatapointsToAlarm", n_periods) for window in windows)
+
+
+@pytest.mark.parametrize("name", ["WebhookErrors", "AdminErrors", "ApiErrors", "MessagesFail"])
+def test_few_calls_that_all_fail_page_and_errors_that_pass_do_not(name):
+    alarm = nested(ON_LAMBDA, "Watch").resources[name]["Properties"]
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold" and alarm["TreatMissingData"] == "notBreaching"
+    for every in (1, 3, 5, 7):
+        assert goes_off(alarm, set(range(0, 60, every)), 60), f"a bot that is called every {every} minutes"
+    for start in range(60):
+        assert not goes_off(alarm, set(range(start, start + 5)), 120), "five minutes of errors that pass"
+        assert not goes_off(alarm, {start}, 120, answered=1000)
+
+
+def test_messages_without_an_answer_are_a_share_of_what_comes_in():
+    alarm = nested(ON_LAMBDA, "Watch").resources["MessagesFail"]["Properties"]
+    (share,) = (it for it in alarm["Metrics"] if it["ReturnData"])
+    assert share["Expression"] == "100 * failed / events"
+    metrics = {it["Id"]: it["MetricStat"]["Metric"] for it in alarm["Metrics"] if "MetricStat" in it}
+    assert metrics["failed"]["Dimensions"] == [{"Name": "Fate", "Value": "failed"}]
+    queue = ON_LAMBDA.resources["InboundQueue"]["Properties"]["QueueName"]
+    assert metrics["events"]["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
+    assert not goes_off(alarm, set(range(240)), 240, answered=20), "where much comes in, some agent always fails"
+
+
 # ---- What a deployment must be like
 
 
