@@ -182,3 +182,10 @@ def test_workflow_example_is_what_it_says():
     # Artifacts lose the permission to run, and the machine's own linker wants a newer C library than Lambda has.
     assert "path: built.tar" in text and "tar -cf built.tar .aws-sam/build" in text and "tar -xf built.tar" in text
     assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text
+
+
+def test_workflow_does_not_wait_for_an_approval_but_deployments_wait_for_each_other():
+    whole = yaml.safe_load((INFRA / "ci/deploy.yml").read_text())["concurrency"]
+    assert whole["group"].endswith("${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"), "runs of main are each by themselves"
+    (stage,) = yaml.safe_load((INFRA / "ci/deploy-stage.yml").read_text())["jobs"].values()
+    assert "${{ inputs.stage }}" in stage["concurrency"]["group"] and stage["concurrency"]["cancel-in-progress"] is False
