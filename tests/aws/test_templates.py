@@ -189,3 +189,36 @@ def test_workflow_does_not_wait_for_an_approval_but_deployments_wait_for_each_ot
     assert whole["group"].endswith("${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"), "runs of main are each by themselves"
     (stage,) = yaml.safe_load((INFRA / "ci/deploy-stage.yml").read_text())["jobs"].values()
     assert "${{ inputs.stage }}" in stage["concurrency"]["group"] and stage["concurrency"]["cancel-in-progress"] is False
+
+
+NO_STACK = "An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id tieline-dev does not exist"
+
+
+@pytest.mark.parametrize(
+    "answer, complaint, code, overrides",
+    [
+        pytest.param("1.dkr.ecr.r.amazonaws.com/tieline-dev", "", 0, "overrides=RelayImage=relay@1 RunnerImage=runner@1\n", id="deployed"),
+        pytest.param("", NO_STACK, 0, "", id="not there"),
+        pytest.param("None", "", 0, "", id="only a change set that failed"),
+        pytest.param("", "", 0, "", id="no repository"),
+        pytest.param("", "An error occurred (AccessDenied) when calling the DescribeStacks operation", 1, "", id="not allowed"),
+        pytest.param("", "An error occurred (Throttling): Rate exceeded", 1, "", id="throttled"),
+    ],
+)
+def test_only_a_first_deployment_goes_without_images(tmp_path, answer, complaint, code, overrides):
+    """Any other trouble ends the job: functions and containers are of one version."""
+    (job,) = yaml.safe_load((INFRA / "ci/deploy-stage.yml").read_text())["jobs"].values()
+    (script,) = (step["run"].replace("${{ inputs.stage }}", "dev") for step in job["steps"] if step.get("id") == "images")
+    for path, text in {
+        "aws": 'echo "$ANSWER"; echo "$COMPLAINT" >&2; [ -z "$COMPLAINT" ] || exit 254',
+        "infra/relay-image.sh": 'echo "$2@1"',
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / path).chmod(0o755)
+    output = tmp_path / "output"
+    output.touch()
+    told = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ANSWER": answer, "COMPLAINT": complaint, "GITHUB_OUTPUT": str(output)}
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=told, capture_output=True, text=True)
+    assert (done.returncode, output.read_text()) == (code, overrides), done.stderr
+    assert code == 0 or complaint in done.stderr
