@@ -555,6 +555,35 @@ def test_firewall_keeps_no_answer():
     assert kept == dict.fromkeys([400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504], 0)
 
 
+def test_firewall_leaves_callbacks_alone_and_nothing_else():
+    """A platform calls all its bots from few addresses, and what people write looks like anything."""
+    stack = Stack("waf.yaml")
+    patterns = stack.resources["Callbacks"]["Properties"]["RegularExpressionList"]
+    rules = {it["Name"]: it["Statement"] for it in stack.resources["Firewall"]["Properties"]["Rules"]}
+    for statement in (rules["rate"]["RateBasedStatement"], rules["known-bad"]["ManagedRuleGroupStatement"]):
+        left_alone = statement["ScopeDownStatement"]["NotStatement"]["Statement"]["RegexPatternSetReferenceStatement"]
+        assert left_alone["Arn"] == "arn:Callbacks" and left_alone["FieldToMatch"] == {"UriPath": {}}
+    routes = {it["RouteKey"].split(" ")[-1] for it in ON_LAMBDA.of_type("AWS::ApiGatewayV2::Route").values()}
+    callback = next(it for it in routes if "/webhook/" in it)
+    described = re.search(r'post, path = "(/api/runs/[^"]+)"', (ROOT / "crates/admin/src/runs.rs").read_text())[1]
+    platforms = re.findall(r"&crate::(\w+)::", (ROOT / "crates/connectors/src/registry.rs").read_text())
+    assert "wecom" in platforms
+    ours = [callback.replace("{platform}", it).replace("{integrationId}", "int_0198c2f1") for it in platforms]
+    ours.append(described.replace("{runId}", "run_0198c2f1"))
+    others = [
+        "/",
+        "/api/v1/orgs",
+        "/api/web/replies/rep_1",
+        "/api/media/med_1",
+        "/api/wecom/webhook/",
+        "/api/wecom/webhook/..",
+        "/api/wecom/webhook/int_1/../../v1/orgs",
+        "/api/wecom/webhook/..%2f..%2fv1",
+        "/x/api/wecom/webhook/int_1",
+    ]
+    assert [path for path in ours + others if any(re.search(it, path) for it in patterns)] == ours
+
+
 def test_what_must_last_is_kept():
     for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
         resource = ON_LAMBDA.source["Resources"][name]
