@@ -523,6 +523,12 @@ def test_a_runner_is_joined_by_another_before_it_is_full():
     assert places / 2 <= policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] <= places * 3 / 4
 
 
+def test_runner_has_the_memory_that_its_bounds_were_made_for():
+    told = re.search(r"a runner on AWS may have (\d+) MB", (ROOT / "crates/bridge/src/world.rs").read_text())[1]
+    memory = ON_LAMBDA.source["Parameters"]["RunnerMemory"]
+    assert memory["MinValue"] == int(told) <= memory["Default"]
+
+
 def test_images_of_one_program_do_not_expire_those_of_the_other():
     policy = json.loads(ON_LAMBDA.resources["Images"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])
     prefixes = [prefix for rule in policy["rules"] for prefix in rule["selection"]["tagPrefixList"]]
