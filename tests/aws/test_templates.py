@@ -138,6 +138,13 @@ def test_guides_tell_of_one_place_for_parameters():
         assert any("parameter_overrides" in it for it in around), parameter
 
 
+def test_guides_say_yes_where_sam_takes_no_answer_for_no():
+    """A return for each question deploys nothing: with `confirm_changeset` the last one asks, and offers no."""
+    assert samconfig()["default"]["deploy"]["parameters"]["confirm_changeset"] is True
+    for guide in (ROOT / "README.md", INFRA / "README.md"):
+        assert re.search(r'`y`\s+to\s+the\s+last,\s+"Deploy\s+this\s+changeset\?"', guide.read_text()), guide
+
+
 def test_first_deployment_can_be_repeated():
     """What has a name goes with a first deployment that fails, or the guide says how to remove it."""
     guide = (INFRA / "README.md").read_text()
