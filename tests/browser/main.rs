@@ -128,6 +128,27 @@ async fn a_slow_answer_does_not_cover_the_organization_chosen_since() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
+/// The first question finds nobody.
+const UNREACHABLE_ONCE: &str = "(() => {
+    const real = window.fetch;
+    window.fetch = (...call) => {
+        window.fetch = real;
+        return Promise.reject(new TypeError('Failed to fetch'));
+    };
+})()";
+
+#[tokio::test]
+async fn a_failure_that_passes_keeps_the_token() {
+    let stand = Stand::start();
+    let mut page = Page::open(&stand.bridge.url()).await;
+    page.until("!document.querySelector('#signed-out').hidden").await;
+    page.look(UNREACHABLE_ONCE).await;
+    page.look(&format!("location.hash = 'token={ADMIN_TOKEN}'")).await;
+    page.until("!document.querySelector('#error').hidden").await;
+    page.until(SIGNED_IN).await;
+    assert_eq!(page.look("document.querySelector('#error').hidden").await, true);
+}
+
 #[tokio::test]
 async fn without_the_token_nobody_gets_in() {
     let stand = Stand::start();

@@ -25,7 +25,10 @@ export const hasToken = () => Boolean(sessionStorage.getItem(KEY));
 
 /** One call; gives the JSON body. */
 export async function call(method, path, body, signal) {
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
+  const token = sessionStorage.getItem(KEY) ?? "";
+  // A header takes nothing else, and a token has nothing else.
+  if (!/^[\x21-\x7e]*$/.test(token)) throw new ApiError(401, "unauthorized", "");
+  const headers = { Authorization: `Bearer ${token}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const options = { method, headers, signal, cache: "no-store", credentials: "omit", redirect: "error" };
   if (body !== undefined) options.body = JSON.stringify(body);
@@ -37,7 +40,7 @@ export async function call(method, path, body, signal) {
     throw new ApiError(0, "unreachable", "");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ApiError(response.status, answer.code ?? "", answer.detail ?? `HTTP ${response.status}`);
+  if (!response.ok) throw new ApiError(response.status, answer.code ?? "", answer.detail ?? answer.title ?? `HTTP ${response.status}`);
   return answer;
 }
 

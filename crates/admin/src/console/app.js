@@ -6,11 +6,15 @@ import { text, translate } from "/console/texts.js";
 
 const at = (id) => document.getElementById(id);
 const REFRESH_MS = 10000;
+const RETRY_MS = 5000;
 const MARKS = { connected: "good", connecting: "wait", retrying: "wait", disconnected: "bad", needs_login: "bad", disabled: "off" };
 
 let organization = null;
-let answering = 0;
+/** The integrations whose answers are being written, the latest last. */
+let answering = [];
 let talks = new AbortController();
+/** Tries the sign-in again after a failure that may pass. */
+let retry = 0;
 
 function showState(key) {
   at("state").textContent = text(key);
@@ -24,7 +28,6 @@ function showError(message) {
 function explain(error) {
   if (!(error instanceof ApiError)) return text("failed", error.message);
   if (error.status === 0) return text("unreachable");
-  if (error.status === 404) return text("gone");
   return text("failed", error.message);
 }
 
@@ -39,7 +42,8 @@ function signOut(message = "") {
   talks.abort();
   talks = new AbortController();
   organization = null;
-  answering = 0;
+  answering = [];
+  clearTimeout(retry);
   at("answers").replaceChildren();
   at("diagnosis").hidden = true;
   at("signed-in").hidden = true;
@@ -52,6 +56,7 @@ function signOut(message = "") {
 }
 
 async function signIn() {
+  clearTimeout(retry);
   showState("signingIn");
   showError("");
   try {
@@ -66,8 +71,12 @@ async function signIn() {
     showState("ready");
     at("message").focus();
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) signOut(text("badToken"));
-    else signOut(explain(error));
+    if (error instanceof ApiError && error.status === 401) return signOut(text("badToken"));
+    showError(explain(error));
+    if (organization !== null) return showState("ready");
+    // The token may be as good as ever: it is kept, and asked about again.
+    at("signed-out").hidden = false;
+    retry = setTimeout(signIn, RETRY_MS);
   }
 }
 
@@ -117,8 +126,9 @@ function integrationRow(item, status) {
     element("span", "name", item.name),
     element("p", "kind", `${item.platform} · ${item.connectionMode}`),
   );
-  const next = status?.lastError?.message ?? status?.next;
-  if (next) row.append(element("p", "next", next));
+  // An error stays known after it has passed.
+  const error = state === "connected" ? null : status?.lastError?.message;
+  for (const hint of [error, status?.next]) if (hint) row.append(element("p", "next", hint));
   const doctor = element("button", "quiet", text("doctor"));
   doctor.type = "button";
   doctor.addEventListener("click", () => examine(item, doctor).catch(onError));
@@ -166,23 +176,27 @@ function bubble(className, label, content = "") {
   return made;
 }
 
-async function talk(words) {
+async function talk(words, integration = at("integration").value) {
   const signal = talks.signal;
   bubble("mine", text("you"), words);
   const answer = bubble("theirs", text("answer"));
   answer.setAttribute("aria-busy", "true");
-  setAnswering(1);
+  answering.push(integration);
+  showAnswering();
   try {
-    await ask(at("integration").value, words, (state) => grow(answer, state), signal);
+    await ask(integration, words, (state) => grow(answer, state), signal);
   } catch (error) {
     if (signal.aborted) return;
     answer.classList.add("failed");
     // The webhook answers every unproved request alike, so a 401 here need not be the token.
-    const refused = error instanceof ApiError && error.status === 401;
-    answer.textContent = refused ? text("mayNotWrite") : explain(error);
+    const known = error instanceof ApiError ? { 401: "mayNotWrite", 404: "gone" }[error.status] : undefined;
+    answer.textContent = known ? text(known) : explain(error);
   } finally {
     answer.setAttribute("aria-busy", "false");
-    if (!signal.aborted) setAnswering(-1);
+    if (!signal.aborted) {
+      answering.splice(answering.lastIndexOf(integration), 1);
+      showAnswering();
+    }
   }
 }
 
@@ -194,10 +208,14 @@ function grow(answer, state) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-function setAnswering(change) {
-  answering += change;
-  at("stop").disabled = answering === 0;
-  showState(answering === 0 ? "ready" : "answering");
+function showAnswering() {
+  at("stop").disabled = answering.length === 0;
+  showState(answering.length === 0 ? "ready" : "answering");
+}
+
+/** Stops the answers where they are written: somebody else may be chosen by now. */
+function stop() {
+  for (const integration of new Set(answering)) talk("/stop", integration);
 }
 
 function onSubmit(form, action) {
@@ -221,13 +239,14 @@ function listen() {
   });
   onSubmit(at("message-form"), send);
   at("message").addEventListener("keydown", (event) => {
-    // `isComposing`: this Enter picks a word in an input method and doesn't send.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    // This Enter picks a word in an input method and doesn't send. Safari tells it by the code only (229).
+    const picks = event.isComposing || event.keyCode === 229;
+    if (event.key !== "Enter" || event.shiftKey || picks) return;
     event.preventDefault();
     send();
   });
   at("sign-out").addEventListener("click", () => signOut());
-  at("stop").addEventListener("click", () => talk("/stop"));
+  at("stop").addEventListener("click", stop);
   at("new-session").addEventListener("click", () => talk("/new"));
   at("close-diagnosis").addEventListener("click", () => {
     at("diagnosis").hidden = true;
