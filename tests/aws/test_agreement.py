@@ -574,7 +574,7 @@ def test_firewall_leaves_callbacks_alone_and_nothing_else():
     described = re.search(r'post, path = "(/api/runs/[^"]+)"', (ROOT / "crates/admin/src/runs.rs").read_text())[1]
     platforms = re.findall(r"&crate::(\w+)::", (ROOT / "crates/connectors/src/registry.rs").read_text())
     assert "wecom" in platforms
-    ours = [callback.replace("{platform}", it).replace("{integrationId}", "int_0198c2f1") for it in platforms]
+    ours = [callback.replace("{platform}", it).replace("{integrationId}", "int_0198c2f1") for it in [*platforms, "wechat_mp"]]
     ours.append(described.replace("{runId}", "run_0198c2f1"))
     others = [
         "/",
