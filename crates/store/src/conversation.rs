@@ -30,8 +30,9 @@ use crate::update::Update;
 
 pub use list::{get_many, list};
 
-/// How long a conversation is kept after its last change.
-const LIFETIME: Duration = Duration::from_hours(90 * 24);
+/// How long a conversation is kept after its last change: longer than a session may be idle, and sessions are numbered in it, so that
+/// nobody comes back into one that agents know from before.
+const LIFETIME: Duration = Duration::from_hours(400 * 24);
 
 const WHAT: &str = "conversation";
 const SORT: &str = "CNV";

@@ -128,7 +128,7 @@ async fn expired_conversation_is_absent_and_begins_anew() {
     .await
     .unwrap();
     let id = conversation("a").key.id();
-    let later = NOW.after(DAY * 90);
+    let later = NOW.after(DAY * 400);
     assert!(
         conversation::load(&it.store, &id, later.before(DAY))
             .await
