@@ -310,13 +310,14 @@ impl Draft {
             AgentEvent::Progress { label, .. } => self.progress = Some(label.clone()),
             AgentEvent::File(file) => self.files.push(file.clone()),
             AgentEvent::InputRequired { prompt, choices, .. } => self.ask(prompt, choices),
-            AgentEvent::Completed { final_text: Some(text) } => self.text.clone_from(text),
+            // An empty one closes what was said, it doesn't take it back.
+            AgentEvent::Completed { final_text: Some(text) } if !text.trim().is_empty() => self.text.clone_from(text),
             AgentEvent::ConversationLost => self.conversation_lost = true,
             AgentEvent::Started { .. }
             | AgentEvent::FileBytes { .. }
             | AgentEvent::Cursor(_)
             | AgentEvent::Deferred
-            | AgentEvent::Completed { final_text: None }
+            | AgentEvent::Completed { .. }
             | AgentEvent::Failed(_)
             | AgentEvent::Cancelled => return false,
         }
@@ -352,5 +353,16 @@ mod tests {
             final_text: Some("d".into()),
         });
         assert_eq!(draft.text, "d");
+    }
+
+    #[test]
+    fn empty_final_text_leaves_what_was_said() {
+        let mut draft = Draft::default();
+        draft.apply(&AgentEvent::TextDelta("a".into()));
+        for empty in ["", " \n"] {
+            let final_text = Some(empty.to_owned());
+            assert!(!draft.apply(&AgentEvent::Completed { final_text }));
+        }
+        assert_eq!(draft.text, "a");
     }
 }
