@@ -2,8 +2,8 @@
 //!
 //! Items of `state`, 7 days from the run's beginning: `RUN#{run}`/`RUN` (`o` organization, `i` integration, `c` conversation, `at`
 //! beginning, `closed`, `end` number of the terminal event, `n` and `by` how many events and bytes were taken, `last` a number before
-//! which none is missing) and, for each event, `RUN#{run}`/`EV#{number, 10 digits}` with its sealed JSON `b`. Events are kept in
-//! whatever order they come; reading gives them in order and stops at the first gap.
+//! which none is missing) and, for each event, `RUN#{run}`/`EV#{number, 10 digits}` with its sealed JSON `b`, and `e` if it is a
+//! terminal one. Events are kept in whatever order they come; reading gives them in order and stops at the first gap.
 //!
 //! A run takes a bounded amount: whoever has its token is a stranger. Room is counted on the head before an event is written, so
 //! that what is counted is never less than what is kept; a process that dies between the two leaves a little too much counted.
@@ -191,8 +191,15 @@ const fn max_bytes(event: &NewEvent<'_>) -> u64 {
 #[serde(tag = "v")]
 enum StoredEvent {
     #[serde(rename = "1")]
-    V1 { b: Body },
+    V1 {
+        b: Body,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        e: bool,
+    },
 }
+
+/// The attribute of an event that says whether it is a terminal one.
+const ENDS: &str = "e";
 
 /// Makes a run ready for callbacks. Doing it again changes nothing.
 ///
@@ -233,9 +240,8 @@ fn read_head(run: &RunId, item: Item) -> Result<RunRecord, StoreError> {
 /// [`StoreError::Unavailable`].
 pub async fn append_event(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> Result<Appended, StoreError> {
     let taken = take(store, head, event).await?;
-    let is_kept = matches!(taken, Appended::New | Appended::Duplicate);
-    // Also when it was kept before: whoever kept it may have died before saying that it is the end.
-    if is_kept && event.ends && !head.closed && head.end.is_none() {
+    let may_end = event.ends && !head.closed && head.end.is_none();
+    if may_end && is_end(store, head, event.seq, taken).await? {
         let mut change = Update::new();
         // The first of two terminal events is the end.
         change.set_once("end", number(event.seq));
@@ -243,6 +249,22 @@ pub async fn append_event(store: &Store, head: &mut RunRecord, event: &NewEvent<
         head.end = Some(event.seq);
     }
     Ok(taken)
+}
+
+/// Whether the event that is kept under this number is a terminal one, after one that is was `taken` in.
+///
+/// Also when it was kept before: whoever kept it may have died before saying that it is the end. But an agent that gives a number
+/// twice may have said something else the first time, and that is what counts.
+async fn is_end(store: &Store, head: &RunRecord, seq: u64, taken: Appended) -> Result<bool, StoreError> {
+    match taken {
+        Appended::New => Ok(true),
+        Appended::Duplicate => {
+            let (pk, sk) = (partition(&head.id), place(seq));
+            let kept = calls::get(&store.dynamo, &store.tables.state, (&pk, &sk), Reading::Strong, &[ENDS]).await?;
+            Ok(kept.is_some_and(|kept| kept.get(ENDS) == Some(&AttributeValue::Bool(true))))
+        }
+        Appended::Closed | Appended::Refused(_) => Ok(false),
+    }
 }
 
 /// The events after `seq`, in order, up to the first that is missing: a page of them, and there may be more.
@@ -402,10 +424,15 @@ async fn kept_or(
 }
 
 async fn keep_event(store: &Store, run: &RunRecord, event: &NewEvent<'_>) -> Result<Appended, StoreError> {
-    let NewEvent { seq, json, .. } = *event;
+    let NewEvent { seq, json, ends } = *event;
     let expires_at = run.started_at.after(LIFETIME);
     let body = body::put(store, &subject(&run.id, seq), json.as_bytes(), None, expires_at).await?;
-    let mut item = write(WHAT, &partition(&run.id), &place(seq), &StoredEvent::V1 { b: body })?;
+    let mut item = write(
+        WHAT,
+        &partition(&run.id),
+        &place(seq),
+        &StoredEvent::V1 { b: body, e: ends },
+    )?;
     expire(&mut item, expires_at);
     let mut condition = Update::new();
     condition.require_absent(SK);
@@ -436,7 +463,7 @@ fn contiguous(found: Vec<Item>, after: u64) -> impl Iterator<Item = (Item, u64)>
 }
 
 async fn open_event(store: &Store, run: &RunId, seq: u64, item: Item) -> Result<String, StoreError> {
-    let StoredEvent::V1 { b } = read(WHAT, item)?;
+    let StoredEvent::V1 { b, .. } = read(WHAT, item)?;
     let plain = body::get(store, &subject(run, seq), &b).await?;
     String::from_utf8(plain).map_err(|_| StoreError::Unreadable { what: WHAT })
 }

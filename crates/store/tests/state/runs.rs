@@ -115,6 +115,19 @@ async fn nothing_is_taken_after_the_terminal_event_but_what_is_missing_before_it
 }
 
 #[tokio::test]
+async fn end_under_a_number_that_something_else_has_is_none() {
+    let it = fresh().await;
+    run::open_run(&it.store, &record()).await.unwrap();
+    assert_eq!(append(&it.store, 1).await, Appended::New);
+    assert_eq!(append(&it.store, 2).await, Appended::New);
+    assert_eq!(end(&it.store, 2).await, Appended::Duplicate);
+    assert_eq!(append(&it.store, 3).await, Appended::New);
+    assert_eq!(end(&it.store, 4).await, Appended::New);
+    assert_eq!(head(&it.store).await.unwrap().end, Some(4));
+    assert_eq!(seqs(&it.store, 0).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn closed_run_takes_nothing_and_knows_what_it_had() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
