@@ -25,6 +25,7 @@ use crate::failure;
 use crate::protocol::{History, Manifest, PROBE_PATIENCE, end_user};
 use crate::run::{End, Outlet};
 use crate::settings::{self, Settings};
+use crate::sse::Event;
 use crate::world::World;
 
 use read::Reading;
@@ -82,6 +83,8 @@ pub static MANIFEST: Manifest = Manifest {
 
 /// After `finish_reason` the usage and `[DONE]` may follow, and some servers never close.
 const AFTERWORD_PATIENCE: Duration = Duration::from_secs(1);
+/// After a `finish_reason` that came with words, more of them may follow. The pauses between them are a model's, so this is longer.
+const MORE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server of Chat Completions.
 #[derive(Clone)]
@@ -185,12 +188,23 @@ impl OpenaiChat {
 
     async fn streamed(&self, mut events: Box<Events>, out: &mut Outlet) -> Result<End, AgentFailure> {
         let mut reading = Reading::default();
+        let mut silent_until = None;
         while !reading.is_finished() {
-            let Some(event) = events.next().await? else {
-                return Err(failure::incomplete());
+            let Some(event) = next_until(silent_until, &mut events).await? else {
+                // Whoever stops talking after a finish reason has finished.
+                return match reading.may_be_finished() {
+                    true => self.end(&reading),
+                    false => Err(failure::incomplete()),
+                };
             };
-            for said in reading.chunk(&event.data)? {
+            let said = reading.chunk(&event.data)?;
+            let is_news = silent_until.is_none() || !said.is_empty();
+            for said in said {
                 out.say(said).await?;
+            }
+            // From when it is taken: that may have been a while.
+            if reading.may_be_finished() && is_news {
+                silent_until = Some(Instant::now() + MORE_PATIENCE);
             }
         }
         hear_afterword(&mut reading, &mut events).await;
@@ -209,6 +223,19 @@ impl OpenaiChat {
             );
         }
         reading.end().map(|()| End::Completed { final_text: None })
+    }
+}
+
+/// The next event; none at the end of the stream, or if it doesn't come by then.
+async fn next_until(until: Option<Instant>, events: &mut Events) -> Result<Option<Event>, AgentFailure> {
+    let Some(until) = until else {
+        return events.next().await;
+    };
+    match timeout_at(until, events.next()).await {
+        // It was silent for the time that its settings give it, which is shorter still.
+        Ok(Err(failure)) if failure::is_timeout(&failure) => Ok(None),
+        Ok(next) => next,
+        Err(_) => Ok(None),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tieline_core::agent::{AgentEvent, AgentFailure};
 
-use super::wire::{Choice, Chunk, Usage};
+use super::wire::{Choice, Chunk, Delta, Usage};
 use crate::failure;
 use crate::refusal::Refusal;
 
@@ -10,6 +10,9 @@ use crate::refusal::Refusal;
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     finish_reason: Option<String>,
+    is_over: bool,
+    has_spoken: bool,
+    has_reasoned: bool,
     done: bool,
     usage: Option<Usage>,
     quote: bool,
@@ -31,6 +34,11 @@ impl Reading {
 
     /// Whether the answer is whole. Its usage may still follow.
     pub(crate) fn is_finished(&self) -> bool {
+        self.done || self.is_over
+    }
+
+    /// Whether the answer is whole if nothing follows.
+    pub(crate) fn may_be_finished(&self) -> bool {
         self.done || self.finish_reason.is_some()
     }
 
@@ -103,21 +111,32 @@ impl Reading {
     }
 
     fn choice(&mut self, choice: Choice) -> Vec<AgentEvent> {
+        let said = self.words(choice.delta, choice.message);
         if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
+            // Some gateways say `stop` with every word, or before the first: it is the end only where it stands alone after them.
+            self.is_over |= said.is_empty() && self.has_spoken;
             self.finish_reason = Some(reason);
         }
-        let Some(delta) = choice.delta else {
-            return Vec::new();
+        self.has_spoken |= !said.is_empty();
+        said
+    }
+
+    /// What a message says stands in place of all before it, unless there is a delta too.
+    fn words(&mut self, delta: Option<Delta>, message: Option<Delta>) -> Vec<AgentEvent> {
+        let (reasoning, text) = match delta.map(Delta::into_words).unwrap_or_default() {
+            (None, None) => {
+                let (reasoning, text) = message.map(Delta::into_words).unwrap_or_default();
+                let unheard = reasoning.filter(|_| !self.has_reasoned);
+                (unheard, text.map(AgentEvent::TextSnapshot))
+            }
+            (reasoning, text) => (reasoning, text.map(AgentEvent::TextDelta)),
         };
-        let reasoning = delta
-            .reasoning_content
-            .filter(|text| !text.is_empty())
-            .map(AgentEvent::ReasoningDelta);
-        let said = delta
-            .content
-            .map(super::wire::Said::into_text)
-            .filter(|text| !text.is_empty());
-        reasoning.into_iter().chain(said.map(AgentEvent::TextDelta)).collect()
+        self.has_reasoned |= reasoning.is_some();
+        reasoning
+            .map(AgentEvent::ReasoningDelta)
+            .into_iter()
+            .chain(text)
+            .collect()
     }
 
     fn error_of(&self, chunk: &Chunk, json: &[u8]) -> Option<AgentFailure> {
@@ -136,6 +155,10 @@ mod tests {
 
     fn text(text: &str) -> AgentEvent {
         AgentEvent::TextDelta(text.into())
+    }
+
+    fn all(text: &str) -> AgentEvent {
+        AgentEvent::TextSnapshot(text.into())
     }
 
     #[track_caller]
@@ -187,7 +210,7 @@ mod tests {
             r#"{"choices":null,"error":null}"#,
             r#"{"choices":[{"index":0}]}"#,
         ] {
-            assert!(!check(chunk, &[]).is_finished());
+            assert!(!check(chunk, &[]).may_be_finished());
         }
     }
 
@@ -199,12 +222,51 @@ mod tests {
             ("length", Some("length")),
             ("content_filter", Some("content_filter")),
         ] {
+            let mut reading = check(r#"{"choices":[{"delta":{"content":"a"}}]}"#, &[text("a")]);
             let chunk = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
-            let reading = check(&chunk, &[]);
+            assert_eq!(reading.chunk(&chunk), Ok(vec![]));
             assert!(reading.is_finished() && !reading.is_done());
             assert_eq!(reading.end().err().map(|failure| failure.code).as_deref(), code);
         }
-        assert!(!check(r#"{"choices":[{"delta":{},"finish_reason":""}]}"#, &[]).is_finished());
+        assert!(!check(r#"{"choices":[{"delta":{},"finish_reason":""}]}"#, &[]).may_be_finished());
+    }
+
+    #[test]
+    fn finish_reason_with_words_or_before_them_ends_nothing() {
+        for (chunk, said) in [
+            (
+                r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
+                text("a"),
+            ),
+            (
+                r#"{"choices":[{"delta":{},"message":{"content":"a"},"finish_reason":"stop"}]}"#,
+                all("a"),
+            ),
+        ] {
+            let mut reading = check(
+                r#"{"choices":[{"delta":{"role":"assistant"},"finish_reason":"stop"}]}"#,
+                &[],
+            );
+            for _ in 0..2 {
+                assert_eq!(reading.chunk(chunk).unwrap(), std::slice::from_ref(&said));
+                assert!(reading.may_be_finished() && !reading.is_finished());
+            }
+        }
+    }
+
+    #[test]
+    fn message_stands_in_place_of_the_deltas_before_it() {
+        let mut reading = check(
+            r#"{"choices":[{"delta":{"content":"a","reasoning_content":"hm"},"message":null}]}"#,
+            &[AgentEvent::ReasoningDelta("hm".into()), text("a")],
+        );
+        let closing =
+            r#"{"object":"chat.completion","choices":[{"message":{"content":"ab","reasoning_content":"hm"}}]}"#;
+        assert_eq!(reading.chunk(closing).unwrap(), [all("ab")]);
+        let both = r#"{"choices":[{"delta":{"content":"c"},"message":{"content":"abc"}}]}"#;
+        assert_eq!(reading.chunk(both).unwrap(), [text("c")]);
+        let empty = r#"{"choices":[{"delta":{"content":""},"message":{"content":""}}]}"#;
+        assert_eq!(reading.chunk(empty).unwrap(), []);
     }
 
     #[test]
@@ -243,7 +305,7 @@ mod tests {
     fn whole_answer_is_read_alike() {
         let mut reading = Reading::default();
         let body = br#"{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#;
-        assert_eq!(reading.whole(body).unwrap(), [text("a")]);
+        assert_eq!(reading.whole(body).unwrap(), [all("a")]);
         assert!(reading.is_done());
         assert_eq!(Reading::default().whole(b"{}").unwrap_err().code, failure::BAD_ANSWER);
         assert_eq!(

@@ -46,7 +46,7 @@ pub(crate) struct ImageUrl {
     pub(crate) url: String,
 }
 
-/// A chunk of the stream, or the whole answer: they differ in `delta` and `message`.
+/// A chunk of the stream, or the whole answer.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Chunk {
     /// `error` where a server sends its errors without an envelope.
@@ -61,8 +61,10 @@ pub(crate) struct Chunk {
 pub(crate) struct Choice {
     #[serde(default)]
     pub(crate) index: u64,
-    #[serde(alias = "message")]
+    /// What comes next, in a chunk.
     pub(crate) delta: Option<Delta>,
+    /// All of it, in a whole answer. Some servers close their stream with one.
+    pub(crate) message: Option<Delta>,
     pub(crate) finish_reason: Option<String>,
 }
 
@@ -70,6 +72,15 @@ pub(crate) struct Choice {
 pub(crate) struct Delta {
     pub(crate) content: Option<Said>,
     pub(crate) reasoning_content: Option<String>,
+}
+
+impl Delta {
+    /// Its reasoning and its text, as far as they say something.
+    pub(crate) fn into_words(self) -> (Option<String>, Option<String>) {
+        let text = self.content.map(Said::into_text);
+        let told = |words: &String| !words.is_empty();
+        (self.reasoning_content.filter(told), text.filter(told))
+    }
 }
 
 /// A text, or a list of parts of which those with a `text` count.

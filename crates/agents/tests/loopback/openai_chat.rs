@@ -1,5 +1,7 @@
 //! Chat Completions as servers really speak it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tieline_core::agent::{AgentEvent, AgentPart, Turn};
 use tieline_core::event::PartKind;
@@ -34,6 +36,10 @@ fn heard() -> Vec<AgentEvent> {
         text("好😀"),
         completed(),
     ]
+}
+
+fn all(text: &str) -> AgentEvent {
+    AgentEvent::TextSnapshot(text.into())
 }
 
 async fn play(script: Vec<Act>) -> (Server, Vec<AgentEvent>) {
@@ -72,7 +78,7 @@ async fn content_type_does_not_matter() {
         let (_, events) = play(answer(200, headers, &format!("\u{feff}\n {whole}"))).await;
         assert_eq!(
             events,
-            [AgentEvent::ReasoningDelta("hm".into()), text("hi"), completed()]
+            [AgentEvent::ReasoningDelta("hm".into()), all("hi"), completed()]
         );
     }
 }
@@ -91,6 +97,50 @@ async fn end_is_told_by_either_sign() {
             "{end}"
         );
     }
+}
+
+#[tokio::test]
+async fn finish_reason_with_every_word_ends_nothing() {
+    let words = [
+        chunk(&json!({"role": "assistant", "content": ""}), Some("stop")),
+        chunk(&json!({"reasoning_content": "hm"}), Some("stop")),
+        chunk(&json!({"content": "hi"}), Some("stop")),
+        chunk(&json!({"content": " there"}), Some("stop")),
+    ]
+    .concat();
+    let heard = [
+        AgentEvent::ReasoningDelta("hm".into()),
+        text("hi"),
+        text(" there"),
+        completed(),
+    ];
+    for end in ["data: [DONE]\n\n", ""] {
+        assert_eq!(play(sse(&format!("{words}{end}"))).await.1, heard, "{end}");
+    }
+    let cut = [words.clone(), chunk(&json!({}), Some("length"))].concat();
+    assert_eq!(failure(&play(sse(&cut)).await.1).code, "length");
+}
+
+#[tokio::test]
+async fn words_may_pause_after_a_finish_reason_and_silence_ends_them() {
+    let said = |word: &str| Act::Say(chunk(&json!({ "content": word }), Some("stop")).into_bytes());
+    // Longer than the afterword has.
+    let pause = Act::Pause(Duration::from_millis(1500));
+    let (_, events) = play(vec![Act::Say(head(200, SSE)), said("a"), pause, said("b"), Act::Hang]).await;
+    assert_eq!(events, [text("a"), text("b"), completed()]);
+}
+
+#[tokio::test]
+async fn closing_message_is_not_said_a_second_time() {
+    let said = [
+        chunk(&json!({"content": "h"}), None),
+        chunk(&json!({"content": "i"}), None),
+    ]
+    .concat();
+    let closing = json!({"object": "chat.completion", "choices": [{"index": 0, "finish_reason": "stop",
+        "delta": {}, "message": {"role": "assistant", "content": "hi"}}]});
+    let (_, events) = play(sse(&format!("{said}data: {closing}\n\ndata: [DONE]\n\n"))).await;
+    assert_eq!(events, [text("h"), text("i"), all("hi"), completed()]);
 }
 
 #[tokio::test]
