@@ -4,7 +4,7 @@
 //! events that ends with exactly one terminal event (or `Deferred`). Dropping the stream closes the connection to the agent.
 //!
 //! A new protocol is a folder and its arms in `protocol.rs`. What all of them share stands here: the settings (`config`, `settings`), one
-//! call with its retries (`call`), the bounded answer (`answer`, `sse`), the words of failure (`failure`).
+//! call with its retries (`call`), the bounded answer (`answer`, `sse`, `json`), the words of failure (`failure`).
 
 pub mod config;
 pub mod failure;
@@ -19,5 +19,6 @@ pub mod webhook;
 
 mod answer;
 mod call;
+mod json;
 mod refusal;
 mod settings;

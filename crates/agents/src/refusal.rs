@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::failure::is_word;
+use crate::json;
 
 /// What an agent says of an error.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,9 +19,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// Reads a body: `{"error":{"code","type","message"}}`, `{"error":"…"}`, or the same fields at the top. Anything else says nothing.
     pub(crate) fn read(body: &[u8]) -> Self {
-        serde_json::from_slice(body)
-            .map(|body| Self::of(&body))
-            .unwrap_or_default()
+        json::read(body).map(|body| Self::of(&body)).unwrap_or_default()
     }
 
     /// The same for a body that is read already.

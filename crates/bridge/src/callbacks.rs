@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tieline_agents::webhook::events::{self, InvalidEvents, Numbered};
 use tieline_core::agent::AgentEvent;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
@@ -55,9 +54,8 @@ pub struct Progress {
 pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Result<Progress, CallbackError> {
     let grant = prove(world, id, token)?;
     let numbered = events::parse(body)?;
-    let raw = raw_events(body);
     let mut head = open(world, &grant).await?;
-    let kept = keep(world, &mut head, &numbered, &raw).await;
+    let kept = keep(world, &mut head, &numbered).await;
     // Whatever became of the last of them: the ones before it are kept, the terminal one perhaps among them. Also for a
     // repetition: whoever kept the events first may have died before waking.
     // If whoever wakes dies too, the run's own watchdog sees what is kept.
@@ -68,11 +66,11 @@ pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Res
 }
 
 /// Keeps them in the order given, up to the first that is not taken.
-async fn keep(world: &World, head: &mut RunRecord, numbered: &[Numbered], raw: &[String]) -> Result<(), CallbackError> {
-    for (it, json) in numbered.iter().zip(raw) {
+async fn keep(world: &World, head: &mut RunRecord, numbered: &[Numbered]) -> Result<(), CallbackError> {
+    for it in numbered {
         let event = NewEvent {
             seq: it.seq,
-            json,
+            json: &it.json,
             ends: it.event.as_ref().is_some_and(AgentEvent::is_terminal),
         };
         match run::append_event(&world.store, head, &event).await? {
@@ -99,16 +97,6 @@ pub async fn progress(world: &World, id: &RunId, token: &str) -> Result<Progress
 fn prove(world: &World, id: &RunId, token: &str) -> Result<RunGrant, CallbackError> {
     let grant = operator::open_run_token(world, token).filter(|grant| grant.run == *id);
     grant.ok_or(CallbackError::Unauthorized)
-}
-
-/// Each event as it was told, in the order of the body.
-fn raw_events(body: &[u8]) -> Vec<String> {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let list = match value {
-        Value::Array(list) => list,
-        one => vec![one],
-    };
-    list.into_iter().map(|mut it| it["event"].take().to_string()).collect()
 }
 
 /// Makes the run ready for its first callback.

@@ -4,6 +4,7 @@ use tieline_core::agent::{AgentEvent, AgentFailure};
 
 use super::wire::{Choice, Chunk, Delta, Usage};
 use crate::failure;
+use crate::json;
 use crate::refusal::Refusal;
 
 /// What an answer has come to.
@@ -96,7 +97,7 @@ impl Reading {
 
     fn read(&mut self, json: &[u8]) -> Result<Vec<AgentEvent>, AgentFailure> {
         // The parser's own words may quote the answer.
-        let chunk: Chunk = serde_json::from_slice(json).map_err(|error| {
+        let chunk: Chunk = json::read(json).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             failure::bad_answer(format!(
                 "expected a chat completion chunk, met something else at line {line}, column {column}"
@@ -267,6 +268,11 @@ mod tests {
         assert_eq!(reading.chunk(both).unwrap(), [text("c")]);
         let empty = r#"{"choices":[{"delta":{"content":""},"message":{"content":""}}]}"#;
         assert_eq!(reading.chunk(empty).unwrap(), []);
+    }
+
+    #[test]
+    fn half_an_emoji_costs_only_itself() {
+        check(r#"{"choices":[{"delta":{"content":"a\ud83d"}}]}"#, &[text("a\u{fffd}")]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tieline_core::agent::{AgentEvent, AgentFailure};
 use tieline_core::reply::ReplyFile;
 
 use crate::failure;
+use crate::json;
 use crate::sse::MAX_EVENT_BYTES;
 
 /// Longest body of a callback, in bytes.
@@ -38,6 +39,8 @@ pub struct Numbered {
     pub seq: u64,
     /// The event; `None` if its type is none that we know: its number counts all the same.
     pub event: Option<AgentEvent>,
+    /// The event as JSON that [`read`] gives it back from.
+    pub json: String,
 }
 
 /// Why a callback or an event can't be read. Quotes nothing of it.
@@ -90,7 +93,7 @@ impl InvalidEvents {
 /// # Errors
 /// [`InvalidEvents`] if any of them can't be read. Then none counts.
 pub fn parse(body: &[u8]) -> Result<Vec<Numbered>, InvalidEvents> {
-    match json(body)? {
+    match value(body)? {
         Value::Array(list) => list.into_iter().map(numbered).collect(),
         one => Ok(vec![numbered(one)?]),
     }
@@ -104,12 +107,12 @@ pub fn read(data: &str) -> Result<Option<AgentEvent>, InvalidEvents> {
     if data.trim().is_empty() {
         Ok(None)
     } else {
-        event(json(data.as_bytes())?)
+        event(value(data.as_bytes())?)
     }
 }
 
-fn json(bytes: &[u8]) -> Result<Value, InvalidEvents> {
-    serde_json::from_slice(bytes).map_err(|error| InvalidEvents::NotJson {
+fn value(bytes: &[u8]) -> Result<Value, InvalidEvents> {
+    json::read(bytes).map_err(|error| InvalidEvents::NotJson {
         line: error.line(),
         column: error.column(),
     })
@@ -125,9 +128,12 @@ fn numbered(value: Value) -> Result<Numbered, InvalidEvents> {
     if let Some((unknown, _)) = fields.into_iter().next() {
         return Err(InvalidEvents::UnknownField(unknown));
     }
+    let seq = seq.ok_or_else(|| wrong("seq", "must be a whole number from 1"))?;
+    let told = told.ok_or_else(|| wrong("event", "is required"))?;
     Ok(Numbered {
-        seq: seq.ok_or_else(|| wrong("seq", "must be a whole number from 1"))?,
-        event: event(told.ok_or_else(|| wrong("event", "is required"))?)?,
+        seq,
+        json: told.to_string(),
+        event: event(told)?,
     })
 }
 
@@ -404,12 +410,26 @@ mod tests {
         let text = |seq, text: &str| Numbered {
             seq,
             event: Some(AgentEvent::TextDelta(text.into())),
+            json: format!(r#"{{"text":"{text}","type":"text.delta"}}"#),
+        };
+        let unknown = |seq| Numbered {
+            seq,
+            event: None,
+            json: r#"{"type":"new.thing"}"#.to_owned(),
         };
         let one = br#"{"seq":1,"event":{"type":"text.delta","text":"a"}}"#;
         assert_eq!(parse(one), Ok(vec![text(1, "a")]));
         let list = br#"[{"seq":3,"event":{"type":"new.thing"}},{"seq":2,"event":{"type":"text.delta","text":"b"}}]"#;
-        assert_eq!(parse(list), Ok(vec![Numbered { seq: 3, event: None }, text(2, "b")]));
+        assert_eq!(parse(list), Ok(vec![unknown(3), text(2, "b")]));
         assert_eq!(parse(b"[]"), Ok(vec![]));
+    }
+
+    #[test]
+    fn half_an_emoji_costs_only_itself_and_what_is_kept_of_it_is_read_again() {
+        let half = r#"{"type":"text.delta","text":"a\ud83d"}"#;
+        check(half, AgentEvent::TextDelta("a\u{fffd}".into()));
+        let taken = parse(format!(r#"[{{"seq":1,"event":{half}}}]"#).as_bytes()).unwrap();
+        assert_eq!(read(&taken[0].json), Ok(taken[0].event.clone()));
     }
 
     #[track_caller]

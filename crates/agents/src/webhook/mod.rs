@@ -24,6 +24,7 @@ use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::failure;
+use crate::json;
 use crate::protocol::{CancelRequest, Manifest, PROBE_PATIENCE};
 use crate::run::{End, Outlet};
 use crate::settings::Settings;
@@ -200,7 +201,7 @@ fn cancel_id(run: &RunId) -> String {
 }
 
 fn whole(body: &[u8]) -> Result<End, AgentFailure> {
-    let answer: Result<wire::Answer, _> = serde_json::from_slice(body);
+    let answer: Result<wire::Answer, _> = json::read(body);
     let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, met other JSON"))?;
     Ok(End::Completed {
         final_text: Some(answer.text),
