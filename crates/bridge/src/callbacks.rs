@@ -102,7 +102,9 @@ fn prove(world: &World, id: &RunId, token: &str) -> Result<RunGrant, CallbackErr
 /// Makes the run ready for its first callback.
 async fn open(world: &World, grant: &RunGrant) -> Result<RunRecord, CallbackError> {
     let now = world.clock.now();
-    if let Some(head) = run::get_run(&world.store, &grant.run, now).await? {
+    if let Some(mut head) = run::get_run(&world.store, &grant.run, now).await? {
+        // A run whose agent answers at once and calls back as well ends without closing it. What comes now, nobody would look at.
+        head.closed |= !is_under_way(world, grant).await?;
         return Ok(head);
     }
     let found = conversation::load(&world.store, &grant.conversation, now)

@@ -4,22 +4,66 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_bridge::operator::{RunGrant, run_token};
+use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState};
 use tieline_core::envelope::WakeUp;
-use tieline_core::ids::{ConversationId, IntegrationId, OrganizationId, RunId};
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::ids::{AgentId, ChatId, IntegrationId, MessageId, OrganizationId, RunId};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::conversation;
 use tieline_store::run::{self, MAX_AHEAD, MAX_EVENTS, RunRecord};
 
 use crate::place::{Place, Reply};
 
 const PATH: &str = "/api/runs/run_1/events";
 
+fn key() -> ConversationKey {
+    ConversationKey {
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new("int_1"),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new("c"),
+            thread: None,
+        },
+        sender: None,
+    }
+}
+
+fn under_way(now: Timestamp) -> RunState {
+    RunState {
+        id: RunId::new("run_1"),
+        messages: vec![MessageId::new("msg_1")],
+        session: 1,
+        first: true,
+        agent: AgentId::new("agt_1"),
+        attempt: 1,
+        started_at: now,
+        phase: RunPhase::Calling,
+        run_ref: None,
+        cursor: None,
+        stop: None,
+        watch: None,
+        rests_until: None,
+    }
+}
+
+async fn save(place: &Place, before: &Conversation, run: Option<RunState>) {
+    let mut after = Conversation { run, ..before.clone() };
+    conversation::save(&place.world.store, before, &mut after)
+        .await
+        .unwrap();
+}
+
 /// A run that waits for its agent, and the agent's token.
 async fn waiting(place: &Place, n_events: u64) -> String {
     let now = place.world.clock.now();
+    let before = Conversation::new(key(), now);
+    save(place, &before, Some(under_way(now))).await;
     let record = RunRecord {
         id: RunId::new("run_1"),
-        organization: OrganizationId::new("default"),
-        integration: IntegrationId::new("int_1"),
-        conversation: ConversationId::new("cnv_1"),
+        organization: key().organization,
+        integration: key().integration,
+        conversation: key().id(),
         started_at: now,
         closed: false,
         end: None,
@@ -75,4 +119,21 @@ async fn more_than_a_run_takes_is_refused_with_a_word_for_it() {
     assert_eq!(again["lastSeq"], 1);
     let end = report(&place, &token, &[(2, "completed")]).await.ok();
     assert_eq!(end["lastSeq"], 2);
+}
+
+#[tokio::test]
+async fn nothing_new_is_taken_after_the_run_though_nobody_closed_it() {
+    let place = Place::new().await;
+    let token = waiting(&place, 0).await;
+    report(&place, &token, &[(1, "text.delta")]).await.ok();
+    let (store, now) = (&place.world.store, place.world.clock.now());
+    let before = conversation::load(store, &key().id(), now).await.unwrap().unwrap();
+    save(&place, &before, None).await;
+    let late = report(&place, &token, &[(2, "text.delta")]).await;
+    late.problem(409, "run_closed");
+    let again = report(&place, &token, &[(1, "text.delta")]).await.ok();
+    let seen = place.ask(&token, "GET", PATH, &Value::Null).await.ok();
+    for told in [again, seen] {
+        assert_eq!((&told["lastSeq"], &told["state"]), (&json!(1), &json!("closed")));
+    }
 }
