@@ -1,9 +1,101 @@
 //! API Gateway's words into the management API's, and back.
 
-use lambda_http::Error;
+use std::convert::Infallible;
+use std::pin::Pin;
+
+use axum::Router;
+use axum::body::to_bytes;
+use lambda_http::http::StatusCode;
+use lambda_http::tower::ServiceExt as _;
+use lambda_http::{Body, Error, IntoResponse, Request, Response, Service, service_fn};
 use tieline_bridge::world::World;
+
+/// Where somebody else's files are.
+const FILES: &str = "/api/media/";
 
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
-    lambda_http::run(tieline_admin::router(world)).await
+    lambda_http::run(service(tieline_admin::router(world))).await
+}
+
+fn service(router: Router) -> impl Service<Request, Response = Answer, Error = Infallible, Future: Send> {
+    service_fn(move |request: Request| {
+        let is_file = request.uri().path().starts_with(FILES);
+        let answering = router.clone().oneshot(request);
+        async move {
+            let answer = answering.await?;
+            Ok(match is_file {
+                true => Answer::File(answer),
+                false => Answer::Ours(answer),
+            })
+        }
+    })
+}
+
+/// An answer, and who says what its bytes are.
+enum Answer {
+    /// We do: what we call text is text.
+    Ours(Response<axum::body::Body>),
+    /// Somebody else, who may be wrong. Taken at its word, what it calls text would lose whatever is not UTF-8, and its byte order mark.
+    File(Response<axum::body::Body>),
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        match self {
+            Self::Ours(answer) => answer.into_response(),
+            Self::File(answer) => Box::pin(as_it_is(answer)),
+        }
+    }
+}
+
+async fn as_it_is(answer: Response<axum::body::Body>) -> Response<Body> {
+    let (head, body) = answer.into_parts();
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Response::from_parts(head, Body::Binary(bytes.into())),
+        Err(_) => {
+            let mut broken = Response::new(Body::Empty);
+            *broken.status_mut() = StatusCode::BAD_GATEWAY;
+            broken
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::CONTENT_TYPE;
+    use axum::routing::get;
+
+    use super::*;
+
+    const FILE: &[u8] = b"\xef\xbb\xbfa,b\r\n\xff";
+
+    async fn ask(path: &str) -> Response<Body> {
+        let typed = |mime| get(move || async move { ([(CONTENT_TYPE, mime)], FILE) });
+        let router = Router::new()
+            .route("/api/media/csv", typed("text/csv"))
+            .route("/api/media/json", typed("application/json"))
+            .route("/api/media/svg", typed("image/svg+xml"))
+            .route("/api/replies/text", typed("text/plain; charset=utf-8"));
+        let mut request = Request::new(Body::Empty);
+        *request.uri_mut() = path.parse().unwrap();
+        service(router).oneshot(request).await.unwrap().into_response().await
+    }
+
+    #[tokio::test]
+    async fn files_go_out_byte_by_byte_whatever_their_type() {
+        for path in ["/api/media/csv", "/api/media/json", "/api/media/svg"] {
+            let answer = ask(path).await;
+            assert!(
+                matches!(answer.body(), Body::Binary(bytes) if bytes == FILE),
+                "{answer:?}"
+            );
+            assert!(!answer.headers().contains_key("content-encoding"), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_we_say_goes_out_as_text() {
+        assert!(matches!(ask("/api/replies/text").await.body(), Body::Text(_)));
+    }
 }
