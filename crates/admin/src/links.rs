@@ -1,12 +1,15 @@
 //! Signed links: whoever has one may fetch the one thing that it names.
 
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tieline_bridge::courier::DownloadError;
 use tieline_bridge::media::{self, FetchError, Fetched};
-use tieline_bridge::pages;
+use tieline_bridge::{pages, passing};
 use tracing::{error, warn};
 
 use crate::problem::{Problem, chain};
@@ -72,7 +75,9 @@ fn guards(mime: &str) -> [(HeaderName, HeaderValue); 3] {
 }
 
 fn deliver(fetched: Fetched) -> Response {
-    let mut response = (guards(&fetched.mime), fetched.bytes).into_response();
+    let length = [(CONTENT_LENGTH, HeaderValue::from(fetched.bytes.len()))];
+    let body = Body::from_stream(passing::pieces(fetched.bytes));
+    let mut response = (guards(&fetched.mime), length, body).into_response();
     let disposition = attachment(fetched.name.as_deref());
     match HeaderValue::from_str(&disposition) {
         Ok(disposition) => drop(response.headers_mut().insert(CONTENT_DISPOSITION, disposition)),

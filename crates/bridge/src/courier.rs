@@ -279,6 +279,9 @@ pub enum DownloadError {
     /// Longer than allowed.
     #[error("media is longer than {0} bytes")]
     TooLong(usize),
+    /// Longer than allowed, and it told at once how long.
+    #[error("media has {0} bytes, which are more than allowed")]
+    Announced(usize),
     /// No access token.
     #[error("no access token")]
     Token(#[from] TokenError),
@@ -344,6 +347,12 @@ fn header_of(response: &reqwest::Response, name: &str) -> Option<String> {
 async fn file_of(response: reqwest::Response, max: usize) -> Result<Download, DownloadError> {
     let header = |name: &str| header_of(&response, name);
     let (disposition, content_type) = (header("content-disposition"), header("content-type"));
+    let announced = response
+        .content_length()
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    if let Some(n_bytes) = announced.filter(|n_bytes| *n_bytes > max) {
+        return Err(DownloadError::Announced(n_bytes));
+    }
     let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;
     if body.len() > max {
         return Err(DownloadError::TooLong(max));

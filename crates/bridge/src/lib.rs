@@ -23,6 +23,7 @@ pub mod newest;
 pub mod notices;
 pub mod operator;
 pub mod pages;
+pub mod passing;
 pub mod pollers;
 pub mod proactive;
 pub mod probe;

@@ -242,7 +242,8 @@ pub(crate) async fn fetch_for_link(world: &World, bot: &Bot, part: &Part) -> Res
     fetch_growing(world, bot, part, settings.max_file_bytes, settings.file_patience).await
 }
 
-/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others.
+/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others. A longer one
+/// is asked for again with as much as it told that it needs, and with all that it may have only if it didn't tell.
 async fn fetch_growing(
     world: &World,
     bot: &Bot,
@@ -252,12 +253,15 @@ async fn fetch_growing(
 ) -> Result<Fetched, FetchError> {
     let until = Instant::now() + patience;
     let first = most.min(FIRST_ROOM);
-    match fetch_within(world, bot, part, first, until).await {
-        Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => {
-            fetch_within(world, bot, part, most, until).await
-        }
-        fetched => fetched,
+    let needed = match fetch_within(world, bot, part, first, until).await {
+        Err(FetchError::Download(DownloadError::Announced(n_bytes))) => n_bytes,
+        Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => most,
+        fetched => return fetched,
+    };
+    if needed > most {
+        return Err(DownloadError::TooLong(most).into());
     }
+    only_too_long(fetch_within(world, bot, part, needed, until).await, needed)
 }
 
 async fn fetch_within(
@@ -271,7 +275,7 @@ async fn fetch_within(
     let room = world.files.take(max, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let patience = until.saturating_duration_since(Instant::now());
-    fetch(world, bot, part, max, room, patience).await
+    fetch_into(world, bot, part, max, room, patience).await
 }
 
 async fn part_at(world: &World, bot: &Bot, message: &Message, place: Place) -> Option<Part> {
@@ -289,6 +293,25 @@ async fn part_at(world: &World, bot: &Bot, message: &Message, place: Place) -> O
 /// # Errors
 /// [`FetchError`].
 pub async fn fetch(
+    world: &World,
+    bot: &Bot,
+    part: &Part,
+    max: usize,
+    room: Taken,
+    patience: Duration,
+) -> Result<Fetched, FetchError> {
+    only_too_long(fetch_into(world, bot, part, max, room, patience).await, max)
+}
+
+/// For whom it makes no difference whether the file told how long it is.
+fn only_too_long(fetched: Result<Fetched, FetchError>, max: usize) -> Result<Fetched, FetchError> {
+    match fetched {
+        Err(FetchError::Download(DownloadError::Announced(_))) => Err(DownloadError::TooLong(max).into()),
+        fetched => fetched,
+    }
+}
+
+async fn fetch_into(
     world: &World,
     bot: &Bot,
     part: &Part,
@@ -383,39 +406,4 @@ async fn locate(world: &World, bot: &Bot, part: &Part) -> Result<Part, FetchErro
 }
 
 #[cfg(test)]
-mod tests {
-    use tieline_core::exchange::Body;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(place: &str, expected: Option<(&str, bool)>) {
-        let call = HttpCall {
-            name: "media",
-            method: "GET",
-            url: "https://a.example/x/y?z".to_owned(),
-            headers: vec![("k".to_owned(), "v".to_owned())],
-            body: Body::Empty,
-            token: TokenPlace::Bearer,
-            timeout: Duration::from_secs(1),
-        };
-        let call = moved(call, place, false);
-        let told = call.as_ref().map(|call| {
-            let is_proved = call.token == TokenPlace::Bearer;
-            assert_eq!(is_proved, !call.headers.is_empty());
-            (call.url.as_str(), is_proved)
-        });
-        assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn only_the_same_server_is_told_again_who_asks() {
-        check("/z", Some(("https://a.example/z", true)));
-        check("z", Some(("https://a.example/x/z", true)));
-        check("https://b.example/z", Some(("https://b.example/z", false)));
-        check("http://a.example/z", Some(("https://a.example/z", true)));
-        check("http://b.example/z", Some(("https://b.example/z", false)));
-        check("//b.example", Some(("https://b.example/", false)));
-        check("https://", None);
-    }
-}
+mod tests;

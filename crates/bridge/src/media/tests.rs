@@ -1,0 +1,181 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use tieline_connectors::web::Web;
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::event::PartKind;
+use tieline_core::exchange::{ApiAnswer, ApiCall, Body, WebhookRequest};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_embedded::Embedded;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::scene;
+
+const MIB: usize = 1024 * 1024;
+
+#[track_caller]
+fn check(place: &str, expected: Option<(&str, bool)>) {
+    let call = HttpCall {
+        name: "media",
+        method: "GET",
+        url: "https://a.example/x/y?z".to_owned(),
+        headers: vec![("k".to_owned(), "v".to_owned())],
+        body: Body::Empty,
+        token: TokenPlace::Bearer,
+        timeout: Duration::from_secs(1),
+    };
+    let call = moved(call, place, false);
+    let told = call.as_ref().map(|call| {
+        let is_proved = call.token == TokenPlace::Bearer;
+        assert_eq!(is_proved, !call.headers.is_empty());
+        (call.url.as_str(), is_proved)
+    });
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn only_the_same_server_is_told_again_who_asks() {
+    check("/z", Some(("https://a.example/z", true)));
+    check("z", Some(("https://a.example/x/z", true)));
+    check("https://b.example/z", Some(("https://b.example/z", false)));
+    check("http://a.example/z", Some(("https://a.example/z", true)));
+    check("http://b.example/z", Some(("https://b.example/z", false)));
+    check("//b.example", Some(("https://b.example/", false)));
+    check("https://", None);
+}
+
+/// A platform whose parts are at plain addresses.
+struct Shelf;
+
+impl Connector for Shelf {
+    fn manifest(&self) -> &'static Manifest {
+        Web.manifest()
+    }
+
+    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+        Ok(Prepared::new(()))
+    }
+
+    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        Web.receive(request, cx)
+    }
+
+    fn deliver(&self, _: &Wanted<'_>, _: &ReplyTarget, _: &Progress, _: &Context<'_>) -> Result<Step, ComposeError> {
+        Ok(Step::Done)
+    }
+
+    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+        unreachable!("nothing is sent")
+    }
+
+    fn media(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
+        Some(HttpCall {
+            name: "media",
+            method: "GET",
+            url: part.locator.as_str()?.to_owned(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            token: TokenPlace::None,
+            timeout: Duration::from_secs(5),
+        })
+    }
+}
+
+/// A bridge, and a server that answers every request with a head of this many announced bytes and as many that come.
+struct Scene {
+    _engine: Embedded,
+    world: World,
+    bot: Bot,
+    address: SocketAddr,
+    n_asked: Arc<AtomicUsize>,
+}
+
+async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
+    let (engine, mut world) = scene::world(&[&Shelf]).await;
+    let mut settings = (*world.settings).clone();
+    settings.file_patience = Duration::from_secs(2);
+    world.settings = Arc::new(settings);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let n_asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&n_asked);
+    let length = announced
+        .map(|n| format!("content-length: {n}\r\n"))
+        .unwrap_or_default();
+    let answer = [
+        format!("HTTP/1.1 200 OK\r\n{length}connection: close\r\n\r\n").into_bytes(),
+        vec![1; n_bytes],
+    ]
+    .concat();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let _ = socket.write_all(&answer).await;
+            });
+        }
+    });
+    Scene {
+        _engine: engine,
+        world,
+        bot: scene::bot(&Shelf, ConnectionMode::Webhook, true),
+        address,
+        n_asked,
+    }
+}
+
+impl Scene {
+    /// Fetches the file while others have all room but `free` bytes.
+    async fn fetch(&self, free: usize) -> Result<usize, FetchError> {
+        let others = self.world.settings.max_passing_bytes - free;
+        let _others = self.world.files.take(others, Duration::ZERO).await.unwrap();
+        let part = Part {
+            kind: PartKind::File,
+            name: None,
+            mime: None,
+            size: None,
+            locator: json!(format!("http://{}/", self.address)),
+        };
+        let fetched = fetch_for_link(&self.world, &self.bot, &part).await?;
+        Ok(fetched.bytes.len())
+    }
+
+    fn n_asked(&self) -> usize {
+        self.n_asked.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn file_that_tells_its_length_takes_no_more_room_than_that() {
+    let it = scene(Some(3 * MIB), 3 * MIB).await;
+    assert_eq!(it.fetch(3 * MIB).await.unwrap(), 3 * MIB);
+    assert!(matches!(it.fetch(2 * MIB).await, Err(FetchError::NoRoom(_))));
+}
+
+#[tokio::test]
+async fn file_that_does_not_tell_takes_what_it_may_have() {
+    let it = scene(None, 3 * MIB).await;
+    assert!(matches!(it.fetch(3 * MIB).await, Err(FetchError::NoRoom(_))));
+    let most = it.world.settings.max_file_bytes;
+    assert_eq!(it.fetch(most).await.unwrap(), 3 * MIB);
+}
+
+#[tokio::test]
+async fn file_that_tells_too_great_a_length_is_refused_at_once() {
+    let it = scene(Some(1024 * MIB), 0).await;
+    let most = it.world.settings.max_file_bytes;
+    let refused = it.fetch(MIB).await;
+    assert!(matches!(refused, Err(FetchError::Download(DownloadError::TooLong(max))) if max == most));
+    assert_eq!(it.n_asked(), 1);
+}
