@@ -6,6 +6,7 @@ mod agents;
 mod console;
 mod integrations;
 mod ledger;
+mod links;
 mod openapi;
 mod place;
 mod road;

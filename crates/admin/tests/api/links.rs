@@ -1,0 +1,46 @@
+//! Files behind signed links.
+
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use serde_json::Value;
+use tieline_bridge::media;
+use tieline_core::agent::AgentEvent;
+
+use crate::place::Place;
+
+const N_BYTES: usize = 300_000;
+
+/// A file of an agent's, and the path of its link.
+async fn kept(place: &Place) -> (String, String) {
+    let text: String = ('a'..='z').cycle().take(N_BYTES).collect();
+    let given = AgentEvent::FileBytes {
+        bytes: text.clone().into_bytes(),
+        name: "a.txt".to_owned(),
+        mime: "text/plain".to_owned(),
+    };
+    let AgentEvent::File(file) = media::keep(&place.world, given).await.unwrap() else {
+        panic!("a file by content is kept as one by address");
+    };
+    let path = file.url.strip_prefix(&place.world.settings.public_url).unwrap();
+    (text, path.to_owned())
+}
+
+#[tokio::test]
+async fn file_comes_whole_and_says_how_long_it_is() {
+    let place = Place::new().await;
+    let (text, path) = kept(&place).await;
+    for method in ["GET", "HEAD"] {
+        let answer = place.ask("", method, &path, &Value::Null).await;
+        assert_eq!(answer.status, 200, "{method}");
+        assert_eq!(answer.headers[CONTENT_LENGTH], *N_BYTES.to_string(), "{method}");
+        assert_eq!(answer.headers[CONTENT_TYPE], "text/plain", "{method}");
+        assert!(answer.headers.contains_key(CONTENT_DISPOSITION), "{method}");
+        let expected = if method == "GET" { text.as_str() } else { "" };
+        assert!(answer.text == expected, "{method}: {} bytes", answer.text.len());
+    }
+    let all = place.world.settings.max_passing_bytes;
+    let free = place.world.files.take(all, std::time::Duration::from_secs(20)).await;
+    assert!(
+        free.is_some(),
+        "who has got a file, or only asked about it, holds no room"
+    );
+}
