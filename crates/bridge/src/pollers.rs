@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -47,8 +48,8 @@ pub async fn dispatch(world: World, concurrency: Concurrency, stop: watch::Recei
 
 async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let url = world.queues.urls().inbound.clone();
-    let mut failures = 0;
-    while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &mut failures, &mut stop).await {
+    let failures = AtomicU32::new(0);
+    while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &failures, &mut stop).await {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let taken_in = intake::take_in(&world, received.into_iter().map(event_item).collect());
         let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
@@ -82,13 +83,14 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let places = Arc::new(Semaphore::new(concurrency.runs));
     // A set, so that it ends with this future.
     let mut counting = JoinSet::new();
-    counting.spawn(count_runs(world.clone(), Arc::clone(&places), concurrency.runs));
+    let failures = Arc::new(AtomicU32::new(0));
+    let (taken, failing) = (Arc::clone(&places), Arc::clone(&failures));
+    counting.spawn(count_runs(world.clone(), taken, concurrency.runs, failing));
     let mut runs = JoinSet::new();
-    let mut failures = 0;
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         drop(place);
         let room = places.available_permits().clamp(1, MAX_BATCH);
-        let Some(received) = poll::<WakeUp>(&world, &url, room, &mut failures, &mut stop).await else {
+        let Some(received) = poll::<WakeUp>(&world, &url, room, &failures, &mut stop).await else {
             break;
         };
         for it in received {
@@ -119,11 +121,14 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let _ = deleter.await;
 }
 
-/// Tells how many of the places are taken, for as long as there are runs.
-async fn count_runs(world: World, places: Arc<Semaphore>, n_places: usize) {
+/// Tells how many of the places are taken, for as long as there are runs and the queue answers: whoever can't read it is as good as
+/// gone, and silent.
+async fn count_runs(world: World, places: Arc<Semaphore>, n_places: usize, failures: Arc<AtomicU32>) {
     loop {
         sleep(PERIOD / 2).await;
-        world.metrics.runs_in_hand(n_places - places.available_permits());
+        if failures.load(Ordering::Relaxed) == 0 {
+            world.metrics.runs_in_hand(n_places - places.available_permits());
+        }
     }
 }
 
@@ -142,12 +147,12 @@ async fn delete_in_batches(world: World, url: String, mut deletions: mpsc::Recei
     }
 }
 
-/// The next messages; `None` when it is time to stop.
+/// The next messages; `None` when it is time to stop. `failures`: how often in a row the queue has not answered.
 async fn poll<T: serde::de::DeserializeOwned>(
     world: &World,
     url: &str,
     max: usize,
-    failures: &mut u32,
+    failures: &AtomicU32,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Vec<Received<T>>> {
     let stopped = async {
@@ -162,17 +167,18 @@ async fn poll<T: serde::de::DeserializeOwned>(
             answer = receive::receive(&world.queues, url, max, WAIT) => answer,
         };
         match answer {
-            Ok(received) if received.is_empty() => *failures = 0,
             Ok(received) => {
-                *failures = 0;
-                return Some(received);
+                failures.store(0, Ordering::Relaxed);
+                if !received.is_empty() {
+                    return Some(received);
+                }
             }
             Err(error) => {
-                *failures += 1;
-                warn!(error = %error, attempt = *failures, "queue can't be read");
+                let n_failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
+                warn!(error = %error, attempt = n_failures, "queue can't be read");
                 tokio::select! {
                     () = &mut stopped => return None,
-                    () = sleep(BACKOFF.wait(*failures, chance())) => {}
+                    () = sleep(BACKOFF.wait(n_failures, chance())) => {}
                 }
             }
         }
