@@ -248,6 +248,11 @@ impl TriggerEntry {
     pub fn is_enabled(&self) -> bool {
         self.entry.fields.get("enabled") != Some(&Value::Bool(false))
     }
+
+    /// Whether it shall be in force only because nothing is said.
+    pub(super) fn is_on_unsaid(&self) -> bool {
+        self.entry.fields.get("enabled").is_none_or(Value::is_null)
+    }
 }
 
 impl Entry {

@@ -203,7 +203,9 @@ impl Work<'_> {
         let mut ordered: Vec<_> = wanted.iter().zip(exact).collect();
         ordered.sort_by_key(|(trigger, _)| trigger.is_enabled());
         for (trigger, exact) in ordered {
-            let current = exact.or_else(|| found.rival(trigger, &taken));
+            let in_force = exact.filter(|exact| exact["enabled"] == true);
+            // One that is switched off gives way to a rival in force: a bot can't have both, and the file's agent is to answer.
+            let current = in_force.or_else(|| found.rival(trigger, &taken)).or(exact);
             taken.extend(current.and_then(|current| current["id"].as_str()));
             self.trigger(trigger, current, found).await?;
         }
@@ -231,6 +233,11 @@ impl Work<'_> {
             let made = self.create(&item, async |client| client.post(&["triggers"], &body).await);
             return made.await.map(drop);
         };
+        // What a file doesn't say stays, but for this: the file was checked as if on were said.
+        if wanted.is_on_unsaid() {
+            entry.fields.insert("enabled".to_owned(), true.into());
+            entry.written.insert("enabled".to_owned(), true.into());
+        }
         let id = current["id"].as_str().unwrap_or_default().to_owned();
         // Shown by its name, compared by its id.
         let mut shown = current.clone();

@@ -160,6 +160,42 @@ triggers: [{{integration: Playground, agent: Other, enabled: {}}}, {{integration
 }
 
 #[test]
+fn a_trigger_of_which_nothing_is_said_is_on() {
+    let bridge = Bridge::start();
+    let file = |triggers: &str| format!("agents: [{{name: Other, protocol: echo}}]\ntriggers: [{triggers}]");
+    let before =
+        file("{integration: Playground, agent: Echo}, {integration: Playground, agent: Other, enabled: false}");
+    let after = file("{integration: Playground, agent: Echo, enabled: false}, {integration: Playground, agent: Other}");
+    let integration = json(&bridge, &["integration", "Playground"]);
+    let answering = |name: &str| {
+        let agent = json(&bridge, &["agent", name]);
+        assert_eq!(
+            bound(&json(&bridge, &["triggers"]), &integration)["agentId"],
+            agent["id"]
+        );
+    };
+    apply(&bridge, &before, &[]).good();
+    answering("Echo");
+    let said = apply(&bridge, &after, &[]).good();
+    assert!(
+        said.contains("~ trigger Playground -> Other\n    enabled: false -> true\n"),
+        "{said}"
+    );
+    answering("Other");
+    for text in [after, file("{integration: Playground, agent: Other, enabled: null}")] {
+        let again = apply(&bridge, &text, &[]).good();
+        assert!(again.starts_with("0 created, 0 updated"), "{again}");
+    }
+    // The bot has another trigger that is on, which the file doesn't name: it comes to the file's agent.
+    let only = file("{integration: Playground, agent: Echo}");
+    let said = apply(&bridge, &only, &[]).good();
+    assert!(said.contains("    agentId: Other -> Echo\n"), "{said}");
+    answering("Echo");
+    let again = apply(&bridge, &only, &[]).good();
+    assert!(again.starts_with("0 created, 0 updated"), "{again}");
+}
+
+#[test]
 fn organizations_are_made_and_kept_apart() {
     let bridge = Bridge::start();
     let text = "
