@@ -242,7 +242,9 @@ impl Work<'_> {
         // Shown by its name, compared by its id.
         let mut shown = current.clone();
         if current["agentId"].as_str() != agent {
-            entry.fields.extend(named_ids(None, agent));
+            // Where nothing is done, an agent of the same file has no id yet; its name is as different.
+            let agent = agent.unwrap_or(&wanted.agent);
+            entry.fields.extend(named_ids(None, Some(agent)));
             entry.written.insert("agentId".to_owned(), wanted.agent.clone().into());
             shown["agentId"] = standing::name_of(&found.agents, &current["agentId"]);
         }

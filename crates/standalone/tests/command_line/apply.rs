@@ -196,6 +196,20 @@ fn a_trigger_of_which_nothing_is_said_is_on() {
 }
 
 #[test]
+fn a_dry_run_shows_that_a_bot_comes_to_an_agent_of_the_same_file() {
+    let bridge = Bridge::start();
+    let text = "agents: [{name: Fresh, protocol: echo}]\ntriggers: [{integration: Playground, agent: Fresh}]";
+    let change = "+ agent Fresh
+    protocol: echo
+~ trigger Playground -> Fresh
+    agentId: Echo -> Fresh
+1 created, 1 updated, 0 unchanged";
+    let dry = apply(&bridge, text, &["--dry-run"]).good();
+    assert_eq!(dry, format!("{change} (dry run: nothing was changed)\n"));
+    assert_eq!(apply(&bridge, text, &[]).good(), format!("{change}\n"));
+}
+
+#[test]
 fn organizations_are_made_and_kept_apart() {
     let bridge = Bridge::start();
     let text = "
