@@ -77,7 +77,7 @@ fn compare(path: &[&str], current: &Value, wanted: &Value, written: &Value, foun
         (Value::String(text), Value::String(new)) if text == MASK && !new.is_empty() => {
             found.secrets.push(path.join("."));
         }
-        _ if is_same(current, wanted) => {}
+        _ if is_same(path, current, wanted) => {}
         _ => {
             let (old, new) = (old(path, current), new(path, current, written));
             found.lines.push(format!("{}: {old} -> {new}", path.join(".")));
@@ -103,9 +103,14 @@ fn below<'a>(path: &[&'a str], name: &'a str) -> Vec<&'a str> {
     path.iter().copied().chain([name]).collect()
 }
 
-/// A number and the same number as a text mean the same to the API; so do nothing and an empty text.
-fn is_same(current: &Value, wanted: &Value) -> bool {
-    match (plain(current), plain(wanted)) {
+/// A number and the same number as a text mean the same to the API; so do nothing and an empty text. White space around a text
+/// goes when it is saved, but not in what an agent is configured with.
+fn is_same(path: &[&str], current: &Value, wanted: &Value) -> bool {
+    let trimmed = |text: String| match path.first() {
+        Some(&"config") => text,
+        _ => text.trim().to_owned(),
+    };
+    match (plain(current).map(trimmed), plain(wanted).map(trimmed)) {
         (Some(current), Some(wanted)) => current == wanted || (current == MASK && wanted.is_empty()),
         _ => current == wanted,
     }
@@ -209,6 +214,22 @@ mod tests {
             json!({ "credentials": { "agentId": "1000002" }, "welcome": null }),
             json!({ "credentials": { "agentId": 1000002, "botName": "" }, "welcome": null }),
             &[],
+        );
+    }
+
+    #[test]
+    fn white_space_that_saving_takes_away_is_no_difference() {
+        check(
+            json!({ "name": "A", "welcome": "hello", "endpoints": { "apiBase": "x" }, "access": { "users": ["a", "b"] },
+                "credentials": { "botId": "b" } }),
+            json!({ "name": " A", "welcome": "hello\n", "endpoints": { "apiBase": "x " }, "access": { "users": ["a ", "b"] },
+                "credentials": { "botId": " b " } }),
+            &[],
+        );
+        check(
+            json!({ "config": { "systemPrompt": "Be brief." } }),
+            json!({ "config": { "systemPrompt": "Be brief.\n" } }),
+            &["config.systemPrompt: Be brief. -> Be brief. "],
         );
     }
 

@@ -190,7 +190,6 @@ fn with_names(at: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, FileError> {
     let entries = entries.into_iter().enumerate();
     let named: Vec<Entry> = entries
         .map(|(index, mut entry)| {
-            // It stays among the fields: it is one of the API's.
             let name = entry
                 .fields
                 .get("name")
@@ -201,6 +200,8 @@ fn with_names(at: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, FileError> {
             if name.is_empty() {
                 return Err(shape(&format!("{at}[{index}].name"), "a name"));
             }
+            // It stays among the fields, for it is one of the API's, and is there as it will be saved.
+            entry.fields.insert("name".to_owned(), name.as_str().into());
             entry.name = name;
             Ok(entry)
         })
@@ -366,6 +367,13 @@ triggers: [{integration: Bot, agent: A, sessionTimeoutSeconds: 60}]
             json!({ "name": "A" })
         );
         assert_eq!(file.organizations[1].agents[0].name, "X");
+    }
+
+    #[test]
+    fn names_are_what_will_be_saved() {
+        let file = read("agents: [{name: ' A '}]", environment).unwrap();
+        let agent = &file.organizations[0].agents[0];
+        assert_eq!((&*agent.name, &agent.fields["name"]), ("A", &json!("A")));
     }
 
     #[test]
