@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::args::{Level, Logs, Output};
 use crate::client::{ApiError, Client};
 use crate::doctor;
-use crate::terminal::{self, one_line};
+use crate::terminal::{self, Unwritable, one_line};
 
 /// How often a followed log is looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ fn since<'a>(shown: &[Value], seen: &'a [Value]) -> &'a [Value] {
     }
 }
 
-fn show(lines: &[Value], output: Output) -> std::io::Result<()> {
+fn show(lines: &[Value], output: Output) -> Result<(), Unwritable> {
     for line in lines {
         match output {
             Output::Json => terminal::line(&line.to_string())?,

@@ -2,31 +2,34 @@
 
 use std::io::{self, Write as _, stdout};
 
+/// Standard output doesn't take what is written. A type of its own, for a connection breaks with the same IO error.
+#[derive(Debug, thiserror::Error)]
+#[error("can't write to standard output")]
+pub struct Unwritable(#[from] io::Error);
+
 /// Writes a line.
 ///
 /// # Errors
 /// If nobody reads it any more.
-pub fn line(text: &str) -> io::Result<()> {
-    let mut out = stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+pub fn line(text: &str) -> Result<(), Unwritable> {
+    piece(&format!("{text}\n"))
 }
 
 /// Writes a piece of a line.
 ///
 /// # Errors
 /// If nobody reads it any more.
-pub fn piece(text: &str) -> io::Result<()> {
+pub fn piece(text: &str) -> Result<(), Unwritable> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;
-    out.flush()
+    Ok(out.flush()?)
 }
 
 /// Whether standard output was closed by its reader, as `head` does: no failure of ours.
 #[must_use]
 pub fn is_closed(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-    causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|Unwritable(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The text without what a terminal would obey: escapes and other controls, but for new lines and tabs.
@@ -57,5 +60,16 @@ mod tests {
     fn a_terminal_obeys_nothing_that_others_wrote() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\r\n\t好\u{202e}"), "a[2Jbc\n\t好");
         assert_eq!(one_line("a\nb\tc"), "a b c");
+    }
+
+    #[test]
+    fn a_broken_connection_is_no_closed_output() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let shown = anyhow::Error::from(Unwritable(broken())).context("can't show it");
+        assert!(is_closed(&shown));
+        let asked = anyhow::Error::from(broken()).context("can't reach the bridge");
+        assert!(!is_closed(&asked));
+        let full = Unwritable(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(!is_closed(&full.into()));
     }
 }
