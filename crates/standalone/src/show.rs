@@ -26,6 +26,7 @@ pub async fn get(args: Get) -> anyhow::Result<ExitCode> {
         Output::Table => {
             let names = Names::look(&client, args.kind).await?;
             terminal::line(&draw(args.kind, &items, &names))?;
+            tell_of_more(more);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -47,7 +48,15 @@ pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
     }
     let texts: Vec<String> = items.iter().map(described).collect();
     terminal::line(&texts.join("\n---\n"))?;
+    tell_of_more(more);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Beside the list, so that whoever reads its lines finds nothing else among them. JSON says it itself.
+fn tell_of_more(more: bool) {
+    if more {
+        terminal::aside("there are more: raise --limit to see them");
+    }
 }
 
 fn json(items: &[Value], is_one: bool, more: bool) -> anyhow::Result<()> {
@@ -73,11 +82,11 @@ async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)
         (Kind::Conversations, _, None) => bail!("conversations belong to an integration: say which with --integration"),
         (Kind::Conversations, id, Some(integration)) => {
             let path = client.own(&["integrations", integration, "conversations"]);
-            let (items, more) = client.list(&path, &[], limit_for(id.as_deref(), limit)).await?;
+            let (items, more) = first(client, &path, &[], limit_for(id.as_deref(), limit)).await?;
             one_of(items, kind, id.as_deref(), "id", more)
         }
         (Kind::Organizations, Some(id), _) => Ok((vec![client.within(id).get(&[], &[]).await?], false)),
-        (Kind::Organizations, None, _) => Ok(client.list(&["api", "v1", "orgs"], &[], limit).await?),
+        (Kind::Organizations, None, _) => first(client, &["api", "v1", "orgs"], &[], limit).await,
         (Kind::Platforms, id, _) => {
             let catalogue = client.get_root(&["api", "v1", "platforms"], &[]).await?;
             let items = catalogue["items"].as_array().cloned().unwrap_or_default();
@@ -85,16 +94,29 @@ async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)
         }
         (Kind::Tokens | Kind::DeadLetters, id, _) => {
             let path = client.own(&[kind.plural()]);
-            let (items, more) = client.list(&path, &[], limit_for(id.as_deref(), limit)).await?;
+            let (items, more) = first(client, &path, &[], limit_for(id.as_deref(), limit)).await?;
             one_of(items, kind, id.as_deref(), "id", more)
         }
         (_, Some(id), _) => Ok((vec![client.find(kind, id).await?], false)),
         (_, None, integration) => {
             let query = integration.as_deref().map(|id| ("integrationId", id));
             let query: Vec<_> = query.into_iter().collect();
-            Ok(client.list(&client.own(&[kind.plural()]), &query, limit).await?)
+            first(client, &client.own(&[kind.plural()]), &query, limit).await
         }
     }
+}
+
+/// The first of a list, and whether there are more. One more is asked for: a page that is just full tells nothing of the next one.
+async fn first(
+    client: &Client,
+    path: &[&str],
+    query: &[(&str, &str)],
+    limit: usize,
+) -> anyhow::Result<(Vec<Value>, bool)> {
+    let (mut items, _) = client.list(path, query, limit.saturating_add(1)).await?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok((items, more))
 }
 
 fn limit_for(id: Option<&str>, limit: usize) -> usize {

@@ -1,6 +1,6 @@
 //! What commands write: answers to standard output, and nothing in them that a terminal would obey.
 
-use std::io::{self, Write as _, stdout};
+use std::io::{self, Write as _, stderr, stdout};
 
 /// Standard output doesn't take what is written. A type of its own, for a connection breaks with the same IO error.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,11 @@ pub fn piece(text: &str) -> Result<(), Unwritable> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Writes a line that is no part of the answer, to standard error. If nobody reads that, nothing is lost.
+pub fn aside(text: &str) {
+    let _ = writeln!(stderr(), "tieline: {text}");
 }
 
 /// Whether standard output was closed by its reader, as `head` does: no failure of ours.

@@ -59,6 +59,26 @@ fn description_holds_all_that_belongs_to_it() {
 }
 
 #[test]
+fn a_list_that_is_cut_says_so() {
+    let bridge = Bridge::start();
+    let two = bridge.file("a.yaml", "agents: [{name: Second, protocol: echo}]");
+    bridge.tieline(&["apply", "-f", &two]).good();
+    let expected = "tieline: there are more: raise --limit to see them\n";
+    for command in ["get", "describe"] {
+        let cut = bridge.tieline(&[command, "agents", "--limit", "1"]);
+        assert_eq!((cut.code, &*cut.err), (Some(0), expected), "{cut:?}");
+        for limit in ["2", "3"] {
+            let whole = bridge.tieline(&[command, "agents", "--limit", limit]).good();
+            assert!(whole.lines().count() > cut.out.lines().count(), "{whole}");
+        }
+    }
+    // For programs it is in the answer.
+    let cut = bridge.tieline(&["get", "agents", "--limit", "1", "-o", "json"]).good();
+    let cut: Value = serde_json::from_str(&cut).unwrap();
+    assert_eq!(cut["truncated"], true);
+}
+
+#[test]
 fn what_is_not_there_is_said_in_a_sentence() {
     let bridge = Bridge::start();
     let none = bridge.tieline(&["get", "agent", "Nobody"]).bad();
