@@ -159,11 +159,22 @@ impl Talk {
         let id = hex::encode(random::<16>());
         let body = json!({ "text": text, "chatId": self.chat, "senderId": "terminal", "messageId": id });
         let path = ["api", WEB, "webhook", &self.integration];
-        let said = patiently(async || self.client.post_root(&path, &body).await).await?;
+        let said = match patiently(async || self.client.post_root(&path, &body).await).await {
+            Err(ApiError::Unauthorized { .. }) => return Err(self.why_unproved().await),
+            said => said?,
+        };
         Ok(said["replyId"]
             .as_str()
             .context("the bridge gave no reply to follow")?
             .to_owned())
+    }
+
+    /// Why a message was not taken. A chat page answers everybody alike, but what the token may read tells more.
+    async fn why_unproved(&self) -> anyhow::Error {
+        match self.client.get(&["integrations", &self.integration], &[]).await {
+            Ok(_) => anyhow::anyhow!("this token may only look, or the chat page was stopped"),
+            Err(error) => error.into(),
+        }
     }
 
     async fn follow(&self, reply: &str, answer: &mut Answer) -> anyhow::Result<()> {
@@ -185,9 +196,7 @@ async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Val
     let mut n_failures = 0;
     loop {
         match ask().await {
-            Err(ApiError::Unreachable { .. } | ApiError::Strange { status: 500.., .. })
-                if n_failures < MAX_FAILURES =>
-            {
+            Err(error) if error.may_pass() && n_failures < MAX_FAILURES => {
                 n_failures += 1;
                 sleep(PAUSE).await;
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tieline_core::secret::Secret;
 use url::{Host, Url};
@@ -57,6 +57,14 @@ pub enum ApiError {
         /// What it says, for people.
         sentence: String,
     },
+    /// The bridge, or somebody in front of it, can't answer for now.
+    #[error("{base} answered {status}: the bridge, or what stands in front of it, can't answer now; try again later")]
+    Failing {
+        /// Who answered.
+        base: String,
+        /// With which HTTP status.
+        status: u16,
+    },
     /// Something answered that is no bridge.
     #[error("{base} answered {status} in words that no bridge would use; is TIELINE_URL right?")]
     Strange {
@@ -74,6 +82,16 @@ impl ApiError {
         match self {
             Self::Refused { code, .. } => Some(code),
             _ => None,
+        }
+    }
+
+    /// Whether it may pass by itself, as while a bridge restarts.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Failing { .. } => true,
+            Self::Refused { status, code, .. } => *status == 503 && code == "unavailable",
+            Self::Unauthorized { .. } | Self::Strange { .. } => false,
         }
     }
 
@@ -257,23 +275,32 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
-        let base = || self.base.to_string();
-        let strange = || ApiError::Strange {
-            base: base(),
-            status: status.as_u16(),
-        };
-        if status.as_u16() == 401 {
-            return Err(ApiError::Unauthorized { base: base() });
-        }
-        if status.is_success() && body.is_empty() {
-            return Ok(Value::Null);
-        }
-        let answer: Value = serde_json::from_slice(&body).map_err(|_| strange())?;
-        if status.is_success() {
-            return Ok(answer);
-        }
-        refused(status.as_u16(), &answer).ok_or_else(strange).and_then(Err)
+        read(&self.base, status, &body)
     }
+}
+
+/// What an answer says, if it is a bridge's.
+fn read(base: &Url, status: StatusCode, body: &[u8]) -> Result<Value, ApiError> {
+    let base = base.to_string();
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ApiError::Unauthorized { base });
+    }
+    if status.is_success() && body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let answer = serde_json::from_slice::<Value>(body).ok();
+    if status.is_success()
+        && let Some(answer) = answer
+    {
+        return Ok(answer);
+    }
+    let status = status.as_u16();
+    Err(match answer.and_then(|problem| refused(status, &problem)) {
+        Some(refused) => refused,
+        // Without a word of ours: a proxy's page, or our own empty answer to a platform.
+        None if status >= 500 => ApiError::Failing { base, status },
+        None => ApiError::Strange { base, status },
+    })
 }
 
 /// What a problem says, as one sentence.
@@ -379,7 +406,38 @@ mod tests {
             json!({ "code": "account_in_use", "detail": "taken", "boundTo": { "integrationId": "int_1" } }),
             "taken; bound to integration int_1 (account_in_use)",
         );
-        assert!(refused(502, &json!({ "message": "Bad Gateway" })).is_none());
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_is_no_bridge() {
+        #[track_caller]
+        fn check(status: u16, body: &str, may_pass: bool, expected: &str) {
+            let base = Url::parse("https://x.example.com").unwrap();
+            let error = read(&base, StatusCode::from_u16(status).unwrap(), body.as_bytes()).unwrap_err();
+            assert_eq!((error.may_pass(), &*error.to_string()), (may_pass, expected));
+        }
+        let failing = |status| {
+            format!(
+                "https://x.example.com/ answered {status}: the bridge, or what stands in front of it, can't answer now; try again later"
+            )
+        };
+        check(502, "<html>Bad Gateway</html>", true, &failing(502));
+        check(503, "", true, &failing(503));
+        check(
+            504,
+            r#"{ "message": "Endpoint request timed out" }"#,
+            true,
+            &failing(504),
+        );
+        let busy = r#"{ "code": "unavailable", "detail": "the store can't be reached; try again" }"#;
+        check(503, busy, true, "the store can't be reached; try again (unavailable)");
+        let broken = r#"{ "code": "internal", "detail": "something stored can't be read" }"#;
+        check(500, broken, false, "something stored can't be read (internal)");
+        let strange = |status| {
+            format!("https://x.example.com/ answered {status} in words that no bridge would use; is TIELINE_URL right?")
+        };
+        check(404, "<html>Not Found</html>", false, &strange(404));
+        check(200, "<html>Welcome</html>", false, &strange(200));
     }
 
     #[test]

@@ -40,7 +40,7 @@ async fn follow(client: &Client, id: &str, args: &Logs, mut shown: Vec<Value>) -
     loop {
         sleep(PAUSE).await;
         let seen = match newest(client, id, args.level, WINDOW).await {
-            Err(ApiError::Unreachable { .. }) if n_failures < MAX_FAILURES => {
+            Err(error) if error.may_pass() && n_failures < MAX_FAILURES => {
                 n_failures += 1;
                 continue;
             }

@@ -1,6 +1,26 @@
 //! `tieline chat`.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
 use crate::bridge::Bridge;
+use crate::fake::{Answer, Fake};
+
+/// What a bridge tells of a chat page that is bound to an agent.
+fn a_page(path: &str) -> Answer {
+    let list = |item: Value| Some((200, json!({ "items": [item], "nextCursor": null }).to_string()));
+    let page = json!({ "id": "int_1", "name": "Page", "platform": "web", "enabled": true });
+    let (path, _) = path.split_once('?').unwrap_or((path, ""));
+    match path.strip_prefix("/api/v1/orgs/default/") {
+        Some("integrations") => list(page),
+        Some("integrations/int_1") => Some((200, page.to_string())),
+        Some("triggers") => list(json!({ "integrationId": "int_1", "agentId": "agt_1", "enabled": true })),
+        Some("agents/agt_1") => Some((200, json!({ "id": "agt_1", "name": "Mute" }).to_string())),
+        _ => None,
+    }
+}
 
 #[test]
 fn lines_are_answered_in_turn() {
@@ -56,4 +76,21 @@ fn nobody_to_talk_to_is_said() {
         none.contains("no chat page is bound to an agent: say which agent with --agent"),
         "{none}"
     );
+}
+
+#[test]
+fn a_message_that_is_not_taken_is_explained() {
+    let fake = Fake::start(|method, path, _| match method {
+        "POST" => Some((401, String::new())),
+        _ => a_page(path),
+    });
+    let mut chat = fake.command_of(&["chat"]);
+    let mut chat = chat.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    chat.stdin.take().unwrap().write_all(b"hi\n").unwrap();
+    let said = chat.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(said.stderr).unwrap(),
+        "tieline: this token may only look, or the chat page was stopped\n"
+    );
+    assert_eq!(said.status.code(), Some(1));
 }

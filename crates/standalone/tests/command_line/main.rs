@@ -5,6 +5,7 @@
 mod apply;
 mod bridge;
 mod chat;
+mod fake;
 mod login;
 mod readme;
 mod serve;

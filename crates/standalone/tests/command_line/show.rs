@@ -1,11 +1,13 @@
 //! `tieline get`, `describe`, `logs` and `doctor`.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bridge::{Bridge, PATIENCE, read_lines};
+use crate::fake::Fake;
 
 const WECOM: &str = "
 integrations:
@@ -149,6 +151,32 @@ fn followed_log_shows_what_comes() {
     assert!(more.is_err(), "shown twice: {more:?}");
     let shown = bridge.tieline(&["logs", "Bot"]).good();
     assert!(shown.contains(&line), "{shown}");
+}
+
+#[test]
+fn followed_log_goes_on_after_a_while_without_answers() {
+    let n_looks = AtomicUsize::new(0);
+    let fake = Fake::start(move |_, path, _| {
+        if !path.contains("/logs") {
+            return Some((200, json!({ "id": "int_1" }).to_string()));
+        }
+        let line = |code: &str| json!({ "at": code, "level": "info", "code": code, "message": "m" });
+        let lines = match n_looks.fetch_add(1, Ordering::Relaxed) {
+            0 => json!([line("1")]),
+            1 => return Some((502, "<html>Bad Gateway</html>".to_owned())),
+            2 => return Some((503, json!({ "code": "unavailable", "detail": "try again" }).to_string())),
+            _ => json!([line("2"), line("1")]),
+        };
+        Some((200, json!({ "items": lines, "nextCursor": null }).to_string()))
+    });
+    let mut logs = fake.command_of(&["logs", "Bot", "-f"]);
+    let mut logs = logs.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = read_lines(logs.stdout.take().unwrap());
+    let seen = [lines.recv_timeout(PATIENCE), lines.recv_timeout(PATIENCE)];
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    let seen = seen.map(Result::unwrap);
+    assert_eq!(seen, ["1  INFO   1  m", "2  INFO   2  m"]);
 }
 
 #[test]
