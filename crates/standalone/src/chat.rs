@@ -52,8 +52,8 @@ pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
             _ = ctrl_c() => None,
         };
         let Some(line) = line else { break };
-        if !line.trim().is_empty() {
-            talk.ask(line.trim_end()).await?;
+        if !line.trim().is_empty() && talk.ask(line.trim_end()).await? == Goes::Away {
+            break;
         }
     }
     if is_person {
@@ -141,17 +141,39 @@ struct Talk {
     chat: String,
 }
 
+/// What becomes of the talk after a question.
+#[derive(Debug, PartialEq, Eq)]
+enum Goes {
+    On,
+    Away,
+}
+
 impl Talk {
-    /// Says something and shows the answer as it grows. Ctrl-C stops it.
-    async fn ask(&self, text: &str) -> anyhow::Result<()> {
-        let reply = self.say(text).await?;
-        let mut answer = Answer::default();
+    /// Says something and shows the answer as it grows. Ctrl-C stops it; once more, and the stop isn't waited for either.
+    async fn ask(&self, text: &str) -> anyhow::Result<Goes> {
+        let mut asked = Asked::default();
         tokio::select! {
-            done = self.follow(&reply, &mut answer) => return done,
+            done = self.hear(text, &mut asked) => return done.map(|()| Goes::On),
             _ = ctrl_c() => {}
         }
+        tokio::select! {
+            done = self.stop(&mut asked) => done.map(|()| Goes::On),
+            _ = ctrl_c() => Ok(Goes::Away),
+        }
+    }
+
+    async fn hear(&self, text: &str, asked: &mut Asked) -> anyhow::Result<()> {
+        let reply = asked.reply.insert(self.say(text).await?);
+        self.follow(reply, &mut asked.answer).await
+    }
+
+    /// Without a reply nobody knows whether the question has arrived; if it has, this stops its answer all the same.
+    async fn stop(&self, asked: &mut Asked) -> anyhow::Result<()> {
         self.say("/stop").await?;
-        self.follow(&reply, &mut answer).await
+        match &asked.reply {
+            Some(reply) => self.follow(reply, &mut asked.answer).await,
+            None => Ok(terminal::line("")?),
+        }
     }
 
     /// Posts a message and gives its reply. The same one again, if nobody answered: its id tells them apart.
@@ -203,6 +225,14 @@ async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Val
             answered => return answered,
         }
     }
+}
+
+/// What is known of a question that was put.
+#[derive(Debug, Default)]
+struct Asked {
+    /// None until the bridge has taken it.
+    reply: Option<String>,
+    answer: Answer,
 }
 
 /// What has been shown of an answer.

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::sync::mpsc;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, PATIENCE, wait};
 use crate::fake::{Answer, Fake};
 
 /// What a bridge tells of a chat page that is bound to an agent.
@@ -93,4 +95,39 @@ fn a_message_that_is_not_taken_is_explained() {
         "tieline: this token may only look, or the chat page was stopped\n"
     );
     assert_eq!(said.status.code(), Some(1));
+}
+
+#[test]
+fn ctrl_c_stops_an_answer_and_then_the_chat() {
+    /// Where the chat hangs when it is interrupted: in its first message, or in the answer to it.
+    #[track_caller]
+    fn check(takes_messages: bool) {
+        let (tell, asked) = mpsc::channel();
+        let fake = Fake::start(move |method, path, body| {
+            if method == "POST" {
+                let said: Value = serde_json::from_str(body).unwrap();
+                tell.send(said["text"].as_str().unwrap().to_owned()).unwrap();
+                return takes_messages.then(|| (200, json!({ "replyId": "rpl_1" }).to_string()));
+            }
+            if path.starts_with("/api/web/replies/") {
+                tell.send("(listens)".to_owned()).unwrap();
+            }
+            a_page(path)
+        });
+        let mut chat = fake.command_of(&["chat"]);
+        let mut chat = chat.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut typed = chat.stdin.take().unwrap();
+        typed.write_all(b"hi\n").unwrap();
+        for text in ["hi", "/stop"] {
+            assert_eq!(asked.recv_timeout(PATIENCE).as_deref(), Ok(text));
+            if takes_messages {
+                assert_eq!(asked.recv_timeout(PATIENCE).as_deref(), Ok("(listens)"));
+            }
+            kill_process(Pid::from_child(&chat), Signal::INT).unwrap();
+        }
+        let ended = wait(|| chat.try_wait().unwrap());
+        assert!(ended.success(), "{ended}");
+    }
+    check(false);
+    check(true);
 }
