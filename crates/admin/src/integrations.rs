@@ -15,6 +15,8 @@ mod input;
 mod introduce;
 mod view;
 
+use std::sync::OnceLock;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -109,14 +111,18 @@ pub(crate) async fn patch(
     Id(id): Id,
     Body(patch): Body<IntegrationPatch>,
 ) -> Result<Json<IntegrationView>, Problem> {
+    // Of the first look: a later one may meet what we wrote ourselves without hearing of it.
+    let version = OnceLock::new();
     let changed = until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
+        version.get_or_init(|| before.version);
         let settings = input::patched_settings(&state, &before, &patch)?;
         let changed = store_integration::update(&state.world.store, &before, settings, state.now()).await;
         explain(&state, &scope.organization, changed).await
     })
     .await?;
-    if patch.touches_account() {
+    // Who says again what is so already, as a file does at every start, has nothing to wait for at the platform.
+    if patch.touches_account() && version.get() != Some(&changed.version) {
         introduce(&state, &changed, Before::Outdated).await;
     } else if patch.starts() {
         introduce(&state, &changed, Before::Kept).await;

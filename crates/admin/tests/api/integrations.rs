@@ -93,6 +93,31 @@ async fn a_patch_keeps_what_it_does_not_say() {
 }
 
 #[tokio::test]
+async fn the_platform_is_asked_about_what_is_new() {
+    let place = Place::new().await;
+    let answer = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
+    let (platform, asked) = recording(answer).await;
+    let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
+    let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
+        "endpoints": { "apiBase": platform } });
+    let path = format!(
+        "{}/{}",
+        integrations(),
+        place.create(&integrations(), body.clone()).await
+    );
+    let asks = async |patch: Value| {
+        asked.lock().unwrap().clear();
+        place.patch(&path, patch).await.ok();
+        !asked.lock().unwrap().is_empty()
+    };
+    let (credentials, endpoints) = (&body["credentials"], &body["endpoints"]);
+    assert!(!asks(json!({ "credentials": credentials, "endpoints": endpoints })).await);
+    assert!(!asks(json!({ "language": "en" })).await);
+    assert!(asks(json!({ "credentials": { "appSecret": "new" } })).await);
+    assert!(asks(json!({ "enabled": true })).await);
+}
+
+#[tokio::test]
 async fn one_bot_is_in_one_integration() {
     let place = Place::new().await;
     let first = place.create(&integrations(), wecom("One", "b1")).await;
