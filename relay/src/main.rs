@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tieline_bridge::deployment;
+use tieline_bridge::world::World;
 use tieline_connectors::registry;
+
+use self::supervise::Signals;
 
 fn main() -> anyhow::Result<ExitCode> {
     let get = |name: &str| std::env::var(name).ok();
@@ -22,13 +25,23 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<ExitCode> {
+    // Before all that takes time: the first process of a container is ended by no signal that it doesn't listen to.
+    let mut signals = Signals::listen()?;
     let listen = config::listen(&get)?;
-    let deployment = deployment::load(&get)?;
+    let world = tokio::select! {
+        world = open(get) => world?,
+        () = signals.received() => return Ok(ExitCode::SUCCESS),
+    };
+    supervise::supervise(world, listen, signals).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<World> {
+    let deployment = deployment::load(get)?;
     let sdk = aws_config::load_from_env().await;
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
         .context("can't start")?;
     world.http.warm().context("can't set up TLS")?;
-    supervise::supervise(world, listen).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(world)
 }

@@ -10,7 +10,7 @@ use tieline_bridge::connections::{Connections, Options};
 use tieline_bridge::metrics;
 use tieline_bridge::world::World;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -19,8 +19,8 @@ use crate::health;
 /// The container is killed 120 s after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(110);
 
-/// Holds connections until SIGTERM, then gives them away.
-pub(crate) async fn supervise(world: World, listen: SocketAddr) -> anyhow::Result<()> {
+/// Holds connections until a signal, then gives them away.
+pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Signals) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("can't listen on {listen}"))?;
@@ -29,7 +29,7 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr) -> anyhow::Resul
     let serving = tokio::spawn(axum::serve(listener, health::router(Arc::clone(&connections))).into_future());
     let watching = tokio::spawn(metrics::keep_writing(world.clone()));
 
-    wait_for_signal().await?;
+    signals.received().await;
     info!("stopping");
     if timeout(DRAIN, connections.stop()).await.is_err() {
         warn!("connections are cut off");
@@ -41,12 +41,24 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr) -> anyhow::Resul
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What tells us to stop. Heard from its making on, and not forgotten until it is asked for.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    pub(crate) async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `tieline serve`: the whole bridge in this process.
 
-use std::future::IntoFuture as _;
+use std::future::{IntoFuture as _, pending};
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tieline_embedded::{Durability, Embedded, InHand, Options};
 use tieline_store::config::organization::DEFAULT;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -51,6 +51,8 @@ pub fn run(args: Serve) -> anyhow::Result<()> {
 
 async fn serve(args: Serve) -> anyhow::Result<()> {
     let config = args.config.as_deref().map(apply::read).transpose()?;
+    // Before what else takes time: the first process of a container is ended by no signal that it doesn't listen to.
+    let mut signals = Signals::listen()?;
     data::prepare(&args.data_dir)?;
     let _lock = data::lock(&args.data_dir)?;
     let key = data::master_key(&args.data_dir)?;
@@ -81,14 +83,21 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
     let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
     let connections = Connections::start(world.clone(), connections::Options::default())?;
-    if let Some(file) = config {
-        configure(&world, &token, &file).await?;
-    }
-    // Who connected before waits, so that nobody meets a bridge without its configuration.
-    let serving = tokio::spawn(axum::serve(listener, router(&world)).into_future());
-    greet(address, &token, is_given(&args));
+    let mut serving = JoinSet::new();
+    let opening = async {
+        if let Some(file) = config {
+            configure(&world, &token, &file).await?;
+        }
+        // Who connected before waits, so that nobody meets a bridge without its configuration.
+        serving.spawn(axum::serve(listener, router(&world)).into_future());
+        greet(address, &token, is_given(&args));
+        pending::<anyhow::Result<()>>().await
+    };
 
-    wait_for_signal().await?;
+    tokio::select! {
+        failed = opening => return failed,
+        () = signals.received() => {}
+    }
     info!("stopping");
     stop.send_replace(true);
     let drained = timeout(DRAIN, async {
@@ -102,7 +111,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         warn!("long connections are cut off");
     }
     // Until now, so that polls of running answers were served while these were finished.
-    serving.abort();
+    serving.abort_all();
     embedded.close().await;
     info!("stopped");
     Ok(())
@@ -186,14 +195,26 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What tells us to stop. Heard from its making on, and not forgotten until it is asked for.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::bridge::{Bridge, PATIENCE, Said, TOKEN, read_lines, tieline, wait};
 
 /// What design promises of SIGTERM.
@@ -119,6 +121,32 @@ integrations: [{name: Desk, platform: web}]
         "{}",
         bridge.log()
     );
+}
+
+#[test]
+fn sigterm_ends_it_while_its_configuration_is_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bridge.yaml");
+    // A platform that accepts and never answers.
+    let platform = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "integrations: [{{name: Bot, platform: lark, connectionMode: webhook, endpoints: {{apiBase: 'http://{}'}},
+  credentials: {{appId: cli_1, appSecret: s, verificationToken: v}}}}]",
+        platform.local_addr().unwrap()
+    );
+    fs::write(&path, text).unwrap();
+    let mut command = tieline();
+    let mut child = Bridge::command(dir.path(), command.arg("--config").arg(&path))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (_open, _) = platform.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let ended = wait(|| child.try_wait().unwrap());
+    let log = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert!(ended.success() && log.contains("stopped"), "{ended}: {log}");
+    assert!(!log.contains("listening on"), "{log}");
 }
 
 #[test]
