@@ -15,6 +15,10 @@ use super::tokens::Tokens;
 /// How often expired items are deleted. Whoever reads them checks their expiry anyway.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// How long the end waits for a sweep under way, which the engine can't interrupt. One that is cut off spoils nothing: each item is
+/// deleted in a transaction of its own, and the next sweep finds the rest.
+const SWEEP_PATIENCE: Duration = Duration::from_millis(200);
+
 pub(super) enum Job {
     Do(Box<dyn FnOnce(&mut Desk) + Send>),
     Close,
@@ -29,10 +33,29 @@ pub(super) struct Desk {
 }
 
 pub(super) fn start(db: Database) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
+    start_sweeping(db, SWEEP_EVERY, |db| match db.sweep_ttl() {
+        Ok(n_deleted) => tracing::debug!(n_deleted, "swept out expired items"),
+        Err(error) => tracing::warn!(%error, "expired items could not be swept out"),
+    })
+}
+
+fn start_sweeping(
+    db: Database,
+    every: Duration,
+    sweep: impl Fn(&Database) + Send + 'static,
+) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (is_open, closed) = channel();
-    let swept = db.clone();
+    let (sweeping, swept) = channel::<()>();
     let thread = |name: &str| Builder::new().name(name.into());
-    let sweeper = thread("dynamodb-sweeper").spawn(move || sweep(&swept, &closed))?;
+    let its_db = db.clone();
+    thread("dynamodb-sweeper").spawn(move || {
+        // Dropped last, so that whoever waits for it finds the files closed.
+        let _sweeping = sweeping;
+        let db = its_db;
+        while let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(every) {
+            sweep(&db);
+        }
+    })?;
     let (jobs, taken) = channel();
     let desk = Desk {
         db,
@@ -41,8 +64,10 @@ pub(super) fn start(db: Database) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
     };
     let worker = thread("dynamodb").spawn(move || {
         work(desk, &taken);
-        // It has the files open too: whoever waits for the worker's end finds them closed. A panic in there has been printed.
-        let _ = sweeper.join();
+        // The sweeper has the files open too: whoever waits for the worker's end finds them closed, unless a sweep is under way.
+        if let Err(RecvTimeoutError::Timeout) = swept.recv_timeout(SWEEP_PATIENCE) {
+            tracing::debug!("a sweep is cut off");
+        }
     })?;
     Ok((jobs, worker))
 }
@@ -53,11 +78,27 @@ fn work(mut desk: Desk, jobs: &Receiver<Job>) {
     }
 }
 
-fn sweep(db: &Database, closed: &Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(SWEEP_EVERY) {
-        match db.sweep_ttl() {
-            Ok(n_deleted) => tracing::debug!(n_deleted, "swept out expired items"),
-            Err(error) => tracing::warn!(%error, "expired items could not be swept out"),
-        }
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_long_sweep_does_not_hold_up_the_end() {
+        let (tell, begun) = channel();
+        let (_end, ended) = channel::<()>();
+        let sweep = move |_: &Database| {
+            tell.send(()).unwrap();
+            let _ = ended.recv();
+        };
+        let db = Database::memory().unwrap();
+        let (jobs, worker) = start_sweeping(db, Duration::ZERO, sweep).unwrap();
+        begun.recv().unwrap();
+        let asked = Instant::now();
+        jobs.send(Job::Close).unwrap();
+        // The sweep ends when this test does.
+        worker.join().unwrap();
+        assert!(asked.elapsed() >= SWEEP_PATIENCE);
     }
 }
