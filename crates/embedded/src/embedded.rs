@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::alive::Alive;
 use crate::connector::Client;
 use crate::dynamodb::{self, Tables};
 use crate::observer::{CrashPoint, Moment, Observer, Service, Verdict};
@@ -61,8 +62,10 @@ impl Embedded {
             observer,
         } = options;
         let queues = dir.map(|dir| dir.join("queues.sqlite"));
-        let sqs = Sqs::open(queues.as_deref(), durability, clock, in_hand)?;
-        let tables = match Tables::open(dir.map(|d| d.join("tables.sqlite")).as_deref(), durability) {
+        let has_ended = watch::Sender::new(false);
+        let alive = || Alive::new(has_ended.clone());
+        let sqs = Sqs::open(queues.as_deref(), durability, clock, in_hand, alive())?;
+        let tables = match Tables::open(dir.map(|d| d.join("tables.sqlite")).as_deref(), durability, alive()) {
             Ok(tables) => tables,
             Err(error) => {
                 sqs.close();
@@ -75,6 +78,7 @@ impl Embedded {
             observer,
             n_changes: AtomicU64::new(0),
             is_gone: watch::Sender::new(false),
+            has_ended,
         };
         Ok(Self {
             engines: Arc::new(engines),
@@ -108,6 +112,13 @@ impl Embedded {
         self.engines.sqs.wake();
     }
 
+    /// Waits until a storage thread has ended without [`close`](Self::close), as it does when its file can't be read any more. Every call
+    /// fails from then on; the log says why.
+    pub async fn ended(&self) {
+        // The sender lives as long as we do, so the wait ends by nothing else.
+        let _ = self.engines.has_ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
     /// Finishes what was asked so far, lets go of the files and ends. Calls that come later fail.
     pub async fn close(self) {
         let engines = Arc::clone(&self.engines);
@@ -133,6 +144,8 @@ pub(crate) struct Engines {
     n_changes: AtomicU64,
     /// Closed, or dead by an observer's verdict.
     is_gone: watch::Sender<bool>,
+    /// A storage thread has ended, be it that it was asked to.
+    has_ended: watch::Sender<bool>,
 }
 
 /// There is nobody to answer: the connection breaks.

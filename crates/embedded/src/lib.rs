@@ -18,6 +18,7 @@
 //!
 //! What was acknowledged survives the death of the process at any moment; see [`Durability`] for that of the machine.
 
+mod alive;
 mod answer;
 mod clock;
 mod connector;

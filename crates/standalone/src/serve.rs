@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use axum::Router;
 use tieline_bridge::connections::{self, Connections};
 use tieline_bridge::pollers::{self, Concurrency};
@@ -41,7 +41,7 @@ const HARD_STOP: Duration = Duration::from_millis(500);
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the configuration file can't be applied, or the data directory, the address or the engines can't be had.
+/// If the configuration file can't be applied, or the data directory, the address or the engines can't be had, or are lost.
 pub fn run(args: Serve) -> anyhow::Result<()> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(args));
@@ -97,6 +97,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     tokio::select! {
         failed = opening => return failed,
         () = signals.received() => {}
+        // Nothing can be taken in or finished any more. Whoever watches over this process starts one that can.
+        () = embedded.ended() => bail!("the storage has ended by itself, which the log explains"),
     }
     info!("stopping");
     stop.send_replace(true);

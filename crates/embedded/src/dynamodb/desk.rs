@@ -11,6 +11,7 @@ use std::time::Duration;
 use dynoxide::Database;
 
 use super::tokens::Tokens;
+use crate::alive::Alive;
 
 /// How often expired items are deleted. Whoever reads them checks their expiry anyway.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -32,8 +33,8 @@ pub(super) struct Desk {
     _is_open: Sender<()>,
 }
 
-pub(super) fn start(db: Database) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
-    start_sweeping(db, SWEEP_EVERY, |db| match db.sweep_ttl() {
+pub(super) fn start(db: Database, alive: Alive) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
+    start_sweeping(db, alive, SWEEP_EVERY, |db| match db.sweep_ttl() {
         Ok(n_deleted) => tracing::debug!(n_deleted, "swept out expired items"),
         Err(error) => tracing::warn!(%error, "expired items could not be swept out"),
     })
@@ -41,6 +42,7 @@ pub(super) fn start(db: Database) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
 
 fn start_sweeping(
     db: Database,
+    alive: Alive,
     every: Duration,
     sweep: impl Fn(&Database) + Send + 'static,
 ) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
@@ -63,6 +65,7 @@ fn start_sweeping(
         _is_open: is_open,
     };
     let worker = thread("dynamodb").spawn(move || {
+        let _alive = alive;
         work(desk, &taken);
         // The sweeper has the files open too: whoever waits for the worker's end finds them closed, unless a sweep is under way.
         if let Err(RecvTimeoutError::Timeout) = swept.recv_timeout(SWEEP_PATIENCE) {
@@ -82,6 +85,8 @@ fn work(mut desk: Desk, jobs: &Receiver<Job>) {
 mod tests {
     use std::time::Instant;
 
+    use tokio::sync::watch;
+
     use super::*;
 
     #[test]
@@ -92,8 +97,9 @@ mod tests {
             tell.send(()).unwrap();
             let _ = ended.recv();
         };
+        let alive = Alive::new(watch::Sender::new(false));
         let db = Database::memory().unwrap();
-        let (jobs, worker) = start_sweeping(db, Duration::ZERO, sweep).unwrap();
+        let (jobs, worker) = start_sweeping(db, alive, Duration::ZERO, sweep).unwrap();
         begun.recv().unwrap();
         let asked = Instant::now();
         jobs.send(Job::Close).unwrap();

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use dynoxide::Database;
 
 use self::desk::Job;
+use crate::alive::Alive;
 use crate::{Answer, Durability, OpenError};
 
 /// The operation that an `x-amz-target` header names, if it is one of DynamoDB's.
@@ -50,7 +51,7 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Opens the tables in the file `path`, or new ones in memory.
-    pub(crate) fn open(path: Option<&Path>, durability: Durability) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: Option<&Path>, durability: Durability, alive: Alive) -> Result<Self, OpenError> {
         let db = match path {
             Some(path) => Database::new(&path.to_string_lossy()),
             None => Database::memory(),
@@ -62,7 +63,7 @@ impl Tables {
             // As the engine opens it: `FULL`.
             Durability::PowerLoss => {}
         }
-        let (jobs, thread) = desk::start(db).map_err(OpenError::Thread)?;
+        let (jobs, thread) = desk::start(db, alive).map_err(OpenError::Thread)?;
         Ok(Self {
             jobs,
             thread: Mutex::new(Some(thread)),
@@ -100,7 +101,19 @@ impl Tables {
 
 #[cfg(test)]
 mod tests {
-    use super::operation;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_tables_is_told() {
+        let ended = watch::Sender::new(false);
+        let tables = Tables::open(None, Durability::ProcessCrash, Alive::new(ended.clone())).unwrap();
+        assert!(!*ended.borrow());
+        let job = Job::Do(Box::new(|_| panic!("this is wanted")));
+        tables.jobs.send(job).unwrap();
+        ended.subscribe().wait_for(|ended| *ended).await.unwrap();
+    }
 
     #[test]
     fn targets_of_tables_and_streams_are_known() {

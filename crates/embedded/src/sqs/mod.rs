@@ -38,6 +38,7 @@ use self::disk::Disk;
 use self::error::Refusal;
 use self::request::Request;
 use self::writer::{Job, Reply};
+use crate::alive::Alive;
 use crate::{Answer, Clock, Durability, InHand, OpenError};
 
 pub(crate) const TARGET_PREFIX: &str = "AmazonSQS.";
@@ -65,6 +66,7 @@ impl Sqs {
         durability: Durability,
         clock: Clock,
         in_hand: InHand,
+        alive: Alive,
     ) -> Result<Self, OpenError> {
         let mut disk = Disk::open(path, durability).map_err(OpenError::of_queues)?;
         let (found, expected) = disk.versions().map_err(OpenError::of_queues)?;
@@ -79,7 +81,10 @@ impl Sqs {
         let back = jobs.clone();
         let thread = Builder::new()
             .name("sqs-writer".into())
-            .spawn(move || writer::run(books, &taken, back, clock))
+            .spawn(move || {
+                let _alive = alive;
+                writer::run(books, &taken, back, clock);
+            })
             .map_err(OpenError::Thread)?;
         Ok(Self {
             jobs,

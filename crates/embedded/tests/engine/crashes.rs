@@ -1,12 +1,14 @@
 //! The observer: what changes is seen, and dies where the test says.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 
 use tieline_embedded::{Embedded, Moment, Observer, Options, Service, Verdict};
+use tokio::time::timeout;
 
 use crate::clients::{Queue, dynamodb};
 
@@ -49,6 +51,17 @@ async fn death_before_a_send_loses_it_death_after_keeps_it() {
         let embedded = Embedded::open(dir.path(), Options::default()).unwrap();
         assert_eq!(queue.reopened(&embedded).bodies(10).await.len(), expected, "{moment:?}");
     }
+}
+
+#[tokio::test]
+async fn the_end_of_storage_is_told() {
+    let embedded = Embedded::in_memory(at("SendMessage", Moment::Before, Verdict::Die)).unwrap();
+    let queue = Queue::create(&embedded, "q", &[]).await;
+    let soon = Duration::from_millis(50);
+    assert!(timeout(soon, embedded.ended()).await.is_err(), "it is alive");
+    let send = queue.client.send_message().queue_url(&queue.url).message_body("x");
+    assert!(send.send().await.is_err());
+    embedded.ended().await;
 }
 
 #[tokio::test]
