@@ -244,16 +244,11 @@ async fn an_event_that_can_never_be_dispatched_takes_nothing_with_it() {
     scene.hear("two").await;
     scene.connector.breaks.store(true, Ordering::SeqCst);
     let mut n_tries = 0;
-    while scene.dispatch_together().await == 2 {
+    while scene.dispatch_together().await > 0 {
         n_tries += 1;
-        assert!(n_tries < MOST_TRIES, "what came after it is held up");
-        scene.life.pass(Duration::from_secs(60));
-    }
-    while scene.state("/stop").await == MessageState::Queued {
-        n_tries += 1;
-        assert!(n_tries < 60, "it goes to the queue's dead letters without a word");
-        scene.life.pass(Duration::from_secs(60));
-        scene.dispatch_together().await;
+        assert!(n_tries < 50, "the queue gives both up without a word");
+        // It holds up its chat for minutes at the most.
+        scene.life.pass(Duration::from_secs(4));
     }
     assert_eq!(scene.state("/stop").await, MessageState::Failed);
     let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();

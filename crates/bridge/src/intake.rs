@@ -26,13 +26,11 @@ const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(60),
 };
-/// An event that can't be read comes again soon: some minutes in all, in which a deployment can bring the program that reads it.
-const WHEN_UNREADABLE: Duration = Duration::from_secs(3);
-/// After so many deliveries an event that fails by itself holds up its group no longer. All that are received with it are counted as
-/// delivered each time, and would follow it to the queue's dead letters.
-const HOLDS_UP: u32 = 5;
-/// After so many it is given up, with a word to who sent it: before the queue gives it up without one.
-const GIVEN_UP: u32 = 50;
+/// After which an event that fails by itself comes again: it holds up its chat meanwhile.
+const WHEN_ITS_OWN: Duration = Duration::from_secs(3);
+/// After so many deliveries such an event is given up: some minutes in all, in which a deployment can bring a program that does better.
+/// All that are received behind it are counted as delivered each time, so the queue gives them up with it soon after.
+const GIVEN_UP: u32 = 40;
 
 /// One record of a batch.
 #[derive(Debug)]
@@ -49,8 +47,8 @@ pub struct Item {
     pub envelope: Option<Envelope>,
 }
 
-/// Dispatches a batch. Returns the ids of the records that must come again: in a group, the first failed and all after it, unless it has
-/// failed by itself for long enough. They are shown again after a while that grows, instead of after the queue's long time-out.
+/// Dispatches a batch. Returns the ids of the records that must come again: in a group, the first failed and all after it. They are shown
+/// again after a while, which grows if it is a table or a queue that fails, instead of after the queue's long time-out.
 ///
 /// What wakes runners goes to the queue together: calls to it are paid for one by one.
 pub async fn take_in(world: &World, items: Vec<Item>) -> Vec<String> {
@@ -119,14 +117,15 @@ async fn take_in_group(world: &World, group: Vec<Item>) -> Taken {
     while let Some(item) = waiting.next() {
         match take_in_one(world, &item).await {
             Ok(wake) => taken.add(item, wake),
-            Err(failed) if failed.is_its_own && item.attempt >= HOLDS_UP => {
-                again_in(world, &item.receipt, failed.again_in).await;
+            // Nobody knows what it says, so nobody knows that it must come before the others.
+            Err(delay) if item.envelope.is_none() && item.attempt >= GIVEN_UP => {
+                again_in(world, &item.receipt, delay).await;
                 taken.failed.push(item.id);
             }
-            Err(failed) => {
+            Err(delay) => {
                 // All of them: one that stays hidden holds up its group, and so the ones before it.
                 let again: Vec<Item> = std::iter::once(item).chain(waiting).collect();
-                join_all(again.iter().map(|item| again_in(world, &item.receipt, failed.again_in))).await;
+                join_all(again.iter().map(|item| again_in(world, &item.receipt, delay))).await;
                 taken.failed.extend(again.into_iter().map(|item| item.id));
                 break;
             }
@@ -149,21 +148,13 @@ impl Taken {
     }
 }
 
-/// Why an event comes again.
-struct Failed {
-    again_in: Duration,
-    /// It fails by itself, not because of a table or a queue: others may fare better.
-    is_its_own: bool,
-}
-
-async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Failed> {
+/// # Errors
+/// How long to wait before the next try.
+async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duration> {
     let Some(Envelope::V1(envelope)) = &item.envelope else {
-        // Nobody knows whose it is. The queue's own dead letters keep it: after some more deliveries it goes there.
+        // The queue's own dead letters keep it: after some more deliveries it goes there.
         error!(queue.attempt = item.attempt, "event on the queue can't be read");
-        return Err(Failed {
-            again_in: WHEN_UNREADABLE,
-            is_its_own: true,
-        });
+        return Err(WHEN_ITS_OWN);
     };
     let error = match dispatch::dispatch(world, envelope).await {
         Ok(wake) => return Ok(wake),
@@ -171,24 +162,23 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Failed>
     };
     dispatch::log_failure(envelope, item.attempt, &error);
     world.metrics.retry(Place::Queue);
-    let reason = match &error {
-        DispatchError::Unreadable => Some("unreadable"),
-        DispatchError::Panicked => Some("crashed"),
-        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended => None,
+    let reason = match error {
+        DispatchError::Unreadable => "unreadable",
+        DispatchError::Panicked => "crashed",
+        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended => {
+            return Err(WHEN_FAILED.wait(item.attempt, chance()));
+        }
     };
-    if let Some(reason) = reason.filter(|_| item.attempt >= GIVEN_UP) {
-        match dispatch::give_up(world, envelope, reason).await {
-            Ok(()) => return Ok(None),
-            Err(error) => dispatch::log_failure(envelope, item.attempt, &error),
+    if item.attempt < GIVEN_UP {
+        return Err(WHEN_ITS_OWN);
+    }
+    match dispatch::give_up(world, envelope, reason).await {
+        Ok(()) => Ok(None),
+        Err(error) => {
+            dispatch::log_failure(envelope, item.attempt, &error);
+            Err(WHEN_ITS_OWN)
         }
     }
-    Err(Failed {
-        again_in: match error {
-            DispatchError::Unreadable => WHEN_UNREADABLE,
-            _ => WHEN_FAILED.wait(item.attempt, chance()),
-        },
-        is_its_own: reason.is_some(),
-    })
 }
 
 /// Wakes runners for what groups left in mailboxes. Gives the records that must come again: all, if the queue may not have every one.

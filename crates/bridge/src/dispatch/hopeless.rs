@@ -7,9 +7,9 @@ use tieline_core::envelope::EnvelopeV1;
 use tieline_core::event::{Event, Message};
 use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, PlatformMessageId};
-use tieline_store::config::integration;
+use tieline_store::config::integration::{self, Bound};
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{Arrival, DispatchError, open};
 use crate::journal;
@@ -22,25 +22,17 @@ use crate::world::World;
 /// # Errors
 /// [`DispatchError`] if it must come again.
 pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Result<(), DispatchError> {
-    let event = open(world, envelope).ok();
-    let failing = Box::pin(tell(world, envelope, event.as_ref(), reason));
-    // What failed before may fail again, and must not keep it here.
-    let conversation = match AssertUnwindSafe(failing).catch_unwind().await {
-        Ok(Ok(conversation)) => conversation,
-        Ok(Err(error)) => return Err(error),
-        Err(_) => {
-            warn!(event.key = %envelope.message, "nobody can be told that an event failed");
-            None
-        }
-    };
+    // What failed before may fail here again, and must not keep it: then nobody is told.
+    let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
+    let seen = seen.unwrap_or(Ok(Seen::default()))?;
     let now = world.clock.now();
     let record = MessageRecord {
         id: envelope.message.clone(),
         reply: envelope.reply.clone(),
         organization: envelope.organization.clone(),
         integration: envelope.integration.clone(),
-        platform_message: event.map_or_else(|| PlatformMessageId::new(""), |event| event.id().clone()),
-        conversation,
+        platform_message: seen.id,
+        conversation: seen.asked.as_ref().map(|(_, conversation)| conversation.clone()),
         session: None,
         received_at: envelope.received_at,
         state: MessageState::Queued,
@@ -56,6 +48,11 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         Claim::Seen(before) if before.state.is_terminal() => return Ok(()),
         Claim::Seen(before) => *before,
     };
+    // After the claim: whoever brings the word into the chat looks for the message.
+    if let (Some(bound), Some((message, conversation))) = (&seen.bound, &seen.asked) {
+        let arrival = Arrival { world, envelope, bound };
+        arrival.say(message, conversation, Word::failed(reason)).await?;
+    }
     journal::bury(world, &record, reason).await?;
     let ending = Ending {
         state: MessageState::Failed,
@@ -64,31 +61,51 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         session: None,
         steps: vec![LedgerStep::new(now, "failed").code(reason)],
     };
-    message::finish(&world.store, &record.id, &ending).await?;
+    if message::finish(&world.store, &record.id, &ending).await? {
+        let platform = seen.bound.as_ref().map_or("none", |bound| &bound.integration.platform);
+        world.metrics.message(platform, MessageState::Failed);
+    }
     error!(account.id = %record.integration, event.key = %record.id, reason, "event is given up");
+    journal::warn(
+        world,
+        &record.integration,
+        "given_up",
+        "an event could not be worked on: see the dead letters",
+    )
+    .await;
     Ok(())
 }
 
-/// Tells who sent it. Gives the conversation, if it is a message's.
-async fn tell(
-    world: &World,
-    envelope: &EnvelopeV1,
-    event: Option<&Event>,
-    reason: &str,
-) -> Result<Option<ConversationId>, DispatchError> {
-    let Some(Event::Message(message)) = event else {
-        return Ok(None);
+/// What can be seen of an event.
+struct Seen {
+    id: PlatformMessageId,
+    bound: Option<Bound>,
+    /// If it is a message: that, and its conversation.
+    asked: Option<(Message, ConversationId)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            id: PlatformMessageId::new(""),
+            bound: None,
+            asked: None,
+        }
+    }
+}
+
+async fn look(world: &World, envelope: &EnvelopeV1) -> Result<Seen, DispatchError> {
+    let mut seen = Seen {
+        bound: integration::look_up(&world.store, &envelope.integration, world.clock.now()).await?,
+        ..Seen::default()
     };
-    let Some(bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
-        return Ok(None);
+    let Ok(event) = open(world, envelope) else {
+        return Ok(seen);
     };
-    let arrival = Arrival {
-        world,
-        envelope,
-        bound: &bound,
-    };
-    let message: &Message = message;
-    let id = arrival.key(message).id();
-    arrival.say(message, &id, Word::failed(reason)).await?;
-    Ok(Some(id))
+    seen.id = event.id().clone();
+    if let (Event::Message(message), Some(bound)) = (event, &seen.bound) {
+        let conversation = Arrival { world, envelope, bound }.key(&message).id();
+        seen.asked = Some((message, conversation));
+    }
+    Ok(seen)
 }
