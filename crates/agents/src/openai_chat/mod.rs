@@ -85,6 +85,8 @@ pub static MANIFEST: Manifest = Manifest {
 const AFTERWORD_PATIENCE: Duration = Duration::from_secs(1);
 /// After a `finish_reason` that came with words, more of them may follow. The pauses between them are a model's, so this is longer.
 const MORE_PATIENCE: Duration = Duration::from_secs(5);
+/// The same before the first words, for which a model thinks.
+const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server of Chat Completions.
 #[derive(Clone)]
@@ -190,21 +192,29 @@ impl OpenaiChat {
         let mut reading = Reading::default();
         let mut silent_until = None;
         while !reading.is_finished() {
-            let Some(event) = next_until(silent_until, &mut events).await? else {
+            let said = match next_until(silent_until, &mut events).await {
+                Ok(Some(event)) => reading.chunk(&event.data),
                 // Whoever stops talking after a finish reason has finished.
-                return match reading.may_be_finished() {
-                    true => self.end(&reading),
-                    false => Err(failure::incomplete()),
-                };
+                Ok(None) if reading.may_be_finished() => return self.end(&reading),
+                Ok(None) => Err(failure::incomplete()),
+                Err(failure) => Err(failure),
             };
-            let said = reading.chunk(&event.data)?;
+            let said = match said {
+                Err(_) if reading.was_whole() => return self.end(&reading),
+                said => said?,
+            };
             let is_news = silent_until.is_none() || !said.is_empty();
             for said in said {
                 out.say(said).await?;
             }
             // From when it is taken: that may have been a while.
             if reading.may_be_finished() && is_news {
-                silent_until = Some(Instant::now() + MORE_PATIENCE);
+                let patience = if reading.has_text() {
+                    MORE_PATIENCE
+                } else {
+                    FIRST_PATIENCE
+                };
+                silent_until = Some(Instant::now() + patience);
             }
         }
         hear_afterword(&mut reading, &mut events).await;

@@ -12,7 +12,9 @@ use crate::refusal::Refusal;
 pub(crate) struct Reading {
     finish_reason: Option<String>,
     is_over: bool,
+    goes_on: bool,
     has_spoken: bool,
+    has_text: bool,
     has_reasoned: bool,
     done: bool,
     usage: Option<Usage>,
@@ -41,6 +43,16 @@ impl Reading {
     /// Whether the answer is whole if nothing follows.
     pub(crate) fn may_be_finished(&self) -> bool {
         self.done || self.finish_reason.is_some()
+    }
+
+    /// Whether it was whole once, and nothing was said since: whatever goes wrong then takes nothing from it.
+    pub(crate) fn was_whole(&self) -> bool {
+        self.finish_reason.is_some() && self.has_spoken && !self.goes_on
+    }
+
+    /// Whether text was said.
+    pub(crate) fn has_text(&self) -> bool {
+        self.has_text
     }
 
     /// Whether nothing will follow.
@@ -113,12 +125,14 @@ impl Reading {
 
     fn choice(&mut self, choice: Choice) -> Vec<AgentEvent> {
         let said = self.words(choice.delta, choice.message);
+        self.goes_on |= self.finish_reason.is_some() && !said.is_empty();
         if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-            // Some gateways say `stop` with every word, or before the first: it is the end only where it stands alone after them.
-            self.is_over |= said.is_empty() && self.has_spoken;
+            // Some gateways say `stop` with every chunk: only the first one that anything says ends it, and that stands alone after words.
+            self.is_over |= said.is_empty() && self.has_spoken && self.finish_reason.is_none();
             self.finish_reason = Some(reason);
         }
         self.has_spoken |= !said.is_empty();
+        self.has_text |= said.iter().any(|said| !matches!(said, AgentEvent::ReasoningDelta(_)));
         said
     }
 

@@ -131,6 +131,44 @@ async fn words_may_pause_after_a_finish_reason_and_silence_ends_them() {
 }
 
 #[tokio::test]
+async fn what_goes_wrong_after_the_whole_answer_takes_nothing_from_it() {
+    let whole = [
+        chunk(&json!({"content": "h"}), None),
+        chunk(&json!({"content": "i"}), Some("stop")),
+    ]
+    .concat();
+    for rest in ["data: {\"error\": {\"message\": \"late\"}}\n\n", "data: {\n\n"] {
+        let (_, events) = play(sse(&format!("{whole}{rest}"))).await;
+        assert_eq!(events, [text("h"), text("i"), completed()], "{rest}");
+    }
+    // Who went on after a finish reason had not finished then.
+    let went_on = [whole.clone(), chunk(&json!({"content": "!"}), Some("stop"))].concat();
+    let (_, events) = play(sse(&format!("{went_on}data: {{\n\n"))).await;
+    assert_eq!(failure(&events).code, "bad_answer");
+}
+
+#[tokio::test]
+async fn silent_chunks_between_words_end_nothing() {
+    let said = |delta: Value| chunk(&delta, Some("stop"));
+    let words = [
+        said(json!({"reasoning_content": "hm"})),
+        said(json!({"content": ""})),
+        said(json!({"content": "hi"})),
+        said(json!({"content": ""})),
+        said(json!({"content": " there"})),
+    ]
+    .concat();
+    let (_, events) = play(sse(&words)).await;
+    let heard = [
+        AgentEvent::ReasoningDelta("hm".into()),
+        text("hi"),
+        text(" there"),
+        completed(),
+    ];
+    assert_eq!(events, heard);
+}
+
+#[tokio::test]
 async fn closing_message_is_not_said_a_second_time() {
     let said = [
         chunk(&json!({"content": "h"}), None),
