@@ -44,7 +44,8 @@ pub(crate) async fn seen(
 /// Events are applied in order of `seq`, from 1. Repeating one changes nothing; a gap waits.
 #[utoipa::path(post, path = "/api/runs/{runId}/events", tag = "agents", request_body = Object,
     responses((status = 200, body = RunEvents),
-        (status = 409, body = Problem, description = "`run_closed`: its terminal event was seen, or it was stopped"),
+        (status = 409, body = Problem, description = "`run_closed`: its terminal event was seen, or a \
+            question to the person that nothing followed, or it was stopped"),
         (status = 413, body = Problem, description = "`too_many_events`, `events_too_large`, `seq_too_far_ahead`: more than a \
             run takes. The events before the refused one are kept; a terminal event is still taken")))]
 pub(crate) async fn report(

@@ -12,7 +12,7 @@ use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{message, run};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::keeper::Keeper;
@@ -25,6 +25,8 @@ use crate::world::World;
 const DEFAULT_MAX_RUN: Duration = Duration::from_secs(3600);
 /// Shortest time between two tries to show what has come, where the platform doesn't take it.
 const BETWEEN_TRIES: Duration = Duration::from_secs(10);
+/// How long an agent that has asked the person may take to say that this was all.
+const AFTER_QUESTION: Duration = Duration::from_secs(2);
 
 /// What came of taking in.
 enum TakenIn {
@@ -103,7 +105,7 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
     let mut terminal = None;
-    let mut waits_for_person = false;
+    let (mut waits_for_person, mut has_waited) = (false, false);
     while terminal.is_none() {
         let before = seq;
         for (number, json) in run::events_after(&world.store, &held.run().id, seq).await? {
@@ -112,7 +114,11 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
                 Ok(Some(event)) => {
                     let event = media::keep(world, event).await?;
                     draft.apply(&event);
-                    waits_for_person = matches!(event, AgentEvent::InputRequired { .. });
+                    waits_for_person = match event {
+                        AgentEvent::InputRequired { .. } => true,
+                        AgentEvent::Progress { .. } | AgentEvent::Cursor(_) => waits_for_person,
+                        _ => false,
+                    };
                     terminal = event.is_terminal().then_some(event);
                 }
                 Ok(None) => {}
@@ -123,7 +129,13 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
             }
         }
         if seq == before {
-            break;
+            if !waits_for_person || has_waited {
+                break;
+            }
+            // It may say its last word behind the question, which would be refused to a run that has ended.
+            has_waited = true;
+            sleep(AFTER_QUESTION).await;
+            continue;
         }
         keep(held, showing, &draft, seq);
         // The last event and what it means for the run are one write.

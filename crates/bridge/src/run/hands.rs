@@ -243,9 +243,9 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
     let same = current.filter(|current| current.number == session);
     let first = same.is_some_and(|current| current.runs == 0);
-    // Whoever wrote these found another run under way, which they stopped.
+    // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
     let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
-    let is_outdated = interrupts && n_taken < conversation.pending.len();
+    let is_outdated = interrupts && window.is_zero() && n_taken < conversation.pending.len();
     let run = RunState {
         id: run_id(&conversation.key.id(), conversation.version, &messages),
         messages,
