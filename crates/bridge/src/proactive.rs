@@ -21,7 +21,9 @@ use crate::work;
 use crate::world::{World, random};
 
 /// Most pages of conversations that are searched for a chat. Groups that have never spoken are in none of them.
-const MAX_PAGES: usize = 100;
+const MAX_PAGES: usize = 5;
+/// Conversations of a page: what is searched is some times as many.
+const PAGE: usize = 500;
 
 /// To whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +130,15 @@ async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<Chat, StoreE
     let mut known = None;
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
-        let page = conversation::list(&world.store, integration, Some(id.as_str()), cursor.as_deref(), 20, now).await?;
+        let page = conversation::list(
+            &world.store,
+            integration,
+            Some(id.as_str()),
+            cursor.as_deref(),
+            PAGE,
+            now,
+        )
+        .await?;
         known = page.items.into_iter().find(|known| known.key.chat.id == id);
         cursor = page.cursor;
         if known.is_some() || cursor.is_none() {

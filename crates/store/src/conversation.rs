@@ -1,6 +1,6 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
-//! Item `CNV#{conversation}`/`CNV` of `state`, 90 days from its last change. Attributes: `key`, `n` version, `ses` session, `pend`
+//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `pend`
 //! the mailbox, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
 //! the serialized form of their core types, whose new fields have defaults.
 //!

@@ -129,7 +129,7 @@ fn code_of(reported: &Status) -> String {
         .map_or_else(String::new, |error| format!(" (last error: {})", error.code))
 }
 
-/// Whether what the platform refused has been changed since.
+/// Whether the integration has been changed since the platform refused it: then a relay is about to try again.
 fn refused_before(facts: &Facts<'_>) -> bool {
     let refused_at = facts.reported.last_error.as_ref().map(|error| error.at);
     facts.reported.reason.as_deref() == Some("config_invalid")
@@ -138,7 +138,7 @@ fn refused_before(facts: &Facts<'_>) -> bool {
 
 fn webhook(facts: &Facts<'_>) -> Condition {
     let reported = facts.reported;
-    if is_refused(reported) && !refused_before(facts) {
+    if is_refused(reported) {
         let next = format!(
             "Correct the credentials: the platform refuses them{}.",
             code_of(reported)
@@ -431,17 +431,17 @@ mod tests {
             code: "10014".into(),
             message: String::new(),
         });
-        for (mode, after) in [(LongConnection, Connecting), (Webhook, Connected)] {
-            let changed = |changed_at| Facts {
-                changed_at,
-                ..facts(mode, &status)
-            };
-            let refused = Some("config_invalid");
-            check(&changed(at(9)), Disconnected, refused, Some("10014"));
-            // The clock that saw the refusal may be behind the one that saw the change.
-            check(&changed(at(14)), Disconnected, refused, Some("10014"));
-            assert_eq!(decide(&changed(at(15))).state, after, "{mode:?}");
-        }
+        let changed = |mode, changed_at| Facts {
+            changed_at,
+            ..facts(mode, &status)
+        };
+        let refused = Some("config_invalid");
+        check(&changed(LongConnection, at(9)), Disconnected, refused, Some("10014"));
+        // The clock that saw the refusal may be behind the one that saw the change.
+        check(&changed(LongConnection, at(14)), Disconnected, refused, Some("10014"));
+        check(&changed(LongConnection, at(15)), Connecting, None, Some("relay"));
+        // Its name may be all that was changed; new credentials are asked about at once, and nobody reconnects.
+        check(&changed(Webhook, at(15)), Disconnected, refused, Some("10014"));
     }
 
     #[test]
