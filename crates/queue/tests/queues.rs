@@ -341,9 +341,8 @@ async fn refused_deletion_is_told_and_the_others_are_done() {
     receive::delete(&it.queues, url, &[]).await.unwrap();
 }
 
-#[tokio::test]
-async fn message_that_always_fails_goes_to_the_dead_letters() {
-    let it = fresh().await;
+/// Receives an event as often as it may be. Gives the queue of the dead letters.
+async fn fail_always(it: &Fresh) -> String {
     let url = &it.queues.urls().inbound;
     inbound::send(&it.queues, &envelope("a"), "room", "a").await.unwrap();
     inbound::send(&it.queues, &envelope("b"), "room", "b").await.unwrap();
@@ -362,8 +361,11 @@ async fn message_that_always_fails_goes_to_the_dead_letters() {
             .unwrap();
     }
     // The next in its group is free now.
-    let next = wait_for::<Envelope>(&it, url).await;
+    let next = wait_for::<Envelope>(it, url).await;
     assert_eq!(next[0].message, Some(envelope("b")));
+    receive::delete(&it.queues, url, &[next[0].receipt.clone()])
+        .await
+        .unwrap();
     let dead = it
         .sqs
         .get_queue_url()
@@ -371,20 +373,25 @@ async fn message_that_always_fails_goes_to_the_dead_letters() {
         .send()
         .await
         .unwrap();
-    let dead = dead.queue_url().unwrap();
-    let buried = wait_for::<Envelope>(&it, dead).await;
-    assert_eq!(buried[0].message, Some(envelope("a")));
-    receive::delete(&it.queues, url, &[next[0].receipt.clone()])
-        .await
-        .unwrap();
+    dead.queue_url.unwrap()
+}
 
-    // It is given another chance, from the beginning.
-    receive::retry_in(&it.queues, dead, &buried[0].receipt, Duration::ZERO)
-        .await
-        .unwrap();
+#[tokio::test]
+async fn message_that_always_fails_goes_to_the_dead_letters() {
+    let it = fresh().await;
+    let dead = fail_always(&it).await;
+    let buried = wait_for::<Envelope>(&it, &dead).await;
+    assert_eq!(buried[0].message, Some(envelope("a")));
+}
+
+/// Of the embedded engine only: elsewhere nobody does it by himself, and not every server can.
+#[tokio::test]
+async fn what_is_dead_is_given_another_chance() {
+    let it = fresh_at(None).await;
+    fail_always(&it).await;
     let put_back = async || definitions::put_back_dead(&it.sqs, &it.prefix).await.unwrap();
     assert_eq!(put_back().await, 1);
-    let again = wait_for::<Envelope>(&it, url).await;
+    let again = wait_for::<Envelope>(&it, &it.queues.urls().inbound).await;
     assert_eq!((&again[0].message, again[0].attempt), (&Some(envelope("a")), 1));
     assert_eq!(put_back().await, 0);
 }
