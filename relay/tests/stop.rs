@@ -1,11 +1,14 @@
 //! The relay's end, as its container sees it.
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 #[test]
 fn sigterm_ends_it_while_its_table_does_not_answer() {
     let table = TcpListener::bind("127.0.0.1:0").unwrap();
+    table.set_nonblocking(true).unwrap();
     let address = format!("http://{}", table.local_addr().unwrap());
     let variables = [
         ("TIELINE_CONFIG_TABLE", "config"),
@@ -26,9 +29,25 @@ fn sigterm_ends_it_while_its_table_does_not_answer() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let (_open, _) = table.accept().unwrap();
+    let ended = |relay: &mut Child| relay.try_wait().unwrap();
+    let _open = within(|| {
+        assert_eq!(ended(&mut relay), None, "it ended before it was asked to");
+        table.accept().ok()
+    });
     let told = Command::new("kill").arg(relay.id().to_string()).status().unwrap();
     assert!(told.success(), "{told}");
-    let ended = relay.wait().unwrap();
+    let ended = within(|| ended(&mut relay));
     assert!(ended.success(), "{ended}");
+}
+
+/// Looks until there is something to see.
+fn within<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "nothing happens");
+        sleep(Duration::from_millis(20));
+    }
 }

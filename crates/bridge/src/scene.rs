@@ -1,5 +1,7 @@
 //! What tests of single pieces stand on: tables and queues in the process, and a bot of whatever connector.
 
+mod shelf;
+
 use std::sync::Arc;
 
 use aws_sdk_sqs::config::SharedHttpClient;
@@ -15,6 +17,8 @@ use tieline_store::{Keyring, Store, Tables, create_missing};
 use crate::accounts::Bot;
 use crate::clock::Clock;
 use crate::world::{Registry, Settings, World};
+
+pub(crate) use shelf::Shelf;
 
 /// A process over tables and queues of its own, and what these lie in.
 pub(crate) async fn world(registry: Registry) -> (Embedded, World) {

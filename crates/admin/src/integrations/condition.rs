@@ -396,15 +396,22 @@ mod tests {
         );
     }
 
+    /// The platform has refused the credentials at 9.
+    fn refused() -> Status {
+        Status {
+            verified_at: Some(at(8)),
+            last_error: Some(StatusError {
+                at: at(9),
+                code: "10014".into(),
+                message: String::new(),
+            }),
+            ..reported(Disconnected, Some("config_invalid"))
+        }
+    }
+
     #[test]
     fn refused_credentials_count_until_a_reply_is_taken() {
-        let mut status = reported(Disconnected, Some("config_invalid"));
-        status.verified_at = Some(at(8));
-        status.last_error = Some(StatusError {
-            at: at(9),
-            code: "10014".into(),
-            message: String::new(),
-        });
+        let mut status = refused();
         check(
             &facts(Webhook, &status),
             Disconnected,
@@ -424,13 +431,7 @@ mod tests {
 
     #[test]
     fn refused_credentials_count_until_they_are_changed() {
-        let mut status = reported(Disconnected, Some("config_invalid"));
-        status.verified_at = Some(at(8));
-        status.last_error = Some(StatusError {
-            at: at(9),
-            code: "10014".into(),
-            message: String::new(),
-        });
+        let status = refused();
         let changed = |mode, changed_at| Facts {
             changed_at,
             ..facts(mode, &status)

@@ -3,18 +3,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use tieline_connectors::web::Web;
-use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Connector;
 use tieline_core::event::PartKind;
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, WebhookRequest};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::exchange::Body;
 use tieline_embedded::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::scene;
+use crate::scene::{self, Shelf};
 
 const MIB: usize = 1024 * 1024;
 
@@ -49,46 +47,8 @@ fn only_the_same_server_is_told_again_who_asks() {
     check("https://", None);
 }
 
-/// A platform whose parts are at plain addresses.
-struct Shelf;
-
-impl Connector for Shelf {
-    fn manifest(&self) -> &'static Manifest {
-        Web.manifest()
-    }
-
-    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
-        Ok(Prepared::new(()))
-    }
-
-    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
-        None
-    }
-
-    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
-        Web.receive(request, cx)
-    }
-
-    fn deliver(&self, _: &Wanted<'_>, _: &ReplyTarget, _: &Progress, _: &Context<'_>) -> Result<Step, ComposeError> {
-        Ok(Step::Done)
-    }
-
-    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
-        unreachable!("nothing is sent")
-    }
-
-    fn media(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
-        Some(HttpCall {
-            name: "media",
-            method: "GET",
-            url: part.locator.as_str()?.to_owned(),
-            headers: Vec::new(),
-            body: Body::Empty,
-            token: TokenPlace::None,
-            timeout: Duration::from_secs(5),
-        })
-    }
-}
+static SHELF: Shelf = Shelf { is_short_lived: false };
+static REGISTRY: &[&dyn Connector] = &[&SHELF];
 
 /// A bridge, and a server that answers every request with a head of this many announced bytes and as many that come.
 struct Scene {
@@ -100,7 +60,7 @@ struct Scene {
 }
 
 async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
-    let (engine, mut world) = scene::world(&[&Shelf]).await;
+    let (engine, mut world) = scene::world(REGISTRY).await;
     let mut settings = (*world.settings).clone();
     settings.file_patience = Duration::from_secs(2);
     world.settings = Arc::new(settings);
@@ -129,7 +89,7 @@ async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
     Scene {
         _engine: engine,
         world,
-        bot: scene::bot(&Shelf, ConnectionMode::Webhook, true),
+        bot: scene::bot(&SHELF, ConnectionMode::Webhook, true),
         address,
         n_asked,
     }

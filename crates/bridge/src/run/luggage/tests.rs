@@ -3,75 +3,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use tieline_connectors::web::Web;
-use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Connector;
 use tieline_core::fate::MessageState;
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
 use tieline_embedded::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::scene;
+use crate::scene::{self, Shelf};
 use crate::world::Settings;
 
 const MIB: usize = 1024 * 1024;
 
-/// A platform whose parts are at plain addresses.
-struct Shelf {
-    is_short_lived: bool,
-}
-
 static LASTING: Shelf = Shelf { is_short_lived: false };
 static REGISTRY: &[&dyn Connector] = &[&LASTING];
 static FLEETING: Shelf = Shelf { is_short_lived: true };
-
-impl Connector for Shelf {
-    fn manifest(&self) -> &'static Manifest {
-        Web.manifest()
-    }
-
-    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
-        Ok(Prepared::new(()))
-    }
-
-    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
-        None
-    }
-
-    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
-        Web.receive(request, cx)
-    }
-
-    fn deliver(&self, _: &Wanted<'_>, _: &ReplyTarget, _: &Progress, _: &Context<'_>) -> Result<Step, ComposeError> {
-        Ok(Step::Done)
-    }
-
-    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
-        Verdict::Refused {
-            code: "nothing is pushed".to_owned(),
-        }
-    }
-
-    fn media_is_short_lived(&self) -> bool {
-        self.is_short_lived
-    }
-
-    fn media(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
-        Some(HttpCall {
-            name: "media",
-            method: "GET",
-            url: part.locator.as_str()?.to_owned(),
-            headers: Vec::new(),
-            body: Body::Empty,
-            token: TokenPlace::None,
-            timeout: Duration::from_secs(5),
-        })
-    }
-}
 
 /// Answers every request at `/N` with N bytes, sends one at `/to/PLACE` there, and counts.
 #[derive(Clone)]

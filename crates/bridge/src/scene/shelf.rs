@@ -1,0 +1,60 @@
+//! A platform that does nothing but give files.
+
+use std::time::Duration;
+
+use tieline_connectors::web::Web;
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::event::Part;
+use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+
+/// A platform whose parts are at plain addresses: their locators.
+pub(crate) struct Shelf {
+    /// Whether it gives them only for a while.
+    pub(crate) is_short_lived: bool,
+}
+
+impl Connector for Shelf {
+    fn manifest(&self) -> &'static Manifest {
+        Web.manifest()
+    }
+
+    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+        Ok(Prepared::new(()))
+    }
+
+    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        Web.receive(request, cx)
+    }
+
+    fn deliver(&self, _: &Wanted<'_>, _: &ReplyTarget, _: &Progress, _: &Context<'_>) -> Result<Step, ComposeError> {
+        Ok(Step::Done)
+    }
+
+    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+        Verdict::Refused {
+            code: "nothing is pushed".to_owned(),
+        }
+    }
+
+    fn media_is_short_lived(&self) -> bool {
+        self.is_short_lived
+    }
+
+    fn media(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
+        Some(HttpCall {
+            name: "media",
+            method: "GET",
+            url: part.locator.as_str()?.to_owned(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            token: TokenPlace::None,
+            timeout: Duration::from_secs(5),
+        })
+    }
+}
