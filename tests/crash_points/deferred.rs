@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_bridge::callbacks::{self, CallbackError};
-use tieline_core::fate::MessageState;
 use tieline_core::ids::RunId;
+use tieline_core::message_state::MessageState;
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::stand::until;
 

@@ -27,8 +27,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
+use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::organization::DEFAULT;

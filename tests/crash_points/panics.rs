@@ -8,11 +8,11 @@ use tieline_connectors::dingtalk::DingTalk;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
 use tieline_core::envelope::{Envelope, WakeUp};
-use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookRequest};
-use tieline_core::fate::MessageState;
+use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookRequest};
 use tieline_core::ids::OrganizationId;
+use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -57,7 +57,7 @@ impl Connector for Fragile {
 
     fn deliver(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
@@ -71,7 +71,7 @@ impl Connector for Fragile {
         &self,
         call: &ApiCall,
         answer: &ApiAnswer,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Verdict {

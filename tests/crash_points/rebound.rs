@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tieline_bridge::world::random;
 use tieline_core::agent::{Agent, AgentConfig};
-use tieline_core::fate::MessageState;
 use tieline_core::ids::{AgentId, OrganizationId, fresh};
+use tieline_core::message_state::MessageState;
 use tieline_core::trigger::{BusyPolicy, Trigger};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::config::trigger::Rival;

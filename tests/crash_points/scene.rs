@@ -12,7 +12,7 @@ use tieline_bridge::receive::receive;
 use tieline_bridge::world::{World, random};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
 use tieline_core::trigger::{Trigger, TriggerSettings};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
+use tieline_core::message_state::MessageState;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::FakeAgent;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
+use tieline_core::message_state::MessageState;
 use tieline_core::reply::Stage;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};

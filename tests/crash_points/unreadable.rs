@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use tieline_core::fate::MessageState;
 use tieline_core::ids::OrganizationId;
+use tieline_core::message_state::MessageState;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_tests::agents::{FakeAgent, Manner};

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use tieline_core::access::Access;
-use tieline_core::fate::MessageState;
 use tieline_core::ids::SenderId;
+use tieline_core::message_state::MessageState;
 use tieline_core::trigger::{SessionScope, TriggerSettings};
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;

@@ -11,7 +11,7 @@ use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
 use tieline_core::trigger::{Trigger, TriggerSettings};

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId};
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::message::{self, Filter, MessageRecord};
 use utoipa::{IntoParams, ToSchema};

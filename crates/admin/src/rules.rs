@@ -1,6 +1,6 @@
 //! Rules that hold for several kinds of things.
 
-use tieline_core::address::{self, AddressError};
+use tieline_core::outbound_url::{self, AddressError};
 
 use crate::problem::Problem;
 
@@ -44,7 +44,7 @@ pub(crate) fn named_id(text: &str) -> &str {
 
 /// An address that will be called. What a name resolves to is checked when it is called.
 pub(crate) fn address(field: &str, address: &str, allow_private: bool) -> Result<(), Problem> {
-    match address::check(address, allow_private) {
+    match outbound_url::check(address, allow_private) {
         Ok(_) => Ok(()),
         Err(AddressError::Private) => Err(private_address(field)),
         Err(error @ (AddressError::Invalid | AddressError::Scheme | AddressError::UserInfo)) => {

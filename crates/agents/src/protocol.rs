@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::address;
 use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest};
 use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
+use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use tokio::time::timeout;
 
@@ -204,7 +204,7 @@ impl Adapter {
     fn may_be_called(&self, world: &World) -> Result<(), AgentFailure> {
         let refused = self
             .addresses()
-            .find_map(|it| address::check(it, world.allow_private).err());
+            .find_map(|it| outbound_url::check(it, world.allow_private).err());
         refused.map_or(Ok(()), |error| {
             Err(failure::new(
                 failure::CONNECT,

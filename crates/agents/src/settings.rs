@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
-use tieline_core::address;
 use tieline_core::agent::AgentConfig;
+use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use url::Url;
 
@@ -142,9 +142,9 @@ fn is_texts(value: &Value) -> bool {
 
 /// Private addresses are the caller's to refuse: whether they are allowed is not ours to know.
 fn read_address(field: &str, text: &str) -> Result<Url, InvalidConfig> {
-    let reason = match address::check(text, true) {
+    let reason = match outbound_url::check(text, true) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
-        Err(address::AddressError::UserInfo) => "must not hold a user name or password",
+        Err(outbound_url::AddressError::UserInfo) => "must not hold a user name or password",
         Ok(_) | Err(_) => "must be an address that begins with https://",
     };
     Err(invalid(field, reason))

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::multipart::{Form, Part};
-use tieline_core::address;
 use tieline_core::backoff::Backoff;
 use tieline_core::connector::{MediaError, TokenError, TokenExchange};
-use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::ids::{IntegrationId, digest};
+use tieline_core::outbound_url;
 use tieline_store::token_cache;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -89,7 +89,7 @@ pub async fn send_with(world: &World, bot: &Bot, call: &HttpCall, token: Option<
 }
 
 fn may_be_called(world: &World, call: &HttpCall) -> bool {
-    address::check(&call.url, world.settings.allow_private).is_ok()
+    outbound_url::check(&call.url, world.settings.allow_private).is_ok()
 }
 
 /// The bot's access token: from memory, else from the table, else from the platform.
@@ -299,7 +299,7 @@ pub async fn download(
     max: usize,
     limit: Duration,
 ) -> Result<Download, DownloadError> {
-    address::check(&call.url, world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
+    outbound_url::check(&call.url, world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
     let (mut renewed, mut failures) = (false, 0);
     loop {
         let response = ask_for_file(world, bot, call, limit).await?;

@@ -8,9 +8,9 @@ use tieline_core::account::Account;
 use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, ModeManifest, TokenError, Verdict};
-use tieline_core::exchange::{ApiAnswer, ApiCall};
+use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::reply::ReplyRecord;
@@ -364,12 +364,12 @@ impl<'a> Showing<'a> {
         look: Look<'w>,
         link: &'w str,
         closed: Option<&'w Progress>,
-    ) -> Wanted<'w> {
+    ) -> DesiredReply<'w> {
         let pulled = self.is_pulled().then_some(Pulled {
             received_at: self.record.received_at,
             closed,
         });
-        Wanted {
+        DesiredReply {
             reply: id,
             stage: look.stage,
             text: look.text,

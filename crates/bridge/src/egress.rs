@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tieline_core::address::is_special;
+use tieline_core::outbound_url::is_special;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ pub struct Egress {
 
 impl Egress {
     /// A client that follows no redirects, obeys no proxy variables and, unless `allow_private`, connects to no special address
-    /// **after** resolving. A literal address never reaches the resolver: [`tieline_core::address::check`] must have seen it.
+    /// **after** resolving. A literal address never reaches the resolver: [`tieline_core::outbound_url::check`] must have seen it.
     #[must_use]
     pub fn new(allow_private: bool) -> Self {
         Self {

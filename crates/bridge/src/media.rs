@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
 use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
-use tieline_core::exchange::{HttpCall, TokenPlace};
+use tieline_core::http_types::{HttpCall, TokenPlace};
 use tieline_core::ids::{MessageId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;

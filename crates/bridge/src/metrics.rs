@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tieline_core::fate::MessageState;
+use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 use tracing::warn;
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_core::connector::{Context, Newest, Proof};
+use tieline_core::connector::{Context, PollRequest, Proof};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Event;
-use tieline_core::exchange::WebhookAnswer;
+use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ReplyView, Stage};
 use tieline_store::config::integration;
@@ -30,23 +30,23 @@ const LATER_LOOK: Duration = Duration::from_millis(200);
 const MAX_REPLY_ID: usize = 64;
 
 /// Answers a poll. Any instance can: all it needs is in the table.
-pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&str>) -> WebhookAnswer {
+pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
     let record = match asked.after {
         Some(after) => wait_for(world, bot, asked, after).await,
         None => load(world, bot, asked).await,
     };
     let cx = bot.context(world, welcome);
     let Some(mut record) = record else {
-        return bot.connector.answer_newest(asked, None, &cx);
+        return bot.connector.answer_poll(asked, None, &cx);
     };
     let mut view = view(world, &mut record);
     if view.closed.is_none()
         && view.asker == asked.asker
-        && let Some(mut closing) = bot.connector.closes(asked, &view, &cx)
+        && let Some(mut closing) = bot.connector.final_poll_state(asked, &view, &cx)
     {
         if bot.connector.leaves_rest(&closing) && !can_push(world, bot, &record, &cx).await {
             view.rest_follows = false;
-            closing = bot.connector.closes(asked, &view, &cx).unwrap_or(closing);
+            closing = bot.connector.final_poll_state(asked, &view, &cx).unwrap_or(closing);
         }
         // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
         match reply::close(&world.store, &record.id, &closing, cx.now).await {
@@ -62,7 +62,7 @@ pub async fn answer(world: &World, bot: &Bot, asked: &Newest, welcome: Option<&s
             }
         }
     }
-    bot.connector.answer_newest(asked, Some(&view), &cx)
+    bot.connector.answer_poll(asked, Some(&view), &cx)
 }
 
 /// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.
@@ -101,7 +101,7 @@ fn view(world: &World, record: &mut ReplyRecord) -> ReplyView {
     }
 }
 
-async fn load(world: &World, bot: &Bot, asked: &Newest) -> Option<ReplyRecord> {
+async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyRecord> {
     let found = reply::get(&world.store, &asked.reply, world.clock.now())
         .await
         .unwrap_or_else(|error| {
@@ -122,7 +122,7 @@ async fn load(world: &World, bot: &Bot, asked: &Newest) -> Option<ReplyRecord> {
     })
 }
 
-async fn wait_for(world: &World, bot: &Bot, asked: &Newest, after: u64) -> Option<ReplyRecord> {
+async fn wait_for(world: &World, bot: &Bot, asked: &PollRequest, after: u64) -> Option<ReplyRecord> {
     let give_up_at = Instant::now() + LONGEST_WAIT;
     let mut pause = FIRST_LOOK;
     loop {
@@ -173,7 +173,7 @@ pub async fn follow(world: &World, reply: &ReplyId, query: &str, operator: Optio
     if bot.connector.manifest().proof != Proof::Operator {
         return not_found();
     }
-    let asked = Newest {
+    let asked = PollRequest {
         reply: reply.clone(),
         asker: record.asker,
         first: false,

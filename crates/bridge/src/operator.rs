@@ -1,7 +1,7 @@
 //! Who an operator is, and what an agent may do: tokens of our own making.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::exchange::WebhookAnswer;
+use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{ConversationId, OrganizationId, RunId};
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::connector::{Proof, TokenError};
-use tieline_core::exchange::{ApiAnswer, HttpCall};
+use tieline_core::http_types::{ApiAnswer, HttpCall};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
@@ -61,7 +61,7 @@ pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Resu
 pub(crate) fn is_due(world: &World, bot: &Bot) -> bool {
     let cx = bot.context(world, None);
     let id = &bot.account.integration;
-    bot.connector.lacks(&cx) && world.throttle.lets_pass(id, "learn", cx.now)
+    bot.connector.needs_probe(&cx) && world.throttle.lets_pass(id, "learn", cx.now)
 }
 
 /// Asks the platform for what it hasn't told yet. Gives the bot with what was learned, if anything was, in good time.
@@ -80,7 +80,7 @@ pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecor
 
 async fn ask(world: &World, bot: &Bot, call: &HttpCall) -> Result<Credentials, TokenError> {
     let answer = courier::send(world, bot, call).await?;
-    bot.connector.learn(&answer)
+    bot.connector.read_probe(&answer)
 }
 
 async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use tieline_core::connector::{Answer, Proof, Received, Remark};
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, StoredEvent};
 use tieline_core::event::Event;
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IntegrationId, PlatformMessageId, is_shaped};
 use tieline_queue::QueueError;
 use tieline_queue::inbound::{self, Inbound};
@@ -114,7 +114,7 @@ async fn answer(
     note_remark(world, platform, id, received.remark).await;
     match received.answer {
         Answer::Fixed(answer) => Ok(answer),
-        Answer::Newest(asked) => Ok(newest::answer(world, &bot, &asked, welcome).await),
+        Answer::Polled(asked) => Ok(newest::answer(world, &bot, &asked, welcome).await),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::budget::Pace;
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
-use tieline_core::fate::MessageState;
+use tieline_core::message_state::MessageState;
 use tieline_core::reply::{Progress, Stage};
 use tieline_queue::{QueueError, inbound};
 use tieline_store::config::integration;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::{Connector as _, Context};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;

@@ -161,7 +161,7 @@ impl Account {
         let Some(host) = url.host_str() else {
             return false;
         };
-        if !crate::address::may_use_scheme(&url, self.allow_private) {
+        if !crate::outbound_url::may_use_scheme(&url, self.allow_private) {
             return false;
         }
         let ours = self.endpoints.values().filter_map(|own| Url::parse(own).ok());

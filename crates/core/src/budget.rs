@@ -61,7 +61,7 @@ pub enum Calls {
     /// Every call.
     #[default]
     All,
-    /// Calls of these names: see [`crate::exchange::ApiCall::name`].
+    /// Calls of these names: see [`crate::http_types::ApiCall::name`].
     Only(&'static [&'static str]),
 }
 

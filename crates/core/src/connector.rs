@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use crate::event::{Event, Part, Quoted};
-use crate::exchange::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
+use crate::http_types::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
 use crate::ids::{PlatformMessageId, ReplyId, SenderId};
-use crate::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+use crate::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
 
@@ -42,17 +42,17 @@ pub trait Connector: Sync {
     /// Writes the answer to a request that asked for the newest state of a reply.
     ///
     /// `reply` is `None` while there is no record of it.
-    fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         let _ = (asked, reply, cx);
         WebhookAnswer::empty(200)
     }
 
     /// What the fetching ends with, if the answer to this poll is the last one that shows anything.
     ///
-    /// Asked before [`Connector::answer_newest`] while `reply.closed` is empty. The bridge first stores it in the reply's record,
+    /// Asked before [`Connector::answer_poll`] while `reply.closed` is empty. The bridge first stores it in the reply's record,
     /// on condition that none is there; then it sets `reply.closed` to what the record holds. From then on every poll gets the
     /// same last answer, and `deliver` gets it as [`crate::reply::Pulled::closed`], to push what it doesn't show.
-    fn closes(&self, asked: &Newest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+    fn final_poll_state(&self, asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
         let _ = (asked, reply, cx);
         None
     }
@@ -75,7 +75,7 @@ pub trait Connector: Sync {
     /// [`ComposeError`] if no call can get there.
     fn deliver(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
@@ -86,7 +86,7 @@ pub trait Connector: Sync {
         &self,
         call: &ApiCall,
         answer: &ApiAnswer,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Verdict;
@@ -189,7 +189,7 @@ pub trait Connector: Sync {
     ///
     /// # Errors
     /// [`TokenError`] if the credentials don't work.
-    fn learn(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+    fn read_probe(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
         match answer {
             ApiAnswer::Answered { status: 200..=299, .. } => Ok(Credentials::default()),
             ApiAnswer::Answered { status: 401 | 403, .. } => Err(TokenError::Refused {
@@ -204,8 +204,8 @@ pub trait Connector: Sync {
         }
     }
 
-    /// Whether something that [`Connector::learn`] tells isn't known yet, so that messages are read less well than they could be.
-    fn lacks(&self, cx: &Context<'_>) -> bool {
+    /// Whether something that [`Connector::read_probe`] tells isn't known yet, so that messages are read less well than they could be.
+    fn needs_probe(&self, cx: &Context<'_>) -> bool {
         let _ = cx;
         false
     }
@@ -277,13 +277,13 @@ impl Received {
 pub enum Answer {
     /// This.
     Fixed(WebhookAnswer),
-    /// The newest state of a reply: the bridge looks it up, [`Connector::answer_newest`] writes it.
-    Newest(Newest),
+    /// The newest state of a reply: the bridge looks it up, [`Connector::answer_poll`] writes it.
+    Polled(PollRequest),
 }
 
 /// A request for the newest state of a reply.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Newest {
+pub struct PollRequest {
     /// Which reply.
     pub reply: ReplyId,
     /// Who asks.
@@ -355,7 +355,7 @@ pub enum Verdict {
         /// Why, for the log: the platform's code.
         code: String,
     },
-    /// This way is closed for the bot, not for this reply alone: it isn't tried again before it has rested. See [`Wanted::plain`].
+    /// This way is closed for the bot, not for this reply alone: it isn't tried again before it has rested. See [`DesiredReply::plain`].
     Closed {
         /// From where to go on.
         progress: Progress,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{CardAction, Chat, Event, Feedback, Message, Part, PartKind, Quoted, Rating, Sender};
-use crate::exchange::SocketCall;
+use crate::http_types::SocketCall;
 use crate::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use crate::reply::{ReplyHandle, ReplyTarget};
 use crate::timestamp::Timestamp;

@@ -19,17 +19,17 @@ pub mod trigger;
 
 pub mod agent;
 pub mod backoff;
-pub mod fate;
+pub mod message_state;
 
 pub mod budget;
 pub mod notice;
 pub mod reply;
 pub mod split;
 
-pub mod address;
+pub mod connection_state;
 pub mod connector;
-pub mod exchange;
-pub mod link;
-pub mod pulse;
-pub mod shards;
+pub mod http_types;
+pub mod keepalive;
+pub mod outbound_url;
+pub mod shard_plan;
 pub mod stream;

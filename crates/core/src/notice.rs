@@ -57,7 +57,7 @@ pub enum Notice {
     Expired,
     /// The agent sent no text.
     EmptyAnswer,
-    /// The rest stands behind a link.
+    /// The rest stands behind a connection_state.
     RestBehindLink,
     /// We are at it.
     Thinking,

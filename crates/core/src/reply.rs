@@ -72,7 +72,7 @@ pub enum Stage {
 
 /// What the chat should show, now. The connector brings the chat there, call by call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted<'a> {
+pub struct DesiredReply<'a> {
     /// The reply. Stable across retries and processes: derive idempotency keys from it.
     pub reply: &'a ReplyId,
     /// How far it has come.
@@ -104,7 +104,7 @@ pub struct Pulled<'a> {
     pub received_at: Timestamp,
     /// What the fetching ended with. `None` while the platform may still ask.
     ///
-    /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::Connector::closes`]
+    /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::Connector::final_poll_state`]
     /// gives at a poll, **before** that poll is answered; or, when the lifetime is over and nobody closed it, with
     /// `Progress::default()` (nothing was shown), **before** `deliver` is called.
     pub closed: Option<&'a Progress>,
@@ -155,7 +155,7 @@ impl Progress {
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and most are calls")]
 pub enum Step {
     /// Make this call, then ask again with the progress that `judge` gives.
-    Call(crate::exchange::ApiCall),
+    Call(crate::http_types::ApiCall),
     /// Nothing before this time: the platform may still fetch it. Ask again then, or when the fetching has ended.
     Wait {
         /// When to ask again.

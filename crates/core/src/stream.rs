@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connector::{Context, Remark};
 use crate::event::Event;
-use crate::exchange::{ApiAnswer, HttpCall, SocketCall};
+use crate::http_types::{ApiAnswer, HttpCall, SocketCall};
 use crate::timestamp::Timestamp;
 
 /// A platform's long-connection protocol.

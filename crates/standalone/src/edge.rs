@@ -11,7 +11,7 @@ use tieline_bridge::newest;
 use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::receive::{self, MAX_BODY_BYTES};
 use tieline_bridge::world::World;
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IntegrationId, ReplyId};
 
 /// The routes for platforms and for our own channel.

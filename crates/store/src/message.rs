@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
-use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{
     ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SessionId,
 };
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 
 use crate::body::{self, Body};

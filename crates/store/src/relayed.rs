@@ -3,7 +3,7 @@
 //! Item `CALL#{call}`/`CALL` of `state`, for some minutes: `b`, the answer, sealed, for platforms quote people's words in it.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::exchange::ApiAnswer;
+use tieline_core::http_types::ApiAnswer;
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;

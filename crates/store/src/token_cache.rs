@@ -3,7 +3,7 @@
 //! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry, `h` what it was had with.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::exchange::AccessToken;
+use tieline_core::http_types::AccessToken;
 use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 

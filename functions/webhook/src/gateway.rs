@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 
 /// A request.
 #[derive(Debug, Deserialize)]

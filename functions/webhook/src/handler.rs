@@ -3,7 +3,7 @@
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use tieline_bridge::world::World;
 use tieline_bridge::{newest, operator, receive};
-use tieline_core::exchange::WebhookAnswer;
+use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{IntegrationId, ReplyId};
 
 use crate::gateway::{Request, Response};

@@ -19,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use reqwest::Client;
 use serde_json::{Value, json};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};

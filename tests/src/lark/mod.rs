@@ -21,7 +21,7 @@ use anyhow::ensure;
 use axum::Router;
 use reqwest::Client;
 use serde_json::{Value, json};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};

@@ -10,8 +10,8 @@ use tieline_bridge::courier;
 use tieline_bridge::probe::{self, Probed};
 use tieline_bridge::ways::PERMISSION_MISSING;
 use tieline_core::account::ConnectionMode;
-use tieline_core::address;
 use tieline_core::connector::ModeManifest;
+use tieline_core::outbound_url;
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::log::{self, Level, LogEntry};
 use tieline_store::status::{self as store_status, ConnectionState};
@@ -193,7 +193,7 @@ fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<String> {
 /// Any answer will do: somebody is there.
 async fn reach(state: &AdminState, url: &str) -> (bool, String) {
     let host = host_of(url);
-    if address::check(url, state.allow_private()).is_err() {
+    if outbound_url::check(url, state.allow_private()).is_err() {
         return (false, format!("{host} may not be called from this deployment"));
     }
     match state.world.http.client().get(url).timeout(PATIENCE).send().await {
@@ -211,7 +211,7 @@ fn host_of(url: &str) -> String {
 
 async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, String) {
     let url = view::callback_url(state, record);
-    if address::check(&url, false).is_err() {
+    if outbound_url::check(&url, false).is_err() {
         // For a test on one machine that is as it should be.
         let detail = format!("{url} is not a public https address: the platform can call it only if it runs here too");
         return (state.allow_private(), detail);

@@ -17,7 +17,7 @@ use tieline_bridge::receive;
 use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::IntegrationId;
 use tieline_core::secret::Secret;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};

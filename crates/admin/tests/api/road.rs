@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tieline_bridge::{dispatch, receive, work};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Quoted, Sender};
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;

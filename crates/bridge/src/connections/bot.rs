@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_core::exchange::{ApiAnswer, SocketCall};
-use tieline_core::link::{Kick, Link, Loss, State};
+use tieline_core::connection_state::{ConnectionLifecycle, ConnectionPhase, Kick, Loss};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::Refusal;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::log::{Level, LogEntry};
@@ -36,7 +36,7 @@ pub(super) struct Holder {
     desk: Desk,
     standing: Arc<Standing>,
     orders: UnboundedReceiver<Box<Order>>,
-    link: Link,
+    link: ConnectionLifecycle,
     /// The connection that stands.
     current: Option<Box<Line>>,
     /// The one that is to stand next.
@@ -93,7 +93,7 @@ impl Holder {
         standing.warm.store(desk.two_sockets, Ordering::Relaxed);
         // It was empty: every bot has a standing of its own.
         let _ = standing.platform.set(desk.platform());
-        let link = Link::new(kick, &desk.house.patience, desk.now(), chance());
+        let link = ConnectionLifecycle::new(kick, &desk.house.patience, desk.now(), chance());
         Self {
             desk,
             standing,
@@ -461,13 +461,13 @@ impl Holder {
     /// Tells how it stands.
     fn report(&self, more: Option<Vec<StatusChange>>, entry: Option<LogEntry>) {
         let (state, reason, since) = match &self.link.state {
-            State::Up { since } => (ConnectionState::Connected, None, Some(*since)),
-            State::Down { .. } | State::Greeting { .. } if self.link.failures == 0 => {
+            ConnectionPhase::Up { since } => (ConnectionState::Connected, None, Some(*since)),
+            ConnectionPhase::Down { .. } | ConnectionPhase::Greeting { .. } if self.link.failures == 0 => {
                 (ConnectionState::Connecting, None, None)
             }
-            State::Down { .. } | State::Greeting { .. } => (ConnectionState::Retrying, None, None),
-            State::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
-            State::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
+            ConnectionPhase::Down { .. } | ConnectionPhase::Greeting { .. } => (ConnectionState::Retrying, None, None),
+            ConnectionPhase::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
+            ConnectionPhase::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
         };
         self.standing.tell(state);
         let mut changes = vec![

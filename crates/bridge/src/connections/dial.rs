@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tieline_core::address::{self, is_special};
+use tieline_core::outbound_url::{self, is_special};
 use tieline_core::stream::SocketAddress;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -71,7 +71,7 @@ pub(super) async fn dial(
     tls: &Tls,
     allow_private: bool,
 ) -> Result<Socket, DialError> {
-    let url = address::check(&to.url, allow_private).map_err(|_| DialError::Forbidden)?;
+    let url = outbound_url::check(&to.url, allow_private).map_err(|_| DialError::Forbidden)?;
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
     let port = url.port_or_known_default().ok_or(DialError::Forbidden)?;
     let stream = connect(host, port, allow_private).await?;

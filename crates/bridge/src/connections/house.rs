@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tieline_core::link::Patience;
+use tieline_core::connection_state::Patience;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tieline_core::connection_state::Loss;
 use tieline_core::connector::Remark;
 use tieline_core::event::Event;
-use tieline_core::exchange::{ApiAnswer, SocketCall};
-use tieline_core::link::Loss;
-use tieline_core::pulse::{Beat, Pulse};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
+use tieline_core::keepalive::{KeepaliveAction, KeepaliveTimer};
 use tieline_core::stream::{Effect, Frame, Refusal, StreamSession};
 use tieline_core::timestamp::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -34,7 +34,7 @@ const ABNORMAL: u16 = 1006;
 pub(super) struct Line {
     socket: Socket,
     session: Box<dyn StreamSession>,
-    pulse: Option<Pulse>,
+    pulse: Option<KeepaliveTimer>,
     /// Deliveries that the queue was asked to take.
     pending: usize,
     stored: UnboundedReceiver<(u64, bool)>,
@@ -73,7 +73,7 @@ pub(super) enum Signal {
 
 impl Line {
     /// A line over a socket that was just opened.
-    pub(super) fn new(socket: Socket, session: Box<dyn StreamSession>, pulse: Option<Pulse>) -> Box<Self> {
+    pub(super) fn new(socket: Socket, session: Box<dyn StreamSession>, pulse: Option<KeepaliveTimer>) -> Box<Self> {
         let (stored_to, stored) = unbounded_channel();
         Box::new(Self {
             socket,
@@ -96,7 +96,7 @@ impl Line {
         let may_read = self.pending < MOST_PENDING && desk.house.inlet.has_room();
         let now = desk.now();
         let room = (!may_read).then(|| now.after(ROOM_POLL));
-        let pulse = self.pulse.as_ref().map(Pulse::wake_at);
+        let pulse = self.pulse.as_ref().map(KeepaliveTimer::wake_at);
         let wake = self.session.wake_at().into_iter().chain(pulse).chain(room).min();
         let wake = wake.map(|wake| coarse(wake, now));
         tokio::select! {
@@ -218,9 +218,9 @@ impl Line {
     /// Keeps the pulse. Says why the line is dead, if it is.
     async fn beat(&mut self, now: Timestamp) -> Option<Loss> {
         match self.pulse.as_mut()?.beat(now) {
-            Beat::Wait => None,
-            Beat::Dead(why) => Some(Loss::passing(why)),
-            Beat::Ping => self.write(Message::Ping(Vec::new().into())).await.err(),
+            KeepaliveAction::Wait => None,
+            KeepaliveAction::Dead(why) => Some(Loss::passing(why)),
+            KeepaliveAction::Ping => self.write(Message::Ping(Vec::new().into())).await.err(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
-use tieline_core::exchange::ApiAnswer;
+use tieline_core::http_types::ApiAnswer;
 use tieline_queue::receive::{self, MAX_BATCH, MAX_WAIT, Received};
 use tokio::sync::watch;
 use tokio::time::sleep;

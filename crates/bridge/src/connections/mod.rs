@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_core::link::Patience;
+use tieline_core::connection_state::Patience;
 use tieline_store::leases::LINGER;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;

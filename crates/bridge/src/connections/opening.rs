@@ -1,8 +1,8 @@
 //! Opening a connection: where to, in its turn, and only while the bot is ours.
 
-use tieline_core::address;
-use tieline_core::link::Loss;
-use tieline_core::pulse::Pulse;
+use tieline_core::connection_state::Loss;
+use tieline_core::keepalive::KeepaliveTimer;
+use tieline_core::outbound_url;
 use tieline_core::stream::{Begin, Refusal, SocketAddress};
 
 use super::desk::Desk;
@@ -35,7 +35,10 @@ async fn open_now(desk: &Desk) -> Result<Box<Line>, Loss> {
     };
     let cx = desk.context();
     let session = desk.protocol.session(&address, &cx);
-    let pulse = desk.protocol.keepalive().map(|keepalive| Pulse::new(keepalive, cx.now));
+    let pulse = desk
+        .protocol
+        .keepalive()
+        .map(|keepalive| KeepaliveTimer::new(keepalive, cx.now));
     Ok(Line::new(socket, session, pulse))
 }
 
@@ -45,7 +48,7 @@ async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
     match desk.protocol.begin(&desk.context()) {
         Begin::Connect(address) => Ok(address),
         Begin::Ask(call) => {
-            if address::check(&call.url, world.settings.allow_private).is_err() {
+            if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
                 return Err(forbidden());
             }
             let answer = courier::send(world, &desk.bot, &call).await;

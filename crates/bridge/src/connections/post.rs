@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
-use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::ids::{IntegrationId, ReplyId, digest};
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::{QueueError, relay};

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
+use tieline_core::connection_state::Kick;
 use tieline_core::ids::IntegrationId;
-use tieline_core::link::Kick;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tieline_core::conversation::Owner;
-use tieline_core::shards::{self, Member, Plan};
+use tieline_core::shard_plan::{self, Member, Plan};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::leases::{self, Picture};
@@ -181,7 +181,7 @@ impl Supervisor {
                 holder.or_else(|| ours.then_some(self.me.node.as_str()))
             })
             .collect();
-        shards::plan(&members, &holders, &self.me.node)
+        shard_plan::plan(&members, &holders, &self.me.node)
     }
 
     /// Whether anybody could take over from us.

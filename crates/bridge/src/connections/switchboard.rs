@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::ids::IntegrationId;
 use tieline_store::leases::{self, Picture};
 use tieline_store::relayed;

@@ -1,7 +1,7 @@
 //! Events that are no messages: clicks, opened chats, ratings.
 
 use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
-use tieline_core::fate::MessageState;
+use tieline_core::message_state::MessageState;
 
 use super::{Arrival, DispatchError, Refusal, Wake};
 use crate::notices::Word;

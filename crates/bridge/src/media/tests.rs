@@ -6,7 +6,7 @@ use serde_json::json;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Connector;
 use tieline_core::event::PartKind;
-use tieline_core::exchange::Body;
+use tieline_core::http_types::Body;
 use tieline_embedded::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -6,7 +6,7 @@ use tieline_agents::protocol::Protocol;
 use tieline_agents::webhook::events;
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft, Resume};
 use tieline_core::conversation::RunPhase;
-use tieline_core::fate::LedgerStep;
+use tieline_core::message_state::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;

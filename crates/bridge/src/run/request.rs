@@ -216,8 +216,8 @@ async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&
 #[cfg(test)]
 mod tests {
     use tieline_core::event::{Chat, ChatKind, PartKind, Sender};
-    use tieline_core::fate::MessageState;
     use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+    use tieline_core::message_state::MessageState;
     use tieline_core::reply::{ReplyHandle, ReplyTarget};
     use tieline_core::timestamp::Timestamp;
 

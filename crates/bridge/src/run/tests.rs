@@ -7,11 +7,11 @@ use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookRequest};
 use tieline_core::ids::{
     ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };
-use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_embedded::Embedded;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -53,7 +53,7 @@ impl Connector for Bubbles {
 
     fn deliver(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         _: &ReplyTarget,
         _: &Progress,
         _: &Context<'_>,
@@ -63,7 +63,7 @@ impl Connector for Bubbles {
         Ok(Step::Done)
     }
 
-    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &DesiredReply<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
         unreachable!("nothing is sent")
     }
 }

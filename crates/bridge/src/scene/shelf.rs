@@ -6,8 +6,8 @@ use tieline_connectors::web::Web;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
 use tieline_core::event::Part;
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 
 /// A platform whose parts are at plain addresses: their locators.
 pub(crate) struct Shelf {
@@ -32,11 +32,17 @@ impl Connector for Shelf {
         Web.receive(request, cx)
     }
 
-    fn deliver(&self, _: &Wanted<'_>, _: &ReplyTarget, _: &Progress, _: &Context<'_>) -> Result<Step, ComposeError> {
+    fn deliver(
+        &self,
+        _: &DesiredReply<'_>,
+        _: &ReplyTarget,
+        _: &Progress,
+        _: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
         Ok(Step::Done)
     }
 
-    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &Wanted<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &DesiredReply<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
         Verdict::Refused {
             code: "nothing is pushed".to_owned(),
         }

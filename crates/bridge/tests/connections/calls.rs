@@ -9,7 +9,7 @@ use tieline_bridge::deliver::{Showing, Shown};
 use tieline_bridge::notices::{self, About};
 use tieline_bridge::world::World;
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::ids::{
     ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };

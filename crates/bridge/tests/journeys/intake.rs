@@ -8,7 +8,7 @@ use tieline_bridge::operator::Operator;
 use tieline_bridge::receive::receive as hear;
 use tieline_bridge::world::World;
 use tieline_core::envelope::{Envelope, WakeUp};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::IntegrationId;
 use tieline_queue::receive::{MAX_BATCH, MAX_WAIT, Received, delete, receive};
 

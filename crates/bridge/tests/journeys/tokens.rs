@@ -7,7 +7,7 @@ use tieline_bridge::accounts::Bot;
 use tieline_bridge::courier;
 use tieline_bridge::world::World;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
-use tieline_core::exchange::{ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tieline_core::connector::Context;
-use tieline_core::exchange::{Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 use tieline_core::reply::ReplyTarget;
 
 use super::handle::{Handle, Way};

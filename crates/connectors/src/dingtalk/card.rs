@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Context;
 use tieline_core::event::ChatKind;
-use tieline_core::exchange::HttpCall;
+use tieline_core::http_types::HttpCall;
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::ReplyTarget;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tieline_core::connector::Context;
-use tieline_core::exchange::{ApiCall, HttpCall};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::http_types::{ApiCall, HttpCall};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 
 use super::call;
 use super::card::{self, CardId};
@@ -19,7 +19,7 @@ const BETWEEN_MESSAGES: Duration = Duration::from_secs(3);
 
 /// The next call on the way from `done` to `wanted`.
 pub(super) fn deliver(
-    wanted: &Wanted<'_>,
+    wanted: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,

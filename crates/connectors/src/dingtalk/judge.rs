@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::connector::{Context, Verdict};
-use tieline_core::exchange::{ApiAnswer, ApiCall};
-use tieline_core::reply::{Progress, Stage, Wanted};
+use tieline_core::http_types::{ApiAnswer, ApiCall};
+use tieline_core::reply::{DesiredReply, Progress, Stage};
 
 use super::card;
 use super::outcome::Outcome;
@@ -28,7 +28,7 @@ const WEBHOOK_BLOCK: Duration = Duration::from_secs(600);
 pub(super) fn judge(
     call: &ApiCall,
     answer: &ApiAnswer,
-    wanted: &Wanted<'_>,
+    wanted: &DesiredReply<'_>,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
@@ -186,7 +186,7 @@ fn undelivered(body: &Value) -> Option<String> {
     Some("not_delivered".to_owned())
 }
 
-fn begun(outcome: Outcome, wanted: &Wanted<'_>, shown: Shown) -> Verdict {
+fn begun(outcome: Outcome, wanted: &DesiredReply<'_>, shown: Shown) -> Verdict {
     match code_of(outcome.clone()) {
         Ok(_) => accepted(&shown.with_card(CardState::Writing)),
         Err(code) => match outcome {
@@ -198,7 +198,7 @@ fn begun(outcome: Outcome, wanted: &Wanted<'_>, shown: Shown) -> Verdict {
     }
 }
 
-fn streamed(outcome: Outcome, wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Verdict {
+fn streamed(outcome: Outcome, wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Verdict {
     let Due::Frame(frame) = plan::due(wanted, &shown, cx) else {
         return accepted(&shown);
     };
@@ -211,7 +211,7 @@ fn streamed(outcome: Outcome, wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_
     }
 }
 
-fn framed(frame: &Frame, wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Shown {
+fn framed(frame: &Frame, wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Shown {
     let shown = Shown {
         frame: fingerprint(&frame.content),
         ..shown
@@ -310,7 +310,7 @@ struct Sending {
     now: tieline_core::timestamp::Timestamp,
 }
 
-fn message_of(wanted: &Wanted<'_>, shown: Shown, cx: &Context<'_>) -> Sending {
+fn message_of(wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Sending {
     // In a chat without cards the first thing due is a card that can't be.
     let planned = match plan::due(wanted, &shown, cx) {
         Due::Message(outgoing) => Some(outgoing),

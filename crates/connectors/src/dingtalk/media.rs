@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tieline_core::connector::{Context, Media, MediaError};
 use tieline_core::event::{Part, PartKind};
-use tieline_core::exchange::{ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 
 use super::call;
 use super::outcome::Outcome;

@@ -29,8 +29,8 @@ use tieline_core::connector::{
     Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
 };
 use tieline_core::event::Part;
-use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, WebhookRequest};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall, WebhookRequest};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_core::stream::StreamProtocol;
 
 /// The connector for DingTalk.
@@ -60,7 +60,7 @@ impl Connector for DingTalk {
 
     fn deliver(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
@@ -72,7 +72,7 @@ impl Connector for DingTalk {
         &self,
         call: &ApiCall,
         answer: &ApiAnswer,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Verdict {
@@ -128,7 +128,7 @@ impl Connector for DingTalk {
             .collect()
     }
 
-    fn learn(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+    fn read_probe(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
         token::read(answer).map(|_token| Credentials::default())
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::exchange::ApiAnswer;
+use tieline_core::http_types::ApiAnswer;
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ReplyFile, Stage, Wanted};
+use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
 use super::dialect::{self, Surface};
 use super::progress::{CardState, Shown, Withheld, fingerprint};
@@ -82,7 +82,7 @@ pub(super) struct Outgoing {
 }
 
 /// What comes next.
-pub(super) fn due(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
+pub(super) fn due(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
     let is_final = wanted.stage == Stage::Final;
     match shown.card {
         CardState::None if !is_final && wants_card(wanted, cx) => Due::Create,
@@ -100,11 +100,11 @@ pub(super) fn due(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
     }
 }
 
-fn wants_card(wanted: &Wanted<'_>, cx: &Context<'_>) -> bool {
+fn wants_card(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> bool {
     cx.account.streaming && !wanted.proactive && !wanted.plain
 }
 
-fn in_card(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
+fn in_card(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
     let grows = wanted.stage != Stage::Final;
     let nothing_new =
         wanted.stage == Stage::Thinking || wanted.text.trim().is_empty() || shown.card == CardState::Muted;
@@ -122,7 +122,7 @@ fn in_card(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
 }
 
 /// What the card shows. Text that doesn't fit ends the card with what does; the rest goes as messages, when it is all there.
-fn frame(wanted: &Wanted<'_>, cx: &Context<'_>) -> Frame {
+fn frame(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
     let text = body(wanted, cx);
     let piece = fit(&text, 0, CARD);
     if piece.end == text.len() {
@@ -148,7 +148,7 @@ fn frame(wanted: &Wanted<'_>, cx: &Context<'_>) -> Frame {
 }
 
 /// What the card showed last, again: as much of the text as it took, though the text may have grown since.
-fn last_frame(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Frame {
+fn last_frame(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Frame {
     let text = body(wanted, cx);
     match shown.start(&text) {
         end if end > 0 && end < text.len() => Frame {
@@ -189,7 +189,7 @@ fn whole(text: &str, surface: Surface) -> String {
 }
 
 /// The next message. `None` if all is out.
-fn message(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> Option<Outgoing> {
+fn message(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Option<Outgoing> {
     let text = script(wanted, shown, cx);
     let room = Room {
         chars: MESSAGE.chars >> shown.shrunk.min(8),
@@ -249,7 +249,7 @@ impl Iterator for Pieces<'_> {
 }
 
 /// What the messages are made of: the whole text, or what stands in its place if the platform doesn't let it through.
-pub(super) fn script(wanted: &Wanted<'_>, shown: &Shown, cx: &Context<'_>) -> String {
+pub(super) fn script(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> String {
     match (shown.withheld, wanted.link) {
         (Withheld::No, _) => body(wanted, cx),
         (Withheld::Answer, Some(link)) => behind(link, cx),
@@ -262,7 +262,7 @@ fn behind(link: &str, cx: &Context<'_>) -> String {
 }
 
 /// The whole text: the agent's, then our sentence, then the files, as links.
-pub(super) fn body(wanted: &Wanted<'_>, cx: &Context<'_>) -> String {
+pub(super) fn body(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let mut body = markdown::without_data(wanted.text).into_owned();
     if wanted.stage != Stage::Final {
         return body;
@@ -297,7 +297,7 @@ fn file_link(file: &ReplyFile) -> String {
 }
 
 /// The run gave nothing but our sentence that it failed.
-fn has_failed(wanted: &Wanted<'_>) -> bool {
+fn has_failed(wanted: &DesiredReply<'_>) -> bool {
     let failure = matches!(wanted.notice, Some(Notice::AgentFailed | Notice::AgentTimedOut));
     wanted.stage == Stage::Final && wanted.text.trim().is_empty() && failure
 }

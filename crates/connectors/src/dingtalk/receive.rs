@@ -3,7 +3,7 @@
 use serde_json::json;
 use tieline_core::connector::{Answer, Context, Received, Remark};
 use tieline_core::event::Event;
-use tieline_core::exchange::WebhookAnswer;
+use tieline_core::http_types::WebhookAnswer;
 
 use super::event_cipher::{EventCipher, Opened};
 use super::verify::Authentic;

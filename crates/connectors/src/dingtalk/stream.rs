@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tieline_core::connector::Context;
-use tieline_core::exchange::{ApiAnswer, HttpCall};
+use tieline_core::http_types::{ApiAnswer, HttpCall};
 use tieline_core::stream::{Begin, Keepalive, Refusal, SocketAddress, StreamProtocol, StreamSession};
 use url::Url;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tieline_core::connector::{Context, TokenError, TokenExchange};
-use tieline_core::exchange::{AccessToken, ApiAnswer, HttpCall};
+use tieline_core::http_types::{AccessToken, ApiAnswer, HttpCall};
 use tieline_core::secret::Secret;
 
 use super::outcome::Outcome;

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use tieline_core::connector::{Context, Rejection};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 
 use super::event_cipher::{EventCipher, Opened};
 use super::settings;

@@ -1,7 +1,7 @@
 //! Moves into calls.
 
 use serde_json::{Value, json};
-use tieline_core::exchange::{ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, ReplyTarget, Step};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 use tieline_core::connector::Verdict;
-use tieline_core::exchange::{ApiAnswer, ApiCall};
+use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::reply::{Progress, Stage};
 
 use super::codes::{self, Meaning};

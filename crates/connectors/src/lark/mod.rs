@@ -40,9 +40,9 @@ use tieline_core::connector::{
     Answer, Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
 };
 use tieline_core::event::{Part, Quoted};
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::PlatformMessageId;
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_core::stream::StreamProtocol;
 
 use decode::{Decoded, Kind};
@@ -88,7 +88,7 @@ impl Connector for Lark {
 
     fn deliver(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
@@ -100,7 +100,7 @@ impl Connector for Lark {
         &self,
         call: &ApiCall,
         answer: &ApiAnswer,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Verdict {
@@ -155,14 +155,14 @@ impl Connector for Lark {
         })
     }
 
-    fn learn(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+    fn read_probe(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
         let body = tokens::accepted(answer)?;
         let bot = body.bot.get("open_id").and_then(Value::as_str);
         Ok(bot.map(|bot| (settings::BOT_FIELD, bot)).into_iter().collect())
     }
 
     /// Without its own id the bot can't tell mentions of itself from others.
-    fn lacks(&self, cx: &Context<'_>) -> bool {
+    fn needs_probe(&self, cx: &Context<'_>) -> bool {
         Settings::of(cx.account).bot.is_none()
     }
 

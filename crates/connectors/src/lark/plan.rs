@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage};
 
 use super::dialect::Place;
 use super::pages::{self, Page};
@@ -65,14 +65,14 @@ pub(super) struct Aim {
 
 /// What is wanted, what is shown, and all that decides between them.
 pub(super) struct Situation<'a> {
-    pub wanted: &'a Wanted<'a>,
+    pub wanted: &'a DesiredReply<'a>,
     pub cx: &'a Context<'a>,
     pub shown: Shown,
     pub script: String,
 }
 
 impl<'a> Situation<'a> {
-    pub(super) fn new(wanted: &'a Wanted<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
+    pub(super) fn new(wanted: &'a DesiredReply<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
         let mut shown: Shown = done.read();
         if wanted.plain && shown.bubble.card.is_none() {
             // A card that is written is written to its end.
@@ -244,7 +244,7 @@ impl<'a> Situation<'a> {
 }
 
 /// Whether there is a message that is answered.
-fn answers(wanted: &Wanted<'_>, to: &ReplyTarget) -> bool {
+fn answers(wanted: &DesiredReply<'_>, to: &ReplyTarget) -> bool {
     !wanted.proactive && !to.message.as_str().is_empty()
 }
 
@@ -258,7 +258,7 @@ pub(super) enum Hook<'a> {
 }
 
 /// What a new message hangs on, after so many turned out to be gone. A reply never leaves its topic.
-pub(super) fn hook<'a>(wanted: &Wanted<'_>, to: &'a ReplyTarget, gone: u32) -> Result<Hook<'a>, ComposeError> {
+pub(super) fn hook<'a>(wanted: &DesiredReply<'_>, to: &'a ReplyTarget, gone: u32) -> Result<Hook<'a>, ComposeError> {
     let chat = Hook::Chat(to.chat.id.as_str());
     let message = to.message.as_str();
     let root = to.handle.text("root").filter(|root| *root != message);

@@ -6,7 +6,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use tieline_core::connector::{Context, MediaError};
 use tieline_core::event::Quoted;
-use tieline_core::exchange::{ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::ids::PlatformMessageId;
 
 use super::compose::segment;

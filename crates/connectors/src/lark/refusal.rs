@@ -2,7 +2,7 @@
 
 use serde::Deserialize as _;
 use tieline_core::connector::MediaError;
-use tieline_core::exchange::ApiAnswer;
+use tieline_core::http_types::ApiAnswer;
 
 use super::codes::{self, Meaning};
 use super::wire::ApiBody;

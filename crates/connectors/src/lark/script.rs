@@ -1,12 +1,12 @@
 //! The whole text of a reply, in common Markdown: the answer, a sentence of ours, links to files.
 
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{ReplyFile, Stage, Wanted};
+use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
 use crate::markdown;
 
 /// What is to be shown. The beginning stays the same while the answer grows.
-pub(super) fn whole(wanted: &Wanted<'_>, language: Language) -> String {
+pub(super) fn whole(wanted: &DesiredReply<'_>, language: Language) -> String {
     let mut script = markdown::without_data(wanted.text).trim_end().to_owned();
     let files: Vec<_> = wanted.files.iter().map(link).collect();
     let notice = wanted.notice.map(|notice| sentence(notice, language));
@@ -26,7 +26,7 @@ pub(super) fn whole(wanted: &Wanted<'_>, language: Language) -> String {
 }
 
 /// What stands in place of a text that the platform refuses.
-pub(super) fn withheld(wanted: &Wanted<'_>, language: Language) -> String {
+pub(super) fn withheld(wanted: &DesiredReply<'_>, language: Language) -> String {
     match wanted.link {
         Some(link) => format!("{} [{link}]({link})", Notice::RestBehindLink.text(language)),
         None => Notice::Incomplete.text(language).to_owned(),
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn blank_answer_is_told_at_the_end() {
         let reply = ReplyId::new("tl-1");
-        let blank = |stage| Wanted {
+        let blank = |stage| DesiredReply {
             reply: &reply,
             stage,
             text: " \n",
@@ -76,7 +76,7 @@ mod tests {
             name: "[c].pdf".into(),
             mime: "application/pdf".into(),
         }];
-        let wanted = Wanted {
+        let wanted = DesiredReply {
             reply: &reply,
             stage: Stage::Final,
             text: "a\n```\nb\n",

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::exchange::{ApiAnswer, Body, HttpCall, SocketCall, TokenPlace};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, SocketCall, TokenPlace};
 use tieline_core::stream::Frame as SocketFrame;
 use tieline_core::stream::{Begin, Effect, Refusal, SocketAddress, StreamProtocol, StreamSession};
 use tieline_core::timestamp::Timestamp;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize as _;
 use serde_json::json;
 use tieline_core::connector::{Context, TokenError, TokenExchange};
-use tieline_core::exchange::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::secret::Secret;
 
 use super::settings::{Settings, address};

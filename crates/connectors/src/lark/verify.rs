@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use tieline_core::connector::Rejection;
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 
 use super::settings::{Encryption, Settings};
 

@@ -7,12 +7,12 @@ mod manifest;
 mod wire;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Answer, Connector, Context, Manifest, Newest, Received, Rejection, Verdict};
+use tieline_core::connector::{Answer, Connector, Context, Manifest, PollRequest, Received, Rejection, Verdict};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
-use tieline_core::exchange::{ApiAnswer, ApiCall, WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, ReplyHandle, ReplyTarget, ReplyView, Stage, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, ReplyView, Stage, Step};
 
 use crate::markdown;
 use wire::{Accepted, Said, State};
@@ -46,7 +46,7 @@ impl Connector for Web {
         })
     }
 
-    fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match reply {
             Some(reply) => state(reply, cx).answer(),
             // Not begun yet.
@@ -57,7 +57,7 @@ impl Connector for Web {
 
     fn deliver(
         &self,
-        _wanted: &Wanted<'_>,
+        _wanted: &DesiredReply<'_>,
         _to: &ReplyTarget,
         _done: &Progress,
         _cx: &Context<'_>,
@@ -69,7 +69,7 @@ impl Connector for Web {
         &self,
         _call: &ApiCall,
         _answer: &ApiAnswer,
-        _wanted: &Wanted<'_>,
+        _wanted: &DesiredReply<'_>,
         _done: &Progress,
         _cx: &Context<'_>,
     ) -> Verdict {
@@ -190,14 +190,14 @@ mod tests {
             link: None,
             closed: None,
         };
-        let answer = Web.answer_newest(&asked("tl-x"), Some(&view), &context(&account));
+        let answer = Web.answer_poll(&asked("tl-x"), Some(&view), &context(&account));
         let done = stage == Stage::Final;
         let actual: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(actual, json!({ "text": expected, "done": done, "version": 4 }));
     }
 
-    fn asked(reply: &str) -> Newest {
-        Newest {
+    fn asked(reply: &str) -> PollRequest {
+        PollRequest {
             reply: ReplyId::new(reply),
             asker: SenderId::new("u1"),
             first: false,
@@ -234,10 +234,10 @@ mod tests {
     fn own_reply_that_has_not_begun_is_empty_and_others_are_not_found() {
         let account = account();
         let own = account.ids.reply(&PlatformMessageId::new("m1"));
-        let answer = Web.answer_newest(&asked(own.as_str()), None, &context(&account));
+        let answer = Web.answer_poll(&asked(own.as_str()), None, &context(&account));
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body, json!({ "text": "", "done": false, "version": 0 }));
-        assert_eq!(Web.answer_newest(&asked("tl-x"), None, &context(&account)).status, 404);
+        assert_eq!(Web.answer_poll(&asked("tl-x"), None, &context(&account)).status, 404);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tieline_core::exchange::WebhookAnswer;
+use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{MessageId, ReplyId};
 
 /// Longest id that a caller may choose, in bytes.

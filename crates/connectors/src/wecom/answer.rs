@@ -1,9 +1,9 @@
 //! Answers to callbacks over HTTP: sealed like the callback itself.
 
 use serde::Serialize;
-use tieline_core::connector::{Context, Newest};
+use tieline_core::connector::{Context, PollRequest};
 use tieline_core::event::NEW_SESSION_KEY;
-use tieline_core::exchange::WebhookAnswer;
+use tieline_core::http_types::WebhookAnswer;
 use tieline_core::notice::Notice;
 use tieline_core::reply::ReplyView;
 use tieline_core::split::{TextLimit, TextUnit, split_first};
@@ -47,7 +47,12 @@ pub(super) fn sealed(body: &impl Serialize, nonce: &str, keys: &WebhookKeys, cx:
 }
 
 /// The state of a stream, for the callback that began it or one that asks for it.
-pub(super) fn newest(asked: &Newest, reply: Option<&ReplyView>, keys: &WebhookKeys, cx: &Context<'_>) -> WebhookAnswer {
+pub(super) fn newest(
+    asked: &PollRequest,
+    reply: Option<&ReplyView>,
+    keys: &WebhookKeys,
+    cx: &Context<'_>,
+) -> WebhookAnswer {
     let language = cx.account.language;
     let closed = reply.and_then(|reply| reply.closed.clone().or_else(|| ends(asked, reply, cx)));
     let gone = || (Notice::Expired.text(language).to_owned(), true);
@@ -70,7 +75,7 @@ pub(super) fn newest(asked: &Newest, reply: Option<&ReplyView>, keys: &WebhookKe
 }
 
 /// What the stream ends with, if it ends with this answer.
-pub(super) fn ends(asked: &Newest, reply: &ReplyView, cx: &Context<'_>) -> Option<tieline_core::reply::Progress> {
+pub(super) fn ends(asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<tieline_core::reply::Progress> {
     if reply.asker != asked.asker {
         return None;
     }

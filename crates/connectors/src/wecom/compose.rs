@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Context;
-use tieline_core::exchange::{ApiCall, Body, HttpCall, TokenPlace};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 
 use super::decode::POLLED;
 use super::wire::{Say, SayContent};
@@ -22,7 +22,7 @@ pub(super) const RESPOND: &str = "respond";
 
 /// The next step.
 pub(super) fn deliver(
-    wanted: &Wanted<'_>,
+    wanted: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,
@@ -45,7 +45,12 @@ pub(super) struct Rest {
 }
 
 /// The rest that the stream didn't show goes by `response_url`, once.
-fn after_polls(wanted: &Wanted<'_>, to: &ReplyTarget, done: &Progress, cx: &Context<'_>) -> Result<Step, ComposeError> {
+fn after_polls(
+    wanted: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    done: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
     if wanted.proactive {
         return Err(ComposeError::Expired);
     }

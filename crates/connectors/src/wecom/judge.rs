@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Context, Verdict};
-use tieline_core::exchange::{ApiAnswer, ApiCall, SocketCall};
-use tieline_core::reply::{Progress, Stage, Wanted};
+use tieline_core::http_types::{ApiAnswer, ApiCall, SocketCall};
+use tieline_core::reply::{DesiredReply, Progress, Stage};
 
 use super::compose::Rest;
 use super::pushed::{SEND, STREAM, Shown, Way};
@@ -39,7 +39,7 @@ mod code {
 pub(super) fn judge(
     call: &ApiCall,
     answer: &ApiAnswer,
-    wanted: &Wanted<'_>,
+    wanted: &DesiredReply<'_>,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
@@ -128,7 +128,13 @@ impl Once {
     }
 }
 
-fn framed(call: &SocketCall, answer: &ApiAnswer, wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
+fn framed(
+    call: &SocketCall,
+    answer: &ApiAnswer,
+    wanted: &DesiredReply<'_>,
+    done: &Progress,
+    cx: &Context<'_>,
+) -> Verdict {
     match answer {
         ApiAnswer::NotSent => return without_socket(wanted, done, cx),
         ApiAnswer::Unknown => return unacknowledged(call, done, cx),
@@ -189,7 +195,7 @@ fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdi
 }
 
 /// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
-fn without_socket(wanted: &Wanted<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
+fn without_socket(wanted: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
     let before: Shown = done.read();
     if wanted.stage != Stage::Final || before.complete || before.absent_since.is_some() {
         return retry("not sent");

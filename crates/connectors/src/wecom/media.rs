@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tieline_core::connector::{Context, Media, MediaError};
 use tieline_core::event::Part;
-use tieline_core::exchange::{Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 
 use super::credentials::Parsed;
 use crate::callback_cipher::CallbackKey;

@@ -29,12 +29,12 @@ use std::borrow::Cow;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, Media, MediaError, Newest, Received, Rejection, Remark, Verdict,
+    Answer, Connector, Context, Manifest, Media, MediaError, PollRequest, Received, Rejection, Remark, Verdict,
 };
 use tieline_core::event::{Event, Part};
-use tieline_core::exchange::{ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::ReplyId;
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, ReplyView, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 use tieline_core::stream::StreamProtocol;
 
 use crate::markdown;
@@ -74,14 +74,14 @@ impl Connector for WeCom {
         Ok(received(&authentic, keys, cx))
     }
 
-    fn answer_newest(&self, asked: &Newest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match webhook_keys(cx) {
             Some(keys) => answer::newest(asked, reply.map(without_data).as_deref(), keys, cx),
             None => WebhookAnswer::empty(200),
         }
     }
 
-    fn closes(&self, asked: &Newest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+    fn final_poll_state(&self, asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
         answer::ends(asked, &without_data(reply), cx)
     }
 
@@ -95,20 +95,20 @@ impl Connector for WeCom {
 
     fn deliver(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
         let text = &*markdown::without_data(wanted.text);
-        compose::deliver(&Wanted { text, ..wanted.clone() }, to, done, cx)
+        compose::deliver(&DesiredReply { text, ..wanted.clone() }, to, done, cx)
     }
 
     fn judge(
         &self,
         call: &ApiCall,
         answer: &ApiAnswer,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredReply<'_>,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Verdict {
@@ -161,18 +161,18 @@ fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Rece
     let empty = || WebhookAnswer::empty(200);
     match decode::decode(authentic.message(), Way::Webhook, cx) {
         Heard::Message(message) => {
-            let newest = Newest {
+            let newest = PollRequest {
                 reply: cx.account.ids.reply(&message.id),
                 asker: message.sender.id.clone(),
                 first: true,
                 note: nonce.to_owned(),
                 after: None,
             };
-            event(Event::Message(*message), Answer::Newest(newest))
+            event(Event::Message(*message), Answer::Polled(newest))
         }
         Heard::Poll { stream, asker } => Received {
             events: Vec::new(),
-            answer: Answer::Newest(Newest {
+            answer: Answer::Polled(PollRequest {
                 reply: ReplyId::new(stream),
                 asker,
                 first: false,

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tieline_core::connector::{Context, Verdict};
 use tieline_core::event::ChatKind;
-use tieline_core::exchange::{ApiCall, SocketCall};
+use tieline_core::http_types::{ApiCall, SocketCall};
 use tieline_core::ids;
 use tieline_core::notice::Language;
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 use tieline_core::timestamp::Timestamp;
 
 use super::wire::{Say, SayContent, SayFeedback, SayStream};
@@ -237,7 +237,7 @@ impl Shown {
 
 /// The next step.
 pub(super) fn deliver(
-    wanted: &Wanted<'_>,
+    wanted: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,
@@ -260,7 +260,7 @@ pub(super) fn deliver(
 }
 
 /// Brings the open bubble, or a new one, to the newest state.
-fn grow(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
+fn grow(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
     if wanted.stage == Stage::Final {
         let text = &*markdown::with_files(wanted.text, wanted.files);
@@ -305,7 +305,7 @@ fn grow(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> St
 }
 
 /// The open bubble's newest state, if it is another than the one that it shows.
-fn show(wanted: &Wanted<'_>, req_id: &str, shown: Shown, text: &str, from: usize, cx: &Context<'_>) -> Step {
+fn show(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, text: &str, from: usize, cx: &Context<'_>) -> Step {
     let blank = text::is_blank(&text[from..]);
     // A late "thinking" doesn't take back what is there.
     let back = blank && shown.bubble.as_ref().is_some_and(|bubble| bubble.end > from);
@@ -333,7 +333,7 @@ fn show(wanted: &Wanted<'_>, req_id: &str, shown: Shown, text: &str, from: usize
 }
 
 /// The end of the bubble that nobody acknowledged, as it was. The last word is composed anew: it doesn't change any more.
-fn close_again(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, cx: &Context<'_>) -> Option<Step> {
+fn close_again(wanted: &DesiredReply<'_>, req_id: &str, shown: &Shown, text: &str, cx: &Context<'_>) -> Option<Step> {
     let closing = shown.closing.as_ref()?;
     if closing.complete {
         return (wanted.stage != Stage::Final).then_some(Step::Done);
@@ -343,7 +343,7 @@ fn close_again(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, cx:
 }
 
 /// The end of a bubble that was left open when everything was shown another way, while it still takes one.
-fn close_left(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
+fn close_left(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
     let young = |bubble: &&Bubble| cx.now.since(bubble.began) < LIFETIME;
     let Some(bubble) = shown.bubble.as_ref().filter(young) else {
         return Step::Done;
@@ -359,7 +359,14 @@ fn close_left(wanted: &Wanted<'_>, req_id: &str, shown: Shown, cx: &Context<'_>)
 }
 
 /// Ends the bubble with a part of the text; the rest gets a bubble of its own.
-fn turn_over(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, part: &Piece, cx: &Context<'_>) -> Step {
+fn turn_over(
+    wanted: &DesiredReply<'_>,
+    req_id: &str,
+    shown: &Shown,
+    text: &str,
+    part: &Piece,
+    cx: &Context<'_>,
+) -> Step {
     let then = Shown {
         bubble: None,
         closing: None,
@@ -371,7 +378,7 @@ fn turn_over(wanted: &Wanted<'_>, req_id: &str, shown: &Shown, text: &str, part:
 
 /// A frame of the open bubble, or of a new one.
 fn frame(
-    wanted: &Wanted<'_>,
+    wanted: &DesiredReply<'_>,
     req_id: &str,
     shown: &Shown,
     content: &str,
@@ -412,7 +419,7 @@ fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &Shown) -> Valu
 }
 
 /// The next part of the final text as a message of its own.
-fn send(wanted: &Wanted<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+fn send(wanted: &DesiredReply<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
     let text = &*markdown::with_files(wanted.text, wanted.files);
     let from = shown.rest_of(text);
@@ -455,7 +462,7 @@ fn may_respond(to: &ReplyTarget, cx: &Context<'_>) -> bool {
 }
 
 /// Everything that isn't shown yet by `response_url`.
-fn respond(wanted: &Wanted<'_>, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
+fn respond(wanted: &DesiredReply<'_>, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
     if !may_respond(to, cx) {
         return Err(ComposeError::Expired);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 use tieline_core::connector::{Context, Remark};
 use tieline_core::event::Event;
-use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamProtocol, StreamSession};
 use tieline_core::timestamp::Timestamp;
 

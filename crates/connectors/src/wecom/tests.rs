@@ -5,12 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tieline_core::account::Account;
-use tieline_core::connector::{Answer, Connector as _, Context, Newest, Received, Rejection, Remark};
+use tieline_core::connector::{Answer, Connector as _, Context, PollRequest, Received, Rejection, Remark};
 use tieline_core::event::{Event, Message};
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, SenderId};
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{Progress, Pulled, ReplyHandle, ReplyView, Stage, Step, Wanted};
+use tieline_core::reply::{DesiredReply, Progress, Pulled, ReplyHandle, ReplyView, Stage, Step};
 use tieline_core::timestamp::Timestamp;
 
 use super::*;
@@ -94,9 +94,9 @@ fn message(received: &Received) -> &Message {
     }
 }
 
-fn newest(received: &Received) -> Newest {
+fn newest(received: &Received) -> PollRequest {
     match &received.answer {
-        Answer::Newest(newest) => newest.clone(),
+        Answer::Polled(newest) => newest.clone(),
         Answer::Fixed(fixed) => panic!("fixed: {fixed:?}"),
     }
 }
@@ -123,16 +123,16 @@ fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
     asked.first = false;
     let cx = at(account, seconds);
     if view.closed.is_none() {
-        view.closed = WeCom.closes(&asked, view, &cx);
+        view.closed = WeCom.final_poll_state(&asked, view, &cx);
     }
-    opened(&WeCom.answer_newest(&asked, Some(view), &cx))["stream"].clone()
+    opened(&WeCom.answer_poll(&asked, Some(view), &cx))["stream"].clone()
 }
 
 /// What is pushed once the fetching ended.
 fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64) -> Option<String> {
     let received = receive(&text_message(), account);
     let reply = account.ids.reply(&message(&received).id);
-    let wanted = Wanted {
+    let wanted = DesiredReply {
         reply: &reply,
         stage: Stage::Final,
         text: &view.text,
@@ -153,7 +153,7 @@ fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64)
         .unwrap()
     {
         Step::Call(ApiCall::Http(call)) => {
-            let tieline_core::exchange::Body::Json(body) = call.body else {
+            let tieline_core::http_types::Body::Json(body) = call.body else {
                 panic!("no JSON")
             };
             let body: Value = serde_json::from_str(&body).unwrap();
@@ -171,7 +171,7 @@ fn first_answer_shows_dots_and_repeats_on_redelivery() {
     let asked = newest(&received);
     assert!(asked.first);
     assert_eq!(asked.reply, account.ids.reply(&message(&received).id));
-    let stream = opened(&WeCom.answer_newest(&asked, None, &at(&account, 0)))["stream"].clone();
+    let stream = opened(&WeCom.answer_poll(&asked, None, &at(&account, 0)))["stream"].clone();
     assert_eq!(stream["id"], asked.reply.as_str());
     assert_eq!(stream["finish"], false);
     assert_eq!(stream["content"], "<think></think>");
@@ -293,10 +293,10 @@ fn unknown_streams_end_and_ours_wait() {
     let account = account(&[]);
     let mut asked = newest(&receive(&text_message(), &account));
     asked.first = false;
-    let ours = opened(&WeCom.answer_newest(&asked, None, &at(&account, 9)));
+    let ours = opened(&WeCom.answer_poll(&asked, None, &at(&account, 9)));
     assert_eq!(ours["stream"]["finish"], false);
     asked.reply = ReplyId::new("tl-01J9");
-    let foreign = opened(&WeCom.answer_newest(&asked, None, &at(&account, 9)));
+    let foreign = opened(&WeCom.answer_poll(&asked, None, &at(&account, 9)));
     assert_eq!(foreign["stream"]["finish"], true);
     assert_eq!(foreign["stream"]["content"], Notice::Expired.text(Language::English));
 }
@@ -445,7 +445,7 @@ fn picture_inside_an_answer_is_pushed_as_its_words() {
         (Stage::Final, &text[..], "See chart above."),
     ];
     for (stage, text, expected) in states {
-        let wanted = Wanted {
+        let wanted = DesiredReply {
             reply: &reply,
             stage,
             text,
@@ -506,7 +506,7 @@ fn foreign_response_urls_are_not_called() {
     let received = receive(&said, &account);
     let reply = account.ids.reply(&message(&received).id);
     let closed = Progress::default();
-    let wanted = Wanted {
+    let wanted = DesiredReply {
         reply: &reply,
         stage: Stage::Final,
         text: "x",

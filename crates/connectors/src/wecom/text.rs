@@ -1,7 +1,7 @@
 //! What stands in a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
 
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::Wanted;
+use tieline_core::reply::DesiredReply;
 
 use super::dialect::{defused, render};
 use crate::markdown::{Piece, piece};
@@ -62,7 +62,7 @@ pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> P
 }
 
 /// The text from `from` on in the only message that is left; what doesn't fit is behind the link. `None` if there is nothing to say.
-pub(super) fn only(text: &str, from: usize, wanted: &Wanted<'_>, language: Language) -> Option<String> {
+pub(super) fn only(text: &str, from: usize, wanted: &DesiredReply<'_>, language: Language) -> Option<String> {
     let tail = sentence(wanted.notice, language);
     if nothing_left(text, from, tail) {
         return None;

@@ -3,7 +3,7 @@
 use serde_json::Error;
 use subtle::ConstantTimeEq as _;
 use tieline_core::connector::Rejection;
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 
 use super::credentials::WebhookKeys;
 use super::wire;

@@ -7,12 +7,12 @@ use serde_json::Value;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::{Connector, Context};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::exchange::{ApiAnswer, SocketCall, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, SocketCall, WebhookRequest};
 use tieline_core::ids::{
     ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId, ThreadId,
 };
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{Progress, Pulled, ReplyFile, ReplyHandle, ReplyTarget, ReplyView, Stage, Wanted};
+use tieline_core::reply::{DesiredReply, Progress, Pulled, ReplyFile, ReplyHandle, ReplyTarget, ReplyView, Stage};
 use tieline_core::stream::{Frame, SocketAddress};
 use tieline_core::timestamp::Timestamp;
 
@@ -31,7 +31,7 @@ pub(crate) struct Case {
     pub welcome: Option<String>,
     /// receive: what the platform sends.
     pub request: Option<RequestCase>,
-    /// receive: the record that the bridge finds for `Answer::Newest`.
+    /// receive: the record that the bridge finds for `Answer::Polled`.
     pub reply: Option<ReplyCase>,
     /// compose, judge: what the chat should show. A step may change some of it.
     #[serde(default)]
@@ -329,7 +329,7 @@ impl ReplyCase {
     }
 }
 
-/// What [`Wanted`] borrows from.
+/// What [`DesiredReply`] borrows from.
 pub(crate) struct WantedOwned {
     reply: ReplyId,
     case: WantedCase,
@@ -346,8 +346,8 @@ impl WantedOwned {
         Ok(Self { reply, case, text })
     }
 
-    pub(crate) fn view(&self) -> Wanted<'_> {
-        Wanted {
+    pub(crate) fn view(&self) -> DesiredReply<'_> {
+        DesiredReply {
             reply: &self.reply,
             stage: self.case.stage,
             text: &self.text,

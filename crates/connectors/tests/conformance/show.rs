@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Answer, Rejection, Remark, Verdict};
 use tieline_core::event::{CardAction, Chat, Event, Feedback, Message, Part, Sender};
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall, SocketCall, TokenPlace, WebhookAnswer};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, SocketCall, TokenPlace, WebhookAnswer};
 use tieline_core::reply::{ComposeError, ReplyTarget, Step};
 use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress};
 
@@ -102,7 +102,7 @@ pub(crate) fn remark(remark: Remark) -> Value {
 pub(crate) fn answer(answer: &Answer) -> Value {
     match answer {
         Answer::Fixed(fixed) => webhook_answer(fixed),
-        Answer::Newest(newest) => json!({ "newest": {
+        Answer::Polled(newest) => json!({ "newest": {
             "reply": newest.reply,
             "asker": newest.asker,
             "first": newest.first,

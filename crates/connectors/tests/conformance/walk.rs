@@ -3,7 +3,7 @@
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tieline_core::account::Account;
-use tieline_core::connector::{Answer, Connector, Context, Newest, Verdict};
+use tieline_core::connector::{Answer, Connector, Context, PollRequest, Verdict};
 use tieline_core::event::Event;
 use tieline_core::reply::{Progress, ReplyTarget, ReplyView, Step};
 use tieline_core::stream::{Begin, Effect, StreamSession};
@@ -73,7 +73,7 @@ fn receive(connector: &dyn Connector, mut case: Case, account: &Account) -> Resu
     } else if received.events.is_empty() {
         seen.push("answer".into());
     }
-    if let Answer::Newest(newest) = &received.answer {
+    if let Answer::Polled(newest) = &received.answer {
         actual["written"] = poll(connector, newest, reply, &cx);
     }
     same(&case.expect, &actual)?;
@@ -81,11 +81,11 @@ fn receive(connector: &dyn Connector, mut case: Case, account: &Account) -> Resu
 }
 
 /// What a poll is answered, and what it closes with, as the bridge does it.
-fn poll(connector: &dyn Connector, newest: &Newest, mut reply: Option<ReplyView>, cx: &Context<'_>) -> Value {
+fn poll(connector: &dyn Connector, newest: &PollRequest, mut reply: Option<ReplyView>, cx: &Context<'_>) -> Value {
     if let Some(reply) = reply.as_mut().filter(|reply| reply.closed.is_none()) {
-        reply.closed = connector.closes(newest, reply, cx);
+        reply.closed = connector.final_poll_state(newest, reply, cx);
     }
-    let mut shown = show::webhook_answer(&connector.answer_newest(newest, reply.as_ref(), cx));
+    let mut shown = show::webhook_answer(&connector.answer_poll(newest, reply.as_ref(), cx));
     shown["closed"] = json!(reply.and_then(|reply| reply.closed));
     shown
 }

@@ -4,8 +4,8 @@
 //! and a cursor is one point in time for all.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tieline_core::fate::MessageState;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
+use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 
 use super::{MessageRecord, shown};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use tieline_core::conversation::RunState;
-use tieline_core::fate::MessageState;
 use tieline_core::ids::{ConversationId, MessageId};
+use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 
 use super::MessageRecord;

@@ -22,7 +22,7 @@ enum Move {
     /// A runner saves what it read: takes the lease, begins a run, ends it, or gives the lease back.
     Work(usize),
     /// A runner's heartbeat.
-    Beat(usize),
+    KeepaliveAction(usize),
     /// Time passes, and a runner may lose its lease.
     Wait,
 }
@@ -34,7 +34,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         Just(Move::Append),
         runner.clone().prop_map(Move::Look),
         runner.clone().prop_map(Move::Work),
-        runner.prop_map(Move::Beat),
+        runner.prop_map(Move::KeepaliveAction),
         Just(Move::Wait),
     ]
 }
@@ -60,7 +60,7 @@ impl Scene {
             Move::Append => self.append().await,
             Move::Look(runner) => self.runners[runner].seen = Some(self.load().await),
             Move::Work(runner) => self.work(runner).await,
-            Move::Beat(runner) => self.beat(runner).await,
+            Move::KeepaliveAction(runner) => self.beat(runner).await,
             Move::Wait => self.now = self.now.after(std::time::Duration::from_secs(20)),
         }
     }

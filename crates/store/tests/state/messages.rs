@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SessionId};
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::StoreError;
 use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord};
 

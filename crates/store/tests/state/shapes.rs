@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::conversation::{RunPhase, StopCause};
 use tieline_core::event::ChatKind;
-use tieline_core::fate::MessageState;
 use tieline_core::ids::{IntegrationId, MessageId};
+use tieline_core::message_state::MessageState;
 use tieline_store::status::ConnectionState;
 use tieline_store::{StoreError, conversation, message, status};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::conversation::Owner;
-use tieline_core::exchange::ApiAnswer;
+use tieline_core::http_types::ApiAnswer;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::leases::{self, LINGER, Picture, Shard};
 use tieline_store::status::{self, ConnectionState, StatusChange};

@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tieline_core::budget::Pace;
 use tieline_core::conversation::{Conversation, ConversationKey, Lease, Owner, RunPhase, RunState};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::fate::{LedgerStep, MessageState};
 use tieline_core::ids::{
     AgentId, ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId,
     SenderId,
 };
 use tieline_core::mailbox::Pending;
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{Progress, Stage};
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};

@@ -1,6 +1,6 @@
 //! The cache of access tokens.
 
-use tieline_core::exchange::AccessToken;
+use tieline_core::http_types::AccessToken;
 use tieline_core::secret::Secret;
 use tieline_store::{Store, StoreError, token_cache};
 

@@ -129,8 +129,8 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use tieline_core::fate::MessageState;
     use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
+    use tieline_core::message_state::MessageState;
     use tieline_store::status::ConnectionState;
 
     use super::*;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Answer, Connector as _, Rejection};
-use tieline_core::exchange::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 
 use super::{account, at, field, rows, vectors};
 use crate::callback_cipher::CallbackKey;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode};
 use tieline_core::connector::{Connector as _, Verdict};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall};
 use tieline_core::ids::{ChatId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, ReplyFile, ReplyHandle, ReplyTarget, Stage, Step, Wanted};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyHandle, ReplyTarget, Stage, Step};
 
 use super::{CLIENT, account, at};
 use crate::dingtalk::DingTalk;
@@ -124,7 +124,7 @@ impl Platform {
     }
 
     /// As the bridge does it: until the chat shows what is wanted, waiting where it is told to.
-    fn show(&mut self, account: &Account, to: &ReplyTarget, wanted: &Wanted<'_>) -> Result<(), String> {
+    fn show(&mut self, account: &Account, to: &ReplyTarget, wanted: &DesiredReply<'_>) -> Result<(), String> {
         for _ in 0..200 {
             let cx = at(account, self.now);
             let step = DingTalk.deliver(wanted, to, &self.progress, &cx);
@@ -172,8 +172,8 @@ fn target(kind: ChatKind) -> ReplyTarget {
     }
 }
 
-fn wanted<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> Wanted<'a> {
-    Wanted {
+fn wanted<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> DesiredReply<'a> {
+    DesiredReply {
         reply,
         stage,
         text,
@@ -325,7 +325,7 @@ fn reply_of_a_bot_whose_cards_rest_is_a_message() {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let mut platform = Platform::new();
     for (stage, text) in [(Stage::Thinking, ""), (Stage::Growing, "He"), (Stage::Final, "Hello")] {
-        let wanted = Wanted {
+        let wanted = DesiredReply {
             plain: true,
             ..wanted(&reply, stage, text)
         };
@@ -379,7 +379,7 @@ fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) 
         platform = platform.trouble("send_webhook", unsafe_text.clone());
     }
     let reply = ReplyId::new("tl-reply");
-    let last = Wanted {
+    let last = DesiredReply {
         link,
         ..wanted(&reply, Stage::Final, "Hello")
     };
@@ -502,7 +502,7 @@ fn last_text_is_tried_again_before_it_goes_as_a_message() {
 fn failure_shows_as_failed_where_the_template_can() {
     let account = own();
     let reply = ReplyId::new("tl-reply");
-    let failed = Wanted {
+    let failed = DesiredReply {
         notice: Some(Notice::AgentFailed),
         ..wanted(&reply, Stage::Final, "")
     };
@@ -580,7 +580,7 @@ fn addresses_of_files_end_where_they_end() {
         name: "a.pdf".into(),
         mime: "application/pdf".into(),
     }];
-    let wanted = Wanted {
+    let wanted = DesiredReply {
         files: &files,
         ..wanted(&reply, Stage::Final, "Here")
     };
@@ -606,7 +606,7 @@ fn what_has_no_room_stands_behind_a_link() {
     let account = account(ConnectionMode::Webhook, &CLIENT);
     let reply = ReplyId::new("tl-reply");
     let text = "长".repeat(100_000);
-    let long = Wanted {
+    let long = DesiredReply {
         link: Some("https://bridge.example/api/replies/token"),
         ..wanted(&reply, Stage::Final, &text)
     };

@@ -4,7 +4,7 @@ use serde_json::json;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Connector as _, MediaError};
 use tieline_core::event::{Part, PartKind};
-use tieline_core::exchange::{ApiAnswer, Body, TokenPlace};
+use tieline_core::http_types::{ApiAnswer, Body, TokenPlace};
 
 use super::{CLIENT, account, at};
 use crate::dingtalk::DingTalk;

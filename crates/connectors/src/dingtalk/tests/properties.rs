@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Answer, Connector as _, Remark};
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 use tieline_core::stream::{Effect, Frame, SocketAddress, StreamProtocol as _};
 
 use super::{CLIENT, account, at, field, rows, vectors};
@@ -43,7 +43,7 @@ fn longest_body_is_read_and_one_more_is_not() {
         let received = DingTalk.receive(&signed(body), &at(&account, NOW)).unwrap();
         match received.answer {
             Answer::Fixed(answer) => (answer.status, received.events.len()),
-            Answer::Newest(_) => panic!("nothing is fetched here"),
+            Answer::Polled(_) => panic!("nothing is fetched here"),
         }
     };
     assert_eq!(status(256 * 1024), (200, 1));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Rejection;
-use tieline_core::exchange::WebhookRequest;
+use tieline_core::http_types::WebhookRequest;
 
 use super::{account, at, field, rows, vectors};
 use crate::dingtalk::verify;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Connector as _, TokenError};
-use tieline_core::exchange::{ApiAnswer, Body, TokenPlace};
+use tieline_core::http_types::{ApiAnswer, Body, TokenPlace};
 
 use super::{CLIENT, account, at};
 use crate::dingtalk::DingTalk;
@@ -48,7 +48,7 @@ fn what_is_no_token_says_why() {
             TokenError::Unavailable { code }
         };
         assert_eq!(read, expected);
-        assert_eq!(DingTalk.learn(&answer), Err(expected));
+        assert_eq!(DingTalk.read_probe(&answer), Err(expected));
     };
     let code = "invalidClientIdOrSecret";
     check(answered(400, &json!({ "code": code })), true, code);
@@ -65,7 +65,7 @@ fn probe_is_the_token_call() {
     let cx = at(&account, NOW);
     assert_eq!(DingTalk.probe(&cx), Some(DingTalk.tokens().unwrap().request(&cx)));
     let answer = answered(200, &json!({ "accessToken": "t", "expireIn": 7200 }));
-    assert!(DingTalk.learn(&answer).is_ok());
+    assert!(DingTalk.read_probe(&answer).is_ok());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode};
 use tieline_core::connector::{Connector as _, Verdict};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::exchange::{ApiAnswer, ApiCall, Body, HttpCall};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall};
 use tieline_core::ids::{ChatId, IntegrationId, PlatformMessageId, ReplyId, SenderId, ThreadId};
 use tieline_core::reply::{ReplyHandle, Step};
 use tieline_core::timestamp::Timestamp;
@@ -225,7 +225,7 @@ impl Bridge {
     /// Delivers one stage. Whatever isn't final is given up at the first trouble, as the bridge may do.
     fn deliver(&mut self, stage: Stage, text: &str) -> End {
         for _ in 0..400 {
-            let wanted = Wanted {
+            let wanted = DesiredReply {
                 reply: &self.reply,
                 stage,
                 text,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::connector::{Context, Remark};
-use tieline_core::exchange::{ApiAnswer, SocketCall};
+use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::Effect;
 use tieline_core::timestamp::Timestamp;
 

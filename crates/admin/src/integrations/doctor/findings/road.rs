@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_core::fate::MessageState;
+use tieline_core::message_state::MessageState;
 use tieline_store::log::{Level, LogEntry};
 use tieline_store::message::MessageRecord;
 

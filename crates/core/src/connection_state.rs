@@ -46,9 +46,9 @@ impl Default for Patience {
 
 /// A long connection: how it stands and what must be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct ConnectionLifecycle {
     /// How it stands.
-    pub state: State,
+    pub state: ConnectionPhase,
     /// Failures in a row.
     pub failures: u32,
     /// When we were last kicked.
@@ -57,7 +57,7 @@ pub struct Link {
 
 /// How a connection stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum ConnectionPhase {
     /// There is none; it is tried at this time.
     Down {
         /// When.
@@ -114,17 +114,17 @@ pub struct Kick {
     pub down: bool,
 }
 
-impl Link {
+impl ConnectionLifecycle {
     /// A connection that is to be tried at once, unless kicks forbid it.
     #[must_use]
     pub fn new(kick: Option<Kick>, patience: &Patience, now: Timestamp, chance: u64) -> Self {
         let state = match kick {
-            Some(Kick { down: true, .. }) => State::Kicked { retry_at: None },
+            Some(Kick { down: true, .. }) => ConnectionPhase::Kicked { retry_at: None },
             // Whoever was kicked may have died while it waited.
-            Some(Kick { at, .. }) if now < at.after(patience.kicked.0) => State::Kicked {
+            Some(Kick { at, .. }) if now < at.after(patience.kicked.0) => ConnectionPhase::Kicked {
                 retry_at: Some(at.after(patience.kick_wait(chance))),
             },
-            _ => State::Down { retry_at: now },
+            _ => ConnectionPhase::Down { retry_at: now },
         };
         Self {
             state,
@@ -137,27 +137,27 @@ impl Link {
     #[must_use]
     pub const fn retry_at(&self) -> Option<Timestamp> {
         match self.state {
-            State::Down { retry_at } | State::Refused { retry_at } => Some(retry_at),
-            State::Kicked { retry_at } => retry_at,
-            State::Greeting { .. } | State::Up { .. } => None,
+            ConnectionPhase::Down { retry_at } | ConnectionPhase::Refused { retry_at } => Some(retry_at),
+            ConnectionPhase::Kicked { retry_at } => retry_at,
+            ConnectionPhase::Greeting { .. } | ConnectionPhase::Up { .. } => None,
         }
     }
 
     /// It is being tried.
     pub fn begin(&mut self, patience: &Patience, now: Timestamp) {
-        self.state = State::Greeting {
+        self.state = ConnectionPhase::Greeting {
             give_up_at: now.after(patience.greeting),
         };
     }
 
     /// The platform has accepted us.
     pub fn up(&mut self, now: Timestamp) {
-        self.state = State::Up { since: now };
+        self.state = ConnectionPhase::Up { since: now };
     }
 
     /// It is gone, or did not come about. Gives the kick to remember, if it was one.
     pub fn lost(&mut self, loss: &Loss, patience: &Patience, now: Timestamp, chance: u64) -> Option<Kick> {
-        if let State::Up { since } = self.state
+        if let ConnectionPhase::Up { since } = self.state
             && now.since(since) >= patience.stable
         {
             self.failures = 0;
@@ -167,14 +167,14 @@ impl Link {
             Loss::Failed(Refusal::Passing { retry_after, .. }) => {
                 let own = patience.backoff.wait(self.failures, chance);
                 let wait = retry_after.map_or(own, |asked| asked.saturating_add(own).min(patience.longest_wait));
-                self.state = State::Down {
+                self.state = ConnectionPhase::Down {
                     retry_at: now.after(wait),
                 };
                 None
             }
             Loss::Failed(Refusal::Credentials { .. }) => {
                 let spread = spread(patience.refused / 10, chance);
-                self.state = State::Refused {
+                self.state = ConnectionPhase::Refused {
                     retry_at: now.after(patience.refused + spread),
                 };
                 None
@@ -188,7 +188,7 @@ impl Link {
             .kicked_at
             .is_some_and(|last| now.since(last) < patience.kick_memory);
         self.kicked_at = Some(now);
-        self.state = State::Kicked {
+        self.state = ConnectionPhase::Kicked {
             retry_at: (!down).then(|| now.after(patience.kick_wait(chance))),
         };
         Kick { at: now, down }
@@ -221,8 +221,8 @@ mod tests {
         Patience::default()
     }
 
-    fn fresh() -> Link {
-        Link::new(None, &patience(), at(0), 0)
+    fn fresh() -> ConnectionLifecycle {
+        ConnectionLifecycle::new(None, &patience(), at(0), 0)
     }
 
     fn credentials() -> Loss {
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_new_holder_knows_of_kicks() {
-        let new = |kick, now| Link::new(Some(kick), &patience(), now, 0).retry_at();
+        let new = |kick, now| ConnectionLifecycle::new(Some(kick), &patience(), now, 0).retry_at();
         let once = Kick {
             at: at(100),
             down: false,
@@ -319,7 +319,7 @@ mod tests {
             ),
             None
         );
-        let mut link = Link::new(Some(once), &patience(), at(115), 0);
+        let mut link = ConnectionLifecycle::new(Some(once), &patience(), at(115), 0);
         link.up(at(116));
         assert_eq!(
             link.lost(&Loss::Kicked, &patience(), at(120), 0).map(|kick| kick.down),

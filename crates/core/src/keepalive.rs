@@ -5,7 +5,7 @@ use crate::timestamp::Timestamp;
 
 /// The pulse of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pulse {
+pub struct KeepaliveTimer {
     keepalive: Keepalive,
     heard_at: Timestamp,
     ping_at: Timestamp,
@@ -14,7 +14,7 @@ pub struct Pulse {
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beat {
+pub enum KeepaliveAction {
     /// Nothing yet.
     Wait,
     /// Send a Ping.
@@ -23,7 +23,7 @@ pub enum Beat {
     Dead(&'static str),
 }
 
-impl Pulse {
+impl KeepaliveTimer {
     /// The pulse of a connection that was opened `now`.
     #[must_use]
     pub fn new(keepalive: Keepalive, now: Timestamp) -> Self {
@@ -46,26 +46,26 @@ impl Pulse {
         self.unanswered = 0;
     }
 
-    /// When [`Pulse::beat`] must be asked next.
+    /// When [`KeepaliveTimer::beat`] must be asked next.
     #[must_use]
     pub fn wake_at(&self) -> Timestamp {
         self.ping_at.min(self.heard_at.after(self.keepalive.silence))
     }
 
     /// What is due now. A Ping counts as sent.
-    pub fn beat(&mut self, now: Timestamp) -> Beat {
+    pub fn beat(&mut self, now: Timestamp) -> KeepaliveAction {
         if now.since(self.heard_at) >= self.keepalive.silence {
-            return Beat::Dead("nothing came for too long");
+            return KeepaliveAction::Dead("nothing came for too long");
         }
         if now < self.ping_at {
-            return Beat::Wait;
+            return KeepaliveAction::Wait;
         }
         if self.unanswered >= self.keepalive.missed {
-            return Beat::Dead("pings were not answered");
+            return KeepaliveAction::Dead("pings were not answered");
         }
         self.unanswered += 1;
         self.ping_at = now.after(self.keepalive.every);
-        Beat::Ping
+        KeepaliveAction::Ping
     }
 }
 
@@ -87,21 +87,21 @@ mod tests {
 
     #[test]
     fn two_pings_without_an_answer_and_the_third_is_not_sent() {
-        let mut pulse = Pulse::new(KEEPALIVE, at(0));
+        let mut pulse = KeepaliveTimer::new(KEEPALIVE, at(0));
         assert_eq!(pulse.wake_at(), at(20));
-        assert_eq!(pulse.beat(at(19)), Beat::Wait);
-        assert_eq!(pulse.beat(at(20)), Beat::Ping);
-        assert_eq!(pulse.beat(at(40)), Beat::Ping);
+        assert_eq!(pulse.beat(at(19)), KeepaliveAction::Wait);
+        assert_eq!(pulse.beat(at(20)), KeepaliveAction::Ping);
+        assert_eq!(pulse.beat(at(40)), KeepaliveAction::Ping);
         // Frames that are no Pongs keep the silence away, not the missing answers.
         pulse.frame(at(50));
-        assert_eq!(pulse.beat(at(60)), Beat::Dead("pings were not answered"));
+        assert_eq!(pulse.beat(at(60)), KeepaliveAction::Dead("pings were not answered"));
     }
 
     #[test]
     fn a_pong_makes_good_for_those_before() {
-        let mut pulse = Pulse::new(KEEPALIVE, at(0));
+        let mut pulse = KeepaliveTimer::new(KEEPALIVE, at(0));
         for secs in (20..2000).step_by(20) {
-            assert_eq!(pulse.beat(at(secs)), Beat::Ping);
+            assert_eq!(pulse.beat(at(secs)), KeepaliveAction::Ping);
             if secs % 40 == 0 {
                 pulse.pong(at(secs + 1));
             }
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn silence_ends_it() {
         let patient = Keepalive { missed: 9, ..KEEPALIVE };
-        let mut pulse = Pulse::new(patient, at(0));
-        assert_eq!(pulse.beat(at(20)), Beat::Ping);
-        assert_eq!(pulse.beat(at(40)), Beat::Ping);
+        let mut pulse = KeepaliveTimer::new(patient, at(0));
+        assert_eq!(pulse.beat(at(20)), KeepaliveAction::Ping);
+        assert_eq!(pulse.beat(at(40)), KeepaliveAction::Ping);
         assert_eq!(pulse.wake_at(), at(60));
-        assert_eq!(pulse.beat(at(60)), Beat::Dead("nothing came for too long"));
+        assert_eq!(pulse.beat(at(60)), KeepaliveAction::Dead("nothing came for too long"));
     }
 }
