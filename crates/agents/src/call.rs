@@ -11,9 +11,9 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::answer;
+use crate::env::Env;
+use crate::error_body::ErrorBody;
 use crate::failure;
-use crate::refusal::Refusal;
-use crate::world::World;
 
 /// How often a call is sent: once, and twice more.
 pub(crate) const TRIES: u32 = 3;
@@ -48,16 +48,16 @@ pub(crate) struct Manner {
 pub(crate) async fn send(
     make: impl Fn() -> RequestBuilder,
     manner: Manner,
-    world: &World,
+    env: &Env,
 ) -> Result<Response, AgentFailure> {
     let mut attempt = 1;
     loop {
-        let fault = match send_once(make(), manner, world).await {
+        let fault = match send_once(make(), manner, env).await {
             Ok(response) => return Ok(response),
             Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault.failure),
             Err(fault) => fault,
         };
-        let ours = world.backoff.wait(attempt, (world.random)());
+        let ours = env.backoff.wait(attempt, (env.random)());
         let Some(wait) = wait(ours, fault.retry_after, manner.max_retry_after) else {
             return Err(fault.failure);
         };
@@ -80,23 +80,23 @@ struct Fault {
     retry_after: Option<Duration>,
 }
 
-async fn send_once(request: RequestBuilder, manner: Manner, world: &World) -> Result<Response, Fault> {
+async fn send_once(request: RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     match timeout(manner.patience, request.send()).await {
         Ok(Ok(response)) if response.status().is_success() => Ok(response),
-        Ok(Ok(response)) => Err(refused(response, manner, world).await),
+        Ok(Ok(response)) => Err(refused(response, manner, env).await),
         Ok(Err(error)) => Err(unanswered(&error, manner)),
         Err(_) => Err(silent(manner)),
     }
 }
 
-async fn refused(response: Response, manner: Manner, world: &World) -> Fault {
+async fn refused(response: Response, manner: Manner, env: &Env) -> Fault {
     let status = response.status();
-    let retry_after = retry_after(response.headers(), (world.now)());
+    let retry_after = retry_after(response.headers(), (env.now)());
     let body = answer::beginning(response, MAX_REFUSAL_BYTES, REFUSAL_PATIENCE).await;
     let message = format!(
         "HTTP {}{}",
         status.as_u16(),
-        Refusal::read(&body).describe(manner.quote)
+        ErrorBody::read(&body).describe(manner.quote)
     );
     let repeat = is_passing(status);
     Fault {

@@ -7,11 +7,11 @@
 //! call with its retries (`call`), the bounded answer (`answer`, `sse`, `json`), the words of failure (`failure`).
 
 pub mod config;
+pub mod env;
 pub mod failure;
 pub mod protocol;
 pub mod run;
 pub mod sse;
-pub mod world;
 
 pub mod echo;
 pub mod openai_chat;
@@ -19,6 +19,6 @@ pub mod webhook;
 
 mod answer;
 mod call;
+mod error_body;
 mod json;
-mod refusal;
 mod settings;

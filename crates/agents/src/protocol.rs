@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 use crate::config::{self, Field, InvalidConfig};
 use crate::echo::Echo;
+use crate::env::Env;
 use crate::failure;
 use crate::openai_chat::OpenaiChat;
-use crate::run::{End, Outlet, Run, blot_out};
+use crate::run::{End, EventSink, Run, redact};
 use crate::settings::Settings;
 use crate::webhook::Webhook;
-use crate::world::World;
 
 /// An agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -189,11 +189,11 @@ impl Adapter {
     }
 
     /// Asks the agent. `ran_for` is how long earlier processes have been at this run.
-    pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, world: &'a World) -> Run<'a> {
-        Run::new(move |mut out| async move {
+    pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, env: &'a Env) -> Run<'a> {
+        Run::new(move |mut sink| async move {
             let time_left = self.max_run.saturating_sub(ran_for);
-            let ended = timeout(time_left, self.ask(request, &mut out, world)).await;
-            out.last_event(
+            let ended = timeout(time_left, self.ask(request, &mut sink, env)).await;
+            sink.last_event(
                 ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run))),
                 &self.secrets,
             )
@@ -201,10 +201,10 @@ impl Adapter {
     }
 
     /// Checks every address as it is written. They were checked when they were saved, but perhaps by another rule.
-    fn may_be_called(&self, world: &World) -> Result<(), AgentFailure> {
+    fn may_be_called(&self, env: &Env) -> Result<(), AgentFailure> {
         let refused = self
             .addresses()
-            .find_map(|it| outbound_url::check(it, world.allow_private).err());
+            .find_map(|it| outbound_url::check(it, env.allow_private).err());
         refused.map_or(Ok(()), |error| {
             Err(failure::new(
                 failure::CONNECT,
@@ -214,12 +214,12 @@ impl Adapter {
         })
     }
 
-    async fn ask(&self, request: &AgentRequest, out: &mut Outlet, world: &World) -> Result<End, AgentFailure> {
-        self.may_be_called(world)?;
+    async fn ask(&self, request: &AgentRequest, sink: &mut EventSink, env: &Env) -> Result<End, AgentFailure> {
+        self.may_be_called(env)?;
         match &self.wire {
-            Wire::Echo(echo) => echo.ask(request, out).await,
-            Wire::OpenaiChat(chat) => chat.ask(request, out, world).await,
-            Wire::Webhook(webhook) => webhook.ask(request, out, world).await,
+            Wire::Echo(echo) => echo.ask(request, sink).await,
+            Wire::OpenaiChat(chat) => chat.ask(request, sink, env).await,
+            Wire::Webhook(webhook) => webhook.ask(request, sink, env).await,
         }
     }
 
@@ -227,33 +227,33 @@ impl Adapter {
     ///
     /// # Errors
     /// [`AgentFailure`] if it can't be told.
-    pub async fn cancel(&self, cancel: &CancelRequest, world: &World) -> Result<(), AgentFailure> {
-        self.may_be_called(world)?;
+    pub async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
+        self.may_be_called(env)?;
         let told = match &self.wire {
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
-            Wire::Webhook(webhook) => webhook.cancel(cancel, world).await,
+            Wire::Webhook(webhook) => webhook.cancel(cancel, env).await,
         };
-        told.map_err(|failure| blot_out(failure, &self.secrets))
+        told.map_err(|failure| redact(failure, &self.secrets))
     }
 
     /// Asks the agent for a sign of life, once and within 20 s.
     ///
     /// # Errors
     /// [`AgentFailure`] that tells the operator what is wrong. It may quote the agent, who was told no words of a person.
-    pub async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
+    pub async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let probe = async {
-            self.may_be_called(world)?;
+            self.may_be_called(env)?;
             match &self.wire {
                 Wire::Echo(_) => Ok(()),
-                Wire::OpenaiChat(chat) => chat.probe(world).await,
-                Wire::Webhook(webhook) => webhook.probe(world).await,
+                Wire::OpenaiChat(chat) => chat.probe(env).await,
+                Wire::Webhook(webhook) => webhook.probe(env).await,
             }
         };
         let probed = timeout(PROBE_PATIENCE, probe).await;
         probed
             .unwrap_or_else(|_| Err(failure::idle_timeout(PROBE_PATIENCE)))
-            .map_err(|failure| blot_out(failure, &self.secrets))
+            .map_err(|failure| redact(failure, &self.secrets))
     }
 }
 

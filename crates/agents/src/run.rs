@@ -22,14 +22,14 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run of `work`, which says through the outlet what happens and gives the last event.
-    pub(crate) fn new<F>(work: impl FnOnce(Outlet) -> F) -> Self
+    /// A run of `work`, which emits its events into the sink and returns the last one.
+    pub(crate) fn new<F>(work: impl FnOnce(EventSink) -> F) -> Self
     where
         F: Future<Output = AgentEvent> + Send + 'a,
     {
         // One place: the agent is read no faster than its events are taken.
         let (sender, events) = mpsc::channel(1);
-        let outlet = Outlet {
+        let sink = EventSink {
             events: sender,
             text_bytes: 0,
             other_bytes: 0,
@@ -37,7 +37,7 @@ impl<'a> Run<'a> {
         };
         Self {
             events,
-            work: Some(Box::pin(work(outlet))),
+            work: Some(Box::pin(work(sink))),
             last: None,
         }
     }
@@ -79,19 +79,19 @@ pub(crate) enum End {
     Cancelled,
 }
 
-/// Where an adapter says what happens.
-pub(crate) struct Outlet {
+/// Sink of an adapter's events; bounded, and knows whether anything was shown yet.
+pub(crate) struct EventSink {
     events: mpsc::Sender<AgentEvent>,
     text_bytes: usize,
     other_bytes: usize,
     shown: bool,
 }
 
-impl Outlet {
-    /// Says that something happened; waits until the event before it is taken.
+impl EventSink {
+    /// Emits an event; waits until the one before it was consumed.
     ///
     /// Fails when the answer gets longer than we take.
-    pub(crate) async fn say(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
+    pub(crate) async fn emit(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
         self.count(&event)?;
         self.shown |= shows(&event);
         // Nobody listens any more only if the run is dropped, and this future with it.
@@ -99,7 +99,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// The last event, after `ended`. Secrets are blotted out of a failure's words.
+    /// The last event, after `ended`. Secrets are redacted from a failure's text.
     pub(crate) fn last_event(&self, ended: Result<End, AgentFailure>, secrets: &[Secret]) -> AgentEvent {
         match ended {
             Ok(End::Completed { final_text }) => AgentEvent::Completed { final_text },
@@ -109,7 +109,7 @@ impl Outlet {
                 let retryable = failure.retryable && !self.shown;
                 AgentEvent::Failed(AgentFailure {
                     retryable,
-                    ..blot_out(failure, secrets)
+                    ..redact(failure, secrets)
                 })
             }
         }
@@ -143,12 +143,12 @@ fn shows(event: &AgentEvent) -> bool {
     }
 }
 
-/// Shorter ones are no secrets, and blotting them out would leave no sentence readable.
+/// Shorter ones are no secrets, and redacting them would leave no sentence readable.
 const MIN_SECRET_CHARS: usize = 4;
 
-/// Takes the secrets out of a failure's words, and cuts them to size.
-pub(crate) fn blot_out(failure: AgentFailure, secrets: &[Secret]) -> AgentFailure {
-    let blot = |text: String| {
+/// Replaces secrets in a failure's text by `***`, and cuts it to [`failure::MAX_MESSAGE_CHARS`].
+pub(crate) fn redact(failure: AgentFailure, secrets: &[Secret]) -> AgentFailure {
+    let clean = |text: String| {
         let known = secrets
             .iter()
             .map(Secret::expose)
@@ -156,8 +156,11 @@ pub(crate) fn blot_out(failure: AgentFailure, secrets: &[Secret]) -> AgentFailur
         known.fold(text, |text, secret| text.replace(secret, "***"))
     };
     AgentFailure {
-        code: blot(failure.code),
-        message: blot(failure.message).chars().take(failure::MAX_MESSAGE_CHARS).collect(),
+        code: clean(failure.code),
+        message: clean(failure.message)
+            .chars()
+            .take(failure::MAX_MESSAGE_CHARS)
+            .collect(),
         retryable: failure.retryable,
     }
 }
@@ -173,13 +176,13 @@ mod tests {
     }
 
     fn run_of(events: Vec<AgentEvent>, end: Result<End, AgentFailure>) -> Run<'static> {
-        Run::new(|mut out| async move {
+        Run::new(|mut sink| async move {
             for event in events {
-                if let Err(failure) = out.say(event).await {
-                    return out.last_event(Err(failure), &[]);
+                if let Err(failure) = sink.emit(event).await {
+                    return sink.last_event(Err(failure), &[]);
                 }
             }
-            out.last_event(end, &[Secret::new("sk-secret")])
+            sink.last_event(end, &[Secret::new("sk-secret")])
         })
     }
 
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secrets_are_blotted_out_and_words_cut() {
+    async fn secrets_are_redacted_and_words_cut() {
         let long = failure::new("x", format!("key sk-secret is wrong {}", "字".repeat(900)), true);
         let seen: Vec<_> = run_of(vec![], Err(long)).collect().await;
         let [AgentEvent::Failed(failure)] = seen.as_slice() else {
@@ -243,10 +246,10 @@ mod tests {
     fn dropping_the_run_drops_its_work() {
         let alive = std::sync::Arc::new(());
         let held = alive.clone();
-        let run = Run::new(|out| async move {
+        let run = Run::new(|sink| async move {
             let _held = held;
             std::future::pending::<()>().await;
-            out.last_event(Ok(End::Cancelled), &[])
+            sink.last_event(Ok(End::Cancelled), &[])
         });
         drop(run);
         assert!(std::sync::Arc::into_inner(alive).is_some());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tieline_agents::config::InvalidConfig;
+use tieline_agents::env::Env as AgentEnv;
 use tieline_agents::protocol::Protocol;
-use tieline_agents::world::World as AgentWorld;
 use tieline_core::agent::{Agent, AgentConfig, AgentFailure};
 
 use crate::world::{World, chance};
@@ -104,17 +104,17 @@ pub async fn probe(world: &World, agent: &Agent) -> Result<(), AgentFailure> {
         message: invalid.to_string(),
         retryable: false,
     })?;
-    adapter.probe(&agent_world(world)).await
+    adapter.probe(&agent_env(world)).await
 }
 
 /// What agents' adapters need of the world.
-pub(crate) fn agent_world(world: &World) -> AgentWorld {
+pub(crate) fn agent_env(world: &World) -> AgentEnv {
     let clock = world.clock;
-    AgentWorld {
+    AgentEnv {
         http: world.http.client().clone(),
         now: Arc::new(move || clock.now()),
         random: Arc::new(chance),
         allow_private: world.settings.allow_private,
-        backoff: tieline_agents::world::BACKOFF,
+        backoff: tieline_agents::env::BACKOFF,
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::config::{Field, FieldKind};
 use crate::protocol::Manifest;
-use crate::run::{End, Outlet};
+use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
 const DELAY: Field = Field {
@@ -58,10 +58,10 @@ impl Echo {
         }
     }
 
-    pub(crate) async fn ask(&self, request: &AgentRequest, out: &mut Outlet) -> Result<End, AgentFailure> {
+    pub(crate) async fn ask(&self, request: &AgentRequest, sink: &mut EventSink) -> Result<End, AgentFailure> {
         for piece in pieces(&request.message.text, self.n_pieces) {
             sleep(self.delay).await;
-            out.say(AgentEvent::TextDelta(piece)).await?;
+            sink.emit(AgentEvent::TextDelta(piece)).await?;
         }
         Ok(End::Completed { final_text: None })
     }

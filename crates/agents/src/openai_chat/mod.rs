@@ -21,12 +21,12 @@ use url::Url;
 use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
+use crate::env::Env;
 use crate::failure;
 use crate::protocol::{History, Manifest, PROBE_PATIENCE, end_user};
-use crate::run::{End, Outlet};
+use crate::run::{End, EventSink};
 use crate::settings::{self, Settings};
 use crate::sse::Event;
-use crate::world::World;
 
 use read::Reading;
 use window::Window;
@@ -121,8 +121,8 @@ impl OpenaiChat {
     pub(crate) async fn ask(
         &self,
         request: &AgentRequest,
-        out: &mut Outlet,
-        world: &World,
+        sink: &mut EventSink,
+        env: &Env,
     ) -> Result<End, AgentFailure> {
         let user = end_user(&request.organization, &request.user.id);
         let messages = compose::messages(&self.system_prompt, &self.window, request);
@@ -133,15 +133,15 @@ impl OpenaiChat {
             idempotent: false,
             quote: false,
         };
-        let response = self.send(messages, &user, manner, world).await?;
+        let response = self.send(messages, &user, manner, env).await?;
         match answer::open(response, self.idle).await? {
-            Answer::Json(body) => self.whole(&body, out).await,
-            Answer::Events(events) => self.streamed(events, out).await,
+            Answer::Json(body) => self.whole(&body, sink).await,
+            Answer::Events(events) => self.streamed(events, sink).await,
         }
     }
 
     /// Asks for a word and hangs up at the first sign of it: the cheapest question that tries address, key and model.
-    pub(crate) async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
+    pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let manner = Manner {
             patience: PROBE_PATIENCE,
             tries: 1,
@@ -149,7 +149,7 @@ impl OpenaiChat {
             idempotent: false,
             quote: true,
         };
-        let response = self.send(compose::probe(), "probe", manner, world).await?;
+        let response = self.send(compose::probe(), "probe", manner, env).await?;
         let mut reading = Reading::quoting();
         match answer::open(response, self.idle).await? {
             Answer::Json(body) => reading.whole(&body).map(|_| ()),
@@ -166,29 +166,28 @@ impl OpenaiChat {
         messages: Vec<wire::Message>,
         user: &str,
         manner: Manner,
-        world: &World,
+        env: &Env,
     ) -> Result<Response, AgentFailure> {
         let body = compose::body(&self.model, messages, user)?;
         let make = || -> RequestBuilder {
-            world
-                .http
+            env.http
                 .post(self.url.clone())
                 .headers(self.headers.clone())
                 .body(body.clone())
         };
-        call::send(make, manner, world).await
+        call::send(make, manner, env).await
     }
 
     /// Some servers answer plain JSON in spite of `stream`.
-    async fn whole(&self, body: &[u8], out: &mut Outlet) -> Result<End, AgentFailure> {
+    async fn whole(&self, body: &[u8], sink: &mut EventSink) -> Result<End, AgentFailure> {
         let mut reading = Reading::default();
         for event in reading.whole(body)? {
-            out.say(event).await?;
+            sink.emit(event).await?;
         }
         self.end(&reading)
     }
 
-    async fn streamed(&self, mut events: Box<Events>, out: &mut Outlet) -> Result<End, AgentFailure> {
+    async fn streamed(&self, mut events: Box<Events>, sink: &mut EventSink) -> Result<End, AgentFailure> {
         let mut reading = Reading::default();
         let mut silent_until = None;
         while !reading.is_finished() {
@@ -205,7 +204,7 @@ impl OpenaiChat {
             };
             let is_news = silent_until.is_none() || !said.is_empty();
             for said in said {
-                out.say(said).await?;
+                sink.emit(said).await?;
             }
             // From when it is taken: that may have been a while.
             if reading.may_be_finished() && is_news {

@@ -3,9 +3,9 @@
 use tieline_core::agent::{AgentEvent, AgentFailure};
 
 use super::wire::{Choice, Chunk, Delta, Usage};
+use crate::error_body::ErrorBody;
 use crate::failure;
 use crate::json;
-use crate::refusal::Refusal;
 
 /// What an answer has come to.
 #[derive(Debug, Default)]
@@ -158,9 +158,9 @@ impl Reading {
         if chunk.error.is_none() && chunk.object.as_deref() != Some("error") {
             return None;
         }
-        let refusal = Refusal::read(json);
-        let message = format!("the agent sent an error{}", refusal.describe(self.quote));
-        Some(failure::new(failure::agents_code(refusal.word()), message, true))
+        let error_body = ErrorBody::read(json);
+        let message = format!("the agent sent an error{}", error_body.describe(self.quote));
+        Some(failure::new(failure::agents_code(error_body.word()), message, true))
     }
 }
 

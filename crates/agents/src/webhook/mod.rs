@@ -23,12 +23,12 @@ use url::Url;
 use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
+use crate::env::Env;
 use crate::failure;
 use crate::json;
 use crate::protocol::{CancelRequest, Manifest, PROBE_PATIENCE};
-use crate::run::{End, Outlet};
+use crate::run::{End, EventSink};
 use crate::settings::Settings;
-use crate::world::World;
 
 use sign::SigningKeys;
 
@@ -90,8 +90,8 @@ impl Webhook {
     pub(crate) async fn ask(
         &self,
         request: &AgentRequest,
-        out: &mut Outlet,
-        world: &World,
+        sink: &mut EventSink,
+        env: &Env,
     ) -> Result<End, AgentFailure> {
         let manner = Manner {
             patience: self.idle,
@@ -101,23 +101,18 @@ impl Webhook {
             quote: false,
         };
         let response = self
-            .post(
-                &question_id(&request.message),
-                &wire::Created::of(request),
-                manner,
-                world,
-            )
+            .post(&question_id(&request.message), &wire::Created::of(request), manner, env)
             .await?;
         if response.status() == StatusCode::ACCEPTED {
             return Ok(End::Deferred);
         }
         match answer::open(response, self.idle).await? {
             Answer::Json(body) => whole(&body),
-            Answer::Events(events) => streamed(events, out).await,
+            Answer::Events(events) => streamed(events, sink).await,
         }
     }
 
-    pub(crate) async fn cancel(&self, cancel: &CancelRequest, world: &World) -> Result<(), AgentFailure> {
+    pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let manner = Manner {
             patience: CANCEL_PATIENCE,
             tries: call::TRIES,
@@ -130,13 +125,13 @@ impl Webhook {
             version: wire::VERSION,
             run_id: cancel.run.as_str(),
         };
-        self.post(&cancel_id(&cancel.run), &cancelled, manner, world)
+        self.post(&cancel_id(&cancel.run), &cancelled, manner, env)
             .await
             .map(|_| ())
     }
 
     /// Posts a `ping`. An agent that answers it with a complaint about the message is alive and trusts our signature.
-    pub(crate) async fn probe(&self, world: &World) -> Result<(), AgentFailure> {
+    pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let manner = Manner {
             patience: PROBE_PATIENCE,
             tries: 1,
@@ -144,7 +139,7 @@ impl Webhook {
             idempotent: true,
             quote: true,
         };
-        let now = (world.now)();
+        let now = (env.now)();
         let ping = wire::Ping {
             kind: "ping",
             version: wire::VERSION,
@@ -154,7 +149,7 @@ impl Webhook {
                 &format!("msg_{}", digest(&["ping", &now.to_string()])),
                 &ping,
                 manner,
-                world,
+                env,
             )
             .await
         {
@@ -163,26 +158,20 @@ impl Webhook {
         }
     }
 
-    async fn post(
-        &self,
-        id: &str,
-        body: &impl Serialize,
-        manner: Manner,
-        world: &World,
-    ) -> Result<Response, AgentFailure> {
+    async fn post(&self, id: &str, body: &impl Serialize, manner: Manner, env: &Env) -> Result<Response, AgentFailure> {
         let unwritable = |_| failure::new(failure::AGENT_ERROR, "the request can't be written", false);
         let body = Bytes::from(serde_json::to_vec(body).map_err(|_| unwritable(()))?);
         let id_header = HeaderValue::from_str(id).map_err(|_| unwritable(()))?;
         let make = || {
             // The time is the try's own, so that a late retry is not taken for a replay.
-            let timestamp = (world.now)().as_secs();
+            let timestamp = (env.now)().as_secs();
             let mut headers = self.headers.clone();
             headers.insert(ID, id_header.clone());
             headers.insert(TIMESTAMP, HeaderValue::from(timestamp));
             headers.insert(SIGNATURE, self.keys.header(id, timestamp, &body));
-            world.http.post(self.url.clone()).headers(headers).body(body.clone())
+            env.http.post(self.url.clone()).headers(headers).body(body.clone())
         };
-        call::send(make, manner, world).await
+        call::send(make, manner, env).await
     }
 }
 
@@ -208,7 +197,7 @@ fn whole(body: &[u8]) -> Result<End, AgentFailure> {
     })
 }
 
-async fn streamed(mut events: Box<Events>, out: &mut Outlet) -> Result<End, AgentFailure> {
+async fn streamed(mut events: Box<Events>, sink: &mut EventSink) -> Result<End, AgentFailure> {
     let mut waits_for_person = false;
     while let Some(event) = events.next().await? {
         let read = events::read(&event.data).map_err(|error| failure::bad_answer(error.to_string()))?;
@@ -219,7 +208,7 @@ async fn streamed(mut events: Box<Events>, out: &mut Outlet) -> Result<End, Agen
             Some(AgentEvent::Cancelled) => return Ok(End::Cancelled),
             Some(event) => {
                 waits_for_person = matches!(event, AgentEvent::InputRequired { .. });
-                out.say(event).await?;
+                sink.emit(event).await?;
             }
         }
     }

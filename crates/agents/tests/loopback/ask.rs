@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tieline_agents::env::Env;
 use tieline_agents::protocol::{Adapter, Protocol};
-use tieline_agents::world::World;
 use tieline_core::agent::{
     AgentChat, AgentConfig, AgentEvent, AgentFailure, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent,
     ReplyAddress, ReplyLimits,
@@ -23,10 +23,10 @@ use tokio::time::timeout;
 /// The time of the first question; each look at the clock is a second later.
 pub const NOON: i64 = 1_760_000_400;
 
-/// A world whose clock and chance count how often they are asked.
-pub fn world() -> World {
+/// An environment whose clock and chance count how often they are asked.
+pub fn env() -> Env {
     let looks = AtomicUsize::new(0);
-    World {
+    Env {
         http: reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -97,8 +97,8 @@ pub fn request(text: &str) -> AgentRequest {
 }
 
 /// All events of a run, of which exactly the last one ends it.
-pub async fn ask(adapter: &Adapter, request: &AgentRequest, world: &World) -> Vec<AgentEvent> {
-    let run = adapter.run(request, Duration::ZERO, world).collect::<Vec<_>>();
+pub async fn ask(adapter: &Adapter, request: &AgentRequest, env: &Env) -> Vec<AgentEvent> {
+    let run = adapter.run(request, Duration::ZERO, env).collect::<Vec<_>>();
     let events = timeout(Duration::from_secs(30), run).await.expect("the run ends");
     let ends = |event: &AgentEvent| event.is_terminal() || *event == AgentEvent::Deferred;
     let n_ends = events.iter().filter(|event| ends(event)).count();

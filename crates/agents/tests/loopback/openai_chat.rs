@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tieline_core::agent::{AgentEvent, AgentPart, Turn};
 use tieline_core::event::PartKind;
 
-use crate::ask::{adapter, ask, completed, failure, request, text, world};
+use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, JSON, SSE, Server, answer, head, sse};
 
 fn chunk(delta: &Value, finish_reason: Option<&str>) -> String {
@@ -45,7 +45,7 @@ fn all(text: &str) -> AgentEvent {
 async fn play(script: Vec<Act>) -> (Server, Vec<AgentEvent>) {
     let server = Server::start(vec![script]).await;
     let config = json!({"baseUrl": format!("{}/v1", server.url), "model": "m", "apiKey": "sk-secret"});
-    let events = ask(&adapter("openai_chat", config), &request("hello"), &world()).await;
+    let events = ask(&adapter("openai_chat", config), &request("hello"), &env()).await;
     (server, events)
 }
 
@@ -267,7 +267,7 @@ async fn request_has_the_documented_shape() {
         part(PartKind::File, "c.pdf", None),
         part(PartKind::Image, "e.png", None),
     ];
-    ask(&adapter("openai_chat", config), &request, &world()).await;
+    ask(&adapter("openai_chat", config), &request, &env()).await;
 
     let call = &server.calls()[0];
     assert!(
@@ -303,7 +303,7 @@ async fn request_has_the_documented_shape() {
 async fn plain_text_is_sent_as_text_and_no_key_is_no_header() {
     let server = Server::start(vec![sse(&stream())]).await;
     let config = json!({"baseUrl": server.url, "model": "m", "headers": {"Authorization": "Basic eA=="}});
-    ask(&adapter("openai_chat", config), &request("hello"), &world()).await;
+    ask(&adapter("openai_chat", config), &request("hello"), &env()).await;
     let call = &server.calls()[0];
     assert!(call.head.starts_with("POST /chat/completions HTTP/1.1"));
     assert_eq!(call.header("authorization"), Some("Basic eA=="));
@@ -313,7 +313,7 @@ async fn plain_text_is_sent_as_text_and_no_key_is_no_header() {
 async fn probe(script: Vec<Act>) -> Result<(), String> {
     let server = Server::start(vec![script]).await;
     let config = json!({"baseUrl": server.url, "model": "m", "apiKey": "sk-secret"});
-    let probed = adapter("openai_chat", config).probe(&world()).await;
+    let probed = adapter("openai_chat", config).probe(&env()).await;
     assert_eq!(server.n_calls(), 1);
     probed.map_err(|failure| {
         assert_eq!(failure.to_string(), format!("agent failed: {}", failure.code));
@@ -329,8 +329,8 @@ async fn probe_needs_only_the_first_word_and_quotes_the_server() {
         Ok(())
     );
     assert_eq!(probe(sse("data: [DONE]\n\n")).await, Ok(()));
-    let refusal = r#"{"error":{"message":"Incorrect API key provided: sk-secret","code":"invalid_api_key"}}"#;
-    let told = probe(answer(401, JSON, refusal)).await.unwrap_err();
+    let error_body = r#"{"error":{"message":"Incorrect API key provided: sk-secret","code":"invalid_api_key"}}"#;
+    let told = probe(answer(401, JSON, error_body)).await.unwrap_err();
     assert_eq!(
         told,
         "HTTP 401, code invalid_api_key, message Incorrect API key provided: ***"

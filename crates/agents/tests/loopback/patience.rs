@@ -8,7 +8,7 @@ use tieline_agents::failure::is_timeout;
 use tieline_agents::protocol::Adapter;
 use tieline_core::agent::{AgentEvent, MAX_ANSWER_BYTES};
 
-use crate::ask::{adapter, ask, completed, failure, request, text, world};
+use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, JSON, SSE, Server, head};
 
 const MIB: usize = 1024 * 1024;
@@ -28,7 +28,7 @@ fn said(content: &str) -> Vec<u8> {
 
 async fn play(script: Vec<Act>, config: Value) -> (Server, Vec<AgentEvent>) {
     let server = Server::start(vec![script]).await;
-    let events = ask(&chat(&server.url, config), &request("hello"), &world()).await;
+    let events = ask(&chat(&server.url, config), &request("hello"), &env()).await;
     (server, events)
 }
 
@@ -78,20 +78,16 @@ async fn run_that_takes_too_long_ends_though_the_agent_is_busy() {
 
     // What earlier processes took counts.
     let server = Server::start(vec![script]).await;
-    let (chat, request, world) = (
-        chat(&server.url, json!({"maxRunSeconds": 60})),
-        request("hello"),
-        world(),
-    );
-    let events: Vec<_> = chat.run(&request, Duration::from_secs(60), &world).collect().await;
+    let (chat, request, env) = (chat(&server.url, json!({"maxRunSeconds": 60})), request("hello"), env());
+    let events: Vec<_> = chat.run(&request, Duration::from_secs(60), &env).collect().await;
     assert_eq!(failure(&events).code, "max_run");
 }
 
 #[tokio::test]
 async fn dropping_the_run_closes_the_connection() {
     let server = Server::start(vec![vec![Act::Say(head(200, SSE)), Act::Say(said("hi")), Act::Hang]]).await;
-    let (chat, request, world) = (chat(&server.url, json!({})), request("hello"), world());
-    let mut run = chat.run(&request, Duration::ZERO, &world);
+    let (chat, request, env) = (chat(&server.url, json!({})), request("hello"), env());
+    let mut run = chat.run(&request, Duration::ZERO, &env);
     assert_eq!(run.next().await, Some(text("hi")));
     drop(run);
     server.hung_up().await;
@@ -178,8 +174,8 @@ async fn endless_json_is_cut_off() {
 async fn slow_reader_slows_the_agent_down() {
     let script = vec![Act::Say(head(200, SSE)), Act::Flood(said(&"x".repeat(65536)), 1600)];
     let server = Server::start(vec![script]).await;
-    let (chat, request, world) = (chat(&server.url, json!({})), request("hello"), world());
-    let mut run = chat.run(&request, Duration::ZERO, &world);
+    let (chat, request, env) = (chat(&server.url, json!({})), request("hello"), env());
+    let mut run = chat.run(&request, Duration::ZERO, &env);
     assert!(run.next().await.is_some());
     // Nobody asks for more: the flood must come to a stand before it has passed.
     let mut before = usize::MAX;

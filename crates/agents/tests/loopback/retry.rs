@@ -8,7 +8,7 @@ use serde_json::json;
 use tieline_agents::protocol::Adapter;
 use tieline_core::agent::AgentEvent;
 
-use crate::ask::{adapter, ask, completed, failure, request, text, world};
+use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, JSON, Server, answer, head, nowhere, sse};
 
 const GOOD: &str =
@@ -23,7 +23,7 @@ fn chat(url: &str) -> Adapter {
 
 async fn play(scripts: Vec<Vec<Act>>) -> (Server, Vec<AgentEvent>) {
     let server = Server::start(scripts).await;
-    let events = ask(&chat(&server.url), &request("hello"), &world()).await;
+    let events = ask(&chat(&server.url), &request("hello"), &env()).await;
     (server, events)
 }
 
@@ -31,11 +31,11 @@ async fn play(scripts: Vec<Vec<Act>>) -> (Server, Vec<AgentEvent>) {
 async fn refused_connection_is_tried_twice_more() {
     let waits = Arc::new(AtomicU32::new(0));
     let counted = waits.clone();
-    let world = tieline_agents::world::World {
+    let env = tieline_agents::env::Env {
         random: Arc::new(move || u64::from(counted.fetch_add(1, Ordering::SeqCst))),
-        ..world()
+        ..env()
     };
-    let events = ask(&chat(&nowhere().await), &request("hello"), &world).await;
+    let events = ask(&chat(&nowhere().await), &request("hello"), &env).await;
     assert_eq!(
         (failure(&events).code.as_str(), failure(&events).retryable),
         ("connect", true)
@@ -46,17 +46,17 @@ async fn refused_connection_is_tried_twice_more() {
 #[tokio::test]
 async fn private_address_is_not_called_without_leave_though_it_was_saved() {
     let server = Server::start(vec![sse(GOOD)]).await;
-    let world = tieline_agents::world::World {
+    let env = tieline_agents::env::Env {
         allow_private: false,
-        ..world()
+        ..env()
     };
     for url in [server.url.as_str(), "https://10.0.0.5"] {
-        let events = ask(&chat(url), &request("hello"), &world).await;
+        let events = ask(&chat(url), &request("hello"), &env).await;
         assert_eq!(
             (failure(&events).code.as_str(), failure(&events).retryable),
             ("connect", false)
         );
-        assert_eq!(chat(url).probe(&world).await.unwrap_err().code, "connect");
+        assert_eq!(chat(url).probe(&env).await.unwrap_err().code, "connect");
     }
     assert_eq!(server.n_calls(), 0);
 }

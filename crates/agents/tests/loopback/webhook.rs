@@ -11,7 +11,7 @@ use tieline_core::event::{ChatKind, PartKind};
 use tieline_core::ids::{OrganizationId, RunId, UserId};
 use tieline_core::reply::ReplyFile;
 
-use crate::ask::{NOON, adapter, ask, completed, failure, request, text, world};
+use crate::ask::{NOON, adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, Call, JSON, Server, answer, sse};
 
 fn hook(url: &str) -> Adapter {
@@ -23,7 +23,7 @@ fn hook(url: &str) -> Adapter {
 
 async fn play(scripts: Vec<Vec<Act>>) -> (Server, Vec<AgentEvent>) {
     let server = Server::start(scripts).await;
-    let events = ask(&hook(&server.url), &request("hello"), &world()).await;
+    let events = ask(&hook(&server.url), &request("hello"), &env()).await;
     (server, events)
 }
 
@@ -71,7 +71,7 @@ async fn redriven_message_is_a_question_of_its_own() {
     let server = Server::start(vec![answer(500, JSON, ""), answer(200, JSON, r#"{"text":"hi"}"#)]).await;
     let mut redriven = request("hello");
     redriven.message.redrives = 2;
-    ask(&hook(&server.url), &redriven, &world()).await;
+    ask(&hook(&server.url), &redriven, &env()).await;
     let ids: Vec<_> = server
         .calls()
         .iter()
@@ -193,7 +193,7 @@ async fn silence_is_asked_three_times_and_complaints_once() {
 async fn rotating_secrets_sign_side_by_side() {
     let server = Server::start(vec![answer(202, "", "")]).await;
     let config = json!({"url": server.url, "secret": ["whsec_bmV3", "old"], "headers": {"x-team": "red"}});
-    ask(&adapter("webhook", config), &request("hello"), &world()).await;
+    ask(&adapter("webhook", config), &request("hello"), &env()).await;
     let call = &server.calls()[0];
     let expected = format!("{} {}", signature(b"new", call), signature(b"old", call));
     assert_eq!(call.header("webhook-signature"), Some(expected.as_str()));
@@ -219,7 +219,7 @@ async fn post_has_the_documented_shape() {
         ..part
     };
     request.message.quoted = Some(("earlier".into(), vec![lost]));
-    ask(&hook(&server.url), &request, &world()).await;
+    ask(&hook(&server.url), &request, &env()).await;
     let part =
         json!({"type": "image", "url": "https://tieline.example/api/media/t", "mime": "image/png", "name": null});
     let mut lost = part.clone();
@@ -249,7 +249,7 @@ async fn cancelling_is_posted_and_repeated_under_one_id() {
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
     };
-    hook(&server.url).cancel(&cancel, &world()).await.unwrap();
+    hook(&server.url).cancel(&cancel, &env()).await.unwrap();
     let calls = server.calls();
     assert_eq!(calls.len(), 2);
     assert_eq!(
@@ -276,7 +276,7 @@ async fn probe_is_a_signed_ping() {
         (500, false),
     ] {
         let server = Server::start(vec![answer(status, JSON, "{}")]).await;
-        assert_eq!(hook(&server.url).probe(&world()).await.is_ok(), alive, "{status}");
+        assert_eq!(hook(&server.url).probe(&env()).await.is_ok(), alive, "{status}");
         let calls = server.calls();
         assert_eq!(
             (calls.len(), calls[0].json()),
@@ -293,8 +293,8 @@ async fn probe_is_a_signed_ping() {
 async fn echo_streams_what_it_hears() {
     let echo = adapter("echo", json!({"delayMillis": 0, "pieces": 2}));
     assert_eq!(
-        ask(&echo, &request("你好吗"), &world()).await,
+        ask(&echo, &request("你好吗"), &env()).await,
         [text("你好"), text("吗"), completed()]
     );
-    assert!(echo.probe(&world()).await.is_ok());
+    assert!(echo.probe(&env()).await.is_ok());
 }

@@ -76,9 +76,9 @@ pub(super) struct Talk<'a> {
 impl Talk<'_> {
     /// Reads what the agent says until it ends, somebody stops it, or our time is up.
     pub(super) async fn read(&self, said: &watch::Sender<Said>) -> Read {
-        let agent_world = crate::agents::agent_world(self.world);
+        let agent_env = crate::agents::agent_env(self.world);
         let ran_for = self.world.clock.now().since(self.started_at);
-        let mut run = self.adapter.run(&self.request, ran_for, &agent_world);
+        let mut run = self.adapter.run(&self.request, ran_for, &agent_env);
         let time_up = time_up(self.until);
         tokio::pin!(time_up);
         let heard = self.hold.hear();
@@ -232,8 +232,8 @@ pub(super) async fn cancel(world: &World, agent: &AgentId, cancel: &CancelReques
     let Ok(adapter) = Protocol::parse(&found.agent.protocol, &found.agent.config) else {
         return;
     };
-    let agent_world = crate::agents::agent_world(world);
-    match timeout(CANCEL_PATIENCE, adapter.cancel(cancel, &agent_world)).await {
+    let agent_env = crate::agents::agent_env(world);
+    match timeout(CANCEL_PATIENCE, adapter.cancel(cancel, &agent_env)).await {
         Ok(Ok(())) => info!(run = %cancel.run, "agent was told to stop"),
         Ok(Err(failure)) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),
         Err(_) => warn!(run = %cancel.run, "agent could not be told to stop in time"),

@@ -1,4 +1,4 @@
-//! What adapters need of the world around them.
+//! Environment of an adapter: HTTP client, clock, randomness.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ pub const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(10),
 };
 
-/// The client, time and chance.
+/// Everything an adapter uses besides its settings: HTTP client, clock, randomness.
 #[derive(Clone)]
-pub struct World {
+pub struct Env {
     /// Guarded against private addresses; follows no redirects, keeps no cookies, has no total timeout (answers take long).
     pub http: reqwest::Client,
-    /// Tells the time, for signatures and `Retry-After` dates.
+    /// The current time, for signatures and `Retry-After` dates.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Gives a random number, for jitter.
+    /// A random number, for jitter.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Whether private addresses may be called. A literal one never reaches the client's own guard.
     pub allow_private: bool,
@@ -28,8 +28,8 @@ pub struct World {
     pub backoff: Backoff,
 }
 
-impl fmt::Debug for World {
+impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("World(..)")
+        f.write_str("Env(..)")
     }
 }

@@ -7,7 +7,7 @@ use crate::json;
 
 /// What an agent says of an error.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct ErrorBody {
     /// Its code.
     pub(crate) code: Option<String>,
     /// Its type.
@@ -16,7 +16,7 @@ pub(crate) struct Refusal {
     pub(crate) message: Option<String>,
 }
 
-impl Refusal {
+impl ErrorBody {
     /// Reads a body: `{"error":{"code","type","message"}}`, `{"error":"…"}`, or the same fields at the top. Anything else says nothing.
     pub(crate) fn read(body: &[u8]) -> Self {
         json::read(body).map(|body| Self::of(&body)).unwrap_or_default()
@@ -57,7 +57,7 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, quote: bool, expected: &str) {
-        assert_eq!(Refusal::read(body.as_bytes()).describe(quote), expected);
+        assert_eq!(ErrorBody::read(body.as_bytes()).describe(quote), expected);
     }
 
     #[test]
