@@ -33,3 +33,4 @@ pub mod keepalive;
 pub mod outbound_url;
 pub mod shard_plan;
 pub mod stream;
+pub mod webhook_signature;

@@ -6,7 +6,6 @@
 //! See [Standard Webhooks/Specification](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
 pub mod events;
-pub mod sign;
 
 mod wire;
 
@@ -18,6 +17,7 @@ use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentMessage, AgentRequest};
 use tieline_core::ids::{RunId, digest};
+use tieline_core::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER};
 use url::Url;
 
 use crate::answer::{self, Answer, Events};
@@ -29,8 +29,6 @@ use crate::json;
 use crate::protocol::{CancelRequest, Manifest, PROBE_PATIENCE};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
-
-use sign::SigningKeys;
 
 const URL: Field = Field {
     name: "url",
@@ -57,10 +55,6 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: false,
 };
 
-const ID: &str = "webhook-id";
-const TIMESTAMP: &str = "webhook-timestamp";
-const SIGNATURE: &str = "webhook-signature";
-
 /// How long the agent has to take note that a run is cancelled.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -76,7 +70,7 @@ pub(crate) struct Webhook {
 impl Webhook {
     pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
         let keys = SigningKeys::read(&settings.texts(&SECRET));
-        let mut headers = settings.headers(&config::HEADERS, &[ID, TIMESTAMP, SIGNATURE])?;
+        let mut headers = settings.headers(&config::HEADERS, &[ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER])?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         Ok(Self {
@@ -166,9 +160,13 @@ impl Webhook {
             // The time is the try's own, so that a late retry is not taken for a replay.
             let timestamp = (env.now)().as_secs();
             let mut headers = self.headers.clone();
-            headers.insert(ID, id_header.clone());
-            headers.insert(TIMESTAMP, HeaderValue::from(timestamp));
-            headers.insert(SIGNATURE, self.keys.header(id, timestamp, &body));
+            let signature = HeaderValue::from_str(&self.keys.sign(id, timestamp, &body));
+            headers.insert(ID_HEADER, id_header.clone());
+            headers.insert(TIMESTAMP_HEADER, HeaderValue::from(timestamp));
+            headers.insert(
+                SIGNATURE_HEADER,
+                signature.expect("base64 and spaces are header characters"),
+            );
             env.http.post(self.url.clone()).headers(headers).body(body.clone())
         };
         call::send(make, manner, env).await

@@ -1,4 +1,4 @@
-//! Signatures after Standard Webhooks, symmetric kind.
+//! Signatures after Standard Webhooks, symmetric kind: what we post is signed with them, and what is posted to us is proved by them.
 //!
 //! See [Standard Webhooks/Specification](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
@@ -9,11 +9,20 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::header::HeaderValue;
 use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq as _};
+
+/// The header with the message's id: the key against repetition.
+pub const ID_HEADER: &str = "webhook-id";
+/// The header with the time of signing, in seconds of Unix time.
+pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
+/// The header with the signatures, separated by spaces.
+pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
 /// Marks a secret that is base64.
 const PREFIX: &str = "whsec_";
+/// Most signatures of a header that are compared: more than any sender has keys.
+const MAX_SIGNATURES: usize = 16;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -53,9 +62,20 @@ impl SigningKeys {
         signatures.join(" ")
     }
 
-    /// The same as a header.
-    pub(crate) fn header(&self, id: &str, timestamp_s: i64, body: &[u8]) -> HeaderValue {
-        HeaderValue::from_str(&self.sign(id, timestamp_s, body)).expect("base64 and spaces are header characters")
+    /// Whether one of the signatures in `header` was made by one of these keys. Unknown signature versions are skipped.
+    ///
+    /// Takes the same time wherever a signature differs. The caller checks the age of `timestamp_s`.
+    #[must_use]
+    pub fn verify(&self, id: &str, timestamp_s: i64, body: &[u8], header: &str) -> bool {
+        let given = || header.split(' ').take(MAX_SIGNATURES);
+        let mut found = Choice::from(0);
+        for key in &self.0 {
+            let ours = signature(key.clone(), id, timestamp_s, body);
+            for theirs in given() {
+                found |= ours.as_bytes().ct_eq(theirs.as_bytes());
+            }
+        }
+        found.into()
     }
 }
 
@@ -96,6 +116,23 @@ mod tests {
     #[test]
     fn known_signature_comes_out() {
         assert_eq!(sign(&[SECRET]), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn any_of_several_signatures_by_any_key_is_enough() {
+        let body = br#"{"test": 2432232314}"#;
+        let keys = SigningKeys::read(&["raw", SECRET]).unwrap();
+        let proves = |header: &str| keys.verify(ID, 1_614_265_330, body, header);
+        let good = sign(&[SECRET]);
+        assert!(proves(&good) && proves(&sign(&["raw"])));
+        assert!(proves(&format!("v1a,AAAA v1,AAAA {good}")));
+        for bad in ["", "v1,", &good[3..], &format!("v2{}", &good[2..]), &sign(&["other"])] {
+            assert!(!proves(bad), "{bad}");
+        }
+        assert!(!keys.verify("msg_other", 1_614_265_330, body, &good));
+        assert!(!keys.verify(ID, 1_614_265_331, body, &good));
+        assert!(!keys.verify(ID, 1_614_265_330, b"{}", &good));
+        assert!(!proves(&format!("{}{good}", "v1,AAAA ".repeat(MAX_SIGNATURES))));
     }
 
     #[test]
