@@ -6,9 +6,9 @@ use std::time::Duration;
 use tieline_bridge::{intake, work};
 use tieline_connectors::dingtalk::DingTalk;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
 use tieline_core::envelope::{Envelope, WakeUp};
-use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::OrganizationId;
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
@@ -67,15 +67,8 @@ impl Connector for Fragile {
         DingTalk.deliver(wanted, to, done, cx)
     }
 
-    fn judge(
-        &self,
-        call: &ApiCall,
-        answer: &ApiAnswer,
-        wanted: &DesiredReply<'_>,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Verdict {
-        DingTalk.judge(call, answer, wanted, done, cx)
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+        DingTalk.classify(sent, answer, cx)
     }
 }
 

@@ -311,7 +311,11 @@ pub async fn download(
             return Err(DownloadError::Moved(place));
         }
         let body = read_body(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-        match bot.connector.media_refused(status.as_u16(), &body) {
+        let refused = bot
+            .connector
+            .media()
+            .map(|source| source.refused(status.as_u16(), &body));
+        match refused.unwrap_or(MediaError::Gone) {
             MediaError::TokenExpired if !renewed && call.token != TokenPlace::None => {
                 renewed = true;
                 forget_token(world, bot).await;

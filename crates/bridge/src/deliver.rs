@@ -7,7 +7,7 @@ use std::time::Duration;
 use tieline_core::account::Account;
 use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, ModeManifest, TokenError, Verdict};
+use tieline_core::connector::{Delivery, ModeManifest, SentCall, TokenError, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step};
@@ -218,7 +218,7 @@ impl<'a> Showing<'a> {
             let progress = self.record.progress.clone();
             let closed = self.record.closed.clone();
             let wanted = self.wanted(&id, look, &link, closed.as_ref());
-            let call = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
+            let (call, on_success) = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
                 Ok(Step::Done) => {
                     if look.stage != Stage::Thinking && !look.text.is_empty() {
                         self.note_text();
@@ -229,7 +229,7 @@ impl<'a> Showing<'a> {
                     self.catch_up().await?;
                     return Ok(Some(Shown::NotBefore(until)));
                 }
-                Ok(Step::Call(call)) => call,
+                Ok(Step::Call { call, on_success }) => (call, on_success),
                 Err(error) => {
                     self.catch_up().await?;
                     let code = compose_code(&error).to_owned();
@@ -258,7 +258,13 @@ impl<'a> Showing<'a> {
                 Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(Shown::Never { code })),
                 Sent::NoToken(TokenError::Unavailable { code }) => return Ok(Some(self.later(&code))),
             };
-            let verdict = self.bot.connector.judge(&call, &answer, &wanted, &progress, &cx);
+            let sent = SentCall {
+                call: &call,
+                progress: &progress,
+                on_success: &on_success,
+                desired: &wanted,
+            };
+            let verdict = self.bot.connector.classify(&sent, &answer, &cx);
             if matches!((&call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
                 // Else whoever goes on would find this answer again, for as long as it is kept.
                 self.record.tried = match &verdict {

@@ -341,11 +341,10 @@ async fn download(
 ) -> Result<(Media, String), FetchError> {
     let located = locate(world, bot, part).await?;
     let cx = bot.context(world, None);
-    let call = bot.connector.media(&located, &cx).ok_or(FetchError::NoLocator)?;
+    let source = bot.connector.media().ok_or(FetchError::NoLocator)?;
+    let call = source.download(&located, &cx).ok_or(FetchError::NoLocator)?;
     let download = follow(world, bot, call, max, patience).await?;
-    let media = bot
-        .connector
-        .open_media(&located, download.body, download.disposition.as_deref(), &cx)?;
+    let media = source.open(&located, download.body, download.disposition.as_deref(), &cx)?;
     let sniffed = infer::get(&media.bytes).map(|kind| kind.mime_type().to_owned());
     let mime = sniffed
         .or_else(|| part.mime.clone())
@@ -393,11 +392,14 @@ fn moved(call: HttpCall, place: &str, allow_plain: bool) -> Option<HttpCall> {
 async fn locate(world: &World, bot: &Bot, part: &Part) -> Result<Part, FetchError> {
     for renewed in [false, true] {
         let cx = bot.context(world, None);
-        let Some(call) = bot.connector.locate(part, &cx) else {
+        let lookup = bot.connector.media().and_then(|source| source.locate(part, &cx));
+        let Some(lookup) = lookup else {
             return Ok(part.clone());
         };
-        let answer = courier::send(world, bot, &call).await.map_err(DownloadError::Token)?;
-        match bot.connector.located(part, &answer, &cx) {
+        let answer = courier::send(world, bot, &lookup.call)
+            .await
+            .map_err(DownloadError::Token)?;
+        match (lookup.read)(&answer) {
             Err(MediaError::TokenExpired) if !renewed => courier::forget_token(world, bot).await,
             located => return Ok(located?),
         }

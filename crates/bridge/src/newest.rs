@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_core::connector::{Context, PollRequest, Proof};
+use tieline_core::connector::{Context, PollRequest, PolledReplies, Proof};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Event;
 use tieline_core::http_types::WebhookAnswer;
@@ -36,22 +36,25 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
         None => load(world, bot, asked).await,
     };
     let cx = bot.context(world, welcome);
+    let Some(polled) = bot.connector.polled_replies() else {
+        return WebhookAnswer::empty(200);
+    };
     let Some(mut record) = record else {
-        return bot.connector.answer_poll(asked, None, &cx);
+        return polled.answer_poll(asked, None, &cx);
     };
     let mut view = view(world, &mut record);
     if view.closed.is_none()
         && view.asker == asked.asker
-        && let Some(mut closing) = bot.connector.final_poll_state(asked, &view, &cx)
+        && let Some(mut closing) = polled.final_poll_state(asked, &view, &cx)
     {
-        if bot.connector.leaves_rest(&closing) && !can_push(world, bot, &record, &cx).await {
+        if polled.leaves_rest(&closing) && !can_push(world, polled, &record, &cx).await {
             view.rest_follows = false;
-            closing = bot.connector.final_poll_state(asked, &view, &cx).unwrap_or(closing);
+            closing = polled.final_poll_state(asked, &view, &cx).unwrap_or(closing);
         }
         // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
         match reply::close(&world.store, &record.id, &closing, cx.now).await {
             Ok(closed) => {
-                if bot.connector.leaves_rest(&closed) {
+                if polled.leaves_rest(&closed) {
                     push_rest(world, bot, &record).await;
                 }
                 view.closed = Some(closed);
@@ -62,15 +65,15 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
             }
         }
     }
-    bot.connector.answer_poll(asked, Some(&view), &cx)
+    polled.answer_poll(asked, Some(&view), &cx)
 }
 
 /// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.
-async fn can_push(world: &World, bot: &Bot, record: &ReplyRecord, cx: &Context<'_>) -> bool {
+async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecord, cx: &Context<'_>) -> bool {
     let found = message::get(&world.store, &record.message, cx.now).await;
     match found.ok().flatten().and_then(|found| crate::event_of(world, &found)) {
-        Some(Event::Message(asked)) => bot.connector.can_push(&asked.target, cx),
-        Some(Event::CardAction(clicked)) => bot.connector.can_push(&clicked.target, cx),
+        Some(Event::Message(asked)) => polled.can_push(&asked.target, cx),
+        Some(Event::CardAction(clicked)) => polled.can_push(&clicked.target, cx),
         Some(Event::Feedback(_)) | None => true,
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tieline_core::account::{ConnectionMode, Credentials};
-use tieline_core::connector::{Proof, TokenError};
-use tieline_core::http_types::{ApiAnswer, HttpCall};
+use tieline_core::connector::{Probe, Proof, TokenError};
+use tieline_core::http_types::ApiAnswer;
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
@@ -42,10 +42,10 @@ pub enum Probed {
 /// # Errors
 /// The table's.
 pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Result<Probed, StoreError> {
-    let Some(call) = bot.connector.probe(&bot.context(world, None)) else {
+    let Some(question) = bot.connector.probe(&bot.context(world, None)) else {
         return Ok(Probed::Untold);
     };
-    let probed = match ask(world, bot, &call).await {
+    let probed = match ask(world, bot, &question).await {
         Ok(learned) => {
             keep(world, record, &learned).await?;
             Probed::Works
@@ -61,15 +61,15 @@ pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Resu
 pub(crate) fn is_due(world: &World, bot: &Bot) -> bool {
     let cx = bot.context(world, None);
     let id = &bot.account.integration;
-    bot.connector.needs_probe(&cx) && world.throttle.lets_pass(id, "learn", cx.now)
+    bot.connector.probe(&cx).is_some_and(|probe| probe.is_needed) && world.throttle.lets_pass(id, "learn", cx.now)
 }
 
 /// Asks the platform for what it hasn't told yet. Gives the bot with what was learned, if anything was, in good time.
 ///
 /// It is remembered by this process alone: who listens to strangers may not write the configuration.
 pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecord) -> Option<Bot> {
-    let call = bot.connector.probe(&bot.context(world, None))?;
-    let error = match timeout(PATIENCE, ask(world, bot, &call)).await {
+    let question = bot.connector.probe(&bot.context(world, None))?;
+    let error = match timeout(PATIENCE, ask(world, bot, &question)).await {
         Ok(Ok(learned)) => return accounts::open_with(world, record, &learned).ok(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("longer than {PATIENCE:?}"),
@@ -78,9 +78,9 @@ pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecor
     None
 }
 
-async fn ask(world: &World, bot: &Bot, call: &HttpCall) -> Result<Credentials, TokenError> {
-    let answer = courier::send(world, bot, call).await?;
-    bot.connector.read_probe(&answer)
+async fn ask(world: &World, bot: &Bot, question: &Probe) -> Result<Credentials, TokenError> {
+    let answer = courier::send(world, bot, &question.call).await?;
+    (question.read)(&answer)
 }
 
 async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
@@ -124,7 +124,7 @@ pub async fn register(world: &World, bot: &Bot, callback_url: &str) -> Vec<Strin
         return Vec::new();
     }
     let mut refused = Vec::new();
-    for call in bot.connector.register(callback_url, &bot.context(world, None)) {
+    for call in bot.connector.registration(callback_url, &bot.context(world, None)) {
         let code = match courier::send(world, bot, &call).await {
             Ok(ApiAnswer::Answered { status: 200..=299, .. }) => continue,
             Ok(ApiAnswer::Answered { status, .. }) => status.to_string(),

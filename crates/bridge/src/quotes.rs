@@ -51,12 +51,12 @@ async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<
     let mut renewed = false;
     loop {
         let cx = bot.context(world, None);
-        let call = bot.connector.quote(id, &cx)?;
-        let answer = match courier::send(world, bot, &call).await {
+        let lookup = bot.connector.media()?.quote(id, &cx)?;
+        let answer = match courier::send(world, bot, &lookup.call).await {
             Ok(answer) => answer,
             Err(error) => return Some(Err(error.into())),
         };
-        match bot.connector.quoted(id, &answer, &cx) {
+        match (lookup.read)(&answer) {
             Err(MediaError::TokenExpired) if !renewed => {
                 renewed = true;
                 courier::forget_token(world, bot).await;

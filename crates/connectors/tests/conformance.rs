@@ -1,7 +1,7 @@
 //! Every connector keeps its word: walks the registry and every vector of each folder. No vectors, no pass.
 //!
 //! A vector file is named after what it shows: `receive-*.json` (a webhook request and what becomes of it), `compose-*.json` (a dialogue
-//! of `deliver` and `judge`, progress carried from step to step), `judge-*.json` (answers to one call), `stream-*.json` (a session's life).
+//! of `deliver` and `classify`, progress carried from step to step), `classify-*.json` (answers to one call), `stream-*.json` (a session's life).
 //! It holds one vector or a list. `conformance/case.rs` has the shape; what `expect` doesn't name is free.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ mod show;
 #[path = "conformance/walk.rs"]
 mod walk;
 
-const KINDS: [&str; 4] = ["receive", "compose", "judge", "stream"];
+const KINDS: [&str; 4] = ["receive", "compose", "classify", "stream"];
 
 #[test]
 fn every_connector_keeps_its_word() {
@@ -100,7 +100,7 @@ fn must_show(connector: &dyn Connector) -> Vec<&'static str> {
         .iter()
         .any(|mode| !matches!(mode.delivery, Delivery::Pull { push_after: false, .. }));
     if pushes {
-        words.extend(["judge", "accepted", "slowDown|retry", "refused|fallBack"]);
+        words.extend(["classify", "accepted", "slowDown|retry", "refused|fallBack"]);
     }
     if connector.tokens().is_some() {
         words.push("tokenExpired");

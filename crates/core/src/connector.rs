@@ -39,17 +39,74 @@ pub trait Connector: Sync {
     /// [`Rejection`] if that can't be proved. Proved but unreadable is not an error: see [`Received::remark`].
     fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection>;
 
-    /// Writes the answer to a request that asked for the newest state of a reply.
+    /// The next call on the way from `progress` to `desired`, with the progress once the platform has accepted it; or [`Step::Done`].
     ///
-    /// `reply` is `None` while there is no record of it.
-    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
-        let _ = (asked, reply, cx);
-        WebhookAnswer::empty(200)
+    /// # Errors
+    /// [`ComposeError`] if no call can get there.
+    fn deliver(
+        &self,
+        desired: &DesiredReply<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError>;
+
+    /// Classifies the platform's answer to a call that [`Connector::deliver`] made.
+    ///
+    /// Success goes on from [`SentCall::on_success`], filled in with the ids that the answer brings; failure from
+    /// [`SentCall::progress`].
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict;
+
+    /// Progress of a reply that is to be shown a second time, after a first attempt that got as far as `before`. Idempotency keys
+    /// that the platform accepts only once must differ from those of the first attempt.
+    fn restart(&self, before: &Progress) -> Progress {
+        let _ = before;
+        Progress::default()
     }
 
-    /// What the fetching ends with, if the answer to this poll is the last one that shows anything.
+    /// Exchange of the credentials for short-lived access tokens, for a platform that has them.
+    fn tokens(&self) -> Option<&dyn TokenExchange> {
+        None
+    }
+
+    /// A call that changes nothing and shows whether the credentials work. `None` where the platform has none.
+    fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
+        let _ = cx;
+        None
+    }
+
+    /// Calls that register our callback address, commands or menus with the platform, where the operator doesn't do it by hand.
     ///
-    /// Asked before [`Connector::answer_poll`] while `reply.closed` is empty. The bridge first stores it in the reply's record,
+    /// Made in order whenever the integration starts; idempotent. An answer of 2xx is success.
+    fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
+        let _ = (callback_url, cx);
+        Vec::new()
+    }
+
+    /// Answers to polls, for a platform that asks for the newest state of a reply ([`Delivery::Pull`]).
+    fn polled_replies(&self) -> Option<&dyn PolledReplies> {
+        None
+    }
+
+    /// Download of attachments and quoted messages, for a platform that has them.
+    fn media(&self) -> Option<&dyn MediaSource> {
+        None
+    }
+
+    /// The long-connection protocol, for a platform that has one.
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        None
+    }
+}
+
+/// Replies that the platform fetches by asking for their newest state.
+pub trait PolledReplies: Sync {
+    /// Writes the answer to a poll. `reply` is `None` while there is no record of it.
+    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer;
+
+    /// What polling ends with, if the answer to this poll is the last one that shows anything.
+    ///
+    /// Asked before [`PolledReplies::answer_poll`] while `reply.closed` is empty. The bridge first stores it in the reply's record,
     /// on condition that none is there; then it sets `reply.closed` to what the record holds. From then on every poll gets the
     /// same last answer, and `deliver` gets it as [`crate::reply::Pulled::closed`], to push what it doesn't show.
     fn final_poll_state(&self, asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
@@ -57,75 +114,33 @@ pub trait Connector: Sync {
         None
     }
 
-    /// Whether the reply that a fetching ended with `closed` goes on beyond what was fetched, so that the rest must be pushed soon.
+    /// Whether a reply whose polling ended with `closed` goes on beyond what was polled, so that the rest must be pushed soon.
     fn leaves_rest(&self, closed: &Progress) -> bool {
         let _ = closed;
         false
     }
 
-    /// Whether the rest of a fetched reply can be pushed to `to`. Asked before a fetching ends that leaves one.
+    /// Whether the rest of a polled reply can be pushed to `to`. Asked before polling ends and leaves one.
     fn can_push(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
         let _ = (to, cx);
         true
     }
+}
 
-    /// The next call on the way from `done` to `wanted`, or [`Step::Done`].
-    ///
-    /// # Errors
-    /// [`ComposeError`] if no call can get there.
-    fn deliver(
-        &self,
-        wanted: &DesiredReply<'_>,
-        to: &ReplyTarget,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError>;
-
-    /// Reads what came of a call that [`Connector::deliver`] made.
-    fn judge(
-        &self,
-        call: &ApiCall,
-        answer: &ApiAnswer,
-        wanted: &DesiredReply<'_>,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Verdict;
-
-    /// Where a reply begins that is shown anew, after it had come as far as `before`: whatever the platform takes only once needs
-    /// another name this time.
-    fn restart(&self, before: &Progress) -> Progress {
-        let _ = before;
-        Progress::default()
-    }
-
-    /// For a platform that tells a part's address only when asked: the call that asks. Comes before [`Connector::media`].
-    fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+/// Download of attachments and of quoted messages.
+pub trait MediaSource: Sync {
+    /// For a platform that gives a part's address only on request: the question, answered with the part and a locator that
+    /// [`MediaSource::download`] accepts. `None`: the locator is complete.
+    fn locate<'a>(&self, part: &'a Part, cx: &Context<'a>) -> Option<Lookup<'a, Part>> {
         let _ = (part, cx);
         None
     }
 
-    /// Reads the answer to that call: the part with a locator that [`Connector::media`] can use.
-    ///
-    /// # Errors
-    /// [`MediaError`] if there is no address in it.
-    fn located(&self, part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Part, MediaError> {
-        let _ = (answer, cx);
-        Ok(part.clone())
-    }
+    /// The call that downloads a part. `None` if the locator is not one of this platform.
+    fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall>;
 
-    /// How a part's bytes are had. `None` if the locator is not one of ours.
-    fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
-        let _ = (part, cx);
-        None
-    }
-
-    /// Whether what [`Connector::media`] fetches can soon not be had any more: minutes, or nobody says how long.
-    fn media_is_short_lived(&self) -> bool {
-        false
-    }
-
-    /// Reads why [`Connector::media`]'s call wasn't answered with the bytes, from the answer's status and the beginning of its body.
-    fn media_refused(&self, status: u16, body: &[u8]) -> MediaError {
+    /// Reads why a download wasn't answered with the bytes, from the answer's status and the beginning of its body.
+    fn refused(&self, status: u16, body: &[u8]) -> MediaError {
         let _ = (status, body);
         MediaError::Gone
     }
@@ -134,7 +149,7 @@ pub trait Connector: Sync {
     ///
     /// # Errors
     /// [`MediaError`] if the bytes are not what the locator promises.
-    fn open_media(
+    fn open(
         &self,
         part: &Part,
         body: Vec<u8>,
@@ -148,71 +163,73 @@ pub trait Connector: Sync {
         })
     }
 
-    /// For a platform that tells only the id of what a message quotes or forwards: the call that asks what it says.
-    fn quote(&self, id: &PlatformMessageId, cx: &Context<'_>) -> Option<HttpCall> {
+    /// For a platform that gives only the id of a quoted or forwarded message: the question for its content.
+    fn quote<'a>(&self, id: &'a PlatformMessageId, cx: &Context<'a>) -> Option<Lookup<'a, Quoted>> {
         let _ = (id, cx);
         None
     }
+}
 
-    /// Reads the answer to that call.
-    ///
-    /// # Errors
-    /// [`MediaError`] if it doesn't say.
-    fn quoted(&self, id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
-        let _ = (id, answer, cx);
-        Err(MediaError::Gone)
+/// A call that was made, with the progress before it and the progress that its success leads to.
+#[derive(Debug, Clone, Copy)]
+pub struct SentCall<'a> {
+    /// The call.
+    pub call: &'a ApiCall,
+    /// Progress before the call.
+    pub progress: &'a Progress,
+    /// Progress that [`Connector::deliver`] planned for the case of success.
+    pub on_success: &'a Progress,
+    /// The reply that the call belongs to.
+    pub desired: &'a DesiredReply<'a>,
+}
+
+/// A question to the platform about a part or a message, and how its answer is read.
+pub struct Lookup<'a, T> {
+    /// The question.
+    pub call: HttpCall,
+    /// Reads the answer. [`MediaError`] if it doesn't hold what was asked for.
+    pub read: LookupReader<'a, T>,
+}
+
+/// Reads the answer to a [`Lookup`].
+pub type LookupReader<'a, T> = Box<dyn Fn(&ApiAnswer) -> Result<T, MediaError> + Send + Sync + 'a>;
+
+impl<T> std::fmt::Debug for Lookup<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup")
+            .field("call", &self.call.name)
+            .finish_non_exhaustive()
     }
+}
 
-    /// How short-lived access tokens are had, for a platform that has them.
-    fn tokens(&self) -> Option<&dyn TokenExchange> {
-        None
-    }
+/// A call that shows whether the credentials work, and how its answer is read.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The call. It changes nothing on the platform.
+    pub call: HttpCall,
+    /// Reads the answer: facts about the bot (its own id, by which mentions of it are recognized, say). They are kept beside the
+    /// credentials and passed to [`Connector::prepare`] from then on; connectors must work, if less well, without them.
+    pub read: fn(&ApiAnswer) -> Result<Credentials, TokenError>,
+    /// Whether such a fact is still unknown, so that messages are read less well than they could be.
+    pub is_needed: bool,
+}
 
-    /// What the platform must be told before it calls us at `callback_url`, for a platform that isn't told by its operator.
-    ///
-    /// Made in order whenever the integration starts; making them again changes nothing. An answer of 2xx is success.
-    fn register(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
-        let _ = (callback_url, cx);
-        Vec::new()
-    }
-
-    /// Asks the platform whether the credentials work, with a call that changes nothing. `None` where there is none.
-    fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
-        let _ = cx;
-        None
-    }
-
-    /// Reads the answer to [`Connector::probe`]: whether the credentials work, and what it tells about the bot.
-    ///
-    /// The fields (the bot's own id, which mentions name, say) are kept beside the credentials and are part of what
-    /// [`Connector::prepare`] is given from then on. Connectors must work, if less well, while they aren't known yet.
-    ///
-    /// # Errors
-    /// [`TokenError`] if the credentials don't work.
-    fn read_probe(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
-        match answer {
-            ApiAnswer::Answered { status: 200..=299, .. } => Ok(Credentials::default()),
-            ApiAnswer::Answered { status: 401 | 403, .. } => Err(TokenError::Refused {
-                code: "unauthorized".to_owned(),
-            }),
-            ApiAnswer::Answered { status, .. } => Err(TokenError::Unavailable {
-                code: status.to_string(),
-            }),
-            ApiAnswer::NotSent | ApiAnswer::Unknown => Err(TokenError::Unavailable {
-                code: "unreachable".to_owned(),
-            }),
-        }
-    }
-
-    /// Whether something that [`Connector::read_probe`] tells isn't known yet, so that messages are read less well than they could be.
-    fn needs_probe(&self, cx: &Context<'_>) -> bool {
-        let _ = cx;
-        false
-    }
-
-    /// The long-connection protocol, for a platform that has one.
-    fn stream(&self) -> Option<&dyn StreamProtocol> {
-        None
+/// Reads the answer of a probe by its HTTP status alone.
+///
+/// # Errors
+/// [`TokenError::Refused`] for 401 and 403, [`TokenError::Unavailable`] for everything else but success.
+pub fn probe_by_status(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+    match answer {
+        ApiAnswer::Answered { status: 200..=299, .. } => Ok(Credentials::default()),
+        ApiAnswer::Answered { status: 401 | 403, .. } => Err(TokenError::Refused {
+            code: "unauthorized".to_owned(),
+        }),
+        ApiAnswer::Answered { status, .. } => Err(TokenError::Unavailable {
+            code: status.to_string(),
+        }),
+        ApiAnswer::NotSent | ApiAnswer::Unknown => Err(TokenError::Unavailable {
+            code: "unreachable".to_owned(),
+        }),
     }
 }
 
@@ -272,12 +289,12 @@ impl Received {
     }
 }
 
-/// What the platform is answered.
+/// The answer to a webhook request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// This.
+    /// Known at once.
     Fixed(WebhookAnswer),
-    /// The newest state of a reply: the bridge looks it up, [`Connector::answer_poll`] writes it.
+    /// The newest state of a reply: the bridge looks it up, [`PolledReplies::answer_poll`] writes it.
     Polled(PollRequest),
 }
 

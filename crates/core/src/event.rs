@@ -105,7 +105,7 @@ pub struct Message {
     /// What the person quoted: context only, never a command.
     pub quoted: Option<Quoted>,
     /// The message that it quotes or forwards, where the platform tells what that says only when asked: see
-    /// [`crate::connector::Connector::quote`].
+    /// [`crate::connector::MediaSource::quote`].
     pub refers_to: Option<PlatformMessageId>,
     /// Where the answer goes. Made once, here.
     pub target: ReplyTarget,

@@ -160,7 +160,7 @@ pub enum Body {
 /// One call of a platform's HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpCall {
-    /// What it does, for logs and for `judge`: `send`, `update`, `token`. Unique within a connector.
+    /// What it does, for logs and quotas: `send`, `update`, `token`. Unique within a connector.
     pub name: &'static str,
     /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE`.
     pub method: &'static str,
@@ -179,7 +179,7 @@ pub struct HttpCall {
 /// One frame for a socket that the relay holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketCall {
-    /// What it does, for logs and for `judge`.
+    /// What it does, for logs and quotas.
     pub name: String,
     /// Frames with the same lane are sent one after the other, each waiting for the acknowledgement of the one before.
     pub lane: String,

@@ -104,7 +104,7 @@ pub struct Pulled<'a> {
     pub received_at: Timestamp,
     /// What the fetching ended with. `None` while the platform may still ask.
     ///
-    /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::Connector::final_poll_state`]
+    /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::PolledReplies::final_poll_state`]
     /// gives at a poll, **before** that poll is answered; or, when the lifetime is over and nobody closed it, with
     /// `Progress::default()` (nothing was shown), **before** `deliver` is called.
     pub closed: Option<&'a Progress>,
@@ -154,8 +154,13 @@ impl Progress {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and most are calls")]
 pub enum Step {
-    /// Make this call, then ask again with the progress that `judge` gives.
-    Call(crate::http_types::ApiCall),
+    /// Make this call, have its answer classified, then ask again with the progress that this gives.
+    Call {
+        /// The call.
+        call: crate::http_types::ApiCall,
+        /// The progress once the platform has accepted it, but for the ids that its answer brings.
+        on_success: Progress,
+    },
     /// Nothing before this time: the platform may still fetch it. Ask again then, or when the fetching has ended.
     Wait {
         /// When to ask again.

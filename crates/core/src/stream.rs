@@ -59,6 +59,9 @@ pub enum Begin {
     Connect(SocketAddress),
     /// Ask for the address first.
     Ask(HttpCall),
+    /// No socket: the session fetches over HTTP with [`Effect::Fetch`]. It is given a [`SocketAddress`] without a URL, whose `note`
+    /// is the cursor of the last [`Effect::SaveCursor`], empty at first.
+    Poll,
 }
 
 /// Where to connect. May hold a ticket: never logged, used once.
@@ -123,6 +126,12 @@ pub trait StreamSession: Send {
     /// The events of an earlier [`Effect::Deliver`] with this token are in the queue: now they may be acknowledged.
     fn on_stored(&mut self, token: u64, cx: &Context<'_>) -> Vec<Effect>;
 
+    /// The answer to the call of an [`Effect::Fetch`].
+    fn on_fetched(&mut self, answer: ApiAnswer, cx: &Context<'_>) -> Vec<Effect> {
+        let _ = (answer, cx);
+        Vec::new()
+    }
+
     /// A runner wants this frame sent. The answer comes as [`Effect::Answer`] with the same `call_id`.
     fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect>;
 
@@ -161,6 +170,11 @@ pub enum Effect {
         /// Give up after this time: the platform has delivered it again, or never will.
         give_up_at: Timestamp,
     },
+    /// Make this call of a long poll; its answer comes to [`StreamSession::on_fetched`]. One is in flight at a time: a second one
+    /// replaces the first.
+    Fetch(HttpCall),
+    /// Keep this cursor durably: the next session of the bot begins with it. Only for what the queue already has.
+    SaveCursor(String),
     /// A frame gave no event.
     Remark(Remark),
     /// What came of a runner's call.

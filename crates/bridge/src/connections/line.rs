@@ -252,6 +252,10 @@ impl Line {
                     events,
                     give_up_at,
                 } => self.deliver(token, &events, give_up_at, desk),
+                // No session of a socket asks for it.
+                Effect::Fetch(_) | Effect::SaveCursor(_) => {
+                    signals.push(Signal::Lost(Loss::passing("not_a_poll")));
+                }
                 Effect::Remark(remark) => {
                     desk.learn();
                     remark_on(remark, desk);

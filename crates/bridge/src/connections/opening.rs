@@ -47,6 +47,9 @@ async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
     let world = &desk.house.world;
     match desk.protocol.begin(&desk.context()) {
         Begin::Connect(address) => Ok(address),
+        Begin::Poll => Err(Loss::Failed(Refusal::Credentials {
+            code: "polling_unsupported".to_owned(),
+        })),
         Begin::Ask(call) => {
             if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
                 return Err(forbidden());

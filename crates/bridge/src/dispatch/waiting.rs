@@ -85,7 +85,7 @@ impl Arrival<'_> {
         let brings =
             !message.parts.is_empty() || message.quoted.as_ref().is_some_and(|quoted| !quoted.parts.is_empty());
         let connector = self.world.connector(&self.bound.integration.platform);
-        brings && connector.is_some_and(|connector| connector.media_is_short_lived())
+        brings && connector.is_some_and(|connector| connector.manifest().media_is_short_lived)
     }
 
     /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and

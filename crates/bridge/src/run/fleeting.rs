@@ -53,7 +53,7 @@ async fn keep_until(world: &World, conversation: &Conversation, end: Instant) ->
     let Ok(bot) = accounts::open(world, &bound.integration) else {
         return Ok(Next::Done);
     };
-    if !bot.connector.media_is_short_lived() {
+    if !bot.connector.manifest().media_is_short_lived {
         return Ok(Next::Done);
     }
     // Many of them, each as long as this may take, would leave no room to other tenants.

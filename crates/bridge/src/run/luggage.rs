@@ -67,7 +67,7 @@ impl<'a> Luggage<'a> {
 
     /// Fetches what can't be had later, and says whether it can't be had now either.
     async fn is_lost(&mut self, record: &MessageRecord, part: &Part, place: Place) -> bool {
-        if !self.bot.connector.media_is_short_lived() {
+        if !self.bot.connector.manifest().media_is_short_lived {
             return false;
         }
         let patience = self.until.saturating_duration_since(Instant::now());

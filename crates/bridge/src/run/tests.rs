@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::{
     ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };
@@ -63,7 +63,7 @@ impl Connector for Bubbles {
         Ok(Step::Done)
     }
 
-    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &DesiredReply<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+    fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
         unreachable!("nothing is sent")
     }
 }

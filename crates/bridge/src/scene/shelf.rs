@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tieline_connectors::web::Web;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, Verdict};
+use tieline_core::connector::{Connector, Context, Manifest, MediaSource, Received, Rejection, SentCall, Verdict};
 use tieline_core::event::Part;
-use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 
 /// A platform whose parts are at plain addresses: their locators.
@@ -17,7 +17,10 @@ pub(crate) struct Shelf {
 
 impl Connector for Shelf {
     fn manifest(&self) -> &'static Manifest {
-        Web.manifest()
+        Box::leak(Box::new(Manifest {
+            media_is_short_lived: self.is_short_lived,
+            ..*Web.manifest()
+        }))
     }
 
     fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
@@ -42,17 +45,19 @@ impl Connector for Shelf {
         Ok(Step::Done)
     }
 
-    fn judge(&self, _: &ApiCall, _: &ApiAnswer, _: &DesiredReply<'_>, _: &Progress, _: &Context<'_>) -> Verdict {
+    fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
         Verdict::Refused {
             code: "nothing is pushed".to_owned(),
         }
     }
 
-    fn media_is_short_lived(&self) -> bool {
-        self.is_short_lived
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(self)
     }
+}
 
-    fn media(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
+impl MediaSource for Shelf {
+    fn download(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
         Some(HttpCall {
             name: "media",
             method: "GET",

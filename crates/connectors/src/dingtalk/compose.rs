@@ -63,5 +63,8 @@ fn message(outgoing: &Outgoing, to: &ReplyTarget, shown: &Shown, cx: &Context<'_
 }
 
 fn step(call: HttpCall) -> Step {
-    Step::Call(ApiCall::Http(call))
+    Step::Call {
+        call: ApiCall::Http(call),
+        on_success: Progress::default(),
+    }
 }

@@ -16,6 +16,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     docs: "https://open.dingtalk.com/document/dingstart/robot-receive-message",
     proof: Proof::Platform,
     rate_hint: None,
+    media_is_short_lived: true,
     modes: &[
         ModeManifest {
             mode: ConnectionMode::LongConnection,

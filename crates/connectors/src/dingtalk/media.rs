@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_core::connector::{Context, Media, MediaError};
+use tieline_core::connector::{Context, Lookup, Media, MediaError, MediaSource};
 use tieline_core::event::{Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 
@@ -15,8 +15,36 @@ use super::outcome::Outcome;
 /// How long a download may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Files of messages, behind a download code.
+#[derive(Debug)]
+pub(super) struct MessageFiles;
+
+impl MediaSource for MessageFiles {
+    fn locate<'a>(&self, part: &'a Part, cx: &Context<'a>) -> Option<Lookup<'a, Part>> {
+        let allow_private = cx.account.allow_private;
+        Some(Lookup {
+            call: locate(part, cx)?,
+            read: Box::new(move |answer| located(part, answer, allow_private)),
+        })
+    }
+
+    fn download(&self, part: &Part, _cx: &Context<'_>) -> Option<HttpCall> {
+        fetch(part)
+    }
+
+    fn open(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        _disposition: Option<&str>,
+        _cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        Ok(open(part, body))
+    }
+}
+
 /// Asks for the address. The lifetime of a code isn't documented.
-pub(super) fn locate(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+fn locate(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     let code = part.locator.get("code")?;
     let robot = part.locator.get("robot")?;
     let body = json!({ "downloadCode": code, "robotCode": robot });
@@ -30,7 +58,7 @@ pub(super) fn locate(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
 }
 
 /// Reads the address.
-pub(super) fn located(part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Part, MediaError> {
+fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part, MediaError> {
     let body = match Outcome::of_api(answer) {
         Outcome::Ok(body) => body,
         Outcome::TokenExpired => return Err(MediaError::TokenExpired),
@@ -43,7 +71,7 @@ pub(super) fn located(part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Resu
         .as_str()
         .ok_or(MediaError::Incomplete("downloadUrl"))?;
     Ok(Part {
-        locator: json!({ "url": encrypted(address, cx.account.allow_private) }),
+        locator: json!({ "url": encrypted(address, allow_private) }),
         ..part.clone()
     })
 }
@@ -57,7 +85,7 @@ fn encrypted(address: &str, allow_private: bool) -> String {
 }
 
 /// Fetches the bytes. The address is signed: a header more and it is refused.
-pub(super) fn fetch(part: &Part) -> Option<HttpCall> {
+fn fetch(part: &Part) -> Option<HttpCall> {
     Some(HttpCall {
         name: "media",
         method: "GET",
@@ -70,7 +98,7 @@ pub(super) fn fetch(part: &Part) -> Option<HttpCall> {
 }
 
 /// The bytes are plain. The served name ends in `.file` whatever it is, so the name is ours to find.
-pub(super) fn open(part: &Part, bytes: Vec<u8>) -> Media {
+fn open(part: &Part, bytes: Vec<u8>) -> Media {
     let name = part.name.clone().or_else(|| {
         let stem = match part.kind {
             PartKind::Image => "image",

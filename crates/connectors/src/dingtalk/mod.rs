@@ -2,13 +2,13 @@
 
 mod call;
 mod card;
+mod classify;
 mod click;
 mod compose;
 mod decode;
 mod dialect;
 mod event_cipher;
 mod handle;
-mod judge;
 mod manifest;
 mod media;
 mod outcome;
@@ -26,10 +26,9 @@ mod tests;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
+    Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenExchange, Verdict,
 };
-use tieline_core::event::Part;
-use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_core::stream::StreamProtocol;
 
@@ -68,15 +67,8 @@ impl Connector for DingTalk {
         compose::deliver(wanted, to, done, cx)
     }
 
-    fn judge(
-        &self,
-        call: &ApiCall,
-        answer: &ApiAnswer,
-        wanted: &DesiredReply<'_>,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Verdict {
-        judge::judge(call, answer, wanted, done, cx)
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+        classify::classify(sent.call, answer, sent.desired, sent.progress, cx)
     }
 
     fn restart(&self, before: &Progress) -> Progress {
@@ -84,43 +76,20 @@ impl Connector for DingTalk {
         Progress::write(&before.anew())
     }
 
-    fn locate(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
-        media::locate(part, cx)
-    }
-
-    fn located(&self, part: &Part, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Part, MediaError> {
-        media::located(part, answer, cx)
-    }
-
-    fn media(&self, part: &Part, _cx: &Context<'_>) -> Option<HttpCall> {
-        media::fetch(part)
-    }
-
-    /// How long a download code is good for is not documented.
-    fn media_is_short_lived(&self) -> bool {
-        true
-    }
-
-    fn open_media(
-        &self,
-        part: &Part,
-        body: Vec<u8>,
-        _disposition: Option<&str>,
-        _cx: &Context<'_>,
-    ) -> Result<Media, MediaError> {
-        Ok(media::open(part, body))
-    }
-
     fn tokens(&self) -> Option<&dyn TokenExchange> {
         Some(&token::Tokens)
     }
 
     /// The token itself: it shows that the credentials are right, and costs none of the month's calls.
-    fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
-        Some(token::Tokens.request(cx))
+    fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
+        Some(Probe {
+            call: token::Tokens.request(cx),
+            read: |answer| token::read(answer).map(|_token| Credentials::default()),
+            is_needed: false,
+        })
     }
 
-    fn register(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
+    fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
         let registers = card::clicks_over_http(cx);
         registers
             .then(|| card::register(callback_url, cx))
@@ -128,8 +97,8 @@ impl Connector for DingTalk {
             .collect()
     }
 
-    fn read_probe(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
-        token::read(answer).map(|_token| Credentials::default())
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(&media::MessageFiles)
     }
 
     fn stream(&self) -> Option<&dyn StreamProtocol> {

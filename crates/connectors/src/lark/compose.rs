@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
 
 use super::button::Button;
 use super::plan::{self, Aim, Hook, Move, Situation};
@@ -26,7 +26,10 @@ pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, 
     }
     let hook = plan::hook(situation.wanted, to, situation.shown.gone)?;
     let write = Write { situation, to, hook };
-    Ok(Step::Call(ApiCall::Http(call(next, &write))))
+    Ok(Step::Call {
+        call: ApiCall::Http(call(next, &write)),
+        on_success: Progress::default(),
+    })
 }
 
 fn call(next: Move, write: &Write<'_>) -> HttpCall {

@@ -4,6 +4,7 @@
 
 mod button;
 mod card;
+mod classify;
 mod codes;
 mod compose;
 mod content;
@@ -13,7 +14,6 @@ mod dialect;
 mod fixture;
 mod frame;
 mod inline;
-mod judge;
 mod links;
 mod lists;
 mod manifest;
@@ -37,11 +37,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, Media, MediaError, Received, Rejection, TokenError, TokenExchange, Verdict,
+    Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenError, TokenExchange,
+    Verdict,
 };
-use tieline_core::event::{Part, Quoted};
-use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
-use tieline_core::ids::PlatformMessageId;
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_core::stream::StreamProtocol;
 
@@ -96,15 +95,8 @@ impl Connector for Lark {
         compose::step(&Situation::new(wanted, done, cx), to)
     }
 
-    fn judge(
-        &self,
-        call: &ApiCall,
-        answer: &ApiAnswer,
-        wanted: &DesiredReply<'_>,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Verdict {
-        judge::verdict(call, answer, Situation::new(wanted, done, cx))
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+        classify::verdict(sent.call, answer, Situation::new(sent.desired, sent.progress, cx))
     }
 
     fn restart(&self, before: &Progress) -> Progress {
@@ -112,63 +104,40 @@ impl Connector for Lark {
         Progress::write(&before.anew())
     }
 
-    fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
-        media::call(part, cx)
-    }
-
-    fn media_refused(&self, status: u16, body: &[u8]) -> MediaError {
-        refusal::of_download(status, body)
-    }
-
-    fn open_media(
-        &self,
-        part: &Part,
-        body: Vec<u8>,
-        disposition: Option<&str>,
-        _cx: &Context<'_>,
-    ) -> Result<Media, MediaError> {
-        Ok(media::open(part, body, disposition))
-    }
-
-    fn quote(&self, id: &PlatformMessageId, cx: &Context<'_>) -> Option<HttpCall> {
-        Some(quote::call(id, cx))
-    }
-
-    fn quoted(&self, id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
-        quote::read(id, answer, cx)
-    }
-
     fn tokens(&self) -> Option<&dyn TokenExchange> {
         Some(&tokens::Tokens)
     }
 
-    /// Who the bot is: it changes nothing, and the answer is needed anyway.
-    fn probe(&self, cx: &Context<'_>) -> Option<HttpCall> {
-        Some(HttpCall {
-            name: "bot_info",
-            method: "GET",
-            url: settings::address(cx.account, "/open-apis/bot/v3/info"),
-            headers: Vec::new(),
-            body: Body::Empty,
-            token: TokenPlace::Bearer,
-            timeout: CALL_TIMEOUT,
+    /// Who the bot is: it changes nothing, and without the bot's own id mentions of it can't be told from others.
+    fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
+        Some(Probe {
+            call: HttpCall {
+                name: "bot_info",
+                method: "GET",
+                url: settings::address(cx.account, "/open-apis/bot/v3/info"),
+                headers: Vec::new(),
+                body: Body::Empty,
+                token: TokenPlace::Bearer,
+                timeout: CALL_TIMEOUT,
+            },
+            read: read_bot_info,
+            is_needed: Settings::of(cx.account).bot.is_none(),
         })
     }
 
-    fn read_probe(&self, answer: &ApiAnswer) -> Result<Credentials, TokenError> {
-        let body = tokens::accepted(answer)?;
-        let bot = body.bot.get("open_id").and_then(Value::as_str);
-        Ok(bot.map(|bot| (settings::BOT_FIELD, bot)).into_iter().collect())
-    }
-
-    /// Without its own id the bot can't tell mentions of itself from others.
-    fn needs_probe(&self, cx: &Context<'_>) -> bool {
-        Settings::of(cx.account).bot.is_none()
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(&media::Resources)
     }
 
     fn stream(&self) -> Option<&dyn StreamProtocol> {
         Some(&stream::LongConnection)
     }
+}
+
+fn read_bot_info(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+    let body = tokens::accepted(answer)?;
+    let bot = body.bot.get("open_id").and_then(Value::as_str);
+    Ok(bot.map(|bot| (settings::BOT_FIELD, bot)).into_iter().collect())
 }
 
 fn received(decoded: Decoded) -> Received {

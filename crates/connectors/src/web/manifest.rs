@@ -15,6 +15,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     docs: "/api/openapi.json",
     proof: Proof::Operator,
     rate_hint: None,
+    media_is_short_lived: false,
     modes: &[ModeManifest {
         mode: ConnectionMode::Webhook,
         credentials: &[],

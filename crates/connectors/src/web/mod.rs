@@ -7,9 +7,11 @@ mod manifest;
 mod wire;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Answer, Connector, Context, Manifest, PollRequest, Received, Rejection, Verdict};
+use tieline_core::connector::{
+    Answer, Connector, Context, Manifest, PollRequest, PolledReplies, Received, Rejection, SentCall, Verdict,
+};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
-use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, ReplyView, Stage, Step};
@@ -46,15 +48,6 @@ impl Connector for Web {
         })
     }
 
-    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
-        match reply {
-            Some(reply) => state(reply, cx).answer(),
-            // Not begun yet.
-            None if cx.account.ids.made("tl-", asked.reply.as_str()) => State::default().answer(),
-            None => WebhookAnswer::problem(404, "reply_not_found", "There is no such reply."),
-        }
-    }
-
     fn deliver(
         &self,
         _wanted: &DesiredReply<'_>,
@@ -65,16 +58,24 @@ impl Connector for Web {
         Ok(Step::Done)
     }
 
-    fn judge(
-        &self,
-        _call: &ApiCall,
-        _answer: &ApiAnswer,
-        _wanted: &DesiredReply<'_>,
-        _done: &Progress,
-        _cx: &Context<'_>,
-    ) -> Verdict {
+    fn classify(&self, _sent: &SentCall<'_>, _answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
         Verdict::Refused {
             code: "nothing is pushed".to_owned(),
+        }
+    }
+
+    fn polled_replies(&self) -> Option<&dyn PolledReplies> {
+        Some(self)
+    }
+}
+
+impl PolledReplies for Web {
+    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+        match reply {
+            Some(reply) => state(reply, cx).answer(),
+            // Not begun yet.
+            None if cx.account.ids.made("tl-", asked.reply.as_str()) => State::default().answer(),
+            None => WebhookAnswer::problem(404, "reply_not_found", "There is no such reply."),
         }
     }
 }

@@ -67,7 +67,10 @@ fn after_polls(
         return Ok(Step::Done);
     };
     match text::only(&text, from, wanted, cx.account.language) {
-        Some(content) => respond(&content, to, cx).map(Step::Call),
+        Some(content) => respond(&content, to, cx).map(|call| Step::Call {
+            call,
+            on_success: Progress::default(),
+        }),
         None => Ok(Step::Done),
     }
 }

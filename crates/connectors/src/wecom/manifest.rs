@@ -19,6 +19,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     docs: "https://developer.work.weixin.qq.com/document/path/101039",
     proof: Proof::Platform,
     rate_hint: None,
+    media_is_short_lived: true,
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 

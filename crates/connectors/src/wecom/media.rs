@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tieline_core::connector::{Context, Media, MediaError};
+use tieline_core::connector::{Context, Media, MediaError, MediaSource};
 use tieline_core::event::Part;
 use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 
@@ -15,8 +15,28 @@ use crate::disposition;
 /// Files are at most 100 MB; the link works for 5 minutes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Files of messages, behind a signed link.
+#[derive(Debug)]
+pub(super) struct MessageFiles;
+
+impl MediaSource for MessageFiles {
+    fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        download(part, cx)
+    }
+
+    fn open(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        open(part, body, disposition, cx)
+    }
+}
+
 /// The download. The link is signed: it needs no token, and any host of an object storage may stand in it.
-pub(super) fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     let url = part.locator.get("url")?.as_str()?;
     let secure = url.starts_with("https://") || (cx.account.allow_private && url.starts_with("http://"));
     secure.then(|| HttpCall {
@@ -31,12 +51,7 @@ pub(super) fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
 }
 
 /// Opens what was downloaded.
-pub(super) fn open(
-    part: &Part,
-    body: Vec<u8>,
-    disposition: Option<&str>,
-    cx: &Context<'_>,
-) -> Result<Media, MediaError> {
+fn open(part: &Part, body: Vec<u8>, disposition: Option<&str>, cx: &Context<'_>) -> Result<Media, MediaError> {
     let own = match part.locator.get("key").and_then(|key| key.as_str()) {
         Some(key) => Some(CallbackKey::parse_file_key(key).ok_or(MediaError::Incomplete("a key of 32 bytes"))?),
         None => None,

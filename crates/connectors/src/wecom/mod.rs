@@ -7,11 +7,11 @@
 //! See [WeCom Docs/智能机器人概述](https://developer.work.weixin.qq.com/document/path/101039).
 
 mod answer;
+mod classify;
 mod compose;
 mod credentials;
 mod decode;
 mod dialect;
-mod judge;
 mod manifest;
 mod media;
 mod mention;
@@ -29,10 +29,11 @@ use std::borrow::Cow;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, Media, MediaError, PollRequest, Received, Rejection, Remark, Verdict,
+    Answer, Connector, Context, Manifest, MediaSource, PollRequest, PolledReplies, Received, Rejection, Remark,
+    SentCall, Verdict,
 };
-use tieline_core::event::{Event, Part};
-use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
+use tieline_core::event::Event;
+use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 use tieline_core::stream::StreamProtocol;
@@ -74,6 +75,35 @@ impl Connector for WeCom {
         Ok(received(&authentic, keys, cx))
     }
 
+    fn deliver(
+        &self,
+        wanted: &DesiredReply<'_>,
+        to: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        let text = &*markdown::without_data(wanted.text);
+        compose::deliver(&DesiredReply { text, ..wanted.clone() }, to, done, cx)
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+        classify::classify(sent.call, answer, sent.desired, sent.progress, cx)
+    }
+
+    fn polled_replies(&self) -> Option<&dyn PolledReplies> {
+        Some(self)
+    }
+
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(&media::MessageFiles)
+    }
+
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        Some(&stream::LongConnection)
+    }
+}
+
+impl PolledReplies for WeCom {
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match webhook_keys(cx) {
             Some(keys) => answer::newest(asked, reply.map(without_data).as_deref(), keys, cx),
@@ -91,50 +121,6 @@ impl Connector for WeCom {
 
     fn can_push(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
         compose::response_url(to, cx).is_ok()
-    }
-
-    fn deliver(
-        &self,
-        wanted: &DesiredReply<'_>,
-        to: &ReplyTarget,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
-        let text = &*markdown::without_data(wanted.text);
-        compose::deliver(&DesiredReply { text, ..wanted.clone() }, to, done, cx)
-    }
-
-    fn judge(
-        &self,
-        call: &ApiCall,
-        answer: &ApiAnswer,
-        wanted: &DesiredReply<'_>,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Verdict {
-        judge::judge(call, answer, wanted, done, cx)
-    }
-
-    fn media(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
-        media::download(part, cx)
-    }
-
-    fn media_is_short_lived(&self) -> bool {
-        true
-    }
-
-    fn open_media(
-        &self,
-        part: &Part,
-        body: Vec<u8>,
-        disposition: Option<&str>,
-        cx: &Context<'_>,
-    ) -> Result<Media, MediaError> {
-        media::open(part, body, disposition, cx)
-    }
-
-    fn stream(&self) -> Option<&dyn StreamProtocol> {
-        Some(&stream::LongConnection)
     }
 }
 

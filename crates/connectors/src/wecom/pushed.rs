@@ -400,13 +400,16 @@ fn frame(
             feedback: (opens && shown.bubbles == 0).then_some(SayFeedback { id: reply }),
         },
     };
-    Step::Call(ApiCall::Socket(SocketCall {
-        name: STREAM.to_owned(),
-        lane: req_id.to_owned(),
-        frame: envelope("aibot_respond_msg", Some(req_id), &json!(body), &then),
-        replaceable: !finish && !opens,
-        expires_at: cx.now.after(if finish { LAST_WORD } else { FRESH }),
-    }))
+    Step::Call {
+        call: ApiCall::Socket(SocketCall {
+            name: STREAM.to_owned(),
+            lane: req_id.to_owned(),
+            frame: envelope("aibot_respond_msg", Some(req_id), &json!(body), &then),
+            replaceable: !finish && !opens,
+            expires_at: cx.now.after(if finish { LAST_WORD } else { FRESH }),
+        }),
+        on_success: Progress::default(),
+    }
 }
 
 /// A frame as the session takes it: what is sent, and how far the reply is then, for `judge`. A missing `req_id` is made by the session.
@@ -446,13 +449,16 @@ fn send(wanted: &DesiredReply<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<
     body["chatid"] = chat.id.as_str().into();
     // Absent, the platform would guess.
     body["chat_type"] = if chat.kind == ChatKind::Direct { 1 } else { 2 }.into();
-    Step::Call(ApiCall::Socket(SocketCall {
-        name: SEND.to_owned(),
-        lane: format!("chat {}", chat.id),
-        frame: envelope("aibot_send_msg", None, &body, &then),
-        replaceable: false,
-        expires_at: cx.now.after(LAST_WORD),
-    }))
+    Step::Call {
+        call: ApiCall::Socket(SocketCall {
+            name: SEND.to_owned(),
+            lane: format!("chat {}", chat.id),
+            frame: envelope("aibot_send_msg", None, &body, &then),
+            replaceable: false,
+            expires_at: cx.now.after(LAST_WORD),
+        }),
+        on_success: Progress::default(),
+    }
 }
 
 /// Whether there is a `response_url` that is still good.
@@ -468,7 +474,10 @@ fn respond(wanted: &DesiredReply<'_>, to: &ReplyTarget, shown: &Shown, cx: &Cont
     }
     let text = markdown::with_files(wanted.text, wanted.files);
     match text::only(&text, shown.rest_of(&text), wanted, cx.account.language) {
-        Some(content) => compose::respond(&content, to, cx).map(Step::Call),
+        Some(content) => compose::respond(&content, to, cx).map(|call| Step::Call {
+            call,
+            on_success: Progress::default(),
+        }),
         None => Ok(Step::Done),
     }
 }

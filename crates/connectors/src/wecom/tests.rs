@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tieline_core::account::Account;
 use tieline_core::connector::{Answer, Connector as _, Context, PollRequest, Received, Rejection, Remark};
 use tieline_core::event::{Event, Message};
-use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{ApiCall, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, SenderId};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{DesiredReply, Progress, Pulled, ReplyHandle, ReplyView, Stage, Step};
@@ -152,7 +152,10 @@ fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64)
         .deliver(&wanted, to, &Progress::default(), &at(account, seconds))
         .unwrap()
     {
-        Step::Call(ApiCall::Http(call)) => {
+        Step::Call {
+            call: ApiCall::Http(call),
+            ..
+        } => {
             let tieline_core::http_types::Body::Json(body) = call.body else {
                 panic!("no JSON")
             };
@@ -458,7 +461,11 @@ fn picture_inside_an_answer_is_pushed_as_its_words() {
             pulled: None,
         };
         let step = WeCom.deliver(&wanted, &to, &done, &at(&account, 1)).unwrap();
-        let Step::Call(ApiCall::Socket(call)) = step else {
+        let Step::Call {
+            call: ApiCall::Socket(call),
+            ..
+        } = step
+        else {
             panic!("{step:?}")
         };
         assert_eq!(call.frame["body"]["stream"]["content"], expected);
@@ -577,10 +584,13 @@ fn files_open_with_the_callback_key() {
     let received = receive(&said, &account);
     let part = &message(&received).parts[0];
     let cx = at(&account, 0);
-    assert_eq!(WeCom.media(part, &cx).unwrap().url, "https://cos.example/f");
+    assert_eq!(
+        media::MessageFiles.download(part, &cx).unwrap().url,
+        "https://cos.example/f"
+    );
     let sealed = hex::decode(vector["cipher_hex"].as_str().unwrap()).unwrap();
     let disposition = Some("attachment; filename*=UTF-8''%E6%8A%A5.gif");
-    let media = WeCom.open_media(part, sealed, disposition, &cx).unwrap();
+    let media = media::MessageFiles.open(part, sealed, disposition, &cx).unwrap();
     assert_eq!(hex::encode(&media.bytes), vector["plain_hex"].as_str().unwrap());
     assert_eq!(media.name.as_deref(), Some("报.gif"));
 }

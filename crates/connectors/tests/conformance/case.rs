@@ -33,11 +33,11 @@ pub(crate) struct Case {
     pub request: Option<RequestCase>,
     /// receive: the record that the bridge finds for `Answer::Polled`.
     pub reply: Option<ReplyCase>,
-    /// compose, judge: what the chat should show. A step may change some of it.
+    /// compose, classify: what the chat should show. A step may change some of it.
     #[serde(default)]
     pub wanted: Value,
     pub target: Option<TargetCase>,
-    /// judge: rows of answers to the call that `deliver` makes. compose, stream: what happens, in order.
+    /// classify: rows of answers to the call that `deliver` makes. compose, stream: what happens, in order.
     #[serde(default)]
     pub steps: Vec<StepCase>,
     /// stream: where the socket leads.
@@ -163,7 +163,7 @@ struct ChatCase {
     thread: Option<String>,
 }
 
-/// One step of a compose, judge or stream vector.
+/// One step of a compose, classify or stream vector.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StepCase {
@@ -171,9 +171,9 @@ pub(crate) struct StepCase {
     /// compose: fields of `wanted` that change here, and stay changed.
     #[serde(default)]
     pub wanted: Value,
-    /// compose, judge: what the platform answers to the call.
+    /// compose, classify: what the platform answers to the call.
     pub answer: Option<AnswerCase>,
-    /// compose, judge: what `judge` says.
+    /// compose, classify: what `classify` says.
     pub verdict: Option<Value>,
     /// stream: the socket opens.
     #[serde(default)]
@@ -187,6 +187,8 @@ pub(crate) struct StepCase {
     pub stored: Option<u64>,
     /// stream: a runner wants something sent.
     pub call: Option<CallCase>,
+    /// stream: the answer to the call of a long poll.
+    pub fetched: Option<AnswerCase>,
     /// stream: we are about to close.
     #[serde(default)]
     pub close: bool,

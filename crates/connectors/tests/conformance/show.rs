@@ -124,7 +124,7 @@ pub(crate) fn webhook_answer(answer: &WebhookAnswer) -> Value {
 
 pub(crate) fn step(step: &Result<Step, ComposeError>) -> Value {
     match step {
-        Ok(Step::Call(call)) => json!({ "call": api_call(call) }),
+        Ok(Step::Call { call, .. }) => json!({ "call": api_call(call) }),
         Ok(Step::Wait { until }) => json!({ "wait": until }),
         Ok(Step::Done) => json!({ "done": true }),
         Err(ComposeError::Expired) => json!({ "error": "Expired" }),
@@ -209,6 +209,7 @@ pub(crate) fn begin(begin: &Begin) -> Value {
     match begin {
         Begin::Connect(address) => json!({ "connect": self::address(address) }),
         Begin::Ask(call) => json!({ "ask": http_call(call) }),
+        Begin::Poll => json!({ "poll": {} }),
     }
 }
 
@@ -244,6 +245,8 @@ pub(crate) fn effect(effect: &Effect) -> Value {
             "events": events.iter().map(event).collect::<Value>(),
             "giveUpAt": give_up_at,
         }}),
+        Effect::Fetch(call) => json!({ "fetch": http_call(call) }),
+        Effect::SaveCursor(cursor) => json!({ "saveCursor": cursor }),
         Effect::Remark(remark) => json!({ "remark": self::remark(*remark) }),
         Effect::Answer { call_id, answer } => json!({ "answer": { "callId": call_id, "answer": api_answer(answer) } }),
         Effect::Replace { reason } => json!({ "replace": { "reason": reason } }),

@@ -3,10 +3,10 @@
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tieline_core::account::Account;
-use tieline_core::connector::{Answer, Connector, Context, PollRequest, Verdict};
+use tieline_core::connector::{Answer, Connector, Context, PollRequest, SentCall, Verdict};
 use tieline_core::event::Event;
 use tieline_core::reply::{Progress, ReplyTarget, ReplyView, Step};
-use tieline_core::stream::{Begin, Effect, StreamSession};
+use tieline_core::stream::{Begin, Effect, SocketAddress, StreamSession};
 
 use crate::case::{Case, StepCase, WantedOwned};
 use crate::show;
@@ -19,7 +19,7 @@ pub(crate) fn play(kind: &str, connector: &dyn Connector, case: Case) -> Result<
     match kind {
         "receive" => receive(connector, case, &account),
         "compose" => compose(connector, &case, &account),
-        "judge" => judge(connector, &case, &account),
+        "classify" => classify(connector, &case, &account),
         "stream" => stream(connector, &case, &account),
         other => Err(format!("no such kind of vector: {other}")),
     }
@@ -83,9 +83,14 @@ fn receive(connector: &dyn Connector, mut case: Case, account: &Account) -> Resu
 /// What a poll is answered, and what it closes with, as the bridge does it.
 fn poll(connector: &dyn Connector, newest: &PollRequest, mut reply: Option<ReplyView>, cx: &Context<'_>) -> Value {
     if let Some(reply) = reply.as_mut().filter(|reply| reply.closed.is_none()) {
-        reply.closed = connector.final_poll_state(newest, reply, cx);
+        reply.closed = connector
+            .polled_replies()
+            .and_then(|polled| polled.final_poll_state(newest, reply, cx));
     }
-    let mut shown = show::webhook_answer(&connector.answer_poll(newest, reply.as_ref(), cx));
+    let polled = connector
+        .polled_replies()
+        .expect("a connector that answers polls says how");
+    let mut shown = show::webhook_answer(&polled.answer_poll(newest, reply.as_ref(), cx));
     shown["closed"] = json!(reply.and_then(|reply| reply.closed));
     shown
 }
@@ -119,10 +124,16 @@ fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<
         let owned = WantedOwned::new(&wanted, &to, account).map_err(place)?;
         let next = connector.deliver(&owned.view(), &to, &progress, &cx);
         same(&step.expect, &show::step(&next)).map_err(place)?;
-        let (Ok(Step::Call(call)), Some(answer)) = (next, &step.answer) else {
+        let (Ok(Step::Call { call, on_success }), Some(answer)) = (next, &step.answer) else {
             continue;
         };
-        let verdict = connector.judge(&call, &answer.build(), &owned.view(), &progress, &cx);
+        let sent = SentCall {
+            call: &call,
+            progress: &progress,
+            on_success: &on_success,
+            desired: &owned.view(),
+        };
+        let verdict = connector.classify(&sent, &answer.build(), &cx);
         let actual = show::verdict(&verdict);
         same(step.verdict.as_ref().unwrap_or(&json!({ "accepted": {} })), &actual)
             .map_err(|text| format!("step {at}, verdict{text}"))?;
@@ -138,20 +149,26 @@ fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<
 }
 
 /// Each step is one answer to the same first call.
-fn judge(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
+fn classify(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
     let to = target(case, account)?;
     let owned = WantedOwned::new(&case.wanted, &to, account)?;
     let cx = case.context(account, None);
     let progress = Progress::default();
     let next = connector.deliver(&owned.view(), &to, &progress, &cx);
     same(&case.expect, &show::step(&next))?;
-    let Ok(Step::Call(call)) = next else {
+    let Ok(Step::Call { call, on_success }) = next else {
         return Err("`deliver` makes no call".into());
     };
     let mut seen = Seen::new();
     for (at, step) in case.steps.iter().enumerate() {
         let answer = step.answer.as_ref().ok_or("a step has no `answer`")?.build();
-        let verdict = connector.judge(&call, &answer, &owned.view(), &progress, &cx);
+        let sent = SentCall {
+            call: &call,
+            progress: &progress,
+            on_success: &on_success,
+            desired: &owned.view(),
+        };
+        let verdict = connector.classify(&sent, &answer, &cx);
         let actual = show::verdict(&verdict);
         let expected = step.verdict.as_ref().ok_or("a step has no `verdict`")?;
         same(expected, &actual).map_err(|text| format!("answer {at}{text}"))?;
@@ -170,6 +187,11 @@ fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<S
         (Some(address), _) => address.build(),
         (None, Begin::Connect(address)) => address,
         (None, Begin::Ask(_)) => return begin_by_asking(protocol, case, account),
+        (None, Begin::Poll) => SocketAddress {
+            url: String::new(),
+            headers: Vec::new(),
+            note: String::new(),
+        },
     };
     let mut session = protocol.session(&address, &cx);
     let mut seen = Seen::new();
@@ -240,10 +262,13 @@ fn drive(
     if let Some(call) = &step.call {
         return Ok(session.on_call(&call.id, call.build(), &cx));
     }
+    if let Some(answer) = &step.fetched {
+        return Ok(session.on_fetched(answer.build(), &cx));
+    }
     if step.close {
         return Ok(session.on_close(&cx));
     }
-    Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `close`")
+    Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `fetched`, `close`")
 }
 
 /// The vectors of a file: one, or a list.

@@ -19,6 +19,8 @@ pub struct Manifest {
     pub proof: Proof,
     /// The header, in lower case, that says in how many seconds a limit is reset, where that isn't `Retry-After`.
     pub rate_hint: Option<&'static str>,
+    /// Whether attachments can be downloaded only for minutes, or for a time that the platform doesn't state.
+    pub media_is_short_lived: bool,
     /// Connection modes, the recommended one first.
     pub modes: &'static [ModeManifest],
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode};
-use tieline_core::connector::{Connector as _, Verdict};
+use tieline_core::connector::{Connector as _, Context, SentCall, Verdict};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall};
 use tieline_core::ids::{ChatId, PlatformMessageId, ReplyId, SenderId};
@@ -134,12 +134,18 @@ impl Platform {
                     self.now = until.as_millis();
                     continue;
                 }
-                Step::Call(ApiCall::Http(call)) => call,
-                Step::Call(ApiCall::Socket(_)) => panic!("no socket is used"),
+                Step::Call {
+                    call: ApiCall::Http(call),
+                    ..
+                } => call,
+                Step::Call {
+                    call: ApiCall::Socket(_),
+                    ..
+                } => panic!("no socket is used"),
             };
             let answer = self.answer(&call);
             let call = ApiCall::Http(call);
-            match DingTalk.judge(&call, &answer, wanted, &self.progress, &cx) {
+            match classify(&call, &answer, wanted, &self.progress, &cx) {
                 Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } | Verdict::Closed { progress, .. } => {
                     self.progress = progress
                 }
@@ -265,10 +271,10 @@ fn created(status: u16, body: &Value) -> Verdict {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let (cx, done) = (at(&account, NOW), Progress::default());
     let wanted = wanted(&reply, Stage::Thinking, "");
-    let Ok(Step::Call(call)) = DingTalk.deliver(&wanted, &to, &done, &cx) else {
+    let Ok(Step::Call { call, .. }) = DingTalk.deliver(&wanted, &to, &done, &cx) else {
         panic!("no card is put up")
     };
-    DingTalk.judge(&call, &answered(status, body), &wanted, &done, &cx)
+    classify(&call, &answered(status, body), &wanted, &done, &cx)
 }
 
 #[test]
@@ -307,11 +313,11 @@ fn platform_at_fault_closes_cards_after_some_tries() {
                 now = until.as_millis();
                 continue;
             }
-            Step::Call(call) => call,
+            Step::Call { call, .. } => call,
             Step::Done => panic!("given up without a word"),
         };
         tries += 1;
-        match DingTalk.judge(&call, &busy(), &wanted, &progress, &cx) {
+        match classify(&call, &busy(), &wanted, &progress, &cx) {
             Verdict::FallBack { progress: next, .. } => progress = next,
             Verdict::Closed { .. } => break,
             other => panic!("{other:?}"),
@@ -696,7 +702,7 @@ fn foreign_and_dead_addresses_are_not_called() {
     let dead = step(json!({ "webhook": webhook, "webhookUntil": NOW + 59_999 }));
     assert_eq!(dead, Err(ComposeError::Expired));
     let live = step(json!({ "webhook": webhook, "webhookUntil": NOW + 60_001 }));
-    assert!(matches!(live, Ok(Step::Call(_))));
+    assert!(matches!(live, Ok(Step::Call { .. })));
 }
 
 proptest! {
@@ -732,4 +738,21 @@ proptest! {
         }
         prop_assert!(platform.card.chars().count() <= 3000);
     }
+}
+
+/// The verdict on `answer`, for a call after `progress`.
+fn classify(
+    call: &ApiCall,
+    answer: &ApiAnswer,
+    desired: &DesiredReply<'_>,
+    progress: &Progress,
+    cx: &Context<'_>,
+) -> Verdict {
+    let sent = SentCall {
+        call,
+        progress,
+        on_success: &Progress::default(),
+        desired,
+    };
+    DingTalk.classify(&sent, answer, cx)
 }

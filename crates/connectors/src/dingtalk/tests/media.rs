@@ -2,12 +2,12 @@
 
 use serde_json::json;
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{Connector as _, MediaError};
+use tieline_core::connector::{MediaError, MediaSource as _};
 use tieline_core::event::{Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, Body, TokenPlace};
 
 use super::{CLIENT, account, at};
-use crate::dingtalk::DingTalk;
+use crate::dingtalk::media::MessageFiles;
 
 fn part(kind: PartKind) -> Part {
     Part {
@@ -32,8 +32,9 @@ fn code_becomes_an_address_becomes_bytes() {
     let account = account(ConnectionMode::LongConnection, &CLIENT);
     let cx = at(&account, 0);
     let part = part(PartKind::Image);
-    assert_eq!(DingTalk.media(&part, &cx), None, "the address isn't known yet");
-    let asks = DingTalk.locate(&part, &cx).unwrap();
+    assert_eq!(MessageFiles.download(&part, &cx), None, "the address isn't known yet");
+    let lookup = MessageFiles.locate(&part, &cx).unwrap();
+    let asks = &lookup.call;
     assert_eq!(asks.url, "https://api.dingtalk.com/v1.0/robot/messageFiles/download");
     assert_eq!(asks.token, TokenPlace::Header("x-acs-dingtalk-access-token"));
     let body = json!({ "downloadCode": "dlPic01", "robotCode": "dingtielinedemo01" });
@@ -42,14 +43,12 @@ fn code_becomes_an_address_becomes_bytes() {
         200,
         r#"{"downloadUrl":"http://down.example/x.file?Expires=1&Signature=a%2Bb"}"#,
     );
-    let located = DingTalk.located(&part, &answer, &cx).unwrap();
-    assert_eq!(DingTalk.locate(&located, &cx), None);
-    let call = DingTalk.media(&located, &cx).unwrap();
+    let located = (lookup.read)(&answer).unwrap();
+    assert!(MessageFiles.locate(&located, &cx).is_none());
+    let call = MessageFiles.download(&located, &cx).unwrap();
     assert_eq!(call.url, "https://down.example/x.file?Expires=1&Signature=a%2Bb");
     assert!(call.headers.is_empty() && call.token == TokenPlace::None);
-    let media = DingTalk
-        .open_media(&located, b"\x89PNG\r\n".to_vec(), None, &cx)
-        .unwrap();
+    let media = MessageFiles.open(&located, b"\x89PNG\r\n".to_vec(), None, &cx).unwrap();
     assert_eq!(media.name.as_deref(), Some("image.png"));
 }
 
@@ -61,7 +60,7 @@ fn given_name_stays_and_unknown_bytes_have_none() {
         name: Some("值班表 2025.xlsx".into()),
         ..part(PartKind::File)
     };
-    let name = |part: &Part, bytes: &[u8]| DingTalk.open_media(part, bytes.to_vec(), None, &cx).unwrap().name;
+    let name = |part: &Part, bytes: &[u8]| MessageFiles.open(part, bytes.to_vec(), None, &cx).unwrap().name;
     assert_eq!(name(&named, b"PK").as_deref(), Some("值班表 2025.xlsx"));
     assert_eq!(name(&part(PartKind::Audio), b"#!AMR\n").as_deref(), Some("audio.amr"));
     assert_eq!(
@@ -76,7 +75,9 @@ fn refusals_lead_to_different_actions() {
     let account = account(ConnectionMode::LongConnection, &CLIENT);
     let cx = at(&account, 0);
     let check = |answer: ApiAnswer, expected: MediaError| {
-        assert_eq!(DingTalk.located(&part(PartKind::Image), &answer, &cx), Err(expected));
+        let part = part(PartKind::Image);
+        let lookup = MessageFiles.locate(&part, &cx).unwrap();
+        assert_eq!((lookup.read)(&answer), Err(expected));
     };
     check(
         answered(400, r#"{"code":"invalidParameter.robotCode.downloadCode"}"#),

@@ -48,7 +48,7 @@ fn what_is_no_token_says_why() {
             TokenError::Unavailable { code }
         };
         assert_eq!(read, expected);
-        assert_eq!(DingTalk.read_probe(&answer), Err(expected));
+        assert_eq!((DingTalk.probe(&cx).unwrap().read)(&answer), Err(expected));
     };
     let code = "invalidClientIdOrSecret";
     check(answered(400, &json!({ "code": code })), true, code);
@@ -63,9 +63,10 @@ fn what_is_no_token_says_why() {
 fn probe_is_the_token_call() {
     let account = account(ConnectionMode::LongConnection, &CLIENT);
     let cx = at(&account, NOW);
-    assert_eq!(DingTalk.probe(&cx), Some(DingTalk.tokens().unwrap().request(&cx)));
+    let probe = DingTalk.probe(&cx).unwrap();
+    assert_eq!(probe.call, DingTalk.tokens().unwrap().request(&cx));
     let answer = answered(200, &json!({ "accessToken": "t", "expireIn": 7200 }));
-    assert!(DingTalk.read_probe(&answer).is_ok());
+    assert!((probe.read)(&answer).is_ok());
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn clicks_are_registered_where_they_come_over_http() {
     let own = [CLIENT[0], CLIENT[1], ("cardTemplateId", "mine.schema")];
     let calls = |mode, fields: &[_]| {
         let account = account(mode, fields);
-        DingTalk.register("https://bridge.example/api/dingtalk/webhook/int_1", &at(&account, NOW))
+        DingTalk.registration("https://bridge.example/api/dingtalk/webhook/int_1", &at(&account, NOW))
     };
     assert!(calls(ConnectionMode::LongConnection, &own).is_empty());
     assert!(calls(ConnectionMode::Webhook, &CLIENT).is_empty());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode};
-use tieline_core::connector::{Connector as _, Verdict};
+use tieline_core::connector::{Connector as _, SentCall, Verdict};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall};
 use tieline_core::ids::{ChatId, IntegrationId, PlatformMessageId, ReplyId, SenderId, ThreadId};
@@ -238,13 +238,19 @@ impl Bridge {
                 pulled: None,
             };
             let cx = context(&self.account, self.now);
-            let call = match Lark.deliver(&wanted, &self.to, &self.progress, &cx) {
-                Ok(Step::Call(call)) => call,
+            let (call, on_success) = match Lark.deliver(&wanted, &self.to, &self.progress, &cx) {
+                Ok(Step::Call { call, on_success }) => (call, on_success),
                 Ok(_) => return End::Done,
                 Err(_) => return End::Refused,
             };
             let answer = answer(&mut self.platform, &mut self.luck, &call);
-            match Lark.judge(&call, &answer, &wanted, &self.progress, &cx) {
+            let sent = SentCall {
+                call: &call,
+                progress: &self.progress,
+                on_success: &on_success,
+                desired: &wanted,
+            };
+            match Lark.classify(&sent, &answer, &cx) {
                 Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
                 Verdict::Closed { progress, .. } => {
                     self.progress = progress;

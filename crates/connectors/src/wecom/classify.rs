@@ -36,7 +36,7 @@ mod code {
 }
 
 /// Reads what came of `call`.
-pub(super) fn judge(
+pub(super) fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,
     wanted: &DesiredReply<'_>,

@@ -25,7 +25,7 @@ const CARDS_REST: Duration = Duration::from_mins(30);
 const WEBHOOK_BLOCK: Duration = Duration::from_secs(600);
 
 /// Reads what came of a call that [`super::compose::deliver`] made.
-pub(super) fn judge(
+pub(super) fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,
     wanted: &DesiredReply<'_>,
