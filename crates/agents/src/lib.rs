@@ -21,4 +21,5 @@ mod answer;
 mod call;
 mod error_body;
 mod json;
+mod prompt;
 mod settings;

@@ -8,7 +8,7 @@ use tieline_core::event::PartKind;
 
 use super::window::Window;
 use super::wire::{Content, ImageUrl, Message, Part, Request, StreamOptions};
-use crate::failure;
+use crate::{failure, prompt};
 
 /// The body of the call.
 pub(crate) fn body(model: &str, messages: Vec<Message>, user: &str) -> Result<Bytes, AgentFailure> {
@@ -48,20 +48,14 @@ fn turn(turn: &Turn) -> [Message; 2] {
     [text("user", &turn.user), text("assistant", &turn.assistant)]
 }
 
-fn asked(request: &AgentRequest) -> Message {
+/// The question as one message of the user, with its pictures inline.
+pub(crate) fn asked(request: &AgentRequest) -> Message {
     let message = &request.message;
-    let quoted_parts = message.quoted.as_ref().map_or(&[][..], |(_, parts)| parts);
-    let parts = || quoted_parts.iter().chain(&message.parts);
-    let mut words = message
-        .quoted
-        .as_ref()
-        .map(|(quoted, _)| quote(quoted))
-        .unwrap_or_default();
-    words.push_str(&message.text);
-    for part in parts().filter(|part| !is_shown(part)) {
-        mention(part, &mut words);
-    }
-    let images: Vec<_> = parts().filter(|part| is_shown(part)).map(image).collect();
+    let words = prompt::text(message, is_shown);
+    let images: Vec<_> = prompt::parts(message)
+        .filter(|part| is_shown(part))
+        .map(image)
+        .collect();
     if images.is_empty() {
         return text("user", &words);
     }
@@ -72,32 +66,9 @@ fn asked(request: &AgentRequest) -> Message {
     }
 }
 
-fn quote(quoted: &str) -> String {
-    let lines = quoted.lines().map(|line| format!("> {line}\n"));
-    let mut quote: String = lines.collect();
-    if !quote.is_empty() {
-        quote.push('\n');
-    }
-    quote
-}
-
 /// A server that can't load one picture refuses the whole question.
 fn is_shown(part: &AgentPart) -> bool {
     part.kind == PartKind::Image && !part.unavailable
-}
-
-/// The wire has room for pictures only; of other things the model is at least told.
-fn mention(part: &AgentPart, words: &mut String) {
-    if !words.is_empty() {
-        words.push('\n');
-    }
-    let kind = part.kind.word();
-    let name = part.name.as_deref().unwrap_or_default();
-    let place = match part.unavailable {
-        true => " (unavailable)".to_owned(),
-        false => format!("({})", part.url),
-    };
-    words.push_str(&format!("[{kind}: {name}]{place}"));
 }
 
 fn image(part: &AgentPart) -> Part {

@@ -4,7 +4,7 @@
 //!
 //! See [OpenAI API Reference/Chat Completions](https://platform.openai.com/docs/api-reference/chat/create).
 
-mod compose;
+pub(crate) mod compose;
 mod read;
 mod window;
 mod wire;
