@@ -241,7 +241,9 @@ pub(crate) fn missing() -> Problem {
 
 fn check(state: &AdminState, agent: &Agent) -> Result<(), Problem> {
     let facts = bridge_agents::check(&agent.protocol, &agent.config).map_err(|invalid| match invalid {
-        InvalidAgent::UnknownProtocol => Problem::invalid("protocol", "is not a protocol that is known"),
+        InvalidAgent::UnknownProtocol(reason) => {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_field", reason).on("protocol")
+        }
         InvalidAgent::UnknownField(field) => Problem::unknown(format!("config.{field}")),
         InvalidAgent::Field { field, reason } => Problem::invalid(format!("config.{field}"), reason),
     })?;

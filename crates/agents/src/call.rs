@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tieline_core::agent::AgentFailure;
+use tieline_core::ids::{RunId, digest};
 use tieline_core::timestamp::Timestamp;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -25,6 +26,11 @@ pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a probe may take.
+pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the agent may take to note that a run is cancelled.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a call is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
@@ -34,10 +40,61 @@ pub(crate) struct Manner {
     pub(crate) tries: u32,
     /// The longest that the agent may ask us to wait before the next try. If it asks for more there is none.
     pub(crate) max_retry_after: Duration,
-    /// Whether it may be repeated though the agent may be at work on it: it carries an idempotency key.
+    /// Whether it may be repeated though the agent may be at work on it: the protocol promises to recognize the repetition.
     pub(crate) idempotent: bool,
-    /// Whether an agent's sentence may be quoted in the failure: the words asked were ours.
-    pub(crate) quote: bool,
+}
+
+impl Manner {
+    /// A call that asks for an answer: a person waits for it.
+    pub(crate) const fn asking(idle: Duration) -> Self {
+        Self {
+            patience: idle,
+            tries: TRIES,
+            max_retry_after: MAX_RETRY_AFTER,
+            idempotent: false,
+        }
+    }
+
+    /// A probe: one try within [`PROBE_PATIENCE`].
+    pub(crate) const fn probing() -> Self {
+        Self {
+            patience: PROBE_PATIENCE,
+            tries: 1,
+            max_retry_after: Duration::ZERO,
+            idempotent: false,
+        }
+    }
+
+    /// A call that cancels a run; repeating it changes nothing.
+    pub(crate) const fn cancelling() -> Self {
+        Self {
+            patience: CANCEL_PATIENCE,
+            tries: TRIES,
+            max_retry_after: CANCEL_PATIENCE,
+            idempotent: true,
+        }
+    }
+
+    /// The same, and may be repeated though the agent may be at work on it.
+    pub(crate) const fn idempotent(self) -> Self {
+        Self {
+            idempotent: true,
+            ..self
+        }
+    }
+}
+
+/// The header by which an agent recognizes a repeated question.
+///
+/// See [IETF draft/The Idempotency-Key HTTP Header Field](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header).
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The value of [`IDEMPOTENCY_KEY`] for the call that asks: the same on every try of a run, in whatever process.
+///
+/// `question` counts the different bodies that a run may send: an agent may refuse a key that comes with another body.
+pub(crate) fn idempotency_key(run: &RunId, question: u32) -> HeaderValue {
+    let key = digest(&["idempotency key", run.as_str(), &question.to_string()]);
+    HeaderValue::try_from(key).expect("a digest has header characters only")
 }
 
 /// Sends what `make` makes until an answer is a success, at most [`Manner::tries`] times.
@@ -83,21 +140,17 @@ struct Fault {
 async fn send_once(request: RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     match timeout(manner.patience, request.send()).await {
         Ok(Ok(response)) if response.status().is_success() => Ok(response),
-        Ok(Ok(response)) => Err(refused(response, manner, env).await),
+        Ok(Ok(response)) => Err(refused(response, env).await),
         Ok(Err(error)) => Err(unanswered(&error, manner)),
         Err(_) => Err(silent(manner)),
     }
 }
 
-async fn refused(response: Response, manner: Manner, env: &Env) -> Fault {
+async fn refused(response: Response, env: &Env) -> Fault {
     let status = response.status();
     let retry_after = retry_after(response.headers(), (env.now)());
     let body = answer::beginning(response, MAX_REFUSAL_BYTES, REFUSAL_PATIENCE).await;
-    let message = format!(
-        "HTTP {}{}",
-        status.as_u16(),
-        ErrorBody::read(&body).describe(manner.quote)
-    );
+    let message = format!("HTTP {}{}", status.as_u16(), ErrorBody::read(&body).describe());
     let repeat = is_passing(status);
     Fault {
         failure: failure::new(format!("http_{}", status.as_u16()), message, repeat),

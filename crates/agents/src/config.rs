@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::protocol::Protocol;
+
 /// A field of an agent's `config`.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
@@ -37,6 +39,14 @@ pub enum FieldKind {
     },
     /// HTTP headers: an object of texts.
     Headers,
+    /// Yes or no; no if it is absent.
+    Flag,
+    /// One of several words; the first one if it is absent.
+    Choice(&'static [&'static str]),
+    /// An object of any shape.
+    Object,
+    /// An object of texts.
+    TextMap,
 }
 
 /// `baseUrl`
@@ -100,8 +110,8 @@ pub const SYSTEM_PROMPT: Field = Field {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
     /// No such protocol.
-    #[error("protocol is not one that is known")]
-    UnknownProtocol,
+    #[error("unknown protocol `{0}`; known protocols: {known}", known = known_protocols())]
+    UnknownProtocol(String),
     /// The protocol has no such field.
     #[error("{field} is not a field of this protocol")]
     UnknownField {
@@ -123,10 +133,16 @@ impl InvalidConfig {
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::UnknownProtocol => None,
+            Self::UnknownProtocol(_) => None,
             Self::UnknownField { field } | Self::Field { field, .. } => Some(field),
         }
     }
+}
+
+/// The words of all protocols, separated by commas.
+fn known_protocols() -> String {
+    let words: Vec<_> = Protocol::ALL.iter().map(|protocol| protocol.manifest().word).collect();
+    words.join(", ")
 }
 
 pub(crate) fn invalid(field: impl Into<String>, reason: &'static str) -> InvalidConfig {
@@ -174,7 +190,10 @@ impl FieldKind {
             Self::Whole { default, min, max } => {
                 json!({"type": "integer", "default": default, "minimum": min, "maximum": max})
             }
-            Self::Headers => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+            Self::Headers | Self::TextMap => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+            Self::Flag => json!({"type": "boolean", "default": false}),
+            Self::Choice(words) => json!({"type": "string", "enum": words, "default": words.first()}),
+            Self::Object => json!({"type": "object"}),
         }
     }
 }
@@ -190,5 +209,15 @@ mod tests {
         assert_eq!(schema["properties"]["apiKey"]["writeOnly"], true);
         assert_eq!(schema["properties"]["baseUrl"]["writeOnly"], Value::Null);
         assert_eq!(schema["properties"]["idleTimeoutSeconds"]["default"], 120);
+    }
+
+    #[test]
+    fn unknown_protocol_lists_the_known_ones() {
+        let message = InvalidConfig::UnknownProtocol("dify2".into()).to_string();
+        assert!(
+            message.starts_with("unknown protocol `dify2`; known protocols: echo, openai_chat, "),
+            "{message}"
+        );
+        assert!(message.ends_with("webhook"), "{message}");
     }
 }

@@ -5,35 +5,46 @@ use serde_json::Value;
 use crate::failure::is_word;
 use crate::json;
 
-/// What an agent says of an error.
+/// An agent's description of an error.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
     /// Its code.
     pub(crate) code: Option<String>,
     /// Its type.
     pub(crate) kind: Option<String>,
-    /// Its sentence. May quote the person, so that it is of use only where the words asked were ours.
+    /// Its message, in the agent's own words. For the operator only: it may quote the person.
     pub(crate) message: Option<String>,
 }
 
+/// Longest body that is no JSON and is quoted as it is.
+const MAX_PLAIN_CHARS: usize = 200;
+
 impl ErrorBody {
-    /// Reads a body: `{"error":{"code","type","message"}}`, `{"error":"…"}`, or the same fields at the top. Anything else says nothing.
+    /// Reads a body: `{"error":{"code","type","message"}}`, `{"error":"…"}`, the same fields at the top (`msg` and `detail` are
+    /// messages too), or a line of plain text. Anything else, a page of HTML above all, says nothing.
     pub(crate) fn read(body: &[u8]) -> Self {
-        json::read(body).map(|body| Self::of(&body)).unwrap_or_default()
+        match json::read(body) {
+            Ok(body) => Self::of(&body),
+            Err(_) => Self {
+                message: plain_text(body),
+                ..Self::default()
+            },
+        }
     }
 
     /// The same for a body that is read already.
     pub(crate) fn of(body: &Value) -> Self {
         let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
         let text = |field: &str| match error.get(field) {
-            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
             Some(Value::Number(number)) => Some(number.to_string()),
             _ => None,
         };
+        let message = || ["message", "msg", "detail"].into_iter().find_map(text);
         Self {
             code: text("code").filter(|code| is_word(code)),
             kind: text("type").filter(|kind| is_word(kind)),
-            message: text("message").or_else(|| error.as_str().map(str::to_owned)),
+            message: message().or_else(|| error.as_str().map(str::to_owned)),
         }
     }
 
@@ -42,13 +53,20 @@ impl ErrorBody {
         self.code.as_deref().or(self.kind.as_deref())
     }
 
-    /// All of it that can't be somebody's words, as the end of a sentence; the message too if `quote`.
-    pub(crate) fn describe(&self, quote: bool) -> String {
+    /// All of it, as the end of a sentence.
+    pub(crate) fn describe(&self) -> String {
         let parts = [("code", &self.code), ("type", &self.kind), ("message", &self.message)];
-        let told = parts.into_iter().filter(|(name, _)| quote || *name != "message");
-        told.filter_map(|(name, value)| Some(format!(", {name} {}", value.as_ref()?)))
-            .collect()
+        let known = parts
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!(", {name} {}", value.as_ref()?)));
+        known.collect()
     }
+}
+
+fn plain_text(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?.trim();
+    let readable = !text.is_empty() && !text.starts_with(['<', '{', '[']) && !text.chars().any(char::is_control);
+    (readable && text.chars().count() <= MAX_PLAIN_CHARS).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -56,36 +74,36 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(body: &str, quote: bool, expected: &str) {
-        assert_eq!(ErrorBody::read(body.as_bytes()).describe(quote), expected);
+    fn check(body: &str, expected: &str) {
+        assert_eq!(ErrorBody::read(body.as_bytes()).describe(), expected);
     }
 
     #[test]
     fn known_shapes_are_read() {
-        let openai = r#"{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}"#;
-        check(openai, false, ", code model_not_found, type invalid_request_error");
         check(
-            openai,
-            true,
+            r#"{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}"#,
             ", code model_not_found, type invalid_request_error, message no such model",
         );
         check(
             r#"{"object":"error","type":"NotFoundError","code":404,"message":"x"}"#,
-            false,
-            ", code 404, type NotFoundError",
+            ", code 404, type NotFoundError, message x",
         );
-        check(r#"{"error":"overloaded"}"#, true, ", message overloaded");
-        check(r#"{"error":null,"code":"x"}"#, false, ", code x");
+        check(r#"{"error":"overloaded"}"#, ", message overloaded");
+        check(r#"{"error":null,"code":"x"}"#, ", code x");
+        check(
+            r#"{"code":4100,"msg":"wrong token"}"#,
+            ", code 4100, message wrong token",
+        );
+        check(r#"{"detail":"Team not found"}"#, ", message Team not found");
+        check("upstream connect error", ", message upstream connect error");
     }
 
     #[test]
-    fn words_that_could_be_the_persons_are_left_out() {
-        check(
-            r#"{"error":{"code":"you said: hello","type":["x"],"message":"you said: hello"}}"#,
-            false,
-            "",
-        );
-        check("<html>", true, "");
-        check("[1]", true, "");
+    fn code_is_a_plain_word_and_pages_say_nothing() {
+        check(r#"{"error":{"code":"you said: hello","type":["x"],"message":""}}"#, "");
+        check("<html>", "");
+        check("[1]", "");
+        check("{\"error\": cut", "");
+        check(&"x".repeat(201), "");
     }
 }

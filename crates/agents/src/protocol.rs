@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest};
+use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest, Resume};
 use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
 use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use tokio::time::timeout;
 
+use crate::call::PROBE_PATIENCE;
 use crate::config::{self, Field, InvalidConfig};
 use crate::echo::Echo;
 use crate::env::Env;
@@ -43,7 +44,7 @@ pub struct Manifest {
     pub needs_transcript: bool,
     /// Whether pictures should come with their bytes, because the agent may not reach our address.
     pub wants_inline_images: bool,
-    /// Whether another process can go on reading a run where one stopped.
+    /// Whether another process can go on reading a run where one stopped. [`Adapter::can_resume`] says of which run.
     pub can_resume: bool,
 }
 
@@ -77,7 +78,7 @@ impl Protocol {
     /// # Errors
     /// [`InvalidConfig`] naming the field that is wrong.
     pub fn parse(word: &str, config: &AgentConfig) -> Result<Adapter, InvalidConfig> {
-        let protocol = Self::named(word).ok_or(InvalidConfig::UnknownProtocol)?;
+        let protocol = Self::named(word).ok_or_else(|| InvalidConfig::UnknownProtocol(word.to_owned()))?;
         let settings = Settings::check(protocol.manifest().fields, config)?;
         Ok(Adapter {
             protocol,
@@ -188,15 +189,23 @@ impl Adapter {
         self.max_run
     }
 
+    /// Whether another process can go on reading the run that `resume` identifies. Settings and kind of agent decide.
+    #[must_use]
+    pub const fn can_resume(&self, _resume: &Resume) -> bool {
+        match &self.wire {
+            Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
+        }
+    }
+
     /// Asks the agent. `ran_for` is how long earlier processes have been at this run.
     pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, env: &'a Env) -> Run<'a> {
         Run::new(move |mut sink| async move {
             let time_left = self.max_run.saturating_sub(ran_for);
             let ended = timeout(time_left, self.ask(request, &mut sink, env)).await;
-            sink.last_event(
-                ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run))),
-                &self.secrets,
-            )
+            let ended = ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run)));
+            // An agent's message may quote the question.
+            let question = Secret::new(&request.message.text);
+            sink.last_event(ended, self.secrets.iter().chain([&question]))
         })
     }
 
@@ -257,9 +266,6 @@ impl Adapter {
     }
 }
 
-/// How long a probe may take.
-pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(20);
-
 /// The person toward an agent: stable, and of no use to anybody else.
 pub(crate) fn end_user(organization: &OrganizationId, user: &UserId) -> String {
     digest(&["end user", organization.as_str(), user.as_str()])
@@ -280,7 +286,10 @@ mod tests {
         for protocol in Protocol::ALL {
             assert_eq!(Protocol::named(protocol.manifest().word), Some(*protocol));
         }
-        assert_eq!(parse("ECHO", json!({})).err(), Some(InvalidConfig::UnknownProtocol));
+        assert_eq!(
+            parse("ECHO", json!({})).err(),
+            Some(InvalidConfig::UnknownProtocol("ECHO".into()))
+        );
     }
 
     #[test]

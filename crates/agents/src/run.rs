@@ -100,7 +100,11 @@ impl EventSink {
     }
 
     /// The last event, after `ended`. Secrets are redacted from a failure's text.
-    pub(crate) fn last_event(&self, ended: Result<End, AgentFailure>, secrets: &[Secret]) -> AgentEvent {
+    pub(crate) fn last_event<'a>(
+        &self,
+        ended: Result<End, AgentFailure>,
+        secrets: impl IntoIterator<Item = &'a Secret>,
+    ) -> AgentEvent {
         match ended {
             Ok(End::Completed { final_text }) => AgentEvent::Completed { final_text },
             Ok(End::Deferred) => AgentEvent::Deferred,
@@ -147,14 +151,12 @@ fn shows(event: &AgentEvent) -> bool {
 const MIN_SECRET_CHARS: usize = 4;
 
 /// Replaces secrets in a failure's text by `***`, and cuts it to [`failure::MAX_MESSAGE_CHARS`].
-pub(crate) fn redact(failure: AgentFailure, secrets: &[Secret]) -> AgentFailure {
-    let clean = |text: String| {
-        let known = secrets
-            .iter()
-            .map(Secret::expose)
-            .filter(|secret| secret.len() >= MIN_SECRET_CHARS);
-        known.fold(text, |text, secret| text.replace(secret, "***"))
-    };
+pub(crate) fn redact<'a>(failure: AgentFailure, secrets: impl IntoIterator<Item = &'a Secret>) -> AgentFailure {
+    let secrets = secrets.into_iter().map(Secret::expose);
+    let mut secrets: Vec<_> = secrets.filter(|secret| secret.len() >= MIN_SECRET_CHARS).collect();
+    // The longest first: one may be a part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let clean = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "***"));
     AgentFailure {
         code: clean(failure.code),
         message: clean(failure.message)

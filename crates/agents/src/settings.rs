@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use tieline_core::agent::AgentConfig;
 use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use url::Url;
 
-use crate::config::{Field, FieldKind, InvalidConfig, invalid};
+use crate::call::IDEMPOTENCY_KEY;
+use crate::config::{self, Field, FieldKind, InvalidConfig, invalid};
 
 /// Settings that have only known fields, each of its kind.
 pub(crate) struct Settings<'a> {
@@ -67,6 +68,31 @@ impl<'a> Settings<'a> {
         Duration::from_secs(self.whole(field))
     }
 
+    /// Whether it is set to true.
+    #[expect(dead_code, reason = "the first protocol that needs it removes this line")]
+    pub(crate) fn flag(&self, field: &Field) -> bool {
+        self.value(field).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// The word that is chosen.
+    #[expect(dead_code, reason = "the first protocol that needs it removes this line")]
+    pub(crate) fn choice(&self, field: &Field) -> &'a str {
+        let FieldKind::Choice(words) = field.kind else {
+            return "";
+        };
+        let chosen = self.value(field).and_then(Value::as_str);
+        chosen.or_else(|| words.first().copied()).unwrap_or_default()
+    }
+
+    /// An object; empty if it is absent.
+    #[expect(dead_code, reason = "the first protocol that needs it removes this line")]
+    pub(crate) fn object(&self, field: &Field) -> Map<String, Value> {
+        self.value(field)
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// An address that is there.
     pub(crate) fn address(&self, field: &Field) -> Result<Url, InvalidConfig> {
         read_address(field.name, self.text(field))
@@ -78,6 +104,20 @@ impl<'a> Settings<'a> {
         entries
             .map(|(name, value)| read_header(field.name, name, value, reserved))
             .collect()
+    }
+
+    /// The headers of every call: `headers`, what we accept, and `apiKey` as the bearer token.
+    pub(crate) fn bearer_headers(&self) -> Result<HeaderMap, InvalidConfig> {
+        let key = self.text(&config::API_KEY);
+        let reserved: &[&str] = if key.is_empty() { &[] } else { &["authorization"] };
+        let mut headers = self.headers(&config::HEADERS, reserved)?;
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        if !key.is_empty() {
+            let bearer = sensitive(&format!("Bearer {key}"));
+            let bearer = bearer.map_err(|_| invalid(config::API_KEY.name, "can't be sent as a header"))?;
+            headers.insert(AUTHORIZATION, bearer);
+        }
+        Ok(headers)
     }
 
     /// Everything secret in it, to be kept out of failures.
@@ -120,12 +160,18 @@ impl FieldKind {
                 value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
                 "must be a whole number within its limits",
             ),
-            Self::Headers => (
+            Self::Headers | Self::TextMap => (
                 value
                     .as_object()
                     .is_some_and(|entries| entries.values().all(Value::is_string)),
                 "must be an object of texts",
             ),
+            Self::Flag => (value.is_boolean(), "must be true or false"),
+            Self::Choice(words) => (
+                value.as_str().is_some_and(|word| words.contains(&word)),
+                "must be one of the words that its schema lists",
+            ),
+            Self::Object => (value.is_object(), "must be an object"),
             Self::Address => return read_address(field, value.as_str().unwrap_or_default()).map(|_| ()),
         };
         if good { Ok(()) } else { Err(invalid(field, reason)) }
@@ -160,6 +206,7 @@ const NOT_CONFIGURABLE: &[&str] = &[
     "content-type",
     "expect",
     "host",
+    IDEMPOTENCY_KEY,
     "keep-alive",
     "proxy-authorization",
     "proxy-connection",
@@ -282,6 +329,7 @@ mod tests {
             "Transfer-Encoding",
             "Authorization",
             "Content-Type",
+            "Idempotency-Key",
         ] {
             check(
                 json!({"headers": {name: "x"}}),

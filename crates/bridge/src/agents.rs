@@ -31,9 +31,9 @@ pub struct AgentFacts {
 /// Why settings of an agent can't be used. Never tells a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAgent {
-    /// No such protocol.
-    #[error("protocol is not one that is known")]
-    UnknownProtocol,
+    /// No such protocol; the message lists those there are.
+    #[error("{0}")]
+    UnknownProtocol(String),
     /// The protocol has no such field.
     #[error("{0} is not a field of this protocol")]
     UnknownField(String),
@@ -50,7 +50,7 @@ pub enum InvalidAgent {
 impl From<InvalidConfig> for InvalidAgent {
     fn from(invalid: InvalidConfig) -> Self {
         match invalid {
-            InvalidConfig::UnknownProtocol => Self::UnknownProtocol,
+            InvalidConfig::UnknownProtocol(_) => Self::UnknownProtocol(invalid.to_string()),
             InvalidConfig::UnknownField { field } => Self::UnknownField(field),
             InvalidConfig::Field { field, reason } => Self::Field { field, reason },
         }

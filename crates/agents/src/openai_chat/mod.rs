@@ -11,7 +11,7 @@ mod wire;
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use tieline_core::agent::{AgentFailure, AgentRequest};
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,7 @@ use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
-use crate::protocol::{History, Manifest, PROBE_PATIENCE, end_user};
+use crate::protocol::{History, Manifest, end_user};
 use crate::run::{End, EventSink};
 use crate::settings::{self, Settings};
 use crate::sse::Event;
@@ -126,14 +126,8 @@ impl OpenaiChat {
     ) -> Result<End, AgentFailure> {
         let user = end_user(&request.organization, &request.user.id);
         let messages = compose::messages(&self.system_prompt, &self.window, request);
-        let manner = Manner {
-            patience: self.idle,
-            tries: call::TRIES,
-            max_retry_after: call::MAX_RETRY_AFTER,
-            idempotent: false,
-            quote: false,
-        };
-        let response = self.send(messages, &user, manner, env).await?;
+        let key = Some(call::idempotency_key(&request.run, 1));
+        let response = self.send(messages, &user, key, Manner::asking(self.idle), env).await?;
         match answer::open(response, self.idle).await? {
             Answer::Json(body) => self.whole(&body, sink).await,
             Answer::Events(events) => self.streamed(events, sink).await,
@@ -142,15 +136,10 @@ impl OpenaiChat {
 
     /// Asks for a word and hangs up at the first sign of it: the cheapest question that tries address, key and model.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
-        let manner = Manner {
-            patience: PROBE_PATIENCE,
-            tries: 1,
-            max_retry_after: Duration::ZERO,
-            idempotent: false,
-            quote: true,
-        };
-        let response = self.send(compose::probe(), "probe", manner, env).await?;
-        let mut reading = Reading::quoting();
+        let response = self
+            .send(compose::probe(), "probe", None, Manner::probing(), env)
+            .await?;
+        let mut reading = Reading::default();
         match answer::open(response, self.idle).await? {
             Answer::Json(body) => reading.whole(&body).map(|_| ()),
             Answer::Events(mut events) => match events.next().await? {
@@ -165,14 +154,17 @@ impl OpenaiChat {
         &self,
         messages: Vec<wire::Message>,
         user: &str,
+        key: Option<HeaderValue>,
         manner: Manner,
         env: &Env,
     ) -> Result<Response, AgentFailure> {
         let body = compose::body(&self.model, messages, user)?;
+        let mut headers = self.headers.clone();
+        headers.extend(key.map(|key| (HeaderName::from_static(call::IDEMPOTENCY_KEY), key)));
         let make = || -> RequestBuilder {
             env.http
                 .post(self.url.clone())
-                .headers(self.headers.clone())
+                .headers(headers.clone())
                 .body(body.clone())
         };
         call::send(make, manner, env).await
@@ -258,17 +250,7 @@ async fn hear_afterword(reading: &mut Reading, events: &mut Events) {
 }
 
 fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
-    let key = settings.text(&config::API_KEY);
-    let reserved: &[&str] = if key.is_empty() { &[] } else { &["authorization"] };
-    let mut headers = settings.headers(&config::HEADERS, reserved)?;
+    let mut headers = settings.bearer_headers()?;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
-    if !key.is_empty() {
-        let bearer = settings::sensitive(&format!("Bearer {key}"));
-        headers.insert(
-            AUTHORIZATION,
-            bearer.map_err(|_| config::invalid(config::API_KEY.name, "can't be sent as a header"))?,
-        );
-    }
     Ok(headers)
 }

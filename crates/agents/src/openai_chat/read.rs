@@ -18,7 +18,6 @@ pub(crate) struct Reading {
     has_reasoned: bool,
     done: bool,
     usage: Option<Usage>,
-    quote: bool,
 }
 
 /// Whether this is the mark of the stream's end.
@@ -27,14 +26,6 @@ pub(crate) fn is_done(data: &str) -> bool {
 }
 
 impl Reading {
-    /// A reading that may repeat the server's words in a failure.
-    pub(crate) fn quoting() -> Self {
-        Self {
-            quote: true,
-            ..Self::default()
-        }
-    }
-
     /// Whether the answer is whole. Its usage may still follow.
     pub(crate) fn is_finished(&self) -> bool {
         self.done || self.is_over
@@ -115,7 +106,7 @@ impl Reading {
                 "expected a chat completion chunk, met something else at line {line}, column {column}"
             ))
         })?;
-        if let Some(error) = self.error_of(&chunk, json) {
+        if let Some(error) = error_of(&chunk, json) {
             return Err(error);
         }
         self.usage = chunk.usage.or(self.usage);
@@ -153,15 +144,15 @@ impl Reading {
             .chain(text)
             .collect()
     }
+}
 
-    fn error_of(&self, chunk: &Chunk, json: &[u8]) -> Option<AgentFailure> {
-        if chunk.error.is_none() && chunk.object.as_deref() != Some("error") {
-            return None;
-        }
-        let error_body = ErrorBody::read(json);
-        let message = format!("the agent sent an error{}", error_body.describe(self.quote));
-        Some(failure::new(failure::agents_code(error_body.word()), message, true))
+fn error_of(chunk: &Chunk, json: &[u8]) -> Option<AgentFailure> {
+    if chunk.error.is_none() && chunk.object.as_deref() != Some("error") {
+        return None;
     }
+    let error = ErrorBody::read(json);
+    let message = format!("the agent sent an error{}", error.describe());
+    Some(failure::new(failure::agents_code(error.word()), message, true))
 }
 
 #[cfg(test)]
@@ -306,17 +297,24 @@ mod tests {
     }
 
     #[test]
-    fn errors_in_the_stream_give_their_code_and_not_their_words() {
-        check_failure(
-            r#"{"error":{"message":"you said hello","type":"server_error","code":null}}"#,
-            "server_error",
-        );
-        check_failure(
-            r#"{"error":{"message":"you said hello","code":"overloaded"}}"#,
-            "overloaded",
-        );
-        check_failure(r#"{"error":"hello"}"#, failure::AGENT_ERROR);
-        check_failure(r#"{"object":"error","message":"hello","code":400}"#, "400");
+    fn errors_in_the_stream_give_their_code_and_message() {
+        for (error, code) in [
+            (
+                r#"{"error":{"message":"too busy","type":"server_error","code":null}}"#,
+                "server_error",
+            ),
+            (r#"{"error":{"message":"too busy","code":"overloaded"}}"#, "overloaded"),
+            (r#"{"error":"too busy"}"#, failure::AGENT_ERROR),
+            (r#"{"object":"error","message":"too busy","code":400}"#, "400"),
+        ] {
+            let failure = Reading::default().chunk(error).unwrap_err();
+            assert_eq!(failure.code, code);
+            assert!(failure.message.ends_with(", message too busy"), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_not_quoted() {
         check_failure("hello", failure::BAD_ANSWER);
         check_failure(r#"{"choices":"hello"}"#, failure::BAD_ANSWER);
     }

@@ -26,7 +26,7 @@ use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
 use crate::json;
-use crate::protocol::{CancelRequest, Manifest, PROBE_PATIENCE};
+use crate::protocol::{CancelRequest, Manifest};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
@@ -55,8 +55,6 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: false,
 };
 
-/// How long the agent has to take note that a run is cancelled.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An agent that speaks our contract.
 #[derive(Clone)]
@@ -87,13 +85,7 @@ impl Webhook {
         sink: &mut EventSink,
         env: &Env,
     ) -> Result<End, AgentFailure> {
-        let manner = Manner {
-            patience: self.idle,
-            tries: call::TRIES,
-            max_retry_after: call::MAX_RETRY_AFTER,
-            idempotent: true,
-            quote: false,
-        };
+        let manner = Manner::asking(self.idle).idempotent();
         let response = self
             .post(&question_id(&request.message), &wire::Created::of(request), manner, env)
             .await?;
@@ -107,13 +99,7 @@ impl Webhook {
     }
 
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
-        let manner = Manner {
-            patience: CANCEL_PATIENCE,
-            tries: call::TRIES,
-            max_retry_after: CANCEL_PATIENCE,
-            idempotent: true,
-            quote: false,
-        };
+        let manner = Manner::cancelling();
         let cancelled = wire::Cancelled {
             kind: "run.cancelled",
             version: wire::VERSION,
@@ -126,13 +112,7 @@ impl Webhook {
 
     /// Posts a `ping`. An agent that answers it with a complaint about the message is alive and trusts our signature.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
-        let manner = Manner {
-            patience: PROBE_PATIENCE,
-            tries: 1,
-            max_retry_after: Duration::ZERO,
-            idempotent: true,
-            quote: true,
-        };
+        let manner = Manner::probing();
         let now = (env.now)();
         let ping = wire::Ping {
             kind: "ping",
@@ -162,6 +142,7 @@ impl Webhook {
             let mut headers = self.headers.clone();
             let signature = HeaderValue::from_str(&self.keys.sign(id, timestamp, &body));
             headers.insert(ID_HEADER, id_header.clone());
+            headers.insert(call::IDEMPOTENCY_KEY, id_header.clone());
             headers.insert(TIMESTAMP_HEADER, HeaderValue::from(timestamp));
             headers.insert(
                 SIGNATURE_HEADER,

@@ -322,7 +322,7 @@ async fn probe(script: Vec<Act>) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn probe_needs_only_the_first_word_and_quotes_the_server() {
+async fn probe_needs_only_the_first_word() {
     let first = chunk(&json!({"content": "po"}), None);
     assert_eq!(
         probe(vec![Act::Say(head(200, SSE)), Act::Say(first.into_bytes()), Act::Hang]).await,
@@ -338,4 +338,22 @@ async fn probe_needs_only_the_first_word_and_quotes_the_server() {
     assert!(probe(answer(503, JSON, "{}")).await.is_err());
     assert!(probe(answer(200, "", "<html>")).await.is_err());
     assert!(probe(sse("")).await.is_err());
+}
+
+#[tokio::test]
+async fn every_try_carries_the_same_idempotency_key_and_other_runs_carry_others() {
+    let server = Server::start(vec![answer(503, JSON, "{}"), sse(&stream())]).await;
+    let chat = adapter("openai_chat", json!({"baseUrl": server.url, "model": "m"}));
+    let mut request = request("hello");
+    ask(&chat, &request, &env()).await;
+    request.run = tieline_core::ids::RunId::new("run_2");
+    ask(&chat, &request, &env()).await;
+    let calls = server.calls();
+    let keys: Vec<_> = calls
+        .iter()
+        .map(|call| call.header("idempotency-key").unwrap())
+        .collect();
+    assert_eq!(keys.len(), 3);
+    assert_eq!(keys[0], keys[1]);
+    assert_ne!(keys[0], keys[2]);
 }

@@ -103,7 +103,9 @@ async fn other_statuses_are_final() {
             (failure.code.clone(), failure.retryable),
             (format!("http_{status}"), false)
         );
-        assert_eq!(failure.message, format!("HTTP {status}, code ***, type bad_thing"));
+        // The agent's own words, without the key and without what the person said.
+        let expected = format!("HTTP {status}, code ***, type bad_thing, message you said: ***");
+        assert_eq!(failure.message, expected);
         assert_eq!(server.n_calls(), 1);
     }
 }

@@ -170,6 +170,7 @@ async fn every_try_has_the_same_id_and_its_own_time() {
     assert_eq!(calls.len(), 3);
     for call in &calls {
         assert_eq!(call.header("webhook-id"), Some("msg_1"));
+        assert_eq!(call.header("idempotency-key"), Some("msg_1"));
         assert_eq!(
             call.header("webhook-signature"),
             Some(signature(b"s3cret", call).as_str())

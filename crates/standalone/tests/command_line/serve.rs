@@ -166,7 +166,7 @@ fn wrong_configuration_file_keeps_it_from_starting() {
     }
     check(
         "agents: [{name: A, protocol: smoke}]",
-        "can't apply the configuration file: agent A: protocol is not a protocol that is known (invalid_field)",
+        "can't apply the configuration file: agent A: unknown protocol `smoke`; known protocols: echo, openai_chat, ",
     );
     check(
         "agents: [{name: '${UNSET_FOR_SURE}'}]",
