@@ -1,0 +1,11 @@
+//! The same scenarios for every platform and mode: one row each in `rows.rs`.
+//!
+//! `TIELINE_PLATFORM=telegram` runs the rows of one platform only.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod answers;
+mod commands;
+mod faults;
+mod rows;
+mod stage;

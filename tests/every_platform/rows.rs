@@ -1,0 +1,222 @@
+//! The table of simulators, and the adapters of those that were there before the common interface.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tieline_tests::outbound::{Bubble, Speaker};
+use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use tieline_tests::{dingtalk, lark};
+
+/// One platform in one mode.
+pub(crate) struct Row {
+    pub(crate) platform: &'static str,
+    pub(crate) mode: &'static str,
+    pub(crate) start: fn(&'static str) -> BoxFuture<'static, Box<dyn PlatformSimulator>>,
+}
+
+/// Every simulator in every mode. A new platform adds its rows here.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        platform: "dingtalk",
+        mode: "long_connection",
+        start: |mode| DingTalk::start(mode).boxed(),
+    },
+    Row {
+        platform: "dingtalk",
+        mode: "webhook",
+        start: |mode| DingTalk::start(mode).boxed(),
+    },
+    Row {
+        platform: "lark",
+        mode: "long_connection",
+        start: |mode| Lark::start(mode).boxed(),
+    },
+    Row {
+        platform: "lark",
+        mode: "webhook",
+        start: |mode| Lark::start(mode).boxed(),
+    },
+];
+
+/// How long an unacknowledged event waits for its repetition. Real platforms wait 13 s and more.
+const REDELIVER_AFTER: Duration = Duration::from_secs(1);
+
+/// The app of a row: one account can't be in two integrations.
+fn app(mode: &str) -> &'static str {
+    if mode == "webhook" { "app1" } else { "app2" }
+}
+
+struct Lark {
+    platform: lark::Platform,
+    mode: &'static str,
+    callback_url: std::sync::OnceLock<String>,
+    said: SaidMessages,
+}
+
+impl Lark {
+    async fn start(mode: &'static str) -> Box<dyn PlatformSimulator> {
+        let platform = lark::Platform::start().await;
+        platform.add_app(app(mode), "s3");
+        platform.misbehave(|faults| faults.redeliver_after = REDELIVER_AFTER);
+        Box::new(Self {
+            platform,
+            mode,
+            callback_url: std::sync::OnceLock::new(),
+            said: SaidMessages::default(),
+        })
+    }
+}
+
+impl PlatformSimulator for Lark {
+    fn features(&self) -> Features {
+        Features {
+            // The simulator delivers only what the platform delivers: of a group, what mentions the bot.
+            groups: false,
+            ..Features::ALL
+        }
+    }
+
+    fn integration(&self) -> Value {
+        self.platform.as_integration(app(self.mode), "Lark", self.mode)
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["appSecret"] = json!("wrong");
+        integration
+    }
+
+    fn created(&self, callback_url: &str) {
+        let _ = self.callback_url.set(callback_url.to_owned());
+    }
+
+    fn is_connected(&self) -> bool {
+        self.mode == "webhook" || self.platform.connections(app(self.mode)).0 > 0
+    }
+
+    fn say(&self, from: &Speaker, text: &str, _mention: bool) -> String {
+        let id = self.said.keep(&self.platform.text(app(self.mode), from, text));
+        self.redeliver(&id);
+        id
+    }
+
+    fn redeliver(&self, id: &str) {
+        let (platform, mode, event) = (self.platform.clone(), self.mode, self.said.get(id));
+        let url = self.callback_url.get().cloned().unwrap_or_default();
+        deliver(move || {
+            let (platform, event, url) = (platform.clone(), event.clone(), url.clone());
+            async move {
+                if mode == "webhook" {
+                    platform.post(app(mode), &url, &event).await.map(|_| ())
+                } else {
+                    platform.push(app(mode), &event).map(|_| ())
+                }
+            }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.platform.bubbles();
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn rate_limit_once(&self) {
+        let answer = lark::Answer::Refused(429, 99_991_400, Some(1));
+        let call = "create_card";
+        self.platform
+            .misbehave(|faults| faults.answers.push_back(lark::Fault { call, answer }));
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.platform.complaints()
+    }
+}
+
+struct DingTalk {
+    platform: dingtalk::Platform,
+    mode: &'static str,
+    callback_url: std::sync::OnceLock<String>,
+    said: SaidMessages,
+}
+
+impl DingTalk {
+    async fn start(mode: &'static str) -> Box<dyn PlatformSimulator> {
+        let platform = dingtalk::Platform::start().await;
+        platform.add_app(app(mode), "s3");
+        platform.misbehave(|faults| faults.redeliver_after = REDELIVER_AFTER);
+        Box::new(Self {
+            platform,
+            mode,
+            callback_url: std::sync::OnceLock::new(),
+            said: SaidMessages::default(),
+        })
+    }
+}
+
+impl PlatformSimulator for DingTalk {
+    fn features(&self) -> Features {
+        Features {
+            groups: false,
+            ..Features::ALL
+        }
+    }
+
+    fn integration(&self) -> Value {
+        self.platform.as_integration(app(self.mode), "DingTalk", self.mode)
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["clientSecret"] = json!("wrong");
+        integration
+    }
+
+    fn created(&self, callback_url: &str) {
+        let _ = self.callback_url.set(callback_url.to_owned());
+    }
+
+    fn is_connected(&self) -> bool {
+        self.mode == "webhook" || self.platform.connections(app(self.mode)).0 > 0
+    }
+
+    fn say(&self, from: &Speaker, text: &str, _mention: bool) -> String {
+        let id = self.said.keep(&self.platform.text(app(self.mode), from, text));
+        self.redeliver(&id);
+        id
+    }
+
+    fn redeliver(&self, id: &str) {
+        let (platform, mode, message) = (self.platform.clone(), self.mode, self.said.get(id));
+        let url = self.callback_url.get().cloned().unwrap_or_default();
+        deliver(move || {
+            let (platform, message, url) = (platform.clone(), message.clone(), url.clone());
+            async move {
+                if mode == "webhook" {
+                    platform.post(app(mode), &url, &message).await.map(|_| ())
+                } else {
+                    platform.push(app(mode), &message).map(|_| ())
+                }
+            }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.platform.bubbles();
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn rate_limit_once(&self) {
+        let answer = dingtalk::Answer::Refused(403, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi");
+        let call = "create_card";
+        self.platform
+            .misbehave(|faults| faults.answers.push_back(dingtalk::Fault { call, answer }));
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.platform.complaints()
+    }
+}

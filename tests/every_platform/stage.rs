@@ -1,0 +1,206 @@
+//! One bridge with a bot of every row, each behind a gate of its own.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tieline_core::notice::{Language, Notice};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::console::Console;
+use tieline_tests::gate::Gate;
+use tieline_tests::outbound::{Speaker, stays, until};
+use tieline_tests::platform::PlatformSimulator;
+use tieline_tests::process::Bridge;
+use url::Url;
+
+use crate::rows::{ROWS, Row};
+
+/// Limit of every wait for something that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A sentence of ours, in the language of all bots here.
+pub(crate) fn sentence(notice: Notice) -> &'static str {
+    notice.text(Language::English)
+}
+
+/// The bridge and the operator's console.
+pub(crate) struct Stage {
+    pub(crate) bridge: Bridge,
+    pub(crate) bots: Vec<Bot>,
+    _dir: TempDir,
+}
+
+/// One row of the table at work: a simulator, its bot, the agent behind it.
+pub(crate) struct Bot {
+    pub(crate) name: String,
+    pub(crate) simulator: Box<dyn PlatformSimulator>,
+    pub(crate) agent: FakeAgent,
+    pub(crate) console: Console,
+    pub(crate) gates: Vec<Gate>,
+    /// The integration's id.
+    pub(crate) id: String,
+}
+
+/// Which rows run: those of `TIELINE_PLATFORM`, else all.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    let wanted = std::env::var("TIELINE_PLATFORM").ok();
+    ROWS.iter()
+        .filter(move |row| wanted.as_deref().is_none_or(|wanted| row.platform == wanted))
+}
+
+impl Stage {
+    /// A bridge where every bot is connected.
+    pub(crate) async fn open(manner: Manner) -> Self {
+        let stage = Self::with(manner, |simulator| simulator.integration()).await;
+        for bot in &stage.bots {
+            bot.wait_until("connected", || bot.simulator.is_connected())
+                .await
+                .unwrap();
+        }
+        stage
+    }
+
+    /// A bridge whose bots are created with what `integration` says.
+    pub(crate) async fn with(manner: Manner, integration: fn(&dyn PlatformSimulator) -> Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start(&dir.path().join("data")).unwrap();
+        let console = Console::new(bridge.url());
+        let bots = rows().map(|row| Bot::add(row, &console, manner.clone(), integration));
+        let bots = join_all(bots).await;
+        Self {
+            bridge,
+            bots,
+            _dir: dir,
+        }
+    }
+
+    /// Plays one scenario with every bot at once, and reports every row that fails.
+    pub(crate) async fn play(&self, scenario: impl AsyncFn(&Bot) -> anyhow::Result<()>) {
+        let played = self.bots.iter().map(|bot| async {
+            let failed = scenario(bot).await.err().map(|error| format!("{error:#}"));
+            let complaints = bot.simulator.complaints();
+            let complained = (!complaints.is_empty()).then(|| format!("complaints {complaints:?}"));
+            failed
+                .into_iter()
+                .chain(complained)
+                .map(|what| format!("{}: {what}", bot.name))
+                .collect::<Vec<_>>()
+        });
+        let failures = join_all(played).await.concat();
+        assert!(
+            failures.is_empty(),
+            "\n{}\n\nlog:\n{}",
+            failures.join("\n"),
+            self.bridge.log_tail()
+        );
+    }
+}
+
+impl Bot {
+    async fn add(
+        row: &'static Row,
+        console: &Console,
+        manner: Manner,
+        integration: fn(&dyn PlatformSimulator) -> Value,
+    ) -> Self {
+        let simulator = (row.start)(row.mode).await;
+        let agent = FakeAgent::start(manner).await;
+        let name = format!("{} {}", row.platform, row.mode);
+        let mut body = integration(&*simulator);
+        body["name"] = json!(name);
+        body["language"] = json!("en");
+        let gates = behind_gates(&mut body).await;
+        let made = console
+            .bind(&body, &agent.as_chat(&format!("Agent of {name}")), &json!({}))
+            .await;
+        let made = made.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        simulator.created(made["callbackUrl"].as_str().unwrap_or_default());
+        Self {
+            name,
+            simulator,
+            agent,
+            console: console.clone(),
+            gates,
+            id: made["id"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A person says something to the bot; in a group they mention it.
+    pub(crate) fn say(&self, from: &Speaker, text: &str) -> String {
+        self.simulator.say(from, text, true)
+    }
+
+    /// The newest text of every message that the bot shows in a chat.
+    pub(crate) fn texts(&self, chat: &Speaker) -> Vec<String> {
+        let shown = self.simulator.shown(chat);
+        shown.iter().map(|bubble| bubble.text().to_owned()).collect()
+    }
+
+    /// Waits until the bot shows exactly these messages in a chat.
+    pub(crate) async fn shows(&self, chat: &Speaker, expected: &[&str]) -> anyhow::Result<()> {
+        self.wait_until("the exact final text", || self.texts(chat) == expected)
+            .await
+            .map_err(|error| error.context(format!("expected {expected:?}, shown {:?}", self.texts(chat))))
+    }
+
+    /// Checks for a while that the bot shows exactly these messages in a chat and nothing more.
+    pub(crate) async fn goes_on_showing(&self, chat: &Speaker, expected: &[&str]) -> anyhow::Result<()> {
+        let kept = stays("the final text", Duration::from_secs(2), || {
+            self.texts(chat) == expected
+        });
+        kept.await
+            .map_err(|error| error.context(format!("expected {expected:?}, shown {:?}", self.texts(chat))))
+    }
+
+    /// Waits until the agent was asked exactly these texts.
+    pub(crate) async fn agent_is_asked(&self, expected: &[&str]) -> anyhow::Result<()> {
+        self.wait_until("the agent's requests", || self.agent.asked() == expected)
+            .await
+            .map_err(|error| error.context(format!("expected {expected:?}, asked {:?}", self.agent.asked())))
+    }
+
+    /// Waits for a condition, at most as long as anything may take.
+    pub(crate) async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) -> anyhow::Result<()> {
+        until(what, PATIENCE, || condition().then_some(())).await
+    }
+
+    /// The integration's status.
+    pub(crate) async fn status(&self) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/orgs/default/integrations/{}/status", self.id);
+        self.console.get(&path).await
+    }
+
+    /// Waits until the integration's status is `state` for `reason`.
+    pub(crate) async fn status_is(&self, state: &str, reason: &str) -> anyhow::Result<()> {
+        let began = tokio::time::Instant::now();
+        loop {
+            let status = self.status().await?;
+            if status["state"] == state && status["reason"] == reason {
+                return Ok(());
+            }
+            anyhow::ensure!(began.elapsed() < PATIENCE, "not {state} ({reason}): {status}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Puts a gate in front of each server that the integration's endpoints name.
+async fn behind_gates(integration: &mut Value) -> Vec<Gate> {
+    let mut gates: HashMap<SocketAddr, Gate> = HashMap::new();
+    let endpoints = integration["endpoints"].as_object_mut();
+    for endpoint in endpoints.into_iter().flat_map(|endpoints| endpoints.values_mut()) {
+        let mut url: Url = endpoint.as_str().unwrap().parse().unwrap();
+        let server = url.socket_addrs(|| None).unwrap()[0];
+        let gate = match gates.get(&server) {
+            Some(gate) => gate.clone(),
+            None => Gate::start(server).await,
+        };
+        url.set_port(Some(gate.address().port())).unwrap();
+        *endpoint = json!(url.as_str().trim_end_matches('/'));
+        gates.insert(server, gate);
+    }
+    gates.into_values().collect()
+}

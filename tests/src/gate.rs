@@ -1,0 +1,85 @@
+//! A loopback address in front of a server, so that the server can go away for a while.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Passes connections on to a server while it is open, and cuts and refuses them while it is closed.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    address: SocketAddr,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    /// An open gate in front of `server`.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let gate = Self {
+            address: listener.local_addr().expect("it is bound"),
+            open: Arc::new(watch::Sender::new(true)),
+        };
+        tokio::spawn(serve(listener, server, gate.open.subscribe()));
+        gate
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cuts every connection and refuses new ones.
+    pub fn close(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Passes connections on again.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+/// Listens while the gate is open. A closed gate has no listener, so that connections are refused, not cut.
+async fn serve(listener: TcpListener, server: SocketAddr, mut open: watch::Receiver<bool>) {
+    let address = listener.local_addr().expect("it is bound");
+    let mut listener = Some(listener);
+    loop {
+        let listening = match listener.take() {
+            Some(listening) => listening,
+            None => TcpListener::bind(address).await.expect("the port is still free"),
+        };
+        let mut closing = open.clone();
+        tokio::select! {
+            () = accept(&listening, server, &open) => {}
+            _ = closing.wait_for(|open| !open) => {}
+        }
+        drop(listening);
+        if open.wait_for(|open| *open).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, server: SocketAddr, open: &watch::Receiver<bool>) {
+    while let Ok((client, _)) = listener.accept().await {
+        tokio::spawn(pass(client, server, open.clone()));
+    }
+}
+
+async fn pass(mut client: TcpStream, server: SocketAddr, mut open: watch::Receiver<bool>) {
+    let Ok(mut upstream) = TcpStream::connect(server).await else {
+        return;
+    };
+    tokio::select! {
+        // However a connection ends, both sides see it end.
+        _ = copy_bidirectional(&mut client, &mut upstream) => {}
+        _ = open.wait_for(|open| !open) => {}
+    }
+}

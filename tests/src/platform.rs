@@ -1,0 +1,115 @@
+//! One interface for all platform simulators, so that one scenario runs against each of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::outbound::{Bubble, Speaker};
+
+/// A chat platform with one bot account, in one connection mode, as a shared scenario drives it.
+///
+/// Methods return at once: what takes time (a webhook delivery, its repetition) runs in a task of the simulator.
+pub trait PlatformSimulator: Send + Sync {
+    /// What people on this platform can do and see.
+    fn features(&self) -> Features;
+
+    /// The body of the API call that creates the integration: name, platform, mode, credentials, endpoints.
+    fn integration(&self) -> Value;
+
+    /// The same with credentials that the platform refuses.
+    fn wrong_integration(&self) -> Value;
+
+    /// The integration was created; the platform learns its callback URL, where an operator would enter it.
+    fn created(&self, callback_url: &str);
+
+    /// Whether the platform has a way to deliver messages to the bridge: a registered webhook, an open connection.
+    fn is_connected(&self) -> bool;
+
+    /// A person says something to the bot. In a group `mention` tells whether the bot is mentioned. Returns the message's id.
+    ///
+    /// The platform delivers it as it does in reality: until it is acknowledged.
+    fn say(&self, from: &Speaker, text: &str, mention: bool) -> String;
+
+    /// Delivers an earlier message once more, as after a lost acknowledgement.
+    fn redeliver(&self, id: &str);
+
+    /// What the bot's side of a chat shows, the oldest first.
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble>;
+
+    /// Answers the next call that shows text with the platform's rate limit.
+    fn rate_limit_once(&self);
+
+    /// What the bridge sent that the platform would not have accepted.
+    fn complaints(&self) -> Vec<String>;
+}
+
+/// What a platform offers, so that a scenario expects nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// Bots can be in groups.
+    pub groups: bool,
+    /// Text is shown while it grows.
+    pub streams: bool,
+    /// The platform can refuse the credentials before a message is sent.
+    pub checks_credentials: bool,
+    /// The platform has a rate limit that it answers calls with.
+    pub rate_limits: bool,
+}
+
+impl Features {
+    /// A platform with all of them.
+    pub const ALL: Self = Self {
+        groups: true,
+        streams: true,
+        checks_credentials: true,
+        rate_limits: true,
+    };
+}
+
+/// How long a platform goes on delivering what is not acknowledged.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
+/// Between two deliveries. Real platforms wait longer.
+const REDELIVERY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Messages that were said, by id, so that they can be delivered again.
+#[derive(Debug, Clone, Default)]
+pub struct SaidMessages(Arc<Mutex<HashMap<String, Value>>>);
+
+impl SaidMessages {
+    /// Keeps a message. Returns its id.
+    pub fn keep(&self, message: &Value) -> String {
+        let mut said = self.lock();
+        let id = format!("said{}", said.len());
+        said.insert(id.clone(), message.clone());
+        id
+    }
+
+    /// A message that was kept.
+    ///
+    /// # Panics
+    /// If there is none of that id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Value {
+        self.lock().get(id).expect("it was said").clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Delivers in the background until `attempt` succeeds, at most for a minute.
+pub fn deliver<F>(attempt: impl Fn() -> F + Send + 'static)
+where
+    F: Future<Output = anyhow::Result<()>> + Send,
+{
+    tokio::spawn(async move {
+        let began = Instant::now();
+        while attempt().await.is_err() && began.elapsed() < DELIVERY_LIMIT {
+            sleep(REDELIVERY_PAUSE).await;
+        }
+    });
+}
