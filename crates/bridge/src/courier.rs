@@ -79,6 +79,19 @@ pub async fn token_for(world: &World, bot: &Bot, call: &HttpCall) -> Result<Opti
     }
 }
 
+/// The bot's access token, for what is no HTTP call.
+///
+/// # Errors
+/// [`TokenError`] if the platform gives none, or has none to give.
+pub(crate) async fn access_token(world: &World, bot: &Bot) -> Result<AccessToken, TokenError> {
+    match bot.connector.tokens() {
+        Some(exchange) => token(world, bot, exchange).await,
+        None => Err(TokenError::Unavailable {
+            code: "no_token_exchange".to_owned(),
+        }),
+    }
+}
+
 /// Sends a call with the token that was had for it.
 pub async fn send_with(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
     if !may_be_called(world, call) {

@@ -164,9 +164,13 @@ impl ConnectionLifecycle {
         }
         self.failures = self.failures.saturating_add(1);
         match loss {
-            Loss::Failed(Refusal::Passing { retry_after, .. }) => {
+            Loss::Failed(refusal @ (Refusal::Passing { .. } | Refusal::StaleToken { .. })) => {
+                let asked = match refusal {
+                    Refusal::Passing { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
                 let own = patience.backoff.wait(self.failures, chance);
-                let wait = retry_after.map_or(own, |asked| asked.saturating_add(own).min(patience.longest_wait));
+                let wait = asked.map_or(own, |asked| asked.saturating_add(own).min(patience.longest_wait));
                 self.state = ConnectionPhase::Down {
                     retry_at: now.after(wait),
                 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connector::{Context, Remark};
 use crate::event::Event;
-use crate::http_types::{ApiAnswer, HttpCall, SocketCall};
+use crate::http_types::{ApiAnswer, HttpCall, SocketCall, TokenPlace};
 use crate::timestamp::Timestamp;
 
 /// A platform's long-connection protocol.
@@ -57,6 +57,8 @@ pub struct Keepalive {
 pub enum Begin {
     /// Connect here.
     Connect(SocketAddress),
+    /// Connect here with the bot's access token in the handshake: see [`crate::connector::Connector::tokens`].
+    Authorize(SocketAddress, TokenPlace),
     /// Ask for the address first.
     Ask(HttpCall),
     /// No socket: the session fetches over HTTP with [`Effect::Fetch`]. It is given a [`SocketAddress`] without a URL, whose `note`
@@ -87,6 +89,12 @@ pub enum Refusal {
     /// The credentials are wrong or lack a permission: retried slowly.
     #[error("the platform refuses the credentials: code {code}")]
     Credentials {
+        /// The platform's code.
+        code: String,
+    },
+    /// The access token of [`Begin::Authorize`] is no longer valid: retried with another one, backing off.
+    #[error("the access token is not valid: code {code}")]
+    StaleToken {
         /// The platform's code.
         code: String,
     },

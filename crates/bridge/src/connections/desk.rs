@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tieline_core::connector::Context;
 use tieline_core::event::Event;
-use tieline_core::stream::StreamProtocol;
+use tieline_core::stream::{Refusal, StreamProtocol};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration;
 use tieline_store::log::{Level, LogEntry};
@@ -16,7 +16,7 @@ use super::house::House;
 use super::inlet::Job;
 use super::scribe::Note;
 use crate::accounts::Bot;
-use crate::{probe, receive};
+use crate::{courier, probe, receive};
 
 /// What everything that serves one bot shares. Cheap to clone.
 #[derive(Clone)]
@@ -78,6 +78,13 @@ impl Desk {
                 Err(error) => warn!(account.id = %id, error = %error, "bot can't be read"),
             }
         });
+    }
+
+    /// Forgets the bot's access token if the platform no longer accepts it, so that the next attempt fetches another.
+    pub(super) async fn heed(&self, refusal: &Refusal) {
+        if matches!(refusal, Refusal::StaleToken { .. }) {
+            courier::forget_token(&self.house.world, &self.bot).await;
+        }
     }
 
     /// Hands events to the queue.

@@ -269,7 +269,10 @@ impl Line {
                     })));
                 }
                 Effect::Kicked => signals.push(Signal::Lost(Loss::Kicked)),
-                Effect::Refused(refusal) => signals.push(Signal::Lost(Loss::Failed(refusal))),
+                Effect::Refused(refusal) => {
+                    desk.heed(&refusal).await;
+                    signals.push(Signal::Lost(Loss::Failed(refusal)));
+                }
             }
         }
         signals

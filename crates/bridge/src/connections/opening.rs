@@ -1,9 +1,12 @@
 //! Opening a connection: where to, in its turn, and only while the bot is ours.
 
 use tieline_core::connection_state::Loss;
+use tieline_core::connector::TokenError;
+use tieline_core::http_types::{AccessToken, TokenPlace};
 use tieline_core::keepalive::KeepaliveTimer;
 use tieline_core::outbound_url;
 use tieline_core::stream::{Begin, Refusal, SocketAddress};
+use url::Url;
 
 use super::desk::Desk;
 use super::dial::{self, DialError};
@@ -28,6 +31,7 @@ async fn open_now(desk: &Desk) -> Result<Box<Line>, Loss> {
         Ok(socket) => socket,
         Err(DialError::Answered { status, headers }) => {
             let refusal = desk.protocol.handshake_failed(status, &headers, &desk.context());
+            desk.heed(&refusal).await;
             return Err(Loss::Failed(refusal));
         }
         Err(DialError::Unreachable(code)) => return Err(Loss::passing(code)),
@@ -50,6 +54,10 @@ async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
         Begin::Poll => Err(Loss::Failed(Refusal::Credentials {
             code: "polling_unsupported".to_owned(),
         })),
+        Begin::Authorize(address, place) => {
+            let token = courier::access_token(world, &desk.bot).await.map_err(no_token)?;
+            authorized(address, place, &token).ok_or_else(forbidden)
+        }
         Begin::Ask(call) => {
             if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
                 return Err(forbidden());
@@ -59,6 +67,31 @@ async fn find(desk: &Desk) -> Result<SocketAddress, Loss> {
             desk.protocol.address(&answer, &desk.context()).map_err(Loss::Failed)
         }
     }
+}
+
+fn no_token(error: TokenError) -> Loss {
+    match error {
+        TokenError::Refused { code } => Loss::Failed(Refusal::Credentials { code }),
+        TokenError::Unavailable { code } => Loss::passing(code),
+    }
+}
+
+/// The address with the access token in its place. `None` if it isn't an address.
+fn authorized(mut address: SocketAddress, place: TokenPlace, token: &AccessToken) -> Option<SocketAddress> {
+    let token = token.token.expose();
+    match place {
+        TokenPlace::None => {}
+        TokenPlace::Query(name) => {
+            let mut url = Url::parse(&address.url).ok()?;
+            url.query_pairs_mut().append_pair(name, token);
+            address.url = url.into();
+        }
+        TokenPlace::Bearer => address
+            .headers
+            .push(("authorization".to_owned(), format!("Bearer {token}"))),
+        TokenPlace::Header(name) => address.headers.push((name.to_owned(), token.to_owned())),
+    }
+    Some(address)
 }
 
 /// Settings that name an address which may not be called: trying again at once changes nothing.

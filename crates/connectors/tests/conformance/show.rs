@@ -140,18 +140,22 @@ fn api_call(call: &ApiCall) -> Value {
     }
 }
 
+fn token_place(place: TokenPlace) -> Value {
+    match place {
+        TokenPlace::None => Value::Null,
+        TokenPlace::Bearer => "bearer".into(),
+        TokenPlace::Query(name) => json!({ "query": name }),
+        TokenPlace::Header(name) => json!({ "header": name }),
+    }
+}
+
 pub(crate) fn http_call(call: &HttpCall) -> Value {
     let headers: Map<String, Value> = call
         .headers
         .iter()
         .map(|(name, value)| (name.clone(), value.clone().into()))
         .collect();
-    let token = match call.token {
-        TokenPlace::None => Value::Null,
-        TokenPlace::Bearer => "bearer".into(),
-        TokenPlace::Query(name) => json!({ "query": name }),
-        TokenPlace::Header(name) => json!({ "header": name }),
-    };
+    let token = token_place(call.token);
     json!({
         "name": call.name,
         "method": call.method,
@@ -208,6 +212,9 @@ pub(crate) fn verdict(verdict: &Verdict) -> Value {
 pub(crate) fn begin(begin: &Begin) -> Value {
     match begin {
         Begin::Connect(address) => json!({ "connect": self::address(address) }),
+        Begin::Authorize(address, token) => {
+            json!({ "authorize": { "address": self::address(address), "token": token_place(*token) } })
+        }
         Begin::Ask(call) => json!({ "ask": http_call(call) }),
         Begin::Poll => json!({ "poll": {} }),
     }
@@ -225,6 +232,7 @@ pub(crate) fn address(address: &SocketAddress) -> Value {
 pub(crate) fn refusal(refusal: &Refusal) -> Value {
     match refusal {
         Refusal::Credentials { code } => json!({ "credentials": { "code": code } }),
+        Refusal::StaleToken { code } => json!({ "staleToken": { "code": code } }),
         Refusal::Passing { code, retry_after } => {
             json!({ "passing": { "code": code, "retryAfterS": retry_after.map(|wait| wait.as_secs()) } })
         }

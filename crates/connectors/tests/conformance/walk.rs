@@ -185,7 +185,7 @@ fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<S
     same(&case.expect, &json!({ "begin": show::begin(&begin) }))?;
     let address = match (&case.address, begin) {
         (Some(address), _) => address.build(),
-        (None, Begin::Connect(address)) => address,
+        (None, Begin::Connect(address) | Begin::Authorize(address, _)) => address,
         (None, Begin::Ask(_)) => return begin_by_asking(protocol, case, account),
         (None, Begin::Poll) => SocketAddress {
             url: String::new(),
