@@ -15,7 +15,7 @@ use tieline_core::http_types::{HttpCall, TokenPlace};
 use tieline_core::ids::{MessageId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::StoreError;
+use tieline_store::{Store, StoreError};
 use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
@@ -190,6 +190,81 @@ pub async fn keep_part(
     Ok(())
 }
 
+/// A file that came inside a message, on its way into the table.
+#[derive(Clone)]
+pub(crate) struct InlineFile {
+    id: String,
+    name: Option<String>,
+    mime: String,
+    bytes: Bytes,
+}
+
+impl InlineFile {
+    /// Its length in bytes.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Takes the files out of an event that came inside it: see [`Part::inline`]. They must be stored before the event is queued.
+pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
+    let Event::Message(message) = event else {
+        return Vec::new();
+    };
+    let id = bot.account.ids.message(&message.id);
+    let own = message.parts.iter_mut().enumerate();
+    let quoted = message.quoted.iter_mut().flat_map(|quoted| quoted.parts.iter_mut());
+    let parts = own
+        .map(|(at, part)| (Place::Message(at), part))
+        .chain(quoted.enumerate().map(|(at, part)| (Place::Quote(at), part)));
+    let file = |(place, part): (Place, &mut Part)| {
+        let bytes = Bytes::from(part.take_inline()?);
+        Some(InlineFile {
+            id: kept_id(&id, place),
+            name: part.name.clone(),
+            mime: mime_of(&bytes, part),
+            bytes,
+        })
+    };
+    parts.filter_map(file).collect()
+}
+
+/// Stores files that came inside a message, as long as the message may be answered. Doing it again changes nothing.
+///
+/// # Errors
+/// The table's.
+pub(crate) async fn store_inline(store: &Store, files: &[InlineFile], now: Timestamp) -> Result<(), StoreError> {
+    for file in files {
+        let label = (file.name.as_deref(), file.mime.as_str());
+        file::put(store, &file.id, label, &file.bytes, now.after(FILE_LIFE)).await?;
+    }
+    Ok(())
+}
+
+/// Reads a file that came inside a message, for which room was taken.
+///
+/// # Errors
+/// [`FetchError`].
+pub(crate) async fn fetch_inline(
+    world: &World,
+    message: &MessageId,
+    place: Place,
+    max: usize,
+    room: Taken,
+) -> Result<Fetched, FetchError> {
+    let (id, now) = (kept_id(message, place), world.clock.now());
+    let n_bytes = file::size(&world.store, &id, now).await?.ok_or(FetchError::Gone)?;
+    if n_bytes > max {
+        return Err(DownloadError::TooLong(max).into());
+    }
+    let File { name, mime, bytes } = file::get(&world.store, &id, now).await?.ok_or(FetchError::Gone)?;
+    Ok(Fetched {
+        bytes: room.fill(bytes),
+        mime,
+        name,
+    })
+}
+
 /// The same for every process that works on the message.
 fn kept_id(message: &MessageId, place: Place) -> String {
     let (whose, at) = match place {
@@ -345,11 +420,16 @@ async fn download(
     let call = source.download(&located, &cx).ok_or(FetchError::NoLocator)?;
     let download = follow(world, bot, call, max, patience).await?;
     let media = source.open(&located, download.body, download.disposition.as_deref(), &cx)?;
-    let sniffed = infer::get(&media.bytes).map(|kind| kind.mime_type().to_owned());
-    let mime = sniffed
-        .or_else(|| part.mime.clone())
-        .unwrap_or_else(|| "application/octet-stream".to_owned());
+    let mime = mime_of(&media.bytes, part);
     Ok((media, mime))
+}
+
+/// The type of a part, by its bytes where they tell, else by the platform.
+fn mime_of(bytes: &[u8], part: &Part) -> String {
+    let sniffed = infer::get(bytes).map(|kind| kind.mime_type().to_owned());
+    sniffed
+        .or_else(|| part.mime.clone())
+        .unwrap_or_else(|| "application/octet-stream".to_owned())
 }
 
 /// Downloads, wherever it has moved: some platforms' links lead to a storage elsewhere. Every place passes the same guard.

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
 use crate::journal;
+use crate::media;
 use crate::newest;
 use crate::operator::{self, Operator};
 use crate::world::World;
@@ -151,13 +152,27 @@ async fn enqueue(world: &World, bot: &Bot, received: &Received) -> Result<(), Re
     }
 }
 
+/// Why events are not on the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// The queue.
+    #[error("event is not on the queue")]
+    Queue(#[from] QueueError),
+    /// The table, where the files of an event are stored before it.
+    #[error("files of an event are not stored")]
+    Store(#[from] StoreError),
+}
+
 /// Puts the events of one account on the queue, in order.
 ///
 /// # Errors
-/// [`QueueError`] if the queue didn't take all of them. What it took is known by its deduplication id when it comes again.
-pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<(), QueueError> {
+/// [`EnqueueError`] if the queue didn't take all of them. What it took is known by its deduplication id when it comes again.
+pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<(), EnqueueError> {
     for event in events {
-        let Inbound { envelope, group, dedup } = inbound(world, bot, event);
+        let mut event = event.clone();
+        let files = media::take_inline(bot, &mut event);
+        media::store_inline(&world.store, &files, world.clock.now()).await?;
+        let Inbound { envelope, group, dedup } = inbound(world, bot, &event);
         inbound::send(&world.queues, &envelope, &group, &dedup).await?;
         let Envelope::V1(inner) = envelope;
         info!(

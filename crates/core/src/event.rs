@@ -1,6 +1,9 @@
 //! What a platform told us, in our own words.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use crate::reply::ReplyTarget;
@@ -54,6 +57,9 @@ impl Event {
         }
     }
 }
+
+/// The field of a locator that is this core's own: the bytes of [`Part::inline`], or `true` once they are stored.
+const INLINE: &str = "inline";
 
 /// Whether a chat has two sides or many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -154,6 +160,32 @@ pub struct Part {
 }
 
 impl Part {
+    /// A part whose bytes came inside the message itself. The bridge stores them before it queues the event, so that an event stays
+    /// small however large its files are.
+    #[must_use]
+    pub fn inline(kind: PartKind, name: Option<String>, mime: Option<String>, bytes: &[u8]) -> Self {
+        Self {
+            kind,
+            name,
+            mime,
+            size: Some(bytes.len() as u64),
+            locator: json!({ INLINE: STANDARD.encode(bytes) }),
+        }
+    }
+
+    /// Whether the bytes came inside the message: they are stored with it, and no platform is asked for them.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.locator.get(INLINE).is_some()
+    }
+
+    /// Takes the bytes out of the locator of [`Part::inline`]. `None` for other parts, and the second time.
+    pub fn take_inline(&mut self) -> Option<Vec<u8>> {
+        let bytes = STANDARD.decode(self.locator.get(INLINE)?.as_str()?).ok()?;
+        self.locator = json!({ INLINE: true });
+        Some(bytes)
+    }
+
     /// What stands for it in words.
     #[must_use]
     pub fn mark(&self) -> String {
@@ -216,4 +248,23 @@ pub enum Rating {
     Down,
     /// Taken back.
     Cleared,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_bytes_are_taken_out_once() {
+        let mut part = Part::inline(PartKind::Image, Some("a.png".into()), None, b"\x89PNG");
+        assert_eq!((part.is_inline(), part.size), (true, Some(4)));
+        assert_eq!(part.take_inline().as_deref(), Some(&b"\x89PNG"[..]));
+        assert_eq!((part.is_inline(), part.take_inline()), (true, None));
+        assert!(part.locator.to_string().len() < 20);
+        let mut other = Part {
+            locator: json!({ "url": "https://example.com/a.png" }),
+            ..part
+        };
+        assert_eq!((other.is_inline(), other.take_inline()), (false, None));
+    }
 }

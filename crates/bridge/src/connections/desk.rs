@@ -16,6 +16,7 @@ use super::house::House;
 use super::inlet::Job;
 use super::scribe::Note;
 use crate::accounts::Bot;
+use crate::media::{self, InlineFile};
 use crate::{courier, probe, receive};
 
 /// What everything that serves one bot shares. Cheap to clone.
@@ -90,17 +91,19 @@ impl Desk {
     /// Hands events to the queue.
     pub(super) fn deliver(
         &self,
-        events: &[Event],
+        mut events: Vec<Event>,
         give_up_at: Timestamp,
         done: UnboundedSender<(u64, bool)>,
         token: u64,
     ) {
         self.learn();
+        let take = |event| media::take_inline(&self.bot, event);
+        let files: Vec<_> = events.iter_mut().flat_map(take).collect();
         let sealed: Vec<_> = events
             .iter()
             .map(|event| receive::inbound(&self.house.world, &self.bot, event))
             .collect();
-        for (inbound, event) in sealed.iter().zip(events) {
+        for (inbound, event) in sealed.iter().zip(&events) {
             info!(
                 platform = self.platform(),
                 account.id = %self.bot.account.integration,
@@ -111,7 +114,9 @@ impl Desk {
             );
         }
         let job = Job {
-            n_bytes: sealed.iter().map(receive::size_of).sum(),
+            n_bytes: sealed.iter().map(receive::size_of).sum::<usize>()
+                + files.iter().map(InlineFile::n_bytes).sum::<usize>(),
+            files,
             events: sealed,
             give_up_at,
             done,

@@ -10,12 +10,15 @@ use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::inbound::{self, Inbound};
 use tieline_queue::{QueueError, Queues};
+use tieline_store::Store;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use crate::clock::Clock;
+use crate::media::{self, InlineFile};
+use crate::receive::EnqueueError;
 use crate::world::chance;
 
 /// How many calls are made at the same time. A bot's events always go through the same one, so they stay in order.
@@ -36,6 +39,8 @@ const BACKOFF: Backoff = Backoff {
 pub(super) struct Job {
     /// The events, sealed.
     pub(super) events: Vec<Inbound>,
+    /// Files that came inside the events. Stored before them.
+    pub(super) files: Vec<InlineFile>,
     /// What they take in memory, roughly.
     pub(super) n_bytes: usize,
     /// After this they are of no use.
@@ -63,11 +68,16 @@ struct InHand {
 
 impl Inlet {
     /// Begins to work. The workers end with the last inlet.
-    pub(super) fn new(queues: &Queues, clock: Clock) -> Self {
+    pub(super) fn new(queues: &Queues, store: &Store, clock: Clock) -> Self {
         let in_hand = Arc::new(InHand::default());
         let workers = (0..WORKERS).map(|_| {
             let (sender, jobs) = unbounded_channel();
-            tokio::spawn(work(queues.clone(), clock, jobs, Arc::clone(&in_hand)));
+            let target = Target {
+                queues: queues.clone(),
+                store: store.clone(),
+                clock,
+            };
+            tokio::spawn(work(target, jobs, Arc::clone(&in_hand)));
             sender
         });
         Self {
@@ -110,14 +120,25 @@ impl Inlet {
     }
 }
 
-async fn work(queues: Queues, clock: Clock, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<InHand>) {
+/// Where a worker writes.
+struct Target {
+    queues: Queues,
+    store: Store,
+    clock: Clock,
+}
+
+async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<InHand>) {
     let mut jobs = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut jobs, BATCH).await > 0 {
-        let all = jobs.iter().flat_map(|job| job.events.iter().cloned()).collect();
-        let together = jobs.len() > 1 && send(&queues, all).await.is_ok();
+        // Files take a write of their own, which must not hold up the jobs without any.
+        let together = jobs.len() > 1 && jobs.iter().all(|job| job.files.is_empty());
+        let together = together && {
+            let all = jobs.iter().flat_map(|job| job.events.iter().cloned()).collect();
+            send(&target.queues, all).await.is_ok()
+        };
         for job in jobs.drain(..) {
             // One that the queue never takes must not hold up the others, so a call that failed is taken apart.
-            let stored = together || send_until_taken(&queues, clock, &job).await;
+            let stored = together || send_until_taken(&target, &job).await;
             in_hand.finished(&job);
             // The socket may be gone by now: then nobody is left to acknowledge to.
             let _ = job.done.send((job.token, stored));
@@ -134,26 +155,33 @@ impl InHand {
     }
 }
 
-async fn send_until_taken(queues: &Queues, clock: Clock, job: &Job) -> bool {
+async fn send_until_taken(target: &Target, job: &Job) -> bool {
     let mut failures = 0;
     loop {
-        let failed = match send(queues, job.events.clone()).await {
+        let failed = match store_and_send(target, job).await {
             Ok(()) => return true,
             Err(failed) => failed,
         };
-        if let QueueError::TooLarge { size_bytes } = failed {
+        if let EnqueueError::Queue(QueueError::TooLarge { size_bytes }) = failed {
             error!(size_bytes, "event is larger than the queue takes");
             return false;
         }
         failures += 1;
         let wait = BACKOFF.wait(failures, chance());
-        if clock.now().after(wait) >= job.give_up_at {
+        if target.clock.now().after(wait) >= job.give_up_at {
             error!(error = %failed, queue.attempt = failures, "queue did not take an event in time");
             return false;
         }
         warn!(error = %failed, queue.attempt = failures, "queue does not take an event");
         sleep(wait).await;
     }
+}
+
+async fn store_and_send(target: &Target, job: &Job) -> Result<(), EnqueueError> {
+    if !job.files.is_empty() {
+        media::store_inline(&target.store, &job.files, target.clock.now()).await?;
+    }
+    Ok(send(&target.queues, job.events.clone()).await?)
 }
 
 async fn send(queues: &Queues, events: Vec<Inbound>) -> Result<(), QueueError> {

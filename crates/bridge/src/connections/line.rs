@@ -251,7 +251,7 @@ impl Line {
                     token,
                     events,
                     give_up_at,
-                } => self.deliver(token, &events, give_up_at, desk),
+                } => self.deliver(token, events, give_up_at, desk),
                 // No session of a socket asks for it.
                 Effect::Fetch(_) | Effect::SaveCursor(_) => {
                     signals.push(Signal::Lost(Loss::passing("not_a_poll")));
@@ -278,7 +278,7 @@ impl Line {
         signals
     }
 
-    fn deliver(&mut self, token: u64, events: &[Event], give_up_at: Timestamp, desk: &Desk) {
+    fn deliver(&mut self, token: u64, events: Vec<Event>, give_up_at: Timestamp, desk: &Desk) {
         self.pending += 1;
         desk.deliver(events, give_up_at, self.stored_to.clone(), token);
     }

@@ -121,7 +121,7 @@ impl Connections {
     /// [`StartError`].
     pub fn start(world: World, options: Options) -> Result<Self, StartError> {
         let tls = dial::Tls::new().map_err(StartError)?;
-        let inlet = Inlet::new(&world.queues, world.clock);
+        let inlet = Inlet::new(&world.queues, &world.store, world.clock);
         let (scribe, writing) = Scribe::new(world.store.clone());
         let house = Arc::new(House::new(world, inlet, scribe, tls, options.patience));
         let (stop, stopped) = watch::channel(false);

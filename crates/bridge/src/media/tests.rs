@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Connector;
-use tieline_core::event::PartKind;
+use tieline_core::event::{Chat, ChatKind, PartKind, Sender};
 use tieline_core::http_types::Body;
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
+use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_embedded::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -138,4 +140,60 @@ async fn file_that_tells_too_great_a_length_is_refused_at_once() {
     let refused = it.fetch(MIB).await;
     assert!(matches!(refused, Err(FetchError::Download(DownloadError::TooLong(max))) if max == most));
     assert_eq!(it.n_asked(), 1);
+}
+
+fn with_inline_picture(bot: &Bot, bytes: &[u8]) -> Event {
+    let (id, sender) = (PlatformMessageId::new("m1"), SenderId::new("u1"));
+    Event::Message(Message {
+        id: id.clone(),
+        sender: Sender {
+            id: sender.clone(),
+            name: None,
+        },
+        sent_at: None,
+        text: String::new(),
+        parts: vec![Part::inline(PartKind::Image, Some("a.png".to_owned()), Some("text/plain".to_owned()), bytes)],
+        quoted: None,
+        refers_to: None,
+        target: ReplyTarget {
+            integration: bot.account.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new("u1"),
+                thread: None,
+            },
+            asker: sender,
+            message: id,
+            handle: ReplyHandle::default(),
+            expires_at: None,
+        },
+    })
+}
+
+#[tokio::test]
+async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
+    let it = scene(None, 0).await;
+    let png = [&b"\x89PNG\r\n\x1a\n"[..], &[7; 100_000]].concat();
+    let mut event = with_inline_picture(&it.bot, &png);
+    let files = take_inline(&it.bot, &mut event);
+    let Event::Message(message) = &event else { unreachable!() };
+    assert!(message.parts[0].is_inline() && message.parts[0].locator.to_string().len() < 50);
+    let id = it.bot.account.ids.message(&message.id);
+    let place = Place::Message(0);
+    let room = async || it.world.pictures.take(MIB, Duration::ZERO).await.unwrap();
+    let early = fetch_inline(&it.world, &id, place, MIB, room().await).await;
+    assert!(matches!(early, Err(FetchError::Gone)));
+    // Twice, as after a queue that did not answer.
+    for _ in 0..2 {
+        store_inline(&it.world.store, &files, it.world.clock.now()).await.unwrap();
+    }
+    let found = fetch_inline(&it.world, &id, place, MIB, room().await).await.unwrap();
+    assert_eq!((found.bytes.as_ref(), found.name.as_deref()), (png.as_slice(), Some("a.png")));
+    assert_eq!(found.mime, "image/png", "the bytes tell, not the platform");
+    let small = fetch_inline(&it.world, &id, place, 1000, room().await).await;
+    assert!(matches!(small, Err(FetchError::Download(DownloadError::TooLong(1000)))));
+    let other = fetch_inline(&it.world, &id, Place::Quote(0), MIB, room().await).await;
+    assert!(matches!(other, Err(FetchError::Gone)));
+    assert_eq!(open_part(&it.world, &id, place).await.unwrap().bytes.len(), png.len());
+    assert_eq!(it.n_asked(), 0);
 }

@@ -49,7 +49,7 @@ impl<'a> Luggage<'a> {
 
     /// A part as the agent gets it.
     pub(super) async fn part(&mut self, record: &MessageRecord, part: &Part, place: Place) -> AgentPart {
-        let picture = self.picture(record, part).await;
+        let picture = self.picture(record, part, place).await;
         let unavailable = picture.is_none() && self.is_lost(record, part, place).await;
         let (inline, mime, name) = match picture {
             Some(Fetched { bytes, mime, name }) => (Some(bytes), Some(mime), name),
@@ -79,15 +79,16 @@ impl<'a> Luggage<'a> {
         !matches!(error, FetchError::Download(DownloadError::TooLong(max)) if max < self.world.settings.max_file_bytes)
     }
 
-    async fn picture(&mut self, record: &MessageRecord, part: &Part) -> Option<Fetched> {
+    async fn picture(&mut self, record: &MessageRecord, part: &Part, place: Place) -> Option<Fetched> {
         if part.kind != PartKind::Image || self.n_pictures_left == 0 || self.picture_bytes_left == 0 {
             return None;
         }
         self.n_pictures_left -= 1;
         let most = self.picture_bytes_left;
         let first = most.min(FIRST_ROOM);
-        let fetched = match self.fetch(part, first).await {
-            Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => self.fetch(part, most).await,
+        let whose = (record, place);
+        let fetched = match self.fetch(whose, part, first).await {
+            Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => self.fetch(whose, part, most).await,
             fetched => fetched,
         };
         match fetched {
@@ -107,9 +108,17 @@ impl<'a> Luggage<'a> {
         }
     }
 
-    async fn fetch(&self, part: &Part, max: usize) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        (record, place): (&MessageRecord, Place),
+        part: &Part,
+        max: usize,
+    ) -> Result<Fetched, FetchError> {
         let room = self.world.pictures.take(max, ROOM_PATIENCE).await;
         let room = room.ok_or(FetchError::NoRoom(ROOM_PATIENCE))?;
+        if part.is_inline() {
+            return media::fetch_inline(self.world, &record.id, place, max, room).await;
+        }
         let left = self.until.saturating_duration_since(Instant::now());
         media::fetch(self.world, self.bot, part, max, room, left.min(PICTURE_PATIENCE)).await
     }
