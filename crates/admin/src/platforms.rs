@@ -139,6 +139,7 @@ impl Mode {
                 delivery: match mode.delivery {
                     Delivery::Push => "push",
                     Delivery::Pull { .. } => "pull",
+                    Delivery::PushTo { .. } => "push_or_pull",
                 },
                 proactive: mode.proactive,
                 login: mode.login,

@@ -195,7 +195,7 @@ impl<'a> Showing<'a> {
     /// Whether the platform asks for the newest state.
     #[must_use]
     pub fn is_pulled(&self) -> bool {
-        matches!(mode(self.bot).delivery, Delivery::Pull { .. })
+        is_pulled(self.bot)
     }
 
     /// Brings the chat there. Passing faults of the platform are not retried here: see [`Shown::NotBefore`].
@@ -492,6 +492,18 @@ pub fn mode(bot: &Bot) -> &'static ModeManifest {
         .manifest()
         .mode(account.mode)
         .expect("an integration's mode is one of its platform's, checked when saved")
+}
+
+/// How a reply reaches the bot's chats.
+#[must_use]
+pub fn delivery(bot: &Bot) -> Delivery {
+    mode(bot).delivery_with(&bot.account.endpoints)
+}
+
+/// Whether the bot's platform asks for the newest state of a reply.
+#[must_use]
+pub fn is_pulled(bot: &Bot) -> bool {
+    matches!(delivery(bot), Delivery::Pull { .. })
 }
 
 const fn compose_code(error: &ComposeError) -> &'static str {

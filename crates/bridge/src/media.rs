@@ -15,10 +15,10 @@ use tieline_core::http_types::{HttpCall, TokenPlace};
 use tieline_core::ids::{MessageId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::{Store, StoreError};
 use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
+use tieline_store::{Store, StoreError};
 use tokio::time::{Instant, timeout};
 use url::Url;
 

@@ -491,9 +491,9 @@ impl Holder {
 fn code_of(loss: &Loss) -> String {
     match loss {
         Loss::Kicked => "kicked".to_owned(),
-        Loss::Failed(
-            Refusal::Credentials { code } | Refusal::StaleToken { code } | Refusal::Passing { code, .. },
-        ) => code.clone(),
+        Loss::Failed(Refusal::Credentials { code } | Refusal::StaleToken { code } | Refusal::Passing { code, .. }) => {
+            code.clone()
+        }
     }
 }
 

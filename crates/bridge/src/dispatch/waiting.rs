@@ -52,7 +52,7 @@ impl Arrival<'_> {
         let record = &self.bound.integration;
         let manifest: Option<&Manifest> = self.world.connector(&record.platform).map(|it| it.manifest());
         let mode = manifest.and_then(|manifest| manifest.mode(record.mode));
-        mode.is_some_and(|mode| matches!(mode.delivery, Delivery::Pull { .. }))
+        mode.is_some_and(|mode| matches!(mode.delivery_with(&record.endpoints), Delivery::Pull { .. }))
     }
 
     async fn close_bubble(

@@ -152,7 +152,12 @@ fn with_inline_picture(bot: &Bot, bytes: &[u8]) -> Event {
         },
         sent_at: None,
         text: String::new(),
-        parts: vec![Part::inline(PartKind::Image, Some("a.png".to_owned()), Some("text/plain".to_owned()), bytes)],
+        parts: vec![Part::inline(
+            PartKind::Image,
+            Some("a.png".to_owned()),
+            Some("text/plain".to_owned()),
+            bytes,
+        )],
         quoted: None,
         refers_to: None,
         target: ReplyTarget {
@@ -176,7 +181,9 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     let png = [&b"\x89PNG\r\n\x1a\n"[..], &[7; 100_000]].concat();
     let mut event = with_inline_picture(&it.bot, &png);
     let files = take_inline(&it.bot, &mut event);
-    let Event::Message(message) = &event else { unreachable!() };
+    let Event::Message(message) = &event else {
+        unreachable!()
+    };
     assert!(message.parts[0].is_inline() && message.parts[0].locator.to_string().len() < 50);
     let id = it.bot.account.ids.message(&message.id);
     let place = Place::Message(0);
@@ -185,10 +192,15 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     assert!(matches!(early, Err(FetchError::Gone)));
     // Twice, as after a queue that did not answer.
     for _ in 0..2 {
-        store_inline(&it.world.store, &files, it.world.clock.now()).await.unwrap();
+        store_inline(&it.world.store, &files, it.world.clock.now())
+            .await
+            .unwrap();
     }
     let found = fetch_inline(&it.world, &id, place, MIB, room().await).await.unwrap();
-    assert_eq!((found.bytes.as_ref(), found.name.as_deref()), (png.as_slice(), Some("a.png")));
+    assert_eq!(
+        (found.bytes.as_ref(), found.name.as_deref()),
+        (png.as_slice(), Some("a.png"))
+    );
     assert_eq!(found.mime, "image/png", "the bytes tell, not the platform");
     let small = fetch_inline(&it.world, &id, place, 1000, room().await).await;
     assert!(matches!(small, Err(FetchError::Download(DownloadError::TooLong(1000)))));

@@ -104,11 +104,12 @@ async fn is_closed(world: &World, record: &ReplyRecord) -> Result<bool, RunError
 
 /// Where the platform fetches the answer, somebody must look whether it did.
 async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, delay: Duration) -> Result<(), RunError> {
-    let pushes = held.bound.as_ref().and_then(|bound| {
-        let manifest = world.connector(&bound.integration.platform)?.manifest();
-        manifest.mode(bound.integration.mode)
+    let delivery = held.bound.as_ref().and_then(|bound| {
+        let record = &bound.integration;
+        let mode = world.connector(&record.platform)?.manifest().mode(record.mode)?;
+        Some(mode.delivery_with(&record.endpoints))
     });
-    if !pushes.is_some_and(|mode| matches!(mode.delivery, Delivery::Pull { push_after: true, .. })) {
+    if !matches!(delivery, Some(Delivery::Pull { push_after: true, .. })) {
         return Ok(());
     }
     let wake = WakeUpV1::of_reply(record.organization.clone(), held.id(), record.id.clone());
@@ -235,7 +236,7 @@ pub(super) async fn close_ended(world: &World, held: &Held, record: &MessageReco
     };
     let bot = ask::open_bot(world, held);
     // What is pushed shows nothing yet.
-    if bot.is_some_and(|bot| matches!(deliver::mode(&bot).delivery, Delivery::Pull { .. })) {
+    if bot.is_some_and(|bot| deliver::is_pulled(&bot)) {
         notices::record_for(world, record, &held.id(), Word::stopped(notice)).await?;
     }
     Ok(())
@@ -252,6 +253,7 @@ pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &
             Merged::Note => {
                 notices::record_for(world, &it.record, &held.id(), Word::stopped(Notice::AnsweredBelow)).await?;
             }
+            Merged::SameAnswer if !deliver::is_pulled(bot) => {}
             Merged::SameAnswer => show_same(world, ask::blank(held, it), &last.record.reply).await?,
         }
     }

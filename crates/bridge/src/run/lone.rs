@@ -127,7 +127,7 @@ async fn conclude(
 
 /// When the platform has stopped asking and nobody closed the fetching, nothing was shown.
 async fn close_if_over(world: &World, bot: &Bot, record: &mut ReplyRecord) -> Result<(), RunError> {
-    let Delivery::Pull { lifetime, .. } = deliver::mode(bot).delivery else {
+    let Delivery::Pull { lifetime, .. } = deliver::delivery(bot) else {
         return Ok(());
     };
     if record.closed.is_none() && world.clock.now() >= record.received_at.after(lifetime) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::account::ConnectionMode;
+use crate::account::{ConnectionMode, Endpoints};
 use crate::budget::Budget;
 use crate::split::TextLimit;
 
@@ -55,7 +55,7 @@ pub struct ModeManifest {
     pub setup: &'static [&'static str],
     /// Permissions that the bot needs on the platform.
     pub permissions: &'static [&'static str],
-    /// How a reply reaches the chat.
+    /// How a reply reaches the chat. See [`ModeManifest::delivery_with`].
     pub delivery: Delivery,
     /// What becomes of the replies of messages that were merged into a later one.
     pub merged: Merged,
@@ -69,6 +69,21 @@ pub struct ModeManifest {
     pub proactive: bool,
     /// Whether credentials are had by scanning a code instead of being typed in.
     pub login: bool,
+}
+
+impl ModeManifest {
+    /// How a reply reaches the chat of an integration with these endpoints: [`Delivery::Push`] or [`Delivery::Pull`].
+    #[must_use]
+    pub fn delivery_with(&self, endpoints: &Endpoints) -> Delivery {
+        match self.delivery {
+            Delivery::PushTo { endpoint, .. } if endpoints.contains_key(endpoint) => Delivery::Push,
+            Delivery::PushTo { lifetime, .. } => Delivery::Pull {
+                lifetime,
+                push_after: false,
+            },
+            delivery => delivery,
+        }
+    }
 }
 
 /// A credential field.
@@ -104,6 +119,13 @@ pub enum Delivery {
         lifetime: Duration,
         /// Whether something can be pushed when the platform has stopped asking.
         push_after: bool,
+    },
+    /// Push, for an integration that sets this endpoint; without it the platform asks for the newest state.
+    PushTo {
+        /// The endpoint's name.
+        endpoint: &'static str,
+        /// How long after the message the platform asks.
+        lifetime: Duration,
     },
 }
 
