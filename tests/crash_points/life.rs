@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tieline_bridge::clock::Clock;
 use tieline_bridge::world::{Settings, World, random};
-use tieline_bridge::{intake, work};
+use tieline_bridge::{dispatch, run};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
@@ -175,14 +175,14 @@ impl Life {
             .await
             .unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| intake::Item {
+        let items = received.into_iter().map(|it| dispatch::batch::Item {
             id: it.id,
             receipt: it.receipt,
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
         });
-        let failed = intake::take_in(&self.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
         assert!(failed.is_empty(), "dispatching failed without a crash");
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
@@ -196,13 +196,13 @@ impl Life {
             .unwrap();
         let any = !received.is_empty();
         for it in received {
-            let item = work::Item {
+            let item = run::batch::Item {
                 id: it.id,
                 receipt: it.receipt.clone(),
                 attempt: it.attempt,
                 wake: it.message,
             };
-            if work::run(&self.world, vec![item], None).await.is_empty() {
+            if run::batch::run(&self.world, vec![item], None).await.is_empty() {
                 delete(&self.world.queues, url, &[it.receipt]).await.unwrap();
             }
         }

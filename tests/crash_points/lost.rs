@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
-use tieline_bridge::work;
+use tieline_bridge::run;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::OrganizationId;
 use tieline_embedded::Moment;
@@ -84,14 +84,14 @@ impl Scene {
 
     async fn run_many(&self, wake: &WakeUpV1) {
         let runs = (0..8).map(|at: u32| {
-            let item = work::Item {
+            let item = run::batch::Item {
                 id: at.to_string(),
                 receipt: String::new(),
                 attempt: 1,
                 wake: Some(WakeUp::V1(wake.clone())),
             };
             let world = self.life.world.clone();
-            tokio::spawn(async move { work::run(&world, vec![item], None).await })
+            tokio::spawn(async move { run::batch::run(&world, vec![item], None).await })
         });
         join_all(runs).await;
     }

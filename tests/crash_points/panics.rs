@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tieline_bridge::{intake, work};
+use tieline_bridge::{dispatch, run};
 use tieline_connectors::dingtalk::DingTalk;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
@@ -119,14 +119,14 @@ impl Scene {
             .await
             .unwrap();
         let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let items = received.drain(..).map(|it| intake::Item {
+        let items = received.drain(..).map(|it| dispatch::batch::Item {
             id: it.id,
             receipt: it.receipt,
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
         });
-        let failed = intake::take_in(&self.life.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.life.world, items.collect()).await;
         receipts.retain(|(id, _)| !failed.contains(id));
         let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
         delete(queues, url, &done).await.unwrap();
@@ -138,13 +138,13 @@ impl Scene {
         let (queues, url) = (&self.life.world.queues, &self.life.world.queues.urls().work);
         let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let items = received.into_iter().map(|it| work::Item {
+        let items = received.into_iter().map(|it| run::batch::Item {
             id: it.id,
             receipt: it.receipt,
             attempt: it.attempt,
             wake: it.message,
         });
-        let failed = work::run(&self.life.world, items.collect(), None).await;
+        let failed = run::batch::run(&self.life.world, items.collect(), None).await;
         receipts.retain(|(id, _)| !failed.contains(id));
         let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
         delete(queues, url, &done).await.unwrap();

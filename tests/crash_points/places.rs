@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tieline_core::ids::OrganizationId;
 use tieline_store::config::organization::{self, DEFAULT, Limits};
-use tieline_store::place;
+use tieline_store::run_slots;
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
@@ -30,7 +30,7 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
     // A run in another process has the only place, for long.
     let (organization, now) = (OrganizationId::new(DEFAULT), life.world.clock.now());
     let until = now.after(Duration::from_hours(24));
-    let place = place::take(&life.world.store, &organization, 1, 7, now, until).await;
+    let place = run_slots::take(&life.world.store, &organization, 1, 7, now, until).await;
     let place = place.unwrap().unwrap();
 
     assert!(bot.hear(&life.world, "m1", "one").await);
@@ -40,11 +40,11 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
         life.run().await;
     }
     assert_eq!(agent.asked().len(), 0, "the tenant is full");
-    place::give_back(&life.world.store, &place).await.unwrap();
+    run_slots::give_back(&life.world.store, &place).await.unwrap();
     life.pass(Duration::from_secs(15));
     life.work().await;
     assert_eq!(agent.asked(), ["one"]);
-    let again = place::take(&life.world.store, &organization, 1, 8, life.world.clock.now(), until).await;
+    let again = run_slots::take(&life.world.store, &organization, 1, 8, life.world.clock.now(), until).await;
     assert!(again.unwrap().is_some(), "the place was given back");
 }
 
@@ -65,7 +65,7 @@ async fn a_tenant_at_its_limit_is_told_what_needs_no_agent() {
     scene.hear("/help").await;
     scene.life.work().await;
     assert_eq!(scene.chat.said().len(), 2, "a reply to a command");
-    place::give_back(&scene.life.world.store, &place).await.unwrap();
+    run_slots::give_back(&scene.life.world.store, &place).await.unwrap();
 }
 
 /// The platform gives it only for minutes, and the tenant may be at its limit for longer.
@@ -80,7 +80,7 @@ async fn a_tenant_at_its_limit_keeps_what_is_soon_gone() {
     }
     assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
     assert_eq!(scene.agent.asked().len(), 0, "the tenant is full");
-    place::give_back(&scene.life.world.store, &place).await.unwrap();
+    run_slots::give_back(&scene.life.world.store, &place).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,11 +132,11 @@ async fn full() -> Scene {
 
 impl Scene {
     /// Takes the only place for long.
-    async fn take_place(&self) -> Option<place::Place> {
+    async fn take_place(&self) -> Option<run_slots::RunSlot> {
         let (store, now) = (&self.life.world.store, self.life.world.clock.now());
         let until = now.after(Duration::from_hours(24));
         let organization = OrganizationId::new(DEFAULT);
-        place::take(store, &organization, 1, 7, now, until).await.unwrap()
+        run_slots::take(store, &organization, 1, 7, now, until).await.unwrap()
     }
 }
 

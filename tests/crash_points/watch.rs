@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_bridge::tenants::Purpose;
+use tieline_bridge::tenant_slots::SlotKind;
 use tieline_core::conversation::{Conversation, Lease, Owner};
 use tieline_core::envelope::WakeUp;
 use tieline_core::ids::OrganizationId;
@@ -232,7 +232,7 @@ async fn what_keeps_pictures_counts_for_its_tenant() {
     tokio::pin!(working);
     scene.picture_meanwhile(working.as_mut()).await;
     let organization = OrganizationId::new(DEFAULT);
-    let enter = || scene.life.world.tenants.enter(&organization, Purpose::Telling);
+    let enter = || scene.life.world.tenant_slots.enter(&organization, SlotKind::Telling);
     let places: Vec<_> = std::iter::from_fn(enter).collect();
     assert!(scene.life.run().await, "nobody was woken");
     assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 0);

@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::Value;
 use tieline_bridge::clock::Clock;
 use tieline_bridge::world::{Settings, World};
-use tieline_bridge::{intake, work};
+use tieline_bridge::{dispatch, run};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
@@ -182,14 +182,18 @@ impl Bridge {
         let received = receive::<Envelope>(&self.world.queues, url, MAX_BATCH, Duration::ZERO).await;
         let received = received.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| intake::Item {
+        let items = received.into_iter().map(|it| dispatch::batch::Item {
             id: it.id,
             receipt: it.receipt,
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
         });
-        assert!(intake::take_in(&self.dispatcher, items.collect()).await.is_empty());
+        assert!(
+            dispatch::batch::dispatch_batch(&self.dispatcher, items.collect())
+                .await
+                .is_empty()
+        );
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
     }
@@ -199,13 +203,13 @@ impl Bridge {
         let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO).await;
         let received = received.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| work::Item {
+        let items = received.into_iter().map(|it| run::batch::Item {
             id: it.id,
             receipt: it.receipt,
             attempt: it.attempt,
             wake: it.message,
         });
-        assert!(work::run(&self.runner, items.collect(), None).await.is_empty());
+        assert!(run::batch::run(&self.runner, items.collect(), None).await.is_empty());
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
     }

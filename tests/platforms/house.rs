@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tieline_bridge::receive::receive;
 use tieline_bridge::world::{Settings, World, random};
-use tieline_bridge::{intake, work};
+use tieline_bridge::{dispatch, run};
 use tieline_connectors::registry;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
@@ -82,14 +82,14 @@ impl House {
         let (queues, url) = (&self.world.queues, &self.world.queues.urls().inbound);
         let received = take::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| intake::Item {
+        let items = received.into_iter().map(|it| dispatch::batch::Item {
             id: it.id,
             receipt: it.receipt.clone(),
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
         });
-        let failed = intake::take_in(&self.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
         assert!(failed.is_empty(), "an event could not be dispatched");
         delete(queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
@@ -101,13 +101,13 @@ impl House {
         let received = take::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let any = !received.is_empty();
         for it in received {
-            let item = work::Item {
+            let item = run::batch::Item {
                 id: it.id,
                 receipt: it.receipt.clone(),
                 attempt: it.attempt,
                 wake: it.message,
             };
-            if work::run(&self.world, vec![item], until).await.is_empty() {
+            if run::batch::run(&self.world, vec![item], until).await.is_empty() {
                 delete(queues, url, &[it.receipt]).await.unwrap();
             }
         }

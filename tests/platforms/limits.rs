@@ -1,6 +1,6 @@
 //! Limits that all processes share hold back what they count, and nothing else.
 
-use tieline_bridge::allowance;
+use tieline_bridge::rate_limiter;
 use tieline_connectors::registry;
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Quota;
@@ -28,7 +28,7 @@ async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_anoth
     let house = House::open("lark", &integration, TriggerSettings::default()).await;
     let take = async |chat: &str, call: &str| {
         let chat = ChatId::new(chat);
-        allowance::take(&house.world, &house.bot, &chat, call, quotas()).await
+        rate_limiter::take(&house.world, &house.bot, &chat, call, quotas()).await
     };
     for _ in 0..100 {
         assert_eq!(take("oc_1", "write_card").await, None);

@@ -23,7 +23,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
-use crate::{mask, rules};
+use crate::{mask, validation};
 
 /// A digital expert: an address that speaks an agent protocol.
 #[derive(Serialize, ToSchema)]
@@ -102,7 +102,7 @@ pub(crate) async fn create(
     let agent = Agent {
         id: state.fresh_agent(),
         organization: scope.organization.clone(),
-        name: rules::name(&new.name)?,
+        name: validation::name(&new.name)?,
         // A mask has nothing to stand for yet.
         config: AgentConfig::new(mask::patched(
             "config",
@@ -164,7 +164,7 @@ fn patched(before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
         name: patch
             .name
             .as_deref()
-            .map_or_else(|| Ok(before.name.clone()), rules::name)?,
+            .map_or_else(|| Ok(before.name.clone()), validation::name)?,
         config: AgentConfig::new(config),
         protocol,
         ..before.clone()
@@ -248,7 +248,7 @@ fn check(state: &AdminState, agent: &Agent) -> Result<(), Problem> {
         InvalidAgent::Field { field, reason } => Problem::invalid(format!("config.{field}"), reason),
     })?;
     for (field, address) in &facts.addresses {
-        rules::address(&format!("config.{field}"), address, state.allow_private())?;
+        validation::address(&format!("config.{field}"), address, state.allow_private())?;
     }
     Ok(())
 }

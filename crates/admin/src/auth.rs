@@ -9,8 +9,8 @@ use tieline_core::ids::OrganizationId;
 use tieline_store::config::organization;
 
 use crate::problem::Problem;
-use crate::rules;
 use crate::state::AdminState;
+use crate::validation;
 
 /// Somebody with a token that is known.
 pub(crate) struct Caller(pub(crate) Operator);
@@ -79,7 +79,7 @@ async fn organization_in_path(parts: &mut Parts, state: &AdminState) -> Result<O
     let found = params
         .iter()
         .find(|(name, _)| *name == "org")
-        .map(|(_, value)| OrganizationId::new(rules::named_id(value)));
+        .map(|(_, value)| OrganizationId::new(validation::named_id(value)));
     found.ok_or_else(no_organization)
 }
 

@@ -3,16 +3,16 @@
 pub(crate) mod conversations;
 pub(crate) mod doctor;
 pub(crate) mod impact;
+pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
-pub(crate) mod power;
 pub(crate) mod probe;
-pub(crate) mod speak;
+pub(crate) mod send_message;
 pub(crate) mod status;
 
-mod condition;
+mod effective_status;
 mod input;
-mod introduce;
+mod provision;
 mod view;
 
 use std::sync::OnceLock;
@@ -31,7 +31,7 @@ use tieline_store::status as status_store;
 use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
-use self::introduce::{Before, introduce};
+use self::provision::{Before, provision};
 use self::view::IntegrationView;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
@@ -85,7 +85,7 @@ pub(crate) async fn create(
         explain(&state, &scope.organization, made).await
     })
     .await?;
-    introduce(&state, &made, Before::Kept).await;
+    provision(&state, &made, Before::Kept).await;
     Ok((StatusCode::CREATED, Json(view::of(&state, &made)?)))
 }
 
@@ -123,9 +123,9 @@ pub(crate) async fn patch(
     .await?;
     // Who says again what is so already, as a file does at every start, has nothing to wait for at the platform.
     if patch.touches_account() && version.get() != Some(&changed.version) {
-        introduce(&state, &changed, Before::Outdated).await;
+        provision(&state, &changed, Before::Outdated).await;
     } else if patch.starts() {
-        introduce(&state, &changed, Before::Kept).await;
+        provision(&state, &changed, Before::Kept).await;
     }
     Ok(Json(view::of(&state, &changed)?))
 }

@@ -9,7 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tieline_bridge::courier::DownloadError;
 use tieline_bridge::media::{self, FetchError, Fetched};
-use tieline_bridge::{pages, passing};
+use tieline_bridge::{chunked_file, reply_links};
 use tracing::{error, warn};
 
 use crate::problem::{Problem, chain};
@@ -32,7 +32,7 @@ pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<Stri
     responses((status = 200, body = String, content_type = "text/plain"),
         (status = 404, body = Problem, description = "`link_not_found`")))]
 pub(crate) async fn text(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
-    let text = pages::text(&state.world, &token).await?.ok_or_else(missing)?;
+    let text = reply_links::text(&state.world, &token).await?.ok_or_else(missing)?;
     Ok((guards("text/plain; charset=utf-8"), text).into_response())
 }
 
@@ -76,7 +76,7 @@ fn guards(mime: &str) -> [(HeaderName, HeaderValue); 3] {
 
 fn deliver(fetched: Fetched) -> Response {
     let length = [(CONTENT_LENGTH, HeaderValue::from(fetched.bytes.len()))];
-    let body = Body::from_stream(passing::pieces(fetched.bytes));
+    let body = Body::from_stream(chunked_file::pieces(fetched.bytes));
     let mut response = (guards(&fetched.mime), length, body).into_response();
     let disposition = attachment(fetched.name.as_deref());
     match HeaderValue::from_str(&disposition) {

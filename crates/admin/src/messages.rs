@@ -15,7 +15,7 @@ use crate::page::{self, List};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::{rules, schema};
+use crate::{schema, validation};
 
 /// An inbound message, from its receipt to its end. What people said in it is not shown.
 #[derive(Serialize, ToSchema)]
@@ -90,12 +90,12 @@ pub(crate) async fn list(
         integration: query
             .integration_id
             .as_deref()
-            .map(rules::named_id)
+            .map(validation::named_id)
             .map(IntegrationId::new),
         conversation: query
             .conversation_id
             .as_deref()
-            .map(rules::named_id)
+            .map(validation::named_id)
             .map(ConversationId::new),
         state: query.state,
     };

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::doors::Doors;
+use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
     agents, deadletters, integrations, links, messages, organizations, platforms, runs, tokens, triggers, users,
@@ -68,14 +68,14 @@ fn of_integrations() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(integrations::list, integrations::create))
         .routes(routes!(integrations::get, integrations::patch, integrations::delete))
-        .routes(routes!(integrations::power::start))
-        .routes(routes!(integrations::power::stop))
-        .routes(routes!(integrations::power::restart))
+        .routes(routes!(integrations::lifecycle::start))
+        .routes(routes!(integrations::lifecycle::stop))
+        .routes(routes!(integrations::lifecycle::restart))
         .routes(routes!(integrations::status::get))
         .routes(routes!(integrations::probe::test))
         .routes(routes!(integrations::doctor::examine))
         .routes(routes!(integrations::login::start, integrations::login::get))
-        .routes(routes!(integrations::speak::say))
+        .routes(routes!(integrations::send_message::say))
         .routes(routes!(integrations::impact::get))
         .routes(routes!(integrations::logs::list))
         .routes(routes!(integrations::conversations::list))

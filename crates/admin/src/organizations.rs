@@ -8,7 +8,7 @@ use tieline_bridge::operator::Operator;
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::organization::{self, Limits, Organization};
-use tieline_store::place::MAX_PLACES;
+use tieline_store::run_slots::MAX_PLACES;
 use utoipa::ToSchema;
 
 use crate::auth::{Caller, Root, Scope, no_organization};
@@ -17,8 +17,8 @@ use crate::page::{self, List, PageQuery};
 use crate::path::OrganizationInPath;
 use crate::problem::Problem;
 use crate::retry::until_settled;
-use crate::rules;
 use crate::state::AdminState;
+use crate::validation;
 
 /// A tenant.
 #[derive(Serialize, ToSchema)]
@@ -114,8 +114,8 @@ pub(crate) async fn create(
     _: Root,
     Body(new): Body<NewOrganization>,
 ) -> Result<(StatusCode, Json<OrganizationView>), Problem> {
-    let id = OrganizationId::new(rules::chosen_id(&new.id)?);
-    let name = rules::name(new.name.as_deref().unwrap_or(&new.id))?;
+    let id = OrganizationId::new(validation::chosen_id(&new.id)?);
+    let name = validation::name(new.name.as_deref().unwrap_or(&new.id))?;
     let limits = new.limits.unwrap_or_default().apply(Limits::default())?;
     let exists = || Problem::conflict("organization_exists", "there is an organization of that id").on("id");
     // The default organization exists from the start, made or not.
@@ -153,7 +153,7 @@ pub(crate) async fn patch(
         let before = organization::get(store, &id, state.now())
             .await?
             .ok_or_else(no_organization)?;
-        let name = rules::name(patch.name.as_deref().unwrap_or(&before.name))?;
+        let name = validation::name(patch.name.as_deref().unwrap_or(&before.name))?;
         let limits = patch
             .limits
             .as_ref()

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use crate::problem::Problem;
-use crate::rules;
+use crate::validation;
 
 /// The `{id}` in the address.
 pub(crate) struct Id(pub(crate) String);
@@ -47,6 +47,6 @@ async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Resu
         .map_err(|_| nowhere())?;
     let found = params.iter().find(|(known, _)| *known == name);
     found
-        .map(|(_, value)| rules::named_id(value).to_owned())
+        .map(|(_, value)| validation::named_id(value).to_owned())
         .ok_or_else(nowhere)
 }

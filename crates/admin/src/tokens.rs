@@ -17,7 +17,7 @@ use crate::page::{self, List, PageQuery};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::{rules, schema};
+use crate::{schema, validation};
 
 /// A token, without itself.
 #[derive(Serialize, ToSchema)]
@@ -72,7 +72,7 @@ pub(crate) async fn create(
     scope: Scope,
     Body(new): Body<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>), Problem> {
-    let name = rules::name(&new.name)?;
+    let name = validation::name(&new.name)?;
     let secret = format!("tl_{}", URL_SAFE_NO_PAD.encode(tieline_bridge::world::random::<32>()));
     let id = state.fresh("tok");
     let made = token::create(

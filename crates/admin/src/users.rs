@@ -15,8 +15,8 @@ use crate::body::{Body, Query, nullable};
 use crate::page::{self, List, PageQuery};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::rules;
 use crate::state::AdminState;
+use crate::validation;
 
 /// A person, known by one platform account.
 #[derive(Serialize, ToSchema)]
@@ -81,9 +81,9 @@ pub(crate) async fn patch(
     Body(patch): Body<UserPatch>,
 ) -> Result<Json<UserView>, Problem> {
     let change = UserChange {
-        name: patch.name.as_deref().map(rules::name).transpose()?,
+        name: patch.name.as_deref().map(validation::name).transpose()?,
         email: patch.email.map(email).transpose()?,
-        linked: patch.linked.map(rules::optional_text),
+        linked: patch.linked.map(validation::optional_text),
     };
     let changed = user::change(&state.world.store, &scope.organization, &UserId::new(id), change).await?;
     changed.map(UserView::of).map(Json).ok_or_else(missing)

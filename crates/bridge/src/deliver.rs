@@ -19,11 +19,11 @@ use tracing::{debug, info, warn};
 
 pub use self::record::Patience;
 use crate::accounts::Bot;
-use crate::connections::post::{self, Tries};
-use crate::hold::Hold;
-use crate::metrics::{Metric, Place};
+use crate::connections::relay_call::{self, FrameAttempts};
+use crate::lease_watch::LeaseWatch;
+use crate::metrics::{Metric, RetrySource};
 use crate::world::{World, chance};
-use crate::{allowance, courier, pages, ways};
+use crate::{cooldown, courier, rate_limiter, reply_links};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// A reply on its way into its chat.
-pub struct Showing<'a> {
+pub struct ReplyDelivery<'a> {
     /// The world.
     pub world: &'a World,
     /// The bot that was spoken to.
@@ -59,10 +59,10 @@ pub struct Showing<'a> {
     pub record: ReplyRecord,
     /// The record as the table has it, if it has it.
     saved: Option<ReplyRecord>,
-    /// Tries in a row that failed in passing.
+    /// FrameAttempts in a row that failed in passing.
     failures: u32,
     /// How often the same frame went to the bot's socket.
-    tries: Tries,
+    tries: FrameAttempts,
     /// Whether the chat shows text of the answer already.
     has_shown_text: bool,
     /// Whether the ledger will tell at once that the chat shows the final text, so that the record needn't.
@@ -70,14 +70,14 @@ pub struct Showing<'a> {
     /// Whether the record is ahead of the table.
     is_ahead: bool,
     /// Tells whether the conversation is still ours, where a run shows the reply.
-    hold: Option<Hold>,
+    hold: Option<LeaseWatch>,
     /// When this process is cut off, if it is.
     process_ends: Option<Instant>,
 }
 
 /// What the chat should show.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct Snapshot<'a> {
     /// How far the reply has come.
     pub stage: Stage,
     /// The text so far.
@@ -92,7 +92,7 @@ pub struct Look<'a> {
 
 /// What came of showing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum DeliveryOutcome {
     /// The chat shows it, or will when the platform asks.
     Yes,
     /// Not before then.
@@ -122,7 +122,7 @@ pub enum DeliverError {
     Lost,
 }
 
-impl<'a> Showing<'a> {
+impl<'a> ReplyDelivery<'a> {
     /// Begins with what the table has, or with a blank record.
     #[must_use]
     pub fn new(
@@ -134,7 +134,7 @@ impl<'a> Showing<'a> {
     ) -> Self {
         let record = saved.clone().unwrap_or_else(blank);
         let has_shown_text = record.stage != Stage::Thinking;
-        let tries = Tries::after(record.tried.as_ref());
+        let tries = FrameAttempts::after(record.tried.as_ref());
         Self {
             world,
             bot,
@@ -161,7 +161,7 @@ impl<'a> Showing<'a> {
     /// The same for a run, which may show nothing any more when it has lost its conversation. `fence` tells its writes from those of
     /// other holders.
     #[must_use]
-    pub fn in_hands(mut self, hold: Hold, fence: u64) -> Self {
+    pub fn under_lease(mut self, hold: LeaseWatch, fence: u64) -> Self {
         self.hold = Some(hold);
         self.record.fence = fence;
         self
@@ -198,18 +198,18 @@ impl<'a> Showing<'a> {
         is_pulled(self.bot)
     }
 
-    /// Brings the chat there. Passing faults of the platform are not retried here: see [`Shown::NotBefore`].
+    /// Brings the chat there. Passing faults of the platform are not retried here: see [`DeliveryOutcome::NotBefore`].
     ///
     /// # Errors
     /// [`DeliverError`] if the record can't be written.
-    pub async fn show(&mut self, look: Look<'_>) -> Result<Shown, DeliverError> {
+    pub async fn show(&mut self, look: Snapshot<'_>) -> Result<DeliveryOutcome, DeliverError> {
         let shown = self.show_in_time(look).await?;
-        Ok(shown.unwrap_or_else(|| Shown::NotBefore(self.now().after(SLOW_DOWN))))
+        Ok(shown.unwrap_or_else(|| DeliveryOutcome::NotBefore(self.now().after(SLOW_DOWN))))
     }
 
     /// The same. `None`: this process ends before a call could be answered.
-    async fn show_in_time(&mut self, look: Look<'_>) -> Result<Option<Shown>, DeliverError> {
-        let link = pages::link(self.world, &self.record);
+    async fn show_in_time(&mut self, look: Snapshot<'_>) -> Result<Option<DeliveryOutcome>, DeliverError> {
+        let link = reply_links::link(self.world, &self.record);
         let mut token_renewed = false;
         let (mut n_calls, mut n_waits) = (0, 0);
         while n_calls < MAX_CALLS {
@@ -223,28 +223,28 @@ impl<'a> Showing<'a> {
                     if look.stage != Stage::Thinking && !look.text.is_empty() {
                         self.note_text();
                     }
-                    return Ok(Some(Shown::Yes));
+                    return Ok(Some(DeliveryOutcome::Yes));
                 }
                 Ok(Step::Wait { until }) => {
                     self.catch_up().await?;
-                    return Ok(Some(Shown::NotBefore(until)));
+                    return Ok(Some(DeliveryOutcome::NotBefore(until)));
                 }
                 Ok(Step::Call { call, on_success }) => (call, on_success),
                 Err(error) => {
                     self.catch_up().await?;
                     let code = compose_code(&error).to_owned();
-                    return Ok(Some(Shown::Never { code }));
+                    return Ok(Some(DeliveryOutcome::Never { code }));
                 }
             };
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
-            if let Some(at) = allowance::take(self.world, bot, chat, call.name(), quotas).await {
+            if let Some(at) = rate_limiter::take(self.world, bot, chat, call.name(), quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
                 let pause = at.since(self.now());
                 // There will be another snapshot, and the end of the answer must not wait for this one.
                 if look.stage != Stage::Final || pause > SHORT_WAIT || n_waits == MAX_WAITS {
-                    return Ok(Some(Shown::NotBefore(at)));
+                    return Ok(Some(DeliveryOutcome::NotBefore(at)));
                 }
                 // What takes several calls isn't torn apart for a moment.
                 n_waits += 1;
@@ -255,7 +255,7 @@ impl<'a> Showing<'a> {
             let answer = match self.send(&call).await? {
                 Sent::Answer(answer) => answer,
                 Sent::NoTime => return Ok(None),
-                Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(Shown::Never { code })),
+                Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(DeliveryOutcome::Never { code })),
                 Sent::NoToken(TokenError::Unavailable { code }) => return Ok(Some(self.later(&code))),
             };
             let sent = SentCall {
@@ -285,7 +285,7 @@ impl<'a> Showing<'a> {
                     rest,
                     missing,
                 } => {
-                    ways::close(self.world, self.bot, rest, &code, &missing).await;
+                    cooldown::close(self.world, self.bot, rest, &code, &missing).await;
                     self.record.progress = progress;
                     self.save().await?;
                 }
@@ -296,12 +296,12 @@ impl<'a> Showing<'a> {
                 }
                 Verdict::TokenExpired => return Ok(Some(self.later("token_expired"))),
                 Verdict::Retry { code } => return Ok(Some(self.later(&code))),
-                Verdict::Refused { code } => return Ok(Some(Shown::Never { code })),
+                Verdict::Refused { code } => return Ok(Some(DeliveryOutcome::Never { code })),
             }
         }
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "reply goes in circles");
         let code = "too_many_calls".to_owned();
-        Ok(Some(Shown::Never { code }))
+        Ok(Some(DeliveryOutcome::Never { code }))
     }
 
     /// Brings the final text there, waiting a little and trying again: until `until`, or until the target has run out. What takes
@@ -309,11 +309,11 @@ impl<'a> Showing<'a> {
     ///
     /// # Errors
     /// [`DeliverError`] if the record can't be written, or the conversation was lost.
-    pub async fn finish(&mut self, until: Option<Instant>) -> Result<Shown, DeliverError> {
+    pub async fn finish(&mut self, until: Option<Instant>) -> Result<DeliveryOutcome, DeliverError> {
         loop {
             let (text, reasoning) = (self.record.text.clone(), String::new());
             let files = self.record.files.clone();
-            let look = Look {
+            let look = Snapshot {
                 stage: Stage::Final,
                 text: &text,
                 reasoning: &reasoning,
@@ -321,26 +321,28 @@ impl<'a> Showing<'a> {
                 files: &files,
             };
             let shown = match self.is_asked_to_wait() {
-                Some(at) => Shown::NotBefore(at),
+                Some(at) => DeliveryOutcome::NotBefore(at),
                 None => match self.show_in_time(look).await? {
                     Some(shown) => shown,
                     // By another process, at once.
-                    None => return Ok(Shown::NotBefore(self.now())),
+                    None => return Ok(DeliveryOutcome::NotBefore(self.now())),
                 },
             };
-            let Shown::NotBefore(at) = shown else { return Ok(shown) };
+            let DeliveryOutcome::NotBefore(at) = shown else {
+                return Ok(shown);
+            };
             // Where the platform fetches, nobody waits here: a wake-up looks after it.
             if self.is_pulled() {
-                return Ok(Shown::NotBefore(at));
+                return Ok(DeliveryOutcome::NotBefore(at));
             }
             if at > self.end() {
-                return Ok(Shown::Never {
+                return Ok(DeliveryOutcome::Never {
                     code: "target_expired".into(),
                 });
             }
             let wait = at.since(self.now());
             if wait > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + wait >= until) {
-                return Ok(Shown::NotBefore(at));
+                return Ok(DeliveryOutcome::NotBefore(at));
             }
             self.world.metrics.time(Metric::BudgetWait, self.platform(), wait);
             self.pause(wait).await?;
@@ -367,7 +369,7 @@ impl<'a> Showing<'a> {
     fn wanted<'w>(
         &self,
         id: &'w tieline_core::ids::ReplyId,
-        look: Look<'w>,
+        look: Snapshot<'w>,
         link: &'w str,
         closed: Option<&'w Progress>,
     ) -> DesiredReply<'w> {
@@ -385,7 +387,10 @@ impl<'a> Showing<'a> {
             link: Some(link),
             // A target without a message is none that is answered.
             proactive: self.target.message.as_str().is_empty(),
-            plain: self.world.ways.is_closed(&self.bot.account.integration, self.now()),
+            plain: self
+                .world
+                .cooldowns
+                .is_closed(&self.bot.account.integration, self.now()),
             pulled,
         }
     }
@@ -410,12 +415,12 @@ impl<'a> Showing<'a> {
         if !self.has_time_for(limit) {
             return Ok(Sent::NoTime);
         }
-        self.make_sure(limit).await?;
+        self.ensure_lease(limit).await?;
         Ok(Sent::Answer(match call {
             ApiCall::Http(call) => courier::send_with(self.world, self.bot, call, token.as_ref()).await,
             ApiCall::Socket(call) => {
                 let bot = &self.bot.account.integration;
-                post::send(self.world, bot, &self.record.id, call, &mut self.tries).await
+                relay_call::send(self.world, bot, &self.record.id, call, &mut self.tries).await
             }
         }))
     }
@@ -427,8 +432,8 @@ impl<'a> Showing<'a> {
     }
 
     /// Makes sure that nobody else has the reply for as long as the call may take.
-    async fn make_sure(&mut self, limit: Duration) -> Result<(), DeliverError> {
-        if self.hold.as_ref().is_some_and(Hold::is_lost) {
+    async fn ensure_lease(&mut self, limit: Duration) -> Result<(), DeliverError> {
+        if self.hold.as_ref().is_some_and(LeaseWatch::is_lost) {
             return Err(DeliverError::Lost);
         }
         let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
@@ -455,19 +460,19 @@ impl<'a> Showing<'a> {
         }
     }
 
-    fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> Shown {
+    fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> DeliveryOutcome {
         let now = self.now();
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "platform asks to go slower");
-        Shown::NotBefore(now.after(retry_after.unwrap_or(SLOW_DOWN)))
+        DeliveryOutcome::NotBefore(now.after(retry_after.unwrap_or(SLOW_DOWN)))
     }
 
-    fn later(&mut self, code: &str) -> Shown {
+    fn later(&mut self, code: &str) -> DeliveryOutcome {
         self.failures += 1;
-        self.world.metrics.retry(Place::Platform);
+        self.world.metrics.retry(RetrySource::Platform);
         let wait = BACKOFF.wait(self.failures, chance());
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "reply is tried again");
-        Shown::NotBefore(self.now().after(wait))
+        DeliveryOutcome::NotBefore(self.now().after(wait))
     }
 
     fn now(&self) -> Timestamp {

@@ -24,8 +24,8 @@ use url::Url;
 
 use crate::accounts::{self, Bot};
 use crate::courier::{self, Download, DownloadError};
+use crate::memory_budget::MemoryPermit;
 use crate::quotes;
-use crate::room::Taken;
 use crate::world::{World, random};
 
 /// How long a link to a part of a message works: as long as a run needs it.
@@ -38,16 +38,16 @@ const MAX_REDIRECTS: usize = 3;
 const MAX_KEPT_BYTES: usize = 20 * 1024 * 1024;
 /// How long it is kept: longer than the links of a run that begins again.
 const KEPT_LIFE: Duration = Duration::from_hours(3);
-/// Room that fetching a file takes at first.
+/// MemoryBudget that fetching a file takes at first.
 const FIRST_ROOM: usize = 1024 * 1024;
-/// Room that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
+/// MemoryBudget that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
 const LEAST_ROOM: usize = 1024 * 1024;
 /// What sealed link tokens are about.
 const MEDIA_TOKEN: &str = "media";
 
 /// Where in a message a part stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum PartRef {
     /// Among its own parts.
     Message(usize),
     /// Among the parts of what it quotes.
@@ -63,7 +63,7 @@ struct Grant {
 
 #[derive(Serialize, Deserialize)]
 enum What {
-    Part { message: MessageId, place: Place },
+    Part { message: MessageId, place: PartRef },
     File { id: String },
 }
 
@@ -119,7 +119,7 @@ pub enum FetchError {
 /// # Panics
 /// Never: a grant serializes.
 #[must_use]
-pub fn link(world: &World, record: &MessageRecord, place: Place) -> String {
+pub fn link(world: &World, record: &MessageRecord, place: PartRef) -> String {
     let what = What::Part {
         message: record.id.clone(),
         place,
@@ -175,7 +175,7 @@ pub async fn keep_part(
     bot: &Bot,
     message: &MessageId,
     part: &Part,
-    place: Place,
+    place: PartRef,
     patience: Duration,
 ) -> Result<(), FetchError> {
     let id = kept_id(message, place);
@@ -215,9 +215,9 @@ pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
     let own = message.parts.iter_mut().enumerate();
     let quoted = message.quoted.iter_mut().flat_map(|quoted| quoted.parts.iter_mut());
     let parts = own
-        .map(|(at, part)| (Place::Message(at), part))
-        .chain(quoted.enumerate().map(|(at, part)| (Place::Quote(at), part)));
-    let file = |(place, part): (Place, &mut Part)| {
+        .map(|(at, part)| (PartRef::Message(at), part))
+        .chain(quoted.enumerate().map(|(at, part)| (PartRef::Quote(at), part)));
+    let file = |(place, part): (PartRef, &mut Part)| {
         let bytes = Bytes::from(part.take_inline()?);
         Some(InlineFile {
             id: kept_id(&id, place),
@@ -248,9 +248,9 @@ pub(crate) async fn store_inline(store: &Store, files: &[InlineFile], now: Times
 pub(crate) async fn fetch_inline(
     world: &World,
     message: &MessageId,
-    place: Place,
+    place: PartRef,
     max: usize,
-    room: Taken,
+    room: MemoryPermit,
 ) -> Result<Fetched, FetchError> {
     let (id, now) = (kept_id(message, place), world.clock.now());
     let n_bytes = file::size(&world.store, &id, now).await?.ok_or(FetchError::Gone)?;
@@ -266,10 +266,10 @@ pub(crate) async fn fetch_inline(
 }
 
 /// The same for every process that works on the message.
-fn kept_id(message: &MessageId, place: Place) -> String {
+fn kept_id(message: &MessageId, place: PartRef) -> String {
     let (whose, at) = match place {
-        Place::Message(at) => ("message", at),
-        Place::Quote(at) => ("quote", at),
+        PartRef::Message(at) => ("message", at),
+        PartRef::Quote(at) => ("quote", at),
     };
     digest(&["part", message.as_str(), whose, &at.to_string()])
 }
@@ -284,7 +284,7 @@ async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchErro
         return Err(DownloadError::TooLong(world.settings.max_file_bytes).into());
     }
     let patience = world.settings.file_patience;
-    let room = world.files.take(n_bytes, patience).await;
+    let room = world.file_budget.take(n_bytes, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let found = file::get(&world.store, id, now).await?;
     Ok(found.map(|File { name, mime, bytes }| Fetched {
@@ -294,7 +294,7 @@ async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchErro
     }))
 }
 
-async fn open_part(world: &World, message: &MessageId, place: Place) -> Result<Fetched, FetchError> {
+async fn open_part(world: &World, message: &MessageId, place: PartRef) -> Result<Fetched, FetchError> {
     if let Some(kept) = open_file(world, &kept_id(message, place)).await? {
         return Ok(kept);
     }
@@ -347,19 +347,19 @@ async fn fetch_within(
     until: Instant,
 ) -> Result<Fetched, FetchError> {
     let patience = until.saturating_duration_since(Instant::now());
-    let room = world.files.take(max, patience).await;
+    let room = world.file_budget.take(max, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let patience = until.saturating_duration_since(Instant::now());
     fetch_into(world, bot, part, max, room, patience).await
 }
 
-async fn part_at(world: &World, bot: &Bot, message: &Message, place: Place) -> Option<Part> {
+async fn part_at(world: &World, bot: &Bot, message: &Message, place: PartRef) -> Option<Part> {
     match (place, &message.quoted, &message.refers_to) {
-        (Place::Message(at), ..) => message.parts.get(at).cloned(),
-        (Place::Quote(at), Some(quoted), _) => quoted.parts.get(at).cloned(),
+        (PartRef::Message(at), ..) => message.parts.get(at).cloned(),
+        (PartRef::Quote(at), Some(quoted), _) => quoted.parts.get(at).cloned(),
         // As for the question: what is quoted only the platform can tell.
-        (Place::Quote(at), None, Some(id)) => quotes::read(world, bot, id).await?.parts.into_iter().nth(at),
-        (Place::Quote(_), None, None) => None,
+        (PartRef::Quote(at), None, Some(id)) => quotes::read(world, bot, id).await?.parts.into_iter().nth(at),
+        (PartRef::Quote(_), None, None) => None,
     }
 }
 
@@ -372,7 +372,7 @@ pub async fn fetch(
     bot: &Bot,
     part: &Part,
     max: usize,
-    room: Taken,
+    room: MemoryPermit,
     patience: Duration,
 ) -> Result<Fetched, FetchError> {
     only_too_long(fetch_into(world, bot, part, max, room, patience).await, max)
@@ -391,7 +391,7 @@ async fn fetch_into(
     bot: &Bot,
     part: &Part,
     max: usize,
-    room: Taken,
+    room: MemoryPermit,
     patience: Duration,
 ) -> Result<Fetched, FetchError> {
     let fetching = async {

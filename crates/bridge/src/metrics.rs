@@ -96,7 +96,7 @@ impl Metric {
         match self {
             Self::Messages => &[&["Fate"], &["Platform", "Fate"]],
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait => &[&["Platform"]],
-            Self::Retries => &[&["Place"]],
+            Self::Retries => &[&["RetrySource"]],
             // All together too: alarms are about shares of them.
             Self::Connections => &[&[], &["State"], &["Platform", "State"]],
             Self::HandOverGap | Self::Heartbeats | Self::RunsInHand => &[&[]],
@@ -106,7 +106,7 @@ impl Metric {
 
 /// Where something was tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RetrySource {
     /// A call to a platform failed in passing.
     Platform,
     /// A record went back on its queue.
@@ -115,7 +115,7 @@ pub enum Place {
     Run,
 }
 
-impl Place {
+impl RetrySource {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Platform => "platform",
@@ -162,8 +162,8 @@ impl Metrics {
     }
 
     /// Something is tried again.
-    pub fn retry(&self, place: Place) {
-        self.add(Metric::Retries, vec![("Place", place.as_str().into())], 1.0);
+    pub fn retry(&self, place: RetrySource) {
+        self.add(Metric::Retries, vec![("RetrySource", place.as_str().into())], 1.0);
     }
 
     /// How many long connections of a platform stand like this in this process. Once a [`PERIOD`].
@@ -326,7 +326,7 @@ mod tests {
     fn more_values_than_a_line_may_hold_go_into_the_next() {
         let metrics = Metrics::gathering("n".into());
         for _ in 0..250 {
-            metrics.retry(Place::Queue);
+            metrics.retry(RetrySource::Queue);
         }
         let sizes: Vec<usize> = lines(&metrics)
             .iter()
@@ -343,7 +343,7 @@ mod tests {
         metrics.time(Metric::TimeToFinal, "web", Duration::ZERO);
         metrics.time(Metric::RunTime, "web", Duration::ZERO);
         metrics.time(Metric::BudgetWait, "web", Duration::ZERO);
-        metrics.retry(Place::Run);
+        metrics.retry(RetrySource::Run);
         metrics.connections("wecom", "connected", 3);
         metrics.hand_over_gap(Duration::from_secs(1));
         metrics.heartbeat();

@@ -14,13 +14,13 @@ use crate::world::World;
 
 /// A sentence and what it says of the message.
 #[derive(Debug, Clone)]
-pub struct Word {
+pub struct NoticeReply {
     notice: Option<Notice>,
     text: String,
     outcome: Outcome,
 }
 
-impl Word {
+impl NoticeReply {
     const fn ours(notice: Notice, outcome: Outcome) -> Self {
         Self {
             notice: Some(notice),
@@ -127,7 +127,7 @@ pub async fn record(
     envelope: &EnvelopeV1,
     asker: &SenderId,
     conversation: &ConversationId,
-    word: Word,
+    word: NoticeReply,
 ) -> Result<(), StoreError> {
     let about = About {
         reply: &envelope.reply,
@@ -149,7 +149,7 @@ pub async fn record_for(
     world: &World,
     record: &MessageRecord,
     conversation: &ConversationId,
-    word: Word,
+    word: NoticeReply,
 ) -> Result<(), StoreError> {
     let Some(asker) = crate::event_of(world, record).map(|event| event.sender().clone()) else {
         return Ok(());
@@ -166,7 +166,7 @@ pub async fn record_for(
     save(world, &about, word).await
 }
 
-async fn save(world: &World, about: &About<'_>, word: Word) -> Result<(), StoreError> {
+async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(), StoreError> {
     let mut record = ReplyRecord {
         stage: Stage::Final,
         notice: word.notice,

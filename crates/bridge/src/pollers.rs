@@ -16,7 +16,7 @@ use tracing::{error, warn};
 
 use crate::metrics::PERIOD;
 use crate::world::{World, chance};
-use crate::{intake, work};
+use crate::{dispatch, run};
 
 /// How long one look at a queue waits.
 const WAIT: Duration = Duration::from_secs(20);
@@ -51,7 +51,7 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let failures = AtomicU32::new(0);
     while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &failures, &mut stop).await {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let taken_in = intake::take_in(&world, received.into_iter().map(event_item).collect());
+        let taken_in = dispatch::batch::dispatch_batch(&world, received.into_iter().map(event_item).collect());
         let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
             // There is nobody to take this poller's place. They come again after the queue's time-out.
             error!("dispatching a batch panicked");
@@ -65,8 +65,8 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     }
 }
 
-fn event_item(received: Received<Envelope>) -> intake::Item {
-    intake::Item {
+fn event_item(received: Received<Envelope>) -> dispatch::batch::Item {
+    dispatch::batch::Item {
         id: received.id,
         receipt: received.receipt,
         group: received.group,
@@ -100,13 +100,13 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
             let (world, done) = (world.clone(), done.clone());
             runs.spawn(async move {
                 let receipt = it.receipt.clone();
-                let item = work::Item {
+                let item = run::batch::Item {
                     id: it.id,
                     receipt: it.receipt,
                     attempt: it.attempt,
                     wake: it.message,
                 };
-                if work::run(&world, vec![item], None).await.is_empty() {
+                if run::batch::run(&world, vec![item], None).await.is_empty() {
                     // Nobody deletes any more only when the process ends, and then it comes again.
                     let _ = done.send(receipt).await;
                 }

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::accounts::Bot;
 use crate::notices::{self, About};
-use crate::work;
+use crate::wakeups;
 use crate::world::{World, random};
 
 /// Most pages of conversations that are searched for a chat. Groups that have never spoken are in none of them.
@@ -84,7 +84,7 @@ pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Resul
 async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
     let (organization, conversation) = (record.organization.clone(), said.conversation.clone());
     let wake = WakeUpV1::of_reply(organization, conversation, said.id.clone());
-    work::send_watched(world, [(wake, Duration::ZERO)]).await
+    wakeups::send_watched(world, [(wake, Duration::ZERO)]).await
 }
 
 /// A message of nobody, that only tells where the reply goes.

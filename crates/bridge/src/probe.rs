@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
 use crate::world::World;
-use crate::{courier, journal};
+use crate::{courier, integration_log};
 
 /// How long the platform may take to tell of a bot while it waits for our own answer. The tightest platform waits three seconds.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -61,7 +61,7 @@ pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Resu
 pub(crate) fn is_due(world: &World, bot: &Bot) -> bool {
     let cx = bot.context(world, None);
     let id = &bot.account.integration;
-    bot.connector.probe(&cx).is_some_and(|probe| probe.is_needed) && world.throttle.lets_pass(id, "learn", cx.now)
+    bot.connector.probe(&cx).is_some_and(|probe| probe.is_needed) && world.log_throttle.lets_pass(id, "learn", cx.now)
 }
 
 /// Asks the platform for what it hasn't told yet. Gives the bot with what was learned, if anything was, in good time.
@@ -103,7 +103,7 @@ async fn tell_status(world: &World, record: &IntegrationRecord, probed: &Probed)
     let changes = match probed {
         Probed::Refused { code } => {
             let message = "the platform refuses the credentials".to_owned();
-            journal::warn(world, &record.id, "config_invalid", &format!("{message}: code {code}")).await;
+            integration_log::warn(world, &record.id, "config_invalid", &format!("{message}: code {code}")).await;
             let error = StatusError {
                 at: world.clock.now(),
                 code: code.clone(),

@@ -17,10 +17,10 @@ use tieline_store::status::StatusChange;
 use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
-use crate::journal;
+use crate::integration_log;
 use crate::media;
-use crate::newest;
 use crate::operator::{self, Operator};
+use crate::reply_poll;
 use crate::world::World;
 
 /// Longest body that is read.
@@ -102,20 +102,20 @@ async fn answer(
     let received = match bot.connector.receive(request, &cx) {
         Ok(received) => received,
         Err(rejection) => {
-            journal::note_often(world, id, "rejection", StatusChange::LastSignatureFailureAt(cx.now)).await;
+            integration_log::note_often(world, id, "rejection", StatusChange::LastSignatureFailureAt(cx.now)).await;
             let reason = rejection.to_string();
-            journal::warn(world, id, "unproved", &format!("a request was refused: {reason}")).await;
+            integration_log::warn(world, id, "unproved", &format!("a request was refused: {reason}")).await;
             return Err(ReceiveError::Unproved(reason));
         }
     };
     if is_handshake(request, &received) {
-        journal::note_often(world, id, "verified", StatusChange::VerifiedAt(cx.now)).await;
+        integration_log::note_often(world, id, "verified", StatusChange::VerifiedAt(cx.now)).await;
     }
     enqueue(world, &bot, &received).await?;
     note_remark(world, platform, id, received.remark).await;
     match received.answer {
         Answer::Fixed(answer) => Ok(answer),
-        Answer::Polled(asked) => Ok(newest::answer(world, &bot, &asked, welcome).await),
+        Answer::Polled(asked) => Ok(reply_poll::answer(world, &bot, &asked, welcome).await),
     }
 }
 
@@ -226,7 +226,7 @@ async fn note_remark(world: &World, platform: &str, id: &IntegrationId, remark: 
         return;
     };
     warn!(platform, account.id = %id, error = reason, "proved request can't be read");
-    journal::warn(world, id, "unreadable", reason).await;
+    integration_log::warn(world, id, "unreadable", reason).await;
 }
 
 /// An error with its causes in one line.

@@ -15,7 +15,7 @@ use tieline_store::reply::{self, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
 
-use crate::work;
+use crate::wakeups;
 use crate::world::World;
 
 /// Why a dead letter is not sent on its road again.
@@ -146,7 +146,7 @@ async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord
 
 async fn wake(world: &World, reply: &ReplyRecord) -> Result<(), QueueError> {
     let wake = WakeUpV1::of_reply(reply.organization.clone(), reply.conversation.clone(), reply.id.clone());
-    work::send_watched(world, [(wake, AFTER_THE_LETTER)]).await
+    wakeups::send_watched(world, [(wake, AFTER_THE_LETTER)]).await
 }
 
 async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {

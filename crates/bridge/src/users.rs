@@ -21,9 +21,9 @@ const LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// People who are known to be known, and since when.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<HashMap<UserId, Instant>>);
+pub struct KnownUsers(Mutex<HashMap<UserId, Instant>>);
 
-impl Known {
+impl KnownUsers {
     fn holds(&self, id: &UserId, now: Instant) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(id).is_some_and(|since| now.duration_since(*since) < LIFE)
@@ -59,14 +59,14 @@ pub(crate) async fn ensure(
     let id = user::id_of(&envelope.integration, sender);
     // Before the look: what it finds is as old as this.
     let begun = Instant::now();
-    if world.known.holds(&id, begun) {
+    if world.known_users.holds(&id, begun) {
         return Ok(());
     }
     let platform = &bound.integration.platform;
     let now = world.clock.now();
     let person = User::first_contact(&envelope.organization, &envelope.integration, platform, sender, now);
     user::ensure(&world.store, &person).await?;
-    world.known.add(id, begun);
+    world.known_users.add(id, begun);
     Ok(())
 }
 
@@ -77,7 +77,7 @@ pub(crate) async fn ensure(
 pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
     let deleted = user::delete(&world.store, organization, id).await?;
     // After the table: whoever looks in between finds nobody there.
-    world.known.forget(id);
+    world.known_users.forget(id);
     Ok(deleted)
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn people_are_known_for_a_while_and_not_when_forgotten() {
-        let (known, now) = (Known::default(), Instant::now());
+        let (known, now) = (KnownUsers::default(), Instant::now());
         let id = UserId::new("usr_1");
         assert!(!known.holds(&id, now));
         known.add(id.clone(), now);

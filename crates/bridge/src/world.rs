@@ -12,18 +12,18 @@ use tieline_queue::relay::shard_of;
 use tieline_store::Store;
 
 use crate::accounts::Accounts;
-use crate::allowance::Allowance;
 use crate::clock::Clock;
-use crate::connections::Switchboard;
+use crate::connections::SocketRegistry;
+use crate::cooldown::Cooldowns;
 use crate::courier::Tokens;
 use crate::egress::Egress;
-use crate::journal::Throttle;
+use crate::integration_log::LogThrottle;
+use crate::local_claims::LocalClaims;
+use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
-use crate::room::Room;
-use crate::takings::Takings;
-use crate::tenants::Tenants;
-use crate::users::Known;
-use crate::ways::Ways;
+use crate::rate_limiter::RateLimiter;
+use crate::tenant_slots::TenantSlots;
+use crate::users::KnownUsers;
 
 /// The connectors, by registry.
 pub type Registry = &'static [&'static dyn Connector];
@@ -48,23 +48,23 @@ pub struct World {
     /// Access tokens that were had already.
     pub tokens: Arc<Tokens>,
     /// What was written lately.
-    pub throttle: Arc<Throttle>,
+    pub log_throttle: Arc<LogThrottle>,
     /// People who are known to be known.
-    pub known: Arc<Known>,
+    pub known_users: Arc<KnownUsers>,
     /// What each tenant has in hand in this process.
-    pub tenants: Arc<Tenants>,
+    pub tenant_slots: Arc<TenantSlots>,
     /// Which of its tasks has what.
-    pub takings: Arc<Takings>,
+    pub local_claims: Arc<LocalClaims>,
     /// Sends that this process may make of what all share.
-    pub allowance: Arc<Allowance>,
-    /// Ways that platforms have closed for a while.
-    pub ways: Arc<Ways>,
+    pub rate_limiter: Arc<RateLimiter>,
+    /// Cooldowns that platforms have closed for a while.
+    pub cooldowns: Arc<Cooldowns>,
     /// Bots whose long connections this process holds, and who holds the others.
-    pub relay: Arc<Switchboard>,
-    /// Room for pictures that are sent along with what agents are asked.
-    pub pictures: Arc<Room>,
-    /// Room for files that are passed on.
-    pub files: Arc<Room>,
+    pub sockets: Arc<SocketRegistry>,
+    /// MemoryBudget for pictures that are sent along with what agents are asked.
+    pub image_budget: Arc<MemoryBudget>,
+    /// MemoryBudget for files that are passed on.
+    pub file_budget: Arc<MemoryBudget>,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
 }
@@ -130,9 +130,9 @@ impl World {
     /// Puts a world together.
     #[must_use]
     pub fn new(store: Store, queues: Queues, registry: Registry, clock: Clock, settings: Settings) -> Self {
-        let tenants = Arc::new(Tenants::new(settings.max_runs_per_organization));
-        let files = Arc::new(Room::of(settings.max_passing_bytes));
-        let pictures = Arc::new(Room::of(settings.max_picture_bytes));
+        let tenant_slots = Arc::new(TenantSlots::new(settings.max_runs_per_organization));
+        let file_budget = Arc::new(MemoryBudget::of(settings.max_passing_bytes));
+        let image_budget = Arc::new(MemoryBudget::of(settings.max_picture_bytes));
         Self {
             store,
             queues,
@@ -142,15 +142,15 @@ impl World {
             settings: Arc::new(settings),
             accounts: Arc::default(),
             tokens: Arc::default(),
-            throttle: Arc::default(),
-            known: Arc::default(),
-            tenants,
-            takings: Arc::default(),
-            allowance: Arc::default(),
-            ways: Arc::default(),
-            relay: Arc::default(),
-            pictures,
-            files,
+            log_throttle: Arc::default(),
+            known_users: Arc::default(),
+            tenant_slots,
+            local_claims: Arc::default(),
+            rate_limiter: Arc::default(),
+            cooldowns: Arc::default(),
+            sockets: Arc::default(),
+            image_budget,
+            file_budget,
             metrics: Arc::default(),
         }
     }
@@ -178,7 +178,7 @@ impl World {
         settings.max_runs_per_organization = max;
         Self {
             settings: Arc::new(settings),
-            tenants: Arc::new(Tenants::new(max)),
+            tenant_slots: Arc::new(TenantSlots::new(max)),
             ..self
         }
     }

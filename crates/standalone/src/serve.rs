@@ -27,7 +27,7 @@ use url::Url;
 use crate::apply::file::File;
 use crate::args::Serve;
 use crate::client::Client;
-use crate::{apply, data, edge, local, seed};
+use crate::{apply, data, local, seed, webhook_routes};
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -166,7 +166,7 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
 
 /// What platforms ask, what operators and agents ask, and the console: on one address.
 fn router(world: &World) -> Router {
-    tieline_admin::router(world.clone()).merge(edge::router(world.clone()))
+    tieline_admin::router(world.clone()).merge(webhook_routes::router(world.clone()))
 }
 
 /// Whether the token is the operator's own, who knows it, and not one that we made.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
 
-use crate::calls::Reading;
+use crate::dynamo::Reading;
 use crate::error::StoreError;
 use crate::item::{Item, get_text, key};
 use crate::tables::{PK, SK};

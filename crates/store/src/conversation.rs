@@ -22,7 +22,7 @@ use tieline_core::timestamp::Timestamp;
 
 use self::lease::{LeaseWrite, StoredLease};
 use crate::Store;
-use crate::calls::{self, Reading, Written};
+use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, number, read, text, value, write};
 use crate::tables::{BY_INTEGRATION, TTL};
@@ -79,7 +79,7 @@ pub struct Watch {
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<Option<Conversation>, StoreError> {
     let key = partition(id);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
     alive(found, now).map(from_item).transpose()
 }
 
@@ -135,7 +135,7 @@ pub async fn heartbeat(
         .require_equal("lease.o", text(&owner.node))
         .require_equal("lease.l", text(&owner.life));
     let key = partition(id);
-    let written = calls::update(
+    let written = dynamo::update(
         &store.dynamo,
         &store.tables.state,
         (&key, SORT),
@@ -158,7 +158,7 @@ pub async fn heartbeat(
 pub async fn watch(store: &Store, id: &ConversationId) -> Result<Option<Watch>, StoreError> {
     let key = partition(id);
     let only = ["run.id", "run.stop", "lease.f"];
-    let found = calls::get(
+    let found = dynamo::get(
         &store.dynamo,
         &store.tables.state,
         (&key, SORT),
@@ -212,7 +212,7 @@ async fn change(
     if before.version == 0 {
         change.require_gone(after.updated_at);
         let item = to_item(after)?;
-        return calls::put(&store.dynamo, &store.tables.state, item, change).await;
+        return dynamo::put(&store.dynamo, &store.tables.state, item, change).await;
     }
     change
         .set("n", number(before.version + 1))
@@ -232,7 +232,7 @@ async fn change(
     lease.apply(&mut change)?;
     let key = partition(&after.key.id());
     let table = &store.tables.state;
-    calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await
+    dynamo::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await
 }
 
 fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>) -> Result<(), StoreError> {

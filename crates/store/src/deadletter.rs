@@ -10,11 +10,11 @@ use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 
 use crate::Store;
-use crate::body::{self, Body};
-use crate::calls::{self, Query, Reading, query};
+use crate::dynamo::{self, Query, Reading, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, key, number, read, write};
 use crate::page::{Page, TIMED, cursor, position};
+use crate::sealed_blob::{self, Body};
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
@@ -82,7 +82,7 @@ impl DeadLetter {
 pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
     let expires_at = letter.failed_at.after(LIFETIME);
     let body = match &letter.body {
-        Some(body) => Some(body::put(store, letter.message.as_str(), body.as_bytes(), None, expires_at).await?),
+        Some(body) => Some(sealed_blob::put(store, letter.message.as_str(), body.as_bytes(), None, expires_at).await?),
         None => None,
     };
     let stored = Stored::V1(StoredV1 {
@@ -105,7 +105,7 @@ pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
     condition.require(format!(
         "(attribute_not_exists({pk}) OR ({failed_at} <> {now} AND {failed_at} < {late}))"
     ));
-    calls::put(&store.dynamo, &store.tables.state, item, condition)
+    dynamo::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)
 }
@@ -156,7 +156,7 @@ pub async fn get(
         return Ok(None);
     };
     let key = partition(organization);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, &place), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, &place), Reading::Strong, &[]).await?;
     match alive(found, now) {
         Some(item) => from_item(store, organization, item).await.map(Some),
         None => Ok(None),
@@ -174,7 +174,7 @@ pub async fn remove(store: &Store, letter: &DeadLetter) -> Result<(), StoreError
     let key = partition(&letter.organization);
     let mut condition = Update::new();
     condition.require_equal("fa", number(letter.failed_at.as_millis()));
-    match calls::delete(&store.dynamo, &store.tables.state, (&key, &place), condition).await {
+    match dynamo::delete(&store.dynamo, &store.tables.state, (&key, &place), condition).await {
         // Gone already, or another one.
         Err(StoreError::Conflict) => Ok(()),
         done => done,
@@ -184,7 +184,7 @@ pub async fn remove(store: &Store, letter: &DeadLetter) -> Result<(), StoreError
 async fn from_item(store: &Store, organization: &OrganizationId, item: Item) -> Result<DeadLetter, StoreError> {
     let Stored::V1(stored) = read(WHAT, item)?;
     let body = match &stored.body {
-        Some(body) => Some(body::get(store, stored.m.as_str(), body).await?),
+        Some(body) => Some(sealed_blob::get(store, stored.m.as_str(), body).await?),
         None => None,
     };
     let body = body.map(String::from_utf8).transpose();

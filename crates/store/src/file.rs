@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::body::{self, Body};
-use crate::calls::{self, Reading};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{alive, expire, get_number, read, write};
+use crate::sealed_blob::{self, Body};
 use crate::tables::TTL;
 use crate::update::Update;
 
@@ -65,13 +65,13 @@ pub async fn put(
     let head = serde_json::to_vec(&head).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let partition = partition(id);
     let stored = Stored::V1 {
-        h: body::put(store, &subject(id, "head"), &head, None, expires_at).await?,
-        b: body::put(store, &subject(id, "bytes"), bytes, None, expires_at).await?,
+        h: sealed_blob::put(store, &subject(id, "head"), &head, None, expires_at).await?,
+        b: sealed_blob::put(store, &subject(id, "bytes"), bytes, None, expires_at).await?,
         n: bytes.len(),
     };
     let mut item = write(WHAT, &partition, SORT, &stored)?;
     expire(&mut item, expires_at);
-    calls::put(&store.dynamo, &store.tables.state, item, Update::new())
+    dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
         .await
         .map(drop)
 }
@@ -82,7 +82,7 @@ pub async fn put(
 /// [`StoreError::Unavailable`].
 pub async fn size(store: &Store, id: &str, now: Timestamp) -> Result<Option<usize>, StoreError> {
     let (key, only) = (partition(id), [N, TTL]);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &only).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &only).await?;
     Ok(alive(found, now).map(|item| get_number(&item, N).unwrap_or_default()))
 }
 
@@ -92,14 +92,14 @@ pub async fn size(store: &Store, id: &str, now: Timestamp) -> Result<Option<usiz
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
 pub async fn get(store: &Store, id: &str, now: Timestamp) -> Result<Option<File>, StoreError> {
     let key = partition(id);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
     let Some(item) = alive(found, now) else {
         return Ok(None);
     };
     let Stored::V1 { h, b, .. } = read(WHAT, item)?;
-    let head = body::get(store, &subject(id, "head"), &h).await?;
+    let head = sealed_blob::get(store, &subject(id, "head"), &h).await?;
     let Head { name, mime } = serde_json::from_slice(&head).map_err(|_| StoreError::Unreadable { what: WHAT })?;
-    let bytes = body::get(store, &subject(id, "bytes"), &b).await?;
+    let bytes = sealed_blob::get(store, &subject(id, "bytes"), &b).await?;
     Ok(Some(File { name, mime, bytes }))
 }
 

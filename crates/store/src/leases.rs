@@ -13,7 +13,7 @@ use tieline_core::conversation::Owner;
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::calls::{self, Query, Reading, end_of};
+use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
 use crate::item::{Item, get_number, get_text, key, number, text};
 use crate::tables::{PK, SK};
@@ -29,7 +29,7 @@ const MOST_ITEMS: usize = 100_000;
 
 /// Processes and shards at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Picture {
+pub struct ShardMap {
     /// The processes, dead ones among them, by node.
     pub tasks: BTreeMap<String, Task>,
     /// The shards that were ever taken, by number.
@@ -60,7 +60,7 @@ pub struct Shard {
     pub given_at: Option<Timestamp>,
 }
 
-impl Picture {
+impl ShardMap {
     /// Whether this life's heartbeat is running.
     #[must_use]
     pub fn is_alive(&self, owner: &Owner, now: Timestamp) -> bool {
@@ -109,7 +109,7 @@ impl Shard {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn picture(store: &Store) -> Result<Picture, StoreError> {
+pub async fn picture(store: &Store) -> Result<ShardMap, StoreError> {
     let all = Query {
         table: &store.tables.leases,
         index: None,
@@ -120,8 +120,8 @@ pub async fn picture(store: &Store) -> Result<Picture, StoreError> {
         after: None,
         limit: MOST_ITEMS,
     };
-    let mut picture = Picture::default();
-    for item in calls::query_all(&store.dynamo, all).await? {
+    let mut picture = ShardMap::default();
+    for item in dynamo::query_all(&store.dynamo, all).await? {
         let name = get_text(&item, SK).unwrap_or_default();
         if let Some(node) = name.strip_prefix(TASK) {
             picture.tasks.insert(node.to_owned(), read_task(node, &item)?);
@@ -173,7 +173,7 @@ pub async fn forget(store: &Store, task: &Task) -> Result<(), StoreError> {
     condition.require_equal("life", text(&task.owner.life));
     condition.require_equal("expires", number(task.expires_at.as_millis()));
     let name = format!("{TASK}{}", task.owner.node);
-    calls::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
+    dynamo::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
 }
 
 /// Ends a life: what it still holds is free.
@@ -184,7 +184,7 @@ pub async fn leave(store: &Store, me: &Owner) -> Result<(), StoreError> {
     let mut condition = Update::new();
     condition.require_equal("life", text(&me.life));
     let name = format!("{TASK}{}", me.node);
-    calls::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
+    dynamo::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
 }
 
 /// Takes a shard as it was seen, with nobody alive holding it but perhaps this process itself. Gives the fence.
@@ -296,7 +296,7 @@ fn mine(me: &Owner, fence: u64) -> Update {
 
 async fn write(store: &Store, name: &str, change: Update) -> Result<(), StoreError> {
     let (table, key) = (&store.tables.leases, (PARTITION, name));
-    let written = calls::update(&store.dynamo, table, key, change, ReturnValue::None).await?;
+    let written = dynamo::update(&store.dynamo, table, key, change, ReturnValue::None).await?;
     written.or_conflict().map(drop)
 }
 

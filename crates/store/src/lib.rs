@@ -5,12 +5,12 @@
 //! read, for the table deletes expired items whenever it likes.
 
 mod batch;
-mod body;
-mod calls;
+mod dynamo;
 mod error;
 mod item;
 mod keyring;
 mod page;
+mod sealed_blob;
 mod tables;
 mod update;
 
@@ -22,11 +22,11 @@ pub mod file;
 pub mod leases;
 pub mod log;
 pub mod message;
-pub mod place;
 pub mod quota;
-pub mod relayed;
+pub mod relay_answers;
 pub mod reply;
 pub mod run;
+pub mod run_slots;
 pub mod status;
 pub mod token_cache;
 pub mod transcript;

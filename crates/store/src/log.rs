@@ -9,7 +9,7 @@ use tieline_core::ids::{IntegrationId, fresh};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::calls::{self, Query, Reading, query};
+use crate::dynamo::{self, Query, Reading, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, key, read, write};
 use crate::page::{Page, TIMED, cursor, position};
@@ -79,7 +79,7 @@ pub async fn append(
     let mut item = write(WHAT, &partition(integration), &place, &stored)?;
     expire(&mut item, entry.at.after(LIFETIME));
     // No condition: nobody else has this key.
-    calls::put(&store.dynamo, &store.tables.state, item, Update::new())
+    dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
         .await
         .map(drop)
 }

@@ -17,10 +17,10 @@ use tieline_core::ids::{
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 
-use crate::body::{self, Body};
-use crate::calls::{self, Reading, Written};
+use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, number, read, text, value, write};
+use crate::sealed_blob::{self, Body};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
 use crate::{Store, batch};
@@ -157,7 +157,7 @@ pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, Store
     let item = record.to_item(store).await?;
     let mut condition = Update::new();
     condition.require_gone(record.received_at);
-    match calls::put(&store.dynamo, &store.tables.state, item, condition).await? {
+    match dynamo::put(&store.dynamo, &store.tables.state, item, condition).await? {
         Written::Done(_) => Ok(Claim::New),
         Written::Refused(Some(item)) => Ok(Claim::Seen(Box::new(from_item(store, item).await?))),
         Written::Refused(None) => Err(StoreError::Conflict),
@@ -169,7 +169,7 @@ pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, Store
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn get(store: &Store, id: &MessageId, now: Timestamp) -> Result<Option<MessageRecord>, StoreError> {
-    let found = calls::get(
+    let found = dynamo::get(
         &store.dynamo,
         &store.tables.state,
         (&partition(id), SORT),
@@ -285,7 +285,7 @@ pub async fn note_resent(store: &Store, id: &MessageId, now: Timestamp) -> Resul
 async fn write_change(store: &Store, id: &MessageId, mut change: Update) -> Result<bool, StoreError> {
     change.add("n", 1);
     let key = partition(id);
-    let written = calls::update(
+    let written = dynamo::update(
         &store.dynamo,
         &store.tables.state,
         (&key, SORT),
@@ -320,8 +320,8 @@ impl MessageRecord {
 
     async fn to_item(&self, store: &Store) -> Result<Item, StoreError> {
         let expires_at = self.received_at.after(LIFETIME);
-        let (ev, eb) = if body::is_long(self.event.len()) {
-            let body = body::put(store, self.id.as_str(), self.event.as_bytes(), None, expires_at).await?;
+        let (ev, eb) = if sealed_blob::is_long(self.event.len()) {
+            let body = sealed_blob::put(store, self.id.as_str(), self.event.as_bytes(), None, expires_at).await?;
             (None, Some(body))
         } else {
             (Some(self.event.clone()), None)
@@ -365,7 +365,7 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
     let Stored::V1(stored) = read(what, item)?;
     let event = match (stored.ev, stored.eb) {
         (Some(event), _) => event,
-        (None, Some(long)) => match body::get(store, id.as_str(), &long).await {
+        (None, Some(long)) => match sealed_blob::get(store, id.as_str(), &long).await {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?,
             // Its pieces are gone before a message that was sent on its road again. That one can still be listed, and be ended.
             Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => String::new(),

@@ -12,7 +12,7 @@ use tieline_core::ids::{ChatId, IntegrationId, digest};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::calls::{self, Written};
+use crate::dynamo::{self, Written};
 use crate::error::StoreError;
 use crate::item::{get_number, number, text};
 use crate::tables::TTL;
@@ -57,7 +57,7 @@ pub async fn take(
     for _ in 0..MAX_TRIES {
         let change = if idle { meter.begin(n, now) } else { meter.go_on(n, now) };
         let table = &store.tables.state;
-        let found = match calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await? {
+        let found = match dynamo::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await? {
             Written::Done(_) => {
                 let until = now.after(quota.per / LATENESS);
                 return Ok(Taken::Granted { n, until });

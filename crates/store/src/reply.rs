@@ -21,10 +21,10 @@ use tieline_core::reply::{Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::body::{self, Body, Earlier};
-use crate::calls::{self, Reading, Written};
+use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{alive, expire, get_number, number, read, text, value, write};
+use crate::sealed_blob::{self, Body, Earlier};
 use crate::tables::TTL;
 use crate::update::Update;
 
@@ -122,7 +122,7 @@ pub enum Outcome {
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
 pub async fn get(store: &Store, id: &ReplyId, now: Timestamp) -> Result<Option<ReplyRecord>, StoreError> {
     let key = partition(id);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
     let Some(item) = alive(found, now) else {
         return Ok(None);
     };
@@ -176,7 +176,7 @@ pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestam
         .require_absent("end");
     let key = partition(id);
     let table = &store.tables.state;
-    match calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await? {
+    match dynamo::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await? {
         Written::Done(_) => Ok(closed.clone()),
         Written::Refused(found) => {
             let item = alive(found, now).ok_or(StoreError::Conflict)?;
@@ -212,7 +212,7 @@ async fn create(store: &Store, after: &ReplyRecord, now: Timestamp) -> Result<()
     expire(&mut item, now.after(LIFETIME));
     let mut condition = Update::new();
     condition.require_gone(now);
-    let written = calls::put(&store.dynamo, &store.tables.state, item, condition).await?;
+    let written = dynamo::put(&store.dynamo, &store.tables.state, item, condition).await?;
     written.or_conflict().map(drop)
 }
 
@@ -257,7 +257,7 @@ async fn change(
     }
     let key = partition(&after.id);
     let table = &store.tables.state;
-    let written = calls::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await?;
+    let written = dynamo::update(&store.dynamo, table, (&key, SORT), change, ReturnValue::None).await?;
     written.or_conflict().map(drop)
 }
 
@@ -294,13 +294,13 @@ async fn seal_change(
     if said == plain {
         return Ok(None);
     }
-    if !body::is_long(said.len()) {
+    if !sealed_blob::is_long(said.len()) {
         return seal(store, after, &plain, None, now).await.map(Some);
     }
-    let n_same_bytes = body::n_same_bytes(&said, &plain);
+    let n_same_bytes = sealed_blob::n_same_bytes(&said, &plain);
     drop(said);
     let key = partition(&before.id);
-    let found = calls::get(
+    let found = dynamo::get(
         &store.dynamo,
         &store.tables.state,
         (&key, SORT),
@@ -325,7 +325,7 @@ async fn seal(
     now: Timestamp,
 ) -> Result<Body, StoreError> {
     let expires_at = now.after(LIFETIME + PIECES_SLACK);
-    body::put(store, reply.id.as_str(), plain, earlier, expires_at).await
+    sealed_blob::put(store, reply.id.as_str(), plain, earlier, expires_at).await
 }
 
 fn partition(id: &ReplyId) -> String {

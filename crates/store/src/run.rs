@@ -17,10 +17,10 @@ use tieline_core::ids::{ConversationId, IntegrationId, OrganizationId, RunId};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::body::{self, Body};
-use crate::calls::{self, Query, Reading, Written};
+use crate::dynamo::{self, Query, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, number, read, write};
+use crate::sealed_blob::{self, Body};
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
@@ -211,7 +211,7 @@ pub async fn open_run(store: &Store, run: &RunRecord) -> Result<(), StoreError> 
     expire(&mut item, run.started_at.after(LIFETIME));
     let mut condition = Update::new();
     condition.require_gone(run.started_at);
-    calls::put(&store.dynamo, &store.tables.state, item, condition)
+    dynamo::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)
 }
@@ -222,7 +222,7 @@ pub async fn open_run(store: &Store, run: &RunRecord) -> Result<(), StoreError> 
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn get_run(store: &Store, run: &RunId, now: Timestamp) -> Result<Option<RunRecord>, StoreError> {
     let key = partition(run);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, HEAD), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, HEAD), Reading::Strong, &[]).await?;
     let Some(item) = alive(found, now) else {
         return Ok(None);
     };
@@ -260,7 +260,7 @@ async fn is_end(store: &Store, head: &RunRecord, seq: u64, taken: Appended) -> R
         Appended::New => Ok(true),
         Appended::Duplicate => {
             let (pk, sk) = (partition(&head.id), place(seq));
-            let kept = calls::get(&store.dynamo, &store.tables.state, (&pk, &sk), Reading::Strong, &[ENDS]).await?;
+            let kept = dynamo::get(&store.dynamo, &store.tables.state, (&pk, &sk), Reading::Strong, &[ENDS]).await?;
             Ok(kept.is_some_and(|kept| kept.get(ENDS) == Some(&AttributeValue::Bool(true))))
         }
         Appended::Closed | Appended::Refused(_) => Ok(false),
@@ -279,7 +279,7 @@ pub async fn events_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<(u
     }
     let (pk, least, greatest) = (partition(run), place(seq + 1), place(MAX_SEQ));
     let asked = stored_after(&store.tables.state, &pk, (&least, &greatest), PAGE_EVENTS);
-    let (found, _) = calls::query(&store.dynamo, asked).await?;
+    let (found, _) = dynamo::query(&store.dynamo, asked).await?;
     let mut events = Vec::new();
     let mut n_bytes = 0;
     for (item, seq) in contiguous(found, seq) {
@@ -303,7 +303,7 @@ pub async fn last_seq(store: &Store, head: &mut RunRecord) -> Result<u64, StoreE
     while head.last_seq < MAX_SEQ {
         let (least, greatest) = (place(head.last_seq + 1), place(head.last_seq + STRIDE));
         let asked = stored_after(&store.tables.state, &pk, (&least, &greatest), STRIDE as usize);
-        let found = calls::query_keys(&store.dynamo, asked).await?;
+        let found = dynamo::query_keys(&store.dynamo, asked).await?;
         let Some((_, last)) = contiguous(found, head.last_seq).last() else {
             break;
         };
@@ -338,7 +338,7 @@ async fn write_head(store: &Store, run: &RunId, mut change: Update) -> Result<()
     let pk = change.path(PK);
     change.require(format!("attribute_exists({pk})"));
     let (key, table) = (partition(run), &store.tables.state);
-    let written = calls::update(&store.dynamo, table, (&key, HEAD), change, ReturnValue::None);
+    let written = dynamo::update(&store.dynamo, table, (&key, HEAD), change, ReturnValue::None);
     written.await.map(drop)
 }
 
@@ -382,7 +382,8 @@ async fn reserve(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> R
         .require(format!("(attribute_not_exists({by}) OR {by} <= {max_by})"))
         .require(format!("(attribute_not_exists({end}) OR {end} >= {seq})"));
     let (key, table) = (partition(&head.id), &store.tables.state);
-    let (is_done, found) = match calls::update(&store.dynamo, table, (&key, HEAD), change, ReturnValue::AllNew).await? {
+    let (is_done, found) = match dynamo::update(&store.dynamo, table, (&key, HEAD), change, ReturnValue::AllNew).await?
+    {
         Written::Done(item) => (true, Some(item)),
         Written::Refused(item) => (false, item),
     };
@@ -416,7 +417,7 @@ async fn kept_or(
     otherwise: Appended,
 ) -> Result<Appended, StoreError> {
     let (pk, sk) = (partition(&head.id), place(event.seq));
-    let found = calls::get(&store.dynamo, &store.tables.state, (&pk, &sk), Reading::Strong, &[SK]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&pk, &sk), Reading::Strong, &[SK]).await?;
     Ok(match found {
         Some(_) => Appended::Duplicate,
         None => otherwise,
@@ -426,7 +427,7 @@ async fn kept_or(
 async fn keep_event(store: &Store, run: &RunRecord, event: &NewEvent<'_>) -> Result<Appended, StoreError> {
     let NewEvent { seq, json, ends } = *event;
     let expires_at = run.started_at.after(LIFETIME);
-    let body = body::put(store, &subject(&run.id, seq), json.as_bytes(), None, expires_at).await?;
+    let body = sealed_blob::put(store, &subject(&run.id, seq), json.as_bytes(), None, expires_at).await?;
     let mut item = write(
         WHAT,
         &partition(&run.id),
@@ -437,7 +438,7 @@ async fn keep_event(store: &Store, run: &RunRecord, event: &NewEvent<'_>) -> Res
     let mut condition = Update::new();
     condition.require_absent(SK);
     Ok(
-        match calls::put(&store.dynamo, &store.tables.state, item, condition).await? {
+        match dynamo::put(&store.dynamo, &store.tables.state, item, condition).await? {
             Written::Done(_) => Appended::New,
             Written::Refused(_) => Appended::Duplicate,
         },
@@ -464,7 +465,7 @@ fn contiguous(found: Vec<Item>, after: u64) -> impl Iterator<Item = (Item, u64)>
 
 async fn open_event(store: &Store, run: &RunId, seq: u64, item: Item) -> Result<String, StoreError> {
     let StoredEvent::V1 { b, .. } = read(WHAT, item)?;
-    let plain = body::get(store, &subject(run, seq), &b).await?;
+    let plain = sealed_blob::get(store, &subject(run, seq), &b).await?;
     String::from_utf8(plain).map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 

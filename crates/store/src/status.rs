@@ -9,7 +9,7 @@ use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::{Timestamp, millis};
 
 use crate::Store;
-use crate::calls::{self, Reading};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{number, read, text, value};
 use crate::leases;
@@ -177,7 +177,7 @@ pub async fn merge_as_holder(
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, StoreError> {
     let key = partition(integration);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
     match found {
         Some(item) => read(WHAT, item).map(|Stored::V1(status)| status),
         None => Ok(Status::default()),
@@ -221,7 +221,7 @@ pub async fn seen(
 /// [`StoreError::Unavailable`].
 pub async fn remove(store: &Store, integration: &IntegrationId) -> Result<(), StoreError> {
     let key = partition(integration);
-    calls::delete(&store.dynamo, &store.tables.state, (&key, SORT), Update::new()).await
+    dynamo::delete(&store.dynamo, &store.tables.state, (&key, SORT), Update::new()).await
 }
 
 async fn write(
@@ -235,7 +235,7 @@ async fn write(
         change.apply(&mut update)?;
     }
     let (key, table) = (partition(integration), &store.tables.state);
-    let written = calls::update(&store.dynamo, table, (&key, SORT), update, ReturnValue::None).await?;
+    let written = dynamo::update(&store.dynamo, table, (&key, SORT), update, ReturnValue::None).await?;
     written.or_conflict().map(drop)
 }
 

@@ -8,7 +8,7 @@ use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::calls::{self, Reading};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{Blob, expire, number, read, text, write};
 use crate::tables::PK;
@@ -42,7 +42,7 @@ pub async fn get(
     now: Timestamp,
 ) -> Result<Option<AccessToken>, StoreError> {
     let key = partition(integration);
-    let found = calls::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
     let Some(item) = found else {
         return Ok(None);
     };
@@ -83,7 +83,7 @@ pub async fn put(
     condition.require(format!(
         "(attribute_not_exists({pk}) OR attribute_not_exists({had_with}) OR {had_with} <> {source} OR {expiry} < {new})"
     ));
-    calls::put(&store.dynamo, &store.tables.state, item, condition)
+    dynamo::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)
 }
@@ -108,7 +108,7 @@ pub async fn remove(store: &Store, integration: &IntegrationId) -> Result<(), St
 
 async fn remove_if(store: &Store, integration: &IntegrationId, condition: Update) -> Result<(), StoreError> {
     let (key, table) = (partition(integration), &store.tables.state);
-    match calls::delete(&store.dynamo, table, (&key, SORT), condition).await {
+    match dynamo::delete(&store.dynamo, table, (&key, SORT), condition).await {
         // Another token is there now, or none: either is what was wanted.
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),

@@ -10,10 +10,10 @@ use tieline_core::ids::{RunId, SessionId};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
-use crate::body::{self, Body};
-use crate::calls::{self, Query, Reading, end_of};
+use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, read, write};
+use crate::sealed_blob::{self, Body};
 use crate::tables::SK;
 use crate::update::Update;
 
@@ -54,14 +54,14 @@ pub async fn put(
     turn: NewTurn<'_>,
 ) -> Result<(), StoreError> {
     let expires_at = started_at.after(LIFETIME);
-    let plain = body::json(WHAT, &turn, turn.user.len() + turn.assistant.len())?;
+    let plain = sealed_blob::json(WHAT, &turn, turn.user.len() + turn.assistant.len())?;
     let place = place(started_at, run);
-    let b = body::put(store, &subject(session, &place), &plain, None, expires_at).await?;
+    let b = sealed_blob::put(store, &subject(session, &place), &plain, None, expires_at).await?;
     let mut item = write(WHAT, &partition(session), &place, &Stored::V1 { b })?;
     expire(&mut item, expires_at);
     let mut condition = Update::new();
     condition.require_gone(started_at);
-    calls::put(&store.dynamo, &store.tables.state, item, condition)
+    dynamo::put(&store.dynamo, &store.tables.state, item, condition)
         .await
         .map(drop)
 }
@@ -93,7 +93,7 @@ pub async fn latest(
     let mut turns = Vec::new();
     let mut bytes_left = max_bytes;
     'pages: while turns.len() < limit {
-        let (found, next) = calls::query(&store.dynamo, asked.clone()).await?;
+        let (found, next) = dynamo::query(&store.dynamo, asked.clone()).await?;
         for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
             match open(store, session, item, bytes_left).await? {
                 Some((turn, n_bytes)) if turns.len() < limit => {
@@ -124,7 +124,7 @@ async fn open(
     if b.least_bytes() > max_bytes {
         return Ok(None);
     }
-    let plain = body::get(store, &subject(session, &place), &b).await?;
+    let plain = sealed_blob::get(store, &subject(session, &place), &b).await?;
     if plain.len() > max_bytes {
         return Ok(None);
     }

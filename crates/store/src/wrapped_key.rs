@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::calls::{self, Reading, Written};
+use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, text};
 use crate::tables::{PK, SK, Tables};
@@ -19,7 +19,7 @@ const WRAPPED: &str = "wrapped";
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn get(client: &Client, tables: &Tables) -> Result<Option<Vec<u8>>, StoreError> {
-    let found = calls::get(client, &tables.config, (PARTITION, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(client, &tables.config, (PARTITION, SORT), Reading::Strong, &[]).await?;
     found.map(|item| wrapped(&item)).transpose()
 }
 
@@ -35,7 +35,7 @@ pub async fn put_first(client: &Client, tables: &Tables, fresh: Vec<u8>) -> Resu
     ]);
     let mut condition = Update::new();
     condition.require_absent(PK);
-    match calls::put(client, &tables.config, item, condition).await? {
+    match dynamo::put(client, &tables.config, item, condition).await? {
         Written::Done(_) => Ok(fresh),
         Written::Refused(Some(item)) => wrapped(&item),
         Written::Refused(None) => Err(StoreError::Conflict),

@@ -2,21 +2,21 @@
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use tieline_bridge::intake::{self, Item};
+use tieline_bridge::dispatch::batch::{self, Item};
 use tieline_bridge::world::World;
 
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
     run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
-        take_in(world, event.payload).await
+        dispatch(world, event.payload).await
     }))
     .await
 }
 
-async fn take_in(world: &World, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
+async fn dispatch(world: &World, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
     let items = event.records.into_iter().map(item).collect::<Result<Vec<_>, Error>>()?;
-    let failed = intake::take_in(world, items).await;
+    let failed = batch::dispatch_batch(world, items).await;
     // Now: until the next invocation the process stands still.
     world.metrics.write(world.clock.now());
     let mut response = SqsBatchResponse::default();

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Error, LambdaEvent, run, service_fn};
-use tieline_bridge::work::{self, Item};
+use tieline_bridge::run::batch::{self, Item};
 use tieline_bridge::world::World;
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
         .into_iter()
         .map(item)
         .collect::<Result<Vec<_>, Error>>()?;
-    let failed = work::run(world, items, Some(until)).await;
+    let failed = batch::run(world, items, Some(until)).await;
     // Now: until the next invocation the process stands still.
     world.metrics.write(world.clock.now());
     let mut response = SqsBatchResponse::default();

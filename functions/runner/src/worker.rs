@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tieline_bridge::metrics;
 use tieline_bridge::pollers::{self, Concurrency};
-use tieline_bridge::tenants::MAX_TELLING;
+use tieline_bridge::tenant_slots::MAX_TELLING;
 use tieline_bridge::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

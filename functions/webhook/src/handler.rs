@@ -2,7 +2,7 @@
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use tieline_bridge::world::World;
-use tieline_bridge::{newest, operator, receive};
+use tieline_bridge::{operator, receive, reply_poll};
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{IntegrationId, ReplyId};
 
@@ -49,7 +49,9 @@ async fn answer(world: &World, request: Request) -> WebhookAnswer {
             };
             receive::receive(world, platform, &integration, &request, operator.as_ref()).await
         }
-        Route::Reply { reply } => newest::follow(world, &ReplyId::new(reply), request.query(), operator.as_ref()).await,
+        Route::Reply { reply } => {
+            reply_poll::long_poll(world, &ReplyId::new(reply), request.query(), operator.as_ref()).await
+        }
         Route::Nowhere => WebhookAnswer::empty(404),
     }
 }

@@ -12,7 +12,7 @@ use super::view::is_secret;
 use crate::mask;
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::{rules, schema};
+use crate::{schema, validation};
 
 /// A new integration.
 #[derive(Deserialize, ToSchema)]
@@ -152,7 +152,7 @@ fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<
         .prepare(mode.mode, &credentials, &endpoints)
         .map_err(|invalid| blame(manifest, &invalid))?;
     Ok(IntegrationSettings {
-        name: rules::name(&draft.name)?,
+        name: validation::name(&draft.name)?,
         mode: mode.mode,
         account_key: connector.account_key(mode.mode, &credentials),
         credentials,
@@ -202,7 +202,7 @@ fn endpoints(manifest: &Manifest, given: Map<String, Value>, allow_private: bool
             .trim();
         // Empty means: the platform's own again.
         if !address.is_empty() {
-            rules::address(&field, address, allow_private)?;
+            validation::address(&field, address, allow_private)?;
             checked.insert(name, address.to_owned());
         }
     }

@@ -10,7 +10,7 @@ use tieline_store::config::integration::{self as store_integration, Bound, Integ
 use tieline_store::status::{self, ConnectionState, Status};
 use utoipa::ToSchema;
 
-use super::condition::{self, Condition, Facts};
+use super::effective_status::{self, Condition, Facts};
 use super::{find, missing, view};
 use crate::auth::Scope;
 use crate::path::Id;
@@ -88,7 +88,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     let shard = state.world.shard_of(&record.id);
     let reported = status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     let unusable = unusable(state, &bound.integration);
-    let condition = condition::decide(&Facts {
+    let condition = effective_status::decide(&Facts {
         mode: bound.integration.mode,
         own_channel: is_own_channel(state, record),
         logged_out: is_logged_out(state, &bound.integration)?,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::body::nullable;
 use crate::problem::Problem;
-use crate::{rules, schema};
+use crate::{schema, validation};
 
 /// Longest idle time of a session: a year.
 const MAX_SESSION_TIMEOUT_SECONDS: u32 = 366 * 24 * 3600;
@@ -120,8 +120,8 @@ impl NewTrigger {
         let blank = Trigger {
             id,
             organization,
-            integration: IntegrationId::new(rules::named_id(&self.integration_id)),
-            agent: AgentId::new(rules::named_id(&self.agent_id)),
+            integration: IntegrationId::new(validation::named_id(&self.integration_id)),
+            agent: AgentId::new(validation::named_id(&self.agent_id)),
             enabled: true,
             settings: TriggerSettings::default(),
         };
@@ -166,11 +166,11 @@ impl TriggerPatch {
             integration: self
                 .integration_id
                 .as_deref()
-                .map_or(before.integration, |id| IntegrationId::new(rules::named_id(id))),
+                .map_or(before.integration, |id| IntegrationId::new(validation::named_id(id))),
             agent: self
                 .agent_id
                 .as_deref()
-                .map_or(before.agent, |id| AgentId::new(rules::named_id(id))),
+                .map_or(before.agent, |id| AgentId::new(validation::named_id(id))),
             enabled: self.enabled.unwrap_or(before.enabled),
             settings,
             ..before
@@ -210,7 +210,7 @@ fn at_most(field: &str, seconds: u32, max: u32) -> Result<u32, Problem> {
 }
 
 fn welcome(text: Option<String>) -> Result<Option<String>, Problem> {
-    let text = rules::optional_text(text);
+    let text = validation::optional_text(text);
     if text
         .as_ref()
         .is_some_and(|text| text.chars().count() > MAX_WELCOME_CHARS)

@@ -38,7 +38,11 @@ async fn file_comes_whole_and_says_how_long_it_is() {
         assert!(answer.text == expected, "{method}: {} bytes", answer.text.len());
     }
     let all = place.world.settings.max_passing_bytes;
-    let free = place.world.files.take(all, std::time::Duration::from_secs(20)).await;
+    let free = place
+        .world
+        .file_budget
+        .take(all, std::time::Duration::from_secs(20))
+        .await;
     assert!(
         free.is_some(),
         "who has got a file, or only asked about it, holds no room"

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_bridge::{dispatch, receive, work};
+use tieline_bridge::{dispatch, receive, wakeups};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Quoted, Sender};
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
@@ -59,7 +59,7 @@ impl Place {
             message: id,
         };
         let wake = dispatch::dispatch(&self.world, &envelope).await.unwrap();
-        work::send_watched(&self.world, wake).await.unwrap();
+        wakeups::send_watched(&self.world, wake).await.unwrap();
         self.get(&format!("{DEFAULT}/messages/{}", envelope.message)).await.ok()
     }
 

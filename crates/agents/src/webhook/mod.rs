@@ -55,7 +55,6 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: false,
 };
 
-
 /// An agent that speaks our contract.
 #[derive(Clone)]
 pub(crate) struct Webhook {

@@ -16,12 +16,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::desk::Desk;
-use super::house::Counted;
-use super::line::{Input, Line, Signal};
-use super::opening;
-use super::standing::Standing;
-use super::switchboard::{AnswerTo, Order};
+use super::bot_context::BotContext;
+use super::bot_status::BotStatus;
+use super::connect;
+use super::connection::{Connection, ConnectionEvent, Input};
+use super::shared::Counted;
+use super::socket_registry::{BotCommand, ReplyTo};
 use crate::world::chance;
 
 /// How long a polite end may take.
@@ -32,19 +32,19 @@ const RETIRE_WITHIN: Duration = Duration::from_secs(8);
 const MOST_WAITING: usize = 200;
 
 /// A bot with its connection.
-pub(super) struct Holder {
-    desk: Desk,
-    standing: Arc<Standing>,
-    orders: UnboundedReceiver<Box<Order>>,
+pub(super) struct BotTask {
+    desk: BotContext,
+    standing: Arc<BotStatus>,
+    orders: UnboundedReceiver<Box<BotCommand>>,
     link: ConnectionLifecycle,
     /// The connection that stands.
-    current: Option<Box<Line>>,
+    current: Option<Box<Connection>>,
     /// The one that is to stand next.
     coming: Option<Coming>,
     /// When a replacement is tried again, and how often that has failed.
     replace: Option<(Timestamp, u32)>,
     /// Who waits for what came of which call.
-    calls: HashMap<String, AnswerTo>,
+    calls: HashMap<String, ReplyTo>,
     /// Calls that wait for a connection.
     waiting: Vec<(String, SocketCall)>,
     counted: Option<Counted>,
@@ -58,11 +58,11 @@ struct Coming {
     give_up_at: Timestamp,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Box<Line>, Loss>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Connection>, Loss>> + Send>>;
 
 enum Stage {
     Opening(Opening),
-    Greeting(Box<Line>),
+    Greeting(Box<Connection>),
 }
 
 /// How a bot ended.
@@ -75,19 +75,19 @@ pub(super) enum End {
 }
 
 enum Event {
-    Order(Option<Box<Order>>),
+    BotCommand(Option<Box<BotCommand>>),
     Current(Input),
-    Opened(Result<Box<Line>, Loss>),
+    Opened(Result<Box<Connection>, Loss>),
     Greeting(Input),
     Time,
 }
 
-impl Holder {
+impl BotTask {
     /// A bot that has no connection yet.
     pub(super) fn new(
-        desk: Desk,
-        standing: Arc<Standing>,
-        orders: UnboundedReceiver<Box<Order>>,
+        desk: BotContext,
+        standing: Arc<BotStatus>,
+        orders: UnboundedReceiver<Box<BotCommand>>,
         kick: Option<Kick>,
     ) -> Self {
         standing.warm.store(desk.two_sockets, Ordering::Relaxed);
@@ -116,8 +116,8 @@ impl Holder {
             self.begin_if_due();
             let event = self.next().await;
             match event {
-                Event::Order(None) => return self.end(End::HandedOver).await,
-                Event::Order(Some(order)) => {
+                Event::BotCommand(None) => return self.end(End::HandedOver).await,
+                Event::BotCommand(Some(order)) => {
                     if let Some(end) = self.obey(*order).await {
                         return self.end(end).await;
                     }
@@ -167,7 +167,7 @@ impl Holder {
         let desk = &self.desk;
         let (current, coming) = (&mut self.current, &mut self.coming);
         tokio::select! {
-            order = self.orders.recv() => Event::Order(order),
+            order = self.orders.recv() => Event::BotCommand(order),
             input = async { match current { Some(line) => line.next(desk).await, None => std::future::pending().await } } => {
                 Event::Current(input)
             }
@@ -211,7 +211,7 @@ impl Holder {
 
     fn open(&self, now: Timestamp) -> Coming {
         Coming {
-            stage: Stage::Opening(Box::pin(opening::open(self.desk.clone()))),
+            stage: Stage::Opening(Box::pin(connect::open(self.desk.clone()))),
             give_up_at: now.after(self.desk.house.patience.greeting),
         }
     }
@@ -229,29 +229,29 @@ impl Holder {
         }
     }
 
-    async fn heed_current(&mut self, signals: Vec<Signal>) {
+    async fn heed_current(&mut self, signals: Vec<ConnectionEvent>) {
         for signal in signals {
             match signal {
-                Signal::Up => {}
-                Signal::Answer(call_id, answer) => self.answer(&call_id, answer),
-                Signal::Replace(reason) if self.desk.two_sockets => {
+                ConnectionEvent::Up => {}
+                ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
+                ConnectionEvent::Replace(reason) if self.desk.two_sockets => {
                     info!(account.id = %self.id(), reason, "connection is replaced");
                     self.replace.get_or_insert((self.desk.now(), 0));
                 }
-                Signal::Replace(reason) => return self.lose_current(Loss::passing(reason)).await,
-                Signal::Lost(loss) => return self.lose_current(loss).await,
+                ConnectionEvent::Replace(reason) => return self.lose_current(Loss::passing(reason)).await,
+                ConnectionEvent::Lost(loss) => return self.lose_current(loss).await,
             }
         }
     }
 
-    async fn heed_coming(&mut self, signals: Vec<Signal>) {
+    async fn heed_coming(&mut self, signals: Vec<ConnectionEvent>) {
         for signal in signals {
             match signal {
-                Signal::Up => self.promote().await,
-                Signal::Answer(call_id, answer) => self.answer(&call_id, answer),
+                ConnectionEvent::Up => self.promote().await,
+                ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
                 // Once it was promoted in this very loop, it is the current one.
-                Signal::Lost(loss) if self.coming.is_none() => return self.lose_current(loss).await,
-                Signal::Lost(loss) => {
+                ConnectionEvent::Lost(loss) if self.coming.is_none() => return self.lose_current(loss).await,
+                ConnectionEvent::Lost(loss) => {
                     if let Some(Coming {
                         stage: Stage::Greeting(line),
                         ..
@@ -262,7 +262,7 @@ impl Holder {
                     }
                     return self.failed(loss);
                 }
-                Signal::Replace(_) => {}
+                ConnectionEvent::Replace(_) => {}
             }
         }
     }
@@ -383,17 +383,17 @@ impl Holder {
         self.report(Some(changes), entry);
     }
 
-    async fn obey(&mut self, order: Order) -> Option<End> {
+    async fn obey(&mut self, order: BotCommand) -> Option<End> {
         match order {
-            Order::Call { call_id, call, to } => {
+            BotCommand::Call { call_id, call, to } => {
                 if self.calls.contains_key(&call_id) {
                     return None;
                 }
                 self.calls.insert(call_id.clone(), to);
                 self.send(call_id, call).await;
             }
-            Order::Welcome(welcome) => self.desk.welcome = welcome,
-            Order::End(end) => return Some(end),
+            BotCommand::Welcome(welcome) => self.desk.welcome = welcome,
+            BotCommand::End(end) => return Some(end),
         }
         None
     }
@@ -419,9 +419,9 @@ impl Holder {
         }
     }
 
-    fn answer_all(&mut self, signals: Vec<Signal>) {
+    fn answer_all(&mut self, signals: Vec<ConnectionEvent>) {
         for signal in signals {
-            if let Signal::Answer(call_id, answer) = signal {
+            if let ConnectionEvent::Answer(call_id, answer) = signal {
                 self.answer(&call_id, answer);
             }
         }
@@ -450,7 +450,7 @@ impl Holder {
         // Orders that were too late.
         self.orders.close();
         while let Some(order) = self.orders.recv().await {
-            if let Order::Call { call_id, to, .. } = *order {
+            if let BotCommand::Call { call_id, to, .. } = *order {
                 to.tell(&self.desk.house.world, &call_id, ApiAnswer::NotSent);
             }
         }

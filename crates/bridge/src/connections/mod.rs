@@ -4,24 +4,24 @@
 //! platform's state machine ([`tieline_core::stream`]), puts events on the queue before they are acknowledged, and sends what
 //! runners want sent, which reaches it through the shard's mailbox. Decisions are in `core`; here they are carried out.
 
-pub mod post;
+pub mod relay_call;
 
 mod bot;
-mod desk;
+mod bot_context;
+mod bot_status;
+mod connect;
+mod connect_limiter;
+mod connection;
+mod desired_bots;
 mod dial;
-mod gate;
-mod heart;
-mod house;
-mod inlet;
-mod line;
-mod mailbox;
-mod opening;
-mod roster;
-mod scribe;
+mod heartbeat;
+mod inbound_writer;
+mod relay_consumer;
 mod shard;
-mod standing;
+mod shared;
+mod socket_registry;
+mod status_writer;
 mod supervisor;
-mod switchboard;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,12 +35,12 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::world::World;
-use house::House;
-use inlet::Inlet;
-use scribe::Scribe;
+use inbound_writer::InboundWriter;
+use shared::RelayShared;
+use status_writer::StatusWriter;
 use supervisor::Supervisor;
 
-pub use switchboard::Switchboard;
+pub use socket_registry::SocketRegistry;
 
 /// How a process holds connections.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Default for Options {
 
 /// The connections of this process.
 pub struct Connections {
-    house: Arc<House>,
+    house: Arc<RelayShared>,
     options: Options,
     stop: watch::Sender<bool>,
     ending: Mutex<Option<Ending>>,
@@ -121,9 +121,9 @@ impl Connections {
     /// [`StartError`].
     pub fn start(world: World, options: Options) -> Result<Self, StartError> {
         let tls = dial::Tls::new().map_err(StartError)?;
-        let inlet = Inlet::new(&world.queues, &world.store, world.clock);
-        let (scribe, writing) = Scribe::new(world.store.clone());
-        let house = Arc::new(House::new(world, inlet, scribe, tls, options.patience));
+        let inlet = InboundWriter::new(&world.queues, &world.store, world.clock);
+        let (scribe, writing) = StatusWriter::new(world.store.clone());
+        let house = Arc::new(RelayShared::new(world, inlet, scribe, tls, options.patience));
         let (stop, stopped) = watch::channel(false);
         let supervising = tokio::spawn(Supervisor::new(Arc::clone(&house), options.clone()).run(stopped));
         Ok(Self {

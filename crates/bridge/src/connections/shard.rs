@@ -10,9 +10,9 @@ use tieline_core::connection_state::Kick;
 use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
+use tieline_store::config::desired_connections::Live;
 use tieline_store::config::integration;
-use tieline_store::config::live::Live;
-use tieline_store::leases::{self, Picture};
+use tieline_store::leases::{self, ShardMap};
 use tieline_store::log::Level;
 use tieline_store::status::{self, ConnectionState, StatusChange};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -21,13 +21,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::bot::{End, Holder};
-use super::desk::Desk;
-use super::house::{Counted, House};
-use super::mailbox;
-use super::scribe::Note;
-use super::standing::Standing;
-use super::switchboard::Order;
+use super::bot::{BotTask, End};
+use super::bot_context::BotContext;
+use super::bot_status::BotStatus;
+use super::relay_consumer;
+use super::shared::{Counted, RelayShared};
+use super::socket_registry::BotCommand;
+use super::status_writer::StatusUpdate;
 use crate::accounts::{self, AccountError};
 use crate::receive::chain;
 use crate::world::chance;
@@ -46,7 +46,7 @@ const BACKOFF: Backoff = Backoff {
 
 /// A shard that we hold.
 pub(super) struct Shard {
-    house: Arc<House>,
+    house: Arc<RelayShared>,
     /// Its number.
     pub(super) number: usize,
     /// The fence that we got with it.
@@ -57,7 +57,7 @@ pub(super) struct Shard {
     pub(super) said_ready: bool,
     /// Since when nobody held it, where somebody had.
     free_since: Option<Timestamp>,
-    bots: HashMap<IntegrationId, Seat>,
+    bots: HashMap<IntegrationId, BotHandle>,
     /// Bots that were told to end and may not have ended yet.
     ended: HashMap<IntegrationId, JoinHandle<()>>,
     stop_mailbox: watch::Sender<bool>,
@@ -66,17 +66,17 @@ pub(super) struct Shard {
 }
 
 /// A bot of ours.
-struct Seat {
+struct BotHandle {
     live: Live,
-    orders: UnboundedSender<Box<Order>>,
-    standing: Arc<Standing>,
+    orders: UnboundedSender<Box<BotCommand>>,
+    standing: Arc<BotStatus>,
     begun: Instant,
     task: JoinHandle<()>,
 }
 
 impl Shard {
     /// A shard without bots yet.
-    pub(super) fn new(house: &Arc<House>, number: usize, fence: u64, free_since: Option<Timestamp>) -> Self {
+    pub(super) fn new(house: &Arc<RelayShared>, number: usize, fence: u64, free_since: Option<Timestamp>) -> Self {
         let (stop_mailbox, stopped) = watch::channel(false);
         Self {
             house: Arc::clone(house),
@@ -87,7 +87,7 @@ impl Shard {
             free_since,
             bots: HashMap::new(),
             ended: HashMap::new(),
-            mailbox: tokio::spawn(mailbox::empty(Arc::clone(house), number, stopped)),
+            mailbox: tokio::spawn(relay_consumer::consume(Arc::clone(house), number, stopped)),
             stop_mailbox,
             _counted: Counted::new(house, |gauges| &gauges.shards),
         }
@@ -98,7 +98,7 @@ impl Shard {
         self.ended.retain(|_, task| !task.is_finished());
         let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
         for (id, seat) in gone {
-            seat.order(Order::End(End::Dropped));
+            seat.order(BotCommand::End(End::Dropped));
             self.ended.insert(id, seat.task);
         }
         for (id, live) in wanted {
@@ -117,13 +117,13 @@ impl Shard {
                 None => None,
             };
             let before = before.map(|seat| {
-                seat.order(Order::End(End::HandedOver));
+                seat.order(BotCommand::End(End::HandedOver));
                 seat.task
             });
             let before = before.or_else(|| self.ended.remove(id));
             // Those that come later were nobody's before.
             let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
-            let seat = Seat::start(&self.house, live.clone(), self.fence, before, free_since);
+            let seat = BotHandle::start(&self.house, live.clone(), self.fence, before, free_since);
             self.bots.insert(id.clone(), seat);
         }
     }
@@ -151,7 +151,7 @@ impl Shard {
     }
 
     /// Gives the shard away. Bots whose platform allows one socket end first; the others go on until the next holder's stand.
-    pub(super) async fn hand_over(self, mut pictures: watch::Receiver<Arc<Picture>>, heirs: bool, linger: Duration) {
+    pub(super) async fn hand_over(self, mut pictures: watch::Receiver<Arc<ShardMap>>, heirs: bool, linger: Duration) {
         let Self {
             house,
             number,
@@ -182,7 +182,7 @@ impl Shard {
     }
 }
 
-async fn give(house: &House, shard: usize, fence: u64, patience: Duration) {
+async fn give(house: &RelayShared, shard: usize, fence: u64, patience: Duration) {
     let me = &house.world.settings.owner;
     let until = Instant::now() + patience;
     let mut failures = 0;
@@ -207,10 +207,10 @@ async fn give(house: &House, shard: usize, fence: u64, patience: Duration) {
     }
 }
 
-async fn end_all(seats: impl IntoIterator<Item = Seat>) {
+async fn end_all(seats: impl IntoIterator<Item = BotHandle>) {
     let seats: Vec<_> = seats.into_iter().collect();
     for seat in &seats {
-        seat.order(Order::End(End::HandedOver));
+        seat.order(BotCommand::End(End::HandedOver));
     }
     let until = Instant::now() + END_WITHIN;
     for mut seat in seats {
@@ -221,16 +221,16 @@ async fn end_all(seats: impl IntoIterator<Item = Seat>) {
     }
 }
 
-impl Seat {
+impl BotHandle {
     fn start(
-        house: &Arc<House>,
+        house: &Arc<RelayShared>,
         live: Live,
         fence: u64,
         before: Option<JoinHandle<()>>,
         free_since: Option<Timestamp>,
     ) -> Self {
         let (orders, receiver) = unbounded_channel();
-        let standing = Arc::new(Standing::new(free_since));
+        let standing = Arc::new(BotStatus::new(free_since));
         let serving = serve(
             Arc::clone(house),
             live.clone(),
@@ -253,23 +253,23 @@ impl Seat {
         self.task.is_finished() && self.begun.elapsed() >= REVIVE_AFTER
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: BotCommand) {
         // A bot that has ended already needs no orders.
         let _ = self.orders.send(Box::new(order));
     }
 }
 
 type Orders = (
-    tokio::sync::mpsc::WeakUnboundedSender<Box<Order>>,
-    UnboundedReceiver<Box<Order>>,
+    tokio::sync::mpsc::WeakUnboundedSender<Box<BotCommand>>,
+    UnboundedReceiver<Box<BotCommand>>,
 );
 
 /// One bot, from its first look at the table to its end.
 async fn serve(
-    house: Arc<House>,
+    house: Arc<RelayShared>,
     live: Live,
     fence: u64,
-    standing: Arc<Standing>,
+    standing: Arc<BotStatus>,
     (line, mut orders): Orders,
     before: Option<JoinHandle<()>>,
 ) {
@@ -289,12 +289,12 @@ async fn serve(
         Some((desk, kick)) => {
             // The one who holds us may be gone by now, and then nobody can reach us either.
             let Some(sender) = line.upgrade() else { return };
-            house.world.relay.connect(&id, sender.clone());
+            house.world.sockets.connect(&id, sender.clone());
             let weak = sender.downgrade();
             drop(sender);
-            let end = Holder::new(desk, standing, orders, kick).serve().await;
+            let end = BotTask::new(desk, standing, orders, kick).serve().await;
             if let Some(sender) = weak.upgrade() {
-                house.world.relay.disconnect(&id, &sender);
+                house.world.sockets.disconnect(&id, &sender);
             }
             end
         }
@@ -309,16 +309,16 @@ async fn serve(
     }
 }
 
-async fn told_to_end(orders: &mut UnboundedReceiver<Box<Order>>) {
+async fn told_to_end(orders: &mut UnboundedReceiver<Box<BotCommand>>) {
     while let Some(order) = orders.recv().await {
-        if matches!(*order, Order::End(_)) {
+        if matches!(*order, BotCommand::End(_)) {
             return;
         }
     }
 }
 
 /// All that a bot needs. `None`: it can't be connected as it is configured, which its status tells.
-async fn load(house: &Arc<House>, live: &Live, fence: u64) -> Option<(Desk, Option<Kick>)> {
+async fn load(house: &Arc<RelayShared>, live: &Live, fence: u64) -> Option<(BotContext, Option<Kick>)> {
     let mut failures = 0;
     loop {
         // Asking a table takes kilobytes, which a bot would keep for as long as it lives: they are taken for the question only.
@@ -336,7 +336,11 @@ async fn load(house: &Arc<House>, live: &Live, fence: u64) -> Option<(Desk, Opti
     }
 }
 
-async fn try_load(house: &Arc<House>, live: &Live, fence: u64) -> Result<Option<(Desk, Option<Kick>)>, StoreError> {
+async fn try_load(
+    house: &Arc<RelayShared>,
+    live: &Live,
+    fence: u64,
+) -> Result<Option<(BotContext, Option<Kick>)>, StoreError> {
     let world = &house.world;
     let id = &live.integration;
     let Some(bound) = integration::load_bound(&world.store, id).await? else {
@@ -362,7 +366,7 @@ async fn try_load(house: &Arc<House>, live: &Live, fence: u64) -> Result<Option<
     let known = status::get(&world.store, id).await?.kick;
     // A change of the integration, or a restart, forgives.
     let kick = known.filter(|kick| kick.version == bound.integration.version);
-    let desk = Desk {
+    let desk = BotContext {
         house: Arc::clone(house),
         bot,
         learned: Arc::default(),
@@ -381,19 +385,19 @@ async fn try_load(house: &Arc<House>, live: &Live, fence: u64) -> Result<Option<
     )))
 }
 
-async fn tell_welcome(house: Arc<House>, id: IntegrationId, orders: UnboundedSender<Box<Order>>) {
+async fn tell_welcome(house: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
     match integration::load_bound(&house.world.store, &id).await {
         Ok(bound) => {
             let trigger = bound.and_then(|bound| bound.trigger);
             let welcome = trigger.and_then(|trigger| trigger.settings.welcome).map(Arc::from);
             // A bot that has ended needs no welcome.
-            let _ = orders.send(Box::new(Order::Welcome(welcome)));
+            let _ = orders.send(Box::new(BotCommand::Welcome(welcome)));
         }
         Err(error) => warn!(account.id = %id, error = %error, "the welcome stays as it was"),
     }
 }
 
-fn tell_unusable(house: &House, id: &IntegrationId, fence: u64, why: &str) {
+fn tell_unusable(house: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
     warn!(account.id = %id, error = why, "bot can't be connected");
     let now = house.world.clock.now();
     let changes = vec![
@@ -412,7 +416,7 @@ fn tell_unusable(house: &House, id: &IntegrationId, fence: u64, why: &str) {
         code: "config_invalid".to_owned(),
         message: why.to_owned(),
     };
-    house.scribe.note(Note {
+    house.scribe.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes,
@@ -421,7 +425,7 @@ fn tell_unusable(house: &House, id: &IntegrationId, fence: u64, why: &str) {
 }
 
 /// Says that nobody holds a connection any more, unless the integration itself is gone.
-async fn tell_dropped(house: &House, id: &IntegrationId, fence: u64) {
+async fn tell_dropped(house: &RelayShared, id: &IntegrationId, fence: u64) {
     if let Ok(None) = integration::get(&house.world.store, id).await {
         return;
     }
@@ -432,7 +436,7 @@ async fn tell_dropped(house: &House, id: &IntegrationId, fence: u64) {
         StatusChange::RateLimitedUntil(None),
         StatusChange::Owner(None),
     ];
-    house.scribe.note(Note {
+    house.scribe.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes,

@@ -9,16 +9,16 @@ use tieline_core::conversation::Owner;
 use tieline_core::shard_plan::{self, Member, Plan};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
-use tieline_store::leases::{self, Picture};
+use tieline_store::leases::{self, ShardMap};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::house::House;
-use super::roster::Roster;
+use super::desired_bots::DesiredBots;
 use super::shard::Shard;
-use super::{Options, heart};
+use super::shared::RelayShared;
+use super::{Options, heartbeat};
 use crate::metrics;
 
 /// How long one call to the table may take.
@@ -32,7 +32,7 @@ const REPORT_EVERY: Duration = metrics::PERIOD;
 
 /// Holds shards.
 pub(super) struct Supervisor {
-    house: Arc<House>,
+    house: Arc<RelayShared>,
     options: Options,
     n_shards: usize,
     me: Owner,
@@ -41,14 +41,14 @@ pub(super) struct Supervisor {
     held: BTreeMap<usize, Shard>,
     /// Shards that are being given away.
     going: BTreeMap<usize, JoinHandle<()>>,
-    roster: Roster,
-    pictures: watch::Sender<Arc<Picture>>,
+    roster: DesiredBots,
+    pictures: watch::Sender<Arc<ShardMap>>,
     reported_at: Instant,
 }
 
 impl Supervisor {
     /// One that holds nothing yet.
-    pub(super) fn new(house: Arc<House>, options: Options) -> Self {
+    pub(super) fn new(house: Arc<RelayShared>, options: Options) -> Self {
         let world = &house.world;
         Self {
             n_shards: world.queues.urls().relay.len().max(1),
@@ -57,7 +57,7 @@ impl Supervisor {
             take_after: None,
             held: BTreeMap::new(),
             going: BTreeMap::new(),
-            roster: Roster::default(),
+            roster: DesiredBots::default(),
             pictures: watch::channel(Arc::default()).0,
             reported_at: Instant::now(),
             house,
@@ -69,9 +69,13 @@ impl Supervisor {
         let mut leaving = false;
         // Ends with this task, however that ends.
         let mut heart = JoinSet::new();
-        heart.spawn(heart::beat(Arc::clone(&self.house), self.options.clone(), stop.clone()));
+        heart.spawn(heartbeat::beat(
+            Arc::clone(&self.house),
+            self.options.clone(),
+            stop.clone(),
+        ));
         loop {
-            let hurry = self.turn(leaving).await;
+            let hurry = self.reconcile(leaving).await;
             if leaving && self.held.is_empty() && self.going.is_empty() {
                 break;
             }
@@ -96,7 +100,7 @@ impl Supervisor {
     }
 
     /// One look, and what follows from it. Whether the next should come soon.
-    async fn turn(&mut self, leaving: bool) -> bool {
+    async fn reconcile(&mut self, leaving: bool) -> bool {
         self.report();
         self.going.retain(|_, task| !task.is_finished());
         let life = self.house.lease.life();
@@ -149,7 +153,7 @@ impl Supervisor {
     }
 
     /// Lets go of what somebody else has taken.
-    fn drop_lost(&mut self, picture: &Picture) {
+    fn drop_lost(&mut self, picture: &ShardMap) {
         let lost = self.held.extract_if(.., |number, shard| {
             let seen = picture.shards.get(number);
             !seen.is_some_and(|seen| seen.owner.as_ref() == Some(&self.me) && seen.fence == shard.fence)
@@ -160,7 +164,7 @@ impl Supervisor {
         }
     }
 
-    fn plan(&self, picture: &Picture, leaving: bool) -> Plan {
+    fn plan(&self, picture: &ShardMap, leaving: bool) -> Plan {
         let now = self.house.world.clock.now();
         let others = picture.living(now).filter(|task| task.owner.node != self.me.node);
         let mut members: Vec<_> = others
@@ -185,7 +189,7 @@ impl Supervisor {
     }
 
     /// Whether anybody could take over from us.
-    fn has_heirs(&self, picture: &Picture) -> bool {
+    fn has_heirs(&self, picture: &ShardMap) -> bool {
         let now = self.house.world.clock.now();
         picture
             .living(now)
@@ -199,7 +203,7 @@ impl Supervisor {
         self.going.insert(shard, tokio::spawn(handing));
     }
 
-    async fn take(&mut self, plan: &Plan, picture: &Picture) {
+    async fn take(&mut self, plan: &Plan, picture: &ShardMap) {
         if self.take_after.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -212,7 +216,7 @@ impl Supervisor {
 
     /// Takes up what the table says is ours, though we don't have it: the answer to a taking was lost, or a giving failed for too long.
     /// Nobody else may take it while we live.
-    async fn take_back(&mut self, picture: &Picture) {
+    async fn take_back(&mut self, picture: &ShardMap) {
         let ours = picture
             .shards
             .iter()
@@ -225,7 +229,7 @@ impl Supervisor {
         }
     }
 
-    async fn take_one(&mut self, number: usize, picture: &Picture) {
+    async fn take_one(&mut self, number: usize, picture: &ShardMap) {
         if !self.house.lease.is_valid() {
             return;
         }
@@ -247,7 +251,7 @@ impl Supervisor {
     }
 
     /// Since when nobody held a shard: since it was given back, or since its holder's last heartbeat.
-    fn free_since(&self, seen: &leases::Shard, picture: &Picture) -> Option<Timestamp> {
+    fn free_since(&self, seen: &leases::Shard, picture: &ShardMap) -> Option<Timestamp> {
         let dead = || picture.tasks.get(&seen.owner.as_ref()?.node);
         seen.given_at
             .or_else(|| Some(dead()?.expires_at.before(self.options.lease)))
@@ -285,7 +289,7 @@ impl Supervisor {
         }
     }
 
-    async fn forget_dead(&self, picture: &Picture) {
+    async fn forget_dead(&self, picture: &ShardMap) {
         let now = self.house.world.clock.now();
         let dead = picture.tasks.values();
         for task in dead.filter(|task| now.since(task.expires_at) >= FORGET_AFTER) {

@@ -9,8 +9,8 @@ use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{DeliverError, Showing};
-use crate::hold::Hold;
+use super::{DeliverError, ReplyDelivery};
+use crate::lease_watch::LeaseWatch;
 use crate::world::chance;
 
 /// Between two tries to record what must not be forgotten.
@@ -21,7 +21,7 @@ const BETWEEN_SAVES: Backoff = Backoff {
 /// How often that is tried.
 const MAX_SAVES: u32 = 8;
 
-impl Showing<'_> {
+impl ReplyDelivery<'_> {
     /// Before anything more is sent, the table must know what was.
     pub(super) async fn catch_up(&mut self) -> Result<(), DeliverError> {
         match self.is_ahead {
@@ -86,14 +86,14 @@ impl Showing<'_> {
 /// How often something is tried to be recorded, at most for as long as the conversation is ours.
 #[derive(Debug)]
 pub struct Patience {
-    hold: Option<Hold>,
+    hold: Option<LeaseWatch>,
     attempt: u32,
 }
 
 impl Patience {
     /// Of somebody who doesn't give up at once.
     #[must_use]
-    pub const fn new(hold: Option<Hold>) -> Self {
+    pub const fn new(hold: Option<LeaseWatch>) -> Self {
         Self { hold, attempt: 0 }
     }
 
@@ -112,7 +112,7 @@ impl Patience {
 }
 
 /// Waits, unless the conversation is lost meanwhile.
-pub(super) async fn pause(hold: Option<&Hold>, pause: Duration) -> Result<(), DeliverError> {
+pub(super) async fn pause(hold: Option<&LeaseWatch>, pause: Duration) -> Result<(), DeliverError> {
     let Some(hold) = hold else {
         sleep(pause).await;
         return Ok(());

@@ -4,7 +4,7 @@ use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY,
 use tieline_core::message_state::MessageState;
 
 use super::{Arrival, DispatchError, Refusal, Wake};
-use crate::notices::Word;
+use crate::notices::NoticeReply;
 
 impl Arrival<'_> {
     pub(super) async fn card_action(&self, action: CardAction) -> Result<Option<Wake>, DispatchError> {
@@ -23,7 +23,7 @@ impl Arrival<'_> {
             return self.greet(action, &message).await.map(|()| None);
         }
         // A click is worth as much as a word: in a group anyone can click, and a session may be shared.
-        let refusal = if ours { self.barred(&message).await? } else { None };
+        let refusal = if ours { self.denial(&message).await? } else { None };
         let key = self.key(&message);
         let id = key.id();
         let Some(turn) = self.claim(Event::CardAction(action), Some(id.clone())).await? else {
@@ -31,7 +31,7 @@ impl Arrival<'_> {
         };
         match refusal {
             Some(refusal) => self.refuse(&message, &id, refusal).await?,
-            None if ours => return self.begin(&message, &key, turn).await,
+            None if ours => return self.start_session(&message, &key, turn).await,
             None => self.end(MessageState::Commanded, Some("unknown_card_action")).await?,
         }
         Ok(None)
@@ -39,18 +39,18 @@ impl Arrival<'_> {
 
     /// Says the trigger's welcome to somebody who opened the chat. Who isn't let in is told nothing: they didn't ask.
     async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
-        let barred = self.barred(message).await?;
+        let denial = self.denial(message).await?;
         let id = self.key(message).id();
         if self.claim(Event::CardAction(opened), Some(id.clone())).await?.is_none() {
             return Ok(());
         }
-        if let Some(Refusal(_, reason)) = barred {
+        if let Some(Refusal(_, reason)) = denial {
             return self.end(MessageState::Refused, Some(reason)).await;
         }
         let trigger = self.bound.trigger.as_ref();
         let welcome = trigger.and_then(|trigger| trigger.settings.welcome.clone());
         if let Some(text) = welcome {
-            self.say(message, &id, Word::welcome(text)).await?;
+            self.say(message, &id, NoticeReply::welcome(text)).await?;
         }
         self.end(MessageState::Commanded, Some("welcome")).await
     }

@@ -1,8 +1,9 @@
 //! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
 
+pub mod batch;
 mod clicks;
-mod hopeless;
-mod waiting;
+mod pending;
+mod poison;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -25,11 +26,11 @@ use tieline_store::message::{self, Claim, Ending, MessageRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
-use crate::notices::{self, Word};
+use crate::notices::{self, NoticeReply};
 use crate::world::World;
-use crate::{users, work};
+use crate::{users, wakeups};
 
-pub use hopeless::give_up;
+pub use poison::give_up;
 
 /// A message that was older than this by the platform's own clock when it came is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -118,7 +119,7 @@ enum Intent {
 
 /// Which time it is that an event is dispatched.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum Attempt {
     /// Nobody has seen it before.
     First,
     /// Somebody began with it, and nobody knows how far they came.
@@ -141,8 +142,8 @@ impl Arrival<'_> {
         };
         match intent {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
-            Intent::Steer(command) => self.steer(&message, &key, &command, turn).await,
-            Intent::New => self.begin(&message, &key, turn).await,
+            Intent::Steer(command) => self.run_command(&message, &key, &command, turn).await,
+            Intent::New => self.start_session(&message, &key, turn).await,
             Intent::Say => self.append(&message, &key, false, turn).await,
         }
     }
@@ -156,7 +157,7 @@ impl Arrival<'_> {
         {
             return Ok(Intent::Refuse(Refusal(Notice::Stale, "stale")));
         }
-        if let Some(refusal) = self.barred(message).await? {
+        if let Some(refusal) = self.denial(message).await? {
             return Ok(Intent::Refuse(refusal));
         }
         Ok(match command::parse(&message.text) {
@@ -171,7 +172,7 @@ impl Arrival<'_> {
     }
 
     /// What keeps the sender from doing anything here, be it by words or by clicks.
-    async fn barred(&self, message: &Message) -> Result<Option<Refusal>, DispatchError> {
+    async fn denial(&self, message: &Message) -> Result<Option<Refusal>, DispatchError> {
         if !self.bound.integration.enabled {
             return Ok(Some(Refusal(Notice::Disabled, "integration_stopped")));
         }
@@ -212,7 +213,11 @@ impl Arrival<'_> {
     }
 
     /// Claims the event: once, for as long as the ledger remembers. `None` if it came before and is done.
-    async fn claim(&self, event: Event, conversation: Option<ConversationId>) -> Result<Option<Turn>, DispatchError> {
+    async fn claim(
+        &self,
+        event: Event,
+        conversation: Option<ConversationId>,
+    ) -> Result<Option<Attempt>, DispatchError> {
         let now = self.world.clock.now();
         let envelope = self.envelope;
         let platform_message = event.id().clone();
@@ -239,9 +244,9 @@ impl Arrival<'_> {
             version: 0,
         };
         let turn = match message::claim(&self.world.store, &record).await? {
-            Claim::New => Turn::First,
+            Claim::New => Attempt::First,
             // Not done yet: the process that claimed it died on the way, or is this one, asked again.
-            Claim::Seen(before) if !before.state.is_terminal() => Turn::Again,
+            Claim::Seen(before) if !before.state.is_terminal() => Attempt::Again,
             Claim::Seen(_) => return Ok(None),
         };
         // Whatever comes of the event: whoever sent it has been in touch.
@@ -271,28 +276,33 @@ impl Arrival<'_> {
         conversation: &ConversationId,
         Refusal(notice, reason): Refusal,
     ) -> Result<(), DispatchError> {
-        self.say(message, conversation, Word::refused(notice)).await?;
+        self.say(message, conversation, NoticeReply::refused(notice)).await?;
         self.end(MessageState::Refused, Some(reason)).await
     }
 
     /// Tells the person something, through a runner: platforms can be slow, and the dispatcher may not be.
-    async fn say(&self, message: &Message, conversation: &ConversationId, word: Word) -> Result<(), DispatchError> {
+    async fn say(
+        &self,
+        message: &Message,
+        conversation: &ConversationId,
+        word: NoticeReply,
+    ) -> Result<(), DispatchError> {
         notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
         let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
-        Ok(work::send_watched(self.world, [(wake, Duration::ZERO)]).await?)
+        Ok(wakeups::send_watched(self.world, [(wake, Duration::ZERO)]).await?)
     }
 
-    async fn steer(
+    async fn run_command(
         &self,
         message: &Message,
         key: &ConversationKey,
         command: &Command,
-        turn: Turn,
+        turn: Attempt,
     ) -> Result<Option<Wake>, DispatchError> {
         let id = key.id();
         let notice = match command {
-            Command::New(_) => return self.begin(message, key, turn).await,
+            Command::New(_) => return self.start_session(message, key, turn).await,
             Command::Help => Notice::Help,
             Command::Status => match conversation::load(&self.world.store, &id, self.world.clock.now()).await? {
                 Some(found) if found.run.is_some() || !found.pending.is_empty() => Notice::StatusRunning,
@@ -300,21 +310,21 @@ impl Arrival<'_> {
             },
             Command::Stop => self.stop(key, turn).await?,
         };
-        self.say(message, &id, Word::commanded(notice)).await?;
+        self.say(message, &id, NoticeReply::commanded(notice)).await?;
         self.end(MessageState::Commanded, None).await?;
         Ok(None)
     }
 
     /// Ends the running answer and what waits behind it.
-    async fn stop(&self, key: &ConversationKey, turn: Turn) -> Result<Notice, DispatchError> {
+    async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
         let id = key.id();
         for race in 0..MAX_RACES {
             let found = conversation::load(&self.world.store, &id, self.world.clock.now()).await?;
             let Some(before) = found.filter(|found| found.run.is_some() || !found.pending.is_empty()) else {
                 // Who began with it has most likely stopped what there was.
                 return Ok(match turn {
-                    Turn::First => Notice::NothingToStop,
-                    Turn::Again => Notice::Stopped,
+                    Attempt::First => Notice::NothingToStop,
+                    Attempt::Again => Notice::Stopped,
                 });
             };
             let mut after = before.clone();
@@ -326,7 +336,7 @@ impl Arrival<'_> {
             self.close_waiting(&before.pending, &id, MessageState::Stopped, Notice::Stopped)
                 .await?;
             if self.saved(&before, &mut after, race).await? {
-                work::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
+                wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
                 return Ok(Notice::Stopped);
             }
         }
@@ -334,7 +344,12 @@ impl Arrival<'_> {
     }
 
     /// A new session; then the message's text, if any, is its first input.
-    async fn begin(&self, message: &Message, key: &ConversationKey, turn: Turn) -> Result<Option<Wake>, DispatchError> {
+    async fn start_session(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        turn: Attempt,
+    ) -> Result<Option<Wake>, DispatchError> {
         if !message.text.is_empty() || !message.parts.is_empty() {
             return self.append(message, key, true, turn).await;
         }
@@ -352,7 +367,8 @@ impl Arrival<'_> {
             self.close_waiting(&before.pending, &id, MessageState::Dropped, Notice::NewSession)
                 .await?;
             if self.saved(&before, &mut after, race).await? {
-                self.say(message, &id, Word::commanded(Notice::NewSession)).await?;
+                self.say(message, &id, NoticeReply::commanded(Notice::NewSession))
+                    .await?;
                 self.end(MessageState::Commanded, None).await?;
                 return Ok(None);
             }
@@ -366,7 +382,7 @@ impl Arrival<'_> {
         message: &Message,
         key: &ConversationKey,
         anew: bool,
-        turn: Turn,
+        turn: Attempt,
     ) -> Result<Option<Wake>, DispatchError> {
         let id = key.id();
         let Some(trigger) = &self.bound.trigger else {
@@ -377,7 +393,7 @@ impl Arrival<'_> {
             if before.holds(&self.envelope.message) {
                 return Ok(self.wake_for(&before, trigger, message));
             }
-            if turn == Turn::Again && before.version > 0 && self.is_done().await? {
+            if turn == Attempt::Again && before.version > 0 && self.is_done().await? {
                 return Ok(None);
             }
             // A new session has room: what waits is dropped for it.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::scene::{self, Shelf};
+use crate::test_support::{self, FakeConnector};
 
 const MIB: usize = 1024 * 1024;
 
@@ -49,7 +49,7 @@ fn only_the_same_server_is_told_again_who_asks() {
     check("https://", None);
 }
 
-static SHELF: Shelf = Shelf { is_short_lived: false };
+static SHELF: FakeConnector = FakeConnector { is_short_lived: false };
 static REGISTRY: &[&dyn Connector] = &[&SHELF];
 
 /// A bridge, and a server that answers every request with a head of this many announced bytes and as many that come.
@@ -62,7 +62,7 @@ struct Scene {
 }
 
 async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
-    let (engine, mut world) = scene::world(REGISTRY).await;
+    let (engine, mut world) = test_support::world(REGISTRY).await;
     let mut settings = (*world.settings).clone();
     settings.file_patience = Duration::from_secs(2);
     world.settings = Arc::new(settings);
@@ -91,7 +91,7 @@ async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
     Scene {
         _engine: engine,
         world,
-        bot: scene::bot(&SHELF, ConnectionMode::Webhook, true),
+        bot: test_support::bot(&SHELF, ConnectionMode::Webhook, true),
         address,
         n_asked,
     }
@@ -101,7 +101,7 @@ impl Scene {
     /// Fetches the file while others have all room but `free` bytes.
     async fn fetch(&self, free: usize) -> Result<usize, FetchError> {
         let others = self.world.settings.max_passing_bytes - free;
-        let _others = self.world.files.take(others, Duration::ZERO).await.unwrap();
+        let _others = self.world.file_budget.take(others, Duration::ZERO).await.unwrap();
         let part = Part {
             kind: PartKind::File,
             name: None,
@@ -186,8 +186,8 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     };
     assert!(message.parts[0].is_inline() && message.parts[0].locator.to_string().len() < 50);
     let id = it.bot.account.ids.message(&message.id);
-    let place = Place::Message(0);
-    let room = async || it.world.pictures.take(MIB, Duration::ZERO).await.unwrap();
+    let place = PartRef::Message(0);
+    let room = async || it.world.image_budget.take(MIB, Duration::ZERO).await.unwrap();
     let early = fetch_inline(&it.world, &id, place, MIB, room().await).await;
     assert!(matches!(early, Err(FetchError::Gone)));
     // Twice, as after a queue that did not answer.
@@ -204,7 +204,7 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     assert_eq!(found.mime, "image/png", "the bytes tell, not the platform");
     let small = fetch_inline(&it.world, &id, place, 1000, room().await).await;
     assert!(matches!(small, Err(FetchError::Download(DownloadError::TooLong(1000)))));
-    let other = fetch_inline(&it.world, &id, Place::Quote(0), MIB, room().await).await;
+    let other = fetch_inline(&it.world, &id, PartRef::Quote(0), MIB, room().await).await;
     assert!(matches!(other, Err(FetchError::Gone)));
     assert_eq!(open_part(&it.world, &id, place).await.unwrap().bytes.len(), png.len());
     assert_eq!(it.n_asked(), 0);

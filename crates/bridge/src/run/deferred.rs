@@ -15,9 +15,9 @@ use tieline_store::{message, run};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::keeper::Keeper;
-use super::{Held, Left, RunError, amend, ask, finish, talk};
-use crate::deliver::{Look, Showing, Shown};
+use super::lease_heartbeat::LeaseHeartbeat;
+use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, update};
+use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::media;
 use crate::world::World;
 
@@ -39,19 +39,23 @@ enum TakenIn {
 }
 
 /// Takes in what has arrived since the last wake-up.
-pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>) -> Result<Left, RunError> {
-    let asked = ask::load(world, held).await?;
+pub(super) async fn resume(
+    world: &World,
+    held: &mut LeasedConversation,
+    until: Option<Instant>,
+) -> Result<Left, RunError> {
+    let asked = execute::load(world, held).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
-    let Some(bot) = ask::open_bot(world, held) else {
+    let Some(bot) = execute::open_bot(world, held) else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
-    let keeper = Keeper::start(world, held);
+    let keeper = LeaseHeartbeat::start(world, held);
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
-    let mut showing = Showing::new(world, &bot, &last.message.target, found, || ask::blank(held, last))
-        .in_hands(keeper.hold().clone(), held.fence)
+    let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || execute::blank(held, last))
+        .under_lease(keeper.hold().clone(), held.fence)
         .in_process_until(until);
     let mut ledger = Vec::new();
     let mut cancelling = None;
@@ -60,24 +64,24 @@ pub(super) async fn go_on(world: &World, held: &mut Held, until: Option<Instant>
         let (outcome, notice) = match take_in(world, held, &mut showing).await? {
             TakenIn::Ended(outcome, notice) => (outcome, notice),
             TakenIn::Stopped => {
-                cancelling = Some(ask::cancel_request(held, &bot, last, None));
+                cancelling = Some(execute::cancel_request(held, &bot, last, None));
                 (Outcome::Stopped, Some(Notice::Stopped))
             }
             TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         ledger.push(LedgerStep::new(world.clock.now(), "result"));
-        ask::record_final(&mut showing, (outcome, notice)).await?;
+        execute::record_final(&mut showing, (outcome, notice)).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
     if is_recorded {
         // Whoever recorded it didn't come to its end: from here on that is counted.
-        amend(world, held, |it| ask::set_phase(it, RunPhase::Delivering)).await?;
+        update(world, held, |it| execute::set_phase(it, RunPhase::Delivering)).await?;
     }
-    ask::end(world, held, &asked, showing, until, ledger, cancelling).await
+    execute::end(world, held, &asked, showing, until, ledger, cancelling).await
 }
 
 /// Whether something has come for a run whose lease was given back just now: whoever brought it found the lease held, and left.
-pub(super) async fn has_news(world: &World, held: &Held) -> Result<bool, RunError> {
+pub(super) async fn has_news(world: &World, held: &LeasedConversation) -> Result<bool, RunError> {
     let run = held.run();
     if run.phase != RunPhase::Deferred {
         return Ok(false);
@@ -101,7 +105,11 @@ pub(super) async fn has_news(world: &World, held: &Held) -> Result<bool, RunErro
 }
 
 /// Folds the new events into the reply.
-async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Result<TakenIn, RunError> {
+async fn take_in(
+    world: &World,
+    held: &LeasedConversation,
+    showing: &mut ReplyDelivery<'_>,
+) -> Result<TakenIn, RunError> {
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
     let mut terminal = None;
@@ -162,7 +170,7 @@ async fn take_in(world: &World, held: &Held, showing: &mut Showing<'_>) -> Resul
             message: "no last event in time".into(),
             retryable: false,
         };
-        let notice = talk::apology(&failure, has_text);
+        let notice = agent_stream::apology(&failure, has_text);
         return Ok(TakenIn::Ended(Outcome::Failed(failure), Some(notice)));
     }
     show(showing).await.map(TakenIn::GoesOn)
@@ -183,7 +191,7 @@ fn draft_of(record: &ReplyRecord) -> Draft {
 }
 
 /// Text and cursor go into one record, so that they can't disagree.
-fn keep(held: &Held, showing: &mut Showing<'_>, draft: &Draft, seq: u64) {
+fn keep(held: &LeasedConversation, showing: &mut ReplyDelivery<'_>, draft: &Draft, seq: u64) {
     showing.record.text.clone_from(&draft.text);
     showing.record.reasoning.clone_from(&draft.reasoning);
     showing.record.files.clone_from(&draft.files);
@@ -195,7 +203,7 @@ fn keep(held: &Held, showing: &mut Showing<'_>, draft: &Draft, seq: u64) {
 
 /// Shows what there is, if it is time. Gives the time after which to look again: until then there is something to show, or the
 /// bubble that shows it runs out, as one does that shows no more than that we are at it.
-pub(super) async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, RunError> {
+pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Duration>, RunError> {
     if showing.is_pulled() {
         return Ok(None);
     }
@@ -217,7 +225,7 @@ pub(super) async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, 
         showing.record.pace.rotated();
     }
     let (text, reasoning) = (showing.record.text.clone(), showing.record.reasoning.clone());
-    let look = Look {
+    let look = Snapshot {
         stage,
         text: &text,
         reasoning: &reasoning,
@@ -225,8 +233,8 @@ pub(super) async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, 
         files: &[],
     };
     let again = match showing.show(look).await? {
-        Shown::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
-        Shown::Yes | Shown::Never { .. } => showing.record.pace.rotates_at(showing.budget()),
+        DeliveryOutcome::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
+        DeliveryOutcome::Yes | DeliveryOutcome::Never { .. } => showing.record.pace.rotates_at(showing.budget()),
     };
     Ok(again.map(|at| at.since(showing.world.clock.now())))
 }
@@ -234,7 +242,7 @@ pub(super) async fn show(showing: &mut Showing<'_>) -> Result<Option<Duration>, 
 fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Option<Notice>) {
     match event {
         AgentEvent::Failed(failure) => {
-            let notice = talk::apology(&failure, has_text);
+            let notice = agent_stream::apology(&failure, has_text);
             (Outcome::Failed(failure), Some(notice))
         }
         AgentEvent::Cancelled => (Outcome::Stopped, Some(Notice::Stopped)),
@@ -245,7 +253,7 @@ fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Optio
     }
 }
 
-async fn max_run(world: &World, held: &Held) -> Result<Duration, RunError> {
+async fn max_run(world: &World, held: &LeasedConversation) -> Result<Duration, RunError> {
     let found = agents::look_up(
         &world.store,
         &held.conversation.key.organization,

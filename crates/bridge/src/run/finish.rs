@@ -17,21 +17,21 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::request::Asked;
-use super::{Held, Left, RunError, amend, ask, request};
+use super::{LeasedConversation, Left, RunError, execute, request, update};
 use crate::accounts::Bot;
-use crate::deliver::{self, Patience, Showing, Shown};
-use crate::journal;
+use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
+use crate::integration_log;
 use crate::metrics::Metric;
-use crate::notices::{self, Word};
-use crate::work;
+use crate::notices::{self, NoticeReply};
+use crate::wakeups;
 use crate::world::World;
 
 /// Brings the chat to the final text and the messages to their ends.
 pub(super) async fn deliver(
     world: &World,
-    held: &mut Held,
+    held: &mut LeasedConversation,
     asked: &[Asked],
-    mut showing: Showing<'_>,
+    mut showing: ReplyDelivery<'_>,
     until: Option<Instant>,
     mut ledger: Vec<LedgerStep>,
 ) -> Result<Left, RunError> {
@@ -40,13 +40,13 @@ pub(super) async fn deliver(
         showing.let_the_ledger_tell();
     }
     let shown = match showing.record.delivered {
-        true => Shown::Yes,
+        true => DeliveryOutcome::Yes,
         false => showing.finish(until).await?,
     };
     let now = world.clock.now();
     match shown {
-        Shown::Yes => ledger.push(LedgerStep::new(now, "delivered")),
-        Shown::NotBefore(at) if showing.is_pulled() => {
+        DeliveryOutcome::Yes => ledger.push(LedgerStep::new(now, "delivered")),
+        DeliveryOutcome::NotBefore(at) if showing.is_pulled() => {
             ledger.push(LedgerStep::new(now, "ready"));
             if !showing.record.text.is_empty() {
                 showing.note_text();
@@ -57,14 +57,14 @@ pub(super) async fn deliver(
             };
             look_after_later(world, held, &showing.record, delay).await?;
         }
-        Shown::NotBefore(at) => {
+        DeliveryOutcome::NotBefore(at) => {
             // Whoever goes on must know for how long the platform wants to be left alone.
             showing.save().await?;
-            amend(world, held, leave_to_the_platform).await?;
+            update(world, held, leave_to_the_platform).await?;
             return Ok(Left::Parked(Some(at.since(now))));
         }
-        Shown::Never { code } => {
-            journal::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
+        DeliveryOutcome::Never { code } => {
+            integration_log::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
             ledger.push(LedgerStep::new(now, "delivery_refused").code(code.clone()));
             let patience = showing.patience();
             end_all(world, held, asked, MessageState::Failed, Some(code), ledger, patience).await?;
@@ -103,7 +103,12 @@ async fn is_closed(world: &World, record: &ReplyRecord) -> Result<bool, RunError
 }
 
 /// Where the platform fetches the answer, somebody must look whether it did.
-async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, delay: Duration) -> Result<(), RunError> {
+async fn look_after_later(
+    world: &World,
+    held: &LeasedConversation,
+    record: &ReplyRecord,
+    delay: Duration,
+) -> Result<(), RunError> {
     let delivery = held.bound.as_ref().and_then(|bound| {
         let record = &bound.integration;
         let mode = world.connector(&record.platform)?.manifest().mode(record.mode)?;
@@ -113,13 +118,13 @@ async fn look_after_later(world: &World, held: &Held, record: &ReplyRecord, dela
         return Ok(());
     }
     let wake = WakeUpV1::of_reply(record.organization.clone(), held.id(), record.id.clone());
-    work::send_watched(world, [(wake, delay)]).await?;
+    wakeups::send_watched(world, [(wake, delay)]).await?;
     Ok(())
 }
 
 async fn end_all(
     world: &World,
-    held: &Held,
+    held: &LeasedConversation,
     asked: &[Asked],
     state: MessageState,
     reason: Option<String>,
@@ -140,7 +145,7 @@ async fn end_all(
         };
         // First, so that a message that failed is never without an entry.
         if state == MessageState::Failed {
-            journal::bury(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
+            integration_log::dead_letter(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
         // It may be the only record of what the platform took: whoever doesn't know says it again.
@@ -191,12 +196,17 @@ fn is_over(asked: &Asked, ending: &Ending) -> bool {
 }
 
 /// The platform of a run's bot, for metrics.
-pub(super) fn platform(held: &Held) -> &str {
+pub(super) fn platform(held: &LeasedConversation) -> &str {
     held.bound.as_ref().map_or("none", |bound| &bound.integration.platform)
 }
 
 /// Ends a run without a word: its bot is gone, or whoever tries to tell of it.
-pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason: &str) -> Result<(), RunError> {
+pub(super) async fn give_up(
+    world: &World,
+    held: &LeasedConversation,
+    asked: &[Asked],
+    reason: &str,
+) -> Result<(), RunError> {
     error!(run = %held.run().id, reason, "run is given up");
     let step = LedgerStep::new(world.clock.now(), "failed").code(reason);
     end_all(
@@ -214,7 +224,7 @@ pub(super) async fn give_up(world: &World, held: &Held, asked: &[Asked], reason:
 /// Ends a message whose event can't be read any more.
 pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Result<(), RunError> {
     error!(account.id = %record.integration, event.key = %record.id, "stored event can't be read");
-    journal::bury(world, record, "unreadable").await?;
+    integration_log::dead_letter(world, record, "unreadable").await?;
     let step = LedgerStep::new(world.clock.now(), "failed").code("unreadable");
     let ending = Ending {
         state: MessageState::Failed,
@@ -228,22 +238,31 @@ pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Re
 }
 
 /// Closes what a message shows that was ended while it waited: whoever ended it may have died before they came to that.
-pub(super) async fn close_ended(world: &World, held: &Held, record: &MessageRecord) -> Result<(), RunError> {
+pub(super) async fn close_ended(
+    world: &World,
+    held: &LeasedConversation,
+    record: &MessageRecord,
+) -> Result<(), RunError> {
     let notice = match record.state {
         MessageState::Stopped => Notice::Stopped,
         MessageState::Dropped => Notice::NewSession,
         _ => return Ok(()),
     };
-    let bot = ask::open_bot(world, held);
+    let bot = execute::open_bot(world, held);
     // What is pushed shows nothing yet.
     if bot.is_some_and(|bot| deliver::is_pulled(&bot)) {
-        notices::record_for(world, record, &held.id(), Word::stopped(notice)).await?;
+        notices::record_for(world, record, &held.id(), NoticeReply::stopped(notice)).await?;
     }
     Ok(())
 }
 
 /// Closes what the merged messages show: their answer stands under the last of them.
-pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &[Asked]) -> Result<(), RunError> {
+pub(super) async fn close_merged(
+    world: &World,
+    held: &LeasedConversation,
+    bot: &Bot,
+    asked: &[Asked],
+) -> Result<(), RunError> {
     let Some((last, merged)) = asked.split_last() else {
         return Ok(());
     };
@@ -251,10 +270,16 @@ pub(super) async fn close_merged(world: &World, held: &Held, bot: &Bot, asked: &
         match deliver::mode(bot).merged {
             Merged::Nothing => {}
             Merged::Note => {
-                notices::record_for(world, &it.record, &held.id(), Word::stopped(Notice::AnsweredBelow)).await?;
+                notices::record_for(
+                    world,
+                    &it.record,
+                    &held.id(),
+                    NoticeReply::stopped(Notice::AnsweredBelow),
+                )
+                .await?;
             }
             Merged::SameAnswer if !deliver::is_pulled(bot) => {}
-            Merged::SameAnswer => show_same(world, ask::blank(held, it), &last.record.reply).await?,
+            Merged::SameAnswer => show_same(world, execute::blank(held, it), &last.record.reply).await?,
         }
     }
     Ok(())
@@ -283,7 +308,7 @@ async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result
 /// Keeps the turn for protocols that keep none.
 pub(super) async fn remember_turn(
     world: &World,
-    held: &Held,
+    held: &LeasedConversation,
     asked: &[Asked],
     record: &ReplyRecord,
 ) -> Result<(), RunError> {

@@ -4,20 +4,21 @@
 //! chat (progress on the reply after every call) → ledger (each message) → leave (conversation: run gone, next run or no lease).
 //! A process that dies anywhere leaves a state from which the next holder of the lease goes on; nothing before it is done again.
 
-mod ask;
+mod agent_stream;
+mod attachments;
+pub mod batch;
 mod deferred;
+mod execute;
 mod finish;
-mod fleeting;
-mod hands;
-mod keeper;
-mod lone;
-mod luggage;
-mod place;
+mod lease;
+mod lease_heartbeat;
+mod media_prefetch;
 mod request;
-mod talk;
+mod slot;
+mod standalone_reply;
 #[cfg(test)]
 mod tests;
-mod watch;
+mod watchdog;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -31,12 +32,12 @@ use tieline_store::StoreError;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::hands::{Acquired, Held, acquire, amend, park, settle};
-use self::place::Place;
-use self::watch::Watch;
+use self::batch::WHEN_FULL_AT_MOST;
+use self::lease::{Acquired, LeasedConversation, acquire, release, settle, update};
+use self::slot::RunSlot;
+use self::watchdog::Watchdog;
 use crate::deliver::DeliverError;
-use crate::tenants::Purpose;
-use crate::work::WHEN_FULL_AT_MOST;
+use crate::tenant_slots::SlotKind;
 use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
@@ -103,11 +104,11 @@ impl From<StoreError> for RunError {
 /// # Errors
 /// [`RunError`] if the wake-up must come again.
 pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
-    let mut watch = Watch::new(world, wake);
+    let mut watch = Watchdog::new(world, wake);
     let working = async {
         match &wake.reply {
             // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
-            Some(reply) => Box::pin(lone::look_after(world, &mut watch, wake, reply, until)).await,
+            Some(reply) => Box::pin(standalone_reply::deliver(world, &mut watch, wake, reply, until)).await,
             None => Box::pin(work_through(world, &mut watch, wake, until)).await,
         }
     };
@@ -130,20 +131,20 @@ pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Res
 
 async fn work_through(
     world: &World,
-    watch: &mut Watch<'_>,
+    watch: &mut Watchdog<'_>,
     wake: &WakeUpV1,
     until: Option<Instant>,
 ) -> Result<Next, RunError> {
     let mut place = None;
     let done = match acquire(world, watch, wake, &mut place).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
-        Ok(Acquired::Elsewhere(conversation)) => Ok(fleeting::keep(world, &conversation, until).await),
+        Ok(Acquired::Elsewhere(conversation)) => Ok(media_prefetch::keep(world, &conversation, until).await),
         Ok(Acquired::Full(conversation)) => {
-            fleeting::keep(world, &conversation, until).await;
+            media_prefetch::keep(world, &conversation, until).await;
             Ok(Next::Full)
         }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
-        Ok(Acquired::Held(held)) => work_on(world, *held, &mut place, until).await,
+        Ok(Acquired::LeasedConversation(held)) => work_on(world, *held, &mut place, until).await,
         Err(error) => Err(error),
     };
     if let Some(place) = place {
@@ -154,26 +155,26 @@ async fn work_through(
 
 async fn work_on(
     world: &World,
-    mut held: Held,
-    place: &mut Option<Place>,
+    mut held: LeasedConversation,
+    place: &mut Option<RunSlot>,
     until: Option<Instant>,
 ) -> Result<Next, RunError> {
     loop {
         let left = if held.run().phase == RunPhase::Deferred {
-            Box::pin(deferred::go_on(world, &mut held, until)).await?
+            Box::pin(deferred::resume(world, &mut held, until)).await?
         } else {
-            Box::pin(ask::go_on(world, &mut held, until)).await?
+            Box::pin(execute::resume(world, &mut held, until)).await?
         };
         match left {
             Left::Finished => {}
             Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
-                park(world, held, again).await?;
+                release(world, held, again).await?;
                 // Without the lease: the agent may call back any time, or the platform be ready.
-                return Ok(fleeting::keep(world, &conversation, until).await);
+                return Ok(media_prefetch::keep(world, &conversation, until).await);
             }
             Left::Parked(again) => {
-                park(world, held, again).await?;
+                release(world, held, again).await?;
                 return Ok(Next::Done);
             }
         }
@@ -193,10 +194,10 @@ async fn work_on(
 }
 
 /// Leaves a run that nobody has been asked for yet, as it has no place among its tenant's.
-async fn rest(world: &World, mut held: Held, for_: Duration) -> Result<Next, RunError> {
+async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Result<Next, RunError> {
     let until = world.clock.now().after(for_);
-    amend(world, &mut held, |it| ask::rest(it, until)).await?;
-    park(world, held, Some(for_)).await?;
+    update(world, &mut held, |it| execute::rest(it, until)).await?;
+    release(world, held, Some(for_)).await?;
     Ok(Next::Done)
 }
 
@@ -205,11 +206,11 @@ async fn has_place(
     world: &World,
     run: Option<&RunState>,
     organization: &OrganizationId,
-    place: &mut Option<Place>,
+    place: &mut Option<RunSlot>,
 ) -> Result<bool, RunError> {
     match run.and_then(purpose) {
         Some(purpose) if !place.as_ref().is_some_and(|place| place.is_for(purpose)) => {
-            *place = Place::take(world, organization, purpose).await?;
+            *place = RunSlot::take(world, organization, purpose).await?;
             Ok(place.is_some())
         }
         Some(_) | None => Ok(true),
@@ -217,12 +218,12 @@ async fn has_place(
 }
 
 /// What the run needs a place for. Whose agent calls back needs none.
-fn purpose(run: &RunState) -> Option<Purpose> {
+fn purpose(run: &RunState) -> Option<SlotKind> {
     match run.phase {
         RunPhase::Deferred => None,
-        RunPhase::Calling if run.stop.is_none() => Some(Purpose::Asking),
+        RunPhase::Calling if run.stop.is_none() => Some(SlotKind::Asking),
         // Nobody is asked any more: what there is to say must not wait for other people's agents.
-        RunPhase::Calling | RunPhase::Delivering => Some(Purpose::Telling),
+        RunPhase::Calling | RunPhase::Delivering => Some(SlotKind::Telling),
     }
 }
 

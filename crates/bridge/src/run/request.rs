@@ -15,10 +15,10 @@ use tieline_store::config::user;
 use tieline_store::message::MessageRecord;
 use tieline_store::transcript;
 
-use super::luggage::Luggage;
-use super::{Held, RunError};
+use super::attachments::Attachments;
+use super::{LeasedConversation, RunError};
 use crate::accounts::Bot;
-use crate::media::Place;
+use crate::media::PartRef;
 use crate::world::World;
 use crate::{deliver, operator, quotes};
 
@@ -38,7 +38,7 @@ pub(super) struct Asked {
 /// Puts the request together.
 pub(super) async fn build(
     world: &World,
-    held: &Held,
+    held: &LeasedConversation,
     bot: &Bot,
     adapter: &Adapter,
     agent: &Agent,
@@ -104,7 +104,7 @@ async fn past(world: &World, adapter: &Adapter, session: &Session) -> Result<Vec
 }
 
 /// The session that the run belongs to. An older one than the conversation's newest has lost nothing but its reference.
-pub(super) fn session_of(held: &Held) -> Session {
+pub(super) fn session_of(held: &LeasedConversation) -> Session {
     let (run, id): (_, ConversationId) = (held.run(), held.id());
     match &held.conversation.session {
         Some(session) if session.number == run.session => session.clone(),
@@ -112,7 +112,7 @@ pub(super) fn session_of(held: &Held) -> Session {
     }
 }
 
-fn address(world: &World, held: &Held) -> ReplyAddress {
+fn address(world: &World, held: &LeasedConversation) -> ReplyAddress {
     let run = held.run();
     let expires_at = run.started_at.after(CALLBACK_LIFE);
     let grant = operator::RunGrant {
@@ -142,11 +142,11 @@ fn limits(bot: &Bot) -> ReplyLimits {
 
 async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> AgentMessage {
     let last = asked.last().expect("a run has at least one message");
-    let mut luggage = Luggage::new(world, bot, inline);
+    let mut luggage = Attachments::new(world, bot, inline);
     let mut parts = Vec::new();
     for it in asked {
         for (at, part) in it.message.parts.iter().enumerate() {
-            parts.push(luggage.part(&it.record, part, Place::Message(at)).await);
+            parts.push(luggage.part(&it.record, part, PartRef::Message(at)).await);
         }
     }
     let quoted = match quoting(asked) {
@@ -157,7 +157,7 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
         Some((it, quoted)) => {
             let mut parts = Vec::new();
             for (at, part) in quoted.parts.iter().enumerate() {
-                parts.push(luggage.part(&it.record, part, Place::Quote(at)).await);
+                parts.push(luggage.part(&it.record, part, PartRef::Quote(at)).await);
             }
             Some((quoted.text, parts))
         }

@@ -16,12 +16,12 @@ use tieline_embedded::Embedded;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::talk::Said;
-use super::{ask, deferred};
+use super::agent_stream::StreamState;
+use super::{deferred, execute};
 use crate::accounts::Bot;
-use crate::deliver::Showing;
+use crate::deliver::ReplyDelivery;
 use crate::notices::{self, About};
-use crate::scene;
+use crate::test_support;
 use crate::world::World;
 
 /// When a bubble of the tests has run out: the connector's lifetime and some slack.
@@ -80,12 +80,12 @@ async fn scene() -> Scene {
     let bubbles: &'static Bubbles = Box::leak(Box::new(Bubbles {
         n_looks: AtomicUsize::new(0),
     }));
-    let (engine, world) = scene::world(&[]).await;
+    let (engine, world) = test_support::world(&[]).await;
     Scene {
         _engine: engine,
         world,
         // It doesn't stream.
-        bot: scene::bot(bubbles, ConnectionMode::LongConnection, false),
+        bot: test_support::bot(bubbles, ConnectionMode::LongConnection, false),
         bubbles,
         target: target(),
     }
@@ -108,9 +108,9 @@ fn target() -> ReplyTarget {
 
 impl Scene {
     /// A reply whose bubble runs out soon.
-    fn showing(&self) -> Showing<'_> {
+    fn showing(&self) -> ReplyDelivery<'_> {
         let now = self.world.clock.now();
-        let mut showing = Showing::new(&self.world, &self.bot, &self.target, None, || {
+        let mut showing = ReplyDelivery::new(&self.world, &self.bot, &self.target, None, || {
             notices::blank(&About {
                 reply: &ReplyId::new("tl-1"),
                 organization: &OrganizationId::new("default"),
@@ -134,7 +134,7 @@ impl Scene {
 async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
     let scene = scene().await;
     let mut showing = scene.showing();
-    let (said, shown) = watch::channel(Said::default());
+    let (said, shown) = watch::channel(StreamState::default());
     let done = Notify::new();
     let asking = async {
         said.send_modify(|said| said.draft.text = "Hel".to_owned());
@@ -143,7 +143,7 @@ async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
         sleep(SOON).await;
         done.notify_one();
     };
-    tokio::join!(ask::grow(&mut showing, &scene.bot, shown, &done), asking);
+    tokio::join!(execute::stream_reply(&mut showing, &scene.bot, shown, &done), asking);
     assert_eq!(scene.n_looks(), 2);
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tieline_bridge::accounts;
-use tieline_bridge::connections::post::{self, Tries};
-use tieline_bridge::deliver::{Showing, Shown};
+use tieline_bridge::connections::relay_call::{self, FrameAttempts};
+use tieline_bridge::deliver::{DeliveryOutcome, ReplyDelivery};
 use tieline_bridge::notices::{self, About};
 use tieline_bridge::world::World;
 use tieline_core::event::{Chat, ChatKind};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::place::{Place, until};
 use crate::platform::Manners;
 
-async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut Tries) -> ApiAnswer {
+async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut FrameAttempts) -> ApiAnswer {
     let call = SocketCall {
         name: "stream".to_owned(),
         lane: "r-m1".to_owned(),
@@ -29,7 +29,7 @@ async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut Trie
         replaceable: false,
         expires_at: world.clock.now().after(Duration::from_secs(60)),
     };
-    post::send(world, id, &ReplyId::new("tl-1"), &call, tries).await
+    relay_call::send(world, id, &ReplyId::new("tl-1"), &call, tries).await
 }
 
 fn is_ok(answer: &ApiAnswer) -> bool {
@@ -45,10 +45,14 @@ async fn a_frame_reaches_the_socket_from_this_process_and_from_another() {
     let id = place.wecom(&process.world, "bot1").await;
     let platform = &place.platform;
     until("it connects", async || platform.standing() == 1).await;
-    assert!(is_ok(&send(&process.world, &id, "here", &mut Tries::default()).await));
+    assert!(is_ok(
+        &send(&process.world, &id, "here", &mut FrameAttempts::default()).await
+    ));
     let runner = place.world("runner");
     let begun = Instant::now();
-    assert!(is_ok(&send(&runner, &id, "elsewhere", &mut Tries::default()).await));
+    assert!(is_ok(
+        &send(&runner, &id, "elsewhere", &mut FrameAttempts::default()).await
+    ));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let said: Vec<_> = platform
         .said()
@@ -68,13 +72,13 @@ async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
     // The second runner knows nothing of the first.
     for node in ["runner1", "runner2"] {
         assert!(is_ok(
-            &send(&place.world(node), &id, "the end", &mut Tries::default()).await
+            &send(&place.world(node), &id, "the end", &mut FrameAttempts::default()).await
         ));
     }
     assert_eq!(platform.said().len(), 1);
     // Whoever repeats it on purpose is heard.
     let runner = place.world("runner3");
-    let mut tries = Tries::default();
+    let mut tries = FrameAttempts::default();
     for _ in 0..2 {
         assert!(is_ok(&send(&runner, &id, "the end", &mut tries).await));
     }
@@ -82,7 +86,7 @@ async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
 }
 
 /// A runner that knows no more of a reply than its record says.
-async fn finish(world: &World, id: &IntegrationId) -> Shown {
+async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
     let now = world.clock.now();
     let bound = integration::look_up(&world.store, id, now).await.unwrap().unwrap();
     let bot = accounts::open(world, &bound.integration).unwrap();
@@ -100,7 +104,7 @@ async fn finish(world: &World, id: &IntegrationId) -> Shown {
         expires_at: None,
     };
     let found = reply::get(&world.store, &reply, now).await.unwrap();
-    let mut showing = Showing::new(world, &bot, &target, found, || ReplyRecord {
+    let mut showing = ReplyDelivery::new(world, &bot, &target, found, || ReplyRecord {
         stage: Stage::Final,
         text: "the end".to_owned(),
         outcome: Some(Outcome::Completed),
@@ -134,12 +138,15 @@ async fn a_runner_that_goes_on_does_not_take_an_old_refusal_for_a_new_one() {
     platform.behave(busy);
     for n in 1..=2 {
         let shown = finish(&place.world(&format!("runner{n}")), &id).await;
-        assert!(matches!(shown, Shown::NotBefore(_)), "{shown:?}");
+        assert!(matches!(shown, DeliveryOutcome::NotBefore(_)), "{shown:?}");
         assert_eq!(platform.said().len(), n);
     }
     platform.behave(Manners::default());
     for n in 3..=4 {
-        assert_eq!(finish(&place.world(&format!("runner{n}")), &id).await, Shown::Yes);
+        assert_eq!(
+            finish(&place.world(&format!("runner{n}")), &id).await,
+            DeliveryOutcome::Yes
+        );
         assert_eq!(platform.said().len(), 3);
     }
 }
@@ -150,7 +157,10 @@ async fn without_a_holder_or_a_socket_nothing_is_sent_and_that_is_certain() {
     let runner = place.world("runner");
     let id = place.wecom(&runner, "bot1").await;
     let begun = Instant::now();
-    assert_eq!(send(&runner, &id, "x", &mut Tries::default()).await, ApiAnswer::NotSent);
+    assert_eq!(
+        send(&runner, &id, "x", &mut FrameAttempts::default()).await,
+        ApiAnswer::NotSent
+    );
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     place.platform.behave(Manners {
         subscribed: 853_000,
@@ -161,7 +171,10 @@ async fn without_a_holder_or_a_socket_nothing_is_sent_and_that_is_certain() {
     let runner = place.world("runner2");
     let begun = Instant::now();
     for world in [&runner, &process.world] {
-        assert_eq!(send(world, &id, "y", &mut Tries::default()).await, ApiAnswer::NotSent);
+        assert_eq!(
+            send(world, &id, "y", &mut FrameAttempts::default()).await,
+            ApiAnswer::NotSent
+        );
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(place.platform.said().len(), 0);
@@ -180,7 +193,10 @@ async fn a_lost_acknowledgement_is_uncertain_within_a_quarter_of_a_minute() {
     });
     let begun = Instant::now();
     let runner = place.world("runner");
-    assert_eq!(send(&runner, &id, "x", &mut Tries::default()).await, ApiAnswer::Unknown);
+    assert_eq!(
+        send(&runner, &id, "x", &mut FrameAttempts::default()).await,
+        ApiAnswer::Unknown
+    );
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
@@ -197,7 +213,7 @@ async fn a_frame_waits_for_a_socket_that_comes_back() {
     })
     .await;
     let runner = place.world("runner");
-    assert!(is_ok(&send(&runner, &id, "x", &mut Tries::default()).await));
+    assert!(is_ok(&send(&runner, &id, "x", &mut FrameAttempts::default()).await));
     assert_eq!(platform.said().len(), 1);
     assert_eq!(platform.said()[0].connection, 2);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tieline_bridge::intake::{self, Item};
+use tieline_bridge::dispatch::batch::{self, Item};
 use tieline_bridge::operator::Operator;
 use tieline_bridge::receive::receive as hear;
 use tieline_bridge::world::World;
@@ -82,7 +82,7 @@ async fn a_conversation_is_woken_once_for_what_came_together() {
         type_in(&world, &bot, chat, id).await;
     }
     let received = seen(&world, 4).await;
-    assert!(intake::take_in(&world, items(received)).await.is_empty());
+    assert!(batch::dispatch_batch(&world, items(received)).await.is_empty());
     assert_eq!(wake_ups(&world).await, [1, 1]);
 }
 
@@ -95,13 +95,13 @@ async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
         type_in(&world, &bot, chat, id).await;
     }
     let received = seen(&world, 3).await;
-    let failed = intake::take_in(&place.world_without_work(), items(received)).await;
+    let failed = batch::dispatch_batch(&place.world_without_work(), items(received)).await;
     assert_eq!(failed.len(), 3, "the queue for wake-ups could not be reached");
 
     let again = seen(&world, 3).await;
     assert!(again.iter().all(|it| it.attempt == 2), "they come again soon");
     let receipts: Vec<String> = again.iter().map(|it| it.receipt.clone()).collect();
-    assert!(intake::take_in(&world, items(again)).await.is_empty());
+    assert!(batch::dispatch_batch(&world, items(again)).await.is_empty());
     delete(&world.queues, &world.queues.urls().inbound, &receipts)
         .await
         .unwrap();
@@ -120,7 +120,7 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
 
     let received = seen(&world, 3).await;
     let ids: Vec<String> = received.iter().map(|it| it.id.clone()).collect();
-    let failed = intake::take_in(&world, items(received)).await;
+    let failed = batch::dispatch_batch(&world, items(received)).await;
     assert_eq!(failed.len(), 3);
     assert!(ids.iter().all(|id| failed.contains(id)), "none of them is done");
 

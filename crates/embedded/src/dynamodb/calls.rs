@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use super::desk::{Desk, Job};
 use super::errors;
 use super::tokens::{MAX_TOKEN_CHARS, Seen, Use};
+use super::worker::{Job, Worker};
 
 type Result<T> = std::result::Result<T, DynoxideError>;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(jobs: &Sender<Job>, operation: &str, body: &[u8]) -> Res
     }
 }
 
-async fn call<Q, A>(jobs: &Sender<Job>, body: &[u8], run: fn(&Desk, Q) -> Result<A>) -> Result<Vec<u8>>
+async fn call<Q, A>(jobs: &Sender<Job>, body: &[u8], run: fn(&Worker, Q) -> Result<A>) -> Result<Vec<u8>>
 where
     Q: DeserializeOwned + Send + 'static,
     A: Serialize + Send + 'static,
@@ -77,7 +77,7 @@ async fn transact(jobs: &Sender<Job>, body: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn transact_once(
-    desk: &mut Desk,
+    desk: &mut Worker,
     request: TransactWriteItemsRequest,
     used: Option<Use>,
 ) -> Result<TransactWriteItemsResponse> {
@@ -99,7 +99,7 @@ fn transact_once(
 
 async fn on_thread<A: Send + 'static>(
     jobs: &Sender<Job>,
-    run: impl FnOnce(&mut Desk) -> Result<A> + Send + 'static,
+    run: impl FnOnce(&mut Worker) -> Result<A> + Send + 'static,
 ) -> Result<A> {
     let closed = || DynoxideError::InternalServerError("table storage is closed".into());
     let (answerer, answer) = oneshot::channel();

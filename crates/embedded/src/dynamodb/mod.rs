@@ -4,9 +4,9 @@
 //! its own HTTP server is done here: naming operations (`calls`), spelling errors (`errors`), remembering tokens (`tokens`).
 
 mod calls;
-mod desk;
 mod errors;
 mod tokens;
+mod worker;
 
 use std::path::Path;
 use std::sync::mpsc::Sender;
@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use dynoxide::Database;
 
-use self::desk::Job;
+use self::worker::Job;
 use crate::alive::Alive;
 use crate::{Answer, Durability, OpenError};
 
@@ -63,7 +63,7 @@ impl Tables {
             // As the engine opens it: `FULL`.
             Durability::PowerLoss => {}
         }
-        let (jobs, thread) = desk::start(db, alive).map_err(OpenError::Thread)?;
+        let (jobs, thread) = worker::start(db, alive).map_err(OpenError::Thread)?;
         Ok(Self {
             jobs,
             thread: Mutex::new(Some(thread)),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::books::{Books, Outcome, Queue};
+use super::engine_state::{EngineState, Outcome, Queue};
 use super::error::{Code, Refusal};
+use super::ready_queue::ReadyQueue;
 use super::settings::{Settings, arn};
-use super::shelf::Shelf;
 use super::wire;
 
 const MAX_NAME_CHARS: usize = 80;
@@ -16,7 +16,7 @@ const MAX_LISTED: usize = 1_000;
 /// Names from a sorted list, and where the next page starts.
 pub(super) type Page = (Vec<String>, Option<String>);
 
-impl Books {
+impl EngineState {
     /// Gives the new queue's name, or an existing one's if nothing that was asked for differs.
     pub(super) fn create_queue(&mut self, request: wire::CreateQueue, now_ms: i64) -> Outcome<String> {
         let name = request.queue_name;
@@ -36,7 +36,7 @@ impl Books {
         self.put_queue(Queue {
             id,
             name: name.clone(),
-            shelf: Shelf::new(settings.order),
+            shelf: ReadyQueue::new(settings.order),
             settings,
             created_ms: now_ms,
             modified_ms: now_ms,
@@ -164,7 +164,7 @@ impl Books {
         let id = queue.id;
         self.disk.clear_queue(id)?;
         let queue = self.queue(name)?;
-        queue.shelf = Shelf::new(queue.settings.order);
+        queue.shelf = ReadyQueue::new(queue.settings.order);
         queue.purged_ms = Some(now_ms);
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::dedup;
-use super::draft::Draft;
-use super::shelf::{Entry, Place, Seq};
+use super::new_message::Draft;
+use super::ready_queue::{Entry, Place, Seq};
 use crate::Durability;
 
 const SCHEMA_VERSION: i64 = 1;

@@ -6,23 +6,23 @@
 //! Not there, because nothing here needs it: policies and permissions, tags, encryption, `ReceiveRequestAttemptId` (accepted and
 //! ignored), the enforcement of `RedriveAllowPolicy`, the 60 s for which AWS keeps a deleted queue's name.
 
-mod books;
+mod acknowledge;
 mod catalog;
 mod dedup;
+mod delivery_guard;
 mod digest;
 mod disk;
-mod draft;
+mod engine_state;
 mod error;
-mod loan;
-mod moving;
-mod presenting;
+mod new_message;
+mod ready_queue;
 mod receipt;
+mod receive_response;
 mod receiving;
+mod redrive;
 mod request;
 mod sending;
 mod settings;
-mod settling;
-mod shelf;
 mod wire;
 mod writer;
 
@@ -33,8 +33,8 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use self::books::Books;
 use self::disk::Disk;
+use self::engine_state::EngineState;
 use self::error::Refusal;
 use self::request::Request;
 use self::writer::{Job, Reply};
@@ -76,7 +76,7 @@ impl Sqs {
         if in_hand == InHand::Returned {
             disk.end_deliveries().map_err(OpenError::of_queues)?;
         }
-        let books = Books::read(disk).map_err(OpenError::of_queues)?;
+        let books = EngineState::read(disk).map_err(OpenError::of_queues)?;
         let (jobs, taken) = channel();
         let back = jobs.clone();
         let thread = Builder::new()
@@ -123,7 +123,7 @@ impl Sqs {
             },
             Reply::Deliveries(loan) => {
                 let wanted = request::wanted(body)?;
-                let messages = loan.take().into_iter().map(|d| presenting::present(d, &wanted));
+                let messages = loan.take().into_iter().map(|d| receive_response::present(d, &wanted));
                 wire::Answer::Messages {
                     messages: messages.collect(),
                 }

@@ -1,11 +1,11 @@
 //! Messages going out: lent to a receiver, or dead-lettered when that happened too often.
 
-use super::books::{Books, Outcome, random_bytes};
 use super::disk::MessageRow;
+use super::engine_state::{EngineState, Outcome, random_bytes};
 use super::error::{Code, Refusal};
+use super::ready_queue::{Entry, Picked, Place, Seq, Terms};
 use super::receipt::Receipt;
 use super::settings::arn;
-use super::shelf::{Entry, Picked, Place, Seq, Terms};
 
 /// See [SQS Developer Guide/Queue quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html), messages in flight.
 const MAX_IN_FLIGHT: usize = 120_000;
@@ -20,7 +20,7 @@ pub(super) struct Delivery {
     pub(super) source_arn: Option<String>,
 }
 
-impl Books {
+impl EngineState {
     /// Lends up to `most` messages of the queue with the id `queue`, hidden from others for `visibility_s`.
     pub(super) fn receive(
         &mut self,

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
+use super::acknowledge::{MAX_VISIBILITY_S, Settlement, Settlements};
 use super::catalog::queue_name;
-use super::draft::{self, Draft, MAX_MESSAGE_BYTES};
 use super::error::{Code, Refusal};
+use super::new_message::{self, Draft, MAX_MESSAGE_BYTES};
 use super::sending::Drafts;
-use super::settling::{MAX_VISIBILITY_S, Settlement, Settlements};
 use super::wire;
 
 const MAX_ENTRIES: usize = 10;
@@ -140,7 +140,7 @@ fn named(body: &[u8]) -> Result<String, Refusal> {
 
 fn send(outgoing: wire::Outgoing) -> Result<Now, Refusal> {
     let queue = name(&outgoing.queue_url);
-    let draft = draft::draft(outgoing)?;
+    let draft = new_message::draft(outgoing)?;
     Ok(Now::Send {
         queue,
         draft: Box::new(draft),
@@ -158,7 +158,7 @@ fn send_batch(batch: wire::Batch<wire::Outgoing>) -> Result<Now, Refusal> {
     let drafts = batch
         .entries
         .into_iter()
-        .map(|entry| (entry.id.clone(), draft::draft(entry)));
+        .map(|entry| (entry.id.clone(), new_message::draft(entry)));
     Ok(Now::SendBatch {
         queue: name(&batch.queue_url),
         drafts: drafts.collect(),

@@ -1,17 +1,17 @@
 //! Messages going in.
 
-use super::books::{Books, Failure, Outcome, Queue, new_message_id, spell_message_id, spell_seq};
 use super::dedup::{self, Key, Original, WINDOW_MS};
 use super::digest;
-use super::draft::Draft;
+use super::engine_state::{EngineState, Failure, Outcome, Queue, new_message_id, spell_message_id, spell_seq};
 use super::error::{Code, FailedEntry, Refusal};
-use super::shelf::{Entry, Place};
+use super::new_message::Draft;
+use super::ready_queue::{Entry, Place};
 use super::wire::Sent;
 
 /// The entries of a batch, each with the refusal it earned before it came here.
 pub(super) type Drafts = Vec<(String, Result<Draft, Refusal>)>;
 
-impl Books {
+impl EngineState {
     pub(super) fn send(&mut self, name: &str, draft: Draft, now_ms: i64) -> Outcome<Sent> {
         let queue = self.queue(name)?;
         check_for(queue, &draft)?;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::draft::MAX_MESSAGE_BYTES;
 use super::error::{Code, Refusal};
-use super::shelf::Order;
+use super::new_message::MAX_MESSAGE_BYTES;
+use super::ready_queue::Order;
 
 /// The account that every queue of this engine belongs to.
 pub(super) const ACCOUNT: &str = "000000000000";

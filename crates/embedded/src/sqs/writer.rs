@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::books::{Books, Failure, Outcome};
+use super::delivery_guard::DeliveryGuard;
+use super::engine_state::{EngineState, Failure, Outcome};
 use super::error::Refusal;
-use super::loan::Loan;
 use super::receipt::Receipt;
 use super::receiving::Delivery;
 use super::request::{Now, Receive, Request};
@@ -44,7 +44,7 @@ pub(super) enum Reply {
     QueueName(String),
     QueueNames { names: Vec<String>, next: Option<String> },
     SourceNames(Vec<String>),
-    Deliveries(Loan),
+    Deliveries(DeliveryGuard),
 }
 
 struct Waiter {
@@ -54,7 +54,7 @@ struct Waiter {
 }
 
 struct Writer {
-    books: Books,
+    books: EngineState,
     clock: Clock,
     parked: HashMap<i64, VecDeque<Waiter>>,
     /// Answers that wait for the commit.
@@ -65,7 +65,7 @@ struct Writer {
 }
 
 /// Works until somebody says [`Job::Close`]. `back` is the other end of `jobs`.
-pub(super) fn run(books: Books, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
+pub(super) fn run(books: EngineState, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
     let mut writer = Writer {
         tidied_ms: clock.now_ms(),
         books,
@@ -145,7 +145,7 @@ impl Writer {
             } else {
                 Err(Refusal::internal())
             };
-            // A receiver that is gone leaves its messages to `Loan`.
+            // A receiver that is gone leaves its messages to `DeliveryGuard`.
             let _ = answerer.send(answer);
         }
         Ok(())
@@ -195,7 +195,7 @@ impl Writer {
     }
 
     fn hand_over(&mut self, answerer: Answerer, received: Outcome<Vec<Delivery>>) -> rusqlite::Result<()> {
-        let loan = received.map(|deliveries| Loan::new(deliveries, self.back.clone()));
+        let loan = received.map(|deliveries| DeliveryGuard::new(deliveries, self.back.clone()));
         self.record(answerer, loan.map(Reply::Deliveries))
     }
 
@@ -279,7 +279,7 @@ fn disk_only(outcome: Result<(), Failure>) -> rusqlite::Result<()> {
     }
 }
 
-impl Books {
+impl EngineState {
     fn answer(&mut self, request: Now, now_ms: i64) -> Result<Reply, Failure> {
         use wire::Answer;
         let answer = match request {

@@ -4,9 +4,9 @@
 //! name stays as it is. The whole file is read and its names are looked up before anything changes.
 
 mod change;
+mod current;
 mod expand;
 pub mod file;
-mod standing;
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
+use self::current::Current;
 use self::file::{Entry, File, OrganizationEntry, TriggerEntry};
-use self::standing::Standing;
 use crate::args::Apply;
 use crate::client::Client;
 use crate::kind::Kind;
@@ -81,7 +81,7 @@ pub async fn apply(client: &Client, file: &File, dry_run: bool, show: Show<'_>) 
     let mut standing = Vec::new();
     for wanted in &file.organizations {
         let id = wanted.id.as_deref().unwrap_or_else(|| client.organization());
-        let found = Standing::look(&client.within(id)).await?;
+        let found = Current::look(&client.within(id)).await?;
         found.check(wanted)?;
         standing.push(found);
     }
@@ -121,7 +121,7 @@ impl Item<'_> {
 }
 
 impl Work<'_> {
-    async fn organization(&mut self, wanted: &OrganizationEntry, mut found: Standing) -> anyhow::Result<()> {
+    async fn organization(&mut self, wanted: &OrganizationEntry, mut found: Current) -> anyhow::Result<()> {
         let client = found.client.clone();
         self.settings(wanted, &found).await?;
         for entry in &wanted.agents {
@@ -130,8 +130,8 @@ impl Work<'_> {
                 kind: Kind::Agents,
                 entry,
             };
-            let made = self.named(&item, standing::named(&found.agents, &entry.name)).await?;
-            standing::put(&mut found.agents, made);
+            let made = self.named(&item, current::named(&found.agents, &entry.name)).await?;
+            current::put(&mut found.agents, made);
         }
         for entry in &wanted.integrations {
             let item = Item {
@@ -140,15 +140,15 @@ impl Work<'_> {
                 entry,
             };
             let made = self
-                .named(&item, standing::named(&found.integrations, &entry.name))
+                .named(&item, current::named(&found.integrations, &entry.name))
                 .await?;
-            standing::put(&mut found.integrations, made);
+            current::put(&mut found.integrations, made);
         }
         self.triggers(&wanted.triggers, &found).await
     }
 
     /// The organization itself. The lists at the top of a file say nothing about theirs.
-    async fn settings(&mut self, wanted: &OrganizationEntry, found: &Standing) -> anyhow::Result<()> {
+    async fn settings(&mut self, wanted: &OrganizationEntry, found: &Current) -> anyhow::Result<()> {
         let Some(id) = &wanted.id else { return Ok(()) };
         let item = Item {
             client: &found.client,
@@ -193,7 +193,7 @@ impl Work<'_> {
     }
 
     /// All triggers of an organization: those that are switched off first, so that they make room for others.
-    async fn triggers(&mut self, wanted: &[TriggerEntry], found: &Standing) -> anyhow::Result<()> {
+    async fn triggers(&mut self, wanted: &[TriggerEntry], found: &Current) -> anyhow::Result<()> {
         let exact: Vec<Option<&Value>> = wanted.iter().map(|trigger| found.trigger(trigger)).collect();
         let mut taken: BTreeSet<&str> = exact
             .iter()
@@ -212,14 +212,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn trigger(
-        &mut self,
-        wanted: &TriggerEntry,
-        current: Option<&Value>,
-        found: &Standing,
-    ) -> anyhow::Result<()> {
-        let agent = standing::id_of(&found.agents, &wanted.agent);
-        let integration = standing::id_of(&found.integrations, &wanted.integration);
+    async fn trigger(&mut self, wanted: &TriggerEntry, current: Option<&Value>, found: &Current) -> anyhow::Result<()> {
+        let agent = current::id_of(&found.agents, &wanted.agent);
+        let integration = current::id_of(&found.integrations, &wanted.integration);
         let mut entry = wanted.entry.clone();
         let item = |entry| Item {
             client: &found.client,
@@ -246,7 +241,7 @@ impl Work<'_> {
             let agent = agent.unwrap_or(&wanted.agent);
             entry.fields.extend(named_ids(None, Some(agent)));
             entry.written.insert("agentId".to_owned(), wanted.agent.clone().into());
-            shown["agentId"] = standing::name_of(&found.agents, &current["agentId"]);
+            shown["agentId"] = current::name_of(&found.agents, &current["agentId"]);
         }
         self.update(&item(&entry), &shown, &["triggers", &id]).await.map(drop)
     }

@@ -8,7 +8,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::list;
 use super::name::{self, Kind};
 use super::transaction::{Cancelled, Transaction, absent, present, where_equal};
-use crate::calls::{self, Reading};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{self, Item, get_number, number, text};
 use crate::page::Page;
@@ -160,7 +160,7 @@ pub async fn get(
     id: &AgentId,
 ) -> Result<Option<AgentRecord>, StoreError> {
     let key = (&*pk(organization), &*sk(id));
-    let found = calls::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
     found.map(|item| read(store.keyring(), item)).transpose()
 }
 

@@ -9,7 +9,7 @@ use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
-use super::live;
+use super::desired_connections;
 use super::transaction::{Transaction, absent, present, where_equal};
 use crate::error::StoreError;
 use crate::item::{self, Item, number, text};
@@ -310,9 +310,9 @@ async fn replace(
         let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
         let unchanged = if bound.is_some() { present() } else { absent() };
         writes.check(Rule::AsRead, (&pk(&after.id), BOUND), unchanged);
-        live::set(&mut writes, Rule::AsRead, &after, bound.as_ref());
+        desired_connections::set(&mut writes, Rule::AsRead, &after, bound.as_ref());
     } else {
-        live::set(&mut writes, Rule::AsRead, &after, None);
+        desired_connections::set(&mut writes, Rule::AsRead, &after, None);
     }
     commit(store, writes).await?;
     Ok(after)
@@ -334,7 +334,7 @@ pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), Int
     );
     give_back_name(&mut writes, before);
     give_back_account(&mut writes, before);
-    live::set(&mut writes, Rule::AsRead, before, None);
+    desired_connections::set(&mut writes, Rule::AsRead, before, None);
     commit(store, writes).await
 }
 

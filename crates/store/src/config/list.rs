@@ -2,7 +2,7 @@
 
 use crate::Store;
 use crate::batch;
-use crate::calls::{self, Query, Reading, end_of};
+use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
 use crate::item::{Item, get_text};
 use crate::page::{self, Page};
@@ -19,7 +19,7 @@ pub(super) async fn page(
     // The prefix is no part of it.
     let position = page::position(cursor, ("", &end_of("")))?;
     let after = position.map(|rest| crate::item::key(partition, &format!("{prefix}{rest}")));
-    let (items, next) = calls::query(
+    let (items, next) = dynamo::query(
         &store.dynamo,
         Query {
             table: &store.tables.config,

@@ -4,16 +4,16 @@
 //! organization, a bot account is in one integration, an integration has one enabled trigger, an agent that is in use stays.
 
 pub mod agent;
+pub mod desired_connections;
 pub mod integration;
-pub mod live;
 pub mod organization;
 pub mod token;
 pub mod trigger;
 pub mod user;
 
+mod config_cache;
 mod list;
 mod name;
-mod recent;
 mod transaction;
 
-pub(crate) use recent::Recent;
+pub(crate) use config_cache::Recent;

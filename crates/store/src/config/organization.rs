@@ -8,7 +8,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::list;
 use super::transaction::{Cancelled, Transaction, absent};
 use crate::Store;
-use crate::calls::{self, Reading, Written};
+use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{self, get_text, number, text, value};
 use crate::page::Page;
@@ -126,7 +126,7 @@ pub async fn look_up_limits(store: &Store, id: &OrganizationId, now: Timestamp) 
 
 async fn find(store: &Store, id: &OrganizationId, reading: Reading) -> Result<Option<Organization>, StoreError> {
     let pk = format!("ORG#{id}");
-    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, "ORG"), reading, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, (&pk, "ORG"), reading, &[]).await?;
     found.map(read).transpose()
 }
 
@@ -176,7 +176,7 @@ pub async fn update(
         .require_equal("version", number(before.version));
     let pk = format!("ORG#{}", before.id);
     let key = (pk.as_str(), "ORG");
-    let written = calls::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await;
+    let written = dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await;
     store.recent.forget();
     match written? {
         Written::Done(item) => read(item),

@@ -8,7 +8,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::list;
 use super::transaction::{Cancelled, Transaction, absent, present};
 use crate::Store;
-use crate::calls::{self, Reading};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{self, Item};
 use crate::page::Page;
@@ -104,7 +104,7 @@ pub async fn get(store: &Store, organization: &OrganizationId, id: &str) -> Resu
 }
 
 async fn get_by(store: &Store, (pk, sk): (String, String)) -> Result<Option<TokenRecord>, StoreError> {
-    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, &sk), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, (&pk, &sk), Reading::Strong, &[]).await?;
     found.map(read).transpose()
 }
 

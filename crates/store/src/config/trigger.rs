@@ -12,9 +12,9 @@ use tieline_core::trigger::Trigger;
 
 use super::integration::{self, BOUND, INT, as_read};
 use super::transaction::{Cancelled, Transaction, absent, where_equal};
-use super::{agent, list, live};
+use super::{agent, desired_connections, list};
 use crate::Store;
-use crate::calls::{self, Reading};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{Item, number, text};
 use crate::page::Page;
@@ -136,7 +136,7 @@ pub async fn get(
     id: &TriggerId,
 ) -> Result<Option<TriggerRecord>, StoreError> {
     let key = (&*pk(organization), &*sk(id));
-    let found = calls::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
     found.map(read).transpose()
 }
 
@@ -284,7 +284,7 @@ async fn greet_anew(
     let record = record.ok_or(TriggerError::IntegrationNotFound)?;
     let place = (&*integration::pk(&after.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&record));
-    live::set(writes, Rule::AsRead, &record, Some(after));
+    desired_connections::set(writes, Rule::AsRead, &record, Some(after));
     Ok(())
 }
 
@@ -312,7 +312,7 @@ async fn bind(
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
     };
     writes.put(Rule::Free, stored::write(after, Place::Bound)?, free);
-    live::set(writes, Rule::AsRead, &bound.integration, Some(trigger));
+    desired_connections::set(writes, Rule::AsRead, &bound.integration, Some(trigger));
     Ok(())
 }
 
@@ -332,13 +332,13 @@ fn displace(writes: &mut Transaction<Rule>, holder: &Trigger, now: Timestamp) {
 fn unbind(writes: &mut Transaction<Rule>, held: &Trigger) {
     let mine = where_equal("id", text(held.id.as_str()));
     writes.delete(Rule::AsRead, (&integration::pk(&held.integration), BOUND), mine);
-    live::remove(writes, Rule::AsRead, &held.integration);
+    desired_connections::remove(writes, Rule::AsRead, &held.integration);
 }
 
 async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), TriggerError> {
     match writes.commit(store).await {
         Ok(()) => {
-            live::count_change(store).await;
+            desired_connections::count_change(store).await;
             Ok(())
         }
         Err(Cancelled::Store(error)) => Err(error.into()),

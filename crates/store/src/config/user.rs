@@ -8,7 +8,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::list;
 use super::transaction::{absent, present};
 use crate::Store;
-use crate::calls::{self, Reading, Written};
+use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{self, Item, text};
 use crate::page::Page;
@@ -113,7 +113,7 @@ pub async fn ensure(store: &Store, user: &User) -> Result<User, StoreError> {
     if let Some(known) = find(store, &user.organization, &user.id, Reading::Eventual).await? {
         return Ok(known);
     }
-    match calls::put(&store.dynamo, &store.tables.config, write(user)?, absent()).await? {
+    match dynamo::put(&store.dynamo, &store.tables.config, write(user)?, absent()).await? {
         Written::Done(_) => Ok(user.clone()),
         Written::Refused(Some(known)) => read(known),
         Written::Refused(None) => Err(StoreError::Conflict),
@@ -135,7 +135,7 @@ async fn find(
     reading: Reading,
 ) -> Result<Option<User>, StoreError> {
     let key = (&*pk(organization), &*sk(id));
-    let found = calls::get(&store.dynamo, &store.tables.config, key, reading, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, key, reading, &[]).await?;
     found.map(read).transpose()
 }
 
@@ -184,7 +184,7 @@ pub async fn change(
         None => {}
     }
     let key = (&*pk(organization), &*sk(id));
-    match calls::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await? {
+    match dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await? {
         Written::Done(item) => read(item).map(Some),
         Written::Refused(_) => Ok(None),
     }
@@ -196,7 +196,7 @@ pub async fn change(
 /// [`StoreError`].
 pub async fn delete(store: &Store, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
     let key = (&*pk(organization), &*sk(id));
-    match calls::delete(&store.dynamo, &store.tables.config, key, present()).await {
+    match dynamo::delete(&store.dynamo, &store.tables.config, key, present()).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict) => Ok(false),
         Err(error) => Err(error),

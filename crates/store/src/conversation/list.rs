@@ -5,7 +5,7 @@ use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 
 use super::{SORT, from_item, partition};
-use crate::calls::{Query, Reading, end_of, query};
+use crate::dynamo::{Query, Reading, end_of, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, get_text, key};
 use crate::page::{Page, cursor, position};

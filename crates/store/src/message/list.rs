@@ -9,7 +9,7 @@ use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 
 use super::{MessageRecord, shown};
-use crate::calls::{Query, Reading, end_of, query_all};
+use crate::dynamo::{Query, Reading, end_of, query_all};
 use crate::error::StoreError;
 use crate::item::get_text;
 use crate::page::{Page, TIMED, cursor, position};

@@ -11,9 +11,9 @@ use tieline_core::timestamp::Timestamp;
 
 use super::{Outcome, ReplyRecord, Tried, WHAT};
 use crate::Store;
-use crate::body::{self, Body};
 use crate::error::StoreError;
 use crate::item::Blob;
+use crate::sealed_blob::{self, Body};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "v")]
@@ -108,7 +108,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
             _ => "".into(),
         },
     });
-    body::json(WHAT, &words, reply.reasoning.len() + reply.text.len())
+    sealed_blob::json(WHAT, &words, reply.reasoning.len() + reply.text.len())
 }
 
 /// What an agent came to, without its words: those are sealed with the text.
@@ -176,7 +176,7 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
 
 /// The reply of an item.
 pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored) -> Result<ReplyRecord, StoreError> {
-    let plain = body::get(store, id.as_str(), &stored.b).await?;
+    let plain = sealed_blob::get(store, id.as_str(), &stored.b).await?;
     let words = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let Words::V1(words) = words;
     let closed = stored.end.map(|end| open_end(store, id, &end));

@@ -3,8 +3,8 @@ use std::time::Duration;
 use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::ids::IntegrationId;
 use tieline_core::secret::Secret;
+use tieline_store::config::desired_connections;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationSettings};
-use tieline_store::config::live;
 use tieline_store::config::trigger::{self, Rival};
 use tieline_store::{Keyring, StoreError};
 
@@ -284,7 +284,7 @@ async fn list_shows_the_own_organization_in_order() {
 }
 
 async fn live(store: &tieline_store::Store) -> Vec<(String, u64)> {
-    let page = live::list(store, None, 100).await.unwrap();
+    let page = desired_connections::list(store, None, 100).await.unwrap();
     page.items
         .into_iter()
         .map(|live| (live.integration.as_str().to_owned(), live.version))
@@ -324,9 +324,9 @@ async fn connections_are_wanted_by_what_is_started_and_bound() {
 async fn whoever_follows_the_list_notices_every_change() {
     let fresh = fresh().await;
     let store = &fresh.store;
-    let mut seen = live::changes(store).await.unwrap();
+    let mut seen = desired_connections::changes(store).await.unwrap();
     let mut noticed = async |what: &str| {
-        let now = live::changes(store).await.unwrap();
+        let now = desired_connections::changes(store).await.unwrap();
         assert!(now > seen, "{what}");
         seen = now;
     };
@@ -336,7 +336,11 @@ async fn whoever_follows_the_list_notices_every_change() {
     let binding = tables::trigger("trg_1", "int_1", "agt_1");
     let bound = trigger::create(store, binding, Rival::Respect, NOW).await.unwrap();
     noticed("bound").await;
-    let greeting = async || live::list(store, None, 100).await.unwrap().items[0].greeting.clone();
+    let greeting = async || {
+        desired_connections::list(store, None, 100).await.unwrap().items[0]
+            .greeting
+            .clone()
+    };
     let before = greeting().await;
     let mut welcoming = bound.trigger.clone();
     welcoming.settings.welcome = Some("您好!".into());

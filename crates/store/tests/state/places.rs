@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::place::Place;
-use tieline_store::{Store, StoreError, place};
+use tieline_store::run_slots::RunSlot;
+use tieline_store::{Store, StoreError, run_slots};
 
 use crate::tables::{NOW, fresh, organization, race};
 
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Takes the only place.
-async fn take(store: &Store, holder: u64, now: Timestamp) -> Option<Place> {
-    place::take(store, &organization(), 1, holder, now, now.after(LEASE))
+async fn take(store: &Store, holder: u64, now: Timestamp) -> Option<RunSlot> {
+    run_slots::take(store, &organization(), 1, holder, now, now.after(LEASE))
         .await
         .unwrap()
 }
@@ -24,14 +24,14 @@ async fn many_at_once_get_as_many_places_as_there_are() {
     let it = fresh().await;
     let taken = race((0..40).map(|holder| {
         let store = it.store.clone();
-        async move { place::take(&store, &organization(), 7, holder, NOW, NOW.after(LEASE)).await }
+        async move { run_slots::take(&store, &organization(), 7, holder, NOW, NOW.after(LEASE)).await }
     }))
     .await;
     let places: Vec<_> = taken.into_iter().filter_map(|taken| taken.unwrap()).collect();
     let different: BTreeSet<_> = places.iter().map(|place| format!("{place:?}")).collect();
     assert_eq!((places.len(), different.len()), (7, 7));
     let other = OrganizationId::new("other");
-    let other = place::take(&it.store, &other, 7, 1, NOW, NOW.after(LEASE)).await;
+    let other = run_slots::take(&it.store, &other, 7, 1, NOW, NOW.after(LEASE)).await;
     assert!(other.unwrap().is_some(), "another tenant has its own");
 }
 
@@ -40,14 +40,14 @@ async fn a_place_is_free_again_when_it_is_given_back_or_its_time_has_run_out() {
     let it = fresh().await;
     let first = take(&it.store, 1, NOW).await.unwrap();
     assert_eq!(take(&it.store, 2, NOW).await, None);
-    place::give_back(&it.store, &first).await.unwrap();
+    run_slots::give_back(&it.store, &first).await.unwrap();
     let second = take(&it.store, 2, NOW).await.unwrap();
     assert_eq!(take(&it.store, 3, NOW.after(LEASE / 2)).await, None);
     let third = take(&it.store, 3, NOW.after(LEASE)).await;
     assert!(third.is_some(), "its holder is gone");
-    let late = place::prolong(&it.store, &second, NOW.after(LEASE * 2)).await;
+    let late = run_slots::prolong(&it.store, &second, NOW.after(LEASE * 2)).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "somebody else has it");
-    place::give_back(&it.store, &second).await.unwrap();
+    run_slots::give_back(&it.store, &second).await.unwrap();
     assert_eq!(
         take(&it.store, 4, NOW.after(LEASE)).await,
         None,
@@ -59,7 +59,9 @@ async fn a_place_is_free_again_when_it_is_given_back_or_its_time_has_run_out() {
 async fn a_place_that_is_prolonged_stays() {
     let it = fresh().await;
     let first = take(&it.store, 1, NOW).await.unwrap();
-    place::prolong(&it.store, &first, NOW.after(LEASE * 2)).await.unwrap();
+    run_slots::prolong(&it.store, &first, NOW.after(LEASE * 2))
+        .await
+        .unwrap();
     assert_eq!(take(&it.store, 2, NOW.after(LEASE)).await, None);
     assert!(take(&it.store, 2, NOW.after(LEASE * 2)).await.is_some());
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tieline_core::conversation::Owner;
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::leases::{self, LINGER, Picture, Shard};
+use tieline_store::leases::{self, LINGER, Shard, ShardMap};
 use tieline_store::status::{self, ConnectionState, StatusChange};
-use tieline_store::{Store, StoreError, relayed};
+use tieline_store::{Store, StoreError, relay_answers};
 
 use crate::tables::{at, fresh, integration, race};
 
@@ -18,7 +18,7 @@ fn owner(node: &str) -> Owner {
     }
 }
 
-async fn picture(store: &Store) -> Picture {
+async fn picture(store: &Store) -> ShardMap {
     leases::picture(store).await.unwrap()
 }
 
@@ -176,11 +176,16 @@ async fn the_first_answer_of_a_call_stays_until_it_expires() {
         retry_after_s: None,
         body: b"ok".to_vec(),
     };
-    assert_eq!(relayed::answer(&it.store, "c1", at(0)).await.unwrap(), None);
+    assert_eq!(relay_answers::answer(&it.store, "c1", at(0)).await.unwrap(), None);
     for answer in [&answered, &ApiAnswer::NotSent] {
-        relayed::record(&it.store, "c1", answer, until, at(0)).await.unwrap();
+        relay_answers::record(&it.store, "c1", answer, until, at(0))
+            .await
+            .unwrap();
     }
-    assert_eq!(relayed::answer(&it.store, "c1", at(1)).await.unwrap(), Some(answered));
+    assert_eq!(
+        relay_answers::answer(&it.store, "c1", at(1)).await.unwrap(),
+        Some(answered)
+    );
     let late = until.after(Duration::from_secs(1));
-    assert_eq!(relayed::answer(&it.store, "c1", late).await.unwrap(), None);
+    assert_eq!(relay_answers::answer(&it.store, "c1", late).await.unwrap(), None);
 }

@@ -1,7 +1,7 @@
 //! What the facts say. Each question has a line of its own, and a next step if the answer is bad.
 
-mod reach;
-mod road;
+mod messages;
+mod reachability;
 mod setup;
 
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use tieline_store::log::LogEntry;
 use tieline_store::message::MessageRecord;
 use tieline_store::status::Status;
 
-use crate::integrations::condition::Condition;
+use crate::integrations::effective_status::Condition;
 
 /// What is known of an integration.
 pub(super) struct Facts {
@@ -109,20 +109,24 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         setup::trigger_enabled(facts),
     ];
     findings.extend(setup::right_integration(facts));
-    findings.extend(reach::credentials(facts));
+    findings.extend(reachability::credentials(facts));
     match facts.mode {
         ConnectionMode::Webhook if facts.is_own_channel => {}
-        ConnectionMode::Webhook => findings.extend([reach::address_verified(facts), reach::signature(facts)]),
-        ConnectionMode::LongConnection => findings.extend([reach::relay(facts), reach::connection(facts)]),
+        ConnectionMode::Webhook => {
+            findings.extend([reachability::address_verified(facts), reachability::signature(facts)])
+        }
+        ConnectionMode::LongConnection => {
+            findings.extend([reachability::relay(facts), reachability::connection(facts)])
+        }
     }
-    findings.extend(reach::agent(facts));
-    findings.push(reach::rate_limits(facts));
-    findings.extend(road::access(facts));
+    findings.extend(reachability::agent(facts));
+    findings.push(reachability::rate_limits(facts));
+    findings.extend(messages::access(facts));
     findings.extend([
-        road::user_mapping(facts),
-        road::stuck(facts),
-        road::answers(facts),
-        road::readable(facts),
+        messages::user_mapping(facts),
+        messages::stuck(facts),
+        messages::answers(facts),
+        messages::readable(facts),
     ]);
     findings
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Job, Reply, Writer};
-use crate::sqs::books::Books;
 use crate::sqs::disk::Disk;
+use crate::sqs::engine_state::EngineState;
 use crate::sqs::error::{Code, Refusal};
 use crate::sqs::request::Request;
 use crate::{Clock, Durability};
@@ -15,7 +15,7 @@ use crate::{Clock, Durability};
 fn writer() -> Writer {
     let disk = Disk::open(None, Durability::ProcessCrash).unwrap();
     Writer {
-        books: Books::read(disk).unwrap(),
+        books: EngineState::read(disk).unwrap(),
         clock: Clock::new(|| 1_800_000_000_000),
         parked: std::collections::HashMap::new(),
         answers: Vec::new(),

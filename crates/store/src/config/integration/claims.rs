@@ -6,7 +6,7 @@ use super::{IntegrationError, IntegrationRecord};
 use crate::Store;
 use crate::config::name::{self, Kind};
 use crate::config::transaction::{Cancelled, Transaction, absent, where_equal};
-use crate::config::{live, trigger};
+use crate::config::{desired_connections, trigger};
 use crate::error::StoreError;
 use crate::item::{self, Item, get_text, text};
 
@@ -22,7 +22,7 @@ pub(super) enum Rule {
 pub(super) async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), IntegrationError> {
     match writes.commit(store).await {
         Ok(()) => {
-            live::count_change(store).await;
+            desired_connections::count_change(store).await;
             Ok(())
         }
         Err(Cancelled::Store(error)) => Err(error.into()),

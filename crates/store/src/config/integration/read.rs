@@ -5,8 +5,8 @@ use tieline_core::timestamp::Timestamp;
 
 use super::{BOUND, Bound, INT, IntegrationRecord, pk, stored};
 use crate::Store;
-use crate::calls::{self, Query, Reading};
 use crate::config::{list as lists, trigger};
+use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
 use crate::item::get_text;
 use crate::page::Page;
@@ -18,7 +18,7 @@ use crate::tables::SK;
 /// [`StoreError`].
 pub async fn get(store: &Store, id: &IntegrationId) -> Result<Option<IntegrationRecord>, StoreError> {
     let pk = pk(id);
-    let found = calls::get(&store.dynamo, &store.tables.config, (&pk, INT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, (&pk, INT), Reading::Strong, &[]).await?;
     found.map(stored::read).transpose()
 }
 
@@ -67,7 +67,7 @@ async fn query_bound(store: &Store, id: &IntegrationId, reading: Reading) -> Res
         limit: 2,
     };
     let (mut integration, mut bound) = (None, None);
-    for item in calls::query(&store.dynamo, query).await?.0 {
+    for item in dynamo::query(&store.dynamo, query).await?.0 {
         match get_text(&item, SK) {
             Some(INT) => integration = Some(stored::read(item)?),
             _ => bound = Some(trigger::read(item)?.trigger),

@@ -1,0 +1,76 @@
+//! Starting and stopping.
+
+use axum::Json;
+use axum::extract::State;
+use tieline_store::config::integration::{self as store_integration};
+
+use super::provision::{Before, provision};
+use super::view::{self, IntegrationView};
+use super::{explain, find};
+use crate::auth::Scope;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::retry::until_settled;
+use crate::state::AdminState;
+
+/// Starts an integration. One that is started already stays as it is.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/start", tag = "integrations",
+    responses((status = 200, body = IntegrationView)))]
+pub(crate) async fn start(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<IntegrationView>, Problem> {
+    set(&state, &scope, &id, true, Again::Leave).await
+}
+
+/// Stops an integration. It keeps its settings.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/stop", tag = "integrations",
+    responses((status = 200, body = IntegrationView)))]
+pub(crate) async fn stop(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<IntegrationView>, Problem> {
+    set(&state, &scope, &id, false, Again::Leave).await
+}
+
+/// Starts an integration anew: what holds a connection open connects again, even after the platform has kicked it.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/restart", tag = "integrations",
+    responses((status = 200, body = IntegrationView)))]
+pub(crate) async fn restart(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Json<IntegrationView>, Problem> {
+    set(&state, &scope, &id, true, Again::Renew).await
+}
+
+/// What becomes of an integration that is already as it should be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Leave,
+    Renew,
+}
+
+async fn set(
+    state: &AdminState,
+    scope: &Scope,
+    id: &str,
+    enabled: bool,
+    again: Again,
+) -> Result<Json<IntegrationView>, Problem> {
+    let after = until_settled(|| async {
+        let before = find(state, scope, id).await?;
+        if before.enabled == enabled && again == Again::Leave {
+            return Ok(before);
+        }
+        let changed = store_integration::set_enabled(&state.world.store, &before, enabled, state.now()).await;
+        explain(state, &scope.organization, changed).await
+    })
+    .await?;
+    if enabled {
+        provision(state, &after, Before::Kept).await;
+    }
+    Ok(Json(view::of(state, &after)?))
+}

@@ -1,0 +1,60 @@
+//! After an integration was saved: the platform is told where to call us, and asked whether the credentials work.
+
+use std::time::Duration;
+
+use tieline_bridge::accounts::{self, Bot};
+use tieline_bridge::{courier, integration_log, probe};
+use tieline_core::account::ConnectionMode;
+use tieline_store::config::integration::IntegrationRecord;
+use tieline_store::status::{ConnectionState, StatusChange};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{status, view};
+use crate::state::AdminState;
+
+/// Longest that saving waits for the platform. What isn't known by then shows later, or in a test.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is known of the platform from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It still holds.
+    Kept,
+    /// It was had with other credentials.
+    Outdated,
+}
+
+/// Introduces a started integration to its platform. Nothing that fails here makes saving fail.
+pub(super) async fn provision(state: &AdminState, record: &IntegrationRecord, before: Before) {
+    if !record.enabled || status::is_own_channel(state, record) {
+        return;
+    }
+    let Ok(bot) = accounts::open(&state.world, record) else {
+        return;
+    };
+    if before == Before::Outdated {
+        forget(state, record, &bot).await;
+    }
+    if timeout(PATIENCE, talk(state, record, &bot)).await.is_err() {
+        warn!(account.id = %record.id, "platform has not answered in time whether the credentials work");
+    }
+}
+
+async fn talk(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
+    let world = &state.world;
+    for refused in probe::register(world, bot, &view::callback_url(state, record)).await {
+        integration_log::warn(world, &record.id, "registration_refused", &refused).await;
+    }
+    if let Err(error) = probe::probe(world, bot, record).await {
+        warn!(account.id = %record.id, error = %error, "what the platform said can't be kept");
+    }
+}
+
+async fn forget(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
+    courier::forget_token(&state.world, bot).await;
+    if record.mode == ConnectionMode::Webhook {
+        let unknown = StatusChange::State(ConnectionState::Connecting, None);
+        integration_log::note(&state.world, &record.id, unknown).await;
+    }
+}

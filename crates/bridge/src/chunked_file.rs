@@ -1,0 +1,133 @@
+//! A file on its way to whoever asked for it: piece by piece, and in no more time than it may keep others waiting for its room.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+/// Length of a piece.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How long whoever asked may take for a piece.
+const PIECE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long for all of them: 100 MiB come in that time over a poor line.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Whoever asked didn't take the rest in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the rest of the file was not taken in time")]
+pub struct TooSlow;
+
+/// A file, piece by piece. It is dropped when its last piece is taken, or one is not taken in time: then the end is an error.
+pub fn pieces(file: Bytes) -> impl Stream<Item = Result<Bytes, TooSlow>> + Send + use<> {
+    pieces_within(file, PIECE_PATIENCE, PATIENCE)
+}
+
+fn pieces_within(
+    file: Bytes,
+    each: Duration,
+    all: Duration,
+) -> impl Stream<Item = Result<Bytes, TooSlow>> + Send + use<> {
+    let n_left = file.len();
+    let (sender, receiver) = mpsc::channel(1);
+    // By itself, since a server whose client takes nothing doesn't ask for the next piece either.
+    tokio::spawn(hand_out(file, sender, each, all));
+    stream::unfold((receiver, n_left), |(mut receiver, n_left)| async move {
+        match receiver.recv().await {
+            Some(piece) => {
+                let n_left = n_left - Bytes::len(&piece);
+                Some((Ok(piece), (receiver, n_left)))
+            }
+            None if n_left > 0 => Some((Err(TooSlow), (receiver, 0))),
+            None => None,
+        }
+    })
+}
+
+async fn hand_out(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all: Duration) {
+    let end = Instant::now() + all;
+    for piece in file.chunks(PIECE_BYTES) {
+        // Copied: a slice would hold the whole file for as long as it lies in a socket's buffer.
+        let piece = Bytes::copy_from_slice(piece);
+        let until = end.min(Instant::now() + each);
+        match timeout_at(until, sender.send(piece)).await {
+            Ok(Ok(())) => {}
+            // Whoever asked has gone.
+            Ok(Err(_)) => return,
+            Err(_) => {
+                warn!(
+                    size_bytes = file.len(),
+                    "file is not passed on any further: nobody takes it"
+                );
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::StreamExt as _;
+
+    use super::*;
+    use crate::memory_budget::MemoryBudget;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+    const N_BYTES: usize = 3 * PIECE_BYTES + 1;
+
+    async fn filled(room: &MemoryBudget) -> Bytes {
+        let bytes: Vec<u8> = (0..N_BYTES).map(|at| at as u8).collect();
+        room.take(N_BYTES, Duration::ZERO).await.unwrap().fill(bytes)
+    }
+
+    #[tokio::test]
+    async fn pieces_are_the_file_and_its_room_is_free_after_them() {
+        let room = MemoryBudget::of(N_BYTES);
+        let file = filled(&room).await;
+        let expected = file.to_vec();
+        let given: Vec<_> = pieces(file).map(Result::unwrap).collect().await;
+        assert_eq!(given.concat(), expected);
+        assert!(room.take(N_BYTES, LONG).await.is_some());
+        assert_eq!(pieces(Bytes::new()).count().await, 0);
+    }
+
+    #[track_caller]
+    fn ends_in_an_error(given: &[Result<Bytes, TooSlow>]) {
+        let (last, before) = given.split_last().unwrap();
+        assert_eq!(*last, Err(TooSlow));
+        assert!(before.iter().all(Result::is_ok) && before.len() < 4);
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_nothing_holds_no_room_for_long() {
+        let room = MemoryBudget::of(N_BYTES);
+        let mut given = pin!(pieces_within(filled(&room).await, SHORT, LONG));
+        assert!(given.next().await.unwrap().is_ok());
+        assert!(room.take(N_BYTES, LONG).await.is_some());
+        ends_in_an_error(&given.collect::<Vec<_>>().await);
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_little_at_a_time_holds_it_no_longer_than_all_may_take() {
+        let room = MemoryBudget::of(N_BYTES);
+        let given = pieces_within(filled(&room).await, LONG, SHORT);
+        let slowly = given.then(|piece| async {
+            tokio::time::sleep(2 * SHORT).await;
+            piece
+        });
+        ends_in_an_error(&slowly.collect::<Vec<_>>().await);
+        assert!(room.take(N_BYTES, LONG).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_holds_nothing() {
+        let room = MemoryBudget::of(N_BYTES);
+        drop(pieces(filled(&room).await));
+        assert!(room.take(N_BYTES, LONG).await.is_some());
+    }
+}

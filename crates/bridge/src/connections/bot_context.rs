@@ -1,0 +1,156 @@
+//! What everything that serves one bot shares.
+
+use std::sync::{Arc, OnceLock};
+
+use tieline_core::connector::Context;
+use tieline_core::event::Event;
+use tieline_core::stream::{Refusal, StreamProtocol};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::integration;
+use tieline_store::log::{Level, LogEntry};
+use tieline_store::status::StatusChange;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{info, warn};
+
+use super::inbound_writer::Job;
+use super::shared::RelayShared;
+use super::status_writer::StatusUpdate;
+use crate::accounts::Bot;
+use crate::media::{self, InlineFile};
+use crate::{courier, probe, receive};
+
+/// What everything that serves one bot shares. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct BotContext {
+    /// The process.
+    pub(super) house: Arc<RelayShared>,
+    /// The bot as it was when its connection began.
+    pub(super) bot: Bot,
+    /// The same, with what its platform has told of it since.
+    pub(super) learned: Arc<OnceLock<Bot>>,
+    /// The protocol of its platform.
+    pub(super) protocol: &'static dyn StreamProtocol,
+    /// What its trigger says to somebody who opens the chat.
+    pub(super) welcome: Option<Arc<str>>,
+    /// The integration's version.
+    pub(super) version: u64,
+    /// The fence of the shard.
+    pub(super) fence: u64,
+    /// Whether a new connection may be opened before the old one is closed.
+    pub(super) two_sockets: bool,
+}
+
+impl BotContext {
+    /// Now.
+    pub(super) fn now(&self) -> Timestamp {
+        self.house.world.clock.now()
+    }
+
+    /// What the connector is told.
+    pub(super) fn context(&self) -> Context<'_> {
+        self.newest().context(&self.house.world, self.welcome.as_deref())
+    }
+
+    /// The platform's name.
+    pub(super) fn platform(&self) -> &'static str {
+        self.bot.connector.manifest().platform
+    }
+
+    fn newest(&self) -> &Bot {
+        self.learned.get().unwrap_or(&self.bot)
+    }
+
+    /// Asks the platform for what it hasn't told yet of the bot.
+    pub(super) fn learn(&self) {
+        if !probe::is_due(&self.house.world, self.newest()) {
+            return;
+        }
+        let desk = self.clone();
+        tokio::spawn(async move {
+            let (world, id) = (&desk.house.world, &desk.bot.account.integration);
+            match integration::load_bound(&world.store, id).await {
+                Ok(Some(bound)) => {
+                    if let Some(bot) = probe::complete(world, &desk.bot, &bound.integration).await {
+                        // Once is enough: whoever asked at the same time was told the same.
+                        let _ = desk.learned.set(bot);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => warn!(account.id = %id, error = %error, "bot can't be read"),
+            }
+        });
+    }
+
+    /// Forgets the bot's access token if the platform no longer accepts it, so that the next attempt fetches another.
+    pub(super) async fn heed(&self, refusal: &Refusal) {
+        if matches!(refusal, Refusal::StaleToken { .. }) {
+            courier::forget_token(&self.house.world, &self.bot).await;
+        }
+    }
+
+    /// Hands events to the queue.
+    pub(super) fn deliver(
+        &self,
+        mut events: Vec<Event>,
+        give_up_at: Timestamp,
+        done: UnboundedSender<(u64, bool)>,
+        token: u64,
+    ) {
+        self.learn();
+        let take = |event| media::take_inline(&self.bot, event);
+        let files: Vec<_> = events.iter_mut().flat_map(take).collect();
+        let sealed: Vec<_> = events
+            .iter()
+            .map(|event| receive::inbound(&self.house.world, &self.bot, event))
+            .collect();
+        for (inbound, event) in sealed.iter().zip(&events) {
+            info!(
+                platform = self.platform(),
+                account.id = %self.bot.account.integration,
+                chat.id = %event.chat().id,
+                event.key = inbound.dedup,
+                "took in event {}",
+                inbound.dedup
+            );
+        }
+        let job = Job {
+            n_bytes: sealed.iter().map(receive::size_of).sum::<usize>()
+                + files.iter().map(InlineFile::n_bytes).sum::<usize>(),
+            files,
+            events: sealed,
+            give_up_at,
+            done,
+            token,
+        };
+        self.house.inlet.put(&self.bot.account.integration, job);
+    }
+
+    /// A change of the bot's status, with an entry for its log if there is something to tell.
+    pub(super) fn report(&self, changes: Vec<StatusChange>, entry: Option<LogEntry>) {
+        self.house.scribe.note(StatusUpdate {
+            integration: self.bot.account.integration.clone(),
+            fence: self.fence,
+            changes,
+            entry,
+        });
+    }
+
+    /// An entry for the bot's log.
+    pub(super) fn entry(&self, level: Level, code: &str, message: impl Into<String>) -> LogEntry {
+        LogEntry {
+            at: self.now(),
+            level,
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// A warning in the bot's log, at most now and then.
+    pub(super) fn complain(&self, code: &'static str, reason: &'static str) {
+        let id = &self.bot.account.integration;
+        warn!(platform = self.platform(), account.id = %id, error = reason, "frame can't be used");
+        if self.house.world.log_throttle.lets_pass(id, code, self.now()) {
+            self.report(Vec::new(), Some(self.entry(Level::Warn, code, reason)));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! How a bot stands, for those who must not ask it.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tieline_core::timestamp::Timestamp;
+use tieline_store::status::ConnectionState;
+
+/// What others may know of a bot without asking it.
+#[derive(Debug)]
+pub(super) struct BotStatus {
+    /// Its first attempt is over, however it went.
+    pub(super) settled: AtomicBool,
+    /// Its platform allows two sockets, so it can go on until another process has one.
+    pub(super) warm: AtomicBool,
+    /// Its platform, once it is known.
+    pub(super) platform: OnceLock<&'static str>,
+    /// How it stands, as it was last told.
+    state: Mutex<ConnectionState>,
+    /// Since when nobody had held it before.
+    pub(super) free_since: Option<Timestamp>,
+}
+
+impl BotStatus {
+    /// A bot that nobody has held since then, if somebody had before.
+    pub(super) const fn new(free_since: Option<Timestamp>) -> Self {
+        Self {
+            settled: AtomicBool::new(false),
+            warm: AtomicBool::new(false),
+            platform: OnceLock::new(),
+            state: Mutex::new(ConnectionState::Connecting),
+            free_since,
+        }
+    }
+
+    /// How it stands.
+    pub(super) fn state(&self) -> ConnectionState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That is how it stands now.
+    pub(super) fn tell(&self, state: ConnectionState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}

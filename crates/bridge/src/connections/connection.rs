@@ -1,0 +1,345 @@
+//! One socket with the state machine that decides about it.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tieline_core::connection_state::Loss;
+use tieline_core::connector::Remark;
+use tieline_core::event::Event;
+use tieline_core::http_types::{ApiAnswer, SocketCall};
+use tieline_core::keepalive::{KeepaliveAction, KeepaliveTimer};
+use tieline_core::stream::{Effect, Frame, Refusal, StreamSession};
+use tieline_core::timestamp::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::bot_context::BotContext;
+use super::dial::Socket;
+
+/// A write that takes longer means that nobody reads at the other end.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// Most deliveries of one socket that wait for the queue; then it isn't read any more.
+const MOST_PENDING: usize = 256;
+/// How often a socket that isn't read looks whether there is room again.
+const ROOM_POLL: Duration = Duration::from_millis(50);
+/// A longer wait than this ends with a whole second: idle connections keep their pulse together, and the process sleeps between.
+const COARSE_FROM: Duration = Duration::from_secs(5);
+/// What a close without a code counts as.
+const NO_STATUS: u16 = 1005;
+/// What the end of a socket without a close counts as.
+const ABNORMAL: u16 = 1006;
+
+/// One socket.
+pub(super) struct Connection {
+    socket: Socket,
+    session: Box<dyn StreamSession>,
+    pulse: Option<KeepaliveTimer>,
+    /// Deliveries that the queue was asked to take.
+    pending: usize,
+    stored: UnboundedReceiver<(u64, bool)>,
+    stored_to: UnboundedSender<(u64, bool)>,
+}
+
+/// What comes to a line.
+pub(super) enum Input {
+    /// A frame.
+    Frame(Frame),
+    /// A sign of life below the protocol.
+    Life {
+        /// Whether it answers a Ping of ours.
+        pong: bool,
+    },
+    /// What came of a delivery: its token, and whether the queue has it.
+    Stored(u64, bool),
+    /// The time for something has come.
+    Time,
+    /// The socket is closed, with this code and reason.
+    Closed(u16, String),
+}
+
+/// What a line tells whoever holds it.
+#[derive(Debug)]
+pub(super) enum ConnectionEvent {
+    /// The platform has accepted us.
+    Up,
+    /// What came of a runner's call.
+    Answer(String, ApiAnswer),
+    /// A new connection should be opened.
+    Replace(&'static str),
+    /// This line is of no use any more.
+    Lost(Loss),
+}
+
+impl Connection {
+    /// A connection over a socket that was just opened.
+    pub(super) fn new(socket: Socket, session: Box<dyn StreamSession>, pulse: Option<KeepaliveTimer>) -> Box<Self> {
+        let (stored_to, stored) = unbounded_channel();
+        Box::new(Self {
+            socket,
+            session,
+            pulse,
+            pending: 0,
+            stored,
+            stored_to,
+        })
+    }
+
+    /// Greets the platform.
+    pub(super) async fn open(&mut self, desk: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_open(&desk.context());
+        self.obey(effects, desk).await
+    }
+
+    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self, desk: &BotContext) -> Input {
+        let may_read = self.pending < MOST_PENDING && desk.house.inlet.has_room();
+        let now = desk.now();
+        let room = (!may_read).then(|| now.after(ROOM_POLL));
+        let pulse = self.pulse.as_ref().map(KeepaliveTimer::wake_at);
+        let wake = self.session.wake_at().into_iter().chain(pulse).chain(room).min();
+        let wake = wake.map(|wake| coarse(wake, now));
+        tokio::select! {
+            message = self.socket.next(), if may_read => read(message),
+            Some((token, stored)) = self.stored.recv() => Input::Stored(token, stored),
+            () = sleep(wake.map_or(Duration::MAX, |wake| wake.since(now))), if wake.is_some() => Input::Time,
+        }
+    }
+
+    /// Does what the input asks for.
+    pub(super) async fn handle(&mut self, input: Input, desk: &BotContext) -> Vec<ConnectionEvent> {
+        let cx = desk.context();
+        let effects = match input {
+            Input::Frame(frame) => {
+                self.alive(cx.now, false);
+                self.session.on_frame(frame, &cx)
+            }
+            Input::Life { pong } => {
+                self.alive(cx.now, pong);
+                return Vec::new();
+            }
+            Input::Stored(token, stored) => {
+                self.pending = self.pending.saturating_sub(1);
+                if !stored {
+                    let reason =
+                        "the queue did not take an event in time; where the platform doesn't send it again, it is lost";
+                    desk.complain("event_not_stored", reason);
+                    return Vec::new();
+                }
+                self.session.on_stored(token, &cx)
+            }
+            Input::Time => {
+                if let Some(lost) = self.beat(cx.now).await {
+                    return self.lose(lost, desk).await;
+                }
+                match self.session.wake_at() {
+                    Some(at) if at <= cx.now => self.session.on_time(&cx),
+                    _ => return Vec::new(),
+                }
+            }
+            Input::Closed(code, reason) => {
+                let mut effects = self.session.on_closed(code, &reason, &cx);
+                if !effects.iter().any(ends) {
+                    let code = format!("closed_{code}");
+                    effects.push(Effect::Refused(Refusal::Passing {
+                        code,
+                        retry_after: None,
+                    }));
+                }
+                effects
+            }
+        };
+        self.obey(effects, desk).await
+    }
+
+    /// Sends a runner's frame.
+    pub(super) async fn call(&mut self, call_id: &str, call: SocketCall, desk: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_call(call_id, call, &desk.context());
+        self.obey(effects, desk).await
+    }
+
+    /// Ends the line politely: acknowledges what the queue still takes, says goodbye, and takes in what was on its way until the other
+    /// side has said it too. Not after `until`.
+    pub(super) async fn finish(mut self: Box<Self>, until: Instant, desk: BotContext) -> Vec<ConnectionEvent> {
+        let mut signals = Vec::new();
+        // What is not in the queue by then still gets there: only nobody can be told any more.
+        let _ = timeout_at(until, self.settle(&desk, &mut signals)).await;
+        let parting = self.session.on_close(&desk.context());
+        signals.extend(self.obey(parting, &desk).await);
+        let closing = async {
+            if self.socket.close(None).await.is_err() {
+                return;
+            }
+            loop {
+                let input = self.next(&desk).await;
+                let over = matches!(input, Input::Closed(..));
+                signals.extend(self.handle(input, &desk).await);
+                if over {
+                    break;
+                }
+            }
+        };
+        let _ = timeout_at(until, closing).await;
+        signals.retain(|signal| matches!(signal, ConnectionEvent::Answer(..)));
+        signals
+    }
+
+    /// Until every delivery so far is acknowledged.
+    async fn settle(&mut self, desk: &BotContext, signals: &mut Vec<ConnectionEvent>) {
+        while self.pending > 0 {
+            let input = self.next(desk).await;
+            let over = matches!(input, Input::Closed(..));
+            signals.extend(self.handle(input, desk).await);
+            if over {
+                return;
+            }
+        }
+    }
+
+    /// Ends a line that is of no use any more: what still flies gets its answer.
+    pub(super) async fn abandon(mut self: Box<Self>, bot_context: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_close(&bot_context.context());
+        let answers = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Answer { call_id, answer } => Some(ConnectionEvent::Answer(call_id, answer)),
+            _ => None,
+        });
+        let answers = answers.collect();
+        // The other side may be long gone.
+        let _ = timeout(Duration::from_secs(1), self.socket.close(None)).await;
+        answers
+    }
+
+    fn alive(&mut self, now: Timestamp, pong: bool) {
+        if let Some(pulse) = &mut self.pulse {
+            if pong { pulse.pong(now) } else { pulse.frame(now) }
+        }
+    }
+
+    /// Keeps the pulse. Says why the line is dead, if it is.
+    async fn beat(&mut self, now: Timestamp) -> Option<Loss> {
+        match self.pulse.as_mut()?.beat(now) {
+            KeepaliveAction::Wait => None,
+            KeepaliveAction::Dead(why) => Some(Loss::passing(why)),
+            KeepaliveAction::Ping => self.write(Message::Ping(Vec::new().into())).await.err(),
+        }
+    }
+
+    async fn lose(&mut self, lost: Loss, desk: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_closed(ABNORMAL, "", &desk.context());
+        let mut signals = self.obey(effects, desk).await;
+        if !signals.iter().any(|signal| matches!(signal, ConnectionEvent::Lost(_))) {
+            signals.push(ConnectionEvent::Lost(lost));
+        }
+        signals
+    }
+
+    async fn obey(&mut self, effects: Vec<Effect>, desk: &BotContext) -> Vec<ConnectionEvent> {
+        let mut signals = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => {
+                    if let Err(lost) = self.write(message(frame)).await {
+                        signals.push(ConnectionEvent::Lost(lost));
+                    }
+                }
+                Effect::Up => {
+                    desk.learn();
+                    signals.push(ConnectionEvent::Up);
+                }
+                Effect::Heard => {}
+                Effect::Deliver {
+                    token,
+                    events,
+                    give_up_at,
+                } => self.deliver(token, events, give_up_at, desk),
+                // No session of a socket asks for it.
+                Effect::Fetch(_) | Effect::SaveCursor(_) => {
+                    signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll")));
+                }
+                Effect::Remark(remark) => {
+                    desk.learn();
+                    remark_on(remark, desk);
+                }
+                Effect::Answer { call_id, answer } => signals.push(ConnectionEvent::Answer(call_id, answer)),
+                Effect::Replace { reason } => signals.push(ConnectionEvent::Replace(reason)),
+                Effect::Reconnect { reason, after } => {
+                    signals.push(ConnectionEvent::Lost(Loss::Failed(Refusal::Passing {
+                        code: reason.to_owned(),
+                        retry_after: after,
+                    })));
+                }
+                Effect::Kicked => signals.push(ConnectionEvent::Lost(Loss::Kicked)),
+                Effect::Refused(refusal) => {
+                    desk.heed(&refusal).await;
+                    signals.push(ConnectionEvent::Lost(Loss::Failed(refusal)));
+                }
+            }
+        }
+        signals
+    }
+
+    fn deliver(&mut self, token: u64, events: Vec<Event>, give_up_at: Timestamp, desk: &BotContext) {
+        self.pending += 1;
+        desk.deliver(events, give_up_at, self.stored_to.clone(), token);
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), Loss> {
+        match timeout(WRITE_WITHIN, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Loss::passing("broken")),
+            Err(_) => Err(Loss::passing("write_timeout")),
+        }
+    }
+}
+
+/// A time at which it is early enough to do what is due at `at`.
+fn coarse(at: Timestamp, now: Timestamp) -> Timestamp {
+    if at.since(now) < COARSE_FROM {
+        return at;
+    }
+    Timestamp::from_secs(at.as_millis().div_euclid(1000) + 1)
+}
+
+/// Whether an effect says what becomes of the connection.
+const fn ends(effect: &Effect) -> bool {
+    matches!(effect, Effect::Reconnect { .. } | Effect::Kicked | Effect::Refused(_))
+}
+
+fn remark_on(remark: Remark, desk: &BotContext) {
+    if let Remark::Unreadable(reason) = remark {
+        desk.complain("unreadable", reason);
+    }
+}
+
+fn message(frame: Frame) -> Message {
+    match frame {
+        Frame::Text(text) => Message::Text(text.into()),
+        Frame::Binary(bytes) => Message::Binary(bytes.into()),
+    }
+}
+
+fn read(message: Option<Result<Message, tungstenite::Error>>) -> Input {
+    match message {
+        Some(Ok(Message::Text(text))) => Input::Frame(Frame::Text(text.as_str().to_owned())),
+        Some(Ok(Message::Binary(bytes))) => Input::Frame(Frame::Binary(bytes.into())),
+        Some(Ok(Message::Pong(_))) => Input::Life { pong: true },
+        Some(Ok(Message::Ping(_) | Message::Frame(_))) => Input::Life { pong: false },
+        Some(Ok(Message::Close(Some(frame)))) => Input::Closed(frame.code.into(), frame.reason.as_str().to_owned()),
+        Some(Ok(Message::Close(None))) => Input::Closed(NO_STATUS, String::new()),
+        Some(Err(_)) | None => Input::Closed(ABNORMAL, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_waits_end_with_a_second() {
+        let (now, at) = (Timestamp::from_millis(1_500), Timestamp::from_millis);
+        assert_eq!(coarse(at(6_499), now), at(6_499));
+        assert_eq!(coarse(at(6_500), now), at(7_000));
+        assert_eq!(coarse(at(31_500), now), at(32_000));
+        assert_eq!(coarse(at(1_000), now), at(1_000));
+    }
+}

@@ -1,0 +1,134 @@
+//! Empties the mailbox of a shard: calls of runners elsewhere, for bots that are connected here.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_core::backoff::Backoff;
+use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
+use tieline_core::http_types::ApiAnswer;
+use tieline_queue::receive::{self, MAX_BATCH, MAX_WAIT, Received};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::shared::RelayShared;
+use super::socket_registry::{BotCommand, ReplyTo};
+use crate::world::{World, chance};
+
+/// What was received and not deleted, because we died, comes to the next holder so soon, while it is still of use.
+const HIDDEN: Duration = Duration::from_secs(5);
+/// After the queue failed.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(5),
+};
+/// How many calls are remembered, so that one that comes twice isn't sent twice.
+const MOST_REMEMBERED: usize = 1000;
+
+/// Empties a shard's mailbox until `stop` says so.
+pub(super) async fn consume(house: Arc<RelayShared>, shard: usize, mut stop: watch::Receiver<bool>) {
+    let Some(url) = house.world.queues.urls().relay.get(shard).cloned() else {
+        return;
+    };
+    let mut known = Known::default();
+    let mut failures = 0;
+    loop {
+        let receiving = async {
+            house.lease.valid().await;
+            receive::receive_for::<RelayCall>(&house.world.queues, &url, MAX_BATCH, MAX_WAIT, Some(HIDDEN)).await
+        };
+        let received = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            received = receiving => received,
+        };
+        match received {
+            Ok(calls) => {
+                failures = 0;
+                if !calls.is_empty() {
+                    pass_on(&house.world, &url, calls, &mut known).await;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                warn!(shard, error = %error, queue.attempt = failures, "mailbox can't be read");
+                sleep(BACKOFF.wait(failures, chance())).await;
+            }
+        }
+    }
+}
+
+async fn pass_on(world: &World, url: &str, calls: Vec<Received<RelayCall>>, known: &mut Known) {
+    let receipts: Vec<_> = calls.iter().map(|call| call.receipt.clone()).collect();
+    // First, for a call that is sent and comes again may be shown twice; one that is lost is asked for again by its runner.
+    if let Err(error) = receive::delete(&world.queues, url, &receipts).await {
+        warn!(error = %error, "calls may come again");
+    }
+    for call in calls {
+        match call.message {
+            Some(RelayCall::V1(call)) if known.is_new(&call.call_id) => order(world, call),
+            Some(_) => debug!("call came again"),
+            None => warn!("call in the mailbox can't be read"),
+        }
+    }
+}
+
+fn order(world: &World, call: RelayCallV1) {
+    let opened = world.store.keyring().open(&call.call, &call.call_id);
+    let stored = opened.ok().and_then(|plain| serde_json::from_slice(&plain).ok());
+    let Some(StoredCall::V1(inner)) = stored else {
+        warn!(account.id = %call.integration, "call in the mailbox can't be unsealed");
+        return;
+    };
+    let order = BotCommand::Call {
+        call_id: call.call_id,
+        call: inner,
+        to: ReplyTo::Elsewhere,
+    };
+    if let Err(refused) = world.sockets.order(&call.integration, Box::new(order))
+        && let BotCommand::Call { call_id, to, .. } = *refused
+    {
+        // Stopped, or not started yet: the runner asks again.
+        to.tell(world, &call_id, ApiAnswer::NotSent);
+    }
+}
+
+/// Calls that came already.
+#[derive(Default)]
+struct Known {
+    ids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Known {
+    fn is_new(&mut self, call_id: &str) -> bool {
+        if !self.ids.insert(call_id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(call_id.to_owned());
+        if self.order.len() > MOST_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_new_once() {
+        let mut known = Known::default();
+        assert!(known.is_new("a"));
+        assert!(!known.is_new("a"));
+        for n in 0..MOST_REMEMBERED {
+            assert!(known.is_new(&n.to_string()));
+        }
+        assert_eq!(known.ids.len(), MOST_REMEMBERED);
+        assert!(known.is_new("a"));
+    }
+}

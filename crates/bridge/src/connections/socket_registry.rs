@@ -1,0 +1,122 @@
+//! Where runners reach bots that are connected in this very process, and what is known of those that aren't.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tieline_core::http_types::{ApiAnswer, SocketCall};
+use tieline_core::ids::IntegrationId;
+use tieline_store::leases::{self, ShardMap};
+use tieline_store::relay_answers;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use super::bot::End;
+use crate::world::World;
+
+/// How old the picture of who holds what may be.
+const FRESH: Duration = Duration::from_secs(2);
+/// How long the table may take for it.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// How long an answer is kept for the runner that waits for it.
+const KEPT: Duration = Duration::from_secs(600);
+/// How often an answer is written before its runner is left without.
+const RECORD_TRIES: u32 = 5;
+
+/// What a bot is told to do.
+#[derive(Debug)]
+pub(super) enum BotCommand {
+    /// Send this.
+    Call {
+        /// Under which name it is answered.
+        call_id: String,
+        /// What.
+        call: SocketCall,
+        /// Who waits.
+        to: ReplyTo,
+    },
+    /// The trigger says something else to somebody who opens the chat.
+    Welcome(Option<Arc<str>>),
+    /// Let go of the connection.
+    End(End),
+}
+
+/// Who waits for what came of a call.
+#[derive(Debug)]
+pub(super) enum ReplyTo {
+    /// A runner in this process.
+    Here(oneshot::Sender<ApiAnswer>),
+    /// A runner elsewhere, who looks at the table.
+    Elsewhere,
+}
+
+impl ReplyTo {
+    /// Tells it, without waiting.
+    pub(super) fn tell(self, world: &World, call_id: &str, answer: ApiAnswer) {
+        match self {
+            // Whoever waited may have given up.
+            Self::Here(waiting) => drop(waiting.send(answer)),
+            Self::Elsewhere => drop(tokio::spawn(record(world.clone(), call_id.to_owned(), answer))),
+        }
+    }
+}
+
+async fn record(world: World, call_id: String, answer: ApiAnswer) {
+    for attempt in 1..=RECORD_TRIES {
+        let now = world.clock.now();
+        match relay_answers::record(&world.store, &call_id, &answer, now.after(KEPT), now).await {
+            Ok(()) => return,
+            Err(error) => warn!(error = %error, attempt, "answer of a relayed call can't be recorded"),
+        }
+        sleep(Duration::from_millis(200) * attempt).await;
+    }
+}
+
+/// Who is connected here, and who holds the rest.
+#[derive(Debug, Default)]
+pub struct SocketRegistry {
+    bots: RwLock<HashMap<IntegrationId, UnboundedSender<Box<BotCommand>>>>,
+    seen: Mutex<Option<(Instant, Arc<ShardMap>)>>,
+}
+
+impl SocketRegistry {
+    pub(super) fn connect(&self, integration: &IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
+        let mut bots = self.bots.write().unwrap_or_else(PoisonError::into_inner);
+        bots.insert(integration.clone(), orders);
+    }
+
+    /// Takes a bot off, unless it was connected anew meanwhile.
+    pub(super) fn disconnect(&self, integration: &IntegrationId, orders: &UnboundedSender<Box<BotCommand>>) {
+        let mut bots = self.bots.write().unwrap_or_else(PoisonError::into_inner);
+        if bots.get(integration).is_some_and(|known| known.same_channel(orders)) {
+            bots.remove(integration);
+        }
+    }
+
+    /// Gives a bot an order. Gives it back if the bot isn't here.
+    pub(super) fn order(&self, integration: &IntegrationId, order: Box<BotCommand>) -> Result<(), Box<BotCommand>> {
+        let bots = self.bots.read().unwrap_or_else(PoisonError::into_inner);
+        match bots.get(integration) {
+            Some(bot) => bot.send(order).map_err(|refused| refused.0),
+            None => Err(order),
+        }
+    }
+
+    /// Whether anybody alive holds a shard. `None`: the table doesn't say.
+    pub(super) async fn is_held(&self, world: &World, shard: usize) -> Option<bool> {
+        let mut seen = self.seen.lock().await;
+        let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
+        let picture = match fresh {
+            Some((_, picture)) => Arc::clone(picture),
+            None => {
+                let looked = timeout(LOOK_WITHIN, leases::picture(&world.store)).await;
+                let picture = Arc::new(looked.ok()?.ok()?);
+                *seen = Some((Instant::now(), Arc::clone(&picture)));
+                picture
+            }
+        };
+        Some(picture.holder(shard, world.clock.now()).is_some())
+    }
+}

@@ -1,0 +1,74 @@
+//! Cooldowns of showing a reply that a platform has closed for a bot, for a while.
+//!
+//! In this process's memory: another one finds out with one call of its own, and a restart forgives.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tieline_core::ids::IntegrationId;
+use tieline_core::timestamp::Timestamp;
+use tracing::warn;
+
+use crate::accounts::Bot;
+use crate::integration_log;
+use crate::world::World;
+
+/// The code under which an integration's log has the permissions that its platform misses.
+pub const PERMISSION_MISSING: &str = "permission_missing";
+
+/// Most bots that are remembered.
+const MAX_REMEMBERED: usize = 20_000;
+
+/// Remembers until when the richer way of a bot is closed.
+#[derive(Debug, Default)]
+pub struct Cooldowns {
+    closed: Mutex<HashMap<IntegrationId, Timestamp>>,
+}
+
+impl Cooldowns {
+    /// Whether the bot's richer way is closed.
+    #[must_use]
+    pub fn is_closed(&self, id: &IntegrationId, now: Timestamp) -> bool {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.get(id).is_some_and(|until| now < *until)
+    }
+
+    fn close(&self, id: &IntegrationId, until: Timestamp) {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if closed.len() >= MAX_REMEMBERED {
+            closed.clear();
+        }
+        closed.insert(id.clone(), until);
+    }
+}
+
+/// Closes the bot's richer way for a while, and tells its operator why.
+pub(crate) async fn close(world: &World, bot: &Bot, rest: Duration, code: &str, missing: &[String]) {
+    let id = &bot.account.integration;
+    world.cooldowns.close(id, world.clock.now().after(rest));
+    let minutes = rest.as_secs() / 60;
+    let message =
+        format!("the platform refuses the richer way to show answers, which rests for {minutes} minutes: code {code}");
+    if !missing.is_empty() {
+        integration_log::warn(world, id, PERMISSION_MISSING, &missing.join(", ")).await;
+    }
+    warn!(account.id = %id, code, "reply takes another way, and so do the next ones");
+    integration_log::warn(world, id, "way_closed", &message).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn way_is_open_again_when_it_has_rested() {
+        let ways = Cooldowns::default();
+        let (id, at) = (IntegrationId::new("int_1"), Timestamp::from_secs);
+        assert!(!ways.is_closed(&id, at(0)));
+        ways.close(&id, at(1800));
+        assert!(ways.is_closed(&id, at(1799)));
+        assert!(!ways.is_closed(&IntegrationId::new("int_2"), at(1799)));
+        assert!(!ways.is_closed(&id, at(1800)));
+    }
+}

@@ -1,0 +1,207 @@
+//! A batch of events for the dispatcher: in order within a group, at the same time across groups.
+
+use std::future::pending;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
+use tieline_core::backoff::Backoff;
+use tieline_core::envelope::Envelope;
+use tieline_queue::inbound;
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, warn};
+
+use super::{DispatchError, Wake};
+use crate::dispatch;
+use crate::metrics::RetrySource;
+use crate::wakeups;
+use crate::world::{World, chance};
+
+/// Most groups that are dispatched at the same time.
+const CONCURRENCY: usize = 32;
+/// How long a wake-up waits for those of other groups, so that one slow group holds up nobody.
+const GATHERING: Duration = Duration::from_millis(20);
+/// After a table or a queue failed.
+const WHEN_FAILED: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(60),
+};
+/// After which an event that fails by itself comes again: it holds up its chat meanwhile.
+const WHEN_ITS_OWN: Duration = Duration::from_secs(3);
+/// After so many deliveries such an event is given up: some minutes in all, in which a deployment can bring a program that does better.
+/// All that are received behind it are counted as delivered each time, so the queue gives them up with it soon after.
+const GIVEN_UP: u32 = 40;
+
+/// One record of a batch.
+#[derive(Debug)]
+pub struct Item {
+    /// The record's id on the queue.
+    pub id: String,
+    /// With which it is shown again sooner.
+    pub receipt: String,
+    /// Its message group.
+    pub group: String,
+    /// The how-many-th delivery.
+    pub attempt: u32,
+    /// What it says. `None`: it can't be read.
+    pub envelope: Option<Envelope>,
+}
+
+/// Dispatches a batch. Returns the ids of the records that must come again: in a group, the first failed and all after it. They are shown
+/// again after a while, which grows if it is a table or a queue that fails, instead of after the queue's long time-out.
+///
+/// What wakes runners goes to the queue together: calls to it are paid for one by one.
+pub async fn dispatch_batch(world: &World, items: Vec<Item>) -> Vec<String> {
+    let groups = by_group(items).into_iter().map(|group| dispatch_group(world, group));
+    let mut groups = pin!(stream::iter(groups).buffer_unordered(CONCURRENCY));
+    let mut sends = FuturesUnordered::new();
+    let mut gathered: Vec<Taken> = Vec::new();
+    let mut goes_at: Option<Instant> = None;
+    let mut failed = Vec::new();
+    let mut are_more = true;
+    while are_more || !sends.is_empty() {
+        tokio::select! {
+            taken = groups.next(), if are_more => match taken {
+                Some(mut taken) => {
+                    failed.append(&mut taken.failed);
+                    if !taken.wakes.is_empty() {
+                        goes_at.get_or_insert_with(|| Instant::now() + GATHERING);
+                        gathered.push(taken);
+                    }
+                }
+                None => are_more = false,
+            },
+            Some(unsent) = sends.next() => failed.extend::<Vec<String>>(unsent),
+            () = until(goes_at) => {}
+        }
+        if goes_at.is_some_and(|at| !are_more || at <= Instant::now()) {
+            sends.push(wake(world, std::mem::take(&mut gathered)));
+            goes_at = None;
+        }
+    }
+    failed
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+fn by_group(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut groups: Vec<Vec<Item>> = Vec::new();
+    for item in items {
+        match groups.iter_mut().find(|group| group[0].group == item.group) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
+        }
+    }
+    groups
+}
+
+/// What came of a group.
+#[derive(Default)]
+struct Taken {
+    /// The records that must come again.
+    failed: Vec<String>,
+    /// What wakes runners for the conversations that the others belong to.
+    wakes: Vec<Wake>,
+    /// The records that are dispatched when the queue has these: the first that needs one, and all after it.
+    items: Vec<Item>,
+}
+
+async fn dispatch_group(world: &World, group: Vec<Item>) -> Taken {
+    let mut taken = Taken::default();
+    let mut waiting = group.into_iter();
+    while let Some(item) = waiting.next() {
+        match take_in_one(world, &item).await {
+            Ok(wake) => taken.add(item, wake),
+            // Nobody knows what it says, so nobody knows that it must come before the others.
+            Err(delay) if item.envelope.is_none() && item.attempt >= GIVEN_UP => {
+                again_in(world, &item.receipt, delay).await;
+                taken.failed.push(item.id);
+            }
+            Err(delay) => {
+                // All of them: one that stays hidden holds up its group, and so the ones before it.
+                let again: Vec<Item> = std::iter::once(item).chain(waiting).collect();
+                join_all(again.iter().map(|item| again_in(world, &item.receipt, delay))).await;
+                taken.failed.extend(again.into_iter().map(|item| item.id));
+                break;
+            }
+        }
+    }
+    taken
+}
+
+impl Taken {
+    fn add(&mut self, item: Item, wake: Option<Wake>) {
+        if let Some(wake) = wake {
+            // The later one knows of all that waits.
+            self.wakes
+                .retain(|(earlier, _)| earlier.conversation != wake.0.conversation);
+            self.wakes.push(wake);
+        }
+        if !self.wakes.is_empty() {
+            self.items.push(item);
+        }
+    }
+}
+
+/// # Errors
+/// How long to wait before the next try.
+async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duration> {
+    let Some(Envelope::V1(envelope)) = &item.envelope else {
+        // The queue's own dead letters keep it: after some more deliveries it goes there.
+        error!(queue.attempt = item.attempt, "event on the queue can't be read");
+        return Err(WHEN_ITS_OWN);
+    };
+    let error = match dispatch::dispatch(world, envelope).await {
+        Ok(wake) => return Ok(wake),
+        Err(error) => error,
+    };
+    dispatch::log_failure(envelope, item.attempt, &error);
+    world.metrics.retry(RetrySource::Queue);
+    let reason = match error {
+        DispatchError::Unreadable => "unreadable",
+        DispatchError::Panicked => "crashed",
+        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended => {
+            return Err(WHEN_FAILED.wait(item.attempt, chance()));
+        }
+    };
+    if item.attempt < GIVEN_UP {
+        return Err(WHEN_ITS_OWN);
+    }
+    match dispatch::give_up(world, envelope, reason).await {
+        Ok(()) => Ok(None),
+        Err(error) => {
+            dispatch::log_failure(envelope, item.attempt, &error);
+            Err(WHEN_ITS_OWN)
+        }
+    }
+}
+
+/// Wakes runners for what groups left in mailboxes. Gives the records that must come again: all, if the queue may not have every one.
+async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
+    let (wakes, items): (Vec<_>, Vec<_>) = gathered.into_iter().map(|taken| (taken.wakes, taken.items)).unzip();
+    let Err(error) = wakeups::send_watched(world, wakes.into_iter().flatten()).await else {
+        return Vec::new();
+    };
+    let error = DispatchError::Queue(error);
+    let again = items.into_iter().flatten().map(async |item| {
+        if let Some(Envelope::V1(envelope)) = &item.envelope {
+            dispatch::log_failure(envelope, item.attempt, &error);
+        }
+        world.metrics.retry(RetrySource::Queue);
+        again_in(world, &item.receipt, WHEN_FAILED.wait(item.attempt, chance())).await;
+        item.id
+    });
+    join_all(again).await
+}
+
+async fn again_in(world: &World, receipt: &str, delay: Duration) {
+    if let Err(error) = inbound::retry_in(&world.queues, receipt, delay).await {
+        warn!(error = %error, "event comes again only after the queue's time-out");
+    }
+}

@@ -1,0 +1,105 @@
+//! What waits in a mailbox: it is woken for, or ended before its turn.
+
+use std::time::Duration;
+
+use tieline_core::connector::{Delivery, Manifest};
+use tieline_core::conversation::{Conversation, RunPhase, RunState};
+use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::Message;
+use tieline_core::ids::{ConversationId, MessageId};
+use tieline_core::mailbox::{self, Due, Pending};
+use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_core::notice::Notice;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::Trigger;
+use tieline_store::message::{self, Ending};
+
+use super::{Arrival, DispatchError, Wake};
+use crate::notices::{self, NoticeReply};
+
+impl Arrival<'_> {
+    /// Ends messages that wait, before they leave the mailbox: a crash in between leaves them where a runner skips them.
+    pub(super) async fn close_waiting(
+        &self,
+        waiting: &[Pending],
+        conversation: &ConversationId,
+        state: MessageState,
+        notice: Notice,
+    ) -> Result<(), DispatchError> {
+        for pending in waiting {
+            let now = self.world.clock.now();
+            let steps = vec![LedgerStep::new(now, state.as_str())];
+            let ending = Ending {
+                state,
+                reason: None,
+                run: None,
+                session: None,
+                steps,
+            };
+            if message::finish(&self.world.store, &pending.message, &ending).await? {
+                self.world.metrics.message(&self.bound.integration.platform, state);
+            }
+            // Also if it is ended already: whoever did that may have died before they came to this.
+            if self.shows_waiting() {
+                self.close_bubble(&pending.message, conversation, notice).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a waiting message already shows something: where the platform fetches, its bubble does.
+    fn shows_waiting(&self) -> bool {
+        let record = &self.bound.integration;
+        let manifest: Option<&Manifest> = self.world.connector(&record.platform).map(|it| it.manifest());
+        let mode = manifest.and_then(|manifest| manifest.mode(record.mode));
+        mode.is_some_and(|mode| matches!(mode.delivery_with(&record.endpoints), Delivery::Pull { .. }))
+    }
+
+    async fn close_bubble(
+        &self,
+        waiting: &MessageId,
+        conversation: &ConversationId,
+        notice: Notice,
+    ) -> Result<(), DispatchError> {
+        if let Some(record) = message::get(&self.world.store, waiting, self.world.clock.now()).await? {
+            notices::record_for(self.world, &record, conversation, NoticeReply::stopped(notice)).await?;
+        }
+        Ok(())
+    }
+
+    /// The wake-up for what waits in the mailbox, unless a runner is at work that will find it there: a run that ends is left on the
+    /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too. What is soon gone
+    /// doesn't wait that long: whoever is woken for it keeps it.
+    pub(super) fn wake_for(&self, conversation: &Conversation, trigger: &Trigger, message: &Message) -> Option<Wake> {
+        let now = self.world.clock.now();
+        let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
+            Due::At(until) => until.since(now),
+            Due::Now(_) if self.is_held(conversation, now) && !self.is_fleeting(message) => return None,
+            Due::Empty | Due::Now(_) => Duration::ZERO,
+        };
+        Some(self.wake(conversation.key.id(), delay))
+    }
+
+    /// Whether the message brings something that the platform gives only for minutes.
+    fn is_fleeting(&self, message: &Message) -> bool {
+        let brings =
+            !message.parts.is_empty() || message.quoted.as_ref().is_some_and(|quoted| !quoted.parts.is_empty());
+        let connector = self.world.connector(&self.bound.integration.platform);
+        brings && connector.is_some_and(|connector| connector.manifest().media_is_short_lived)
+    }
+
+    /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and
+    /// one that took in an agent's callbacks leaves without a look.
+    fn is_held(&self, conversation: &Conversation, now: Timestamp) -> bool {
+        let settings = &self.world.settings;
+        let looks = |run: &RunState| run.phase != RunPhase::Deferred;
+        conversation.run.as_ref().is_some_and(looks)
+            && conversation.lease.as_ref().is_some_and(|lease| {
+                !lease.is_free(&settings.owner, now) && lease.expires_at.since(now) > settings.lease / 2
+            })
+    }
+
+    pub(super) fn wake(&self, id: ConversationId, delay: Duration) -> Wake {
+        (WakeUpV1::new(self.envelope.organization.clone(), id), delay)
+    }
+}

@@ -1,0 +1,111 @@
+//! Events that fail each time, and always will.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use tieline_core::envelope::EnvelopeV1;
+use tieline_core::event::{Event, Message};
+use tieline_core::ids::{ConversationId, PlatformMessageId};
+use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_store::config::integration::{self, Bound};
+use tieline_store::message::{self, Claim, Ending, MessageRecord};
+use tracing::error;
+
+use super::{Arrival, DispatchError, open};
+use crate::integration_log;
+use crate::notices::NoticeReply;
+use crate::world::World;
+
+/// Ends an event that can't be dispatched: in the ledger and among the dead letters, whence it can be sent on its road again when what
+/// failed is repaired. Whoever sent it is told, if that can be done. Doing it again changes nothing.
+///
+/// # Errors
+/// [`DispatchError`] if it must come again.
+pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Result<(), DispatchError> {
+    // What failed before may fail here again, and must not keep it: then nobody is told.
+    let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
+    let seen = seen.unwrap_or(Ok(Seen::default()))?;
+    let now = world.clock.now();
+    let record = MessageRecord {
+        id: envelope.message.clone(),
+        reply: envelope.reply.clone(),
+        organization: envelope.organization.clone(),
+        integration: envelope.integration.clone(),
+        platform_message: seen.id,
+        conversation: seen.asked.as_ref().map(|(_, conversation)| conversation.clone()),
+        session: None,
+        received_at: envelope.received_at,
+        state: MessageState::Queued,
+        event: envelope.event.clone(),
+        run: None,
+        reason: None,
+        steps: vec![LedgerStep::new(envelope.received_at, "received")],
+        redrives: 0,
+        version: 0,
+    };
+    let record = match message::claim(&world.store, &record).await? {
+        Claim::New => record,
+        Claim::Seen(before) if before.state.is_terminal() => return Ok(()),
+        Claim::Seen(before) => *before,
+    };
+    // After the claim: whoever brings the word into the chat looks for the message.
+    if let (Some(bound), Some((message, conversation))) = (&seen.bound, &seen.asked) {
+        let arrival = Arrival { world, envelope, bound };
+        arrival.say(message, conversation, NoticeReply::failed(reason)).await?;
+    }
+    integration_log::dead_letter(world, &record, reason).await?;
+    let ending = Ending {
+        state: MessageState::Failed,
+        reason: Some(reason.to_owned()),
+        run: None,
+        session: None,
+        steps: vec![LedgerStep::new(now, "failed").code(reason)],
+    };
+    if message::finish(&world.store, &record.id, &ending).await? {
+        let platform = seen.bound.as_ref().map_or("none", |bound| &bound.integration.platform);
+        world.metrics.message(platform, MessageState::Failed);
+    }
+    error!(account.id = %record.integration, event.key = %record.id, reason, "event is given up");
+    integration_log::warn(
+        world,
+        &record.integration,
+        "given_up",
+        "an event could not be worked on: see the dead letters",
+    )
+    .await;
+    Ok(())
+}
+
+/// What can be seen of an event.
+struct Seen {
+    id: PlatformMessageId,
+    bound: Option<Bound>,
+    /// If it is a message: that, and its conversation.
+    asked: Option<(Message, ConversationId)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            id: PlatformMessageId::new(""),
+            bound: None,
+            asked: None,
+        }
+    }
+}
+
+async fn look(world: &World, envelope: &EnvelopeV1) -> Result<Seen, DispatchError> {
+    let mut seen = Seen {
+        bound: integration::look_up(&world.store, &envelope.integration, world.clock.now()).await?,
+        ..Seen::default()
+    };
+    let Ok(event) = open(world, envelope) else {
+        return Ok(seen);
+    };
+    seen.id = event.id().clone();
+    if let (Event::Message(message), Some(bound)) = (event, &seen.bound) {
+        let conversation = Arrival { world, envelope, bound }.key(&message).id();
+        seen.asked = Some((message, conversation));
+    }
+    Ok(seen)
+}

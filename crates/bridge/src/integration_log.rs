@@ -1,0 +1,108 @@
+//! What an operator reads of an integration: its log, its status, and its dead letters.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tieline_core::ids::IntegrationId;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::log::{self, Level, LogEntry};
+use tieline_store::message::MessageRecord;
+use tieline_store::status::{self, StatusChange};
+use tracing::warn;
+
+use crate::world::{World, random};
+
+/// What anybody can provoke is written at most this often, so that nobody can make us write.
+const QUIET_TIME: Duration = Duration::from_secs(30);
+/// Most keys that are remembered.
+const MAX_REMEMBERED: usize = 20_000;
+
+/// Remembers when something was last written.
+#[derive(Debug, Default)]
+pub struct LogThrottle {
+    last: Mutex<HashMap<(IntegrationId, &'static str), Timestamp>>,
+}
+
+impl LogThrottle {
+    /// Whether `what` may be written again.
+    pub fn lets_pass(&self, id: &IntegrationId, what: &'static str, now: Timestamp) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= MAX_REMEMBERED {
+            last.clear();
+        }
+        let key = (id.clone(), what);
+        // A clock that was set back keeps nobody quiet.
+        if last
+            .get(&key)
+            .is_some_and(|at| *at <= now && now.since(*at) < QUIET_TIME)
+        {
+            return false;
+        }
+        last.insert(key, now);
+        true
+    }
+}
+
+/// An entry among the dead letters.
+pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
+    let letter = DeadLetter {
+        message: record.id.clone(),
+        organization: record.organization.clone(),
+        integration: Some(record.integration.clone()),
+        conversation: record.conversation.clone(),
+        received_at: record.received_at,
+        failed_at: world.clock.now(),
+        reason: reason.to_owned(),
+        body: None,
+    };
+    deadletter::put(&world.store, &letter).await
+}
+
+/// A warning in the integration's log.
+pub async fn warn(world: &World, id: &IntegrationId, code: &'static str, message: &str) {
+    let now = world.clock.now();
+    if !world.log_throttle.lets_pass(id, code, now) {
+        return;
+    }
+    let entry = LogEntry {
+        at: now,
+        level: Level::Warn,
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
+    log::append(&world.store, id, &entry, random())
+        .await
+        .unwrap_or_else(|error| warn!(account.id = %id, error = %error, "log can't be written"));
+}
+
+/// A change of the integration's status.
+pub async fn note(world: &World, id: &IntegrationId, change: StatusChange) {
+    status::merge(&world.store, id, &[change])
+        .await
+        .unwrap_or_else(|error| warn!(account.id = %id, error = %error, "status can't be written"));
+}
+
+/// The same for what happens with every message or can be provoked by anybody: at most twice a minute a process.
+pub async fn note_often(world: &World, id: &IntegrationId, what: &'static str, change: StatusChange) {
+    if world.log_throttle.lets_pass(id, what, world.clock.now()) {
+        note(world, id, change).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_let_pass_once_in_a_while() {
+        let throttle = LogThrottle::default();
+        let id = IntegrationId::new("int_1");
+        assert!(throttle.lets_pass(&id, "a", Timestamp::from_secs(0)));
+        assert!(!throttle.lets_pass(&id, "a", Timestamp::from_secs(29)));
+        assert!(throttle.lets_pass(&id, "b", Timestamp::from_secs(29)));
+        assert!(throttle.lets_pass(&id, "a", Timestamp::from_secs(30)));
+    }
+}

@@ -1,0 +1,248 @@
+//! Pull: the newest state of a reply, for a platform that asks for it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_core::connector::{Context, PollRequest, PolledReplies, Proof};
+use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::Event;
+use tieline_core::http_types::WebhookAnswer;
+use tieline_core::ids::ReplyId;
+use tieline_core::reply::{ReplyView, Stage};
+use tieline_store::config::integration;
+use tieline_store::message;
+use tieline_store::reply::{self, ReplyRecord};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::accounts::{self, Bot};
+use crate::operator::{self, Operator};
+use crate::world::World;
+use crate::{reply_links, wakeups};
+
+/// Longest wait for something newer.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Shortest and longest time between two looks.
+const FIRST_LOOK: Duration = Duration::from_millis(15);
+const LATER_LOOK: Duration = Duration::from_millis(200);
+
+/// Longest id of a reply, in bytes.
+const MAX_REPLY_ID: usize = 64;
+
+/// Answers a poll. Any instance can: all it needs is in the table.
+pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
+    let record = match asked.after {
+        Some(after) => wait_for(world, bot, asked, after).await,
+        None => load(world, bot, asked).await,
+    };
+    let cx = bot.context(world, welcome);
+    let Some(polled) = bot.connector.polled_replies() else {
+        return WebhookAnswer::empty(200);
+    };
+    let Some(mut record) = record else {
+        return polled.answer_poll(asked, None, &cx);
+    };
+    let mut view = view(world, &mut record);
+    if view.closed.is_none()
+        && view.asker == asked.asker
+        && let Some(mut closing) = polled.final_poll_state(asked, &view, &cx)
+    {
+        if polled.leaves_rest(&closing) && !can_push(world, polled, &record, &cx).await {
+            view.rest_follows = false;
+            closing = polled.final_poll_state(asked, &view, &cx).unwrap_or(closing);
+        }
+        // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
+        match reply::close(&world.store, &record.id, &closing, cx.now).await {
+            Ok(closed) => {
+                if polled.leaves_rest(&closed) {
+                    push_rest(world, bot, &record).await;
+                }
+                view.closed = Some(closed);
+            }
+            Err(error) => {
+                warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "poll can't be closed");
+                return WebhookAnswer::empty(503);
+            }
+        }
+    }
+    polled.answer_poll(asked, Some(&view), &cx)
+}
+
+/// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.
+async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecord, cx: &Context<'_>) -> bool {
+    let found = message::get(&world.store, &record.message, cx.now).await;
+    match found.ok().flatten().and_then(|found| crate::event_of(world, &found)) {
+        Some(Event::Message(asked)) => polled.can_push(&asked.target, cx),
+        Some(Event::CardAction(clicked)) => polled.can_push(&clicked.target, cx),
+        Some(Event::Feedback(_)) | None => true,
+    }
+}
+
+/// Has a runner push what no poll will show. If the answer is still growing, its run sees to that when it ends.
+async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
+    let (organization, conversation) = (record.organization.clone(), record.conversation.clone());
+    let wake = WakeUpV1::of_reply(organization, conversation, record.id.clone());
+    if let Err(error) = wakeups::send_watched(world, [(wake, Duration::ZERO)]).await {
+        warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "rest comes when the fetching would have ended");
+    }
+}
+
+/// A reply as a poll sees it. Takes the words out of the record, for they may be long.
+fn view(world: &World, record: &mut ReplyRecord) -> ReplyView {
+    ReplyView {
+        stage: record.stage,
+        text: std::mem::take(&mut record.text),
+        reasoning: std::mem::take(&mut record.reasoning),
+        notice: record.notice,
+        files: std::mem::take(&mut record.files),
+        version: record.version,
+        asker: record.asker.clone(),
+        received_at: record.received_at,
+        rest_follows: true,
+        link: Some(reply_links::link(world, record)),
+        closed: record.closed.clone(),
+    }
+}
+
+async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyRecord> {
+    let found = reply::get(&world.store, &asked.reply, world.clock.now())
+        .await
+        .unwrap_or_else(|error| {
+            warn!(account.id = %bot.account.integration, error = %error, "reply can't be read");
+            None
+        })?;
+    if found.integration != bot.account.integration {
+        return None;
+    }
+    let Some(same) = &found.same_as else { return Some(found) };
+    // Merged into a later message: shows that one's answer, to whoever asked this one.
+    let shown = reply::get(&world.store, same, world.clock.now()).await.ok().flatten()?;
+    Some(ReplyRecord {
+        id: found.id,
+        asker: found.asker,
+        message: found.message,
+        ..shown
+    })
+}
+
+async fn wait_for(world: &World, bot: &Bot, asked: &PollRequest, after: u64) -> Option<ReplyRecord> {
+    let give_up_at = Instant::now() + LONGEST_WAIT;
+    let mut pause = FIRST_LOOK;
+    loop {
+        let found = load(world, bot, asked).await;
+        let newer = found
+            .as_ref()
+            .is_some_and(|record| record.version > after || record.stage == Stage::Final);
+        if newer || Instant::now() + pause > give_up_at {
+            return found;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LATER_LOOK);
+    }
+}
+
+/// Answers an operator who follows a reply of our own channel: what is newer than the version `after` that `query` names, waiting for
+/// it up to 20 s.
+pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Option<&Operator>) -> WebhookAnswer {
+    let Some(operator) = operator else {
+        return WebhookAnswer::problem(401, "unauthorized", "sign in first");
+    };
+    let after = match version_in(query) {
+        Ok(after) => after,
+        Err(mistake) => return mistake,
+    };
+    let not_found = || WebhookAnswer::problem(404, "reply_not_found", "there is no such reply");
+    if reply.as_str().len() > MAX_REPLY_ID {
+        return not_found();
+    }
+    let Some(record) = appear(world, reply).await else {
+        // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
+        // show, and an id alone doesn't tell whether there will be.
+        return WebhookAnswer::json(&json!({ "text": "", "done": false, "version": after }));
+    };
+    if !operator::may_read(operator, &record.organization) {
+        return not_found();
+    }
+    let bound = match integration::look_up(&world.store, &record.integration, world.clock.now()).await {
+        Ok(bound) => bound,
+        Err(error) => {
+            warn!(event.key = %record.message, error = %error, "reply can't be followed yet");
+            return WebhookAnswer::problem(503, "unavailable", "the store can't be reached; try again");
+        }
+    };
+    let Some(bot) = bound.and_then(|bound| accounts::open(world, &bound.integration).ok()) else {
+        return not_found();
+    };
+    if bot.connector.manifest().proof != Proof::Operator {
+        return not_found();
+    }
+    let asked = PollRequest {
+        reply: reply.clone(),
+        asker: record.asker,
+        first: false,
+        note: String::new(),
+        after: Some(after),
+    };
+    answer(world, &bot, &asked, None).await
+}
+
+/// The version that the caller has seen; 0 if none is named.
+fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
+    let mut after = None;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name != "after" {
+            let title = format!("there is no parameter `{name}`");
+            return Err(WebhookAnswer::problem_on(400, "unknown_field", &name, &title));
+        }
+        let version = value.parse().ok().filter(|_| after.is_none());
+        let wrong = || WebhookAnswer::problem_on(400, "invalid_field", "after", "`after` must be one whole number");
+        after = Some(version.ok_or_else(wrong)?);
+    }
+    Ok(after.unwrap_or(0))
+}
+
+/// Waits until a reply has a record: the message may still be on its way.
+async fn appear(world: &World, reply: &ReplyId) -> Option<ReplyRecord> {
+    let give_up_at = Instant::now() + LONGEST_WAIT;
+    let mut pause = FIRST_LOOK;
+    loop {
+        let found = reply::get(&world.store, reply, world.clock.now()).await.ok().flatten();
+        if found.is_some() || Instant::now() + pause > give_up_at {
+            return found;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LATER_LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, expected: Result<u64, (&str, &str)>) {
+        let found = version_in(query);
+        let found = found.map_err(|answer| (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap()));
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err((status, problem)), Err((code, field))) => {
+                assert_eq!(status, 400);
+                assert_eq!((&problem["code"], &problem["field"]), (&code.into(), &field.into()));
+            }
+            (found, _) => panic!("{query}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_followed_from_a_whole_number() {
+        check("", Ok(0));
+        check("after=7", Ok(7));
+        for wrong in ["after=x", "after=", "after", "after=-1", "after=1.5", "after=1&after=2"] {
+            check(wrong, Err(("invalid_field", "after")));
+        }
+        check("afer=1", Err(("unknown_field", "afer")));
+        check("after=1&wait=2", Err(("unknown_field", "wait")));
+    }
+}

@@ -1,0 +1,283 @@
+//! Listens to the agent: what it says, until it ends, somebody stops it, or this process must end.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
+use tieline_core::conversation::StopCause;
+use tieline_core::ids::AgentId;
+use tieline_core::notice::Notice;
+use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::config::agent as agents;
+use tieline_store::reply::Outcome;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::{LeasedConversation, RunError};
+use crate::deliver::ReplyDelivery;
+use crate::lease_watch::{LeaseSignal, LeaseWatch};
+use crate::media;
+use crate::world::World;
+
+/// How long before its end a process stops asking and hands over.
+const HAND_OVER_MARGIN: Duration = Duration::from_secs(15);
+/// How long telling an agent to stop may take, with all tries. Nobody waits for it but the conversation's next run.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How asking ended.
+pub(super) enum Ended {
+    /// With a result.
+    Result(Outcome, Option<Notice>),
+    /// Because somebody stopped it. The agent must be told, if it may have been asked.
+    Stopped(Option<CancelRequest>),
+    /// Our time is up; the next process goes on at the cursor.
+    HandOver,
+    /// The agent will call back.
+    Deferred,
+    /// Somebody else has the conversation.
+    Lost,
+}
+
+/// What the agent has said so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StreamState {
+    pub(super) draft: Draft,
+    pub(super) run_ref: Option<String>,
+    pub(super) conversation_ref: Option<String>,
+    pub(super) cursor: Option<String>,
+    pub(super) first_text_at: Option<Timestamp>,
+}
+
+/// How reading ended.
+pub(super) enum Read {
+    Completed,
+    Failed(AgentFailure),
+    Cancelled,
+    Deferred,
+    Stopped(StopCause),
+    TimeUp,
+    Lost,
+}
+
+/// One conversation with the agent's server.
+pub(super) struct AgentStream<'a> {
+    pub(super) world: &'a World,
+    pub(super) adapter: &'a Adapter,
+    pub(super) request: AgentRequest,
+    pub(super) hold: &'a LeaseWatch,
+    pub(super) until: Option<Instant>,
+    pub(super) started_at: Timestamp,
+}
+
+impl AgentStream<'_> {
+    /// Reads what the agent says until it ends, somebody stops it, or our time is up.
+    pub(super) async fn read(&self, said: &watch::Sender<StreamState>) -> Read {
+        let agent_env = crate::agents::agent_env(self.world);
+        let ran_for = self.world.clock.now().since(self.started_at);
+        let mut run = self.adapter.run(&self.request, ran_for, &agent_env);
+        let time_up = time_up(self.until);
+        tokio::pin!(time_up);
+        let heard = self.hold.hear();
+        tokio::pin!(heard);
+        loop {
+            let event = tokio::select! {
+                biased;
+                heard = &mut heard => return match heard {
+                    LeaseSignal::Stop(cause) => Read::Stopped(cause),
+                    LeaseSignal::Lost | LeaseSignal::Nothing => Read::Lost,
+                },
+                () = &mut time_up => return Read::TimeUp,
+                event = run.next() => event,
+            };
+            let Some(event) = event else {
+                return Read::Failed(AgentFailure {
+                    code: "bad_stream".into(),
+                    message: "the stream ended without a last event".into(),
+                    retryable: true,
+                });
+            };
+            let event = match media::keep(self.world, event).await {
+                Ok(event) => event,
+                Err(error) => return Read::Failed(unkept(&error)),
+            };
+            if let Some(ended) = self.hear(said, event) {
+                return ended;
+            }
+        }
+    }
+
+    fn hear(&self, said: &watch::Sender<StreamState>, event: AgentEvent) -> Option<Read> {
+        let now = self.world.clock.now();
+        said.send_if_modified(|said| {
+            match &event {
+                AgentEvent::Started {
+                    run_ref,
+                    conversation_ref,
+                } => {
+                    said.run_ref = Some(run_ref.clone());
+                    said.conversation_ref.clone_from(conversation_ref);
+                }
+                AgentEvent::Cursor(cursor) => said.cursor = Some(cursor.clone()),
+                _ => {}
+            }
+            let changed = said.draft.apply(&event);
+            if changed && said.first_text_at.is_none() && !said.draft.text.is_empty() {
+                said.first_text_at = Some(now);
+            }
+            changed
+        });
+        match event {
+            AgentEvent::Completed { .. } => Some(Read::Completed),
+            AgentEvent::Failed(failure) => Some(Read::Failed(failure)),
+            AgentEvent::Cancelled => Some(Read::Cancelled),
+            AgentEvent::Deferred => Some(Read::Deferred),
+            _ => None,
+        }
+    }
+
+    /// What the end of reading means for the run.
+    pub(super) async fn conclude(
+        &self,
+        held: &LeasedConversation,
+        showing: &mut ReplyDelivery<'_>,
+        said: StreamState,
+        ended: Read,
+    ) -> Result<Ended, RunError> {
+        let StreamState {
+            draft,
+            run_ref,
+            conversation_ref,
+            cursor,
+            ..
+        } = said;
+        let has_text = !draft.text.trim().is_empty();
+        let lost = draft.conversation_lost;
+        showing.record.text = draft.text;
+        showing.record.files = draft.files;
+        Ok(match ended {
+            Read::Completed => {
+                let silent = (!has_text && showing.record.files.is_empty()).then_some(Notice::EmptyAnswer);
+                Ended::Result(Outcome::Completed, silent.or(lost.then_some(Notice::ConversationLost)))
+            }
+            Read::Failed(failure) => Ended::Result(Outcome::Failed(failure.clone()), Some(apology(&failure, has_text))),
+            Read::Cancelled => Ended::Result(Outcome::Stopped, Some(Notice::Stopped)),
+            Read::Stopped(cause) => {
+                info!(run = %held.run().id, cause = ?cause, "run is stopped");
+                Ended::Stopped(Some(CancelRequest {
+                    run: self.request.run.clone(),
+                    run_ref,
+                    conversation_ref,
+                    organization: self.request.organization.clone(),
+                    user: self.request.user.id.clone(),
+                }))
+            }
+            Read::Deferred => {
+                showing.record.resume = Some(Resume {
+                    run_ref: held.run().id.to_string(),
+                    cursor: Some("0".into()),
+                });
+                self.save(showing).await?;
+                Ended::Deferred
+            }
+            Read::TimeUp => return self.hand_over(held, showing, run_ref, cursor, has_text).await,
+            Read::Lost => Ended::Lost,
+        })
+    }
+
+    /// Text and cursor go into one record, so that they can't disagree.
+    async fn hand_over(
+        &self,
+        held: &LeasedConversation,
+        showing: &mut ReplyDelivery<'_>,
+        run_ref: Option<String>,
+        cursor: Option<String>,
+        has_text: bool,
+    ) -> Result<Ended, RunError> {
+        if !self.adapter.manifest().can_resume {
+            warn!(run = %held.run().id, "run outlives its process and its agent can't resume");
+            let notice = if has_text {
+                Notice::Incomplete
+            } else {
+                Notice::AgentTimedOut
+            };
+            let failure = AgentFailure {
+                code: "process_deadline".into(),
+                message: "the protocol can't resume and the process had to end".into(),
+                retryable: false,
+            };
+            return Ok(Ended::Result(Outcome::Failed(failure), Some(notice)));
+        }
+        let run_ref = run_ref.unwrap_or_else(|| held.run().id.to_string());
+        showing.record.resume = Some(Resume { run_ref, cursor });
+        showing.record.stage = Stage::Growing;
+        self.save(showing).await?;
+        info!(run = %held.run().id, "run is handed over");
+        Ok(Ended::HandOver)
+    }
+
+    async fn save(&self, showing: &mut ReplyDelivery<'_>) -> Result<(), RunError> {
+        Ok(showing.save().await?)
+    }
+}
+
+/// Tells the agent to stop, as far as it can be told in time.
+pub(super) async fn cancel(world: &World, agent: &AgentId, cancel: &CancelRequest) {
+    let Ok(Some(found)) = agents::look_up(&world.store, &cancel.organization, agent, world.clock.now()).await else {
+        return;
+    };
+    let Ok(adapter) = Protocol::parse(&found.agent.protocol, &found.agent.config) else {
+        return;
+    };
+    let agent_env = crate::agents::agent_env(world);
+    match timeout(CANCEL_PATIENCE, adapter.cancel(cancel, &agent_env)).await {
+        Ok(Ok(())) => info!(run = %cancel.run, "agent was told to stop"),
+        Ok(Err(failure)) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),
+        Err(_) => warn!(run = %cancel.run, "agent could not be told to stop in time"),
+    }
+}
+
+fn unkept(error: &StoreError) -> AgentFailure {
+    AgentFailure {
+        code: "file_not_kept".into(),
+        message: error.to_string(),
+        retryable: true,
+    }
+}
+
+pub(super) const fn apology(failure: &AgentFailure, has_text: bool) -> Notice {
+    if has_text {
+        return Notice::Incomplete;
+    }
+    match failure.code.as_bytes() {
+        b"idle_timeout" | b"max_run" | b"timeout" | b"process_deadline" => Notice::AgentTimedOut,
+        _ => Notice::AgentFailed,
+    }
+}
+
+/// What it gives, unless somebody stops the run, our time is up, or the conversation is lost, before the agent was asked.
+pub(super) async fn or_interrupted<T>(
+    preparing: impl Future<Output = T>,
+    hold: &LeaseWatch,
+    until: Option<Instant>,
+) -> Result<T, Ended> {
+    tokio::select! {
+        biased;
+        heard = hold.hear() => Err(match heard {
+            LeaseSignal::Stop(_) => Ended::Stopped(None),
+            LeaseSignal::Lost | LeaseSignal::Nothing => Ended::Lost,
+        }),
+        () = time_up(until) => Err(Ended::HandOver),
+        prepared = preparing => Ok(prepared),
+    }
+}
+
+async fn time_up(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until - HAND_OVER_MARGIN).await,
+        None => std::future::pending().await,
+    }
+}

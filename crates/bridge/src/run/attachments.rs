@@ -1,0 +1,128 @@
+//! What goes along with a question: pictures with their bytes as far as there is room, everything else by link. What the platform
+//! gives only for minutes is fetched now, so that the link leads somewhere.
+
+use std::time::Duration;
+
+use tieline_core::agent::AgentPart;
+use tieline_core::event::{Part, PartKind};
+use tieline_store::message::MessageRecord;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::accounts::Bot;
+use crate::courier::DownloadError;
+use crate::media::{self, FetchError, Fetched, PartRef};
+use crate::world::World;
+
+/// Most pictures of a run, and most bytes of them in sum, that go along with their bytes.
+const MAX_PICTURES: usize = 16;
+const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
+/// How long fetching a picture may take.
+const PICTURE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long all of it may take: somebody waits for an answer.
+const PACKING_PATIENCE: Duration = Duration::from_secs(40);
+/// MemoryBudget that a picture takes at first: most are smaller.
+const FIRST_ROOM: usize = 1024 * 1024;
+/// How long a picture waits for room. Others are being fetched and soon take less, or are held as long as a run lasts.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is packed for one question.
+pub(super) struct Attachments<'a> {
+    world: &'a World,
+    bot: &'a Bot,
+    n_pictures_left: usize,
+    picture_bytes_left: usize,
+    until: Instant,
+}
+
+impl<'a> Attachments<'a> {
+    /// Nothing yet. `inline` says whether the agent wants pictures with their bytes.
+    pub(super) fn new(world: &'a World, bot: &'a Bot, inline: bool) -> Self {
+        Self {
+            world,
+            bot,
+            n_pictures_left: if inline { MAX_PICTURES } else { 0 },
+            picture_bytes_left: MAX_PICTURE_BYTES,
+            until: Instant::now() + PACKING_PATIENCE,
+        }
+    }
+
+    /// A part as the agent gets it.
+    pub(super) async fn part(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> AgentPart {
+        let picture = self.picture(record, part, place).await;
+        let unavailable = picture.is_none() && self.is_lost(record, part, place).await;
+        let (inline, mime, name) = match picture {
+            Some(Fetched { bytes, mime, name }) => (Some(bytes), Some(mime), name),
+            None => (None, None, None),
+        };
+        AgentPart {
+            kind: part.kind,
+            url: media::link(self.world, record, place),
+            mime: mime.or_else(|| part.mime.clone()),
+            name: name.or_else(|| part.name.clone()),
+            inline,
+            unavailable,
+        }
+    }
+
+    /// Fetches what can't be had later, and says whether it can't be had now either.
+    async fn is_lost(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> bool {
+        if !self.bot.connector.manifest().media_is_short_lived {
+            return false;
+        }
+        let patience = self.until.saturating_duration_since(Instant::now());
+        let kept = media::keep_part(self.world, self.bot, &record.id, part, place, patience).await;
+        let Err(error) = kept else { return false };
+        let account = &self.bot.account.integration;
+        warn!(account.id = %account, event.key = %record.id, error = %error, "part of a message can't be kept");
+        // A longer one than is kept still comes by its link, for as long as the platform gives it.
+        !matches!(error, FetchError::Download(DownloadError::TooLong(max)) if max < self.world.settings.max_file_bytes)
+    }
+
+    async fn picture(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> Option<Fetched> {
+        if part.kind != PartKind::Image || self.n_pictures_left == 0 || self.picture_bytes_left == 0 {
+            return None;
+        }
+        self.n_pictures_left -= 1;
+        let most = self.picture_bytes_left;
+        let first = most.min(FIRST_ROOM);
+        let whose = (record, place);
+        let fetched = match self.fetch(whose, part, first).await {
+            Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => self.fetch(whose, part, most).await,
+            fetched => fetched,
+        };
+        match fetched {
+            Ok(fetched) => {
+                self.picture_bytes_left = most.saturating_sub(fetched.bytes.len());
+                Some(fetched)
+            }
+            Err(error) => {
+                if matches!(error, FetchError::NoRoom(_)) {
+                    // For the others there is none either.
+                    self.n_pictures_left = 0;
+                }
+                let account = &self.bot.account.integration;
+                warn!(account.id = %account, event.key = %record.id, error = %error, "picture can't be sent along");
+                None
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        (record, place): (&MessageRecord, PartRef),
+        part: &Part,
+        max: usize,
+    ) -> Result<Fetched, FetchError> {
+        let room = self.world.image_budget.take(max, ROOM_PATIENCE).await;
+        let room = room.ok_or(FetchError::NoRoom(ROOM_PATIENCE))?;
+        if part.is_inline() {
+            return media::fetch_inline(self.world, &record.id, place, max, room).await;
+        }
+        let left = self.until.saturating_duration_since(Instant::now());
+        media::fetch(self.world, self.bot, part, max, room, left.min(PICTURE_PATIENCE)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Connector;
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
+use tieline_core::message_state::MessageState;
+use tieline_embedded::Embedded;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::test_support::{self, FakeConnector};
+use crate::world::Settings;
+
+const MIB: usize = 1024 * 1024;
+
+static LASTING: FakeConnector = FakeConnector { is_short_lived: false };
+static REGISTRY: &[&dyn Connector] = &[&LASTING];
+static FLEETING: FakeConnector = FakeConnector { is_short_lived: true };
+
+/// Answers every request at `/N` with N bytes, sends one at `/to/PLACE` there, and counts.
+#[derive(Clone)]
+struct Warehouse {
+    address: SocketAddr,
+    n_served: Arc<AtomicUsize>,
+}
+
+impl Warehouse {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let warehouse = Self {
+            address: listener.local_addr().unwrap(),
+            n_served: Arc::default(),
+        };
+        let counter = Arc::clone(&warehouse.n_served);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, Arc::clone(&counter)));
+            }
+        });
+        warehouse
+    }
+
+    fn part(&self, kind: PartKind, path: &str) -> Part {
+        Part {
+            kind,
+            name: None,
+            mime: None,
+            size: None,
+            locator: json!(format!("http://{}/{path}", self.address)),
+        }
+    }
+
+    fn n_served(&self) -> usize {
+        self.n_served.load(Ordering::Relaxed)
+    }
+}
+
+async fn serve(mut socket: tokio::net::TcpStream, n_served: Arc<AtomicUsize>) {
+    let mut head = vec![0; 4096];
+    let n = socket.read(&mut head).await.unwrap_or_default();
+    let head = String::from_utf8_lossy(&head[..n]).into_owned();
+    let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+    n_served.fetch_add(1, Ordering::Relaxed);
+    let moved =
+        |place| format!("HTTP/1.1 302 Found\r\nlocation: {place}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let answer = match path.parse() {
+        _ if path.starts_with("to/") => moved(&path[3..]).into_bytes(),
+        Ok(n_bytes) => [
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {n_bytes}\r\nconnection: close\r\n\r\n").into_bytes(),
+            vec![1; n_bytes],
+        ]
+        .concat(),
+        Err(_) => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+    };
+    let _ = socket.write_all(&answer).await;
+}
+
+struct Scene {
+    _engine: Embedded,
+    world: World,
+    bot: Bot,
+    warehouse: Warehouse,
+}
+
+async fn scene() -> Scene {
+    let (engine, world) = test_support::world(REGISTRY).await;
+    Scene {
+        _engine: engine,
+        world,
+        bot: test_support::bot(&LASTING, ConnectionMode::Webhook, true),
+        warehouse: Warehouse::open().await,
+    }
+}
+
+fn record(world: &World) -> MessageRecord {
+    MessageRecord {
+        id: MessageId::new("msg_1"),
+        reply: ReplyId::new("tl-1"),
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new("int_1"),
+        platform_message: PlatformMessageId::new("1"),
+        conversation: None,
+        session: None,
+        received_at: world.clock.now(),
+        state: MessageState::Queued,
+        event: String::new(),
+        run: None,
+        reason: None,
+        steps: Vec::new(),
+        redrives: 0,
+        version: 1,
+    }
+}
+
+impl Scene {
+    async fn pack(&self, inline: bool, parts: &[Part]) -> Vec<AgentPart> {
+        let record = record(&self.world);
+        let mut luggage = Attachments::new(&self.world, &self.bot, inline);
+        let mut packed = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            packed.push(luggage.part(&record, part, PartRef::Message(at)).await);
+        }
+        packed
+    }
+
+    fn pictures(&self, sizes: &[usize]) -> Vec<Part> {
+        let picture = |size: &usize| self.warehouse.part(PartKind::Image, &size.to_string());
+        sizes.iter().map(picture).collect()
+    }
+}
+
+fn sizes(packed: &[AgentPart]) -> Vec<Option<usize>> {
+    packed
+        .iter()
+        .map(|part| part.inline.as_ref().map(bytes::Bytes::len))
+        .collect()
+}
+
+#[tokio::test]
+async fn pictures_of_a_run_share_one_budget_and_the_rest_goes_by_link() {
+    let it = scene().await;
+    let packed = it.pack(true, &it.pictures(&[5 * MIB, 5 * MIB, 2 * MIB])).await;
+    assert_eq!(sizes(&packed), [Some(5 * MIB), None, Some(2 * MIB)]);
+    assert!(
+        packed
+            .iter()
+            .all(|part| part.url.starts_with("https://bridge.example/"))
+    );
+    let many = it.pack(true, &it.pictures(&[1; MAX_PICTURES + 2])).await;
+    assert_eq!(sizes(&many).iter().flatten().count(), MAX_PICTURES);
+}
+
+#[tokio::test]
+async fn agent_that_wants_no_pictures_gets_links() {
+    let it = scene().await;
+    assert_eq!(sizes(&it.pack(false, &it.pictures(&[1])).await), [None]);
+    assert_eq!(it.warehouse.n_served(), 0);
+}
+
+#[tokio::test]
+async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
+    let it = scene().await;
+    let picture = it.pictures(&[1]);
+    let held = it.pack(true, &picture).await;
+    // Others have all but the room of a small picture at its beginning.
+    let free = it.world.settings.max_picture_bytes - FIRST_ROOM;
+    let others = it.world.image_budget.take(free, Duration::ZERO).await;
+    assert!(others.is_some());
+    assert_eq!(sizes(&it.pack(true, &picture).await), [None]);
+    drop(held);
+    assert_eq!(sizes(&it.pack(true, &picture).await), [Some(1)]);
+}
+
+#[tokio::test]
+async fn picture_that_has_moved_is_followed_three_times() {
+    let it = scene().await;
+    let at = |path: &str| it.warehouse.part(PartKind::Image, path);
+    let parts = [at("to//7"), at("to//to//to//7"), at("to//to//to//to//7")];
+    assert_eq!(sizes(&it.pack(true, &parts).await), [Some(7), Some(7), None]);
+    assert_eq!(it.warehouse.n_served(), 2 + 4 + 4);
+}
+
+#[tokio::test]
+async fn picture_that_has_moved_where_nobody_may_call_is_not_followed() {
+    let it = scene().await;
+    let away = it.warehouse.part(PartKind::Image, "to/ftp://127.0.0.1/7");
+    assert_eq!(sizes(&it.pack(true, &[away]).await), [None]);
+    assert_eq!(it.warehouse.n_served(), 1);
+}
+
+fn token(part: &AgentPart) -> &str {
+    part.url.rsplit('/').next().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
+    let mut it = scene().await;
+    it.bot.connector = &FLEETING;
+    let parts = [
+        it.warehouse.part(PartKind::File, "5"),
+        it.warehouse.part(PartKind::File, "none"),
+        it.warehouse.part(PartKind::Image, &(MAX_PICTURE_BYTES + 1).to_string()),
+    ];
+    let packed = it.pack(true, &parts).await;
+    let lost: Vec<bool> = packed.iter().map(|part| part.unavailable).collect();
+    assert_eq!(lost, [false, true, false]);
+    let n_served = it.warehouse.n_served();
+    let file = media::open(&it.world, token(&packed[0])).await.unwrap();
+    assert_eq!((file.bytes.len(), it.warehouse.n_served()), (5, n_served));
+    // The run may begin again.
+    assert!(!it.pack(false, &parts[..1]).await[0].unavailable);
+    assert_eq!(it.warehouse.n_served(), n_served);
+}
+
+#[tokio::test]
+async fn what_lasts_is_fetched_when_the_link_is_followed() {
+    let it = scene().await;
+    let packed = it.pack(false, &[it.warehouse.part(PartKind::File, "none")]).await;
+    assert!(!packed[0].unavailable);
+    assert_eq!(it.warehouse.n_served(), 0);
+}
+
+impl Scene {
+    fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = (*self.world.settings).clone();
+        change(&mut settings);
+        self.world.settings = Arc::new(settings);
+    }
+}
+
+fn is_too_long(opened: &Result<Fetched, media::FetchError>) -> bool {
+    matches!(
+        opened,
+        Err(media::FetchError::Download(crate::courier::DownloadError::TooLong(_)))
+    )
+}
+
+#[tokio::test]
+async fn link_gives_no_more_than_the_process_can_answer_with() {
+    let mut it = scene().await;
+    it.bot.connector = &FLEETING;
+    let part = it.warehouse.part(PartKind::File, &(2 * MIB).to_string());
+    let packed = it.pack(false, std::slice::from_ref(&part)).await;
+    it.set(|settings| settings.max_file_bytes = MIB);
+    assert!(is_too_long(&media::open(&it.world, token(&packed[0])).await));
+    assert!(is_too_long(&media::fetch_for_link(&it.world, &it.bot, &part).await));
+}
+
+#[tokio::test]
+async fn long_file_is_fetched_again_with_more_room() {
+    let it = scene().await;
+    let part = it.warehouse.part(PartKind::File, &(9 * MIB).to_string());
+    let fetched = media::fetch_for_link(&it.world, &it.bot, &part).await.unwrap();
+    assert_eq!((fetched.bytes.len(), it.warehouse.n_served()), (9 * MIB, 2));
+}
+
+#[tokio::test]
+async fn links_wait_for_room_no_longer_than_they_may_take() {
+    let mut it = scene().await;
+    it.set(|settings| settings.file_patience = Duration::from_millis(900));
+    let all = it
+        .world
+        .file_budget
+        .take(it.world.settings.max_passing_bytes, Duration::ZERO)
+        .await;
+    assert!(all.is_some());
+    let part = it.warehouse.part(PartKind::File, "1");
+    let waited = media::fetch_for_link(&it.world, &it.bot, &part).await;
+    assert!(matches!(waited, Err(media::FetchError::NoRoom(_))));
+    drop(all);
+    assert!(media::fetch_for_link(&it.world, &it.bot, &part).await.is_ok());
+}

@@ -1,0 +1,474 @@
+//! Asks the agent and shows the answer while it grows.
+
+use std::time::Duration;
+
+use tieline_agents::protocol::{CancelRequest, Protocol};
+use tieline_core::agent::{AgentFailure, Draft, Resume};
+use tieline_core::conversation::RunPhase;
+use tieline_core::event::Event;
+use tieline_core::message_state::LedgerStep;
+use tieline_core::notice::Notice;
+use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::agent as agents;
+use tieline_store::config::user;
+use tieline_store::message;
+use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::agent_stream::{self, AgentStream, Ended, StreamState};
+use super::lease_heartbeat::LeaseHeartbeat;
+use super::request::{self, Asked};
+use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, update};
+use crate::accounts::{self, Bot};
+use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
+use crate::lease_watch::LeaseWatch;
+use crate::metrics::{Metric, RetrySource};
+use crate::notices::{self, About};
+use crate::world::World;
+
+/// After a growing answer could not be recorded.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
+pub(super) async fn resume(
+    world: &World,
+    held: &mut LeasedConversation,
+    until: Option<Instant>,
+) -> Result<Left, RunError> {
+    let asked = load(world, held).await?;
+    let Some(last) = asked.last() else {
+        return Ok(Left::Finished);
+    };
+    if held.run().attempt > LAST_ATTEMPT {
+        finish::give_up(world, held, &asked, "crashed").await?;
+        return Ok(Left::Finished);
+    }
+    let Some(bot) = open_bot(world, held) else {
+        finish::give_up(world, held, &asked, "integration_gone").await?;
+        return Ok(Left::Finished);
+    };
+    let keeper = LeaseHeartbeat::start(world, held);
+    // Whoever takes a run for the first time is the first to write its reply, unless an operator sent its message again.
+    let found = match held.run().attempt == 1 && last.record.redrives == 0 {
+        true => None,
+        false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
+    };
+    let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
+    let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || blank(held, last))
+        .under_lease(keeper.hold().clone(), held.fence)
+        .in_process_until(until);
+    if held.run().attempt > 1 {
+        world.metrics.retry(RetrySource::Run);
+    }
+    let mut cancelling = None;
+    if showing.record.outcome.is_none() {
+        let resume = showing.record.resume.clone();
+        finish::close_merged(world, held, &bot, &asked).await?;
+        let ended = Box::pin(call_agent(
+            world,
+            held,
+            &bot,
+            &asked,
+            &mut showing,
+            keeper.hold(),
+            until,
+            &mut ledger,
+        ))
+        .await?;
+        match ended {
+            Ended::Result(outcome, notice) => {
+                let took = world.clock.now().since(held.run().started_at);
+                world.metrics.time(Metric::RunTime, finish::platform(held), took);
+                record_result(world, held, &mut showing, (outcome, notice), &mut ledger).await?;
+                remember(world, held, &asked, &showing.record).await?;
+            }
+            Ended::Stopped(cancel) => {
+                // The chat before the agent, which may take its time to hear of it.
+                let stopped = (Outcome::Stopped, Some(Notice::Stopped));
+                record_result(world, held, &mut showing, stopped, &mut ledger).await?;
+                remember(world, held, &asked, &showing.record).await?;
+                // Whoever had the run before may have asked the agent.
+                let asked_before = || cancel_request(held, &bot, last, resume);
+                cancelling = cancel.or_else(|| (held.run().attempt > 1).then(asked_before));
+            }
+            Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
+            Ended::Deferred => {
+                update(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
+                // What called back before the lease was given back woke nobody: this wake-up sees it.
+                return Ok(Left::Parked(Some(Duration::ZERO)));
+            }
+            Ended::Lost => return Err(RunError::Lost),
+        }
+    } else {
+        recall(world, held, &asked, &showing.record).await?;
+    }
+    if keeper.hold().is_lost() {
+        return Err(RunError::Lost);
+    }
+    end(world, held, &asked, showing, until, ledger, cancelling).await
+}
+
+/// Brings the chat to the recorded result, and tells the agent meanwhile if it is to stop.
+pub(super) async fn end(
+    world: &World,
+    held: &mut LeasedConversation,
+    asked: &[Asked],
+    showing: ReplyDelivery<'_>,
+    until: Option<Instant>,
+    ledger: Vec<LedgerStep>,
+    cancelling: Option<CancelRequest>,
+) -> Result<Left, RunError> {
+    let agent = held.run().agent.clone();
+    let cancelling = async {
+        if let Some(cancel) = &cancelling {
+            agent_stream::cancel(world, &agent, cancel).await;
+        }
+    };
+    let delivering = finish::deliver(world, held, asked, showing, until, ledger);
+    let ((), left) = tokio::join!(cancelling, delivering);
+    left
+}
+
+/// What the agent of a run is told that somebody else asked.
+pub(super) fn cancel_request(
+    held: &LeasedConversation,
+    bot: &Bot,
+    last: &Asked,
+    resume: Option<Resume>,
+) -> CancelRequest {
+    let run = held.run();
+    CancelRequest {
+        run: run.id.clone(),
+        run_ref: resume.map(|resume| resume.run_ref).or_else(|| run.run_ref.clone()),
+        conversation_ref: request::session_of(held).conversation_ref,
+        organization: held.conversation.key.organization.clone(),
+        user: user::id_of(&bot.account.integration, &last.message.sender.id),
+    }
+}
+
+/// The messages of the run that are not at their ends yet, with what they say.
+pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec<Asked>, RunError> {
+    let records = message::get_many(&world.store, &held.run().messages, world.clock.now()).await?;
+    let mut asked = Vec::with_capacity(records.len());
+    for record in records {
+        if record.state.is_terminal() {
+            finish::close_ended(world, held, &record).await?;
+            continue;
+        }
+        match crate::event_of(world, &record) {
+            Some(Event::Message(message)) => asked.push(Asked { record, message }),
+            Some(Event::CardAction(_) | Event::Feedback(_)) | None => {
+                warn!(event.key = %record.id, "message of a run can't be read");
+                finish::park_unreadable(world, &record).await?;
+            }
+        }
+    }
+    Ok(asked)
+}
+
+pub(super) fn open_bot(world: &World, held: &LeasedConversation) -> Option<Bot> {
+    let bound = held.bound.as_ref()?;
+    accounts::open(world, &bound.integration)
+        .inspect_err(|error| warn!(account.id = %bound.integration.id, error = %error, "account can't be opened"))
+        .ok()
+}
+
+pub(super) fn blank(held: &LeasedConversation, asked: &Asked) -> ReplyRecord {
+    let key = &held.conversation.key;
+    notices::blank(&About {
+        reply: &asked.record.reply,
+        organization: &key.organization,
+        integration: &key.integration,
+        conversation: &held.id(),
+        message: &asked.record.id,
+        asker: &asked.message.sender.id,
+        received_at: asked.record.received_at,
+    })
+}
+
+pub(super) fn set_phase(conversation: &mut tieline_core::conversation::Conversation, phase: RunPhase) {
+    if let Some(run) = &mut conversation.run {
+        run.phase = phase;
+    }
+}
+
+pub(super) fn rest(conversation: &mut tieline_core::conversation::Conversation, until: Timestamp) {
+    if let Some(run) = &mut conversation.run {
+        run.rests_until = Some(until);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where everything of a run meets")]
+async fn call_agent(
+    world: &World,
+    held: &mut LeasedConversation,
+    bot: &Bot,
+    asked: &[Asked],
+    showing: &mut ReplyDelivery<'_>,
+    hold: &LeaseWatch,
+    until: Option<Instant>,
+    ledger: &mut Vec<LedgerStep>,
+) -> Result<Ended, RunError> {
+    if held.run().attempt > MAX_ATTEMPTS {
+        return Ok(failed("crashed", "every process that worked on it ended"));
+    }
+    let organization = held.conversation.key.organization.clone();
+    let found = agents::look_up(&world.store, &organization, &held.run().agent, world.clock.now()).await?;
+    let Some(agent) = found.map(|record| record.agent) else {
+        return Ok(failed("agent_gone", "the agent was deleted"));
+    };
+    let adapter = match Protocol::parse(&agent.protocol, &agent.config) {
+        Ok(adapter) => adapter,
+        Err(error) => return Ok(failed("agent_config", &error.to_string())),
+    };
+    let abilities = adapter.manifest();
+    held.keeps_turns = abilities.needs_transcript;
+    let resume = showing.record.resume.clone().filter(|_| abilities.can_resume);
+    let start = match &resume {
+        Some(_) => showing.record.text.clone(),
+        None => String::new(),
+    };
+    let (said, shown) = watch::channel(StreamState {
+        draft: Draft {
+            text: start,
+            ..Draft::default()
+        },
+        ..StreamState::default()
+    });
+    let done = Notify::new();
+    let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
+    let started_at = held.run().started_at;
+    let asking = async {
+        let request = match agent_stream::or_interrupted(packing, hold, until).await {
+            Ok(request) => request?,
+            Err(called_away) => return Ok(Err(called_away)),
+        };
+        let talk = AgentStream {
+            world,
+            adapter: &adapter,
+            request,
+            hold,
+            until,
+            started_at,
+        };
+        let read = talk.read(&said).await;
+        Ok::<_, RunError>(Ok((talk, read)))
+    };
+    let asking = async {
+        let read = asking.await;
+        // However it ended: whoever shows the answer goes on until they are told.
+        done.notify_one();
+        read
+    };
+    let (read, ()) = tokio::join!(asking, stream_reply(showing, bot, shown, &done));
+    let (talk, read) = match read? {
+        Ok(read) => read,
+        Err(called_away) => return Ok(called_away),
+    };
+    // Nobody listens any more.
+    let said = said.send_replace(StreamState::default());
+    if let Some(at) = said.first_text_at {
+        ledger.push(LedgerStep::new(at, "first_text"));
+    }
+    held.conversation_ref.clone_from(&said.conversation_ref);
+    talk.conclude(held, showing, said, read).await
+}
+
+pub(super) fn failed(code: &str, message: &str) -> Ended {
+    let failure = AgentFailure {
+        code: code.into(),
+        message: message.into(),
+        retryable: false,
+    };
+    Ended::Result(Outcome::Failed(failure), Some(Notice::AgentFailed))
+}
+
+/// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.
+///
+/// Of a bot that doesn't stream only that we are at it is shown, in as many bubbles as that takes.
+///
+/// Whatever fails here, the answer goes on being read: the final text is what counts.
+pub(super) async fn stream_reply(
+    showing: &mut ReplyDelivery<'_>,
+    bot: &Bot,
+    mut said: watch::Receiver<StreamState>,
+    done: &Notify,
+) {
+    let finished = done.notified();
+    tokio::pin!(finished);
+    let mut stage = Stage::Thinking;
+    loop {
+        let now = showing.world.clock.now();
+        let pace = &showing.record.pace;
+        let wait = pace.next_at(showing.budget(), stage, now);
+        // No update is left but the last: wait for the end.
+        let Some(at) = wait else {
+            return finished.await;
+        };
+        tokio::select! {
+            biased;
+            () = &mut finished => return,
+            () = sleep(at.since(now)) => {}
+        }
+        let snapshot = said.borrow_and_update().clone();
+        let mut comes_again = false;
+        match show_snapshot(showing, stage, snapshot).await {
+            Ok(true) => {}
+            // The same again, when the pace lets it.
+            Ok(false) => comes_again = true,
+            // Whoever took the conversation over also shows the answer; reading ends when the keeper hears of it.
+            Err(RunError::Lost) => return finished.await,
+            Err(error) => {
+                warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
+                showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
+                comes_again = true;
+            }
+        }
+        let streams = bot.account.streaming;
+        if !streams && showing.is_pulled() {
+            return finished.await;
+        }
+        if streams {
+            stage = Stage::Growing;
+        }
+        if comes_again {
+            said.mark_changed();
+        }
+        tokio::select! {
+            biased;
+            () = &mut finished => return,
+            changed = said.changed(), if streams || comes_again => if changed.is_err() { return },
+            () = rotation(showing) => showing.record.pace.rotated(),
+        }
+    }
+}
+
+/// Until the bubble that shows the answer runs out of time, though the agent says nothing.
+async fn rotation(showing: &ReplyDelivery<'_>) {
+    let now = showing.world.clock.now();
+    match showing.record.pace.rotates_at(showing.budget()) {
+        Some(at) => sleep(at.since(now)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Shows what has been said so far. `false` if the platform has to be waited for.
+async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<bool, RunError> {
+    if showing.is_pulled() {
+        // Nothing to fetch yet is what a missing record says already.
+        if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
+            return Ok(true);
+        }
+        let has_text = !said.draft.text.is_empty();
+        showing.record.stage = Stage::Growing;
+        showing.record.text = said.draft.text;
+        showing.record.reasoning = said.draft.reasoning;
+        let resume = said.run_ref.map(|run_ref| Resume {
+            run_ref,
+            cursor: said.cursor,
+        });
+        showing.record.resume = resume.or_else(|| showing.record.resume.take());
+        showing.record.pace.sent(showing.world.clock.now());
+        showing.save().await?;
+        if has_text {
+            showing.note_text();
+        }
+        return Ok(true);
+    }
+    let stage = if said.draft.text.is_empty() {
+        Stage::Thinking
+    } else {
+        stage
+    };
+    let look = Snapshot {
+        stage,
+        text: &said.draft.text,
+        reasoning: &said.draft.reasoning,
+        notice: None,
+        files: &[],
+    };
+    match showing.show(look).await? {
+        DeliveryOutcome::Yes => {}
+        // If the platform asked for it, the pace knows.
+        DeliveryOutcome::NotBefore(at) => {
+            showing.record.pace.wait(at);
+            return Ok(false);
+        }
+        // The final text tries again, and says so if it can't either.
+        DeliveryOutcome::Never { code } => {
+            warn!(event.key = %showing.record.message, code, "growing answer can't be shown")
+        }
+    }
+    Ok(true)
+}
+
+/// Remembers the turn of a result that somebody else has recorded, for they may have died before they remembered it.
+async fn recall(
+    world: &World,
+    held: &mut LeasedConversation,
+    asked: &[Asked],
+    record: &ReplyRecord,
+) -> Result<(), RunError> {
+    let run = held.run();
+    // Messages at their ends say that everything before was done; and without them the turn would be another.
+    if asked.len() != run.messages.len() || run.phase == RunPhase::Delivering {
+        return Ok(());
+    }
+    let found = agents::look_up(
+        &world.store,
+        &held.conversation.key.organization,
+        &run.agent,
+        world.clock.now(),
+    )
+    .await?;
+    let protocol = found.and_then(|record| Protocol::named(&record.agent.protocol));
+    held.keeps_turns = protocol.is_some_and(|it| it.manifest().needs_transcript);
+    remember(world, held, asked, record).await
+}
+
+/// Keeps the turn for agents that keep none: also one that ended early, for the chat shows it and people refer to it.
+async fn remember(
+    world: &World,
+    held: &LeasedConversation,
+    asked: &[Asked],
+    record: &ReplyRecord,
+) -> Result<(), RunError> {
+    if held.keeps_turns && !record.text.is_empty() {
+        finish::remember_turn(world, held, asked, record).await?;
+    }
+    Ok(())
+}
+
+/// Makes the agent's result durable. From here on the agent is never asked again.
+async fn record_result(
+    world: &World,
+    held: &LeasedConversation,
+    showing: &mut ReplyDelivery<'_>,
+    (outcome, notice): (Outcome, Option<Notice>),
+    ledger: &mut Vec<LedgerStep>,
+) -> Result<(), RunError> {
+    let now = world.clock.now();
+    let mut step = LedgerStep::new(now, "result").attempt(held.run().attempt);
+    if let Outcome::Failed(failure) = &outcome {
+        warn!(run = %held.run().id, agent.name = %held.run().agent, error = %failure, "agent failed");
+        step = step.code(failure.code.clone());
+    }
+    ledger.push(step);
+    record_final(showing, (outcome, notice)).await
+}
+
+/// Writes the last word, for as long as nobody else may ask again.
+pub(super) async fn record_final(
+    showing: &mut ReplyDelivery<'_>,
+    (outcome, notice): (Outcome, Option<Notice>),
+) -> Result<(), RunError> {
+    showing.record.stage = Stage::Final;
+    showing.record.reasoning = String::new();
+    showing.record.outcome = Some(outcome);
+    showing.record.notice = notice;
+    showing.record.resume = None;
+    Ok(showing.save_patiently().await?)
+}

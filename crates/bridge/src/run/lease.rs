@@ -1,0 +1,433 @@
+//! Conversations come into our hands and leave them: the lease, and the run that it is for.
+
+use std::time::Duration;
+
+use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState, StopCause};
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
+use tieline_core::mailbox::{self, Due};
+use tieline_core::session;
+use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
+use tieline_core::trigger::BusyPolicy;
+use tieline_queue::work;
+use tieline_store::config::integration::{self, Bound};
+use tieline_store::{StoreError, conversation};
+use tokio::time::Instant;
+
+use super::slot::RunSlot;
+use super::watchdog::Watchdog;
+use super::{RunError, deferred, has_place};
+use crate::local_claims::ClaimGuard;
+use crate::world::World;
+
+/// How often a lost race for a conversation is run again at once.
+const MAX_RACES: u32 = 20;
+/// How much time a process must have left to begin with another run.
+const AMPLE: Duration = Duration::from_secs(10 * 60);
+
+/// A conversation whose lease is ours, with a run in it.
+pub(super) struct LeasedConversation {
+    pub(super) conversation: Conversation,
+    pub(super) fence: u64,
+    pub(super) bound: Option<Bound>,
+    /// What identifies the conversation at the agent, learned in this run.
+    pub(super) conversation_ref: Option<String>,
+    /// Whether the agent's protocol keeps no turns, so that we do. Learned when it is asked.
+    pub(super) keeps_turns: bool,
+    taking: ClaimGuard,
+}
+
+impl LeasedConversation {
+    const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>, taking: ClaimGuard) -> Self {
+        Self {
+            conversation,
+            fence,
+            bound,
+            conversation_ref: None,
+            keeps_turns: false,
+            taking,
+        }
+    }
+
+    pub(super) fn run(&self) -> &RunState {
+        self.conversation
+            .run
+            .as_ref()
+            .expect("a held conversation has a run until it is settled")
+    }
+
+    /// Whether this is the conversation as we wanted to take it, whatever others have changed since.
+    fn is_in(&self, found: &Conversation) -> bool {
+        let run = |conversation: &Conversation| conversation.run.as_ref().map(|run| run.id.clone());
+        let lease = |conversation: &Conversation| {
+            let lease = conversation.lease.as_ref();
+            lease.map(|lease| (lease.owner.clone(), lease.fence))
+        };
+        lease(found) == lease(&self.conversation) && run(found) == run(&self.conversation)
+    }
+
+    pub(super) fn id(&self) -> ConversationId {
+        self.conversation.key.id()
+    }
+}
+
+/// What came of taking a conversation.
+pub(super) enum Acquired {
+    /// It is ours.
+    LeasedConversation(Box<LeasedConversation>),
+    /// There is nothing to do.
+    Nothing,
+    /// Somebody else has it.
+    Elsewhere(Box<Conversation>),
+    /// There is nothing to do before then.
+    NotBefore(Timestamp),
+    /// Its tenant has as many runs as it may.
+    Full(Box<Conversation>),
+}
+
+/// Takes the conversation's lease, if it is free and there is work, and for that a `place` among the tenant's runs.
+///
+/// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
+/// without one, one is sent.
+pub(super) async fn acquire(
+    world: &World,
+    watch: &mut Watchdog<'_>,
+    wake: &WakeUpV1,
+    place: &mut Option<RunSlot>,
+) -> Result<Acquired, RunError> {
+    let mut tried: Option<LeasedConversation> = None;
+    for race in 0..MAX_RACES {
+        let now = world.clock.now();
+        let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
+            return Ok(Acquired::Nothing);
+        };
+        // Then the write was done and only its answer was lost.
+        if let Some(held) = tried.take().filter(|tried| tried.is_in(&before)) {
+            return Ok(Acquired::LeasedConversation(Box::new(LeasedConversation {
+                conversation: before,
+                ..held
+            })));
+        }
+        // As a watchdog finds it nearly always.
+        if before.run.is_none() && before.pending.is_empty() {
+            return Ok(Acquired::Nothing);
+        }
+        let watched_by = before.run.as_ref().and_then(|run| run.watch);
+        if wake.watch && watched_by.is_some() && watched_by != wake.watch_at {
+            return Ok(Acquired::Nothing);
+        }
+        if let Some(holder) = held_by(world, &before) {
+            if wake.watch {
+                watch.after_lease(holder.expires_at).await?;
+                return Ok(Acquired::Nothing);
+            }
+            return Ok(Acquired::Elsewhere(Box::new(before)));
+        }
+        if let Some(at) = rests_until(&before).filter(|at| *at > now) {
+            return Ok(Acquired::NotBefore(at));
+        }
+        let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
+        let mut after = match in_our_hands(world, &before, bound.as_ref()) {
+            Ok(after) => after,
+            Err(NotDue(None)) => return Ok(Acquired::Nothing),
+            Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
+        };
+        if !has_place(world, after.run.as_ref(), &wake.organization, place).await? {
+            return Ok(Acquired::Full(Box::new(before)));
+        }
+        let name = match (watched_by, wake.watch_at) {
+            // Sent on for as long as the run is there.
+            (Some(name), _) if !wake.watch => name,
+            // It goes with the wake-up and is still to come.
+            (None, Some(name)) if !wake.watch && name > now.after(CLOCKS_DIFFER) => name,
+            _ => watch.begin().await?,
+        };
+        if let Some(run) = &mut after.run {
+            run.watch = Some(name);
+        }
+        let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
+        let Some(taking) = world.local_claims.enter(wake.conversation.as_str(), fence) else {
+            crate::pause_after_race(race).await;
+            continue;
+        };
+        let saved = conversation::save(&world.store, &before, &mut after).await;
+        let held = LeasedConversation::new(after, fence, bound, taking);
+        match saved {
+            Ok(()) => return Ok(Acquired::LeasedConversation(Box::new(held))),
+            Err(StoreError::Conflict) => {
+                tried = Some(held);
+                crate::pause_after_race(race).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RunError::Contended)
+}
+
+/// Who has the conversation, if anybody.
+fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
+    let (me, now) = (&world.settings.owner, world.clock.now());
+    conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
+}
+
+/// Until when a run gives way to others. Nobody waits for the end of one that is stopped.
+fn rests_until(conversation: &Conversation) -> Option<Timestamp> {
+    let run = conversation.run.as_ref().filter(|run| run.stop.is_none())?;
+    run.rests_until
+}
+
+/// No message is due: none at all, or none before then.
+struct NotDue(Option<Timestamp>);
+
+/// The free conversation as it would be in our hands.
+fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Result<Conversation, NotDue> {
+    let now = world.clock.now();
+    let me = &world.settings.owner;
+    let mut after = before.clone();
+    match &mut after.run {
+        Some(run) => {
+            run.attempt += u32::from(run.phase != RunPhase::Deferred);
+            // It has only waited for a place so far, which isn't the agent's time.
+            if run.rests_until.take().is_some() {
+                run.started_at = run.started_at.max(now);
+            }
+        }
+        None => {
+            rebind(&mut after, bound, now);
+            let (run, n_taken) = next_run(&after, bound, now)?;
+            after.pending.drain(..n_taken);
+            after.run = Some(run);
+        }
+    }
+    // The version grows with every taking, so it serves as the fence.
+    let expires_at = now.after(world.settings.lease);
+    after.lease = Some(Lease {
+        owner: me.clone(),
+        fence: before.version + 1,
+        expires_at,
+    });
+    after.updated_at = now;
+    Ok(after)
+}
+
+/// What waits goes to the agent that is bound now, in a session with that one: it is not told what was said to another.
+fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp) {
+    let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
+        return;
+    };
+    let id = conversation.key.id();
+    if !conversation.pending.is_empty()
+        && let Some(before) = &conversation.session
+        && before.agent != trigger.agent
+    {
+        conversation.go_over_to(session::next(Some(before), &id, &trigger.agent, now));
+    }
+}
+
+/// The run of the messages that are due, and how many these are.
+fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) -> Result<(RunState, usize), NotDue> {
+    let trigger = bound.and_then(|bound| bound.trigger.as_ref());
+    let window = trigger.map_or(Duration::ZERO, |trigger| trigger.settings.window());
+    let n_taken = match mailbox::due(&conversation.pending, window, now) {
+        Due::Now(n_taken) => n_taken,
+        Due::At(at) => return Err(NotDue(Some(at))),
+        Due::Empty => return Err(NotDue(None)),
+    };
+    let taken = &conversation.pending[..n_taken];
+    let session = taken.first().ok_or(NotDue(None))?.session;
+    let current = conversation.session.as_ref();
+    let agent: &AgentId = trigger
+        .map(|it| &it.agent)
+        .or_else(|| current.map(|session| &session.agent))
+        .ok_or(NotDue(None))?;
+    let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
+    let same = current.filter(|current| current.number == session);
+    let first = same.is_some_and(|current| current.runs == 0);
+    // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
+    let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
+    let is_outdated = interrupts && window.is_zero() && n_taken < conversation.pending.len();
+    let run = RunState {
+        id: run_id(&conversation.key.id(), conversation.version, &messages),
+        messages,
+        session,
+        first,
+        agent: agent.clone(),
+        attempt: 1,
+        // It orders the session's turns, and whoever had the run before may have a clock that is ahead.
+        started_at: same.map_or(now, |current| current.last_at.max(now)),
+        phase: RunPhase::Calling,
+        run_ref: None,
+        cursor: None,
+        stop: is_outdated.then_some(StopCause::Interrupted),
+        watch: None,
+        rests_until: None,
+    };
+    Ok((run, n_taken))
+}
+
+/// The same for every process that works on the run, another for a message that is run again on purpose.
+fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -> RunId {
+    let version = version.to_string();
+    let mut fields = vec![conversation.as_str(), &version];
+    fields.extend(messages.iter().map(MessageId::as_str));
+    RunId::new(format!("run_{}", digest(&fields)))
+}
+
+/// Leaves a finished run: takes what has become due meanwhile, else gives the lease back. One write does both.
+pub(super) async fn settle(
+    world: &World,
+    held: LeasedConversation,
+    until: Option<Instant>,
+) -> Result<Option<LeasedConversation>, RunError> {
+    let LeasedConversation {
+        conversation: mut before,
+        fence,
+        mut bound,
+        conversation_ref,
+        keeps_turns: _,
+        taking,
+    } = held;
+    let id = before.key.id();
+    let left = before.run.as_ref().map(|run| run.id.clone());
+    for race in 0..MAX_RACES {
+        if !before.pending.is_empty() {
+            // It may be bound to another agent since.
+            bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
+        }
+        let (mut after, wait) = settled(world, &before, bound.as_ref(), conversation_ref.as_ref(), until);
+        match conversation::save(&world.store, &before, &mut after).await {
+            Ok(()) => {
+                // If we die before, the watchdog finds what waits.
+                if let Some(wait) = wait {
+                    work::send(&world.queues, &[(wake_up(&after), wait)]).await?;
+                }
+                return Ok(after
+                    .run
+                    .is_some()
+                    .then(|| LeasedConversation::new(after, fence, bound, taking)));
+            }
+            Err(StoreError::Conflict) => {
+                crate::pause_after_race(race).await;
+                before = reload(world, &id, fence).await?;
+                // Nobody else changes the run under our fence: the write was done and only its answer was lost.
+                if before.run.as_ref().map(|run| &run.id) != left.as_ref() {
+                    if before.run.is_some() {
+                        return Ok(Some(LeasedConversation::new(before, fence, bound, taking)));
+                    }
+                    work::send(&world.queues, &[(wake_up(&before), Duration::ZERO)]).await?;
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RunError::Contended)
+}
+
+/// The conversation after its run: with the next one, or without a holder and, if something waits, for how long.
+fn settled(
+    world: &World,
+    before: &Conversation,
+    bound: Option<&Bound>,
+    conversation_ref: Option<&String>,
+    until: Option<Instant>,
+) -> (Conversation, Option<Duration>) {
+    let now = world.clock.now();
+    let mut after = before.clone();
+    after.updated_at = now;
+    let run = after.run.take();
+    let session_number = run.as_ref().map(|run| run.session);
+    if let Some(session) = after
+        .session
+        .as_mut()
+        .filter(|session| Some(session.number) == session_number)
+    {
+        session.last_at = session.last_at.max(now);
+        session.runs += 1;
+        session.conversation_ref = conversation_ref.cloned().or_else(|| session.conversation_ref.take());
+    }
+    rebind(&mut after, bound, now);
+    let wait = match next_run(&after, bound, now) {
+        Ok((next, n_taken)) if has_time(until) => {
+            after.pending.drain(..n_taken);
+            let watch = run.and_then(|run| run.watch);
+            after.run = Some(RunState { watch, ..next });
+            if let Some(lease) = &mut after.lease {
+                lease.expires_at = lease.expires_at.max(now.after(world.settings.lease));
+            }
+            return (after, None);
+        }
+        Ok(_) => Some(Duration::ZERO),
+        Err(NotDue(at)) => at.map(|at| at.since(now)),
+    };
+    after.lease = None;
+    (after, wait)
+}
+
+/// Whether this process lives long enough for another run. Most agents can't go on elsewhere with an answer that is cut off.
+fn has_time(until: Option<Instant>) -> bool {
+    until.is_none_or(|until| until.saturating_duration_since(Instant::now()) >= AMPLE)
+}
+
+/// The conversation as others have changed it, if its lease is still ours.
+async fn reload(world: &World, id: &ConversationId, fence: u64) -> Result<Conversation, RunError> {
+    let found = conversation::load(&world.store, id, world.clock.now())
+        .await?
+        .ok_or(RunError::Lost)?;
+    if found.lease.as_ref().is_some_and(|lease| lease.fence == fence) {
+        Ok(found)
+    } else {
+        Err(RunError::Lost)
+    }
+}
+
+/// Changes the conversation in our hands, against whoever else changes it.
+pub(super) async fn update(
+    world: &World,
+    held: &mut LeasedConversation,
+    change: impl Fn(&mut Conversation),
+) -> Result<(), RunError> {
+    for race in 0..MAX_RACES {
+        let mut after = held.conversation.clone();
+        change(&mut after);
+        after.updated_at = world.clock.now();
+        match conversation::save(&world.store, &held.conversation, &mut after).await {
+            Ok(()) => {
+                held.conversation = after;
+                return Ok(());
+            }
+            Err(StoreError::Conflict) => {
+                crate::pause_after_race(race).await;
+                held.conversation = reload(world, &held.id(), held.fence).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RunError::Contended)
+}
+
+/// Gives the lease back with the run still in the conversation, and makes sure that somebody comes.
+pub(super) async fn release(
+    world: &World,
+    mut held: LeasedConversation,
+    again: Option<Duration>,
+) -> Result<(), RunError> {
+    // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
+    update(world, &mut held, |conversation| conversation.lease = None).await?;
+    let is_now = again.is_some_and(|delay| delay.is_zero());
+    let again = match !is_now && deferred::has_news(world, &held).await? {
+        true => Some(Duration::ZERO),
+        false => again,
+    };
+    if let Some(delay) = again {
+        work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;
+    }
+    Ok(())
+}
+
+fn wake_up(conversation: &Conversation) -> WakeUp {
+    WakeUp::V1(WakeUpV1::new(
+        conversation.key.organization.clone(),
+        conversation.key.id(),
+    ))
+}

@@ -1,0 +1,137 @@
+//! Keeps a lease alive while an agent writes, and hears when somebody wants it to stop.
+
+use std::time::Duration;
+
+use tieline_core::ids::{ConversationId, RunId};
+use tieline_store::StoreError;
+use tieline_store::conversation::{self, Watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::LeasedConversation;
+use crate::lease_watch::{LeaseSignal, LeaseState, LeaseWatch};
+use crate::world::World;
+
+/// The task that keeps a lease for one run. Ends when dropped.
+pub(super) struct LeaseHeartbeat {
+    hold: LeaseWatch,
+    task: JoinHandle<()>,
+}
+
+impl Drop for LeaseHeartbeat {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl LeaseHeartbeat {
+    /// Begins to keep the lease.
+    pub(super) fn start(world: &World, held: &LeasedConversation) -> Self {
+        let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
+        let left = expires_at.map_or(Duration::ZERO, |at| at.since(world.clock.now()));
+        // Somebody may have wanted it to end before it came into our hands.
+        let heard = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
+        let (say, hold) = LeaseWatch::new(Instant::now() + left, heard);
+        let keeping = Keeping {
+            world: world.clone(),
+            id: held.id(),
+            run: held.run().id.clone(),
+            fence: held.fence,
+            say,
+        };
+        Self {
+            hold,
+            task: tokio::spawn(keeping.keep()),
+        }
+    }
+
+    /// What tells whether the lease is still ours.
+    pub(super) const fn hold(&self) -> &LeaseWatch {
+        &self.hold
+    }
+}
+
+struct Keeping {
+    world: World,
+    id: ConversationId,
+    run: RunId,
+    fence: u64,
+    say: watch::Sender<LeaseState>,
+}
+
+impl Keeping {
+    async fn keep(self) {
+        let settings = &self.world.settings;
+        let clock = &self.world.clock;
+        let (mut beat_at, mut last_beat) = (Instant::now() + settings.heartbeat, clock.now());
+        while !self.say.is_closed() {
+            sleep(settings.stop_poll).await;
+            let now = Instant::now();
+            // A machine that slept has not counted the time, but for others it has passed.
+            let is_late = clock.now().since(last_beat) >= settings.heartbeat * 2;
+            if now >= self.say.borrow().good_until {
+                self.lose();
+            } else if now >= beat_at || is_late {
+                if self.beat().await {
+                    self.say.send_modify(|known| known.good_until = now + settings.lease);
+                }
+                (beat_at, last_beat) = (now + settings.heartbeat, clock.now());
+            } else {
+                self.look().await;
+            }
+            if self.say.borrow().heard == LeaseSignal::Lost {
+                return;
+            }
+        }
+    }
+
+    /// Renews the lease. `false` if the table didn't answer: there is still time to try again.
+    async fn beat(&self) -> bool {
+        let expires_at = self.world.clock.now().after(self.world.settings.lease);
+        let owner = &self.world.settings.owner;
+        match conversation::heartbeat(&self.world.store, &self.id, owner, self.fence, expires_at).await {
+            Ok(seen) => {
+                self.see(seen);
+                true
+            }
+            Err(StoreError::Conflict) => {
+                self.lose();
+                false
+            }
+            Err(error) => {
+                warn!(conversation = %self.id, error = %error, "lease can't be renewed");
+                false
+            }
+        }
+    }
+
+    async fn look(&self) {
+        // If it fails for long, the heartbeat says so.
+        if let Ok(Some(seen)) = conversation::watch(&self.world.store, &self.id).await {
+            self.see(seen);
+        }
+    }
+
+    /// What is read may be a moment old, and then tell of the run before.
+    fn see(&self, seen: Watch) {
+        if seen.fence > self.fence {
+            self.lose();
+        } else if seen.run.is_some_and(|run| run == self.run)
+            && let Some(cause) = seen.stop
+        {
+            self.say.send_if_modified(|known| {
+                let is_news = known.heard == LeaseSignal::Nothing;
+                if is_news {
+                    known.heard = LeaseSignal::Stop(cause);
+                }
+                is_news
+            });
+        }
+    }
+
+    fn lose(&self) {
+        self.say.send_modify(|known| known.heard = LeaseSignal::Lost);
+    }
+}

@@ -1,0 +1,99 @@
+//! What came with messages that wait behind a run, where the platform gives it only for minutes: it is fetched and kept by whoever comes
+//! by and has nothing else to do.
+
+use std::time::Duration;
+
+use tieline_core::conversation::{Conversation, RunPhase, RunState};
+use tieline_core::event::{Event, Part};
+use tieline_core::ids::MessageId;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::config::integration;
+use tieline_store::message::{self, MessageRecord};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::Next;
+use crate::accounts::{self, Bot};
+use crate::media::{self, PartRef};
+use crate::tenant_slots::SlotKind;
+use crate::world::World;
+
+/// What waits for longer is kept already, or gone.
+const RECENT: Duration = Duration::from_secs(5 * 60);
+/// Most messages that are looked at, the newest: each has its own wake-up.
+const MAX_MESSAGES: usize = 20;
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Keeps what came with the messages that wait in a conversation which somebody else holds, whose tenant is at its limit, or whose run
+/// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it. [`Next::Full`] if the
+/// tenant has too much in hand in this process.
+pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) -> Next {
+    let end = Instant::now() + PATIENCE;
+    let end = until.map_or(end, |until| until.min(end));
+    keep_until(world, conversation, end).await.unwrap_or_else(|error| {
+        warn!(conversation = %conversation.key.id(), error = %error, "what waits can't be looked at");
+        Next::Done
+    })
+}
+
+async fn keep_until(world: &World, conversation: &Conversation, end: Instant) -> Result<Next, StoreError> {
+    let now = world.clock.now();
+    let recent = conversation.pending.iter().rev().take(MAX_MESSAGES);
+    let recent = recent.filter(|waiting| now.since(waiting.since) < RECENT);
+    let recent = recent.map(|waiting| &waiting.message);
+    let ids: Vec<MessageId> = recent.chain(left(conversation, now)).cloned().collect();
+    if ids.is_empty() {
+        return Ok(Next::Done);
+    }
+    let Some(bound) = integration::look_up(&world.store, &conversation.key.integration, now).await? else {
+        return Ok(Next::Done);
+    };
+    let Ok(bot) = accounts::open(world, &bound.integration) else {
+        return Ok(Next::Done);
+    };
+    if !bot.connector.manifest().media_is_short_lived {
+        return Ok(Next::Done);
+    }
+    // Many of them, each as long as this may take, would leave no room to other tenants.
+    let Some(_place) = world
+        .tenant_slots
+        .enter(&conversation.key.organization, SlotKind::Telling)
+    else {
+        return Ok(Next::Full);
+    };
+    for record in message::get_many(&world.store, &ids, now).await? {
+        keep_parts(world, &bot, &record, end).await;
+    }
+    Ok(Next::Done)
+}
+
+/// The messages of a run that nobody works on, and whose agent wasn't asked.
+fn left(conversation: &Conversation, now: Timestamp) -> impl Iterator<Item = &MessageId> {
+    let is_free = conversation.lease.as_ref().is_none_or(|lease| lease.expires_at <= now);
+    let waits = |run: &&RunState| is_free && run.phase == RunPhase::Calling && now.since(run.started_at) < RECENT;
+    let run = conversation.run.as_ref().filter(waits);
+    run.into_iter().flat_map(|run| &run.messages)
+}
+
+async fn keep_parts(world: &World, bot: &Bot, record: &MessageRecord, end: Instant) {
+    let Some(Event::Message(message)) = crate::event_of(world, record).filter(|_| !record.state.is_terminal()) else {
+        return;
+    };
+    let own = message.parts.iter().enumerate();
+    let quoted = message.quoted.iter().flat_map(|quoted| quoted.parts.iter().enumerate());
+    let parts: Vec<(PartRef, &Part)> = own
+        .map(|(at, part)| (PartRef::Message(at), part))
+        .chain(quoted.map(|(at, part)| (PartRef::Quote(at), part)))
+        .collect();
+    for (place, part) in parts {
+        let patience = end.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return;
+        }
+        if let Err(error) = media::keep_part(world, bot, &record.id, part, place, patience).await {
+            warn!(account.id = %bot.account.integration, event.key = %record.id, error = %error, "part of a message that waits can't be kept");
+        }
+    }
+}

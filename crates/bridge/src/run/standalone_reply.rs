@@ -1,0 +1,169 @@
+//! Replies that need no agent: our own sentences, and final texts that the platform didn't fetch.
+
+use tieline_core::connector::Delivery;
+use tieline_core::conversation::Lease;
+use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::Event;
+use tieline_core::ids::ReplyId;
+use tieline_core::message_state::LedgerStep;
+use tieline_core::reply::{Progress, ReplyTarget, Stage};
+use tieline_store::config::integration;
+use tieline_store::message::{self, MessageRecord};
+use tieline_store::reply::{self, ReplyRecord};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::watchdog::Watchdog;
+use super::{Next, RunError};
+use crate::accounts::{self, Bot};
+use crate::deliver::{self, DeliveryOutcome, ReplyDelivery};
+use crate::integration_log;
+use crate::tenant_slots::SlotKind;
+use crate::world::World;
+
+/// Brings one finished reply into its chat, unless that is done or somebody does it.
+pub(super) async fn deliver(
+    world: &World,
+    watch: &mut Watchdog<'_>,
+    wake: &WakeUpV1,
+    id: &ReplyId,
+    until: Option<Instant>,
+) -> Result<Next, RunError> {
+    let now = world.clock.now();
+    let Some(mut record) = reply::get(&world.store, id, now).await? else {
+        return Ok(Next::Done);
+    };
+    let me = &world.settings.owner;
+    if record.delivered || record.stage != Stage::Final {
+        return Ok(Next::Done);
+    }
+    if let Some(taken) = record.lease.as_ref().filter(|lease| !lease.is_free(me, now)) {
+        if wake.watch {
+            watch.after_lease(taken.expires_at).await?;
+        }
+        return Ok(Next::Done);
+    }
+    let Some(_place) = world.tenant_slots.enter(&wake.organization, SlotKind::Telling) else {
+        return Ok(Next::Full);
+    };
+    if wake.watch {
+        watch.again().await?;
+    }
+    let (ledger, bot, target) = match open(world, &record).await? {
+        Opened::Reply(opened) => *opened,
+        Opened::Unreadable if !deliver::is_too_late(&record, now) => return Ok(Next::Done),
+        Opened::Unreadable | Opened::Gone => {
+            let before = record.clone();
+            record.delivered = true;
+            reply::save(&world.store, Some(&before), &mut record, now).await?;
+            return Ok(Next::Done);
+        }
+    };
+    let fence = record.version + 1;
+    let Some(_taking) = world.local_claims.enter(id.as_str(), fence) else {
+        return Ok(Next::Done);
+    };
+    // Whoever lives gives the lease back.
+    let is_hopeless = record.lease.is_some() && deliver::is_too_late(&record, now);
+    let mut showing = ReplyDelivery::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
+    showing.record.lease = Some(Lease {
+        owner: me.clone(),
+        fence,
+        expires_at: now.after(world.settings.lease),
+    });
+    showing.save().await?;
+    close_if_over(world, &bot, &mut showing.record).await?;
+    let limit = Instant::now() + world.settings.lease / 2;
+    let limit = until.map_or(limit, |until| until.min(limit));
+    let shown = match is_hopeless {
+        true => DeliveryOutcome::Never {
+            code: "crashed".to_owned(),
+        },
+        false => showing.finish(Some(limit)).await?,
+    };
+    let next = conclude(world, wake, showing, &ledger, shown).await?;
+    // The watchdog that was sent on looks again.
+    Ok(if wake.watch { Next::Done } else { next })
+}
+
+async fn conclude(
+    world: &World,
+    wake: &WakeUpV1,
+    mut showing: ReplyDelivery<'_>,
+    ledger: &MessageRecord,
+    shown: DeliveryOutcome,
+) -> Result<Next, RunError> {
+    let now = world.clock.now();
+    showing.record.lease = None;
+    match shown {
+        DeliveryOutcome::Yes => {
+            showing.record.delivered = true;
+            showing.save().await?;
+            message::note(&world.store, &ledger.id, &[LedgerStep::new(now, "delivered")]).await?;
+            info!(account.id = %ledger.integration, event.key = %ledger.id, "delivered reply");
+            Ok(Next::Done)
+        }
+        DeliveryOutcome::NotBefore(at) => {
+            showing.save().await?;
+            info!(conversation = %wake.conversation, event.key = %ledger.id, "reply waits");
+            Ok(Next::Again(at.since(now)))
+        }
+        DeliveryOutcome::Never { code } => {
+            showing.record.delivered = true;
+            integration_log::warn(world, &ledger.integration, "delivery_refused", &code).await;
+            warn!(account.id = %ledger.integration, event.key = %ledger.id, code, "reply can't be delivered");
+            integration_log::dead_letter(world, ledger, &code).await?;
+            message::note(
+                &world.store,
+                &ledger.id,
+                &[LedgerStep::new(now, "delivery_refused").code(code)],
+            )
+            .await?;
+            showing.save().await?;
+            Ok(Next::Done)
+        }
+    }
+}
+
+/// When the platform has stopped asking and nobody closed the fetching, nothing was shown.
+async fn close_if_over(world: &World, bot: &Bot, record: &mut ReplyRecord) -> Result<(), RunError> {
+    let Delivery::Pull { lifetime, .. } = deliver::delivery(bot) else {
+        return Ok(());
+    };
+    if record.closed.is_none() && world.clock.now() >= record.received_at.after(lifetime) {
+        record.closed = Some(reply::close(&world.store, &record.id, &Progress::default(), world.clock.now()).await?);
+    }
+    Ok(())
+}
+
+/// What there is to bring into a chat.
+enum Opened {
+    /// Whose reply it is, and where it goes.
+    Reply(Box<(MessageRecord, Bot, ReplyTarget)>),
+    /// The account or the message can't be opened. An operator may mend that.
+    Unreadable,
+    /// There is no bot or no message any more.
+    Gone,
+}
+
+async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
+    let now = world.clock.now();
+    let Some(ledger) = message::get(&world.store, &record.message, now).await? else {
+        return Ok(Opened::Gone);
+    };
+    let Some(bound) = integration::look_up(&world.store, &record.integration, now).await? else {
+        return Ok(Opened::Gone);
+    };
+    let bot = match accounts::open(world, &bound.integration) {
+        Ok(bot) => bot,
+        Err(error) => {
+            warn!(account.id = %record.integration, error = %error, "account can't be opened");
+            return Ok(Opened::Unreadable);
+        }
+    };
+    Ok(match crate::event_of(world, &ledger) {
+        Some(Event::Message(message)) => Opened::Reply(Box::new((ledger, bot, message.target))),
+        Some(Event::CardAction(action)) => Opened::Reply(Box::new((ledger, bot, action.target))),
+        Some(Event::Feedback(_)) | None => Opened::Unreadable,
+    })
+}

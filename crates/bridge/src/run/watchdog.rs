@@ -1,0 +1,74 @@
+//! Watchdogs: for as long as a run is in a conversation, one is on its way that comes and looks.
+
+use std::time::Duration;
+
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::timestamp::Timestamp;
+use tieline_queue::work;
+
+use super::RunError;
+use crate::world::World;
+
+/// How long after the end of a holder's lease its watchdog looks.
+const AFTER_LEASE: Duration = Duration::from_secs(1);
+
+/// The watchdog of what a wake-up works on.
+pub(super) struct Watchdog<'a> {
+    world: &'a World,
+    wake: &'a WakeUpV1,
+    sent: Option<Timestamp>,
+}
+
+impl<'a> Watchdog<'a> {
+    pub(super) const fn new(world: &'a World, wake: &'a WakeUpV1) -> Self {
+        Self {
+            world,
+            wake,
+            sent: None,
+        }
+    }
+
+    /// Whether this wake-up is a watchdog and has sent itself on: whatever becomes of it now, it comes again, and must not also stay.
+    pub(super) const fn is_sent_on(&self) -> bool {
+        self.wake.watch && self.sent.is_some()
+    }
+
+    /// Has the watchdog come when the holder's lease would have run out, if the holder is gone by now.
+    pub(super) async fn after_lease(&mut self, expires_at: Timestamp) -> Result<(), RunError> {
+        let delay = expires_at.since(self.world.clock.now()) + AFTER_LEASE;
+        self.send(self.wake.watch_at, delay).await
+    }
+
+    /// Has the watchdog of this wake-up come again after the usual time.
+    pub(super) async fn again(&mut self) -> Result<(), RunError> {
+        self.send(self.wake.watch_at, self.world.settings.watchdog).await
+    }
+
+    /// Sends the watchdog of a run that is about to be taken, or sends this very one on. Gives the watch's name. Once is enough.
+    pub(super) async fn begin(&mut self) -> Result<Timestamp, RunError> {
+        if let Some(sent) = self.sent {
+            return Ok(sent);
+        }
+        let delay = self.world.settings.watchdog;
+        let own = self.wake.watch_at.filter(|_| self.wake.watch);
+        let name = own.unwrap_or_else(|| self.world.clock.now().after(delay));
+        self.send(Some(name), delay).await?;
+        Ok(name)
+    }
+
+    async fn send(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
+        // It was about to take what somebody else took first.
+        if self.sent.is_some() {
+            return Ok(());
+        }
+        let watchdog = WakeUp::V1(WakeUpV1 {
+            watch: true,
+            watch_at: name,
+            ..self.wake.clone()
+        });
+        let delay = delay.min(self.world.settings.watchdog);
+        work::send(&self.world.queues, &[(watchdog, delay)]).await?;
+        self.sent = name.or_else(|| Some(self.world.clock.now()));
+        Ok(())
+    }
+}

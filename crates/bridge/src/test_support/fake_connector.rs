@@ -1,0 +1,71 @@
+//! A platform that does nothing but give files.
+
+use std::time::Duration;
+
+use tieline_connectors::web::Web;
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Connector, Context, Manifest, MediaSource, Received, Rejection, SentCall, Verdict};
+use tieline_core::event::Part;
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+
+/// A platform whose parts are at plain addresses: their locators.
+pub(crate) struct FakeConnector {
+    /// Whether it gives them only for a while.
+    pub(crate) is_short_lived: bool,
+}
+
+impl Connector for FakeConnector {
+    fn manifest(&self) -> &'static Manifest {
+        Box::leak(Box::new(Manifest {
+            media_is_short_lived: self.is_short_lived,
+            ..*Web.manifest()
+        }))
+    }
+
+    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+        Ok(Prepared::new(()))
+    }
+
+    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        Web.receive(request, cx)
+    }
+
+    fn deliver(
+        &self,
+        _: &DesiredReply<'_>,
+        _: &ReplyTarget,
+        _: &Progress,
+        _: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        Ok(Step::Done)
+    }
+
+    fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
+        Verdict::Refused {
+            code: "nothing is pushed".to_owned(),
+        }
+    }
+
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(self)
+    }
+}
+
+impl MediaSource for FakeConnector {
+    fn download(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
+        Some(HttpCall {
+            name: "media",
+            method: "GET",
+            url: part.locator.as_str()?.to_owned(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            token: TokenPlace::None,
+            timeout: Duration::from_secs(5),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! A queue that takes only a part of what it is sent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::ids::{ConversationId, OrganizationId};
+use tieline_embedded::Embedded;
+use tieline_queue::QueueError;
+use tieline_queue::receive::{MAX_BATCH, Received, receive};
+
+use super::{MAX_SENDS, send_watched};
+use crate::test_support;
+use crate::world::World;
+
+/// A way to the queues on which the last message of a batch gets lost, and the sender is told so.
+#[derive(Debug, Clone)]
+struct Lossy {
+    inner: SharedHttpClient,
+    /// How many batches this still happens to.
+    n_left: Arc<AtomicU32>,
+}
+
+impl HttpClient for Lossy {
+    fn http_connector(&self, settings: &HttpConnectorSettings, parts: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Way {
+            inner: self.inner.http_connector(settings, parts),
+            n_left: Arc::clone(&self.n_left),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Way {
+    inner: SharedHttpConnector,
+    n_left: Arc<AtomicU32>,
+}
+
+impl HttpConnector for Way {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let is_batch = request.headers().get("x-amz-target") == Some("AmazonSQS.SendMessageBatch");
+        let take_one = |left: u32| left.checked_sub(1);
+        if !is_batch
+            || self
+                .n_left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one)
+                .is_err()
+        {
+            return self.inner.call(request);
+        }
+        let mut asked: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+        let lost = asked["Entries"].as_array_mut().unwrap().pop().unwrap();
+        *request.body_mut() = SdkBody::from(asked.to_string());
+        let answer = self.inner.call(request);
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            let mut told: Value = serde_json::from_slice(answer.body().bytes().unwrap()).unwrap();
+            told["Failed"] = json!([{ "Id": lost["Id"], "Code": "InternalError", "SenderFault": false }]);
+            *answer.body_mut() = SdkBody::from(told.to_string());
+            Ok(answer)
+        })
+    }
+}
+
+/// A process whose watchdogs come at once, over a queue that loses so many.
+async fn scene(n_lost: u32) -> (Embedded, World) {
+    let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
+    let lossy = Lossy {
+        inner: engine.http_client(),
+        n_left: Arc::new(AtomicU32::new(n_lost)),
+    };
+    let mut world = test_support::world_over(SharedHttpClient::new(lossy), &[]).await;
+    Arc::make_mut(&mut world.settings).watchdog = Duration::ZERO;
+    (engine, world)
+}
+
+fn wake() -> [(WakeUpV1, Duration); 1] {
+    let wake = WakeUpV1::new(OrganizationId::new("default"), ConversationId::new("cnv_1"));
+    [(wake, Duration::ZERO)]
+}
+
+/// How many wake-ups and how many watchdogs lie on the queue.
+async fn lying(world: &World) -> (usize, usize) {
+    let url = &world.queues.urls().work;
+    let found: Vec<Received<WakeUp>> = receive(&world.queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
+    let is_watchdog = |it: &&Received<WakeUp>| matches!(&it.message, Some(WakeUp::V1(wake)) if wake.watch);
+    let n_watchdogs = found.iter().filter(is_watchdog).count();
+    (found.len() - n_watchdogs, n_watchdogs)
+}
+
+#[tokio::test]
+async fn a_watchdog_that_the_queue_refused_is_sent_again() {
+    let (_engine, world) = scene(MAX_SENDS - 1).await;
+    send_watched(&world, wake()).await.unwrap();
+    assert_eq!(lying(&world).await, (MAX_SENDS as usize, 1));
+}
+
+#[tokio::test]
+async fn whoever_sends_hears_that_the_queue_goes_on_refusing() {
+    let (_engine, world) = scene(MAX_SENDS).await;
+    let sent = send_watched(&world, wake()).await;
+    assert!(matches!(sent, Err(QueueError::Partial { n_failed: 1, .. })), "{sent:?}");
+    assert_eq!(lying(&world).await.1, 0);
+}

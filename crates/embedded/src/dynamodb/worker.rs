@@ -1,0 +1,110 @@
+//! The threads of the tables: one that does what is asked, one that sweeps out what has expired.
+//!
+//! The engine lets one caller in at a time and blocks the others. On the runtime's threads that made callers wait for seconds under
+//! load; in one line before one thread nobody is overtaken and nothing else stands still.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use dynoxide::Database;
+
+use super::tokens::Tokens;
+use crate::alive::Alive;
+
+/// How often expired items are deleted. Whoever reads them checks their expiry anyway.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// How long the end waits for a sweep under way, which the engine can't interrupt. One that is cut off spoils nothing: each item is
+/// deleted in a transaction of its own, and the next sweep finds the rest.
+const SWEEP_PATIENCE: Duration = Duration::from_millis(200);
+
+pub(super) enum Job {
+    Do(Box<dyn FnOnce(&mut Worker) + Send>),
+    Close,
+}
+
+/// What the thread works with.
+pub(super) struct Worker {
+    pub(super) db: Database,
+    pub(super) tokens: Tokens,
+    /// Dropped with the desk, which ends the sweeper.
+    _is_open: Sender<()>,
+}
+
+pub(super) fn start(db: Database, alive: Alive) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
+    start_sweeping(db, alive, SWEEP_EVERY, |db| match db.sweep_ttl() {
+        Ok(n_deleted) => tracing::debug!(n_deleted, "swept out expired items"),
+        Err(error) => tracing::warn!(%error, "expired items could not be swept out"),
+    })
+}
+
+fn start_sweeping(
+    db: Database,
+    alive: Alive,
+    every: Duration,
+    sweep: impl Fn(&Database) + Send + 'static,
+) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
+    let (is_open, closed) = channel();
+    let (sweeping, swept) = channel::<()>();
+    let thread = |name: &str| Builder::new().name(name.into());
+    let its_db = db.clone();
+    thread("dynamodb-sweeper").spawn(move || {
+        // Dropped last, so that whoever waits for it finds the files closed.
+        let _sweeping = sweeping;
+        let db = its_db;
+        while let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(every) {
+            sweep(&db);
+        }
+    })?;
+    let (jobs, taken) = channel();
+    let desk = Worker {
+        db,
+        tokens: Tokens::default(),
+        _is_open: is_open,
+    };
+    let worker = thread("dynamodb").spawn(move || {
+        let _alive = alive;
+        work(desk, &taken);
+        // The sweeper has the files open too: whoever waits for the worker's end finds them closed, unless a sweep is under way.
+        if let Err(RecvTimeoutError::Timeout) = swept.recv_timeout(SWEEP_PATIENCE) {
+            tracing::debug!("a sweep is cut off");
+        }
+    })?;
+    Ok((jobs, worker))
+}
+
+fn work(mut desk: Worker, jobs: &Receiver<Job>) {
+    while let Ok(Job::Do(job)) = jobs.recv() {
+        job(&mut desk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[test]
+    fn a_long_sweep_does_not_hold_up_the_end() {
+        let (tell, begun) = channel();
+        let (_end, ended) = channel::<()>();
+        let sweep = move |_: &Database| {
+            tell.send(()).unwrap();
+            let _ = ended.recv();
+        };
+        let alive = Alive::new(watch::Sender::new(false));
+        let db = Database::memory().unwrap();
+        let (jobs, worker) = start_sweeping(db, alive, Duration::ZERO, sweep).unwrap();
+        begun.recv().unwrap();
+        let asked = Instant::now();
+        jobs.send(Job::Close).unwrap();
+        // The sweep ends when this test does.
+        worker.join().unwrap();
+        assert!(asked.elapsed() >= SWEEP_PATIENCE);
+    }
+}

@@ -1,0 +1,36 @@
+//! Messages on the way from the writer to a receiver that may be gone before they arrive.
+
+use std::sync::mpsc::Sender;
+
+use super::receiving::Delivery;
+use super::writer::Job;
+
+/// Deliveries that go back to their queue unless somebody takes them.
+///
+/// A receiver in this process is often dropped while it waits: by a `select!`, by a shutdown. Without this its messages, and on a FIFO
+/// queue their groups, would be locked until the visibility timeout.
+#[derive(Debug)]
+pub(super) struct DeliveryGuard {
+    deliveries: Vec<Delivery>,
+    back: Sender<Job>,
+}
+
+impl DeliveryGuard {
+    pub(super) fn new(deliveries: Vec<Delivery>, back: Sender<Job>) -> Self {
+        Self { deliveries, back }
+    }
+
+    pub(super) fn take(mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+}
+
+impl Drop for DeliveryGuard {
+    fn drop(&mut self) {
+        if !self.deliveries.is_empty() {
+            let receipts = self.deliveries.iter().map(|d| d.receipt).collect();
+            // A writer that is gone has no more receivers to serve.
+            let _ = self.back.send(Job::TakeBack(receipts));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! All queues of one engine: the shelves in memory and the disk below, kept in step.
+//!
+//! Owned by the writer's thread. Every change is made to both at once and becomes durable with the next commit; if the disk
+//! fails, both are read again from what was committed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::dedup::Memory;
+use super::disk::{Disk, QueueRow};
+use super::error::Refusal;
+use super::ready_queue::{ReadyQueue, Seq};
+use super::redrive::MoveTask;
+use super::settings::Settings;
+
+/// Numbers are set aside on disk this many at a time; a crash skips at most as many.
+const NUMBERS_AHEAD: i64 = 10_000;
+const NUMBER_COUNTER: &str = "seq";
+
+pub(super) struct EngineState {
+    pub(super) disk: Disk,
+    pub(super) queues: BTreeMap<i64, Queue>,
+    pub(super) names: HashMap<String, i64>,
+    pub(super) memory: Memory,
+    pub(super) moves: Vec<MoveTask>,
+    next_seq: Seq,
+    seq_limit: Seq,
+}
+
+pub(super) struct Queue {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) settings: Settings,
+    pub(super) shelf: ReadyQueue,
+    pub(super) created_ms: i64,
+    pub(super) modified_ms: i64,
+    pub(super) purged_ms: Option<i64>,
+}
+
+/// Why a request came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was wrong; nothing changed.
+    Refused(Refusal),
+    /// The disk failed; whatever else is under way must be rolled back.
+    Disk(rusqlite::Error),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+pub(super) type Outcome<T> = Result<T, Failure>;
+
+impl EngineState {
+    /// Reads everything that `disk` has.
+    pub(super) fn read(disk: Disk) -> rusqlite::Result<Self> {
+        let mut books = Self {
+            disk,
+            queues: BTreeMap::new(),
+            names: HashMap::new(),
+            memory: Memory::default(),
+            moves: Vec::new(),
+            next_seq: 0,
+            seq_limit: 0,
+        };
+        books.fill()?;
+        Ok(books)
+    }
+
+    /// Forgets everything since the last commit, after the disk failed.
+    pub(super) fn start_over(&mut self) -> rusqlite::Result<()> {
+        self.disk.roll_back()?;
+        self.queues.clear();
+        self.names.clear();
+        self.memory = Memory::default();
+        self.fill()
+    }
+
+    fn fill(&mut self) -> rusqlite::Result<()> {
+        self.next_seq = self.disk.counter(NUMBER_COUNTER)?.unwrap_or(1);
+        self.seq_limit = self.next_seq;
+        for row in self.disk.queues()? {
+            self.open_queue(row)?;
+        }
+        for slot in self.disk.slots()? {
+            if let Some(queue) = self.queues.get_mut(&slot.queue) {
+                queue.shelf.add(slot.seq, slot.entry);
+            }
+        }
+        for (key, original) in self.disk.originals()? {
+            self.memory.remember(key, original);
+        }
+        Ok(())
+    }
+
+    fn open_queue(&mut self, row: QueueRow) -> rusqlite::Result<()> {
+        // Only we wrote it, after the same check.
+        let unreadable = || rusqlite::Error::InvalidColumnName(format!("attributes of queue {}", row.name));
+        let set = serde_json::from_str(&row.attributes).map_err(|_| unreadable())?;
+        let settings = Settings::read(&row.name, set).map_err(|_| unreadable())?;
+        self.put_queue(Queue {
+            id: row.id,
+            name: row.name,
+            shelf: ReadyQueue::new(settings.order),
+            settings,
+            created_ms: row.created_ms,
+            modified_ms: row.modified_ms,
+            purged_ms: None,
+        });
+        Ok(())
+    }
+
+    pub(super) fn put_queue(&mut self, queue: Queue) {
+        self.names.insert(queue.name.clone(), queue.id);
+        self.queues.insert(queue.id, queue);
+    }
+
+    /// The id of the queue called `name`.
+    pub(super) fn id(&self, name: &str) -> Result<i64, Refusal> {
+        self.names.get(name).copied().ok_or_else(Refusal::no_queue)
+    }
+
+    pub(super) fn queue(&mut self, name: &str) -> Result<&mut Queue, Refusal> {
+        let id = self.id(name)?;
+        self.queues.get_mut(&id).ok_or_else(Refusal::no_queue)
+    }
+
+    /// A number greater than all before, across restarts too.
+    pub(super) fn next_seq(&mut self) -> rusqlite::Result<Seq> {
+        if self.next_seq == self.seq_limit {
+            self.disk.set_counter(NUMBER_COUNTER, self.seq_limit + NUMBERS_AHEAD)?;
+            self.seq_limit += NUMBERS_AHEAD;
+        }
+        self.next_seq += 1;
+        Ok(self.next_seq - 1)
+    }
+
+    /// Drops what time has made worthless: messages past their retention, deduplication ids past their window.
+    pub(super) fn tidy(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+        if let Some(last) = self.memory.forget(now_ms) {
+            self.disk.forget(last)?;
+        }
+        for queue in self.queues.values_mut() {
+            let cutoff_ms = now_ms - queue.settings.retention_s * 1_000;
+            for seq in queue.shelf.expire(cutoff_ms) {
+                self.disk.remove_message(seq)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sixteen bytes nobody can guess.
+pub(super) fn random_bytes() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+/// A message id, in the form of a UUID of version 4.
+pub(super) fn new_message_id() -> [u8; 16] {
+    let mut id = random_bytes();
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    id
+}
+
+pub(super) fn spell_message_id(id: [u8; 16]) -> String {
+    let hex = hex::encode(id);
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+/// A sequence number as SQS writes it, twenty digits.
+pub(super) fn spell_seq(seq: Seq) -> String {
+    format!("{seq:020}")
+}

@@ -1,0 +1,153 @@
+//! The platforms' side of the HTTP surface: axum's words into the bridge's, and back.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use tieline_bridge::operator::{self, Operator};
+use tieline_bridge::receive::{self, MAX_BODY_BYTES};
+use tieline_bridge::reply_poll;
+use tieline_bridge::world::World;
+use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{IntegrationId, ReplyId};
+
+/// The routes for platforms and for our own channel.
+pub fn router(world: World) -> Router {
+    Router::new()
+        .route("/api/{platform}/webhook/{integration}", get(webhook).post(webhook))
+        .route("/api/web/replies/{reply}", get(follow))
+        .with_state(world)
+}
+
+async fn webhook(
+    State(world): State<World>,
+    Path((platform, integration)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        return respond(WebhookAnswer::empty(StatusCode::PAYLOAD_TOO_LARGE.as_u16()));
+    };
+    let operator = match signed_in(&world, &head.headers).await {
+        Ok(operator) => operator,
+        Err(unavailable) => return respond(unavailable),
+    };
+    let request = WebhookRequest {
+        method: head.method.as_str().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: readable(&head.headers),
+        body: body.into(),
+    };
+    let integration = IntegrationId::new(integration);
+    respond(receive::receive(&world, &platform, &integration, &request, operator.as_ref()).await)
+}
+
+async fn follow(
+    State(world): State<World>,
+    Path(reply): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let operator = match signed_in(&world, &headers).await {
+        Ok(operator) => operator,
+        Err(unavailable) => return respond(unavailable),
+    };
+    respond(
+        reply_poll::long_poll(
+            &world,
+            &ReplyId::new(reply),
+            query.as_deref().unwrap_or_default(),
+            operator.as_ref(),
+        )
+        .await,
+    )
+}
+
+/// Who asks, or what is answered while nobody can tell.
+async fn signed_in(world: &World, headers: &HeaderMap) -> Result<Option<Operator>, WebhookAnswer> {
+    let header = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    operator::signed_in(world, header).await
+}
+
+fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
+    let read = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), read(value)?)))
+        .collect()
+}
+
+fn respond(answer: WebhookAnswer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(content_type) = answer.content_type {
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tieline_bridge::clock::Clock;
+    use tieline_bridge::world::Settings;
+    use tieline_connectors::registry;
+    use tieline_core::conversation::Owner;
+    use tieline_embedded::{Embedded, Options};
+    use tieline_queue::{Queues, definitions};
+    use tieline_store::{Keyring, Store, Tables};
+
+    use super::*;
+    use crate::local;
+
+    /// Its queues are there, its tables are not.
+    async fn without_tables(embedded: &Embedded) -> World {
+        let (dynamo, sqs) = local::clients(embedded);
+        let urls = definitions::create_missing(&sqs, "test-", 1).await.unwrap();
+        let owner = Owner {
+            node: "test".to_owned(),
+            life: "1".to_owned(),
+        };
+        World::new(
+            Store::new(dynamo, Tables::with_prefix("test-"), Keyring::new([7; 32])),
+            Queues::new(sqs, urls),
+            registry::ALL,
+            Clock::system(),
+            Settings::new("https://bridge.example".to_owned(), owner),
+        )
+    }
+
+    async fn check(response: Response, status: StatusCode, code: &str) {
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let body = to_bytes(response.into_body(), MAX_BODY_BYTES).await.unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], code);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_fails_makes_no_token_wrong() {
+        let embedded = Embedded::in_memory(Options::default()).unwrap();
+        let world = without_tables(&embedded).await;
+        let token = HeaderValue::from_static("Bearer tl_somebodys");
+        let request = || {
+            let request = Request::post("/").header(AUTHORIZATION, &token);
+            request.body(Body::from("{}")).unwrap()
+        };
+        let address = ("web".to_owned(), "int_a7a7a7a7a7a7a7a7a7a7a7a7".to_owned());
+        let said = webhook(State(world.clone()), Path(address), request()).await;
+        check(said, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;
+        let follow = async |headers| {
+            let reply = Path("rpl_1".to_owned());
+            follow(State(world.clone()), reply, RawQuery(None), headers).await
+        };
+        let known = HeaderMap::from_iter([(AUTHORIZATION, token.clone())]);
+        check(follow(known).await, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;
+        check(follow(HeaderMap::new()).await, StatusCode::UNAUTHORIZED, "unauthorized").await;
+    }
+}
