@@ -114,6 +114,16 @@ impl Body {
     }
 }
 
+/// The whole body of an answer, of at most `max_bytes`.
+pub(crate) async fn whole(response: Response, idle: Duration, max_bytes: usize) -> Result<Vec<u8>, AgentFailure> {
+    let body = Body {
+        response,
+        idle,
+        read_bytes: 0,
+    };
+    body.rest(Bytes::new(), max_bytes).await
+}
+
 /// The first bytes of an answer of which only a few words matter. Whatever goes wrong ends it.
 pub(crate) async fn beginning(response: Response, max_bytes: usize, patience: Duration) -> Vec<u8> {
     let mut body = Body {

@@ -100,23 +100,28 @@ pub(crate) fn idempotency_key(run: &RunId, question: u32) -> HeaderValue {
 /// Sends what `make` makes until an answer is a success, at most [`Manner::tries`] times.
 ///
 /// Repeated are: no connection; a connection that broke before the answer began; 429, 500, 502, 503, 504. The wait backs off
-/// with jitter and is never shorter than the agent's `Retry-After`; whoever asks for more than [`Manner::max_retry_after`] is not
-/// called again at all, for calling early is what it asked us not to do.
+/// with jitter and is never shorter than the agent's `Retry-After`; an agent that asks for more than
+/// [`Manner::max_retry_after`] is not called again at all: calling early is what it asked us not to do.
 pub(crate) async fn send(
     make: impl Fn() -> RequestBuilder,
     manner: Manner,
     env: &Env,
 ) -> Result<Response, AgentFailure> {
+    try_send(make, manner, env).await.map_err(|fault| fault.failure)
+}
+
+/// The same; the error says what the agent answered, for a caller that can act on it.
+pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     let mut attempt = 1;
     loop {
         let fault = match send_once(make(), manner, env).await {
             Ok(response) => return Ok(response),
-            Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault.failure),
+            Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault),
             Err(fault) => fault,
         };
         let ours = env.backoff.wait(attempt, (env.random)());
         let Some(wait) = wait(ours, fault.retry_after, manner.max_retry_after) else {
-            return Err(fault.failure);
+            return Err(fault);
         };
         let code = &fault.failure.code;
         warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, trying again");
@@ -131,10 +136,40 @@ fn wait(ours: Duration, asked: Option<Duration>, max: Duration) -> Option<Durati
     (asked <= max).then(|| ours.max(asked))
 }
 
-struct Fault {
-    failure: AgentFailure,
+/// A call that failed, after all its tries.
+pub(crate) struct Fault {
+    /// The failure of the run, if nothing else is tried.
+    pub(crate) failure: AgentFailure,
+    /// The status of the answer; 0 if there was none.
+    pub(crate) status: u16,
+    /// The answer's description of the error.
+    pub(crate) error: ErrorBody,
     repeat: bool,
     retry_after: Option<Duration>,
+}
+
+impl From<AgentFailure> for Fault {
+    fn from(failure: AgentFailure) -> Self {
+        Self::unanswered(failure, false)
+    }
+}
+
+impl From<Fault> for AgentFailure {
+    fn from(fault: Fault) -> Self {
+        fault.failure
+    }
+}
+
+impl Fault {
+    fn unanswered(failure: AgentFailure, repeat: bool) -> Self {
+        Self {
+            failure,
+            status: 0,
+            error: ErrorBody::default(),
+            repeat,
+            retry_after: None,
+        }
+    }
 }
 
 async fn send_once(request: RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
@@ -150,10 +185,14 @@ async fn refused(response: Response, env: &Env) -> Fault {
     let status = response.status();
     let retry_after = retry_after(response.headers(), (env.now)());
     let body = answer::beginning(response, MAX_REFUSAL_BYTES, REFUSAL_PATIENCE).await;
-    let message = format!("HTTP {}{}", status.as_u16(), ErrorBody::read(&body).describe());
+    let error = ErrorBody::read(&body);
+    let status_code = status.as_u16();
+    let message = format!("HTTP {status_code}{}", error.describe());
     let repeat = is_passing(status);
     Fault {
-        failure: failure::new(format!("http_{}", status.as_u16()), message, repeat),
+        failure: failure::new(format!("http_{status_code}"), message, repeat),
+        status: status_code,
+        error,
         repeat,
         retry_after,
     }
@@ -165,41 +204,22 @@ fn is_passing(status: StatusCode) -> bool {
 
 fn unanswered(error: &reqwest::Error, manner: Manner) -> Fault {
     let cause = root_cause(error);
-    let (failure, repeat) = if error.is_connect() {
-        (
-            failure::new(failure::CONNECT, format!("no connection to the agent: {cause}"), true),
-            true,
-        )
+    if error.is_connect() {
+        let message = format!("no connection to the agent: {cause}");
+        Fault::unanswered(failure::new(failure::CONNECT, message, true), true)
     } else if error.is_timeout() {
-        return silent(manner);
+        silent(manner)
     } else if error.is_builder() || is_garbage(error) {
-        (
-            failure::bad_answer("expected an HTTP answer, met something else"),
-            false,
-        )
+        let failure = failure::bad_answer("expected an HTTP answer, met something else");
+        Fault::unanswered(failure, false)
     } else {
-        (
-            failure::new(
-                failure::RESET,
-                format!("the connection broke before the answer: {cause}"),
-                true,
-            ),
-            true,
-        )
-    };
-    Fault {
-        failure,
-        repeat,
-        retry_after: None,
+        let message = format!("the connection broke before the answer: {cause}");
+        Fault::unanswered(failure::new(failure::RESET, message, true), true)
     }
 }
 
 fn silent(manner: Manner) -> Fault {
-    Fault {
-        failure: failure::idle_timeout(manner.patience),
-        repeat: manner.idempotent,
-        retry_after: None,
-    }
+    Fault::unanswered(failure::idle_timeout(manner.patience), manner.idempotent)
 }
 
 /// The innermost cause. The outer ones tell the address, which may hold a key.

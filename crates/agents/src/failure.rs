@@ -73,6 +73,11 @@ pub(crate) fn bad_answer(what: impl Into<String>) -> AgentFailure {
     new(BAD_ANSWER, what, false)
 }
 
+/// The request has something that JSON can't say.
+pub(crate) fn bad_request() -> AgentFailure {
+    new(AGENT_ERROR, "the request can't be written as JSON", false)
+}
+
 pub(crate) fn incomplete() -> AgentFailure {
     new(INCOMPLETE, "the answer ended without a sign that it is complete", true)
 }

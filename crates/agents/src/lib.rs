@@ -4,7 +4,7 @@
 //! events that ends with exactly one terminal event (or `Deferred`). Dropping the stream closes the connection to the agent.
 //!
 //! A new protocol is a folder and its arms in `protocol.rs`. What all of them share stands here: the settings (`config`, `settings`), one
-//! call with its retries (`call`), the bounded answer (`answer`, `sse`, `json`), the words of failure (`failure`).
+//! call with its retries (`call`, `api`), the bounded answer (`answer`, `sse`, `json`), the words of failure (`failure`).
 
 pub mod config;
 pub mod env;
@@ -15,9 +15,11 @@ pub mod sse;
 
 pub mod echo;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod webhook;
 
 mod answer;
+mod api;
 mod call;
 mod error_body;
 mod json;

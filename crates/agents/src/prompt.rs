@@ -1,5 +1,7 @@
 //! The text of a question: the quote, the message, and links to attachments that the protocol can't carry.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tieline_core::agent::{AgentMessage, AgentPart};
 
 /// The attachments of a message: those of the quoted message first.
@@ -40,4 +42,23 @@ fn mention(part: &AgentPart, text: &mut String) {
         false => format!("({})", part.url),
     };
     text.push_str(&format!("[{kind}: {name}]{link}"));
+}
+
+/// The address of a picture: its bytes as a `data:` address where they came along, else its link.
+pub(crate) fn image_url(part: &AgentPart) -> String {
+    match &part.inline {
+        Some(bytes) => format!("data:{};base64,{}", image_type(part, bytes), STANDARD.encode(bytes)),
+        None => part.url.clone(),
+    }
+}
+
+/// The MIME type of a picture by its first bytes: platforms seldom tell it, and servers refuse a wrong one.
+pub(crate) fn image_type<'a>(part: &'a AgentPart, bytes: &[u8]) -> &'a str {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+        _ => part.mime.as_deref().unwrap_or("application/octet-stream"),
+    }
 }

@@ -16,6 +16,7 @@ use crate::echo::Echo;
 use crate::env::Env;
 use crate::failure;
 use crate::openai_chat::OpenaiChat;
+use crate::openai_responses::OpenaiResponses;
 use crate::run::{End, EventSink, Run, redact};
 use crate::settings::Settings;
 use crate::webhook::Webhook;
@@ -27,6 +28,8 @@ pub enum Protocol {
     Echo,
     /// Chat Completions.
     OpenaiChat,
+    /// The Responses API.
+    OpenaiResponses,
     /// Our own contract.
     Webhook,
 }
@@ -50,7 +53,7 @@ pub struct Manifest {
 
 impl Protocol {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Echo, Self::OpenaiChat, Self::Webhook];
+    pub const ALL: &'static [Self] = &[Self::Echo, Self::OpenaiChat, Self::OpenaiResponses, Self::Webhook];
 
     /// The protocol of that word.
     #[must_use]
@@ -67,6 +70,7 @@ impl Protocol {
         match self {
             Self::Echo => &crate::echo::MANIFEST,
             Self::OpenaiChat => &crate::openai_chat::MANIFEST,
+            Self::OpenaiResponses => &crate::openai_responses::MANIFEST,
             Self::Webhook => &crate::webhook::MANIFEST,
         }
     }
@@ -88,6 +92,7 @@ impl Protocol {
             wire: match protocol {
                 Self::Echo => Wire::Echo(Echo::read(&settings)),
                 Self::OpenaiChat => Wire::OpenaiChat(OpenaiChat::read(&settings)?),
+                Self::OpenaiResponses => Wire::OpenaiResponses(OpenaiResponses::read(&settings)?),
                 Self::Webhook => Wire::Webhook(Webhook::read(&settings)?),
             },
         })
@@ -123,6 +128,7 @@ pub struct Adapter {
 enum Wire {
     Echo(Echo),
     OpenaiChat(OpenaiChat),
+    OpenaiResponses(OpenaiResponses),
     Webhook(Webhook),
 }
 
@@ -178,8 +184,8 @@ impl Adapter {
     #[must_use]
     pub fn history(&self) -> History {
         match &self.wire {
-            Wire::Echo(_) | Wire::Webhook(_) => History::default(),
             Wire::OpenaiChat(chat) => chat.history(),
+            _ => History::default(),
         }
     }
 
@@ -194,6 +200,7 @@ impl Adapter {
     pub const fn can_resume(&self, _resume: &Resume) -> bool {
         match &self.wire {
             Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
+            Wire::OpenaiResponses(responses) => responses.can_resume(),
         }
     }
 
@@ -228,6 +235,7 @@ impl Adapter {
         match &self.wire {
             Wire::Echo(echo) => echo.ask(request, sink).await,
             Wire::OpenaiChat(chat) => chat.ask(request, sink, env).await,
+            Wire::OpenaiResponses(responses) => responses.ask(request, sink, env).await,
             Wire::Webhook(webhook) => webhook.ask(request, sink, env).await,
         }
     }
@@ -241,6 +249,7 @@ impl Adapter {
         let told = match &self.wire {
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
+            Wire::OpenaiResponses(responses) => responses.cancel(cancel, env).await,
             Wire::Webhook(webhook) => webhook.cancel(cancel, env).await,
         };
         told.map_err(|failure| redact(failure, &self.secrets))
@@ -256,6 +265,7 @@ impl Adapter {
             match &self.wire {
                 Wire::Echo(_) => Ok(()),
                 Wire::OpenaiChat(chat) => chat.probe(env).await,
+                Wire::OpenaiResponses(responses) => responses.probe(env).await,
                 Wire::Webhook(webhook) => webhook.probe(env).await,
             }
         };

@@ -8,6 +8,7 @@ use futures_util::Stream;
 use tieline_core::agent::{AgentEvent, AgentFailure, MAX_ANSWER_BYTES};
 use tieline_core::secret::Secret;
 use tokio::sync::mpsc;
+use tracing::debug;
 
 use crate::failure;
 
@@ -136,6 +137,11 @@ impl EventSink {
         }
         Ok(())
     }
+}
+
+/// Logs the tokens that an answer took, as the agent counts them.
+pub(crate) fn log_usage(input_tokens: u64, output_tokens: u64) {
+    debug!(input_tokens, output_tokens, "answer took {output_tokens} tokens");
 }
 
 /// Whether the person sees something of the answer now.

@@ -69,13 +69,11 @@ impl<'a> Settings<'a> {
     }
 
     /// Whether it is set to true.
-    #[expect(dead_code, reason = "the first protocol that needs it removes this line")]
     pub(crate) fn flag(&self, field: &Field) -> bool {
         self.value(field).and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// The word that is chosen.
-    #[expect(dead_code, reason = "the first protocol that needs it removes this line")]
     pub(crate) fn choice(&self, field: &Field) -> &'a str {
         let FieldKind::Choice(words) = field.kind else {
             return "";

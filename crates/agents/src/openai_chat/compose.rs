@@ -1,7 +1,5 @@
 //! A request as the messages of Chat Completions.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tieline_core::agent::{AgentFailure, AgentPart, AgentRequest, Turn};
 use tieline_core::event::PartKind;
@@ -72,22 +70,9 @@ fn is_shown(part: &AgentPart) -> bool {
 }
 
 fn image(part: &AgentPart) -> Part {
-    let url = match &part.inline {
-        Some(bytes) => format!("data:{};base64,{}", image_type(part, bytes), STANDARD.encode(bytes)),
-        None => part.url.clone(),
-    };
     Part::ImageUrl {
-        image_url: ImageUrl { url },
-    }
-}
-
-/// Platforms seldom tell the type, and servers refuse a wrong one.
-fn image_type<'a>(part: &'a AgentPart, bytes: &[u8]) -> &'a str {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-        [b'G', b'I', b'F', b'8', ..] => "image/gif",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-        _ => part.mime.as_deref().unwrap_or("application/octet-stream"),
+        image_url: ImageUrl {
+            url: prompt::image_url(part),
+        },
     }
 }

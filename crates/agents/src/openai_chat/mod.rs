@@ -15,7 +15,6 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use tieline_core::agent::{AgentFailure, AgentRequest};
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
 use url::Url;
 
 use crate::answer::{self, Answer, Events};
@@ -24,7 +23,7 @@ use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
 use crate::protocol::{History, Manifest, end_user};
-use crate::run::{End, EventSink};
+use crate::run::{End, EventSink, log_usage};
 use crate::settings::{self, Settings};
 use crate::sse::Event;
 
@@ -214,14 +213,7 @@ impl OpenaiChat {
 
     fn end(&self, reading: &Reading) -> Result<End, AgentFailure> {
         if let Some(usage) = reading.usage() {
-            let wire::Usage {
-                prompt_tokens,
-                completion_tokens,
-            } = *usage;
-            debug!(
-                prompt_tokens,
-                completion_tokens, "answer took {completion_tokens} tokens"
-            );
+            log_usage(usage.prompt_tokens, usage.completion_tokens);
         }
         reading.end().map(|()| End::Completed { final_text: None })
     }

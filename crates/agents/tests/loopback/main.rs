@@ -4,7 +4,9 @@
 
 mod ask;
 mod openai_chat;
+mod openai_responses;
 mod patience;
+mod responses_server;
 mod retry;
 mod server;
 mod webhook;

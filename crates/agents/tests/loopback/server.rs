@@ -43,6 +43,12 @@ impl Call {
         value
     }
 
+    /// Method and address: `POST /v1/chat`, with the query.
+    pub fn target(&self) -> &str {
+        let line = self.head.lines().next().unwrap();
+        line.strip_suffix(" HTTP/1.1").unwrap()
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -55,15 +61,25 @@ struct Seen {
     hung_up: Semaphore,
 }
 
-/// The server. The nth connection plays the nth script; the last one is for all that follow.
+/// A loopback server; each connection plays one script.
 #[derive(Debug)]
 pub struct Server {
     pub url: String,
     seen: Arc<Seen>,
 }
 
+/// Decides what a connection does with its request.
+type Handler = Arc<dyn Fn(&Call) -> Vec<Act> + Send + Sync>;
+
 impl Server {
+    /// The nth connection plays the nth script; the last one is for all that follow.
     pub async fn start(scripts: Vec<Vec<Act>>) -> Self {
+        let n = AtomicUsize::new(0);
+        Self::answering(move |_| scripts[n.fetch_add(1, Ordering::SeqCst).min(scripts.len() - 1)].clone()).await
+    }
+
+    /// Each connection plays what the handler returns for its request.
+    pub async fn answering(handler: impl Fn(&Call) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Seen {
@@ -71,7 +87,7 @@ impl Server {
             flooded_bytes: AtomicUsize::new(0),
             hung_up: Semaphore::new(0),
         });
-        tokio::spawn(serve(listener, scripts, seen.clone()));
+        tokio::spawn(serve(listener, Arc::new(handler), seen.clone()));
         Self { url, seen }
     }
 
@@ -101,18 +117,18 @@ pub async fn nowhere() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-async fn serve(listener: TcpListener, scripts: Vec<Vec<Act>>, seen: Arc<Seen>) {
-    for n in 0.. {
+async fn serve(listener: TcpListener, handler: Handler, seen: Arc<Seen>) {
+    loop {
         let (socket, _) = listener.accept().await.unwrap();
-        let script = scripts[n.min(scripts.len() - 1)].clone();
-        tokio::spawn(play(socket, script, seen.clone()));
+        tokio::spawn(play(socket, handler.clone(), seen.clone()));
     }
 }
 
-async fn play(mut socket: TcpStream, script: Vec<Act>, seen: Arc<Seen>) {
+async fn play(mut socket: TcpStream, handler: Handler, seen: Arc<Seen>) {
     let Some(call) = read_call(&mut socket).await else {
         return;
     };
+    let script = handler(&call);
     seen.calls.lock().unwrap().push(call);
     for act in script {
         match act {

@@ -1,0 +1,96 @@
+//! JSON API of an agent: calls below one base address, with the same headers on each.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES};
+use url::Url;
+
+use crate::answer;
+use crate::call::{self, Fault, IDEMPOTENCY_KEY, Manner};
+use crate::config::{self, InvalidConfig};
+use crate::env::Env;
+use crate::failure;
+use crate::json;
+use crate::settings::{self, Settings};
+
+/// The API below `baseUrl`, called with `apiKey` as the bearer token.
+#[derive(Clone)]
+pub(crate) struct Api {
+    base: Url,
+    headers: HeaderMap,
+}
+
+impl Api {
+    pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
+        Ok(Self {
+            base: settings.address(&config::BASE_URL)?,
+            headers: settings.bearer_headers()?,
+        })
+    }
+
+    /// The address of something below the base.
+    pub(crate) fn url(&self, path: &[&str]) -> Url {
+        settings::below(&self.base, path)
+    }
+
+    /// Posts JSON, with an idempotency key if it asks a question.
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        body: &impl Serialize,
+        key: Option<HeaderValue>,
+        manner: Manner,
+        env: &Env,
+    ) -> Result<Response, Fault> {
+        let body = serde_json::to_vec(body).map(Bytes::from);
+        let body = body.map_err(|_| Fault::from(failure::bad_request()))?;
+        let make = || {
+            let request = self.request(env.http.post(url.clone()));
+            let request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            match &key {
+                Some(key) => request.header(IDEMPOTENCY_KEY, key.clone()),
+                None => request,
+            }
+        };
+        call::try_send(make, manner, env).await
+    }
+
+    /// Fetches something; that can always be repeated.
+    pub(crate) async fn get(&self, url: &Url, patience: Duration, env: &Env) -> Result<Response, Fault> {
+        let make = || self.request(env.http.get(url.clone()));
+        call::try_send(make, Manner::asking(patience).idempotent(), env).await
+    }
+
+    /// Fetches something for a probe.
+    pub(crate) async fn get_once(&self, url: &Url, env: &Env) -> Result<Response, Fault> {
+        let make = || self.request(env.http.get(url.clone()));
+        call::try_send(make, Manner::probing(), env).await
+    }
+
+    /// The same request with the headers of every call.
+    pub(crate) fn request(&self, request: RequestBuilder) -> RequestBuilder {
+        request.headers(self.headers.clone())
+    }
+}
+
+/// Reads an answer that is one JSON document.
+pub(crate) async fn document<T: DeserializeOwned>(response: Response, idle: Duration) -> Result<T, AgentFailure> {
+    let body = answer::whole(response, idle, MAX_ANSWER_BYTES).await?;
+    parse(&body)
+}
+
+/// Reads a JSON document or event as the vendor documents it.
+pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, AgentFailure> {
+    // The parser's own words may quote the answer.
+    json::read(json).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        failure::bad_answer(format!(
+            "expected the documented JSON, met something else at line {line}, column {column}"
+        ))
+    })
+}

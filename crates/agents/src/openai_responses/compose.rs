@@ -1,0 +1,69 @@
+//! A question as the input of a response.
+
+use serde_json::{Map, Value};
+use tieline_core::agent::{AgentPart, AgentRequest};
+use tieline_core::event::{ChatKind, PartKind};
+
+use super::Dialect;
+use super::wire::{Input, Message, Part};
+use crate::prompt;
+
+/// The question, with the attachments that the dialect carries.
+pub(crate) fn input(request: &AgentRequest, dialect: Dialect) -> Input {
+    let carried = |part: &AgentPart| dialect == Dialect::Openai && is_carried(part);
+    let text = prompt::text(&request.message, carried);
+    let parts: Vec<_> = prompt::parts(&request.message)
+        .filter(|part| carried(part))
+        .map(attachment)
+        .collect();
+    if parts.is_empty() {
+        return Input::Text(text);
+    }
+    let text = (!text.is_empty()).then_some(Part::Text { text });
+    Input::Messages([Message {
+        role: "user",
+        content: text.into_iter().chain(parts).collect(),
+    }])
+}
+
+/// Facts about the question that have no field of their own.
+pub(crate) fn metadata(request: &AgentRequest) -> Map<String, Value> {
+    let chat = match request.chat.kind {
+        ChatKind::Direct => "direct",
+        ChatKind::Group => "group",
+    };
+    let facts = [
+        ("session", request.session.id.as_str()),
+        ("message", request.message.id.as_str()),
+        ("locale", request.user.locale.tag()),
+        ("chat", chat),
+    ];
+    facts
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect()
+}
+
+/// A server refuses the whole question for a picture that it can't load or a file that it can't read: PDF is the only type that every
+/// model with file input reads.
+fn is_carried(part: &AgentPart) -> bool {
+    let is_pdf = || {
+        part.mime.as_deref() == Some("application/pdf")
+            || part
+                .name
+                .as_deref()
+                .is_some_and(|name| name.to_lowercase().ends_with(".pdf"))
+    };
+    !part.unavailable && (part.kind == PartKind::Image || part.kind == PartKind::File && is_pdf())
+}
+
+fn attachment(part: &AgentPart) -> Part {
+    match part.kind {
+        PartKind::Image => Part::Image {
+            image_url: prompt::image_url(part),
+        },
+        _ => Part::File {
+            file_url: part.url.clone(),
+        },
+    }
+}
