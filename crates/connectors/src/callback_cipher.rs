@@ -158,8 +158,8 @@ impl Opened {
     }
 }
 
-/// The signature: SHA-1 over the four values, sorted as bytes and joined with nothing between, in lower-case hex.
-pub(crate) fn signature(mut values: [&[u8]; 4]) -> [u8; 40] {
+/// The signature: SHA-1 over the values, sorted as bytes and joined with nothing between, in lower-case hex.
+pub(crate) fn signature<const N: usize>(mut values: [&[u8]; N]) -> [u8; 40] {
     values.sort_unstable();
     let mut hash = Sha1::new();
     for value in values {

@@ -7,6 +7,7 @@ mod callback_cipher;
 mod disposition;
 mod markdown;
 mod mention;
+mod xml;
 
 pub mod dingtalk;
 pub mod lark;
