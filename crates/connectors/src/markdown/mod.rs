@@ -3,7 +3,9 @@
 mod cut;
 mod data;
 mod files;
+mod plain;
 
 pub(crate) use cut::{Piece, piece, settled};
 pub(crate) use data::without_data;
 pub(crate) use files::{address, with_files};
+pub(crate) use plain::{LinkStyle, PlainStyle, plain};
