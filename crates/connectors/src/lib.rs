@@ -8,9 +8,11 @@ mod disposition;
 mod markdown;
 mod mention;
 mod xml;
+mod xml_callback;
 
 pub mod dingtalk;
 pub mod lark;
 pub mod registry;
 pub mod web;
 pub mod wecom;
+pub mod wecom_app;

@@ -8,6 +8,7 @@ pub static ALL: &[&dyn Connector] = &[
     &crate::lark::Lark,
     &crate::web::Web,
     &crate::wecom::WeCom,
+    &crate::wecom_app::WeComApp,
 ];
 
 /// The connector of `platform`, by the word used in the API and in addresses.

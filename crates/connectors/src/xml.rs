@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn character_data_text_and_empty_elements_are_read() {
-        let document = "<?xml version=\"1.0\"?>\n<xml> <A><![CDATA[你 & <b>]]></A>\n<B>1 &lt; 2 &#x4f60;</B><C/><D>\n</D></xml>\n";
+        let document =
+            "<?xml version=\"1.0\"?>\n<xml> <A><![CDATA[你 & <b>]]></A>\n<B>1 &lt; 2 &#x4f60;</B><C/><D>\n</D></xml>\n";
         assert_eq!(text(document, "A").as_deref(), Ok("你 & <b>"));
         assert_eq!(text(document, "B").as_deref(), Ok("1 < 2 你"));
         assert_eq!(text(document, "C").as_deref(), Ok(""));

@@ -179,7 +179,9 @@ impl Writer {
 
     /// A link around the words written since it began. Only web addresses lead anywhere from a chat.
     fn link(&mut self) {
-        let Some((start, address)) = self.links.pop() else { return };
+        let Some((start, address)) = self.links.pop() else {
+            return;
+        };
         let is_web = address.starts_with("https://") || address.starts_with("http://");
         if !is_web || self.out[start..] == *address {
             return;
@@ -262,7 +264,11 @@ mod tests {
             "Title\n\nbold it no code\nnext",
             "# Title\n\n**bold** it no `code`\nnext",
         );
-        check("> said\n> more\n\nback", "> said\n> more\n\nback", "> said\n> more\n\nback");
+        check(
+            "> said\n> more\n\nback",
+            "> said\n> more\n\nback",
+            "> said\n> more\n\nback",
+        );
     }
 
     #[test]
@@ -293,7 +299,11 @@ mod tests {
             "<a href=\"https://e.com/?q=%22a%22\">docs</a> https://e.com <a href=\"https://e.com/a.png\">chart</a>",
             "[docs](https://e.com/?q=%22a%22) https://e.com [chart](https://e.com/a.png)",
         );
-        check("[a](mailto:x) [b](data:text/) [](https://e.com)", "a b https://e.com", "a b https://e.com");
+        check(
+            "[a](mailto:x) [b](data:text/) [](https://e.com)",
+            "a b https://e.com",
+            "a b https://e.com",
+        );
         check("a<br>b", "a\nb", "a\nb");
     }
 

@@ -1,0 +1,43 @@
+//! The card with the button that starts a new session, and what becomes of it when it was clicked.
+//!
+//! See [WeCom Docs/发送应用消息, 模板卡片](https://developer.work.weixin.qq.com/document/path/90236) and
+//! [WeCom Docs/更新模版卡片消息](https://developer.work.weixin.qq.com/document/path/94888).
+
+use serde_json::{Value, json};
+use tieline_core::connector::Context;
+use tieline_core::event::NEW_SESSION_KEY;
+use tieline_core::http_types::WebhookAnswer;
+use tieline_core::ids::ReplyId;
+use tieline_core::notice::Notice;
+
+use super::settings::Settings;
+use super::verify::Authentic;
+use crate::xml::cdata;
+use crate::xml_callback::passive;
+
+/// The card. `round` tells a card that is sent once more from the one before: a task id is accepted once for ever.
+pub(super) fn new_session(reply: &ReplyId, round: u32, notice: Notice, cx: &Context<'_>) -> Value {
+    let language = cx.account.language;
+    json!({
+        "card_type": "button_interaction",
+        "main_title": { "title": notice.text(language) },
+        "button_list": [{ "text": Notice::ButtonNewSession.text(language), "style": 1, "key": NEW_SESSION_KEY }],
+        "task_id": cx.account.ids.other("tl_", &format!("{reply}/{round}")),
+    })
+}
+
+/// What the clicked button becomes: words that can't be clicked.
+pub(super) fn clicked(notice: Notice, cx: &Context<'_>) -> Value {
+    json!({ "replace_name": notice.text(cx.account.language) })
+}
+
+/// The answer to a click that came too late: its button says so.
+///
+/// See [WeCom Docs/被动回复消息格式](https://developer.work.weixin.qq.com/document/path/90241).
+pub(super) fn too_late(clicker: &str, callback: &Authentic, cx: &Context<'_>) -> WebhookAnswer {
+    let keys = &Settings::of(cx.account).keys;
+    let words = cdata(Notice::Expired.text(cx.account.language));
+    let button = format!("<Button><ReplaceName>{words}</ReplaceName></Button>");
+    let message = passive(clicker, &keys.receiver, "update_button", &button, cx);
+    keys.seal(&message, callback.nonce(), cx)
+}

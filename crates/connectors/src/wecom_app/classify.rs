@@ -1,0 +1,79 @@
+//! What the platform's answer to a call means for the reply.
+
+use serde_json::Value;
+use tieline_core::connector::{Context, SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
+
+use super::api_error::{Outcome, code, named};
+use super::compose::{CallKind, Shown};
+
+/// Classifies the answer to a call of [`super::compose::deliver`].
+pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+    let before: Shown = sent.progress.read();
+    let after: Shown = sent.on_success.read();
+    match Outcome::of(answer) {
+        Outcome::Ok(body) => match unreached(&body) {
+            Some(code) => Verdict::Refused { code: code.to_owned() },
+            None => Verdict::Accepted(Progress::write(&after)),
+        },
+        Outcome::TokenExpired => Verdict::TokenExpired,
+        Outcome::SlowDown { after, code } => Verdict::SlowDown {
+            retry_after: Some(after),
+            code,
+        },
+        Outcome::Passing(code) => Verdict::Retry { code },
+        // Remembered before it is sent again, so that a duplicate is recognized.
+        Outcome::Lost(code) if before.unsure_since.is_none() => Verdict::FallBack {
+            progress: Progress::write(&Shown {
+                unsure_since: Some(cx.now),
+                ..before
+            }),
+            code,
+        },
+        Outcome::Lost(code) => Verdict::Retry { code },
+        Outcome::Refused { code } => refused(code, before, &after),
+    }
+}
+
+fn refused(code: i64, before: Shown, after: &Shown) -> Verdict {
+    let is_about_reach = matches!(
+        code,
+        code::IP_NOT_ALLOWED | code::NOT_PERMITTED | code::NOT_VISIBLE | code::NO_RECEIVER
+    );
+    // A task id and a response code are accepted once: if the answer to the first time was lost, it has worked.
+    let is_used_up = match after.call {
+        CallKind::Text => false,
+        CallKind::Card => code == code::TASK_ID_USED,
+        CallKind::Update => true,
+    };
+    if is_about_reach || after.call == CallKind::Text {
+        Verdict::Refused { code: named(code) }
+    } else if is_used_up && before.unsure_since.is_some() {
+        Verdict::Accepted(Progress::write(after))
+    } else {
+        Verdict::FallBack {
+            progress: Progress::write(&Shown {
+                no_cards: true,
+                unsure_since: None,
+                ..before
+            }),
+            code: named(code),
+        }
+    }
+}
+
+/// Success may still mean that the only receiver got nothing: outside the application's visible range, or without a licence.
+///
+/// See [WeCom Docs/发送应用消息](https://developer.work.weixin.qq.com/document/path/90236).
+fn unreached(body: &Value) -> Option<&'static str> {
+    let has = |list: &str| match &body[list] {
+        Value::String(ids) => !ids.is_empty(),
+        Value::Array(ids) => !ids.is_empty(),
+        _ => false,
+    };
+    if has("invaliduser") {
+        return Some("invaliduser_not_in_visible_range");
+    }
+    has("unlicenseduser").then_some("unlicenseduser_without_api_licence")
+}

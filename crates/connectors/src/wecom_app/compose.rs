@@ -1,0 +1,258 @@
+//! From what the chat should show to the next call.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tieline_core::connector::Context;
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::ids::digest;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
+use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::timestamp::{Timestamp, millis};
+
+use super::card_action;
+use super::settings::{Settings, address};
+use crate::markdown::{self, LinkStyle, PlainStyle};
+
+/// Longest text of one message. The platform cuts what is longer.
+///
+/// See [WeCom Docs/发送应用消息](https://developer.work.weixin.qq.com/document/path/90236).
+pub(super) const TEXT: TextLimit = TextLimit {
+    max: 2048,
+    unit: TextUnit::Bytes,
+};
+/// Most messages of one answer; the last one leads to the rest. A member gets at most 30 a minute, and what is more is dropped
+/// without a word.
+const MAX_MESSAGES: u32 = 30;
+/// How long to wait for the answer of a call.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Added to the time since a lost call, so that the check against duplicates surely reaches back to it.
+const CHECK_MARGIN: Duration = Duration::from_secs(60);
+/// Longest interval of that check.
+const MAX_CHECK: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// The names of the calls.
+pub(super) const SEND: &str = "send";
+const SEND_CARD: &str = "send_card";
+const UPDATE_CARD: &str = "update_card";
+/// Calls that put a message into the chat.
+pub(super) const MESSAGES: [&str; 2] = [SEND, SEND_CARD];
+
+/// How far a reply is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Shown {
+    /// How often the reply was started again by an operator.
+    pub(super) round: u32,
+    /// What the newest call does.
+    pub(super) call: CallKind,
+    /// Cards don't work here: the words go as text.
+    pub(super) no_cards: bool,
+    /// The card says it all.
+    pub(super) done: bool,
+    /// How many bytes of the text are sent.
+    pub(super) sent: usize,
+    /// Digest of these bytes: if the text was exchanged since, all of it is sent.
+    pub(super) head: String,
+    /// How many messages were sent.
+    pub(super) messages: u32,
+    /// When the answer to the call that is due was lost.
+    #[serde(with = "millis::option")]
+    pub(super) unsure_since: Option<Timestamp>,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallKind {
+    /// Sends text.
+    #[default]
+    Text,
+    /// Sends a card.
+    Card,
+    /// Changes the card that was clicked.
+    Update,
+}
+
+/// The next step. Until the answer is whole there is nothing to show: what is sent can't be changed.
+pub(super) fn deliver(
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    progress: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    let shown: Shown = progress.read();
+    if desired.stage != Stage::Final || shown.done {
+        return Ok(Step::Done);
+    }
+    let member = member(to)?;
+    if let Some(step) = card(desired, to, member, &shown, cx) {
+        return Ok(step);
+    }
+    let text = script(desired, cx);
+    Ok(match next_piece(&text, &shown, desired.link, cx) {
+        Some((content, end)) => send_text(&content, &text[..end], member, shown, cx),
+        None => Step::Done,
+    })
+}
+
+/// A reply that is shown once more.
+pub(super) fn restart(before: &Progress) -> Progress {
+    let before: Shown = before.read();
+    Progress::write(&Shown {
+        round: before.round + 1,
+        ..Shown::default()
+    })
+}
+
+/// The one member of the chat. Several receivers are told apart by `|`, and `@all` is everybody: neither is a chat.
+fn member(to: &ReplyTarget) -> Result<&str, ComposeError> {
+    let member = to.chat.id.as_str();
+    let is_one = !member.is_empty() && !member.contains('|') && !member.starts_with('@');
+    is_one
+        .then_some(member)
+        .ok_or(ComposeError::Incomplete { field: "userid" })
+}
+
+/// The confirmation of a new session: in the card that was clicked, else in a card of its own.
+fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, member: &str, shown: &Shown, cx: &Context<'_>) -> Option<Step> {
+    let is_confirmation = desired.notice == Some(Notice::NewSession) && desired.text.is_empty();
+    if !is_confirmation || shown.no_cards || desired.proactive {
+        return None;
+    }
+    let agent = Settings::of(cx.account).agent_id;
+    let code = to.handle.text("responseCode").filter(|code| !code.is_empty());
+    let (name, path, kind, body) = match code {
+        Some(code) => {
+            let button = card_action::clicked(Notice::NewSession, cx);
+            let body = json!({ "userids": [member], "agentid": agent, "response_code": code, "button": button });
+            (
+                UPDATE_CARD,
+                "/cgi-bin/message/update_template_card",
+                CallKind::Update,
+                body,
+            )
+        }
+        None => {
+            let card = card_action::new_session(desired.reply, shown.round, Notice::NewSession, cx);
+            let body = json!({ "touser": member, "msgtype": "template_card", "agentid": agent, "template_card": card });
+            (SEND_CARD, "/cgi-bin/message/send", CallKind::Card, body)
+        }
+    };
+    let on_success = Shown {
+        call: kind,
+        done: true,
+        unsure_since: None,
+        ..shown.clone()
+    };
+    Some(call(name, path, &body, &on_success, cx))
+}
+
+/// All that is to be said: the answer, its files as links, our sentence.
+fn script(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
+    let answer = markdown::without_data(desired.text);
+    let mut script = markdown::with_files(answer.trim_end(), desired.files).into_owned();
+    let sentence = desired.notice.map(|notice| notice.text(cx.account.language));
+    let sentence = sentence.or_else(|| {
+        let is_empty = script.trim().is_empty();
+        is_empty.then(|| Notice::EmptyAnswer.text(cx.account.language))
+    });
+    if let Some(sentence) = sentence {
+        if !script.is_empty() {
+            script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown + "\n\n";
+        }
+        script.push_str(sentence);
+    }
+    script
+}
+
+/// The next message, and where it ends in the script. `None` if all is sent.
+fn next_piece(script: &str, shown: &Shown, link: Option<&str>, cx: &Context<'_>) -> Option<(String, usize)> {
+    let style = style(cx);
+    let render = |part: &str| markdown::plain(part, style);
+    let mut from = shown.start(script);
+    while from < script.len() {
+        let piece = markdown::piece(script, from, TEXT.max, render);
+        if piece.shown.trim().is_empty() {
+            from = piece.end;
+            continue;
+        }
+        if shown.messages + 1 < MAX_MESSAGES || piece.end == script.len() {
+            return Some((piece.shown, piece.end));
+        }
+        let language = cx.account.language;
+        let tail = match link {
+            Some(link) => format!("{}{link}", Notice::RestBehindLink.text(language)),
+            None => Notice::Incomplete.text(language).to_owned(),
+        };
+        let room = TEXT.max.saturating_sub(tail.len() + 2);
+        let piece = markdown::piece(script, from, room, render);
+        return Some((format!("{}\n\n{tail}", piece.shown), script.len()));
+    }
+    None
+}
+
+/// Text is shown wherever members read it, in WeChat too, and links in it work. Markdown is shown in the WeCom clients only.
+fn style(cx: &Context<'_>) -> PlainStyle {
+    match Settings::of(cx.account).sends_markdown {
+        true => PlainStyle {
+            marks: true,
+            links: LinkStyle::Markdown,
+        },
+        false => PlainStyle {
+            marks: false,
+            links: LinkStyle::Anchor,
+        },
+    }
+}
+
+impl Shown {
+    /// Where the unsent text begins.
+    fn start(&self, script: &str) -> usize {
+        let is_same = script.get(..self.sent).is_some_and(|head| digest(&[head]) == self.head);
+        if is_same { self.sent } else { 0 }
+    }
+}
+
+fn send_text(content: &str, covered: &str, member: &str, shown: Shown, cx: &Context<'_>) -> Step {
+    let settings = Settings::of(cx.account);
+    let kind = if settings.sends_markdown { "markdown" } else { "text" };
+    let mut body = json!({
+        "touser": member,
+        "msgtype": kind,
+        "agentid": settings.agent_id,
+    });
+    body[kind] = json!({ "content": content });
+    // Only for a repetition of a call whose answer was lost: else an answer that happens to be the same as one before would be dropped.
+    if let Some(since) = shown.unsure_since {
+        let reach = (cx.now.since(since) + CHECK_MARGIN).min(MAX_CHECK);
+        body["enable_duplicate_check"] = json!(1);
+        body["duplicate_check_interval"] = json!(reach.as_secs());
+    }
+    let on_success = Shown {
+        call: CallKind::Text,
+        sent: covered.len(),
+        head: digest(&[covered]),
+        messages: shown.messages + 1,
+        unsure_since: None,
+        ..shown
+    };
+    call(SEND, "/cgi-bin/message/send", &body, &on_success, cx)
+}
+
+fn call(name: &'static str, path: &str, body: &Value, on_success: &Shown, cx: &Context<'_>) -> Step {
+    Step::Call {
+        call: ApiCall::Http(HttpCall {
+            name,
+            method: "POST",
+            url: address(cx.account, path),
+            headers: Vec::new(),
+            body: Body::Json(body.to_string()),
+            token: TokenPlace::Query("access_token"),
+            timeout: TIMEOUT,
+        }),
+        on_success: Progress::write(on_success),
+    }
+}

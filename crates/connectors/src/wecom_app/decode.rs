@@ -1,0 +1,196 @@
+//! What a proved callback says.
+//!
+//! See [WeCom Docs/消息格式](https://developer.work.weixin.qq.com/document/path/90239) and
+//! [WeCom Docs/事件格式](https://developer.work.weixin.qq.com/document/path/90240).
+
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_core::connector::{Context, Remark};
+use tieline_core::event::{
+    CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Part, PartKind, Sender, WELCOME_KEY,
+};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, digest};
+use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::timestamp::Timestamp;
+
+use super::settings::Settings;
+use super::verify::Authentic;
+use crate::xml::{self, Fields};
+
+/// After this a click does nothing.
+const MAX_CLICK_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a callback says.
+pub(super) enum Decoded {
+    /// For the agent, or for the dispatcher.
+    Event(Box<Event>),
+    /// Somebody clicked, and the click reached us much later.
+    LateClick {
+        /// The member.
+        clicker: String,
+    },
+    /// Nothing for us.
+    Nothing(Remark),
+}
+
+const IGNORED: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Ignored(reason));
+const UNREADABLE: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Unreadable(reason));
+
+/// Reads a callback.
+pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
+    let Ok(fields) = xml::read(authentic.message()) else {
+        return UNREADABLE("the callback is not the documented XML");
+    };
+    let ours = Settings::of(cx.account).agent_id;
+    if fields.some("AgentID").is_some_and(|id| id.parse() != Ok(ours)) {
+        return IGNORED("the callback is for another application");
+    }
+    let Some(member) = fields.some("FromUserName") else {
+        return UNREADABLE("the callback has no sender");
+    };
+    let callback = Callback {
+        fields: &fields,
+        member,
+        // Both are the platform's own; by the older one a stale callback is recognized.
+        sent_at: created_at(&fields).map_or(authentic.signed_at(), |at| at.min(authentic.signed_at())),
+        cx,
+    };
+    match fields.text("MsgType") {
+        "" => UNREADABLE("the callback has no type"),
+        "event" => callback.event(),
+        kind => callback.message(kind),
+    }
+}
+
+fn created_at(fields: &Fields) -> Option<Timestamp> {
+    fields.text("CreateTime").parse().ok().map(Timestamp::from_secs)
+}
+
+struct Callback<'a> {
+    fields: &'a Fields,
+    member: &'a str,
+    sent_at: Timestamp,
+    cx: &'a Context<'a>,
+}
+
+impl Callback<'_> {
+    fn message(&self, kind: &str) -> Decoded {
+        let Some(id) = self.fields.some("MsgId") else {
+            return UNREADABLE("the message has no id");
+        };
+        let id = PlatformMessageId::new(id);
+        Decoded::Event(Box::new(Event::Message(Message {
+            sender: self.sender(),
+            sent_at: Some(self.sent_at),
+            text: self.words(kind),
+            parts: self.part(kind).into_iter().collect(),
+            quoted: None,
+            refers_to: None,
+            target: self.target(id.clone(), json!({})),
+            id,
+        })))
+    }
+
+    /// A message of a type that can't be read has neither words nor parts, which the person is told.
+    fn words(&self, kind: &str) -> String {
+        let text = |name| self.fields.text(name);
+        match kind {
+            "text" => text("Content").to_owned(),
+            "location" => format!("{} ({}, {})", text("Label"), text("Location_X"), text("Location_Y"))
+                .trim_start()
+                .to_owned(),
+            "link" => {
+                let lines = [text("Title"), text("Description"), text("Url")];
+                let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+                lines.join("\n")
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn part(&self, kind: &str) -> Option<Part> {
+        let (kind, mime) = match kind {
+            "image" => (PartKind::Image, None),
+            "voice" => (
+                PartKind::Audio,
+                Some("audio/amr").filter(|_| self.fields.text("Format") == "amr"),
+            ),
+            "video" => (PartKind::Video, None),
+            _ => return None,
+        };
+        Some(Part {
+            kind,
+            name: None,
+            mime: mime.map(str::to_owned),
+            size: None,
+            locator: json!({ "media": self.fields.some("MediaId")? }),
+        })
+    }
+
+    fn event(&self) -> Decoded {
+        let key = self.fields.text("EventKey");
+        match self.fields.text("Event") {
+            "enter_agent" => self.entered(),
+            "template_card_event" if self.cx.now.since(self.sent_at) > MAX_CLICK_AGE => Decoded::LateClick {
+                clicker: self.member.to_owned(),
+            },
+            "template_card_event" => self.action(key, json!({ "responseCode": self.fields.text("ResponseCode") })),
+            // An entry of the application's menu may carry our key.
+            "click" if key == NEW_SESSION_KEY => self.action(key, json!({})),
+            _ => IGNORED("an event that we don't use"),
+        }
+    }
+
+    /// The platform tells each opening of the chat; the id says member and day, so that only the first of a day is answered.
+    fn entered(&self) -> Decoded {
+        if self.cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
+            return IGNORED("chat was opened, and the trigger has no welcome");
+        }
+        let day = self.cx.now.as_secs().div_euclid(24 * 60 * 60).to_string();
+        let id = PlatformMessageId::new(digest(&["entered", self.member, &day]));
+        Decoded::Event(Box::new(Event::CardAction(CardAction {
+            id,
+            sender: self.sender(),
+            key: WELCOME_KEY.to_owned(),
+            card: String::new(),
+            // It answers no message.
+            target: self.target(PlatformMessageId::new(""), json!({})),
+        })))
+    }
+
+    fn action(&self, key: &str, handle: serde_json::Value) -> Decoded {
+        // Events have no id, and two of one second may differ in any of these.
+        let names = ["FromUserName", "CreateTime", "AgentID", "Event", "EventKey", "TaskId"];
+        let id = PlatformMessageId::new(digest(&names.map(|name| self.fields.text(name))));
+        Decoded::Event(Box::new(Event::CardAction(CardAction {
+            sender: self.sender(),
+            key: key.to_owned(),
+            card: self.fields.text("TaskId").to_owned(),
+            target: self.target(id.clone(), handle),
+            id,
+        })))
+    }
+
+    fn sender(&self) -> Sender {
+        Sender {
+            id: SenderId::new(self.member),
+            name: None,
+        }
+    }
+
+    fn target(&self, message: PlatformMessageId, handle: serde_json::Value) -> ReplyTarget {
+        ReplyTarget {
+            integration: self.cx.account.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(self.member),
+                thread: None,
+            },
+            asker: SenderId::new(self.member),
+            message,
+            handle: ReplyHandle::new(handle),
+            expires_at: None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Access tokens, and the check of the credentials.
+//!
+//! See [WeCom Docs/获取access_token](https://developer.work.weixin.qq.com/document/path/91039).
+
+use std::time::Duration;
+
+use tieline_core::account::Credentials;
+use tieline_core::connector::{Context, Probe, TokenError, TokenExchange};
+use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::secret::Secret;
+use url::form_urlencoded::Serializer;
+
+use super::api_error::{Outcome, named};
+use super::settings::{Settings, address};
+
+/// So long before its end a token is renewed. Asked earlier, the platform gives the same one.
+const RENEWAL: Duration = Duration::from_secs(5 * 60);
+/// Where the platform doesn't say how long a token lives.
+const LIFETIME_S: u64 = 7200;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See [`TokenExchange`].
+pub(super) struct Tokens;
+
+impl TokenExchange for Tokens {
+    fn request(&self, cx: &Context<'_>) -> HttpCall {
+        let settings = Settings::of(cx.account);
+        let query = Serializer::new(String::new())
+            .append_pair("corpid", &settings.corp_id)
+            .append_pair("corpsecret", settings.secret.expose())
+            .finish();
+        get(
+            "token",
+            address(cx.account, &format!("/cgi-bin/gettoken?{query}")),
+            TokenPlace::None,
+        )
+    }
+
+    fn read(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<AccessToken, TokenError> {
+        let body = match Outcome::of(answer) {
+            Outcome::Ok(body) => body,
+            other => return Err(failure(other)),
+        };
+        let token = body["access_token"].as_str().filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| unavailable("no_token"))?;
+        let life = Duration::from_secs(body["expires_in"].as_u64().unwrap_or(LIFETIME_S));
+        Ok(AccessToken {
+            token: Secret::new(token),
+            expires_at: cx.now.after(life - RENEWAL.min(life / 2)),
+        })
+    }
+}
+
+/// Asks about the application itself: this shows that company, secret and number belong together and, unlike asking for a token, that
+/// our address is among the trusted ones.
+///
+/// See [WeCom Docs/获取指定的应用详情](https://developer.work.weixin.qq.com/document/path/90227).
+pub(super) fn probe(cx: &Context<'_>) -> Probe {
+    let path = format!("/cgi-bin/agent/get?agentid={}", Settings::of(cx.account).agent_id);
+    Probe {
+        call: get("probe", address(cx.account, &path), TokenPlace::Query("access_token")),
+        read: |answer| match (Outcome::of(answer), answer) {
+            // A proxy with a fixed address may let only the calls through that are needed; the token before it was given.
+            (Outcome::Ok(_), _) | (_, ApiAnswer::Answered { status: 404 | 405, .. }) => Ok(Credentials::default()),
+            (other, _) => Err(failure(other)),
+        },
+        is_needed: false,
+    }
+}
+
+fn get(name: &'static str, url: String, token: TokenPlace) -> HttpCall {
+    HttpCall {
+        name,
+        method: "GET",
+        url,
+        headers: Vec::new(),
+        body: Body::Empty,
+        token,
+        timeout: TIMEOUT,
+    }
+}
+
+fn failure(outcome: Outcome) -> TokenError {
+    match outcome {
+        Outcome::Refused { code } => TokenError::Refused { code: named(code) },
+        Outcome::TokenExpired => unavailable("token_expired"),
+        Outcome::SlowDown { code, .. } | Outcome::Passing(code) | Outcome::Lost(code) => unavailable(&code),
+        Outcome::Ok(_) => unavailable("unexpected_answer"),
+    }
+}
+
+fn unavailable(code: &str) -> TokenError {
+    TokenError::Unavailable { code: code.to_owned() }
+}
