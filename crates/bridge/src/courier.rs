@@ -4,20 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::multipart::{Form, Part};
 use tieline_core::backoff::Backoff;
 use tieline_core::connector::{MediaError, TokenError, TokenExchange};
-use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::http_types::{AccessToken, ApiAnswer, Body, FILE_NOT_FETCHED, HttpCall, TokenPlace};
 use tieline_core::ids::{IntegrationId, digest};
 use tieline_core::outbound_url;
 use tieline_store::token_cache;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::accounts::Bot;
+use crate::media;
+use crate::receive::chain;
 use crate::world::{World, chance};
 
 /// Longest answer that is read.
@@ -98,7 +101,28 @@ pub async fn send_with(world: &World, bot: &Bot, call: &HttpCall, token: Option<
         warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
         return ApiAnswer::NotSent;
     }
-    exchange(world, bot, call, token).await
+    let Body::FileAt { url, max_bytes } = &call.body else {
+        return exchange(world, bot, call, token, None).await;
+    };
+    // Both within the time that the call may take.
+    let half = call.timeout / 2;
+    match media::fetch_address(world, bot, url, *max_bytes, half).await {
+        Ok(file) => {
+            let call = HttpCall {
+                timeout: half,
+                ..call.clone()
+            };
+            exchange(world, bot, &call, token, Some(file.bytes)).await
+        }
+        Err(error) => {
+            info!(account.id = %bot.account.integration, call = call.name, error = chain(&error), "file of a call can't be fetched");
+            ApiAnswer::Answered {
+                status: FILE_NOT_FETCHED,
+                retry_after_s: None,
+                body: Vec::new(),
+            }
+        }
+    }
 }
 
 fn may_be_called(world: &World, call: &HttpCall) -> bool {
@@ -148,7 +172,7 @@ fn source(bot: &Bot) -> String {
 
 async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange, source: &str) -> Result<AccessToken, TokenError> {
     let cx = bot.context(world, None);
-    let answer = exchange(world, bot, &tokens.request(&cx), None).await;
+    let answer = exchange(world, bot, &tokens.request(&cx), None, None).await;
     let token = tokens.read(&answer, &cx)?;
     // The cache only saves calls: without it the token still works.
     if let Err(error) = token_cache::put(&world.store, &bot.account.integration, source, &token).await {
@@ -168,8 +192,14 @@ pub async fn forget_token(world: &World, bot: &Bot) {
 }
 
 /// Sends a call as it is and reads the answer, at most 1 MiB of it.
-async fn exchange(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
-    let Some(request) = build(world.http.client(), call, token) else {
+async fn exchange(
+    world: &World,
+    bot: &Bot,
+    call: &HttpCall,
+    token: Option<&AccessToken>,
+    file: Option<Bytes>,
+) -> ApiAnswer {
+    let Some(request) = build(world.http.client(), call, token, file) else {
         debug!(call = call.name, "call can't be made");
         return ApiAnswer::NotSent;
     };
@@ -186,7 +216,13 @@ async fn exchange(world: &World, bot: &Bot, call: &HttpCall, token: Option<&Acce
     }
 }
 
-fn build(http: &reqwest::Client, call: &HttpCall, token: Option<&AccessToken>) -> Option<reqwest::RequestBuilder> {
+/// The request of a call; `file` is what [`Body::FileAt`] stands for.
+fn build(
+    http: &reqwest::Client,
+    call: &HttpCall,
+    token: Option<&AccessToken>,
+    file: Option<Bytes>,
+) -> Option<reqwest::RequestBuilder> {
     let method = call.method.parse().ok()?;
     let mut url = reqwest::Url::parse(&call.url).ok()?;
     if let (TokenPlace::Query(name), Some(token)) = (call.token, token) {
@@ -205,6 +241,7 @@ fn build(http: &reqwest::Client, call: &HttpCall, token: Option<&AccessToken>) -
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .body(text.clone()),
         Body::Multipart { fields, file } => request.multipart(form(fields, file.as_ref())?),
+        Body::FileAt { .. } => request.header(CONTENT_TYPE, "application/octet-stream").body(file?),
     })
 }
 
@@ -352,7 +389,7 @@ async fn ask_for_file(
         (TokenPlace::None, _) | (_, None) => None,
         (_, Some(exchange)) => Some(token(world, bot, exchange).await?),
     };
-    let request = build(world.http.client(), call, token.as_ref()).ok_or(DownloadError::Unreachable)?;
+    let request = build(world.http.client(), call, token.as_ref(), None).ok_or(DownloadError::Unreachable)?;
     let sent = request.timeout(limit).send().await;
     sent.map_err(|_| DownloadError::Unreachable)
 }

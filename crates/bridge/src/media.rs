@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
 use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
-use tieline_core::http_types::{HttpCall, TokenPlace};
+use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 use tieline_core::ids::{MessageId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
@@ -42,6 +43,8 @@ const KEPT_LIFE: Duration = Duration::from_hours(3);
 const FIRST_ROOM: usize = 1024 * 1024;
 /// MemoryBudget that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
 const LEAST_ROOM: usize = 1024 * 1024;
+/// Where signed links lead, below our own address.
+const MEDIA_PATH: &str = "/api/media/";
 /// What sealed link tokens are about.
 const MEDIA_TOKEN: &str = "media";
 
@@ -71,7 +74,7 @@ impl Grant {
     fn link(&self, world: &World) -> String {
         let json = serde_json::to_vec(self).expect("a grant serializes as JSON");
         let token = world.store.keyring().seal_url(&json, MEDIA_TOKEN);
-        format!("{}/api/media/{token}", world.settings.public_url)
+        format!("{}{MEDIA_PATH}{token}", world.settings.public_url)
     }
 }
 
@@ -272,6 +275,53 @@ fn kept_id(message: &MessageId, place: PartRef) -> String {
         PartRef::Quote(at) => ("quote", at),
     };
     digest(&["part", message.as_str(), whose, &at.to_string()])
+}
+
+/// The file at an address that an agent gave, at most `max` bytes of it. One of ours is read without a detour over the network.
+///
+/// Boxed: a file of ours may lead back to a call of the platform.
+pub(crate) fn fetch_address<'a>(
+    world: &'a World,
+    bot: &'a Bot,
+    url: &'a str,
+    max: usize,
+    patience: Duration,
+) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+    Box::pin(fetch_address_now(world, bot, url, max, patience))
+}
+
+async fn fetch_address_now(
+    world: &World,
+    bot: &Bot,
+    url: &str,
+    max: usize,
+    patience: Duration,
+) -> Result<Fetched, FetchError> {
+    let ours = url.strip_prefix(world.settings.public_url.as_str());
+    if let Some(token) = ours.and_then(|path| path.strip_prefix(MEDIA_PATH)) {
+        let found = timeout(patience, open(world, token)).await;
+        let found = found.unwrap_or(Err(FetchError::Late(patience)))?;
+        let fits = found.bytes.len() <= max;
+        return fits.then_some(found).ok_or(DownloadError::TooLong(max).into());
+    }
+    let room = world.file_budget.take(max, patience).await;
+    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let call = HttpCall {
+        name: "reply_file",
+        method: "GET",
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Body::Empty,
+        token: TokenPlace::None,
+        timeout: patience,
+    };
+    let fetched = timeout(patience, follow(world, bot, call, max, patience)).await;
+    let Download { body, content_type, .. } = fetched.map_err(|_| FetchError::Late(patience))??;
+    Ok(Fetched {
+        bytes: room.fill(body),
+        mime: content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+        name: None,
+    })
 }
 
 async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchError> {

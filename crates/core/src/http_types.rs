@@ -155,7 +155,19 @@ pub enum Body {
         /// Field name, file name, type and bytes of the file.
         file: Option<(String, String, String, Vec<u8>)>,
     },
+    /// `application/octet-stream`: the bytes of the file at this address, which are fetched first.
+    ///
+    /// If they can't be fetched, or are more than `max_bytes`, the call isn't made and is answered with [`FILE_NOT_FETCHED`].
+    FileAt {
+        /// The file's address. It may be one that an agent gave.
+        url: String,
+        /// Most bytes that are sent.
+        max_bytes: usize,
+    },
 }
+
+/// The status that answers a call whose file can't be fetched: 424, Failed Dependency.
+pub const FILE_NOT_FETCHED: u16 = 424;
 
 /// One call of a platform's HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
