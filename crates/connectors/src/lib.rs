@@ -16,3 +16,4 @@ pub mod registry;
 pub mod web;
 pub mod wecom;
 pub mod wecom_app;
+pub mod weibo;

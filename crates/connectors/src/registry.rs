@@ -9,6 +9,7 @@ pub static ALL: &[&dyn Connector] = &[
     &crate::web::Web,
     &crate::wecom::WeCom,
     &crate::wecom_app::WeComApp,
+    &crate::weibo::Weibo,
 ];
 
 /// The connector of `platform`, by the word used in the API and in addresses.

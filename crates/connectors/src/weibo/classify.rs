@@ -1,0 +1,71 @@
+//! What came of a chunk or a file.
+
+use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED};
+use tieline_core::reply::Progress;
+
+use super::api_error;
+use super::progress::Shown;
+
+/// Classifies the answer to a call.
+pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+    match sent.call {
+        ApiCall::Socket(_) => chunk(sent, answer),
+        ApiCall::Http(_) => file(sent, answer),
+    }
+}
+
+/// The platform acknowledges nothing: a chunk that was written counts as shown.
+fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+    let before: Shown = sent.progress.read();
+    let after: Shown = sent.on_success.read();
+    match answer {
+        ApiAnswer::Answered { .. } => Verdict::Accepted(sent.on_success.clone()),
+        ApiAnswer::NotSent => retry("not_sent"),
+        ApiAnswer::Unknown if before.doubt.as_deref() == Some(&after) => retry("unconfirmed"),
+        // Remembered before anything else is sent: whatever comes next under the same key must be the same.
+        ApiAnswer::Unknown => Verdict::FallBack {
+            progress: Progress::write(&Shown {
+                doubt: Some(Box::new(after)),
+                ..before
+            }),
+            code: "unconfirmed".to_owned(),
+        },
+    }
+}
+
+fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+    let status = match answer {
+        ApiAnswer::Answered { status, .. } => *status,
+        ApiAnswer::NotSent => return retry("not_sent"),
+        // Sent again it could be there twice.
+        ApiAnswer::Unknown => return as_link(sent, "no_answer".to_owned()),
+    };
+    let body = answer.json().unwrap_or_default();
+    let code = api_error::code(status, &body);
+    let has_ids =
+        body["data"]["message_id"].as_str().is_some_and(|id| !id.is_empty()) && body["data"]["fid"].is_number();
+    match (status, api_error::code_in(&body)) {
+        (200..=299, Some(0)) if has_ids => Verdict::Accepted(sent.on_success.clone()),
+        (_, Some(api_error::TOKEN_EXPIRED)) => Verdict::TokenExpired,
+        // Limits are daily ones, too long to wait for.
+        (_, Some(api_error::LIMIT)) | (FILE_NOT_FETCHED | 429, _) => as_link(sent, code),
+        (_, Some(api_error::SERVER)) => retry(&code),
+        (status, _) if api_error::is_passing(status) => retry(&code),
+        _ => as_link(sent, code),
+    }
+}
+
+/// The file is given up and stands in the chat as a link.
+fn as_link(sent: &SentCall<'_>, code: String) -> Verdict {
+    let mut after: Shown = sent.on_success.read();
+    after.as_links.push(after.files.saturating_sub(1));
+    Verdict::FallBack {
+        progress: Progress::write(&after),
+        code,
+    }
+}
+
+fn retry(code: &str) -> Verdict {
+    Verdict::Retry { code: code.to_owned() }
+}

@@ -1,0 +1,240 @@
+//! Replies as chunks: each adds to the text of its message, in order, until the last one closes it.
+//!
+//! Nothing can be edited or taken back. Where an agent rewrites what is shown already, the open message is closed and the whole final
+//! text follows as a correction. There is no sign of thinking, and an empty message would stay: the first chunk has text.
+//!
+//! See `src/outbound-stream.ts` and `src/send.ts` of [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use tieline_core::connector::Context;
+use tieline_core::event::ChatKind;
+use tieline_core::http_types::{ApiCall, Body, HttpCall, SocketCall, TokenPlace};
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyTarget, Stage, Step};
+use tieline_core::split::{TextLimit, split_first};
+
+use super::manifest::{MAX_FRAME, MAX_MESSAGE};
+use super::progress::{Phase, Shown};
+use super::settings::{Settings, is_uid};
+use super::wire;
+use crate::markdown;
+
+/// An intermediate chunk that waited this long for a connection is written anew, with what has been said since.
+const FRESH: Duration = Duration::from_secs(15);
+/// The same for a chunk of a final text.
+const LAST_WORD: Duration = Duration::from_secs(60);
+/// How long sending a file may take.
+const FILE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest file that is sent as one, in bytes. No limit is documented; the vendor's client accepts as much.
+const MAX_FILE_BYTES: usize = 5 * 1024 * 1024;
+/// Room in a message below which nothing is put into it: one character may take two units.
+const LEAST_ROOM: usize = 2;
+
+/// The next step.
+pub(super) fn deliver(
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    progress: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    let uid = to.chat.id.as_str();
+    let settings = Settings::of(cx).filter(|_| to.chat.kind == ChatKind::Direct && is_uid(uid));
+    let settings = settings.ok_or(ComposeError::Incomplete { field: "user id" })?;
+    let mut shown: Shown = progress.read();
+    // Files carry no recipient: they go to the owner of the credentials, whoever asked.
+    let sends_files = settings.owner_uid.as_deref() == Some(uid);
+    let chunk = |shown: &Shown, text: &str, is_final| {
+        let next = next_chunk(shown.clone(), text, is_final)?;
+        Some(next.call(desired, uid, text, cx))
+    };
+    if desired.stage != Stage::Final {
+        let text = markdown::without_data(desired.text);
+        let text = if cx.account.streaming { &*text } else { "" };
+        return Ok(chunk(&shown, text, false).unwrap_or(Step::Done));
+    }
+    loop {
+        let step = match shown.phase {
+            Phase::Text => chunk(&shown, &final_text(desired, sends_files, cx), true),
+            Phase::Files => desired
+                .files
+                .get(shown.files)
+                .map(|file| send_file(file, settings, &shown)),
+            Phase::Links => chunk(&shown, &links(desired, &shown), true),
+            Phase::Done => Some(Step::Done),
+        };
+        match step {
+            Some(step) => return Ok(step),
+            None => shown = shown.next_phase(sends_files),
+        }
+    }
+}
+
+/// Links to the files that could not be sent.
+fn links(desired: &DesiredReply<'_>, shown: &Shown) -> String {
+    let files = shown.as_links.iter().filter_map(|at| desired.files.get(*at)).cloned();
+    markdown::with_files("", &files.collect::<Vec<_>>()).into_owned()
+}
+
+/// The whole text with our sentence below it, and links to the files unless they are sent as files.
+fn final_text<'a>(desired: &DesiredReply<'a>, sends_files: bool, cx: &Context<'_>) -> Cow<'a, str> {
+    let text = markdown::without_data(desired.text);
+    let files = if sends_files { &[] } else { desired.files };
+    let text = match markdown::with_files(&text, files) {
+        Cow::Owned(text) => Cow::Owned(text),
+        Cow::Borrowed(_) => text,
+    };
+    let has_files = !desired.files.is_empty();
+    let notice = match desired.notice {
+        None if text.trim().is_empty() && !has_files => Some(Notice::EmptyAnswer),
+        notice => notice,
+    };
+    let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
+    match (text.trim().is_empty(), sentence.is_empty()) {
+        (_, true) => text,
+        (true, false) => sentence.into(),
+        (false, false) => format!("{text}\n\n{sentence}").into(),
+    }
+}
+
+/// A chunk that comes next.
+struct NextChunk {
+    /// The progress before it.
+    before: Shown,
+    /// The progress after it.
+    after: Shown,
+    /// Where its text begins.
+    start: usize,
+}
+
+impl NextChunk {
+    fn call(self, desired: &DesiredReply<'_>, uid: &str, text: &str, cx: &Context<'_>) -> Step {
+        let Self { before, after, start } = self;
+        let is_last = after.message != before.message;
+        let subject = format!("{}/{}", desired.reply, before.message);
+        let message = cx.account.ids.other("msg_", &subject);
+        let text = text.get(start..after.end.max(start)).unwrap_or_default();
+        let patience = if desired.stage == Stage::Final {
+            LAST_WORD
+        } else {
+            FRESH
+        };
+        Step::Call {
+            call: ApiCall::Socket(SocketCall {
+                name: "chunk".to_owned(),
+                lane: format!("chat {uid}"),
+                frame: wire::send_message(uid, &message, before.chunks, text, is_last),
+                // Each adds to the one before it, so none can be left out.
+                replaceable: false,
+                expires_at: cx.now.after(patience),
+            }),
+            on_success: Progress::write(&after),
+        }
+    }
+}
+
+/// The chunk that brings the chat nearer to `text`. `None` if it shows all of it that can be shown now.
+fn next_chunk(mut before: Shown, text: &str, is_final: bool) -> Option<NextChunk> {
+    if let Some(doubt) = before.doubt.take() {
+        if is_same_so_far(&before, &doubt, text) {
+            let start = before.end;
+            return Some(NextChunk {
+                before,
+                after: *doubt,
+                start,
+            });
+        }
+        // Its message can't be closed either: whether the next number is right is not known.
+        before = is_final.then(|| before.anew())?;
+    }
+    let is_right = match is_final {
+        true => before.verified || before.is_beginning_of(text),
+        false => before.is_open_part_of(text),
+    };
+    if !is_right {
+        // A text that still grows may come back to what is shown.
+        let anew = is_final.then(|| before.anew())?;
+        if before.chunks > 0 {
+            // Closed as it is, so that the whole final text can follow.
+            return Some(NextChunk {
+                before,
+                after: anew,
+                start: 0,
+            });
+        }
+        before = anew;
+    }
+    before.verified = is_final;
+    let rest = &text[before.end..];
+    if rest.trim().is_empty() && !(is_final && before.chunks > 0) {
+        return None;
+    }
+    let (piece, closes) = piece(&before, text, is_final);
+    let start = before.end;
+    let mut after = before.with_chunk(text, start + piece.len());
+    if closes {
+        after = after.closed(text);
+    }
+    Some(NextChunk { before, after, start })
+}
+
+/// How much of the rest of `text` the next chunk takes, and whether it closes the message.
+fn piece<'a>(before: &Shown, text: &'a str, is_final: bool) -> (&'a str, bool) {
+    let rest = &text[before.end..];
+    let room = MAX_MESSAGE
+        .max
+        .saturating_sub(MAX_MESSAGE.measure(&text[before.from()..before.end]));
+    if room < LEAST_ROOM && !rest.is_empty() {
+        return ("", true);
+    }
+    let max = room.min(MAX_FRAME.max);
+    let (piece, tail) = split_first(rest, TextLimit { max, ..MAX_FRAME });
+    let closes = if tail.is_empty() {
+        is_final
+    } else {
+        room <= MAX_FRAME.max
+    };
+    (piece, closes)
+}
+
+fn is_same_so_far(before: &Shown, doubt: &Shown, text: &str) -> bool {
+    let repeated = text.get(..doubt.end).map(|_| before.with_chunk(text, doubt.end));
+    match repeated {
+        Some(chunk) if doubt.message == before.message => chunk.open_digest == doubt.open_digest,
+        Some(chunk) => chunk.closed(text).closed_digest == doubt.closed_digest,
+        None => false,
+    }
+}
+
+fn send_file(file: &ReplyFile, settings: &Settings, before: &Shown) -> Step {
+    let url = format!(
+        "{}/open/dm/send_file?fileName={}",
+        settings.api_base,
+        encoded(&file.name)
+    );
+    Step::Call {
+        call: ApiCall::Http(HttpCall {
+            name: "file",
+            method: "POST",
+            url,
+            headers: Vec::new(),
+            body: Body::FileAt {
+                url: file.url.clone(),
+                max_bytes: MAX_FILE_BYTES,
+            },
+            token: TokenPlace::Query("token"),
+            timeout: FILE_TIMEOUT,
+        }),
+        on_success: Progress::write(&Shown {
+            files: before.files + 1,
+            ..before.clone()
+        }),
+    }
+}
+
+fn encoded(name: &str) -> String {
+    url::form_urlencoded::byte_serialize(name.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+}

@@ -1,0 +1,104 @@
+//! Facts about the platform.
+//!
+//! Weibo publishes no specification of this channel. The facts are those of the vendor's own client,
+//! [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo) 2.2.12.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::budget::Budget;
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::split::{TextLimit, TextUnit};
+
+/// Where the socket leads. The vendor's client uses `ws://` on the same host; an unencrypted connection is the operator's choice.
+pub(super) const WS_URL: &str = "wss://open-im.api.weibo.com/ws/stream";
+/// Where tokens come from.
+pub(super) const TOKEN_URL: &str = "https://open-im.api.weibo.com/open/auth/ws_token";
+/// Where files are sent.
+pub(super) const API_BASE: &str = "https://open-im.api.weibo.com";
+
+/// Longest text of one frame. The vendor's clients send 1800 to 2000 characters.
+pub(super) const MAX_FRAME: TextLimit = TextLimit {
+    max: 1800,
+    unit: TextUnit::Utf16,
+};
+/// Longest text of one message: no limit is documented, and about this much is known to arrive.
+pub(super) const MAX_MESSAGE: TextLimit = TextLimit {
+    max: 4000,
+    unit: TextUnit::Utf16,
+};
+
+/// Facts about Weibo direct messages.
+pub(super) static MANIFEST: Manifest = Manifest {
+    platform: "weibo",
+    name: "Weibo direct messages (微博私信)",
+    docs: "https://github.com/wecode-ai/openclaw-weibo",
+    proof: Proof::Platform,
+    rate_hint: None,
+    media_is_short_lived: false,
+    modes: &[LONG_CONNECTION],
+};
+
+const LONG_CONNECTION: ModeManifest = ModeManifest {
+    mode: ConnectionMode::LongConnection,
+    credentials: &[
+        Field {
+            name: "appId",
+            secret: false,
+            required: true,
+            help: "AppId, as 微博龙虾助手 answers to 连接龙虾. Text, although it looks like a number.",
+        },
+        Field {
+            name: "appSecret",
+            secret: true,
+            required: true,
+            help: "AppSecret from the same answer. 重置凭证 issues a new one and invalidates the old.",
+        },
+        Field {
+            name: "ownerUid",
+            secret: false,
+            required: false,
+            help: "User id of the account that got the credentials. Files of answers are sent as files into this chat only; \
+                   everywhere else, and without it, they stand in the text as links.",
+        },
+    ],
+    endpoints: &[
+        EndpointField {
+            name: "wsUrl",
+            default: WS_URL,
+        },
+        EndpointField {
+            name: "tokenUrl",
+            default: TOKEN_URL,
+        },
+        EndpointField {
+            name: "apiBase",
+            default: API_BASE,
+        },
+    ],
+    setup: &[
+        "In Weibo open a private chat with 微博龙虾助手 (https://weibo.com/u/6808810981) and send 连接龙虾.",
+        "Copy AppId and AppSecret from its answer here. They belong to your own chat with that account.",
+        "Connect no other client with the same AppId: each of them would answer.",
+        "If the credentials are refused, send 重置凭证 and enter the new ones: the old ones stop working at once.",
+    ],
+    permissions: &[],
+    delivery: Delivery::Push,
+    merged: Merged::Nothing,
+    budget: Budget {
+        text: MAX_MESSAGE,
+        // A frame per 300 to 500 ms. No rate limit is documented.
+        min_interval: Duration::from_millis(400),
+        slow_after: Duration::from_secs(60),
+        slow_interval: Duration::from_secs(1),
+        lifetime: None,
+        max_updates: None,
+        quotas: &[],
+        source: "https://github.com/wecode-ai/openclaw-weibo",
+    },
+    welcome: None,
+    // One connection per AppId: whether a second one is given the messages too is not documented.
+    two_sockets: false,
+    proactive: true,
+    login: false,
+};

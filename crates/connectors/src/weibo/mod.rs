@@ -1,0 +1,96 @@
+//! Weibo (微博) direct messages, over the long connection that 微博龙虾助手 gives its users.
+//!
+//! Only one-to-one chats. Answers are shown as chunks that add to a message ([`compose`]); nothing is acknowledged, edited or taken
+//! back. Files come inside messages; they are sent over HTTP, to the owner of the credentials and to no one else.
+//!
+//! See [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo), the vendor's own client.
+
+mod api_error;
+mod classify;
+mod compose;
+mod decode;
+mod manifest;
+mod progress;
+mod settings;
+mod stream;
+mod tokens;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{
+    Connector, Context, Manifest, Probe, Received, Rejection, SentCall, TokenExchange, Verdict,
+};
+use tieline_core::http_types::{ApiAnswer, WebhookRequest};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::stream::StreamProtocol;
+
+use progress::Shown;
+use settings::Settings;
+
+/// Weibo direct messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Weibo;
+
+impl Connector for Weibo {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        _mode: ConnectionMode,
+        credentials: &Credentials,
+        endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        Settings::read(credentials, endpoints).map(Prepared::new)
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
+        credentials.get("appId").map(|id| id.trim().to_owned())
+    }
+
+    fn receive(&self, _request: &WebhookRequest, _cx: &Context<'_>) -> Result<Received, Rejection> {
+        Err(Rejection::Missing("a callback URL on this platform"))
+    }
+
+    fn deliver(
+        &self,
+        desired: &DesiredReply<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        compose::deliver(desired, to, progress, cx)
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        classify::classify(sent, answer)
+    }
+
+    fn restart(&self, before: &Progress) -> Progress {
+        let before: Shown = before.read();
+        Progress::write(&Shown {
+            message: before.message + 1,
+            ..Shown::default()
+        })
+    }
+
+    fn tokens(&self) -> Option<&dyn TokenExchange> {
+        Some(&tokens::Tokens)
+    }
+
+    fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
+        Some(Probe {
+            call: tokens::Tokens.request(cx),
+            read: |answer| tokens::read(answer).map(|_| Credentials::default()),
+            is_needed: false,
+        })
+    }
+
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        Some(&stream::LongConnection)
+    }
+}

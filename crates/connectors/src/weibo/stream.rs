@@ -1,0 +1,210 @@
+//! The long connection: authorized by its address, kept alive by pings of its own, without acknowledgements in either direction.
+//!
+//! See `src/client.ts` of [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo).
+
+use std::time::Duration;
+
+use tieline_core::connector::{Context, Remark};
+use tieline_core::http_types::{ApiAnswer, SocketCall, TokenPlace};
+use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamProtocol, StreamSession};
+use tieline_core::timestamp::Timestamp;
+
+use super::decode::{self, Heard};
+use super::settings::Settings;
+
+/// How often we ping.
+const PING: Duration = Duration::from_secs(30);
+/// Without a pong for so long the connection is dead: a ping and ten seconds for its answer.
+const PONG_WITHIN: Duration = Duration::from_secs(40);
+/// Nothing is delivered twice, so an event is worth a long try.
+const STORED_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// Longest message: a picture of 10 MiB in base64, and what stands around it.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// The client's version, which the platform notes.
+const VERSION: &str = concat!("tieline-", env!("CARGO_PKG_VERSION"));
+/// The wait after a close that means a wrong configuration: trying again soon changes nothing.
+const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
+
+/// Close codes that we act on. Every other one is a fault that passes.
+mod close {
+    /// Invalid path, missing parameters, a token of another app.
+    pub(super) const MISCONFIGURED: [u16; 3] = [4000, 4001, 4003];
+    /// The token is not valid.
+    pub(super) const INVALID_TOKEN: u16 = 4002;
+    /// The same in words, with whatever code.
+    pub(super) const INVALID_TOKEN_WORDS: &str = "invalid token";
+}
+
+/// The long-connection protocol.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LongConnection;
+
+impl StreamProtocol for LongConnection {
+    fn begin(&self, cx: &Context<'_>) -> Begin {
+        let url = Settings::of(cx).map_or_else(String::new, |settings| {
+            let mut url = settings.ws_url.clone();
+            url.query_pairs_mut()
+                .append_pair("app_id", &settings.app_id)
+                .append_pair("version", VERSION);
+            url.into()
+        });
+        let address = SocketAddress {
+            url,
+            headers: Vec::new(),
+            note: String::new(),
+        };
+        Begin::Authorize(address, TokenPlace::Query("token"))
+    }
+
+    fn address(&self, _answer: &ApiAnswer, _cx: &Context<'_>) -> Result<SocketAddress, Refusal> {
+        Err(Refusal::Passing {
+            code: "no_address_requested".to_owned(),
+            retry_after: None,
+        })
+    }
+
+    fn handshake_failed(&self, status: u16, _headers: &[(String, String)], _cx: &Context<'_>) -> Refusal {
+        let code = status.to_string();
+        match status {
+            408 | 425 | 429 => Refusal::Passing {
+                code,
+                retry_after: None,
+            },
+            400..=499 => Refusal::StaleToken { code },
+            _ => Refusal::Passing {
+                code,
+                retry_after: None,
+            },
+        }
+    }
+
+    fn session(&self, _address: &SocketAddress, _cx: &Context<'_>) -> Box<dyn StreamSession> {
+        Box::new(Session::default())
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
+}
+
+/// One connection.
+#[derive(Default)]
+struct Session {
+    heartbeat: Option<Heartbeat>,
+    /// The call whose frame was handed out last. Whether it was written shows only when something else happens.
+    writing: Option<String>,
+    tokens: u64,
+}
+
+/// The heartbeat of an open connection.
+struct Heartbeat {
+    ping_at: Timestamp,
+    dead_at: Timestamp,
+}
+
+impl StreamSession for Session {
+    fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        self.heartbeat = Some(Heartbeat {
+            ping_at: cx.now.after(PING),
+            dead_at: cx.now.after(PONG_WITHIN),
+        });
+        // The address has authorized us. A greeting may follow or not.
+        vec![Effect::Up, Effect::Heard]
+    }
+
+    fn on_frame(&mut self, frame: Frame, cx: &Context<'_>) -> Vec<Effect> {
+        self.writing = None;
+        let Frame::Text(text) = frame else {
+            return vec![Effect::Remark(Remark::Ignored("a binary frame"))];
+        };
+        let mut effects = vec![Effect::Heard];
+        match decode::decode(&text, cx) {
+            Heard::Pong => {
+                if let Some(heartbeat) = &mut self.heartbeat {
+                    heartbeat.dead_at = cx.now.after(PONG_WITHIN);
+                }
+            }
+            Heard::Ping => effects.push(send(r#"{"type":"pong"}"#.to_owned())),
+            Heard::Said(event, remark) => {
+                self.tokens += 1;
+                effects.extend(remark.map(Effect::Remark));
+                effects.push(Effect::Deliver {
+                    token: self.tokens,
+                    events: vec![*event],
+                    give_up_at: cx.now.after(STORED_WITHIN),
+                });
+            }
+            Heard::Nothing(remark) => effects.push(Effect::Remark(remark)),
+        }
+        effects
+    }
+
+    fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        self.writing = None;
+        match &mut self.heartbeat {
+            Some(heartbeat) if heartbeat.dead_at <= cx.now => {
+                self.heartbeat = None;
+                let reason = "pings were not answered";
+                vec![Effect::Reconnect { reason, after: None }]
+            }
+            Some(heartbeat) if heartbeat.ping_at <= cx.now => {
+                heartbeat.ping_at = cx.now.after(PING);
+                vec![send(r#"{"type":"ping"}"#.to_owned())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        Some(heartbeat.ping_at.min(heartbeat.dead_at))
+    }
+
+    fn on_stored(&mut self, _token: u64, _cx: &Context<'_>) -> Vec<Effect> {
+        self.writing = None;
+        // The platform wants no acknowledgement.
+        Vec::new()
+    }
+
+    fn on_call(&mut self, call_id: &str, call: SocketCall, _cx: &Context<'_>) -> Vec<Effect> {
+        self.writing = Some(call_id.to_owned());
+        let written = Effect::Answer {
+            call_id: call_id.to_owned(),
+            answer: ApiAnswer::Answered {
+                status: 200,
+                retry_after_s: None,
+                body: Vec::new(),
+            },
+        };
+        // The supervisor drops the second if the first fails.
+        vec![send(call.frame.to_string()), written]
+    }
+
+    fn on_closed(&mut self, code: u16, reason: &str, _cx: &Context<'_>) -> Vec<Effect> {
+        self.heartbeat = None;
+        let name = format!("closed_{code}");
+        if code == close::INVALID_TOKEN || reason.to_ascii_lowercase().contains(close::INVALID_TOKEN_WORDS) {
+            return vec![Effect::Refused(Refusal::StaleToken { code: name })];
+        }
+        if close::MISCONFIGURED.contains(&code) {
+            return vec![Effect::Refused(Refusal::Passing {
+                code: name,
+                retry_after: Some(MISCONFIGURED_WAIT),
+            })];
+        }
+        Vec::new()
+    }
+
+    fn on_close(&mut self, _cx: &Context<'_>) -> Vec<Effect> {
+        self.heartbeat = None;
+        let unknown = |call_id| Effect::Answer {
+            call_id,
+            answer: ApiAnswer::Unknown,
+        };
+        self.writing.take().map(unknown).into_iter().collect()
+    }
+}
+
+fn send(text: String) -> Effect {
+    Effect::Send(Frame::Text(text))
+}

@@ -1,0 +1,293 @@
+//! The shared protocol vectors, through the connector's public face.
+
+use serde_json::{Value, json};
+use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
+use tieline_core::connector::{Connector as _, Context, TokenError};
+use tieline_core::event::{Chat, ChatKind, Event, Message};
+use tieline_core::http_types::{ApiAnswer, ApiCall};
+use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+use tieline_core::notice::Language;
+use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::stream::{Effect, Frame, Refusal, SocketAddress, StreamSession};
+use tieline_core::timestamp::Timestamp;
+
+use super::Weibo;
+
+fn vectors(group: &str) -> Vec<Value> {
+    let all: Value = serde_json::from_str(include_str!("vectors/weibo.json")).unwrap();
+    all[group].as_array().unwrap().clone()
+}
+
+fn account() -> Account {
+    let credentials: Credentials = [("appId", "100200300400"), ("appSecret", "s3cr3t-9f21")]
+        .into_iter()
+        .collect();
+    let mode = ConnectionMode::LongConnection;
+    Account {
+        integration: IntegrationId::new("int_1"),
+        organization: OrganizationId::new("default"),
+        mode,
+        prepared: Weibo.prepare(mode, &credentials, &Endpoints::new()).unwrap(),
+        credentials,
+        endpoints: Endpoints::new(),
+        language: Language::Chinese,
+        streaming: true,
+        ids: IdMint::new(&[7; 32]),
+        allow_private: false,
+    }
+}
+
+fn context(account: &Account) -> Context<'_> {
+    Context {
+        account,
+        now: Timestamp::from_millis(1_789_900_010_000),
+        random: [7; 32],
+        welcome: None,
+    }
+}
+
+fn session(cx: &Context<'_>) -> Box<dyn StreamSession> {
+    let address = SocketAddress {
+        url: String::new(),
+        headers: Vec::new(),
+        note: String::new(),
+    };
+    let mut session = Weibo.stream().unwrap().session(&address, cx);
+    session.on_open(cx);
+    session
+}
+
+fn frame_of(vector: &Value) -> String {
+    if let Some(raw) = vector["body_raw"].as_str() {
+        return raw.to_owned();
+    }
+    let Some(repeat) = vector.get("repeat") else {
+        return vector["body"].to_string();
+    };
+    let unit = repeat["unit"].as_str().unwrap();
+    let filling = unit.repeat(usize::try_from(repeat["count"].as_u64().unwrap()).unwrap());
+    vector["body_template"]
+        .to_string()
+        .replace(repeat["placeholder"].as_str().unwrap(), &filling)
+}
+
+fn delivered(effects: &[Effect]) -> Vec<&Message> {
+    let events = effects.iter().flat_map(|effect| match effect {
+        Effect::Deliver { events, .. } => events.as_slice(),
+        _ => &[],
+    });
+    events
+        .map(|event| match event {
+            Event::Message(message) => message,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn accepted_frames_are_delivered() {
+    let account = account();
+    let cx = context(&account);
+    for vector in vectors("accept") {
+        let effects = session(&cx).on_frame(Frame::Text(frame_of(&vector)), &cx);
+        let [message] = delivered(&effects)[..] else {
+            panic!("{}: {effects:?}", vector["id"])
+        };
+        let expect = &vector["expect"];
+        let name = message.sender.name.as_deref().unwrap_or(message.sender.id.as_str());
+        let attachments: Vec<Value> = message
+            .parts
+            .iter()
+            .map(|part| json!({ "kind": part.kind, "file_name": part.name, "mime_type": part.mime, "size": part.size }))
+            .collect();
+        let actual = json!({
+            "outcome": "accept",
+            "conversation_id": message.target.chat.id,
+            "sender_id": message.sender.id,
+            "sender_name": name,
+            "chat_type": message.target.chat.kind,
+            "mentions_bot": true,
+            "attachments": attachments,
+            "text": message.text,
+            "message_id": message.id,
+        });
+        assert_eq!(&actual, expect, "{}", vector["id"]);
+        assert_eq!(
+            message.sent_at.map(Timestamp::as_millis),
+            vector["body"]["payload"]["timestamp"].as_i64()
+        );
+    }
+}
+
+#[test]
+fn hostile_frames_deliver_nothing_and_end_nothing() {
+    let account = account();
+    let cx = context(&account);
+    for vector in vectors("hostile") {
+        // Whether a message came before is for the ledger to know.
+        if vector.get("precondition").is_some() {
+            continue;
+        }
+        let mut session = session(&cx);
+        let dead_at = session.wake_at();
+        let effects = session.on_frame(Frame::Text(frame_of(&vector)), &cx);
+        let sent: Vec<Value> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Send(Frame::Text(text)) => serde_json::from_str(text).ok(),
+                _ => None,
+            })
+            .collect();
+        let outcome = match (&vector["expect"]["outcome"], effects.len()) {
+            (outcome, 1) if outcome == "heartbeat" => outcome.clone(),
+            (_, 1) => panic!("{}: {effects:?}", vector["id"]),
+            _ if sent == [vector["response"].clone()] => json!("respond"),
+            _ => json!("ignore"),
+        };
+        assert_eq!(outcome, vector["expect"]["outcome"], "{}: {effects:?}", vector["id"]);
+        let is_quiet = |effect: &Effect| matches!(effect, Effect::Heard | Effect::Remark(_) | Effect::Send(_));
+        assert!(effects.iter().all(is_quiet), "{}: {effects:?}", vector["id"]);
+        assert_eq!(session.wake_at(), dead_at);
+    }
+}
+
+#[test]
+fn tokens_are_read_and_their_refusals_told_apart() {
+    let account = account();
+    let cx = context(&account);
+    for vector in vectors("tokens") {
+        let body = vector["body_raw"]
+            .as_str()
+            .map_or_else(|| vector["body"].to_string(), str::to_owned);
+        let answer = ApiAnswer::Answered {
+            status: u16::try_from(vector["http_status"].as_u64().unwrap()).unwrap(),
+            retry_after_s: None,
+            body: body.into_bytes(),
+        };
+        let read = Weibo.tokens().unwrap().read(&answer, &cx);
+        let probed = (Weibo.probe(&cx).unwrap().read)(&answer);
+        let expect = &vector["expect"];
+        match (expect["outcome"].as_str().unwrap(), read) {
+            ("token", Ok(token)) => {
+                assert_eq!(expect["token"], token.token.expose());
+                let refresh_after = token.expires_at.since(cx.now).as_secs();
+                assert_eq!(expect["refresh_after_s"], refresh_after, "{}", vector["id"]);
+                assert!(probed.is_ok());
+            }
+            ("permanent_error", Err(TokenError::Refused { .. })) => {
+                assert!(matches!(probed, Err(TokenError::Refused { .. })));
+            }
+            // When it is tried again is for the supervisor to say.
+            ("retry", Err(TokenError::Unavailable { .. })) => {}
+            (_, read) => panic!("{}: {read:?}", vector["id"]),
+        }
+    }
+}
+
+#[test]
+fn token_request_names_the_app_as_text() {
+    let account = account();
+    let call = Weibo.tokens().unwrap().request(&context(&account));
+    let tieline_core::http_types::Body::Json(body) = call.body else {
+        panic!("{call:?}")
+    };
+    let expected = json!({ "app_id": "100200300400", "app_secret": "s3cr3t-9f21" });
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+    assert_eq!(call.url, "https://open-im.api.weibo.com/open/auth/ws_token");
+}
+
+#[test]
+fn replies_go_out_as_the_vectors_say() {
+    let account = account();
+    let cx = context(&account);
+    for vector in vectors("outbound") {
+        let to = vector["to"].as_str().unwrap();
+        let target = ReplyTarget {
+            integration: account.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(to),
+                thread: None,
+            },
+            asker: SenderId::new(to),
+            message: PlatformMessageId::new("m1"),
+            handle: ReplyHandle::default(),
+            expires_at: None,
+        };
+        let deltas = vector["deltas"].as_array().unwrap();
+        let (mut text, mut progress, mut frames) = (String::new(), Progress::default(), Vec::new());
+        for (at, delta) in deltas.iter().enumerate() {
+            text.push_str(delta.as_str().unwrap());
+            let is_last = at + 1 == deltas.len();
+            let desired = DesiredReply {
+                reply: &ReplyId::new("tl-1"),
+                stage: if is_last { Stage::Final } else { Stage::Growing },
+                text: &text,
+                reasoning: "",
+                notice: None,
+                files: &[],
+                link: None,
+                proactive: false,
+                plain: false,
+                pulled: None,
+            };
+            let step = Weibo.deliver(&desired, &target, &progress, &cx).unwrap();
+            let Step::Call {
+                call: ApiCall::Socket(call),
+                on_success,
+            } = step
+            else {
+                panic!("{step:?}")
+            };
+            frames.push(call.frame);
+            progress = on_success;
+        }
+        // The message's id is ours to choose, and one for all of its chunks.
+        let id = frames[0]["payload"]["messageId"].clone();
+        let mut expected = vector["frames"].clone();
+        for frame in expected.as_array_mut().unwrap() {
+            frame["payload"]["messageId"] = id.clone();
+        }
+        assert_eq!(Value::Array(frames), expected, "{}", vector["id"]);
+    }
+}
+
+#[test]
+fn closes_lead_to_what_the_vectors_say() {
+    let account = account();
+    let cx = context(&account);
+    for vector in vectors("close") {
+        let code = u16::try_from(vector["code"].as_u64().unwrap()).unwrap();
+        let effects = session(&cx).on_closed(code, vector["reason"].as_str().unwrap(), &cx);
+        let actual = match &effects[..] {
+            [] => json!(["reconnect"]),
+            [Effect::Refused(Refusal::StaleToken { .. })] => json!(["clear_token", "reconnect"]),
+            [
+                Effect::Refused(Refusal::Passing {
+                    retry_after: Some(wait),
+                    ..
+                }),
+            ] if wait.as_secs() == 60 => {
+                json!(["alert", "reconnect_slow"])
+            }
+            other => panic!("{vector}: {other:?}"),
+        };
+        assert_eq!(actual, vector["expect"], "{vector}");
+    }
+}
+
+#[test]
+fn refused_handshakes_ask_for_another_token() {
+    let account = account();
+    let refused = |status| {
+        Weibo
+            .stream()
+            .unwrap()
+            .handshake_failed(status, &[], &context(&account))
+    };
+    assert_eq!(refused(401), Refusal::StaleToken { code: "401".into() });
+    assert_eq!(refused(403), Refusal::StaleToken { code: "403".into() });
+    for status in [429, 502] {
+        assert!(matches!(refused(status), Refusal::Passing { .. }), "{status}");
+    }
+}
