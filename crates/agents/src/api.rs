@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::multipart::Form;
 use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +71,24 @@ impl Api {
     pub(crate) async fn get_once(&self, url: &Url, env: &Env) -> Result<Response, Fault> {
         let make = || self.request(env.http.get(url.clone()));
         call::try_send(make, Manner::probing(), env).await
+    }
+
+    /// Uploads a form that `make` makes anew for each try. A form that can't be made is a bad request.
+    pub(crate) async fn upload(
+        &self,
+        url: &Url,
+        make: impl Fn() -> Option<Form>,
+        patience: Duration,
+        env: &Env,
+    ) -> Result<Response, Fault> {
+        if make().is_none() {
+            return Err(failure::bad_request().into());
+        }
+        let request = || {
+            self.request(env.http.post(url.clone()))
+                .multipart(make().unwrap_or_default())
+        };
+        call::try_send(request, Manner::asking(patience), env).await
     }
 
     /// The same request with the headers of every call.

@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod run;
 pub mod sse;
 
+pub mod dify;
 pub mod echo;
 pub mod openai_chat;
 pub mod openai_responses;

@@ -62,3 +62,12 @@ pub(crate) fn image_type<'a>(part: &'a AgentPart, bytes: &[u8]) -> &'a str {
         _ => part.mime.as_deref().unwrap_or("application/octet-stream"),
     }
 }
+
+/// A name for a file that has none.
+pub(crate) fn file_name(mime: &str) -> String {
+    let extension = mime
+        .split('/')
+        .next_back()
+        .filter(|it| it.chars().all(char::is_alphanumeric));
+    format!("file.{}", extension.unwrap_or("bin"))
+}

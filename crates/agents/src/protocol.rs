@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::call::PROBE_PATIENCE;
 use crate::config::{self, Field, InvalidConfig};
+use crate::dify::Dify;
 use crate::echo::Echo;
 use crate::env::Env;
 use crate::failure;
@@ -24,6 +25,8 @@ use crate::webhook::Webhook;
 /// An agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
+    /// Chat apps of Dify.
+    Dify,
     /// Answers with the text it was given.
     Echo,
     /// Chat Completions.
@@ -53,7 +56,13 @@ pub struct Manifest {
 
 impl Protocol {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Echo, Self::OpenaiChat, Self::OpenaiResponses, Self::Webhook];
+    pub const ALL: &'static [Self] = &[
+        Self::Echo,
+        Self::OpenaiChat,
+        Self::OpenaiResponses,
+        Self::Dify,
+        Self::Webhook,
+    ];
 
     /// The protocol of that word.
     #[must_use]
@@ -68,6 +77,7 @@ impl Protocol {
     #[must_use]
     pub const fn manifest(self) -> &'static Manifest {
         match self {
+            Self::Dify => &crate::dify::MANIFEST,
             Self::Echo => &crate::echo::MANIFEST,
             Self::OpenaiChat => &crate::openai_chat::MANIFEST,
             Self::OpenaiResponses => &crate::openai_responses::MANIFEST,
@@ -90,6 +100,7 @@ impl Protocol {
             addresses: settings.addresses(),
             secrets: settings.secrets(),
             wire: match protocol {
+                Self::Dify => Wire::Dify(Dify::read(&settings)?),
                 Self::Echo => Wire::Echo(Echo::read(&settings)),
                 Self::OpenaiChat => Wire::OpenaiChat(OpenaiChat::read(&settings)?),
                 Self::OpenaiResponses => Wire::OpenaiResponses(OpenaiResponses::read(&settings)?),
@@ -126,6 +137,7 @@ pub struct Adapter {
 
 #[derive(Clone)]
 enum Wire {
+    Dify(Dify),
     Echo(Echo),
     OpenaiChat(OpenaiChat),
     OpenaiResponses(OpenaiResponses),
@@ -197,8 +209,9 @@ impl Adapter {
 
     /// Whether another process can go on reading the run that `resume` identifies. Settings and kind of agent decide.
     #[must_use]
-    pub const fn can_resume(&self, _resume: &Resume) -> bool {
+    pub const fn can_resume(&self, resume: &Resume) -> bool {
         match &self.wire {
+            Wire::Dify(_) => Dify::can_resume(resume),
             Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
             Wire::OpenaiResponses(responses) => responses.can_resume(),
         }
@@ -233,6 +246,7 @@ impl Adapter {
     async fn ask(&self, request: &AgentRequest, sink: &mut EventSink, env: &Env) -> Result<End, AgentFailure> {
         self.may_be_called(env)?;
         match &self.wire {
+            Wire::Dify(dify) => dify.ask(request, sink, env).await,
             Wire::Echo(echo) => echo.ask(request, sink).await,
             Wire::OpenaiChat(chat) => chat.ask(request, sink, env).await,
             Wire::OpenaiResponses(responses) => responses.ask(request, sink, env).await,
@@ -247,6 +261,7 @@ impl Adapter {
     pub async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         self.may_be_called(env)?;
         let told = match &self.wire {
+            Wire::Dify(dify) => dify.cancel(cancel, env).await,
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
             Wire::OpenaiResponses(responses) => responses.cancel(cancel, env).await,
@@ -263,6 +278,7 @@ impl Adapter {
         let probe = async {
             self.may_be_called(env)?;
             match &self.wire {
+                Wire::Dify(dify) => dify.probe(env).await,
                 Wire::Echo(_) => Ok(()),
                 Wire::OpenaiChat(chat) => chat.probe(env).await,
                 Wire::OpenaiResponses(responses) => responses.probe(env).await,

@@ -83,7 +83,6 @@ impl<'a> Settings<'a> {
     }
 
     /// An object; empty if it is absent.
-    #[expect(dead_code, reason = "the first protocol that needs it removes this line")]
     pub(crate) fn object(&self, field: &Field) -> Map<String, Value> {
         self.value(field)
             .and_then(Value::as_object)

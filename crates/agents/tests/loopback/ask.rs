@@ -10,7 +10,7 @@ use tieline_agents::env::Env;
 use tieline_agents::protocol::{Adapter, Protocol};
 use tieline_core::agent::{
     AgentChat, AgentConfig, AgentEvent, AgentFailure, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent,
-    ReplyAddress, ReplyLimits,
+    Draft, ReplyAddress, ReplyLimits,
 };
 use tieline_core::backoff::Backoff;
 use tieline_core::event::ChatKind;
@@ -19,6 +19,8 @@ use tieline_core::notice::Language;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tokio::time::timeout;
+
+use crate::server::Server;
 
 /// The time of the first question; each look at the clock is a second later.
 pub const NOON: i64 = 1_760_000_400;
@@ -121,4 +123,27 @@ pub fn failure(events: &[AgentEvent]) -> &AgentFailure {
         Some(AgentEvent::Failed(failure)) => failure,
         _ => panic!("no failure: {events:?}"),
     }
+}
+
+/// The text that the chat shows in the end.
+pub fn shown(events: &[AgentEvent]) -> String {
+    let mut draft = Draft::default();
+    for event in events {
+        draft.apply(event);
+    }
+    draft.text
+}
+
+/// The references of the conversation, in the order of the events.
+pub fn conversation(events: &[AgentEvent]) -> Vec<Option<&str>> {
+    let refs = events.iter().filter_map(|event| match event {
+        AgentEvent::Started { conversation_ref, .. } => Some(conversation_ref.as_deref()),
+        _ => None,
+    });
+    refs.collect()
+}
+
+/// What was called.
+pub fn targets(server: &Server) -> Vec<String> {
+    server.calls().iter().map(|call| call.target().to_owned()).collect()
 }

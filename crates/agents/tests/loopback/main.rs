@@ -3,6 +3,8 @@
 #![expect(unreachable_pub, reason = "a test's own parts")]
 
 mod ask;
+mod dify;
+mod dify_server;
 mod openai_chat;
 mod openai_responses;
 mod patience;

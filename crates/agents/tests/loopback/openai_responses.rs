@@ -6,7 +6,7 @@ use tieline_core::agent::{AgentEvent, AgentPart, AgentRequest, Resume};
 use tieline_core::event::PartKind;
 use tieline_core::ids::{OrganizationId, RunId, UserId};
 
-use crate::ask::{adapter, ask, env, failure, request};
+use crate::ask::{adapter, ask, conversation, env, failure, request, shown, targets};
 use crate::responses_server::{Habits, KEY, start};
 use crate::server::{Act, JSON, SSE, Server, answer, head, sse};
 
@@ -28,23 +28,6 @@ fn with_conversation(text: &str, conversation: &str) -> AgentRequest {
     request
 }
 
-/// The text that the chat shows in the end.
-fn shown(events: &[AgentEvent]) -> String {
-    let mut draft = tieline_core::agent::Draft::default();
-    for event in events {
-        draft.apply(event);
-    }
-    draft.text
-}
-
-fn conversation(events: &[AgentEvent]) -> Vec<Option<&str>> {
-    let refs = events.iter().filter_map(|event| match event {
-        AgentEvent::Started { conversation_ref, .. } => Some(conversation_ref.as_deref()),
-        _ => None,
-    });
-    refs.collect()
-}
-
 fn cancel(run_ref: Option<&str>) -> CancelRequest {
     CancelRequest {
         run: RunId::new("run_1"),
@@ -53,10 +36,6 @@ fn cancel(run_ref: Option<&str>) -> CancelRequest {
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
     }
-}
-
-fn targets(server: &Server) -> Vec<String> {
-    server.calls().iter().map(|call| call.target().to_owned()).collect()
 }
 
 #[tokio::test]

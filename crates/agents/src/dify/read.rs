@@ -1,0 +1,268 @@
+//! Events of Dify's stream as events of ours.
+
+use tieline_core::agent::{AgentEvent, AgentFailure};
+use tieline_core::reply::ReplyFile;
+use url::Url;
+
+use super::conversation::{Conversation, Form};
+use super::wire::{AnswerFile, Data, Event};
+use crate::api;
+use crate::error_body::ErrorBody;
+use crate::failure;
+use crate::run::{End, log_usage};
+
+/// The state of an answer that is being read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// What a stop names.
+    task: Option<String>,
+    /// What another process follows: only workflow-backed apps have it.
+    pub(crate) workflow_run: Option<String>,
+    pub(crate) conversation: Conversation,
+    text: String,
+    by_agent: bool,
+    is_whole: bool,
+    workflow_runs: bool,
+    is_paused: bool,
+    is_stopped: bool,
+    final_text: Option<String>,
+    /// The form that was answered just now: a snapshot may still show it as waiting.
+    pub(crate) answered: Option<String>,
+    base: Url,
+}
+
+impl Reading {
+    /// The beginning of an answer in `conversation`. Relative addresses of files are below `base`.
+    pub(crate) fn new(conversation: Conversation, base: Url) -> Self {
+        Self {
+            task: None,
+            workflow_run: None,
+            conversation,
+            text: String::new(),
+            by_agent: false,
+            is_whole: false,
+            workflow_runs: false,
+            is_paused: false,
+            is_stopped: false,
+            final_text: None,
+            answered: None,
+            base,
+        }
+    }
+
+    /// Whether the answer is whole, though something about the workflow may follow.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole || self.is_paused || self.is_stopped
+    }
+
+    /// Whether nothing follows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_paused || self.is_stopped || self.is_whole && !self.workflow_runs
+    }
+
+    /// The end of the run, once the answer is whole.
+    pub(crate) fn end(&mut self) -> End {
+        if self.is_stopped {
+            return End::Cancelled;
+        }
+        End::Completed {
+            final_text: self.final_text.take().filter(|text| !text.is_empty()),
+        }
+    }
+
+    /// Reads one event of the stream.
+    pub(crate) fn event(&mut self, json: &[u8]) -> Result<Vec<AgentEvent>, AgentFailure> {
+        let event: Event = api::parse(json)?;
+        let mut events = self.identify(&event);
+        match event.event.as_str() {
+            "message" => events.extend(self.message(event.answer)),
+            "agent_message" => {
+                self.by_agent = true;
+                events.extend(self.delta(event.answer.unwrap_or_default()));
+            }
+            "message_replace" => events.push(self.replace(event.answer.unwrap_or_default())),
+            "message_file" => events.extend(self.file(event.file)),
+            "agent_thought" => events.extend(tools(&event)),
+            "workflow_started" => self.workflow_runs = true,
+            "node_started" => events.extend(node(event.data.as_ref(), "started")),
+            "node_finished" => events.extend(node(event.data.as_ref(), "finished")),
+            "human_input_required" => events.extend(event.data.and_then(|data| self.form(data))),
+            "workflow_paused" => self.is_paused = self.answered.is_none() || self.conversation.form.is_some(),
+            "workflow_finished" => self.finish(event.data)?,
+            "message_end" => events.extend(self.message_end(event)),
+            "error" => return Err(error_of(&event, json)),
+            _ => {}
+        }
+        Ok(events)
+    }
+
+    /// Says who it is, when that is news.
+    fn identify(&mut self, event: &Event) -> Vec<AgentEvent> {
+        let mut events = Vec::new();
+        if let Some(id) = event.conversation_id.as_deref().filter(|id| !id.is_empty())
+            && id != self.conversation.id
+        {
+            id.clone_into(&mut self.conversation.id);
+        }
+        if self.task.is_none()
+            && let Some(task) = event.task_id.clone().filter(|task| !task.is_empty())
+        {
+            self.task = Some(task);
+            events.extend(self.started());
+        }
+        if self.workflow_run.is_none()
+            && let Some(run) = event.workflow_run_id.clone().filter(|run| !run.is_empty())
+        {
+            events.push(AgentEvent::Cursor(run.clone()));
+            self.workflow_run = Some(run);
+        }
+        events
+    }
+
+    fn started(&self) -> Option<AgentEvent> {
+        Some(AgentEvent::Started {
+            run_ref: self.task.clone()?,
+            conversation_ref: Some(self.conversation.reference()).filter(|it| !it.is_empty()),
+        })
+    }
+
+    /// Newer agent apps repeat the whole answer in one closing `message`.
+    fn message(&mut self, answer: Option<String>) -> Option<AgentEvent> {
+        let answer = answer.unwrap_or_default();
+        if self.by_agent && answer.starts_with(self.text.trim_end()) {
+            return Some(self.replace(answer));
+        }
+        self.delta(answer)
+    }
+
+    fn delta(&mut self, text: String) -> Option<AgentEvent> {
+        self.text.push_str(&text);
+        (!text.is_empty()).then_some(AgentEvent::TextDelta(text))
+    }
+
+    fn replace(&mut self, text: String) -> AgentEvent {
+        self.text.clone_from(&text);
+        AgentEvent::TextSnapshot(text)
+    }
+
+    fn file(&self, file: AnswerFile) -> Option<AgentEvent> {
+        if file.belongs_to.as_deref() == Some("user") {
+            return None;
+        }
+        let url = self
+            .base
+            .join(file.url.as_deref().filter(|url| !url.is_empty())?)
+            .ok()?;
+        let last = url.path_segments().and_then(|mut path| path.next_back());
+        let name = file.filename.or_else(|| last.map(str::to_owned)).unwrap_or_default();
+        let mime = file.mime_type.unwrap_or_else(|| match file.kind.as_deref() {
+            Some("image") => "image/png".to_owned(),
+            _ => "application/octet-stream".to_owned(),
+        });
+        Some(AgentEvent::File(ReplyFile {
+            url: url.into(),
+            name,
+            mime,
+        }))
+    }
+
+    /// Asks the person, and keeps in the conversation what their answer is for.
+    fn form(&mut self, data: Data) -> Option<AgentEvent> {
+        let prompt = data.form_content.or(data.title).unwrap_or_default();
+        let actions = data.actions.unwrap_or_default();
+        let token = data.form_token.filter(|token| !token.is_empty());
+        if token.is_some() && token == self.answered {
+            return None;
+        }
+        let form = token
+            .zip(self.workflow_run.clone())
+            .map(|(token, run)| Form::new(token, run, &prompt, actions.clone(), data.inputs.as_ref()));
+        let choices = form.as_ref().map(Form::choices).unwrap_or_default();
+        let resume_ref = form.as_ref().map(|form| form.token.clone());
+        self.conversation.form = form;
+        Some(AgentEvent::InputRequired {
+            prompt,
+            choices,
+            resume_ref,
+        })
+    }
+
+    /// What the session keeps at the end, if a form waits.
+    pub(crate) fn waiting(&self) -> Option<AgentEvent> {
+        self.conversation.form.as_ref()?;
+        self.started()
+    }
+
+    fn finish(&mut self, data: Option<Data>) -> Result<(), AgentFailure> {
+        let data = data.ok_or_else(failure::incomplete)?;
+        self.workflow_runs = false;
+        match data.status.as_deref() {
+            Some("failed") => {
+                let cause = data.error.unwrap_or_else(|| "the workflow failed".to_owned());
+                return Err(failure::new("workflow_failed", cause, false));
+            }
+            Some("stopped") => self.is_stopped = true,
+            Some("paused") => self.is_paused = true,
+            _ => {
+                let answer = data.outputs.as_ref().and_then(|outputs| outputs["answer"].as_str());
+                // Behind a form the answer also repeats what was said before it.
+                let answer = answer.filter(|_| self.answered.is_none() || self.text.is_empty());
+                self.final_text = answer.map(str::to_owned);
+                self.is_whole |= answer.is_some() || self.answered.is_some();
+            }
+        }
+        Ok(())
+    }
+
+    fn message_end(&mut self, event: Event) -> Vec<AgentEvent> {
+        self.is_whole = true;
+        let files = event.files.into_iter().flatten();
+        let mut events: Vec<_> = files.filter_map(|file| self.file(file)).collect();
+        if let Some(metadata) = event.metadata {
+            if let Some(usage) = metadata.usage {
+                log_usage(usage.prompt_tokens, usage.completion_tokens);
+            }
+            let resources = metadata.retriever_resources.into_iter().flatten();
+            let mut names: Vec<_> = resources.filter_map(|it| it.document_name).collect();
+            names.dedup();
+            events.extend(names.into_iter().map(|name| progress(name, "source")));
+        }
+        events
+    }
+}
+
+fn progress(label: impl Into<String>, state: &str) -> AgentEvent {
+    AgentEvent::Progress {
+        label: label.into(),
+        state: state.to_owned(),
+    }
+}
+
+fn tools(event: &Event) -> Vec<AgentEvent> {
+    let is_done = event.observation.as_deref().is_some_and(|it| !it.is_empty());
+    let state = if is_done { "finished" } else { "started" };
+    let tools = event.tool.as_deref().unwrap_or_default().split(';');
+    let named = tools.filter(|tool| !tool.is_empty());
+    named.map(|tool| progress(tool, state)).collect()
+}
+
+/// The frame of a workflow is no news.
+const UNTOLD_NODES: [&str; 3] = ["start", "answer", "end"];
+
+fn node(data: Option<&Data>, state: &str) -> Option<AgentEvent> {
+    let data = data?;
+    let kind = data.node_type.as_deref().unwrap_or_default();
+    let title = data.title.as_deref().filter(|title| !title.is_empty())?;
+    (!UNTOLD_NODES.contains(&kind)).then(|| progress(title, state))
+}
+
+fn error_of(event: &Event, json: &[u8]) -> AgentFailure {
+    let error = ErrorBody::read(json);
+    let status = event.status.as_ref().and_then(|status| match status.as_str() {
+        Some(text) => text.parse().ok(),
+        None => status.as_u64(),
+    });
+    let passing = status.is_none_or(|status| status == 429 || status >= 500);
+    let message = format!("the agent sent an error{}", error.describe());
+    failure::new(failure::agents_code(error.word()), message, passing)
+}
