@@ -13,6 +13,7 @@ mod xml_callback;
 pub mod dingtalk;
 pub mod lark;
 pub mod registry;
+pub mod telegram;
 pub mod web;
 pub mod wecom;
 pub mod wecom_app;

@@ -6,6 +6,7 @@ use tieline_core::connector::Connector;
 pub static ALL: &[&dyn Connector] = &[
     &crate::dingtalk::DingTalk,
     &crate::lark::Lark,
+    &crate::telegram::Telegram,
     &crate::web::Web,
     &crate::wecom::WeCom,
     &crate::wecom_app::WeComApp,

@@ -1,0 +1,307 @@
+//! Updates into events.
+
+use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tieline_core::connector::{Context, Remark};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Quoted, Sender, WELCOME_KEY};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
+use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::timestamp::Timestamp;
+
+use super::settings::Settings;
+use super::{content, mentions, wire};
+
+/// The command that clients send when a person opens the bot for the first time.
+///
+/// See [Bot features/Global commands](https://core.telegram.org/bots/features#global-commands).
+const START: &str = "/start";
+/// The command that the Stop button of a draft stands for.
+const STOP: &str = "/stop";
+/// Field of a reply handle: the callback query that has to be answered first.
+pub(super) const CALLBACK: &str = "callback";
+
+/// One update, read.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    /// Absent if the update has none, so that it can't be confirmed by it.
+    pub update_id: Option<i64>,
+    /// The event, or why there is none.
+    pub event: Result<Event, Remark>,
+    /// A button press that no reply will answer: the client shows a progress bar until it is answered.
+    pub unanswered_query: Option<String>,
+}
+
+impl Decoded {
+    fn without_event(update_id: Option<i64>, remark: Remark) -> Self {
+        Self {
+            update_id,
+            event: Err(remark),
+            unanswered_query: None,
+        }
+    }
+}
+
+/// Reads one update. Never an error: an update that is refused would come again and hold up its chat.
+pub(super) fn update(update: Value, cx: &Context<'_>) -> Decoded {
+    let update_id = update.get("update_id").and_then(Value::as_i64);
+    let Ok(update) = wire::Update::deserialize(update) else {
+        return Decoded::without_event(
+            update_id,
+            Remark::Unreadable("update does not have the documented shape"),
+        );
+    };
+    let id = PlatformMessageId::new(update.update_id.to_string());
+    if let Some(query) = update.callback_query {
+        return Decoded {
+            update_id,
+            ..pressed(id, query, cx)
+        };
+    }
+    let event = if let Some(message) = update.message {
+        parsed(message, "message does not have the documented shape").and_then(|it| self::message(id, it, cx))
+    } else if let Some(stopped) = update.stopped_message_generation {
+        parsed(stopped, "stopped draft does not have the documented shape").map(|it| self::stopped(id, &it, cx))
+    } else if let Some(member) = update.my_chat_member {
+        Err(membership(member))
+    } else if update.edited_message.is_some() {
+        Err(Remark::Ignored("edited message"))
+    } else {
+        Err(Remark::Ignored("kind of update that is not used"))
+    };
+    Decoded {
+        update_id,
+        event,
+        unanswered_query: None,
+    }
+}
+
+fn parsed<T: DeserializeOwned>(value: Value, error: &'static str) -> Result<T, Remark> {
+    T::deserialize(value).map_err(|_| Remark::Unreadable(error))
+}
+
+fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> Result<Event, Remark> {
+    if message.business_connection_id.is_some() || message.guest_query_id.is_some() {
+        // Its chat has the id of the person's own chat with the bot, but isn't that chat.
+        return Err(Remark::Ignored("message of a business or guest chat"));
+    }
+    let kind = chat_kind(&message.chat).ok_or(Remark::Ignored("message in a channel"))?;
+    if message.migrate_to_chat_id.is_some() {
+        return Err(Remark::Ignored("group became a supergroup"));
+    }
+    let sender = sender(&message)?;
+    let bot = Settings::of(cx.account);
+    let (text, entities) = content::text(&message);
+    let addressed = mentions::read(text, entities, bot);
+    if addressed.for_other {
+        return Err(Remark::Ignored("command for another bot"));
+    }
+    let is_reply = replied(&message).is_some_and(|to| is_own(to, bot));
+    if kind == ChatKind::Group && !addressed.mentioned && !is_reply {
+        return Err(Remark::Ignored("group message that doesn't mention the bot"));
+    }
+    let text = if text.is_empty() {
+        content::in_words(&message)
+    } else {
+        addressed.text
+    };
+    let parts = content::parts(&message);
+    let quoted = quoted(&message);
+    if text.is_empty() && parts.is_empty() && quoted.is_none() {
+        return Err(Remark::Ignored("message without text or media"));
+    }
+    let target = target(
+        chat(kind, &message),
+        &sender,
+        message.message_id.to_string(),
+        json!({}),
+        cx,
+    );
+    if kind == ChatKind::Direct && text == START && is_welcoming(cx) {
+        return Ok(Event::CardAction(CardAction {
+            id,
+            sender,
+            key: WELCOME_KEY.to_owned(),
+            card: String::new(),
+            target,
+        }));
+    }
+    Ok(Event::Message(Message {
+        id,
+        sender,
+        sent_at: Some(Timestamp::from_secs(message.date)),
+        text,
+        parts,
+        quoted,
+        refers_to: None,
+        target,
+    }))
+}
+
+fn is_welcoming(cx: &Context<'_>) -> bool {
+    cx.welcome.is_some_and(|welcome| !welcome.trim().is_empty())
+}
+
+const fn chat_kind_of(kind: &str) -> Option<ChatKind> {
+    match kind.as_bytes() {
+        b"private" => Some(ChatKind::Direct),
+        b"group" | b"supergroup" => Some(ChatKind::Group),
+        _ => None,
+    }
+}
+
+fn chat_kind(chat: &wire::Chat) -> Option<ChatKind> {
+    chat_kind_of(&chat.kind)
+}
+
+/// The chat, with the thread only where it is a topic: elsewhere the field names a chain of replies.
+fn chat(kind: ChatKind, message: &wire::Message) -> Chat {
+    let topic = message.is_topic_message.unwrap_or_default();
+    let thread = message.message_thread_id.filter(|_| topic);
+    Chat {
+        kind,
+        id: ChatId::new(message.chat.id.to_string()),
+        thread: thread.map(|thread| ThreadId::new(thread.to_string())),
+    }
+}
+
+/// The person. An anonymous administrator is the chat that they speak for: the user is the same for all of them.
+fn sender(message: &wire::Message) -> Result<Sender, Remark> {
+    if let Some(chat) = &message.sender_chat {
+        return Ok(Sender {
+            id: SenderId::new(chat.id.to_string()),
+            name: chat.title.clone(),
+        });
+    }
+    let user = message
+        .from
+        .as_ref()
+        .ok_or(Remark::Ignored("message without a sender"))?;
+    if user.is_bot {
+        return Err(Remark::Ignored("message of a bot"));
+    }
+    Ok(person(user))
+}
+
+fn person(user: &wire::User) -> Sender {
+    let names = [&user.first_name, &user.last_name].into_iter().flatten();
+    let name = names
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    Sender {
+        id: SenderId::new(user.id.to_string()),
+        name: Some(name)
+            .filter(|name| !name.is_empty())
+            .or_else(|| user.username.clone()),
+    }
+}
+
+/// The message that is answered. Every message of a topic refers to the one that created it: that is no answer.
+fn replied(message: &wire::Message) -> Option<&wire::Message> {
+    let replied = message.reply_to_message.as_deref()?;
+    replied.forum_topic_created.is_none().then_some(replied)
+}
+
+fn is_own(message: &wire::Message, bot: &Settings) -> bool {
+    let author = message.from.as_ref().map(|user| user.id);
+    author.is_some() && author == bot.bot_id
+}
+
+fn quoted(message: &wire::Message) -> Option<Quoted> {
+    let replied = replied(message);
+    let text = match (&message.quote, replied) {
+        (Some(quote), _) => quote.text.clone(),
+        (None, Some(replied)) => content::words(replied),
+        (None, None) => return None,
+    };
+    let parts = replied.map(content::parts).unwrap_or_default();
+    (!text.is_empty() || !parts.is_empty()).then_some(Quoted { text, parts })
+}
+
+fn target(chat: Chat, asker: &Sender, message: String, handle: Value, cx: &Context<'_>) -> ReplyTarget {
+    ReplyTarget {
+        integration: cx.account.integration.clone(),
+        chat,
+        asker: asker.id.clone(),
+        message: PlatformMessageId::new(message),
+        handle: ReplyHandle::new(handle),
+        expires_at: None,
+    }
+}
+
+/// A press of a button. Its answer is the first call of our reply; what gets no reply has to be answered at once.
+fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
+    let query: wire::CallbackQuery = match parsed(query, "button press does not have the documented shape") {
+        Ok(query) => query,
+        Err(remark) => return Decoded::without_event(None, remark),
+    };
+    let is_ours = query.data == NEW_SESSION_KEY;
+    let unanswered_query = Some(query.id.clone());
+    let pressed_at = query.message.filter(|_| !query.data.is_empty());
+    let placed = pressed_at.and_then(|message| Some((chat(chat_kind(&message.chat)?, &message), message.message_id)));
+    let Some((chat, message)) = placed else {
+        return Decoded {
+            update_id: None,
+            event: Err(Remark::Ignored("press of a button outside of a chat")),
+            unanswered_query,
+        };
+    };
+    let sender = person(&query.from);
+    let handle = if is_ours {
+        json!({ CALLBACK: query.id })
+    } else {
+        json!({})
+    };
+    Decoded {
+        update_id: None,
+        event: Ok(Event::CardAction(CardAction {
+            id,
+            target: target(chat, &sender, message.to_string(), handle, cx),
+            sender,
+            key: query.data,
+            card: String::new(),
+        })),
+        unanswered_query: unanswered_query.filter(|_| !is_ours),
+    }
+}
+
+/// The Stop button of a draft is the command. Drafts exist in private chats only, whose id is the person's.
+fn stopped(id: PlatformMessageId, stopped: &wire::MessageGenerationStopped, cx: &Context<'_>) -> Event {
+    let sender = Sender {
+        id: SenderId::new(stopped.chat.id.to_string()),
+        name: None,
+    };
+    let chat = Chat {
+        kind: ChatKind::Direct,
+        id: ChatId::new(stopped.chat.id.to_string()),
+        thread: stopped
+            .message_thread_id
+            .map(|thread| ThreadId::new(thread.to_string())),
+    };
+    Event::Message(Message {
+        id,
+        target: target(chat, &sender, String::new(), json!({}), cx),
+        sender,
+        sent_at: None,
+        text: STOP.to_owned(),
+        parts: Vec::new(),
+        quoted: None,
+        refers_to: None,
+    })
+}
+
+/// What happened to the bot's membership of a chat.
+fn membership(member: Value) -> Remark {
+    let Ok(member) = parsed::<wire::ChatMemberUpdated>(member, "") else {
+        return Remark::Unreadable("membership does not have the documented shape");
+    };
+    let direct = chat_kind(&member.chat) == Some(ChatKind::Direct);
+    Remark::Ignored(match (member.new_chat_member.status.as_str(), direct) {
+        ("kicked", true) => "a person blocked the bot",
+        (_, true) => "a person started or unblocked the bot",
+        ("kicked" | "left", false) => "bot was removed from a group",
+        (_, false) => "bot was added to a group or its rights changed",
+    })
+}

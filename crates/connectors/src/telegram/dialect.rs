@@ -1,0 +1,419 @@
+//! Common Markdown into a message's text and its entities.
+//!
+//! Entities instead of HTML or MarkdownV2: nothing needs escaping, no markup can be cut or left open, and the length that the platform
+//! limits is the length of the text. See [Bot API/Formatting options](https://core.telegram.org/bots/api#formatting-options).
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use serde_json::{Value, json};
+
+use super::table::Table;
+
+/// A text as the platform shows it.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Rendered {
+    pub text: String,
+    /// Length of the text in UTF-16 code units, the platform's measure.
+    pub units: usize,
+    /// `MessageEntity` objects.
+    pub entities: Vec<Value>,
+}
+
+/// `markdown` in the platform's words. No word is lost; inline markup that is still open is text unless `growing`.
+pub(super) fn render(markdown: &str, growing: bool) -> Rendered {
+    let mended = growing.then(|| super::mend::mended(markdown));
+    let source = mended.as_deref().unwrap_or(markdown);
+    let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
+    let mut writer = Writer::default();
+    for event in Parser::new_ext(source, options) {
+        writer.event(event);
+    }
+    writer.finish()
+}
+
+/// An entity that has begun.
+struct Open {
+    kind: &'static str,
+    /// Where it begins, in UTF-16 code units.
+    start: usize,
+    extra: Option<(&'static str, String)>,
+    /// A link's address that can't be a link: it follows in words.
+    address: Option<String>,
+}
+
+#[derive(Default)]
+struct Writer {
+    out: Rendered,
+    open: Vec<Open>,
+    /// Line ends that are due before the next words.
+    breaks: usize,
+    /// Of each list that is open: the next number, or none for bullets.
+    lists: Vec<Option<u64>>,
+    /// Quotes that are open. Only the outermost is an entity: they can't be nested.
+    quotes: usize,
+    /// Whether a list item's mark or the beginning of a quote was just written: the first block begins there.
+    at_start: bool,
+    table: Option<Table>,
+}
+
+impl Writer {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Start(tag) => self.start(tag),
+            Event::End(tag) => self.end(tag),
+            Event::Text(text) | Event::Html(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
+                self.words(&text)
+            }
+            Event::InlineHtml(tag) if is_line_break(&tag) => self.words("\n"),
+            Event::InlineHtml(text) => self.words(&text),
+            Event::Code(code) if self.table.is_some() => self.words(&code),
+            Event::Code(code) => {
+                self.begin("code", None);
+                self.words(&code);
+                self.close();
+            }
+            Event::SoftBreak | Event::HardBreak => self.words("\n"),
+            Event::Rule => {
+                self.block(2);
+                self.words("———");
+                self.breaks = 2;
+            }
+            Event::TaskListMarker(done) => self.words(if done { "☑ " } else { "☐ " }),
+            Event::FootnoteReference(name) => self.words(&format!("[{name}]")),
+        }
+    }
+
+    fn start(&mut self, tag: Tag<'_>) {
+        match tag {
+            Tag::Paragraph | Tag::HtmlBlock => self.block(if self.lists.is_empty() { 2 } else { 1 }),
+            Tag::Heading { .. } => {
+                self.block(2);
+                self.begin("bold", None);
+            }
+            Tag::BlockQuote(_) => {
+                self.block(2);
+                self.quotes += 1;
+                if self.quotes == 1 {
+                    self.begin("blockquote", None);
+                    self.at_start = true;
+                }
+            }
+            Tag::CodeBlock(kind) => {
+                self.block(2);
+                self.begin("pre", language(&kind));
+            }
+            Tag::List(first) => {
+                self.block(if self.lists.is_empty() { 2 } else { 1 });
+                self.lists.push(first);
+            }
+            Tag::Item => self.item(),
+            Tag::Table(_) => {
+                self.block(2);
+                self.table = Some(Table::default());
+            }
+            Tag::TableHead | Tag::TableRow => self.table.iter_mut().for_each(Table::begin_row),
+            Tag::TableCell => self.table.iter_mut().for_each(Table::begin_cell),
+            Tag::Strong => self.begin("bold", None),
+            Tag::Emphasis => self.begin("italic", None),
+            Tag::Strikethrough => self.begin("strikethrough", None),
+            Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => self.begin_link(&dest_url),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, tag: TagEnd) {
+        match tag {
+            TagEnd::Paragraph | TagEnd::HtmlBlock => self.breaks = if self.lists.is_empty() { 2 } else { 1 },
+            TagEnd::Heading(_) => {
+                self.close();
+                self.breaks = 2;
+            }
+            TagEnd::BlockQuote(_) => {
+                self.quotes = self.quotes.saturating_sub(1);
+                if self.quotes == 0 {
+                    self.close();
+                }
+                self.breaks = 2;
+            }
+            TagEnd::CodeBlock => {
+                self.trim_code();
+                self.close();
+                self.breaks = 2;
+            }
+            TagEnd::List(_) => {
+                self.lists.pop();
+                self.breaks = if self.lists.is_empty() { 2 } else { 1 };
+            }
+            TagEnd::Item => self.breaks = self.breaks.max(1),
+            TagEnd::Table => self.end_table(),
+            TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough => self.close(),
+            TagEnd::Link | TagEnd::Image => self.end_link(),
+            _ => {}
+        }
+    }
+
+    fn item(&mut self) {
+        self.breaks = self
+            .breaks
+            .max(usize::from(!self.out.text.is_empty()))
+            .min(if self.lists.len() > 1 { 1 } else { 2 });
+        let indent = "  ".repeat(self.lists.len().saturating_sub(1));
+        let mark = match self.lists.last_mut() {
+            Some(Some(number)) => {
+                *number += 1;
+                format!("{indent}{}. ", *number - 1)
+            }
+            _ => format!("{indent}• "),
+        };
+        self.words(&mark);
+        self.at_start = true;
+    }
+
+    /// A block begins: with an empty line before it, or on a line of its own.
+    fn block(&mut self, breaks: usize) {
+        if !self.at_start {
+            self.breaks = self.breaks.max(breaks);
+        }
+    }
+
+    fn words(&mut self, text: &str) {
+        if let Some(table) = &mut self.table {
+            return table.push(text);
+        }
+        self.write_breaks();
+        self.at_start = false;
+        self.push(text);
+    }
+
+    /// Line ends before an entity are no part of it.
+    fn write_breaks(&mut self) {
+        if !self.out.text.is_empty() {
+            for _ in 0..self.breaks {
+                self.push("\n");
+            }
+        }
+        self.breaks = 0;
+    }
+
+    fn push(&mut self, text: &str) {
+        self.out.text.push_str(text);
+        self.out.units += units(text);
+    }
+
+    fn begin(&mut self, kind: &'static str, extra: Option<(&'static str, String)>) {
+        if self.table.is_some() {
+            return;
+        }
+        self.write_breaks();
+        self.open.push(Open {
+            kind,
+            start: self.out.units,
+            extra,
+            address: None,
+        });
+    }
+
+    fn begin_link(&mut self, address: &str) {
+        let follows = is_followable(address);
+        self.begin("text_link", follows.then(|| ("url", address.to_owned())));
+        if let Some(open) = self.open.last_mut().filter(|_| self.table.is_none()) {
+            open.address =
+                (!follows && !address.is_empty() && !address.starts_with("data:")).then(|| address.to_owned());
+        }
+    }
+
+    fn end_link(&mut self) {
+        if self.table.is_some() {
+            return;
+        }
+        let Some(open) = self.open.last_mut() else { return };
+        let (start, address) = (open.start, open.address.take());
+        let url = open.extra.as_ref().map(|(_, url)| url.clone());
+        if let Some(url) = url.filter(|_| self.out.units == start) {
+            // A picture without words, or a link without any.
+            self.words(&url);
+        }
+        self.close();
+        if let Some(address) = address {
+            self.words(&format!(" ({address})"));
+        }
+    }
+
+    fn close(&mut self) {
+        if self.table.is_some() {
+            return;
+        }
+        let Some(open) = self.open.pop() else { return };
+        let length = self.out.units - open.start;
+        let nameless_link = open.kind == "text_link" && open.extra.is_none();
+        if length == 0 || nameless_link {
+            return;
+        }
+        let mut entity = json!({ "type": open.kind, "offset": open.start, "length": length });
+        if let Some((name, value)) = open.extra {
+            entity[name] = Value::String(value);
+        }
+        self.out.entities.push(entity);
+    }
+
+    /// The last line end of a code block is markup.
+    fn trim_code(&mut self) {
+        let start = self.open.last().map_or(0, |open| open.start);
+        if self.out.units > start && self.out.text.ends_with('\n') {
+            self.out.text.pop();
+            self.out.units -= 1;
+        }
+    }
+
+    fn end_table(&mut self) {
+        if let Some(table) = self.table.take() {
+            self.begin("pre", None);
+            self.words(&table.text());
+            self.close();
+            self.breaks = 2;
+        }
+    }
+
+    /// The platform trims messages, so entities end where the words end.
+    fn finish(mut self) -> Rendered {
+        while !self.open.is_empty() {
+            self.close();
+        }
+        let kept = self.out.text.trim_end().len();
+        self.out.text.truncate(kept);
+        self.out.units = units(&self.out.text);
+        let end = self.out.units;
+        self.out.entities.retain_mut(|entity| clip(entity, end));
+        self.out
+            .entities
+            .sort_by_key(|entity| (number(entity, "offset"), std::cmp::Reverse(number(entity, "length"))));
+        self.out
+    }
+}
+
+/// The length of a text in the platform's measure.
+pub(super) fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+fn number(entity: &Value, name: &str) -> usize {
+    let number = entity[name].as_u64().unwrap_or_default();
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn clip(entity: &mut Value, end: usize) -> bool {
+    let start = number(entity, "offset");
+    let length = number(entity, "length").min(end.saturating_sub(start));
+    entity["length"] = json!(length);
+    length > 0
+}
+
+fn language(kind: &CodeBlockKind<'_>) -> Option<(&'static str, String)> {
+    let CodeBlockKind::Fenced(info) = kind else { return None };
+    let word = info.split_whitespace().next()?;
+    Some(("language", word.to_owned()))
+}
+
+/// Other schemes are refused or do things on the person's device.
+fn is_followable(address: &str) -> bool {
+    let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+    ["http", "https", "mailto"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+fn is_line_break(tag: &str) -> bool {
+    ["<br>", "<br/>", "<br />"]
+        .iter()
+        .any(|known| tag.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(markdown: &str, text: &str, entities: &Value) {
+        let rendered = render(markdown, false);
+        assert_eq!(rendered.text, text);
+        assert_eq!(json!(rendered.entities), *entities);
+    }
+
+    #[test]
+    fn inline_markup_becomes_entities_in_utf16_units() {
+        check(
+            "🧪 **bold _both_** `code` ~~gone~~",
+            "🧪 bold both code gone",
+            &json!([
+                { "type": "bold", "offset": 3, "length": 9 },
+                { "type": "italic", "offset": 8, "length": 4 },
+                { "type": "code", "offset": 13, "length": 4 },
+                { "type": "strikethrough", "offset": 18, "length": 4 },
+            ]),
+        );
+        check("a < b & *not", "a < b & *not", &json!([]));
+    }
+
+    #[test]
+    fn links_lead_to_the_web_only() {
+        check(
+            "[docs](https://a.b/c) <https://a.b> [file](tg://x) ![](https://a.b/i.png)",
+            "docs https://a.b file (tg://x) https://a.b/i.png",
+            &json!([
+                { "type": "text_link", "offset": 0, "length": 4, "url": "https://a.b/c" },
+                { "type": "text_link", "offset": 5, "length": 11, "url": "https://a.b" },
+                { "type": "text_link", "offset": 31, "length": 17, "url": "https://a.b/i.png" },
+            ]),
+        );
+    }
+
+    #[test]
+    fn blocks_are_apart() {
+        check(
+            "# Title\ntext\n\n- one\n  - two\n- three\n\n1. x\n2. y\n\n> quote\n> > deep\n\nend",
+            "Title\n\ntext\n\n• one\n  • two\n• three\n\n1. x\n2. y\n\nquote\n\ndeep\n\nend",
+            &json!([
+                { "type": "bold", "offset": 0, "length": 5 },
+                { "type": "blockquote", "offset": 47, "length": 11 },
+            ]),
+        );
+    }
+
+    #[test]
+    fn code_and_tables_keep_their_shape() {
+        check(
+            "```rust\nlet a = 1;\n\nlet b;\n```\n\n|a|名|\n|-|-|\n|12|x|",
+            "let a = 1;\n\nlet b;\n\na  | 名\n---+---\n12 | x",
+            &json!([
+                { "type": "pre", "offset": 0, "length": 18, "language": "rust" },
+                { "type": "pre", "offset": 20, "length": 21 },
+            ]),
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn entities_are_nested_and_inside_the_text(text in "([a-z]{1,4}|[*_~`]{1,3}|\\[|\\]\\(https://a\\)|🧪|\n|\n\n|> |- |```|\\|a\\|\n|\\|-\\|\n| ){0,40}", growing: bool) {
+            let rendered = render(&text, growing);
+            prop_assert_eq!(rendered.units, units(&rendered.text));
+            let ranges: Vec<_> = rendered.entities.iter().map(|it| (number(it, "offset"), number(it, "offset") + number(it, "length"))).collect();
+            for (at, (start, end)) in ranges.iter().enumerate() {
+                prop_assert!(start < end && *end <= rendered.units);
+                for (other_start, other_end) in &ranges[at + 1..] {
+                    prop_assert!(other_start >= end || other_end <= end, "{:?}", ranges);
+                }
+            }
+        }
+
+        #[test]
+        fn no_word_is_lost(text in "([a-z]{1,6} |[*_~`]{1,3}|🧪|\n|\n\n|> |- |```\n|# ){0,40}") {
+            let rendered = render(&text, false).text;
+            let letters = |text: &str| text.chars().filter(char::is_ascii_lowercase).collect::<String>();
+            // The language of a code block is no word of the text.
+            if !text.contains("```") && !text.contains("~~~") {
+                prop_assert_eq!(letters(&rendered), letters(&text));
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Facts about the platform.
+
+use std::time::Duration;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::split::{TextLimit, TextUnit};
+
+use super::pages::MAX_UNITS;
+use super::settings::API;
+
+pub(super) static MANIFEST: Manifest = Manifest {
+    platform: "telegram",
+    name: "Telegram",
+    docs: "https://core.telegram.org/bots/api",
+    proof: Proof::Platform,
+    rate_hint: None,
+    // A file's id works for as long as the bot exists.
+    media_is_short_lived: false,
+    modes: &[WEBHOOK, LONG_CONNECTION],
+};
+
+const BOT_TOKEN: Field = Field {
+    name: "botToken",
+    secret: true,
+    required: true,
+    help: "Token that @BotFather shows after /newbot, or later under /mybots, \"API Token\"; like 123456789:AAE...",
+};
+
+const ENDPOINTS: &[EndpointField] = &[EndpointField {
+    name: "apiBase",
+    default: API,
+}];
+
+/// See [Bots FAQ/My bot is hitting limits](https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this):
+/// one message a second in a chat, 20 a minute in a group, 30 a second in all. Edits count as messages do.
+const BUDGET: Budget = Budget {
+    text: TextLimit {
+        max: MAX_UNITS,
+        unit: TextUnit::Utf16,
+    },
+    min_interval: Duration::from_millis(1100),
+    slow_after: Duration::from_secs(60),
+    slow_interval: Duration::from_secs(2),
+    lifetime: None,
+    max_updates: None,
+    quotas: &[
+        // Growing texts leave room for final ones.
+        Quota {
+            name: "growing texts in a group",
+            scope: QuotaScope::Chat,
+            sends: 12,
+            per: MINUTE,
+            calls: Calls::Only(&["group_grow"]),
+        },
+        Quota {
+            name: "messages in a group",
+            scope: QuotaScope::Chat,
+            sends: 20,
+            per: MINUTE,
+            calls: Calls::Only(&["group_send", "group_edit", "group_grow"]),
+        },
+        Quota {
+            name: "messages in all chats",
+            scope: QuotaScope::Account,
+            sends: 30,
+            per: Duration::from_secs(1),
+            calls: Calls::Only(&["send", "edit", "draft", "group_send", "group_edit", "group_grow"]),
+        },
+    ],
+    source: "https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this",
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const CREATE: &str = "In Telegram, open a chat with @BotFather, send /newbot, choose a name and a user name that ends in \"bot\", and copy the token.";
+const GROUPS: &str = "For groups: @BotFather, /mybots, the bot, \"Bot Settings\", \"Allow Groups?\" must be on. Privacy mode can stay on: the bot then receives only what is meant for it. After a change of \"Group Privacy\" remove the bot from the group and add it again.";
+
+const WEBHOOK: ModeManifest = ModeManifest {
+    mode: ConnectionMode::Webhook,
+    credentials: &[BOT_TOKEN],
+    endpoints: ENDPOINTS,
+    setup: &[
+        CREATE,
+        "Make the bridge reachable over HTTPS on port 443, 80, 88 or 8443 with a certificate of a public authority, and start it with that address (--public-url).",
+        "Save this integration: the bridge registers its webhook, the webhook's secret and the menu of commands itself. A webhook that another program has set for the bot is replaced.",
+        GROUPS,
+    ],
+    permissions: &[],
+    delivery: Delivery::Push,
+    merged: Merged::Nothing,
+    budget: BUDGET,
+    welcome: Some(BUDGET.text),
+    two_sockets: true,
+    proactive: true,
+    login: false,
+};
+
+const LONG_CONNECTION: ModeManifest = ModeManifest {
+    mode: ConnectionMode::LongConnection,
+    credentials: &[BOT_TOKEN],
+    endpoints: ENDPOINTS,
+    setup: &[
+        CREATE,
+        "Save this integration: the bridge fetches updates by long polling and needs no public address. No other program may do so for the same bot, and none may have set a webhook: such a webhook is removed with the method deleteWebhook.",
+        GROUPS,
+    ],
+    permissions: &[],
+    delivery: Delivery::Push,
+    merged: Merged::Nothing,
+    budget: BUDGET,
+    welcome: Some(BUDGET.text),
+    // A second poller ends the first one's request.
+    two_sockets: false,
+    proactive: true,
+    login: false,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scopes of the quotas that count a call.
+    #[track_caller]
+    fn check(call: &str, expected: &[QuotaScope]) {
+        let counting = BUDGET.quotas.iter().filter(|quota| quota.counts(call));
+        assert_eq!(
+            counting.map(|quota| quota.scope).collect::<Vec<_>>(),
+            expected,
+            "{call}"
+        );
+    }
+
+    #[test]
+    fn growing_texts_in_a_group_leave_room_for_final_ones() {
+        check("send", &[QuotaScope::Account]);
+        check("draft", &[QuotaScope::Account]);
+        check("group_send", &[QuotaScope::Chat, QuotaScope::Account]);
+        check("group_grow", &[QuotaScope::Chat, QuotaScope::Chat, QuotaScope::Account]);
+        check("typing", &[]);
+        check("answer_query", &[]);
+        assert!(BUDGET.quotas[0].sends < BUDGET.quotas[1].sends);
+    }
+}

@@ -1,0 +1,95 @@
+//! Cuts a reply into messages.
+
+use super::dialect::{self, Rendered};
+use crate::markdown;
+
+/// Longest text of a message, in UTF-16 code units after formatting.
+///
+/// See [Bot API/sendMessage](https://core.telegram.org/bots/api#sendmessage).
+pub(super) const MAX_UNITS: usize = 4096;
+/// Most bytes of UTF-8 that one UTF-16 code unit takes.
+const BYTES_PER_UNIT: usize = 3;
+
+/// One message's text.
+#[derive(Debug, PartialEq)]
+pub(super) struct Page {
+    pub shown: Rendered,
+    /// Where in the script the next page begins.
+    pub end: usize,
+    /// Whether there is a next page.
+    pub more: bool,
+}
+
+/// The page of `script` that begins at `from`, of at most `max` units. `None` if nothing but white space is left.
+pub(super) fn page(script: &str, mut from: usize, max: usize, growing: bool) -> Option<Page> {
+    while !script[from..].trim().is_empty() {
+        let (shown, end) = cut(script, from, max, growing);
+        if !shown.text.trim().is_empty() {
+            return Some(Page {
+                shown,
+                end,
+                more: !script[end..].trim().is_empty(),
+            });
+        }
+        from = end;
+    }
+    None
+}
+
+/// The longest piece that fits. The cutter counts bytes of Markdown, so it is asked for fewer until the message fits.
+fn cut(script: &str, from: usize, max: usize, growing: bool) -> (Rendered, usize) {
+    let mut bytes = max * BYTES_PER_UNIT;
+    loop {
+        let piece = markdown::piece(script, from, bytes, str::to_owned);
+        let shown = dialect::render(&piece.shown, growing && piece.end == script.len());
+        if shown.units <= max || bytes == 1 {
+            return (shown, piece.end);
+        }
+        bytes = (bytes * max / shown.units).clamp(1, bytes - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pages(script: &str, max: usize) -> Vec<String> {
+        let (mut pages, mut from) = (Vec::new(), 0);
+        while let Some(page) = page(script, from, max, false) {
+            assert!(page.end > from && page.shown.units <= max);
+            from = page.end;
+            pages.push(page.shown.text);
+        }
+        pages
+    }
+
+    #[test]
+    fn cuts_are_at_paragraphs_and_count_utf16_units() {
+        assert_eq!(pages("one two three\n\nfour five", 16), ["one two three", "four five"]);
+        assert_eq!(pages("🧪🧪🧪", 4), ["🧪🧪", "🧪"]);
+        assert_eq!(pages("一二三四五六", 4), ["一二三四", "五六"]);
+        assert_eq!(pages("\n \n", 16), Vec::<String>::new());
+    }
+
+    #[test]
+    fn code_goes_on_as_code() {
+        let first = page("```sh\none two\nthree four\n```", 0, 14, false).unwrap();
+        assert_eq!(
+            (first.shown.text.as_str(), first.shown.entities.len(), first.more),
+            ("one two", 1, true)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_word_is_shown_and_every_page_fits(text in "([a-z]{1,9} |[一-龥]{1,9}|🧪|\n\n|\n|\\*\\*|`b` |- |```\n){0,80}", max in 40usize..120) {
+            let numbered: String = text.split(' ').enumerate().map(|(n, piece)| format!("{piece} §{n}§ ")).collect();
+            let joined = pages(&numbered, max).join(" ");
+            for mark in numbered.split_whitespace().filter(|word| word.starts_with('§') && word.ends_with('§')) {
+                prop_assert!(joined.contains(mark), "{} is lost in {:?}", mark, joined);
+            }
+        }
+    }
+}

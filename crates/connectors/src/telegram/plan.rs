@@ -1,0 +1,215 @@
+//! The next move from what a chat shows to what it should show.
+
+use std::time::Duration;
+
+use tieline_core::connector::Context;
+use tieline_core::event::ChatKind;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage};
+use tieline_core::timestamp::Timestamp;
+
+use super::decode::CALLBACK;
+use super::pages::{self, MAX_UNITS, Page};
+use super::progress::{Bubble, Shown, Way, short_digest};
+use super::script;
+
+/// The typing sign fades after 5 s.
+///
+/// See [Bot API/sendChatAction](https://core.telegram.org/bots/api#sendchataction).
+const TYPING: Duration = Duration::from_secs(4);
+/// A draft fades after 30 s.
+///
+/// See [Bot API/sendMessageDraft](https://core.telegram.org/bots/api#sendmessagedraft).
+const DRAFT: Duration = Duration::from_secs(20);
+/// Least time between two edits in a group, where 20 messages a minute are allowed to all of the bot's replies together.
+///
+/// See [Bots FAQ/My bot is hitting limits](https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this).
+const GROUP_EDITS: Duration = Duration::from_secs(4);
+/// However often the platform finds the text too long, messages won't get shorter than this.
+const MIN_UNITS: usize = 256;
+
+/// One call's worth of change, or a wait for it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Move {
+    /// End the progress bar of the button that was pressed.
+    AnswerQuery(String),
+    /// Show that the bot is typing.
+    Typing,
+    /// Show this in a draft.
+    Draft(Aim),
+    /// Send a message that shows this.
+    Send(Aim),
+    /// Let the message show this.
+    Edit(i64, Aim),
+    /// Nothing before this time.
+    Wait(Timestamp),
+}
+
+/// What a bubble should show.
+#[derive(Debug, PartialEq)]
+pub(super) struct Aim {
+    pub page: Page,
+    /// Whether a button for a new session is below it.
+    pub button: bool,
+    /// Tells it from any other aim.
+    pub mark: String,
+}
+
+/// What is desired, what is shown, and all that decides between them.
+pub(super) struct Situation<'a> {
+    pub desired: &'a DesiredReply<'a>,
+    pub to: &'a ReplyTarget,
+    pub cx: &'a Context<'a>,
+    pub shown: Shown,
+    pub script: String,
+}
+
+impl<'a> Situation<'a> {
+    pub(super) fn new(
+        desired: &'a DesiredReply<'a>,
+        to: &'a ReplyTarget,
+        progress: &Progress,
+        cx: &'a Context<'a>,
+    ) -> Self {
+        let mut shown: Shown = progress.read();
+        if desired.plain && shown.bubble.draft.is_empty() {
+            shown.way = Way::Edit;
+        }
+        let mut situation = Self {
+            desired,
+            to,
+            cx,
+            shown,
+            script: script::whole(desired, cx.account.language),
+        };
+        situation.advance();
+        situation
+    }
+
+    /// The next move. `None` if the chat shows what it should.
+    pub(super) fn next(&self) -> Option<Move> {
+        if let Some(query) = self.to.handle.text(CALLBACK).filter(|_| !self.shown.query_answered) {
+            return Some(Move::AnswerQuery(query.to_owned()));
+        }
+        if self.shown.ending && self.grows() {
+            return None;
+        }
+        if !self.shows_text() {
+            return self.typing();
+        }
+        let aim = self.aim()?;
+        if let Some(at) = self.shown.retry_at.filter(|at| *at > self.cx.now) {
+            return Some(Move::Wait(at));
+        }
+        match self.shown.bubble.message {
+            None if self.is_drafted() && !aim.page.more => Some(self.draft(aim)),
+            None => Some(Move::Send(aim)),
+            Some(message) => self.edit(message, aim),
+        }
+    }
+
+    /// What the current bubble should show. `None` if there is no text for it.
+    fn aim(&self) -> Option<Aim> {
+        let max = (MAX_UNITS >> self.shown.shrunk.min(8)).max(MIN_UNITS);
+        let page = pages::page(&self.script, self.shown.bubble.start, max, self.grows())?;
+        let last = !page.more && !self.grows();
+        let button = last && self.desired.notice.is_some_and(offers_new_session);
+        let entities = if self.shown.plain {
+            String::new()
+        } else {
+            serde_json::json!(page.shown.entities).to_string()
+        };
+        let mark = short_digest(&format!("{} {entities} {button}", page.shown.text));
+        Some(Aim { page, button, mark })
+    }
+
+    /// Whether this isn't the last word yet.
+    pub(super) fn grows(&self) -> bool {
+        self.desired.stage != Stage::Final
+    }
+
+    pub(super) fn is_group(&self) -> bool {
+        self.to.chat.kind == ChatKind::Group
+    }
+
+    /// Whether this stage shows text at all.
+    fn shows_text(&self) -> bool {
+        match self.desired.stage {
+            Stage::Final => true,
+            Stage::Thinking => false,
+            Stage::Growing => self.cx.account.streaming && !self.desired.proactive,
+        }
+    }
+
+    fn is_drafted(&self) -> bool {
+        self.grows() && !self.is_group() && self.shown.way == Way::Best
+    }
+
+    /// The typing sign, again and again until there is text.
+    fn typing(&self) -> Option<Move> {
+        let bubble = &self.shown.bubble;
+        let untouched = bubble.number == 0 && bubble.message.is_none() && bubble.draft.is_empty();
+        if self.desired.proactive || !untouched {
+            return None;
+        }
+        Some(self.due(self.shown.typing_at, TYPING).map_or(Move::Typing, Move::Wait))
+    }
+
+    /// A draft that shows the newest text, again before it fades.
+    fn draft(&self, aim: Aim) -> Move {
+        let bubble = &self.shown.bubble;
+        if bubble.draft != aim.mark {
+            return Move::Draft(aim);
+        }
+        self.due(bubble.changed_at, DRAFT).map_or(Move::Draft(aim), Move::Wait)
+    }
+
+    fn edit(&self, message: i64, aim: Aim) -> Option<Move> {
+        let bubble = &self.shown.bubble;
+        if bubble.mark == aim.mark || message == 0 {
+            return None;
+        }
+        let paced = self.is_group() && self.grows() && !aim.page.more;
+        let wait = paced.then(|| self.due(bubble.changed_at, GROUP_EDITS)).flatten();
+        Some(wait.map_or(Move::Edit(message, aim), Move::Wait))
+    }
+
+    /// When something that was last done `at` is due again. `None`: now.
+    fn due(&self, at: Option<Timestamp>, every: Duration) -> Option<Timestamp> {
+        at.map(|at| at.after(every)).filter(|due| *due > self.cx.now)
+    }
+
+    /// Leaves behind what is shown as it should be and can't hold more.
+    fn advance(&mut self) {
+        if !self.shown.bubble.fits(&self.script) {
+            // The agent has changed what earlier messages show: nothing less than the whole text is right.
+            self.shown.bubble.start = 0;
+        }
+        if !self.shows_text() {
+            return;
+        }
+        while self.is_full() {
+            self.shown.bubble = self.shown.bubble.next(&self.script);
+        }
+    }
+
+    /// Whether the current bubble is finished and something is left for another one.
+    fn is_full(&self) -> bool {
+        let bubble: &Bubble = &self.shown.bubble;
+        let rest = self.script.get(bubble.end..).unwrap_or_default();
+        if rest.trim().is_empty() || bubble.end <= bubble.start {
+            return false;
+        }
+        match bubble.message {
+            None => false,
+            // Without its id a message can't be changed.
+            Some(0) => true,
+            Some(_) => self.aim().is_some_and(|aim| aim.page.more && aim.mark == bubble.mark),
+        }
+    }
+}
+
+/// Confirmations and failures, after which a new session is what the person may want.
+const fn offers_new_session(notice: Notice) -> bool {
+    matches!(notice, Notice::NewSession | Notice::AgentFailed | Notice::AgentTimedOut)
+}

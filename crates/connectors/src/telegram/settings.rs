@@ -1,0 +1,87 @@
+//! Credentials, read once, and the addresses of API methods.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tieline_core::account::{Account, Credentials, InvalidSetting};
+use tieline_core::http_types::{Body, HttpCall, TokenPlace};
+use tieline_core::secret::Secret;
+
+/// The Bot API's own server.
+///
+/// See [Bot API/Making requests](https://core.telegram.org/bots/api#making-requests).
+pub(super) const API: &str = "https://api.telegram.org";
+/// The credential that keeps the bot's id, learned with `getMe`.
+pub(super) const BOT_ID: &str = "botId";
+/// The credential that keeps the bot's user name, learned with `getMe`.
+pub(super) const BOT_USERNAME: &str = "botUsername";
+/// Longest wait for the answer to a call that is no long poll.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One bot, as its connector works with it.
+#[derive(Debug)]
+pub(super) struct Settings {
+    token: Secret,
+    /// The bot's user id: a token begins with it.
+    pub bot_id: Option<i64>,
+    /// The bot's user name without `@`, once the platform has told it.
+    pub username: Option<String>,
+}
+
+impl Settings {
+    pub(super) fn read(credentials: &Credentials) -> Result<Self, InvalidSetting> {
+        let token = credentials.require("botToken")?.trim();
+        let learned = credentials.get(BOT_ID).and_then(|id| id.parse().ok());
+        Ok(Self {
+            token: Secret::new(token),
+            bot_id: bot_id(token).or(learned),
+            username: credentials.get(BOT_USERNAME).map(str::to_owned),
+        })
+    }
+
+    /// The settings of `account`.
+    pub(super) fn of(account: &Account) -> &Self {
+        account
+            .prepared
+            .get()
+            .expect("an account is handed to the connector that prepared it")
+    }
+}
+
+/// The bot's user id, which is the part of the token before the colon.
+pub(super) fn bot_id(token: &str) -> Option<i64> {
+    token.trim().split_once(':')?.0.parse().ok()
+}
+
+/// A call of an API method with parameters as JSON.
+pub(super) fn call(account: &Account, name: &'static str, method: &str, parameters: &Value) -> HttpCall {
+    HttpCall {
+        name,
+        method: "POST",
+        url: url(account, "", method),
+        headers: Vec::new(),
+        body: Body::Json(parameters.to_string()),
+        token: TokenPlace::None,
+        timeout: CALL_TIMEOUT,
+    }
+}
+
+/// The address of a method, or of a file with the prefix `/file`. It holds the token, so it is never logged.
+pub(super) fn url(account: &Account, prefix: &str, path: &str) -> String {
+    let base = account.endpoint("apiBase", API);
+    let token = path_safe(Settings::of(account).token.expose(), b"");
+    format!("{base}{prefix}/bot{token}/{}", path_safe(path, b"/"))
+}
+
+/// `text` as part of a path. Whatever has a meaning in an address is escaped, `kept` characters excepted.
+fn path_safe(text: &str, kept: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b":-_.".contains(&byte) || kept.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

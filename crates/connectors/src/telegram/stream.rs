@@ -1,0 +1,380 @@
+//! Long polling: updates are fetched, put on the queue, and only then confirmed by the offset of the next fetch.
+//!
+//! See [Bot API/getUpdates](https://core.telegram.org/bots/api#getupdates).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tieline_core::account::Account;
+use tieline_core::connector::{Context, Remark};
+use tieline_core::event::Event;
+use tieline_core::http_types::{ApiAnswer, HttpCall, SocketCall};
+use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamProtocol, StreamSession};
+use tieline_core::timestamp::Timestamp;
+
+use super::api_error::{self, ApiError, Meaning};
+use super::registration::UPDATES;
+use super::{decode, settings};
+
+/// How long the platform holds a fetch open that finds nothing.
+const POLL: Duration = Duration::from_secs(30);
+/// How much longer the client waits for the answer.
+const POLL_SLACK: Duration = Duration::from_secs(15);
+/// Most updates of a fetch: their answer has to stay below 1 MiB, and one update takes up to 60 KB.
+const MAX_UPDATES: u32 = 16;
+/// How long the queue may take before the same updates are fetched again.
+const STORING: Duration = Duration::from_secs(30);
+/// After a week without updates the platform goes on with a random, perhaps lower, update id.
+const OFFSET_LIFE: Duration = Duration::from_hours(6 * 24);
+/// Waits after another program has fetched the bot's updates. After the last one the bot is given up to it.
+const CONFLICT_WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
+/// Conflicts that are further apart have nothing to do with each other.
+const CONFLICT_MEMORY: Duration = Duration::from_secs(120);
+
+/// The platform's long connection.
+#[derive(Debug)]
+pub(super) struct LongPolling;
+
+impl StreamProtocol for LongPolling {
+    fn begin(&self, _cx: &Context<'_>) -> Begin {
+        Begin::Poll
+    }
+
+    fn address(&self, _answer: &ApiAnswer, _cx: &Context<'_>) -> Result<SocketAddress, Refusal> {
+        Err(Refusal::Passing {
+            code: "no_socket".to_owned(),
+            retry_after: None,
+        })
+    }
+
+    fn session(&self, address: &SocketAddress, _cx: &Context<'_>) -> Box<dyn StreamSession> {
+        let cursor: Cursor = serde_json::from_str(&address.note).unwrap_or_default();
+        Box::new(Session {
+            cursor,
+            limit: MAX_UPDATES,
+            ..Session::default()
+        })
+    }
+}
+
+/// Which updates are confirmed, as it is kept between sessions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Cursor {
+    /// The first update that isn't.
+    offset: Option<i64>,
+    /// When the last one came.
+    #[serde(with = "tieline_core::timestamp::millis::option")]
+    at: Option<Timestamp>,
+}
+
+/// What the fetch in flight asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetch {
+    Updates,
+    QueryAnswer,
+    WebhookInfo,
+    WebhookRemoval,
+}
+
+/// Updates that are on their way into the queue.
+#[derive(Debug)]
+struct Storing {
+    token: u64,
+    cursor: Cursor,
+    give_up_at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    cursor: Cursor,
+    limit: u32,
+    is_up: bool,
+    in_flight: Option<Fetch>,
+    storing: Option<Storing>,
+    last_token: u64,
+    /// Button presses that get no reply.
+    queries: Vec<String>,
+    /// When updates are fetched again after a wait.
+    resume_at: Option<Timestamp>,
+    conflicts: usize,
+    last_conflict: Option<Timestamp>,
+}
+
+impl StreamSession for Session {
+    fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        vec![self.poll(cx)]
+    }
+
+    fn on_frame(&mut self, _frame: Frame, _cx: &Context<'_>) -> Vec<Effect> {
+        Vec::new()
+    }
+
+    fn on_fetched(&mut self, answer: ApiAnswer, cx: &Context<'_>) -> Vec<Effect> {
+        match self.in_flight.take() {
+            Some(Fetch::Updates) => self.updates(&answer, cx),
+            Some(Fetch::QueryAnswer) => vec![self.go_on(cx)],
+            Some(Fetch::WebhookInfo) => vec![self.webhook_info(&answer, cx)],
+            Some(Fetch::WebhookRemoval) => match api_error::result(&answer) {
+                Ok(_) => vec![self.poll(cx)],
+                Err(error) => vec![refused(error)],
+            },
+            None => Vec::new(),
+        }
+    }
+
+    fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        if self.wake_at().is_none_or(|at| at > cx.now) {
+            return Vec::new();
+        }
+        // What the queue did not accept in time is fetched again: it isn't confirmed.
+        self.storing = None;
+        vec![self.poll(cx)]
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        let storing = self.storing.as_ref().map(|storing| storing.give_up_at);
+        self.resume_at.or(storing)
+    }
+
+    fn on_stored(&mut self, token: u64, cx: &Context<'_>) -> Vec<Effect> {
+        match self.storing.take_if(|storing| storing.token == token) {
+            Some(storing) => self.confirm(storing.cursor, cx),
+            None => Vec::new(),
+        }
+    }
+
+    fn on_call(&mut self, call_id: &str, _call: SocketCall, _cx: &Context<'_>) -> Vec<Effect> {
+        vec![Effect::Answer {
+            call_id: call_id.to_owned(),
+            answer: ApiAnswer::NotSent,
+        }]
+    }
+}
+
+impl Session {
+    fn fetch(&mut self, fetch: Fetch, call: HttpCall) -> Effect {
+        self.in_flight = Some(fetch);
+        self.resume_at = None;
+        Effect::Fetch(call)
+    }
+
+    /// Fetches updates. The first time without waiting for one, so that it shows at once whether the platform accepts us.
+    fn poll(&mut self, cx: &Context<'_>) -> Effect {
+        let wait = if self.is_up { POLL } else { Duration::ZERO };
+        let mut parameters = json!({
+            "limit": self.limit,
+            "timeout": wait.as_secs(),
+            "allowed_updates": UPDATES,
+        });
+        let is_young = self.cursor.at.is_some_and(|at| cx.now.since(at) < OFFSET_LIFE);
+        if let Some(offset) = self.cursor.offset.filter(|_| is_young) {
+            parameters["offset"] = json!(offset);
+        }
+        let call = HttpCall {
+            timeout: wait + POLL_SLACK,
+            ..settings::call(cx.account, "get_updates", "getUpdates", &parameters)
+        };
+        self.fetch(Fetch::Updates, call)
+    }
+
+    /// Fetches updates once every button press that gets no reply is answered.
+    fn go_on(&mut self, cx: &Context<'_>) -> Effect {
+        let Some(query) = self.queries.pop() else {
+            return self.poll(cx);
+        };
+        let parameters = json!({ "callback_query_id": query });
+        let call = settings::call(cx.account, "answer_query", "answerCallbackQuery", &parameters);
+        self.fetch(Fetch::QueryAnswer, call)
+    }
+
+    fn updates(&mut self, answer: &ApiAnswer, cx: &Context<'_>) -> Vec<Effect> {
+        if let Some(body) = unreadable(answer) {
+            return self.shorten(body, cx);
+        }
+        let updates = match api_error::result(answer) {
+            Ok(Value::Array(updates)) => updates,
+            Ok(_) => return vec![passing("not_a_list", None)],
+            Err(error) => return self.not_fetched(answer, error, cx),
+        };
+        self.limit = MAX_UPDATES;
+        let mut effects = vec![if self.is_up { Effect::Heard } else { Effect::Up }];
+        self.is_up = true;
+        effects.extend(self.received(updates, cx));
+        effects
+    }
+
+    fn received(&mut self, updates: Vec<Value>, cx: &Context<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut events = Vec::<Event>::new();
+        let mut last = None;
+        for update in updates {
+            let decoded = decode::update(update, cx);
+            last = last.max(decoded.update_id);
+            self.queries.extend(decoded.unanswered_query);
+            match decoded.event {
+                Ok(event) => events.push(event),
+                Err(remark) => effects.push(Effect::Remark(remark)),
+            }
+        }
+        let Some(last) = last else {
+            effects.push(self.go_on(cx));
+            return effects;
+        };
+        let cursor = Cursor {
+            offset: Some(last.saturating_add(1)),
+            at: Some(cx.now),
+        };
+        if events.is_empty() {
+            effects.extend(self.confirm(cursor, cx));
+            return effects;
+        }
+        self.last_token += 1;
+        let (token, give_up_at) = (self.last_token, cx.now.after(STORING));
+        self.storing = Some(Storing {
+            token,
+            cursor,
+            give_up_at,
+        });
+        effects.push(Effect::Deliver {
+            token,
+            events,
+            give_up_at,
+        });
+        effects
+    }
+
+    /// Everything before the cursor is in the queue or of no use: the next fetch says so to the platform.
+    fn confirm(&mut self, cursor: Cursor, cx: &Context<'_>) -> Vec<Effect> {
+        let note = serde_json::to_string(&cursor).expect("a cursor serializes as JSON");
+        self.cursor = cursor;
+        vec![Effect::SaveCursor(note), self.go_on(cx)]
+    }
+
+    /// An answer that can't be read, for its length or for one update in it, is fetched in smaller pieces, down to the one update.
+    /// That one is skipped.
+    fn shorten(&mut self, body: &[u8], cx: &Context<'_>) -> Vec<Effect> {
+        if self.limit > 1 {
+            self.limit /= 2;
+            return vec![self.poll(cx)];
+        }
+        let Some(id) = first_update_id(body) else {
+            return vec![passing("unreadable_answer", None)];
+        };
+        let cursor = Cursor {
+            offset: Some(id.saturating_add(1)),
+            at: Some(cx.now),
+        };
+        let mut effects = vec![Effect::Remark(Remark::Unreadable("update can't be read"))];
+        effects.extend(self.confirm(cursor, cx));
+        effects
+    }
+
+    fn not_fetched(&mut self, answer: &ApiAnswer, error: ApiError, cx: &Context<'_>) -> Vec<Effect> {
+        match conflict(answer) {
+            Some(Conflict::Webhook) => vec![self.fetch(
+                Fetch::WebhookInfo,
+                settings::call(cx.account, "webhook_info", "getWebhookInfo", &json!({})),
+            )],
+            Some(Conflict::Poller) => self.other_poller(cx),
+            None if error.meaning == Meaning::TooFast => {
+                let wait = Duration::from_secs(error.retry_after_s.unwrap_or(1));
+                self.resume_at = Some(cx.now.after(wait));
+                Vec::new()
+            }
+            None => vec![refused(error)],
+        }
+    }
+
+    /// Normal for a moment while an instance hands over to the next one; else another program has the bot.
+    fn other_poller(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        let is_new = self.last_conflict.is_none_or(|at| cx.now.since(at) > CONFLICT_MEMORY);
+        self.conflicts = if is_new { 0 } else { self.conflicts };
+        self.last_conflict = Some(cx.now);
+        let Some(wait) = CONFLICT_WAITS.get(self.conflicts) else {
+            return vec![Effect::Kicked];
+        };
+        self.conflicts += 1;
+        self.resume_at = Some(cx.now.after(*wait));
+        vec![Effect::Remark(Remark::Unreadable(
+            "another program fetches this bot's updates: only one may",
+        ))]
+    }
+
+    /// A webhook that is our own, of the time before the mode was changed, goes. Another one belongs to another program.
+    fn webhook_info(&mut self, answer: &ApiAnswer, cx: &Context<'_>) -> Effect {
+        let info = match api_error::result(answer) {
+            Ok(info) => info,
+            Err(error) => return refused(error),
+        };
+        let url = info.get("url").and_then(Value::as_str).unwrap_or_default();
+        if url.is_empty() {
+            return self.poll(cx);
+        }
+        if !is_own_webhook(url, cx.account) {
+            return Effect::Refused(Refusal::Credentials {
+                code: "webhook_of_another_program".to_owned(),
+            });
+        }
+        let call = settings::call(cx.account, "delete_webhook", "deleteWebhook", &json!({}));
+        self.fetch(Fetch::WebhookRemoval, call)
+    }
+}
+
+fn is_own_webhook(url: &str, account: &Account) -> bool {
+    let path = format!("/api/telegram/webhook/{}", account.integration);
+    url.trim_end_matches('/').ends_with(&path)
+}
+
+/// Why updates can't be fetched though the token is right.
+enum Conflict {
+    /// A webhook is set, or was set just now.
+    Webhook,
+    /// Another program fetches them too.
+    Poller,
+}
+
+/// See [telegram-bot-api Client.cpp](https://github.com/tdlib/telegram-bot-api/blob/master/telegram-bot-api/Client.cpp), "Conflict".
+fn conflict(answer: &ApiAnswer) -> Option<Conflict> {
+    let ApiAnswer::Answered { status: 409, .. } = answer else {
+        return None;
+    };
+    let body = answer.json().unwrap_or_default();
+    let text = body["description"].as_str().unwrap_or_default().to_ascii_lowercase();
+    Some(if text.contains("webhook") {
+        Conflict::Webhook
+    } else {
+        Conflict::Poller
+    })
+}
+
+/// The body of a success that is no JSON.
+fn unreadable(answer: &ApiAnswer) -> Option<&[u8]> {
+    match answer {
+        ApiAnswer::Answered { status: 200, body, .. } if answer.json().is_none() => Some(body),
+        _ => None,
+    }
+}
+
+fn first_update_id(body: &[u8]) -> Option<i64> {
+    const NAME: &[u8] = b"\"update_id\":";
+    let at = body.windows(NAME.len()).position(|window| window == NAME)?;
+    let rest = &body[at + NAME.len()..];
+    let digits = rest.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+fn refused(error: ApiError) -> Effect {
+    match error.meaning {
+        Meaning::BadToken | Meaning::UnknownMethod => Effect::Refused(Refusal::Credentials { code: error.code }),
+        _ => passing(&error.code, error.retry_after_s),
+    }
+}
+
+fn passing(code: &str, retry_after_s: Option<u64>) -> Effect {
+    Effect::Refused(Refusal::Passing {
+        code: code.to_owned(),
+        retry_after: retry_after_s.map(Duration::from_secs),
+    })
+}
