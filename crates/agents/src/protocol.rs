@@ -10,12 +10,14 @@ use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use tokio::time::timeout;
 
+use crate::a2a::A2a;
 use crate::call::PROBE_PATIENCE;
 use crate::config::{self, Field, InvalidConfig};
 use crate::dify::Dify;
 use crate::echo::Echo;
 use crate::env::Env;
 use crate::failure;
+use crate::langgraph::Langgraph;
 use crate::openai_chat::OpenaiChat;
 use crate::openai_responses::OpenaiResponses;
 use crate::run::{End, EventSink, Run, redact};
@@ -27,8 +29,12 @@ use crate::webhook::Webhook;
 pub enum Protocol {
     /// Chat apps of Dify.
     Dify,
+    /// Agent2Agent.
+    A2a,
     /// Answers with the text it was given.
     Echo,
+    /// Runs of a LangGraph Agent Server.
+    Langgraph,
     /// Chat Completions.
     OpenaiChat,
     /// The Responses API.
@@ -61,6 +67,8 @@ impl Protocol {
         Self::OpenaiChat,
         Self::OpenaiResponses,
         Self::Dify,
+        Self::Langgraph,
+        Self::A2a,
         Self::Webhook,
     ];
 
@@ -78,7 +86,9 @@ impl Protocol {
     pub const fn manifest(self) -> &'static Manifest {
         match self {
             Self::Dify => &crate::dify::MANIFEST,
+            Self::A2a => &crate::a2a::MANIFEST,
             Self::Echo => &crate::echo::MANIFEST,
+            Self::Langgraph => &crate::langgraph::MANIFEST,
             Self::OpenaiChat => &crate::openai_chat::MANIFEST,
             Self::OpenaiResponses => &crate::openai_responses::MANIFEST,
             Self::Webhook => &crate::webhook::MANIFEST,
@@ -101,7 +111,9 @@ impl Protocol {
             secrets: settings.secrets(),
             wire: match protocol {
                 Self::Dify => Wire::Dify(Dify::read(&settings)?),
+                Self::A2a => Wire::A2a(A2a::read(&settings)?),
                 Self::Echo => Wire::Echo(Echo::read(&settings)),
+                Self::Langgraph => Wire::Langgraph(Langgraph::read(&settings)?),
                 Self::OpenaiChat => Wire::OpenaiChat(OpenaiChat::read(&settings)?),
                 Self::OpenaiResponses => Wire::OpenaiResponses(OpenaiResponses::read(&settings)?),
                 Self::Webhook => Wire::Webhook(Webhook::read(&settings)?),
@@ -138,7 +150,9 @@ pub struct Adapter {
 #[derive(Clone)]
 enum Wire {
     Dify(Dify),
+    A2a(A2a),
     Echo(Echo),
+    Langgraph(Langgraph),
     OpenaiChat(OpenaiChat),
     OpenaiResponses(OpenaiResponses),
     Webhook(Webhook),
@@ -212,6 +226,7 @@ impl Adapter {
     pub const fn can_resume(&self, resume: &Resume) -> bool {
         match &self.wire {
             Wire::Dify(_) => Dify::can_resume(resume),
+            Wire::A2a(_) | Wire::Langgraph(_) => true,
             Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
             Wire::OpenaiResponses(responses) => responses.can_resume(),
         }
@@ -248,6 +263,8 @@ impl Adapter {
         match &self.wire {
             Wire::Dify(dify) => dify.ask(request, sink, env).await,
             Wire::Echo(echo) => echo.ask(request, sink).await,
+            Wire::A2a(agent) => agent.ask(request, sink, env).await,
+            Wire::Langgraph(server) => server.ask(request, sink, env).await,
             Wire::OpenaiChat(chat) => chat.ask(request, sink, env).await,
             Wire::OpenaiResponses(responses) => responses.ask(request, sink, env).await,
             Wire::Webhook(webhook) => webhook.ask(request, sink, env).await,
@@ -265,6 +282,8 @@ impl Adapter {
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
             Wire::OpenaiResponses(responses) => responses.cancel(cancel, env).await,
+            Wire::A2a(agent) => agent.cancel(cancel, env).await,
+            Wire::Langgraph(server) => server.cancel(cancel, env).await,
             Wire::Webhook(webhook) => webhook.cancel(cancel, env).await,
         };
         told.map_err(|failure| redact(failure, &self.secrets))
@@ -280,6 +299,8 @@ impl Adapter {
             match &self.wire {
                 Wire::Dify(dify) => dify.probe(env).await,
                 Wire::Echo(_) => Ok(()),
+                Wire::A2a(agent) => agent.probe(env).await,
+                Wire::Langgraph(server) => server.probe(env).await,
                 Wire::OpenaiChat(chat) => chat.probe(env).await,
                 Wire::OpenaiResponses(responses) => responses.probe(env).await,
                 Wire::Webhook(webhook) => webhook.probe(env).await,

@@ -5,6 +5,7 @@
 mod ask;
 mod dify;
 mod dify_server;
+mod langgraph;
 mod openai_chat;
 mod openai_responses;
 mod patience;

@@ -49,6 +49,14 @@ impl Call {
         line.strip_suffix(" HTTP/1.1").unwrap()
     }
 
+    /// The method, the path and the query.
+    pub fn line(&self) -> (&str, &str, &str) {
+        let mut words = self.head.split(' ');
+        let (method, target) = (words.next().unwrap(), words.next().unwrap());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        (method, path, query)
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }

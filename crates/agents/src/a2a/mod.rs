@@ -1,0 +1,480 @@
+//! `a2a`: Agent2Agent over JSON-RPC, versions 1.0 and 0.3.
+//!
+//! The agent's card says which interface to call. A session is a context; a run is a task, which goes on without a listener: it is
+//! read again by `GetTask` (everything so far) and `SubscribeToTask` (what follows), in the same process or in another one. An
+//! agent that doesn't stream is polled. Push notifications are not used: their body is not what our callback address accepts, and
+//! polling a task needs none.
+//!
+//! See [A2A Protocol Specification](https://a2a-protocol.org/latest/specification/).
+
+mod card;
+mod compose;
+mod read;
+mod refs;
+mod wire;
+
+use reqwest::header::{ACCEPT, HeaderValue};
+use serde_json::{Value, json};
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::notice::Language;
+use tieline_core::outbound_url;
+use tokio::time::sleep;
+
+use crate::answer::{self, Answer, Events};
+use crate::api;
+use crate::call::{self, Manner};
+use crate::config::{self, Field, FieldKind, InvalidConfig};
+use crate::env::Env;
+use crate::failure;
+use crate::json_api::{JsonApi, JsonCall};
+use crate::protocol::{CancelRequest, Manifest};
+use crate::rejoin::{self, Next, Rejoins};
+use crate::run::{End, EventSink};
+use crate::settings::Settings;
+
+use card::Endpoint;
+use read::Reading;
+use refs::{ContextRef, TaskRef};
+use wire::{Item, Method, RpcAnswer, RpcError, State, Version, code};
+
+const PROTOCOL_VERSION: Field = Field {
+    name: "protocolVersion",
+    kind: FieldKind::Choice(&["auto", "1.0", "0.3"]),
+    required: false,
+    secret: false,
+    help: "Version of the protocol to speak. auto: the first one of the agent's card that we speak.",
+};
+
+/// The facts about it.
+pub static MANIFEST: Manifest = Manifest {
+    word: "a2a",
+    name: "Agent2Agent (A2A)",
+    fields: &[
+        config::BASE_URL,
+        config::API_KEY,
+        PROTOCOL_VERSION,
+        config::HEADERS,
+        config::IDLE_TIMEOUT,
+        config::MAX_RUN,
+    ],
+    needs_transcript: false,
+    wants_inline_images: true,
+    can_resume: true,
+};
+
+/// Where cards are, and were before 0.3.
+const CARD: [&str; 2] = [".well-known", "agent-card.json"];
+const OLD_CARD: [&str; 2] = [".well-known", "agent.json"];
+
+/// Tells the server which version we speak. 0.3 has none.
+const VERSION_HEADER: &str = "a2a-version";
+
+/// Polls slow down to the back-off of this attempt.
+const MAX_POLL_STEP: u32 = 4;
+
+/// An agent that speaks A2A.
+#[derive(Clone)]
+pub(crate) struct A2a {
+    /// Where the card is.
+    api: JsonApi,
+    only: Option<Version>,
+}
+
+/// Why a call has no result.
+enum CallError {
+    Rpc(RpcError),
+    Failure(AgentFailure),
+}
+
+impl From<AgentFailure> for CallError {
+    fn from(failure: AgentFailure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<CallError> for AgentFailure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Failure(failure) => failure,
+            CallError::Rpc(RpcError { code, message }) => failure::new(
+                format!("rpc_{code}"),
+                format!("the agent refused the call: {message}"),
+                code == code::INTERNAL,
+            ),
+        }
+    }
+}
+
+/// The result of a call.
+enum Called {
+    One(Item),
+    Stream(Box<Events>),
+}
+
+/// A task that is read.
+struct Reader<'a> {
+    rpc: Rpc<'a>,
+    reading: Reading,
+    /// The newest references that were passed on.
+    started: Option<AgentEvent>,
+    /// Whether events may have been missed: then only a snapshot has it all.
+    needs_snapshot: bool,
+    locale: Language,
+}
+
+/// Calls to one interface.
+struct Rpc<'a> {
+    api: JsonApi,
+    endpoint: Endpoint,
+    env: &'a Env,
+}
+
+impl A2a {
+    pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
+        let only = settings.choice(&PROTOCOL_VERSION);
+        Ok(Self {
+            api: JsonApi {
+                base: settings.address(&config::BASE_URL)?,
+                headers: settings.bearer_headers()?,
+                idle: settings.seconds(&config::IDLE_TIMEOUT),
+            },
+            only: Version::of(only),
+        })
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        request: &AgentRequest,
+        sink: &mut EventSink,
+        env: &Env,
+    ) -> Result<End, AgentFailure> {
+        let resume = request.resume.as_ref();
+        if let Some(known) = resume.and_then(|resume| TaskRef::parse(&resume.run_ref)) {
+            let mut reader = Reader::new(self.rpc(known.endpoint, env)?, request);
+            (reader.reading.task, reader.reading.context) = (known.task, known.context);
+            let stream = reader.rejoin(sink).await?;
+            return reader.follow(stream, sink).await;
+        }
+        let endpoint = self.endpoint(Manner::asking(self.api.idle).idempotent(), env).await?;
+        let mut reader = Reader::new(self.rpc(endpoint, env)?, request);
+        let stream = reader.send(request, sink).await?;
+        reader.follow(stream, sink).await
+    }
+
+    /// Cancels the task. One that has ended, or that the agent doesn't know, needs none.
+    pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
+        let known = cancel.run_ref.as_deref().and_then(TaskRef::parse);
+        let Some((task, endpoint)) = known.and_then(|known| Some((known.task?, known.endpoint))) else {
+            return Ok(());
+        };
+        let rpc = self.rpc(endpoint, env)?;
+        let params = compose::task_params(&task, &rpc.endpoint);
+        match rpc.call(Method::Cancel, params, None, Manner::cancelling()).await {
+            Err(CallError::Rpc(error)) if matches!(error.code, code::TASK_NOT_CANCELABLE | code::TASK_NOT_FOUND) => {
+                Ok(())
+            }
+            called => called.map(|_| ()).map_err(AgentFailure::from),
+        }
+    }
+
+    /// Reads the card and asks for a task that doesn't exist: tries address, card and key without a task.
+    pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
+        let endpoint = self.endpoint(Manner::probing(), env).await?;
+        let rpc = self.rpc(endpoint, env)?;
+        let params = compose::task_params(&crate::derived_id::uuid(&["a2a probe"]), &rpc.endpoint);
+        match rpc.call(Method::Get, params, None, Manner::probing()).await {
+            Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND => Ok(()),
+            called => called.map(|_| ()).map_err(AgentFailure::from),
+        }
+    }
+
+    async fn endpoint(&self, manner: Manner, env: &Env) -> Result<Endpoint, AgentFailure> {
+        let card = self.api.json(&JsonCall::get(&CARD), manner, env).await;
+        let card = match card {
+            Err(failure) if failure.code == "http_404" => self.api.json(&JsonCall::get(&OLD_CARD), manner, env).await,
+            card => card,
+        };
+        card::choose(&card?, self.only)
+    }
+
+    /// The interface's address comes from outside: it is held to the rule of `baseUrl`, and the settings' headers, which hold the
+    /// key, go to `baseUrl`'s own origin only.
+    fn rpc<'a>(&self, endpoint: Endpoint, env: &'a Env) -> Result<Rpc<'a>, AgentFailure> {
+        let url = outbound_url::check(&endpoint.url, env.allow_private).map_err(|error| {
+            let message = format!("the interface in the agent's card can't be called: {error}");
+            failure::new(failure::CONNECT, message, false)
+        })?;
+        let mut api = JsonApi {
+            base: url,
+            ..self.api.clone()
+        };
+        if api.base.origin() != self.api.base.origin() {
+            let accept = api.headers.remove(ACCEPT);
+            api.headers = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
+        }
+        if endpoint.version == Version::V1 {
+            api.headers.insert(VERSION_HEADER, HeaderValue::from_static("1.0"));
+        }
+        Ok(Rpc { api, endpoint, env })
+    }
+}
+
+impl Rpc<'_> {
+    async fn call(
+        &self,
+        method: Method,
+        params: Value,
+        key: Option<HeaderValue>,
+        manner: Manner,
+    ) -> Result<Called, CallError> {
+        let method = self.endpoint.version.method(method);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut request = JsonCall::post(&[], &body)?;
+        if let Some(key) = key {
+            request = request.header(call::IDEMPOTENCY_KEY, key);
+        }
+        let response = self.api.send(&request, manner, self.env).await?;
+        match answer::open(response, self.api.idle).await? {
+            Answer::Json(body) => one(api::parse(&body)?).map(Called::One),
+            Answer::Events(events) => Ok(Called::Stream(events)),
+        }
+    }
+
+    async fn about(&self, method: Method, task: &str) -> Result<Called, CallError> {
+        let params = compose::task_params(task, &self.endpoint);
+        self.call(method, params, None, Manner::asking(self.api.idle).idempotent())
+            .await
+    }
+}
+
+/// The result of a JSON-RPC answer.
+fn one(answer: RpcAnswer) -> Result<Item, CallError> {
+    if let Some(error) = answer.error {
+        return Err(CallError::Rpc(error));
+    }
+    let item = answer.result.and_then(Item::read);
+    item.ok_or_else(|| failure::bad_answer("expected a task or a message, met another result").into())
+}
+
+/// The next event that we know. `None` if the stream ended or its connection broke.
+async fn next_item(events: &mut Events) -> Result<Option<Item>, CallError> {
+    while let Next::Event(event) = rejoin::next(events).await? {
+        let answer: RpcAnswer = api::parse(event.data.as_bytes())?;
+        match answer.error {
+            Some(error) => return Err(CallError::Rpc(error)),
+            None => {
+                if let Some(item) = answer.result.and_then(Item::read) {
+                    return Ok(Some(item));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl<'a> Reader<'a> {
+    fn new(rpc: Rpc<'a>, request: &AgentRequest) -> Self {
+        Self {
+            rpc,
+            reading: Reading::default(),
+            started: None,
+            needs_snapshot: false,
+            locale: request.user.locale,
+        }
+    }
+
+    /// Sends the question. A context or task that the agent has forgotten is left for a new one.
+    async fn send(
+        &mut self,
+        request: &AgentRequest,
+        sink: &mut EventSink,
+    ) -> Result<Option<Box<Events>>, AgentFailure> {
+        let to = ContextRef::of(request);
+        match self.send_to(request, &to, 1, sink).await {
+            Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND && !to.is_empty() => {
+                sink.emit(AgentEvent::ConversationLost).await?;
+                Ok(self.send_to(request, &ContextRef::default(), 2, sink).await?)
+            }
+            sent => Ok(sent?),
+        }
+    }
+
+    async fn send_to(
+        &mut self,
+        request: &AgentRequest,
+        to: &ContextRef,
+        question: u32,
+        sink: &mut EventSink,
+    ) -> Result<Option<Box<Events>>, CallError> {
+        let method = match self.rpc.endpoint.streams {
+            true => Method::Stream,
+            false => Method::Send,
+        };
+        let params = compose::params(request, to, &self.rpc.endpoint);
+        let key = call::idempotency_key(&request.run, question);
+        let manner = Manner::asking(self.rpc.api.idle);
+        match self.rpc.call(method, params, Some(key), manner).await? {
+            Called::One(item) => {
+                self.take(item, sink).await?;
+                Ok(None)
+            }
+            Called::Stream(mut events) => {
+                // A refusal may come as the first event.
+                if let Some(item) = next_item(&mut events).await? {
+                    self.take(item, sink).await?;
+                }
+                Ok(Some(events))
+            }
+        }
+    }
+
+    /// Reads the task to its end: the stream, and what comes after it broke.
+    async fn follow(&mut self, mut stream: Option<Box<Events>>, sink: &mut EventSink) -> Result<End, AgentFailure> {
+        let mut rejoins = Rejoins::default();
+        let mut n_polls = 0;
+        loop {
+            while let Some(events) = &mut stream
+                && !self.reading.is_over()
+            {
+                match next_item(events).await {
+                    Ok(Some(item)) => {
+                        rejoins.progressed();
+                        self.take(item, sink).await?;
+                    }
+                    Ok(None) => stream = None,
+                    // The agent streams answers but has no subscriptions.
+                    Err(CallError::Rpc(error)) if self.needs_snapshot && is_unsupported(&error) => {
+                        self.rpc.endpoint.streams = false;
+                        stream = None;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if self.reading.is_over() {
+                return self.end(sink).await;
+            }
+            if self.reading.task.is_none() {
+                return Err(failure::incomplete());
+            }
+            if self.rpc.endpoint.streams {
+                rejoins.wait(self.rpc.env).await?;
+            } else {
+                n_polls += 1;
+                let random = (self.rpc.env.random)();
+                sleep(self.rpc.env.backoff.wait(n_polls.min(MAX_POLL_STEP), random)).await;
+            }
+            stream = self.rejoin(sink).await?;
+        }
+    }
+
+    /// Reads everything so far, then subscribes to what follows.
+    async fn rejoin(&mut self, sink: &mut EventSink) -> Result<Option<Box<Events>>, AgentFailure> {
+        self.snapshot(sink).await?;
+        let Some(task) = self.reading.task.clone().filter(|_| !self.reading.is_over()) else {
+            return Ok(None);
+        };
+        if !self.rpc.endpoint.streams {
+            return Ok(None);
+        }
+        // What happens between the snapshot and the subscription is told by another snapshot at the end.
+        self.needs_snapshot = true;
+        match self.rpc.about(Method::Subscribe, &task).await {
+            Ok(Called::Stream(events)) => Ok(Some(events)),
+            Ok(Called::One(item)) => {
+                self.take(item, sink).await?;
+                Ok(None)
+            }
+            Err(CallError::Rpc(error)) if is_unsupported(&error) => {
+                self.rpc.endpoint.streams = false;
+                Ok(None)
+            }
+            // The connection broke before the first event: the next turn begins with another snapshot.
+            Err(CallError::Failure(failure)) if failure.code == failure::BROKEN => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn snapshot(&mut self, sink: &mut EventSink) -> Result<(), AgentFailure> {
+        let Some(task) = self.reading.task.clone() else {
+            return Err(failure::incomplete());
+        };
+        self.needs_snapshot = false;
+        match self.rpc.about(Method::Get, &task).await? {
+            Called::One(item) => self.take(item, sink).await,
+            Called::Stream(_) => Err(failure::bad_answer("expected a task, met a stream")),
+        }
+    }
+
+    /// Passes on what an item says; before it, which task and context it is about.
+    async fn take(&mut self, item: Item, sink: &mut EventSink) -> Result<(), AgentFailure> {
+        let events = self.reading.item(item);
+        let started = self.started_event(false);
+        if self.started.as_ref() != Some(&started) {
+            sink.emit(started.clone()).await?;
+            self.started = Some(started);
+        }
+        for event in events {
+            sink.emit(event).await?;
+        }
+        Ok(())
+    }
+
+    fn started_event(&self, waits: bool) -> AgentEvent {
+        let Reading { task, context, .. } = &self.reading;
+        let run = TaskRef {
+            task: task.clone(),
+            context: context.clone(),
+            endpoint: self.rpc.endpoint.clone(),
+        };
+        let conversation = ContextRef {
+            context: context.clone(),
+            waiting_task: task.clone().filter(|_| waits),
+        };
+        AgentEvent::Started {
+            run_ref: refs::write(&run),
+            conversation_ref: (!conversation.is_empty()).then(|| refs::write(&conversation)),
+        }
+    }
+
+    async fn end(&mut self, sink: &mut EventSink) -> Result<End, AgentFailure> {
+        if self.needs_snapshot {
+            self.snapshot(sink).await?;
+        }
+        let words = self.reading.status_text.clone();
+        let failed = |code: &str, retryable| failure::new(code, format!("the task's last message: {words}"), retryable);
+        match self.reading.state {
+            _ if self.reading.answered => {}
+            State::Completed | State::Submitted | State::Working => {}
+            State::Canceled => return Ok(End::Cancelled),
+            State::Failed => return Err(failed("task_failed", true)),
+            State::Rejected => return Err(failed("task_rejected", false)),
+            State::Unknown => return Err(failed("task_unknown", false)),
+            State::InputRequired | State::AuthRequired => {
+                let prompt = match (words.is_empty(), self.reading.has_text()) {
+                    (true, false) => default_prompt(self.locale).to_owned(),
+                    _ => words,
+                };
+                sink.emit(AgentEvent::InputRequired {
+                    prompt,
+                    choices: Vec::new(),
+                    resume_ref: self.reading.task.clone(),
+                })
+                .await?;
+                sink.emit(self.started_event(true)).await?;
+            }
+        }
+        Ok(End::Completed { final_text: None })
+    }
+}
+
+fn is_unsupported(error: &RpcError) -> bool {
+    matches!(error.code, code::UNSUPPORTED_OPERATION | code::METHOD_NOT_FOUND)
+}
+
+/// The question of an agent that asks without words.
+const fn default_prompt(locale: Language) -> &'static str {
+    match locale {
+        Language::English => "The agent needs more information.",
+        Language::Chinese => "智能体需要更多信息。",
+    }
+}

@@ -1,0 +1,316 @@
+//! Tasks and their updates as events of ours.
+
+use tieline_core::agent::AgentEvent;
+
+use super::wire::{Artifact, ArtifactUpdate, Item, Message, Part, State, Status, Task};
+use crate::content::FileBlock;
+
+/// Longest progress message, in characters.
+const MAX_PROGRESS_CHARS: usize = 200;
+
+/// State of reading one task, across all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) task: Option<String>,
+    pub(crate) context: Option<String>,
+    pub(crate) state: State,
+    /// The text of the newest status message.
+    pub(crate) status_text: String,
+    /// Whether a message without a task answered.
+    pub(crate) answered: bool,
+    artifacts: Vec<Text>,
+    files: Vec<String>,
+}
+
+/// Text of an artifact.
+#[derive(Debug)]
+struct Text {
+    artifact: String,
+    text: String,
+}
+
+impl Reading {
+    /// Whether nothing more will come by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.answered || !self.state.is_active()
+    }
+
+    /// Whether artifacts had text.
+    pub(crate) fn has_text(&self) -> bool {
+        self.artifacts.iter().any(|it| !it.text.is_empty())
+    }
+
+    /// Reads an event.
+    pub(crate) fn item(&mut self, item: Item) -> Vec<AgentEvent> {
+        match item {
+            Item::Task(task) => self.task(task),
+            Item::Message(message) => self.message(message),
+            Item::Status(update) => {
+                self.identify(update.task_id, update.context_id);
+                self.status(update.status)
+            }
+            Item::Artifact(update) => self.artifact(update),
+        }
+    }
+
+    fn identify(&mut self, task: Option<String>, context: Option<String>) {
+        let filled = |id: Option<String>| id.filter(|id| !id.is_empty());
+        self.task = filled(task).or_else(|| self.task.take());
+        self.context = filled(context).or_else(|| self.context.take());
+    }
+
+    /// A snapshot: replaces everything so far.
+    fn task(&mut self, task: Task) -> Vec<AgentEvent> {
+        self.identify(Some(task.id), task.context_id);
+        let had_text = self.has_text();
+        let before = self.text();
+        self.artifacts.clear();
+        let mut events = Vec::new();
+        for artifact in task.artifacts.into_iter().flatten() {
+            events.extend(self.files(&artifact.parts));
+            self.append(&artifact);
+        }
+        let text = self.text();
+        if text != before && (had_text || !text.is_empty()) {
+            events.insert(0, AgentEvent::TextSnapshot(text));
+        }
+        events.extend(self.status(task.status));
+        events
+    }
+
+    fn message(&mut self, message: Message) -> Vec<AgentEvent> {
+        self.identify(None, message.context_id);
+        self.answered = true;
+        let text = text_of(&message.parts);
+        let mut events = self.files(&message.parts);
+        if !text.is_empty() {
+            events.insert(0, AgentEvent::TextDelta(text));
+        }
+        events
+    }
+
+    fn status(&mut self, status: Status) -> Vec<AgentEvent> {
+        self.state = status.state;
+        let Some(message) = status.message else {
+            return Vec::new();
+        };
+        self.status_text = text_of(&message.parts);
+        match self.state {
+            State::Submitted | State::Working if !self.status_text.is_empty() => vec![AgentEvent::Progress {
+                label: self.status_text.chars().take(MAX_PROGRESS_CHARS).collect(),
+                state: "working".into(),
+            }],
+            // The answer of an agent that makes no artifacts.
+            State::Completed => {
+                let mut events = self.files(&message.parts);
+                if !self.has_text() && !self.status_text.is_empty() {
+                    events.insert(0, AgentEvent::TextSnapshot(self.status_text.clone()));
+                }
+                events
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn artifact(&mut self, update: ArtifactUpdate) -> Vec<AgentEvent> {
+        self.identify(update.task_id, update.context_id);
+        let mut files = self.files(&update.artifact.parts);
+        let last = self
+            .artifacts
+            .last()
+            .is_some_and(|it| it.artifact == update.artifact.artifact_id);
+        let known = self
+            .artifacts
+            .iter()
+            .any(|it| it.artifact == update.artifact.artifact_id);
+        let append = update.append.unwrap_or_default();
+        let begins_paragraph = !known && self.has_text();
+        if known && !append {
+            self.artifacts.retain_mut(|it| {
+                if it.artifact == update.artifact.artifact_id {
+                    it.text.clear();
+                }
+                true
+            });
+        }
+        let added = self.append(&update.artifact);
+        let event = match (known, append, last) {
+            // Text at the end grows; what changes before it is shown anew.
+            (false, ..) | (true, true, true) if added.is_empty() => None,
+            (false, ..) if begins_paragraph => Some(AgentEvent::TextDelta(format!("\n\n{added}"))),
+            (false, ..) | (true, true, true) => Some(AgentEvent::TextDelta(added)),
+            _ => Some(AgentEvent::TextSnapshot(self.text())),
+        };
+        if let Some(event) = event {
+            files.insert(0, event);
+        }
+        files
+    }
+
+    /// Appends an artifact's text to what is known of it, and gives what was appended.
+    fn append(&mut self, artifact: &Artifact) -> String {
+        let text = text_of(&artifact.parts);
+        match self.artifacts.iter_mut().find(|it| it.artifact == artifact.artifact_id) {
+            Some(known) => known.text.push_str(&text),
+            None => self.artifacts.push(Text {
+                artifact: artifact.artifact_id.clone(),
+                text: text.clone(),
+            }),
+        }
+        text
+    }
+
+    fn text(&self) -> String {
+        let texts = self.artifacts.iter().map(|it| it.text.as_str());
+        texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The files that were not shown yet: a snapshot repeats them.
+    fn files(&mut self, parts: &[Part]) -> Vec<AgentEvent> {
+        let mut events = Vec::new();
+        for file in parts.iter().filter_map(file_of) {
+            let key = crate::derived_id::hex_digest(&[&file.name, &file.source]);
+            if !self.files.contains(&key) {
+                self.files.push(key);
+                events.extend(file.into_event());
+            }
+        }
+        events
+    }
+}
+
+fn text_of(parts: &[Part]) -> String {
+    let texts = parts.iter().filter_map(|part| match (&part.text, &part.data) {
+        (Some(text), _) => Some(text.clone()),
+        // Structured data has no other place in a chat.
+        (None, Some(data)) => Some(format!("```json\n{data:#}\n```")),
+        (None, None) => None,
+    });
+    texts.collect()
+}
+
+fn file_of(part: &Part) -> Option<FileBlock> {
+    let file = part.file.as_ref();
+    let name = part.filename.as_deref().or_else(|| file?.name.as_deref());
+    let mime = part.media_type.as_deref().or_else(|| file?.mime_type.as_deref());
+    let (name, mime) = (name.unwrap_or_default(), mime.unwrap_or_default());
+    if let Some(url) = part.url.as_deref().or_else(|| file?.uri.as_deref()) {
+        return Some(FileBlock::from_url(url, name, mime));
+    }
+    let bytes = part.raw.as_deref().or_else(|| file?.bytes.as_deref())?;
+    Some(FileBlock {
+        source: bytes.to_owned(),
+        is_base64: true,
+        name: name.to_owned(),
+        mime: mime.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn play(results: Vec<Value>) -> (Reading, Vec<AgentEvent>) {
+        let mut reading = Reading::default();
+        let events = results
+            .into_iter()
+            .filter_map(Item::read)
+            .flat_map(|item| reading.item(item))
+            .collect();
+        (reading, events)
+    }
+
+    fn artifact(id: &str, text: &str, append: bool) -> Value {
+        let artifact = json!({"artifactId": id, "parts": [{"text": text}]});
+        json!({"artifactUpdate": {"taskId": "t", "contextId": "c", "artifact": artifact, "append": append}})
+    }
+
+    fn delta(text: &str) -> AgentEvent {
+        AgentEvent::TextDelta(text.into())
+    }
+
+    fn snapshot(text: &str) -> AgentEvent {
+        AgentEvent::TextSnapshot(text.into())
+    }
+
+    #[test]
+    fn artifacts_grow_stand_one_after_the_other_and_are_replaced() {
+        let (reading, events) = play(vec![
+            json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_SUBMITTED"}}}),
+            artifact("a", "1", false),
+            artifact("a", "2", true),
+            artifact("b", "x", false),
+            artifact("a", "3", true),
+            artifact("a", "new", false),
+        ]);
+        let expected = [
+            delta("1"),
+            delta("2"),
+            delta("\n\nx"),
+            snapshot("123\n\nx"),
+            snapshot("new\n\nx"),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!(
+            (reading.task.as_deref(), reading.context.as_deref()),
+            (Some("t"), Some("c"))
+        );
+        assert!(!reading.is_over());
+    }
+
+    #[test]
+    fn snapshot_replaces_and_says_nothing_twice() {
+        let task = json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"},
+            "artifacts": [{"artifactId": "a", "parts": [{"text": "1"}, {"text": "2"}, {"url": "https://a.example/f", "filename": "f"}]}]}});
+        let (_, events) = play(vec![artifact("a", "1", false), task.clone(), task]);
+        assert_eq!(events[..2], [delta("1"), snapshot("12")]);
+        assert!(matches!(&events[2..], [AgentEvent::File(file)] if file.name == "f"));
+    }
+
+    #[test]
+    fn status_message_is_progress_a_question_or_the_answer() {
+        let status = |state: &str| {
+            json!({"statusUpdate": {"taskId": "t", "contextId": "c",
+            "status": {"state": state, "message": {"parts": [{"text": "words"}]}}}})
+        };
+        let (_, events) = play(vec![status("TASK_STATE_WORKING")]);
+        assert!(matches!(&events[..], [AgentEvent::Progress { label, .. }] if label == "words"));
+        let (reading, events) = play(vec![status("TASK_STATE_INPUT_REQUIRED")]);
+        assert_eq!(
+            (events, reading.is_over(), reading.status_text.as_str()),
+            (vec![], true, "words")
+        );
+        assert_eq!(play(vec![status("TASK_STATE_COMPLETED")]).1, [snapshot("words")]);
+        assert_eq!(
+            play(vec![artifact("a", "1", false), status("TASK_STATE_COMPLETED")]).1,
+            [delta("1")]
+        );
+    }
+
+    #[test]
+    fn older_peers_say_the_same_in_other_words() {
+        let (reading, events) = play(vec![
+            json!({"kind": "task", "id": "t", "contextId": "c", "status": {"state": "submitted"}}),
+            json!({"kind": "artifact-update", "taskId": "t", "contextId": "c", "append": false, "lastChunk": true,
+                "artifact": {"artifactId": "a", "parts": [{"kind": "text", "text": "hi"},
+                    {"kind": "file", "file": {"bytes": "aGk=", "name": "a.txt", "mimeType": "text/plain"}}]}}),
+            json!({"kind": "status-update", "taskId": "t", "contextId": "c", "status": {"state": "completed"}, "final": true}),
+            json!({"kind": "made-up"}),
+        ]);
+        let (bytes, name, mime) = (b"hi".to_vec(), "a.txt".to_owned(), "text/plain".to_owned());
+        assert_eq!(events, [delta("hi"), AgentEvent::FileBytes { bytes, name, mime }]);
+        assert_eq!(reading.state, State::Completed);
+        let (reading, events) = play(vec![
+            json!({"kind": "message", "contextId": "c", "parts": [{"kind": "text", "text": "hi"}]}),
+        ]);
+        assert_eq!((events, reading.is_over()), (vec![delta("hi")], true));
+    }
+
+    #[test]
+    fn data_is_shown_as_json() {
+        let (_, events) = play(vec![json!({"message": {"parts": [{"data": {"a": 1}}]}})]);
+        assert_eq!(events, [delta("```json\n{\n  \"a\": 1\n}\n```")]);
+    }
+}

@@ -1,0 +1,306 @@
+//! Agent2Agent JSON, field for field as far as we use it, versions 1.0 and 0.3 in one.
+//!
+//! The versions name things differently; a part, a task or an event of either is read into the same types.
+//!
+//! See [A2A Protocol Specification](https://a2a-protocol.org/latest/specification/) and its
+//! [version 0.3](https://a2a-protocol.org/v0.3.0/specification/).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A version of the protocol that we speak. 0.2 has the methods and the shapes of 0.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Version {
+    #[serde(rename = "1.0")]
+    V1,
+    #[serde(rename = "0.3")]
+    V03,
+}
+
+/// The methods that we call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Send,
+    Stream,
+    Get,
+    Subscribe,
+    Cancel,
+}
+
+impl Version {
+    /// The version of a card, which may have a patch number.
+    pub(crate) fn of(version: &str) -> Option<Self> {
+        let mut numbers = version.split('.');
+        match (numbers.next()?, numbers.next().unwrap_or("0")) {
+            ("1", "0") => Some(Self::V1),
+            ("0", "2" | "3") => Some(Self::V03),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn method(self, method: Method) -> &'static str {
+        match (self, method) {
+            (Self::V1, Method::Send) => "SendMessage",
+            (Self::V1, Method::Stream) => "SendStreamingMessage",
+            (Self::V1, Method::Get) => "GetTask",
+            (Self::V1, Method::Subscribe) => "SubscribeToTask",
+            (Self::V1, Method::Cancel) => "CancelTask",
+            (Self::V03, Method::Send) => "message/send",
+            (Self::V03, Method::Stream) => "message/stream",
+            (Self::V03, Method::Get) => "tasks/get",
+            (Self::V03, Method::Subscribe) => "tasks/resubscribe",
+            (Self::V03, Method::Cancel) => "tasks/cancel",
+        }
+    }
+}
+
+/// An agent card of either version; some hold both shapes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Card {
+    pub(crate) supported_interfaces: Vec<Interface>,
+    pub(crate) url: Option<String>,
+    pub(crate) preferred_transport: Option<String>,
+    pub(crate) additional_interfaces: Vec<Transport>,
+    pub(crate) protocol_version: Option<String>,
+    pub(crate) capabilities: Capabilities,
+}
+
+/// An interface of 1.0.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Interface {
+    pub(crate) url: String,
+    #[serde(default)]
+    pub(crate) protocol_binding: String,
+    #[serde(default)]
+    pub(crate) protocol_version: String,
+    pub(crate) tenant: Option<String>,
+}
+
+/// An interface of 0.3.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Transport {
+    pub(crate) url: String,
+    pub(crate) transport: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Capabilities {
+    pub(crate) streaming: bool,
+}
+
+/// A JSON-RPC answer.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RpcAnswer {
+    pub(crate) result: Option<Value>,
+    pub(crate) error: Option<RpcError>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RpcError {
+    pub(crate) code: i64,
+    #[serde(default)]
+    pub(crate) message: String,
+}
+
+/// The codes that lead to an action.
+pub(crate) mod code {
+    pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+    pub(crate) const INTERNAL: i64 = -32603;
+    pub(crate) const TASK_NOT_FOUND: i64 = -32001;
+    pub(crate) const TASK_NOT_CANCELABLE: i64 = -32002;
+    pub(crate) const UNSUPPORTED_OPERATION: i64 = -32004;
+}
+
+/// A result, or an event of a stream.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Task(Task),
+    Message(Message),
+    Status(StatusUpdate),
+    Artifact(ArtifactUpdate),
+}
+
+impl Item {
+    /// Reads a result: one member in 1.0, `kind` in 0.3. `None` if it is neither, or of a kind that we don't know.
+    pub(crate) fn read(mut result: Value) -> Option<Self> {
+        let fields = result.as_object_mut()?;
+        let kind = fields.get("kind").and_then(Value::as_str).map(str::to_owned);
+        let (kind, value) = match kind {
+            Some(kind) => (kind, result),
+            // A call about a task gives the task itself.
+            None if fields.contains_key("id") && fields.contains_key("status") => ("task".to_owned(), result),
+            None => {
+                let kinds = ["task", "message", "statusUpdate", "artifactUpdate"];
+                let kind = kinds.into_iter().find(|kind| fields.contains_key(*kind))?;
+                (kind.to_owned(), fields.remove(kind)?)
+            }
+        };
+        match kind.as_str() {
+            "task" => serde_json::from_value(value).ok().map(Self::Task),
+            "message" => serde_json::from_value(value).ok().map(Self::Message),
+            "statusUpdate" | "status-update" => serde_json::from_value(value).ok().map(Self::Status),
+            "artifactUpdate" | "artifact-update" => serde_json::from_value(value).ok().map(Self::Artifact),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Task {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) context_id: Option<String>,
+    #[serde(default)]
+    pub(crate) status: Status,
+    #[serde(default)]
+    pub(crate) artifacts: Option<Vec<Artifact>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Status {
+    pub(crate) state: State,
+    pub(crate) message: Option<Message>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Message {
+    pub(crate) context_id: Option<String>,
+    pub(crate) parts: Vec<Part>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StatusUpdate {
+    #[serde(default)]
+    pub(crate) task_id: Option<String>,
+    #[serde(default)]
+    pub(crate) context_id: Option<String>,
+    pub(crate) status: Status,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ArtifactUpdate {
+    #[serde(default)]
+    pub(crate) task_id: Option<String>,
+    #[serde(default)]
+    pub(crate) context_id: Option<String>,
+    pub(crate) artifact: Artifact,
+    #[serde(default)]
+    pub(crate) append: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Artifact {
+    #[serde(default)]
+    pub(crate) artifact_id: String,
+    #[serde(default)]
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A part of either version.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Part {
+    pub(crate) text: Option<String>,
+    pub(crate) data: Option<Value>,
+    pub(crate) url: Option<String>,
+    pub(crate) raw: Option<String>,
+    pub(crate) filename: Option<String>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) file: Option<File>,
+}
+
+/// A file of 0.3.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct File {
+    pub(crate) uri: Option<String>,
+    pub(crate) bytes: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) mime_type: Option<String>,
+}
+
+/// State of a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum State {
+    /// Submitted, or of a name that we don't know.
+    #[default]
+    Submitted,
+    Working,
+    InputRequired,
+    AuthRequired,
+    Completed,
+    Failed,
+    Canceled,
+    Rejected,
+    /// A state of 0.3: the server lost the task.
+    Unknown,
+}
+
+impl From<String> for State {
+    fn from(state: String) -> Self {
+        let name = state.strip_prefix("TASK_STATE_").unwrap_or(&state);
+        match name.to_ascii_lowercase().replace('_', "-").as_str() {
+            "working" => Self::Working,
+            "input-required" => Self::InputRequired,
+            "auth-required" => Self::AuthRequired,
+            "completed" => Self::Completed,
+            "failed" => Self::Failed,
+            "canceled" => Self::Canceled,
+            "rejected" => Self::Rejected,
+            "unknown" => Self::Unknown,
+            _ => Self::Submitted,
+        }
+    }
+}
+
+impl State {
+    /// Whether the task is at work.
+    pub(crate) const fn is_active(self) -> bool {
+        matches!(self, Self::Submitted | Self::Working)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_patch_numbers() {
+        for (text, version) in [
+            ("1.0", Some(Version::V1)),
+            ("1.0.1", Some(Version::V1)),
+            ("0.3.0", Some(Version::V03)),
+            ("0.2.6", Some(Version::V03)),
+            ("0.1", None),
+            ("2.0", None),
+            ("", None),
+        ] {
+            assert_eq!(Version::of(text), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn states_of_both_versions_are_the_same() {
+        for (new, old, state) in [
+            ("TASK_STATE_INPUT_REQUIRED", "input-required", State::InputRequired),
+            ("TASK_STATE_CANCELED", "canceled", State::Canceled),
+            ("TASK_STATE_COMPLETED", "completed", State::Completed),
+            ("TASK_STATE_UNSPECIFIED", "made-up", State::Submitted),
+        ] {
+            assert_eq!(
+                (State::from(new.to_owned()), State::from(old.to_owned())),
+                (state, state)
+            );
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Ids that we choose for an agent: the same in every process, so that a repeated call names the same thing.
+
+use sha2::{Digest as _, Sha256};
+use tieline_core::ids::digest;
+
+/// A UUID that is derived from `fields`, of version 8.
+///
+/// See [RFC 9562/5.8](https://www.rfc-editor.org/rfc/rfc9562#section-5.8).
+pub(crate) fn uuid(fields: &[&str]) -> String {
+    let mut bytes = hash(fields);
+    bytes[6] = 0x80 | bytes[6] & 0x0f;
+    bytes[8] = 0x80 | bytes[8] & 0x3f;
+    let hex = hex(&bytes[..16]);
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+/// 64 hexadecimal digits that are derived from `fields`.
+pub(crate) fn hex_digest(fields: &[&str]) -> String {
+    hex(&hash(fields))
+}
+
+fn hash(fields: &[&str]) -> [u8; 32] {
+    Sha256::digest(digest(fields)).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuid_is_stable_and_says_its_version() {
+        let id = uuid(&["a", "b"]);
+        assert_eq!(id, uuid(&["a", "b"]));
+        assert_ne!(id, uuid(&["ab", ""]));
+        assert_eq!((id.len(), &id[14..15]), (36, "8"));
+        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
+        assert_eq!(hex_digest(&["a"]).len(), 64);
+    }
+}

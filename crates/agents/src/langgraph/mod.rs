@@ -1,0 +1,445 @@
+//! `langgraph`: runs of an Agent Server (LangGraph Platform, LangSmith Deployment).
+//!
+//! A session is a thread. A run goes on without a listener (`on_disconnect: continue`) and its stream can be joined again
+//! (`stream_resumable`): after a broken connection in the same process, after a hand-over or a crash in another one. The server
+//! closes the stream without a last event, so that the run's status decides what the end means.
+//!
+//! See [LangSmith Docs/Agent Server API reference](https://docs.langchain.com/langsmith/server-api-ref).
+
+mod read;
+mod refs;
+mod wire;
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use serde_json::Value;
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::event::ChatKind;
+use tracing::debug;
+
+use crate::answer::Events;
+use crate::call::{self, Manner};
+use crate::config::{self, Field, FieldKind, InvalidConfig};
+use crate::env::Env;
+use crate::failure;
+use crate::json_api::{JsonApi, JsonCall};
+use crate::openai_chat::compose;
+use crate::protocol::{CancelRequest, Manifest, end_user};
+use crate::rejoin::{self, Next, Rejoins};
+use crate::run::{End, EventSink};
+use crate::settings::{self, Settings};
+
+use read::Reading;
+use refs::{Cursor, RunRef, ThreadRef};
+
+const ASSISTANT_ID: Field = Field {
+    name: "assistantId",
+    kind: FieldKind::Text,
+    required: true,
+    secret: false,
+    help: "Id of the assistant, or name of the graph.",
+};
+
+/// The facts about it.
+pub static MANIFEST: Manifest = Manifest {
+    word: "langgraph",
+    name: "LangGraph Agent Server",
+    fields: &[
+        config::BASE_URL,
+        config::API_KEY,
+        ASSISTANT_ID,
+        config::HEADERS,
+        config::IDLE_TIMEOUT,
+        config::MAX_RUN,
+    ],
+    needs_transcript: false,
+    wants_inline_images: true,
+    can_resume: true,
+};
+
+const API_KEY_HEADER: &str = "x-api-key";
+/// Tokens and tool calls, and what nodes return: interrupts are only there.
+const STREAM_MODES: &[&str] = &["messages-tuple", "updates"];
+const LAST_EVENT_ID: &str = "last-event-id";
+/// Joins a stream from its first event.
+const FROM_THE_START: &str = "-1";
+
+/// An Agent Server.
+#[derive(Clone)]
+pub(crate) struct Langgraph {
+    api: JsonApi,
+    assistant: String,
+}
+
+/// A run that is being read.
+struct Reader<'a> {
+    server: &'a Langgraph,
+    env: &'a Env,
+    run: RunRef,
+    reading: Reading,
+    /// Whether a part of the stream was read by another connection: then events may have expired.
+    rejoined: bool,
+}
+
+impl Langgraph {
+    pub(crate) fn read(settings: &Settings<'_>) -> Result<Self, InvalidConfig> {
+        Ok(Self {
+            api: JsonApi {
+                base: settings.address(&config::BASE_URL)?,
+                headers: headers(settings)?,
+                idle: settings.seconds(&config::IDLE_TIMEOUT),
+            },
+            assistant: settings.text(&ASSISTANT_ID).to_owned(),
+        })
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        request: &AgentRequest,
+        sink: &mut EventSink,
+        env: &Env,
+    ) -> Result<End, AgentFailure> {
+        let resume = request.resume.as_ref();
+        let known = resume.and_then(|resume| Some((RunRef::parse(&resume.run_ref)?, Cursor::of(resume))));
+        let Some((run, cursor)) = known else {
+            return self.begin(request, sink, env).await;
+        };
+        let mut reader = Reader {
+            server: self,
+            env,
+            run,
+            reading: Reading::resumed(cursor),
+            rejoined: true,
+        };
+        sink.emit(reader.started(Vec::new())).await?;
+        let events = reader.join().await?;
+        reader.follow(events, sink).await
+    }
+
+    /// Starts a run and reads it.
+    async fn begin(&self, request: &AgentRequest, sink: &mut EventSink, env: &Env) -> Result<End, AgentFailure> {
+        let known = ThreadRef::of(request);
+        let (thread, response) = match &known {
+            Some(known) => match self.create_run(request, known, false, env).await {
+                Err(failure) if failure.code == "http_404" => {
+                    let thread = self.create_thread(request, env).await?;
+                    let response = self.create_run(request, &thread, true, env).await?;
+                    sink.emit(AgentEvent::ConversationLost).await?;
+                    (thread, response)
+                }
+                response => (known.clone(), response?),
+            },
+            None => {
+                let thread = self.create_thread(request, env).await?;
+                let response = self.create_run(request, &thread, true, env).await?;
+                (thread, response)
+            }
+        };
+        let run = run_in(response.headers());
+        let mut events = self.api.events(response).await?;
+        let mut reading = Reading::default();
+        let run = match run {
+            Some(run) => run,
+            None => first_event(events.as_deref_mut(), &mut reading).await?,
+        };
+        let thread = thread.thread;
+        let mut reader = Reader {
+            server: self,
+            env,
+            run: RunRef { thread, run },
+            reading,
+            rejoined: false,
+        };
+        sink.emit(reader.started(Vec::new())).await?;
+        reader.follow(events, sink).await
+    }
+
+    async fn create_thread(&self, request: &AgentRequest, env: &Env) -> Result<ThreadRef, AgentFailure> {
+        let user = end_user(&request.organization, &request.user.id);
+        let body = wire::CreateThread {
+            thread_id: &refs::thread_id(request),
+            if_exists: "do_nothing",
+            metadata: &metadata(request, &user),
+        };
+        let call = JsonCall::post(&["threads"], &body)?;
+        let manner = Manner::asking(self.api.idle).idempotent();
+        let created: wire::Thread = self.api.json(&call, manner, env).await?;
+        Ok(ThreadRef {
+            thread: created.thread_id,
+            interrupts: Vec::new(),
+        })
+    }
+
+    async fn create_run(
+        &self,
+        request: &AgentRequest,
+        thread: &ThreadRef,
+        may_create: bool,
+        env: &Env,
+    ) -> Result<reqwest::Response, AgentFailure> {
+        let user = end_user(&request.organization, &request.user.id);
+        let answer = &request.message.text;
+        let resume = match thread.interrupts.as_slice() {
+            [] => None,
+            [_] => Some(wire::ResumeValue::One(answer)),
+            several => {
+                let answers = several.iter().map(|id| (id.as_str(), answer.as_str())).collect();
+                Some(wire::ResumeValue::Several(answers))
+            }
+        };
+        let input = resume.is_none().then(|| wire::Input {
+            messages: [compose::asked(request)],
+        });
+        let body = wire::CreateRun {
+            assistant_id: &self.assistant,
+            input,
+            command: resume.map(|resume| wire::Command { resume }),
+            metadata: &metadata(request, &user),
+            stream_mode: STREAM_MODES,
+            stream_subgraphs: false,
+            stream_resumable: true,
+            multitask_strategy: "enqueue",
+            // A thread that was deleted must be noticed: its memory is gone.
+            if_not_exists: if may_create { "create" } else { "reject" },
+            on_disconnect: "continue",
+        };
+        let path = ["threads", &thread.thread, "runs", "stream"];
+        let call = JsonCall::post(&path, &body)?;
+        let call = call.header(call::IDEMPOTENCY_KEY, call::idempotency_key(&request.run, 1));
+        self.api.send(&call, Manner::asking(self.api.idle), env).await
+    }
+
+    /// Interrupts the run. One that has ended, or that the server doesn't know, needs none.
+    pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
+        let Some(run) = cancel.run_ref.as_deref().and_then(RunRef::parse) else {
+            return Ok(());
+        };
+        let path = ["threads", &run.thread, "runs", &run.run, "cancel"];
+        let call = JsonCall::post(&path, &serde_json::json!({}))?.query(&[("action", "interrupt")]);
+        match self.api.send(&call, Manner::cancelling(), env).await {
+            Err(failure) if matches!(failure.code.as_str(), "http_404" | "http_409") => Ok(()),
+            sent => sent.map(|_| ()),
+        }
+    }
+
+    /// Looks the assistant up: tries address, key and assistant without a run.
+    pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
+        if is_uuid(&self.assistant) {
+            let path = ["assistants", &self.assistant];
+            return self
+                .api
+                .json::<Value>(&JsonCall::get(&path), Manner::probing(), env)
+                .await
+                .map(|_| ());
+        }
+        let body = serde_json::json!({"graph_id": self.assistant, "limit": 1});
+        let call = JsonCall::post(&["assistants", "search"], &body)?;
+        let found: Vec<Value> = self.api.json(&call, Manner::probing(), env).await?;
+        match found.is_empty() {
+            true => Err(failure::new(
+                failure::AGENT_ERROR,
+                "the server has no graph of the name in assistantId",
+                false,
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Reads the stream to the run's end, joining it again when its connection breaks.
+    async fn follow(&mut self, mut events: Option<Box<Events>>, sink: &mut EventSink) -> Result<End, AgentFailure> {
+        let mut rejoins = Rejoins::default();
+        loop {
+            let is_whole = match &mut events {
+                Some(events) => self.read_stream(events, &mut rejoins, sink).await?,
+                None => false,
+            };
+            if is_whole && let Some(end) = self.end(sink).await? {
+                return Ok(end);
+            }
+            rejoins.wait(self.env).await?;
+            events = self.join().await?;
+            self.rejoined = true;
+        }
+    }
+
+    /// Reads one connection. Whether the server ended it.
+    async fn read_stream(
+        &mut self,
+        events: &mut Events,
+        rejoins: &mut Rejoins,
+        sink: &mut EventSink,
+    ) -> Result<bool, AgentFailure> {
+        while !self.reading.has_ended {
+            let event = match rejoin::next(events).await? {
+                Next::Event(event) => event,
+                Next::Ended => break,
+                Next::Broken => return Ok(false),
+            };
+            rejoins.progressed();
+            for event in self.reading.event(&event)? {
+                sink.emit(event).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn join(&self) -> Result<Option<Box<Events>>, AgentFailure> {
+        let path = ["threads", &self.run.thread, "runs", &self.run.run, "stream"];
+        let last = match self.reading.cursor.event.as_str() {
+            "" => FROM_THE_START,
+            last => last,
+        };
+        let last = HeaderValue::from_str(last).unwrap_or(HeaderValue::from_static(FROM_THE_START));
+        let modes: Vec<_> = STREAM_MODES.iter().map(|mode| ("stream_mode", *mode)).collect();
+        let call = JsonCall::get(&path).query(&modes).header(LAST_EVENT_ID, last);
+        let manner = Manner::asking(self.server.api.idle).idempotent();
+        let response = self.server.api.send(&call, manner, self.env).await?;
+        self.server.api.events(response).await
+    }
+
+    /// The meaning of the stream's end. `None` if the run is still at work.
+    async fn end(&mut self, sink: &mut EventSink) -> Result<Option<End>, AgentFailure> {
+        if !self.reading.has_ended {
+            let path = ["threads", &self.run.thread, "runs", &self.run.run];
+            let run: wire::Run = self.get(&path).await?;
+            match run.status.as_str() {
+                "pending" | "running" => return Ok(None),
+                "error" => return Err(read::failed(self.result().await.error)),
+                "timeout" => {
+                    return Err(failure::new(
+                        "timeout",
+                        "the run exceeded the server's time limit",
+                        true,
+                    ));
+                }
+                "interrupted" if self.reading.interrupts.is_empty() => {
+                    let interrupts = self.result().await.interrupts.unwrap_or_default();
+                    if interrupts.is_empty() {
+                        return Ok(Some(End::Cancelled));
+                    }
+                    self.reading.interrupts = interrupts;
+                }
+                _ => {}
+            }
+        }
+        let mut final_text = None;
+        if self.rejoined {
+            let state = self.result().await;
+            final_text = read::final_text(&state);
+            if let Some(error) = state.error {
+                return Err(read::failed(Some(error)));
+            }
+            self.reading
+                .interrupts
+                .extend(state.interrupts.into_iter().flatten().take(
+                    // Those of the stream are the same.
+                    if self.reading.interrupts.is_empty() {
+                        usize::MAX
+                    } else {
+                        0
+                    },
+                ));
+        }
+        debug!(run = %self.run.run, usage = ?self.reading.usage, "run of an agent ended");
+        self.put_question(sink).await?;
+        Ok(Some(End::Completed { final_text }))
+    }
+
+    /// Shows the interrupts that the run ended with, and keeps their ids for the answer.
+    async fn put_question(&mut self, sink: &mut EventSink) -> Result<(), AgentFailure> {
+        let interrupts = std::mem::take(&mut self.reading.interrupts);
+        if interrupts.is_empty() {
+            return Ok(());
+        }
+        let (prompt, choices) = read::question(&interrupts);
+        let ids: Vec<String> = interrupts.into_iter().map(|it| it.id.unwrap_or_default()).collect();
+        let resume_ref = ids.first().cloned().filter(|id| !id.is_empty());
+        sink.emit(AgentEvent::InputRequired {
+            prompt,
+            choices,
+            resume_ref,
+        })
+        .await?;
+        sink.emit(self.started(ids)).await
+    }
+
+    fn started(&self, interrupts: Vec<String>) -> AgentEvent {
+        let thread = ThreadRef {
+            thread: self.run.thread.clone(),
+            interrupts,
+        };
+        AgentEvent::Started {
+            run_ref: refs::write(&self.run),
+            conversation_ref: Some(refs::write(&thread)),
+        }
+    }
+
+    /// The run's result. A server that doesn't give it, or an enormous one, says nothing.
+    async fn result(&self) -> wire::State {
+        let path = ["threads", &self.run.thread, "runs", &self.run.run, "join"];
+        self.get(&path).await.unwrap_or_default()
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &[&str]) -> Result<T, AgentFailure> {
+        let manner = Manner::asking(self.server.api.idle).idempotent();
+        self.server.api.json(&JsonCall::get(path), manner, self.env).await
+    }
+}
+
+fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
+    let key = settings.text(&config::API_KEY);
+    let reserved: &[&str] = if key.is_empty() { &[] } else { &[API_KEY_HEADER] };
+    let mut headers = settings.headers(&config::HEADERS, reserved)?;
+    headers.insert(
+        reqwest::header::ACCEPT,
+        HeaderValue::from_static("text/event-stream, application/json"),
+    );
+    if !key.is_empty() {
+        let key = settings::sensitive(key);
+        headers.insert(
+            API_KEY_HEADER,
+            key.map_err(|_| config::invalid(config::API_KEY.name, "can't be sent as a header"))?,
+        );
+    }
+    Ok(headers)
+}
+
+fn metadata<'a>(request: &'a AgentRequest, user: &'a str) -> wire::Metadata<'a> {
+    wire::Metadata {
+        user_id: user,
+        session_id: request.session.id.as_str(),
+        message_id: request.message.id.as_str(),
+        run_id: request.run.as_str(),
+        locale: request.user.locale.tag(),
+        chat_type: match request.chat.kind {
+            ChatKind::Direct => "direct",
+            ChatKind::Group => "group",
+        },
+    }
+}
+
+/// The run's id in `Content-Location: /threads/{thread}/runs/{run}`, known before the first event.
+fn run_in(headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(reqwest::header::CONTENT_LOCATION)?.to_str().ok()?;
+    let (_, run) = location.rsplit_once("/runs/")?;
+    let is_id = !run.is_empty() && run.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    is_id.then(|| run.to_owned())
+}
+
+/// The run's id from the first events of a server that doesn't send it in the head.
+async fn first_event(events: Option<&mut Events>, reading: &mut Reading) -> Result<String, AgentFailure> {
+    let events = events.ok_or_else(failure::incomplete)?;
+    while let Some(event) = events.next().await? {
+        reading.event(&event)?;
+        if let Some(run) = reading.run.take() {
+            return Ok(run);
+        }
+    }
+    Err(failure::incomplete())
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+}

@@ -1,0 +1,225 @@
+//! Events of a run's stream as events of ours.
+
+use serde_json::Value;
+use tieline_core::agent::{AgentEvent, AgentFailure};
+
+use super::refs::Cursor;
+use super::wire::{Interrupt, Message, RunError, RunMetadata, State, Usage};
+use crate::content::{self, Block};
+use crate::failure;
+use crate::sse::Event;
+use crate::{api, json};
+
+/// State of reading one run, across all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Where to join again.
+    pub(crate) cursor: Cursor,
+    /// The run's id, once the stream said it.
+    pub(crate) run: Option<String>,
+    /// Questions that the run ended with.
+    pub(crate) interrupts: Vec<Interrupt>,
+    /// Tokens of all model calls.
+    pub(crate) usage: Usage,
+    /// Whether the stream said that it is complete.
+    pub(crate) has_ended: bool,
+    /// Whether the text begins anew, because the stream is read from its start again.
+    replaces: bool,
+    has_text: bool,
+    /// Text of the current message in this process, to recognize the same text under another id.
+    text: String,
+    /// Tool calls that were reported.
+    tools: Vec<String>,
+}
+
+impl Reading {
+    /// A reading that goes on where another process stopped.
+    pub(crate) fn resumed(cursor: Option<Cursor>) -> Self {
+        let replaces = cursor.is_none();
+        let cursor = cursor.unwrap_or_default();
+        Self {
+            has_text: cursor.message.is_some(),
+            cursor,
+            replaces,
+            ..Self::default()
+        }
+    }
+
+    /// Reads one event.
+    pub(crate) fn event(&mut self, event: &Event) -> Result<Vec<AgentEvent>, AgentFailure> {
+        // `messages|namespace` comes from a subgraph.
+        let name = event.name.split('|').next().unwrap_or_default();
+        let mut events = match name {
+            "metadata" => self.metadata(&event.data),
+            "messages" => self.message(&event.data)?,
+            "updates" | "values" => self.update(&event.data),
+            "error" => return Err(failed(api::parse(event.data.as_bytes()).ok())),
+            "end" => {
+                self.has_ended = true;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        if let Some(id) = event.id.as_ref().filter(|id| !id.is_empty()) {
+            self.cursor.event.clone_from(id);
+            if !events.is_empty() {
+                events.push(AgentEvent::Cursor(super::refs::write(&self.cursor)));
+            }
+        }
+        Ok(events)
+    }
+
+    fn metadata(&mut self, data: &str) -> Vec<AgentEvent> {
+        if let Ok(metadata) = json::read::<RunMetadata>(data.as_bytes()) {
+            self.run = Some(metadata.run_id);
+        }
+        Vec::new()
+    }
+
+    fn message(&mut self, data: &str) -> Result<Vec<AgentEvent>, AgentFailure> {
+        let parts: Vec<Value> = api::parse(data.as_bytes())?;
+        let Some(message) = parts.into_iter().next() else {
+            return Ok(Vec::new());
+        };
+        // Graphs put what they like into messages: one that is not a message of a chat says nothing to us.
+        let message: Message = serde_json::from_value(message).unwrap_or_default();
+        Ok(match message.kind.as_str() {
+            "AIMessageChunk" | "AIMessage" | "ai" => self.answer(message),
+            "tool" | "ToolMessage" => self.tool_result(message),
+            _ => Vec::new(),
+        })
+    }
+
+    fn answer(&mut self, message: Message) -> Vec<AgentEvent> {
+        let mut events = Vec::new();
+        if let Some(usage) = message.usage_metadata {
+            self.usage.input_tokens += usage.input_tokens;
+            self.usage.output_tokens += usage.output_tokens;
+        }
+        if let Some(reasoning) = message.additional_kwargs["reasoning_content"].as_str()
+            && !reasoning.is_empty()
+        {
+            events.push(AgentEvent::ReasoningDelta(reasoning.to_owned()));
+        }
+        let is_chunk = message.kind == "AIMessageChunk";
+        for block in content::blocks(&message.content) {
+            match block {
+                Block::Text(text) => events.extend(self.say(&text, message.id.as_deref(), is_chunk)),
+                Block::Reasoning(text) => events.push(AgentEvent::ReasoningDelta(text)),
+                Block::File(file) => events.extend(file.into_event()),
+            }
+        }
+        for call in message.tool_calls.into_iter().flatten() {
+            let (Some(id), Some(name)) = (call.id, call.name.filter(|name| !name.is_empty())) else {
+                continue;
+            };
+            if !self.tools.contains(&id) {
+                self.tools.push(id);
+                events.push(progress(name, "started"));
+            }
+        }
+        events
+    }
+
+    /// Text of a message: chunks are appended; another message begins a paragraph.
+    fn say(&mut self, text: &str, message: Option<&str>, is_chunk: bool) -> Option<AgentEvent> {
+        // A node that wraps a streamed answer in a message of its own sends the whole text again.
+        if text.is_empty() || !is_chunk && text == self.text {
+            return None;
+        }
+        let is_new = self.cursor.message.as_deref() != message;
+        let said = if is_new && self.has_text && !self.replaces {
+            format!("\n\n{text}")
+        } else {
+            text.to_owned()
+        };
+        if is_new {
+            self.cursor.message = message.map(str::to_owned);
+            self.text.clear();
+        }
+        self.text.push_str(text);
+        self.has_text = true;
+        Some(match std::mem::take(&mut self.replaces) {
+            true => AgentEvent::TextSnapshot(said),
+            false => AgentEvent::TextDelta(said),
+        })
+    }
+
+    fn tool_result(&mut self, message: Message) -> Vec<AgentEvent> {
+        let state = message.status.filter(|status| failure::is_word(status));
+        let name = message.name.filter(|name| !name.is_empty());
+        name.map(|name| progress(name, state.as_deref().unwrap_or("finished")))
+            .into_iter()
+            .collect()
+    }
+
+    /// Interrupts come as an update of their own; what nodes wrote is in the messages already.
+    fn update(&mut self, data: &str) -> Vec<AgentEvent> {
+        if let Ok(State {
+            interrupts: Some(interrupts),
+            ..
+        }) = json::read(data.as_bytes())
+        {
+            self.interrupts = interrupts;
+        }
+        Vec::new()
+    }
+}
+
+fn progress(label: String, state: &str) -> AgentEvent {
+    AgentEvent::Progress {
+        label,
+        state: state.to_owned(),
+    }
+}
+
+/// The failure of a run whose graph raised an exception.
+pub(crate) fn failed(error: Option<RunError>) -> AgentFailure {
+    let RunError { error, message } = error.unwrap_or_default();
+    let code = failure::agents_code(error.as_deref());
+    let message = message.map_or_else(String::new, |message| format!(": {message}"));
+    failure::new(code, format!("the run failed{message}"), true)
+}
+
+/// The answer in a thread's state: what the assistant wrote after the user's last message.
+pub(crate) fn final_text(state: &State) -> Option<String> {
+    let messages = state.messages.as_ref()?.as_array()?;
+    let messages: Vec<Message> = messages
+        .iter()
+        .map(|message| serde_json::from_value(message.clone()).unwrap_or_default())
+        .collect();
+    let after = messages
+        .iter()
+        .rposition(|message| matches!(message.kind.as_str(), "human" | "HumanMessage"));
+    let answers = &messages[after.map_or(0, |at| at + 1)..];
+    let texts = answers
+        .iter()
+        .filter(|message| matches!(message.kind.as_str(), "ai" | "AIMessage" | "AIMessageChunk"))
+        .map(|message| content::text(&message.content))
+        .filter(|text| !text.is_empty());
+    let text = texts.collect::<Vec<_>>().join("\n\n");
+    (!text.is_empty()).then_some(text)
+}
+
+/// A question to the person: the prompt and the choices of the interrupts.
+pub(crate) fn question(interrupts: &[Interrupt]) -> (String, Vec<String>) {
+    let prompts: Vec<String> = interrupts.iter().map(|it| prompt(&it.value)).collect();
+    let choices = interrupts.iter().flat_map(|it| choices(&it.value)).collect();
+    (prompts.join("\n\n"), choices)
+}
+
+const PROMPT_FIELDS: &[&str] = &["question", "prompt", "message", "description", "text", "query"];
+
+fn prompt(value: &Value) -> String {
+    let known = PROMPT_FIELDS.iter().find_map(|field| value.get(field)?.as_str());
+    match value.as_str().or(known) {
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    }
+}
+
+fn choices(value: &Value) -> Vec<String> {
+    let list = value.get("choices").or_else(|| value.get("options"));
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}

@@ -1,0 +1,58 @@
+//! References to threads and runs, as the bridge keeps them.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::agent::{AgentRequest, Resume};
+
+use crate::derived_id;
+
+/// A thread, with the interrupts that wait for the next message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ThreadRef {
+    pub(crate) thread: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) interrupts: Vec<String>,
+}
+
+/// A run of a thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunRef {
+    pub(crate) thread: String,
+    pub(crate) run: String,
+}
+
+/// Where the stream of a run was left: its last event, and the message whose text came last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    pub(crate) event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+}
+
+impl ThreadRef {
+    pub(crate) fn of(request: &AgentRequest) -> Option<Self> {
+        serde_json::from_str(request.session.conversation_ref.as_deref()?).ok()
+    }
+}
+
+impl RunRef {
+    pub(crate) fn parse(run_ref: &str) -> Option<Self> {
+        serde_json::from_str(run_ref).ok()
+    }
+}
+
+impl Cursor {
+    pub(crate) fn of(resume: &Resume) -> Option<Self> {
+        serde_json::from_str(resume.cursor.as_deref()?).ok()
+    }
+}
+
+/// Writes a reference. Strings and lists of them always are JSON.
+pub(crate) fn write(reference: &impl Serialize) -> String {
+    serde_json::to_string(reference).unwrap_or_default()
+}
+
+/// The id of a session's thread. Derived, so that two attempts to create it make one; the server accepts UUIDs only.
+pub(crate) fn thread_id(request: &AgentRequest) -> String {
+    let organization = request.organization.as_str();
+    derived_id::uuid(&["langgraph thread", organization, request.session.id.as_str()])
+}
