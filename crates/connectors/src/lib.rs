@@ -5,11 +5,13 @@
 
 mod callback_cipher;
 mod disposition;
+mod file_name;
 mod markdown;
 mod mention;
 mod xml;
 mod xml_callback;
 
+pub mod custom;
 pub mod dingtalk;
 pub mod lark;
 pub mod registry;

@@ -4,6 +4,7 @@ use tieline_core::connector::Connector;
 
 /// Every platform the bridge speaks, in alphabetical order.
 pub static ALL: &[&dyn Connector] = &[
+    &crate::custom::Custom,
     &crate::dingtalk::DingTalk,
     &crate::lark::Lark,
     &crate::telegram::Telegram,

@@ -11,6 +11,7 @@ use tieline_core::timestamp::Timestamp;
 
 use super::settings::is_uid;
 use super::wire::{self, Content, Payload, Said, ServerFrame, Source};
+use crate::file_name;
 
 /// Largest picture and largest file that the vendor's client accepts, in bytes.
 const MAX_IMAGE_BYTES: usize = 10 * 1024 * 1024;
@@ -21,8 +22,6 @@ const IMAGE_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/w
 const MAX_PARTS: usize = 32;
 /// Longest message id that is used as it is, in bytes.
 const MAX_ID: usize = 128;
-/// Longest file name, in characters.
-const MAX_NAME: usize = 120;
 
 /// What a frame says.
 pub(super) enum Heard {
@@ -171,15 +170,12 @@ fn part(kind: PartKind, name: Option<String>, source: Source, max_bytes: usize) 
     let bytes = bytes.filter(|bytes| !bytes.is_empty() && bytes.len() <= max_bytes);
     let bytes = bytes.ok_or("an attachment can't be read")?;
     let mime = Some(source.media_type).filter(|mime| !mime.is_empty());
-    Ok(Part::inline(kind, name.as_deref().and_then(file_name), mime, &bytes))
-}
-
-/// A sender's file name without folders and control characters.
-fn file_name(name: &str) -> Option<String> {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
-    let clean = clean.trim();
-    (!clean.is_empty() && clean != "." && clean != "..").then(|| clean.to_owned())
+    Ok(Part::inline(
+        kind,
+        name.as_deref().and_then(file_name::clean),
+        mime,
+        &bytes,
+    ))
 }
 
 const fn unreadable(reason: &'static str) -> Heard {

@@ -1,0 +1,165 @@
+//! Replies, polled or posted: the same state of the text either way.
+//!
+//! A posted reply is a snapshot of the whole text with a version. Snapshots of a text that grows count from 1; the final one has a number
+//! of its own above them all, which doesn't depend on how many were sent before, so that it is the same whichever process posts it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::connector::Context;
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::ids;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyTarget, ReplyView, Stage, Step};
+use tieline_core::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+
+use super::manifest::SEND_URL;
+use super::settings::Settings;
+use super::wire::{PostedChat, PostedReply, State};
+
+/// The version of a final snapshot.
+const FINAL_VERSION: u64 = 1_000_000;
+/// Longest text that is posted while it grows, in bytes: each snapshot repeats all of it.
+const MAX_GROWING_BYTES: usize = 64 * 1024;
+/// How long a post may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How far the program shows a reply.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Posted {
+    /// How often the reply was begun again. Versions of a later attempt are above those of an earlier one.
+    pub(super) attempt: u64,
+    /// The number of the newest snapshot of this attempt.
+    pub(super) snapshot: u64,
+    /// A digest of its text.
+    pub(super) digest: String,
+    /// Whether it is the final one.
+    pub(super) done: bool,
+}
+
+impl Posted {
+    fn version(&self) -> u64 {
+        self.attempt * 2 * FINAL_VERSION + self.snapshot
+    }
+}
+
+/// The next step.
+pub(super) fn deliver(
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    progress: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    let settings = Settings::of(cx).ok_or(ComposeError::Incomplete { field: "secret" })?;
+    let Some(url) = &settings.send_url else {
+        // Polled, where there is a message that the program can ask for.
+        return match desired.proactive {
+            true => Err(ComposeError::Incomplete { field: SEND_URL }),
+            false => Ok(Step::Done),
+        };
+    };
+    let before: Posted = progress.read();
+    let done = desired.stage == Stage::Final;
+    let text = match desired.stage {
+        Stage::Final => desired.text,
+        Stage::Growing if cx.account.streaming && desired.text.len() <= MAX_GROWING_BYTES => desired.text,
+        Stage::Growing | Stage::Thinking => "",
+    };
+    let digest = ids::digest(&[text]);
+    let is_news = done || (!text.trim().is_empty() && digest != before.digest);
+    if before.done || !is_news {
+        return Ok(Step::Done);
+    }
+    let after = Posted {
+        attempt: before.attempt,
+        snapshot: if done { FINAL_VERSION } else { before.snapshot + 1 },
+        digest,
+        done,
+    };
+    let state = state(text, done, desired.notice, desired.files, after.version(), cx);
+    Ok(Step::Call {
+        call: ApiCall::Http(post(url, desired, to, state, settings, cx)),
+        on_success: Progress::write(&after),
+    })
+}
+
+/// A post of a state, signed.
+fn post(
+    url: &str,
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    state: State<'_>,
+    settings: &Settings,
+    cx: &Context<'_>,
+) -> HttpCall {
+    let id = format!("{}.{}", desired.reply, state.version);
+    let reply = PostedReply {
+        kind: if desired.proactive { "message" } else { "reply" },
+        reply_id: desired.reply.as_str(),
+        state,
+        chat: PostedChat {
+            id: to.chat.id.as_str(),
+            kind: to.chat.kind,
+        },
+        thread: to.chat.thread.as_ref().map(|thread| thread.as_str()),
+        asker: to.asker.as_str(),
+        in_reply_to: Some(to.message.as_str()).filter(|_| !desired.proactive),
+        reply_handle: to.handle.value(),
+    };
+    let body = serde_json::to_string(&reply).expect("replies serialize as JSON");
+    let timestamp_s = cx.now.as_secs();
+    let signature = settings.keys.sign(&id, timestamp_s, body.as_bytes());
+    HttpCall {
+        name: "reply",
+        method: "POST",
+        url: url.to_owned(),
+        headers: vec![
+            (ID_HEADER.to_owned(), id),
+            (TIMESTAMP_HEADER.to_owned(), timestamp_s.to_string()),
+            (SIGNATURE_HEADER.to_owned(), signature),
+        ],
+        body: Body::Json(body),
+        token: TokenPlace::None,
+        timeout: TIMEOUT,
+    }
+}
+
+/// What a poll is answered with.
+pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
+    let done = reply.stage == Stage::Final;
+    let text = if done || cx.account.streaming {
+        reply.text.as_str()
+    } else {
+        ""
+    };
+    state(text, done, reply.notice, &reply.files, reply.version, cx)
+}
+
+/// A state of a reply: our sentence stands below the text, or in its place; files stand beside it.
+fn state<'a>(
+    text: &'a str,
+    done: bool,
+    notice: Option<Notice>,
+    files: &'a [ReplyFile],
+    version: u64,
+    cx: &Context<'_>,
+) -> State<'a> {
+    let notice = match notice {
+        None if done && text.trim().is_empty() && files.is_empty() => Some(Notice::EmptyAnswer),
+        notice => notice,
+    };
+    let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
+    let text = match (text.trim().is_empty(), sentence.is_empty()) {
+        (_, true) => text.into(),
+        (true, false) => sentence.into(),
+        (false, false) => format!("{text}\n\n{sentence}").into(),
+    };
+    State {
+        text,
+        done,
+        version,
+        files,
+        notice,
+    }
+}

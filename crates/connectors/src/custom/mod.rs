@@ -1,0 +1,175 @@
+//! Chat platforms that this program doesn't know: they connect themselves, over signed HTTP.
+//!
+//! Messages are posted to us ([`wire`], proved by [`verify`]). Replies are posted to the integration's `sendUrl`, or polled where there is
+//! none ([`compose`]). Signatures follow Standard Webhooks in both directions, with one secret.
+//!
+//! The interface is described in `docs/platforms/custom.md`, with an example in `docs/platforms/custom_example.py`.
+
+mod classify;
+mod compose;
+mod decode;
+mod fields;
+mod manifest;
+mod settings;
+mod verify;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{
+    Answer, Connector, Context, Manifest, MediaSource, PollRequest, PolledReplies, Received, Rejection, Remark,
+    SentCall, Verdict,
+};
+use tieline_core::event::Part;
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::ids::{ReplyId, SenderId};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
+
+use compose::Posted;
+use fields::Mistake;
+use settings::Settings;
+use verify::Authentic;
+use wire::{Poll, Request, State};
+
+/// How long the download of an attachment may take.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A platform that connects itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Custom;
+
+impl Connector for Custom {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        _mode: ConnectionMode,
+        credentials: &Credentials,
+        endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        Settings::read(credentials, endpoints).map(Prepared::new)
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, _credentials: &Credentials) -> Option<String> {
+        // A secret names no account, and two integrations may share a program.
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        let settings = Settings::of(cx).ok_or(Rejection::Missing("the integration's secret"))?;
+        let authentic = verify::verify(request, &settings.keys, cx.now)?;
+        Ok(received(&authentic, settings, cx).unwrap_or_else(|mistake| unreadable(&mistake)))
+    }
+
+    fn deliver(
+        &self,
+        desired: &DesiredReply<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        compose::deliver(desired, to, progress, cx)
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        classify::classify(sent, answer)
+    }
+
+    fn restart(&self, before: &Progress) -> Progress {
+        let before: Posted = before.read();
+        Progress::write(&Posted {
+            attempt: before.attempt + 1,
+            ..Posted::default()
+        })
+    }
+
+    fn polled_replies(&self) -> Option<&dyn PolledReplies> {
+        Some(self)
+    }
+
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(self)
+    }
+}
+
+impl PolledReplies for Custom {
+    fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
+        match reply {
+            Some(reply) => WebhookAnswer::json(&compose::polled(reply, cx)),
+            // Not begun yet.
+            None if cx.account.ids.made("tl-", asked.reply.as_str()) => WebhookAnswer::json(&State {
+                text: "".into(),
+                done: false,
+                version: asked.after.unwrap_or(0),
+                files: &[],
+                notice: None,
+            }),
+            None => WebhookAnswer::problem(404, "reply_not_found", "There is no such reply."),
+        }
+    }
+}
+
+impl MediaSource for Custom {
+    fn download(&self, part: &Part, _cx: &Context<'_>) -> Option<HttpCall> {
+        Some(HttpCall {
+            name: "attachment",
+            method: "GET",
+            url: part.locator.get("url")?.as_str()?.to_owned(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            token: TokenPlace::None,
+            timeout: DOWNLOAD_TIMEOUT,
+        })
+    }
+}
+
+/// What comes of a proved request.
+fn received(authentic: &Authentic<'_>, settings: &Settings, cx: &Context<'_>) -> Result<Received, Mistake> {
+    let (said, unread) = match wire::read(authentic.request())? {
+        Request::Message(said, unread) => (said, unread),
+        Request::Poll(poll) => return Ok(polled(poll)),
+    };
+    let Some(event) = decode::event(*said, settings.bot_name.as_deref(), cx)? else {
+        let answer = wire::not_accepted("not_addressed", None);
+        return Ok(Received::ignored(
+            "a group message that doesn't address the bot",
+            answer,
+        ));
+    };
+    let (message, reply) = (cx.account.ids.message(event.id()), cx.account.ids.reply(event.id()));
+    let answer = wire::accepted(message, reply, &unread);
+    Ok(Received {
+        events: vec![event],
+        answer: Answer::Fixed(answer),
+        remark: None,
+    })
+}
+
+/// The program has proved itself, so it may ask for any reply of its integration.
+fn polled(poll: Poll) -> Received {
+    Received {
+        events: Vec::new(),
+        answer: Answer::Polled(PollRequest {
+            reply: ReplyId::new(poll.reply),
+            asker: SenderId::new(""),
+            first: false,
+            note: String::new(),
+            after: poll.after,
+        }),
+        remark: None,
+    }
+}
+
+/// The program is told which field is wrong, the operator that something is.
+fn unreadable(mistake: &Mistake) -> Received {
+    Received {
+        remark: Some(Remark::Unreadable("a request does not have the documented shape")),
+        ..Received::only(wire::not_accepted("invalid_field", Some(mistake)))
+    }
+}

@@ -1,0 +1,160 @@
+//! What vectors can't show: signatures of our own posts, and properties of the proof.
+
+use proptest::prelude::*;
+use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
+use tieline_core::connector::{Connector as _, Context};
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::http_types::{ApiCall, Body, HttpCall, WebhookRequest};
+use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+use tieline_core::notice::Language;
+use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::timestamp::Timestamp;
+use tieline_core::webhook_signature::SigningKeys;
+
+use super::Custom;
+
+const SECRETS: &str = "whsec_bmV3IHNlY3JldA== whsec_b2xkIHNlY3JldA==";
+const NOW_S: i64 = 1_795_338_000;
+
+fn account() -> Account {
+    let credentials: Credentials = [("secret", SECRETS)].into_iter().collect();
+    let endpoints = Endpoints::from([("sendUrl".to_owned(), "https://chat.example/replies".to_owned())]);
+    Account {
+        integration: IntegrationId::new("int_1"),
+        organization: OrganizationId::new("default"),
+        mode: ConnectionMode::Webhook,
+        prepared: Custom
+            .prepare(ConnectionMode::Webhook, &credentials, &endpoints)
+            .unwrap(),
+        credentials,
+        endpoints,
+        language: Language::English,
+        streaming: true,
+        ids: IdMint::new(&[7; 32]),
+        allow_private: false,
+    }
+}
+
+fn context(account: &Account) -> Context<'_> {
+    Context {
+        account,
+        now: Timestamp::from_secs(NOW_S),
+        random: [7; 32],
+        welcome: None,
+    }
+}
+
+fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
+    let target = ReplyTarget {
+        integration: account.integration.clone(),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new("c1"),
+            thread: None,
+        },
+        asker: SenderId::new("u1"),
+        message: PlatformMessageId::new("m1"),
+        handle: ReplyHandle::default(),
+        expires_at: None,
+    };
+    let desired = DesiredReply {
+        reply: &ReplyId::new("tl-1"),
+        stage: Stage::Final,
+        text,
+        reasoning: "",
+        notice: None,
+        files: &[],
+        link: None,
+        proactive: false,
+        plain: false,
+        pulled: None,
+    };
+    let step = Custom.deliver(&desired, &target, progress, &context(account)).unwrap();
+    let Step::Call {
+        call: ApiCall::Http(call),
+        ..
+    } = step
+    else {
+        panic!("{step:?}")
+    };
+    call
+}
+
+#[test]
+fn posts_are_signed_with_every_secret() {
+    let call = post(&account(), "hello", &Progress::default());
+    let header = |name: &str| call.headers.iter().find(|(it, _)| it == name).unwrap().1.clone();
+    let Body::Json(body) = &call.body else {
+        panic!("{call:?}")
+    };
+    let signature = header("webhook-signature");
+    assert_eq!(header("webhook-id"), "tl-1.1000000");
+    assert_eq!(header("webhook-timestamp"), NOW_S.to_string());
+    for secret in SECRETS.split(' ') {
+        let keys = SigningKeys::read(&[secret]).unwrap();
+        assert!(keys.verify("tl-1.1000000", NOW_S, body.as_bytes(), &signature));
+    }
+}
+
+#[test]
+fn reply_that_is_posted_anew_has_versions_above_the_old_ones() {
+    let again = Custom.restart(&Progress::default());
+    let call = post(&account(), "hello", &again);
+    assert_eq!(call.headers[0].1, "tl-1.3000000");
+}
+
+#[test]
+fn secrets_must_be_readable() {
+    let field = |secret: &str| {
+        let credentials: Credentials = [("secret", secret)].into_iter().collect();
+        let prepared = Custom.prepare(ConnectionMode::Webhook, &credentials, &Endpoints::new());
+        prepared.err().map(|error| error.field)
+    };
+    assert_eq!((field(""), field(" ")), (Some("secret"), Some("secret")));
+    assert_eq!(
+        (field("whsec_***"), field("whsec_bmV3 whsec_*")),
+        (Some("secret"), Some("secret"))
+    );
+    assert_eq!((field("whsec_bmV3"), field(SECRETS)), (None, None));
+}
+
+proptest! {
+    #[test]
+    fn any_flipped_bit_is_noticed(at in 0usize..70, bit in 0u8..8, method in prop::sample::select(vec!["GET", "POST"])) {
+        let account = account();
+        let keys = SigningKeys::read(&["whsec_b2xkIHNlY3JldA=="]).unwrap();
+        let body = br#"{"id":"m1","text":"hi there","chat":{"id":"c1"},"sender":{"id":"u1"}}"#;
+        let signature = keys.sign("msg_1", NOW_S, body);
+        let mut signed = body.to_vec();
+        let at = at % signed.len();
+        // In a query every byte is text, so only bits that keep it so are flipped.
+        let mask = 1 << (bit % 7);
+        signed[at] ^= mask;
+        let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &NOW_S.to_string()), ("webhook-signature", &signature)];
+        let request = WebhookRequest {
+            method: method.to_owned(),
+            query: String::from_utf8(signed.clone()).unwrap(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            body: signed,
+        };
+        prop_assert!(Custom.receive(&request, &context(&account)).is_err());
+    }
+
+    #[test]
+    fn nothing_proved_makes_it_panic(body in "\\PC{0,80}") {
+        let account = account();
+        let keys = SigningKeys::read(&["whsec_b2xkIHNlY3JldA=="]).unwrap();
+        let signature = keys.sign("msg_1", NOW_S, body.as_bytes());
+        let request = WebhookRequest {
+            method: "POST".to_owned(),
+            query: String::new(),
+            headers: vec![
+                ("webhook-id".to_owned(), "msg_1".to_owned()),
+                ("webhook-timestamp".to_owned(), NOW_S.to_string()),
+                ("webhook-signature".to_owned(), signature),
+            ],
+            body: body.into_bytes(),
+        };
+        prop_assert!(Custom.receive(&request, &context(&account)).is_ok());
+    }
+}
