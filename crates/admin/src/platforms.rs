@@ -173,7 +173,10 @@ fn credentials(fields: &[Field]) -> Value {
 
 fn endpoints(mode: &ModeManifest) -> Value {
     let properties = mode.endpoints.iter().map(|endpoint| {
-        let schema = json!({ "type": "string", "format": "uri", "default": endpoint.default });
+        let mut schema = json!({ "type": "string", "format": "uri" });
+        if !endpoint.default.is_empty() {
+            schema["default"] = json!(endpoint.default);
+        }
         (endpoint.name.to_owned(), schema)
     });
     json!({

@@ -104,7 +104,7 @@ pub struct Field {
 pub struct EndpointField {
     /// Its name in `endpoints`.
     pub name: &'static str,
-    /// The platform's own address.
+    /// The platform's own address. Empty if it has none.
     pub default: &'static str,
 }
 
