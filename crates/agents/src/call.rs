@@ -241,7 +241,7 @@ fn is_garbage(error: &reqwest::Error) -> bool {
 /// `Retry-After`, in seconds or as a date.
 ///
 /// See [RFC 9110/Retry-After](https://www.rfc-editor.org/rfc/rfc9110#name-retry-after).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

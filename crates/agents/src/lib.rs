@@ -14,6 +14,7 @@ pub mod run;
 pub mod sse;
 
 pub mod a2a;
+pub mod coze;
 pub mod dify;
 pub mod echo;
 pub mod langgraph;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::a2a::A2a;
 use crate::call::PROBE_PATIENCE;
 use crate::config::{self, Field, InvalidConfig};
+use crate::coze::Coze;
 use crate::dify::Dify;
 use crate::echo::Echo;
 use crate::env::Env;
@@ -27,6 +28,8 @@ use crate::webhook::Webhook;
 /// An agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
+    /// Bots of Coze.
+    Coze,
     /// Chat apps of Dify.
     Dify,
     /// Agent2Agent.
@@ -69,6 +72,7 @@ impl Protocol {
         Self::Dify,
         Self::Langgraph,
         Self::A2a,
+        Self::Coze,
         Self::Webhook,
     ];
 
@@ -85,6 +89,7 @@ impl Protocol {
     #[must_use]
     pub const fn manifest(self) -> &'static Manifest {
         match self {
+            Self::Coze => &crate::coze::MANIFEST,
             Self::Dify => &crate::dify::MANIFEST,
             Self::A2a => &crate::a2a::MANIFEST,
             Self::Echo => &crate::echo::MANIFEST,
@@ -110,6 +115,7 @@ impl Protocol {
             addresses: settings.addresses(),
             secrets: settings.secrets(),
             wire: match protocol {
+                Self::Coze => Wire::Coze(Coze::read(&settings)?),
                 Self::Dify => Wire::Dify(Dify::read(&settings)?),
                 Self::A2a => Wire::A2a(A2a::read(&settings)?),
                 Self::Echo => Wire::Echo(Echo::read(&settings)),
@@ -149,6 +155,7 @@ pub struct Adapter {
 
 #[derive(Clone)]
 enum Wire {
+    Coze(Coze),
     Dify(Dify),
     A2a(A2a),
     Echo(Echo),
@@ -225,6 +232,7 @@ impl Adapter {
     #[must_use]
     pub const fn can_resume(&self, resume: &Resume) -> bool {
         match &self.wire {
+            Wire::Coze(_) => Coze::can_resume(resume),
             Wire::Dify(_) => Dify::can_resume(resume),
             Wire::A2a(_) | Wire::Langgraph(_) => true,
             Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
@@ -261,6 +269,7 @@ impl Adapter {
     async fn ask(&self, request: &AgentRequest, sink: &mut EventSink, env: &Env) -> Result<End, AgentFailure> {
         self.may_be_called(env)?;
         match &self.wire {
+            Wire::Coze(coze) => coze.ask(request, sink, env).await,
             Wire::Dify(dify) => dify.ask(request, sink, env).await,
             Wire::Echo(echo) => echo.ask(request, sink).await,
             Wire::A2a(agent) => agent.ask(request, sink, env).await,
@@ -278,6 +287,7 @@ impl Adapter {
     pub async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         self.may_be_called(env)?;
         let told = match &self.wire {
+            Wire::Coze(coze) => coze.cancel(cancel, env).await,
             Wire::Dify(dify) => dify.cancel(cancel, env).await,
             // Closing the connection has stopped it.
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
@@ -297,6 +307,7 @@ impl Adapter {
         let probe = async {
             self.may_be_called(env)?;
             match &self.wire {
+                Wire::Coze(coze) => coze.probe(env).await,
                 Wire::Dify(dify) => dify.probe(env).await,
                 Wire::Echo(_) => Ok(()),
                 Wire::A2a(agent) => agent.probe(env).await,

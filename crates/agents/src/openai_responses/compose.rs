@@ -1,8 +1,7 @@
 //! A question as the input of a response.
 
-use serde_json::{Map, Value};
 use tieline_core::agent::{AgentPart, AgentRequest};
-use tieline_core::event::{ChatKind, PartKind};
+use tieline_core::event::PartKind;
 
 use super::Dialect;
 use super::wire::{Input, Message, Part};
@@ -24,24 +23,6 @@ pub(crate) fn input(request: &AgentRequest, dialect: Dialect) -> Input {
         role: "user",
         content: text.into_iter().chain(parts).collect(),
     }])
-}
-
-/// Facts about the question that have no field of their own.
-pub(crate) fn metadata(request: &AgentRequest) -> Map<String, Value> {
-    let chat = match request.chat.kind {
-        ChatKind::Direct => "direct",
-        ChatKind::Group => "group",
-    };
-    let facts = [
-        ("session", request.session.id.as_str()),
-        ("message", request.message.id.as_str()),
-        ("locale", request.user.locale.tag()),
-        ("chat", chat),
-    ];
-    facts
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect()
 }
 
 /// A server refuses the whole question for a picture that it can't load or a file that it can't read: PDF is the only type that every

@@ -25,6 +25,7 @@ use crate::call::{self, Fault, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig, invalid};
 use crate::env::Env;
 use crate::failure;
+use crate::prompt;
 use crate::protocol::{CancelRequest, Manifest, end_user};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
@@ -215,7 +216,7 @@ impl OpenaiResponses {
                 background: Some(self.background),
                 store: Some(true),
                 user: Some(user),
-                metadata: compose::metadata(request),
+                metadata: prompt::metadata(request),
                 ..common
             },
         }

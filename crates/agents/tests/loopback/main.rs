@@ -3,6 +3,8 @@
 #![expect(unreachable_pub, reason = "a test's own parts")]
 
 mod ask;
+mod coze;
+mod coze_server;
 mod dify;
 mod dify_server;
 mod langgraph;
