@@ -61,6 +61,18 @@ impl Tokens {
     }
 }
 
+/// Sends a call of a long poll, whose answer may be longer than that of any other: it is cut at `max` bytes.
+///
+/// # Errors
+/// [`TokenError`] if it needs a token and none can be fetched.
+pub(crate) async fn fetch(world: &World, bot: &Bot, call: &HttpCall, max: usize) -> Result<ApiAnswer, TokenError> {
+    let token = token_for(world, bot, call).await?;
+    if !may_be_called(world, call) {
+        return Ok(ApiAnswer::NotSent);
+    }
+    Ok(exchange_up_to(world, bot, call, token.as_ref(), None, max).await)
+}
+
 /// Sends a call, with the bot's access token where it needs one.
 ///
 /// # Errors
@@ -156,7 +168,7 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
 }
 
 /// What a token is had with: other credentials or addresses, another token. A keyed digest, since it is stored.
-fn source(bot: &Bot) -> String {
+pub(crate) fn source(bot: &Bot) -> String {
     let account = &bot.account;
     let mut fields = vec!["credentials"];
     fields.extend(
@@ -199,12 +211,24 @@ async fn exchange(
     token: Option<&AccessToken>,
     file: Option<Bytes>,
 ) -> ApiAnswer {
+    exchange_up_to(world, bot, call, token, file, MAX_ANSWER_BYTES).await
+}
+
+/// The same with another limit on the answer.
+async fn exchange_up_to(
+    world: &World,
+    bot: &Bot,
+    call: &HttpCall,
+    token: Option<&AccessToken>,
+    file: Option<Bytes>,
+    max: usize,
+) -> ApiAnswer {
     let Some(request) = build(world.http.client(), call, token, file) else {
         debug!(call = call.name, "call can't be made");
         return ApiAnswer::NotSent;
     };
     match request.send().await {
-        Ok(response) => read(response, bot.connector.manifest().rate_hint).await,
+        Ok(response) => read(response, bot.connector.manifest().rate_hint, max).await,
         Err(error) if error.is_connect() || error.is_builder() => {
             debug!(call = call.name, error = %error.without_url(), "call was not sent");
             ApiAnswer::NotSent
@@ -272,11 +296,11 @@ fn form(fields: &[(String, String)], file: Option<&(String, String, String, Vec<
 }
 
 /// Reads an answer. `rate_hint` is where the platform says how long to wait, if it isn't in `Retry-After`.
-async fn read(response: reqwest::Response, rate_hint: Option<&str>) -> ApiAnswer {
+async fn read(response: reqwest::Response, rate_hint: Option<&str>, max: usize) -> ApiAnswer {
     let status = response.status().as_u16();
     let seconds = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.trim().parse().ok() };
     let retry_after_s = seconds(RETRY_AFTER.as_str()).or_else(|| seconds(rate_hint?));
-    match read_body(response, MAX_ANSWER_BYTES).await {
+    match read_body(response, max).await {
         Some(body) => ApiAnswer::Answered {
             status,
             retry_after_s,

@@ -19,6 +19,8 @@ pub struct Patience {
     pub greeting: Duration,
     /// Between two tries with credentials that were refused: more would only get us banned.
     pub refused: Duration,
+    /// Between two tries after the platform has ended the login: mostly only a person can help.
+    pub logged_out: Duration,
     /// A connection that was up this long was a good one: failures before it count no more.
     pub stable: Duration,
     /// Shortest and longest wait before the one try after a kick.
@@ -37,6 +39,7 @@ impl Default for Patience {
             longest_wait: Duration::from_secs(3600),
             greeting: Duration::from_secs(30),
             refused: Duration::from_secs(300),
+            logged_out: Duration::from_hours(1),
             stable: Duration::from_secs(30),
             kicked: (Duration::from_secs(10), Duration::from_secs(30)),
             kick_memory: Duration::from_secs(600),
@@ -76,6 +79,11 @@ pub enum ConnectionPhase {
     /// The platform refuses the credentials.
     Refused {
         /// When it is tried again: they may have been set right on the platform's side.
+        retry_at: Timestamp,
+    },
+    /// The platform has ended the login by which the credentials were obtained.
+    LoggedOut {
+        /// When it is tried again: the platform may have been mistaken.
         retry_at: Timestamp,
     },
     /// Another client has taken the bot.
@@ -137,7 +145,9 @@ impl ConnectionLifecycle {
     #[must_use]
     pub const fn retry_at(&self) -> Option<Timestamp> {
         match self.state {
-            ConnectionPhase::Down { retry_at } | ConnectionPhase::Refused { retry_at } => Some(retry_at),
+            ConnectionPhase::Down { retry_at }
+            | ConnectionPhase::Refused { retry_at }
+            | ConnectionPhase::LoggedOut { retry_at } => Some(retry_at),
             ConnectionPhase::Kicked { retry_at } => retry_at,
             ConnectionPhase::Greeting { .. } | ConnectionPhase::Up { .. } => None,
         }
@@ -180,6 +190,13 @@ impl ConnectionLifecycle {
                 let spread = spread(patience.refused / 10, chance);
                 self.state = ConnectionPhase::Refused {
                     retry_at: now.after(patience.refused + spread),
+                };
+                None
+            }
+            Loss::Failed(Refusal::LoggedOut { .. }) => {
+                let spread = spread(patience.logged_out / 10, chance);
+                self.state = ConnectionPhase::LoggedOut {
+                    retry_at: now.after(patience.logged_out + spread),
                 };
                 None
             }

@@ -16,7 +16,13 @@ pub trait StreamProtocol: Sync {
     ///
     /// # Errors
     /// [`Refusal`] if it names no address.
-    fn address(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<SocketAddress, Refusal>;
+    fn address(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<SocketAddress, Refusal> {
+        let _ = (answer, cx);
+        Err(Refusal::Passing {
+            code: "no_address".to_owned(),
+            retry_after: None,
+        })
+    }
 
     /// Reads the answer to a handshake that failed. Header names are in lower case.
     fn handshake_failed(&self, status: u16, headers: &[(String, String)], cx: &Context<'_>) -> Refusal {
@@ -98,6 +104,12 @@ pub enum Refusal {
         /// The platform's code.
         code: String,
     },
+    /// The platform has ended the login by which the credentials were obtained: a person has to log in again.
+    #[error("the platform has ended the login: code {code}")]
+    LoggedOut {
+        /// The platform's code.
+        code: String,
+    },
     /// A passing fault: retried, backing off.
     #[error("no connection: {code}")]
     Passing {
@@ -122,8 +134,11 @@ pub trait StreamSession: Send {
     /// The socket is open.
     fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect>;
 
-    /// A frame came.
-    fn on_frame(&mut self, frame: Frame, cx: &Context<'_>) -> Vec<Effect>;
+    /// A frame came. Never in a long poll.
+    fn on_frame(&mut self, frame: Frame, cx: &Context<'_>) -> Vec<Effect> {
+        let _ = (frame, cx);
+        Vec::new()
+    }
 
     /// The time that [`StreamSession::wake_at`] named has come.
     fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect>;
@@ -141,7 +156,15 @@ pub trait StreamSession: Send {
     }
 
     /// A runner wants this frame sent. The answer comes as [`Effect::Answer`] with the same `call_id`.
-    fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect>;
+    ///
+    /// Never in a long poll, whose replies go over HTTP.
+    fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect> {
+        let _ = (call, cx);
+        vec![Effect::Answer {
+            call_id: call_id.to_owned(),
+            answer: ApiAnswer::NotSent,
+        }]
+    }
 
     /// The platform closed the socket, with its reason. Empty: connect again, backing off.
     ///

@@ -22,6 +22,7 @@ pub mod file;
 pub mod leases;
 pub mod log;
 pub mod message;
+pub mod poll_cursor;
 pub mod quota;
 pub mod relay_answers;
 pub mod reply;

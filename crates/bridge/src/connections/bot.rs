@@ -135,6 +135,9 @@ impl BotTask {
                 Event::Opened(Ok(mut line)) => {
                     let signals = line.open(&self.desk).await;
                     if let Some(coming) = &mut self.coming {
+                        if let Some(limit) = line.greeting_limit() {
+                            coming.give_up_at = self.desk.now().after(limit);
+                        }
                         coming.stage = Stage::Greeting(line);
                     }
                     self.heed_coming(signals).await;
@@ -467,6 +470,7 @@ impl BotTask {
             }
             ConnectionPhase::Down { .. } | ConnectionPhase::Greeting { .. } => (ConnectionState::Retrying, None, None),
             ConnectionPhase::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
+            ConnectionPhase::LoggedOut { .. } => (ConnectionState::NeedsLogin, Some(LOGIN_EXPIRED), None),
             ConnectionPhase::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
         };
         self.standing.tell(state);
@@ -488,9 +492,13 @@ impl BotTask {
     }
 }
 
+/// Reason and error code of a bot whose login the platform has ended.
+const LOGIN_EXPIRED: &str = "login_expired";
+
 fn code_of(loss: &Loss) -> String {
     match loss {
         Loss::Kicked => "kicked".to_owned(),
+        Loss::Failed(Refusal::LoggedOut { .. }) => LOGIN_EXPIRED.to_owned(),
         Loss::Failed(Refusal::Credentials { code } | Refusal::StaleToken { code } | Refusal::Passing { code, .. }) => {
             code.clone()
         }

@@ -12,7 +12,7 @@ use tieline_store::status::StatusChange;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
-use super::inbound_writer::Job;
+use super::inbound_writer::{Job, Stored};
 use super::shared::RelayShared;
 use super::status_writer::StatusUpdate;
 use crate::accounts::Bot;
@@ -93,7 +93,7 @@ impl BotContext {
         &self,
         mut events: Vec<Event>,
         give_up_at: Timestamp,
-        done: UnboundedSender<(u64, bool)>,
+        done: UnboundedSender<(u64, Stored)>,
         token: u64,
     ) {
         self.learn();

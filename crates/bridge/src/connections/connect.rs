@@ -6,11 +6,13 @@ use tieline_core::http_types::{AccessToken, TokenPlace};
 use tieline_core::keepalive::KeepaliveTimer;
 use tieline_core::outbound_url;
 use tieline_core::stream::{Begin, Refusal, SocketAddress};
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use super::bot_context::BotContext;
 use super::connection::Connection;
 use super::dial::{self, DialError};
+use super::poll::{self, Poll};
 use crate::courier;
 
 /// Opens a connection.
@@ -18,13 +20,16 @@ pub(super) async fn open(desk: BotContext) -> Result<Box<Connection>, Loss> {
     // Whoever holds the bot now may be another.
     desk.house.lease.valid().await;
     let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
-    let _place = gate.acquire().await;
+    let place = gate.acquire_owned().await.map_err(|_| Loss::passing("shutting_down"))?;
     // Opening takes ten kilobytes, which those who wait at the gate do without.
-    Box::pin(open_now(&desk)).await
+    Box::pin(open_now(&desk, place)).await
 }
 
-async fn open_now(desk: &BotContext) -> Result<Box<Connection>, Loss> {
-    let address = find(desk).await?;
+async fn open_now(desk: &BotContext, place: OwnedSemaphorePermit) -> Result<Box<Connection>, Loss> {
+    let Some(address) = find(desk).await? else {
+        let session = desk.protocol.session(&poll::address(desk).await?, &desk.context());
+        return Ok(Connection::polling(Poll::new(place), session));
+    };
     let allow_private = desk.house.world.settings.allow_private;
     let max = desk.protocol.max_message_bytes();
     let socket = match dial::dial(&address, max, &desk.house.tls, allow_private).await {
@@ -46,17 +51,15 @@ async fn open_now(desk: &BotContext) -> Result<Box<Connection>, Loss> {
     Ok(Connection::new(socket, session, pulse))
 }
 
-/// Where to connect.
-async fn find(desk: &BotContext) -> Result<SocketAddress, Loss> {
+/// Where to connect. `None`: nowhere, the platform is polled.
+async fn find(desk: &BotContext) -> Result<Option<SocketAddress>, Loss> {
     let world = &desk.house.world;
-    match desk.protocol.begin(&desk.context()) {
-        Begin::Connect(address) => Ok(address),
-        Begin::Poll => Err(Loss::Failed(Refusal::Credentials {
-            code: "polling_unsupported".to_owned(),
-        })),
+    let address = match desk.protocol.begin(&desk.context()) {
+        Begin::Connect(address) => address,
+        Begin::Poll => return Ok(None),
         Begin::Authorize(address, place) => {
             let token = courier::access_token(world, &desk.bot).await.map_err(no_token)?;
-            authorized(address, place, &token).ok_or_else(forbidden)
+            authorized(address, place, &token).ok_or_else(forbidden)?
         }
         Begin::Ask(call) => {
             if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
@@ -64,9 +67,11 @@ async fn find(desk: &BotContext) -> Result<SocketAddress, Loss> {
             }
             let answer = courier::send(world, &desk.bot, &call).await;
             let answer = answer.map_err(|error| Loss::passing(error.to_string()))?;
-            desk.protocol.address(&answer, &desk.context()).map_err(Loss::Failed)
+            let address = desk.protocol.address(&answer, &desk.context());
+            address.map_err(Loss::Failed)?
         }
-    }
+    };
+    Ok(Some(address))
 }
 
 fn no_token(error: TokenError) -> Loss {

@@ -1,4 +1,4 @@
-//! One socket with the state machine that decides about it.
+//! One connection, a socket or a long poll, with the state machine that decides about it.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::bot_context::BotContext;
 use super::dial::Socket;
+use super::inbound_writer::Stored;
+use super::poll::{Poll, PollInput};
 
 /// A write that takes longer means that nobody reads at the other end.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -25,20 +27,30 @@ const MOST_PENDING: usize = 256;
 const ROOM_POLL: Duration = Duration::from_millis(50);
 /// A longer wait than this ends with a whole second: idle connections keep their pulse together, and the process sleeps between.
 const COARSE_FROM: Duration = Duration::from_secs(5);
+/// How long the first answers of a long poll may take together.
+const POLL_GREETING: Duration = Duration::from_mins(2);
+/// How long the end of a connection that is of no use any more may take.
+const ABANDON_WITHIN: Duration = Duration::from_secs(1);
 /// What a close without a code counts as.
 const NO_STATUS: u16 = 1005;
 /// What the end of a socket without a close counts as.
 const ABNORMAL: u16 = 1006;
 
-/// One socket.
+/// What a connection goes over.
+enum Transport {
+    Socket(Box<Socket>),
+    Poll(Box<Poll>),
+}
+
+/// One connection.
 pub(super) struct Connection {
-    socket: Socket,
+    transport: Transport,
     session: Box<dyn StreamSession>,
     pulse: Option<KeepaliveTimer>,
     /// Deliveries that the queue was asked to take.
     pending: usize,
-    stored: UnboundedReceiver<(u64, bool)>,
-    stored_to: UnboundedSender<(u64, bool)>,
+    stored: UnboundedReceiver<(u64, Stored)>,
+    stored_to: UnboundedSender<(u64, Stored)>,
 }
 
 /// What comes to a line.
@@ -51,7 +63,9 @@ pub(super) enum Input {
         pong: bool,
     },
     /// What came of a delivery: its token, and whether the queue has it.
-    Stored(u64, bool),
+    Stored(u64, Stored),
+    /// What came of a long poll's calls.
+    Poll(PollInput),
     /// The time for something has come.
     Time,
     /// The socket is closed, with this code and reason.
@@ -74,15 +88,33 @@ pub(super) enum ConnectionEvent {
 impl Connection {
     /// A connection over a socket that was just opened.
     pub(super) fn new(socket: Socket, session: Box<dyn StreamSession>, pulse: Option<KeepaliveTimer>) -> Box<Self> {
+        Self::over(Transport::Socket(Box::new(socket)), session, pulse)
+    }
+
+    /// A long poll.
+    pub(super) fn polling(poll: Poll, session: Box<dyn StreamSession>) -> Box<Self> {
+        Self::over(Transport::Poll(Box::new(poll)), session, None)
+    }
+
+    fn over(transport: Transport, session: Box<dyn StreamSession>, pulse: Option<KeepaliveTimer>) -> Box<Self> {
         let (stored_to, stored) = unbounded_channel();
         Box::new(Self {
-            socket,
+            transport,
             session,
             pulse,
             pending: 0,
             stored,
             stored_to,
         })
+    }
+
+    /// How long the platform may take to accept us, where that is longer than the bot's patience: a poll's first calls may be held,
+    /// and each has a limit of its own.
+    pub(super) const fn greeting_limit(&self) -> Option<Duration> {
+        match &self.transport {
+            Transport::Socket(_) => None,
+            Transport::Poll(_) => Some(POLL_GREETING),
+        }
     }
 
     /// Greets the platform.
@@ -95,12 +127,16 @@ impl Connection {
     pub(super) async fn next(&mut self, desk: &BotContext) -> Input {
         let may_read = self.pending < MOST_PENDING && desk.house.inlet.has_room();
         let now = desk.now();
-        let room = (!may_read).then(|| now.after(ROOM_POLL));
+        let waits_for_room = !may_read && self.wants_to_read();
+        if let (Transport::Poll(poll), true) = (&mut self.transport, may_read) {
+            poll.begin(desk);
+        }
+        let room = waits_for_room.then(|| now.after(ROOM_POLL));
         let pulse = self.pulse.as_ref().map(KeepaliveTimer::wake_at);
         let wake = self.session.wake_at().into_iter().chain(pulse).chain(room).min();
         let wake = wake.map(|wake| coarse(wake, now));
         tokio::select! {
-            message = self.socket.next(), if may_read => read(message),
+            input = arrived(&mut self.transport, may_read, desk) => input,
             Some((token, stored)) = self.stored.recv() => Input::Stored(token, stored),
             () = sleep(wake.map_or(Duration::MAX, |wake| wake.since(now))), if wake.is_some() => Input::Time,
         }
@@ -120,14 +156,16 @@ impl Connection {
             }
             Input::Stored(token, stored) => {
                 self.pending = self.pending.saturating_sub(1);
-                if !stored {
-                    let reason =
-                        "the queue did not take an event in time; where the platform doesn't send it again, it is lost";
-                    desk.complain("event_not_stored", reason);
-                    return Vec::new();
+                match self.stored(stored, desk) {
+                    Some(events) => return events,
+                    None => self.session.on_stored(token, &cx),
                 }
-                self.session.on_stored(token, &cx)
             }
+            Input::Poll(PollInput::Fetched(Ok(answer))) => self.session.on_fetched(answer, &cx),
+            Input::Poll(PollInput::Fetched(Err(lost)) | PollInput::Saved(Err(lost))) => {
+                return vec![ConnectionEvent::Lost(lost)];
+            }
+            Input::Poll(PollInput::Saved(Ok(()))) => return Vec::new(),
             Input::Time => {
                 if let Some(lost) = self.beat(cx.now).await {
                     return self.lose(lost, desk).await;
@@ -152,6 +190,31 @@ impl Connection {
         self.obey(effects, desk).await
     }
 
+    /// What to do about a delivery that the queue doesn't have. `None`: it has it.
+    fn stored(&self, stored: Stored, desk: &BotContext) -> Option<Vec<ConnectionEvent>> {
+        let reason = match stored {
+            Stored::Yes => return None,
+            Stored::Late => {
+                "the queue did not take an event in time; where the platform doesn't send it again, it is lost"
+            }
+            Stored::TooLarge => "an event is larger than the queue takes, and is lost",
+        };
+        desk.complain("event_not_stored", reason);
+        match (&self.transport, stored) {
+            // A poll goes on behind what can never be stored, and asks once more for what wasn't stored in time.
+            (Transport::Poll(_), Stored::TooLarge) => None,
+            (Transport::Poll(_), _) => Some(vec![ConnectionEvent::Lost(Loss::passing("event_not_stored"))]),
+            (Transport::Socket(_), _) => Some(Vec::new()),
+        }
+    }
+
+    fn wants_to_read(&self) -> bool {
+        match &self.transport {
+            Transport::Socket(_) => true,
+            Transport::Poll(poll) => poll.is_due(),
+        }
+    }
+
     /// Sends a runner's frame.
     pub(super) async fn call(&mut self, call_id: &str, call: SocketCall, desk: &BotContext) -> Vec<ConnectionEvent> {
         let effects = self.session.on_call(call_id, call, &desk.context());
@@ -162,12 +225,25 @@ impl Connection {
     /// side has said it too. Not after `until`.
     pub(super) async fn finish(mut self: Box<Self>, until: Instant, desk: BotContext) -> Vec<ConnectionEvent> {
         let mut signals = Vec::new();
+        if let Transport::Poll(poll) = &mut self.transport
+            && let Some(answer) = poll.stop().await
+        {
+            signals.extend(self.handle(Input::Poll(PollInput::Fetched(answer)), &desk).await);
+        }
         // What is not in the queue by then still gets there: only nobody can be told any more.
         let _ = timeout_at(until, self.settle(&desk, &mut signals)).await;
         let parting = self.session.on_close(&desk.context());
+        if let Transport::Poll(poll) = self.transport {
+            let call = parting.into_iter().find_map(|effect| match effect {
+                Effect::Fetch(call) => Some(call),
+                _ => None,
+            });
+            poll.part(call, &desk, until).await;
+            return Vec::new();
+        }
         signals.extend(self.obey(parting, &desk).await);
         let closing = async {
-            if self.socket.close(None).await.is_err() {
+            if self.close_socket().await.is_err() {
                 return;
             }
             loop {
@@ -204,9 +280,20 @@ impl Connection {
             _ => None,
         });
         let answers = answers.collect();
-        // The other side may be long gone.
-        let _ = timeout(Duration::from_secs(1), self.socket.close(None)).await;
+        // The other side may be long gone, and so may the table.
+        let until = Instant::now() + ABANDON_WITHIN;
+        match self.transport {
+            Transport::Socket(mut socket) => drop(timeout_at(until, Socket::close(&mut socket, None)).await),
+            Transport::Poll(poll) => poll.part(None, bot_context, until).await,
+        }
         answers
+    }
+
+    async fn close_socket(&mut self) -> Result<(), tungstenite::Error> {
+        match &mut self.transport {
+            Transport::Socket(socket) => Socket::close(socket, None).await,
+            Transport::Poll(_) => Ok(()),
+        }
     }
 
     fn alive(&mut self, now: Timestamp, pong: bool) {
@@ -252,10 +339,14 @@ impl Connection {
                     events,
                     give_up_at,
                 } => self.deliver(token, events, give_up_at, desk),
-                // No session of a socket asks for it.
-                Effect::Fetch(_) | Effect::SaveCursor(_) => {
-                    signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll")));
-                }
+                Effect::Fetch(call) => match &mut self.transport {
+                    Transport::Poll(poll) => poll.fetch(call),
+                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
+                },
+                Effect::SaveCursor(cursor) => match &mut self.transport {
+                    Transport::Poll(poll) => poll.save(cursor, desk),
+                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
+                },
                 Effect::Remark(remark) => {
                     desk.learn();
                     remark_on(remark, desk);
@@ -284,11 +375,23 @@ impl Connection {
     }
 
     async fn write(&mut self, message: Message) -> Result<(), Loss> {
-        match timeout(WRITE_WITHIN, self.socket.send(message)).await {
+        let Transport::Socket(socket) = &mut self.transport else {
+            return Err(Loss::passing("not_a_socket"));
+        };
+        match timeout(WRITE_WITHIN, socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Loss::passing("broken")),
             Err(_) => Err(Loss::passing("write_timeout")),
         }
+    }
+}
+
+/// What comes over a transport. Nothing is lost if the future is dropped.
+async fn arrived(transport: &mut Transport, may_read: bool, desk: &BotContext) -> Input {
+    match transport {
+        Transport::Socket(socket) if may_read => read(socket.next().await),
+        Transport::Socket(_) => std::future::pending().await,
+        Transport::Poll(poll) => Input::Poll(poll.next(desk).await),
     }
 }
 

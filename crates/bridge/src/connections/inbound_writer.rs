@@ -46,9 +46,20 @@ pub(super) struct Job {
     /// After this they are of no use.
     pub(super) give_up_at: Timestamp,
     /// Who is told what came of it, and under which token.
-    pub(super) done: UnboundedSender<(u64, bool)>,
+    pub(super) done: UnboundedSender<(u64, Stored)>,
     /// The token.
     pub(super) token: u64,
+}
+
+/// Whether the queue has events that came together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It has them.
+    Yes,
+    /// It did not take them in time.
+    Late,
+    /// It never takes one of them; it has the others.
+    TooLarge,
 }
 
 /// Takes events in, and never waits.
@@ -138,7 +149,10 @@ async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<
         };
         for job in jobs.drain(..) {
             // One that the queue never takes must not hold up the others, so a call that failed is taken apart.
-            let stored = together || send_until_taken(&target, &job).await;
+            let stored = match together {
+                true => Stored::Yes,
+                false => send_until_taken(&target, &job).await,
+            };
             in_hand.finished(&job);
             // The socket may be gone by now: then nobody is left to acknowledge to.
             let _ = job.done.send((job.token, stored));
@@ -155,33 +169,47 @@ impl InHand {
     }
 }
 
-async fn send_until_taken(target: &Target, job: &Job) -> bool {
+async fn send_until_taken(target: &Target, job: &Job) -> Stored {
+    let stored = send_together(target, job, &job.events).await;
+    if stored != Stored::TooLarge || job.events.len() == 1 {
+        return stored;
+    }
+    // One that the queue never takes must not lose those that came with it.
+    for event in &job.events {
+        if send_together(target, job, std::slice::from_ref(event)).await == Stored::Late {
+            return Stored::Late;
+        }
+    }
+    stored
+}
+
+async fn send_together(target: &Target, job: &Job, events: &[Inbound]) -> Stored {
     let mut failures = 0;
     loop {
-        let failed = match store_and_send(target, job).await {
-            Ok(()) => return true,
+        let failed = match store_and_send(target, job, events).await {
+            Ok(()) => return Stored::Yes,
             Err(failed) => failed,
         };
         if let EnqueueError::Queue(QueueError::TooLarge { size_bytes }) = failed {
             error!(size_bytes, "event is larger than the queue takes");
-            return false;
+            return Stored::TooLarge;
         }
         failures += 1;
         let wait = BACKOFF.wait(failures, chance());
         if target.clock.now().after(wait) >= job.give_up_at {
             error!(error = %failed, queue.attempt = failures, "queue did not take an event in time");
-            return false;
+            return Stored::Late;
         }
         warn!(error = %failed, queue.attempt = failures, "queue does not take an event");
         sleep(wait).await;
     }
 }
 
-async fn store_and_send(target: &Target, job: &Job) -> Result<(), EnqueueError> {
+async fn store_and_send(target: &Target, job: &Job, events: &[Inbound]) -> Result<(), EnqueueError> {
     if !job.files.is_empty() {
         media::store_inline(&target.store, &job.files, target.clock.now()).await?;
     }
-    Ok(send(&target.queues, job.events.clone()).await?)
+    Ok(send(&target.queues, events.to_vec()).await?)
 }
 
 async fn send(queues: &Queues, events: Vec<Inbound>) -> Result<(), QueueError> {

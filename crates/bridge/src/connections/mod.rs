@@ -16,6 +16,7 @@ mod desired_bots;
 mod dial;
 mod heartbeat;
 mod inbound_writer;
+mod poll;
 mod relay_consumer;
 mod shard;
 mod shared;

@@ -363,6 +363,10 @@ async fn try_load(
         tell_unusable(house, id, fence, "the platform has no long connection");
         return Ok(None);
     };
+    if mode.login && bot.account.credentials.iter().next().is_none() {
+        tell_logged_out(house, id, fence);
+        return Ok(None);
+    }
     let known = status::get(&world.store, id).await?.kick;
     // A change of the integration, or a restart, forgives.
     let kick = known.filter(|kick| kick.version == bound.integration.version);
@@ -421,6 +425,20 @@ fn tell_unusable(house: &RelayShared, id: &IntegrationId, fence: u64, why: &str)
         fence,
         changes,
         entry: Some(entry),
+    });
+}
+
+/// Reports a bot that nobody has logged in yet. The login changes the integration, which begins the bot again.
+fn tell_logged_out(house: &RelayShared, id: &IntegrationId, fence: u64) {
+    house.scribe.note(StatusUpdate {
+        integration: id.clone(),
+        fence,
+        changes: vec![
+            StatusChange::State(ConnectionState::NeedsLogin, None),
+            StatusChange::ConnectedAt(None),
+            StatusChange::Owner(None),
+        ],
+        entry: None,
     });
 }
 

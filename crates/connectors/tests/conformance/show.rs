@@ -233,6 +233,7 @@ pub(crate) fn address(address: &SocketAddress) -> Value {
 pub(crate) fn refusal(refusal: &Refusal) -> Value {
     match refusal {
         Refusal::Credentials { code } => json!({ "credentials": { "code": code } }),
+        Refusal::LoggedOut { code } => json!({ "loggedOut": { "code": code } }),
         Refusal::StaleToken { code } => json!({ "staleToken": { "code": code } }),
         Refusal::Passing { code, retry_after } => {
             json!({ "passing": { "code": code, "retryAfterS": retry_after.map(|wait| wait.as_secs()) } })

@@ -10,6 +10,7 @@ mod logs;
 mod mailbox;
 mod messages;
 mod places;
+mod poll_cursors;
 mod quotas;
 mod replies;
 mod runs;
