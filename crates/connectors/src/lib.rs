@@ -17,6 +17,7 @@ pub mod lark;
 pub mod registry;
 pub mod telegram;
 pub mod web;
+pub mod wechat;
 pub mod wecom;
 pub mod wecom_app;
 pub mod weibo;

@@ -9,6 +9,7 @@ pub static ALL: &[&dyn Connector] = &[
     &crate::lark::Lark,
     &crate::telegram::Telegram,
     &crate::web::Web,
+    &crate::wechat::WeChat,
     &crate::wecom::WeCom,
     &crate::wecom_app::WeComApp,
     &crate::weibo::Weibo,

@@ -8,6 +8,7 @@ use crate::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSet
 use crate::event::{Event, Part, Quoted};
 use crate::http_types::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
 use crate::ids::{PlatformMessageId, ReplyId, SenderId};
+use crate::login::ScanLogin;
 use crate::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
@@ -90,6 +91,11 @@ pub trait Connector: Sync {
 
     /// Download of attachments and quoted messages, for a platform that has them.
     fn media(&self) -> Option<&dyn MediaSource> {
+        None
+    }
+
+    /// Scan-code login, for a platform whose credentials are obtained by it ([`ModeManifest::login`]).
+    fn login(&self) -> Option<&dyn ScanLogin> {
         None
     }
 

@@ -30,6 +30,7 @@ pub mod connection_state;
 pub mod connector;
 pub mod http_types;
 pub mod keepalive;
+pub mod login;
 pub mod outbound_url;
 pub mod shard_plan;
 pub mod stream;

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use crate::place::{Place, options, until};
 
 /// A process that can be killed: it has a runtime of its own.
-struct Mortal {
+pub(crate) struct Mortal {
     runtime: tokio::runtime::Runtime,
     connections: Connections,
 }
 
 impl Mortal {
-    fn start(world: World, options: Options) -> Self {
+    pub(crate) fn start(world: World, options: Options) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -37,7 +37,7 @@ impl Mortal {
     }
 
     /// As `kill -9` does it: nothing is finished, nothing is said.
-    fn kill(self) {
+    pub(crate) fn kill(self) {
         drop(self.connections);
         self.runtime.shutdown_background();
     }

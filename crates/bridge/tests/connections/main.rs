@@ -9,4 +9,6 @@ mod hand_over;
 mod outages;
 mod place;
 mod platform;
+mod poll_platform;
+mod polling;
 mod single;

@@ -192,6 +192,15 @@ impl Place {
             .await
     }
 
+    /// A bot of personal WeChat, which is polled, with a trigger.
+    pub(crate) async fn wechat(&self, world: &World, name: &str, api_base: &str) -> IntegrationId {
+        let endpoint = ("apiBase".to_owned(), api_base.to_owned());
+        let bot_id = format!("{name}@im.bot");
+        let credentials = Credentials::from_iter([("botToken", name), ("botId", &bot_id), ("userId", "o1@im.wechat")]);
+        self.bot(world, "wechat", name, credentials, Endpoints::from([endpoint]))
+            .await
+    }
+
     async fn bot(
         &self,
         world: &World,

@@ -1,0 +1,73 @@
+//! Answers of the platform, sorted by what follows from them.
+//!
+//! See [openclaw-weixin/docs/protocol.md](https://github.com/Tencent/openclaw-weixin/blob/main/docs/protocol.md).
+
+use serde::Deserialize as _;
+use serde_json::Value;
+use tieline_core::http_types::ApiAnswer;
+
+use super::wire::Envelope;
+
+/// The login has ended: the person logged in elsewhere, or removed the bot.
+const LOGIN_ENDED: i64 = -14;
+/// The reply window is closed, its messages are used up, or the context token is not valid.
+const WINDOW_CLOSED: i64 = -2;
+/// Too many calls.
+const RATE_LIMIT: i64 = -12;
+/// The platform is busy.
+const BUSY: i64 = -1;
+/// A front end gave up waiting for the platform.
+const TIMED_OUT: u16 = 524;
+
+/// What an answer means.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// It worked.
+    Ok(Value),
+    /// The login has ended.
+    LoggedOut(String),
+    /// The platform takes nothing more for this message of the person.
+    WindowClosed,
+    /// Too fast.
+    RateLimited,
+    /// The platform did not answer in time, as it does not where a call is held.
+    TimedOut,
+    /// A passing fault.
+    Transient(String),
+    /// For good.
+    Refused(String),
+}
+
+impl Outcome {
+    /// Reads an answer. Errors of the API come with status 200.
+    pub(super) fn of(answer: &ApiAnswer) -> Self {
+        match answer {
+            ApiAnswer::NotSent => Self::Transient("unreachable".to_owned()),
+            ApiAnswer::Unknown => Self::TimedOut,
+            ApiAnswer::Answered { status, .. } => match status {
+                200..=299 => answer
+                    .json()
+                    .map_or_else(|| Self::Transient("not_json".to_owned()), Self::of_body),
+                401 | 403 => Self::LoggedOut(format!("http_{status}")),
+                &TIMED_OUT | 504 => Self::TimedOut,
+                429 => Self::RateLimited,
+                400..=499 => Self::Refused(format!("http_{status}")),
+                _ => Self::Transient(format!("http_{status}")),
+            },
+        }
+    }
+
+    fn of_body(body: Value) -> Self {
+        let Ok(envelope) = Envelope::deserialize(&body) else {
+            return Self::Transient("not_an_object".to_owned());
+        };
+        match envelope.code() {
+            0 => Self::Ok(body),
+            LOGIN_ENDED => Self::LoggedOut(LOGIN_ENDED.to_string()),
+            WINDOW_CLOSED => Self::WindowClosed,
+            RATE_LIMIT => Self::RateLimited,
+            BUSY => Self::Transient(BUSY.to_string()),
+            code => Self::Refused(code.to_string()),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Answers to the calls of a reply.
+
+use std::time::Duration;
+
+use serde::Deserialize as _;
+use tieline_core::connector::{Context, SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
+
+use super::api_error::Outcome;
+use super::plan::{CallKind, Shown, Typing};
+use super::wire::BotConfig;
+
+/// After a refusal that may pass. Earlier tries make it worse.
+const BEFORE_REPEAT: Duration = Duration::from_secs(5);
+/// After the platform said that we are too fast.
+const SLOW_DOWN: Duration = Duration::from_secs(30);
+
+/// Classifies an answer.
+pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+    let after: Shown = sent.on_success.read();
+    let outcome = Outcome::of(answer);
+    match after.call {
+        CallKind::Message => message(outcome, sent, cx),
+        // Of what only decorates nothing is repeated.
+        CallKind::Ticket => Verdict::Accepted(Progress::write(&Shown {
+            typing: ticket(outcome),
+            ..after
+        })),
+        CallKind::Typing => match outcome {
+            Outcome::Ok(_) => Verdict::Accepted(sent.on_success.clone()),
+            _ => Verdict::Accepted(Progress::write(&Shown {
+                typing: Typing::Unavailable,
+                typing_since: None,
+                ..after
+            })),
+        },
+    }
+}
+
+fn ticket(outcome: Outcome) -> Typing {
+    let Outcome::Ok(body) = outcome else {
+        return Typing::Unavailable;
+    };
+    let config = BotConfig::deserialize(body).unwrap_or_default();
+    match config.typing_ticket.is_empty() {
+        true => Typing::Unavailable,
+        false => Typing::Ticket(config.typing_ticket),
+    }
+}
+
+fn message(outcome: Outcome, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
+    match outcome {
+        Outcome::Ok(_) => Verdict::Accepted(sent.on_success.clone()),
+        Outcome::LoggedOut(code) | Outcome::Refused(code) => Verdict::Refused { code },
+        Outcome::WindowClosed => window_closed(sent, cx),
+        Outcome::RateLimited => Verdict::SlowDown {
+            retry_after: Some(SLOW_DOWN),
+            code: "rate_limited".to_owned(),
+        },
+        Outcome::TimedOut => Verdict::Retry {
+            code: "timeout".to_owned(),
+        },
+        Outcome::Transient(code) => Verdict::Retry { code },
+    }
+}
+
+/// The platform says the same of a window that has closed and of a moment when it is busy, and punishes tries. So there is one more.
+fn window_closed(sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
+    let code = "window_closed".to_owned();
+    let before: Shown = sent.progress.read();
+    if before.repeats {
+        return Verdict::Refused { code };
+    }
+    let progress = Progress::write(&Shown {
+        repeats: true,
+        not_before: Some(cx.now.after(BEFORE_REPEAT)),
+        ..before
+    });
+    Verdict::FallBack { progress, code }
+}

@@ -1,0 +1,171 @@
+//! Common Markdown as the phone shows it: bold, code, tables and headings to the fourth level stay, the rest reads as plain text.
+//!
+//! See [openclaw-weixin/src/messaging/markdown-filter.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/messaging/markdown-filter.ts).
+
+/// Writes common Markdown for the phone. Code is left as it is.
+pub(super) fn write(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut fence = None;
+    for line in text.split_inclusive('\n') {
+        let marks = fence_marks(line);
+        match (fence, marks) {
+            (None, None) => write_line(without_deep_heading(line), &mut out),
+            _ => out.push_str(line),
+        }
+        fence = match (fence, marks) {
+            (None, marks) => marks,
+            (Some((mark, length)), Some((closing, n))) if closing == mark && n >= length => None,
+            (open, _) => open,
+        };
+    }
+    out
+}
+
+/// The mark of a code fence and how often it stands there.
+fn fence_marks(line: &str) -> Option<(char, usize)> {
+    let body = line.trim_start_matches([' ', '\t', '>']);
+    let mark = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+    let length = body.len() - body.trim_start_matches(mark).len();
+    (length >= 3).then_some((mark, length))
+}
+
+/// Headings of the fifth and sixth level are shown with their marks.
+fn without_deep_heading(line: &str) -> &str {
+    let body = line.trim_start_matches('#');
+    let level = line.len() - body.len();
+    match (level, body.strip_prefix(' ')) {
+        (5 | 6, Some(words)) => words,
+        _ => line,
+    }
+}
+
+fn write_line(line: &str, out: &mut String) {
+    let mut rest = line;
+    let mut before = ' ';
+    while let Some(next) = rest.chars().next() {
+        let taken = match next {
+            '`' => code(rest, out),
+            '!' => image(rest, out),
+            '*' | '_' => italic(rest, before, out),
+            '\\' => escaped(rest, out),
+            _ => None,
+        };
+        let taken = taken.unwrap_or_else(|| {
+            out.push(next);
+            next.len_utf8()
+        });
+        before = rest[..taken].chars().next_back().unwrap_or(' ');
+        rest = &rest[taken..];
+    }
+}
+
+/// A span of code, as it is.
+fn code(text: &str, out: &mut String) -> Option<usize> {
+    let ticks = text.len() - text.trim_start_matches('`').len();
+    let (open, body) = text.split_at(ticks);
+    let end = ticks + body.find(open)? + ticks;
+    out.push_str(&text[..end]);
+    Some(end)
+}
+
+/// A picture becomes its words and its address.
+fn image(text: &str, out: &mut String) -> Option<usize> {
+    let body = text.strip_prefix("![")?;
+    let (words, after) = body.split_once("](")?;
+    let (address, _) = after.split_once(')')?;
+    let end = "![".len() + words.len() + "](".len() + address.len() + 1;
+    if words.contains(['[', ']', '\n']) || address.contains(['(', '\n']) {
+        return None;
+    }
+    out.push_str(words);
+    // What carries its own bytes has no address that could be opened.
+    if !address.is_empty() && !address.starts_with("data:") {
+        if !words.is_empty() {
+            out.push_str(": ");
+        }
+        out.push_str(address);
+    }
+    Some(end)
+}
+
+/// One mark on both sides: the words stay. Two marks are bold, which is shown; a mark inside a word is no markup.
+fn italic(text: &str, before: char, out: &mut String) -> Option<usize> {
+    let mark = text.chars().next()?;
+    let run = text.len() - text.trim_start_matches(mark).len();
+    if run != 1 {
+        out.push_str(&text[..run]);
+        return Some(run);
+    }
+    let body = &text[1..];
+    let end = body.find(mark)?;
+    let (words, after) = (&body[..end], &body[end + 1..]);
+    let inside_word = |c: Option<char>| mark == '_' && c.is_some_and(|c| c.is_alphanumeric());
+    let is_markup = !words.is_empty()
+        && !words.starts_with(char::is_whitespace)
+        && !words.ends_with(char::is_whitespace)
+        && !words.contains(['`', '[', '\n'])
+        && !after.starts_with(mark)
+        && !inside_word(Some(before))
+        && !inside_word(after.chars().next());
+    if !is_markup {
+        return None;
+    }
+    out.push_str(words);
+    Some(end + 2)
+}
+
+/// An escaped mark stands for itself.
+fn escaped(text: &str, out: &mut String) -> Option<usize> {
+    let mark = text[1..]
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '*' | '_' | '!' | '#'))?;
+    out.push(mark);
+    Some(1 + mark.len_utf8())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(write(text), expected);
+    }
+
+    #[test]
+    fn what_the_phone_shows_stays() {
+        for text in [
+            "# One\n#### Four\n**bold** and __bold__\n",
+            "- a\n- b\n\n1. c",
+            "| a | b |\n|---|---|\n| 1 | 2 |",
+            "```rust\nlet *a* = _b_; ![x](y)\n##### no heading\n```\n",
+            "`*a*` and ``![b](c)``",
+            "[words](https://example.com/a_b_c)",
+            "2 * 3 * 4, snake_case_name, a*b",
+        ] {
+            check(text, text);
+        }
+    }
+
+    #[test]
+    fn the_rest_becomes_words() {
+        check("##### Five\n###### Six", "Five\nSix");
+        check("这是*重点*和_强调_。", "这是重点和_强调_。");
+        check("an *important* and _urgent_ matter", "an important and urgent matter");
+        check("![plot](https://e.com/p.png) below", "plot: https://e.com/p.png below");
+        check("![](https://e.com/p.png)", "https://e.com/p.png");
+        check("![plot](data:image/)", "plot");
+        check("\\*no markup\\*", "*no markup*");
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_never_lost(text in "([a-z]{1,6}|[ \n*_`!#\\[\\]()|>-]|中文){0,60}") {
+            let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+            prop_assert_eq!(letters(&write(&text)), letters(&text));
+        }
+    }
+}
