@@ -21,6 +21,7 @@ pub mod deadletter;
 pub mod file;
 pub mod leases;
 pub mod log;
+pub mod login;
 pub mod message;
 pub mod poll_cursor;
 pub mod quota;

@@ -285,6 +285,32 @@ pub async fn learn(
     replace(store, before, after).await
 }
 
+/// Keeps the credentials that a login obtained, beside those of the operator, with the claim on the bot account. The same again is no
+/// change of the credentials, but the integration connects again.
+///
+/// # Errors
+/// [`IntegrationError::AccountInUse`]; [`StoreError::Conflict`] if the integration isn't as it was read any more.
+pub async fn log_in(
+    store: &Store,
+    before: &IntegrationRecord,
+    obtained: Credentials,
+    account_key: Option<&str>,
+    now: Timestamp,
+) -> Result<IntegrationRecord, IntegrationError> {
+    let unsealed = Unsealed {
+        learned: obtained,
+        ..before.open(store.keyring())?
+    };
+    let after = IntegrationRecord {
+        credentials: stored::seal(store.keyring(), &before.id, unsealed),
+        account: account_key.map(account_digest),
+        updated_at: now,
+        version: before.version + 1,
+        ..before.clone()
+    };
+    replace(store, before, after).await
+}
+
 /// `first`, and of `second` what isn't in it.
 fn beside(first: &Credentials, second: &Credentials) -> Credentials {
     let fields = second.iter().chain(first.iter());

@@ -6,6 +6,7 @@ mod conversations;
 mod dead_letters;
 mod files;
 mod leases;
+mod logins;
 mod logs;
 mod mailbox;
 mod messages;
