@@ -1,6 +1,7 @@
-//! The console: a page to sign in, see how integrations are, and talk to an agent.
+//! The console: the operators' pages as static files.
 //!
-//! Plain files without a build. Nothing on the page is inline, so that the policy can forbid it.
+//! Plain files without a build step, drawn with the vendored `lit-html`. Nothing on the page is inline, so that the
+//! Content-Security-Policy can forbid it.
 
 use axum::Router;
 use axum::http::header::{
@@ -9,7 +10,7 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue};
 use axum::routing::get;
 
-/// Only what we serve ourselves, and nobody may frame it.
+/// Content-Security-Policy: only what this server serves, in no frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -19,12 +20,51 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Address, type and content of every file.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 18] = [
     ("/", HTML, include_str!("console/index.html")),
     ("/console/app.js", SCRIPT, include_str!("console/app.js")),
     ("/console/api.js", SCRIPT, include_str!("console/api.js")),
-    ("/console/talk.js", SCRIPT, include_str!("console/talk.js")),
+    ("/console/chat.js", SCRIPT, include_str!("console/chat.js")),
+    ("/console/lit-html.js", SCRIPT, include_str!("console/lit-html.js")),
     ("/console/texts.js", SCRIPT, include_str!("console/texts.js")),
+    ("/console/view.js", SCRIPT, include_str!("console/view.js")),
+    (
+        "/console/pages/add_bot.js",
+        SCRIPT,
+        include_str!("console/pages/add_bot.js"),
+    ),
+    (
+        "/console/pages/agents.js",
+        SCRIPT,
+        include_str!("console/pages/agents.js"),
+    ),
+    ("/console/pages/bot.js", SCRIPT, include_str!("console/pages/bot.js")),
+    ("/console/pages/bots.js", SCRIPT, include_str!("console/pages/bots.js")),
+    (
+        "/console/pages/messages.js",
+        SCRIPT,
+        include_str!("console/pages/messages.js"),
+    ),
+    (
+        "/console/pages/overview.js",
+        SCRIPT,
+        include_str!("console/pages/overview.js"),
+    ),
+    (
+        "/console/pages/people.js",
+        SCRIPT,
+        include_str!("console/pages/people.js"),
+    ),
+    (
+        "/console/pages/playground.js",
+        SCRIPT,
+        include_str!("console/pages/playground.js"),
+    ),
+    (
+        "/console/pages/settings.js",
+        SCRIPT,
+        include_str!("console/pages/settings.js"),
+    ),
     ("/console/style.css", STYLE, include_str!("console/style.css")),
     ("/console/icon.svg", IMAGE, include_str!("console/icon.svg")),
 ];

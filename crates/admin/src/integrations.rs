@@ -12,6 +12,7 @@ pub(crate) mod status;
 
 mod effective_status;
 mod input;
+pub(crate) mod overview;
 mod provision;
 mod view;
 
@@ -27,40 +28,65 @@ use tieline_store::config::integration::{
     self as store_integration, IntegrationError, IntegrationRecord, NewIntegration,
 };
 use tieline_store::config::trigger;
-use tieline_store::status as status_store;
+use tieline_store::status::{self as status_store, ConnectionState};
 use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
+use self::overview::{Include, ListedIntegration, Summary, Wanted};
 use self::provision::{Before, provision};
 use self::view::IntegrationView;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
-use crate::page::{self, List, PageQuery};
+use crate::page::{self, List};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
+use crate::schema;
 use crate::state::AdminState;
 
+/// Which integrations, and what is listed of each.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct IntegrationQuery {
+    /// What else is shown of each: `status`, `agent`, `counts`, separated by commas.
+    include: Option<String>,
+    /// In this state only.
+    #[param(value_type = Option<schema::ConnectionState>)]
+    state: Option<ConnectionState>,
+    /// Part of the name, the id or the platform.
+    search: Option<String>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// Most items of the page: 1 to 200, 50 if absent.
+    limit: Option<usize>,
+}
+
 /// Lists the integrations of an organization, the oldest first.
-#[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations", tag = "integrations", params(PageQuery),
-    responses((status = 200, body = List<IntegrationView>)))]
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations", tag = "integrations", params(IntegrationQuery),
+    responses((status = 200, body = List<ListedIntegration>)))]
 pub(crate) async fn list(
     State(state): State<AdminState>,
     scope: Scope,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<List<IntegrationView>>, Problem> {
+    Query(query): Query<IntegrationQuery>,
+) -> Result<Json<List<ListedIntegration>>, Problem> {
     let limit = page::limit(query.limit)?;
     let cursor = page::cursor(query.cursor.as_deref());
-    let page = store_integration::list(&state.world.store, &scope.organization, cursor, limit).await?;
-    let items = page
-        .items
-        .iter()
-        .map(|record| view::of(&state, record))
-        .collect::<Result<_, _>>()?;
-    Ok(Json(List {
-        items,
-        next_cursor: page.cursor,
-    }))
+    let include = Include::parse(query.include.as_deref())?;
+    let search = query.search.map(|search| search.trim().to_lowercase());
+    let wanted = Wanted {
+        state: query.state,
+        search: search.as_deref().filter(|search| !search.is_empty()),
+    };
+    let (items, next_cursor) = overview::page(&state, &scope.organization, &wanted, include, (cursor, limit)).await?;
+    Ok(Json(List { items, next_cursor }))
+}
+
+/// Summarizes an organization: what needs attention, and the last 24 hours.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/summary", tag = "organizations",
+    responses((status = 200, body = Summary)))]
+pub(crate) async fn summary(State(state): State<AdminState>, scope: Scope) -> Result<Json<Summary>, Problem> {
+    Ok(Json(overview::summarize(&state, &scope.organization).await?))
 }
 
 /// Creates an integration. It is started unless `enabled` is false.

@@ -21,6 +21,7 @@ pub mod problem;
 mod retry;
 mod runs;
 mod schema;
+mod session;
 mod state;
 mod tokens;
 mod triggers;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
+use tieline_store::config::user;
 use tieline_store::message::{self, Filter, MessageRecord};
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,6 +28,8 @@ pub(crate) struct MessageView {
     /// Null if it never came to a conversation.
     conversation_id: Option<String>,
     session_id: Option<String>,
+    /// The platform's own id of the sender. Null where the platform names none.
+    sender_id: Option<String>,
     /// The platform's own id of the message.
     platform_message_id: String,
     reply_id: String,
@@ -71,6 +74,16 @@ pub(crate) struct MessageQuery {
     /// In this state only.
     #[param(value_type = Option<schema::MessageState>)]
     state: Option<MessageState>,
+    /// From this person only: a user's id, or the platform's own id of the sender.
+    user_id: Option<String>,
+    /// Received at this time or later (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Received before this time (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// Part of one of the message's ids: its own, the platform's, the reply's, the run's or the conversation's.
+    search: Option<String>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
     /// Most items of the page: 1 to 200, 50 if absent.
@@ -98,17 +111,31 @@ pub(crate) async fn list(
             .map(validation::named_id)
             .map(ConversationId::new),
         state: query.state,
+        since: query.since,
+        until: query.until,
     };
     let cursor = page::cursor(query.cursor.as_deref());
-    let page = message::list(
-        &state.world.store,
-        &scope.organization,
-        &filter,
-        cursor,
-        limit,
-        state.now(),
-    )
-    .await?;
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let (person, search) = (given(query.user_id), given(query.search));
+    let store = &state.world.store;
+    let page = if person.is_none() && search.is_none() {
+        message::list(store, &scope.organization, &filter, cursor, limit, state.now()).await?
+    } else {
+        let matches = |record: &MessageRecord| {
+            person.as_deref().is_none_or(|person| is_from(record, person))
+                && search.as_deref().is_none_or(|search| has_id(record, search))
+        };
+        message::list_matching(
+            store,
+            &scope.organization,
+            &filter,
+            &matches,
+            cursor,
+            limit,
+            state.now(),
+        )
+        .await?
+    };
     Ok(Json(List::of(page, MessageView::of)))
 }
 
@@ -126,9 +153,31 @@ pub(crate) async fn get(
     found.map(MessageView::of).map(Json).ok_or_else(missing)
 }
 
+fn is_from(record: &MessageRecord, person: &str) -> bool {
+    record
+        .sender
+        .as_ref()
+        .is_some_and(|sender| sender.as_str() == person || user::id_of(&record.integration, sender).as_str() == person)
+}
+
+fn has_id(record: &MessageRecord, part: &str) -> bool {
+    let ids = [
+        record.id.as_str(),
+        record.platform_message.as_str(),
+        record.reply.as_str(),
+    ];
+    let run = record.run.as_ref().map(|id| id.as_str());
+    let conversation = record.conversation.as_ref().map(|id| id.as_str());
+    ids.into_iter()
+        .chain(run)
+        .chain(conversation)
+        .any(|id| id.contains(part))
+}
+
 impl MessageView {
     pub(crate) fn of(record: MessageRecord) -> Self {
         Self {
+            sender_id: record.sender.map(|id| id.to_string()),
             id: record.id.to_string(),
             integration_id: record.integration.to_string(),
             conversation_id: record.conversation.map(|id| id.to_string()),

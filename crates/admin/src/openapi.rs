@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, deadletters, integrations, links, messages, organizations, platforms, runs, tokens, triggers, users,
+    agents, deadletters, integrations, links, messages, organizations, platforms, runs, session, tokens, triggers,
+    users,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +61,7 @@ fn of_organizations() -> OpenApiRouter<AdminState> {
         .routes(routes!(organizations::get, organizations::patch))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
+        .routes(routes!(session::get))
         .routes(routes!(users::list))
         .routes(routes!(users::get, users::patch, users::delete))
 }
@@ -68,6 +70,7 @@ fn of_integrations() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(integrations::list, integrations::create))
         .routes(routes!(integrations::get, integrations::patch, integrations::delete))
+        .routes(routes!(integrations::summary))
         .routes(routes!(integrations::lifecycle::start))
         .routes(routes!(integrations::lifecycle::stop))
         .routes(routes!(integrations::lifecycle::restart))

@@ -176,5 +176,6 @@ fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
         version: 0,
         platform_message,
         id,
+        sender: None,
     }
 }

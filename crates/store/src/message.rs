@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{
-    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SessionId,
+    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId, SessionId,
 };
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
@@ -25,7 +25,7 @@ use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
 use crate::{Store, batch};
 
-pub use list::{Filter, list, traffic};
+pub use list::{Filter, list, list_matching, traffic};
 pub use shown::{DELIVERY_REFUSED, show};
 
 /// How long a message is remembered: longer than any platform delivers again.
@@ -59,6 +59,8 @@ pub struct MessageRecord {
     pub conversation: Option<ConversationId>,
     /// Its session and the session's number, once known.
     pub session: Option<(SessionId, u64)>,
+    /// The platform's own id of the sender. `None` in records of older versions, and of events that can't be read.
+    pub sender: Option<SenderId>,
     /// When we received it.
     pub received_at: Timestamp,
     /// Where it is on its road.
@@ -120,6 +122,9 @@ struct StoredV1 {
     ses: Option<SessionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sn: Option<u64>,
+    /// The sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<SenderId>,
     #[serde(with = "tieline_core::timestamp::millis")]
     at: Timestamp,
     st: MessageState,
@@ -308,7 +313,12 @@ fn partition(id: &MessageId) -> String {
 
 /// The place of a message in the index: by time.
 fn position(received_at: Timestamp, id: &MessageId) -> String {
-    format!("{:013}#{id}", received_at.as_millis().max(0))
+    format!("{}#{id}", time_position(received_at))
+}
+
+/// The least position of messages received at this time.
+fn time_position(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis().max(0))
 }
 
 impl MessageRecord {
@@ -334,6 +344,7 @@ impl MessageRecord {
             c: self.conversation.clone(),
             ses: self.session.as_ref().map(|(session, _)| session.clone()),
             sn: self.session.as_ref().map(|(_, session_number)| *session_number),
+            by: self.sender.clone(),
             at: self.received_at,
             st: self.state,
             ev,
@@ -382,6 +393,7 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
         platform_message: stored.pm,
         conversation: stored.c,
         session: stored.ses.zip(stored.sn),
+        sender: stored.by,
         received_at: stored.at,
         state: stored.st,
         event,

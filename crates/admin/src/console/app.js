@@ -1,270 +1,280 @@
-// The page: sign in, pick an integration, talk to it, see how all of them are.
+// The console: session, navigation and the page that the address names.
 
-import { ApiError, all, call, forgetToken, hasToken, keepToken, takeTokenFromFragment } from "/console/api.js";
-import { ask } from "/console/talk.js";
-import { text, translate } from "/console/texts.js";
+import { ApiError, call, forgetToken, keepToken, keptToken, tokenFromFragment } from "/console/api.js";
+import { html, nothing, render } from "/console/lit-html.js";
+import { language, setLanguage, text } from "/console/texts.js";
+import { dialog, failure } from "/console/view.js";
+import * as addBot from "/console/pages/add_bot.js";
+import * as agents from "/console/pages/agents.js";
+import * as bot from "/console/pages/bot.js";
+import * as bots from "/console/pages/bots.js";
+import * as messages from "/console/pages/messages.js";
+import * as overview from "/console/pages/overview.js";
+import * as people from "/console/pages/people.js";
+import * as playground from "/console/pages/playground.js";
+import * as settings from "/console/pages/settings.js";
 
-const at = (id) => document.getElementById(id);
 const REFRESH_MS = 10000;
 const RETRY_MS = 5000;
-const MARKS = { connected: "good", connecting: "wait", retrying: "wait", disconnected: "bad", needs_login: "bad", disabled: "off" };
 
-let organization = null;
-/** The integrations whose answers are being written, the latest last. */
-let answering = [];
-let talks = new AbortController();
-/** Tries the sign-in again after a failure that may pass. */
-let retry = 0;
+/** Pages by the first part of the address, in the order of the navigation. */
+const PAGES = { overview, bots, agents, messages, people, playground, settings };
 
-function showState(key) {
-  at("state").textContent = text(key);
-}
+/** The state of the visit. Pages keep their own state in `page`. */
+const app = {
+  phase: "starting",
+  offered: null,
+  organizations: [],
+  organization: null,
+  isRoot: false,
+  mayWrite: true,
+  offline: false,
+  error: null,
+  page: {},
+  path: [],
+  dialog: null,
+  theme: localStorage.getItem("tieline.theme") ?? "",
+};
 
-function showError(message) {
-  at("error").hidden = !message;
-  at("error").textContent = message;
-}
+let loading = 0;
 
-function explain(error) {
-  if (!(error instanceof ApiError)) return text("failed", error.message);
-  if (error.status === 0) return text("unreachable");
-  return text("failed", error.message);
-}
+/** What pages are handed: the organization's address, and the actions that all share. */
+const shell = {
+  app,
+  update: draw,
+  base: () => `/api/v1/orgs/${encodeURIComponent(app.organization)}`,
+  get: (path) => call("GET", `${shell.base()}${path}`),
+  post: (path, body) => shell.send("POST", path, body),
+  send: (method, path, body) => call(method, `${shell.base()}${path}`, body),
+  explain: failure,
+  go: (path) => {
+    app.isLeaving = true;
+    location.hash = `#/${path}`;
+  },
+  reload: () => load(false),
+  /** Runs an action of a button; its failure is shown on the page. */
+  act: async (action) => {
+    try {
+      app.error = null;
+      await action();
+      // What this page shows may just have been deleted.
+      if (!app.isLeaving) await load(false);
+    } catch (error) {
+      onError(error);
+    }
+  },
+  /** Asks before something that can't be taken back; resolves to whether it was confirmed. */
+  confirm: (title, body, verb) =>
+    new Promise((resolve) => {
+      app.dialog = { title, body, verb, close: (answer) => ((app.dialog = null), draw(), resolve(answer)) };
+      draw();
+    }),
+};
 
-/** A token that stopped working ends the visit; anything else is only shown. */
 function onError(error) {
   if (error instanceof ApiError && error.status === 401) return signOut(text("badToken"));
-  showError(explain(error));
+  app.offline = error instanceof ApiError && error.status === 0;
+  app.error = app.offline ? null : failure(error);
+  draw();
 }
 
-function signOut(message = "") {
+function signOut(message = null) {
   forgetToken();
-  talks.abort();
-  talks = new AbortController();
-  organization = null;
-  answering = [];
-  clearTimeout(retry);
-  at("answers").replaceChildren();
-  at("diagnosis").hidden = true;
-  at("signed-in").hidden = true;
-  at("sign-out").hidden = true;
-  document.querySelector(".org").hidden = true;
-  at("signed-out").hidden = false;
-  showState("signedOut");
-  showError(message);
-  at("token").focus();
+  app.phase = "signedOut";
+  app.organizations = [];
+  app.organization = null;
+  app.page = {};
+  app.error = message;
+  app.dialog = null;
+  playground.leave();
+  draw();
+  document.getElementById("token")?.focus();
 }
 
 async function signIn() {
-  clearTimeout(retry);
-  showState("signingIn");
-  showError("");
+  app.phase = "signingIn";
+  app.error = null;
+  draw();
   try {
-    const organizations = await all("/api/v1/orgs");
-    fill(at("organization"), organizations);
-    at("token").value = "";
-    at("signed-out").hidden = true;
-    at("signed-in").hidden = false;
-    at("sign-out").hidden = false;
-    document.querySelector(".org").hidden = organizations.length < 2;
-    await choose(organizations.find((one) => one.id === "default")?.id ?? organizations[0]?.id);
-    showState("ready");
-    at("message").focus();
+    const [{ items }, session] = await Promise.all([call("GET", "/api/v1/orgs"), call("GET", "/api/v1/session")]);
+    app.organizations = items;
+    app.mayWrite = session.role !== "viewer";
+    app.isRoot = session.role === "root";
+    const kept = sessionStorage.getItem("tieline.organization");
+    const known = items.find((one) => one.id === kept) ?? items.find((one) => one.id === "default") ?? items[0];
+    app.organization = known?.id ?? null;
+    app.phase = "signedIn";
+    app.offline = false;
+    await route();
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return signOut(text("badToken"));
-    showError(explain(error));
-    if (organization !== null) return showState("ready");
-    // The token may be as good as ever: it is kept, and asked about again.
-    at("signed-out").hidden = false;
-    retry = setTimeout(signIn, RETRY_MS);
+    app.phase = "signedOut";
+    app.offline = true;
+    draw();
+    // The token may still be valid: it is kept and tried again.
+    setTimeout(() => app.phase === "signedOut" && keptToken() && signIn(), RETRY_MS);
   }
 }
 
-function fill(select, items) {
-  const before = select.value;
-  select.replaceChildren(...items.map((item) => new Option(item.name || item.id, item.id)));
-  if (items.some((item) => item.id === before)) select.value = before;
-}
-
-async function choose(id) {
-  organization = id;
-  at("organization").value = id;
-  await refresh();
-}
-
-async function refresh() {
-  const asked = organization;
-  const base = `/api/v1/orgs/${encodeURIComponent(asked)}/integrations`;
-  const items = await all(base);
-  const statuses = await Promise.all(
-    items.map((item) => call("GET", `${base}/${encodeURIComponent(item.id)}/status`).catch(() => null)),
-  );
-  // A slow answer must not cover what was chosen meanwhile.
-  if (organization !== asked) return;
-  showIntegrations(items, statuses);
-  const web = items.filter((item) => item.platform === "web");
-  fill(at("integration"), web);
-  const none = web.length === 0;
-  at("send").disabled = none;
-  at("new-session").disabled = none;
-  showError(none ? text("noWeb") : "");
-}
-
-function showIntegrations(items, statuses) {
-  const rows = items.map((item, index) => integrationRow(item, statuses[index]));
-  if (rows.length === 0) rows.push(element("li", "", text("noIntegrations")));
-  at("integrations").replaceChildren(...rows);
-}
-
-function integrationRow(item, status) {
-  const state = status?.state ?? "unknown";
-  const row = element("li", "");
-  row.dataset.id = item.id;
-  row.dataset.state = state;
-  row.append(
-    element("span", `mark ${MARKS[state] ?? "off"}`, text(`state_${state}`)),
-    element("span", "name", item.name),
-    element("p", "kind", `${item.platform} · ${item.connectionMode}`),
-  );
-  // An error stays known after it has passed.
-  const error = state === "connected" ? null : status?.lastError?.message;
-  for (const hint of [error, status?.next]) if (hint) row.append(element("p", "next", hint));
-  const doctor = element("button", "quiet", text("doctor"));
-  doctor.type = "button";
-  doctor.addEventListener("click", () => examine(item, doctor).catch(onError));
-  row.append(doctor);
-  return row;
-}
-
-/** Asks why an integration doesn't answer, and shows what was found. */
-async function examine(item, doctor) {
-  doctor.disabled = true;
-  try {
-    const path = `/api/v1/orgs/${encodeURIComponent(organization)}/integrations/${encodeURIComponent(item.id)}/doctor`;
-    showDiagnosis(item, await call("POST", path));
-  } finally {
-    doctor.disabled = false;
+/** A link with a token never replaces a session silently: the operator decides. */
+function offer(token) {
+  if (keptToken() && keptToken() !== token) {
+    app.offered = token;
+    app.page = {};
+    app.phase = "offered";
+    return draw();
   }
+  keepToken(token);
+  return signIn();
 }
 
-function showDiagnosis(item, { cause, next, checks }) {
-  at("diagnosis-title").textContent = item.name;
-  at("cause").textContent = cause ?? text("allIsWell");
-  at("next").textContent = next ?? "";
-  const rows = checks.map(({ name, ok, detail }) => {
-    const row = element("li", "");
-    row.append(element("span", `mark ${ok ? "good" : "bad"}`, name), element("span", "", detail));
-    return row;
-  });
-  at("checks").replaceChildren(...rows);
-  at("diagnosis").hidden = false;
-  at("diagnosis").focus();
+function current() {
+  const [name, second] = app.path;
+  if (name === "bots" && second === "add") return addBot;
+  if (name === "bots" && second) return bot;
+  return PAGES[name] ?? overview;
 }
 
-function element(tag, className, content = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = content;
-  return made;
+async function route() {
+  const token = location.hash.startsWith("#token=") ? tokenFromFragment() : null;
+  if (token !== null) return offer(token);
+  const parts = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+  const path = parts.length ? parts : ["overview"];
+  const isSame = path[0] === app.path[0] && path[1] === app.path[1];
+  app.path = path;
+  app.isLeaving = false;
+  if (!isSame) app.page = {};
+  app.error = null;
+  if (app.phase !== "signedIn") return draw();
+  draw();
+  await load(true);
+  if (!isSame) document.querySelector("main h2")?.focus();
 }
 
-function bubble(className, label, content = "") {
-  const made = element("div", `bubble ${className}`, content);
-  made.setAttribute("aria-label", label);
-  at("answers").append(made);
-  made.scrollIntoView({ block: "nearest" });
-  return made;
-}
-
-async function talk(words, integration = at("integration").value) {
-  const signal = talks.signal;
-  bubble("mine", text("you"), words);
-  const answer = bubble("theirs", text("answer"));
-  answer.setAttribute("aria-busy", "true");
-  answering.push(integration);
-  showAnswering();
+/** Loads what the current page shows. A slow answer doesn't replace a page that was opened since. */
+async function load(isFirst) {
+  if (app.phase !== "signedIn" || app.organization === null) return;
+  const [page, state, organization, turn] = [current(), app.page, app.organization, (loading += 1)];
   try {
-    await ask(integration, words, (state) => grow(answer, state), signal);
+    const found = await page.load?.(shell, state, isFirst);
+    if (organization !== app.organization || state !== app.page || turn < (state.turn ?? 0)) return;
+    state.turn = turn;
+    Object.assign(state, found);
+    app.offline = false;
+    draw();
   } catch (error) {
-    if (signal.aborted) return;
-    answer.classList.add("failed");
-    // The webhook answers every unproved request alike, so a 401 here need not be the token.
-    const known = error instanceof ApiError ? { 401: "mayNotWrite", 404: "gone" }[error.status] : undefined;
-    answer.textContent = known ? text(known) : explain(error);
-  } finally {
-    answer.setAttribute("aria-busy", "false");
-    if (!signal.aborted) {
-      answering.splice(answering.lastIndexOf(integration), 1);
-      showAnswering();
-    }
+    if (organization === app.organization && state === app.page) onError(error);
   }
 }
 
-function grow(answer, state) {
-  const log = at("answers");
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
-  answer.textContent = state.text;
-  answer.dataset.done = String(state.done);
-  if (atEnd) log.scrollTop = log.scrollHeight;
+function choose(organization) {
+  app.organization = organization;
+  sessionStorage.setItem("tieline.organization", organization);
+  app.page = {};
+  draw();
+  return load(true);
 }
 
-function showAnswering() {
-  at("stop").disabled = answering.length === 0;
-  showState(answering.length === 0 ? "ready" : "answering");
+function setTheme(theme) {
+  app.theme = theme;
+  localStorage.setItem("tieline.theme", theme);
+  draw();
 }
 
-/** Stops the answers where they are written: somebody else may be chosen by now. */
-function stop() {
-  for (const integration of new Set(answering)) talk("/stop", integration);
+const link = (name) => html`<a href="#/${name}" aria-current=${current() === PAGES[name] || app.path[0] === name ? "page" : nothing}>${text(`page_${name}`)}</a>`;
+
+const signedOutView = () => html`
+  <main id="signed-out">
+    <form id="sign-in-form" class="card" @submit=${(event) => {
+      event.preventDefault();
+      keepToken(new FormData(event.target).get("token"));
+      signIn();
+    }}>
+      <h2>${text("signIn")}</h2>
+      <p>${text("signInHelp")}</p>
+      <label for="token">${text("token")}</label>
+      <input id="token" name="token" type="password" autocomplete="off" autocapitalize="off" spellcheck="false" required>
+      <button id="sign-in" type="submit" ?disabled=${app.phase === "signingIn"}>${text("signIn")}</button>
+    </form>
+  </main>`;
+
+const offeredView = () => html`
+  <main id="offered" class="narrow">
+    <section class="card">
+      <h2>${text("offeredTitle")}</h2>
+      <p>${text("offeredHelp")}</p>
+      <div class="bar">
+        <button id="take-token" @click=${() => {
+          keepToken(app.offered);
+          app.offered = null;
+          signIn();
+        }}>${text("offeredTake")}</button>
+        <button class="quiet" id="keep-session" @click=${() => {
+          app.offered = null;
+          signIn();
+        }}>${text("offeredKeep")}</button>
+      </div>
+    </section>
+  </main>`;
+
+const switches = () => html`
+  <label><span class="hidden">${text("language")}</span>
+    <select id="language" @change=${(event) => (setLanguage(event.target.value), draw(), load(false))}>
+      <option value="en" ?selected=${language() === "en"}>English</option>
+      <option value="zh-CN" ?selected=${language() === "zh-CN"}>简体中文</option>
+    </select></label>
+  <label><span class="hidden">${text("theme")}</span>
+    <select id="theme" @change=${(event) => setTheme(event.target.value)}>
+      ${["", "light", "dark"].map((theme) => html`<option value=${theme} ?selected=${app.theme === theme}>${text(`theme_${theme || "system"}`)}</option>`)}
+    </select></label>`;
+
+const organizationSwitch = () => html`
+  <label class="org" ?hidden=${app.organizations.length < 2}><span>${text("organization")}</span>
+    <select id="organization" @change=${(event) => choose(event.target.value)}>
+      ${app.organizations.map((one) => html`<option value=${one.id} ?selected=${one.id === app.organization}>${one.name || one.id}</option>`)}
+    </select></label>`;
+
+const signedInView = () => html`
+  <div id="signed-in" class=${app.offline ? "stale" : ""}>
+    <nav aria-label=${text("navigation")}>${Object.keys(PAGES).map(link)}</nav>
+    <main id="main">
+      ${app.error ? html`<p id="error" role="alert">${app.error}</p>` : nothing}
+      ${current().view(shell, app.page)}
+    </main>
+  </div>`;
+
+function draw() {
+  document.documentElement.lang = language();
+  document.documentElement.dataset.theme = app.theme;
+  const body = { signedIn: signedInView, offered: offeredView }[app.phase] ?? signedOutView;
+  const page = html`
+    <a class="skip" href="#main" @click=${(event) => {
+      event.preventDefault();
+      document.querySelector("main h2, main input")?.focus();
+    }}>${text("skip")}</a>
+    <header>
+      <img src="/console/icon.svg" alt="" width="28" height="28">
+      <h1>Tieline</h1>
+      <span class="grow"></span>
+      ${app.phase === "signedIn" ? organizationSwitch() : nothing}
+      ${switches()}
+      ${app.phase === "signedIn" ? html`<button id="sign-out" type="button" class="quiet" @click=${() => signOut()}>${text("signOut")}</button>` : nothing}
+    </header>
+    ${app.offline ? html`<p id="offline" role="alert">${text("unreachable")}</p>` : nothing}
+    ${app.phase !== "signedIn" && app.error ? html`<p id="error" role="alert">${app.error}</p>` : nothing}
+    ${body()}
+    ${app.dialog ? dialog(app.dialog) : nothing}`;
+  render(page, document.getElementById("app"));
+  const opened = document.querySelector("dialog:not([open])");
+  opened?.showModal();
 }
 
-function onSubmit(form, action) {
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    action();
-  });
-}
+window.addEventListener("hashchange", route);
+setInterval(() => {
+  if (!document.hidden && app.phase === "signedIn" && !current().isStill) load(false);
+}, REFRESH_MS);
 
-function send() {
-  const words = at("message").value.trim();
-  if (!words || at("send").disabled) return;
-  at("message").value = "";
-  talk(words);
-}
-
-function listen() {
-  onSubmit(at("sign-in-form"), () => {
-    keepToken(at("token").value);
-    signIn();
-  });
-  onSubmit(at("message-form"), send);
-  at("message").addEventListener("keydown", (event) => {
-    // This Enter picks a word in an input method and doesn't send. Safari tells it by the code only (229).
-    const picks = event.isComposing || event.keyCode === 229;
-    if (event.key !== "Enter" || event.shiftKey || picks) return;
-    event.preventDefault();
-    send();
-  });
-  at("sign-out").addEventListener("click", () => signOut());
-  at("stop").addEventListener("click", stop);
-  at("new-session").addEventListener("click", () => talk("/new"));
-  at("close-diagnosis").addEventListener("click", () => {
-    at("diagnosis").hidden = true;
-  });
-  at("refresh").addEventListener("click", () => refresh().catch(onError));
-  at("organization").addEventListener("change", (event) => choose(event.target.value).catch(onError));
-  window.addEventListener("hashchange", () => {
-    if (!location.hash.startsWith("#token=")) return;
-    takeTokenFromFragment();
-    signIn();
-  });
-  setInterval(() => {
-    if (organization !== null && !document.hidden) refresh().catch(onError);
-  }, REFRESH_MS);
-}
-
-translate(document);
-listen();
-takeTokenFromFragment();
-if (hasToken()) signIn();
+const token = location.hash.startsWith("#token=") ? tokenFromFragment() : null;
+if (token !== null) offer(token);
+else if (keptToken()) signIn();
 else signOut();

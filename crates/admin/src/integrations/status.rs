@@ -140,7 +140,7 @@ fn is_logged_out(state: &AdminState, record: &IntegrationRecord) -> Result<bool,
 }
 
 impl StatusView {
-    fn of(seen: Seen, now: Timestamp) -> Self {
+    pub(super) fn of(seen: Seen, now: Timestamp) -> Self {
         let Seen {
             condition, reported, ..
         } = seen;

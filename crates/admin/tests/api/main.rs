@@ -8,6 +8,7 @@ mod integrations;
 mod ledger;
 mod links;
 mod openapi;
+mod overview;
 mod place;
 mod road;
 mod runs;

@@ -14,6 +14,8 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs/{org}/tokens", &["get", "post"]),
     ("/api/v1/orgs/{org}/tokens/{id}", &["delete"]),
     ("/api/v1/platforms", &["get"]),
+    ("/api/v1/session", &["get"]),
+    ("/api/v1/orgs/{org}/summary", &["get"]),
     ("/api/v1/orgs/{org}/integrations", &["get", "post"]),
     ("/api/v1/orgs/{org}/integrations/{id}", &["get", "patch", "delete"]),
     ("/api/v1/orgs/{org}/integrations/{id}/start", &["post"]),

@@ -199,11 +199,16 @@ impl Place {
         self.create(&format!("{DEFAULT}/triggers"), body).await
     }
 
-    /// Says something on our own channel and gives the message's id.
+    /// Sends a message over the web channel and returns its id.
     pub(crate) async fn say(&self, integration: &str, text: &str) -> String {
+        self.say_as(integration, "lisi", text).await
+    }
+
+    /// The same from this person, each in a chat of their own.
+    pub(crate) async fn say_as(&self, integration: &str, person: &str, text: &str) -> String {
         let request = WebhookRequest {
             method: "POST".to_owned(),
-            body: json!({ "text": text, "chatId": "c", "senderId": "lisi" })
+            body: json!({ "text": text, "chatId": "c", "senderId": person })
                 .to_string()
                 .into_bytes(),
             ..WebhookRequest::default()

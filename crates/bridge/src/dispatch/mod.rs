@@ -231,6 +231,7 @@ impl Arrival<'_> {
             platform_message,
             conversation,
             session: None,
+            sender: Some(sender.clone()).filter(|sender| !sender.as_str().is_empty()),
             received_at: envelope.received_at,
             state: MessageState::Queued,
             event: sealed,

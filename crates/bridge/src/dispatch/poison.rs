@@ -34,6 +34,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         platform_message: seen.id,
         conversation: seen.asked.as_ref().map(|(_, conversation)| conversation.clone()),
         session: None,
+        sender: None,
         received_at: envelope.received_at,
         state: MessageState::Queued,
         event: envelope.event.clone(),

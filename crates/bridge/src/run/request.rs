@@ -270,6 +270,7 @@ mod tests {
             platform_message: PlatformMessageId::new("1"),
             conversation: None,
             session: None,
+            sender: None,
             received_at: Timestamp::from_secs(0),
             state: MessageState::Queued,
             event: String::new(),

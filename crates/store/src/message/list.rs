@@ -25,13 +25,19 @@ pub struct Filter {
     pub conversation: Option<ConversationId>,
     /// In this state only.
     pub state: Option<MessageState>,
+    /// Received at this time or later.
+    pub since: Option<Timestamp>,
+    /// Received before this time.
+    pub until: Option<Timestamp>,
 }
 
 /// How many integrations are asked at a time.
 const CONCURRENCY: usize = 16;
 
-/// How many times a page is filled up when the filter leaves little of it. Then it is handed out as it is.
-const MAX_ROUNDS: usize = 8;
+/// Messages read at a time while a filtered page is filled.
+const READ_AT_A_TIME: usize = 200;
+/// How often that is done for one page: a filter that matches almost nothing yields a short page with a cursor.
+const MAX_ROUNDS: usize = 50;
 
 /// Lists messages of an organization, newest first, each as [`super::show`] gives it.
 ///
@@ -45,31 +51,80 @@ pub async fn list(
     limit: usize,
     now: Timestamp,
 ) -> Result<Page<MessageRecord>, StoreError> {
+    page_of(store, organization, filter, None, (after, limit), now).await
+}
+
+/// The same of the messages that `matches` accepts. A page is full as long as there are enough of them within some thousands.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_matching(
+    store: &Store,
+    organization: &OrganizationId,
+    filter: &Filter,
+    matches: &Matches<'_>,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<MessageRecord>, StoreError> {
+    page_of(store, organization, filter, Some(matches), (after, limit), now).await
+}
+
+/// A condition that the index can't answer.
+type Matches<'a> = dyn Fn(&MessageRecord) -> bool + Sync + 'a;
+
+async fn page_of(
+    store: &Store,
+    organization: &OrganizationId,
+    filter: &Filter,
+    matches: Option<&Matches<'_>>,
+    (after, limit): (Option<&str>, usize),
+    now: Timestamp,
+) -> Result<Page<MessageRecord>, StoreError> {
+    let is_narrow = filter.is_narrow() || matches.is_some();
     let integrations = integrations(store, organization, filter, now).await?;
     let mut before = position(after, TIMED)?;
+    let latest = filter.until.map(super::time_position);
+    if let Some(latest) = latest
+        && before.as_ref().is_none_or(|before| *before > latest)
+    {
+        before = Some(latest);
+    }
+    let oldest = filter.since.map(super::time_position);
     let mut page = Page::default();
     let mut is_known_ours = false;
     for _ in 0..MAX_ROUNDS {
-        let missing = limit - page.items.len();
-        let positions = newest(store, &integrations, before.as_deref(), missing).await?;
-        let full = positions.len() == missing;
+        let asked = (limit - page.items.len()).max(if is_narrow { READ_AT_A_TIME } else { 0 });
+        let mut positions = newest(store, &integrations, before.as_deref(), asked).await?;
+        let mut full = positions.len() == asked;
+        if let Some(oldest) = &oldest {
+            let n_young = positions.partition_point(|position| position >= oldest);
+            full &= n_young == positions.len();
+            positions.truncate(n_young);
+        }
         let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
         let mut records = super::get_many(store, &ids, now).await?;
         shown::of(store, &mut records, now).await?;
-        // Whose bot it is its messages tell, also when it is gone. Of somebody else's not even a cursor is given away.
+        // The messages of a bot name its owner, also when it is deleted. Of another organization's not even a cursor is given away.
         if records.iter().any(|record| record.organization != *organization) {
             return Ok(Page::default());
         }
         is_known_ours |= !records.is_empty();
-        page.items
-            .extend(records.into_iter().filter(|record| filter.takes(record)));
-        before = positions.into_iter().next_back().or(before);
+        for record in records {
+            let at = super::position(record.received_at, &record.id);
+            if filter.accepts(&record) && matches.is_none_or(|matches| matches(&record)) {
+                page.items.push(record);
+            }
+            if page.items.len() == limit {
+                let more = full || positions.last().is_some_and(|last| *last < at);
+                page.cursor = more.then(|| cursor(&at));
+                return Ok(page);
+            }
+        }
         if !full {
             return Ok(page);
         }
-        if page.items.len() >= limit {
-            break;
-        }
+        before = positions.into_iter().next_back().or(before);
     }
     page.cursor = before.as_deref().filter(|_| is_known_ours).map(cursor);
     Ok(page)
@@ -110,7 +165,12 @@ fn told_by(records: &[MessageRecord]) -> (Option<Timestamp>, Option<Timestamp>) 
 }
 
 impl Filter {
-    fn takes(&self, record: &MessageRecord) -> bool {
+    /// Whether it leaves out some of what the index gives.
+    const fn is_narrow(&self) -> bool {
+        self.conversation.is_some() || self.state.is_some()
+    }
+
+    fn accepts(&self, record: &MessageRecord) -> bool {
         let same_conversation = |wanted| record.conversation.as_ref() == Some(wanted);
         self.conversation.as_ref().is_none_or(same_conversation) && self.state.is_none_or(|state| state == record.state)
     }

@@ -389,6 +389,7 @@ async fn the_run_of_its_conversation_makes_a_message_running() {
             integration: Some(key.integration.clone()),
             conversation: None,
             state: Some(state),
+            ..Filter::default()
         };
         assert_eq!(names(&it, &filter, 10).await, [expected]);
     }

@@ -83,6 +83,7 @@ pub(crate) fn message(name: &str) -> MessageRecord {
         platform_message: PlatformMessageId::new(name),
         conversation: Some(ConversationId::new("cnv_1")),
         session: None,
+        sender: None,
         received_at: NOW,
         state: MessageState::Queued,
         event: "c2VhbGVk".to_owned(),

@@ -338,6 +338,7 @@ mod tests {
             platform_message: PlatformMessageId::new("m"),
             conversation: Some(ConversationId::new("cnv_1")),
             session: None,
+            sender: None,
             received_at: at(received_at),
             state,
             event: String::new(),

@@ -105,6 +105,7 @@ fn record(world: &World) -> MessageRecord {
         platform_message: PlatformMessageId::new("1"),
         conversation: None,
         session: None,
+        sender: None,
         received_at: world.clock.now(),
         state: MessageState::Queued,
         event: String::new(),

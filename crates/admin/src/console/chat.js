@@ -1,4 +1,4 @@
-// The conversation with one web integration: sends a message, shows its answer while it grows.
+// A conversation with one web integration: sends a message and reports the answer while it grows.
 
 import { call, persistently } from "/console/api.js";
 
@@ -18,21 +18,22 @@ function chatId() {
 }
 
 /**
- * Sends `text` and tells `show({text, done})` of every newer state of the answer, until it is done.
- * The message has an id of its own, so sending it again after a broken line asks nothing twice.
+ * Sends `text` and calls `show({text, done})` with every newer state of the answer, until it is done.
+ * The message has an id of its own, so sending it again after a broken connection asks nothing twice. Returns the ledger's id.
  */
 export async function ask(integration, text, show, signal) {
   const message = { text, chatId: chatId(), senderId: "console", messageId: randomId() };
   const path = `/api/web/webhook/${encodeURIComponent(integration)}`;
-  const { replyId } = await persistently(() => call("POST", path, message, signal), signal);
-  await follow(replyId, show, signal);
+  const { messageId, replyId } = await persistently(() => call("POST", path, message, { signal }), signal);
+  await poll(replyId, (state) => show({ ...state, messageId }), signal);
+  return messageId;
 }
 
-async function follow(replyId, show, signal) {
+async function poll(replyId, show, signal) {
   let version = 0;
   for (;;) {
     const path = `/api/web/replies/${encodeURIComponent(replyId)}?after=${version}`;
-    const state = await persistently(() => call("GET", path, undefined, signal), signal, 30);
+    const state = await persistently(() => call("GET", path, undefined, { signal }), signal, 30);
     show(state);
     if (state.done) return;
     // A server that answers at once with nothing new must not be asked in a tight loop.

@@ -1,0 +1,248 @@
+// One bot: health, settings, trigger and access, log, conversations, messages.
+
+import { call } from "/console/api.js";
+import { html, nothing } from "/console/lit-html.js";
+import { text } from "/console/texts.js";
+import { copyable, duration, empty, fields, heading, impact, lines, loadingLine, mark, readFields, stateMark, time } from "/console/view.js";
+
+const TABS = ["health", "settings", "trigger", "log", "conversations", "messages"];
+
+const idOf = (shell) => shell.app.path[1];
+const tabOf = (shell) => (TABS.includes(shell.app.path[2]) ? shell.app.path[2] : "health");
+const pathOf = (shell) => `/integrations/${encodeURIComponent(idOf(shell))}`;
+
+export async function load(shell, state, isFirst) {
+  const path = pathOf(shell);
+  const [bot, status] = await Promise.all([shell.get(path), shell.get(`${path}/status`)]);
+  return { bot, status, ...(await LOADERS[tabOf(shell)](shell, state, path, isFirst)) };
+}
+
+const LOADERS = {
+  health: async (shell, state, path) => (state.diagnosis ? {} : { diagnosis: await shell.post(`${path}/doctor`) }),
+  settings: async (shell, state) => (state.platforms ? {} : { platforms: (await call("GET", "/api/v1/platforms")).items }),
+  trigger: async (shell, state) => {
+    if (state.triggers && state.dirty) return {};
+    const [triggers, agents] = await Promise.all([shell.get("/triggers?limit=200"), shell.get("/agents?limit=200")]);
+    return { triggers: triggers.items.filter((one) => one.integrationId === idOf(shell)), agents: agents.items };
+  },
+  log: async (shell, state, path) => ({ log: (await shell.get(`${path}/logs?limit=100${state.level ? `&level=${state.level}` : ""}`)).items }),
+  conversations: async (shell, state, path) => ({
+    conversations: (await shell.get(`${path}/conversations?limit=100${state.search ? `&search=${encodeURIComponent(state.search)}` : ""}`)).items,
+  }),
+  messages: async (shell) => ({ messages: (await shell.get(`/messages?limit=100&integrationId=${encodeURIComponent(idOf(shell))}`)).items }),
+};
+
+export function view(shell, state) {
+  const { bot, status } = state;
+  if (!bot) return html`${heading(text("bot"))}${loadingLine()}`;
+  const tab = tabOf(shell);
+  return html`
+    ${heading(bot.name, ...actions(shell, bot))}
+    <p class="kind">${stateMark(status)} ${bot.platform} · ${bot.connectionMode} · <code>${bot.id}</code></p>
+    <div class="tabs" role="tablist">${TABS.map((one) => html`<a role="tab" aria-selected=${one === tab} href="#/bots/${bot.id}/${one}">${text(`tab_${one}`)}</a>`)}</div>
+    <section class="card" role="tabpanel" aria-label=${text(`tab_${tab}`)}>${VIEWS[tab](shell, state)}</section>`;
+}
+
+function actions(shell, bot) {
+  if (!shell.app.mayWrite) return [];
+  const verb = (name) => html`<button type="button" class="quiet" data-verb=${name} @click=${() => shell.act(async () => {
+    await shell.post(`${pathOf(shell)}/${name}`);
+    shell.app.page.diagnosis = undefined;
+  })}>${text(name)}</button>`;
+  return [...(bot.enabled ? ["stop", "restart"] : ["start"]).map(verb), html`<button type="button" class="danger quiet" id="delete-bot" @click=${() => remove(shell, bot)}>${text("deleteBot")}</button>`];
+}
+
+async function remove(shell, bot) {
+  const found = await shell.get(`${pathOf(shell)}/impact`);
+  if (!(await shell.confirm(text("deleteTitle", bot.name), impact(found), text("deleteBot")))) return;
+  await shell.act(async () => {
+    await shell.send("DELETE", `${pathOf(shell)}?force=true`);
+    shell.go("bots");
+  });
+}
+
+const VIEWS = {
+  health: (shell, { status, diagnosis }) => html`
+    <dl class="facts">
+      <dt>${text("connectedSince")}</dt><dd>${time(status.connectedAt)}</dd>
+      <dt>${text("uptime")}</dt><dd>${duration(status.uptimeSeconds)}</dd>
+      <dt>${text("lastEvent")}</dt><dd>${time(status.lastEventAt)}</dd>
+      <dt>${text("lastReply")}</dt><dd>${time(status.lastReplyAt)}</dd>
+      <dt>${text("lastError")}</dt><dd>${status.lastError ? html`${time(status.lastError.at)} · <code>${status.lastError.code}</code> ${status.lastError.message}` : "–"}</dd>
+      ${status.rateLimitedUntil ? html`<dt>${text("rateLimitedUntil")}</dt><dd>${time(status.rateLimitedUntil)}</dd>` : nothing}
+    </dl>
+    ${diagnosis ? doctor(shell, diagnosis) : loadingLine()}
+    <button type="button" class="quiet" id="examine" @click=${() => shell.act(async () => (shell.app.page.diagnosis = undefined))}>${text("examineAgain")}</button>`,
+
+  settings: (shell, state) => {
+    const platform = state.platforms?.find((one) => one.platform === state.bot.platform);
+    const mode = platform?.modes.find((one) => one.connectionMode === state.bot.connectionMode);
+    if (!mode) return loadingLine();
+    return html`
+      ${mode.abilities.login ? login(shell, state) : nothing}
+      ${state.bot.callbackUrl && state.bot.connectionMode === "webhook" ? html`<p>${text("callbackUrl")}: ${copyable(state.bot.callbackUrl)}</p>` : nothing}
+      <form id="bot-settings" @submit=${(event) => save(shell, state, mode, event)}>
+        <div class="field"><label for="name">${text("name")}</label><input id="name" name="name" .value=${state.bot.name} required></div>
+        <p class="note">${text("secretKeeps")}</p>
+        ${fields(mode.credentials, state.bot.credentials, "credentials.")}
+        <details ?open=${Object.keys(state.bot.endpoints).length > 0}><summary>${text("endpoints")}</summary>${fields(mode.endpoints, state.bot.endpoints, "endpoints.")}</details>
+        <div class="field"><label for="language-of-bot">${text("languageOfBot")}</label><select id="language-of-bot" name="language">
+          ${["zh-CN", "en"].map((one) => html`<option value=${one} ?selected=${one === state.bot.language}>${one === "en" ? "English" : "简体中文"}</option>`)}</select></div>
+        <label class="choice"><input type="checkbox" name="streaming" ?checked=${state.bot.streaming}> ${text("streaming")}</label>
+        ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
+          <button type="button" class="quiet" @click=${() => shell.act(async () => (state.tested = await shell.post(`${pathOf(shell)}/test`)))}>${text("test")}</button></div>` : nothing}
+      </form>
+      ${state.tested ? html`<ul class="checks" id="tested">${state.tested.checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${check.name}</strong> ${check.detail} <small>${check.millis} ms</small></li>`)}</ul>` : nothing}`;
+  },
+
+  trigger: (shell, state) => {
+    if (!state.triggers) return loadingLine();
+    const bound = state.triggers.find((one) => one.enabled) ?? state.triggers[0];
+    return html`
+      <form id="trigger-form" @input=${() => (state.dirty = true)} @submit=${(event) => bind(shell, state, bound, event)}>
+        <div class="field"><label for="agent">${text("agent")}</label><select id="agent" name="agentId" required>
+          ${bound ? nothing : html`<option value="">${text("none")}</option>`}
+          ${state.agents.map((agent) => html`<option value=${agent.id} ?selected=${agent.id === bound?.agentId}>${agent.name}</option>`)}</select></div>
+        <label class="choice"><input type="checkbox" name="enabled" ?checked=${bound?.enabled ?? true}> ${text("enabled")}</label>
+        <div class="field"><label for="timeout">${text("sessionTimeout")}</label><input id="timeout" name="sessionTimeoutSeconds" type="number" min="1" .value=${String(bound?.sessionTimeoutSeconds ?? 3600)}></div>
+        <div class="field"><label for="window">${text("summaryWindow")}</label><input id="window" name="summaryWindowSeconds" type="number" min="0" .value=${String(bound?.summaryWindowSeconds ?? 0)}><small>${text("summaryWindowHelp")}</small></div>
+        <div class="field"><label for="scope">${text("sessionScope")}</label><select id="scope" name="sessionScope">${["sender", "chat"].map((one) => html`<option value=${one} ?selected=${one === bound?.sessionScope}>${text(`scope_${one}`)}</option>`)}</select></div>
+        <div class="field"><label for="busy">${text("busyPolicy")}</label><select id="busy" name="busyPolicy">${["queue", "interrupt"].map((one) => html`<option value=${one} ?selected=${one === bound?.busyPolicy}>${text(`busy_${one}`)}</option>`)}</select></div>
+        <div class="field"><label for="welcome">${text("welcome")}</label><input id="welcome" name="welcome" .value=${bound?.welcome ?? ""}></div>
+        <div class="field"><label for="users">${text("allowedUsers")}</label><textarea id="users" name="users" rows="3" .value=${(bound?.access.users ?? []).join("\n")}></textarea></div>
+        <div class="field"><label for="chats">${text("allowedChats")}</label><textarea id="chats" name="chats" rows="3" .value=${(bound?.access.chats ?? []).join("\n")}></textarea></div>
+        ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
+          ${bound ? html`<button type="button" class="danger quiet" id="unbind" @click=${() => unbind(shell, state, bound)}>${text("removeFromAgent")}</button>` : nothing}</div>` : nothing}
+      </form>`;
+  },
+
+  log: (shell, state) => html`
+    <label>${text("level")} <select @change=${(event) => ((state.level = event.target.value), shell.reload())}>
+      ${["", "info", "warn", "error"].map((one) => html`<option value=${one} ?selected=${one === (state.level ?? "")}>${one || text("all")}</option>`)}</select></label>
+    ${!state.log ? loadingLine() : state.log.length === 0 ? empty(text("noLog")) : html`<ul class="log" aria-live="polite">${state.log.map((line) => html`<li>${time(line.at)} ${mark({ error: "bad", warn: "wait" }[line.level] ?? "off", line.level)} <code>${line.code}</code> ${line.message}</li>`)}</ul>`}`,
+
+  conversations: (shell, state) => html`
+    <label>${text("search")} <input type="search" .value=${state.search ?? ""} @change=${(event) => ((state.search = event.target.value), shell.reload())}></label>
+    ${!state.conversations ? loadingLine() : state.conversations.length === 0 ? empty(text("noConversations")) : html`<ul class="rows">${state.conversations.map((one) => html`
+      <li><div class="head"><span class="name">${one.chatType} · ${one.chatId}</span></div>
+        <p class="kind">${text("sender")}: ${one.senderId ?? "–"} · ${text("session")}: ${one.sessionId ?? "–"} · ${time(one.updatedAt)}</p>
+        ${shell.app.mayWrite ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`${pathOf(shell)}/conversations/${encodeURIComponent(one.id)}/reset`))}>${text("resetSession")}</button>` : nothing}</li>`)}</ul>`}
+    ${shell.app.mayWrite ? proactive(shell, state) : nothing}`,
+
+  messages: (_shell, state) =>
+    !state.messages ? loadingLine() : state.messages.length === 0 ? empty(text("noMessages")) : html`<ul class="rows">${state.messages.map((one) => html`
+      <li><div class="head">${mark({ answered: "good", commanded: "good", failed: "bad", refused: "wait" }[one.state] ?? "off", text(`message_${one.state}`))}<a class="name" href="#/messages/${one.id}">${one.id}</a></div>
+        <p class="kind">${time(one.receivedAt ?? one.createdAt)}</p></li>`)}</ul>`,
+};
+
+const doctor = (shell, { cause, next, checks }) => html`
+  <section id="diagnosis">
+    <p id="cause" class=${cause ? "bad" : "good"}>${cause ?? text("allIsWell")}</p>
+    ${next ? html`<p id="next" class="next">${next}</p>` : nothing}
+    <ul id="checks" class="checks">${checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${check.name}</strong> ${check.detail} ${check.ok ? nothing : fix(shell, check)}</li>`)}</ul>
+  </section>`;
+
+/** The button that mends a failed check, where one can. */
+function fix(shell, check) {
+  const tabs = { trigger_present: "trigger", trigger_enabled: "trigger", right_integration: "trigger", access: "trigger", settings: "settings", credentials: "settings", log: "log" };
+  if (check.action === "start" || check.action === "restart" || check.name === "started" || check.name === "socket") {
+    const verb = check.action ?? (check.name === "started" ? "start" : "restart");
+    return html`<button class="quiet" data-verb=${verb} @click=${() => shell.act(async () => {
+      await shell.post(`${pathOf(shell)}/${verb}`);
+      shell.app.page.diagnosis = undefined;
+    })}>${text(verb)}</button>`;
+  }
+  const tab = tabs[check.name];
+  return tab ? html`<a class="button quiet" href="#/bots/${idOf(shell)}/${tab}">${text("mend")}</a>` : nothing;
+}
+
+function save(shell, state, mode, event) {
+  event.preventDefault();
+  const form = event.target;
+  return shell.act(async () => {
+    await shell.send("PATCH", pathOf(shell), {
+      name: form.elements.name.value.trim(),
+      credentials: readFields(form, mode.credentials, "credentials."),
+      endpoints: readFields(form, mode.endpoints, "endpoints."),
+      language: form.elements.language.value,
+      streaming: form.elements.streaming.checked,
+    });
+    state.tested = await shell.post(`${pathOf(shell)}/test`);
+  });
+}
+
+function bind(shell, state, bound, event) {
+  event.preventDefault();
+  const form = event.target.elements;
+  const body = {
+    agentId: form.agentId.value,
+    enabled: form.enabled.checked,
+    sessionTimeoutSeconds: Number(form.sessionTimeoutSeconds.value),
+    summaryWindowSeconds: Number(form.summaryWindowSeconds.value),
+    sessionScope: form.sessionScope.value,
+    busyPolicy: form.busyPolicy.value,
+    welcome: form.welcome.value.trim() || null,
+    access: { users: lines(form.users.value), chats: lines(form.chats.value) },
+  };
+  const write = (takeover) =>
+    bound ? shell.send("PATCH", `/triggers/${bound.id}${takeover}`, body) : shell.post(`/triggers${takeover}`, { integrationId: idOf(shell), ...body });
+  return shell.act(async () => {
+    try {
+      await write("");
+    } catch (error) {
+      if (error.code !== "integration_already_bound") throw error;
+      const shown = error.body.impact ? impact(error.body.impact) : text("takeOverBody");
+      if (!(await shell.confirm(text("takeOverTitle"), shown, text("takeOver")))) return;
+      await write("?takeover=true");
+    }
+    state.dirty = false;
+  });
+}
+
+async function unbind(shell, state, bound) {
+  const found = await shell.get(`${pathOf(shell)}/impact`);
+  if (!(await shell.confirm(text("unbindTitle"), impact(found), text("removeFromAgent")))) return;
+  state.dirty = false;
+  await shell.act(() => shell.send("DELETE", `/triggers/${bound.id}`));
+}
+
+const proactive = (shell, state) => html`
+  <form id="proactive" @submit=${(event) => {
+    event.preventDefault();
+    const { chat, words } = event.target.elements;
+    shell.act(async () => {
+      await shell.post(`${pathOf(shell)}/messages`, { chatId: chat.value.trim(), text: words.value });
+      event.target.reset();
+      state.sent = true;
+    });
+  }}>
+    <h3>${text("sendMessage")}</h3>
+    <div class="field"><label for="chat">${text("chatId")}</label><input id="chat" name="chat" required></div>
+    <div class="field"><label for="words">${text("message")}</label><textarea id="words" name="words" rows="2" required></textarea></div>
+    <button type="submit">${text("send")}</button> ${state.sent ? html`<span role="status">${text("sent")}</span>` : nothing}
+  </form>`;
+
+const login = (shell, state) => html`
+  <section id="scan-login" class="note">
+    <p>${text("scanLoginHelp")}</p>
+    ${state.login ? html`<p role="status">${text(`login_${state.login.state}`)}</p>
+      ${state.login.qrImage ? html`<img id="qr" src=${state.login.qrImage} alt=${text("qrCode")} width="240" height="240">` : state.login.qrUrl ? copyable(state.login.qrUrl) : nothing}
+      ${state.login.state === "verify_code" || state.login.state === "verify_code_needed" ? html`<form @submit=${(event) => {
+        event.preventDefault();
+        startLogin(shell, state, { verifyCode: event.target.elements.code.value.trim() });
+      }}><label>${text("verifyCode")} <input name="code" required autocomplete="one-time-code"></label><button>${text("send")}</button></form>` : nothing}` : nothing}
+    <button type="button" @click=${() => startLogin(shell, state, {})}>${text("scanLogin")}</button>
+  </section>`;
+
+function startLogin(shell, state, body) {
+  return shell.act(async () => {
+    state.login = await shell.post(`${pathOf(shell)}/login`, body);
+    clearInterval(state.polling);
+    state.polling = setInterval(async () => {
+      if (shell.app.page !== state) return clearInterval(state.polling);
+      state.login = { ...state.login, ...(await shell.get(`${pathOf(shell)}/login`).catch(() => ({}))) };
+      if (["confirmed", "expired", "refused"].includes(state.login.state)) clearInterval(state.polling);
+      shell.update();
+    }, 2000);
+  });
+}

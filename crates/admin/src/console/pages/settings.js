@@ -1,0 +1,72 @@
+// Settings: tokens, organizations, limits, version and the API's description.
+
+import { call } from "/console/api.js";
+import { html, nothing } from "/console/lit-html.js";
+import { text } from "/console/texts.js";
+import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
+
+export async function load(shell) {
+  const [tokens, organization] = await Promise.all([shell.get("/tokens?limit=200"), shell.get("")]);
+  return { tokens: tokens.items, organization };
+}
+
+export function view(shell, state) {
+  if (!state.organization) return html`${heading(text("page_settings"))}${loadingLine()}`;
+  return html`
+    ${heading(text("page_settings"))}
+    ${tokens(shell, state)}
+    ${limits(shell, state)}
+    ${organizations(shell, state)}
+    <section class="card"><h3>${text("about")}</h3><p><a href="/api/openapi.json">${text("apiDocs")}</a></p></section>`;
+}
+
+const tokens = (shell, state) => html`
+  <section class="card" aria-labelledby="tokens-title"><h3 id="tokens-title">${text("tokens")}</h3>
+    ${state.made ? html`<p class="note" id="new-token">${text("tokenOnce")} ${copyable(state.made.token)}</p>` : nothing}
+    ${state.tokens.length === 0 ? empty(text("noTokens")) : html`<ul class="rows" id="tokens">${state.tokens.map((token) => html`
+      <li><div class="head"><span class="name">${token.name}</span></div><p class="kind">${text(`role_${token.role}`)} · ${time(token.createdAt)}</p>
+        ${shell.app.mayWrite ? html`<button class="danger quiet" @click=${() => revoke(shell, token)}>${text("revoke")}</button>` : nothing}</li>`)}</ul>`}
+    ${!shell.app.mayWrite ? nothing : html`<form class="bar" id="token-form" @submit=${(event) => {
+      event.preventDefault();
+      const form = event.target;
+      shell.act(async () => {
+        state.made = await shell.post("/tokens", { name: form.elements.name.value.trim(), role: form.elements.role.value });
+        form.reset();
+      });
+    }}>
+      <label>${text("name")} <input name="name" required></label>
+      <label>${text("role")} <select name="role">${["admin", "viewer"].map((role) => html`<option value=${role}>${text(`role_${role}`)}</option>`)}</select></label>
+      <button type="submit">${text("create")}</button>
+    </form>`}
+  </section>`;
+
+async function revoke(shell, token) {
+  if (await shell.confirm(text("revokeTitle", token.name), text("revokeBody"), text("revoke"))) await shell.act(() => shell.send("DELETE", `/tokens/${encodeURIComponent(token.id)}`));
+}
+
+const limits = (shell, { organization }) => html`
+  <section class="card" aria-labelledby="limits-title"><h3 id="limits-title">${text("limits")}</h3>
+    <form class="bar" @submit=${(event) => {
+      event.preventDefault();
+      const value = event.target.elements.runs.value;
+      shell.act(() => shell.send("PATCH", "", { limits: { maxConcurrentRuns: value === "" ? null : Number(value) } }));
+    }}>
+      <label>${text("maxRuns")} <input name="runs" type="number" min="1" .value=${String(organization.limits.maxConcurrentRuns ?? "")} placeholder=${text("unlimited")}></label>
+      ${shell.app.mayWrite ? html`<button type="submit">${text("save")}</button>` : nothing}
+    </form></section>`;
+
+const organizations = (shell) => html`
+  <section class="card" aria-labelledby="orgs-title"><h3 id="orgs-title">${text("organizations")}</h3>
+    <ul id="organizations">${shell.app.organizations.map((one) => html`<li>${one.name} <code>${one.id}</code></li>`)}</ul>
+    ${shell.app.isRoot ? html`<form class="bar" @submit=${(event) => {
+      event.preventDefault();
+      const { id, name } = event.target.elements;
+      shell.act(async () => {
+        const made = await call("POST", "/api/v1/orgs", { id: id.value.trim(), ...(name.value.trim() ? { name: name.value.trim() } : {}) });
+        shell.app.organizations.push(made);
+        event.target.reset();
+      });
+    }}>
+      <label>${text("id")} <input name="id" required pattern="[a-z0-9][a-z0-9_\\-]*"></label><label>${text("name")} <input name="name"></label>
+      <button type="submit">${text("create")}</button>
+    </form>` : nothing}</section>`;

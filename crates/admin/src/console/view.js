@@ -1,0 +1,140 @@
+// Pieces that several pages draw with: marks, forms from JSON Schema, times, dialogs.
+
+import { ApiError } from "/console/api.js";
+import { html, nothing } from "/console/lit-html.js";
+import { language, text } from "/console/texts.js";
+
+/** Colour of a bot's state. A bot that is down on purpose is grey, never red. */
+export function colour(status) {
+  if (!status) return "off";
+  if (status.state === "disabled" || status.reason === "unbound" || status.reason === "stopped") return "off";
+  return { connected: "good", degraded: "wait", connecting: "wait", retrying: "wait" }[status.state] ?? "bad";
+}
+
+export const mark = (kind, words) => html`<span class="mark ${kind}">${words}</span>`;
+
+export const stateMark = (status) => mark(colour(status), status ? stateWords(status) : text("state_unknown"));
+
+function stateWords(status) {
+  if (status.reason === "unbound") return text("state_unbound");
+  return text(`state_${status.state}`);
+}
+
+/** A failed call in words: the server's own sentence, else the code. */
+export function failure(error) {
+  if (!(error instanceof ApiError)) return text("failed", error.message);
+  if (error.status === 0) return text("unreachable");
+  if (error.status === 403) return text("forbidden");
+  const field = error.body?.field ? ` (${error.body.field})` : "";
+  return text("failed", `${error.message || error.code}${field}`);
+}
+
+/** A time in the reader's language and zone, with the exact one as a hint. */
+export function time(at) {
+  if (!at) return text("never");
+  const shown = new Intl.DateTimeFormat(language(), { dateStyle: "medium", timeStyle: "medium" }).format(new Date(at));
+  return html`<time datetime=${at} title=${at}>${shown}</time>`;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 360) / 10} h`;
+}
+
+export const heading = (words, ...actions) => html`<div class="bar"><h2 tabindex="-1">${words}</h2>${actions}</div>`;
+
+export const empty = (words) => html`<p class="empty">${words}</p>`;
+
+export const loadingLine = () => html`<p class="empty" role="status">${text("loading")}</p>`;
+
+/** A copyable value. */
+export const copyable = (value) => html`
+  <span class="copy"><code>${value}</code>
+    <button type="button" class="quiet" @click=${async (event) => {
+      const button = event.currentTarget;
+      await navigator.clipboard?.writeText(value);
+      button.textContent = text("copied");
+    }}>${text("copy")}</button></span>`;
+
+/** A modal question. Escape and the second button answer no. */
+export const dialog = ({ title, body, verb, close }) => html`
+  <dialog aria-labelledby="dialog-title" @cancel=${(event) => (event.preventDefault(), close(false))}>
+    <h2 id="dialog-title">${title}</h2>
+    <div>${body}</div>
+    <div class="bar">
+      <button id="dialog-yes" class="danger" @click=${() => close(true)}>${verb}</button>
+      <button id="dialog-no" class="quiet" autofocus @click=${() => close(false)}>${text("cancel")}</button>
+    </div>
+  </dialog>`;
+
+/** What a change affects, as the API reports it. */
+export const impact = (found) => html`
+  <p>${text("impactIntro")}</p>
+  <ul>
+    <li>${text("impactTriggers", found.triggers.length)}</li>
+    <li>${text("impactAgents", found.agents.map((agent) => agent.name).join(", ") || "–")}</li>
+    <li>${text("impactConversations", found.atLeast ? `≥ ${found.conversations}` : found.conversations)}</li>
+    <li>${text("impactRuns", found.openRuns)}</li>
+    <li>${text("impactPending", found.pendingMessages)}</li>
+  </ul>`;
+
+/**
+ * Fields of a form from a JSON Schema of an object. Secret ones (`writeOnly`) are password fields; an empty one keeps its value.
+ * `values` are shown; read the form back with `readFields`.
+ */
+export const fields = (schema, values = {}, prefix = "") =>
+  Object.entries(schema?.properties ?? {}).map(([name, field]) => fieldView(name, field, values[name], schema.required?.includes(name), prefix));
+
+function fieldView(name, field, value, required, prefix) {
+  const id = `${prefix}${name}`;
+  const help = field.description ? html`<small id="${id}-help">${field.description}</small>` : nothing;
+  const shared = { id, help };
+  return html`<div class="field">
+    <label for=${id}>${name}${required ? html` <span aria-hidden="true">*</span>` : nothing}</label>
+    ${input(field, value, required, shared)}
+    ${help}
+  </div>`;
+}
+
+function input(field, value, required, { id, help }) {
+  const described = help === nothing ? nothing : `${id}-help`;
+  const type = Array.isArray(field.type) ? field.type.find((one) => one !== "null") : field.type;
+  const options = field.enum ?? field.oneOf?.map((one) => one.const).filter((one) => one !== undefined);
+  if (options?.length) {
+    return html`<select id=${id} name=${id} aria-describedby=${described}>
+      ${required ? nothing : html`<option value=""></option>`}
+      ${options.map((one) => html`<option value=${one} ?selected=${one === value}>${one}</option>`)}
+    </select>`;
+  }
+  if (type === "boolean") return html`<input id=${id} name=${id} type="checkbox" aria-describedby=${described} ?checked=${value ?? field.default ?? false}>`;
+  if (type === "object" || type === "array") {
+    const shown = value === undefined || value === null ? "" : JSON.stringify(value, null, 2);
+    return html`<textarea id=${id} name=${id} rows="3" aria-describedby=${described} placeholder="JSON" spellcheck="false">${shown}</textarea>`;
+  }
+  const isSecret = field.writeOnly === true;
+  const kind = isSecret ? "password" : type === "integer" || type === "number" ? "number" : "text";
+  return html`<input id=${id} name=${id} type=${kind} step=${type === "number" ? "any" : nothing} aria-describedby=${described}
+    .value=${isSecret ? "" : String(value ?? "")} placeholder=${isSecret && value ? "***" : String(field.default ?? "")}
+    ?required=${required && !(isSecret && value)} autocomplete="off" spellcheck="false">`;
+}
+
+/** Reads such fields: empty ones are left out. Throws `SyntaxError` for text that should be JSON and isn't. */
+export function readFields(form, schema, prefix = "") {
+  const read = {};
+  for (const [name, field] of Object.entries(schema?.properties ?? {})) {
+    const control = form.elements[`${prefix}${name}`];
+    if (!control) continue;
+    const type = Array.isArray(field.type) ? field.type.find((one) => one !== "null") : field.type;
+    if (type === "boolean") read[name] = control.checked;
+    else if (control.value === "") continue;
+    else if (type === "integer" || type === "number") read[name] = Number(control.value);
+    else if (type === "object" || type === "array") read[name] = JSON.parse(control.value);
+    else read[name] = control.value.trim();
+  }
+  return read;
+}
+
+/** Lines of a text area as a list, without empty ones. */
+export const lines = (value) => value.split("\n").map((line) => line.trim()).filter(Boolean);

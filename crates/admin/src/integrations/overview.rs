@@ -1,0 +1,413 @@
+//! Lists of integrations with what operators look for in them: status, agent, counts of the last day.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
+use tieline_core::message_state::MessageState;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::agent;
+use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
+use tieline_store::message::{self, Filter};
+use tieline_store::status::ConnectionState;
+use utoipa::ToSchema;
+
+use super::status::{self, StatusView};
+use super::view::{self, IntegrationView};
+use crate::problem::Problem;
+use crate::schema;
+use crate::state::AdminState;
+
+/// Integrations whose status is read at the same time.
+const CONCURRENCY: usize = 16;
+/// The time that counts look back.
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Messages of an organization that are counted at most; more are reported as "at least".
+pub(crate) const COUNTED: usize = 2000;
+/// Messages read at a time.
+const PAGE: usize = 200;
+
+/// An integration in a list, with what the list was asked to include.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ListedIntegration)]
+pub(crate) struct ListedIntegration {
+    #[serde(flatten)]
+    integration: IntegrationView,
+    /// With `include=status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<StatusView>,
+    /// With `include=agent`: the agent that an enabled trigger binds. Null if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Option<BoundAgent>>,
+    /// With `include=counts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+}
+
+/// The agent that an integration is bound to.
+#[derive(Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BoundAgent {
+    id: String,
+    name: String,
+}
+
+/// Messages of the last 24 hours by their end.
+#[derive(Clone, Copy, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Counts {
+    pub(crate) answered: u32,
+    pub(crate) failed: u32,
+    pub(crate) refused: u32,
+    /// Whether there were more messages than were counted.
+    pub(crate) at_least: bool,
+}
+
+/// What a list includes beside the integrations themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Include {
+    pub(crate) status: bool,
+    pub(crate) agent: bool,
+    pub(crate) counts: bool,
+}
+
+impl Include {
+    /// Reads a list of words separated by commas.
+    pub(crate) fn parse(words: Option<&str>) -> Result<Self, Problem> {
+        let mut include = Self::default();
+        for word in words.unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "status" => include.status = true,
+                "agent" => include.agent = true,
+                "counts" => include.counts = true,
+                _ => {
+                    return Err(Problem::invalid(
+                        "include",
+                        "takes status, agent and counts, separated by commas",
+                    ));
+                }
+            }
+        }
+        Ok(include)
+    }
+}
+
+/// Which integrations a list holds.
+pub(crate) struct Wanted<'a> {
+    pub(crate) state: Option<ConnectionState>,
+    /// Part of the name, the id or the platform, in lower case.
+    pub(crate) search: Option<&'a str>,
+}
+
+/// One page of an organization's integrations. A filtered page is as full as an unfiltered one.
+pub(crate) async fn page(
+    state: &AdminState,
+    organization: &OrganizationId,
+    wanted: &Wanted<'_>,
+    include: Include,
+    (cursor, limit): (Option<&str>, usize),
+) -> Result<(Vec<ListedIntegration>, Option<String>), Problem> {
+    let facts = Facts::load(state, organization, include).await?;
+    let mut items = Vec::new();
+    let mut cursor = cursor.map(str::to_owned);
+    loop {
+        let missing = limit - items.len();
+        let found = store_integration::list(&state.world.store, organization, cursor.as_deref(), missing).await?;
+        // A loop, since of a closure the compiler can't prove that its futures may move between threads.
+        let mut asked = Vec::with_capacity(found.items.len());
+        for record in found.items.iter().filter(|&record| wanted.matches(record)) {
+            asked.push(listed(state, record, &facts, include, wanted.state));
+        }
+        let listed: Vec<_> = stream::iter(asked).buffered(CONCURRENCY).try_collect().await?;
+        items.extend(listed.into_iter().flatten());
+        cursor = found.cursor;
+        if cursor.is_none() || items.len() >= limit {
+            return Ok((items, cursor));
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn matches(&self, record: &IntegrationRecord) -> bool {
+        let contains = |text: &str| self.search.is_none_or(|search| text.to_lowercase().contains(search));
+        contains(&record.name) || contains(record.id.as_str()) || contains(&record.platform)
+    }
+}
+
+/// Facts of the whole organization that its integrations share.
+struct Facts {
+    agents: HashMap<AgentId, String>,
+    counts: HashMap<IntegrationId, Counts>,
+    at_least: bool,
+}
+
+impl Facts {
+    async fn load(state: &AdminState, organization: &OrganizationId, include: Include) -> Result<Self, Problem> {
+        let agents = if include.agent {
+            agents(state, organization).await?
+        } else {
+            HashMap::new()
+        };
+        let mut day = LastDay::default();
+        if include.counts {
+            day = last_day(state, organization).await?;
+        }
+        Ok(Self {
+            agents,
+            counts: day.by_integration,
+            at_least: day.all.at_least,
+        })
+    }
+}
+
+async fn agents(state: &AdminState, organization: &OrganizationId) -> Result<HashMap<AgentId, String>, Problem> {
+    let mut names = HashMap::new();
+    let mut cursor = None;
+    loop {
+        let page = agent::list(&state.world.store, organization, cursor.as_deref(), PAGE).await?;
+        names.extend(
+            page.items
+                .into_iter()
+                .map(|record| (record.agent.id, record.agent.name)),
+        );
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return Ok(names);
+        }
+    }
+}
+
+/// Messages of an organization in the last 24 hours.
+#[derive(Default)]
+pub(crate) struct LastDay {
+    pub(crate) all: Counts,
+    /// From receipt to the first visible text, of each answered message.
+    pub(crate) first_text_millis: Vec<u64>,
+    pub(crate) by_integration: HashMap<IntegrationId, Counts>,
+}
+
+/// Counts the messages of the last day, newest first, at most [`COUNTED`].
+pub(crate) async fn last_day(state: &AdminState, organization: &OrganizationId) -> Result<LastDay, Problem> {
+    let filter = Filter {
+        since: Some(state.now().before(DAY)),
+        ..Filter::default()
+    };
+    let mut day = LastDay::default();
+    let (mut cursor, mut n) = (None, 0);
+    loop {
+        let page = message::list(
+            &state.world.store,
+            organization,
+            &filter,
+            cursor.as_deref(),
+            PAGE,
+            state.now(),
+        )
+        .await?;
+        for record in &page.items {
+            n += 1;
+            let own = day.by_integration.entry(record.integration.clone()).or_default();
+            for counts in [&mut day.all, own] {
+                match record.state {
+                    MessageState::Answered => counts.answered += 1,
+                    MessageState::Failed => counts.failed += 1,
+                    MessageState::Refused => counts.refused += 1,
+                    _ => {}
+                }
+            }
+            let first = record
+                .steps
+                .iter()
+                .find(|step| step.step == "first_text" || step.step == "delivered");
+            day.first_text_millis
+                .extend(first.map(|step| millis(step.at, record.received_at)));
+        }
+        cursor = page.cursor;
+        if cursor.is_none() || n >= COUNTED {
+            day.all.at_least = cursor.is_some();
+            return Ok(day);
+        }
+    }
+}
+
+fn millis(at: Timestamp, since: Timestamp) -> u64 {
+    u64::try_from(at.since(since).as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn listed(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    facts: &Facts,
+    include: Include,
+    wanted: Option<ConnectionState>,
+) -> Result<Option<ListedIntegration>, Problem> {
+    let integration = view::of(state, record)?;
+    let (mut shown, mut agent) = (None, None);
+    if include.status || include.agent || wanted.is_some() {
+        let seen = status::look(state, record).await?;
+        if wanted.is_some_and(|wanted| wanted != seen.condition.state) {
+            return Ok(None);
+        }
+        let id = seen.bound.trigger.as_ref().map(|trigger| trigger.agent.clone());
+        agent = include.agent.then(|| {
+            id.map(|id| BoundAgent {
+                name: facts.agents.get(&id).cloned().unwrap_or_default(),
+                id: id.to_string(),
+            })
+        });
+        shown = include.status.then(|| StatusView::of(seen, state.now()));
+    }
+    let counts = include.counts.then(|| Counts {
+        at_least: facts.at_least,
+        ..facts.counts.get(&record.id).copied().unwrap_or_default()
+    });
+    Ok(Some(ListedIntegration {
+        integration,
+        status: shown,
+        agent,
+        counts,
+    }))
+}
+
+/// What needs an operator's attention, and figures of the last day.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    /// Integrations that don't answer as they should, at most 50.
+    attention: Vec<Attention>,
+    counts: SummaryCounts,
+    last_day: SummaryDay,
+}
+
+/// An integration that needs attention.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attention {
+    integration_id: String,
+    name: String,
+    platform: String,
+    #[schema(value_type = schema::ConnectionState)]
+    state: ConnectionState,
+    reason: Option<String>,
+    /// The last error's message, if that is the cause.
+    cause: Option<String>,
+    /// When that error happened.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// The operator's next step in one sentence.
+    next: Option<String>,
+    /// `start` or `restart`, where that is the remedy.
+    action: Option<&'static str>,
+}
+
+/// How much there is in an organization.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SummaryCounts {
+    integrations: usize,
+    /// Chat pages of our own among them.
+    web: usize,
+    connected: usize,
+    agents: usize,
+    /// Whether any message came in the last 24 hours.
+    talked: bool,
+}
+
+/// The last 24 hours.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SummaryDay {
+    answered: u32,
+    failed: u32,
+    refused: u32,
+    /// Whether there were more messages than were counted.
+    at_least: bool,
+    /// Median time from receipt to the first visible text. Null without an answer.
+    first_text_millis: Option<u64>,
+}
+
+/// Most integrations that a summary lists as needing attention.
+const ATTENTION: usize = 50;
+
+/// Summarizes an organization.
+pub(crate) async fn summarize(state: &AdminState, organization: &OrganizationId) -> Result<Summary, Problem> {
+    let n_agents = agents(state, organization).await?.len();
+    let day = last_day(state, organization).await?;
+    let mut counts = SummaryCounts {
+        integrations: 0,
+        web: 0,
+        connected: 0,
+        agents: n_agents,
+        talked: day.all.answered + day.all.failed + day.all.refused > 0,
+    };
+    let mut attention = Vec::new();
+    let mut cursor = None;
+    loop {
+        let found = store_integration::list(&state.world.store, organization, cursor.as_deref(), PAGE).await?;
+        let mut asked = Vec::with_capacity(found.items.len());
+        for record in &found.items {
+            asked.push(status::look(state, record));
+        }
+        let seen: Vec<_> = stream::iter(asked).buffered(CONCURRENCY).try_collect().await?;
+        for (record, seen) in found.items.iter().zip(seen) {
+            counts.integrations += 1;
+            counts.web += usize::from(status::is_own_channel(state, record));
+            counts.connected += usize::from(seen.condition.state == ConnectionState::Connected);
+            if attention.len() < ATTENTION {
+                attention.extend(Attention::of(record, &seen));
+            }
+        }
+        cursor = found.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let mut millis = day.first_text_millis;
+    millis.sort_unstable();
+    Ok(Summary {
+        attention,
+        counts,
+        last_day: SummaryDay {
+            answered: day.all.answered,
+            failed: day.all.failed,
+            refused: day.all.refused,
+            at_least: day.all.at_least,
+            first_text_millis: millis.get(millis.len() / 2).copied(),
+        },
+    })
+}
+
+impl Attention {
+    /// `None` for an integration that is up, or down because an operator stopped it.
+    fn of(record: &IntegrationRecord, seen: &status::Seen) -> Option<Self> {
+        let condition = &seen.condition;
+        let is_fine = condition.state == ConnectionState::Connected && condition.next.is_none();
+        if is_fine || condition.state == ConnectionState::Disabled {
+            return None;
+        }
+        let error = seen
+            .reported
+            .last_error
+            .as_ref()
+            .filter(|_| condition.state != ConnectionState::Connected);
+        let action = match condition.reason.as_deref() {
+            Some("kicked") => Some("restart"),
+            None if condition.state == ConnectionState::Disconnected => Some("restart"),
+            _ => None,
+        };
+        Some(Self {
+            integration_id: record.id.to_string(),
+            name: record.name.clone(),
+            platform: record.platform.clone(),
+            state: condition.state,
+            reason: condition.reason.clone(),
+            cause: error.map(|error| error.message.clone()),
+            at: error.map(|error| error.at),
+            next: condition.next.clone(),
+            action,
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Lists and figures for the operators' pages: filters, what a list includes, the summary, the session.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place};
+
+/// A web integration with an echo behind it, to which three people have written.
+async fn talked(place: &Place) -> String {
+    place.work();
+    let (web, agent) = (place.web("Front desk").await, place.echo("Echo").await);
+    place.trigger(&web, &agent).await;
+    place.web("Unbound").await;
+    for (person, text) in [("anna", "one"), ("bo", "two"), ("anna", "three")] {
+        let id = place.say_as(&web, person, text).await;
+        place
+            .wait(&format!("{DEFAULT}/messages/{id}"), |shown| {
+                shown["state"] == "answered"
+            })
+            .await;
+    }
+    web
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap();
+    items.iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_list_includes_what_it_is_asked_for_and_nothing_else() {
+    let place = Place::new().await;
+    let web = talked(&place).await;
+    let plain = place.get(&format!("{DEFAULT}/integrations")).await.ok();
+    for field in ["status", "agent", "counts"] {
+        assert!(plain["items"][0].get(field).is_none(), "{field}");
+    }
+    let full = place
+        .get(&format!(
+            "{DEFAULT}/integrations?include=status,agent,counts&search=FRONT"
+        ))
+        .await
+        .ok();
+    assert_eq!(ids(&full), [web.as_str()]);
+    let item = &full["items"][0];
+    assert_eq!(item["status"]["state"], "connected");
+    assert_eq!(item["agent"]["name"], "Echo");
+    assert_eq!(item["counts"]["answered"], 3);
+    let unbound = place
+        .get(&format!("{DEFAULT}/integrations?include=agent&search=unbound"))
+        .await
+        .ok();
+    assert_eq!(unbound["items"][0]["agent"], Value::Null);
+    let problem = place
+        .get(&format!("{DEFAULT}/integrations?include=everything"))
+        .await
+        .problem(400, "invalid_field");
+    assert_eq!(problem["field"], "include");
+}
+
+#[tokio::test]
+async fn a_filtered_list_has_full_pages() {
+    let place = Place::new().await;
+    for n in 0..6 {
+        place
+            .web(&format!("{} {n}", if n % 2 == 0 { "Even" } else { "Odd" }))
+            .await;
+    }
+    let first = place
+        .get(&format!("{DEFAULT}/integrations?search=odd&limit=2"))
+        .await
+        .ok();
+    assert_eq!(ids(&first).len(), 2);
+    let cursor = first["nextCursor"].as_str().unwrap();
+    let second = place
+        .get(&format!("{DEFAULT}/integrations?search=odd&limit=2&cursor={cursor}"))
+        .await
+        .ok();
+    assert_eq!(ids(&second).len(), 1);
+}
+
+#[tokio::test]
+async fn messages_are_found_by_person_time_and_id() {
+    let place = Place::new().await;
+    talked(&place).await;
+    let find = async |query: &str| place.get(&format!("{DEFAULT}/messages?{query}")).await.ok();
+    let of_anna = find("userId=anna").await;
+    assert_eq!(ids(&of_anna).len(), 2);
+    assert_eq!(of_anna["items"][0]["senderId"], "anna");
+    let users = place.get(&format!("{DEFAULT}/users")).await.ok();
+    let bo = users["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|user| user["externalId"] == "bo");
+    let id = bo.unwrap()["id"].as_str().unwrap();
+    assert_eq!(ids(&find(&format!("userId={id}")).await).len(), 1);
+
+    let page = find("userId=anna&limit=1").await;
+    let next = page["nextCursor"].as_str().unwrap();
+    let rest = find(&format!("userId=anna&limit=1&cursor={next}")).await;
+    assert_eq!(
+        [ids(&page), ids(&rest)].concat(),
+        ids(&of_anna),
+        "pages follow each other"
+    );
+
+    let all = find("").await;
+    let middle = &all["items"][1];
+    let at = middle["receivedAt"].as_str().unwrap();
+    let young = find(&format!("since={at}")).await;
+    let old = find(&format!("until={at}")).await;
+    assert!(ids(&young).contains(&middle["id"].as_str().unwrap()));
+    assert!(!ids(&old).contains(&middle["id"].as_str().unwrap()));
+    assert_eq!(ids(&young).len() + ids(&old).len(), 3);
+
+    let reply = middle["replyId"].as_str().unwrap();
+    assert_eq!(
+        ids(&find(&format!("search={reply}")).await),
+        [middle["id"].as_str().unwrap()]
+    );
+    assert_eq!(ids(&find("search=no-such-id").await), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_summary_names_what_needs_attention() {
+    let place = Place::new().await;
+    talked(&place).await;
+    let summary = place.get(&format!("{DEFAULT}/summary")).await.ok();
+    assert_eq!(summary["counts"]["integrations"], 2);
+    assert_eq!(summary["counts"]["agents"], 1);
+    assert_eq!(summary["lastDay"]["answered"], 3);
+    assert!(summary["lastDay"]["firstTextMillis"].is_u64());
+    let attention = summary["attention"].as_array().unwrap();
+    assert_eq!(attention.len(), 1);
+    assert_eq!(attention[0]["name"], "Unbound");
+    assert!(attention[0]["next"].as_str().unwrap().contains("trigger"));
+}
+
+#[tokio::test]
+async fn a_session_knows_its_role_and_organization() {
+    let place = Place::new().await;
+    let root = place.get("/api/v1/session").await.ok();
+    assert_eq!(root, json!({ "role": "root", "organization": null }));
+    let made = place
+        .post(
+            &format!("{DEFAULT}/tokens"),
+            json!({ "name": "Reader", "role": "viewer" }),
+        )
+        .await
+        .ok();
+    let token = made["token"].as_str().unwrap();
+    let viewer = place.ask(token, "GET", "/api/v1/session", &Value::Null).await.ok();
+    assert_eq!(viewer, json!({ "role": "viewer", "organization": "default" }));
+    let stranger = place.ask("no-such-token", "GET", "/api/v1/session", &Value::Null).await;
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+}
