@@ -24,6 +24,18 @@ pub trait StreamProtocol: Sync {
         })
     }
 
+    /// Where to connect so that the session of the last [`Effect::SaveCursor`] goes on, after this many failures in a row. `None`:
+    /// the next connection starts with [`StreamProtocol::begin`].
+    fn resume(&self, cursor: &str, failures: u32, cx: &Context<'_>) -> Option<SocketAddress> {
+        let _ = (cursor, failures, cx);
+        None
+    }
+
+    /// Whether sessions save cursors for [`StreamProtocol::resume`], so that the bridge must keep them.
+    fn resumes(&self) -> bool {
+        false
+    }
+
     /// Reads the answer to a handshake that failed. Header names are in lower case.
     fn handshake_failed(&self, status: u16, headers: &[(String, String)], cx: &Context<'_>) -> Refusal {
         let _ = (headers, cx);
@@ -38,6 +50,11 @@ pub trait StreamProtocol: Sync {
 
     /// WebSocket Pings that the supervisor sends and counts. `None` where the protocol has its own heartbeat.
     fn keepalive(&self) -> Option<Keepalive> {
+        None
+    }
+
+    /// The code of our own close frames, where the platform draws conclusions from it.
+    fn close_code(&self) -> Option<u16> {
         None
     }
 
@@ -201,7 +218,7 @@ pub enum Effect {
         /// Give up after this time: the platform has delivered it again, or never will.
         give_up_at: Timestamp,
     },
-    /// Make this call of a long poll; its answer comes to [`StreamSession::on_fetched`]. One is in flight at a time: a second one
+    /// Make this call; its answer comes to [`StreamSession::on_fetched`]. One is in flight at a time: a second one
     /// replaces the first.
     Fetch(HttpCall),
     /// Keep this cursor durably: the next session of the bot begins with it. Only for what the queue already has.

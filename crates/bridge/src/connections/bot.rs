@@ -214,7 +214,7 @@ impl BotTask {
 
     fn open(&self, now: Timestamp) -> Coming {
         Coming {
-            stage: Stage::Opening(Box::pin(connect::open(self.desk.clone()))),
+            stage: Stage::Opening(Box::pin(connect::open(self.desk.clone(), self.link.failures))),
             give_up_at: now.after(self.desk.house.patience.greeting),
         }
     }

@@ -15,18 +15,22 @@ use super::dial::{self, DialError};
 use super::poll::{self, Poll};
 use crate::courier;
 
-/// Opens a connection.
-pub(super) async fn open(desk: BotContext) -> Result<Box<Connection>, Loss> {
+/// Opens a connection, after this many failures in a row.
+pub(super) async fn open(desk: BotContext, failures: u32) -> Result<Box<Connection>, Loss> {
     // Whoever holds the bot now may be another.
     desk.house.lease.valid().await;
     let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
     let place = gate.acquire_owned().await.map_err(|_| Loss::passing("shutting_down"))?;
     // Opening takes ten kilobytes, which those who wait at the gate do without.
-    Box::pin(open_now(&desk, place)).await
+    Box::pin(open_now(&desk, place, failures)).await
 }
 
-async fn open_now(desk: &BotContext, place: OwnedSemaphorePermit) -> Result<Box<Connection>, Loss> {
-    let Some(address) = find(desk).await? else {
+async fn open_now(desk: &BotContext, place: OwnedSemaphorePermit, failures: u32) -> Result<Box<Connection>, Loss> {
+    let address = match resumed(desk, failures).await? {
+        Some(address) => Some(address),
+        None => find(desk).await?,
+    };
+    let Some(address) = address else {
         let session = desk.protocol.session(&poll::address(desk).await?, &desk.context());
         return Ok(Connection::polling(Poll::new(place), session));
     };
@@ -49,6 +53,16 @@ async fn open_now(desk: &BotContext, place: OwnedSemaphorePermit) -> Result<Box<
         .keepalive()
         .map(|keepalive| KeepaliveTimer::new(keepalive, cx.now));
     Ok(Connection::new(socket, session, pulse))
+}
+
+/// Where the session that an earlier connection left goes on, if there is one.
+async fn resumed(desk: &BotContext, failures: u32) -> Result<Option<SocketAddress>, Loss> {
+    if !desk.protocol.resumes() {
+        return Ok(None);
+    }
+    // Also where the session can't go on: from now on no earlier holder can save a cursor.
+    let cursor = poll::address(desk).await?.note;
+    Ok(desk.protocol.resume(&cursor, failures, &desk.context()))
 }
 
 /// Where to connect. `None`: nowhere, the platform is polled.

@@ -12,6 +12,7 @@ use tieline_core::stream::{Effect, Frame, Refusal, StreamSession};
 use tieline_core::timestamp::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::bot_context::BotContext;
@@ -38,8 +39,22 @@ const ABNORMAL: u16 = 1006;
 
 /// What a connection goes over.
 enum Transport {
-    Socket(Box<Socket>),
+    /// A socket, with the calls and the cursor of its session, where it has them.
+    Socket(Box<Socket>, Option<Box<Poll>>),
     Poll(Box<Poll>),
+}
+
+impl Transport {
+    fn poll(&mut self) -> &mut Poll {
+        match self {
+            Self::Socket(_, poll) => poll.get_or_insert_default(),
+            Self::Poll(poll) => poll,
+        }
+    }
+
+    const fn is_socket(&self) -> bool {
+        matches!(self, Self::Socket(..))
+    }
 }
 
 /// One connection.
@@ -88,7 +103,7 @@ pub(super) enum ConnectionEvent {
 impl Connection {
     /// A connection over a socket that was just opened.
     pub(super) fn new(socket: Socket, session: Box<dyn StreamSession>, pulse: Option<KeepaliveTimer>) -> Box<Self> {
-        Self::over(Transport::Socket(Box::new(socket)), session, pulse)
+        Self::over(Transport::Socket(Box::new(socket), None), session, pulse)
     }
 
     /// A long poll.
@@ -112,7 +127,7 @@ impl Connection {
     /// and each has a limit of its own.
     pub(super) const fn greeting_limit(&self) -> Option<Duration> {
         match &self.transport {
-            Transport::Socket(_) => None,
+            Transport::Socket(..) => None,
             Transport::Poll(_) => Some(POLL_GREETING),
         }
     }
@@ -128,8 +143,11 @@ impl Connection {
         let may_read = self.pending < MOST_PENDING && desk.house.inlet.has_room();
         let now = desk.now();
         let waits_for_room = !may_read && self.wants_to_read();
-        if let (Transport::Poll(poll), true) = (&mut self.transport, may_read) {
-            poll.begin(desk);
+        match &mut self.transport {
+            Transport::Poll(poll) if may_read => poll.begin(desk),
+            // What a socket's session calls brings no events, so it needs no room.
+            Transport::Socket(_, Some(poll)) => poll.begin(desk),
+            _ => {}
         }
         let room = waits_for_room.then(|| now.after(ROOM_POLL));
         let pulse = self.pulse.as_ref().map(KeepaliveTimer::wake_at);
@@ -162,6 +180,10 @@ impl Connection {
                 }
             }
             Input::Poll(PollInput::Fetched(Ok(answer))) => self.session.on_fetched(answer, &cx),
+            // A socket outlives a call that could not be made.
+            Input::Poll(PollInput::Fetched(Err(_))) if self.transport.is_socket() => {
+                self.session.on_fetched(ApiAnswer::NotSent, &cx)
+            }
             Input::Poll(PollInput::Fetched(Err(lost)) | PollInput::Saved(Err(lost))) => {
                 return vec![ConnectionEvent::Lost(lost)];
             }
@@ -204,13 +226,13 @@ impl Connection {
             // A poll goes on behind what can never be stored, and asks once more for what wasn't stored in time.
             (Transport::Poll(_), Stored::TooLarge) => None,
             (Transport::Poll(_), _) => Some(vec![ConnectionEvent::Lost(Loss::passing("event_not_stored"))]),
-            (Transport::Socket(_), _) => Some(Vec::new()),
+            (Transport::Socket(..), _) => Some(Vec::new()),
         }
     }
 
     fn wants_to_read(&self) -> bool {
         match &self.transport {
-            Transport::Socket(_) => true,
+            Transport::Socket(..) => true,
             Transport::Poll(poll) => poll.is_due(),
         }
     }
@@ -243,7 +265,7 @@ impl Connection {
         }
         signals.extend(self.obey(parting, &desk).await);
         let closing = async {
-            if self.close_socket().await.is_err() {
+            if self.close_socket(&desk).await.is_err() {
                 return;
             }
             loop {
@@ -256,6 +278,9 @@ impl Connection {
             }
         };
         let _ = timeout_at(until, closing).await;
+        if let Transport::Socket(_, Some(poll)) = self.transport {
+            poll.part(None, &desk, until).await;
+        }
         signals.retain(|signal| matches!(signal, ConnectionEvent::Answer(..)));
         signals
     }
@@ -274,24 +299,30 @@ impl Connection {
 
     /// Ends a line that is of no use any more: what still flies gets its answer.
     pub(super) async fn abandon(mut self: Box<Self>, bot_context: &BotContext) -> Vec<ConnectionEvent> {
-        let effects = self.session.on_close(&bot_context.context());
-        let answers = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Answer { call_id, answer } => Some(ConnectionEvent::Answer(call_id, answer)),
-            _ => None,
-        });
-        let answers = answers.collect();
+        let mut answers = Vec::new();
+        for effect in self.session.on_close(&bot_context.context()) {
+            match effect {
+                Effect::Answer { call_id, answer } => answers.push(ConnectionEvent::Answer(call_id, answer)),
+                Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, bot_context),
+                _ => {}
+            }
+        }
         // The other side may be long gone, and so may the table.
         let until = Instant::now() + ABANDON_WITHIN;
-        match self.transport {
-            Transport::Socket(mut socket) => drop(timeout_at(until, Socket::close(&mut socket, None)).await),
-            Transport::Poll(poll) => poll.part(None, bot_context, until).await,
+        let _ = timeout_at(until, self.close_socket(bot_context)).await;
+        if let Transport::Socket(_, Some(poll)) | Transport::Poll(poll) = self.transport {
+            poll.part(None, bot_context, until).await;
         }
         answers
     }
 
-    async fn close_socket(&mut self) -> Result<(), tungstenite::Error> {
+    async fn close_socket(&mut self, desk: &BotContext) -> Result<(), tungstenite::Error> {
+        let frame = desk.protocol.close_code().map(|code| CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        });
         match &mut self.transport {
-            Transport::Socket(socket) => Socket::close(socket, None).await,
+            Transport::Socket(socket, _) => Socket::close(socket, frame).await,
             Transport::Poll(_) => Ok(()),
         }
     }
@@ -339,14 +370,8 @@ impl Connection {
                     events,
                     give_up_at,
                 } => self.deliver(token, events, give_up_at, desk),
-                Effect::Fetch(call) => match &mut self.transport {
-                    Transport::Poll(poll) => poll.fetch(call),
-                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
-                },
-                Effect::SaveCursor(cursor) => match &mut self.transport {
-                    Transport::Poll(poll) => poll.save(cursor, desk),
-                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
-                },
+                Effect::Fetch(call) => self.transport.poll().fetch(call),
+                Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, desk),
                 Effect::Remark(remark) => {
                     desk.learn();
                     remark_on(remark, desk);
@@ -375,7 +400,7 @@ impl Connection {
     }
 
     async fn write(&mut self, message: Message) -> Result<(), Loss> {
-        let Transport::Socket(socket) = &mut self.transport else {
+        let Transport::Socket(socket, _) = &mut self.transport else {
             return Err(Loss::passing("not_a_socket"));
         };
         match timeout(WRITE_WITHIN, socket.send(message)).await {
@@ -389,8 +414,12 @@ impl Connection {
 /// What comes over a transport. Nothing is lost if the future is dropped.
 async fn arrived(transport: &mut Transport, may_read: bool, desk: &BotContext) -> Input {
     match transport {
-        Transport::Socket(socket) if may_read => read(socket.next().await),
-        Transport::Socket(_) => std::future::pending().await,
+        Transport::Socket(socket, poll) => tokio::select! {
+            message = socket.next(), if may_read => read(message),
+            input = async { match poll { Some(poll) => poll.next(desk).await, None => std::future::pending().await } } => {
+                Input::Poll(input)
+            }
+        },
         Transport::Poll(poll) => Input::Poll(poll.next(desk).await),
     }
 }

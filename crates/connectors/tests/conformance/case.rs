@@ -189,6 +189,8 @@ pub(crate) struct StepCase {
     pub call: Option<CallCase>,
     /// stream: the answer to the call of a long poll.
     pub fetched: Option<AnswerCase>,
+    /// stream: the platform closes the socket with this code.
+    pub closed: Option<u16>,
     /// stream: we are about to close.
     #[serde(default)]
     pub close: bool,

@@ -268,7 +268,10 @@ fn drive(
     if step.close {
         return Ok(session.on_close(&cx));
     }
-    Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `fetched`, `close`")
+    if let Some(code) = step.closed {
+        return Ok(session.on_closed(code, "", &cx));
+    }
+    Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `fetched`, `closed`, `close`")
 }
 
 /// The vectors of a file: one, or a list.
