@@ -77,6 +77,10 @@ pub enum Notice {
     Unsupported,
     /// A sentence for a button: start a new session.
     ButtonNewSession,
+    /// Label of a button that stops the running answer.
+    ButtonStop,
+    /// A button below another person's answer was pressed.
+    NotYourButton,
 }
 
 impl Notice {
@@ -117,6 +121,8 @@ impl Notice {
             Self::ConversationLost => "(The earlier conversation is gone; this is a new one.)",
             Self::Unsupported => "This kind of message can't be read here.",
             Self::ButtonNewSession => "New session",
+            Self::ButtonStop => "Stop",
+            Self::NotYourButton => "Only the person who asked can use this button.",
         }
     }
 
@@ -148,6 +154,8 @@ impl Notice {
             Self::ConversationLost => "（之前的对话已失效，已开始新的对话。）",
             Self::Unsupported => "暂不支持该类型的消息。",
             Self::ButtonNewSession => "新会话",
+            Self::ButtonStop => "停止",
+            Self::NotYourButton => "只有提问者可以使用此按钮。",
         }
     }
 }
