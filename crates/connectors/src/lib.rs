@@ -13,6 +13,7 @@ mod xml_callback;
 
 pub mod custom;
 pub mod dingtalk;
+pub mod discord;
 pub mod lark;
 pub mod registry;
 pub mod telegram;

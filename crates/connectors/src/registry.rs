@@ -6,6 +6,7 @@ use tieline_core::connector::Connector;
 pub static ALL: &[&dyn Connector] = &[
     &crate::custom::Custom,
     &crate::dingtalk::DingTalk,
+    &crate::discord::Discord,
     &crate::lark::Lark,
     &crate::telegram::Telegram,
     &crate::web::Web,

@@ -1,0 +1,116 @@
+//! The platform's error codes, and what each means for a reply.
+
+use std::time::Duration;
+
+use tieline_core::http_types::ApiAnswer;
+
+use super::wire::ApiBody;
+
+/// A ban by the platform's outer guard, which answers without JSON. It passes when all traffic rests.
+///
+/// See [Discord Docs/Invalid Request Limit](https://discord.com/developers/docs/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans).
+const BAN: Duration = Duration::from_mins(10);
+/// Longest wait that is believed.
+const MAX_WAIT_S: f64 = 24.0 * 3600.0;
+
+/// What an answer says.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It worked.
+    Done(ApiBody),
+    /// Nothing came back, or a passing fault.
+    Passing { code: String },
+    /// Too fast.
+    Busy {
+        retry_after: Option<Duration>,
+        code: String,
+    },
+    /// Refused.
+    Refused { meaning: Meaning, code: String },
+}
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The interaction's token doesn't work any more, or never did.
+    TokenGone,
+    /// The message was deleted.
+    MessageGone,
+    /// Too many changes of a message that is more than an hour old.
+    TooOldToEdit,
+    /// The bot may not read what it would refer to.
+    NoHistory,
+    /// The server's automatic moderation blocks the text.
+    Blocked,
+    /// For good.
+    Other,
+}
+
+/// See [Discord Docs/JSON Error Codes](https://discord.com/developers/docs/topics/opcodes-and-status-codes#json).
+const fn meaning(code: i64) -> Meaning {
+    match code {
+        10015 | 10062 | 50027 => Meaning::TokenGone,
+        10008 => Meaning::MessageGone,
+        30046 => Meaning::TooOldToEdit,
+        160_002 => Meaning::NoHistory,
+        200_000 | 200_001 => Meaning::Blocked,
+        _ => Meaning::Other,
+    }
+}
+
+/// Reads an answer.
+pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
+    let ApiAnswer::Answered {
+        status,
+        retry_after_s,
+        body,
+    } = answer
+    else {
+        let code = "unreachable".to_owned();
+        return Outcome::Passing { code };
+    };
+    let body: Option<ApiBody> = serde_json::from_slice(body).ok();
+    let header = retry_after_s.map(Duration::from_secs);
+    match (status, body) {
+        (200..=299, body) => Outcome::Done(body.unwrap_or_default()),
+        (403 | 429, None) => Outcome::Busy {
+            retry_after: header.or(Some(BAN)),
+            code: format!("http_{status}"),
+        },
+        (429, Some(body)) => Outcome::Busy {
+            retry_after: body.retry_after.and_then(seconds).or(header),
+            code: busy_code(&body),
+        },
+        (500..=599, _) => Outcome::Passing {
+            code: format!("http_{status}"),
+        },
+        (_, body) => {
+            let code = body.map_or(0, |body| body.code);
+            Outcome::Refused {
+                meaning: meaning(code),
+                code: refusal_code(*status, code),
+            }
+        }
+    }
+}
+
+fn busy_code(body: &ApiBody) -> String {
+    match (body.global, body.code) {
+        (true, _) => "global_429".to_owned(),
+        (false, 0) => "429".to_owned(),
+        (false, code) => code.to_string(),
+    }
+}
+
+fn refusal_code(status: u16, code: i64) -> String {
+    match code {
+        0 => format!("http_{status}"),
+        code => code.to_string(),
+    }
+}
+
+/// Never shorter than told: a request that comes too early counts against the bot.
+fn seconds(wait: f64) -> Option<Duration> {
+    let wait = Duration::try_from_secs_f64(wait.min(MAX_WAIT_S)).ok()?;
+    Some(wait + Duration::from_millis(1))
+}

@@ -1,0 +1,85 @@
+//! The platform's answers to delivery calls: what is shown now, and which ways are closed.
+
+use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
+
+use super::api_error::{self, Meaning, Outcome};
+use super::progress::{CallKind, MessageId, Shown, digest};
+use super::wire::ApiBody;
+
+/// Classifies the answer to a call of `compose`.
+pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+    let on_success: Shown = sent.on_success.read();
+    let outcome = api_error::outcome(answer);
+    // The typing indicator only decorates: nothing of it is repeated.
+    if on_success.call == CallKind::Type {
+        return accepted(&on_success);
+    }
+    match outcome {
+        Outcome::Done(body) => succeeded(on_success, body),
+        Outcome::Passing { code } => Verdict::Retry { code },
+        Outcome::Busy { retry_after, code } => Verdict::SlowDown { retry_after, code },
+        Outcome::Refused { meaning, code } => refused(sent.progress.read(), &on_success, meaning, code),
+    }
+}
+
+fn accepted(shown: &Shown) -> Verdict {
+    Verdict::Accepted(Progress::write(shown))
+}
+
+fn succeeded(mut shown: Shown, body: ApiBody) -> Verdict {
+    let missing = || Verdict::Retry {
+        code: "answer_without_id".to_owned(),
+    };
+    match shown.call {
+        CallKind::OpenDirect => {
+            let Some(channel) = body.id else { return missing() };
+            shown.direct = Some(channel);
+        }
+        CallKind::Send => {
+            let Some(id) = body.id else { return missing() };
+            shown.bubble.message = Some(MessageId::Channel(id));
+            // An earlier attempt with the same nonce may have got through with less text; then that message was returned.
+            if body
+                .content
+                .is_some_and(|content| digest(content.trim_end()) != shown.bubble.text)
+            {
+                shown.bubble.text.clear();
+            }
+        }
+        CallKind::FollowUp => {
+            let Some(id) = body.id else { return missing() };
+            shown.bubble.message = Some(MessageId::FollowUp(id));
+        }
+        CallKind::EditOriginal => shown.bubble.message = Some(MessageId::Original),
+        CallKind::Edit | CallKind::Type | CallKind::None => {}
+    }
+    shown.call = CallKind::None;
+    accepted(&shown)
+}
+
+/// Another way, if the refusal leaves one. Each can be taken once, so this ends.
+fn refused(mut shown: Shown, on_success: &Shown, meaning: Meaning, code: String) -> Verdict {
+    let bubble = &mut shown.bubble;
+    match meaning {
+        Meaning::TokenGone if !shown.token_closed => shown.token_closed = true,
+        Meaning::MessageGone if matches!(on_success.call, CallKind::Edit | CallKind::EditOriginal) => {
+            *bubble = bubble.again();
+        }
+        Meaning::TooOldToEdit if !bubble.frozen => bubble.frozen = true,
+        Meaning::NoHistory if !shown.without_reference => shown.without_reference = true,
+        Meaning::Blocked if !shown.withheld => {
+            // The messages before this one stay as they are.
+            if bubble.message.is_some() && on_success.call != CallKind::Edit {
+                *bubble = bubble.again();
+            }
+            shown.withheld = true;
+        }
+        _ => return Verdict::Refused { code },
+    }
+    Verdict::FallBack {
+        progress: Progress::write(&shown),
+        code,
+    }
+}

@@ -1,0 +1,261 @@
+//! Common Markdown in what Discord's messages show. No word is lost.
+//!
+//! Most is the same. Tables, deep headings, task lists, pictures and tilde fences are not known there; double underscores underline
+//! and double bars hide.
+//!
+//! See [Discord Docs/Message Formatting](https://discord.com/developers/docs/reference#message-formatting) and
+//! [Discord Help/Markdown Text 101](https://support.discord.com/hc/en-us/articles/210298617).
+
+/// `text` as a message shows it.
+pub(super) fn render(text: &str) -> String {
+    let mut writer = Writer {
+        out: String::with_capacity(text.len() + 16),
+        fence: None,
+        in_table: false,
+    };
+    let mut rest = text;
+    while !rest.is_empty() {
+        let line = rest.split_inclusive('\n').next().unwrap_or(rest);
+        writer.line(line, &rest[line.len()..]);
+        rest = &rest[line.len()..];
+    }
+    writer.end_table();
+    writer.out
+}
+
+struct Writer<'a> {
+    out: String,
+    /// The marks of the open code fence.
+    fence: Option<&'a str>,
+    /// Whether the last line belongs to a table, which is shown as code.
+    in_table: bool,
+}
+
+/// The platform knows one fence: three backticks.
+const FENCE: &str = "```";
+/// Keeps three backticks in code from ending it. Invisible.
+const BROKEN_FENCE: &str = "``\u{200b}`";
+
+impl<'a> Writer<'a> {
+    fn line(&mut self, line: &'a str, next: &str) {
+        let bare = line.trim_end_matches(['\n', '\r']);
+        let ending = &line[bare.len()..];
+        if let Some(marks) = self.fence {
+            if closes(bare, marks) {
+                self.fence = None;
+                self.out.push_str(before_marks(bare));
+                self.out.push_str(FENCE);
+            } else {
+                self.out.push_str(&bare.replace(FENCE, BROKEN_FENCE));
+            }
+        } else {
+            self.outside_code(bare, next);
+        }
+        self.out.push_str(ending);
+    }
+
+    fn outside_code(&mut self, line: &'a str, next: &str) {
+        if self.in_table && !line.contains('|') {
+            self.end_table();
+        }
+        if !self.in_table && begins_table(line, next) {
+            self.in_table = true;
+            self.out.push_str(FENCE);
+            self.out.push('\n');
+        }
+        if self.in_table {
+            return self.out.push_str(&line.replace(FENCE, BROKEN_FENCE));
+        }
+        let before = before_marks(line);
+        let body = &line[before.len()..];
+        if let Some(marks) = opens(body) {
+            self.fence = Some(marks);
+            self.out.push_str(before);
+            self.out.push_str(FENCE);
+            self.out.push_str(body[marks.len()..].trim());
+            return;
+        }
+        self.out.push_str(&block(line));
+    }
+
+    fn end_table(&mut self) {
+        if std::mem::take(&mut self.in_table) {
+            if !self.out.ends_with('\n') {
+                self.out.push('\n');
+            }
+            self.out.push_str(FENCE);
+            self.out.push('\n');
+        }
+    }
+}
+
+/// The indentation and the quote marks of a line.
+fn before_marks(line: &str) -> &str {
+    &line[..line.len() - line.trim_start_matches([' ', '\t', '>']).len()]
+}
+
+/// The marks of a code fence that `body` opens.
+fn opens(body: &str) -> Option<&str> {
+    let mark = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+    let info = body.trim_start_matches(mark);
+    let marks = &body[..body.len() - info.len()];
+    (marks.len() >= 3 && !(mark == '`' && info.contains('`'))).then_some(marks)
+}
+
+fn closes(line: &str, marks: &str) -> bool {
+    let body = line[before_marks(line).len()..].trim_end();
+    body.starts_with(marks) && body.trim_start_matches(&marks[..1]).is_empty()
+}
+
+/// Whether `line` is the head of a table: cells, and the rule below it.
+fn begins_table(line: &str, next: &str) -> bool {
+    let rule = next.lines().next().unwrap_or_default();
+    let is_rule = rule.contains('|')
+        && rule.contains('-')
+        && rule.chars().all(|c| matches!(c, '|' | '-' | ':' | ' ' | '\t' | '\r'));
+    line.contains('|') && is_rule
+}
+
+/// A line outside code.
+fn block(line: &str) -> String {
+    let before = before_marks(line);
+    let body = &line[before.len()..];
+    let hashes = body.len() - body.trim_start_matches('#').len();
+    // Three levels of headings are known; the others read as what they are, a line in bold.
+    if (4..=6).contains(&hashes) && body[hashes..].starts_with(' ') {
+        let title = body[hashes..].trim().trim_matches('*');
+        return format!("{before}**{}**", inline(title));
+    }
+    for (mark, shown) in [("[ ] ", "☐ "), ("[x] ", "☑ "), ("[X] ", "☑ ")] {
+        let task = ["- ", "* ", "+ "]
+            .into_iter()
+            .find_map(|bullet| body.strip_prefix(bullet)?.strip_prefix(mark));
+        if let Some(task) = task {
+            return format!("{before}- {shown}{}", inline(task));
+        }
+    }
+    format!("{before}{}", inline(body))
+}
+
+/// The words of a line, with its code spans as they are.
+fn inline(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('`') {
+        words(&rest[..at], &mut out);
+        let code = code_span(&rest[at..]);
+        out.push_str(code);
+        rest = &rest[at + code.len()..];
+    }
+    words(rest, &mut out);
+    out
+}
+
+/// The code span that `text` begins with, or only its backticks if it isn't closed.
+fn code_span(text: &str) -> &str {
+    let marks = text.len() - text.trim_start_matches('`').len();
+    let mut at = marks;
+    while let Some(next) = text[at..].find('`') {
+        let start = at + next;
+        let run = text.len() - start - text[start..].trim_start_matches('`').len();
+        at = start + run;
+        if run == marks {
+            return &text[..at];
+        }
+    }
+    &text[..marks]
+}
+
+fn words(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['_', '|', '!', '\\']) {
+        out.push_str(&rest[..at]);
+        let (shown, length) = special(&rest[at..], out.chars().next_back());
+        out.push_str(shown);
+        rest = &rest[at + length..];
+    }
+    out.push_str(rest);
+}
+
+/// What the beginning of `text` is shown as, and how many of its bytes that is. `before` is the character before it.
+fn special(text: &str, before: Option<char>) -> (&str, usize) {
+    let in_word = before.is_some_and(char::is_alphanumeric);
+    match text.as_bytes() {
+        // An escaped character stays escaped.
+        [b'\\', next, ..] if next.is_ascii() => (&text[..2], 2),
+        [b'|', b'|', ..] => ("\\|\\|", 2),
+        [b'_', b'_', next, ..] if !in_word && *next != b'_' && !next.is_ascii_whitespace() => ("**", 2),
+        [b'_', b'_', ..] if closes_bold(before, &text[2..]) => ("**", 2),
+        [b'_', b'_', ..] => ("\\_\\_", 2),
+        // A picture by its address is shown as a link.
+        [b'!', b'[', ..] if text.contains("](") => ("", 1),
+        _ => (&text[..1], 1),
+    }
+}
+
+/// Whether two underscores after `before` and in front of `after` can end a bold passage.
+fn closes_bold(before: Option<char>, after: &str) -> bool {
+    before.is_some_and(|c| !c.is_whitespace()) && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(render(text), expected);
+    }
+
+    #[test]
+    fn what_is_the_same_stays() {
+        let text = "# a\n**b** *c* _d_ ~~e~~\n- f\n  1. g\n> h\n`i` [j](https://e.com)\n";
+        check(text, text);
+    }
+
+    #[test]
+    fn tables_are_shown_as_code() {
+        check(
+            "x\n| a | b |\n|---|---|\n| 1 | 2 |\ny",
+            "x\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n```\ny",
+        );
+        check("a | b\n--|--", "```\na | b\n--|--\n```\n");
+        check("a | b", "a | b");
+    }
+
+    #[test]
+    fn every_fence_becomes_three_backticks() {
+        check("~~~rust\na\n~~~\nb", "```rust\na\n```\nb");
+        check("````\n```\n````", "```\n``\u{200b}`\n```");
+        check("> ```sh\n> ls\n> ```", "> ```sh\n> ls\n> ```");
+        check("```\n||__a__\n| b |\n|--|\n```", "```\n||__a__\n| b |\n|--|\n```");
+    }
+
+    #[test]
+    fn headings_tasks_and_pictures() {
+        check("#### a\n##### **b**\n####c", "**a**\n**b**\n####c");
+        check("- [ ] a\n  * [x] b", "- ☐ a\n  - ☑ b");
+        check("![cat](https://e.com/c.png)!", "[cat](https://e.com/c.png)!");
+    }
+
+    #[test]
+    fn marks_of_other_meaning_are_changed() {
+        check("__bold__ and __init__.py", "**bold** and **init**.py");
+        check("a || b", "a \\|\\| b");
+        check("`a || __b__` and ``c ` __d__``", "`a || __b__` and ``c ` __d__``");
+        check("snake_case a__b \\__c", "snake_case a\\_\\_b \\__c");
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_is_lost(text in "([a-z]{1,6}|[ \n`~_|#>!\\\\*\\[\\]()-]|```\n|中文){0,60}") {
+            let shown = render(&text);
+            let mut words = shown.split(|c: char| !c.is_ascii_lowercase()).filter(|word| !word.is_empty());
+            for word in text.split(|c: char| !c.is_ascii_lowercase()).filter(|word| !word.is_empty()) {
+                prop_assert!(words.any(|shown| shown == word), "{} is lost in {}", word, shown);
+            }
+        }
+    }
+}

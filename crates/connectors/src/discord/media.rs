@@ -1,0 +1,26 @@
+//! Download of attachments.
+
+use tieline_core::connector::{Context, MediaError, MediaSource};
+use tieline_core::event::Part;
+use tieline_core::http_types::HttpCall;
+
+use super::call;
+use super::settings::CDN_HOSTS;
+
+/// Attachments on the platform's content servers. Their addresses are signed for about a day.
+pub(super) struct Attachments;
+
+impl MediaSource for Attachments {
+    fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        let url = part.locator.get("url")?.as_str()?;
+        let allowed = cx.account.may_call(url, CDN_HOSTS);
+        allowed.then(|| call::bare("download", "GET", url.to_owned(), None))
+    }
+
+    fn refused(&self, status: u16, _body: &[u8]) -> MediaError {
+        match status {
+            429 | 500..=599 => MediaError::Passing,
+            _ => MediaError::Gone,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Discord: a bot application, over the gateway or by interactions over HTTP.
+//!
+//! Messages come only through the gateway; slash commands and buttons come either way. Answers go over HTTP: to a message as messages of
+//! the channel, to an interaction with its token as long as that works.
+
+mod api_error;
+mod call;
+mod card_action;
+mod classify;
+mod commands;
+mod compose;
+mod decode;
+mod dialect;
+mod full_text;
+mod interaction;
+mod manifest;
+mod media;
+mod mentions;
+mod pages;
+mod plan;
+mod progress;
+mod settings;
+mod stream;
+mod verify;
+mod wire;
+
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{
+    Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenError, Verdict,
+    probe_by_status,
+};
+use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookAnswer, WebhookRequest};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::stream::StreamProtocol;
+
+use interaction::Decoded;
+use settings::{BOT_FIELD, CONTENT_FIELD, Settings, address};
+
+/// The message flag of what only one person sees.
+///
+/// See [Discord Docs/Message Flags](https://discord.com/developers/docs/resources/message#message-object-message-flags).
+const EPHEMERAL: u64 = 1 << 6;
+/// The application flags of the Message Content Intent: approved, and switched on in a small application.
+///
+/// See [Discord Docs/Application Flags](https://discord.com/developers/docs/resources/application#application-object-application-flags).
+const CONTENT_FLAGS: u64 = 1 << 18 | 1 << 19;
+
+/// The connector of Discord.
+#[derive(Debug)]
+pub struct Discord;
+
+impl Connector for Discord {
+    fn manifest(&self) -> &'static Manifest {
+        &manifest::MANIFEST
+    }
+
+    fn prepare(
+        &self,
+        mode: ConnectionMode,
+        credentials: &Credentials,
+        _endpoints: &Endpoints,
+    ) -> Result<Prepared, InvalidSetting> {
+        Settings::read(mode, credentials).map(Prepared::new)
+    }
+
+    fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
+        credentials.get("applicationId").map(|id| id.trim().to_owned())
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        let settings = Settings::of(cx.account);
+        let authentic = verify::verify(request, settings)?;
+        let Ok(interaction) = serde_json::from_slice::<wire::Interaction>(authentic.body()) else {
+            return Ok(received(Decoded::unreadable("body is not an interaction")));
+        };
+        if interaction.application_id != settings.application {
+            return Err(Rejection::WrongReceiver);
+        }
+        Ok(received(interaction::decode(&interaction, cx)))
+    }
+
+    fn deliver(
+        &self,
+        desired: &DesiredReply<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        compose::deliver(desired, to, progress, cx)
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        classify::verdict(sent, answer)
+    }
+
+    fn restart(&self, before: &Progress) -> Progress {
+        let before: progress::Shown = before.read();
+        Progress::write(&before.next_round())
+    }
+
+    /// The application itself: it names the bot's user, and its flags tell which messages the bot may read.
+    fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
+        let settings = Settings::of(cx.account);
+        let url = address(cx.account, "/applications/@me");
+        Some(Probe {
+            call: call::with_token("application", "GET", url, None, cx),
+            read: read_application,
+            is_needed: settings.bot.is_none() || settings.content_intent.is_none(),
+        })
+    }
+
+    /// The commands in both modes. The address only where interactions are to come over HTTP: the platform sends them one way, and an
+    /// address takes them away from the gateway.
+    fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
+        let mut calls = vec![commands::register(cx)];
+        if cx.account.mode == ConnectionMode::Webhook && !callback_url.is_empty() {
+            calls.push(commands::register_endpoint(callback_url, cx));
+        }
+        calls
+    }
+
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(&media::Attachments)
+    }
+
+    fn stream(&self) -> Option<&dyn StreamProtocol> {
+        Some(&stream::Gateway)
+    }
+}
+
+/// What the platform waits for. An interaction that can't be read can't be answered either.
+fn received(decoded: Decoded) -> Received {
+    let answer = decoded
+        .response
+        .map_or_else(|| WebhookAnswer::empty(400), |response| WebhookAnswer::json(&response));
+    let (event, remark) = match decoded.event {
+        Ok(event) => (Some(event), None),
+        Err(remark) => (None, Some(remark)),
+    };
+    Received {
+        events: event.into_iter().collect(),
+        answer: Answer::Fixed(answer),
+        remark,
+    }
+}
+
+fn read_application(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
+    probe_by_status(answer)?;
+    let application = answer.json().and_then(|json| serde_json::from_value(json).ok());
+    let application: wire::Application = application.ok_or_else(|| TokenError::Unavailable {
+        code: "application_not_readable".to_owned(),
+    })?;
+    let content = if application.flags & CONTENT_FLAGS == 0 {
+        "no"
+    } else {
+        "yes"
+    };
+    let bot = application.bot.map_or(application.id, |bot| bot.id);
+    Ok([(BOT_FIELD, bot.as_str()), (CONTENT_FIELD, content)]
+        .into_iter()
+        .collect())
+}

@@ -1,0 +1,174 @@
+//! The pages of an answer: what each message of it shows.
+
+use tieline_core::split::{TextLimit, TextUnit, split_first};
+
+use super::dialect;
+use crate::markdown;
+
+/// Longest text of a message. The platform's page says characters; code units of UTF-16 are never fewer.
+///
+/// See [Discord Docs/Create Message](https://discord.com/developers/docs/resources/message#create-message).
+pub(super) const LIMIT: TextLimit = TextLimit {
+    max: 2000,
+    unit: TextUnit::Utf16,
+};
+/// Most bytes that a code unit of UTF-16 takes in UTF-8.
+const BYTES_PER_UNIT: usize = 3;
+
+/// One message's text.
+#[derive(Debug, PartialEq)]
+pub(super) struct Page {
+    /// The text in the platform's dialect.
+    pub text: String,
+    /// Where in the answer the next page begins.
+    pub end: usize,
+    /// Whether there is a next page.
+    pub more: bool,
+}
+
+/// The page of `text` that begins at `from`. `None` if nothing but white space is left.
+///
+/// `shown` is how far the page is shown already: it never ends before that, so that shown text doesn't move into the next message.
+pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
+    while !text[from..].trim().is_empty() {
+        let (end, rendered) = cut(text, from, shown);
+        let visible = trimmed(&rendered, is_in_line(text, from));
+        if !visible.is_empty() {
+            return Some(Page {
+                text: visible.to_owned(),
+                end,
+                more: !text[end..].trim().is_empty(),
+            });
+        }
+        from = end;
+    }
+    None
+}
+
+/// `text` from `from` to `end` as one message shows it.
+pub(super) fn rendered(text: &str, from: usize, end: usize) -> String {
+    let whole = markdown::piece(&text[..end], from, usize::MAX, dialect::render).shown;
+    trimmed(&whole, is_in_line(text, from)).to_owned()
+}
+
+/// Whether a page that begins at `from` begins within a line, where a space only stood between two words.
+fn is_in_line(text: &str, from: usize) -> bool {
+    from > 0 && !text[..from].ends_with('\n')
+}
+
+/// Text without blank lines around it. A space at the beginning of a line is kept: it indents.
+fn trimmed(text: &str, in_line: bool) -> &str {
+    let is_blank = |c: char| matches!(c, '\n' | '\r') || (in_line && c == ' ');
+    text.trim_end().trim_start_matches(is_blank)
+}
+
+fn cut(text: &str, from: usize, shown: usize) -> (usize, String) {
+    let mut max_bytes = LIMIT.max * BYTES_PER_UNIT;
+    loop {
+        let piece = markdown::piece(text, from, max_bytes, dialect::render);
+        let length = LIMIT.measure(&piece.shown);
+        if length <= LIMIT.max && piece.end < shown {
+            return beyond(text, from, shown);
+        }
+        if length <= LIMIT.max || max_bytes <= BYTES_PER_UNIT {
+            return (piece.end, piece.shown);
+        }
+        max_bytes = (max_bytes.min(piece.shown.len()) * LIMIT.max / length).clamp(BYTES_PER_UNIT, max_bytes - 1);
+    }
+}
+
+/// A cut at a good place after `shown` if there is one that fits, else there.
+fn beyond(text: &str, from: usize, shown: usize) -> (usize, String) {
+    let until_shown = rendered(text, from, shown);
+    let room = TextLimit {
+        max: LIMIT.max.saturating_sub(LIMIT.measure(&until_shown)),
+        ..LIMIT
+    };
+    let (more, _) = split_first(&text[shown..], room);
+    let end = shown + more.len();
+    let longer = rendered(text, from, end);
+    if LIMIT.fits(&longer) {
+        (end, longer)
+    } else {
+        (shown, until_shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pages(text: &str) -> Vec<Page> {
+        let (mut pages, mut from) = (Vec::new(), 0);
+        while let Some(page) = page(text, from, from) {
+            assert!(page.end > from);
+            from = page.end;
+            pages.push(page);
+        }
+        pages
+    }
+
+    #[test]
+    fn longest_text_is_one_page_and_one_more_character_is_two() {
+        for (unit, width) in [("x", 1), ("中", 1), ("😀", 2)] {
+            let fits = unit.repeat(2000 / width);
+            assert_eq!(pages(&fits).len(), 1, "{unit}");
+            assert_eq!(pages(&(fits + unit)).len(), 2, "{unit}");
+        }
+    }
+
+    #[test]
+    fn code_is_closed_and_reopened() {
+        let text = format!("```rust\n{}```", "let a = 1;\n".repeat(300));
+        let pages = pages(&text);
+        assert_eq!(pages.len(), 2);
+        for page in &pages {
+            assert!(
+                page.text.starts_with("```rust\n") && page.text.ends_with("\n```"),
+                "{}",
+                page.text
+            );
+        }
+    }
+
+    #[test]
+    fn shown_text_stays_in_its_message_when_the_answer_goes_on() {
+        let head = format!("{}\n\n{}", "a ".repeat(700), "b ".repeat(280));
+        let shown = page(&head, 0, 0).unwrap();
+        assert!(!shown.more);
+        let longer = format!("{head}{}", "c ".repeat(500));
+        let page = page(&longer, 0, shown.end).unwrap();
+        assert!(page.more && page.text.starts_with(&shown.text), "{}", page.text);
+        assert!(page.end > shown.end, "the room that is left is used");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn pages_fit_and_hold_every_word(text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\|\n|\\|--\\|\n|> |😀|__){200,900}") {
+            let pages = pages(&text);
+            prop_assert!(pages.iter().all(|page| LIMIT.fits(&page.text)));
+            let all = pages.iter().map(|page| page.text.as_str()).collect::<Vec<_>>().join("\n");
+            let mut words = all.split(|c: char| !c.is_ascii_lowercase());
+            for word in text.split(|c: char| !c.is_ascii_lowercase()).filter(|word| !word.is_empty()) {
+                prop_assert!(words.any(|shown| shown == word), "{} is lost", word);
+            }
+        }
+
+        #[test]
+        fn growing_pages_never_take_text_back(text in "([a-z]{1,9}[ \n]|\n\n|中文。|😀){300,900}", step in 1usize..400) {
+            let (mut at, mut shown) = (0, 0);
+            while at < text.len() {
+                at = (at + step..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+                let Some(page) = page(&text[..at], 0, shown) else { continue };
+                prop_assert!(page.end >= shown, "{} < {}", page.end, shown);
+                prop_assert!(LIMIT.fits(&page.text));
+                shown = page.end;
+                if page.more { break }
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! From what is shown to what is desired: the next move.
+
+use std::time::Duration;
+
+use tieline_core::connector::Context;
+use tieline_core::event::ChatKind;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage};
+use tieline_core::timestamp::Timestamp;
+
+use super::card_action::Action;
+use super::full_text;
+use super::pages::{self, LIMIT, Page};
+use super::progress::{Bubble, MessageId, Shown, digest};
+
+/// The typing indicator lasts ten seconds.
+///
+/// See [Discord Docs/Trigger Typing Indicator](https://discord.com/developers/docs/resources/channel#trigger-typing-indicator).
+const TYPING: Duration = Duration::from_secs(7);
+/// This long before its token expires a message that still grows says that it goes on elsewhere.
+const CLOSING: Duration = Duration::from_secs(105);
+
+/// One call's worth of change.
+#[derive(Debug, PartialEq)]
+pub(super) enum Move {
+    /// Show the typing indicator.
+    Type,
+    /// Open the direct channel to a person.
+    OpenDirect,
+    /// Create a message.
+    Create(Aim, Way),
+    /// Change a message.
+    Edit(Aim, MessageId),
+}
+
+/// How a message is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By filling in the response that the interaction was promised.
+    Original,
+    /// As another message with the interaction's token.
+    FollowUp,
+    /// In the channel.
+    Channel,
+}
+
+/// What a message should show.
+#[derive(Debug, PartialEq)]
+pub(super) struct Aim {
+    pub page: Page,
+    pub button: Option<Action>,
+    /// Whether it says that the answer goes on in another message.
+    pub continued: bool,
+}
+
+/// What is desired, what is shown, and all that decides between them.
+pub(super) struct Situation<'a> {
+    pub desired: &'a DesiredReply<'a>,
+    pub to: &'a ReplyTarget,
+    pub cx: &'a Context<'a>,
+    pub shown: Shown,
+    pub text: String,
+}
+
+impl<'a> Situation<'a> {
+    pub(super) fn new(
+        desired: &'a DesiredReply<'a>,
+        to: &'a ReplyTarget,
+        progress: &Progress,
+        cx: &'a Context<'a>,
+    ) -> Self {
+        let shown: Shown = progress.read();
+        let language = cx.account.language;
+        let text = if shown.withheld {
+            full_text::withheld(desired, language)
+        } else {
+            full_text::whole(desired, language)
+        };
+        let mut situation = Self {
+            desired,
+            to,
+            cx,
+            shown,
+            text,
+        };
+        if situation.shows_text() {
+            situation.advance();
+        }
+        situation
+    }
+
+    /// The next move. `None` if everything is as it should be.
+    pub(super) fn next(&self) -> Option<Move> {
+        if self.shown.ending && self.desired.stage != Stage::Final {
+            return None;
+        }
+        if !self.shows_text() {
+            return self.is_typing_due().then_some(Move::Type);
+        }
+        if self.needs_direct_channel() {
+            return Some(Move::OpenDirect);
+        }
+        let aim = self.aim()?;
+        let bubble = &self.shown.bubble;
+        match &bubble.message {
+            None => Some(Move::Create(aim, self.way())),
+            Some(message) if self.is_editable() && !shows(bubble, &aim) => Some(Move::Edit(aim, message.clone())),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether this stage shows text at all.
+    fn shows_text(&self) -> bool {
+        match self.desired.stage {
+            Stage::Final => true,
+            Stage::Thinking => false,
+            Stage::Growing => self.cx.account.streaming && !self.desired.proactive && !self.text.trim().is_empty(),
+        }
+    }
+
+    fn grows(&self) -> bool {
+        self.desired.stage != Stage::Final
+    }
+
+    /// An interaction shows by itself that it is being answered.
+    fn is_typing_due(&self) -> bool {
+        let rested = |typed_at: Timestamp| self.cx.now.since(typed_at) >= TYPING;
+        let nothing_shown = self.shown.bubble.message.is_none();
+        !self.desired.proactive && nothing_shown && self.token().is_none() && self.shown.typed_at.is_none_or(rested)
+    }
+
+    /// A message that nobody asked for may be for a person, whose direct channel isn't known.
+    fn needs_direct_channel(&self) -> bool {
+        let chat = &self.to.chat;
+        let names_person = chat.kind == ChatKind::Direct && chat.id.as_str() == self.to.asker.as_str();
+        self.desired.proactive && names_person && self.shown.direct.is_none()
+    }
+
+    /// The channel of the answer.
+    pub(super) fn channel(&self) -> &str {
+        self.shown.direct.as_deref().unwrap_or(self.to.chat.id.as_str())
+    }
+
+    /// The interaction's token, while it works.
+    pub(super) fn token(&self) -> Option<&'a str> {
+        let until = self.token_ends()?;
+        let token = self.to.handle.text("interaction")?;
+        (!self.shown.token_closed && self.cx.now < until).then_some(token)
+    }
+
+    fn token_ends(&self) -> Option<Timestamp> {
+        let until = self.to.handle.value().get("until")?.as_i64()?;
+        Some(Timestamp::from_millis(until))
+    }
+
+    /// Whether the token works for so short a time that an answer which grows had better leave it.
+    fn is_closing(&self) -> bool {
+        self.token_ends()
+            .is_some_and(|until| self.cx.now.after(CLOSING) >= until)
+    }
+
+    fn way(&self) -> Way {
+        match self.token() {
+            Some(_) if self.shown.bubble.number == 0 => Way::Original,
+            Some(_) if !self.grows() || !self.is_closing() => Way::FollowUp,
+            _ => Way::Channel,
+        }
+    }
+
+    fn is_editable(&self) -> bool {
+        let bubble = &self.shown.bubble;
+        let reachable = match &bubble.message {
+            Some(MessageId::Original | MessageId::FollowUp(_)) => self.token().is_some(),
+            Some(MessageId::Channel(_)) => true,
+            None => false,
+        };
+        reachable && !bubble.frozen
+    }
+
+    /// What the current message should show. `None` if there is no text for it.
+    pub(super) fn aim(&self) -> Option<Aim> {
+        let bubble = &self.shown.bubble;
+        let shown = bubble.shown_of(&self.text);
+        if let Some(end) = shown.filter(|_| self.leaves_token()) {
+            return Some(self.parting(end));
+        }
+        let page = pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?;
+        let button = if page.more { None } else { self.button() };
+        Some(Aim {
+            page,
+            button,
+            continued: false,
+        })
+    }
+
+    /// Whether the current message has to say that the answer goes on elsewhere.
+    fn leaves_token(&self) -> bool {
+        let by_token = matches!(
+            self.shown.bubble.message,
+            Some(MessageId::Original | MessageId::FollowUp(_))
+        );
+        by_token && self.grows() && self.is_closing()
+    }
+
+    fn parting(&self, end: usize) -> Aim {
+        let text = pages::rendered(&self.text, self.shown.bubble.start, end);
+        let continued = format!("{text}\n\n{}", Notice::Continued.text(self.cx.account.language));
+        Aim {
+            page: Page {
+                text: if LIMIT.fits(&continued) { continued } else { text },
+                end,
+                more: true,
+            },
+            button: None,
+            continued: true,
+        }
+    }
+
+    fn button(&self) -> Option<Action> {
+        let is_answer = !self.desired.proactive && !self.to.asker.as_str().is_empty();
+        let action = match self.desired.notice {
+            _ if self.grows() => Some(Action::Stop),
+            Some(Notice::NewSession | Notice::AgentFailed | Notice::AgentTimedOut) => Some(Action::NewSession),
+            _ => None,
+        };
+        action.filter(|_| is_answer)
+    }
+
+    /// Leaves behind messages that are as they should be and can't hold more.
+    fn advance(&mut self) {
+        if !self.shown.bubble.fits(&self.text) {
+            // The agent has changed what earlier messages show: nothing less than the whole text is right.
+            self.shown.bubble.start = 0;
+            self.shown.bubble.start_tail.clear();
+        }
+        let bubble = &self.shown.bubble;
+        if bubble.message.is_some() && !self.is_editable() && bubble.shown_of(&self.text).is_none() {
+            self.shown.bubble = bubble.again();
+        }
+        while let Some(end) = self.full_at() {
+            self.shown.bubble = self.shown.bubble.next(end, &self.text);
+        }
+    }
+
+    /// Where the current message ends, if it is finished and something is left for another one.
+    fn full_at(&self) -> Option<usize> {
+        let bubble = &self.shown.bubble;
+        let end = bubble.shown_of(&self.text)?;
+        if self.text[end..].trim().is_empty() {
+            return None;
+        }
+        let is_full = || self.aim().is_some_and(|aim| aim.page.more && shows(bubble, &aim));
+        (bubble.continued || !self.is_editable() || is_full()).then_some(end)
+    }
+}
+
+/// Whether a message shows `aim` already.
+fn shows(bubble: &Bubble, aim: &Aim) -> bool {
+    bubble.text == digest(&aim.page.text) && bubble.button == word(aim.button) && bubble.end == aim.page.end
+}
+
+/// How a button is remembered.
+pub(super) fn word(button: Option<Action>) -> &'static str {
+    button.map_or("", Action::word)
+}

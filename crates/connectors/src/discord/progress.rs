@@ -1,0 +1,194 @@
+//! How far a reply has come, as it is stored between calls.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::ids;
+use tieline_core::timestamp::Timestamp;
+
+/// Everything that later calls need to know of the earlier ones.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Shown {
+    /// How often an operator had the reply shown again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub round: u32,
+    /// The call whose success leads here.
+    #[serde(skip_serializing_if = "is_default")]
+    pub call: CallKind,
+    /// The final text has begun to be shown, so nothing earlier may be any more.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ending: bool,
+    /// The bot may not read the channel's history, so its messages can't refer to others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub without_reference: bool,
+    /// The interaction's token doesn't work any more.
+    #[serde(skip_serializing_if = "is_default")]
+    pub token_closed: bool,
+    /// The platform blocks the text itself: a notice stands in its place.
+    #[serde(skip_serializing_if = "is_default")]
+    pub withheld: bool,
+    /// The direct channel that was opened to a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<String>,
+    /// When the typing indicator was last shown.
+    #[serde(
+        with = "tieline_core::timestamp::millis::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub typed_at: Option<Timestamp>,
+    /// The message that is being written.
+    pub bubble: Bubble,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Shown {
+    /// The beginning of the next round.
+    pub(super) fn next_round(&self) -> Self {
+        Self {
+            round: self.round + 1,
+            ..Self::default()
+        }
+    }
+}
+
+/// Kinds of call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallKind {
+    /// None yet.
+    #[default]
+    None,
+    /// Shows the typing indicator.
+    Type,
+    /// Opens the direct channel to a person.
+    OpenDirect,
+    /// Creates a message in the channel.
+    Send,
+    /// Creates another message with the interaction's token.
+    FollowUp,
+    /// Fills in the response that the interaction was promised.
+    EditOriginal,
+    /// Changes a message.
+    Edit,
+}
+
+/// One message of the reply.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Bubble {
+    /// Its number, from 0.
+    pub number: u32,
+    /// Where in the answer it begins.
+    pub start: usize,
+    /// Digest of the text before `start`, by which a changed answer is noticed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub start_tail: String,
+    /// Where in the answer its text ends.
+    pub end: usize,
+    /// Digest of the text before `end`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub end_tail: String,
+    /// Digest of the text that it shows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// The button that it shows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub button: String,
+    /// Where it is, once it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageId>,
+    /// It says that the answer goes on in another message.
+    #[serde(skip_serializing_if = "is_default")]
+    pub continued: bool,
+    /// The platform refuses further changes of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub frozen: bool,
+}
+
+/// Where a message is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MessageId {
+    /// The response that the interaction was promised.
+    Original,
+    /// A message that was made with the interaction's token.
+    FollowUp(String),
+    /// A message in the channel.
+    Channel(String),
+}
+
+impl Bubble {
+    /// The message after this one, which begins at `start` of `text`.
+    pub(super) fn next(&self, start: usize, text: &str) -> Self {
+        Self {
+            number: self.number + 1,
+            start,
+            start_tail: tail(text, start),
+            end: start,
+            end_tail: tail(text, start),
+            ..Self::default()
+        }
+    }
+
+    /// The same text once more, in another message.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            number: self.number + 1,
+            start: self.start,
+            start_tail: self.start_tail.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it still begins where it did in `text`.
+    pub(super) fn fits(&self, text: &str) -> bool {
+        self.start == 0 || (text.is_char_boundary(self.start) && self.start_tail == tail(text, self.start))
+    }
+
+    /// How far `text` is shown, if what is shown is still what it says.
+    pub(super) fn shown_of(&self, text: &str) -> Option<usize> {
+        let is_shown = self.message.is_some() && self.end > self.start && text.is_char_boundary(self.end);
+        (is_shown && self.end_tail == tail(text, self.end)).then_some(self.end)
+    }
+}
+
+/// Bytes before a position whose digest tells whether an answer is still the same there.
+const TAIL: usize = 64;
+
+pub(super) fn tail(text: &str, at: usize) -> String {
+    let from = at.saturating_sub(TAIL);
+    let from = (from..=at).find(|at| text.is_char_boundary(*at)).unwrap_or(at);
+    digest(&text[from..at])
+}
+
+/// Enough to tell one text from the next.
+pub(super) fn digest(text: &str) -> String {
+    ids::digest(&[text])[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_answers_are_noticed() {
+        let text = "一二三四五六七八九十".repeat(10);
+        let bubble = Bubble::default().next(150, &text);
+        assert!(bubble.fits(&text) && bubble.fits(&format!("{text} more")));
+        assert!(!bubble.fits(&text.replace('一', "1")));
+        assert!(!bubble.fits(&text[..30]));
+    }
+
+    #[test]
+    fn only_what_is_still_said_counts_as_shown() {
+        let mut bubble = Bubble::default();
+        assert_eq!(bubble.shown_of("abc"), None);
+        (bubble.end, bubble.end_tail) = (8, tail("one two three", 8));
+        bubble.message = Some(MessageId::Original);
+        assert_eq!(bubble.shown_of("one two four"), Some(8));
+        assert_eq!(bubble.shown_of("ein zwo drei"), None);
+        assert_eq!(bubble.shown_of("one 2"), None);
+    }
+}

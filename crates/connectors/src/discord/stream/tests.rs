@@ -1,0 +1,110 @@
+use tieline_core::account::{Account, ConnectionMode, Credentials};
+use tieline_core::connector::Connector as _;
+use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
+use tieline_core::notice::Language;
+use tieline_core::timestamp::Timestamp;
+
+use super::cursor::Resumable;
+use super::*;
+use crate::discord::Discord;
+
+const MAIN: &str = "wss://gateway.discord.gg/?v=10&encoding=json";
+const NAMED: &str = "wss://gateway-us-east1-b.discord.gg/?v=10&encoding=json";
+
+fn account(content: &str) -> Account {
+    let fields = [("botToken", "t"), ("applicationId", "139"), ("messageContent", content)];
+    let credentials: Credentials = fields.into_iter().collect();
+    let mode = ConnectionMode::LongConnection;
+    Account {
+        integration: IntegrationId::new("int_1"),
+        organization: OrganizationId::new("default"),
+        mode,
+        prepared: Discord
+            .prepare(mode, &credentials, &std::collections::BTreeMap::default())
+            .unwrap(),
+        credentials,
+        endpoints: std::collections::BTreeMap::default(),
+        language: Language::English,
+        streaming: true,
+        ids: IdMint::new(&[7; 32]),
+        allow_private: false,
+    }
+}
+
+fn cursor(url: &str) -> Cursor {
+    Cursor {
+        gateway: "wss://gateway.discord.gg".into(),
+        session: Some(Resumable {
+            id: "s1".into(),
+            url: url.into(),
+            sequence: 7,
+            bot: "139".into(),
+            has_content: true,
+            ..Resumable::default()
+        }),
+        ..Cursor::default()
+    }
+}
+
+#[track_caller]
+fn check(cursor: &str, failures: u32, content: &str, expected: Option<&str>) {
+    let account = account(content);
+    let cx = Context {
+        account: &account,
+        now: Timestamp::from_secs(0),
+        random: [0; 32],
+        welcome: None,
+    };
+    let resumed = Gateway.resume(cursor, failures, &cx);
+    assert_eq!(resumed.map(|address| address.url).as_deref(), expected);
+}
+
+#[test]
+fn session_goes_on_where_the_platform_named_and_then_at_the_main_address() {
+    let saved = cursor("wss://gateway-us-east1-b.discord.gg").write();
+    for (failures, expected) in [(0, Some(NAMED)), (2, Some(NAMED)), (3, Some(MAIN)), (4, None)] {
+        check(&saved, failures, "yes", expected);
+    }
+}
+
+#[test]
+fn foreign_addresses_are_not_followed() {
+    check(
+        &cursor("wss://gateway.discord.gg.evil.example").write(),
+        0,
+        "yes",
+        Some(MAIN),
+    );
+    let elsewhere = Cursor {
+        gateway: "wss://evil.example".into(),
+        ..cursor("")
+    };
+    check(&elsewhere.write(), 0, "yes", None);
+}
+
+#[test]
+fn intent_that_was_switched_begins_another_session() {
+    check(&cursor("").write(), 0, "no", None);
+}
+
+#[test]
+fn refused_intent_is_left_out_once() {
+    let without = Cursor {
+        session: None,
+        without_content: true,
+        ..cursor("")
+    };
+    check(&without.write(), 1, "yes", Some(MAIN));
+    check(
+        &Cursor {
+            without_content: false,
+            ..without
+        }
+        .write(),
+        1,
+        "yes",
+        None,
+    );
+    check("", 0, "yes", None);
+    check("not a cursor", 0, "yes", None);
+}

@@ -1,0 +1,254 @@
+//! Discord's JSON, field for field, as far as it is read.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// An id that must be a JSON string: as a number it would already have lost digits.
+pub(super) type Snowflake = String;
+
+/// A gateway frame. The payload is parsed once its kind is known: most are of no use and some are large.
+///
+/// See [Discord Docs/Gateway Event Payload Structure](https://discord.com/developers/docs/events/gateway-events#payload-structure).
+#[derive(Debug, Deserialize)]
+pub(super) struct Frame<'a> {
+    pub op: u8,
+    #[serde(default, borrow)]
+    pub d: Option<&'a RawValue>,
+    #[serde(default)]
+    pub s: Option<u64>,
+    #[serde(default)]
+    pub t: Option<String>,
+}
+
+/// Opcode 10.
+#[derive(Debug, Deserialize)]
+pub(super) struct Hello {
+    pub heartbeat_interval: u64,
+}
+
+/// See [Discord Docs/Ready](https://discord.com/developers/docs/events/gateway-events#ready).
+#[derive(Debug, Deserialize)]
+pub(super) struct Ready {
+    pub session_id: String,
+    #[serde(default)]
+    pub resume_gateway_url: String,
+    pub user: User,
+}
+
+/// A server as `GUILD_CREATE` shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Guild {
+    #[serde(default)]
+    pub roles: Vec<Role>,
+}
+
+/// `GUILD_ROLE_CREATE`, `GUILD_ROLE_UPDATE`.
+#[derive(Debug, Deserialize)]
+pub(super) struct RoleEvent {
+    pub role: Role,
+}
+
+/// See [Discord Docs/Role Object](https://discord.com/developers/docs/topics/permissions#role-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Role {
+    pub id: Snowflake,
+    #[serde(default)]
+    pub tags: RoleTags,
+}
+
+/// Which bot a managed role belongs to.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RoleTags {
+    #[serde(default)]
+    pub bot_id: Option<Snowflake>,
+}
+
+/// See [Discord Docs/User Object](https://discord.com/developers/docs/resources/user#user-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct User {
+    pub id: Snowflake,
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub global_name: Option<String>,
+    #[serde(default)]
+    pub bot: bool,
+    #[serde(default)]
+    pub system: bool,
+}
+
+/// See [Discord Docs/Guild Member Object](https://discord.com/developers/docs/resources/guild#guild-member-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Member {
+    #[serde(default)]
+    pub nick: Option<String>,
+    /// Absent in messages, whose author stands beside the member.
+    #[serde(default)]
+    pub user: Option<User>,
+}
+
+/// See [Discord Docs/Message Object](https://discord.com/developers/docs/resources/message#message-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    pub id: Snowflake,
+    pub channel_id: Snowflake,
+    #[serde(default)]
+    pub guild_id: Option<Snowflake>,
+    #[serde(default)]
+    pub channel_type: Option<u8>,
+    #[serde(rename = "type", default)]
+    pub kind: u8,
+    pub author: User,
+    #[serde(default)]
+    pub member: Option<Member>,
+    #[serde(default)]
+    pub webhook_id: Option<Snowflake>,
+    #[serde(flatten)]
+    pub body: MessageBody,
+    #[serde(default)]
+    pub mention_roles: Vec<Snowflake>,
+    #[serde(default)]
+    pub referenced_message: Option<Box<Referenced>>,
+    #[serde(default)]
+    pub message_snapshots: Vec<Snapshot>,
+}
+
+/// What a message says: the fields that the Message Content Intent covers, and what is needed to read them.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct MessageBody {
+    #[serde(default, deserialize_with = "or_default")]
+    pub content: String,
+    #[serde(default)]
+    pub mentions: Vec<User>,
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
+}
+
+/// The message that another one replies to.
+#[derive(Debug, Deserialize)]
+pub(super) struct Referenced {
+    pub author: User,
+    #[serde(flatten)]
+    pub body: MessageBody,
+}
+
+/// A forwarded message.
+#[derive(Debug, Deserialize)]
+pub(super) struct Snapshot {
+    pub message: MessageBody,
+}
+
+/// See [Discord Docs/Attachment Object](https://discord.com/developers/docs/resources/message#attachment-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Attachment {
+    pub filename: String,
+    #[serde(default)]
+    pub content_type: Option<String>,
+    #[serde(default)]
+    pub size: Option<u64>,
+    pub url: String,
+}
+
+/// See [Discord Docs/Interaction Object](https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Interaction {
+    pub id: Snowflake,
+    pub application_id: Snowflake,
+    #[serde(rename = "type")]
+    pub kind: u8,
+    #[serde(default)]
+    pub token: String,
+    #[serde(default)]
+    pub data: InteractionData,
+    #[serde(default)]
+    pub guild_id: Option<Snowflake>,
+    #[serde(default)]
+    pub channel_id: Option<Snowflake>,
+    #[serde(default)]
+    pub channel: Channel,
+    #[serde(default)]
+    pub member: Option<Member>,
+    #[serde(default)]
+    pub user: Option<User>,
+    #[serde(default)]
+    pub context: Option<u8>,
+}
+
+/// The channel of an interaction.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Channel {
+    #[serde(rename = "type", default)]
+    pub kind: Option<u8>,
+}
+
+/// The command or the component of an interaction.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct InteractionData {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub options: Vec<CommandOption>,
+    #[serde(default)]
+    pub custom_id: String,
+}
+
+/// An option of a slash command, with the value that the person typed.
+#[derive(Debug, Deserialize)]
+pub(super) struct CommandOption {
+    #[serde(default)]
+    pub value: serde_json::Value,
+}
+
+/// `GET /gateway/bot`.
+///
+/// See [Discord Docs/Get Gateway Bot](https://discord.com/developers/docs/events/gateway#get-gateway-bot).
+#[derive(Debug, Deserialize)]
+pub(super) struct GatewayBot {
+    pub url: String,
+    #[serde(default)]
+    pub shards: u32,
+    pub session_start_limit: SessionStartLimit,
+}
+
+/// How many more sessions the bot may start.
+#[derive(Debug, Deserialize)]
+pub(super) struct SessionStartLimit {
+    pub remaining: u32,
+    /// Milliseconds.
+    pub reset_after: u64,
+}
+
+/// `GET /applications/@me`.
+///
+/// See [Discord Docs/Application Object](https://discord.com/developers/docs/resources/application#application-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Application {
+    pub id: Snowflake,
+    #[serde(default)]
+    pub flags: u64,
+    #[serde(default)]
+    pub bot: Option<User>,
+}
+
+/// Fields of API answers: of errors, of rate limits, of messages.
+///
+/// See [Discord Docs/Rate Limits](https://discord.com/developers/docs/topics/rate-limits#exceeding-a-rate-limit).
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ApiBody {
+    #[serde(default)]
+    pub code: i64,
+    /// Seconds.
+    #[serde(default)]
+    pub retry_after: Option<f64>,
+    #[serde(default)]
+    pub global: bool,
+    #[serde(default)]
+    pub id: Option<Snowflake>,
+    #[serde(default)]
+    pub content: Option<String>,
+}
+
+/// `null` where the platform has withheld a text.
+fn or_default<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    Option::deserialize(text).map(Option::unwrap_or_default)
+}
