@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{dingtalk, lark};
+use tieline_tests::{dingtalk, discord, lark};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -27,6 +27,16 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "dingtalk",
         mode: "webhook",
         start: |mode| DingTalk::start(mode).boxed(),
+    },
+    Row {
+        platform: "discord",
+        mode: "long_connection",
+        start: |mode| discord::OneBot::start(mode).boxed(),
+    },
+    Row {
+        platform: "discord",
+        mode: "webhook",
+        start: |mode| discord::OneBot::start(mode).boxed(),
     },
     Row {
         platform: "lark",

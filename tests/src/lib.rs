@@ -5,6 +5,7 @@ pub mod agents;
 pub mod cloud;
 pub mod console;
 pub mod dingtalk;
+pub mod discord;
 pub mod gate;
 pub mod lambda;
 pub mod lark;

@@ -1,0 +1,160 @@
+//! Messages: what people say, what bots write, with their token or with an interaction's.
+
+use serde_json::{Value, json};
+
+use crate::outbound::{Bubble, Speaker};
+
+use super::gateway::{GUILD, bot_user};
+use super::rules::{self, Refused, Writing, refuse};
+use super::state::{Sent, State, user_id};
+
+/// The bytes of every file.
+pub(super) const FILE: &[u8] = b"what the file says";
+
+/// Types of channel: in a server, and direct.
+const TEXT: u8 = 0;
+const DIRECT: u8 = 1;
+
+/// A message of a person.
+pub(super) fn said(state: &mut State, app: &str, from: &Speaker, text: &str, mention: bool) -> Value {
+    let channel = state.channel(from);
+    let id = state.snowflake();
+    let bot = state.app(app).bot();
+    let mut message = json!({ "id": id, "channel_id": channel, "channel_type": DIRECT, "type": 0, "author": user(&from.user),
+        "content": text, "mentions": [], "mention_roles": [], "mention_everyone": false, "attachments": [], "embeds": [],
+        "components": [], "pinned": false, "tts": false, "flags": 0, "timestamp": "2026-09-20T08:15:30.123000+00:00",
+        "edited_timestamp": null });
+    if from.group.is_some() {
+        message["channel_type"] = json!(TEXT);
+        message["guild_id"] = json!(GUILD);
+        message["member"] = json!({ "nick": null, "roles": [], "joined_at": "2025-01-01T00:00:00+00:00", "deaf": false,
+            "mute": false, "flags": 0 });
+        if mention {
+            message["content"] = json!(format!("<@{bot}> {text}"));
+            message["mentions"] = json!([bot_user(state.app(app))]);
+        }
+    }
+    message
+}
+
+pub(super) fn user(name: &str) -> Value {
+    json!({ "id": user_id(name), "username": name, "global_name": null, "discriminator": "0", "avatar": null })
+}
+
+/// A message of the bot as `referenced_message` shows it.
+pub(super) fn shown_as(state: &State, app: &str, id: &str) -> Value {
+    let app = &state.apps[app];
+    let sent = app.messages.get(id);
+    sent.map_or(Value::Null, |sent| {
+        json!({ "id": id, "channel_id": sent.channel, "type": 0, "author": bot_user(app), "content": sent.content,
+            "mentions": [], "attachments": [] })
+    })
+}
+
+/// `POST /channels/{channel}/messages`.
+pub(super) fn create(state: &mut State, app: &str, channel: &str, body: &Value) -> Result<Value, Refused> {
+    rules::check(body, Writing::Create, &mut state.complaints)?;
+    check_channel(state, channel)?;
+    let reference = &body["message_reference"];
+    if !reference.is_null() && (!reference["message_id"].is_string() || reference["fail_if_not_exists"] != false) {
+        state.complaints.add(format!("a reference {reference}"));
+    }
+    let nonce = body["nonce"].as_str().unwrap_or_default().to_owned();
+    if let Some(first) = state.app(app).nonces.get(&nonce).cloned() {
+        return Ok(view(state, app, &first));
+    }
+    let answers = reference["message_id"].as_str().map(str::to_owned);
+    let id = add(state, app, channel, "message", answers, body);
+    state.app(app).nonces.insert(nonce, id.clone());
+    Ok(view(state, app, &id))
+}
+
+/// `POST /channels/{channel}/typing`.
+pub(super) fn typing(state: &mut State, channel: &str) -> Result<Value, Refused> {
+    check_channel(state, channel).map(|()| Value::Null)
+}
+
+fn check_channel(state: &State, channel: &str) -> Result<(), Refused> {
+    let is_known = state.channels.contains_key(channel);
+    is_known
+        .then_some(())
+        .ok_or_else(|| refuse(404, 10003, "Unknown Channel"))
+}
+
+/// Adds a message of the bot. Returns its id.
+pub(super) fn add(
+    state: &mut State,
+    app: &str,
+    channel: &str,
+    way: &'static str,
+    answers: Option<String>,
+    body: &Value,
+) -> String {
+    let id = state.snowflake();
+    let chat = state.channels.get(channel).cloned().unwrap_or_default();
+    let bubble = state.bubbles.len();
+    let content = trimmed(body);
+    state.bubbles.push(Bubble {
+        bot: app.to_owned(),
+        chat: chat.clone(),
+        answers,
+        way,
+        states: vec![content.clone()],
+        done: is_done(body),
+    });
+    let sent = Sent {
+        channel: channel.to_owned(),
+        chat,
+        bubble,
+        content,
+        components: body["components"].clone(),
+    };
+    state.app(app).messages.insert(id.clone(), sent);
+    id
+}
+
+/// The platform keeps no white space around a text.
+fn trimmed(body: &Value) -> String {
+    body["content"].as_str().unwrap_or_default().trim().to_owned()
+}
+
+/// A message with a button that stops its answer goes on.
+fn is_done(body: &Value) -> bool {
+    !body["components"].to_string().contains("\"Stop\"")
+}
+
+/// `PATCH` of a message of the bot, in the channel or with an interaction's token.
+pub(super) fn edit(state: &mut State, app: &str, channel: &str, id: &str, body: &Value) -> Result<Value, Refused> {
+    rules::check(body, Writing::Edit, &mut state.complaints)?;
+    let content = trimmed(body);
+    let Some(sent) = state
+        .app(app)
+        .messages
+        .get_mut(id)
+        .filter(|sent| sent.channel == channel)
+    else {
+        return Err(refuse(404, 10008, "Unknown Message"));
+    };
+    let is_same = sent.content == content && sent.components == body["components"];
+    sent.content.clone_from(&content);
+    sent.components = body["components"].clone();
+    let bubble = sent.bubble;
+    if is_same {
+        state.complaints.add("an edit that changes nothing");
+    }
+    let bubble = &mut state.bubbles[bubble];
+    if bubble.text() != content {
+        bubble.states.push(content);
+    }
+    bubble.done = is_done(body);
+    Ok(view(state, app, id))
+}
+
+/// A message as the API answers it.
+fn view(state: &mut State, app: &str, id: &str) -> Value {
+    let app = state.app(app);
+    let author = bot_user(app);
+    let sent = &app.messages[id];
+    json!({ "id": id, "channel_id": sent.channel, "type": 0, "author": author, "content": sent.content,
+        "components": sent.components, "attachments": [], "embeds": [] })
+}

@@ -1,0 +1,259 @@
+//! Discord's side of a bot application, over gateway and REST and by interactions over HTTP, as strict as the platform: what the bridge
+//! sends is checked field by field.
+//!
+//! An own reading of the protocol: nothing here uses the connector.
+
+mod api;
+mod application;
+mod gateway;
+mod interactions;
+mod messages;
+mod row;
+mod rules;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::outbound::{Bubble, Speaker, until};
+
+pub use self::row::OneBot;
+use self::state::State;
+pub use self::state::{Call, Faults};
+
+/// The platform.
+#[derive(Clone)]
+pub struct Platform {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    http: Client,
+}
+
+impl Platform {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(3)).build();
+        let platform = Self {
+            address: listener.local_addr().expect("it is bound"),
+            state: Arc::default(),
+            http: http.expect("a client can be built"),
+        };
+        let router = Router::new().fallback(api::serve).with_state(platform.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        platform
+    }
+
+    /// Makes an application with a bot, or gives it another token. The Message Content Intent is switched on.
+    pub fn add_app(&self, app: &str, token: &str) {
+        self.state().add_app(app, token);
+    }
+
+    /// Switches an application's Message Content Intent on or off.
+    pub fn allow_content(&self, app: &str, allowed: bool) {
+        self.state().app(app).has_content_intent = allowed;
+    }
+
+    /// What an operator creates for an application.
+    #[must_use]
+    pub fn as_integration(&self, app: &str, name: &str, mode: &str) -> Value {
+        let mut state = self.state();
+        let found = state.app(app);
+        json!({ "name": name, "platform": "discord", "connectionMode": mode,
+            "credentials": { "botToken": found.token, "applicationId": app, "publicKey": found.public_key() },
+            "endpoints": { "apiBase": format!("http://{}/api/v10", self.address) } })
+    }
+
+    /// A person says something to the bot; in a server with or without a mention. Returns the message.
+    #[must_use]
+    pub fn message(&self, app: &str, from: &Speaker, text: &str, mention: bool) -> Value {
+        messages::said(&mut self.state(), app, from, text, mention)
+    }
+
+    /// The same message as a reply to one of the bot's messages, without a mention.
+    #[must_use]
+    pub fn reply(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {
+        let mut state = self.state();
+        let mut message = messages::said(&mut state, app, from, text, false);
+        message["type"] = json!(19);
+        message["message_reference"] = json!({ "type": 0, "message_id": earlier, "channel_id": message["channel_id"] });
+        message["referenced_message"] = messages::shown_as(&state, app, earlier);
+        message
+    }
+
+    /// The same message with a file.
+    #[must_use]
+    pub fn with_file(&self, mut message: Value, name: &str) -> Value {
+        let url = format!(
+            "http://{}/cdn/attachments/1/2/{name}?ex=66ed0000&is=66ebae80&hm=00",
+            self.address
+        );
+        message["attachments"] = json!([{ "id": "1403000000000000001", "filename": name, "content_type": "text/plain; charset=utf-8",
+            "size": messages::FILE.len(), "url": url, "proxy_url": url }]);
+        message
+    }
+
+    /// Delivers a message through the gateway: to every session, connected or not.
+    ///
+    /// # Errors
+    /// If the bot has no session.
+    pub fn push_message(&self, app: &str, message: &Value) -> anyhow::Result<()> {
+        gateway::dispatch(&mut self.state(), app, "MESSAGE_CREATE", message)
+    }
+
+    /// A person uses a slash command, which the bridge must have registered. Returns the interaction.
+    ///
+    /// # Errors
+    /// If the command isn't registered, or is used in a way that its definition forbids.
+    pub fn command(&self, app: &str, from: &Speaker, name: &str, prompt: Option<&str>) -> anyhow::Result<Value> {
+        interactions::command(&mut self.state(), app, from, name, prompt)
+    }
+
+    /// A person presses the newest button with that label in a chat. Returns the interaction.
+    ///
+    /// # Errors
+    /// If there is no such button.
+    pub fn press(&self, app: &str, from: &Speaker, label: &str) -> anyhow::Result<Value> {
+        interactions::press(&mut self.state(), app, from, label)
+    }
+
+    /// Delivers an interaction: to the registered address, else through the gateway.
+    ///
+    /// # Errors
+    /// If the address doesn't answer with an initial response in time, or the bot has no session.
+    pub async fn deliver(&self, app: &str, interaction: &Value) -> anyhow::Result<()> {
+        let endpoint = self.state().app(app).endpoint.clone();
+        match endpoint {
+            Some(url) => interactions::post(self, app, &url, interaction).await,
+            None => gateway::dispatch(&mut self.state(), app, "INTERACTION_CREATE", interaction),
+        }
+    }
+
+    /// An operator enters the address of interactions in the developer portal.
+    pub fn set_endpoint(&self, app: &str, url: &str) {
+        self.state().app(app).endpoint = Some(url.to_owned());
+    }
+
+    /// The registered address of interactions.
+    #[must_use]
+    pub fn endpoint(&self, app: &str) -> Option<String> {
+        self.state().app(app).endpoint.clone()
+    }
+
+    /// Names of the registered commands.
+    #[must_use]
+    pub fn commands(&self, app: &str) -> Vec<String> {
+        let mut state = self.state();
+        let commands = state.app(app).commands.iter();
+        commands
+            .filter_map(|it| it["name"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Changes how the platform misbehaves.
+    pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.state().faults);
+    }
+
+    /// Cuts an application's connections without a close frame.
+    pub fn cut(&self, app: &str) {
+        gateway::end(&mut self.state(), app, &gateway::End::Cut);
+    }
+
+    /// Closes an application's connections with a code.
+    pub fn close(&self, app: &str, code: u16) {
+        gateway::end(&mut self.state(), app, &gateway::End::Close(code));
+    }
+
+    /// Sends a control frame on an application's connections: opcode and payload.
+    pub fn control(&self, app: &str, op: u8, payload: &Value) {
+        gateway::control(&mut self.state(), app, op, payload);
+    }
+
+    /// Forgets an application's sessions: the next resumption is refused.
+    pub fn forget_sessions(&self, app: &str) {
+        for session in self.state().app(app).sessions.values_mut() {
+            session.is_forgotten = true;
+        }
+    }
+
+    /// How many connections are open, how many sessions were begun, and how many were resumed.
+    #[must_use]
+    pub fn connections(&self, app: &str) -> (usize, usize, usize) {
+        let mut state = self.state();
+        let app = state.app(app);
+        let open = app.sessions.values().filter(|session| session.connection.is_some());
+        (open.count(), app.n_identified, app.n_resumed)
+    }
+
+    /// Waits until the bot is connected.
+    ///
+    /// # Errors
+    /// If it isn't within `limit`.
+    pub async fn connected(&self, app: &str, limit: Duration) -> anyhow::Result<()> {
+        until("a connection", limit, || (self.connections(app).0 > 0).then_some(())).await
+    }
+
+    /// The intents of the newest session.
+    #[must_use]
+    pub fn intents(&self, app: &str) -> u64 {
+        self.state().app(app).intents
+    }
+
+    /// Everything that bots show, the oldest first.
+    #[must_use]
+    pub fn bubbles(&self) -> Vec<Bubble> {
+        self.state().bubbles.clone()
+    }
+
+    /// Ids of the bot's messages in a chat, the oldest first.
+    #[must_use]
+    pub fn message_ids(&self, app: &str, chat: &Speaker) -> Vec<String> {
+        let mut state = self.state();
+        let messages = state
+            .app(app)
+            .messages
+            .iter()
+            .filter(|(_, sent)| sent.chat == chat.chat());
+        messages.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Labels of the buttons that a chat shows now.
+    #[must_use]
+    pub fn buttons(&self, app: &str, chat: &Speaker) -> Vec<String> {
+        interactions::buttons(&mut self.state(), app, chat)
+    }
+
+    /// Initial responses to interactions, the oldest first.
+    #[must_use]
+    pub fn responses(&self) -> Vec<Value> {
+        self.state().responses.clone()
+    }
+
+    /// Every call of the REST API, the oldest first.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// What clients did wrong.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.state().complaints.all()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,141 @@
+//! The platform behind the interface that all simulators share: messages through the gateway, or slash commands over HTTP.
+
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::outbound::{Bubble, Speaker};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+
+use super::Platform;
+
+/// The platform with one application, in one mode.
+pub struct OneBot {
+    platform: Platform,
+    mode: &'static str,
+    callback_url: OnceLock<String>,
+    said: SaidMessages,
+}
+
+impl OneBot {
+    /// Starts it.
+    pub async fn start(mode: &'static str) -> Box<dyn PlatformSimulator> {
+        let platform = Platform::start().await;
+        platform.add_app(app(mode), "MTM5.t0k3n");
+        Box::new(Self {
+            platform,
+            mode,
+            callback_url: OnceLock::new(),
+            said: SaidMessages::default(),
+        })
+    }
+
+    fn is_webhook(&self) -> bool {
+        self.mode == "webhook"
+    }
+}
+
+/// The application of a mode: one account can't be in two integrations.
+fn app(mode: &str) -> &'static str {
+    match mode {
+        "webhook" => "1390000000000000501",
+        _ => "1390000000000000502",
+    }
+}
+
+impl PlatformSimulator for OneBot {
+    fn features(&self) -> Features {
+        Features {
+            // Slash commands always concern the bot.
+            groups: !self.is_webhook(),
+            ..Features::ALL
+        }
+    }
+
+    fn integration(&self) -> Value {
+        self.platform.as_integration(app(self.mode), "Discord", self.mode)
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["botToken"] = json!("MTM5.wrong");
+        integration
+    }
+
+    /// The bridge registers its address by itself, so an operator enters it only where that failed.
+    fn created(&self, callback_url: &str) {
+        let _ = self.callback_url.set(callback_url.to_owned());
+    }
+
+    fn is_connected(&self) -> bool {
+        match self.is_webhook() {
+            true => self.platform.endpoint(app(self.mode)) == self.callback_url.get().cloned(),
+            false => self.platform.connections(app(self.mode)).0 > 0,
+        }
+    }
+
+    fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
+        let said = match self.is_webhook() {
+            // Commands are known once the bridge has registered them, so the interaction is made when it is delivered.
+            true => json!({ "user": from.user, "group": from.group, "text": text }),
+            false => self.platform.message(app(self.mode), from, text, mention),
+        };
+        let id = self.said.keep(&said);
+        self.redeliver(&id);
+        id
+    }
+
+    fn redeliver(&self, id: &str) {
+        let (platform, mode, said) = (self.platform.clone(), self.mode, self.said.clone());
+        let is_webhook = self.is_webhook();
+        let id = id.to_owned();
+        deliver(move || {
+            let (platform, said, id) = (platform.clone(), said.clone(), id.clone());
+            async move {
+                let message = said.get(&id);
+                if !is_webhook {
+                    return platform.push_message(app(mode), &message);
+                }
+                let interaction = match message["token"].is_string() {
+                    true => message,
+                    false => {
+                        let made = use_command(&platform, app(mode), &message)?;
+                        said.replace(&id, &made);
+                        made
+                    }
+                };
+                platform.deliver(app(mode), &interaction).await
+            }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.platform.bubbles();
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn rate_limit_once(&self) {
+        let limited = json!({ "message": "You are being rate limited.", "retry_after": 0.7, "global": false });
+        self.platform
+            .misbehave(|faults| faults.answers.push_back(("show", 429, limited)));
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.platform.complaints()
+    }
+}
+
+/// Says a text with the slash command that means it.
+fn use_command(platform: &Platform, app: &str, said: &Value) -> anyhow::Result<Value> {
+    let from = Speaker {
+        user: said["user"].as_str().context("a user")?.to_owned(),
+        group: said["group"].as_str().map(str::to_owned),
+    };
+    let text = said["text"].as_str().context("a text")?;
+    match text.strip_prefix('/') {
+        Some(command) => platform.command(app, &from, command, None),
+        None => platform.command(app, &from, "ask", Some(text)),
+    }
+}
