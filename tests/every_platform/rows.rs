@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{dingtalk, discord, lark};
+use tieline_tests::{dingtalk, discord, lark, telegram};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -47,6 +47,11 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "lark",
         mode: "webhook",
         start: |mode| Lark::start(mode).boxed(),
+    },
+    Row {
+        platform: "telegram",
+        mode: "webhook",
+        start: |mode| telegram::Simulator::start(mode).boxed(),
     },
 ];
 

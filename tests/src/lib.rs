@@ -15,6 +15,7 @@ pub mod process;
 pub mod relay;
 pub mod socket;
 pub mod stand;
+pub mod telegram;
 pub mod template;
 pub mod wecom;
 pub mod wecom_socket;

@@ -1,0 +1,295 @@
+//! Telegram's side of bots, by webhook and by long polling, as strict as the Bot API: what we send is checked field by field.
+//!
+//! An own reading of the protocol: nothing here uses the connector.
+
+mod api;
+mod book;
+mod messages;
+mod simulator;
+#[cfg(test)]
+mod tests;
+mod updates;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use crate::outbound::{Bubble, Speaker};
+
+pub use book::{Answer, Call, Fault};
+use book::{Book, Bot, Chat, Update};
+pub use simulator::Simulator;
+
+/// The platform.
+#[derive(Clone)]
+pub struct Platform {
+    address: SocketAddr,
+    book: Arc<Mutex<Book>>,
+    http: Client,
+    changes: Arc<Notify>,
+}
+
+impl Platform {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
+        let platform = Self {
+            address: listener.local_addr().expect("it is bound"),
+            book: Arc::default(),
+            http: http.expect("a client can be made"),
+            changes: Arc::default(),
+        };
+        let router = Router::new().fallback(api::serve).with_state(platform.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        platform
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes a bot. Gives its token.
+    ///
+    /// # Panics
+    /// If it isn't called within a runtime.
+    #[must_use]
+    pub fn add_bot(&self, id: i64, username: &str) -> String {
+        let token = format!("{id}:AAE-token-of-{username}");
+        let bot = Bot {
+            id,
+            username: username.to_owned(),
+            webhook: None,
+            updates: Default::default(),
+            allowed: Vec::new(),
+            poll: 0,
+            polled_at: None,
+            chats: Default::default(),
+            queries: Default::default(),
+            commands: Default::default(),
+            typing: 0,
+            throttled: Default::default(),
+        };
+        self.book().bots.insert(token.clone(), bot);
+        tokio::spawn(updates::pump(token.clone(), self.clone()));
+        token
+    }
+
+    /// What an operator creates for a bot.
+    #[must_use]
+    pub fn as_integration(&self, token: &str, name: &str, mode: &str) -> Value {
+        json!({ "name": name, "platform": "telegram", "connectionMode": mode, "credentials": { "botToken": token },
+                "endpoints": { "apiBase": self.url() } })
+    }
+
+    /// A person says something, in a group with a mention of the bot or not. Gives the update's id.
+    pub fn text(&self, token: &str, from: &Speaker, text: &str, mention: bool) -> i64 {
+        let username = self.with(token, |bot| bot.username.clone());
+        let (mut words, mut entities) = (text.to_owned(), json!([]));
+        if from.group.is_some() && mention {
+            entities = json!([{ "type": "mention", "offset": 0, "length": username.len() + 1 }]);
+            words = format!("@{username} {text}");
+        }
+        if let Some(command) = text.split_whitespace().next().filter(|word| word.starts_with('/')) {
+            // Clients write the bot's name behind a command in a group.
+            let name = if from.group.is_some() && mention {
+                format!("{command}@{username}")
+            } else {
+                command.to_owned()
+            };
+            entities = json!([{ "type": "bot_command", "offset": 0, "length": name.len() }]);
+            words = text.replacen(command, &name, 1);
+        }
+        self.say(token, from, json!({ "text": words, "entities": entities }))
+    }
+
+    /// A person sends a message with these fields. Gives the update's id.
+    pub fn say(&self, token: &str, from: &Speaker, fields: Value) -> i64 {
+        let message = self.message(token, from, fields);
+        self.update(token, "message", &message)
+    }
+
+    /// Any other update. Gives its id.
+    pub fn update(&self, token: &str, kind: &str, body: &Value) -> i64 {
+        let id = self.book().push(token, kind, body);
+        self.changed();
+        id
+    }
+
+    fn message(&self, token: &str, from: &Speaker, fields: Value) -> Value {
+        let chat = chat_id(from);
+        let id = self.book().fresh();
+        self.with(token, |bot| bot.chats.entry(chat).or_default().heard.insert(id));
+        let kind = if chat < 0 { "supergroup" } else { "private" };
+        let user: i64 = from.user.parse().expect("people have numbers");
+        let mut message = json!({ "message_id": id, "date": now(), "chat": { "id": chat, "type": kind },
+            "from": { "id": user, "is_bot": false, "first_name": "Mia", "language_code": "en" } });
+        if let (Some(message), Value::Object(fields)) = (message.as_object_mut(), fields) {
+            message.extend(fields);
+        }
+        message
+    }
+
+    /// A person presses the newest button in a chat. Gives the query's id. `None` if there is no button.
+    pub fn press(&self, token: &str, by: &Speaker) -> Option<String> {
+        let chat = chat_id(by);
+        let (message, data) = self.with(token, |bot| {
+            let sent = bot.chats.get(&chat)?.sent.iter();
+            let (id, sent) = sent
+                .filter(|(_, sent)| sent.markup.is_object())
+                .max_by_key(|(id, _)| **id)?;
+            let data = sent.markup["inline_keyboard"][0][0]["callback_data"].as_str()?;
+            Some((*id, data.to_owned()))
+        })?;
+        let query = format!("query{}", self.book().fresh());
+        self.with(token, |bot| bot.queries.insert(query.clone(), book::Query::default()));
+        let user: i64 = by.user.parse().expect("people have numbers");
+        let kind = if chat < 0 { "supergroup" } else { "private" };
+        let press = json!({ "id": query, "from": { "id": user, "is_bot": false, "first_name": "Mia" }, "chat_instance": "1", "data": data,
+            "message": { "message_id": message, "date": now(), "chat": { "id": chat, "type": kind } } });
+        self.update(token, "callback_query", &press);
+        Some(query)
+    }
+
+    /// Whether a press was answered, so that the client shows no progress bar any more.
+    #[must_use]
+    pub fn is_answered(&self, token: &str, query: &str) -> bool {
+        self.with(token, |bot| bot.queries.get(query).is_some_and(|query| query.answered))
+    }
+
+    /// Delivers an update again that the bot has confirmed: as if the confirmation had been lost.
+    pub fn redeliver(&self, token: &str, id: i64, body: Value) {
+        self.with(token, |bot| {
+            bot.updates.push_front(Update { id, body, again: true });
+        });
+        self.changed();
+    }
+
+    /// Opens a topic in a group. Gives its thread id.
+    pub fn open_topic(&self, token: &str, group: i64) -> i64 {
+        let id = self.book().fresh();
+        self.with(token, |bot| bot.chats.entry(group).or_default().topics.insert(id));
+        id
+    }
+
+    /// A group becomes a supergroup with another id.
+    pub fn migrate(&self, token: &str, old: i64, new: i64) {
+        self.book().migrated.insert(old, new);
+        self.with(token, |bot| bot.chats.insert(new, Chat::default()));
+    }
+
+    /// A person blocks the bot.
+    pub fn block(&self, token: &str, user: i64) {
+        self.with(token, |bot| bot.chats.entry(user).or_default().blocked = true);
+    }
+
+    /// All of a bot's messages in a chat are deleted.
+    pub fn delete_messages(&self, token: &str, chat: i64) {
+        self.with(token, |bot| {
+            let sent = bot.chats.entry(chat).or_default().sent.values_mut();
+            sent.for_each(|sent| sent.gone = true);
+        });
+    }
+
+    /// Another program registers a webhook for the bot.
+    pub fn set_foreign_webhook(&self, token: &str, url: &str) {
+        self.with(token, |bot| {
+            bot.webhook = Some(book::Webhook {
+                url: url.to_owned(),
+                secret: None,
+            });
+        });
+        self.changed();
+    }
+
+    /// The next call of a method gets something else than its answer.
+    pub fn fail_once(&self, method: &'static str, answer: Answer) {
+        self.book().faults.push_back(Fault { method, answer });
+    }
+
+    /// The registered webhook's address and secret.
+    #[must_use]
+    pub fn webhook(&self, token: &str) -> Option<(String, Option<String>)> {
+        self.with(token, |bot| {
+            bot.webhook.as_ref().map(|it| (it.url.clone(), it.secret.clone()))
+        })
+    }
+
+    /// Whether updates can reach the bot: a webhook is set, or the bot polls.
+    #[must_use]
+    pub fn is_connected(&self, token: &str) -> bool {
+        self.with(token, |bot| bot.webhook.is_some() || updates::is_polled(bot))
+    }
+
+    /// How often the bot showed that it is typing.
+    #[must_use]
+    pub fn typing(&self, token: &str) -> usize {
+        self.with(token, |bot| bot.typing)
+    }
+
+    /// The bot's menu in a language; empty for the one of all others.
+    #[must_use]
+    pub fn commands(&self, token: &str, language: &str) -> Vec<String> {
+        self.with(token, |bot| bot.commands.get(language).cloned().unwrap_or_default())
+    }
+
+    /// Everything that bots show, the oldest first.
+    #[must_use]
+    pub fn bubbles(&self) -> Vec<Bubble> {
+        self.book().bubbles.clone()
+    }
+
+    /// Every call that carried a known token, the oldest first.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.book().calls.clone()
+    }
+
+    /// What clients did wrong.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.book().complaints.all()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, token: &str, read: impl FnOnce(&mut Bot) -> T) -> T {
+        let mut book = self.book();
+        read(book.bots.get_mut(token).expect("there is such a bot"))
+    }
+
+    /// The next change. To be had before looking at the state that it may change.
+    fn changes(&self) -> OwnedNotified {
+        Arc::clone(&self.changes).notified_owned()
+    }
+
+    fn changed(&self) {
+        self.changes.notify_waiters();
+    }
+}
+
+/// The id of a chat: a group's, or the person's.
+fn chat_id(speaker: &Speaker) -> i64 {
+    speaker.chat().parse().expect("chats have numbers")
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .as_secs()
+}

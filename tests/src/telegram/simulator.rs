@@ -1,0 +1,98 @@
+//! The platform as the scenarios drive it that all platforms share.
+
+use serde_json::{Value, json};
+
+use crate::outbound::{Bubble, Speaker};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+
+use super::book::Webhook;
+use super::{Answer, Platform, updates};
+
+/// One bot in one mode.
+pub struct Simulator {
+    platform: Platform,
+    token: String,
+    mode: &'static str,
+    said: SaidMessages,
+}
+
+impl Simulator {
+    /// A platform with one bot.
+    pub async fn start(mode: &'static str) -> Box<dyn PlatformSimulator> {
+        let platform = Platform::start().await;
+        // One bot account can't be in two integrations.
+        let id = if mode == "webhook" {
+            7_012_345_678
+        } else {
+            7_012_345_679
+        };
+        let token = platform.add_bot(id, "tieline_demo_bot");
+        Box::new(Self {
+            platform,
+            token,
+            mode,
+            said: SaidMessages::default(),
+        })
+    }
+}
+
+impl PlatformSimulator for Simulator {
+    fn features(&self) -> Features {
+        Features::ALL
+    }
+
+    fn integration(&self) -> Value {
+        self.platform.as_integration(&self.token, "Telegram", self.mode)
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["botToken"] = json!("7000000000:AAE-revoked");
+        integration
+    }
+
+    /// The bridge registers it itself.
+    fn created(&self, _callback_url: &str) {}
+
+    fn is_connected(&self) -> bool {
+        self.platform.is_connected(&self.token)
+    }
+
+    fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
+        let id = self.platform.text(&self.token, from, text, mention);
+        let update = self.platform.with(&self.token, |bot| bot.updates.back().cloned());
+        let update = update.filter(|update| update.id == id).map(|update| update.body);
+        self.said.keep(&update.unwrap_or_default())
+    }
+
+    fn redeliver(&self, id: &str) {
+        let update = self.said.get(id);
+        let webhook: Option<Webhook> = self.platform.with(&self.token, |bot| bot.webhook.clone());
+        let Some(webhook) = webhook else {
+            let id = update["update_id"].as_i64().unwrap_or_default();
+            return self.platform.redeliver(&self.token, id, update);
+        };
+        let (platform, token) = (self.platform.clone(), self.token.clone());
+        deliver(move || {
+            let (platform, token, webhook, update) = (platform.clone(), token.clone(), webhook.clone(), update.clone());
+            async move { updates::post(&token, &webhook, &update, &platform).await }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.platform.bubbles();
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn rate_limit_once(&self) {
+        let parameters = json!({ "retry_after": 1 });
+        let text = "Too Many Requests: retry after 1";
+        self.platform
+            .fail_once("sendMessage", Answer::Refused(429, text, parameters));
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.platform.complaints()
+    }
+}
