@@ -95,6 +95,8 @@ pub struct Snapshot<'a> {
 pub enum DeliveryOutcome {
     /// The chat shows it, or will when the platform asks.
     Yes,
+    /// The chat shows it until then: what was shown fades, or the platform's pace defers an update. Never the outcome of a final text.
+    Until(Timestamp),
     /// Not before then.
     NotBefore(Timestamp),
     /// Not in this chat, for good.
@@ -227,7 +229,13 @@ impl<'a> ReplyDelivery<'a> {
                 }
                 Ok(Step::Wait { until }) => {
                     self.catch_up().await?;
-                    return Ok(Some(DeliveryOutcome::NotBefore(until)));
+                    let defers = self.is_pulled() || look.stage == Stage::Final;
+                    let outcome = if defers {
+                        DeliveryOutcome::NotBefore(until)
+                    } else {
+                        DeliveryOutcome::Until(until)
+                    };
+                    return Ok(Some(outcome));
                 }
                 Ok(Step::Call { call, on_success }) => (call, on_success),
                 Err(error) => {

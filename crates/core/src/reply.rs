@@ -161,7 +161,8 @@ pub enum Step {
         /// The progress once the platform has accepted it, but for the ids that its answer brings.
         on_success: Progress,
     },
-    /// Nothing before this time: the platform may still fetch it. Ask again then, or when the fetching has ended.
+    /// Nothing before this time. Where the platform polls: it may still fetch it; ask again then, or when polling has ended. Where we
+    /// push: what is shown fades then (a typing sign, a draft), or the next update is due; ask again then, or when the text changes.
     Wait {
         /// When to ask again.
         until: Timestamp,

@@ -234,7 +234,10 @@ pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Durat
     };
     let again = match showing.show(look).await? {
         DeliveryOutcome::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
-        DeliveryOutcome::Yes | DeliveryOutcome::Never { .. } => showing.record.pace.rotates_at(showing.budget()),
+        // A sign that fades is not worth a wake-up every few seconds.
+        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Never { .. } => {
+            showing.record.pace.rotates_at(showing.budget())
+        }
     };
     Ok(again.map(|at| at.since(showing.world.clock.now())))
 }

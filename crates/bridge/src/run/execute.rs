@@ -314,11 +314,12 @@ pub(super) async fn stream_reply(
             () = sleep(at.since(now)) => {}
         }
         let snapshot = said.borrow_and_update().clone();
-        let mut comes_again = false;
+        let (mut comes_again, mut refresh_at) = (false, None);
         match show_snapshot(showing, stage, snapshot).await {
-            Ok(true) => {}
+            Ok(Shown::Done) => {}
+            Ok(Shown::Until(at)) => refresh_at = Some(at),
             // The same again, when the pace lets it.
-            Ok(false) => comes_again = true,
+            Ok(Shown::Deferred) => comes_again = true,
             // Whoever took the conversation over also shows the answer; reading ends when the keeper hears of it.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
@@ -342,25 +343,40 @@ pub(super) async fn stream_reply(
             () = &mut finished => return,
             changed = said.changed(), if streams || comes_again => if changed.is_err() { return },
             () = rotation(showing) => showing.record.pace.rotated(),
+            () = reached(showing, refresh_at) => {}
         }
+    }
+}
+
+/// What became of a snapshot of a growing answer.
+enum Shown {
+    /// The chat shows it.
+    Done,
+    /// The chat shows it until then, if nothing changes before.
+    Until(Timestamp),
+    /// The platform has to be waited for.
+    Deferred,
+}
+
+/// Until a time is reached, if there is one.
+async fn reached(showing: &ReplyDelivery<'_>, at: Option<Timestamp>) {
+    match at {
+        Some(at) => sleep(at.since(showing.world.clock.now())).await,
+        None => std::future::pending().await,
     }
 }
 
 /// Until the bubble that shows the answer runs out of time, though the agent says nothing.
 async fn rotation(showing: &ReplyDelivery<'_>) {
-    let now = showing.world.clock.now();
-    match showing.record.pace.rotates_at(showing.budget()) {
-        Some(at) => sleep(at.since(now)).await,
-        None => std::future::pending().await,
-    }
+    reached(showing, showing.record.pace.rotates_at(showing.budget())).await;
 }
 
-/// Shows what has been said so far. `false` if the platform has to be waited for.
-async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<bool, RunError> {
+/// Shows what has been said so far.
+async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<Shown, RunError> {
     if showing.is_pulled() {
         // Nothing to fetch yet is what a missing record says already.
         if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
-            return Ok(true);
+            return Ok(Shown::Done);
         }
         let has_text = !said.draft.text.is_empty();
         showing.record.stage = Stage::Growing;
@@ -376,7 +392,7 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         if has_text {
             showing.note_text();
         }
-        return Ok(true);
+        return Ok(Shown::Done);
     }
     let stage = if said.draft.text.is_empty() {
         Stage::Thinking
@@ -392,17 +408,18 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
     };
     match showing.show(look).await? {
         DeliveryOutcome::Yes => {}
+        DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
         // If the platform asked for it, the pace knows.
         DeliveryOutcome::NotBefore(at) => {
             showing.record.pace.wait(at);
-            return Ok(false);
+            return Ok(Shown::Deferred);
         }
         // The final text tries again, and says so if it can't either.
         DeliveryOutcome::Never { code } => {
             warn!(event.key = %showing.record.message, code, "growing answer can't be shown")
         }
     }
-    Ok(true)
+    Ok(Shown::Done)
 }
 
 /// Remembers the turn of a result that somebody else has recorded, for they may have died before they remembered it.

@@ -45,7 +45,7 @@ pub(super) async fn deliver(
     };
     let now = world.clock.now();
     match shown {
-        DeliveryOutcome::Yes => ledger.push(LedgerStep::new(now, "delivered")),
+        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) => ledger.push(LedgerStep::new(now, "delivered")),
         DeliveryOutcome::NotBefore(at) if showing.is_pulled() => {
             ledger.push(LedgerStep::new(now, "ready"));
             if !showing.record.text.is_empty() {

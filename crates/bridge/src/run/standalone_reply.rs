@@ -96,7 +96,7 @@ async fn conclude(
     let now = world.clock.now();
     showing.record.lease = None;
     match shown {
-        DeliveryOutcome::Yes => {
+        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) => {
             showing.record.delivered = true;
             showing.save().await?;
             message::note(&world.store, &ledger.id, &[LedgerStep::new(now, "delivered")]).await?;
