@@ -50,6 +50,11 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         platform: "telegram",
+        mode: "long_connection",
+        start: |mode| telegram::Simulator::start(mode).boxed(),
+    },
+    Row {
+        platform: "telegram",
         mode: "webhook",
         start: |mode| telegram::Simulator::start(mode).boxed(),
     },

@@ -47,7 +47,7 @@ impl PlatformSimulator for Simulator {
 
     fn wrong_integration(&self) -> Value {
         let mut integration = self.integration();
-        integration["credentials"]["botToken"] = json!("7000000000:AAE-revoked");
+        integration["credentials"]["botToken"] = json!(self.token.replace("AAE-", "AAE-revoked-"));
         integration
     }
 
