@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{dingtalk, discord, lark, telegram};
+use tieline_tests::{custom, dingtalk, discord, lark, telegram, weibo};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -19,6 +19,16 @@ pub(crate) struct Row {
 /// Every simulator in every mode. A new platform adds its rows here.
 pub(crate) const ROWS: &[Row] = &[
     Row {
+        platform: "custom",
+        mode: "posted replies",
+        start: |_| async { Box::new(custom::Platform::start(false).await) as Box<dyn PlatformSimulator> }.boxed(),
+    },
+    Row {
+        platform: "custom",
+        mode: "polled replies",
+        start: |_| async { Box::new(custom::Platform::start(true).await) as Box<dyn PlatformSimulator> }.boxed(),
+    },
+    Row {
         platform: "dingtalk",
         mode: "long_connection",
         start: |mode| DingTalk::start(mode).boxed(),
@@ -57,6 +67,9 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "telegram",
         mode: "webhook",
         start: |mode| telegram::Simulator::start(mode).boxed(),
+        platform: "weibo",
+        mode: "long_connection",
+        start: |_| async { Box::new(weibo::Platform::start().await) as Box<dyn PlatformSimulator> }.boxed(),
     },
 ];
 

@@ -5,6 +5,7 @@ mod agent;
 mod faults_dingtalk;
 mod faults_lark;
 mod faults_wecom;
+mod faults_weibo;
 mod fleet;
 mod interleavings;
 mod relays;

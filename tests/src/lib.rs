@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod cloud;
 pub mod console;
+pub mod custom;
 pub mod dingtalk;
 pub mod discord;
 pub mod gate;
@@ -19,3 +20,4 @@ pub mod telegram;
 pub mod template;
 pub mod wecom;
 pub mod wecom_socket;
+pub mod weibo;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod chat;
+mod custom_platform;
 mod kills;
 mod rude_agent;
 mod wecom_callbacks;

@@ -1,0 +1,270 @@
+//! A program that connects its chats by the documented interface of custom platforms, as strict as that document.
+//!
+//! An own reading of `docs/platforms/custom.md`: nothing here uses the connector.
+
+mod replies;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+use crate::outbound::{Bubble, Speaker};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+
+use replies::Book;
+pub use replies::Fault;
+use sign::{now_s, sign};
+
+/// The secret of both sides.
+pub const SECRET: &str = "whsec_c2ltdWxhdGVkIHNlY3JldCBvZiAyNCBieXRlcw==";
+
+/// The program.
+#[derive(Clone)]
+pub struct Platform {
+    address: SocketAddr,
+    book: Arc<Mutex<Book>>,
+    said: SaidMessages,
+    callback_url: Arc<OnceLock<String>>,
+    http: Client,
+    /// Whether it asks for replies instead of being sent them.
+    polls: bool,
+}
+
+impl Platform {
+    /// Starts it. `polls` says whether it asks for replies instead of being sent them.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start(polls: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
+        let platform = Self {
+            address: listener.local_addr().expect("it is bound"),
+            book: Arc::default(),
+            said: SaidMessages::default(),
+            callback_url: Arc::default(),
+            http: http.expect("a client can be made"),
+            polls,
+        };
+        let router = Router::new()
+            .route("/replies", post(reply))
+            .with_state(platform.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        platform
+    }
+
+    /// What an operator creates.
+    #[must_use]
+    pub fn as_integration(&self, name: &str) -> Value {
+        let mut integration = json!({ "name": name, "platform": "custom", "connectionMode": "webhook",
+                                      "credentials": { "secret": SECRET, "name": "Helper" } });
+        if !self.polls {
+            integration["endpoints"] = json!({ "sendUrl": format!("http://{}/replies", self.address) });
+        }
+        integration
+    }
+
+    /// A message as the program writes it.
+    #[must_use]
+    pub fn text(&self, from: &Speaker, text: &str, mentioned: bool) -> Value {
+        let n = self.book().said.len();
+        let kind = if from.group.is_some() { "group" } else { "direct" };
+        json!({ "version": 1, "type": "message", "id": format!("m{n}-{}", crate::stand::uuid()), "text": text,
+                "chat": { "id": from.chat(), "kind": kind, "thread": null }, "sender": { "id": from.user, "name": "Ann" },
+                "mentioned": mentioned, "replyHandle": { "ticket": n } })
+    }
+
+    /// Posts a message, signed, and gives the answer. Asks for its reply in the background if it is to.
+    ///
+    /// # Errors
+    /// If it isn't answered with 200.
+    pub async fn post(&self, message: &Value) -> anyhow::Result<Value> {
+        let id = message["id"].as_str().unwrap_or_default().to_owned();
+        self.book().said.insert(id, message.clone());
+        let answered = answer(self.signed(&message.to_string())?).await?;
+        if let (true, Some(reply)) = (self.polls, answered["replyId"].as_str()) {
+            let at = self.book().reply(reply, &message["chat"]["id"], &message["id"]);
+            tokio::spawn(self.clone().follow(reply.to_owned(), at));
+        }
+        Ok(answered)
+    }
+
+    /// A signed post of a body.
+    ///
+    /// # Errors
+    /// If the integration was not created yet.
+    pub fn signed(&self, body: &str) -> anyhow::Result<RequestBuilder> {
+        let url = self.callback_url.get().context("no callback URL")?;
+        let request = self.http.post(url).header("content-type", "application/json");
+        Ok(with_signature(request, SECRET, body.as_bytes()).body(body.to_owned()))
+    }
+
+    /// Asks for a reply once.
+    ///
+    /// # Errors
+    /// If it isn't answered with 200.
+    pub async fn poll(&self, reply: &str, after: u64) -> anyhow::Result<Value> {
+        // Either way will do.
+        if after % 2 == 0 {
+            return answer(self.signed(&json!({ "type": "poll", "replyId": reply, "after": after }).to_string())?)
+                .await;
+        }
+        let query = format!("replyId={reply}&after={after}");
+        let url = format!("{}?{query}", self.callback_url.get().context("no callback URL")?);
+        answer(with_signature(self.http.get(url), SECRET, query.as_bytes())).await
+    }
+
+    async fn follow(self, reply: String, at: usize) {
+        let mut after = 0;
+        loop {
+            let Ok(state) = self.poll(&reply, after).await else {
+                sleep(Duration::from_millis(200)).await;
+                continue;
+            };
+            let version = state["version"].as_u64().unwrap_or_default();
+            let mut book = self.book();
+            if version < after {
+                book.complaints.add("a version goes back");
+            }
+            after = version;
+            book.show(at, &state);
+            if state["done"] == true {
+                return;
+            }
+        }
+    }
+
+    /// Answers the next posts so.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.book().faults.extend(faults);
+    }
+
+    /// Every post that was accepted.
+    #[must_use]
+    pub fn posts(&self) -> Vec<Value> {
+        self.book().posts.clone()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds the three headers.
+#[must_use]
+pub fn with_signature(request: RequestBuilder, secret: &str, signed: &[u8]) -> RequestBuilder {
+    let (id, now) = (format!("msg_{}", crate::stand::uuid()), now_s().to_string());
+    let signature = sign(secret, &id, &now, signed);
+    request
+        .header("webhook-id", id)
+        .header("webhook-timestamp", now)
+        .header("webhook-signature", signature)
+}
+
+async fn answer(request: RequestBuilder) -> anyhow::Result<Value> {
+    let response = request.send().await?;
+    let status = response.status();
+    ensure!(status == StatusCode::OK.as_u16(), "answered with {status}");
+    Ok(response.json().await?)
+}
+
+/// A post of the bridge.
+async fn reply(State(platform): State<Platform>, headers: HeaderMap, body: Bytes) -> Response {
+    let header = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    let mut book = platform.book();
+    if !header("content-type").starts_with("application/json") {
+        book.complaints.add("a post has another content type");
+    }
+    let genuine = header("webhook-signature")
+        .split(' ')
+        .any(|one| one == sign(SECRET, id, timestamp, &body));
+    let is_fresh = timestamp.parse().is_ok_and(|at: i64| (now_s() - at).abs() <= 300);
+    if !genuine || !is_fresh {
+        book.complaints.add("a post is not proved");
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let (status, retry_after) = match book.faults.pop_front() {
+        Some(fault) => fault,
+        None => (book.take(id, &body), None),
+    };
+    let mut response = StatusCode::from_u16(status)
+        .unwrap_or(StatusCode::BAD_GATEWAY)
+        .into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+impl PlatformSimulator for Platform {
+    fn features(&self) -> Features {
+        Features {
+            checks_credentials: false,
+            rate_limits: !self.polls,
+            ..Features::ALL
+        }
+    }
+
+    fn integration(&self) -> Value {
+        self.as_integration("Custom")
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["secret"] = json!("whsec_d3Jvbmc=");
+        integration
+    }
+
+    fn created(&self, callback_url: &str) {
+        // It is created once.
+        let _ = self.callback_url.set(callback_url.to_owned());
+    }
+
+    fn is_connected(&self) -> bool {
+        self.callback_url.get().is_some()
+    }
+
+    fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
+        let id = self.said.keep(&self.text(from, text, mention));
+        self.redeliver(&id);
+        id
+    }
+
+    fn redeliver(&self, id: &str) {
+        let (platform, message) = (self.clone(), self.said.get(id));
+        deliver(move || {
+            let (platform, message) = (platform.clone(), message.clone());
+            async move { platform.post(&message).await.map(|_| ()) }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.book().bubbles();
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn rate_limit_once(&self) {
+        self.fail([(429, Some(1))]);
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.book().complaints.all()
+    }
+}

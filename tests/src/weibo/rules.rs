@@ -1,0 +1,179 @@
+//! What the platform accepts of a client's frames, and what people see of it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::outbound::{Bubble, Complaints};
+
+/// Longest text of one frame, and of one message, in units of UTF-16.
+const MAX_FRAME: usize = 2000;
+const MAX_MESSAGE: usize = 4100;
+/// A frame with at least so much text is a full one, which may follow its predecessor at once.
+const FULL_FRAME: usize = 1500;
+/// Shortest time between two frames of a message that are not full.
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+/// Shortest time between two pings.
+const MIN_PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Messages that clients wrote, by app and the clients' own ids.
+#[derive(Default)]
+pub(super) struct Messages {
+    all: Vec<Written>,
+    by_key: BTreeMap<(String, String), usize>,
+}
+
+/// A message as it grows.
+struct Written {
+    to: String,
+    chunks: Vec<Chunk>,
+    bubble: Bubble,
+    written_at: Instant,
+}
+
+#[derive(Clone, PartialEq)]
+struct Chunk {
+    text: String,
+    done: bool,
+    connection: u64,
+}
+
+/// Which client wrote a frame.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    pub(super) app: &'a str,
+    pub(super) connection: u64,
+}
+
+impl Messages {
+    /// Takes a `send_message` in. The error is what the client hears of it.
+    pub(super) fn write(
+        &mut self,
+        by: Writer<'_>,
+        payload: &Value,
+        wrong: &mut Complaints,
+    ) -> Result<(), &'static str> {
+        let known = ["toUserId", "text", "messageId", "chunkId", "done"];
+        let fields = payload.as_object().ok_or("payload is required")?;
+        for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
+            wrong.add(format!("send_message: unknown field {name}"));
+        }
+        let text = |name| payload[name].as_str();
+        let to = text("toUserId").filter(|to| is_uid(to)).ok_or("toUserId is required")?;
+        let message = text("messageId").filter(|id| !id.is_empty() && id.len() <= 128);
+        let message = message.ok_or("messageId is required")?;
+        let number = payload["chunkId"].as_u64().ok_or("chunkId is required")?;
+        let chunk = Chunk {
+            text: text("text").ok_or("text is required")?.to_owned(),
+            done: payload["done"].as_bool().ok_or("done is required")?,
+            connection: by.connection,
+        };
+        if units(&chunk.text) > MAX_FRAME {
+            wrong.add("send_message: text of a frame is too long");
+        }
+        let key = (by.app.to_owned(), message.to_owned());
+        let at = *self.by_key.entry(key).or_insert_with(|| {
+            self.all.push(Written::new(by.app, to));
+            self.all.len() - 1
+        });
+        self.all[at].add(to, number, chunk, wrong);
+        Ok(())
+    }
+
+    /// What people see, the oldest first.
+    pub(super) fn bubbles(&self) -> Vec<Bubble> {
+        self.all.iter().map(|it| it.bubble.clone()).collect()
+    }
+
+    /// A message that isn't written by chunks: a file.
+    pub(super) fn add_file(&mut self, app: &str, to: &str, name: &str) {
+        let mut file = Written::new(app, to);
+        file.bubble.way = "file";
+        file.bubble.states = vec![name.to_owned()];
+        file.bubble.done = true;
+        self.all.push(file);
+    }
+}
+
+impl Written {
+    fn new(app: &str, to: &str) -> Self {
+        Self {
+            to: to.to_owned(),
+            chunks: Vec::new(),
+            bubble: Bubble {
+                bot: app.to_owned(),
+                chat: to.to_owned(),
+                answers: None,
+                way: "message",
+                states: Vec::new(),
+                done: false,
+            },
+            written_at: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, to: &str, number: u64, chunk: Chunk, wrong: &mut Complaints) {
+        if to != self.to {
+            return wrong.add("send_message: one message for two people");
+        }
+        let next = self.chunks.len() as u64;
+        if let Some(same) = self.chunks.get(usize::try_from(number).unwrap_or(usize::MAX)) {
+            // Known already. From the same connection it is a mistake, and with another text it always is.
+            if same.connection == chunk.connection
+                || (same.text.as_str(), same.done) != (chunk.text.as_str(), chunk.done)
+            {
+                wrong.add("send_message: a number is used twice");
+            }
+            return;
+        }
+        if number != next {
+            return wrong.add(format!("send_message: chunk {number} instead of {next}"));
+        }
+        if self.bubble.done {
+            return wrong.add("send_message: a chunk after the end");
+        }
+        if next == 0 && chunk.text.trim().is_empty() {
+            wrong.add("send_message: an empty message begins");
+        }
+        if next > 0 && !chunk.done && chunk.text.is_empty() {
+            wrong.add("send_message: an empty chunk");
+        }
+        let is_full = chunk.done || units(&chunk.text) >= FULL_FRAME;
+        if next > 0 && !is_full && self.written_at.elapsed() < MIN_INTERVAL {
+            wrong.add("send_message: small chunks come too fast");
+        }
+        let shown = format!("{}{}", self.bubble.text(), chunk.text);
+        if units(&shown) > MAX_MESSAGE {
+            wrong.add("send_message: a message is too long");
+        }
+        self.bubble.states.push(shown);
+        self.bubble.done = chunk.done;
+        self.written_at = Instant::now();
+        self.chunks.push(chunk);
+    }
+}
+
+/// The pings of a connection.
+#[derive(Default)]
+pub(super) struct Pings {
+    last: Option<Instant>,
+}
+
+impl Pings {
+    pub(super) fn add(&mut self, wrong: &mut Complaints) {
+        if self.last.is_some_and(|last| last.elapsed() < MIN_PING_INTERVAL) {
+            wrong.add("ping: too often");
+        }
+        self.last = Some(Instant::now());
+    }
+}
+
+/// Whether a text is a user id.
+pub(super) fn is_uid(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 20 && text.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
