@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tieline_tests::console::Console;
-use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::outbound::{Speaker, stays, until};
 use tieline_tests::platform::PlatformSimulator as _;
 use tieline_tests::process::Bridge;
 use tieline_tests::weibo::Platform;
@@ -146,19 +146,19 @@ impl WeiboStage {
 #[tokio::test]
 async fn token_is_kept_until_the_platform_says_that_it_is_void() {
     let stage = WeiboStage::open().await;
-    assert_eq!(stage.platform.counts().1, 1);
+    let asked = stage.platform.counts().1;
     stage.platform.close(1001, "going away").unwrap();
     stage.reconnected(2, SOON).await;
-    assert_eq!(stage.platform.counts().1, 1, "the token was still good");
+    assert_eq!(stage.platform.counts().1, asked, "the token was still good");
     stage.platform.expire_tokens();
     stage.platform.close(4002, "").unwrap();
     stage.reconnected(3, SOON).await;
-    assert_eq!(stage.platform.counts().1, 2);
-    // The same said in words, and by a refused handshake with a token that is void.
+    assert_eq!(stage.platform.counts().1, asked + 1);
+    // The token is void when it is used again.
     stage.platform.expire_tokens();
     stage.platform.cut().unwrap();
     stage.reconnected(5, SOON).await;
-    assert_eq!(stage.platform.counts().1, 3);
+    assert_eq!(stage.platform.counts().1, asked + 2);
     stage.platform.say(&lisi(), "still there?", true);
     stage.shows(&lisi(), &["echo: still there?"]).await;
 }
@@ -172,8 +172,12 @@ async fn wrong_credentials_are_named_and_right_ones_need_no_restart() {
         (&json!("config_invalid"), &json!("4002")),
         "{status}"
     );
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(stage.platform.counts().1, 1, "tried again too soon");
+    let asked = stage.platform.counts().1;
+    stays("no other try", Duration::from_secs(5), || {
+        stage.platform.counts().1 == asked
+    })
+    .await
+    .unwrap();
     let path = format!("/api/v1/orgs/default/integrations/{}", stage.id);
     let change = json!({ "credentials": { "appSecret": "s3cr3t-9f21" } });
     let patched = stage
@@ -196,7 +200,7 @@ async fn busy_token_endpoint_is_asked_again() {
     });
     let stage = WeiboStage::with(platform, json!({})).await;
     stage.platform.connected(SOON).await.unwrap();
-    assert_eq!(stage.platform.counts().1, 3);
+    assert!(stage.platform.counts().1 >= 3, "{:?}", stage.platform.counts());
 }
 
 #[tokio::test]
@@ -286,4 +290,36 @@ async fn owner_is_sent_files_and_others_links() {
         1,
         "a file of another person would go to the owner"
     );
+}
+
+#[tokio::test]
+async fn servers_that_confirm_less_are_answered_too() {
+    let stage = WeiboStage::open().await;
+    stage.platform.misbehave(|faults| faults.no_acks = true);
+    stage.platform.say(&lisi(), "one", true);
+    stage.shows(&lisi(), &["echo: one"]).await;
+    stage.platform.close(1001, "").unwrap();
+    stage.reconnected(2, SOON).await;
+    stage.platform.misbehave(|faults| faults.no_pongs = true);
+    stage.platform.say(&lisi(), "two", true);
+    stage.platform.say(&Speaker::alone("1002"), "three", true);
+    stage.shows(&lisi(), &["echo: one", "echo: two"]).await;
+    stage.shows(&Speaker::alone("1002"), &["echo: three"]).await;
+    assert_eq!(stage.platform.counts().2, 2, "the connection lasts");
+}
+
+#[tokio::test]
+async fn chunk_that_a_dying_connection_lost_is_written_again() {
+    let stage = WeiboStage::open().await;
+    stage.platform.say(&lisi(), "one", true);
+    stage.shows(&lisi(), &["echo: one"]).await;
+    // Nothing is read any more, and the end of the connection is noticed later.
+    stage
+        .platform
+        .push(&stage.platform.text(&lisi(), "two").to_string())
+        .unwrap();
+    stage.platform.go_half_open().unwrap();
+    stage.reconnected(2, SOON).await;
+    stage.shows(&lisi(), &["echo: one", "echo: two"]).await;
+    assert_eq!(stage.agent.seen().len(), 2);
 }

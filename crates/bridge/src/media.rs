@@ -222,10 +222,12 @@ pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
         .chain(quoted.enumerate().map(|(at, part)| (PartRef::Quote(at), part)));
     let file = |(place, part): (PartRef, &mut Part)| {
         let bytes = Bytes::from(part.take_inline()?);
+        let mime = mime_of(&bytes, part);
+        part.mime = Some(mime.clone());
         Some(InlineFile {
             id: kept_id(&id, place),
             name: part.name.clone(),
-            mime: mime_of(&bytes, part),
+            mime,
             bytes,
         })
     };

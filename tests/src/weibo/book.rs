@@ -15,6 +15,8 @@ pub struct Faults {
     pub token_answers: VecDeque<(u16, Value)>,
     /// Refuse every handshake with this status.
     pub refuse_handshake: Option<u16>,
+    /// Don't acknowledge what is written.
+    pub no_acks: bool,
     /// Don't answer pings.
     pub no_pongs: bool,
     /// Answers to the next files, in place of the right ones: status and body.

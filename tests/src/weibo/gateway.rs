@@ -140,16 +140,22 @@ fn on_text(platform: &Platform, by: Writer<'_>, text: &str, pings: &mut Pings) -
             return (!book.faults.no_pongs).then(|| Message::text(pong));
         }
         Some("pong") => return None,
-        Some("send_message") => match book.messages.write(by, &frame["payload"], &mut book.complaints) {
-            Ok(()) => {
-                let id = format!("srv_{}", book.number());
-                json!({ "type": "ack", "payload": { "messageId": id, "receivedAt": 1_789_900_006_000_u64 } })
+        Some("send_message") => {
+            pings.written();
+            match book.messages.write(by, &frame["payload"], &mut book.complaints) {
+                Ok(()) => {
+                    if book.faults.no_acks {
+                        return None;
+                    }
+                    let id = format!("srv_{}", book.number());
+                    json!({ "type": "ack", "payload": { "messageId": id, "receivedAt": 1_789_900_006_000_u64 } })
+                }
+                Err(reason) => {
+                    book.complaints.add(format!("send_message: {reason}"));
+                    json!({ "type": "error", "payload": { "message": reason } })
+                }
             }
-            Err(reason) => {
-                book.complaints.add(format!("send_message: {reason}"));
-                json!({ "type": "error", "payload": { "message": reason } })
-            }
-        },
+        }
         _ => {
             book.complaints.add("a frame of an unknown type");
             return None;

@@ -139,8 +139,10 @@ impl Written {
         if next > 0 && !chunk.done && chunk.text.is_empty() {
             wrong.add("send_message: an empty chunk");
         }
-        let is_full = chunk.done || units(&chunk.text) >= FULL_FRAME;
-        if next > 0 && !is_full && self.written_at.elapsed() < MIN_INTERVAL {
+        // What is longer than a frame may come in several at once.
+        let is_small = |chunk: &Chunk| !chunk.done && units(&chunk.text) < FULL_FRAME;
+        let are_small = is_small(&chunk) && self.chunks.last().is_some_and(is_small);
+        if are_small && self.written_at.elapsed() < MIN_INTERVAL {
             wrong.add("send_message: small chunks come too fast");
         }
         let shown = format!("{}{}", self.bubble.text(), chunk.text);
@@ -158,11 +160,18 @@ impl Written {
 #[derive(Default)]
 pub(super) struct Pings {
     last: Option<Instant>,
+    /// Whether something was written since, which a ping may confirm.
+    has_written: bool,
 }
 
 impl Pings {
+    pub(super) fn written(&mut self) {
+        self.has_written = true;
+    }
+
     pub(super) fn add(&mut self, wrong: &mut Complaints) {
-        if self.last.is_some_and(|last| last.elapsed() < MIN_PING_INTERVAL) {
+        let has_written = std::mem::take(&mut self.has_written);
+        if !has_written && self.last.is_some_and(|last| last.elapsed() < MIN_PING_INTERVAL) {
             wrong.add("ping: too often");
         }
         self.last = Some(Instant::now());

@@ -15,7 +15,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
 }
 
-/// The platform acknowledges nothing: a chunk that was written counts as shown.
+/// A chunk was read by the platform, or counts as read; or its connection ended first.
 fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let before: Shown = sent.progress.read();
     let after: Shown = sent.on_success.read();

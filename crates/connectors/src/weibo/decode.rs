@@ -31,6 +31,8 @@ pub(super) enum Heard {
     Ping,
     /// The server gives one.
     Pong,
+    /// The server has received a chunk. Its id is the server's own: only the order tells which one.
+    Received,
     /// Nothing to deliver.
     Nothing(Remark),
 }
@@ -56,8 +58,7 @@ pub(super) fn decode(text: &str, cx: &Context<'_>) -> Heard {
         },
         "error" => unreadable("the platform reports an error in a frame of ours"),
         "connected" | "system" => Heard::Nothing(Remark::Ignored("a greeting")),
-        // Its id is the server's own, so it acknowledges nothing that we could name.
-        "ack" => Heard::Nothing(Remark::Ignored("an acknowledgement")),
+        "ack" => Heard::Received,
         _ => Heard::Nothing(Remark::Ignored("a frame of an unknown type")),
     }
 }

@@ -1,6 +1,6 @@
 //! Weibo (微博) direct messages, over the long connection that 微博龙虾助手 gives its users.
 //!
-//! Only one-to-one chats. Answers are shown as chunks that add to a message ([`compose`]); nothing is acknowledged, edited or taken
+//! Only one-to-one chats. Answers are shown as chunks that add to a message ([`compose`]); nothing can be edited or taken
 //! back. Files come inside messages; they are sent over HTTP, to the owner of the credentials and to no one else.
 //!
 //! See [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo), the vendor's own client.
@@ -11,6 +11,7 @@ mod compose;
 mod decode;
 mod manifest;
 mod progress;
+mod receipts;
 mod settings;
 mod stream;
 mod tokens;

@@ -1,4 +1,7 @@
-//! The long connection: authorized by its address, kept alive by pings of its own, without acknowledgements in either direction.
+//! The long connection: authorized by its address, kept alive by pings of its own.
+//!
+//! Whether the platform acknowledges what is written is not documented: its simulator does, and every server answers pings. A chunk counts as
+//! sent once an acknowledgement or the pong of a later ping proves that it was read; a connection that ends before leaves it in doubt.
 //!
 //! See `src/client.ts` of [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo).
 
@@ -10,6 +13,7 @@ use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamP
 use tieline_core::timestamp::Timestamp;
 
 use super::decode::{self, Heard};
+use super::receipts::Receipts;
 use super::settings::Settings;
 
 /// How often we ping.
@@ -91,8 +95,7 @@ impl StreamProtocol for LongConnection {
 #[derive(Default)]
 struct Session {
     heartbeat: Option<Heartbeat>,
-    /// The call whose frame was handed out last. Whether it was written shows only when something else happens.
-    writing: Option<String>,
+    receipts: Receipts,
     tokens: u64,
 }
 
@@ -113,7 +116,6 @@ impl StreamSession for Session {
     }
 
     fn on_frame(&mut self, frame: Frame, cx: &Context<'_>) -> Vec<Effect> {
-        self.writing = None;
         let Frame::Text(text) = frame else {
             return vec![Effect::Remark(Remark::Ignored("a binary frame"))];
         };
@@ -123,8 +125,10 @@ impl StreamSession for Session {
                 if let Some(heartbeat) = &mut self.heartbeat {
                     heartbeat.dead_at = cx.now.after(PONG_WITHIN);
                 }
+                effects.extend(self.receipts.on_pong());
             }
             Heard::Ping => effects.push(send(r#"{"type":"pong"}"#.to_owned())),
+            Heard::Received => effects.extend(self.receipts.on_ack()),
             Heard::Said(event, remark) => {
                 self.tokens += 1;
                 effects.extend(remark.map(Effect::Remark));
@@ -140,69 +144,73 @@ impl StreamSession for Session {
     }
 
     fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect> {
-        self.writing = None;
-        match &mut self.heartbeat {
-            Some(heartbeat) if heartbeat.dead_at <= cx.now => {
-                self.heartbeat = None;
-                let reason = "pings were not answered";
-                vec![Effect::Reconnect { reason, after: None }]
-            }
-            Some(heartbeat) if heartbeat.ping_at <= cx.now => {
-                heartbeat.ping_at = cx.now.after(PING);
-                vec![send(r#"{"type":"ping"}"#.to_owned())]
-            }
-            _ => Vec::new(),
+        let Some(heartbeat) = &mut self.heartbeat else {
+            return Vec::new();
+        };
+        let mut effects = match self.receipts.on_time(cx.now) {
+            Ok(effects) => effects,
+            Err(reason) => return self.reconnect(reason),
+        };
+        if heartbeat.dead_at <= cx.now {
+            return self.reconnect("pings were not answered");
         }
+        if heartbeat.ping_at <= cx.now {
+            heartbeat.ping_at = cx.now.after(PING);
+            self.receipts.pinged();
+            effects.push(ping());
+        }
+        effects
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
         let heartbeat = self.heartbeat.as_ref()?;
-        Some(heartbeat.ping_at.min(heartbeat.dead_at))
+        let at = heartbeat.ping_at.min(heartbeat.dead_at);
+        Some(self.receipts.wake_at().map_or(at, |due| due.min(at)))
     }
 
     fn on_stored(&mut self, _token: u64, _cx: &Context<'_>) -> Vec<Effect> {
-        self.writing = None;
         // The platform wants no acknowledgement.
         Vec::new()
     }
 
-    fn on_call(&mut self, call_id: &str, call: SocketCall, _cx: &Context<'_>) -> Vec<Effect> {
-        self.writing = Some(call_id.to_owned());
-        let written = Effect::Answer {
-            call_id: call_id.to_owned(),
-            answer: ApiAnswer::Answered {
-                status: 200,
-                retry_after_s: None,
-                body: Vec::new(),
-            },
-        };
-        // The supervisor drops the second if the first fails.
-        vec![send(call.frame.to_string()), written]
+    fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect> {
+        let mut effects = vec![send(call.frame.to_string())];
+        effects.extend(self.receipts.on_call(call_id, cx.now));
+        effects
     }
 
     fn on_closed(&mut self, code: u16, reason: &str, _cx: &Context<'_>) -> Vec<Effect> {
         self.heartbeat = None;
+        let mut effects = self.receipts.on_close();
         let name = format!("closed_{code}");
         if code == close::INVALID_TOKEN || reason.to_ascii_lowercase().contains(close::INVALID_TOKEN_WORDS) {
-            return vec![Effect::Refused(Refusal::StaleToken { code: name })];
-        }
-        if close::MISCONFIGURED.contains(&code) {
-            return vec![Effect::Refused(Refusal::Passing {
+            effects.push(Effect::Refused(Refusal::StaleToken { code: name }));
+        } else if close::MISCONFIGURED.contains(&code) {
+            effects.push(Effect::Refused(Refusal::Passing {
                 code: name,
                 retry_after: Some(MISCONFIGURED_WAIT),
-            })];
+            }));
         }
-        Vec::new()
+        effects
     }
 
     fn on_close(&mut self, _cx: &Context<'_>) -> Vec<Effect> {
         self.heartbeat = None;
-        let unknown = |call_id| Effect::Answer {
-            call_id,
-            answer: ApiAnswer::Unknown,
-        };
-        self.writing.take().map(unknown).into_iter().collect()
+        self.receipts.on_close()
     }
+}
+
+impl Session {
+    fn reconnect(&mut self, reason: &'static str) -> Vec<Effect> {
+        self.heartbeat = None;
+        let mut effects = self.receipts.on_close();
+        effects.push(Effect::Reconnect { reason, after: None });
+        effects
+    }
+}
+
+pub(super) fn ping() -> Effect {
+    send(r#"{"type":"ping"}"#.to_owned())
 }
 
 fn send(text: String) -> Effect {

@@ -1,0 +1,136 @@
+//! Which of the written chunks the platform has read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::stream::Effect;
+use tieline_core::timestamp::Timestamp;
+
+use super::stream::ping;
+
+/// How long a server that has confirmed nothing yet may take for its first confirmation.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
+/// The same for a server that confirms: the connection is dead after that.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Chunks that were written and not confirmed yet, with the pings between them, in the order of writing.
+#[derive(Default)]
+pub(super) struct Receipts {
+    outstanding: VecDeque<Outstanding>,
+    manner: Manner,
+}
+
+enum Outstanding {
+    Chunk { call_id: String, due_at: Timestamp },
+    Ping,
+}
+
+/// How the server confirms what it has read.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Manner {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// It acknowledges each chunk.
+    Acknowledges,
+    /// It answers pings, and reads in order.
+    AnswersPings,
+    /// Not at all: what is written counts as sent.
+    Silent,
+}
+
+impl Receipts {
+    /// A chunk is being written.
+    pub(super) fn on_call(&mut self, call_id: &str, now: Timestamp) -> Vec<Effect> {
+        let call_id = call_id.to_owned();
+        let patience = match self.manner {
+            Manner::Silent => return vec![answered(call_id)],
+            Manner::Unknown => FIRST_WITHIN,
+            Manner::Acknowledges | Manner::AnswersPings => CONFIRMED_WITHIN,
+        };
+        let due_at = now.after(patience);
+        self.outstanding.push_back(Outstanding::Chunk { call_id, due_at });
+        if self.manner == Manner::Acknowledges {
+            return Vec::new();
+        }
+        self.pinged();
+        vec![ping()]
+    }
+
+    /// A ping is being written.
+    pub(super) fn pinged(&mut self) {
+        self.outstanding.push_back(Outstanding::Ping);
+    }
+
+    /// The server has read the oldest chunk.
+    pub(super) fn on_ack(&mut self) -> Option<Effect> {
+        self.manner = Manner::Acknowledges;
+        let is_chunk = |it: &Outstanding| matches!(it, Outstanding::Chunk { .. });
+        let at = self.outstanding.iter().position(is_chunk)?;
+        self.outstanding.remove(at).and_then(answer)
+    }
+
+    /// The server has read everything that was written before the oldest ping.
+    pub(super) fn on_pong(&mut self) -> Vec<Effect> {
+        let is_ping = |it: &Outstanding| matches!(it, Outstanding::Ping);
+        let Some(at) = self.outstanding.iter().position(is_ping) else {
+            return Vec::new();
+        };
+        let read: Vec<Effect> = self.outstanding.drain(..=at).filter_map(answer).collect();
+        if !read.is_empty() && self.manner == Manner::Unknown {
+            self.manner = Manner::AnswersPings;
+        }
+        read
+    }
+
+    /// Some chunk may be due. The error is why the connection is of no use any more.
+    pub(super) fn on_time(&mut self, now: Timestamp) -> Result<Vec<Effect>, &'static str> {
+        if self.wake_at().is_none_or(|due_at| due_at > now) {
+            return Ok(Vec::new());
+        }
+        if self.manner != Manner::Unknown {
+            return Err("chunks were not confirmed");
+        }
+        self.manner = Manner::Silent;
+        Ok(self.outstanding.drain(..).filter_map(answer).collect())
+    }
+
+    /// When the oldest chunk is due.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.outstanding.iter().find_map(|it| match it {
+            Outstanding::Chunk { due_at, .. } => Some(*due_at),
+            Outstanding::Ping => None,
+        })
+    }
+
+    /// The connection is gone: whether the rest was read is not known.
+    pub(super) fn on_close(&mut self) -> Vec<Effect> {
+        let unknown = |it| match it {
+            Outstanding::Chunk { call_id, .. } => Some(Effect::Answer {
+                call_id,
+                answer: ApiAnswer::Unknown,
+            }),
+            Outstanding::Ping => None,
+        };
+        self.outstanding.drain(..).filter_map(unknown).collect()
+    }
+}
+
+fn answer(it: Outstanding) -> Option<Effect> {
+    match it {
+        Outstanding::Chunk { call_id, .. } => Some(answered(call_id)),
+        Outstanding::Ping => None,
+    }
+}
+
+fn answered(call_id: String) -> Effect {
+    Effect::Answer {
+        call_id,
+        answer: ApiAnswer::Answered {
+            status: 200,
+            retry_after_s: None,
+            body: Vec::new(),
+        },
+    }
+}
