@@ -25,6 +25,21 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// The same where nothing has to be said: no body, or `null`, is the default.
+pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = read(request).await?;
+        match bytes.trim_ascii() {
+            b"" | b"null" => Ok(Self(T::default())),
+            _ => parse(&bytes).map(Self),
+        }
+    }
+}
+
 /// The query, whose type refuses unknown parameters.
 pub(crate) struct Query<T>(pub(crate) T);
 

@@ -29,6 +29,9 @@ use tieline_store::config::integration::{
 };
 use tieline_store::config::trigger;
 use tieline_store::status::{self as status_store, ConnectionState};
+use tieline_store::login as login_store;
+use tieline_store::poll_cursor;
+use tieline_store::status as status_store;
 use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
@@ -186,6 +189,8 @@ pub(crate) async fn delete(
         let deleted = store_integration::delete(&state.world.store, &before).await;
         explain(&state, &scope.organization, deleted).await?;
         status_store::remove(&state.world.store, &before.id).await?;
+        poll_cursor::remove(&state.world.store, &before.id).await?;
+        login_store::remove(&state.world.store, &before.id).await?;
         Ok(())
     })
     .await?;

@@ -18,6 +18,7 @@ pub mod egress;
 pub mod integration_log;
 pub mod lease_watch;
 pub mod local_claims;
+pub mod login;
 pub mod media;
 pub mod memory_budget;
 pub mod metrics;

@@ -44,16 +44,16 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
         }
         state = match &*word {
             "confirmed" => return Ok(ExitCode::SUCCESS),
-            "failed" => bail!("the platform refused the login: {}", reason(&state)),
+            "refused" => bail!("the login was refused: {}", reason(&state)),
             // A new code.
             "expired" => client.post(&path, &client::nothing()).await?,
-            "needs_code" => client.post(&path, &json!({ "verifyCode": typed().await? })).await?,
+            "verify_code_needed" => client.post(&path, &json!({ "verifyCode": typed().await? })).await?,
             _ => {
                 sleep(PAUSE).await;
                 client.get(&path, &[]).await?
             }
         };
-        if word == "needs_code" {
+        if word == "verify_code_needed" {
             // Asked again, it was the wrong one.
             said.clear();
         }
@@ -75,16 +75,16 @@ fn sentence(word: &str) -> &'static str {
     match word {
         "waiting" => "Scan the code with the phone app.",
         "scanned" => "Scanned. Confirm on the phone.",
-        "needs_code" => "The phone shows a number. Type it here and press Enter:",
+        "verify_code_needed" => "The phone shows a number. Type it here and press Enter:",
         "expired" => "The code has expired. Here is a new one:",
         "confirmed" => "Logged in.",
-        "failed" => "The login failed.",
+        "refused" => "The login failed.",
         _ => "Waiting for the platform.",
     }
 }
 
 fn reason(state: &Value) -> String {
-    one_line(state["message"].as_str().unwrap_or("it gives no reason"))
+    one_line(state["code"].as_str().unwrap_or("it gives no reason"))
 }
 
 /// The code in characters, light on dark as on a dark terminal, and the address for those who can't scan it.

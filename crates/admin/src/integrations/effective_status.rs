@@ -89,7 +89,10 @@ fn is_outdated(facts: &Facts<'_>) -> bool {
     let reported = facts.reported;
     // Who holds a connection says so with its state; of a webhook the state is that the credentials work.
     let nobodys = reported.state == Some(ConnectionState::Connected) && reported.owner.is_none();
+    // Whoever waits for a login that has taken place is about to hear of it.
+    let logged_in = reported.state == Some(ConnectionState::NeedsLogin) && reported.reason.is_none();
     nobodys
+        || logged_in
         || refused_before(facts)
         || reported.state == Some(ConnectionState::Disabled)
         || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
@@ -132,8 +135,10 @@ fn code_of(reported: &Status) -> String {
 /// Whether the integration has been changed since the platform refused it: then a relay is about to try again.
 fn refused_before(facts: &Facts<'_>) -> bool {
     let refused_at = facts.reported.last_error.as_ref().map(|error| error.at);
-    facts.reported.reason.as_deref() == Some("config_invalid")
-        && refused_at.is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
+    matches!(
+        facts.reported.reason.as_deref(),
+        Some("config_invalid" | "login_expired")
+    ) && refused_at.is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
 }
 
 fn webhook(facts: &Facts<'_>) -> Condition {

@@ -126,7 +126,27 @@ pub(super) fn patched_settings(
         streaming: patch.streaming.unwrap_or(before.streaming),
         enabled: patch.enabled.unwrap_or(before.enabled),
     };
-    check(state, connector, draft)
+    let settings = check(state, connector, draft)?;
+    Ok(IntegrationSettings {
+        account_key: logged_in_account(state, connector, before, &settings)?.or(settings.account_key),
+        ..settings
+    })
+}
+
+/// The bot account that a login obtained. It stays as long as what the login was made with.
+fn logged_in_account(
+    state: &AdminState,
+    connector: &dyn Connector,
+    before: &IntegrationRecord,
+    after: &IntegrationSettings,
+) -> Result<Option<String>, Problem> {
+    let keyring = state.world.store.keyring();
+    let stays = before.endpoints == after.endpoints && before.given_credentials(keyring)? == after.credentials;
+    if connector.login().is_none() || !stays {
+        return Ok(None);
+    }
+    let (credentials, _) = before.unseal(keyring)?;
+    Ok(connector.account_key(after.mode, &credentials))
 }
 
 /// Settings that nobody has checked.

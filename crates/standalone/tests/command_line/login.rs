@@ -62,10 +62,7 @@ async fn code_is_drawn_once_and_again_when_it_expires() {
 
 #[tokio::test]
 async fn refused_login_fails_with_its_reason() {
-    let failed = json!({ "state": "failed", "message": "account is\nlocked" });
-    let said = login(vec![failed]).await;
-    assert_eq!(
-        said.bad(),
-        "tieline: the platform refused the login: account is locked\n"
-    );
+    let refused = json!({ "state": "refused", "code": "account is\nlocked" });
+    let said = login(vec![refused]).await;
+    assert_eq!(said.bad(), "tieline: the login was refused: account is locked\n");
 }
