@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{custom, dingtalk, discord, lark, telegram, weibo};
+use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, weibo};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -70,6 +70,9 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "weibo",
         mode: "long_connection",
         start: |_| async { Box::new(weibo::Platform::start().await) as Box<dyn PlatformSimulator> }.boxed(),
+        platform: "wechat",
+        mode: "long_connection",
+        start: |_| wechat::Row::start().boxed(),
     },
 ];
 

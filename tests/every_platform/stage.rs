@@ -118,6 +118,9 @@ impl Bot {
             .await;
         let made = made.unwrap_or_else(|error| panic!("{name}: {error:#}"));
         simulator.created(made["callbackUrl"].as_str().unwrap_or_default());
+        if !simulator.features().typed_credentials {
+            log_in(console, made["id"].as_str().unwrap()).await;
+        }
         Self {
             name,
             simulator,
@@ -184,6 +187,20 @@ impl Bot {
             anyhow::ensure!(began.elapsed() < PATIENCE, "not {state} ({reason}): {status}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// Logs a bot in whose codes the simulator confirms at once.
+async fn log_in(console: &Console, integration: &str) {
+    let path = format!("/api/v1/orgs/default/integrations/{integration}/login");
+    console.post(&path, &json!({})).await.unwrap();
+    let began = tokio::time::Instant::now();
+    loop {
+        let login = console.get(&path).await.unwrap();
+        if login["state"] == "confirmed" {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "not logged in: {login}");
     }
 }
 

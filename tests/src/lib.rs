@@ -18,6 +18,7 @@ pub mod socket;
 pub mod stand;
 pub mod telegram;
 pub mod template;
+pub mod wechat;
 pub mod wecom;
 pub mod wecom_socket;
 pub mod weibo;

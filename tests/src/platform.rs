@@ -57,6 +57,12 @@ pub struct Features {
     pub checks_credentials: bool,
     /// The platform has a rate limit that it answers calls with.
     pub rate_limits: bool,
+    /// Credentials are typed in. Else they are obtained by a login, whose codes the simulator confirms at once.
+    pub typed_credentials: bool,
+    /// More than one person can write to a bot.
+    pub many_people: bool,
+    /// An answer of any length is shown whole.
+    pub long_answers: bool,
 }
 
 impl Features {
@@ -66,6 +72,9 @@ impl Features {
         streams: true,
         checks_credentials: true,
         rate_limits: true,
+        typed_credentials: true,
+        many_people: true,
+        long_answers: true,
     };
 }
 

@@ -1,0 +1,141 @@
+//! What the platform knows: codes, bots, messages, and what was shown.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::outbound::{Bubble, Complaints};
+
+/// Most answers to one message of a person.
+pub(super) const WINDOW: usize = 10;
+
+/// Everything.
+#[derive(Default)]
+pub(super) struct Book {
+    pub(super) codes: HashMap<String, Code>,
+    /// By token.
+    pub(super) bots: HashMap<String, Bot>,
+    /// Encrypted files by their parameter.
+    pub(super) files: HashMap<String, Vec<u8>>,
+    /// Who confirms codes at once.
+    pub(super) confirms: Option<String>,
+    pub(super) faults: Faults,
+    pub(super) bubbles: Vec<Bubble>,
+    pub(super) complaints: Complaints,
+    pub(super) n_refused: usize,
+    count: u64,
+}
+
+/// How the platform misbehaves.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Answers to the next calls that send a message: their return code.
+    pub refuse_messages: VecDeque<i64>,
+    /// Polls end with this status, as front ends do that give up waiting.
+    pub poll_status: Option<u16>,
+    /// Nobody gets a ticket for the typing sign.
+    pub no_typing: bool,
+}
+
+/// A QR code.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Code {
+    pub(super) state: CodeState,
+    pub(super) person: String,
+    pub(super) base_url: String,
+    /// The tokens that the client has.
+    pub(super) known: Vec<String>,
+}
+
+/// What became of a code.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum CodeState {
+    #[default]
+    Waiting,
+    /// The app shows these digits.
+    Digits(String),
+    Scanned,
+    Confirmed,
+    Expired,
+}
+
+/// A bot: one login of one person.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bot {
+    pub(super) id: String,
+    pub(super) person: String,
+    pub(super) ended: bool,
+    /// Not delivered yet.
+    pub(super) waiting: VecDeque<Value>,
+    /// All that was said, by id.
+    pub(super) said: HashMap<u64, Value>,
+    /// Cursors that were handed out.
+    pub(super) cursors: HashSet<String>,
+    pub(super) polls: usize,
+    pub(super) n_polls: usize,
+    /// Context tokens, and how many messages answered each.
+    pub(super) contexts: HashMap<String, usize>,
+    /// The newest context token.
+    pub(super) context: String,
+    /// Texts by the client's ids.
+    pub(super) sent: HashMap<String, String>,
+    pub(super) ticket: Option<String>,
+    /// Whether the sign stands, and how often it was shown.
+    pub(super) typing: (bool, usize),
+}
+
+impl Book {
+    /// A number that was not there before.
+    pub(super) fn fresh(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// The bot of a person that is logged in.
+    pub(super) fn bot_of(&self, person: &str) -> Option<&Bot> {
+        self.bots.values().find(|bot| bot.person == person && !bot.ended)
+    }
+
+    pub(super) fn say(&mut self, person: &str, item: Value) -> u64 {
+        // Above 2^53: a client that reads numbers as floats gets another id.
+        let id = 18_446_744_073_709_500_000 + self.fresh();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        let Some(bot) = self.bots.values_mut().find(|bot| bot.person == person && !bot.ended) else {
+            return id;
+        };
+        let context = format!("CTX-{id}");
+        bot.contexts.insert(context.clone(), 0);
+        bot.context.clone_from(&context);
+        let message = json!({
+            "seq": id, "message_id": id, "from_user_id": person, "to_user_id": bot.id, "client_id": format!("c-{id}"),
+            "create_time_ms": u64::try_from(now).unwrap_or_default(), "session_id": "s-1", "message_type": 1,
+            "message_state": 2, "item_list": [item], "context_token": context,
+        });
+        bot.said.insert(id, message.clone());
+        bot.waiting.push_back(message);
+        id
+    }
+
+    pub(super) fn deliver_again(&mut self, id: u64, other_id: bool) {
+        let other = self.fresh();
+        for bot in self.bots.values_mut() {
+            if let Some(message) = bot.said.get(&id) {
+                let mut message = message.clone();
+                if other_id {
+                    message["message_id"] = json!(id + 1000 + other);
+                }
+                bot.waiting.push_back(message);
+            }
+        }
+    }
+
+    pub(super) fn end_tokens(&mut self, person: &str) {
+        for bot in self.bots.values_mut().filter(|bot| bot.person == person) {
+            bot.ended = true;
+        }
+    }
+}
