@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tieline_bridge::courier::DownloadError;
 use tieline_bridge::media::{self, FetchError, Fetched};
+use tieline_bridge::reply_links::ReplyPage;
 use tieline_bridge::{chunked_file, reply_links};
 use tracing::{error, warn};
 
@@ -27,12 +28,20 @@ pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<Stri
     Ok(deliver(fetched))
 }
 
+/// What a link shows while the answer behind it is still being written. Whose language it is isn't known before there is a record.
+const PENDING: &str =
+    "回答还在生成中，请稍后刷新本页。\n\nThe answer is still being written. Please reload this page in a moment.";
+
 /// Gives the whole text of an answer that the platform had no room for, for seven days.
 #[utoipa::path(get, path = "/api/replies/{token}", tag = "links", security(()),
     responses((status = 200, body = String, content_type = "text/plain"),
         (status = 404, body = Problem, description = "`link_not_found`")))]
 pub(crate) async fn text(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
-    let text = reply_links::text(&state.world, &token).await?.ok_or_else(missing)?;
+    let page = reply_links::page(&state.world, &token).await?.ok_or_else(missing)?;
+    let text = match page {
+        ReplyPage::Text(text) => text,
+        ReplyPage::Pending => PENDING.to_owned(),
+    };
     Ok((guards("text/plain; charset=utf-8"), text).into_response())
 }
 

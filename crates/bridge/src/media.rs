@@ -470,8 +470,15 @@ async fn download(
     let cx = bot.context(world, None);
     let source = bot.connector.media().ok_or(FetchError::NoLocator)?;
     let call = source.download(&located, &cx).ok_or(FetchError::NoLocator)?;
-    let download = follow(world, bot, call, max, patience).await?;
-    let media = source.open(&located, download.body, download.disposition.as_deref(), &cx)?;
+    let open = |download: Download| source.open(&located, download.body, download.disposition.as_deref(), &cx);
+    let media = match open(follow(world, bot, call.clone(), max, patience).await?) {
+        // Some platforms refuse with a success status: the refusal is in place of the bytes.
+        Err(MediaError::TokenExpired) if call.token != TokenPlace::None => {
+            courier::forget_token(world, bot).await;
+            open(follow(world, bot, call, max, patience).await?)?
+        }
+        opened => opened?,
+    };
     let mime = mime_of(&media.bytes, part);
     Ok((media, mime))
 }

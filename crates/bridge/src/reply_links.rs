@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::ReplyId;
+use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
+use tieline_store::config::integration;
 use tieline_store::reply::{self, ReplyRecord};
 
 use crate::world::World;
 
 /// How long a link works.
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a reply without a record counts as one that is still being written.
+const LONGEST_RUN: Duration = Duration::from_secs(3600);
 /// What sealed link tokens are about.
 const PAGE_TOKEN: &str = "reply page";
 
@@ -28,20 +32,38 @@ struct Grant {
 /// Never: a grant serializes.
 #[must_use]
 pub fn link(world: &World, record: &ReplyRecord) -> String {
+    link_to(world, &record.id, record.received_at)
+}
+
+/// The same for a reply that may have no record yet, counted from when its message was received.
+///
+/// # Panics
+/// Never: a grant serializes.
+#[must_use]
+pub fn link_to(world: &World, reply: &ReplyId, received_at: Timestamp) -> String {
     let grant = Grant {
-        reply: record.id.clone(),
-        expires_at: record.received_at.after(LIFE),
+        reply: reply.clone(),
+        expires_at: received_at.after(LIFE),
     };
     let json = serde_json::to_vec(&grant).expect("a grant serializes as JSON");
     let token = world.store.keyring().seal_url(&json, PAGE_TOKEN);
     format!("{}/api/replies/{token}", world.settings.public_url)
 }
 
-/// The whole text behind a link. `None` if the link isn't ours, is too old, or its reply is gone.
+/// The page behind a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplyPage {
+    /// The whole text, and our sentence below it or in its place.
+    Text(String),
+    /// The answer is still being written.
+    Pending,
+}
+
+/// The page behind a link. `None` if the link isn't ours, is too old, or its reply is gone.
 ///
 /// # Errors
 /// The table's.
-pub async fn text(world: &World, token: &str) -> Result<Option<String>, StoreError> {
+pub async fn page(world: &World, token: &str) -> Result<Option<ReplyPage>, StoreError> {
     let now = world.clock.now();
     let Ok(json) = world.store.keyring().open_url(token, PAGE_TOKEN) else {
         return Ok(None);
@@ -52,7 +74,31 @@ pub async fn text(world: &World, token: &str) -> Result<Option<String>, StoreErr
     if grant.expires_at <= now {
         return Ok(None);
     }
-    Ok(reply::get(&world.store, &grant.reply, now)
-        .await?
-        .map(|record| record.text))
+    let Some(record) = reply::get(&world.store, &grant.reply, now).await? else {
+        let received_at = grant.expires_at.before(LIFE);
+        return Ok((now.since(received_at) < LONGEST_RUN).then_some(ReplyPage::Pending));
+    };
+    // Merged into a later message: its answer is the other one's.
+    let record = match &record.same_as {
+        Some(same) => reply::get(&world.store, same, now).await?.unwrap_or(record),
+        None => record,
+    };
+    match record.stage {
+        Stage::Final => Ok(Some(ReplyPage::Text(whole_text(world, record).await?))),
+        Stage::Thinking | Stage::Growing => Ok(Some(ReplyPage::Pending)),
+    }
+}
+
+/// What the reply says, in the language of its bot where a sentence of ours belongs to it.
+async fn whole_text(world: &World, record: ReplyRecord) -> Result<String, StoreError> {
+    let Some(notice) = record.notice else {
+        return Ok(record.text);
+    };
+    let bound = integration::look_up(&world.store, &record.integration, world.clock.now()).await?;
+    let language = bound.map(|bound| bound.integration.language).unwrap_or_default();
+    let sentence = notice.text(language);
+    Ok(match record.text.is_empty() {
+        true => sentence.to_owned(),
+        false => format!("{}\n\n{sentence}", record.text),
+    })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_core::connector::{Context, PollRequest, PolledReplies, Proof};
+use tieline_core::connector::{Context, PollRequest, PollWait, PolledReplies, Proof};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Event;
 use tieline_core::http_types::WebhookAnswer;
@@ -31,16 +31,18 @@ const MAX_REPLY_ID: usize = 64;
 
 /// Answers a poll. Any instance can: all it needs is in the table.
 pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
-    let record = match asked.after {
-        Some(after) => wait_for(world, bot, asked, after).await,
-        None => load(world, bot, asked).await,
+    let record = match asked.wait {
+        PollWait::No => load(world, bot, asked).await,
+        PollWait::Newer(version) => wait_for(world, bot, asked, LONGEST_WAIT, |it| it.version > version).await,
+        PollWait::Final(limit) => wait_for(world, bot, asked, limit.min(LONGEST_WAIT), |_| false).await,
     };
     let cx = bot.context(world, welcome);
     let Some(polled) = bot.connector.polled_replies() else {
         return WebhookAnswer::empty(200);
     };
     let Some(mut record) = record else {
-        return polled.answer_poll(asked, None, &cx);
+        let link = reply_links::link_to(world, &asked.reply, cx.now);
+        return polled.answer_unrecorded(asked, &link, &cx);
     };
     let mut view = view(world, &mut record);
     if view.closed.is_none()
@@ -125,15 +127,22 @@ async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyReco
     })
 }
 
-async fn wait_for(world: &World, bot: &Bot, asked: &PollRequest, after: u64) -> Option<ReplyRecord> {
-    let give_up_at = Instant::now() + LONGEST_WAIT;
+/// Waits for the final text, or for a state that is enough.
+async fn wait_for(
+    world: &World,
+    bot: &Bot,
+    asked: &PollRequest,
+    limit: Duration,
+    is_enough: impl Fn(&ReplyRecord) -> bool,
+) -> Option<ReplyRecord> {
+    let give_up_at = Instant::now() + limit;
     let mut pause = FIRST_LOOK;
     loop {
         let found = load(world, bot, asked).await;
-        let newer = found
+        let has_come = found
             .as_ref()
-            .is_some_and(|record| record.version > after || record.stage == Stage::Final);
-        if newer || Instant::now() + pause > give_up_at {
+            .is_some_and(|record| record.stage == Stage::Final || is_enough(record));
+        if has_come || Instant::now() + pause > give_up_at {
             return found;
         }
         sleep(pause).await;
@@ -181,7 +190,7 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
         asker: record.asker,
         first: false,
         note: String::new(),
-        after: Some(after),
+        wait: PollWait::Newer(after),
     };
     answer(world, &bot, &asked, None).await
 }

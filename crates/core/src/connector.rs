@@ -110,6 +110,12 @@ pub trait PolledReplies: Sync {
     /// Writes the answer to a poll. `reply` is `None` while there is no record of it.
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer;
 
+    /// Writes the answer to a poll of a reply of which there is no record yet. `link` leads to its text once there is one.
+    fn answer_unrecorded(&self, asked: &PollRequest, link: &str, cx: &Context<'_>) -> WebhookAnswer {
+        let _ = link;
+        self.answer_poll(asked, None, cx)
+    }
+
     /// What polling ends with, if the answer to this poll is the last one that shows anything.
     ///
     /// Asked before [`PolledReplies::answer_poll`] while `reply.closed` is empty. The bridge first stores it in the reply's record,
@@ -315,8 +321,20 @@ pub struct PollRequest {
     pub first: bool,
     /// What the connector needs to write the answer (a nonce, say).
     pub note: String,
-    /// A caller that waits for something newer than this version.
-    pub after: Option<u64>,
+    /// What it waits for before it is answered.
+    pub wait: PollWait,
+}
+
+/// What a poll waits for before it is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PollWait {
+    /// Nothing.
+    #[default]
+    No,
+    /// A state newer than this version.
+    Newer(u64),
+    /// The final text, for at most this long.
+    Final(Duration),
 }
 
 /// Why a proved request gave no event.

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, PollRequest, PolledReplies, Received, Rejection, Remark,
-    SentCall, Verdict,
+    Answer, Connector, Context, Manifest, MediaSource, PollRequest, PollWait, PolledReplies, Received, Rejection,
+    Remark, SentCall, Verdict,
 };
 use tieline_core::event::Part;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
@@ -106,7 +106,10 @@ impl PolledReplies for Custom {
             None if cx.account.ids.made("tl-", asked.reply.as_str()) => WebhookAnswer::json(&State {
                 text: "".into(),
                 done: false,
-                version: asked.after.unwrap_or(0),
+                version: match asked.wait {
+                    PollWait::Newer(version) => version,
+                    PollWait::No | PollWait::Final(_) => 0,
+                },
                 files: &[],
                 notice: None,
             }),
@@ -160,7 +163,7 @@ fn polled(poll: Poll) -> Received {
             asker: SenderId::new(""),
             first: false,
             note: String::new(),
-            after: poll.after,
+            wait: poll.after.map_or(PollWait::No, PollWait::Newer),
         }),
         remark: None,
     }

@@ -144,6 +144,7 @@ fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
 mod tests {
     use serde_json::{Value, json};
     use tieline_core::account::Account;
+    use tieline_core::connector::PollWait;
     use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, ReplyId};
     use tieline_core::notice::Language;
     use tieline_core::timestamp::Timestamp;
@@ -203,7 +204,7 @@ mod tests {
             asker: SenderId::new("u1"),
             first: false,
             note: String::new(),
-            after: Some(3),
+            wait: PollWait::Newer(3),
         }
     }
 

@@ -29,8 +29,8 @@ use std::borrow::Cow;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, PollRequest, PolledReplies, Received, Rejection, Remark,
-    SentCall, Verdict,
+    Answer, Connector, Context, Manifest, MediaSource, PollRequest, PollWait, PolledReplies, Received, Rejection,
+    Remark, SentCall, Verdict,
 };
 use tieline_core::event::Event;
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
@@ -152,7 +152,7 @@ fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Rece
                 asker: message.sender.id.clone(),
                 first: true,
                 note: nonce.to_owned(),
-                after: None,
+                wait: PollWait::No,
             };
             event(Event::Message(*message), Answer::Polled(newest))
         }
@@ -163,7 +163,7 @@ fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Rece
                 asker,
                 first: false,
                 note: nonce.to_owned(),
-                after: None,
+                wait: PollWait::No,
             }),
             remark: None,
         },

@@ -1,7 +1,7 @@
 //! Values of the contract as JSON, for comparison with what a vector expects.
 
 use serde_json::{Map, Value, json};
-use tieline_core::connector::{Answer, Rejection, Remark, Verdict};
+use tieline_core::connector::{Answer, PollWait, Rejection, Remark, Verdict};
 use tieline_core::event::{CardAction, Chat, Event, Feedback, Message, Part, Sender};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, SocketCall, TokenPlace, WebhookAnswer};
 use tieline_core::reply::{ComposeError, ReplyTarget, Step};
@@ -107,7 +107,11 @@ pub(crate) fn answer(answer: &Answer) -> Value {
             "asker": newest.asker,
             "first": newest.first,
             "note": newest.note,
-            "after": newest.after,
+            "wait": match newest.wait {
+                PollWait::No => Value::Null,
+                PollWait::Newer(version) => json!({ "newer": version }),
+                PollWait::Final(limit) => json!({ "finalMs": limit.as_millis() }),
+            },
         }}),
     }
 }
