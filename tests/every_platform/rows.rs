@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, weibo};
+use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, wecom_app, weibo};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -73,6 +73,9 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "wechat",
         mode: "long_connection",
         start: |_| wechat::Row::start().boxed(),
+        platform: "wecom_app",
+        mode: "webhook",
+        start: |_| async { Box::new(wecom_app::Platform::start().await) as Box<dyn PlatformSimulator> }.boxed(),
     },
 ];
 

@@ -18,8 +18,8 @@ use url::Url;
 
 use crate::rows::{ROWS, Row};
 
-/// Limit of every wait for something that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of every wait for something that must happen. A platform that takes 30 messages a minute needs most of it for a long answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A sentence of ours, in the language of all bots here.
 pub(crate) fn sentence(notice: Notice) -> &'static str {

@@ -22,7 +22,7 @@ pub struct Cipher {
 
 /// A fresh nonce.
 #[must_use]
-pub(super) fn nonce() -> String {
+pub(crate) fn nonce() -> String {
     u64::from_ne_bytes(random()).to_string()
 }
 
@@ -86,7 +86,7 @@ impl Cipher {
             signature == self.sign(&timestamp.to_string(), nonce, encrypt),
             "the reply's signature is wrong"
         );
-        self.decrypt(encrypt)
+        self.decrypt(encrypt, "")
     }
 
     /// The signature over the four values.
@@ -110,7 +110,11 @@ impl Cipher {
         STANDARD.encode(cipher.encrypt_padded_vec::<NoPadding>(&bytes))
     }
 
-    fn decrypt(&self, encrypt: &str) -> anyhow::Result<String> {
+    /// Decrypts what is sealed for `receiver`.
+    ///
+    /// # Errors
+    /// If it is anything else.
+    pub fn decrypt(&self, encrypt: &str, receiver: &str) -> anyhow::Result<String> {
         let cipher = cbc::Decryptor::<Aes256>::new(&self.key.into(), (&iv(&self.key)).into());
         let bytes = STANDARD.decode(encrypt)?;
         let plain = cipher
@@ -122,7 +126,10 @@ impl Cipher {
         let plain = &plain[..plain.len() - n_padding];
         let length = u32::from_be_bytes(plain.get(16..20).context("too short")?.try_into()?);
         let message = plain.get(20..20 + length as usize).context("bad length")?;
-        ensure!(plain.len() == 20 + message.len(), "the reply is for another receiver");
+        ensure!(
+            plain[20 + message.len()..] == *receiver.as_bytes(),
+            "the reply is for another receiver"
+        );
         Ok(std::str::from_utf8(message)?.to_owned())
     }
 }
@@ -133,7 +140,7 @@ fn iv(key: &[u8; 32]) -> [u8; 16] {
     iv
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     std::time::SystemTime::UNIX_EPOCH
         .elapsed()
         .unwrap_or_default()

@@ -2,7 +2,7 @@
 //!
 //! An own reading of the cryptography: nothing here uses the connector.
 
-mod cipher;
+pub(crate) mod cipher;
 mod response;
 
 use std::time::{Duration, Instant};

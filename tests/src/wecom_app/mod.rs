@@ -1,0 +1,302 @@
+//! WeCom's side of a self-built application, as strict as the platform: what we send is checked field by field.
+//!
+//! An own reading of the protocol: nothing here uses the connector.
+
+mod api;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use axum::Router;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tieline_core::http_types::WebhookRequest;
+use tokio::net::TcpListener;
+
+use crate::outbound::{Bubble, Complaints, Speaker};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::sealed_xml;
+use crate::stand::uuid;
+use crate::wecom::Cipher;
+
+/// The application's number.
+pub const AGENT: u32 = 1_000_002;
+
+/// A company with one application.
+#[derive(Clone)]
+pub struct Platform {
+    address: SocketAddr,
+    /// The company's id.
+    pub corp: String,
+    secret: String,
+    cipher: Cipher,
+    callback_url: Arc<OnceLock<String>>,
+    said: SaidMessages,
+    book: Arc<Mutex<Book>>,
+    http: Client,
+}
+
+/// What a call gets in place of its answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// This code; the call has no effect.
+    Code(i64),
+    /// The call takes effect, but its answer gets lost.
+    Lost,
+}
+
+#[derive(Default)]
+struct Book {
+    tokens: HashSet<String>,
+    n_tokens: usize,
+    /// Whether the caller's address is a trusted one.
+    distrusts_caller: bool,
+    /// Members outside the application's visible range.
+    invisible: HashSet<String>,
+    /// What the next calls of these names get.
+    faults: VecDeque<(&'static str, Answer)>,
+    bubbles: Vec<Bubble>,
+    /// Contents by member with the time they came.
+    contents: Vec<(String, String, Instant)>,
+    sent_at: HashMap<String, VecDeque<Instant>>,
+    /// Cards by task id: which bubble, and the key of the button.
+    cards: HashMap<String, (usize, String)>,
+    /// Codes that change a card once.
+    response_codes: HashMap<String, usize>,
+    media: HashMap<String, Vec<u8>>,
+    calls: Vec<&'static str>,
+    complaints: Complaints,
+}
+
+impl Platform {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+        let platform = Self {
+            address: listener.local_addr().expect("it is bound"),
+            corp: format!("ww{}", uuid()),
+            secret: uuid(),
+            cipher: Cipher::fresh(),
+            callback_url: Arc::default(),
+            said: SaidMessages::default(),
+            book: Arc::default(),
+            http: http.expect("a client can be made"),
+        };
+        let router = Router::new().fallback(api::serve).with_state(platform.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        platform
+    }
+
+    /// A member says something. The document can be delivered several times.
+    #[must_use]
+    pub fn text(&self, from: &Speaker, text: &str) -> String {
+        self.message(from, "text", &[("Content", text)])
+    }
+
+    /// A member sends a picture.
+    #[must_use]
+    pub fn picture(&self, from: &Speaker, bytes: &[u8]) -> String {
+        let media = format!("media-{}", uuid());
+        self.book().media.insert(media.clone(), bytes.to_vec());
+        self.message(
+            from,
+            "image",
+            &[("PicUrl", "https://wework.qpic.cn/x"), ("MediaId", &media)],
+        )
+    }
+
+    fn message(&self, from: &Speaker, kind: &str, fields: &[(&str, &str)]) -> String {
+        let id = u64::from_str_radix(&uuid()[..15], 16).unwrap_or_default().to_string();
+        self.document(from, kind, &[fields, &[("MsgId", &id)]].concat())
+    }
+
+    /// An event of a member.
+    #[must_use]
+    pub fn event(&self, from: &Speaker, name: &str, fields: &[(&str, &str)]) -> String {
+        self.document(from, "event", &[&[("Event", name)], fields].concat())
+    }
+
+    fn document(&self, from: &Speaker, kind: &str, fields: &[(&str, &str)]) -> String {
+        let now = crate::wecom::cipher::now().to_string();
+        let agent = AGENT.to_string();
+        let common = [
+            ("ToUserName", self.corp.as_str()),
+            ("FromUserName", &from.user),
+            ("CreateTime", &now),
+            ("MsgType", kind),
+            ("AgentID", &agent),
+        ];
+        sealed_xml::document(&[&common, fields].concat())
+    }
+
+    /// A member clicks on the button of their newest card. `None` if there is none.
+    #[must_use]
+    pub fn press(&self, by: &Speaker) -> Option<String> {
+        let (task, key, code) = {
+            let mut book = self.book();
+            let book = &mut *book;
+            let theirs = book
+                .cards
+                .iter()
+                .filter(|(_, (at, _))| book.bubbles[*at].chat == by.user);
+            let (task, (at, key)) = theirs.max_by_key(|(_, (at, _))| *at)?;
+            let code = format!("RC{}", uuid());
+            book.response_codes.insert(code.clone(), *at);
+            (task.clone(), key.clone(), code)
+        };
+        let fields = [
+            ("EventKey", key.as_str()),
+            ("TaskId", &task),
+            ("CardType", "button_interaction"),
+            ("ResponseCode", &code),
+        ];
+        Some(self.event(by, "template_card_event", &fields))
+    }
+
+    /// The request that delivers a document.
+    #[must_use]
+    pub fn request(&self, document: &str) -> WebhookRequest {
+        sealed_xml::request(&self.cipher, &self.corp, document).0
+    }
+
+    /// The request with which the console checks the address.
+    #[must_use]
+    pub fn check(&self, echo: &str) -> WebhookRequest {
+        sealed_xml::check(&self.cipher, &self.corp, echo)
+    }
+
+    /// Reads what a callback was answered with: nothing, or a sealed message.
+    ///
+    /// # Errors
+    /// If the platform would not accept it.
+    pub fn read_answer(&self, status: u16, body: &str) -> anyhow::Result<Option<String>> {
+        ensure!(status == 200, "the callback got {status}: {body}");
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let message = sealed_xml::open_answer(&self.cipher, &self.corp, body)?;
+        let from = sealed_xml::field(&message, "FromUserName");
+        ensure!(from.as_ref() == Some(&self.corp), "the answer is from {from:?}");
+        Ok(Some(message))
+    }
+
+    /// Delivers a document to the callback URL.
+    ///
+    /// # Errors
+    /// If it isn't answered within five seconds as the platform wants it.
+    pub async fn post(&self, document: &str) -> anyhow::Result<Option<String>> {
+        let request = self.request(document);
+        let url = format!(
+            "{}?{}",
+            self.callback_url.get().map_or("", String::as_str),
+            request.query
+        );
+        let response = self.http.post(url).body(request.body).send().await?;
+        let status = response.status().as_u16();
+        self.read_answer(status, &response.text().await?)
+    }
+
+    /// What the next call of that name gets in place of its answer.
+    pub fn fail_next(&self, call: &'static str, answer: Answer) {
+        self.book().faults.push_back((call, answer));
+    }
+
+    /// All access tokens end now.
+    pub fn expire_tokens(&self) {
+        self.book().tokens.clear();
+    }
+
+    /// Whether the caller's address is among the trusted ones.
+    pub fn trust_caller(&self, trusts: bool) {
+        self.book().distrusts_caller = !trusts;
+    }
+
+    /// The member leaves the application's visible range.
+    pub fn hide(&self, member: &str) {
+        self.book().invisible.insert(member.to_owned());
+    }
+
+    /// Everything that the application shows, the oldest first.
+    #[must_use]
+    pub fn bubbles(&self) -> Vec<Bubble> {
+        self.book().bubbles.clone()
+    }
+
+    /// The names of the calls so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.book().calls.clone()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PlatformSimulator for Platform {
+    fn features(&self) -> Features {
+        Features {
+            groups: false,
+            streams: false,
+            ..Features::ALL
+        }
+    }
+
+    fn integration(&self) -> Value {
+        json!({ "name": "WeCom application", "platform": "wecom_app", "connectionMode": "webhook",
+            "credentials": { "corpId": self.corp, "agentId": AGENT.to_string(), "secret": self.secret,
+                "token": self.cipher.token, "encodingAesKey": self.cipher.encoding_aes_key },
+            "endpoints": { "apiBase": format!("http://{}", self.address) } })
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["secret"] = json!("wrong");
+        integration
+    }
+
+    fn created(&self, callback_url: &str) {
+        let _ = self.callback_url.set(callback_url.to_owned());
+    }
+
+    fn is_connected(&self) -> bool {
+        self.callback_url.get().is_some()
+    }
+
+    fn say(&self, from: &Speaker, text: &str, _mention: bool) -> String {
+        let id = self.said.keep(&json!(self.text(from, text)));
+        self.redeliver(&id);
+        id
+    }
+
+    fn redeliver(&self, id: &str) {
+        let (platform, document) = (self.clone(), self.said.get(id));
+        deliver(move || {
+            let (platform, document) = (platform.clone(), document.clone());
+            async move { platform.post(document.as_str().unwrap_or_default()).await.map(|_| ()) }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.bubbles();
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn rate_limit_once(&self) {
+        self.fail_next("send", Answer::Code(45009));
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.book().complaints.all()
+    }
+}
