@@ -19,6 +19,7 @@ pub mod registry;
 pub mod telegram;
 pub mod web;
 pub mod wechat;
+pub mod wechat_mp;
 pub mod wecom;
 pub mod wecom_app;
 pub mod weibo;

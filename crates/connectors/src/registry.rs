@@ -11,6 +11,7 @@ pub static ALL: &[&dyn Connector] = &[
     &crate::telegram::Telegram,
     &crate::web::Web,
     &crate::wechat::WeChat,
+    &crate::wechat_mp::OfficialAccount,
     &crate::wecom::WeCom,
     &crate::wecom_app::WeComApp,
     &crate::weibo::Weibo,

@@ -1,0 +1,47 @@
+//! What the platform's answer to a call means for the reply.
+
+use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
+
+use super::api_error::{Outcome, named};
+use super::compose::{CallKind, Shown};
+
+/// Classifies the answer to a call of [`super::compose::deliver`].
+pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+    let after: Shown = sent.on_success.read();
+    let outcome = Outcome::of(answer);
+    if after.call == CallKind::Typing {
+        return typed(outcome, sent, &after);
+    }
+    match outcome {
+        Outcome::Ok(_) => Verdict::Accepted(Progress::write(&after)),
+        Outcome::TokenExpired => Verdict::TokenExpired,
+        Outcome::SlowDown { after, code } => Verdict::SlowDown {
+            retry_after: Some(after),
+            code,
+        },
+        Outcome::Passing(code) => Verdict::Retry { code },
+        // Nothing tells a repeated message from a new one, and each counts, so it is not repeated on suspicion.
+        Outcome::Lost(code) => Verdict::Refused { code },
+        Outcome::Refused { code } => Verdict::Refused { code: named(code) },
+    }
+}
+
+/// The sign that we are typing never holds an answer up: whatever refuses it, there is none for this reply.
+fn typed(outcome: Outcome, sent: &SentCall<'_>, after: &Shown) -> Verdict {
+    let code = match outcome {
+        Outcome::Ok(_) | Outcome::Lost(_) => return Verdict::Accepted(Progress::write(after)),
+        Outcome::TokenExpired => return Verdict::TokenExpired,
+        Outcome::SlowDown { code, .. } | Outcome::Passing(code) => code,
+        Outcome::Refused { code } => named(code),
+    };
+    let before: Shown = sent.progress.read();
+    Verdict::FallBack {
+        progress: Progress::write(&Shown {
+            no_typing: true,
+            ..before
+        }),
+        code,
+    }
+}

@@ -1,0 +1,193 @@
+//! From what the chat should show to the next call: typing while the agent works, then customer-service messages.
+//!
+//! See [WeChat Docs/发送客服消息](https://developers.weixin.qq.com/doc/service/api/customer/message/api_sendcustommessage) and
+//! [WeChat Docs/客服输入状态](https://developers.weixin.qq.com/doc/service/api/customer/message/api_typing).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tieline_core::connector::Context;
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::ids::digest;
+use tieline_core::notice::{Language, Notice};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyTarget, Stage, Step};
+use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::timestamp::{Timestamp, millis};
+
+use super::settings::address;
+use crate::markdown::{self, LinkStyle, Piece, PlainStyle};
+
+/// Longest text of one message: error 45002 beyond.
+pub(super) const TEXT: TextLimit = TextLimit {
+    max: 2048,
+    unit: TextUnit::Bytes,
+};
+/// Messages that a person who wrote may be sent: error 45047 beyond.
+const MESSAGES: u64 = 5;
+/// How long the sign that we are typing is shown is 15 s; it is renewed when it is this old.
+const TYPING_LIFE: Duration = Duration::from_secs(12);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const STYLE: PlainStyle = PlainStyle {
+    marks: false,
+    links: LinkStyle::Anchor,
+};
+
+/// How far a reply is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Shown {
+    /// What the newest call does.
+    pub(super) call: CallKind,
+    /// When the chat was last told that we are typing.
+    #[serde(with = "millis::option")]
+    pub(super) typing_since: Option<Timestamp>,
+    /// The platform takes no such sign here.
+    pub(super) no_typing: bool,
+    /// How many bytes of the text are sent.
+    pub(super) sent: usize,
+    /// Digest of these bytes: if the text was exchanged since, all of it is sent.
+    pub(super) head: String,
+    /// How many messages were sent.
+    pub(super) messages: u64,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallKind {
+    /// Sends text.
+    #[default]
+    Text,
+    /// Shows that we are typing.
+    Typing,
+}
+
+/// The next step.
+pub(super) fn deliver(
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    progress: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    let shown: Shown = progress.read();
+    if to.expires_at.is_some_and(|end| end <= cx.now) {
+        return Err(ComposeError::Expired);
+    }
+    if desired.stage != Stage::Final {
+        return Ok(typing(to, shown, cx));
+    }
+    let text = script(desired.text, desired.files, desired.notice, cx.account.language);
+    let most = to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES);
+    Ok(
+        match next_piece(&text, &shown, most, desired.link, cx.account.language) {
+            Some(piece) => send(&piece, &text, to, shown, cx),
+            None => Step::Done,
+        },
+    )
+}
+
+fn typing(to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+    let is_shown = shown
+        .typing_since
+        .is_some_and(|since| cx.now.since(since) < TYPING_LIFE);
+    if is_shown || shown.no_typing {
+        return Step::Done;
+    }
+    let body = json!({ "touser": to.chat.id, "command": "Typing" });
+    let on_success = Shown {
+        call: CallKind::Typing,
+        typing_since: Some(cx.now),
+        ..shown
+    };
+    call("typing", "/cgi-bin/message/custom/typing", &body, &on_success, cx)
+}
+
+/// All that is to be said: the answer, its files as links, our sentence.
+pub(super) fn script(text: &str, files: &[ReplyFile], notice: Option<Notice>, language: Language) -> String {
+    let answer = markdown::without_data(text);
+    let mut script = markdown::with_files(answer.trim_end(), files).into_owned();
+    let sentence = match notice {
+        Some(notice) => notice.text(language),
+        None if script.trim().is_empty() => Notice::EmptyAnswer.text(language),
+        None => return script,
+    };
+    if !script.is_empty() {
+        script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown + "\n\n";
+    }
+    script.push_str(sentence);
+    script
+}
+
+/// The next message. `None` if all is sent.
+fn next_piece(script: &str, shown: &Shown, most: u64, link: Option<&str>, language: Language) -> Option<Piece> {
+    let mut from = shown.start(script);
+    while from < script.len() {
+        let piece = plain_piece(script, from, TEXT.max);
+        if piece.shown.trim().is_empty() {
+            from = piece.end;
+            continue;
+        }
+        return Some(match shown.messages + 1 < most || piece.end == script.len() {
+            true => piece,
+            false => Piece {
+                shown: last_piece(script, from, link, language),
+                end: script.len(),
+            },
+        });
+    }
+    None
+}
+
+/// The piece from `from` on that must be the last one, with where the rest can be read.
+pub(super) fn last_piece(script: &str, from: usize, link: Option<&str>, language: Language) -> String {
+    let piece = plain_piece(script, from, TEXT.max);
+    if piece.end == script.len() {
+        return piece.shown;
+    }
+    let tail = match link {
+        Some(link) => format!("{}{link}", Notice::RestBehindLink.text(language)),
+        None => Notice::Incomplete.text(language).to_owned(),
+    };
+    let piece = plain_piece(script, from, TEXT.max.saturating_sub(tail.len() + 2));
+    format!("{}\n\n{tail}", piece.shown)
+}
+
+fn plain_piece(script: &str, from: usize, max_bytes: usize) -> Piece {
+    markdown::piece(script, from, max_bytes, |part| markdown::plain(part, STYLE))
+}
+
+impl Shown {
+    /// Where the unsent text begins.
+    fn start(&self, script: &str) -> usize {
+        let is_same = script.get(..self.sent).is_some_and(|head| digest(&[head]) == self.head);
+        if is_same { self.sent } else { 0 }
+    }
+}
+
+fn send(piece: &Piece, script: &str, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+    let body = json!({ "touser": to.chat.id, "msgtype": "text", "text": { "content": piece.shown } });
+    let on_success = Shown {
+        call: CallKind::Text,
+        sent: piece.end,
+        head: digest(&[&script[..piece.end]]),
+        messages: shown.messages + 1,
+        ..shown
+    };
+    call("send", "/cgi-bin/message/custom/send", &body, &on_success, cx)
+}
+
+fn call(name: &'static str, path: &str, body: &Value, on_success: &Shown, cx: &Context<'_>) -> Step {
+    Step::Call {
+        call: ApiCall::Http(HttpCall {
+            name,
+            method: "POST",
+            url: address(cx.account, path),
+            headers: Vec::new(),
+            body: Body::Json(body.to_string()),
+            token: TokenPlace::Query("access_token"),
+            timeout: TIMEOUT,
+        }),
+        on_success: Progress::write(on_success),
+    }
+}

@@ -1,0 +1,209 @@
+//! What a proved callback says.
+//!
+//! See [WeChat Docs/接收普通消息](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html) and
+//! [WeChat Docs/接收事件推送](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_event_pushes.html).
+
+use std::time::Duration;
+
+use serde_json::{Map, json};
+use tieline_core::connector::{Context, Remark};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Part, PartKind, Sender};
+use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, digest};
+use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::timestamp::Timestamp;
+
+use super::verify::Authentic;
+use crate::xml::{self, Fields};
+
+/// How long and with how many messages what a person did may be answered.
+///
+/// See [WeChat Docs/客服消息](https://developers.weixin.qq.com/doc/offiaccount/Customer_Service/Customer_Service_Messages.html).
+#[derive(Clone, Copy)]
+struct Window {
+    life: Duration,
+    messages: u32,
+}
+
+const AFTER_MESSAGE: Window = Window {
+    life: Duration::from_secs(48 * 60 * 60),
+    messages: 5,
+};
+const AFTER_CLICK: Window = Window {
+    life: Duration::from_secs(60),
+    messages: 3,
+};
+
+/// What a callback says.
+pub(super) enum Decoded {
+    /// For the agent, or for the dispatcher.
+    Event(Box<Event>),
+    /// A person follows the account from now on.
+    Followed {
+        /// The person.
+        follower: String,
+        /// The account's own name on the platform.
+        account: String,
+    },
+    /// Nothing for us.
+    Nothing(Remark),
+}
+
+const IGNORED: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Ignored(reason));
+const UNREADABLE: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Unreadable(reason));
+
+/// The names of the two sides of a callback: the person's and the account's.
+pub(super) fn sides(callback: &Authentic) -> (String, String) {
+    let fields = xml::read(callback.message()).unwrap_or_default();
+    let side = |name: &str| fields.text(name).to_owned();
+    (side("FromUserName"), side("ToUserName"))
+}
+
+/// When the person did what a callback is about, if it says so.
+pub(super) fn created_at(callback: &Authentic) -> Option<Timestamp> {
+    let fields = xml::read(callback.message()).ok()?;
+    time_of(&fields)
+}
+
+fn time_of(fields: &Fields) -> Option<Timestamp> {
+    fields.text("CreateTime").parse().ok().map(Timestamp::from_secs)
+}
+
+/// Reads a callback.
+pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
+    let Ok(fields) = xml::read(authentic.message()) else {
+        return UNREADABLE("the callback is not the documented XML");
+    };
+    if fields.some("Encrypt").is_some() && fields.some("MsgType").is_none() {
+        return UNREADABLE("the callback is sealed, and the integration has no encodingAesKey");
+    }
+    let Some(person) = fields.some("FromUserName") else {
+        return UNREADABLE("the callback has no sender");
+    };
+    let callback = Callback {
+        fields: &fields,
+        person,
+        cx,
+    };
+    match fields.text("MsgType") {
+        "" => UNREADABLE("the callback has no type"),
+        "event" => callback.event(),
+        kind => callback.message(kind),
+    }
+}
+
+struct Callback<'a> {
+    fields: &'a Fields,
+    person: &'a str,
+    cx: &'a Context<'a>,
+}
+
+impl Callback<'_> {
+    fn message(&self, kind: &str) -> Decoded {
+        let Some(id) = self.fields.some("MsgId") else {
+            return UNREADABLE("the message has no id");
+        };
+        let id = PlatformMessageId::new(id);
+        Decoded::Event(Box::new(Event::Message(Message {
+            sender: self.sender(),
+            sent_at: time_of(self.fields),
+            text: self.words(kind),
+            parts: self.part(kind).into_iter().collect(),
+            quoted: None,
+            refers_to: None,
+            target: self.target(id.clone(), AFTER_MESSAGE),
+            id,
+        })))
+    }
+
+    /// A message of a type that can't be read has neither words nor parts, which the person is told.
+    fn words(&self, kind: &str) -> String {
+        let text = |name| self.fields.text(name);
+        match kind {
+            "text" => text("Content").to_owned(),
+            "voice" => text("Recognition").to_owned(),
+            "location" => format!("{} ({}, {})", text("Label"), text("Location_X"), text("Location_Y"))
+                .trim_start()
+                .to_owned(),
+            "link" => {
+                let lines = [text("Title"), text("Description"), text("Url")];
+                let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+                lines.join("\n")
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// A recording whose words the platform has recognized is those words.
+    fn part(&self, kind: &str) -> Option<Part> {
+        let (kind, mime) = match kind {
+            "image" => (PartKind::Image, None),
+            "voice" if self.fields.some("Recognition").is_some() => return None,
+            "voice" => {
+                let mime = Some("audio/amr").filter(|_| self.fields.text("Format") == "amr");
+                (PartKind::Audio, mime)
+            }
+            "video" | "shortvideo" => (PartKind::Video, None),
+            _ => return None,
+        };
+        let mut locator = Map::new();
+        locator.insert("media".to_owned(), json!(self.fields.some("MediaId")?));
+        if let Some(picture) = self.fields.some("PicUrl") {
+            locator.insert("picture".to_owned(), json!(picture));
+        }
+        Some(Part {
+            kind,
+            name: None,
+            mime: mime.map(str::to_owned),
+            size: None,
+            locator: locator.into(),
+        })
+    }
+
+    fn event(&self) -> Decoded {
+        let key = self.fields.text("EventKey");
+        match self.fields.text("Event") {
+            "subscribe" => Decoded::Followed {
+                follower: self.person.to_owned(),
+                account: self.fields.text("ToUserName").to_owned(),
+            },
+            // An entry of the account's menu may carry our key.
+            "CLICK" if key == NEW_SESSION_KEY => self.action(key),
+            _ => IGNORED("an event that we don't use"),
+        }
+    }
+
+    fn action(&self, key: &str) -> Decoded {
+        // Events have no id.
+        let names = ["FromUserName", "CreateTime", "Event", "EventKey"];
+        let id = PlatformMessageId::new(digest(&names.map(|name| self.fields.text(name))));
+        Decoded::Event(Box::new(Event::CardAction(CardAction {
+            sender: self.sender(),
+            key: key.to_owned(),
+            card: String::new(),
+            target: self.target(id.clone(), AFTER_CLICK),
+            id,
+        })))
+    }
+
+    fn sender(&self) -> Sender {
+        Sender {
+            id: SenderId::new(self.person),
+            name: None,
+        }
+    }
+
+    fn target(&self, message: PlatformMessageId, window: Window) -> ReplyTarget {
+        ReplyTarget {
+            integration: self.cx.account.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(self.person),
+                thread: None,
+            },
+            asker: SenderId::new(self.person),
+            message,
+            handle: ReplyHandle::new(json!({ "messages": window.messages })),
+            expires_at: Some(self.cx.now.after(window.life)),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Pictures, recordings and films of messages, behind an id that is valid for three days.
+//!
+//! See [WeChat Docs/获取临时素材](https://developers.weixin.qq.com/doc/offiaccount/Asset_Management/Get_temporary_materials.html).
+
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_core::connector::{Context, Lookup, Media, MediaError, MediaSource};
+use tieline_core::event::{Part, PartKind};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
+use url::form_urlencoded::Serializer;
+
+use super::api_error::Outcome;
+use super::settings::{ReplyWay, Settings, address};
+use crate::disposition;
+
+/// How long a download may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Media of messages.
+pub(super) struct TemporaryMedia;
+
+impl MediaSource for TemporaryMedia {
+    /// Of a film the API gives an address.
+    fn locate<'a>(&self, part: &'a Part, cx: &Context<'a>) -> Option<Lookup<'a, Part>> {
+        if part.kind != PartKind::Video {
+            return None;
+        }
+        let allow_private = cx.account.allow_private;
+        Some(Lookup {
+            call: by_id(part, cx)?,
+            read: Box::new(move |answer| located(part, answer, allow_private)),
+        })
+    }
+
+    fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+        let public = |url: &str| get(secure(url, cx.account.allow_private), TokenPlace::None);
+        if let Some(url) = part.locator["url"].as_str() {
+            return Some(public(url));
+        }
+        // Accounts without the API for answers lack this one too, but a picture is also at a public address.
+        match (Settings::of(cx.account).way, part.locator["picture"].as_str()) {
+            (ReplyWay::Passive, Some(picture)) => Some(public(picture)),
+            _ => by_id(part, cx),
+        }
+    }
+
+    fn refused(&self, status: u16, body: &[u8]) -> MediaError {
+        why(status, body)
+    }
+
+    /// A refusal comes with status 200 too, as JSON in place of the bytes.
+    fn open(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        _cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        if body.starts_with(b"{") && disposition.is_none() {
+            return Err(why(200, &body));
+        }
+        Ok(Media {
+            bytes: body,
+            name: part
+                .name
+                .clone()
+                .or_else(|| disposition.and_then(disposition::file_name)),
+        })
+    }
+}
+
+fn by_id(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
+    let id = part.locator["media"].as_str()?;
+    let query = Serializer::new(String::new()).append_pair("media_id", id).finish();
+    let url = address(cx.account, &format!("/cgi-bin/media/get?{query}"));
+    Some(get(url, TokenPlace::Query("access_token")))
+}
+
+fn get(url: String, token: TokenPlace) -> HttpCall {
+    HttpCall {
+        name: "media",
+        method: "GET",
+        url,
+        headers: Vec::new(),
+        body: Body::Empty,
+        token,
+        timeout: TIMEOUT,
+    }
+}
+
+/// The platform writes addresses with `http`; the same servers answer to `https`.
+fn secure(url: &str, allow_private: bool) -> String {
+    match url.strip_prefix("http://") {
+        Some(rest) if !allow_private => format!("https://{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part, MediaError> {
+    let body = match Outcome::of(answer) {
+        Outcome::Ok(body) => body,
+        other => return Err(refusal(&other)),
+    };
+    let url = body["video_url"].as_str().ok_or(MediaError::Incomplete("video_url"))?;
+    Ok(Part {
+        locator: json!({ "url": secure(url, allow_private) }),
+        ..part.clone()
+    })
+}
+
+fn why(status: u16, body: &[u8]) -> MediaError {
+    refusal(&Outcome::of(&ApiAnswer::Answered {
+        status,
+        retry_after_s: None,
+        body: body.to_vec(),
+    }))
+}
+
+const fn refusal(outcome: &Outcome) -> MediaError {
+    match outcome {
+        Outcome::TokenExpired => MediaError::TokenExpired,
+        Outcome::SlowDown { .. } | Outcome::Passing(_) | Outcome::Lost(_) => MediaError::Passing,
+        Outcome::Refused { .. } | Outcome::Ok(_) => MediaError::Gone,
+    }
+}

@@ -1,0 +1,203 @@
+//! What a vector can't show: tokens, the probe, media, sealed answers, properties of what is sent.
+
+use proptest::prelude::*;
+use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
+use tieline_core::connector::{
+    Answer, Connector as _, Context, MediaError, MediaSource as _, TokenError, TokenExchange as _,
+};
+use tieline_core::event::{Part, PartKind};
+use tieline_core::http_types::{ApiAnswer, Body, TokenPlace, WebhookRequest};
+use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
+use tieline_core::notice::Language;
+use tieline_core::timestamp::Timestamp;
+
+use super::{OfficialAccount, compose, media, tokens};
+use crate::xml;
+
+const NOW: Timestamp = Timestamp::from_secs(1_789_900_000);
+const KEY: &str = "T7YSCg85Zh+b+xeCpd3p2fQ2BRhNG6wKza8nXfkEPug";
+
+fn account(more: &[(&str, &str)]) -> Account {
+    let fields = [
+        ("appId", "wx0123456789abcdef"),
+        ("appSecret", "s3"),
+        ("token", "tlToken01"),
+    ];
+    let credentials: Credentials = fields.iter().chain(more).copied().collect();
+    let mode = ConnectionMode::Webhook;
+    Account {
+        integration: IntegrationId::new("int_1"),
+        organization: OrganizationId::new("default"),
+        mode,
+        prepared: OfficialAccount.prepare(mode, &credentials, &Endpoints::new()).unwrap(),
+        credentials,
+        endpoints: Endpoints::new(),
+        language: Language::English,
+        streaming: true,
+        ids: IdMint::new(&[7; 32]),
+        allow_private: false,
+    }
+}
+
+fn context(account: &Account) -> Context<'_> {
+    Context {
+        account,
+        now: NOW,
+        random: [7; 32],
+        welcome: Some("Welcome."),
+    }
+}
+
+fn answered(body: &str) -> ApiAnswer {
+    ApiAnswer::Answered {
+        status: 200,
+        retry_after_s: None,
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+#[test]
+fn token_is_the_stable_one_and_never_forced() {
+    let account = account(&[]);
+    let cx = context(&account);
+    let call = tokens::Tokens.request(&cx);
+    assert_eq!((call.method, call.token), ("POST", TokenPlace::None));
+    assert_eq!(call.url, "https://api.weixin.qq.com/cgi-bin/stable_token");
+    let Body::Json(body) = call.body else {
+        panic!("not JSON")
+    };
+    assert!(body.contains("\"force_refresh\":false"));
+    let read = |body: &str| tokens::Tokens.read(&answered(body), &cx);
+    let token = read(r#"{"access_token":"AT","expires_in":7200}"#).unwrap();
+    assert_eq!(
+        (token.token.expose(), token.expires_at.as_secs()),
+        ("AT", NOW.as_secs() + 6900)
+    );
+    let refused = |code: &str| Err(TokenError::Refused { code: code.to_owned() });
+    assert_eq!(
+        read(r#"{"errcode":40164,"errmsg":"invalid ip"}"#),
+        refused("40164_ip_not_allowed")
+    );
+    assert_eq!(read(r#"{"errcode":40125}"#), refused("40125_wrong_app_secret"));
+    assert_eq!(read(r#"{"errcode":40001}"#), refused("40001"));
+    assert!(matches!(read(r#"{"errcode":-1}"#), Err(TokenError::Unavailable { .. })));
+    assert!(matches!(read("{}"), Err(TokenError::Unavailable { .. })));
+}
+
+#[test]
+fn probe_tells_which_kind_of_account_it_is() {
+    let unknown = account(&[]);
+    let probe = OfficialAccount.probe(&context(&unknown)).unwrap();
+    assert!(probe.is_needed);
+    let learned = |body: &str| {
+        let found = (probe.read)(&answered(body)).unwrap();
+        found.get("customerService").map(str::to_owned)
+    };
+    assert_eq!(
+        learned(r#"{"errcode":48001,"errmsg":"api unauthorized"}"#).as_deref(),
+        Some("no")
+    );
+    assert_eq!(
+        learned(r#"{"errcode":40003,"errmsg":"invalid openid"}"#).as_deref(),
+        Some("yes")
+    );
+    assert_eq!(learned(r#"{"errcode":45072}"#).as_deref(), Some("yes"));
+    assert!((probe.read)(&answered(r#"{"errcode":40164}"#)).is_err());
+    let known = account(&[("customerService", "no")]);
+    assert!(!OfficialAccount.probe(&context(&known)).unwrap().is_needed);
+}
+
+#[test]
+fn sealed_welcome_opens_again() {
+    let account = account(&[("encodingAesKey", KEY)]);
+    let cx = context(&account);
+    let settings = super::Settings::of(&account);
+    let keys = settings.keys.as_ref().unwrap();
+    let event = "<xml><ToUserName>gh_1</ToUserName><FromUserName>o1</FromUserName><MsgType>event</MsgType><Event>subscribe</Event></xml>";
+    // The form of an answer is also that of a callback.
+    let callback = keys.seal(event, "n1", &cx);
+    let fields = xml::read(&callback.body).unwrap();
+    let request = WebhookRequest {
+        method: "POST".to_owned(),
+        query: format!(
+            "timestamp={}&nonce=n1&msg_signature={}",
+            fields.text("TimeStamp"),
+            fields.text("MsgSignature")
+        ),
+        headers: Vec::new(),
+        body: callback.body,
+    };
+    let received = OfficialAccount.receive(&request, &cx).unwrap();
+    let Answer::Fixed(answer) = received.answer else {
+        panic!("a welcome is known at once")
+    };
+    let answer = xml::read(&answer.body).unwrap();
+    assert_eq!(answer.text("Nonce"), "n1");
+    let opened = keys.key.open(answer.text("Encrypt"), "wx0123456789abcdef").unwrap();
+    let message = xml::read(opened.message()).unwrap();
+    assert_eq!(
+        (message.text("ToUserName"), message.text("FromUserName")),
+        ("o1", "gh_1")
+    );
+    assert_eq!(message.text("Content"), "Welcome.");
+}
+
+fn part(kind: PartKind, locator: serde_json::Value) -> Part {
+    Part {
+        kind,
+        name: None,
+        mime: None,
+        size: None,
+        locator,
+    }
+}
+
+#[test]
+fn media_comes_by_id_pictures_also_from_their_public_address() {
+    let locator = serde_json::json!({ "media": "m+1", "picture": "http://mmbiz.qpic.cn/a" });
+    let picture = part(PartKind::Image, locator);
+    let address = |account: &Account| {
+        let call = media::TemporaryMedia.download(&picture, &context(account)).unwrap();
+        (call.url, call.token)
+    };
+    let by_id = "https://api.weixin.qq.com/cgi-bin/media/get?media_id=m%2B1".to_owned();
+    assert_eq!(address(&account(&[])), (by_id, TokenPlace::Query("access_token")));
+    let public = "https://mmbiz.qpic.cn/a".to_owned();
+    assert_eq!(address(&account(&[("replies", "passive")])), (public, TokenPlace::None));
+}
+
+#[test]
+fn films_are_located_first() {
+    let account = account(&[]);
+    let cx = context(&account);
+    let film = part(PartKind::Video, serde_json::json!({ "media": "m1" }));
+    let lookup = media::TemporaryMedia.locate(&film, &cx).unwrap();
+    let found = (lookup.read)(&answered(r#"{"video_url":"http://v.weixin.qq.com/a"}"#)).unwrap();
+    let call = media::TemporaryMedia.download(&found, &cx).unwrap();
+    assert_eq!(
+        (call.url.as_str(), call.token),
+        ("https://v.weixin.qq.com/a", TokenPlace::None)
+    );
+    let refused = |body: &str| (lookup.read)(&answered(body)).unwrap_err();
+    assert_eq!(refused(r#"{"errcode":42001}"#), MediaError::TokenExpired);
+    assert_eq!(refused(r#"{"errcode":40007}"#), MediaError::Gone);
+    assert_eq!(refused("{}"), MediaError::Incomplete("video_url"));
+    let picture = part(PartKind::Image, serde_json::json!({ "media": "m1" }));
+    assert!(media::TemporaryMedia.locate(&picture, &cx).is_none());
+    let open = |body: &str| media::TemporaryMedia.open(&picture, body.as_bytes().to_vec(), None, &cx);
+    assert_eq!(open(r#"{"errcode":40014}"#), Err(MediaError::TokenExpired));
+    assert_eq!(open("bytes").unwrap().bytes, b"bytes");
+}
+
+proptest! {
+    #[test]
+    fn only_message_fits_whatever_it_says(
+        pieces in prop::collection::vec("\n\n|```\n[a-z]{9}\n```\n|汉字{1,40}。|😀|[a-z]{3,9} |- [a-z]{4}\n", 1..30),
+        times in 1usize..60,
+    ) {
+        let text = compose::script(&pieces.concat().repeat(times), &[], None, Language::Chinese);
+        let shown = compose::last_piece(&text, 0, Some("https://b.example/api/replies/token"), Language::Chinese);
+        prop_assert!(shown.len() <= 2048, "{} bytes", shown.len());
+        prop_assert!(!shown.trim().is_empty());
+    }
+}
