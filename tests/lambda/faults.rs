@@ -8,6 +8,7 @@ use serde_json::Value;
 use tieline_core::notice::{Language, Notice};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::cloud::{Cloud, Plan, Servers};
+use tieline_tests::langgraph::FakeLanggraph;
 use tokio::time::sleep;
 
 use super::{PATIENCE, deploy, web, writer};
@@ -78,6 +79,71 @@ pub(crate) async fn run_that_outlives_its_function_ends_with_a_word(servers: Ser
         (0, 0, 1),
         "{}",
         cloud.log_tail()
+    );
+}
+
+fn fourteen_pieces(_: &str) -> Vec<String> {
+    (0..14).map(|n| format!("piece {n} ")).collect()
+}
+
+/// Its protocol can resume: the run goes through several invocations, and the reader sees one answer.
+pub(crate) async fn run_that_outlives_its_function_is_resumed(servers: Servers) {
+    let plan = Plan {
+        runner_timeout: Some(Duration::from_secs(20)),
+        ..Plan::default()
+    };
+    let cloud = deploy(servers, &plan).await;
+    let agent = FakeLanggraph::start(Duration::from_secs(1), fourteen_pieces).await;
+    let id = cloud.bind(&web("page"), &agent.as_agent("slow")).await.unwrap();
+    let console = cloud.console();
+    let (_, reply) = console.say(&id, "chat", "tell", "m1").await.unwrap();
+    let shown = console.read(&reply).await;
+    let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+    assert_eq!(last_text(&shown), fourteen_pieces("").concat().trim_end());
+    assert_grows(&shown);
+    let stats = cloud.emulator.function("runner").stats();
+    assert_eq!((stats.timeouts, stats.errors), (0, 0), "{}", cloud.log_tail());
+    assert_eq!(agent.asked(), ["tell"]);
+    assert!(agent.n_joins() >= 2, "{} joins", agent.n_joins());
+}
+
+fn last_text(shown: &[Value]) -> &str {
+    let last = shown.last().and_then(|last| last["text"].as_str());
+    last.unwrap_or_default().trim_end()
+}
+
+/// What is shown begins with what was shown before.
+fn assert_grows(shown: &[Value]) {
+    let texts: Vec<&str> = shown.iter().filter_map(|it| it["text"].as_str()).collect();
+    for two in texts.windows(2) {
+        assert!(two[1].starts_with(two[0].trim_end()), "{two:?}");
+    }
+}
+
+/// Killed in the middle of an answer: the next runner resumes the run. The agent is asked once.
+pub(crate) async fn killed_runner_resumes_the_run(servers: Servers) {
+    let cloud = deploy(servers, &Plan::default()).await;
+    let agent = FakeLanggraph::start(Duration::from_millis(500), fourteen_pieces).await;
+    let id = cloud.bind(&web("page"), &agent.as_agent("writer")).await.unwrap();
+    let console = cloud.console();
+    let (_, reply) = console.say(&id, "chat", "a", "m1").await.unwrap();
+    until(&cloud, "the question", || agent.asked().len() == 1).await;
+    // Its reference is stored before anything is shown.
+    let begun = Instant::now();
+    while console.get(&format!("/api/web/replies/{reply}?after=0")).await.unwrap()["text"] == "" {
+        assert!(begun.elapsed() < PATIENCE, "nothing is shown\n{}", cloud.log_tail());
+    }
+    assert!(cloud.emulator.function("runner").kill_one().await);
+    let shown = console.read(&reply).await;
+    let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+    assert_eq!(last_text(&shown), fourteen_pieces("").concat().trim_end());
+    assert_eq!((agent.asked().len(), agent.n_threads()), (1, 1));
+    // The session goes on in the same thread.
+    let (_, reply) = console.say(&id, "chat", "b", "m2").await.unwrap();
+    console.read(&reply).await.unwrap();
+    assert_eq!(
+        (agent.asked(), agent.n_threads()),
+        (vec!["a".to_owned(), "b".to_owned()], 1)
     );
 }
 

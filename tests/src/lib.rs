@@ -9,6 +9,7 @@ pub mod dingtalk;
 pub mod discord;
 pub mod gate;
 pub mod lambda;
+pub mod langgraph;
 pub mod lark;
 pub mod outbound;
 pub mod platform;

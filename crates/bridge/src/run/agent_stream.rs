@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
 use tieline_core::conversation::StopCause;
@@ -14,10 +14,11 @@ use tieline_store::StoreError;
 use tieline_store::config::agent as agents;
 use tieline_store::reply::Outcome;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::{LeasedConversation, RunError};
+use super::{LeasedConversation, RunError, update};
 use crate::deliver::ReplyDelivery;
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
 use crate::media;
@@ -75,7 +76,11 @@ pub(super) struct AgentStream<'a> {
 
 impl AgentStream<'_> {
     /// Reads what the agent says until it ends, somebody stops it, or our time is up.
-    pub(super) async fn read(&self, said: &watch::Sender<StreamState>) -> Read {
+    pub(super) async fn read(
+        &self,
+        said: &watch::Sender<StreamState>,
+        held: &mut LeasedConversation,
+    ) -> Result<Read, RunError> {
         let agent_env = crate::agents::agent_env(self.world);
         let ran_for = self.world.clock.now().since(self.started_at);
         let mut run = self.adapter.run(&self.request, ran_for, &agent_env);
@@ -83,34 +88,56 @@ impl AgentStream<'_> {
         tokio::pin!(time_up);
         let heard = self.hold.hear();
         tokio::pin!(heard);
+        let mut prefetched = None;
         loop {
+            let next = async {
+                match prefetched.take() {
+                    Some(event) => Some(event),
+                    None => run.next().await,
+                }
+            };
             let event = tokio::select! {
                 biased;
-                heard = &mut heard => return match heard {
+                heard = &mut heard => return Ok(match heard {
                     LeaseSignal::Stop(cause) => Read::Stopped(cause),
                     LeaseSignal::Lost | LeaseSignal::Nothing => Read::Lost,
-                },
-                () = &mut time_up => return Read::TimeUp,
-                event = run.next() => event,
+                }),
+                () = &mut time_up => return Ok(Read::TimeUp),
+                event = next => event,
             };
             let Some(event) = event else {
-                return Read::Failed(AgentFailure {
+                return Ok(Read::Failed(AgentFailure {
                     code: "bad_stream".into(),
                     message: "the stream ended without a last event".into(),
                     retryable: true,
-                });
+                }));
             };
             let event = match media::keep(self.world, event).await {
                 Ok(event) => event,
-                Err(error) => return Read::Failed(unkept(&error)),
+                Err(error) => return Ok(Read::Failed(unkept(&error))),
             };
-            if let Some(ended) = self.hear(said, event) {
-                return ended;
+            if let AgentEvent::Started {
+                run_ref,
+                conversation_ref,
+            } = &event
+            {
+                remember_refs(self.world, held, run_ref, conversation_ref.as_ref()).await?;
+            }
+            // A cursor covers the text before it. The two are applied at once: whoever resumes there would else say that text twice.
+            let cursor = match unconstrained(run.next()).now_or_never().flatten() {
+                Some(AgentEvent::Cursor(cursor)) => Some(cursor),
+                event => {
+                    prefetched = event;
+                    None
+                }
+            };
+            if let Some(ended) = self.hear(said, event, cursor) {
+                return Ok(ended);
             }
         }
     }
 
-    fn hear(&self, said: &watch::Sender<StreamState>, event: AgentEvent) -> Option<Read> {
+    fn hear(&self, said: &watch::Sender<StreamState>, event: AgentEvent, cursor: Option<String>) -> Option<Read> {
         let now = self.world.clock.now();
         said.send_if_modified(|said| {
             match &event {
@@ -124,6 +151,7 @@ impl AgentStream<'_> {
                 AgentEvent::Cursor(cursor) => said.cursor = Some(cursor.clone()),
                 _ => {}
             }
+            said.cursor = cursor.or_else(|| said.cursor.take());
             let changed = said.draft.apply(&event);
             if changed && said.first_text_at.is_none() && !said.draft.text.is_empty() {
                 said.first_text_at = Some(now);
@@ -197,7 +225,13 @@ impl AgentStream<'_> {
         cursor: Option<String>,
         has_text: bool,
     ) -> Result<Ended, RunError> {
-        if !self.adapter.manifest().can_resume {
+        let resume = run_ref.map(|run_ref| Resume { run_ref, cursor });
+        let can_resume = match &resume {
+            Some(resume) => self.adapter.can_resume(resume),
+            // The agent was not asked yet, or didn't say what identifies the run: the next process asks.
+            None => self.adapter.manifest().can_resume,
+        };
+        if !can_resume {
             warn!(run = %held.run().id, "run outlives its process and its agent can't resume");
             let notice = if has_text {
                 Notice::Incomplete
@@ -211,8 +245,7 @@ impl AgentStream<'_> {
             };
             return Ok(Ended::Result(Outcome::Failed(failure), Some(notice)));
         }
-        let run_ref = run_ref.unwrap_or_else(|| held.run().id.to_string());
-        showing.record.resume = Some(Resume { run_ref, cursor });
+        showing.record.resume = resume;
         showing.record.stage = Stage::Growing;
         self.save(showing).await?;
         info!(run = %held.run().id, "run is handed over");
@@ -222,6 +255,33 @@ impl AgentStream<'_> {
     async fn save(&self, showing: &mut ReplyDelivery<'_>) -> Result<(), RunError> {
         Ok(showing.save().await?)
     }
+}
+
+/// Stores what identifies the run and the conversation at the agent, before anything is shown: cancelling the run and resuming it after
+/// a crash need them.
+async fn remember_refs(
+    world: &World,
+    held: &mut LeasedConversation,
+    run_ref: &str,
+    conversation_ref: Option<&String>,
+) -> Result<(), RunError> {
+    let number = held.run().session;
+    let session = held.conversation.session.as_ref().filter(|it| it.number == number);
+    let is_known =
+        session.is_none_or(|it| conversation_ref.is_none() || it.conversation_ref.as_ref() == conversation_ref);
+    if is_known && held.run().run_ref.as_deref() == Some(run_ref) {
+        return Ok(());
+    }
+    update(world, held, |conversation| {
+        if let Some(run) = &mut conversation.run {
+            run.run_ref = Some(run_ref.to_owned());
+        }
+        let session = conversation.session.as_mut().filter(|it| it.number == number);
+        if let (Some(session), Some(_)) = (session, conversation_ref) {
+            session.conversation_ref = conversation_ref.cloned();
+        }
+    })
+    .await
 }
 
 /// Tells the agent to stop, as far as it can be told in time.

@@ -94,7 +94,11 @@ pub(super) async fn resume(
                 let asked_before = || cancel_request(held, &bot, last, resume);
                 cancelling = cancel.or_else(|| (held.run().attempt > 1).then(asked_before));
             }
-            Ended::HandOver => return Ok(Left::Parked(Some(Duration::ZERO))),
+            Ended::HandOver => {
+                // A process that ended as planned is no failed attempt. Not the first one either: the reply has a record now.
+                update(world, held, |it| it.run.iter_mut().for_each(|run| run.attempt = 1)).await?;
+                return Ok(Left::Parked(Some(Duration::ZERO)));
+            }
             Ended::Deferred => {
                 update(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
                 // What called back before the lease was given back woke nobody: this wake-up sees it.
@@ -226,22 +230,16 @@ async fn call_agent(
     };
     let abilities = adapter.manifest();
     held.keeps_turns = abilities.needs_transcript;
-    let resume = showing.record.resume.clone().filter(|_| abilities.can_resume);
-    let start = match &resume {
-        Some(_) => showing.record.text.clone(),
-        None => String::new(),
-    };
+    let resume = resume_point(held, showing).filter(|resume| adapter.can_resume(resume));
     let (said, shown) = watch::channel(StreamState {
-        draft: Draft {
-            text: start,
-            ..Draft::default()
-        },
+        draft: start_of(showing, resume.as_ref()),
         ..StreamState::default()
     });
     let done = Notify::new();
-    let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
     let started_at = held.run().started_at;
+    let leased = &mut *held;
     let asking = async {
+        let packing = Box::pin(request::build(world, leased, bot, &adapter, &agent, asked, resume));
         let request = match agent_stream::or_interrupted(packing, hold, until).await {
             Ok(request) => request?,
             Err(called_away) => return Ok(Err(called_away)),
@@ -254,7 +252,7 @@ async fn call_agent(
             until,
             started_at,
         };
-        let read = talk.read(&said).await;
+        let read = talk.read(&said, leased).await?;
         Ok::<_, RunError>(Ok((talk, read)))
     };
     let asking = async {
@@ -275,6 +273,29 @@ async fn call_agent(
     }
     held.conversation_ref.clone_from(&said.conversation_ref);
     talk.conclude(held, showing, said, read).await
+}
+
+/// Where the run is resumed: where a process left it on purpose, else at its start if one died that had reached the agent.
+fn resume_point(held: &LeasedConversation, showing: &ReplyDelivery<'_>) -> Option<Resume> {
+    let left = showing.record.resume.clone();
+    left.or_else(|| {
+        Some(Resume {
+            run_ref: held.run().run_ref.clone()?,
+            cursor: None,
+        })
+    })
+}
+
+/// What was said up to the cursor. Without one the agent says everything again.
+fn start_of(showing: &ReplyDelivery<'_>, resume: Option<&Resume>) -> Draft {
+    match resume {
+        Some(Resume { cursor: Some(_), .. }) => Draft {
+            text: showing.record.text.clone(),
+            files: showing.record.files.clone(),
+            ..Draft::default()
+        },
+        Some(_) | None => Draft::default(),
+    }
 }
 
 pub(super) fn failed(code: &str, message: &str) -> Ended {
