@@ -45,6 +45,8 @@ pub enum FieldKind {
     Choice(&'static [&'static str]),
     /// An object of any shape.
     Object,
+    /// An object of any shape, or a text that is one as JSON.
+    Template,
     /// An object of texts.
     TextMap,
 }
@@ -194,6 +196,7 @@ impl FieldKind {
             Self::Flag => json!({"type": "boolean", "default": false}),
             Self::Choice(words) => json!({"type": "string", "enum": words, "default": words.first()}),
             Self::Object => json!({"type": "object"}),
+            Self::Template => json!({"type": ["object", "string"]}),
         }
     }
 }

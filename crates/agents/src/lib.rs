@@ -14,6 +14,7 @@ pub mod run;
 pub mod sse;
 
 pub mod a2a;
+pub mod agentcore;
 pub mod coze;
 pub mod dify;
 pub mod echo;
@@ -21,6 +22,7 @@ pub mod langgraph;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod webhook;
+pub mod xpert;
 
 mod answer;
 mod api;

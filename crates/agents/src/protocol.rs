@@ -11,6 +11,7 @@ use tieline_core::secret::Secret;
 use tokio::time::timeout;
 
 use crate::a2a::A2a;
+use crate::agentcore::AgentCore;
 use crate::call::PROBE_PATIENCE;
 use crate::config::{self, Field, InvalidConfig};
 use crate::coze::Coze;
@@ -24,6 +25,7 @@ use crate::openai_responses::OpenaiResponses;
 use crate::run::{End, EventSink, Run, redact};
 use crate::settings::Settings;
 use crate::webhook::Webhook;
+use crate::xpert::Xpert;
 
 /// An agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +36,10 @@ pub enum Protocol {
     Dify,
     /// Agent2Agent.
     A2a,
+    /// Amazon Bedrock AgentCore Runtime.
+    AgentCore,
+    /// Threads of Xpert AI.
+    Xpert,
     /// Answers with the text it was given.
     Echo,
     /// Runs of a LangGraph Agent Server.
@@ -71,6 +77,8 @@ impl Protocol {
         Self::OpenaiResponses,
         Self::Dify,
         Self::Langgraph,
+        Self::Xpert,
+        Self::AgentCore,
         Self::A2a,
         Self::Coze,
         Self::Webhook,
@@ -92,6 +100,8 @@ impl Protocol {
             Self::Coze => &crate::coze::MANIFEST,
             Self::Dify => &crate::dify::MANIFEST,
             Self::A2a => &crate::a2a::MANIFEST,
+            Self::AgentCore => &crate::agentcore::MANIFEST,
+            Self::Xpert => &crate::xpert::MANIFEST,
             Self::Echo => &crate::echo::MANIFEST,
             Self::Langgraph => &crate::langgraph::MANIFEST,
             Self::OpenaiChat => &crate::openai_chat::MANIFEST,
@@ -118,6 +128,8 @@ impl Protocol {
                 Self::Coze => Wire::Coze(Coze::read(&settings)?),
                 Self::Dify => Wire::Dify(Dify::read(&settings)?),
                 Self::A2a => Wire::A2a(A2a::read(&settings)?),
+                Self::AgentCore => Wire::AgentCore(AgentCore::read(&settings)?),
+                Self::Xpert => Wire::Xpert(Xpert::read(&settings)?),
                 Self::Echo => Wire::Echo(Echo::read(&settings)),
                 Self::Langgraph => Wire::Langgraph(Langgraph::read(&settings)?),
                 Self::OpenaiChat => Wire::OpenaiChat(OpenaiChat::read(&settings)?),
@@ -158,6 +170,8 @@ enum Wire {
     Coze(Coze),
     Dify(Dify),
     A2a(A2a),
+    AgentCore(AgentCore),
+    Xpert(Xpert),
     Echo(Echo),
     Langgraph(Langgraph),
     OpenaiChat(OpenaiChat),
@@ -234,8 +248,8 @@ impl Adapter {
         match &self.wire {
             Wire::Coze(_) => Coze::can_resume(resume),
             Wire::Dify(_) => Dify::can_resume(resume),
-            Wire::A2a(_) | Wire::Langgraph(_) => true,
-            Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
+            Wire::A2a(_) | Wire::Langgraph(_) | Wire::Xpert(_) => true,
+            Wire::AgentCore(_) | Wire::Echo(_) | Wire::OpenaiChat(_) | Wire::Webhook(_) => false,
             Wire::OpenaiResponses(responses) => responses.can_resume(),
         }
     }
@@ -273,6 +287,8 @@ impl Adapter {
             Wire::Dify(dify) => dify.ask(request, sink, env).await,
             Wire::Echo(echo) => echo.ask(request, sink).await,
             Wire::A2a(agent) => agent.ask(request, sink, env).await,
+            Wire::AgentCore(runtime) => runtime.ask(request, sink, env).await,
+            Wire::Xpert(server) => server.ask(request, sink, env).await,
             Wire::Langgraph(server) => server.ask(request, sink, env).await,
             Wire::OpenaiChat(chat) => chat.ask(request, sink, env).await,
             Wire::OpenaiResponses(responses) => responses.ask(request, sink, env).await,
@@ -293,6 +309,8 @@ impl Adapter {
             Wire::Echo(_) | Wire::OpenaiChat(_) => Ok(()),
             Wire::OpenaiResponses(responses) => responses.cancel(cancel, env).await,
             Wire::A2a(agent) => agent.cancel(cancel, env).await,
+            Wire::AgentCore(runtime) => runtime.cancel(cancel, env).await,
+            Wire::Xpert(server) => server.cancel(cancel, env).await,
             Wire::Langgraph(server) => server.cancel(cancel, env).await,
             Wire::Webhook(webhook) => webhook.cancel(cancel, env).await,
         };
@@ -311,6 +329,8 @@ impl Adapter {
                 Wire::Dify(dify) => dify.probe(env).await,
                 Wire::Echo(_) => Ok(()),
                 Wire::A2a(agent) => agent.probe(env).await,
+                Wire::AgentCore(runtime) => runtime.probe(env).await,
+                Wire::Xpert(server) => server.probe(env).await,
                 Wire::Langgraph(server) => server.probe(env).await,
                 Wire::OpenaiChat(chat) => chat.probe(env).await,
                 Wire::OpenaiResponses(responses) => responses.probe(env).await,

@@ -90,6 +90,11 @@ impl<'a> Settings<'a> {
             .unwrap_or_default()
     }
 
+    /// A template, if there is one.
+    pub(crate) fn template(&self, field: &Field) -> Option<Value> {
+        self.value(field).and_then(template)
+    }
+
     /// An address that is there.
     pub(crate) fn address(&self, field: &Field) -> Result<Url, InvalidConfig> {
         read_address(field.name, self.text(field))
@@ -169,10 +174,22 @@ impl FieldKind {
                 "must be one of the words that its schema lists",
             ),
             Self::Object => (value.is_object(), "must be an object"),
+            Self::Template => (
+                template(value).is_some(),
+                "must be an object, or a text that is an object as JSON",
+            ),
             Self::Address => return read_address(field, value.as_str().unwrap_or_default()).map(|_| ()),
         };
         if good { Ok(()) } else { Err(invalid(field, reason)) }
     }
+}
+
+fn template(value: &Value) -> Option<Value> {
+    let template = match value {
+        Value::String(text) => serde_json::from_str(text).ok()?,
+        other => other.clone(),
+    };
+    Some(template).filter(Value::is_object)
 }
 
 fn is_texts(value: &Value) -> bool {

@@ -7,7 +7,7 @@
 //! See [LangSmith Docs/Agent Server API reference](https://docs.langchain.com/langsmith/server-api-ref).
 
 mod read;
-mod refs;
+pub(crate) mod refs;
 mod wire;
 
 use reqwest::header::{HeaderMap, HeaderValue};

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, reason = "a test's own parts")]
 
+mod agentcore;
 mod ask;
 mod coze;
 mod coze_server;
@@ -15,3 +16,4 @@ mod responses_server;
 mod retry;
 mod server;
 mod webhook;
+mod xpert;

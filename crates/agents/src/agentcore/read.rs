@@ -1,0 +1,147 @@
+//! The agent's own JSON as text: AgentCore passes on whatever the agent writes.
+
+use serde_json::Value;
+use tieline_core::agent::{AgentEvent, AgentFailure};
+
+use crate::error_body::ErrorBody;
+use crate::{failure, json};
+
+/// Where agents of the usual frameworks have their text in an event, the most certain first.
+const EVENT_POINTERS: &[&str] = &[
+    "/event/contentBlockDelta/delta/text",
+    "/data",
+    "/text",
+    "/delta/text",
+    "/delta",
+    "/chunk",
+    "/content",
+    "/message",
+];
+/// The same in an answer of one piece.
+const ANSWER_POINTERS: &[&str] = &[
+    "/result",
+    "/response",
+    "/output",
+    "/text",
+    "/message",
+    "/content",
+    "/answer",
+    "/result/content/0/text",
+    "/message/content/0/text",
+    "/output/message/content/0/text",
+];
+
+/// State of reading one answer.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Where the text is. Found by the first event that has any, as frameworks write the same text in several ways.
+    pointer: Option<String>,
+}
+
+impl Reading {
+    /// A reading that finds its text at `pointer`, or looks for it if that is empty.
+    pub(crate) fn new(pointer: &str) -> Self {
+        Self {
+            pointer: (!pointer.is_empty()).then(|| pointer.to_owned()),
+        }
+    }
+
+    /// Reads one event of a stream.
+    pub(crate) fn event(&mut self, data: &str) -> Result<Option<AgentEvent>, AgentFailure> {
+        let text = match json::read::<Value>(data.as_bytes()) {
+            Ok(value) => match error_in(&value) {
+                Some(failure) => return Err(failure),
+                None => self.text(&value, EVENT_POINTERS),
+            },
+            // Some agents write their text as it is.
+            Err(_) => Some(data.to_owned()),
+        };
+        Ok(text.filter(|text| !text.is_empty()).map(AgentEvent::TextDelta))
+    }
+
+    /// Reads an answer of one piece.
+    pub(crate) fn whole(&mut self, body: &[u8]) -> Result<String, AgentFailure> {
+        let value: Value = crate::api::parse(body)?;
+        if let Some(failure) = error_in(&value) {
+            return Err(failure);
+        }
+        self.text(&value, ANSWER_POINTERS)
+            .ok_or_else(|| failure::bad_answer("found no text in the agent's answer; textPointer says where it is"))
+    }
+
+    fn text(&mut self, value: &Value, known: &[&str]) -> Option<String> {
+        if let Some(text) = value.as_str() {
+            return Some(text.to_owned());
+        }
+        if let Some(pointer) = &self.pointer {
+            return value.pointer(pointer)?.as_str().map(str::to_owned);
+        }
+        let (pointer, text) = known
+            .iter()
+            .find_map(|pointer| Some((pointer, value.pointer(pointer)?.as_str()?)))?;
+        self.pointer = Some((*pointer).to_owned());
+        Some(text.to_owned())
+    }
+}
+
+/// An error that the agent's server reports in a successful answer.
+fn error_in(value: &Value) -> Option<AgentFailure> {
+    let is_error = value
+        .get("error")
+        .is_some_and(|error| !error.is_null() && *error != Value::Bool(false));
+    is_error.then(|| {
+        let kind = value.get("error_type").and_then(Value::as_str);
+        let error = ErrorBody::of(value);
+        let code = failure::agents_code(error.word().or(kind));
+        failure::new(code, format!("the agent sent an error{}", error.describe()), true)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(pointer: &str, events: &[&str]) -> Vec<String> {
+        let mut reading = Reading::new(pointer);
+        let events = events.iter().filter_map(|data| reading.event(data).unwrap());
+        events
+            .map(|event| match event {
+                AgentEvent::TextDelta(text) => text,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn text_is_found_where_frameworks_write_it() {
+        assert_eq!(texts("", &["\"a\"", "\"b\""]), ["a", "b"]);
+        assert_eq!(texts("", &["plain words", " more"]), ["plain words", " more"]);
+        assert_eq!(
+            texts("", &[r#"{"init":true}"#, r#"{"text":"a"}"#, r#"{"text":"b"}"#]),
+            ["a", "b"]
+        );
+        assert_eq!(
+            texts("/x/0", &[r#"{"x":["a"],"text":"no"}"#, r#"{"text":"no"}"#]),
+            ["a"]
+        );
+    }
+
+    #[test]
+    fn text_that_comes_in_two_ways_is_said_once() {
+        let raw = r#"{"event":{"contentBlockDelta":{"delta":{"text":"a"}}}}"#;
+        assert_eq!(texts("", &[raw, r#"{"data":"a"}"#, raw]), ["a", "a"]);
+    }
+
+    #[test]
+    fn errors_end_it() {
+        let mut reading = Reading::new("");
+        let error = r#"{"error":"An error occurred","error_type":"ValueError"}"#;
+        assert_eq!(reading.event(error).unwrap_err().code, "ValueError");
+        assert_eq!(reading.whole(error.as_bytes()).unwrap_err().code, "ValueError");
+        assert_eq!(reading.whole(b"{\"error\":null,\"result\":\"hi\"}").unwrap(), "hi");
+        assert_eq!(
+            Reading::new("").whole(b"{\"x\":1}").unwrap_err().code,
+            failure::BAD_ANSWER
+        );
+    }
+}
