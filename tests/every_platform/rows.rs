@@ -67,12 +67,18 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "telegram",
         mode: "webhook",
         start: |mode| telegram::Simulator::start(mode).boxed(),
+    },
+    Row {
         platform: "weibo",
         mode: "long_connection",
         start: |_| async { Box::new(weibo::Platform::start().await) as Box<dyn PlatformSimulator> }.boxed(),
+    },
+    Row {
         platform: "wechat",
         mode: "long_connection",
         start: |_| wechat::Row::start().boxed(),
+    },
+    Row {
         platform: "wecom_app",
         mode: "webhook",
         start: |_| async { Box::new(wecom_app::Platform::start().await) as Box<dyn PlatformSimulator> }.boxed(),

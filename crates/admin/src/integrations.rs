@@ -28,10 +28,9 @@ use tieline_store::config::integration::{
     self as store_integration, IntegrationError, IntegrationRecord, NewIntegration,
 };
 use tieline_store::config::trigger;
-use tieline_store::status::{self as status_store, ConnectionState};
 use tieline_store::login as login_store;
 use tieline_store::poll_cursor;
-use tieline_store::status as status_store;
+use tieline_store::status::{self as status_store, ConnectionState};
 use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
