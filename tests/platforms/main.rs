@@ -9,5 +9,6 @@ mod house;
 mod limits;
 mod mentions;
 mod quotes;
+mod status;
 mod time;
 mod welcome;

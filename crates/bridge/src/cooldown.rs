@@ -11,8 +11,8 @@ use tieline_core::timestamp::Timestamp;
 use tracing::warn;
 
 use crate::accounts::Bot;
-use crate::integration_log;
 use crate::world::World;
+use crate::{delivery_status, integration_log};
 
 /// The code under which an integration's log has the permissions that its platform misses.
 pub const PERMISSION_MISSING: &str = "permission_missing";
@@ -24,7 +24,12 @@ const MAX_REMEMBERED: usize = 20_000;
 #[derive(Debug, Default)]
 pub struct Cooldowns {
     closed: Mutex<HashMap<IntegrationId, Timestamp>>,
+    /// Until when bots are known to be rate limited.
+    limited: Mutex<HashMap<IntegrationId, Timestamp>>,
 }
+
+/// Ends of a rate limit that differ by less are the same one, met by several chats.
+const SAME_LIMIT: Duration = Duration::from_secs(1);
 
 impl Cooldowns {
     /// Whether the bot's richer way is closed.
@@ -35,12 +40,29 @@ impl Cooldowns {
     }
 
     fn close(&self, id: &IntegrationId, until: Timestamp) {
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if closed.len() >= MAX_REMEMBERED {
-            closed.clear();
-        }
-        closed.insert(id.clone(), until);
+        remember(
+            &mut self.closed.lock().unwrap_or_else(PoisonError::into_inner),
+            id,
+            until,
+        );
     }
+
+    /// Remembers that the bot is rate limited. Whether that wasn't known yet.
+    pub(crate) fn limit(&self, id: &IntegrationId, until: Timestamp) -> bool {
+        let mut limited = self.limited.lock().unwrap_or_else(PoisonError::into_inner);
+        if limited.get(id).is_some_and(|known| until < known.after(SAME_LIMIT)) {
+            return false;
+        }
+        remember(&mut limited, id, until);
+        true
+    }
+}
+
+fn remember(known: &mut HashMap<IntegrationId, Timestamp>, id: &IntegrationId, until: Timestamp) {
+    if known.len() >= MAX_REMEMBERED {
+        known.clear();
+    }
+    known.insert(id.clone(), until);
 }
 
 /// Closes the bot's richer way for a while, and tells its operator why.
@@ -55,6 +77,7 @@ pub(crate) async fn close(world: &World, bot: &Bot, rest: Duration, code: &str, 
     }
     warn!(account.id = %id, code, "reply takes another way, and so do the next ones");
     integration_log::warn(world, id, "way_closed", &message).await;
+    delivery_status::call_refused(world, id, code).await;
 }
 
 #[cfg(test)]
@@ -70,5 +93,18 @@ mod tests {
         assert!(ways.is_closed(&id, at(1799)));
         assert!(!ways.is_closed(&IntegrationId::new("int_2"), at(1799)));
         assert!(!ways.is_closed(&id, at(1800)));
+    }
+
+    #[test]
+    fn chats_that_meet_the_same_limit_tell_it_once() {
+        let (ways, id, at) = (
+            Cooldowns::default(),
+            IntegrationId::new("int_1"),
+            Timestamp::from_millis,
+        );
+        assert!(ways.limit(&id, at(20_000)));
+        assert!(!ways.limit(&id, at(20_900)));
+        assert!(ways.limit(&id, at(21_000)));
+        assert!(ways.limit(&IntegrationId::new("int_2"), at(20_000)));
     }
 }

@@ -23,7 +23,7 @@ use crate::connections::relay_call::{self, FrameAttempts};
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::{World, chance};
-use crate::{cooldown, courier, rate_limiter, reply_links};
+use crate::{cooldown, courier, delivery_status, rate_limiter, reply_links};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -32,6 +32,8 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(400),
     cap: Duration::from_secs(30),
 };
+/// So many failures of a call in a row are worth the operator's attention.
+const LASTING_FAILURES: u32 = 3;
 /// How long the platform is left alone when it says "slower" and not how much.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
 /// How long a call over a socket may take.
@@ -263,8 +265,8 @@ impl<'a> ReplyDelivery<'a> {
             let answer = match self.send(&call).await? {
                 Sent::Answer(answer) => answer,
                 Sent::NoTime => return Ok(None),
-                Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(DeliveryOutcome::Never { code })),
-                Sent::NoToken(TokenError::Unavailable { code }) => return Ok(Some(self.later(&code))),
+                Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(self.unauthorized(code).await)),
+                Sent::NoToken(TokenError::Unavailable { code }) => return Ok(Some(self.later(&code).await)),
             };
             let sent = SentCall {
                 call: &call,
@@ -297,14 +299,17 @@ impl<'a> ReplyDelivery<'a> {
                     self.record.progress = progress;
                     self.save().await?;
                 }
-                Verdict::SlowDown { retry_after, code } => return Ok(Some(self.slower(retry_after, &code))),
+                Verdict::SlowDown { retry_after, code } => {
+                    return Ok(Some(self.slower(retry_after, &code).await));
+                }
                 Verdict::TokenExpired if !token_renewed => {
                     token_renewed = true;
                     courier::forget_token(self.world, self.bot).await;
                 }
-                Verdict::TokenExpired => return Ok(Some(self.later("token_expired"))),
-                Verdict::Retry { code } => return Ok(Some(self.later(&code))),
-                Verdict::Refused { code } => return Ok(Some(DeliveryOutcome::Never { code })),
+                Verdict::TokenExpired => return Ok(Some(self.later("token_expired").await)),
+                Verdict::Retry { code } => return Ok(Some(self.later(&code).await)),
+                Verdict::Refused { code } => return Ok(Some(self.refused(code).await)),
+                Verdict::CredentialsRefused { code } => return Ok(Some(self.unauthorized(code).await)),
             }
         }
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "reply goes in circles");
@@ -468,19 +473,35 @@ impl<'a> ReplyDelivery<'a> {
         }
     }
 
-    fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> DeliveryOutcome {
+    async fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> DeliveryOutcome {
         let now = self.now();
+        if let Some(wait) = retry_after {
+            delivery_status::rate_limited(self.world, &self.bot.account.integration, now.after(wait)).await;
+        }
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "platform asks to go slower");
         DeliveryOutcome::NotBefore(now.after(retry_after.unwrap_or(SLOW_DOWN)))
     }
 
-    fn later(&mut self, code: &str) -> DeliveryOutcome {
+    async fn later(&mut self, code: &str) -> DeliveryOutcome {
         self.failures += 1;
+        if self.failures >= LASTING_FAILURES {
+            delivery_status::calls_failing(self.world, &self.bot.account.integration, code).await;
+        }
         self.world.metrics.retry(RetrySource::Platform);
         let wait = BACKOFF.wait(self.failures, chance());
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "reply is tried again");
         DeliveryOutcome::NotBefore(self.now().after(wait))
+    }
+
+    async fn refused(&self, code: String) -> DeliveryOutcome {
+        delivery_status::call_refused(self.world, &self.bot.account.integration, &code).await;
+        DeliveryOutcome::Never { code }
+    }
+
+    async fn unauthorized(&self, code: String) -> DeliveryOutcome {
+        delivery_status::credentials_refused(self.world, &self.bot.account.integration, &code).await;
+        DeliveryOutcome::Never { code }
     }
 
     fn now(&self) -> Timestamp {

@@ -80,7 +80,12 @@ pub async fn warn(world: &World, id: &IntegrationId, code: &'static str, message
 
 /// A change of the integration's status.
 pub async fn note(world: &World, id: &IntegrationId, change: StatusChange) {
-    status::merge(&world.store, id, &[change])
+    note_all(world, id, &[change]).await;
+}
+
+/// Changes of the integration's status that belong together.
+pub(crate) async fn note_all(world: &World, id: &IntegrationId, changes: &[StatusChange]) {
+    status::merge(&world.store, id, changes)
         .await
         .unwrap_or_else(|error| warn!(account.id = %id, error = %error, "status can't be written"));
 }

@@ -12,6 +12,7 @@ pub mod connections;
 pub mod cooldown;
 pub mod courier;
 pub mod deliver;
+mod delivery_status;
 pub mod deployment;
 pub mod dispatch;
 pub mod egress;

@@ -7,13 +7,13 @@ use tieline_core::connector::{Probe, Proof, TokenError};
 use tieline_core::http_types::ApiAnswer;
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord};
-use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
+use tieline_store::status::{self, ConnectionState, StatusChange};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
 use crate::world::World;
-use crate::{courier, integration_log};
+use crate::{courier, delivery_status};
 
 /// How long the platform may take to tell of a bot while it waits for our own answer. The tightest platform waits three seconds.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -95,25 +95,20 @@ async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) 
     }
 }
 
-/// Who holds a connection tells of it; for a webhook nobody else would say that the credentials are wrong.
+/// The holder of a connection writes its state; for a webhook only a probe or a delivery shows that the credentials are wrong.
 async fn tell_status(world: &World, record: &IntegrationRecord, probed: &Probed) -> Result<(), StoreError> {
-    if record.mode != ConnectionMode::Webhook {
-        return Ok(());
-    }
+    let is_webhook = record.mode == ConnectionMode::Webhook;
     let changes = match probed {
-        Probed::Refused { code } => {
-            let message = "the platform refuses the credentials".to_owned();
-            integration_log::warn(world, &record.id, "config_invalid", &format!("{message}: code {code}")).await;
-            let error = StatusError {
-                at: world.clock.now(),
-                code: code.clone(),
-                message,
-            };
-            let down = StatusChange::State(ConnectionState::Disconnected, Some("config_invalid".to_owned()));
-            vec![down, StatusChange::LastError(error)]
+        Probed::Refused { code } if is_webhook => {
+            delivery_status::credentials_refused(world, &record.id, code).await;
+            return Ok(());
         }
-        Probed::Works => vec![StatusChange::State(ConnectionState::Connected, None)],
-        Probed::Untold | Probed::Unavailable { .. } => return Ok(()),
+        Probed::Works if is_webhook => vec![
+            StatusChange::State(ConnectionState::Connected, None),
+            StatusChange::CredentialsRefused(None),
+        ],
+        Probed::Works => vec![StatusChange::CredentialsRefused(None)],
+        Probed::Refused { .. } | Probed::Untold | Probed::Unavailable { .. } => return Ok(()),
     };
     status::merge(&world.store, &record.id, &changes).await
 }

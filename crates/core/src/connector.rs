@@ -426,6 +426,11 @@ pub enum Verdict {
         /// The platform's code.
         code: String,
     },
+    /// For good, and so will every other call be: the credentials themselves are refused, not an access token that has run out.
+    CredentialsRefused {
+        /// The platform's code.
+        code: String,
+    },
 }
 
 /// How short-lived access tokens are had.

@@ -38,6 +38,9 @@ pub struct Status {
     pub last_reply_at: Option<Timestamp>,
     /// The latest error.
     pub last_error: Option<StatusError>,
+    /// Refusal of the credentials outside a connection: by a call that delivers a reply, or by a probe. Counts until the platform accepts
+    /// a later reply.
+    pub credentials_refused: Option<StatusError>,
     /// Until when the platform wants us to be quiet.
     #[serde(with = "millis::option")]
     pub rate_limited_until: Option<Timestamp>,
@@ -125,6 +128,8 @@ pub enum StatusChange {
     LastReplyAt(Timestamp),
     /// Something failed.
     LastError(StatusError),
+    /// The platform has refused the credentials to a delivery or a probe, or has accepted them since.
+    CredentialsRefused(Option<StatusError>),
     /// The platform wants us to be quiet until then, or not any more.
     RateLimitedUntil(Option<Timestamp>),
     /// So many attempts have failed in a row.
@@ -250,6 +255,7 @@ impl StatusChange {
             Self::LastEventAt(at) => set_time(update, "last_event_at", Some(*at)),
             Self::LastReplyAt(at) => set_time(update, "last_reply_at", Some(*at)),
             Self::LastError(error) => set_or_remove(update, "last_error", Some(error))?,
+            Self::CredentialsRefused(error) => set_or_remove(update, "credentials_refused", error.as_ref())?,
             Self::RateLimitedUntil(at) => set_time(update, "rate_limited_until", *at),
             Self::ReconnectAttempts(n) => set_or_remove(update, "reconnect_attempts", Some(n))?,
             Self::Owner(owner) => set_or_remove(update, "owner", owner.as_ref())?,

@@ -70,6 +70,9 @@ fn long_connection(facts: &Facts<'_>) -> Condition {
     if facts.logged_out {
         return up(ConnectionState::NeedsLogin, Some(LOG_IN));
     }
+    if is_refused(facts) && !refused_before(facts) {
+        return refused(reported);
+    }
     let Some(state) = reported.state.filter(|_| !is_outdated(facts)) else {
         let next =
             "Wait a moment: a relay is about to connect. If nothing changes within a minute, see whether a relay runs.";
@@ -94,6 +97,7 @@ fn is_outdated(facts: &Facts<'_>) -> bool {
     nobodys
         || logged_in
         || refused_before(facts)
+        || reported.reason.as_deref() == Some("config_invalid") && refused_before(facts)
         || reported.state == Some(ConnectionState::Disabled)
         || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
 }
@@ -139,16 +143,13 @@ fn refused_before(facts: &Facts<'_>) -> bool {
         facts.reported.reason.as_deref(),
         Some("config_invalid" | "login_expired")
     ) && refused_at.is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
+    refused_at(facts.reported).is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
 }
 
 fn webhook(facts: &Facts<'_>) -> Condition {
     let reported = facts.reported;
-    if is_refused(reported) {
-        let next = format!(
-            "Correct the credentials: the platform refuses them{}.",
-            code_of(reported)
-        );
-        return down(ConnectionState::Disconnected, "config_invalid", &next);
+    if is_refused(facts) {
+        return refused(reported);
     }
     if facts.own_channel {
         return Condition {
@@ -178,12 +179,28 @@ fn webhook(facts: &Facts<'_>) -> Condition {
     up(ConnectionState::Connecting, Some(&next))
 }
 
-/// Whether the platform has refused the credentials and taken no reply since.
-fn is_refused(reported: &Status) -> bool {
-    let refused_at = reported.last_error.as_ref().map(|error| error.at);
-    reported.state == Some(ConnectionState::Disconnected)
-        && reported.reason.as_deref() == Some("config_invalid")
-        && (reported.last_reply_at.is_none() || reported.last_reply_at <= refused_at)
+/// When the platform last refused the credentials, if that is the newest that is known of them.
+fn refused_at(reported: &Status) -> Option<Timestamp> {
+    let of_holder = reported.last_error.as_ref();
+    let of_holder = of_holder.filter(|_| reported.reason.as_deref() == Some("config_invalid"));
+    let refusal = reported.credentials_refused.as_ref().or(of_holder);
+    refusal.map(|error| error.at)
+}
+
+/// Whether a delivery or a probe was refused the credentials, and no reply was accepted since.
+fn is_refused(facts: &Facts<'_>) -> bool {
+    let reported = facts.reported;
+    let is_known = reported.credentials_refused.is_some()
+        // Versions before that attribute wrote it as a webhook's state.
+        || facts.mode == ConnectionMode::Webhook && reported.reason.as_deref() == Some("config_invalid");
+    is_known && (reported.last_reply_at.is_none() || reported.last_reply_at <= refused_at(reported))
+}
+
+fn refused(reported: &Status) -> Condition {
+    let code = reported.credentials_refused.as_ref();
+    let code = code.map_or_else(|| code_of(reported), |error| format!(" (code {})", error.code));
+    let next = format!("Correct the credentials: the platform refuses them{code}.");
+    down(ConnectionState::Disconnected, "config_invalid", &next)
 }
 
 fn failed_since(reported: &Status, verified_at: Timestamp) -> bool {
@@ -448,6 +465,34 @@ mod tests {
         check(&changed(LongConnection, at(15)), Connecting, None, Some("relay"));
         // Its name may be all that was changed; new credentials are asked about at once, and nobody reconnects.
         check(&changed(Webhook, at(15)), Disconnected, refused, Some("10014"));
+    }
+
+    #[test]
+    fn credentials_that_a_delivery_was_refused_show_on_a_connection_that_is_up() {
+        let mut status = Status {
+            credentials_refused: refused().last_error,
+            ..reported(Connected, None)
+        };
+        check(
+            &facts(LongConnection, &status),
+            Disconnected,
+            Some("config_invalid"),
+            Some("10014"),
+        );
+        let changed = Facts {
+            changed_at: at(15),
+            ..facts(LongConnection, &status)
+        };
+        check(&changed, Connected, None, None);
+        status.last_reply_at = Some(at(10));
+        check(&facts(LongConnection, &status), Connected, None, None);
+        // A later error of another kind is no refusal of the credentials.
+        status.last_error = Some(StatusError {
+            at: at(11),
+            code: "http_500".into(),
+            message: String::new(),
+        });
+        check(&facts(LongConnection, &status), Connected, None, None);
     }
 
     #[test]

@@ -53,6 +53,7 @@ async fn talk(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
 
 async fn forget(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
     courier::forget_token(&state.world, bot).await;
+    integration_log::note(&state.world, &record.id, StatusChange::CredentialsRefused(None)).await;
     if record.mode == ConnectionMode::Webhook {
         let unknown = StatusChange::State(ConnectionState::Connecting, None);
         integration_log::note(&state.world, &record.id, unknown).await;

@@ -482,6 +482,8 @@ impl BotTask {
         ];
         if since.is_some() {
             changes.push(StatusChange::RateLimitedUntil(None));
+            // The platform has just accepted them.
+            changes.push(StatusChange::CredentialsRefused(None));
         }
         changes.extend(more.into_iter().flatten());
         self.desk.report(changes, entry);

@@ -211,6 +211,7 @@ pub(crate) fn verdict(verdict: &Verdict) -> Value {
         Verdict::TokenExpired => json!({ "tokenExpired": {} }),
         Verdict::Retry { code } => json!({ "retry": { "code": code } }),
         Verdict::Refused { code } => json!({ "refused": { "code": code } }),
+        Verdict::CredentialsRefused { code } => json!({ "credentialsRefused": { "code": code } }),
     }
 }
 
