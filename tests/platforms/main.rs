@@ -8,6 +8,7 @@ mod downloads;
 mod house;
 mod limits;
 mod mentions;
+mod polls;
 mod quotes;
 mod status;
 mod time;

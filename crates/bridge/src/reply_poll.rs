@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_core::connector::{Context, PollRequest, PollWait, PolledReplies, Proof};
+use tieline_core::connector::{Context, Delivery, PollRequest, PollWait, PolledReplies, Proof};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Event;
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ReplyView, Stage};
 use tieline_store::config::integration;
-use tieline_store::message;
+use tieline_store::{first_poll, message};
 use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::accounts::{self, Bot};
 use crate::operator::{self, Operator};
 use crate::world::World;
-use crate::{reply_links, wakeups};
+use crate::{deliver, reply_links, wakeups};
 
 /// Longest wait for something newer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -43,6 +43,7 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
     let Some(mut record) = record else {
         let link = reply_links::link_to(world, &asked.reply, cx.now);
         return polled.answer_unrecorded(asked, &link, &cx);
+        return answer_without_record(world, bot, asked, polled, &cx).await;
     };
     let mut view = view(world, &mut record);
     if view.closed.is_none()
@@ -68,6 +69,46 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
         }
     }
     polled.answer_poll(asked, Some(&view), &cx)
+}
+
+/// Answers a poll for a reply without a record: its message waits behind another, or its agent is silent.
+///
+/// Where the rest can be pushed, polling ends in time all the same, counted from the first poll: nothing else is known of the reply.
+async fn answer_without_record(
+    world: &World,
+    bot: &Bot,
+    asked: &PollRequest,
+    polled: &dyn PolledReplies,
+    cx: &Context<'_>,
+) -> WebhookAnswer {
+    let is_pushed_after = matches!(deliver::delivery(bot), Delivery::Pull { push_after: true, .. });
+    // A made-up id must not make us write.
+    if asked.first || !is_pushed_after || !bot.account.ids.made_reply(&asked.reply) {
+        return polled.answer_poll(asked, None, cx);
+    }
+    let received_at = match first_poll::note(&world.store, &asked.reply, cx.now).await {
+        Ok(at) => at,
+        Err(error) => {
+            warn!(account.id = %bot.account.integration, error = %error, "first poll can't be recorded");
+            return polled.answer_poll(asked, None, cx);
+        }
+    };
+    let mut view = ReplyView {
+        stage: Stage::Thinking,
+        text: String::new(),
+        reasoning: String::new(),
+        notice: None,
+        files: Vec::new(),
+        version: 0,
+        asker: asked.asker.clone(),
+        received_at,
+        rest_follows: true,
+        link: None,
+        closed: None,
+    };
+    view.closed = polled.final_poll_state(asked, &view, cx);
+    let shown = view.closed.is_some().then_some(&view);
+    polled.answer_poll(asked, shown, cx)
 }
 
 /// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.

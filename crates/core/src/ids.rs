@@ -140,6 +140,12 @@ impl IdMint {
         ReplyId::new(self.mint("tl-", message.as_str()))
     }
 
+    /// Whether [`IdMint::reply`] of this mint made `id`.
+    #[must_use]
+    pub fn made_reply(&self, id: &ReplyId) -> bool {
+        self.made("tl-", id.as_str())
+    }
+
     /// An id for anything else that hangs on a message: a card, an idempotency key, a second stream.
     #[must_use]
     pub fn other(&self, prefix: &str, subject: &str) -> String {

@@ -19,6 +19,7 @@ pub mod config;
 pub mod conversation;
 pub mod deadletter;
 pub mod file;
+pub mod first_poll;
 pub mod leases;
 pub mod log;
 pub mod login;

@@ -1,0 +1,69 @@
+//! Polls of a reply that has nothing to show: they end in time, and the answer takes another way.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_bridge::clock::Clock;
+use tieline_core::http_types::WebhookRequest;
+use tieline_core::trigger::TriggerSettings;
+use tieline_tests::outbound::Speaker;
+use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
+
+use crate::house::House;
+
+/// Sends a callback. Gives the stream that it is answered with.
+async fn hear(house: &House, bot: &Bot, message: &Value) -> Value {
+    let (query, body, nonce) = bot.cipher.callback(&message.to_string());
+    let request = WebhookRequest {
+        method: "POST".to_owned(),
+        query,
+        headers: Vec::new(),
+        body: body.into_bytes(),
+    };
+    let answer = house.hear(&request).await;
+    let plain = bot
+        .cipher
+        .open_reply(std::str::from_utf8(&answer.body).unwrap(), &nonce);
+    let reply: Value = serde_json::from_str(&plain.unwrap()).unwrap();
+    reply["stream"].clone()
+}
+
+#[tokio::test]
+async fn stream_ends_in_time_though_there_is_nothing_to_show() {
+    let bot = Bot::new(Cipher::fresh(), String::new());
+    let responses = ResponseServer::start().await;
+    let mut integration = bot.as_integration("Bot");
+    integration["endpoints"] = json!({ "apiBase": responses.url });
+    let mut house = House::open("wecom", &integration, TriggerSettings::default()).await;
+    let (lisi, begun) = (Speaker::alone("lisi"), house.world.clock.now());
+    let message = bot.text(&lisi, "m1", "one", &responses.url_for("RC1"));
+    let stream = hear(&house, &bot, &message).await["id"].as_str().unwrap().to_owned();
+    let poll = async |house: &mut House, seconds: u64| {
+        house.world.clock = Clock::starting_at(begun.after(Duration::from_secs(seconds)));
+        hear(house, &bot, &bot.poll(&lisi, &stream)).await
+    };
+    for seconds in [1, 2, 300, 329] {
+        assert_eq!(poll(&mut house, seconds).await["finish"], false, "after {seconds} s");
+    }
+    let last = poll(&mut house, 332).await;
+    assert_eq!(last["finish"], true);
+    assert!(!last["content"].as_str().unwrap().trim().is_empty(), "{last}");
+
+    house.world.clock = Clock::starting_at(begun.after(Duration::from_secs(361)));
+    house.work().await;
+    let said = responses.said();
+    assert_eq!((said.len(), said[0].content.as_str()), (1, "echo: one"));
+}
+
+#[tokio::test]
+async fn made_up_stream_is_over_at_once() {
+    let bot = Bot::new(Cipher::fresh(), String::new());
+    let integration = {
+        let mut integration = bot.as_integration("Bot");
+        integration["endpoints"] = json!({});
+        integration
+    };
+    let house = House::open("wecom", &integration, TriggerSettings::default()).await;
+    let poll = bot.poll(&Speaker::alone("lisi"), "tl-01J9");
+    assert_eq!(hear(&house, &bot, &poll).await["finish"], true);
+}
