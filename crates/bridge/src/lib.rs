@@ -17,6 +17,7 @@ pub mod deployment;
 pub mod dispatch;
 pub mod egress;
 pub mod integration_log;
+mod large_event;
 pub mod lease_watch;
 pub mod local_claims;
 pub mod login;

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
 use crate::integration_log;
+use crate::large_event::{self, StoredApart};
 use crate::media;
 use crate::operator::{self, Operator};
 use crate::reply_poll;
@@ -62,6 +63,11 @@ pub async fn receive(
             warn!(platform, account.id = %integration, error = %what, "could not take a request in");
             WebhookAnswer::empty(503)
         }
+        // Repeating it would fail again.
+        Err(ReceiveError::TooLarge(what)) => {
+            warn!(platform, account.id = %integration, error = %what, "could not take a request in, and never will");
+            WebhookAnswer::empty(413)
+        }
     }
 }
 
@@ -72,6 +78,8 @@ enum ReceiveError {
     Unproved(String),
     #[error("{0}")]
     Unavailable(String),
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 impl From<StoreError> for ReceiveError {
@@ -145,6 +153,7 @@ async fn enqueue(world: &World, bot: &Bot, received: &Received) -> Result<(), Re
     }
     let storing = store_events(world, bot, &received.events);
     match tokio::time::timeout(QUEUE_PATIENCE, storing).await {
+        Ok(Err(error @ EnqueueError::Queue(QueueError::TooLarge { .. }))) => Err(ReceiveError::TooLarge(chain(&error))),
         Ok(stored) => stored.map_err(|error| ReceiveError::Unavailable(chain(&error))),
         Err(_) => Err(ReceiveError::Unavailable(format!(
             "queue took longer than {QUEUE_PATIENCE:?}"
@@ -172,7 +181,10 @@ pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<
         let mut event = event.clone();
         let files = media::take_inline(bot, &mut event);
         media::store_inline(&world.store, &files, world.clock.now()).await?;
-        let Inbound { envelope, group, dedup } = inbound(world, bot, &event);
+        let (Inbound { envelope, group, dedup }, apart) = inbound(world, bot, &event);
+        if let Some(apart) = &apart {
+            large_event::store(&world.store, apart, world.clock.now()).await?;
+        }
         inbound::send(&world.queues, &envelope, &group, &dedup).await?;
         let Envelope::V1(inner) = envelope;
         info!(
@@ -187,15 +199,16 @@ pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<
     Ok(())
 }
 
-/// An event as it goes on the queue.
-pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> Inbound {
-    let envelope = seal(world, bot, event);
-    let Envelope::V1(inner) = &envelope;
-    Inbound {
-        group: inbound_group(&inner.integration, event.chat()),
-        dedup: inner.message.as_str().to_owned(),
-        envelope,
-    }
+/// An event as it goes on the queue, and what of it must be stored before.
+pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Option<StoredApart>) {
+    let mut envelope = seal(world, bot, event);
+    let apart = large_event::take(&mut envelope);
+    let inbound = Inbound {
+        group: inbound_group(&envelope.integration, event.chat()),
+        dedup: envelope.message.as_str().to_owned(),
+        envelope: Envelope::V1(envelope),
+    };
+    (inbound, apart)
 }
 
 /// What an event takes in memory, roughly.
@@ -205,20 +218,21 @@ pub(crate) fn size_of(inbound: &Inbound) -> usize {
     inner.event.len() + REST
 }
 
-fn seal(world: &World, bot: &Bot, event: &Event) -> Envelope {
+fn seal(world: &World, bot: &Bot, event: &Event) -> EnvelopeV1 {
     let ids = &bot.account.ids;
     let id: &PlatformMessageId = event.id();
     let message = ids.message(id);
     let stored = serde_json::to_vec(&StoredEvent::from(event.clone())).expect("stored events serialize as JSON");
     let sealed = world.store.keyring().seal(&stored, message.as_str());
-    Envelope::V1(EnvelopeV1 {
+    EnvelopeV1 {
         organization: bot.account.organization.clone(),
         integration: bot.account.integration.clone(),
         reply: ids.reply(id),
         received_at: world.clock.now(),
         event: sealed,
+        event_file: None,
         message,
-    })
+    }
 }
 
 async fn note_remark(world: &World, platform: &str, id: &IntegrationId, remark: Option<Remark>) {

@@ -15,8 +15,8 @@ use tieline_store::reply::{self, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
 
-use crate::wakeups;
 use crate::world::World;
+use crate::{large_event, wakeups};
 
 /// Why a dead letter is not sent on its road again.
 #[derive(Debug, thiserror::Error)]
@@ -192,17 +192,21 @@ async fn begin_anew(world: &World, before: &ReplyRecord) -> Result<Progress, Sto
 
 async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
     let event = crate::event_of(world, record).ok_or(RedriveError::Gone)?;
-    let envelope = Envelope::V1(EnvelopeV1 {
+    let mut envelope = EnvelopeV1 {
         organization: record.organization.clone(),
         integration: record.integration.clone(),
         message: record.id.clone(),
         reply: record.reply.clone(),
         received_at: record.received_at,
         event: record.event.clone(),
-    });
+        event_file: None,
+    };
+    if let Some(apart) = large_event::take(&mut envelope) {
+        large_event::store(&world.store, &apart, world.clock.now()).await?;
+    }
     let group = inbound_group(&record.integration, event.chat());
     // Another name than the first time's, or the queue would take it for a repetition.
     let dedup = format!("{}.{}", record.id, record.redrives);
-    inbound::send(&world.queues, &envelope, &group, &dedup).await?;
+    inbound::send(&world.queues, &Envelope::V1(envelope), &group, &dedup).await?;
     Ok(())
 }

@@ -31,8 +31,11 @@ pub struct EnvelopeV1 {
     /// When we received it.
     #[serde(with = "crate::timestamp::millis")]
     pub received_at: Timestamp,
-    /// [`StoredEvent`] as JSON, sealed.
+    /// [`StoredEvent`] as JSON, sealed. Empty if it is in a file.
     pub event: String,
+    /// The id of the file that holds the sealed event, if that is too long for the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_file: Option<String>,
 }
 
 /// A wake-up on `work`: look at this conversation. Carries no truth.

@@ -58,6 +58,7 @@ async fn fresh_at(endpoint: Option<String>) -> Fresh {
 
 fn envelope(name: &str) -> Envelope {
     Envelope::V1(EnvelopeV1 {
+        event_file: None,
         organization: OrganizationId::new("default"),
         integration: IntegrationId::new("int_1"),
         message: MessageId::new(name),
@@ -194,6 +195,7 @@ async fn message_that_is_too_large_is_not_sent() {
     let it = fresh().await;
     let Envelope::V1(inner) = envelope("a");
     let large = Envelope::V1(EnvelopeV1 {
+        event_file: None,
         event: "x".repeat(1024 * 1024),
         ..inner
     });

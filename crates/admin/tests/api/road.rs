@@ -51,6 +51,7 @@ impl Place {
         let integration = message.target.integration.clone();
         let event = serde_json::to_vec(&StoredEvent::from(Event::Message(message))).unwrap();
         let envelope = EnvelopeV1 {
+            event_file: None,
             organization: OrganizationId::new("default"),
             integration,
             reply: ReplyId::new("tl-road-reply"),

@@ -16,6 +16,7 @@ use super::inbound_writer::{Job, Stored};
 use super::shared::RelayShared;
 use super::status_writer::StatusUpdate;
 use crate::accounts::Bot;
+use crate::large_event::StoredApart;
 use crate::media::{self, InlineFile};
 use crate::{courier, probe, receive};
 
@@ -99,10 +100,11 @@ impl BotContext {
         self.learn();
         let take = |event| media::take_inline(&self.bot, event);
         let files: Vec<_> = events.iter_mut().flat_map(take).collect();
-        let sealed: Vec<_> = events
+        let (sealed, apart): (Vec<_>, Vec<_>) = events
             .iter()
             .map(|event| receive::inbound(&self.house.world, &self.bot, event))
-            .collect();
+            .unzip();
+        let apart: Vec<_> = apart.into_iter().flatten().collect();
         for (inbound, event) in sealed.iter().zip(&events) {
             info!(
                 platform = self.platform(),
@@ -115,8 +117,10 @@ impl BotContext {
         }
         let job = Job {
             n_bytes: sealed.iter().map(receive::size_of).sum::<usize>()
-                + files.iter().map(InlineFile::n_bytes).sum::<usize>(),
+                + files.iter().map(InlineFile::n_bytes).sum::<usize>()
+                + apart.iter().map(StoredApart::n_bytes).sum::<usize>(),
             files,
+            apart,
             events: sealed,
             give_up_at,
             done,

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use crate::clock::Clock;
+use crate::large_event::{self, StoredApart};
 use crate::media::{self, InlineFile};
 use crate::receive::EnqueueError;
 use crate::world::chance;
@@ -41,6 +42,8 @@ pub(super) struct Job {
     pub(super) events: Vec<Inbound>,
     /// Files that came inside the events. Stored before them.
     pub(super) files: Vec<InlineFile>,
+    /// Events that are too long for the queue. Stored before their envelopes are sent.
+    pub(super) apart: Vec<StoredApart>,
     /// What they take in memory, roughly.
     pub(super) n_bytes: usize,
     /// After this they are of no use.
@@ -142,7 +145,7 @@ async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<
     let mut jobs = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut jobs, BATCH).await > 0 {
         // Files take a write of their own, which must not hold up the jobs without any.
-        let together = jobs.len() > 1 && jobs.iter().all(|job| job.files.is_empty());
+        let together = jobs.len() > 1 && jobs.iter().all(|job| job.files.is_empty() && job.apart.is_empty());
         let together = together && {
             let all = jobs.iter().flat_map(|job| job.events.iter().cloned()).collect();
             send(&target.queues, all).await.is_ok()
@@ -208,6 +211,9 @@ async fn send_together(target: &Target, job: &Job, events: &[Inbound]) -> Stored
 async fn store_and_send(target: &Target, job: &Job, events: &[Inbound]) -> Result<(), EnqueueError> {
     if !job.files.is_empty() {
         media::store_inline(&target.store, &job.files, target.clock.now()).await?;
+    }
+    for apart in &job.apart {
+        large_event::store(&target.store, apart, target.clock.now()).await?;
     }
     Ok(send(&target.queues, events.to_vec()).await?)
 }

@@ -14,6 +14,7 @@ use tracing::{error, warn};
 
 use super::{DispatchError, Wake};
 use crate::dispatch;
+use crate::large_event;
 use crate::metrics::RetrySource;
 use crate::wakeups;
 use crate::world::{World, chance};
@@ -157,6 +158,14 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
         error!(queue.attempt = item.attempt, "event on the queue can't be read");
         return Err(WHEN_ITS_OWN);
     };
+    let envelope = match large_event::restore(world, envelope).await {
+        Ok(whole) => whole,
+        Err(error) => {
+            dispatch::log_failure(envelope, item.attempt, &DispatchError::Store(error));
+            return Err(WHEN_FAILED.wait(item.attempt, chance()));
+        }
+    };
+    let envelope = &*envelope;
     let error = match dispatch::dispatch(world, envelope).await {
         Ok(wake) => return Ok(wake),
         Err(error) => error,
