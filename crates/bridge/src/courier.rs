@@ -418,8 +418,10 @@ async fn ask_for_file(
     sent.map_err(|_| DownloadError::Unreachable)
 }
 
+/// A header's text. Some platforms write file names into it as raw UTF-8.
 fn header_of(response: &reqwest::Response, name: &str) -> Option<String> {
-    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+    let value = response.headers().get(name)?.as_bytes();
+    Some(std::str::from_utf8(value).ok()?.to_owned())
 }
 
 async fn file_of(response: reqwest::Response, max: usize) -> Result<Download, DownloadError> {

@@ -169,7 +169,7 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
 
 /// Keeps a part of a message whose platform soon doesn't give it any more: a link to it then leads to what is kept.
 ///
-/// Doing it again changes nothing.
+/// Doing it again changes nothing. Returns the file's name and MIME type.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -180,17 +180,17 @@ pub async fn keep_part(
     part: &Part,
     place: PartRef,
     patience: Duration,
-) -> Result<(), FetchError> {
+) -> Result<(Option<String>, String), FetchError> {
     let id = kept_id(message, place);
     let now = world.clock.now();
-    if file::size(&world.store, &id, now).await?.is_some() {
-        return Ok(());
+    if let Some(label) = file::label(&world.store, &id, now).await? {
+        return Ok(label);
     }
     let max = world.settings.max_file_bytes.min(MAX_KEPT_BYTES);
     let Fetched { bytes, mime, name } = fetch_growing(world, bot, part, max, patience).await?;
     let label = (name.as_deref(), mime.as_str());
     file::put(&world.store, &id, label, &bytes, now.after(KEPT_LIFE)).await?;
-    Ok(())
+    Ok((name, mime))
 }
 
 /// A file that came inside a message, on its way into the table.

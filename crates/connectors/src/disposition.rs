@@ -2,17 +2,19 @@
 
 /// The file name in a `Content-Disposition` header.
 ///
-/// `filename*=UTF-8''…` wins over `filename="…"`; the latter may itself be percent-encoded, which some platforms do. Folders are cut off.
+/// `filename*=UTF-8''…` wins over `filename="…"`; the latter may itself be percent-encoded or form-encoded, which some platforms do.
+/// Folders are cut off, control characters removed.
 pub(crate) fn file_name(header: &str) -> Option<String> {
     let (mut plain, mut extended) = (None, None);
     for (name, value) in parameters(header) {
         if name.eq_ignore_ascii_case("filename*") {
             extended = extended.or_else(|| decode(value.splitn(3, '\'').nth(2)?));
         } else if name.eq_ignore_ascii_case("filename") {
-            plain = plain.or_else(|| decode(&value).or(Some(value)));
+            plain = plain.or_else(|| decode_plain(&value).or(Some(value)));
         }
     }
     let name = extended.or(plain)?;
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
     (!name.is_empty() && name != "." && name != "..").then(|| name.to_owned())
 }
@@ -49,6 +51,16 @@ fn value(text: &str) -> (String, &str) {
         }
     }
     (value, "")
+}
+
+/// The text of a plain name. Where spaces are written as `+`, everything else that is special is escaped, a `+` itself included.
+fn decode_plain(text: &str) -> Option<String> {
+    let decoded = decode(text)?;
+    let is_escaped = decoded != text && text.is_ascii();
+    match is_escaped && !text.contains(' ') && !text.contains("%20") {
+        true => decode(&text.replace('+', " ")),
+        false => Some(decoded),
+    }
 }
 
 /// Percent-decoded text. `None` if that gives no UTF-8.
@@ -96,6 +108,21 @@ mod tests {
         check("attachment; filename=\"%E6%8A%A5.pdf\"", Some("报.pdf"));
         check("attachment; FileName=\"100%.txt\"", Some("100%.txt"));
         check("attachment; filename=\"%ff.txt\"", Some("%ff.txt"));
+    }
+
+    #[test]
+    fn plus_is_a_space_only_in_a_form_encoded_name() {
+        check("attachment; filename=\"%E6%8A%A5+2025.pdf\"", Some("报 2025.pdf"));
+        check("attachment; filename=\"C%2B%2B+notes.txt\"", Some("C++ notes.txt"));
+        check("attachment; filename=\"a+b%20c.txt\"", Some("a+b c.txt"));
+        check("attachment; filename=\"C++.txt\"", Some("C++.txt"));
+        check("attachment; filename*=UTF-8''%E6%8A%A5+1.pdf", Some("报+1.pdf"));
+    }
+
+    #[test]
+    fn raw_names_pass_and_control_characters_go() {
+        check("attachment; filename=\"报告+1.pdf\"", Some("报告+1.pdf"));
+        check("attachment; filename=\"a%0d%0ab%00.txt\"", Some("ab.txt"));
     }
 
     #[test]

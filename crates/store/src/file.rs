@@ -86,6 +86,26 @@ pub async fn size(store: &Store, id: &str, now: Timestamp) -> Result<Option<usiz
     Ok(alive(found, now).map(|item| get_number(&item, N).unwrap_or_default()))
 }
 
+/// Name and MIME type of a file. `None` if there is none, or no more.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
+pub async fn label(store: &Store, id: &str, now: Timestamp) -> Result<Option<(Option<String>, String)>, StoreError> {
+    let key = partition(id);
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let Some(item) = alive(found, now) else {
+        return Ok(None);
+    };
+    let Stored::V1 { h, .. } = read(WHAT, item)?;
+    let Head { name, mime } = head(store, id, &h).await?;
+    Ok(Some((name, mime)))
+}
+
+async fn head(store: &Store, id: &str, sealed: &Body) -> Result<Head, StoreError> {
+    let head = sealed_blob::get(store, &subject(id, "head"), sealed).await?;
+    serde_json::from_slice(&head).map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
 /// Reads a file. `None` if there is none, or no more.
 ///
 /// # Errors
@@ -97,8 +117,7 @@ pub async fn get(store: &Store, id: &str, now: Timestamp) -> Result<Option<File>
         return Ok(None);
     };
     let Stored::V1 { h, b, .. } = read(WHAT, item)?;
-    let head = sealed_blob::get(store, &subject(id, "head"), &h).await?;
-    let Head { name, mime } = serde_json::from_slice(&head).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let Head { name, mime } = head(store, id, &h).await?;
     let bytes = sealed_blob::get(store, &subject(id, "bytes"), &b).await?;
     Ok(Some(File { name, mime, bytes }))
 }

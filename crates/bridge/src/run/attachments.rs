@@ -26,6 +26,16 @@ const FIRST_ROOM: usize = 1024 * 1024;
 /// How long a picture waits for room. Others are being fetched and soon take less, or are held as long as a run lasts.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What became of a file that is sent by link.
+enum Kept {
+    /// It is stored, so its type is known, and its name if the platform tells it.
+    Yes { mime: String, name: Option<String> },
+    /// The platform is asked when the link is followed.
+    ByLink,
+    /// The platform doesn't give it.
+    Lost,
+}
+
 /// What is packed for one question.
 pub(super) struct Attachments<'a> {
     world: &'a World,
@@ -49,11 +59,13 @@ impl<'a> Attachments<'a> {
 
     /// A part as the agent gets it.
     pub(super) async fn part(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> AgentPart {
-        let picture = self.picture(record, part, place).await;
-        let unavailable = picture.is_none() && self.is_lost(record, part, place).await;
-        let (inline, mime, name) = match picture {
-            Some(Fetched { bytes, mime, name }) => (Some(bytes), Some(mime), name),
-            None => (None, None, None),
+        let (inline, mime, name, unavailable) = match self.picture(record, part, place).await {
+            Some(Fetched { bytes, mime, name }) => (Some(bytes), Some(mime), name, false),
+            None => match self.keep(record, part, place).await {
+                Kept::Yes { mime, name } => (None, Some(mime), name, false),
+                Kept::ByLink => (None, None, None, false),
+                Kept::Lost => (None, None, None, true),
+            },
         };
         AgentPart {
             kind: part.kind,
@@ -65,18 +77,25 @@ impl<'a> Attachments<'a> {
         }
     }
 
-    /// Fetches what can't be had later, and says whether it can't be had now either.
-    async fn is_lost(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> bool {
+    /// Fetches a file that the platform soon doesn't give any more.
+    async fn keep(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> Kept {
         if !self.bot.connector.manifest().media_is_short_lived {
-            return false;
+            return Kept::ByLink;
         }
         let patience = self.until.saturating_duration_since(Instant::now());
-        let kept = media::keep_part(self.world, self.bot, &record.id, part, place, patience).await;
-        let Err(error) = kept else { return false };
+        let error = match media::keep_part(self.world, self.bot, &record.id, part, place, patience).await {
+            Ok((name, mime)) => return Kept::Yes { mime, name },
+            Err(error) => error,
+        };
         let account = &self.bot.account.integration;
         warn!(account.id = %account, event.key = %record.id, error = %error, "part of a message can't be kept");
         // A longer one than is kept still comes by its link, for as long as the platform gives it.
-        !matches!(error, FetchError::Download(DownloadError::TooLong(max)) if max < self.world.settings.max_file_bytes)
+        match error {
+            FetchError::Download(DownloadError::TooLong(max)) if max < self.world.settings.max_file_bytes => {
+                Kept::ByLink
+            }
+            _ => Kept::Lost,
+        }
     }
 
     async fn picture(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> Option<Fetched> {

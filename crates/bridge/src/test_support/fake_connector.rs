@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tieline_connectors::web::Web;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, MediaSource, Received, Rejection, SentCall, Verdict};
+use tieline_core::connector::{
+    Connector, Context, Manifest, Media, MediaError, MediaSource, Received, Rejection, SentCall, Verdict,
+};
 use tieline_core::event::Part;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
@@ -66,6 +68,19 @@ impl MediaSource for FakeConnector {
             body: Body::Empty,
             token: TokenPlace::None,
             timeout: Duration::from_secs(5),
+        })
+    }
+
+    fn open(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        _: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        Ok(Media {
+            bytes: body,
+            name: part.name.clone().or_else(|| disposition.map(str::to_owned)),
         })
     }
 }

@@ -15,6 +15,8 @@ use super::*;
 use crate::test_support::{self, FakeConnector};
 use crate::world::Settings;
 
+/// How the warehouse names its files: as some platforms do, in raw UTF-8.
+const NAME: &str = "报告.bin";
 const MIB: usize = 1024 * 1024;
 
 static LASTING: FakeConnector = FakeConnector { is_short_lived: false };
@@ -70,7 +72,8 @@ async fn serve(mut socket: tokio::net::TcpStream, n_served: Arc<AtomicUsize>) {
     let answer = match path.parse() {
         _ if path.starts_with("to/") => moved(&path[3..]).into_bytes(),
         Ok(n_bytes) => [
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {n_bytes}\r\nconnection: close\r\n\r\n").into_bytes(),
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {n_bytes}\r\ncontent-disposition: {NAME}\r\nconnection: close\r\n\r\n")
+                .into_bytes(),
             vec![1; n_bytes],
         ]
         .concat(),
@@ -209,11 +212,16 @@ async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
     let packed = it.pack(true, &parts).await;
     let lost: Vec<bool> = packed.iter().map(|part| part.unavailable).collect();
     assert_eq!(lost, [false, true, false]);
+    let label = |part: &AgentPart| (part.mime.clone(), part.name.clone());
+    let known = (Some("application/octet-stream".to_owned()), Some(NAME.to_owned()));
+    assert_eq!(label(&packed[0]), known);
     let n_served = it.warehouse.n_served();
     let file = media::open(&it.world, token(&packed[0])).await.unwrap();
     assert_eq!((file.bytes.len(), it.warehouse.n_served()), (5, n_served));
     // The run may begin again.
-    assert!(!it.pack(false, &parts[..1]).await[0].unavailable);
+    let again = it.pack(false, &parts[..1]).await;
+    assert!(!again[0].unavailable);
+    assert_eq!(label(&again[0]), known);
     assert_eq!(it.warehouse.n_served(), n_served);
 }
 
