@@ -20,6 +20,13 @@ pub struct Pending {
     /// Whether it must not be held back: it brings media.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+    /// When it was sent, by the platform's clock.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub sent_at: Option<Timestamp>,
 }
 
 /// Most messages that go into one run.
@@ -42,7 +49,18 @@ pub enum Due {
     At(Timestamp),
 }
 
-/// What may be taken from `pending`, which is in order of arrival.
+/// Puts a message into a mailbox: behind those of its session that were sent before it, by the platform's clock. Without that time
+/// on both sides the order is that of arrival.
+pub fn insert(pending: &mut Vec<Pending>, new: Pending) {
+    let is_later = |waiting: &&Pending| {
+        let times = waiting.sent_at.zip(new.sent_at);
+        waiting.session == new.session && times.is_some_and(|(waiting, new)| waiting > new)
+    };
+    let n_later = pending.iter().rev().take_while(is_later).count();
+    pending.insert(pending.len() - n_later, new);
+}
+
+/// What may be taken from `pending`, which is in the order of [`insert`].
 ///
 /// Without a window each message is a run of its own. With one, the messages of a session are merged until a window has
 /// passed since the latest, or five since the first, or there are twenty, or one of them is urgent.
@@ -65,8 +83,10 @@ pub fn due(pending: &[Pending], window: Duration, now: Timestamp) -> Due {
     if full || batch.iter().any(|waiting| waiting.urgent) {
         return Due::Now(n_batch);
     }
-    let latest = batch.iter().map(|waiting| waiting.since).max().unwrap_or(first.since);
-    let until = latest.after(window).min(first.since.after(window * MAX_WINDOWS));
+    let arrivals = batch.iter().map(|waiting| waiting.since);
+    let earliest = arrivals.clone().min().unwrap_or(first.since);
+    let latest = arrivals.max().unwrap_or(first.since);
+    let until = latest.after(window).min(earliest.after(window * MAX_WINDOWS));
     if until <= now {
         Due::Now(n_batch)
     } else {
@@ -86,7 +106,33 @@ mod tests {
             since: Timestamp::from_secs(since_s),
             session,
             urgent: false,
+            sent_at: None,
         }
+    }
+
+    /// The arrival numbers of messages that were sent at these times, in the order in which they wait.
+    #[track_caller]
+    fn check_order(sent: &[(Option<i64>, u64)], expected: &[i64]) {
+        let mut pending = Vec::new();
+        for (since, (sent_at, session)) in (0..).zip(sent) {
+            let new = Pending {
+                sent_at: sent_at.map(Timestamp::from_secs),
+                ..waiting(since, *session)
+            };
+            insert(&mut pending, new);
+        }
+        let order: Vec<i64> = pending.iter().map(|waiting| waiting.since.as_secs()).collect();
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn messages_wait_in_the_order_in_which_they_were_sent() {
+        check_order(&[(Some(10), 1), (Some(30), 1), (Some(20), 1)], &[0, 2, 1]);
+        check_order(&[(Some(10), 1), (Some(10), 1)], &[0, 1]);
+        // Without the platform's time a message stays where it arrived, and none goes past it.
+        check_order(&[(Some(30), 1), (None, 1), (Some(20), 1)], &[0, 1, 2]);
+        // Nor does one go into an earlier session.
+        check_order(&[(Some(30), 1), (Some(20), 2)], &[0, 1]);
     }
 
     #[track_caller]

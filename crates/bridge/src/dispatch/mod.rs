@@ -433,12 +433,14 @@ impl Arrival<'_> {
             let busy = before.run.is_some() || !before.pending.is_empty();
             session::resolve(old, id, &trigger.agent, trigger.settings.session_timeout(), busy, now)
         };
-        after.pending.push(Pending {
+        let waiting = Pending {
             message: self.envelope.message.clone(),
             since: now,
             session: session.number,
             urgent: !message.parts.is_empty(),
-        });
+            sent_at: message.sent_at,
+        };
+        mailbox::insert(&mut after.pending, waiting);
         match old.is_some_and(|old| old.agent != session.agent) {
             true => after.go_over_to(session),
             false => after.session = Some(session),

@@ -119,6 +119,7 @@ pub(crate) fn waiting(name: &str) -> Pending {
         since: NOW,
         session: 1,
         urgent: false,
+        sent_at: None,
     }
 }
 
