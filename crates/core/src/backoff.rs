@@ -23,6 +23,19 @@ impl Backoff {
         let spread = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         half + Duration::from_millis(chance % spread)
     }
+
+    /// The same for a wait that many don't begin at once: `min(cap, base · 2^(attempt-1))`, give or take a fifth, but never more than
+    /// `cap`.
+    #[must_use]
+    pub fn wait_about(self, attempt: u32, chance: u64) -> Duration {
+        let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        let nominal = self.base.saturating_mul(factor).min(self.cap);
+        let fifth = nominal / 5;
+        let spread = u64::try_from((fifth * 2).as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        (nominal - fifth + Duration::from_millis(chance % spread)).min(self.cap)
+    }
 }
 
 #[cfg(test)]
@@ -38,6 +51,8 @@ mod tests {
             let wait = backoff.wait(attempt, chance);
             prop_assert!(wait <= backoff.cap.max(Duration::from_millis(1)));
             prop_assert!(wait >= backoff.base.min(backoff.cap) / 2);
+            let about = backoff.wait_about(attempt, chance);
+            prop_assert!(about <= backoff.cap && about >= backoff.base.min(backoff.cap) * 4 / 5);
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Patience {
     pub greeting: Duration,
     /// Between two tries with credentials that were refused: more would only get us banned.
     pub refused: Duration,
+    /// The same before the first of these tries, where the platform is known to refuse credentials by mistake.
+    pub first_refused: Option<Duration>,
     /// Between two tries after the platform has ended the login: mostly only a person can help.
     pub logged_out: Duration,
     /// A connection that was up this long was a good one: failures before it count no more.
@@ -39,8 +41,9 @@ impl Default for Patience {
             longest_wait: Duration::from_secs(3600),
             greeting: Duration::from_secs(30),
             refused: Duration::from_secs(300),
+            first_refused: None,
             logged_out: Duration::from_hours(1),
-            stable: Duration::from_secs(30),
+            stable: Duration::from_secs(60),
             kicked: (Duration::from_secs(10), Duration::from_secs(30)),
             kick_memory: Duration::from_secs(600),
         }
@@ -54,6 +57,8 @@ pub struct ConnectionLifecycle {
     pub state: ConnectionPhase,
     /// Failures in a row.
     pub failures: u32,
+    /// How often in a row the credentials were refused.
+    refusals: u32,
     /// When we were last kicked.
     pub kicked_at: Option<Timestamp>,
 }
@@ -137,6 +142,7 @@ impl ConnectionLifecycle {
         Self {
             state,
             failures: 0,
+            refusals: 0,
             kicked_at: kick.map(|kick| kick.at),
         }
     }
@@ -163,15 +169,25 @@ impl ConnectionLifecycle {
     /// The platform has accepted us.
     pub fn up(&mut self, now: Timestamp) {
         self.state = ConnectionPhase::Up { since: now };
+        self.refusals = 0;
+    }
+
+    /// The connection has brought an event, so it is a good one: failures before it count no more.
+    pub fn delivered(&mut self) {
+        if matches!(self.state, ConnectionPhase::Up { .. }) {
+            self.failures = 0;
+        }
     }
 
     /// It is gone, or did not come about. Gives the kick to remember, if it was one.
     pub fn lost(&mut self, loss: &Loss, patience: &Patience, now: Timestamp, chance: u64) -> Option<Kick> {
+        let was_up = matches!(self.state, ConnectionPhase::Up { .. });
         if let ConnectionPhase::Up { since } = self.state
             && now.since(since) >= patience.stable
         {
             self.failures = 0;
         }
+        let was_good = was_up && self.failures == 0;
         self.failures = self.failures.saturating_add(1);
         match loss {
             Loss::Failed(refusal @ (Refusal::Passing { .. } | Refusal::StaleToken { .. })) => {
@@ -179,7 +195,11 @@ impl ConnectionLifecycle {
                     Refusal::Passing { retry_after, .. } => *retry_after,
                     _ => None,
                 };
-                let own = patience.backoff.wait(self.failures, chance);
+                let own = match was_good {
+                    // At once: it worked until now.
+                    true => Duration::ZERO,
+                    false => patience.backoff.wait_about(self.failures, chance),
+                };
                 let wait = asked.map_or(own, |asked| asked.saturating_add(own).min(patience.longest_wait));
                 self.state = ConnectionPhase::Down {
                     retry_at: now.after(wait),
@@ -187,9 +207,11 @@ impl ConnectionLifecycle {
                 None
             }
             Loss::Failed(Refusal::Credentials { .. }) => {
-                let spread = spread(patience.refused / 10, chance);
+                self.refusals = self.refusals.saturating_add(1);
+                let first = patience.first_refused.filter(|_| self.refusals == 1);
+                let wait = first.unwrap_or(patience.refused);
                 self.state = ConnectionPhase::Refused {
-                    retry_at: now.after(patience.refused + spread),
+                    retry_at: now.after(wait + spread(wait / 10, chance)),
                 };
                 None
             }
@@ -268,8 +290,48 @@ mod tests {
         link.lost(&Loss::passing("closed"), &patience(), at(101), 0);
         assert_eq!(link.failures, 6);
         link.up(at(200));
-        link.lost(&Loss::passing("closed"), &patience(), at(230), 0);
+        link.lost(&Loss::passing("closed"), &patience(), at(260), 0);
         assert_eq!(link.failures, 1);
+        // One event is as good a sign as a minute.
+        link.lost(&Loss::passing("closed"), &patience(), at(260), 0);
+        link.up(at(270));
+        link.delivered();
+        link.lost(&Loss::passing("closed"), &patience(), at(271), 0);
+        assert_eq!(link.failures, 1);
+    }
+
+    #[test]
+    fn good_connection_is_replaced_at_once_and_then_backing_off() {
+        let mut link = fresh();
+        link.up(at(0));
+        link.lost(&Loss::passing("closed"), &patience(), at(100), 0);
+        assert_eq!(link.retry_at(), Some(at(100)));
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            link.begin(&patience(), at(100));
+            link.lost(&Loss::passing("unreachable"), &patience(), at(100), 0);
+            waits.push(link.retry_at().unwrap().since(at(100)).as_millis());
+        }
+        // The least of each: a fifth below.
+        assert_eq!(waits, [1600, 3200, 6400, 12_800, 25_600, 48_000, 48_000, 48_000]);
+    }
+
+    #[test]
+    fn first_refusal_may_be_tried_again_sooner() {
+        let patience = Patience {
+            first_refused: Some(Duration::from_secs(60)),
+            ..patience()
+        };
+        let mut link = fresh();
+        let mut wait = |up: bool| {
+            if up {
+                link.up(at(0));
+            }
+            link.lost(&credentials(), &patience, at(0), 0);
+            link.retry_at().unwrap()
+        };
+        assert_eq!([wait(false), wait(false), wait(false)], [at(60), at(300), at(300)]);
+        assert_eq!(wait(true), at(60));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_core::connection_state::{ConnectionLifecycle, ConnectionPhase, Kick, Loss};
+use tieline_core::connection_state::{ConnectionLifecycle, ConnectionPhase, Kick, Loss, Patience};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::Refusal;
 use tieline_core::timestamp::Timestamp;
@@ -236,6 +236,7 @@ impl BotTask {
         for signal in signals {
             match signal {
                 ConnectionEvent::Up => {}
+                ConnectionEvent::Delivered => self.link.delivered(),
                 ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
                 ConnectionEvent::Replace(reason) if self.desk.two_sockets => {
                     info!(account.id = %self.id(), reason, "connection is replaced");
@@ -251,6 +252,7 @@ impl BotTask {
         for signal in signals {
             match signal {
                 ConnectionEvent::Up => self.promote().await,
+                ConnectionEvent::Delivered => self.link.delivered(),
                 ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
                 // Once it was promoted in this very loop, it is the current one.
                 ConnectionEvent::Lost(loss) if self.coming.is_none() => return self.lose_current(loss).await,
@@ -344,7 +346,11 @@ impl BotTask {
 
     fn lost(&mut self, loss: &Loss) {
         let now = self.desk.now();
-        let kick = self.link.lost(loss, &self.desk.house.patience, now, chance());
+        let patience = Patience {
+            first_refused: self.desk.protocol.first_retry_after_refusal(),
+            ..self.desk.house.patience
+        };
+        let kick = self.link.lost(loss, &patience, now, chance());
         let code = code_of(loss);
         let message = message_of(loss);
         let hopeless = self.link.retry_at().is_none();

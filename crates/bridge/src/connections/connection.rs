@@ -92,6 +92,8 @@ pub(super) enum Input {
 pub(super) enum ConnectionEvent {
     /// The platform has accepted us.
     Up,
+    /// The platform has sent an event.
+    Delivered,
     /// What came of a runner's call.
     Answer(String, ApiAnswer),
     /// A new connection should be opened.
@@ -372,6 +374,18 @@ impl Connection {
                 } => self.deliver(token, events, give_up_at, desk),
                 Effect::Fetch(call) => self.transport.poll().fetch(call),
                 Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, desk),
+                } => {
+                    self.deliver(token, events, give_up_at, desk);
+                    signals.push(ConnectionEvent::Delivered);
+                }
+                Effect::Fetch(call) => match &mut self.transport {
+                    Transport::Poll(poll) => poll.fetch(call),
+                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
+                },
+                Effect::SaveCursor(cursor) => match &mut self.transport {
+                    Transport::Poll(poll) => poll.save(cursor, desk),
+                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
+                },
                 Effect::Remark(remark) => {
                     desk.learn();
                     remark_on(remark, desk);

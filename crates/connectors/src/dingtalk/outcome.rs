@@ -35,7 +35,41 @@ const THROTTLED: Duration = Duration::from_secs(2);
 /// See [DingTalk Docs/调用频率限制](https://open.dingtalk.com/document/development/call-frequency-limit).
 const ADDRESS_BLOCKED: Duration = Duration::from_secs(60);
 
+/// The code under which card calls refuse for good, with status 500, what is wrong with the template: its key, its variable.
+const CARD_REFUSED: &str = "unknownError";
+
+/// Whether 400 or 401 with this code refuses the credentials, and not something else about the call.
+fn is_credentials_code(code: &str) -> bool {
+    matches!(
+        code,
+        "invalidClientIdOrSecret" | "authFailed" | "unauthorized" | "auth.error" | "InvalidAuthentication"
+    )
+}
+
+/// The code with which an answer refuses the credentials. `None` for everything else, which may pass by itself or by the operator's
+/// doing: a fault of the platform, an address that isn't on the list, an application that isn't published.
+pub(super) fn credentials_refused(answer: &ApiAnswer) -> Option<String> {
+    let ApiAnswer::Answered { status, .. } = answer else {
+        return None;
+    };
+    let body = answer.json().unwrap_or_default();
+    let code = body["code"].as_str().unwrap_or_default();
+    match status {
+        401 if code.is_empty() => Some("unauthorized".to_owned()),
+        400 | 401 if is_credentials_code(code) => Some(code.to_owned()),
+        _ => None,
+    }
+}
+
 impl Outcome {
+    /// The same for a call about a card, where one fault of the platform is none.
+    pub(super) fn of_card_api(answer: &ApiAnswer) -> Self {
+        match Self::of_api(answer) {
+            Self::Busy(code) if code == CARD_REFUSED => Self::Refused(code),
+            outcome => outcome,
+        }
+    }
+
     /// Reads an answer of the new API.
     ///
     /// See [DingTalk Docs/全局错误码](https://open.dingtalk.com/document/development/server-api-error-codes-1).
@@ -63,7 +97,7 @@ impl Outcome {
             _ if is_token_code(code) => Self::TokenExpired,
             429 => Self::throttled(code, retry_after_s),
             _ if is_throttle_code(code) => Self::throttled(code, retry_after_s),
-            500.. if code != "unknownError" => Self::Busy(named(code, status)),
+            500.. => Self::Busy(named(code, status)),
             _ => Self::Refused(named(code, status)),
         }
     }

@@ -10,7 +10,7 @@ use tieline_core::http_types::{ApiAnswer, HttpCall};
 use tieline_core::stream::{Begin, Keepalive, Refusal, SocketAddress, StreamProtocol, StreamSession};
 use url::Url;
 
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::wire::Connection;
 use super::{call, settings};
 
@@ -25,6 +25,9 @@ const TOPIC_DELEGATE: &str = "/v1.0/im/bot/messages/delegate";
 const TOPIC_CARD: &str = "/v1.0/card/instances/callback";
 /// Hosts that the endpoint of a connection may have.
 const SOCKET_HOSTS: &[&str] = &[".dingtalk.com", ".dingtalk.io"];
+
+/// A 401 may be a fault of the platform: the first retry comes this soon.
+const FIRST_RETRY: Duration = Duration::from_secs(60);
 
 /// See [`StreamProtocol`].
 pub(super) struct Stream;
@@ -56,7 +59,7 @@ impl StreamProtocol for Stream {
         };
         let body = match Outcome::of_api(answer) {
             Outcome::Ok(body) => body,
-            outcome => return Err(refusal(outcome)),
+            outcome => return Err(refusal(answer, outcome)),
         };
         let connection: Connection = serde_json::from_value(body).map_err(|_| passing("no_endpoint"))?;
         if !cx.account.may_call(&connection.endpoint, SOCKET_HOSTS) {
@@ -75,6 +78,10 @@ impl StreamProtocol for Stream {
         Box::new(session::Session::new(cx.now))
     }
 
+    fn first_retry_after_refusal(&self) -> Option<Duration> {
+        Some(FIRST_RETRY)
+    }
+
     /// Shorter was seen to cut healthy connections.
     fn keepalive(&self) -> Option<Keepalive> {
         Some(Keepalive {
@@ -85,23 +92,30 @@ impl StreamProtocol for Stream {
     }
 }
 
-/// Wrong credentials, an application that isn't published or not in Stream mode, a used-up month: nothing that hurry helps.
-fn refusal(outcome: Outcome) -> Refusal {
+/// Between two attempts while the platform refuses for what only the operator can mend: an address that isn't on the list, an
+/// application that isn't published or not in Stream mode, a used-up month.
+const OPERATOR_WAIT: Duration = Duration::from_secs(60);
+
+fn refusal(answer: &ApiAnswer, outcome: Outcome) -> Refusal {
+    if let Some(code) = outcome::credentials_refused(answer) {
+        return Refusal::Credentials { code };
+    }
     let passing = |code: &str| Refusal::Passing {
         code: code.to_owned(),
         retry_after: None,
     };
     match outcome {
-        Outcome::TokenExpired => Refusal::Credentials {
-            code: "authFailed".to_owned(),
+        Outcome::Refused(code) => Refusal::Passing {
+            code,
+            retry_after: Some(OPERATOR_WAIT),
         },
-        Outcome::Refused(code) => Refusal::Credentials { code },
         Outcome::Throttled { after, code } => Refusal::Passing {
             code,
             retry_after: Some(after),
         },
         Outcome::Busy(code) => passing(&code),
         Outcome::NotSent => passing("not_sent"),
+        Outcome::TokenExpired => passing("unauthorized"),
         Outcome::Lost | Outcome::Ok(_) => passing("no_answer"),
     }
 }

@@ -9,7 +9,7 @@ use tieline_core::connector::{Context, TokenError, TokenExchange};
 use tieline_core::http_types::{AccessToken, ApiAnswer, HttpCall};
 use tieline_core::secret::Secret;
 
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::{call, settings};
 
 /// So long before its end a token is renewed.
@@ -40,6 +40,9 @@ impl TokenExchange for Tokens {
 /// The token in an answer, and how long it lives.
 pub(super) fn read(answer: &ApiAnswer) -> Result<(Secret, Duration), TokenError> {
     let unavailable = |code: &str| TokenError::Unavailable { code: code.to_owned() };
+    if let Some(code) = outcome::credentials_refused(answer) {
+        return Err(TokenError::Refused { code });
+    }
     match Outcome::of_api(answer) {
         Outcome::Ok(body) => {
             let token = body["accessToken"].as_str().filter(|token| !token.is_empty());
@@ -47,11 +50,10 @@ pub(super) fn read(answer: &ApiAnswer) -> Result<(Secret, Duration), TokenError>
             let lifetime_s = body["expireIn"].as_u64().unwrap_or(LIFETIME_S);
             Ok((Secret::new(token), Duration::from_secs(lifetime_s)))
         }
-        Outcome::TokenExpired => Err(TokenError::Refused {
-            code: "unauthorized".to_owned(),
-        }),
-        Outcome::Refused(code) => Err(TokenError::Refused { code }),
-        Outcome::Throttled { code, .. } | Outcome::Busy(code) => Err(TokenError::Unavailable { code }),
+        Outcome::TokenExpired => Err(unavailable("unauthorized")),
+        Outcome::Throttled { code, .. } | Outcome::Busy(code) | Outcome::Refused(code) => {
+            Err(TokenError::Unavailable { code })
+        }
         Outcome::NotSent | Outcome::Lost => Err(unavailable("unreachable")),
     }
 }

@@ -56,6 +56,9 @@ fn what_is_no_token_says_why() {
     check(answered(200, &json!({})), false, "no_token");
     check(answered(200, &json!({ "accessToken": "" })), false, "no_token");
     check(answered(503, &Value::Null), false, "503");
+    check(answered(500, &json!({ "code": "unknownError" })), false, "unknownError");
+    let unlisted = "Forbidden.AccessDenied.IpNotInWhiteList";
+    check(answered(403, &json!({ "code": unlisted })), false, unlisted);
     check(ApiAnswer::Unknown, false, "unreachable");
 }
 
