@@ -3,6 +3,7 @@
 //! In this process's memory: another one finds out with one call of its own, and a restart forgives.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const MAX_REMEMBERED: usize = 20_000;
 #[derive(Debug, Default)]
 pub struct Cooldowns {
     closed: Mutex<HashMap<IntegrationId, Timestamp>>,
+    /// Until when ways of bots rest, by the connector's word for them.
+    resting: Mutex<HashMap<(IntegrationId, &'static str), Timestamp>>,
     /// Until when bots are known to be rate limited.
     limited: Mutex<HashMap<IntegrationId, Timestamp>>,
 }
@@ -39,12 +42,23 @@ impl Cooldowns {
         closed.get(id).is_some_and(|until| now < *until)
     }
 
+    /// The ways of a bot that rest, and until when.
+    #[must_use]
+    pub fn resting(&self, id: &IntegrationId, now: Timestamp) -> Vec<(&'static str, Timestamp)> {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_bot = resting.iter().filter(|((of, _), until)| of == id && now < **until);
+        of_bot.map(|((_, way), until)| (*way, *until)).collect()
+    }
+
     fn close(&self, id: &IntegrationId, until: Timestamp) {
-        remember(
-            &mut self.closed.lock().unwrap_or_else(PoisonError::into_inner),
-            id,
-            until,
-        );
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(&mut closed, id.clone(), until);
+    }
+
+    fn rest(&self, id: &IntegrationId, way: &'static str, until: Timestamp, now: Timestamp) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.retain(|_, until| now < *until);
+        remember(&mut resting, (id.clone(), way), until);
     }
 
     /// Remembers that the bot is rate limited. Whether that wasn't known yet.
@@ -53,16 +67,27 @@ impl Cooldowns {
         if limited.get(id).is_some_and(|known| until < known.after(SAME_LIMIT)) {
             return false;
         }
-        remember(&mut limited, id, until);
+        remember(&mut limited, id.clone(), until);
         true
     }
 }
 
-fn remember(known: &mut HashMap<IntegrationId, Timestamp>, id: &IntegrationId, until: Timestamp) {
+fn remember<K: Eq + Hash>(known: &mut HashMap<K, Timestamp>, key: K, until: Timestamp) {
     if known.len() >= MAX_REMEMBERED {
         known.clear();
     }
-    known.insert(id.clone(), until);
+    known.insert(key, until);
+}
+
+/// Lets a way of the bot rest for a while, and tells its operator why.
+pub(crate) async fn rest(world: &World, bot: &Bot, way: &'static str, rest: Duration, code: &str) {
+    let (id, now) = (&bot.account.integration, world.clock.now());
+    world.cooldowns.rest(id, way, now.after(rest), now);
+    let minutes = rest.as_secs() / 60;
+    let message = format!("the platform refuses replies by {way}, which rests for {minutes} minutes: code {code}");
+    warn!(account.id = %id, way, code, "reply takes another way, and so do the next ones");
+    integration_log::warn(world, id, "way_closed", &message).await;
+    delivery_status::call_refused(world, id, code).await;
 }
 
 /// Closes the bot's richer way for a while, and tells its operator why.
@@ -93,6 +118,16 @@ mod tests {
         assert!(ways.is_closed(&id, at(1799)));
         assert!(!ways.is_closed(&IntegrationId::new("int_2"), at(1799)));
         assert!(!ways.is_closed(&id, at(1800)));
+    }
+
+    #[test]
+    fn ways_of_a_bot_rest_each_by_itself() {
+        let (ways, id, at) = (Cooldowns::default(), IntegrationId::new("int_1"), Timestamp::from_secs);
+        ways.rest(&id, "webhook", at(600), at(0));
+        assert_eq!(ways.resting(&id, at(599)), [("webhook", at(600))]);
+        assert_eq!(ways.resting(&id, at(600)), []);
+        assert_eq!(ways.resting(&IntegrationId::new("int_2"), at(1)), []);
+        assert!(!ways.is_closed(&id, at(1)));
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl<'a> ReplyDelivery<'a> {
         while n_calls < MAX_CALLS {
             let cx = self.bot.context(self.world, None);
             let id = self.record.id.clone();
-            let progress = self.record.progress.clone();
+            let progress = self.progress();
             let closed = self.record.closed.clone();
             let wanted = self.wanted(&id, look, &link, closed.as_ref());
             let (call, on_success) = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
@@ -296,6 +296,16 @@ impl<'a> ReplyDelivery<'a> {
                     missing,
                 } => {
                     cooldown::close(self.world, self.bot, rest, &code, &missing).await;
+                    self.record.progress = progress;
+                    self.save().await?;
+                }
+                Verdict::Resting {
+                    progress,
+                    code,
+                    way,
+                    rest,
+                } => {
+                    cooldown::rest(self.world, self.bot, way, rest, &code).await;
                     self.record.progress = progress;
                     self.save().await?;
                 }
@@ -377,6 +387,16 @@ impl<'a> ReplyDelivery<'a> {
 
     async fn pause(&self, wait: Duration) -> Result<(), DeliverError> {
         record::pause(self.hold.as_ref(), wait).await
+    }
+
+    /// The reply's progress, as it is while some of the bot's ways rest.
+    fn progress(&self) -> Progress {
+        let resting = self.world.cooldowns.resting(&self.bot.account.integration, self.now());
+        resting
+            .into_iter()
+            .fold(self.record.progress.clone(), |progress, (way, until)| {
+                self.bot.connector.with_resting_way(&progress, way, until)
+            })
     }
 
     fn wanted<'w>(

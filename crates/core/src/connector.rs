@@ -65,6 +65,12 @@ pub trait Connector: Sync {
         Progress::default()
     }
 
+    /// The progress of a reply in a bot whose `way` rests until then, because of an earlier [`Verdict::Resting`].
+    fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
+        let _ = (way, until);
+        progress.clone()
+    }
+
     /// Exchange of the credentials for short-lived access tokens, for a platform that has them.
     fn tokens(&self) -> Option<&dyn TokenExchange> {
         None
@@ -406,6 +412,18 @@ pub enum Verdict {
         rest: Duration,
         /// Permissions that the bot lacks, if that is why, in the platform's words.
         missing: Vec<String>,
+    },
+    /// One way is closed for the bot's other replies too, for a while; the progress says so for this one.
+    /// See [`Connector::with_resting_way`].
+    Resting {
+        /// From where to go on.
+        progress: Progress,
+        /// Why, for the log: the platform's code.
+        code: String,
+        /// The way, in the connector's own word.
+        way: &'static str,
+        /// For how long.
+        rest: Duration,
     },
     /// Too fast. Nothing is lost: wait and ask again.
     SlowDown {

@@ -24,6 +24,9 @@ const CARDS_REST: Duration = Duration::from_mins(30);
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 const WEBHOOK_BLOCK: Duration = Duration::from_secs(600);
 
+/// The way of messages over their `sessionWebhook`, which the platform closes to all of a bot's replies.
+pub(super) const WEBHOOK: &str = "session_webhook";
+
 /// Reads what came of a call that [`super::compose::deliver`] made.
 pub(super) fn classify(
     call: &ApiCall,
@@ -36,7 +39,10 @@ pub(super) fn classify(
     if call.name() == "send_webhook" {
         return webhook(answer, &message_of(wanted, shown, cx));
     }
-    let outcome = Outcome::of_api(answer);
+    let outcome = match call.name() {
+        "send_direct" | "send_group" => Outcome::of_api(answer),
+        _ => Outcome::of_card_api(answer),
+    };
     if call.name() == "create_card" && refuses_cards(answer, &outcome) {
         return cards_refused(answer, outcome, shown);
     }
@@ -404,7 +410,10 @@ fn delivered(body: &Value, sending: &Sending) -> Verdict {
 ///
 /// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
 fn may_be_sent(code: &str) -> bool {
-    matches!(code, "500" | "504" | "system.error" | "unknown.send.result")
+    matches!(
+        code,
+        "500" | "504" | "system.error" | "unknownError" | "unknown.send.result"
+    )
 }
 
 fn is_too_long(code: &str) -> bool {
@@ -470,11 +479,16 @@ fn by_errcode(code: i64, sending: &Sending) -> Verdict {
         460_101 | 101_002 => shrunk(sending, word),
         // Too fast: the address is blocked for a while, the API is not.
         410_100 | 130_101 => {
-            let rests = Shown {
-                webhook_rests_until: Some(sending.now.after(WEBHOOK_BLOCK)),
-                ..sending.before.clone()
-            };
-            fall_back(&rests, word)
+            let rests = sending
+                .before
+                .clone()
+                .with_webhook_at_rest(sending.now.after(WEBHOOK_BLOCK));
+            Verdict::Resting {
+                progress: Progress::write(&rests),
+                code: word,
+                way: WEBHOOK,
+                rest: WEBHOOK_BLOCK,
+            }
         }
         _ => closed(sending, word),
     }

@@ -31,6 +31,7 @@ use tieline_core::connector::{
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_core::stream::StreamProtocol;
+use tieline_core::timestamp::Timestamp;
 
 /// The connector for DingTalk.
 pub struct DingTalk;
@@ -74,6 +75,16 @@ impl Connector for DingTalk {
     fn restart(&self, before: &Progress) -> Progress {
         let before: progress::Shown = before.read();
         Progress::write(&before.anew())
+    }
+
+    fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
+        match way {
+            classify::WEBHOOK => {
+                let shown: progress::Shown = progress.read();
+                Progress::write(&shown.with_webhook_at_rest(until))
+            }
+            _ => progress.clone(),
+        }
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {

@@ -116,6 +116,14 @@ impl Shown {
         }
     }
 
+    /// The same with the message's own address left alone until then.
+    pub(super) fn with_webhook_at_rest(self, until: Timestamp) -> Self {
+        Self {
+            webhook_rests_until: self.webhook_rests_until.max(Some(until)),
+            ..self
+        }
+    }
+
     /// The same with `end` bytes of `text` out.
     pub(super) fn with_sent(self, text: &str, end: usize) -> Self {
         Self {

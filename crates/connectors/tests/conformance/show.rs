@@ -205,6 +205,12 @@ pub(crate) fn verdict(verdict: &Verdict) -> Value {
             rest,
             missing,
         } => json!({ "closed": { "progress": progress, "code": code, "restS": rest.as_secs(), "missing": missing } }),
+        Verdict::Resting {
+            progress,
+            code,
+            way,
+            rest,
+        } => json!({ "resting": { "progress": progress, "code": code, "way": way, "restS": rest.as_secs() } }),
         Verdict::SlowDown { retry_after, code } => {
             json!({ "slowDown": { "retryAfterS": retry_after.map(|wait| wait.as_secs()), "code": code } })
         }

@@ -140,6 +140,7 @@ fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<
         seen.extend(actual.as_object().into_iter().flatten().map(|(word, _)| word.clone()));
         if let Verdict::Accepted(next)
         | Verdict::FallBack { progress: next, .. }
+        | Verdict::Resting { progress: next, .. }
         | Verdict::Closed { progress: next, .. } = verdict
         {
             progress = stored(&next)?;

@@ -13,7 +13,8 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyHandle, ReplyTarget, Stage, Step};
 
 use super::{CLIENT, account, at};
-use crate::dingtalk::DingTalk;
+use crate::dingtalk::{DingTalk, classify};
+use tieline_core::timestamp::Timestamp;
 
 const NOW: i64 = 1_760_000_000_000;
 
@@ -146,12 +147,13 @@ impl Platform {
             let answer = self.answer(&call);
             let call = ApiCall::Http(call);
             match classify(&call, &answer, wanted, &self.progress, &cx) {
-                Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } | Verdict::Closed { progress, .. } => {
-                    self.progress = progress
-                }
+                Verdict::Accepted(progress)
+                | Verdict::FallBack { progress, .. }
+                | Verdict::Closed { progress, .. }
+                | Verdict::Resting { progress, .. } => self.progress = progress,
                 Verdict::Retry { .. } | Verdict::SlowDown { .. } => self.now += 2000,
                 Verdict::TokenExpired => {}
-                Verdict::Refused { code } => return Err(code),
+                Verdict::Refused { code } | Verdict::CredentialsRefused { code } => return Err(code),
             }
         }
         panic!("no end: {:?}", self.calls)
@@ -651,6 +653,17 @@ fn blocked_address_rests_where_there_is_no_other_way() {
     platform.show(&own(), &outsider, &last).unwrap();
     assert_eq!(platform.calls, ["send_webhook", "send_webhook"]);
     assert_eq!(platform.now, NOW + 600_000);
+}
+
+#[test]
+fn address_that_rests_is_left_alone_by_the_next_reply() {
+    let reply = ReplyId::new("tl-reply");
+    let last = wanted(&reply, Stage::Final, "Hello");
+    let mut platform = Platform::new();
+    let until = Timestamp::from_millis(NOW + 600_000);
+    platform.progress = DingTalk.with_resting_way(&platform.progress, classify::WEBHOOK, until);
+    platform.show(&own(), &target(ChatKind::Group), &last).unwrap();
+    assert_eq!(platform.calls, ["send_group"]);
 }
 
 #[test]
