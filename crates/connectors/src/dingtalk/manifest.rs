@@ -132,14 +132,25 @@ const BUDGET: Budget = Budget {
     slow_interval: Duration::from_secs(5),
     lifetime: None,
     max_updates: None,
-    quotas: &[Quota {
-        name: "api",
-        scope: QuotaScope::Account,
-        sends: 15,
-        per: Duration::from_secs(1),
-        calls: Calls::All,
-    }],
+    quotas: &[
+        per_api("create_card", &["create_card"]),
+        per_api("card_streaming", &["stream_text"]),
+        per_api("card_instances", &["begin_text", "settle_card", "mark_card"]),
+        per_api("send_direct", &["send_direct"]),
+        per_api("send_group", &["send_group"]),
+    ],
     source: "20 calls a second per application and API: https://open.dingtalk.com/document/development/call-frequency-limit; calls a \
              month: https://open.dingtalk.com/document/development/dingtalk-application-development-platform-billing-model; text: \
              https://open.dingtalk.com/document/development/the-robot-sends-a-group-message",
 };
+
+/// The limit of one API: of an application, for all its chats together.
+const fn per_api(name: &'static str, calls: &'static [&'static str]) -> Quota {
+    Quota {
+        name,
+        scope: QuotaScope::Account,
+        sends: 15,
+        per: Duration::from_secs(1),
+        calls: Calls::Only(calls),
+    }
+}
