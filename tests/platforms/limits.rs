@@ -5,6 +5,7 @@ use tieline_connectors::registry;
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Quota;
 use tieline_core::ids::ChatId;
+use tieline_core::reply::Stage;
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
@@ -28,7 +29,7 @@ async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_anoth
     let house = House::open("lark", &integration, TriggerSettings::default()).await;
     let take = async |chat: &str, call: &str| {
         let chat = ChatId::new(chat);
-        rate_limiter::take(&house.world, &house.bot, &chat, call, quotas()).await
+        rate_limiter::take(&house.world, &house.bot, &chat, call, Stage::Final, quotas()).await
     };
     for _ in 0..100 {
         assert_eq!(take("oc_1", "write_card").await, None);

@@ -249,7 +249,7 @@ impl<'a> ReplyDelivery<'a> {
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
-            if let Some(at) = rate_limiter::take(self.world, bot, chat, call.name(), quotas).await {
+            if let Some(at) = rate_limiter::take(self.world, bot, chat, call.name(), look.stage, quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
                 let pause = at.since(self.now());
                 // There will be another snapshot, and the end of the answer must not wait for this one.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tieline_core::budget::{Quota, QuotaScope};
 use tieline_core::ids::{ChatId, IntegrationId};
+use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::quota::{self, Taken};
 use tracing::warn;
@@ -16,6 +17,8 @@ use crate::world::World;
 
 /// Most blocks that are remembered.
 const MAX_KEPT: usize = 20_000;
+/// Sends of a quota that are kept for final texts.
+const RESERVE: u32 = 1;
 /// Longest block.
 const MAX_BLOCK: u32 = 64;
 
@@ -75,14 +78,18 @@ impl RateLimiter {
 
 /// Takes one send into `chat` of every quota that counts calls of that name. Gives the time before which it may not be sent, if there is one.
 ///
+/// Only a final text takes the last send that is left: growing texts would use up what it needs.
+///
 /// A table that can't be asked holds nobody up: the platform's own "slower" is obeyed all the same.
 pub async fn take(
     world: &World,
     bot: &IntegrationId,
     chat: &ChatId,
     call: &str,
+    stage: Stage,
     quotas: &[Quota],
 ) -> Option<Timestamp> {
+    let reserve = if stage == Stage::Final { 0 } else { RESERVE };
     for limit in quotas.iter().filter(|limit| limit.counts(call)) {
         let chat = (limit.scope == QuotaScope::Chat).then_some(chat);
         let key = (bot.clone(), limit.name, chat.cloned());
@@ -90,7 +97,7 @@ pub async fn take(
         let Err(n) = world.rate_limiter.use_one(&key, now) else {
             continue;
         };
-        match quota::take(&world.store, bot, limit, chat, n, now).await {
+        match quota::take(&world.store, bot, limit, chat, n, reserve, now).await {
             Ok(Taken::Granted { n, until }) => world.rate_limiter.keep(key, n, until),
             Ok(Taken::Wait(at)) => return Some(at),
             Err(error) => warn!(account.id = %bot, error = %error, "shared limit can't be read"),

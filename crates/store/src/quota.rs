@@ -34,7 +34,7 @@ pub enum Taken {
     Wait(Timestamp),
 }
 
-/// Takes up to `n` sends of a quota; `chat` for one that each chat has of its own.
+/// Takes up to `n` sends of a quota; `chat` for one that each chat has of its own. `reserve` sends are left for others at any time.
 ///
 /// However many processes take, and whenever within the granted time they send, no span of `quota.per` sees more than
 /// `quota.sends`, as long as their clocks agree. The price is that a steady stream gets about seven tenths of it.
@@ -47,11 +47,15 @@ pub async fn take(
     quota: &Quota,
     chat: Option<&ChatId>,
     n: u32,
+    reserve: u32,
     now: Timestamp,
 ) -> Result<Taken, StoreError> {
-    let meter = Meter::new(quota);
+    let meter = Meter {
+        reserve,
+        ..Meter::new(quota)
+    };
     let key = partition(integration, quota, chat);
-    let mut n = n.clamp(1, meter.burst);
+    let mut n = n.clamp(1, meter.burst.saturating_sub(reserve).max(1));
     // Who asks for one has taken nothing lately, and mostly nobody else has: a wrong guess costs a write.
     let mut idle = n == 1;
     for _ in 0..MAX_TRIES {
@@ -70,14 +74,14 @@ pub async fn take(
             .unwrap_or(i64::MIN);
         let is_impossible = meter.is_impossible(at, now);
         let left = if is_impossible {
-            meter.burst
+            meter.burst.saturating_sub(reserve).max(1)
         } else {
             meter.left(at, now)
         };
         if left == 0 {
             return Ok(Taken::Wait(meter.next(at)));
         }
-        idle = at <= micros(now) || is_impossible;
+        idle = at <= meter.idle(now) || is_impossible;
         n = n.min(left);
     }
     // Others are always faster, so sends are being given out as fast as they may.
@@ -94,9 +98,13 @@ const LATENESS: u32 = 10;
 ///
 /// With step `s` and burst `b`, at most `b - 1 + ceil(w / s)` sends are given out in any span `w`. They are used up to a tenth of
 /// `per` later, so `w` is eleven tenths of `per`, and `s` is chosen such that this is `sends`.
+///
+/// Who leaves a reserve of `r` sends may run only `b - r` steps ahead; with a burst of no more than that they wait until nothing was sent for
+/// the steps that are missing.
 #[derive(Debug, Clone, Copy)]
 struct Meter {
     burst: u32,
+    reserve: u32,
     step: i64,
     per: Duration,
 }
@@ -110,6 +118,7 @@ impl Meter {
         let step = span.as_micros().div_ceil(n_steps).max(1);
         Self {
             burst,
+            reserve: 0,
             step: i64::try_from(step).unwrap_or(i64::MAX / 1_000_000),
             per: quota.per,
         }
@@ -118,7 +127,7 @@ impl Meter {
     /// Takes `n` when nothing was taken lately.
     fn begin(&self, n: u32, now: Timestamp) -> Update {
         let mut change = Update::new();
-        let (at, clock) = (change.path("t"), change.value(number(micros(now))));
+        let (at, clock) = (change.path("t"), change.value(number(self.idle(now))));
         let impossible = change.value(number(self.impossible(now)));
         change.require(format!(
             "(attribute_not_exists({at}) OR {at} <= {clock} OR {at} > {impossible})"
@@ -132,7 +141,7 @@ impl Meter {
     fn go_on(&self, n: u32, now: Timestamp) -> Update {
         let mut change = Update::new();
         let at = change.path("t");
-        let clock = change.value(number(micros(now)));
+        let clock = change.value(number(self.idle(now)));
         let latest = change.value(number(self.latest(now) - self.steps(n)));
         change.require(format!("{at} > {clock} AND {at} <= {latest}"));
         change.add("t", self.steps(n));
@@ -149,15 +158,21 @@ impl Meter {
         self.step.saturating_mul(i64::from(n))
     }
 
-    /// How far ahead of the clock sends may be given out.
+    /// How far ahead of the clock sends may be given out to this caller.
     fn latest(&self, now: Timestamp) -> i64 {
-        micros(now) + self.steps(self.burst)
+        micros(now) + self.steps(self.burst) - self.steps(self.reserve)
+    }
+
+    /// Up to when sends must have been given out for nothing to count against this caller.
+    fn idle(&self, now: Timestamp) -> i64 {
+        micros(now) - self.steps((self.reserve + 1).saturating_sub(self.burst))
     }
 
     /// Beyond this nobody can have given out sends whose clock was right: a clock that was hours ahead must not stop a bot for hours.
     fn impossible(&self, now: Timestamp) -> i64 {
         let slack = i64::try_from((self.per * 2).as_micros()).unwrap_or(i64::MAX / 4);
-        self.latest(now).saturating_add(slack)
+        let latest = micros(now) + self.steps(self.burst);
+        latest.saturating_add(slack)
     }
 
     fn is_impossible(&self, at: i64, now: Timestamp) -> bool {
@@ -166,13 +181,13 @@ impl Meter {
 
     /// How many can be taken now.
     fn left(&self, at: i64, now: Timestamp) -> u32 {
-        let room = self.latest(now) - at.max(micros(now));
+        let room = self.latest(now) - at.max(self.idle(now));
         u32::try_from(room / self.step).unwrap_or(0)
     }
 
     /// When one can be taken again.
     fn next(&self, at: i64) -> Timestamp {
-        let micros = at.saturating_sub(self.steps(self.burst - 1));
+        let micros = at.saturating_sub(self.steps(self.burst - 1)) + self.steps(self.reserve);
         Timestamp::from_millis(micros.div_euclid(1000) + 1)
     }
 }

@@ -22,7 +22,9 @@ const fn quota(sends: u32, per: Duration) -> Quota {
 }
 
 async fn take(store: &Store, quota: &Quota, n: u32, now: Timestamp) -> Taken {
-    quota::take(store, &integration(), quota, None, n, now).await.unwrap()
+    quota::take(store, &integration(), quota, None, n, 0, now)
+        .await
+        .unwrap()
 }
 
 /// Most sends in any span of `per`.
@@ -94,11 +96,11 @@ async fn chats_and_quotas_do_not_share() {
     let other = Quota { name: "cards", ..one };
     let (a, b) = (ChatId::new("a"), ChatId::new("b"));
     for (quota, chat) in [(&one, None), (&one, Some(&a)), (&one, Some(&b)), (&other, None)] {
-        let first = quota::take(&it.store, &integration(), quota, chat, 1, NOW)
+        let first = quota::take(&it.store, &integration(), quota, chat, 1, 0, NOW)
             .await
             .unwrap();
         assert!(matches!(first, Taken::Granted { .. }));
-        let second = quota::take(&it.store, &integration(), quota, chat, 1, NOW)
+        let second = quota::take(&it.store, &integration(), quota, chat, 1, 0, NOW)
             .await
             .unwrap();
         assert!(matches!(second, Taken::Wait(_)));
@@ -166,4 +168,50 @@ async fn steady_stream_gets_most_of_the_quota() {
         }
     }
     assert!((140..=200).contains(&sent), "{sent}");
+}
+
+/// Takes as one who leaves a send to others.
+async fn take_but_one(store: &Store, quota: &Quota, n: u32, now: Timestamp) -> Taken {
+    quota::take(store, &integration(), quota, None, n, 1, now)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn last_send_is_left_by_those_who_keep_a_reserve() {
+    let it = fresh().await;
+    let per_minute = quota(20, Duration::from_secs(60));
+    let taken = take_but_one(&it.store, &per_minute, 100, NOW).await;
+    assert!(matches!(taken, Taken::Granted { n: 4, .. }), "{taken:?}");
+    let Taken::Wait(at) = take_but_one(&it.store, &per_minute, 1, NOW).await else {
+        panic!("only the reserve is left");
+    };
+    let last = take(&it.store, &per_minute, 9, NOW).await;
+    assert!(matches!(last, Taken::Granted { n: 1, .. }), "{last:?}");
+    assert!(matches!(
+        take_but_one(&it.store, &per_minute, 1, at).await,
+        Taken::Wait(_)
+    ));
+}
+
+#[tokio::test]
+async fn reserve_of_a_small_quota_is_kept_by_waiting_longer() {
+    let it = fresh().await;
+    let per_second = quota(2, Duration::from_secs(1));
+    let granted = |taken: &Taken| matches!(taken, Taken::Granted { n: 1, .. });
+    assert!(granted(&take_but_one(&it.store, &per_second, 1, NOW).await));
+    let Taken::Wait(at) = take_but_one(&it.store, &per_second, 1, NOW).await else {
+        panic!("there is only one at a time");
+    };
+    let step = Duration::from_millis(550);
+    let soon = NOW.after(step);
+    assert!(at > soon, "{at}");
+    assert!(matches!(
+        take_but_one(&it.store, &per_second, 1, soon).await,
+        Taken::Wait(_)
+    ));
+    assert!(granted(&take(&it.store, &per_second, 1, soon).await));
+    assert!(granted(
+        &take_but_one(&it.store, &per_second, 1, soon.after(step * 2)).await
+    ));
 }
