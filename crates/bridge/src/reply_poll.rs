@@ -10,8 +10,8 @@ use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{ReplyView, Stage};
 use tieline_store::config::integration;
-use tieline_store::{first_poll, message};
 use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::{first_poll, message};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -205,14 +205,11 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
     if reply.as_str().len() > MAX_REPLY_ID {
         return not_found();
     }
-    let Some(record) = appear(world, reply).await else {
+    let Some(record) = appear(world, reply, operator).await else {
         // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
-        // show, and an id alone doesn't tell whether there will be.
+        // show, and an id alone doesn't tell whether there will be. What belongs to another organization must look the same.
         return WebhookAnswer::json(&json!({ "text": "", "done": false, "version": after }));
     };
-    if !operator::may_read(operator, &record.organization) {
-        return not_found();
-    }
     let bound = match integration::look_up(&world.store, &record.integration, world.clock.now()).await {
         Ok(bound) => bound,
         Err(error) => {
@@ -251,12 +248,13 @@ fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
     Ok(after.unwrap_or(0))
 }
 
-/// Waits until a reply has a record: the message may still be on its way.
-async fn appear(world: &World, reply: &ReplyId) -> Option<ReplyRecord> {
+/// Waits until a reply has a record that the operator may read: the message may not be dispatched yet.
+async fn appear(world: &World, reply: &ReplyId, operator: &Operator) -> Option<ReplyRecord> {
     let give_up_at = Instant::now() + LONGEST_WAIT;
     let mut pause = FIRST_LOOK;
     loop {
         let found = reply::get(&world.store, reply, world.clock.now()).await.ok().flatten();
+        let found = found.filter(|record| operator::may_read(operator, &record.organization));
         if found.is_some() || Instant::now() + pause > give_up_at {
             return found;
         }
