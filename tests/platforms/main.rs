@@ -4,6 +4,7 @@
 
 mod cards;
 mod clicks;
+mod dingtalk_faults;
 mod downloads;
 mod house;
 mod limits;
