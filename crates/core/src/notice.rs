@@ -57,8 +57,14 @@ pub enum Notice {
     Expired,
     /// The agent sent no text.
     EmptyAnswer,
-    /// The rest stands behind a connection_state.
+    /// The rest stands behind a link.
     RestBehindLink,
+    /// The platform blocked the answer, which stands behind a link.
+    BlockedBehindLink,
+    /// The platform blocked the answer.
+    Blocked,
+    /// The button that was clicked is too old.
+    StaleClick,
     /// We are at it.
     Thinking,
     /// What can be typed.
@@ -110,6 +116,9 @@ impl Notice {
             Self::Expired => "This answer is no longer available.",
             Self::EmptyAnswer => "The agent finished without an answer.",
             Self::RestBehindLink => "The whole answer:",
+            Self::BlockedBehindLink => "The platform blocked this answer. It can be read here:",
+            Self::Blocked => "The platform blocked this answer.",
+            Self::StaleClick => "This button is too old. Please send /new instead.",
             Self::Thinking => "Thinking…",
             Self::Help => {
                 "/new starts a new session (text after it is the first question).\n/stop stops the running answer.\n/status tells what is going on.\n/help shows this."
@@ -143,6 +152,9 @@ impl Notice {
             Self::Expired => "该回答已失效。",
             Self::EmptyAnswer => "智能体没有给出回答。",
             Self::RestBehindLink => "完整回答：",
+            Self::BlockedBehindLink => "该回答被平台拦截，可在此查看：",
+            Self::Blocked => "该回答被平台拦截。",
+            Self::StaleClick => "该按钮已过期，请发送 /new。",
             Self::Thinking => "正在思考…",
             Self::Help => {
                 "/new 开始新会话（其后的文字作为第一个问题）。\n/stop 停止正在生成的回答。\n/status 查看当前状态。\n/help 显示本帮助。"

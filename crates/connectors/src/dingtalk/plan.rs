@@ -252,8 +252,11 @@ impl Iterator for Pieces<'_> {
 pub(super) fn script(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> String {
     match (shown.withheld, wanted.link) {
         (Withheld::No, _) => body(wanted, cx),
-        (Withheld::Answer, Some(link)) => behind(link, cx),
-        (Withheld::Answer, None) | (Withheld::Link, _) => Notice::Incomplete.text(cx.account.language).to_owned(),
+        (Withheld::Answer, Some(link)) => {
+            let sentence = Notice::BlockedBehindLink.text(cx.account.language);
+            format!("{sentence}\n\n{link}")
+        }
+        (Withheld::Answer, None) | (Withheld::Link, _) => Notice::Blocked.text(cx.account.language).to_owned(),
     }
 }
 

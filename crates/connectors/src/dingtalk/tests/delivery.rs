@@ -397,15 +397,16 @@ fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) 
 
 #[test]
 fn person_is_told_of_an_answer_that_is_not_let_through() {
-    let broke_off = Notice::Incomplete.text(own().language);
+    let blocked = Notice::Blocked.text(own().language);
     let link = "https://bridge.example/api/replies/token";
     let (platform, came) = withheld(1, None);
-    assert_eq!((platform.messages, came), (vec![broke_off.to_owned()], Ok(())));
+    assert_eq!((platform.messages, came), (vec![blocked.to_owned()], Ok(())));
     let (platform, came) = withheld(1, Some(link));
-    assert!(platform.messages[0].ends_with(link));
+    let sentence = Notice::BlockedBehindLink.text(own().language);
+    assert_eq!(platform.messages[0], format!("{sentence}\n\n{link}"));
     assert_eq!((platform.messages.len(), came), (1, Ok(())));
     let (platform, came) = withheld(2, Some(link));
-    assert_eq!((platform.messages, came), (vec![broke_off.to_owned()], Ok(())));
+    assert_eq!((platform.messages, came), (vec![blocked.to_owned()], Ok(())));
     let (platform, came) = withheld(3, Some(link));
     assert_eq!((platform.messages.len(), came), (0, Err("430102".to_owned())));
     let by_api = answered(400, &json!({ "code": "contain.unsafe.url" }));
@@ -416,7 +417,7 @@ fn person_is_told_of_an_answer_that_is_not_let_through() {
     platform
         .show(&own(), &to, &wanted(&reply, Stage::Final, "Hello"))
         .unwrap();
-    assert_eq!(platform.messages, [broke_off]);
+    assert_eq!(platform.messages, [blocked]);
 }
 
 #[test]
