@@ -18,6 +18,8 @@ pub(super) struct Facts<'a> {
     /// What is wrong with its settings, if they can't be used.
     pub(super) unusable: Option<String>,
     pub(super) callback_url: &'a str,
+    /// Whether a platform can call that address.
+    pub(super) is_callable: bool,
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
     /// What processes have reported.
@@ -171,6 +173,10 @@ fn webhook(facts: &Facts<'_>) -> Condition {
         Some(at) => format!(
             "A request came at {at}, but its signature was wrong: compare the token and keys here with those on the platform."
         ),
+        None if !facts.is_callable => format!(
+            "Give this deployment a public https address (--public-url), or use a long connection: the platform can't call {}.",
+            facts.callback_url
+        ),
         None => format!(
             "Enter {} as the callback address on the platform, then send the bot a message.",
             facts.callback_url
@@ -247,6 +253,7 @@ mod tests {
             bound: true,
             unusable: None,
             callback_url: "https://bridge.example/api/lark/webhook/int_1",
+            is_callable: true,
             created_at: at(1),
             changed_at: at(1),
             reported,
@@ -394,6 +401,12 @@ mod tests {
             None,
             Some("https://bridge.example/api/lark/webhook/int_1"),
         );
+        let at_home = Facts {
+            callback_url: "http://127.0.0.1:8080/api/lark/webhook/int_1",
+            is_callable: false,
+            ..facts(Webhook, &status)
+        };
+        check(&at_home, Connecting, None, Some("public https address"));
         status.last_signature_failure_at = Some(at(7));
         check(&facts(Webhook, &status), Connecting, None, Some("signature"));
         status.verified_at = Some(at(8));

@@ -96,6 +96,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         bound: bound.trigger.is_some(),
         unusable: unusable.clone(),
         callback_url: &view::callback_url(state, record),
+        is_callable: view::is_callable(state),
         created_at: record.created_at,
         changed_at: record.updated_at,
         reported: &reported,

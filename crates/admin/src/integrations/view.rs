@@ -79,6 +79,11 @@ pub(super) fn callback_url(state: &AdminState, record: &IntegrationRecord) -> St
     format!("{base}/api/{}/webhook/{}", record.platform, record.id)
 }
 
+/// Whether a platform can call us: at an encrypted address, or at any where private ones are allowed, for tests.
+pub(super) fn is_callable(state: &AdminState) -> bool {
+    state.world.settings.public_url.starts_with("https://") || state.allow_private()
+}
+
 /// Whether a credential is masked. One that the platform doesn't know (any more) is.
 pub(super) fn is_secret(manifest: Option<&Manifest>, field: &str) -> bool {
     let modes = manifest.into_iter().flat_map(|manifest| manifest.modes);

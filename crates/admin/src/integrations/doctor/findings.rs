@@ -26,9 +26,8 @@ pub(super) struct Facts {
     pub(super) enabled: bool,
     pub(super) unusable: Option<String>,
     pub(super) callback_url: String,
-    /// Whether our own address is an encrypted one.
-    pub(super) is_public: bool,
-    pub(super) allow_private: bool,
+    /// Whether a platform can call our own address.
+    pub(super) is_callable: bool,
     /// Whether the platform takes the credentials, and a sentence about it. `None`: not asked.
     pub(super) credentials: Option<(bool, String)>,
     /// The enabled trigger.
@@ -153,8 +152,7 @@ mod tests {
             enabled: true,
             unusable: None,
             callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
-            is_public: true,
-            allow_private: false,
+            is_callable: true,
             credentials: Some((true, "the platform takes the credentials".into())),
             bound: Some("trg_1".into()),
             disabled_triggers: Vec::new(),

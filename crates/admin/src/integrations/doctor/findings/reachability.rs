@@ -21,7 +21,7 @@ pub(super) fn address_verified(facts: &Facts) -> Finding {
     if let Some(at) = facts.reported.verified_at.max(facts.reported.last_event_at) {
         return good(NAME, format!("the platform last proved a request at {at}"));
     }
-    if !facts.is_public && !facts.allow_private {
+    if !facts.is_callable {
         return bad(
             NAME,
             format!("{url} is not a public https address, so the platform can't call it"),
