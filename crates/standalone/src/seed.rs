@@ -23,13 +23,22 @@ const MARKER: &str = "seeded";
 /// Between two pieces of the echo: long enough to be seen, for that is what it is there for.
 const ECHO_DELAY_MS: u64 = 150;
 
-/// Makes an echo agent, a web integration and a trigger between them, at the first start.
+/// The language of a locale, as the console chooses between the two: English unless it is Chinese.
+#[must_use]
+pub fn language_of(locale: &str) -> Language {
+    match locale.to_ascii_lowercase().starts_with("zh") {
+        true => Language::Chinese,
+        false => Language::English,
+    }
+}
+
+/// Makes an echo agent, a web integration that speaks `language` and a trigger between them, at the first start.
 ///
 /// A start that died half-way has left some of it behind; the next one finds it by name.
 ///
 /// # Errors
 /// The table's.
-pub async fn seed(world: &World, dir: &Path) -> anyhow::Result<()> {
+pub async fn seed(world: &World, dir: &Path, language: Language) -> anyhow::Result<()> {
     let marker = dir.join(MARKER);
     if marker.exists() {
         return Ok(());
@@ -40,7 +49,7 @@ pub async fn seed(world: &World, dir: &Path) -> anyhow::Result<()> {
     let agent = echo(world, &organization, now)
         .await
         .context("can't make the echo agent")?;
-    let integration = playground(world, &organization, now)
+    let integration = playground(world, &organization, language, now)
         .await
         .context("can't make the playground")?;
     let binding = Trigger {
@@ -78,7 +87,12 @@ async fn echo(world: &World, organization: &OrganizationId, now: Timestamp) -> a
     }
 }
 
-async fn playground(world: &World, organization: &OrganizationId, now: Timestamp) -> anyhow::Result<IntegrationId> {
+async fn playground(
+    world: &World,
+    organization: &OrganizationId,
+    language: Language,
+    now: Timestamp,
+) -> anyhow::Result<IntegrationId> {
     let new = NewIntegration {
         id: IntegrationId::new(fresh("int", random())),
         organization: organization.clone(),
@@ -90,7 +104,7 @@ async fn playground(world: &World, organization: &OrganizationId, now: Timestamp
         mode: ConnectionMode::Webhook,
         credentials: Credentials::default(),
         endpoints: Endpoints::default(),
-        language: Language::default(),
+        language,
         streaming: true,
         enabled: true,
         account_key: None,
@@ -104,5 +118,18 @@ async fn playground(world: &World, organization: &OrganizationId, now: Timestamp
             Ok(found.context("the name is taken by nobody")?.id)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_chinese_locales_are_chinese() {
+        for locale in ["", "C.UTF-8", "en_US.UTF-8", "de_DE"] {
+            assert_eq!(language_of(locale), Language::English, "{locale}");
+        }
+        assert_eq!(language_of("zh_CN.UTF-8"), Language::Chinese);
     }
 }
