@@ -46,25 +46,6 @@ pub(crate) fn piece(text: &str, from: usize, max_bytes: usize, render: impl Fn(&
     }
 }
 
-/// How much of a text that still grows can stay behind when the rest goes elsewhere: up to the end of a paragraph, line, sentence or word.
-///
-/// What is left over is never blank, so that there is always a rest to follow. May be 0.
-pub(crate) fn settled(text: &str) -> usize {
-    let visible = text.trim_end();
-    let Some(last) = visible.char_indices().next_back().map(|(at, _)| at) else {
-        return 0;
-    };
-    let head = &visible[..last];
-    let after = |end: Option<usize>, reach: usize| end.filter(|end| last - end <= reach);
-    let sentence = head.rfind(['。', '！', '？', '；']);
-    let sentence = sentence.and_then(|at| Some(at + head[at..].chars().next()?.len_utf8()));
-    after(head.rfind("\n\n").map(|at| at + 2), 2000)
-        .or_else(|| after(head.rfind('\n').map(|at| at + 1), 1000))
-        .or_else(|| after(sentence, 600))
-        .or_else(|| after(head.rfind(' ').map(|at| at + 1), 200))
-        .unwrap_or(if last < 200 { 0 } else { last })
-}
-
 /// What a piece that begins at `at` must begin with.
 fn opening(text: &str, at: usize) -> Option<String> {
     match open_fence(&text[..at]) {
@@ -211,20 +192,6 @@ mod tests {
     fn head_of_a_table_that_has_ended_is_not_repeated() {
         let table = "| a | b |\n|---|---|\n| 1 | 2 |\n\n";
         assert_eq!(pieces(&table.repeat(2), 40), [table, table]);
-    }
-
-    #[test]
-    fn settled_text_ends_well_and_leaves_a_rest() {
-        let check = |text: &str, expected: &str| assert_eq!(&text[..settled(text)], expected);
-        check("One.\n\nTwo", "One.\n\n");
-        check("One.\nTwo\n\n", "One.\n");
-        check("一。二", "一。");
-        check("一。", "");
-        check("Hello wor", "Hello ");
-        check("Hello", "");
-        check("", "");
-        check(" \n", "");
-        check(&"x".repeat(300), &"x".repeat(299));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ mod data;
 mod files;
 mod plain;
 
-pub(crate) use cut::{Piece, piece, settled};
+pub(crate) use cut::{Piece, piece};
 pub(crate) use data::without_data;
 pub(crate) use files::{address, with_files};
 pub(crate) use plain::{LinkStyle, PlainStyle, plain};

@@ -91,7 +91,8 @@ fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: 
         return Some(Ending::at(text, first.end, false));
     }
     let over = now.since(reply.received_at) >= LIFETIME;
-    over.then(|| Ending::at(text, markdown::settled(text), false))
+    // All that was shown: a shown text never shrinks.
+    over.then(|| Ending::at(text, text.len(), false))
 }
 
 /// The content of the stream while it is open.

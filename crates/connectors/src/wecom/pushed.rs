@@ -297,8 +297,6 @@ fn grow(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, cx: &Context<'_>)
         .as_ref()
         .is_some_and(|bubble| cx.now.since(bubble.began) >= LIFETIME)
     {
-        let settled = from + markdown::settled(&text[from..]);
-        let part = text::part(&text[..settled], from, language);
         return turn_over(wanted, req_id, &shown, text, &part, cx);
     }
     show(wanted, req_id, shown, text, from, cx)
@@ -307,6 +305,10 @@ fn grow(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, cx: &Context<'_>)
 /// The open bubble's newest state, if it is another than the one that it shows.
 fn show(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, text: &str, from: usize, cx: &Context<'_>) -> Step {
     let blank = text::is_blank(&text[from..]);
+    // After a bubble that showed all there was, another begins only with more.
+    if blank && shown.bubble.is_none() && from > 0 {
+        return Step::Done;
+    }
     // A late "thinking" doesn't take back what is there.
     let back = blank && shown.bubble.as_ref().is_some_and(|bubble| bubble.end > from);
     let reasons = cx.account.streaming && !wanted.reasoning.trim().is_empty();
