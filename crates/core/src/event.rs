@@ -1,5 +1,7 @@
 //! What a platform told us, in our own words.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,9 @@ use serde_json::json;
 use crate::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use crate::reply::ReplyTarget;
 use crate::timestamp::Timestamp;
+
+/// Clicks that are older, by the platform's clock, do nothing: what they were about is long over.
+pub const STALE_CLICK: Duration = Duration::from_hours(24);
 
 /// The key of our own buttons that start a new session, whatever a platform's card calls them: see [`CardAction::key`].
 pub const NEW_SESSION_KEY: &str = "tl:new_session";

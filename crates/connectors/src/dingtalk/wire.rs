@@ -227,6 +227,9 @@ pub(super) struct StreamHeaders {
     /// Of this push: another one when the same thing is pushed again.
     #[serde(default, deserialize_with = "word")]
     pub(super) message_id: Option<String>,
+    /// When it was pushed first, in milliseconds.
+    #[serde(default, deserialize_with = "word")]
+    pub(super) time: Option<String>,
 }
 
 /// The answer to the call that opens a connection.

@@ -3,7 +3,9 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Sender, WELCOME_KEY};
+use tieline_core::event::{
+    CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, STALE_CLICK, Sender, WELCOME_KEY,
+};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId, digest};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
@@ -209,15 +211,34 @@ fn handle(root: &str) -> ReplyHandle {
 }
 
 fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
+    let stale = is_stale(&envelope.header.create_time, cx);
     let event = click(envelope, cx);
-    let answer = match &event {
-        Ok(Event::CardAction(action)) => toast(&action.key, cx.account.language),
-        _ => json!({}),
+    let (event, answer) = match event {
+        Ok(Event::CardAction(_)) if stale => (
+            Err(Remark::Ignored("click of more than a day ago")),
+            toast("warning", Notice::StaleClick, cx.account.language),
+        ),
+        Ok(Event::CardAction(action)) if action.key == NEW_SESSION_KEY => {
+            let answer = toast("success", Notice::NewSession, cx.account.language);
+            (Ok(Event::CardAction(action)), answer)
+        }
+        event => (event, json!({})),
     };
     Decoded {
         kind: Kind::Callback(answer),
         event,
     }
+}
+
+/// The `create_time` of a callback is documented in microseconds, that of other events in milliseconds: told apart by size.
+const LEAST_MICROS: i64 = 100_000_000_000_000;
+
+/// Whether a callback with this `create_time` is about a click of long ago.
+fn is_stale(create_time: &str, cx: &Context<'_>) -> bool {
+    let clicked_at = create_time.parse::<i64>().ok();
+    let clicked_at = clicked_at.map(|time| if time >= LEAST_MICROS { time / 1000 } else { time });
+    let clicked_at = clicked_at.map(Timestamp::from_millis);
+    clicked_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK)
 }
 
 fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
@@ -255,13 +276,9 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
 /// The words that appear over the chat at once. The effect itself takes the road of every event.
 ///
 /// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
-fn toast(key: &str, language: Language) -> Value {
-    if key != NEW_SESSION_KEY {
-        return json!({});
-    }
-    let notice = Notice::NewSession;
+fn toast(kind: &str, notice: Notice, language: Language) -> Value {
     json!({ "toast": {
-        "type": "success",
+        "type": kind,
         "content": notice.text(language),
         "i18n": { "zh_cn": notice.text(Language::Chinese), "en_us": notice.text(Language::English) },
     }})

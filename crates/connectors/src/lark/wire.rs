@@ -23,6 +23,9 @@ pub(super) struct EnvelopeHeader {
     pub event_id: String,
     #[serde(deserialize_with = "or_default")]
     pub event_type: String,
+    /// In microseconds for a callback.
+    #[serde(deserialize_with = "or_default")]
+    pub create_time: String,
 }
 
 /// The event of `im.message.receive_v1`.

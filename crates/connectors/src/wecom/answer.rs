@@ -93,12 +93,24 @@ pub(super) fn welcome<'a>(cx: &Context<'a>) -> Option<Say<'a>> {
 
 /// What the card becomes whose button was clicked, if the button is one of ours.
 pub(super) fn clicked<'a>(key: &str, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
-    (key == NEW_SESSION_KEY && !card.is_empty()).then(|| UpdateCard {
+    (key == NEW_SESSION_KEY)
+        .then(|| saying(Notice::NewSession, card, cx))
+        .flatten()
+}
+
+/// What the card becomes whose button was clicked too long ago.
+pub(super) fn clicked_long_ago<'a>(card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+    saying(Notice::StaleClick, card, cx)
+}
+
+/// A card without a button, in place of the one that was clicked.
+fn saying<'a>(notice: Notice, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+    (!card.is_empty()).then(|| UpdateCard {
         response_type: "update_template_card",
         template_card: NoticeCard {
             card_type: "text_notice",
             main_title: CardTitle {
-                title: Notice::NewSession.text(cx.account.language),
+                title: notice.text(cx.account.language),
             },
             card_action: CARD_LINK,
             task_id: card,

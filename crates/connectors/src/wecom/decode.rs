@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{CardAction, Chat, ChatKind, Feedback, Message, Part, PartKind, Quoted, Rating, Sender};
+use tieline_core::event::{
+    CardAction, Chat, ChatKind, Feedback, Message, Part, PartKind, Quoted, Rating, STALE_CLICK, Sender,
+};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
@@ -52,8 +54,13 @@ pub(super) enum Heard {
     },
     /// Somebody opened the direct chat, for the first time today.
     Entered,
-    /// Somebody clicked on a card.
+    /// A person clicked on a card.
     Clicked(Box<CardAction>),
+    /// The same, more than a day ago.
+    ClickedLongAgo {
+        /// The card.
+        card: String,
+    },
     /// Somebody rated an answer.
     Rated(Feedback),
     /// Another client has taken the long connection.
@@ -125,6 +132,12 @@ fn happened(
         "enter_chat" => Heard::Entered,
         "template_card_event" => {
             let click = event.into_card_click();
+            let clicked_at = callback.create_time.map(Timestamp::from_secs);
+            if clicked_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK) {
+                return Heard::ClickedLongAgo {
+                    card: click.task_id.0.into_owned(),
+                };
+            }
             Heard::Clicked(Box::new(CardAction {
                 id: target.message.clone(),
                 sender: sender(&target),

@@ -136,6 +136,9 @@ fn webhook_keys<'a>(cx: &Context<'a>) -> Option<&'a WebhookKeys> {
     Parsed::of(cx)?.webhook.as_ref()
 }
 
+/// Why a click is not acted upon.
+const LONG_AGO: &str = "click of more than a day ago";
+
 /// A callback and what the platform waits to hear. An empty body means "received".
 fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Received {
     let nonce = authentic.nonce();
@@ -175,6 +178,11 @@ fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Rece
             let update = answer::clicked(&click.key, &click.card, cx);
             let answer = update.map_or_else(empty, |update| answer::sealed(&update, nonce, keys, cx));
             event(Event::CardAction(*click), Answer::Fixed(answer))
+        }
+        Heard::ClickedLongAgo { card } => {
+            let update = answer::clicked_long_ago(&card, cx);
+            let answer = update.map_or_else(empty, |update| answer::sealed(&update, nonce, keys, cx));
+            Received::ignored(LONG_AGO, answer)
         }
         Heard::Rated(feedback) => event(Event::Feedback(feedback), Answer::Fixed(empty())),
         Heard::Kicked => Received::ignored("an event of the long connection", empty()),

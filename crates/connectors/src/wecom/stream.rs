@@ -14,10 +14,10 @@ use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamProtocol, StreamSession};
 use tieline_core::timestamp::Timestamp;
 
-use super::answer;
 use super::decode::{self, Heard, Way};
 use super::manifest::WS_URL;
 use super::wire::SocketFrame;
+use super::{LONG_AGO, answer};
 use lanes::Lanes;
 
 /// How long the answer to our subscription may take.
@@ -183,6 +183,11 @@ impl Session {
                 let update = answer::clicked(&click.key, &click.card, cx);
                 effects.extend(update.map(|update| frame("aibot_respond_update_msg", req_id, &json!(update))));
                 effects.push(self.deliver(Event::CardAction(*click), cx));
+            }
+            Heard::ClickedLongAgo { card } => {
+                let update = answer::clicked_long_ago(&card, cx);
+                effects.extend(update.map(|update| frame("aibot_respond_update_msg", req_id, &json!(update))));
+                effects.push(Effect::Remark(Remark::Ignored(LONG_AGO)));
             }
             Heard::Entered => {
                 let welcome = answer::welcome(cx);

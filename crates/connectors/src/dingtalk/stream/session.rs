@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::Event;
+use tieline_core::event::{Event, STALE_CLICK};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::{Effect, Frame, StreamSession};
 use tieline_core::timestamp::Timestamp;
@@ -150,6 +150,12 @@ impl Session {
     }
 }
 
+/// Whether a click that was pushed then was long ago. The answer to it has no place for words.
+fn is_stale(time: Option<&str>, cx: &Context<'_>) -> bool {
+    let clicked_at = time.and_then(|time| time.parse().ok()).map(Timestamp::from_millis);
+    clicked_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK)
+}
+
 impl StreamSession for Session {
     /// Nothing needs to be sent, and nothing certain comes: an open socket is a connection.
     fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect> {
@@ -171,6 +177,10 @@ impl StreamSession for Session {
             Some("EVENT") => with_remark(
                 message_id.map(|id| ack::ok(id, &ack::event())),
                 Remark::Ignored("event of no use to us"),
+            ),
+            Some("CALLBACK") if topic == TOPIC_CARD && is_stale(frame.headers.time.as_deref(), cx) => with_remark(
+                message_id.map(|id| ack::ok(id, &ack::card(&json!({})))),
+                Remark::Ignored("click of more than a day ago"),
             ),
             Some("CALLBACK") => self.callback(topic, message_id, &frame.data, cx),
             _ => vec![Effect::Remark(Remark::Ignored("unknown type of frame"))],

@@ -226,3 +226,21 @@ fn sender_outside_the_organization_is_reached_while_the_address_lives() {
     frame["data"] = data.to_string().into();
     assert_eq!(expires_at(&frame), data["sessionWebhookExpiredTime"].as_i64());
 }
+
+#[test]
+fn click_of_more_than_a_day_ago_does_nothing() {
+    let click = |time: i64| {
+        let said = json!({ "cardPrivateData": { "actionIds": ["stop"] } }).to_string();
+        let data = json!({ "outTrackId": "tl-card", "userId": "manager0123", "spaceId": "cid1", "content": said });
+        let headers =
+            json!({ "messageId": "card_1", "time": time.to_string(), "topic": "/v1.0/card/instances/callback" });
+        let frame = json!({ "type": "CALLBACK", "headers": headers, "data": data.to_string() });
+        play(&frame.to_string(), true)
+    };
+    const DAY: i64 = 24 * 3_600_000;
+    let told = click(NOW - DAY);
+    assert_eq!((told.events.len(), told.remark), (1, None));
+    let told = click(NOW - DAY - 1);
+    assert!(told.events.is_empty() && matches!(told.remark, Some(Remark::Ignored(_))));
+    assert_eq!((told.acks.len(), &told.acks[0]["code"]), (1, &json!(200)));
+}
