@@ -41,8 +41,6 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
         return WebhookAnswer::empty(200);
     };
     let Some(mut record) = record else {
-        let link = reply_links::link_to(world, &asked.reply, cx.now);
-        return polled.answer_unrecorded(asked, &link, &cx);
         return answer_without_record(world, bot, asked, polled, &cx).await;
     };
     let mut view = view(world, &mut record);
@@ -82,15 +80,19 @@ async fn answer_without_record(
     cx: &Context<'_>,
 ) -> WebhookAnswer {
     let is_pushed_after = matches!(deliver::delivery(bot), Delivery::Pull { push_after: true, .. });
+    let unrecorded = || {
+        let link = reply_links::link_to(world, &asked.reply, cx.now);
+        polled.answer_unrecorded(asked, &link, cx)
+    };
     // A made-up id must not make us write.
     if asked.first || !is_pushed_after || !bot.account.ids.made_reply(&asked.reply) {
-        return polled.answer_poll(asked, None, cx);
+        return unrecorded();
     }
     let received_at = match first_poll::note(&world.store, &asked.reply, cx.now).await {
         Ok(at) => at,
         Err(error) => {
             warn!(account.id = %bot.account.integration, error = %error, "first poll can't be recorded");
-            return polled.answer_poll(asked, None, cx);
+            return unrecorded();
         }
     };
     let mut view = ReplyView {
@@ -107,8 +109,10 @@ async fn answer_without_record(
         closed: None,
     };
     view.closed = polled.final_poll_state(asked, &view, cx);
-    let shown = view.closed.is_some().then_some(&view);
-    polled.answer_poll(asked, shown, cx)
+    match view.closed {
+        Some(_) => polled.answer_poll(asked, Some(&view), cx),
+        None => unrecorded(),
+    }
 }
 
 /// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.

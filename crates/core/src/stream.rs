@@ -55,6 +55,9 @@ pub trait StreamProtocol: Sync {
 
     /// The code of our own close frames, where the platform draws conclusions from it.
     fn close_code(&self) -> Option<u16> {
+        None
+    }
+
     /// How long after refused credentials the first retry comes, if sooner than the others: on a platform that refuses them by mistake.
     fn first_retry_after_refusal(&self) -> Option<Duration> {
         None

@@ -98,8 +98,7 @@ fn is_outdated(facts: &Facts<'_>) -> bool {
     let logged_in = reported.state == Some(ConnectionState::NeedsLogin) && reported.reason.is_none();
     nobodys
         || logged_in
-        || refused_before(facts)
-        || reported.reason.as_deref() == Some("config_invalid") && refused_before(facts)
+        || matches!(reported.reason.as_deref(), Some("config_invalid" | "login_expired")) && refused_before(facts)
         || reported.state == Some(ConnectionState::Disabled)
         || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
 }
@@ -140,11 +139,6 @@ fn code_of(reported: &Status) -> String {
 
 /// Whether the integration has been changed since the platform refused it: then a relay is about to try again.
 fn refused_before(facts: &Facts<'_>) -> bool {
-    let refused_at = facts.reported.last_error.as_ref().map(|error| error.at);
-    matches!(
-        facts.reported.reason.as_deref(),
-        Some("config_invalid" | "login_expired")
-    ) && refused_at.is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
     refused_at(facts.reported).is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
 }
 
@@ -188,7 +182,8 @@ fn webhook(facts: &Facts<'_>) -> Condition {
 /// When the platform last refused the credentials, if that is the newest that is known of them.
 fn refused_at(reported: &Status) -> Option<Timestamp> {
     let of_holder = reported.last_error.as_ref();
-    let of_holder = of_holder.filter(|_| reported.reason.as_deref() == Some("config_invalid"));
+    let of_holder =
+        of_holder.filter(|_| matches!(reported.reason.as_deref(), Some("config_invalid" | "login_expired")));
     let refusal = reported.credentials_refused.as_ref().or(of_holder);
     refusal.map(|error| error.at)
 }

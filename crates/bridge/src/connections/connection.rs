@@ -371,21 +371,12 @@ impl Connection {
                     token,
                     events,
                     give_up_at,
-                } => self.deliver(token, events, give_up_at, desk),
-                Effect::Fetch(call) => self.transport.poll().fetch(call),
-                Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, desk),
                 } => {
                     self.deliver(token, events, give_up_at, desk);
                     signals.push(ConnectionEvent::Delivered);
                 }
-                Effect::Fetch(call) => match &mut self.transport {
-                    Transport::Poll(poll) => poll.fetch(call),
-                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
-                },
-                Effect::SaveCursor(cursor) => match &mut self.transport {
-                    Transport::Poll(poll) => poll.save(cursor, desk),
-                    Transport::Socket(_) => signals.push(ConnectionEvent::Lost(Loss::passing("not_a_poll"))),
-                },
+                Effect::Fetch(call) => self.transport.poll().fetch(call),
+                Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, desk),
                 Effect::Remark(remark) => {
                     desk.learn();
                     remark_on(remark, desk);
