@@ -20,3 +20,11 @@ if ! command -v chromium >/dev/null && [ -z "${CHROMIUM:-}" ]; then
     $as_root apt-get update -q
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium
 fi
+
+# The compiler for the documentation's example in TypeScript.
+if ! cmp -s examples.json .tools/examples-node/package.json; then
+    rm -rf .tools/examples-node
+    mkdir -p .tools/examples-node
+    cp examples.json .tools/examples-node/package.json
+    (cd .tools/examples-node && npm install --silent --no-audit --no-fund)
+fi

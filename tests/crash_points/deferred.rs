@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tieline_bridge::callbacks::{self, CallbackError};
 use tieline_core::ids::RunId;
 use tieline_core::message_state::MessageState;
+use tieline_store::conversation;
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::stand::until;
 
@@ -231,4 +232,28 @@ async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
     scene.life.work().await;
     assert_eq!(scene.agent.asked().len(), 1);
     assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
+}
+
+/// Another process, or the session's next run, needs it whatever becomes of this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn conversation_that_a_callback_names_is_recorded_at_once() {
+    let scene = scene(Over::DingTalk).await;
+    scene.say("later").await;
+    scene
+        .call_back(
+            1,
+            json!({"type": "run.started", "runRef": "r-9", "conversationRef": "thread-7"}),
+        )
+        .await;
+    scene.life.work().await;
+    let (store, now) = (&scene.life.world.store, scene.life.world.clock.now());
+    let listed = conversation::list(store, &scene.bot.id, None, None, 10, now)
+        .await
+        .unwrap();
+    let [found] = listed.items.as_slice() else {
+        panic!("{listed:?}")
+    };
+    let session = found.session.as_ref().unwrap();
+    assert_eq!(session.conversation_ref.as_deref(), Some("thread-7"));
+    assert_eq!(found.run.as_ref().unwrap().run_ref.as_deref(), Some("r-9"));
 }

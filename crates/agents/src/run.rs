@@ -121,6 +121,9 @@ impl EventSink {
     }
 
     fn count(&mut self, event: &AgentEvent) -> Result<(), AgentFailure> {
+        if longest_ref(event) > MAX_REF_BYTES {
+            return Err(failure::too_long("a reference", MAX_REF_BYTES));
+        }
         match event {
             AgentEvent::TextDelta(delta) => self.text_bytes += delta.len(),
             AgentEvent::TextSnapshot(text) => self.text_bytes = text.len(),
@@ -142,6 +145,21 @@ impl EventSink {
 /// Logs the tokens that an answer took, as the agent counts them.
 pub(crate) fn log_usage(input_tokens: u64, output_tokens: u64) {
     debug!(input_tokens, output_tokens, "answer took {output_tokens} tokens");
+}
+
+/// Longest reference that is kept for an agent, in bytes: it is written with every step of the conversation.
+pub(crate) const MAX_REF_BYTES: usize = 2048;
+
+/// The length of the longest reference in an event that is kept.
+fn longest_ref(event: &AgentEvent) -> usize {
+    match event {
+        AgentEvent::Started {
+            run_ref,
+            conversation_ref,
+        } => run_ref.len().max(conversation_ref.as_ref().map_or(0, String::len)),
+        AgentEvent::Cursor(cursor) => cursor.len(),
+        _ => 0,
+    }
 }
 
 /// Whether the person sees something of the answer now.
@@ -248,6 +266,24 @@ mod tests {
         };
         assert!(failure.message.starts_with("key *** is wrong"));
         assert_eq!(failure.message.chars().count(), failure::MAX_MESSAGE_CHARS);
+    }
+
+    #[tokio::test]
+    async fn references_have_a_longest_length() {
+        let started = |length: usize| AgentEvent::Started {
+            run_ref: "r".into(),
+            conversation_ref: Some("c".repeat(length)),
+        };
+        let long = [
+            started(MAX_REF_BYTES + 1),
+            AgentEvent::Cursor("c".repeat(MAX_REF_BYTES + 1)),
+        ];
+        for event in long {
+            let seen: Vec<_> = run_of(vec![event], Ok(End::Cancelled)).collect().await;
+            assert!(matches!(seen.as_slice(), [AgentEvent::Failed(failure)] if failure.code == failure::TOO_LONG));
+        }
+        let seen: Vec<_> = run_of(vec![started(MAX_REF_BYTES)], Ok(End::Cancelled)).collect().await;
+        assert_eq!(seen.len(), 2);
     }
 
     #[test]

@@ -187,17 +187,16 @@ impl<'a> Run<'a> {
     }
 
     async fn emit(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
-        let is_start = matches!(event, AgentEvent::Started { .. });
-        self.sink.emit(event).await?;
-        if is_start {
+        if matches!(event, AgentEvent::Started { .. }) {
             let conversation = self.reading.conversation.clone();
             // Coze Studio begins a new conversation in silence.
             if !self.conversation.is_empty() && conversation != self.conversation {
                 self.sink.emit(AgentEvent::ConversationLost).await?;
             }
+            // Before the start, so that it is recorded with it.
             self.sink.emit(AgentEvent::Cursor(conversation)).await?;
         }
-        Ok(())
+        self.sink.emit(event).await
     }
 
     /// Waits for the end of a chat that an earlier process asked for.

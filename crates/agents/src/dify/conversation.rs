@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::wire::Action;
+use crate::run::MAX_REF_BYTES;
 
 /// Longest question of a form that is kept to be asked again, in characters.
-const MAX_PROMPT_CHARS: usize = 1000;
+const MAX_PROMPT_CHARS: usize = 300;
 
 /// What a session keeps of its conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,10 +44,10 @@ impl Conversation {
 
     /// The reference: the bare id, unless a form waits.
     pub(crate) fn reference(&self) -> String {
-        match &self.form {
-            None => self.id.clone(),
-            Some(_) => serde_json::to_string(self).unwrap_or_else(|_| self.id.clone()),
-        }
+        let waiting = self.form.as_ref().and_then(|_| serde_json::to_string(self).ok());
+        // A form with that many buttons is one that a chat can't answer.
+        let kept = waiting.filter(|reference| reference.len() <= MAX_REF_BYTES);
+        kept.unwrap_or_else(|| self.id.clone())
     }
 }
 

@@ -96,7 +96,7 @@ impl Reading {
         Ok(events)
     }
 
-    /// Says who it is, when that is news.
+    /// Says who it is, when that is news. The start comes last: what is known of the run is recorded with it.
     fn identify(&mut self, event: &Event) -> Vec<AgentEvent> {
         let mut events = Vec::new();
         if let Some(id) = event.conversation_id.as_deref().filter(|id| !id.is_empty())
@@ -104,17 +104,17 @@ impl Reading {
         {
             id.clone_into(&mut self.conversation.id);
         }
-        if self.task.is_none()
-            && let Some(task) = event.task_id.clone().filter(|task| !task.is_empty())
-        {
-            self.task = Some(task);
-            events.extend(self.started());
-        }
         if self.workflow_run.is_none()
             && let Some(run) = event.workflow_run_id.clone().filter(|run| !run.is_empty())
         {
             events.push(AgentEvent::Cursor(run.clone()));
             self.workflow_run = Some(run);
+        }
+        if self.task.is_none()
+            && let Some(task) = event.task_id.clone().filter(|task| !task.is_empty())
+        {
+            self.task = Some(task);
+            events.extend(self.started());
         }
         events
     }

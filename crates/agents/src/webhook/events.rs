@@ -24,13 +24,11 @@ use tieline_core::reply::ReplyFile;
 
 use crate::failure;
 use crate::json;
+use crate::run::MAX_REF_BYTES;
 use crate::sse::MAX_EVENT_BYTES;
 
 /// Longest body of a callback, in bytes.
 pub const MAX_CALLBACK_BYTES: usize = MAX_EVENT_BYTES;
-
-/// Longest reference that is kept for an agent, in bytes: it is written with every step of the conversation.
-const MAX_REF_BYTES: usize = 2048;
 
 /// One event of a callback.
 #[derive(Debug, Clone, PartialEq)]

@@ -56,7 +56,7 @@ async fn several_answers_are_paragraphs_of_one() {
             run_ref: FIRST_CHAT.into(),
             conversation_ref: Some(FIRST_CONVERSATION.into()),
         };
-        assert_eq!(events[0], started);
+        assert_eq!(events[..2], [AgentEvent::Cursor(FIRST_CONVERSATION.into()), started]);
         let progress: Vec<_> = events
             .iter()
             .filter_map(|event| match event {

@@ -14,6 +14,8 @@ pub const KEY: &str = "pat_secret";
 pub struct Habits {
     /// Streams break after so many events.
     pub cut_after: Option<usize>,
+    /// They hang there instead.
+    pub hangs: bool,
     /// A chat without a stream is seen running so often.
     pub n_polls: usize,
     /// So many questions meet a running chat; told in the stream.
@@ -64,9 +66,10 @@ fn id(kind: u8, n: usize) -> String {
 }
 
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    let mut pairs = query.split('&');
+    let value = pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    // The vendor's client sends an empty id for a new conversation.
+    value.filter(|value| !value.is_empty())
 }
 
 impl State {
@@ -79,7 +82,8 @@ impl State {
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         match path {
             "POST /v3/chat" => self.ask(query, &call.json()),
-            "GET /v3/chat/retrieve" => self.retrieve(query),
+            // The page says GET, the vendor's clients say POST.
+            "GET /v3/chat/retrieve" | "POST /v3/chat/retrieve" => self.retrieve(query),
             "GET /v3/chat/message/list" => self.list(query),
             "POST /v3/chat/cancel" => self.cancel(&call.json()),
             "POST /v1/files/upload" => self.upload(call),
@@ -105,13 +109,9 @@ impl State {
         if body["bot_id"] != "bot-1" {
             return error(4200, "Bot not found");
         }
-        let facts = body["meta_data"].as_object().unwrap();
-        assert!(
-            facts.len() <= 16
-                && facts
-                    .values()
-                    .all(|fact| fact.as_str().is_some_and(|it| (1..=512).contains(&it.len())))
-        );
+        let facts: Vec<_> = body["meta_data"].as_object().into_iter().flatten().collect();
+        let fits = |fact: &Value| fact.as_str().is_some_and(|it| (1..=512).contains(&it.len()));
+        assert!(facts.len() <= 16 && facts.iter().all(|(_, fact)| fits(fact)));
         assert!(body["user_id"].as_str().is_some_and(|user| !user.is_empty()));
         assert!(body["stream"] == true && body["auto_save_history"] == true);
         if self.habits.n_occupied > 0 {
@@ -276,7 +276,9 @@ impl State {
         }
         let headers = format!("{SSE}transfer-encoding: chunked\r\n");
         let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
-        vec![Act::Say(head(200, &headers)), Act::Say(chunk.into_bytes())]
+        let mut script = vec![Act::Say(head(200, &headers)), Act::Say(chunk.into_bytes())];
+        script.extend(self.habits.hangs.then_some(Act::Hang));
+        script
     }
 
     /// The chat of a query, if the conversation is its own.

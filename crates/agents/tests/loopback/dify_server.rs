@@ -26,6 +26,8 @@ pub struct Habits {
     pub app: App,
     /// The first stream breaks after so many events.
     pub cut_after: Option<usize>,
+    /// It hangs there instead.
+    pub hangs: bool,
     /// Uploads are refused with this status.
     pub refuses_uploads: Option<u16>,
 }
@@ -93,7 +95,7 @@ impl State {
         if body["response_mode"] != "streaming" {
             return error(400, "invalid_param", "Agent Chat App does not support blocking mode");
         }
-        let conversation = match body["conversation_id"].as_str().unwrap() {
+        let conversation = match body["conversation_id"].as_str().unwrap_or_default() {
             "" => format!("c-{}", self.conversations.len() + 1),
             known if self.conversations.get(known).is_some_and(|owner| owner == user) => known.to_owned(),
             _ => return error(404, "not_found", "Conversation Not Exists."),
@@ -104,7 +106,11 @@ impl State {
             1
         };
         self.conversations.insert(conversation.clone(), user.to_owned());
-        let files = body["files"].as_array().unwrap().iter().map(|file| self.file(file));
+        let files = body["files"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|file| self.file(file));
         let files: Vec<String> = files.collect();
         let text = format!("turn {turn}: {}{}", body["query"].as_str().unwrap(), files.concat());
         self.stream(&text, &conversation, user)
@@ -269,7 +275,9 @@ impl State {
         }
         let headers = format!("{SSE}transfer-encoding: chunked\r\n");
         let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
-        vec![Act::Say(head(200, &headers)), Act::Say(chunk.into_bytes())]
+        let mut script = vec![Act::Say(head(200, &headers)), Act::Say(chunk.into_bytes())];
+        script.extend(self.habits.hangs.then_some(Act::Hang));
+        script
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::{LeasedConversation, RunError, update};
+use super::lease::{self, AgentRefs};
+use super::{LeasedConversation, RunError};
 use crate::deliver::ReplyDelivery;
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
 use crate::media;
@@ -75,12 +76,9 @@ pub(super) struct AgentStream<'a> {
 }
 
 impl AgentStream<'_> {
-    /// Reads what the agent says until it ends, somebody stops it, or our time is up.
-    pub(super) async fn read(
-        &self,
-        said: &watch::Sender<StreamState>,
-        held: &mut LeasedConversation,
-    ) -> Result<Read, RunError> {
+    /// Reads what the agent says until it ends, somebody stops it, or our time is up. What identifies run and conversation at the
+    /// agent is recorded before anything that the agent says after it is shown.
+    pub(super) async fn read(&self, said: &watch::Sender<StreamState>, held: &mut LeasedConversation) -> Read {
         let agent_env = crate::agents::agent_env(self.world);
         let ran_for = self.world.clock.now().since(self.started_at);
         let mut run = self.adapter.run(&self.request, ran_for, &agent_env);
@@ -98,31 +96,25 @@ impl AgentStream<'_> {
             };
             let event = tokio::select! {
                 biased;
-                heard = &mut heard => return Ok(match heard {
+                heard = &mut heard => return match heard {
                     LeaseSignal::Stop(cause) => Read::Stopped(cause),
                     LeaseSignal::Lost | LeaseSignal::Nothing => Read::Lost,
-                }),
-                () = &mut time_up => return Ok(Read::TimeUp),
+                },
+                () = &mut time_up => return Read::TimeUp,
                 event = next => event,
             };
             let Some(event) = event else {
-                return Ok(Read::Failed(AgentFailure {
+                return Read::Failed(AgentFailure {
                     code: "bad_stream".into(),
                     message: "the stream ended without a last event".into(),
                     retryable: true,
-                }));
+                });
             };
             let event = match media::keep(self.world, event).await {
                 Ok(event) => event,
-                Err(error) => return Ok(Read::Failed(unkept(&error))),
+                Err(error) => return Read::Failed(unkept(&error)),
             };
-            if let AgentEvent::Started {
-                run_ref,
-                conversation_ref,
-            } = &event
-            {
-                remember_refs(self.world, held, run_ref, conversation_ref.as_ref()).await?;
-            }
+            let is_start = matches!(event, AgentEvent::Started { .. });
             // A cursor covers the text before it. The two are applied at once: whoever resumes there would else say that text twice.
             let cursor = match unconstrained(run.next()).now_or_never().flatten() {
                 Some(AgentEvent::Cursor(cursor)) => Some(cursor),
@@ -132,7 +124,30 @@ impl AgentStream<'_> {
                 }
             };
             if let Some(ended) = self.hear(said, event, cursor) {
-                return Ok(ended);
+                return ended;
+            }
+            if is_start && let Err(lost) = self.record_start(said, held).await {
+                return lost;
+            }
+        }
+    }
+
+    async fn record_start(&self, said: &watch::Sender<StreamState>, held: &mut LeasedConversation) -> Result<(), Read> {
+        let start = {
+            let said = said.borrow();
+            AgentRefs {
+                run_ref: said.run_ref.clone(),
+                cursor: said.cursor.clone(),
+                conversation_ref: said.conversation_ref.clone(),
+            }
+        };
+        match lease::record_refs(self.world, held, &start).await {
+            Ok(()) => Ok(()),
+            Err(RunError::Lost) => Err(Read::Lost),
+            Err(error) => {
+                // The answer counts for more: the run's end records them again.
+                warn!(run = %self.request.run, error = %error, "references of the agent's run can't be recorded");
+                Ok(())
             }
         }
     }
@@ -146,7 +161,9 @@ impl AgentStream<'_> {
                     conversation_ref,
                 } => {
                     said.run_ref = Some(run_ref.clone());
-                    said.conversation_ref.clone_from(conversation_ref);
+                    if conversation_ref.is_some() {
+                        said.conversation_ref.clone_from(conversation_ref);
+                    }
                 }
                 AgentEvent::Cursor(cursor) => said.cursor = Some(cursor.clone()),
                 _ => {}
@@ -198,7 +215,7 @@ impl AgentStream<'_> {
                 Ended::Stopped(Some(CancelRequest {
                     run: self.request.run.clone(),
                     run_ref,
-                    conversation_ref,
+                    conversation_ref: conversation_ref.or_else(|| self.request.session.conversation_ref.clone()),
                     organization: self.request.organization.clone(),
                     user: self.request.user.id.clone(),
                 }))
@@ -226,12 +243,13 @@ impl AgentStream<'_> {
         has_text: bool,
     ) -> Result<Ended, RunError> {
         let resume = run_ref.map(|run_ref| Resume { run_ref, cursor });
-        let can_resume = match &resume {
+        // A run that the agent has not begun is asked for again.
+        let has_begun = resume.is_some() || has_text;
+        let goes_on = match &resume {
             Some(resume) => self.adapter.can_resume(resume),
-            // The agent was not asked yet, or didn't say what identifies the run: the next process asks.
-            None => self.adapter.manifest().can_resume,
+            None => self.adapter.manifest().can_resume && !has_begun,
         };
-        if !can_resume {
+        if !goes_on {
             warn!(run = %held.run().id, "run outlives its process and its agent can't resume");
             let notice = if has_text {
                 Notice::Incomplete
@@ -255,33 +273,6 @@ impl AgentStream<'_> {
     async fn save(&self, showing: &mut ReplyDelivery<'_>) -> Result<(), RunError> {
         Ok(showing.save().await?)
     }
-}
-
-/// Stores what identifies the run and the conversation at the agent, before anything is shown: cancelling the run and resuming it after
-/// a crash need them.
-async fn remember_refs(
-    world: &World,
-    held: &mut LeasedConversation,
-    run_ref: &str,
-    conversation_ref: Option<&String>,
-) -> Result<(), RunError> {
-    let number = held.run().session;
-    let session = held.conversation.session.as_ref().filter(|it| it.number == number);
-    let is_known =
-        session.is_none_or(|it| conversation_ref.is_none() || it.conversation_ref.as_ref() == conversation_ref);
-    if is_known && held.run().run_ref.as_deref() == Some(run_ref) {
-        return Ok(());
-    }
-    update(world, held, |conversation| {
-        if let Some(run) = &mut conversation.run {
-            run.run_ref = Some(run_ref.to_owned());
-        }
-        let session = conversation.session.as_mut().filter(|it| it.number == number);
-        if let (Some(session), Some(_)) = (session, conversation_ref) {
-            session.conversation_ref = conversation_ref.cloned();
-        }
-    })
-    .await
 }
 
 /// Tells the agent to stop, as far as it can be told in time.

@@ -15,6 +15,7 @@ use tieline_store::{message, run};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use super::lease::{self, AgentRefs};
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, update};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
@@ -69,7 +70,12 @@ pub(super) async fn resume(
             }
             TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
         };
-        ledger.push(LedgerStep::new(world.clock.now(), "result"));
+        let mut step = LedgerStep::new(world.clock.now(), "result");
+        if let Outcome::Failed(failure) = &outcome {
+            execute::log_failure(world, held, failure).await;
+            step = step.code(failure.code.clone());
+        }
+        ledger.push(step);
         execute::record_final(&mut showing, (outcome, notice)).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
@@ -107,7 +113,7 @@ pub(super) async fn has_news(world: &World, held: &LeasedConversation) -> Result
 /// Folds the new events into the reply.
 async fn take_in(
     world: &World,
-    held: &LeasedConversation,
+    held: &mut LeasedConversation,
     showing: &mut ReplyDelivery<'_>,
 ) -> Result<TakenIn, RunError> {
     let mut draft = draft_of(&showing.record);
@@ -122,6 +128,9 @@ async fn take_in(
                 Ok(Some(event)) => {
                     let event = media::keep(world, event).await?;
                     draft.apply(&event);
+                    if let Some(refs) = refs_of(&event) {
+                        lease::record_refs(world, held, &refs).await?;
+                    }
                     waits_for_person = match event {
                         AgentEvent::InputRequired { .. } => true,
                         AgentEvent::Progress { .. } | AgentEvent::Cursor(_) => waits_for_person,
@@ -174,6 +183,22 @@ async fn take_in(
         return Ok(TakenIn::Ended(Outcome::Failed(failure), Some(notice)));
     }
     show(showing).await.map(TakenIn::GoesOn)
+}
+
+/// What a start says of the run and its conversation.
+fn refs_of(event: &AgentEvent) -> Option<AgentRefs> {
+    let AgentEvent::Started {
+        run_ref,
+        conversation_ref,
+    } = event
+    else {
+        return None;
+    };
+    Some(AgentRefs {
+        run_ref: Some(run_ref.clone()),
+        cursor: None,
+        conversation_ref: conversation_ref.clone(),
+    })
 }
 
 fn applied(record: &ReplyRecord) -> u64 {

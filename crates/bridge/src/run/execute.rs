@@ -24,6 +24,7 @@ use super::request::{self, Asked};
 use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, update};
 use crate::accounts::{self, Bot};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
+use crate::integration_log;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
 use crate::notices::{self, About};
@@ -230,16 +231,13 @@ async fn call_agent(
     };
     let abilities = adapter.manifest();
     held.keeps_turns = abilities.needs_transcript;
-    let resume = resume_point(held, showing).filter(|resume| adapter.can_resume(resume));
-    let (said, shown) = watch::channel(StreamState {
-        draft: start_of(showing, resume.as_ref()),
-        ..StreamState::default()
-    });
+    let resume = showing.record.resume.clone().or_else(|| begun(held));
+    let resume = resume.filter(|resume| adapter.can_resume(resume));
+    let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
     let done = Notify::new();
     let started_at = held.run().started_at;
-    let leased = &mut *held;
     let asking = async {
-        let packing = Box::pin(request::build(world, leased, bot, &adapter, &agent, asked, resume));
+        let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
         let request = match agent_stream::or_interrupted(packing, hold, until).await {
             Ok(request) => request?,
             Err(called_away) => return Ok(Err(called_away)),
@@ -252,7 +250,7 @@ async fn call_agent(
             until,
             started_at,
         };
-        let read = talk.read(&said, leased).await?;
+        let read = talk.read(&said, held).await;
         Ok::<_, RunError>(Ok((talk, read)))
     };
     let asking = async {
@@ -275,26 +273,33 @@ async fn call_agent(
     talk.conclude(held, showing, said, read).await
 }
 
-/// Where the run is resumed: where a process left it on purpose, else at its start if one died that had reached the agent.
-fn resume_point(held: &LeasedConversation, showing: &ReplyDelivery<'_>) -> Option<Resume> {
-    let left = showing.record.resume.clone();
-    left.or_else(|| {
-        Some(Resume {
-            run_ref: held.run().run_ref.clone()?,
-            cursor: None,
-        })
-    })
+/// The run as the agent knows it, from a process that died before it recorded some text.
+fn begun(held: &LeasedConversation) -> Option<Resume> {
+    let run = held.run();
+    let run_ref = run.run_ref.clone()?;
+    let cursor = run.cursor.clone();
+    Some(Resume { run_ref, cursor })
 }
 
-/// What was said up to the cursor. Without one the agent says everything again.
-fn start_of(showing: &ReplyDelivery<'_>, resume: Option<&Resume>) -> Draft {
-    match resume {
-        Some(Resume { cursor: Some(_), .. }) => Draft {
-            text: showing.record.text.clone(),
-            files: showing.record.files.clone(),
+/// What an earlier process has read, where this one goes on.
+fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> StreamState {
+    let Some(resume) = resume else {
+        return StreamState::default();
+    };
+    // Without a cursor the agent says everything again.
+    let (text, files) = match resume.cursor {
+        Some(_) => (record.text.clone(), record.files.clone()),
+        None => Default::default(),
+    };
+    StreamState {
+        draft: Draft {
+            text,
+            files,
             ..Draft::default()
         },
-        Some(_) | None => Draft::default(),
+        run_ref: Some(resume.run_ref.clone()),
+        cursor: resume.cursor.clone(),
+        ..StreamState::default()
     }
 }
 
@@ -492,10 +497,19 @@ async fn record_result(
     let mut step = LedgerStep::new(now, "result").attempt(held.run().attempt);
     if let Outcome::Failed(failure) = &outcome {
         warn!(run = %held.run().id, agent.name = %held.run().agent, error = %failure, "agent failed");
+        log_failure(world, held, failure).await;
         step = step.code(failure.code.clone());
     }
     ledger.push(step);
     record_final(showing, (outcome, notice)).await
+}
+
+/// Says in the integration's log why the agent failed, in the agent's own words. They hold no secrets and not the question.
+pub(super) async fn log_failure(world: &World, held: &LeasedConversation, failure: &AgentFailure) {
+    let (agent, AgentFailure { code, message, .. }) = (&held.run().agent, failure);
+    let integration = &held.conversation.key.integration;
+    let message = format!("agent {agent} failed: {code}: {message}");
+    integration_log::warn(world, integration, "agent_failed", &message).await;
 }
 
 /// Writes the last word, for as long as nobody else may ask again.
