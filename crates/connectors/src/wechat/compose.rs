@@ -37,8 +37,8 @@ pub(super) fn step(
     let call = match &due {
         Due::Nothing => return Ok(Step::Done),
         Due::Message { .. } if expired => return Err(ComposeError::Expired),
-        Due::Wait(until) => return Ok(Step::Wait { until: *until }),
         _ if expired && desired.stage != Stage::Final => return Ok(Step::Done),
+        Due::Wait(until) => return Ok(Step::Wait { until: *until }),
         Due::Ticket => stream::config("get_config", to.asker.as_str(), Some(token), cx),
         Due::Typing { ticket, on } => typing(ticket, *on, to, cx),
         Due::Message { text, .. } => message(text, token, desired, shown.messages, to, cx),

@@ -60,8 +60,7 @@ const BUDGET: Budget = Budget {
     min_interval: TYPING_STANDS,
     slow_after: Duration::from_hours(24),
     slow_interval: TYPING_STANDS,
-    // The typing sign has to be renewed.
-    lifetime: Some(Duration::ZERO),
+    lifetime: None,
     max_updates: None,
     // Ten messages for each message of the person: counted on the reply. No limit in time is documented.
     quotas: &[],

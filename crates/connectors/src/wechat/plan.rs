@@ -120,10 +120,12 @@ fn typing(shown: &Shown, now: Timestamp) -> Due {
     match &shown.typing {
         Typing::Unknown => Due::Ticket,
         Typing::Unavailable => Due::Nothing,
-        Typing::Ticket(_) if shown.typing_since.is_some_and(|at| now < at.after(TYPING_STANDS)) => Due::Nothing,
-        Typing::Ticket(ticket) => Due::Typing {
-            ticket: ticket.clone(),
-            on: true,
+        Typing::Ticket(ticket) => match shown.typing_since.map(|at| at.after(TYPING_STANDS)) {
+            Some(fades_at) if now < fades_at => Due::Wait(fades_at),
+            _ => Due::Typing {
+                ticket: ticket.clone(),
+                on: true,
+            },
         },
     }
 }
