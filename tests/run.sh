@@ -35,6 +35,7 @@ RUST_TEST_THREADS=4 cargo test --workspace --locked
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh
+bash tests/sdks/agents.sh
 
 stage "deployment"
 bash tests/aws/run.sh

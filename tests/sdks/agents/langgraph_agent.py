@@ -1,3 +1,5 @@
+"""A graph for `ask_agent`: answers by the first word of the question, in pieces, and keeps its session."""
+
 import asyncio
 from typing import Annotated, TypedDict
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
