@@ -1,8 +1,10 @@
 //! Bots of WeCom, Lark, DingTalk and WeChat, whole: platforms that are strict and misbehave, the real bridge, an agent.
+//! Bots of WeCom, Lark, DingTalk and Discord in both their modes, whole: platforms that are strict and misbehave, the real bridge, an agent.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agent;
 mod faults_dingtalk;
+mod faults_discord;
 mod faults_lark;
 mod faults_wechat;
 mod faults_wecom;
