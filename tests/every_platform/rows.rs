@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, wecom_app, weibo};
+use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom_app, weibo};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -77,6 +77,11 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "wechat",
         mode: "long_connection",
         start: |_| wechat::Row::start().boxed(),
+    },
+    Row {
+        platform: "wechat_mp",
+        mode: "webhook",
+        start: |_| async { Box::new(wechat_mp::Platform::start(true).await) as Box<dyn PlatformSimulator> }.boxed(),
     },
     Row {
         platform: "wecom_app",

@@ -9,6 +9,7 @@ mod downloads;
 mod house;
 mod limits;
 mod mentions;
+mod passive_replies;
 mod polls;
 mod quotes;
 mod status;

@@ -21,6 +21,7 @@ pub mod stand;
 pub mod telegram;
 pub mod template;
 pub mod wechat;
+pub mod wechat_mp;
 pub mod wecom;
 pub mod wecom_app;
 pub mod wecom_socket;

@@ -1,0 +1,139 @@
+//! The account's API: tokens, customer-service messages, typing.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::{Book, Platform};
+
+/// Longest content.
+const MAX_CONTENT_BYTES: usize = 2048;
+
+/// Serves every request.
+pub(super) async fn serve(State(platform): State<Platform>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let name = match (&parts.method, parts.uri.path()) {
+        (&Method::POST, "/cgi-bin/stable_token") => "token",
+        (&Method::POST, "/cgi-bin/message/custom/send") => "send",
+        (&Method::POST, "/cgi-bin/message/custom/typing") => "typing",
+        (method, path) => {
+            platform.book().complaints.add(format!("{method} {path}: no such call"));
+            return answer(&json!({ "errcode": 404, "errmsg": "no such call" }));
+        }
+    };
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
+    let query: HashMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
+    let body = axum::body::to_bytes(body, 4 << 20).await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut book = platform.book();
+    book.calls.push(name);
+    if let Some(at) = book.faults.iter().position(|(call, _)| *call == name) {
+        let code = book.faults.remove(at).map_or(0, |(_, code)| code);
+        return answer(&json!({ "errcode": code, "errmsg": "as the test wants it" }));
+    }
+    let done = match name {
+        "token" => token(&body, &platform, &mut book),
+        _ => called(name, &query, &body, &platform, &mut book),
+    };
+    match done {
+        Ok(body) => answer(&body),
+        Err(code) => answer(&json!({ "errcode": code, "errmsg": "refused" })),
+    }
+}
+
+fn answer(body: &Value) -> Response {
+    Response::builder()
+        .header("content-type", "application/json; encoding=utf-8")
+        .body(Body::from(body.to_string()))
+        .expect("a response can be built")
+}
+
+fn token(body: &Value, platform: &Platform, book: &mut Book) -> Result<Value, i64> {
+    if body["grant_type"] != "client_credential" {
+        return Err(40002);
+    }
+    if book.distrusts_caller {
+        return Err(40164);
+    }
+    if body["appid"] != json!(platform.app) {
+        return Err(40013);
+    }
+    if body["secret"] != json!(platform.secret) {
+        return Err(40125);
+    }
+    if body["force_refresh"] == true {
+        book.complaints.add("a forced renewal takes the token from others");
+    }
+    // Within its lifetime the same token comes again.
+    let token = book.tokens.iter().next().cloned().unwrap_or_else(|| {
+        book.n_tokens += 1;
+        format!("token-{}", book.n_tokens)
+    });
+    book.tokens.insert(token.clone());
+    Ok(json!({ "access_token": token, "expires_in": 7200 }))
+}
+
+fn called(
+    name: &str,
+    query: &HashMap<String, String>,
+    body: &Value,
+    platform: &Platform,
+    book: &mut Book,
+) -> Result<Value, i64> {
+    let token = query.get("access_token").ok_or(41001)?;
+    if !book.tokens.contains(token) {
+        return Err(42001);
+    }
+    if !platform.has_customer_service {
+        return Err(48001);
+    }
+    let person = body["touser"].as_str().unwrap_or_default();
+    match name {
+        "typing" => typing(person, body, book),
+        _ => send(person, body, book),
+    }
+}
+
+fn typing(person: &str, body: &Value, book: &mut Book) -> Result<Value, i64> {
+    if body["command"] != "Typing" && body["command"] != "CancelTyping" {
+        return Err(45072);
+    }
+    if !book.quotas.contains_key(person) {
+        return Err(40003);
+    }
+    book.n_typing += 1;
+    Ok(json!({ "errcode": 0, "errmsg": "ok" }))
+}
+
+fn send(person: &str, body: &Value, book: &mut Book) -> Result<Value, i64> {
+    for name in body.as_object().into_iter().flat_map(|body| body.keys()) {
+        if !["touser", "msgtype", "text"].contains(&name.as_str()) {
+            book.complaints.add(format!("send: unknown field {name}"));
+        }
+    }
+    if body["msgtype"] != "text" {
+        return Err(40008);
+    }
+    let content = body["text"]["content"].as_str().unwrap_or_default().to_owned();
+    if content.trim().is_empty() {
+        return Err(44004);
+    }
+    if content.len() > MAX_CONTENT_BYTES {
+        book.complaints.add(format!("content of {} bytes", content.len()));
+        return Err(45002);
+    }
+    match book.quotas.get_mut(person) {
+        None => return Err(45015),
+        Some(0) => {
+            book.complaints.add("more messages than a message of the person allows");
+            return Err(45047);
+        }
+        Some(left) => *left -= 1,
+    }
+    book.show(person, "customer_service", content);
+    Ok(json!({ "errcode": 0, "errmsg": "ok" }))
+}
