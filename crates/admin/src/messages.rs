@@ -56,7 +56,7 @@ pub(crate) struct StepView {
     at: Timestamp,
     /// `received`, `dispatched`, `run_started`, `first_text`, `result`, `delivered`, ...
     step: String,
-    /// The how-many-th try.
+    /// Number of the attempt, from 1.
     attempt: Option<u32>,
     /// The platform's or the agent's code, or our reason.
     code: Option<String>,

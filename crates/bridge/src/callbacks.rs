@@ -57,8 +57,8 @@ pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Res
     let mut head = open(world, &grant).await?;
     let kept = keep(world, &mut head, &numbered).await;
     // Whatever became of the last of them: the ones before it are kept, the terminal one perhaps among them. Also for a
-    // repetition: whoever kept the events first may have died before waking.
-    // If whoever wakes dies too, the run's own watchdog sees what is kept.
+    // repetition: the call that stored the events first may have died before waking.
+    // If that one dies too, the run's own watchdog finds the stored events.
     let wake = WakeUpV1::new(grant.organization.clone(), grant.conversation.clone());
     work::send(&world.queues, &[(WakeUp::V1(wake), Duration::ZERO)]).await?;
     kept?;
@@ -103,7 +103,7 @@ fn prove(world: &World, id: &RunId, token: &str) -> Result<RunGrant, CallbackErr
 async fn open(world: &World, grant: &RunGrant) -> Result<RunRecord, CallbackError> {
     let now = world.clock.now();
     if let Some(mut head) = run::get_run(&world.store, &grant.run, now).await? {
-        // A run whose agent answers at once and calls back as well ends without closing it. What comes now, nobody would look at.
+        // A run whose agent answers at once and calls back as well ends without closing it. What comes now would never be read.
         head.closed |= !is_under_way(world, grant).await?;
         return Ok(head);
     }

@@ -1,4 +1,4 @@
-//! A file on its way to whoever asked for it: piece by piece, and in no more time than it may keep others waiting for its room.
+//! A file streamed to its requester in chunks, for no longer than it may occupy its share of the memory budget.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use tracing::warn;
 
 /// Length of a piece.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How long whoever asked may take for a piece.
+/// How long the requester may take for a chunk.
 const PIECE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long for all of them: 100 MiB come in that time over a poor line.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// Whoever asked didn't take the rest in time.
+/// The requester didn't read the rest in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the rest of the file was not taken in time")]
 pub struct TooSlow;
@@ -54,7 +54,7 @@ async fn hand_out(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all:
         let until = end.min(Instant::now() + each);
         match timeout_at(until, sender.send(piece)).await {
             Ok(Ok(())) => {}
-            // Whoever asked has gone.
+            // The requester has disconnected.
             Ok(Err(_)) => return,
             Err(_) => {
                 warn!(

@@ -14,7 +14,7 @@ const MAX_STILL_MS: i64 = 5000;
 /// Wall-clock time that follows tokio's clock, so that a paused runtime pauses it too.
 ///
 /// A clock that shows the system's time also follows that one where it leaves the monotonic clock: after the machine was suspended,
-/// which the monotonic clock doesn't count, or when somebody sets the time. It goes back only if the time was set back by more
+/// which the monotonic clock doesn't count, or when the system's time is set. It goes back only if the time was set back by more
 /// than a few seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {

@@ -25,7 +25,7 @@ use crate::world::{World, chance};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-/// How long a call waits for somebody who is asking for the bot's token.
+/// How long a call waits for another one that is fetching the bot's token.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
 /// Most that is read of what comes in place of a file.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
@@ -37,13 +37,13 @@ const DOWNLOAD_BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(2),
 };
 
-/// Access tokens that were had already. One lock per integration, so that a token is asked for once.
+/// Access tokens of platforms, cached until shortly before they expire. One lock per integration, so that a token is asked for once.
 #[derive(Debug, Default)]
 pub struct Tokens {
     slots: RwLock<HashMap<IntegrationId, Slot>>,
 }
 
-/// A token, and what it was had with.
+/// A token, and a digest of the credentials it was obtained with.
 type Slot = Arc<Mutex<Option<(String, AccessToken)>>>;
 
 impl Tokens {
@@ -107,7 +107,7 @@ pub(crate) async fn access_token(world: &World, bot: &Bot) -> Result<AccessToken
     }
 }
 
-/// Sends a call with the token that was had for it.
+/// Sends a call with its access token.
 pub async fn send_with(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
     if !may_be_called(world, call) {
         warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
@@ -167,7 +167,7 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
     Ok(token)
 }
 
-/// What a token is had with: other credentials or addresses, another token. A keyed digest, since it is stored.
+/// Digest of what a token is obtained with: other credentials or addresses give another token. A keyed digest, since it is stored.
 pub(crate) fn source(bot: &Bot) -> String {
     let account = &bot.account;
     let mut fields = vec!["credentials"];

@@ -118,10 +118,10 @@ enum Sent {
 /// Why showing had to be given up by this process.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
-    /// The table; [`StoreError::Conflict`] means that somebody else has the reply now.
+    /// The table; [`StoreError::Conflict`] means that another process holds the reply now.
     #[error("reply can't be recorded")]
     Store(#[from] StoreError),
-    /// The conversation is somebody else's now, who shows the reply.
+    /// Another process holds the conversation now and shows the reply.
     #[error("conversation was lost")]
     Lost,
 }
@@ -276,7 +276,7 @@ impl<'a> ReplyDelivery<'a> {
             };
             let verdict = self.bot.connector.classify(&sent, &answer, &cx);
             if matches!((&call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
-                // Else whoever goes on would find this answer again, for as long as it is kept.
+                // Else the next holder would find this answer again, for as long as it is kept.
                 self.record.tried = match &verdict {
                     Verdict::Accepted(_) => None,
                     _ => Some(self.tries.so_far()),
@@ -354,7 +354,7 @@ impl<'a> ReplyDelivery<'a> {
             let DeliveryOutcome::NotBefore(at) = shown else {
                 return Ok(shown);
             };
-            // Where the platform fetches, nobody waits here: a wake-up looks after it.
+            // Where the platform polls, this process doesn't wait: a wake-up checks later.
             if self.is_pulled() {
                 return Ok(DeliveryOutcome::NotBefore(at));
             }
@@ -372,7 +372,7 @@ impl<'a> ReplyDelivery<'a> {
         }
     }
 
-    /// Until when the platform wants to be left alone: it may have said so to whoever tried before.
+    /// Until when the platform wants to be left alone: it may have said so to an earlier holder.
     fn is_asked_to_wait(&self) -> Option<Timestamp> {
         let now = self.now();
         let at = self.record.pace.next_at(self.budget(), Stage::Final, now);
@@ -444,7 +444,7 @@ impl<'a> ReplyDelivery<'a> {
             Ok(token) => token,
             Err(error) => return Ok(Sent::NoToken(error)),
         };
-        // Only now: the token may have taken its time, and whoever has the reply by now sends it too.
+        // Only now: getting the token may have taken long, and a new holder of the reply sends it too.
         if !self.has_time_for(limit) {
             return Ok(Sent::NoTime);
         }
@@ -464,14 +464,14 @@ impl<'a> ReplyDelivery<'a> {
             .is_none_or(|end| Instant::now() + limit + RECORDING < end)
     }
 
-    /// Makes sure that nobody else has the reply for as long as the call may take.
+    /// Ensures that no other process can hold the reply for as long as the call may take.
     async fn ensure_lease(&mut self, limit: Duration) -> Result<(), DeliverError> {
         if self.hold.as_ref().is_some_and(LeaseWatch::is_lost) {
             return Err(DeliverError::Lost);
         }
         let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
         match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {
-            // Saving prolongs it, if nobody was faster.
+            // Saving extends it, unless another process was faster.
             true => self.save().await,
             false => Ok(()),
         }
@@ -487,7 +487,7 @@ impl<'a> ReplyDelivery<'a> {
             return Ok(());
         }
         match stage {
-            // The platform said yes: whoever doesn't know says it again.
+            // The platform accepted it: a holder that doesn't know would send it again.
             Stage::Final => self.save_patiently().await,
             Stage::Thinking | Stage::Growing => self.save().await,
         }

@@ -198,7 +198,7 @@ const FUNCTION_FILE_PATIENCE: Duration = Duration::from_secs(25);
 /// Longest wait for a connection to AWS.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 /// Longest try of a call to a table or to the keys: all are small. A lease outlives two of them, so that a connection which died without a
-/// word costs nobody theirs.
+/// word costs no other caller theirs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for queues, where a look may wait for 20 s.
 const QUEUE_TRY_TIMEOUT: Duration = Duration::from_secs(25);
@@ -306,7 +306,7 @@ fn read_key(text: &Secret) -> Result<[u8; 32], StartError> {
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(StartError::BadKey)
 }
 
-/// The data key, unwrapped by KMS. Whoever comes first makes it; a condition lets only one be first.
+/// The data key, unwrapped by KMS. The first process creates it; a conditional write lets only one be first.
 async fn unwrap_key(
     kms: &aws_sdk_kms::Client,
     dynamo: &aws_sdk_dynamodb::Client,

@@ -11,7 +11,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_IDLE_PER_HOST: usize = 64;
 
-/// The client, built when it is first needed: a function that calls nobody neither carries it nor reads the system's certificates.
+/// The client, built when it is first needed: a function that makes no calls neither carries it nor reads the system's certificates.
 #[derive(Debug, Clone)]
 pub struct Egress {
     allow_private: bool,
@@ -29,7 +29,7 @@ impl Egress {
         }
     }
 
-    /// Builds the client now. For programs that will call somebody: what is wrong with the machine shows at the start.
+    /// Builds the client now. For programs that will make calls: a fault of the machine shows at the start.
     ///
     /// # Errors
     /// If the TLS backend can't be set up.

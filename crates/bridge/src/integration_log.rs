@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::world::{World, random};
 
-/// What anybody can provoke is written at most this often, so that nobody can make us write.
+/// Lines that strangers can provoke are throttled to one in this time.
 const QUIET_TIME: Duration = Duration::from_secs(30);
 /// Most keys that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
@@ -34,7 +34,7 @@ impl LogThrottle {
             last.clear();
         }
         let key = (id.clone(), what);
-        // A clock that was set back keeps nobody quiet.
+        // A clock that was set back suppresses no line.
         if last
             .get(&key)
             .is_some_and(|at| *at <= now && now.since(*at) < QUIET_TIME)

@@ -1,4 +1,4 @@
-//! Whether what this process works on is still its own, and whether somebody wants the work to end.
+//! Watches a lease: whether it is still held by this process, and whether the run was asked to stop.
 
 use tieline_core::conversation::StopCause;
 use tokio::sync::watch;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 pub enum LeaseSignal {
     /// Nothing.
     Nothing,
-    /// Somebody wants the run to end.
+    /// The run was asked to stop.
     Stop(StopCause),
     /// The lease is another's, or could not be renewed in time: nothing may be sent any more.
     Lost,
@@ -24,7 +24,7 @@ pub struct LeaseState {
     pub good_until: Instant,
 }
 
-/// The holder's end of a lease that somebody keeps.
+/// The reader's end of a lease that a heartbeat renews.
 #[derive(Debug, Clone)]
 pub struct LeaseWatch(watch::Receiver<LeaseState>);
 
@@ -66,7 +66,7 @@ impl LeaseWatch {
         let mut known = self.0.clone();
         match known.wait_for(wanted).await {
             Ok(known) => known.heard,
-            // Nobody keeps it any more.
+            // The heartbeat has ended.
             Err(_) => LeaseSignal::Lost,
         }
     }

@@ -53,13 +53,13 @@ use tieline_store::message::MessageRecord;
 
 use crate::world::{World, chance};
 
-/// Between two tries of a conditional write that somebody else won.
+/// Between two attempts of a conditional write that another writer won.
 const RACE_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(4),
     cap: Duration::from_millis(200),
 };
 
-/// Waits a little after somebody else was faster.
+/// Waits a little after another writer was faster.
 pub(crate) async fn pause_after_race(race: u32) {
     tokio::time::sleep(RACE_BACKOFF.wait(race + 1, chance())).await;
 }

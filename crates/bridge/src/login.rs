@@ -1,6 +1,6 @@
 //! Scan-code login: asks the platform for a QR code, follows what becomes of it, and keeps the credentials that it obtains.
 //!
-//! There is no task behind a login: whoever asks for its state has the platform asked, one process at a time. So it works on any
+//! There is no task behind a login: each request for its state polls the platform, one process at a time. So it works on any
 //! instance and goes on after a restart.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::world::{World, chance, random};
 
 /// How long the platform may hold a question: less than any gateway waits for our own answer.
 const POLL_WITHIN: Duration = Duration::from_secs(20);
-/// How long nobody else asks: a process that asked and died holds up the login no longer.
+/// How long one process may poll alone: one that died delays the login no longer.
 const POLL_CLAIM: Duration = Duration::from_secs(25);
 /// How often a write is tried while others are faster.
 const MAX_RACES: u32 = 8;

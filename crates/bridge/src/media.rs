@@ -1,7 +1,7 @@
 //! Files behind signed links: what came with a message, and what an agent gave.
 //!
-//! What came with a message is fetched from the platform when somebody asks for it, unless the platform gives it only for minutes:
-//! then the run that asks an agent fetches it first, or somebody does while the message waits for its run, and it is kept as long as the
+//! What came with a message is fetched from the platform on request, unless the platform serves it only for minutes:
+//! then the run fetches it first, or a runner does while the message waits, and it is stored as long as the
 //! links to it work.
 
 use std::time::Duration;

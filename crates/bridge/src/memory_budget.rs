@@ -30,7 +30,7 @@ impl MemoryBudget {
 
     /// Takes room for `n_bytes`, which may be all there is but not more. `None` if there is none within `patience`.
     ///
-    /// Whoever came first gets it first.
+    /// Permits are given in order of arrival.
     pub async fn take(&self, n_bytes: usize, patience: Duration) -> Option<MemoryPermit> {
         let n_units = units(n_bytes);
         if n_units > self.max_units {

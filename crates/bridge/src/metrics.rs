@@ -1,7 +1,7 @@
 //! What operators watch: few numbers, gathered in memory and written as lines that CloudWatch turns into metrics.
 //!
 //! Dimensions are few on purpose, since every combination of them is paid for: never an integration, a chat or a person.
-//! Off where nobody reads them.
+//! Off where no consumer reads them.
 //!
 //! See [CloudWatch Docs/Embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 
@@ -17,7 +17,7 @@ use tracing::warn;
 
 /// Most values of one metric in one line, by the format.
 const MAX_VALUES: usize = 100;
-/// Most values that are kept of one metric between two writings: more is a process that nobody lets write.
+/// Most values that are kept of one metric between two writings: more means that the writer is blocked.
 const MAX_KEPT: usize = 10_000;
 /// Time between two writings of a process that lives long.
 pub const PERIOD: Duration = Duration::from_secs(60);

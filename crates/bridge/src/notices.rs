@@ -29,7 +29,7 @@ impl NoticeReply {
         }
     }
 
-    /// What the operator says to somebody who opens the chat.
+    /// The operator's welcome text for a person who opens the chat.
     #[must_use]
     pub const fn welcome(text: String) -> Self {
         Self {

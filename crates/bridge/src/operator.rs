@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::world::World;
 
-/// Somebody who showed a token of ours.
+/// A caller with a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operator {
     /// Sees all.
@@ -25,7 +25,7 @@ pub enum Operator {
     },
 }
 
-/// Who shows this bearer token. `None`: nobody we know.
+/// The caller behind a bearer token. `None`: the token is unknown.
 ///
 /// # Errors
 /// The table's.
@@ -42,7 +42,7 @@ pub async fn recognize(world: &World, bearer: &str) -> Result<Option<Operator>, 
     Ok(found.map(|(organization, role)| Operator::Member { organization, role }))
 }
 
-/// Who shows this `Authorization` header. `None`: nobody we know.
+/// The caller behind an `Authorization` header. `None`: the token is unknown.
 ///
 /// # Errors
 /// What is answered while the table can't tell: the token may be as good as ever.

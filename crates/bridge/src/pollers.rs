@@ -37,7 +37,7 @@ pub struct Concurrency {
     pub runs: usize,
 }
 
-/// Dispatches events until `stop` says so, and finishes what is in hand.
+/// Dispatches events until `stop` says so, and finishes what is in flight.
 pub async fn dispatch(world: World, concurrency: Concurrency, stop: watch::Receiver<bool>) {
     let mut pollers = JoinSet::new();
     for _ in 0..concurrency.dispatchers {
@@ -53,7 +53,7 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let taken_in = dispatch::batch::dispatch_batch(&world, received.into_iter().map(event_item).collect());
         let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
-            // There is nobody to take this poller's place. They come again after the queue's time-out.
+            // No other poller takes over. They are delivered again after the visibility time-out.
             error!("dispatching a batch panicked");
             continue;
         };
@@ -75,7 +75,7 @@ fn event_item(received: Received<Envelope>) -> dispatch::batch::Item {
     }
 }
 
-/// Runs wake-ups until `stop` says so. What is in hand goes on: drop the future, or the process, to end it.
+/// Runs wake-ups until `stop` says so. What is in flight goes on: drop the future, or end the process, to end it.
 pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiver<bool>) {
     let url = world.queues.urls().work.clone();
     let (done, deletions) = mpsc::channel(1024);
@@ -107,7 +107,7 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
                     wake: it.message,
                 };
                 if run::batch::run(&world, vec![item], None).await.is_empty() {
-                    // Nobody deletes any more only when the process ends, and then it comes again.
+                    // The deleter is gone only when the process ends, and then the message is delivered again.
                     let _ = done.send(receipt).await;
                 }
                 drop(place);
@@ -121,7 +121,7 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let _ = deleter.await;
 }
 
-/// Tells how many of the places are taken, for as long as there are runs and the queue answers: whoever can't read it is as good as
+/// Tells how many of the places are taken, for as long as there are runs and the queue answers: a poller that can't read it counts as
 /// gone, and silent.
 async fn count_runs(world: World, places: Arc<Semaphore>, n_places: usize, failures: Arc<AtomicU32>) {
     loop {
@@ -156,7 +156,7 @@ async fn poll<T: serde::de::DeserializeOwned>(
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Vec<Received<T>>> {
     let stopped = async {
-        // A sender that is gone has nobody left to say go on.
+        // A sender that is gone can't continue it.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     tokio::pin!(stopped);

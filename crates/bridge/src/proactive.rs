@@ -1,4 +1,4 @@
-//! Proactive: a message that nobody asked for, because an operator says so.
+//! Proactive messages: sent by an operator, not in answer to one.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Resu
     wakeups::send_watched(world, [(wake, Duration::ZERO)]).await
 }
 
-/// A message of nobody, that only tells where the reply goes.
+/// A message without a sender that only holds the reply's target.
 async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, StoreError> {
     let (chat, asker) = match to {
         Recipient::Person(person) => {
@@ -123,7 +123,7 @@ async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, Sto
     })
 }
 
-/// A chat as people have spoken in it; a group, if nobody has.
+/// A chat as its conversations have it; a group, if there are none.
 async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<Chat, StoreError> {
     let integration = &bot.account.integration;
     let now = world.clock.now();

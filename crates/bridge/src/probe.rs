@@ -37,7 +37,7 @@ pub enum Probed {
     },
 }
 
-/// Asks the platform. With a token that was had earlier, unless it was forgotten: [`courier::forget_token`].
+/// Asks the platform. With a cached token, unless it was evicted: [`courier::forget_token`].
 ///
 /// # Errors
 /// The table's.
@@ -85,7 +85,7 @@ async fn ask(world: &World, bot: &Bot, question: &Probe) -> Result<Credentials, 
 
 async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
     match integration::learn(&world.store, record, learned, world.clock.now()).await {
-        // Somebody changed it meanwhile: the next probe is of what it is now.
+        // It was changed meanwhile: the next probe uses the new settings.
         Ok(_) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
         Err(IntegrationError::Store(error)) => Err(error),
         Err(error) => {

@@ -80,7 +80,7 @@ impl RateLimiter {
 ///
 /// Only a final text takes the last send that is left: growing texts would use up what it needs.
 ///
-/// A table that can't be asked holds nobody up: the platform's own "slower" is obeyed all the same.
+/// A table that can't be read delays no call: the platform's own "slower" is obeyed all the same.
 pub async fn take(
     world: &World,
     bot: &IntegrationId,

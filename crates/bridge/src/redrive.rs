@@ -27,7 +27,7 @@ pub enum RedriveError {
     /// Its message is not failed (any more).
     #[error("the message is {}", .0.as_str())]
     NotFailed(MessageState),
-    /// Somebody still works on it: whoever failed, or whoever has got it already.
+    /// It is still being processed, by the attempt that failed or by a retry.
     #[error("the message is still being worked on")]
     InHand,
     /// The table.
@@ -43,8 +43,8 @@ const MAX_LOOKS: u32 = 20;
 /// How long a reply that goes out again waits, so that its letter is gone before another one can be written.
 const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
 
-/// Sends the message of a dead letter on its road again: from the inbound queue on, with the agent asked anew. If only its reply was
-/// refused, as our own sentences are, that is sent again, and nobody is asked.
+/// Sends the message of a dead letter on its road again: from the inbound queue on, and the agent is asked again. If only its reply was
+/// refused, as our own sentences are, only that is sent again, and the agent is not asked.
 ///
 /// In this order a crash anywhere leaves the letter where it is, and doing it again goes on from there.
 ///
@@ -65,7 +65,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
                 return Err(StoreError::Conflict.into());
             }
         }
-        // Whoever began this died before the queue had the message.
+        // An earlier redrive died before the queue had the message.
         MessageState::Queued => {}
         _ if is_only_undelivered(&record) => return resend(world, letter, &record).await,
         state => return Err(RedriveError::NotFailed(state)),
@@ -99,7 +99,7 @@ async fn wait_until_free(world: &World, letter: &DeadLetter) -> Result<(), Redri
     Err(RedriveError::InHand)
 }
 
-/// Whether all is done but the delivery: the platform refused it, or somebody died who sent it out again.
+/// Whether all is done but the delivery: the platform refused it, or a redrive died before it was sent.
 fn is_only_undelivered(record: &MessageRecord) -> bool {
     let last = record.steps.last().map(|step| step.step.as_str());
     matches!(last, Some(message::DELIVERY_REFUSED | message::REDRIVEN))
@@ -118,7 +118,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
             final_at: None,
             ..before.clone()
         };
-        // The ledger first: it tells whoever comes after a crash that this was begun.
+        // The ledger first: after a crash it shows that the redrive was begun.
         message::note_resent(&world.store, &record.id, now).await?;
         reply::save(&world.store, Some(&before), &mut after, now).await?;
     }
@@ -128,7 +128,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
     load(world, letter).await
 }
 
-/// The finished reply, after a moment if need be: who failed to deliver it is about to say that nobody need try any more.
+/// The finished reply, after a moment if need be: the attempt that failed is about to record that it is final.
 async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord, RedriveError> {
     for look in 0..MAX_LOOKS {
         let now = world.clock.now();
@@ -156,7 +156,7 @@ async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, Redri
         .ok_or(RedriveError::Gone)
 }
 
-/// The reply begins anew: with what the agent came to it would never be asked again.
+/// The reply starts from the beginning: with a recorded result the agent would never be asked again.
 async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), StoreError> {
     let now = world.clock.now();
     let Some(before) = reply::get(&world.store, &record.reply, now).await? else {

@@ -162,7 +162,7 @@ async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyReco
         return None;
     }
     let Some(same) = &found.same_as else { return Some(found) };
-    // Merged into a later message: shows that one's answer, to whoever asked this one.
+    // Merged into a later message: shows that one's answer to the sender of this one.
     let shown = reply::get(&world.store, same, world.clock.now()).await.ok().flatten()?;
     Some(ReplyRecord {
         id: found.id,

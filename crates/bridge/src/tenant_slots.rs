@@ -1,4 +1,4 @@
-//! The caps on what a tenant has in hand at the same time: runs that ask an agent, and what has only to be told.
+//! Concurrency limits of each tenant in this process: runs that call an agent, and deliveries of what is already known.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub enum SlotKind {
     Telling,
 }
 
-/// Counts what each tenant has in hand in this process.
+/// Slots that each tenant occupies in this process.
 #[derive(Debug)]
 pub struct TenantSlots {
     max_runs: usize,

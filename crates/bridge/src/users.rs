@@ -15,11 +15,11 @@ use crate::world::World;
 
 /// Most people that are remembered as known.
 const MAX_REMEMBERED: usize = 100_000;
-/// How long somebody is remembered as known. Another process may have forgotten them meanwhile: then they are made anew by the first
-/// message after this. For somebody who talks all the time it costs one small read in as long.
+/// How long a recorded user is cached. Another process may have deleted the record meanwhile: then it is created again by the first
+/// message after this. A person who talks all the time costs one small read per period.
 const LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// People who are known to be known, and since when.
+/// Users already recorded, so that a message from one writes nothing, and since when. Cache; bounded.
 #[derive(Debug, Default)]
 pub struct KnownUsers(Mutex<HashMap<UserId, Instant>>);
 
@@ -70,13 +70,13 @@ pub(crate) async fn ensure(
     Ok(())
 }
 
-/// Forgets a person, who is made anew at the next contact. `false` if nobody is known by that id.
+/// Deletes a person's record, which is created again at the next contact. `false` if there is no record of that id.
 ///
 /// # Errors
 /// The table's.
 pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
     let deleted = user::delete(&world.store, organization, id).await?;
-    // After the table: whoever looks in between finds nobody there.
+    // After the table: a reader in between finds no record.
     world.known_users.forget(id);
     Ok(deleted)
 }

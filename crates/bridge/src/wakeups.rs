@@ -17,7 +17,7 @@ const BETWEEN_SENDS: Backoff = Backoff {
 /// How often that is sent.
 const MAX_SENDS: u32 = 4;
 
-/// Wakes a runner for each of them after its delay, and another later: whoever takes the work and dies is replaced.
+/// Wakes a runner for each of them after its delay, and another later: a runner that takes it and dies is replaced.
 ///
 /// # Errors
 /// [`QueueError`] if the queue may not have all of them.

@@ -45,13 +45,13 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// Accounts that were built already.
     pub accounts: Arc<Accounts>,
-    /// Access tokens that were had already.
+    /// Access tokens of platforms, cached until shortly before they expire.
     pub tokens: Arc<Tokens>,
     /// What was written lately.
     pub log_throttle: Arc<LogThrottle>,
-    /// People who are known to be known.
+    /// Users already recorded, so that a message from one writes nothing. Cache; bounded.
     pub known_users: Arc<KnownUsers>,
-    /// What each tenant has in hand in this process.
+    /// Slots that each tenant occupies in this process.
     pub tenant_slots: Arc<TenantSlots>,
     /// Which of its tasks has what.
     pub local_claims: Arc<LocalClaims>,

@@ -92,7 +92,7 @@ pub struct AskedAgent {
 pub struct AgentSession {
     /// Its id.
     pub id: SessionId,
-    /// The how-many-th of the conversation, from 1.
+    /// Its number within the conversation, from 1.
     pub number: u64,
     /// Whether this is its first run.
     pub is_new: bool,
@@ -115,7 +115,7 @@ pub struct AgentUser {
     pub locale: Language,
 }
 
-/// Where somebody asks.
+/// The chat in which the question was asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentChat {
     /// Direct or group.
@@ -126,7 +126,7 @@ pub struct AgentChat {
     pub thread_id: Option<String>,
 }
 
-/// What somebody asks. Several merged messages are one, their texts joined by newlines.
+/// A person's question. Several merged messages are one, their texts joined by newlines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentMessage {
     /// The (last) message.

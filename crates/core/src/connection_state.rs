@@ -1,6 +1,6 @@
 //! How a long connection stands, and when it is tried again.
 //!
-//! Decisions only: whoever holds the bot carries them out and tells what came of it.
+//! Decisions only: the bot's holder carries them out and reports the outcome.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Loss {
     }
 }
 
-/// What is known of earlier kicks of a bot, whoever held it then.
+/// What is known of earlier kicks of a bot, also under other holders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kick {
     /// When.
@@ -133,7 +133,7 @@ impl ConnectionLifecycle {
     pub fn new(kick: Option<Kick>, patience: &Patience, now: Timestamp, chance: u64) -> Self {
         let state = match kick {
             Some(Kick { down: true, .. }) => ConnectionPhase::Kicked { retry_at: None },
-            // Whoever was kicked may have died while it waited.
+            // The holder that was kicked may have died while it waited.
             Some(Kick { at, .. }) if now < at.after(patience.kicked.0) => ConnectionPhase::Kicked {
                 retry_at: Some(at.after(patience.kick_wait(chance))),
             },

@@ -260,7 +260,7 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Fresh random bytes.
     pub random: [u8; 32],
-    /// What the trigger says to somebody who opens the chat, if anything.
+    /// The trigger's welcome text for a person who opens the chat, if any.
     pub welcome: Option<&'a str>,
 }
 
@@ -451,7 +451,7 @@ pub enum Verdict {
     },
 }
 
-/// How short-lived access tokens are had.
+/// Exchange of credentials for short-lived access tokens.
 pub trait TokenExchange: Sync {
     /// The call that gets one.
     fn request(&self, cx: &Context<'_>) -> HttpCall;
@@ -463,7 +463,7 @@ pub trait TokenExchange: Sync {
     fn read(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<AccessToken, TokenError>;
 }
 
-/// Why no access token was had.
+/// Why there is no access token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The credentials are wrong: asking again changes nothing.

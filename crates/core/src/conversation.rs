@@ -84,7 +84,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation that nobody has spoken in.
+    /// A conversation without messages.
     #[must_use]
     pub const fn new(key: ConversationKey, now: Timestamp) -> Self {
         Self {
@@ -141,7 +141,7 @@ impl Lease {
 pub struct Owner {
     /// What survives a restart: at most one process at a time has this name.
     pub node: String,
-    /// What doesn't: made anew at every start.
+    /// What doesn't: a new value at every start.
     pub life: String,
 }
 
@@ -171,7 +171,7 @@ pub struct RunState {
     /// Where to resume reading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// Somebody wants it to end.
+    /// It was asked to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopCause>,
     /// The watch that is on its way for as long as the run is here, by its name: other watchdogs leave the run to it.
@@ -206,7 +206,7 @@ pub enum RunPhase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
-    /// Somebody typed `/stop`.
+    /// A person typed `/stop`.
     Stopped,
     /// A new message interrupts it.
     Interrupted,

@@ -10,15 +10,15 @@ use crate::timestamp::Timestamp;
 pub enum MessageState {
     /// Accepted, and waits in its conversation's mailbox.
     Queued,
-    /// An agent works on it. Not kept, for it would cost a write: whoever shows the message reads it off the conversation's run.
+    /// An agent works on it. Not stored, since that would cost a write: readers derive it from the conversation's run.
     Running,
     /// The chat shows the agent's answer.
     Answered,
     /// It was a command and has been carried out.
     Commanded,
-    /// Somebody stopped it.
+    /// It was stopped.
     Stopped,
-    /// It waited when somebody began a new session.
+    /// It waited when a person began a new session.
     Dropped,
     /// Not ours to answer; the chat got a notice.
     Refused,
@@ -56,7 +56,7 @@ pub struct LedgerStep {
     pub at: Timestamp,
     /// What: `received`, `dispatched`, `run_started`, `first_text`, `result`, `delivered`, `failed`, ...
     pub step: String,
-    /// The how-many-th try.
+    /// Number of the attempt, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// The platform's or agent's code, or our reason.

@@ -12,7 +12,7 @@ use crate::timestamp::Timestamp;
 pub struct Session {
     /// Its id, derived from the conversation and the number.
     pub id: SessionId,
-    /// The how-many-th of the conversation, from 1.
+    /// Its number within the conversation, from 1.
     pub number: u64,
     /// The agent it is with.
     pub agent: AgentId,

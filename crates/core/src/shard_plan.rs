@@ -68,7 +68,7 @@ fn to_give(loads: &[Load<'_>], n_shards: usize, me: &str) -> usize {
     if mine > most {
         return mine - most;
     }
-    // Nobody has too many, yet somebody may have too few: then some who have one more than the least give that one.
+    // No member has too many, yet one may have too few: then members with one more than the least give that one.
     let wanted: usize = loads.iter().map(|load| least.saturating_sub(load.n)).sum();
     let held: usize = loads.iter().map(|load| load.n.min(most)).sum();
     let coming = n_shards - held;
@@ -80,7 +80,7 @@ fn to_give(loads: &[Load<'_>], n_shards: usize, me: &str) -> usize {
     usize::from(givers.any(|load| load.name == me))
 }
 
-/// Which free shards are for `me`, if each goes to whoever has the least by then.
+/// Free shards for `me`, if each goes to the member with the fewest by then.
 fn to_take(mut loads: Vec<Load<'_>>, holders: &[Option<&str>], me: &str) -> Vec<usize> {
     let mut take = Vec::new();
     for shard in (0..holders.len()).filter(|shard| holders[*shard].is_none()) {
@@ -180,7 +180,7 @@ mod tests {
             let mut members: Vec<Member> = (0..n_members)
                 .map(|at| Member { name: format!("m{at:02}"), leaving: leaving[at] })
                 .collect();
-            // Somebody stays.
+            // One member stays.
             members[0].leaving = false;
             // Members that are not alive hold nothing that counts.
             let mut holders: Vec<Option<String>> =

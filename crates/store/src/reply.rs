@@ -108,7 +108,7 @@ pub enum Outcome {
     Completed,
     /// It failed.
     Failed(AgentFailure),
-    /// Somebody stopped it.
+    /// It was stopped.
     Stopped,
     /// It was not asked.
     Refused,

@@ -84,7 +84,7 @@ pub struct NewEvent<'a> {
     pub ends: bool,
 }
 
-/// Of what an agent sends more than a run takes.
+/// An agent's callbacks exceed what one run may store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
     /// Events: more than [`MAX_EVENTS`].

@@ -120,7 +120,7 @@ impl Platform {
     /// If it isn't answered with 200.
     pub async fn poll(&self, reply: &str, after: u64) -> anyhow::Result<Value> {
         // Either way will do.
-        if after % 2 == 0 {
+        if after.is_multiple_of(2) {
             return answer(self.signed(&json!({ "type": "poll", "replyId": reply, "after": after }).to_string())?)
                 .await;
         }
@@ -166,7 +166,6 @@ impl Platform {
 }
 
 /// Adds the three headers.
-#[must_use]
 pub fn with_signature(request: RequestBuilder, secret: &str, signed: &[u8]) -> RequestBuilder {
     let (id, now) = (format!("msg_{}", crate::stand::uuid()), now_s().to_string());
     let signature = sign(secret, &id, &now, signed);

@@ -132,7 +132,7 @@ fn on_text(platform: &Platform, by: Writer<'_>, text: &str, pings: &mut Pings) -
         Some("ping") => {
             pings.add(&mut book.complaints);
             // Some servers answer the bare word.
-            let pong = if by.connection % 2 == 0 {
+            let pong = if by.connection.is_multiple_of(2) {
                 "pong"
             } else {
                 "{ \"type\" : \"pong\" }"

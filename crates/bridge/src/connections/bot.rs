@@ -68,9 +68,9 @@ enum Stage {
 /// How a bot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Somebody else has it now, or will.
+    /// Another holder has it now, or is about to.
     HandedOver,
-    /// It is not wanted any more, or to begin anew.
+    /// It is no longer wanted, or is to be started again.
     Dropped,
 }
 
@@ -128,7 +128,7 @@ impl BotTask {
                     self.current = Some(line);
                     self.heed_current(signals).await;
                 }
-                // Somebody else may have the bot by now, whose connection our greeting would end. Opening waits until we know.
+                // Another relay may hold the bot by now, and our greeting would end its connection. Opening waits until the lease is known to be ours.
                 Event::Opened(Ok(_)) if !self.desk.house.lease.is_valid() => {
                     self.coming = Some(self.open(self.desk.now()))
                 }

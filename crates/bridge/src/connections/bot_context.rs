@@ -31,7 +31,7 @@ pub(super) struct BotContext {
     pub(super) learned: Arc<OnceLock<Bot>>,
     /// The protocol of its platform.
     pub(super) protocol: &'static dyn StreamProtocol,
-    /// What its trigger says to somebody who opens the chat.
+    /// The welcome text of its trigger.
     pub(super) welcome: Option<Arc<str>>,
     /// The integration's version.
     pub(super) version: u64,
@@ -72,7 +72,7 @@ impl BotContext {
             match integration::load_bound(&world.store, id).await {
                 Ok(Some(bound)) => {
                     if let Some(bot) = probe::complete(world, &desk.bot, &bound.integration).await {
-                        // Once is enough: whoever asked at the same time was told the same.
+                        // Once is enough: concurrent callers were told the same.
                         let _ = desk.learned.set(bot);
                     }
                 }

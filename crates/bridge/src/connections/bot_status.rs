@@ -17,12 +17,12 @@ pub(super) struct BotStatus {
     pub(super) platform: OnceLock<&'static str>,
     /// How it stands, as it was last told.
     state: Mutex<ConnectionState>,
-    /// Since when nobody had held it before.
+    /// Since when it had no holder before.
     pub(super) free_since: Option<Timestamp>,
 }
 
 impl BotStatus {
-    /// A bot that nobody has held since then, if somebody had before.
+    /// A bot without a holder since then, if it had one before.
     pub(super) const fn new(free_since: Option<Timestamp>) -> Self {
         Self {
             settled: AtomicBool::new(false),

@@ -17,7 +17,7 @@ use crate::courier;
 
 /// Opens a connection, after this many failures in a row.
 pub(super) async fn open(desk: BotContext, failures: u32) -> Result<Box<Connection>, Loss> {
-    // Whoever holds the bot now may be another.
+    // Another relay may hold the bot by now.
     desk.house.lease.valid().await;
     let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
     let place = gate.acquire_owned().await.map_err(|_| Loss::passing("shutting_down"))?;

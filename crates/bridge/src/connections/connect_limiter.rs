@@ -12,7 +12,7 @@ const OPENING: usize = 128;
 
 /// The gates of a process: one for each platform, and one for each tenant that names addresses of its own.
 ///
-/// A dead platform holds up no other; addresses that never answer hold up nobody but whoever named them.
+/// A dead platform delays no other; addresses that never answer delay only the tenant that named them.
 #[derive(Default)]
 pub(super) struct ConnectLimiters(Mutex<HashMap<Key, Arc<Semaphore>>>);
 

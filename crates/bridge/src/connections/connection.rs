@@ -20,7 +20,7 @@ use super::dial::Socket;
 use super::inbound_writer::Stored;
 use super::poll::{Poll, PollInput};
 
-/// A write that takes longer means that nobody reads at the other end.
+/// A write that takes longer means that the other end no longer reads.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// Most deliveries of one socket that wait for the queue; then it isn't read any more.
 const MOST_PENDING: usize = 256;
@@ -87,7 +87,7 @@ pub(super) enum Input {
     Closed(u16, String),
 }
 
-/// What a line tells whoever holds it.
+/// What a connection reports to its holder.
 #[derive(Debug)]
 pub(super) enum ConnectionEvent {
     /// The platform has accepted us.
@@ -254,7 +254,7 @@ impl Connection {
         {
             signals.extend(self.handle(Input::Poll(PollInput::Fetched(answer)), &desk).await);
         }
-        // What is not in the queue by then still gets there: only nobody can be told any more.
+        // What is not in the queue by then still gets there: only the acknowledgement can't be sent any more.
         let _ = timeout_at(until, self.settle(&desk, &mut signals)).await;
         let parting = self.session.on_close(&desk.context());
         if let Transport::Poll(poll) = self.transport {

@@ -9,7 +9,7 @@ use tieline_store::config::desired_connections::{self, Live};
 use tieline_store::{Store, StoreError};
 use tokio::time::Instant;
 
-/// How often the whole list is read although nobody says that it has changed.
+/// How often the whole list is read although no change was announced.
 const BACKSTOP: Duration = Duration::from_secs(60);
 /// Entries of one page.
 const PAGE: usize = 1000;

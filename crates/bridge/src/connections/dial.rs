@@ -75,7 +75,7 @@ pub(super) async fn dial(
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
     let port = url.port_or_known_default().ok_or(DialError::Forbidden)?;
     let stream = connect(host, port, allow_private).await?;
-    // Frames are small and somebody waits for them.
+    // Frames are small and people wait for them.
     let _ = stream.set_nodelay(true);
     let request = request(to)?;
     let config = WebSocketConfig::default()

@@ -19,7 +19,7 @@ pub(super) async fn beat(house: Arc<RelayShared>, options: Options, mut stop: wa
     loop {
         let begun = Instant::now();
         let leaving = *stop.borrow_and_update();
-        // One that takes longer is begun anew: it may be the client's own patience with a table that is back by now.
+        // One that takes longer is started again: it may be the client's own patience with a table that is back by now.
         let pause = match timeout(options.lease / 3, write(&house, &options, &me, joined, leaving)).await {
             Ok(Ok(())) => {
                 joined = true;

@@ -122,7 +122,7 @@ impl InboundWriter {
         let _ = self.workers[worker].send(job);
     }
 
-    /// Waits until nothing is in hand.
+    /// Waits until nothing is in flight.
     pub(super) async fn drained(&self) {
         loop {
             let emptied = self.in_hand.emptied.notified();
@@ -157,7 +157,7 @@ async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<
                 false => send_until_taken(&target, &job).await,
             };
             in_hand.finished(&job);
-            // The socket may be gone by now: then nobody is left to acknowledge to.
+            // The socket may be gone by now: then there is no socket to acknowledge on.
             let _ = job.done.send((job.token, stored));
         }
     }

@@ -150,7 +150,7 @@ impl Connections {
         }
     }
 
-    /// Gives everything away and finishes what is in hand. Whoever asks again doesn't wait.
+    /// Releases everything and finishes what is in flight. A second call doesn't wait.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let Some(Ending { supervising, writing }) = self.ending.lock().await.take() else {

@@ -120,7 +120,7 @@ impl Poll {
     pub(super) async fn part(mut self, call: Option<HttpCall>, bot: &BotContext, until: Instant) {
         let calling = async {
             if let Some(call) = call {
-                // Nobody waits for what comes of it.
+                // Its outcome is not awaited.
                 let _ = fetch(bot.clone(), call).await;
             }
         };
@@ -141,7 +141,7 @@ impl Poll {
     }
 }
 
-/// What a session of a long poll begins with: the cursor, taken over from whoever held the bot before.
+/// What a session of a long poll begins with: the cursor, taken over from the bot's previous holder.
 pub(super) async fn address(bot: &BotContext) -> Result<SocketAddress, Loss> {
     let (store, id) = (&bot.house.world.store, &bot.bot.account.integration);
     let source = courier::source(&bot.bot);

@@ -137,7 +137,7 @@ async fn here(
     }
 }
 
-/// The name of the first try that nobody has made yet, by `tries` or by a process before: a last word is said until it is answered,
+/// The name of the first attempt that has not been made yet, by `tries` or by a process before: a last word is said until it is answered,
 /// but one that was sent before its runner died has its answer already, which is given.
 async fn untried(
     world: &World,

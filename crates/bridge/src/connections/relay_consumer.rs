@@ -61,7 +61,7 @@ pub(super) async fn consume(house: Arc<RelayShared>, shard: usize, mut stop: wat
 
 async fn pass_on(world: &World, url: &str, calls: Vec<Received<RelayCall>>, known: &mut Known) {
     let receipts: Vec<_> = calls.iter().map(|call| call.receipt.clone()).collect();
-    // First, for a call that is sent and comes again may be shown twice; one that is lost is asked for again by its runner.
+    // First: a call that is sent and redelivered may be shown twice; one that is lost is requested again by its runner.
     if let Err(error) = receive::delete(&world.queues, url, &receipts).await {
         warn!(error = %error, "calls may come again");
     }

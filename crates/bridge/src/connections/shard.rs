@@ -34,9 +34,9 @@ use crate::world::chance;
 
 /// How long bots may take to end.
 const END_WITHIN: Duration = Duration::from_secs(4);
-/// How long a bot that begins anew waits for its last connection to end.
+/// How long a restarted bot waits for its last connection to end.
 const RESTART_WITHIN: Duration = Duration::from_secs(3);
-/// How soon after its beginning a bot that died begins anew.
+/// Least time between two starts of a bot whose task panics.
 const REVIVE_AFTER: Duration = Duration::from_secs(30);
 /// After the table failed.
 const BACKOFF: Backoff = Backoff {
@@ -55,7 +55,7 @@ pub(super) struct Shard {
     pub(super) taken_at: Instant,
     /// Whether we have said that its connections stand.
     pub(super) said_ready: bool,
-    /// Since when nobody held it, where somebody had.
+    /// Since when it has had no holder, if it had one.
     free_since: Option<Timestamp>,
     bots: HashMap<IntegrationId, BotHandle>,
     /// Bots that were told to end and may not have ended yet.
@@ -121,7 +121,7 @@ impl Shard {
                 seat.task
             });
             let before = before.or_else(|| self.ended.remove(id));
-            // Those that come later were nobody's before.
+            // Those that come later had no holder before.
             let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
             let seat = BotHandle::start(&self.house, live.clone(), self.fence, before, free_since);
             self.bots.insert(id.clone(), seat);
@@ -144,7 +144,7 @@ impl Shard {
         }
     }
 
-    /// Ends everything at once: somebody else holds the shard.
+    /// Ends everything at once: another relay holds the shard.
     pub(super) async fn lose(self) {
         self.stop_mailbox.send_replace(true);
         end_all(self.bots.into_values()).await;
@@ -166,7 +166,7 @@ impl Shard {
             .into_values()
             .partition(|seat| seat.standing.warm.load(Ordering::Relaxed));
         end_all(strict).await;
-        // What it has in hand goes to its bots before another empties the same mailbox.
+        // What it has received goes to its bots before another consumer reads the same queue.
         let _ = timeout(END_WITHIN, mailbox).await;
         give(&house, number, fence, linger).await;
         if heirs && !warm.is_empty() {
@@ -248,7 +248,7 @@ impl BotHandle {
         }
     }
 
-    /// Whether its task ended without being told to, which only a panic does. Not before it may begin anew.
+    /// Whether its task ended without being told to, which only a panic does. Not before it may be started again.
     fn is_dead(&self) -> bool {
         self.task.is_finished() && self.begun.elapsed() >= REVIVE_AFTER
     }
@@ -287,7 +287,7 @@ async fn serve(
     };
     let end = match loaded {
         Some((desk, kick)) => {
-            // The one who holds us may be gone by now, and then nobody can reach us either.
+            // The supervisor may have ended by now; then no command can arrive either.
             let Some(sender) = line.upgrade() else { return };
             house.world.sockets.connect(&id, sender.clone());
             let weak = sender.downgrade();
@@ -428,7 +428,7 @@ fn tell_unusable(house: &RelayShared, id: &IntegrationId, fence: u64, why: &str)
     });
 }
 
-/// Reports a bot that nobody has logged in yet. The login changes the integration, which begins the bot again.
+/// Reports a bot that has not been logged in yet. A login changes the integration, which restarts the bot.
 fn tell_logged_out(house: &RelayShared, id: &IntegrationId, fence: u64) {
     house.scribe.note(StatusUpdate {
         integration: id.clone(),
@@ -442,7 +442,7 @@ fn tell_logged_out(house: &RelayShared, id: &IntegrationId, fence: u64) {
     });
 }
 
-/// Says that nobody holds a connection any more, unless the integration itself is gone.
+/// Reports that no relay holds a connection any more, unless the integration itself is gone.
 async fn tell_dropped(house: &RelayShared, id: &IntegrationId, fence: u64) {
     if let Ok(None) = integration::get(&house.world.store, id).await {
         return;

@@ -31,7 +31,7 @@ pub(super) struct RelayShared {
     pub(super) patience: Patience,
     /// Whether what we hold is ours.
     pub(super) lease: Lease,
-    /// For whoever looks after us.
+    /// For health checks and metrics.
     pub(super) gauges: Gauges,
     /// How many bots are read from the table at the same time.
     pub(super) loading: Semaphore,
@@ -58,7 +58,7 @@ impl RelayShared {
 
 /// Whether our heartbeat lives, by our own clock and with a margin: so we know before others do.
 ///
-/// When it has run out, sockets that stand go on being read, for nobody else may be able to reach the table either and a message that
+/// When it has run out, sockets that stand go on being read, since other relays may be unable to reach the table either and a message that
 /// isn't read is lost; but none is opened, and no mailbox is emptied, before the heartbeat is back and we have seen what is still ours.
 #[derive(Default)]
 pub(super) struct Lease(Mutex<Beats>);
@@ -122,7 +122,7 @@ impl Lease {
     }
 }
 
-/// What whoever looks after us wants to know.
+/// What health checks and metrics report.
 #[derive(Default)]
 pub(super) struct Gauges {
     pub(super) shards: AtomicUsize,

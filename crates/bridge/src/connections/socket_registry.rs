@@ -37,7 +37,7 @@ pub(super) enum BotCommand {
         /// Who waits.
         to: ReplyTo,
     },
-    /// The trigger says something else to somebody who opens the chat.
+    /// The trigger's welcome text has changed.
     Welcome(Option<Arc<str>>),
     /// Let go of the connection.
     End(End),
@@ -56,7 +56,7 @@ impl ReplyTo {
     /// Tells it, without waiting.
     pub(super) fn tell(self, world: &World, call_id: &str, answer: ApiAnswer) {
         match self {
-            // Whoever waited may have given up.
+            // The caller may have given up.
             Self::Here(waiting) => drop(waiting.send(answer)),
             Self::Elsewhere => drop(tokio::spawn(record(world.clone(), call_id.to_owned(), answer))),
         }
@@ -87,7 +87,7 @@ impl SocketRegistry {
         bots.insert(integration.clone(), orders);
     }
 
-    /// Takes a bot off, unless it was connected anew meanwhile.
+    /// Removes a bot, unless it was connected again meanwhile.
     pub(super) fn disconnect(&self, integration: &IntegrationId, orders: &UnboundedSender<Box<BotCommand>>) {
         let mut bots = self.bots.write().unwrap_or_else(PoisonError::into_inner);
         if bots.get(integration).is_some_and(|known| known.same_channel(orders)) {

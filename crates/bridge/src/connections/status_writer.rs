@@ -1,4 +1,4 @@
-//! Writes what operators read of connections, behind the bots' backs: a table that is slow or away holds up nobody, and what is
+//! Writes what operators read of connections, in the background: a slow or unavailable table delays no connection, and what is
 //! true when it comes back is what gets written.
 
 use std::collections::{HashMap, HashSet};
@@ -138,7 +138,7 @@ async fn write(store: Store, id: IntegrationId, mut page: PendingUpdates) -> (In
             Ok(()) => {}
             Err(StoreError::Conflict) => {
                 debug!(account.id = %id, "a newer holder writes the status");
-                // What happened to a connection that should not have been there any more is nobody's business.
+                // Events of a connection that should no longer exist are not reported.
                 return (id, None);
             }
             Err(error) => {

@@ -141,7 +141,7 @@ impl Supervisor {
         free || picture.living(now).any(|task| task.leaving) || !self.going.is_empty()
     }
 
-    /// The table can't be seen. What is held is kept, for nobody else can see it either; but who leaves, leaves.
+    /// The table can't be seen. Held shards are kept, since no other relay can see the table either; a relay that is leaving still leaves.
     fn look_away(&mut self, leaving: bool) -> bool {
         if leaving {
             let all: Vec<_> = self.held.keys().copied().collect();
@@ -152,7 +152,7 @@ impl Supervisor {
         false
     }
 
-    /// Lets go of what somebody else has taken.
+    /// Releases shards that another relay holds now.
     fn drop_lost(&mut self, picture: &ShardMap) {
         let lost = self.held.extract_if(.., |number, shard| {
             let seen = picture.shards.get(number);
@@ -179,7 +179,7 @@ impl Supervisor {
         });
         let holders: Vec<_> = (0..self.n_shards)
             .map(|shard| {
-                // What we have just taken, and what is ours as long as nobody has taken it.
+                // What we have just taken, and what stays ours until another relay takes it.
                 let ours = self.held.contains_key(&shard) || self.going.contains_key(&shard);
                 let holder = picture.holder(shard, now).map(|owner| owner.node.as_str());
                 holder.or_else(|| ours.then_some(self.me.node.as_str()))
@@ -215,7 +215,7 @@ impl Supervisor {
     }
 
     /// Takes up what the table says is ours, though we don't have it: the answer to a taking was lost, or a giving failed for too long.
-    /// Nobody else may take it while we live.
+    /// No other relay may take it while this one is alive.
     async fn take_back(&mut self, picture: &ShardMap) {
         let ours = picture
             .shards
@@ -250,7 +250,7 @@ impl Supervisor {
         }
     }
 
-    /// Since when nobody held a shard: since it was given back, or since its holder's last heartbeat.
+    /// Since when a shard has had no holder: since its release, or since its holder's last heartbeat.
     fn free_since(&self, seen: &leases::Shard, picture: &ShardMap) -> Option<Timestamp> {
         let dead = || picture.tasks.get(&seen.owner.as_ref()?.node);
         seen.given_at

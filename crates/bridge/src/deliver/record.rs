@@ -33,7 +33,7 @@ impl ReplyDelivery<'_> {
     /// Writes the record as it stands.
     ///
     /// # Errors
-    /// [`DeliverError`] if it can't be written or belongs to somebody else now.
+    /// [`DeliverError`] if it can't be written or belongs to another holder now.
     pub async fn save(&mut self) -> Result<(), DeliverError> {
         let now = self.now();
         if let Some(lease) = &mut self.record.lease {
@@ -62,10 +62,10 @@ impl ReplyDelivery<'_> {
         leases.is_some_and(|(ours, theirs)| ours.owner == theirs.owner && ours.fence == theirs.fence)
     }
 
-    /// The same for what must not be forgotten, for as long as nobody else may do it again.
+    /// The same for what must not be forgotten, for as long as no other process may do it again.
     ///
     /// # Errors
-    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to somebody else now.
+    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to another holder now.
     pub async fn save_patiently(&mut self) -> Result<(), DeliverError> {
         let mut patience = Patience::new(self.hold.clone());
         loop {
@@ -91,7 +91,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Of somebody who doesn't give up at once.
+    /// Patience of a holder, with its lease if there is one.
     #[must_use]
     pub const fn new(hold: Option<LeaseWatch>) -> Self {
         Self { hold, attempt: 0 }

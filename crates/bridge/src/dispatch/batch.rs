@@ -21,14 +21,14 @@ use crate::world::{World, chance};
 
 /// Most groups that are dispatched at the same time.
 const CONCURRENCY: usize = 32;
-/// How long a wake-up waits for those of other groups, so that one slow group holds up nobody.
+/// How long a wake-up waits for those of other groups, so that one slow group delays no other.
 const GATHERING: Duration = Duration::from_millis(20);
 /// After a table or a queue failed.
 const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(60),
 };
-/// After which an event that fails by itself comes again: it holds up its chat meanwhile.
+/// Delay before an event that fails by itself is retried: it blocks its chat meanwhile.
 const WHEN_ITS_OWN: Duration = Duration::from_secs(3);
 /// After so many deliveries such an event is given up: some minutes in all, in which a deployment can bring a program that does better.
 /// All that are received behind it are counted as delivered each time, so the queue gives them up with it soon after.
@@ -43,13 +43,13 @@ pub struct Item {
     pub receipt: String,
     /// Its message group.
     pub group: String,
-    /// The how-many-th delivery.
+    /// How often the queue has delivered it (`ApproximateReceiveCount`).
     pub attempt: u32,
     /// What it says. `None`: it can't be read.
     pub envelope: Option<Envelope>,
 }
 
-/// Dispatches a batch. Returns the ids of the records that must come again: in a group, the first failed and all after it. They are shown
+/// Dispatches a batch. Returns the ids of the records to retry: in a group, the first failed and all after it. They become visible
 /// again after a while, which grows if it is a table or a queue that fails, instead of after the queue's long time-out.
 ///
 /// What wakes runners goes to the queue together: calls to it are paid for one by one.
@@ -105,7 +105,7 @@ fn by_group(items: Vec<Item>) -> Vec<Vec<Item>> {
 /// What came of a group.
 #[derive(Default)]
 struct Taken {
-    /// The records that must come again.
+    /// The records to retry.
     failed: Vec<String>,
     /// What wakes runners for the conversations that the others belong to.
     wakes: Vec<Wake>,
@@ -119,7 +119,7 @@ async fn dispatch_group(world: &World, group: Vec<Item>) -> Taken {
     while let Some(item) = waiting.next() {
         match take_in_one(world, &item).await {
             Ok(wake) => taken.add(item, wake),
-            // Nobody knows what it says, so nobody knows that it must come before the others.
+            // It can't be read, so it is not known to precede the others.
             Err(delay) if item.envelope.is_none() && item.attempt >= GIVEN_UP => {
                 again_in(world, &item.receipt, delay).await;
                 taken.failed.push(item.id);
@@ -191,7 +191,7 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
     }
 }
 
-/// Wakes runners for what groups left in mailboxes. Gives the records that must come again: all, if the queue may not have every one.
+/// Wakes runners for what groups left in mailboxes. Returns the records to retry: all, if the queue may not have every one.
 async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
     let (wakes, items): (Vec<_>, Vec<_>) = gathered.into_iter().map(|taken| (taken.wakes, taken.items)).unzip();
     let Err(error) = wakeups::send_watched(world, wakes.into_iter().flatten()).await else {

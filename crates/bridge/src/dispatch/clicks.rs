@@ -37,7 +37,7 @@ impl Arrival<'_> {
         Ok(None)
     }
 
-    /// Says the trigger's welcome to somebody who opened the chat. Who isn't let in is told nothing: they didn't ask.
+    /// Sends the trigger's welcome text to a person who opened the chat. A person without access is told nothing: they didn't ask.
     async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
         let denial = self.denial(message).await?;
         let id = self.key(message).id();

@@ -37,7 +37,7 @@ const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a lost race for a conversation is run again at once.
 const MAX_RACES: u32 = 20;
 
-/// Why an event could not be dispatched. It stays on the queue and comes again.
+/// Why an event could not be dispatched. It stays on the queue and is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
     /// The table.
@@ -63,7 +63,7 @@ pub enum DispatchError {
 /// has that. It is left to the caller so that several events can share a call.
 ///
 /// # Errors
-/// [`DispatchError`] if it must come again.
+/// [`DispatchError`] if it must be retried.
 pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
     // Nothing of it is used again: locks are taken though they are poisoned.
     let done = AssertUnwindSafe(dispatch_one(world, envelope)).catch_unwind().await;
@@ -107,7 +107,7 @@ struct Arrival<'a> {
 
 /// What a message asks for.
 enum Intent {
-    /// Somebody speaks to the agent.
+    /// A message for the agent.
     Say,
     /// A new session, with the first input already in the message's text, if there is one.
     New,
@@ -120,16 +120,16 @@ enum Intent {
 /// Which time it is that an event is dispatched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
-    /// Nobody has seen it before.
+    /// It was not seen before.
     First,
-    /// Somebody began with it, and nobody knows how far they came.
+    /// An earlier attempt began with it and got to an unknown point.
     Again,
 }
 
 /// A wake-up, and after which delay it is to come.
 pub type Wake = (WakeUpV1, Duration);
 
-/// Why nothing is done for somebody: what they are told, and the reason in the ledger.
+/// Why a message is refused: the notice for its sender, and the reason in the ledger.
 struct Refusal(Notice, &'static str);
 
 impl Arrival<'_> {
@@ -250,7 +250,7 @@ impl Arrival<'_> {
             Claim::Seen(before) if !before.state.is_terminal() => Attempt::Again,
             Claim::Seen(_) => return Ok(None),
         };
-        // Whatever comes of the event: whoever sent it has been in touch.
+        // Whatever becomes of the event, its sender has made contact.
         users::ensure(self.world, envelope, self.bound, &sender).await?;
         Ok(Some(turn))
     }
@@ -465,7 +465,7 @@ impl Arrival<'_> {
         Ok(found.unwrap_or_else(|| Conversation::new(key.clone(), self.world.clock.now())))
     }
 
-    /// Saves unless somebody else was faster; then waits a little.
+    /// Saves unless another writer was faster; then waits a little.
     async fn saved(&self, before: &Conversation, after: &mut Conversation, race: u32) -> Result<bool, DispatchError> {
         match conversation::save(&self.world.store, before, after).await {
             Ok(()) => Ok(true),

@@ -39,7 +39,7 @@ impl Arrival<'_> {
             if message::finish(&self.world.store, &pending.message, &ending).await? {
                 self.world.metrics.message(&self.bound.integration.platform, state);
             }
-            // Also if it is ended already: whoever did that may have died before they came to this.
+            // Also if it has ended already: the process that ended it may have died before this step.
             if self.shows_waiting() {
                 self.close_bubble(&pending.message, conversation, notice).await?;
             }
@@ -68,8 +68,8 @@ impl Arrival<'_> {
     }
 
     /// The wake-up for what waits in the mailbox, unless a runner is at work that will find it there: a run that ends is left on the
-    /// condition that the conversation is as the runner knows it. Whoever works is watched, so their end is noticed too. What is soon gone
-    /// doesn't wait that long: whoever is woken for it keeps it.
+    /// condition that the conversation is as the runner knows it. A runner is watched, so its end is noticed too. What the platform deletes soon
+    /// doesn't wait that long: the runner that is woken for it stores it.
     pub(super) fn wake_for(&self, conversation: &Conversation, trigger: &Trigger, message: &Message) -> Option<Wake> {
         let now = self.world.clock.now();
         let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {

@@ -17,12 +17,12 @@ use crate::notices::NoticeReply;
 use crate::world::World;
 
 /// Ends an event that can't be dispatched: in the ledger and among the dead letters, whence it can be sent on its road again when what
-/// failed is repaired. Whoever sent it is told, if that can be done. Doing it again changes nothing.
+/// failed is repaired. Its sender is told, if possible. Idempotent.
 ///
 /// # Errors
-/// [`DispatchError`] if it must come again.
+/// [`DispatchError`] if it must be retried.
 pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Result<(), DispatchError> {
-    // What failed before may fail here again, and must not keep it: then nobody is told.
+    // What failed before may fail here again and must not block it: then no notice is sent.
     let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
     let seen = seen.unwrap_or(Ok(Seen::default()))?;
     let now = world.clock.now();
@@ -49,7 +49,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         Claim::Seen(before) if before.state.is_terminal() => return Ok(()),
         Claim::Seen(before) => *before,
     };
-    // After the claim: whoever brings the word into the chat looks for the message.
+    // After the claim: delivery of the notice looks for the message.
     if let (Some(bound), Some((message, conversation))) = (&seen.bound, &seen.asked) {
         let arrival = Arrival { world, envelope, bound };
         arrival.say(message, conversation, NoticeReply::failed(reason)).await?;

@@ -1,4 +1,4 @@
-//! Listens to the agent: what it says, until it ends, somebody stops it, or this process must end.
+//! Reads an agent's stream until it ends, is stopped, or this process must end.
 
 use std::time::Duration;
 
@@ -27,20 +27,20 @@ use crate::world::World;
 
 /// How long before its end a process stops asking and hands over.
 const HAND_OVER_MARGIN: Duration = Duration::from_secs(15);
-/// How long telling an agent to stop may take, with all tries. Nobody waits for it but the conversation's next run.
+/// How long telling an agent to stop may take, with all tries. Only the conversation's next run waits for it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How asking ended.
 pub(super) enum Ended {
     /// With a result.
     Result(Outcome, Option<Notice>),
-    /// Because somebody stopped it. The agent must be told, if it may have been asked.
+    /// It was stopped. The agent must be told, if it may have been asked.
     Stopped(Option<CancelRequest>),
     /// Our time is up; the next process goes on at the cursor.
     HandOver,
     /// The agent will call back.
     Deferred,
-    /// Somebody else has the conversation.
+    /// Another process holds the conversation.
     Lost,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct AgentStream<'a> {
 }
 
 impl AgentStream<'_> {
-    /// Reads what the agent says until it ends, somebody stops it, or our time is up. What identifies run and conversation at the
+    /// Reads the agent's stream until it ends, is stopped, or this process's time is up. What identifies run and conversation at the
     /// agent is recorded before anything that the agent says after it is shown.
     pub(super) async fn read(&self, said: &watch::Sender<StreamState>, held: &mut LeasedConversation) -> Read {
         let agent_env = crate::agents::agent_env(self.world);
@@ -115,7 +115,7 @@ impl AgentStream<'_> {
                 Err(error) => return Read::Failed(unkept(&error)),
             };
             let is_start = matches!(event, AgentEvent::Started { .. });
-            // A cursor covers the text before it. The two are applied at once: whoever resumes there would else say that text twice.
+            // A cursor covers the text before it. Both are applied at once: a run resumed there would else repeat that text.
             let cursor = match unconstrained(run.next()).now_or_never().flatten() {
                 Some(AgentEvent::Cursor(cursor)) => Some(cursor),
                 event => {
@@ -309,7 +309,7 @@ pub(super) const fn apology(failure: &AgentFailure, has_text: bool) -> Notice {
     }
 }
 
-/// What it gives, unless somebody stops the run, our time is up, or the conversation is lost, before the agent was asked.
+/// The future's output, unless the run is stopped, this process's time is up, or the lease is lost before the agent was asked.
 pub(super) async fn or_interrupted<T>(
     preparing: impl Future<Output = T>,
     hold: &LeaseWatch,

@@ -19,7 +19,7 @@ const MAX_PICTURES: usize = 16;
 const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
 /// How long fetching a picture may take.
 const PICTURE_PATIENCE: Duration = Duration::from_secs(30);
-/// How long all of it may take: somebody waits for an answer.
+/// How long all of it may take: a person waits for the answer.
 const PACKING_PATIENCE: Duration = Duration::from_secs(40);
 /// MemoryBudget that a picture takes at first: most are smaller.
 const FIRST_ROOM: usize = 1024 * 1024;

@@ -35,13 +35,13 @@ pub struct Item {
     pub id: String,
     /// With which it is hidden longer or shown sooner.
     pub receipt: String,
-    /// The how-many-th delivery.
+    /// How often the queue has delivered it (`ApproximateReceiveCount`).
     pub attempt: u32,
     /// What it says. `None`: it can't be read.
     pub wake: Option<WakeUp>,
 }
 
-/// Runs a batch until `until`. Returns the ids of the records that must come again.
+/// Runs a batch until `until`. Returns the ids of the records to retry.
 pub async fn run(world: &World, items: Vec<Item>, until: Option<Instant>) -> Vec<String> {
     let failed = join_all(items.into_iter().map(|item| run_one(world, item, until))).await;
     failed.into_iter().flatten().collect()

@@ -33,7 +33,7 @@ const AFTER_QUESTION: Duration = Duration::from_secs(2);
 enum TakenIn {
     /// The run has ended.
     Ended(Outcome, Option<Notice>),
-    /// Somebody stopped it.
+    /// It was stopped.
     Stopped,
     /// It goes on, and should be looked at again after this time, if not before.
     GoesOn(Option<Duration>),
@@ -80,13 +80,13 @@ pub(super) async fn resume(
     }
     run::close_run(&world.store, &held.run().id).await?;
     if is_recorded {
-        // Whoever recorded it didn't come to its end: from here on that is counted.
+        // The process that recorded it died before the end: from here on attempts are counted.
         update(world, held, |it| execute::set_phase(it, RunPhase::Delivering)).await?;
     }
     execute::end(world, held, &asked, showing, until, ledger, cancelling).await
 }
 
-/// Whether something has come for a run whose lease was given back just now: whoever brought it found the lease held, and left.
+/// Whether something has come for a run whose lease was given back just now: the callback's wake-up found the lease held and ended.
 pub(super) async fn has_news(world: &World, held: &LeasedConversation) -> Result<bool, RunError> {
     let run = held.run();
     if run.phase != RunPhase::Deferred {

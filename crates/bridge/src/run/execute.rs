@@ -52,7 +52,7 @@ pub(super) async fn resume(
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
-    // Whoever takes a run for the first time is the first to write its reply, unless an operator sent its message again.
+    // The first holder of a run is the first to write its reply, unless an operator redrove its message.
     let found = match held.run().attempt == 1 && last.record.redrives == 0 {
         true => None,
         false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
@@ -91,7 +91,7 @@ pub(super) async fn resume(
                 let stopped = (Outcome::Stopped, Some(Notice::Stopped));
                 record_result(world, held, &mut showing, stopped, &mut ledger).await?;
                 remember(world, held, &asked, &showing.record).await?;
-                // Whoever had the run before may have asked the agent.
+                // The run's previous holder may have asked the agent.
                 let asked_before = || cancel_request(held, &bot, last, resume);
                 cancelling = cancel.or_else(|| (held.run().attempt > 1).then(asked_before));
             }
@@ -102,7 +102,7 @@ pub(super) async fn resume(
             }
             Ended::Deferred => {
                 update(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
-                // What called back before the lease was given back woke nobody: this wake-up sees it.
+                // A callback that arrived before the lease was released woke no runner: this wake-up reads it.
                 return Ok(Left::Parked(Some(Duration::ZERO)));
             }
             Ended::Lost => return Err(RunError::Lost),
@@ -137,7 +137,7 @@ pub(super) async fn end(
     left
 }
 
-/// What the agent of a run is told that somebody else asked.
+/// The question of a run whose agent was asked by an earlier process.
 pub(super) fn cancel_request(
     held: &LeasedConversation,
     bot: &Bot,
@@ -255,7 +255,7 @@ async fn call_agent(
     };
     let asking = async {
         let read = asking.await;
-        // However it ended: whoever shows the answer goes on until they are told.
+        // However it ended: the delivering task goes on until it is told.
         done.notify_one();
         read
     };
@@ -264,7 +264,7 @@ async fn call_agent(
         Ok(read) => read,
         Err(called_away) => return Ok(called_away),
     };
-    // Nobody listens any more.
+    // There is no receiver any more.
     let said = said.send_replace(StreamState::default());
     if let Some(at) = said.first_text_at {
         ledger.push(LedgerStep::new(at, "first_text"));
@@ -346,7 +346,7 @@ pub(super) async fn stream_reply(
             Ok(Shown::Until(at)) => refresh_at = Some(at),
             // The same again, when the pace lets it.
             Ok(Shown::Deferred) => comes_again = true,
-            // Whoever took the conversation over also shows the answer; reading ends when the keeper hears of it.
+            // The new holder of the conversation also shows the answer; reading ends when the heartbeat notices.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
                 warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
@@ -448,7 +448,7 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
     Ok(Shown::Done)
 }
 
-/// Remembers the turn of a result that somebody else has recorded, for they may have died before they remembered it.
+/// Stores the transcript turn of a result recorded by an earlier process, which may have died before storing it.
 async fn recall(
     world: &World,
     held: &mut LeasedConversation,
@@ -512,7 +512,7 @@ pub(super) async fn log_failure(world: &World, held: &LeasedConversation, failur
     integration_log::warn(world, integration, "agent_failed", &message).await;
 }
 
-/// Writes the last word, for as long as nobody else may ask again.
+/// Records the result, retrying for as long as the lease is held.
 pub(super) async fn record_final(
     showing: &mut ReplyDelivery<'_>,
     (outcome, notice): (Outcome, Option<Notice>),

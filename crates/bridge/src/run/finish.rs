@@ -58,7 +58,7 @@ pub(super) async fn deliver(
             look_after_later(world, held, &showing.record, delay).await?;
         }
         DeliveryOutcome::NotBefore(at) => {
-            // Whoever goes on must know for how long the platform wants to be left alone.
+            // The next holder must know how long the platform wants us to wait.
             showing.save().await?;
             update(world, held, leave_to_the_platform).await?;
             return Ok(Left::Parked(Some(at.since(now))));
@@ -80,7 +80,7 @@ pub(super) async fn deliver(
 fn leave_to_the_platform(conversation: &mut Conversation) {
     if let Some(run) = &mut conversation.run {
         run.phase = RunPhase::Delivering;
-        // Never as if nobody had begun with it.
+        // Never as if it had not been begun.
         run.attempt = run.attempt.saturating_sub(1).max(1);
     }
 }
@@ -102,7 +102,7 @@ async fn is_closed(world: &World, record: &ReplyRecord) -> Result<bool, RunError
     Ok(found.is_some_and(|found| found.closed.is_some()))
 }
 
-/// Where the platform fetches the answer, somebody must look whether it did.
+/// Where the platform polls for the answer, a later wake-up checks whether it did.
 async fn look_after_later(
     world: &World,
     held: &LeasedConversation,
@@ -148,7 +148,7 @@ async fn end_all(
             integration_log::dead_letter(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
-        // It may be the only record of what the platform took: whoever doesn't know says it again.
+        // It may be the only record of what the platform accepted: a holder that doesn't know would send it again.
         let ended = loop {
             match end(world, it, &ending).await {
                 Err(error) => patience.wait(&it.record.id, error).await?,
@@ -184,7 +184,7 @@ async fn end(world: &World, it: &Asked, ending: &Ending) -> Result<bool, StoreEr
     }
 }
 
-/// Whether nobody will ask for the message's event again: its answer stands in the chat, and no link to its files is about.
+/// Whether the message's event is no longer needed: its answer is in the chat, and no link to its files exists.
 fn is_over(asked: &Asked, ending: &Ending) -> bool {
     let quoted = asked.message.quoted.as_ref();
     ending.state == MessageState::Answered
@@ -200,7 +200,7 @@ pub(super) fn platform(held: &LeasedConversation) -> &str {
     held.bound.as_ref().map_or("none", |bound| &bound.integration.platform)
 }
 
-/// Ends a run without a word: its bot is gone, or whoever tries to tell of it.
+/// Ends a run without a notice: its bot is deleted, or every attempt to send the notice failed.
 pub(super) async fn give_up(
     world: &World,
     held: &LeasedConversation,
@@ -237,7 +237,7 @@ pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Re
     Ok(())
 }
 
-/// Closes what a message shows that was ended while it waited: whoever ended it may have died before they came to that.
+/// Closes the bubble of a message that ended while it waited: the process that ended it may have died before doing so.
 pub(super) async fn close_ended(
     world: &World,
     held: &LeasedConversation,

@@ -77,7 +77,7 @@ pub(super) enum Acquired {
     LeasedConversation(Box<LeasedConversation>),
     /// There is nothing to do.
     Nothing,
-    /// Somebody else has it.
+    /// Another process holds it.
     Elsewhere(Box<Conversation>),
     /// There is nothing to do before then.
     NotBefore(Timestamp),
@@ -170,7 +170,7 @@ fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Leas
     conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
 }
 
-/// Until when a run gives way to others. Nobody waits for the end of one that is stopped.
+/// Until when a run yields to others. One that is stopped doesn't yield.
 fn rests_until(conversation: &Conversation) -> Option<Timestamp> {
     let run = conversation.run.as_ref().filter(|run| run.stop.is_none())?;
     run.rests_until
@@ -253,7 +253,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         first,
         agent: agent.clone(),
         attempt: 1,
-        // It orders the session's turns, and whoever had the run before may have a clock that is ahead.
+        // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
         started_at: same.map_or(now, |current| current.last_at.max(now)),
         phase: RunPhase::Calling,
         run_ref: None,
@@ -309,7 +309,7 @@ pub(super) async fn settle(
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
                 before = reload(world, &id, fence).await?;
-                // Nobody else changes the run under our fence: the write was done and only its answer was lost.
+                // No other process writes under our fencing token: the write was applied and only its answer was lost.
                 if before.run.as_ref().map(|run| &run.id) != left.as_ref() {
                     if before.run.is_some() {
                         return Ok(Some(LeasedConversation::new(before, fence, bound, taking)));
@@ -381,7 +381,7 @@ async fn reload(world: &World, id: &ConversationId, fence: u64) -> Result<Conver
     }
 }
 
-/// Changes the conversation in our hands, against whoever else changes it.
+/// Compare-and-swap on the leased conversation: rereads and reapplies the change after a lost race.
 pub(super) async fn update(
     world: &World,
     held: &mut LeasedConversation,
@@ -449,7 +449,7 @@ fn apply_refs(conversation: &mut Conversation, refs: &AgentRefs) {
     }
 }
 
-/// Gives the lease back with the run still in the conversation, and makes sure that somebody comes.
+/// Releases the lease with the run still in the conversation, and schedules a wake-up for it.
 pub(super) async fn release(
     world: &World,
     mut held: LeasedConversation,

@@ -1,4 +1,4 @@
-//! Keeps a lease alive while an agent writes, and hears when somebody wants it to stop.
+//! Heartbeat of a conversation's lease while an agent writes; also notices `/stop`.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl LeaseHeartbeat {
     pub(super) fn start(world: &World, held: &LeasedConversation) -> Self {
         let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
         let left = expires_at.map_or(Duration::ZERO, |at| at.since(world.clock.now()));
-        // Somebody may have wanted it to end before it came into our hands.
+        // It may have been asked to stop before this process acquired it.
         let heard = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
         let (say, hold) = LeaseWatch::new(Instant::now() + left, heard);
         let keeping = Keeping {

@@ -1,4 +1,4 @@
-//! What came with messages that wait behind a run, where the platform gives it only for minutes: it is fetched and kept by whoever comes
+//! What came with messages that wait behind a run, where the platform serves it only for minutes: it is fetched and stored by the runner that comes
 //! by and has nothing else to do.
 
 use std::time::Duration;
@@ -26,9 +26,9 @@ const MAX_MESSAGES: usize = 20;
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Keeps what came with the messages that wait in a conversation which somebody else holds, whose tenant is at its limit, or whose run
+/// Stores the attachments of messages that wait in a conversation which another process holds, whose tenant is at its limit, or whose run
 /// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it. [`Next::Full`] if the
-/// tenant has too much in hand in this process.
+/// tenant occupies too many slots in this process.
 pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) -> Next {
     let end = Instant::now() + PATIENCE;
     let end = until.map_or(end, |until| until.min(end));
@@ -69,7 +69,7 @@ async fn keep_until(world: &World, conversation: &Conversation, end: Instant) ->
     Ok(Next::Done)
 }
 
-/// The messages of a run that nobody works on, and whose agent wasn't asked.
+/// The messages of a run without a holder, whose agent wasn't asked.
 fn left(conversation: &Conversation, now: Timestamp) -> impl Iterator<Item = &MessageId> {
     let is_free = conversation.lease.as_ref().is_none_or(|lease| lease.expires_at <= now);
     let waits = |run: &&RunState| is_free && run.phase == RunPhase::Calling && now.since(run.started_at) < RECENT;

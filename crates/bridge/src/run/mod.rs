@@ -42,12 +42,12 @@ use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
-/// After so many even its end is not told any more: what kills whoever tells it must not hold up the conversation for ever.
+/// After so many even its end is not told any more: what kills each process that sends the notice must not block the conversation for ever.
 const LAST_ATTEMPT: u32 = 2 * MAX_ATTEMPTS;
 /// When a run that was taken and has no place among its tenant's is looked at again.
 const WHEN_FULL: Duration = Duration::from_secs(2);
 
-/// How long a conversation that always has something waiting leaves its place to others, so that whoever looks for one comes by.
+/// How long a conversation that always has something waiting leaves its slot to others.
 const REST: Duration = WHEN_FULL_AT_MOST.saturating_add(Duration::from_secs(1));
 
 /// What becomes of a wake-up.
@@ -55,13 +55,13 @@ const REST: Duration = WHEN_FULL_AT_MOST.saturating_add(Duration::from_secs(1));
 pub enum Next {
     /// It has done its work.
     Done,
-    /// It should come again after this time.
+    /// Retry it after this time.
     Again(Duration),
-    /// It should come again when the tenant has fewer runs.
+    /// Retry it when the tenant has fewer runs.
     Full,
 }
 
-/// Why a wake-up failed. It stays on the queue and comes again.
+/// Why a wake-up failed. It stays on the queue and is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The table.
@@ -70,7 +70,7 @@ pub enum RunError {
     /// The queue.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
-    /// Somebody else holds the conversation now. Not an error to the caller: they go on.
+    /// Another process holds the conversation now. Not an error to the caller: that process goes on.
     #[error("lease is lost")]
     Lost,
     /// Too many others change the conversation at the same time.
@@ -102,7 +102,7 @@ impl From<StoreError> for RunError {
 /// Looks after the conversation of a wake-up until its mailbox is empty, or until `until`: then it hands over.
 ///
 /// # Errors
-/// [`RunError`] if the wake-up must come again.
+/// [`RunError`] if the wake-up must be retried.
 pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
     let mut watch = Watchdog::new(world, wake);
     let working = async {
@@ -193,7 +193,7 @@ async fn work_on(
     }
 }
 
-/// Leaves a run that nobody has been asked for yet, as it has no place among its tenant's.
+/// Leaves a run whose agent has not been asked yet, since its tenant has no free slot.
 async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Result<Next, RunError> {
     let until = world.clock.now().after(for_);
     update(world, &mut held, |it| execute::rest(it, until)).await?;
@@ -222,7 +222,7 @@ fn purpose(run: &RunState) -> Option<SlotKind> {
     match run.phase {
         RunPhase::Deferred => None,
         RunPhase::Calling if run.stop.is_none() => Some(SlotKind::Asking),
-        // Nobody is asked any more: what there is to say must not wait for other people's agents.
+        // The agent is not asked any more: a known result must not wait behind other runs.
         RunPhase::Calling | RunPhase::Delivering => Some(SlotKind::Telling),
     }
 }

@@ -74,12 +74,12 @@ impl RunSlot {
         purpose == SlotKind::Telling || self.here.purpose() == purpose
     }
 
-    /// Whether it is one of those that others of the tenant wait for, and was had for long enough.
+    /// Whether other runs of the tenant may be waiting for it and it was held for long enough.
     pub(super) fn is_due_to_others(&self, world: &World) -> bool {
         self.everywhere.is_some() && self.since.elapsed() > world.settings.turn
     }
 
-    /// Gives the place to whoever waits for it.
+    /// Releases the slot to the next one that waits.
     pub(super) async fn leave(self, world: &World) {
         let Some(kept) = &self.everywhere else { return };
         kept.keeping.abort();
@@ -95,7 +95,7 @@ async fn keep(world: World, slot: run_slots::RunSlot) {
         let until = world.clock.now().after(world.settings.lease);
         match run_slots::prolong(&world.store, &slot, until).await {
             Ok(()) => {}
-            // This process stood still, and somebody else has it. What runs here goes on; what comes next finds the tenant full.
+            // This process was suspended and another one has the slot. What runs here goes on; the next run finds the tenant full.
             Err(StoreError::Conflict) => return,
             Err(error) => warn!(error = %error, "a tenant's place can't be prolonged"),
         }

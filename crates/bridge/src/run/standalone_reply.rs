@@ -21,7 +21,7 @@ use crate::integration_log;
 use crate::tenant_slots::SlotKind;
 use crate::world::World;
 
-/// Brings one finished reply into its chat, unless that is done or somebody does it.
+/// Delivers one finished reply, unless it is delivered or another process is delivering it.
 pub(super) async fn deliver(
     world: &World,
     watch: &mut Watchdog<'_>,
@@ -63,7 +63,7 @@ pub(super) async fn deliver(
     let Some(_taking) = world.local_claims.enter(id.as_str(), fence) else {
         return Ok(Next::Done);
     };
-    // Whoever lives gives the lease back.
+    // A process that survives releases the lease.
     let is_hopeless = record.lease.is_some() && deliver::is_too_late(&record, now);
     let mut showing = ReplyDelivery::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
     showing.record.lease = Some(Lease {
@@ -125,7 +125,7 @@ async fn conclude(
     }
 }
 
-/// When the platform has stopped asking and nobody closed the fetching, nothing was shown.
+/// When the platform has stopped polling and polling was never closed, nothing was shown.
 async fn close_if_over(world: &World, bot: &Bot, record: &mut ReplyRecord) -> Result<(), RunError> {
     let Delivery::Pull { lifetime, .. } = deliver::delivery(bot) else {
         return Ok(());

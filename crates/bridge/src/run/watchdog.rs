@@ -28,7 +28,7 @@ impl<'a> Watchdog<'a> {
         }
     }
 
-    /// Whether this wake-up is a watchdog and has sent itself on: whatever becomes of it now, it comes again, and must not also stay.
+    /// Whether this wake-up is a watchdog and has sent itself on: it will be delivered again in any case and must not also stay.
     pub(super) const fn is_sent_on(&self) -> bool {
         self.wake.watch && self.sent.is_some()
     }
@@ -39,7 +39,7 @@ impl<'a> Watchdog<'a> {
         self.send(self.wake.watch_at, delay).await
     }
 
-    /// Has the watchdog of this wake-up come again after the usual time.
+    /// Schedules the watchdog of this wake-up again after the usual time.
     pub(super) async fn again(&mut self) -> Result<(), RunError> {
         self.send(self.wake.watch_at, self.world.settings.watchdog).await
     }
@@ -57,7 +57,7 @@ impl<'a> Watchdog<'a> {
     }
 
     async fn send(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
-        // It was about to take what somebody else took first.
+        // It was about to claim what another process claimed first.
         if self.sent.is_some() {
             return Ok(());
         }

@@ -61,13 +61,13 @@ pub struct ModeManifest {
     pub merged: Merged,
     /// Limits on what we send.
     pub budget: Budget,
-    /// Longest text that somebody who opens the chat can be told. `None` where nobody can be told anything then.
+    /// Longest welcome text for a person who opens the chat. `None` where the platform has no such event.
     pub welcome: Option<TextLimit>,
     /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
     pub two_sockets: bool,
     /// Whether the bot can speak without being asked.
     pub proactive: bool,
-    /// Whether credentials are had by scanning a code instead of being typed in.
+    /// Whether credentials are obtained by scanning a code instead of being typed in.
     pub login: bool,
 }
 

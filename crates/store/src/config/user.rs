@@ -190,7 +190,7 @@ pub async fn change(
     }
 }
 
-/// Forgets a person, who is made anew at the next contact. `false` if nobody is known by that id.
+/// Deletes a person's record, which is created again at the next contact. `false` if there is no record of that id.
 ///
 /// # Errors
 /// [`StoreError`].
