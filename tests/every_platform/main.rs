@@ -9,3 +9,4 @@ mod commands;
 mod faults;
 mod rows;
 mod stage;
+mod telegram;

@@ -13,5 +13,6 @@ mod passive_replies;
 mod polls;
 mod quotes;
 mod status;
+mod telegram;
 mod time;
 mod welcome;

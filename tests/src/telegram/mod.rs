@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -161,6 +162,22 @@ impl Platform {
             "message": { "message_id": message, "date": now(), "chat": { "id": chat, "type": kind } } });
         self.update(token, "callback_query", &press);
         Some(query)
+    }
+
+    /// Takes the oldest update out of the queue, as the request that delivers it to the webhook.
+    #[must_use]
+    pub fn next_request(&self, token: &str) -> Option<WebhookRequest> {
+        let (update, secret) = self.with(token, |bot| {
+            let secret = bot.webhook.as_ref()?.secret.clone();
+            Some((bot.updates.pop_front()?, secret))
+        })?;
+        let secret = secret.map(|secret| ("x-telegram-bot-api-secret-token".to_owned(), secret));
+        Some(WebhookRequest {
+            method: "POST".to_owned(),
+            query: String::new(),
+            headers: secret.into_iter().collect(),
+            body: update.body.to_string().into_bytes(),
+        })
     }
 
     /// Whether a press was answered, so that the client shows no progress bar any more.

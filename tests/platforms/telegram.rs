@@ -1,0 +1,182 @@
+//! What is special about Telegram, from a webhook request to what the chat shows.
+
+use serde_json::{Value, json};
+use tieline_bridge::{accounts, media, probe};
+use tieline_core::message_state::MessageState;
+use tieline_core::notice::{Language, Notice};
+use tieline_core::trigger::TriggerSettings;
+use tieline_store::config::integration;
+use tieline_tests::outbound::Speaker;
+use tieline_tests::telegram::{Answer, Platform};
+
+use crate::house::House;
+
+struct Bot {
+    house: House,
+    platform: Platform,
+    token: String,
+}
+
+impl Bot {
+    async fn start() -> Self {
+        let platform = Platform::start().await;
+        let token = platform.add_bot(7_012_345_678, "tieline_demo_bot");
+        let settings = platform.as_integration(&token, "Bot", "webhook");
+        let house = House::open("telegram", &settings, TriggerSettings::default()).await;
+        let bot = Self { house, platform, token };
+        bot.register().await;
+        bot
+    }
+
+    /// The integration starts, as when an operator saves it.
+    async fn register(&self) {
+        let world = &self.house.world;
+        let record = integration::look_up(&world.store, &self.house.bot, world.clock.now()).await;
+        let record = record.unwrap().unwrap().integration;
+        let bot = accounts::open(world, &record).unwrap();
+        let url = format!("http://127.0.0.1:1/api/telegram/webhook/{}", self.house.bot);
+        assert_eq!(probe::register(world, &bot, &url).await, Vec::<String>::new());
+        probe::probe(world, &bot, &record).await.unwrap();
+    }
+
+    /// Delivers what waits at the platform, and works until there is nothing that is due.
+    async fn work(&self) {
+        while let Some(request) = self.platform.next_request(&self.token) {
+            assert_eq!(self.house.hear(&request).await.status, 200);
+        }
+        self.house.work().await;
+    }
+
+    async fn say(&self, from: &Speaker, text: &str) {
+        self.platform.text(&self.token, from, text, true);
+        self.work().await;
+    }
+
+    fn shown(&self) -> Vec<String> {
+        let shown = self.platform.bubbles();
+        shown.iter().map(|bubble| bubble.text().to_owned()).collect()
+    }
+
+    fn sent(&self) -> Vec<Value> {
+        let calls = self.platform.calls().into_iter();
+        calls
+            .filter(|call| call.method == "sendMessage")
+            .map(|call| call.body)
+            .collect()
+    }
+
+    #[track_caller]
+    fn nothing_wrong(&self) {
+        assert_eq!(self.platform.complaints(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn registration_sets_webhook_and_menu_the_same_every_time() {
+    let bot = Bot::start().await;
+    let (url, secret) = bot.platform.webhook(&bot.token).unwrap();
+    assert!(url.ends_with(bot.house.bot.as_str()) && secret.is_some());
+    bot.register().await;
+    assert_eq!(
+        bot.platform.webhook(&bot.token).unwrap().1,
+        secret,
+        "requests under way carry the old secret"
+    );
+    let menu = ["new", "stop", "status", "help"];
+    for language in ["", "zh"] {
+        assert_eq!(bot.platform.commands(&bot.token, language), menu);
+    }
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn press_of_the_button_is_answered_and_begins_a_session() {
+    let bot = Bot::start().await;
+    let lisi = Speaker::alone("1001");
+    bot.say(&lisi, "one").await;
+    bot.say(&lisi, "/new").await;
+    let query = bot.platform.press(&bot.token, &lisi).unwrap();
+    bot.work().await;
+    assert!(bot.platform.is_answered(&bot.token, &query));
+    bot.say(&lisi, "two").await;
+    let new = Notice::NewSession.text(Language::English);
+    assert_eq!(bot.shown(), ["echo: one", new, new, "echo: two"]);
+    let sessions = bot
+        .house
+        .agent
+        .seen()
+        .into_iter()
+        .map(|seen| seen.body["session"]["number"].clone());
+    assert_eq!(sessions.collect::<Vec<_>>(), [json!(1), json!(3)]);
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn answer_follows_a_group_that_became_a_supergroup() {
+    let bot = Bot::start().await;
+    bot.platform
+        .text(&bot.token, &Speaker::in_group("1001", "-400"), "hello", true);
+    bot.platform.migrate(&bot.token, -400, -1_009_988);
+    bot.work().await;
+    let bubbles = bot.platform.bubbles();
+    assert_eq!(
+        (bubbles[0].chat.as_str(), bubbles[0].text()),
+        ("-1009988", "echo: hello")
+    );
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn answer_stays_in_its_topic_and_quotes_the_question() {
+    let bot = Bot::start().await;
+    let topic = bot.platform.open_topic(&bot.token, -1_003);
+    let lisi = Speaker::in_group("1001", "-1003");
+    let fields = json!({ "text": "@tieline_demo_bot hello", "entities": [{ "type": "mention", "offset": 0, "length": 17 }],
+        "message_thread_id": topic, "is_topic_message": true });
+    bot.platform.say(&bot.token, &lisi, fields);
+    bot.work().await;
+    assert_eq!(bot.shown(), ["echo: hello"]);
+    assert_eq!(bot.sent()[0]["message_thread_id"], topic);
+    assert!(bot.platform.bubbles()[0].answers.is_some());
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn blocked_bot_gives_up_at_once() {
+    let bot = Bot::start().await;
+    bot.platform.text(&bot.token, &Speaker::alone("1001"), "hello", true);
+    bot.platform.block(&bot.token, 1001);
+    bot.work().await;
+    let ledger = bot.house.ledger().await;
+    assert_eq!(ledger[0].state, MessageState::Failed);
+    assert_eq!(ledger[0].reason.as_deref(), Some("bot_blocked"));
+    assert_eq!(bot.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn voice_message_reaches_the_agent_by_link() {
+    let bot = Bot::start().await;
+    let voice = json!({ "voice": { "file_id": "AwAC-v1", "file_unique_id": "u", "duration": 7, "mime_type": "audio/ogg", "file_size": 8 } });
+    bot.platform.say(&bot.token, &Speaker::alone("1001"), voice);
+    bot.work().await;
+    let seen = bot.house.agent.seen();
+    let part = &seen[0].body["message"]["parts"][0];
+    assert_eq!(part["type"], "audio");
+    let link = part["url"].as_str().unwrap();
+    assert!(!link.contains(&bot.token), "the platform's address holds the token");
+    let fetched = media::open(&bot.house.world, link.rsplit('/').next().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(fetched.bytes, "bytes of documents/AwAC-v1.bin");
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn refused_formatting_is_sent_as_plain_text() {
+    let bot = Bot::start().await;
+    let refused = Answer::Refused(400, "Bad Request: can't parse entities: bad", Value::Null);
+    bot.platform.fail_once("sendMessage", refused);
+    bot.say(&Speaker::alone("1001"), "**bold**").await;
+    assert_eq!(bot.shown(), ["echo: bold"]);
+    bot.nothing_wrong();
+}
