@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_bridge::clock::Clock;
+use tieline_bridge::operator::Operator;
+use tieline_bridge::receive::receive;
+use tieline_bridge::reply_poll::long_poll;
 use tieline_core::http_types::WebhookRequest;
+use tieline_core::ids::{OrganizationId, ReplyId};
 use tieline_core::trigger::TriggerSettings;
+use tieline_store::config::token::Role;
 use tieline_tests::outbound::Speaker;
 use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
+use tokio::time::Instant;
 
 use crate::house::House;
 
@@ -66,4 +72,41 @@ async fn made_up_stream_is_over_at_once() {
     let house = House::open("wecom", &integration, TriggerSettings::default()).await;
     let poll = bot.poll(&Speaker::alone("lisi"), "tl-01J9");
     assert_eq!(hear(&house, &bot, &poll).await["finish"], true);
+}
+
+#[tokio::test]
+async fn reply_of_another_organization_is_as_unknown_as_one_that_never_was() {
+    let integration = json!({ "connectionMode": "webhook", "credentials": {}, "endpoints": {} });
+    let house = House::open("web", &integration, TriggerSettings::default()).await;
+    let said = WebhookRequest {
+        method: "POST".to_owned(),
+        query: String::new(),
+        headers: Vec::new(),
+        body: json!({ "text": "one", "chatId": "c", "senderId": "lisi" })
+            .to_string()
+            .into_bytes(),
+    };
+    let answer = receive(&house.world, "web", &house.bot, &said, Some(&Operator::Root)).await;
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    house.work().await;
+    let stranger = Operator::Member {
+        organization: OrganizationId::new("theirs"),
+        role: Role::Admin,
+    };
+    let reply = ReplyId::new(answer["replyId"].as_str().unwrap());
+    let own = long_poll(&house.world, &reply, "", Some(&Operator::Root)).await;
+    assert!(String::from_utf8_lossy(&own.body).contains("echo: one"));
+
+    let unknown = ReplyId::new(format!("tl-{}", "A".repeat(32)));
+    let ask = async |reply: &ReplyId| {
+        let begun = Instant::now();
+        let answer = long_poll(&house.world, reply, "", Some(&stranger)).await;
+        (answer, begun.elapsed())
+    };
+    let (theirs, none) = tokio::join!(ask(&reply), ask(&unknown));
+    assert_eq!(theirs.0, none.0);
+    assert!(
+        theirs.1.abs_diff(none.1) < Duration::from_secs(3),
+        "{theirs:?} and {none:?}"
+    );
 }
