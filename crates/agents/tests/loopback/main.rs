@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, reason = "a test's own parts")]
 
+mod a2a;
 mod agentcore;
 mod ask;
 mod coze;
