@@ -123,9 +123,10 @@ pub struct Serve {
     #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub durable: bool,
-    /// The locale of who starts it: the chat page of the first start speaks its language.
-    #[arg(long, env = "LANG", hide = true, default_value = "", value_name = "LOCALE")]
-    pub locale: String,
+    /// Locale that decides the language of the chat page of the first start: Chinese for `zh…`, else English. By default that of the
+    /// system (`LANG`).
+    #[arg(long, env = "TIELINE_LOCALE", value_name = "LOCALE")]
+    pub locale: Option<String>,
 }
 
 /// Which bridge to speak to, and as whom.

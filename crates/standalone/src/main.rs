@@ -24,7 +24,8 @@ fn main() -> ExitCode {
 
 fn run_bridge(args: Serve, log: Option<&str>, format: Option<LogFormat>) -> ExitCode {
     let format = logging::start(log, format);
-    match serve::run(args) {
+    let locale = args.locale.or_else(|| std::env::var("LANG").ok());
+    match serve::run(Serve { locale, ..args }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if format == LogFormat::Json => {
             error!(error = format!("{failure:#}"), "can't serve");

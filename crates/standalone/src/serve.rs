@@ -73,7 +73,12 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     let embedded = Embedded::open(&args.data_dir, options)?;
     let world = local::world(&embedded, key, registry::ALL, settings(&public_url, &args, &token)).await?;
-    seed::seed(&world, &args.data_dir, seed::language_of(&args.locale)).await?;
+    seed::seed(
+        &world,
+        &args.data_dir,
+        seed::language_of(args.locale.as_deref().unwrap_or_default()),
+    )
+    .await?;
 
     let (stop, stopped) = watch::channel(false);
     let concurrency = Concurrency {
