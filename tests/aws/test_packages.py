@@ -23,14 +23,18 @@ def binary(name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["webhook", "dispatcher", "runner", "admin"])
-def test_package_is_under_6_mib(name):
+# What strangers and every message wait for stays small. Runner and admin also bring every agent protocol, and the console.
+MOST_MIB = {"webhook": 6, "dispatcher": 6, "runner": 8, "admin": 8}
+
+
+@pytest.mark.parametrize("name", MOST_MIB)
+def test_package_is_small(name):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(binary(name), "bootstrap")
     size = len(packed.getvalue())
     print(f"{name}: binary {binary(name).stat().st_size / MIB:.2f} MiB, package {size / MIB:.2f} MiB")
-    assert size < 6 * MIB
+    assert size < MOST_MIB[name] * MIB
 
 
 def stage(name: str) -> str:

@@ -40,7 +40,12 @@ async fn what_the_platform_refuses_is_refused() {
     platform.expire_tokens();
     assert_eq!(code(text("tom", "a")).await, 42001);
     assert_eq!(platform.shown(&Speaker::alone("lisi")).len(), 1);
-    assert_eq!(platform.complaints().len(), 4, "{:?}", platform.complaints());
+    // Malformed requests are mistakes of ours; a hidden member, a foreign address or an old token are not.
+    let complaints = platform.complaints();
+    assert_eq!(complaints.len(), 3, "{complaints:?}");
+    for (complaint, code) in complaints.iter().zip(["40008", "40031", "44004"]) {
+        assert!(complaint.contains(code), "{complaint}");
+    }
 }
 
 #[tokio::test]
