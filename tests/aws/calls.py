@@ -11,15 +11,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What the functions of crates/store/src/{calls,batch}.rs send.
+# What the functions of crates/store/src/{dynamo,batch}.rs send.
 STORE_OPERATIONS = {
-    "calls::get": {"GetItem"},
-    "calls::put": {"PutItem"},
-    "calls::update": {"UpdateItem"},
-    "calls::delete": {"DeleteItem"},
-    "calls::query": {"Query"},
-    "calls::query_all": {"Query"},
-    "calls::query_keys": {"Query"},
+    "dynamo::get": {"GetItem"},
+    "dynamo::put": {"PutItem"},
+    "dynamo::update": {"UpdateItem"},
+    "dynamo::delete": {"DeleteItem"},
+    "dynamo::query": {"Query"},
+    "dynamo::query_all": {"Query"},
+    "dynamo::query_keys": {"Query"},
     "query": {"Query"},
     "query_all": {"Query"},
     "batch::get": {"BatchGetItem"},
@@ -81,7 +81,7 @@ def store_needs() -> dict[str, set[tuple[str, str]]]:
     """Pairs of table and operation, by function of crates/store. Parts of transactions are operations in lower case."""
     needs = {}
     for name, body in bodies(ROOT / "crates/store/src").items():
-        if name.split("::")[0] in ("calls", "batch", "tables"):
+        if name.split("::")[0] in ("dynamo", "batch", "tables"):
             continue
         operations = set().union(*(STORE_OPERATIONS[it] for it in called(body, STORE_OPERATIONS)))
         operations |= {part for builder, part in TRANSACTION_BUILDERS.items() if re.search(rf"\b{builder}::builder\(\)", body)}

@@ -31,8 +31,8 @@ def test_relays_beat_and_look_as_often_as_is_counted():
     options = (source / "mod.rs").read_text()
     for name, option in (("heartbeat_s", "heartbeat"), ("look_s", "tick")):
         assert f"{option}: Duration::from_secs({costs.assumed(name)})," in options, name
-    roster = (source / "roster.rs").read_text()
-    assert f"BACKSTOP: Duration = Duration::from_secs({costs.assumed('list_s')});" in roster
+    desired = (source / "desired_bots.rs").read_text()
+    assert f"BACKSTOP: Duration = Duration::from_secs({costs.assumed('list_s')});" in desired
     lines = costs.fixed_month(1)
     assert lines["Heartbeats of relays"] > 0.5 and lines["Looks of relays"] > 0.6
 

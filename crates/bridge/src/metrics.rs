@@ -96,7 +96,7 @@ impl Metric {
         match self {
             Self::Messages => &[&["Fate"], &["Platform", "Fate"]],
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait => &[&["Platform"]],
-            Self::Retries => &[&["RetrySource"]],
+            Self::Retries => &[&["Place"]],
             // All together too: alarms are about shares of them.
             Self::Connections => &[&[], &["State"], &["Platform", "State"]],
             Self::HandOverGap | Self::Heartbeats | Self::RunsInHand => &[&[]],
@@ -163,7 +163,7 @@ impl Metrics {
 
     /// Something is tried again.
     pub fn retry(&self, place: RetrySource) {
-        self.add(Metric::Retries, vec![("RetrySource", place.as_str().into())], 1.0);
+        self.add(Metric::Retries, vec![("Place", place.as_str().into())], 1.0);
     }
 
     /// How many long connections of a platform stand like this in this process. Once a [`PERIOD`].
