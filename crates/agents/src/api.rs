@@ -73,7 +73,7 @@ impl Api {
         call::try_send(make, Manner::probing(), env).await
     }
 
-    /// Uploads a form that `make` makes anew for each try. A form that can't be made is a bad request.
+    /// Uploads a form that `make` creates for each attempt. A form that can't be made is a bad request.
     pub(crate) async fn upload(
         &self,
         url: &Url,

@@ -94,7 +94,7 @@ fn is_outdated(facts: &Facts<'_>) -> bool {
     let reported = facts.reported;
     // Who holds a connection says so with its state; of a webhook the state is that the credentials work.
     let nobodys = reported.state == Some(ConnectionState::Connected) && reported.owner.is_none();
-    // Whoever waits for a login that has taken place is about to hear of it.
+    // After a login the holder has not reported yet, an earlier `needs_login` is outdated.
     let logged_in = reported.state == Some(ConnectionState::NeedsLogin) && reported.reason.is_none();
     nobodys
         || logged_in

@@ -27,7 +27,7 @@ const MAX_VERIFY_CODE: usize = 32;
 pub(crate) struct Login {
     /// `not_started`, `waiting`, `scanned`, `verify_code_needed`, `confirmed`, `expired` or `refused`.
     state: &'static str,
-    /// The text of the QR code. Whoever scans it owns the bot, so a token that may only look doesn't see it.
+    /// The text of the QR code. The person who scans it owns the bot, so a viewer's token doesn't see it.
     qr_url: Option<String>,
     /// When the QR code expires.
     #[schema(value_type = Option<String>, format = DateTime)]

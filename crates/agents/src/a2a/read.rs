@@ -135,7 +135,7 @@ impl Reading {
         }
         let added = self.append(&update.artifact);
         let event = match (known, append, last) {
-            // Text at the end grows; what changes before it is shown anew.
+            // Text at the end grows; what changes before it is shown again.
             (false, ..) | (true, true, true) if added.is_empty() => None,
             (false, ..) if begins_paragraph => Some(AgentEvent::TextDelta(format!("\n\n{added}"))),
             (false, ..) | (true, true, true) => Some(AgentEvent::TextDelta(added)),

@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A chat that nobody listens to would occupy its conversation.
+    /// A chat without a reader would occupy its conversation.
     async fn give_up(&self, failure: AgentFailure) -> AgentFailure {
         let (conversation, chat) = (&self.reading.conversation, &self.reading.chat);
         if let Err(error) = self.coze.cancel_chat(conversation, chat, self.env).await {

@@ -1,7 +1,7 @@
 //! `coze`: bots of Coze, by its chat API v3.
 //!
 //! The server keeps the conversation, and runs one chat of it at a time: a question that meets a running one waits. A stream can't be
-//! joined again, but the chat goes on without a listener, so that whoever comes next asks for its end.
+//! joined again, but the chat goes on without a listener, so that the next run asks for its end.
 //!
 //! See [Coze API/Chat](https://www.coze.com/docs/developer_guides/chat_v3) and the vendor's pages in
 //! [coze-dev/coze-sdk-gen](https://github.com/coze-dev/coze-sdk-gen/tree/main/docs/api-markdown).

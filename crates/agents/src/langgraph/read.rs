@@ -23,7 +23,7 @@ pub(crate) struct Reading {
     pub(crate) usage: Usage,
     /// Whether the stream said that it is complete.
     pub(crate) has_ended: bool,
-    /// Whether the text begins anew, because the stream is read from its start again.
+    /// Whether the text starts from the beginning, because the stream is read from its start again.
     replaces: bool,
     has_text: bool,
     /// Text of the current message in this process, to recognize the same text under another id.

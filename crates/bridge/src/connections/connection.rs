@@ -245,7 +245,7 @@ impl Connection {
         self.obey(effects, desk).await
     }
 
-    /// Ends the line politely: acknowledges what the queue still takes, says goodbye, and takes in what was on its way until the other
+    /// Closes the connection politely: acknowledges what the queue still accepts, sends the close frame, and reads what is in flight until the other
     /// side has said it too. Not after `until`.
     pub(super) async fn finish(mut self: Box<Self>, until: Instant, desk: BotContext) -> Vec<ConnectionEvent> {
         let mut signals = Vec::new();
