@@ -74,6 +74,13 @@ pub(super) struct Bot {
     pub(super) task_ids: HashSet<String>,
 }
 
+impl Bot {
+    /// The number of the connection that is subscribed now.
+    pub(super) fn connection_number(&self) -> Option<u64> {
+        self.connection.as_ref().map(|it| it.number)
+    }
+}
+
 /// Something that happened on the platform, and what was answered to it.
 #[derive(Clone)]
 pub(super) struct Callback {
@@ -82,8 +89,9 @@ pub(super) struct Callback {
     pub(super) body: Value,
     pub(super) at: Instant,
     pub(super) streams: HashMap<String, Stream>,
-    /// A frame was taken and isn't acknowledged yet.
-    pub(super) busy: bool,
+    /// The number of the connection whose frame isn't acknowledged yet. A frame whose connection is gone is never acknowledged, so the
+    /// client's next connection may send again.
+    pub(super) unacknowledged_on: Option<u64>,
     /// A welcome or an update was given.
     pub(super) answered: bool,
 }
@@ -130,7 +138,7 @@ impl Callback {
             body,
             at: Instant::now(),
             streams: HashMap::new(),
-            busy: false,
+            unacknowledged_on: None,
             answered: false,
         }
     }

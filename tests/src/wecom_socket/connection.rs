@@ -112,7 +112,7 @@ pub(super) async fn serve(mut socket: Socket, book: Arc<Mutex<Book>>) {
                             if let Some((bot, req_id)) = frees {
                                 let mut book = lock(&book);
                                 if let Some(callback) = book.bot(&bot).callbacks.get_mut(&req_id) {
-                                    callback.busy = false;
+                                    callback.unacknowledged_on.take_if(|it| *it == number);
                                 }
                             }
                             if let Some(sender) = sender { let _ = sender.send(frame); }

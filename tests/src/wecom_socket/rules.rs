@@ -125,8 +125,10 @@ fn business(frame: &Value, cmd: &str, req_id: &str, bot: &str, book: &mut Book) 
     match obey(cmd, req_id, &frame["body"], bot, book) {
         Ok(_) if is_lost(&frame["body"], &mut book.faults) => Response::Lost,
         Ok(body) => {
-            if let Some(callback) = book.bot(bot).callbacks.get_mut(req_id).filter(|_| replies) {
-                callback.busy = true;
+            let bot = book.bot(bot);
+            let number = bot.connection_number();
+            if let Some(callback) = bot.callbacks.get_mut(req_id).filter(|_| replies) {
+                callback.unacknowledged_on = number;
             }
             Response::Later {
                 frame: response(Some(req_id), 0, "ok", body),
@@ -187,7 +189,9 @@ fn reply(req_id: &str, body: &Value, bot: &str, book: &mut Book) -> Result<(), R
     if of_another {
         return Err(refusal(846_605, "the req_id belongs to another bot"));
     }
-    let callback = book.bot(bot).callbacks.get(req_id);
+    let bot_book = book.bot(bot);
+    let number = bot_book.connection_number();
+    let callback = bot_book.callbacks.get(req_id);
     let callback = callback.ok_or_else(|| refusal(846_605, "invalid req_id"))?;
     if callback.kind != Kind::Message {
         return Err(refusal(846_605, "a reply to an event"));
@@ -195,7 +199,7 @@ fn reply(req_id: &str, body: &Value, bot: &str, book: &mut Book) -> Result<(), R
     if callback.at.elapsed() > REPLY_WITHIN {
         return Err(refusal(846_604, "req_id expired"));
     }
-    if callback.busy {
+    if callback.unacknowledged_on.is_some() && callback.unacknowledged_on == number {
         return Err(refusal(6000, "a frame is still in flight for this req_id"));
     }
     let (from, id) = (callback.from.clone(), callback.id().to_owned());

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::Platform;
-use crate::outbound::Speaker;
+use crate::outbound::{Speaker, until};
 
 const BOT: &str = "aibTESTS";
 
@@ -163,6 +163,27 @@ async fn two_frames_in_flight_and_a_reply_of_another_bot_are_seen() {
     let refused = thief.ask("aibot_respond_msg", Some(&req_id), stream("3")).await;
     assert_eq!(refused["errcode"], 846_605);
     assert!(platform.complaints().iter().any(|it| it.contains("another bot")));
+}
+
+#[tokio::test]
+async fn frame_whose_connection_was_cut_holds_up_none_of_the_next_connection() {
+    let platform = platform().await;
+    platform.misbehave(|faults| faults.ack_after = Duration::from_secs(60));
+    let mut client = Client::subscribed(&platform).await;
+    let req_id = platform.say(BOT, &Speaker::alone("lisi"), "m1", "hi").unwrap();
+    client.next().await;
+    let stream = |text: &str| json!({ "msgtype": "stream", "stream": { "id": "a", "finish": false, "content": text } });
+    client.send("aibot_respond_msg", Some(&req_id), stream("1")).await;
+    until("the first frame", Duration::from_secs(5), || platform.bubbles().pop())
+        .await
+        .unwrap();
+    platform.cut(BOT);
+
+    platform.misbehave(|faults| faults.ack_after = Duration::ZERO);
+    let mut client = Client::subscribed(&platform).await;
+    let accepted = client.ask("aibot_respond_msg", Some(&req_id), stream("1")).await;
+    assert_eq!(accepted["errcode"], 0);
+    assert!(platform.complaints().is_empty(), "{:?}", platform.complaints());
 }
 
 #[tokio::test]
