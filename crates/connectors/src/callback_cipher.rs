@@ -63,7 +63,7 @@ impl CallbackKey {
         shaped.then(|| Self::decode(encoding_aes_key)).flatten()
     }
 
-    /// Reads the key that stands beside a file: 43 or 44 characters of base64, or 64 of hex.
+    /// Reads the key that accompanies a file: 43 or 44 characters of base64, or 64 of hex.
     pub(crate) fn parse_file_key(key: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if key.len() == 64 && hex::decode_to_slice(key, &mut bytes).is_ok() {

@@ -7,7 +7,7 @@ mod callback_cipher;
 mod disposition;
 mod file_name;
 mod markdown;
-mod mention;
+mod mentions;
 mod xml;
 mod xml_callback;
 

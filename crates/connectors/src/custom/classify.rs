@@ -11,7 +11,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         ApiAnswer::Answered {
             status, retry_after_s, ..
         } => (*status, *retry_after_s),
-        // The id of the post tells the program that a repetition is one.
+        // By the id of the post the program recognizes a repetition.
         ApiAnswer::NotSent | ApiAnswer::Unknown => {
             let code = "no_answer".to_owned();
             return Verdict::Retry { code };

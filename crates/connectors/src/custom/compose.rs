@@ -136,7 +136,7 @@ pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     state(text, done, reply.notice, &reply.files, reply.version, cx)
 }
 
-/// A state of a reply: our sentence stands below the text, or in its place; files stand beside it.
+/// A state of a reply: our sentence is below the text, or replaces it; files are listed beside it.
 fn state<'a>(
     text: &'a str,
     done: bool,

@@ -11,7 +11,7 @@ use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use super::fields::Mistake;
 use super::wire::{Attachment, AttachmentContent, Said};
 use crate::file_name;
-use crate::mention::ends_name;
+use crate::mentions::ends_name;
 
 /// The event of a message. `None` if it was said in a group and not to the bot.
 pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Result<Option<Event>, Mistake> {

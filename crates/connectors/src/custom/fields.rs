@@ -16,7 +16,7 @@ pub(super) struct Mistake {
 
 /// An object whose fields are taken out one by one.
 pub(super) struct Object {
-    /// Where it stands: empty, or a path with a dot at its end.
+    /// Its place: empty, or a path with a dot at its end.
     path: String,
     fields: Map<String, Value>,
 }

@@ -169,7 +169,7 @@ fn polled(poll: Poll) -> Received {
     }
 }
 
-/// The program is told which field is wrong, the operator that something is.
+/// The program learns which field is wrong, the operator that something is.
 fn unreadable(mistake: &Mistake) -> Received {
     Received {
         remark: Some(Remark::Unreadable("a request does not have the documented shape")),

@@ -26,7 +26,7 @@ impl<'a> Authentic<'a> {
 
 /// Checks a request's signature and age.
 ///
-/// What is signed is the body; of a `GET`, which has none, the query as it stands in the address.
+/// What is signed is the body; of a `GET`, which has none, the query exactly as in the address.
 pub(super) fn verify<'a>(
     request: &'a WebhookRequest,
     keys: &SigningKeys,

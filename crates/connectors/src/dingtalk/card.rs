@@ -28,7 +28,7 @@ mod flow {
     pub(super) const FAILED: &str = "5";
 }
 
-/// The id that we give a card: the reply's, with a mark of the kind of chat, since a click doesn't tell it, and of the round, since an
+/// The id that we give a card: the reply's, with a mark of the kind of chat, since a click doesn't report it, and of the round, since an
 /// id is never used again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CardId {
@@ -97,7 +97,7 @@ fn route_key(cx: &Context<'_>) -> String {
     format!("tieline-{}", cx.account.integration)
 }
 
-/// Puts the card up. `None` if it can't be: a direct chat with somebody whom calls can't name.
+/// Creates and delivers the card. `None` for a direct chat with a person whom calls can't address.
 pub(super) fn create(out_track_id: &str, to: &ReplyTarget, clicks: bool, cx: &Context<'_>) -> Option<HttpCall> {
     let handle = Handle::of(to);
     let robot = handle.robot(cx);
@@ -184,7 +184,7 @@ fn first_variables(template: &Template, language: Language) -> Value {
     }
 }
 
-/// Every variable each time. The text stands in both: cards with an empty `staticMsgContent` were seen to go blank at the end.
+/// Every variable each time. The text is in both: cards with an empty `staticMsgContent` were seen to go blank at the end.
 fn public_variables(state: &str, content: &str) -> Value {
     json!({
         "flowStatus": state,

@@ -7,10 +7,10 @@ use tieline_core::connector::{Context, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::reply::{DesiredReply, Progress, Stage};
 
+use super::api_error::Outcome;
 use super::card;
-use super::outcome::Outcome;
 use super::plan::{self, Due, Frame, Outgoing};
-use super::progress::{CardState, Shown, Withheld, fingerprint};
+use super::progress::{CardState, DingTalkProgress, Withheld, fingerprint};
 use super::settings::{self, TemplateKind};
 
 /// So often a call that can be repeated without harm is tried before another way is taken.
@@ -31,13 +31,13 @@ pub(super) const WEBHOOK: &str = "session_webhook";
 pub(super) fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
-    let shown: Shown = done.read();
+    let shown: DingTalkProgress = done.read();
     if call.name() == "send_webhook" {
-        return webhook(answer, &message_of(wanted, shown, cx));
+        return webhook(answer, &message_of(desired, shown, cx));
     }
     let outcome = match call.name() {
         "send_direct" | "send_group" => Outcome::of_api(answer),
@@ -58,27 +58,27 @@ pub(super) fn classify(
     };
     match call.name() {
         "create_card" => created(outcome, shown, cx),
-        "begin_text" => begun(outcome, wanted, shown),
-        "stream_text" => streamed(outcome, wanted, shown, cx),
+        "begin_text" => begun(outcome, desired, shown),
+        "stream_text" => streamed(outcome, desired, shown, cx),
         "settle_card" => settled(outcome, shown, cx),
         "mark_card" => marked(outcome, shown, cx),
-        _ => sent(outcome, &message_of(wanted, shown, cx)),
+        _ => sent(outcome, &message_of(desired, shown, cx)),
     }
 }
 
-fn accepted(shown: &Shown) -> Verdict {
+fn accepted(shown: &DingTalkProgress) -> Verdict {
     Verdict::Accepted(Progress::write(shown))
 }
 
-fn fall_back(shown: &Shown, code: impl Into<String>) -> Verdict {
+fn fall_back(shown: &DingTalkProgress, code: impl Into<String>) -> Verdict {
     Verdict::FallBack {
         progress: Progress::write(shown),
         code: code.into(),
     }
 }
 
-/// Goes on whatever came of it; what went wrong is only told.
-fn advance(outcome: Outcome, shown: Shown) -> Verdict {
+/// Goes on whatever the outcome; a failure is only logged.
+fn advance(outcome: Outcome, shown: DingTalkProgress) -> Verdict {
     match code_of(outcome) {
         Ok(_) => accepted(&shown),
         Err(code) => fall_back(&shown, code),
@@ -97,7 +97,7 @@ fn code_of(outcome: Outcome) -> Result<Value, String> {
 }
 
 /// A card is created once: the same id again changes nothing, so an answer that was lost may be asked for again.
-fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+fn created(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
     let unsure = shown.card == CardState::Unsure;
     let is_busy = matches!(outcome, Outcome::Busy(_));
     match outcome {
@@ -108,7 +108,7 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
         Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(&shown.with_card(CardState::Thinking)),
         // The address for clicks may be what is wrong, and the text matters more.
         Outcome::Refused(code) if !shown.no_clicks && card::clicks_over_http(cx) => {
-            let shown = Shown {
+            let shown = DingTalkProgress {
                 no_clicks: true,
                 ..shown
             };
@@ -139,7 +139,7 @@ fn created(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
 }
 
 /// The text goes as messages. A card that may be there from an earlier try is marked then.
-fn without_card(shown: Shown) -> Shown {
+fn without_card(shown: DingTalkProgress) -> DingTalkProgress {
     let state = match shown.card {
         CardState::Unsure => CardState::Stuck,
         _ => CardState::Refused,
@@ -159,12 +159,12 @@ fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
     )
 }
 
-fn cards_refused(answer: &ApiAnswer, outcome: Outcome, shown: Shown) -> Verdict {
+fn cards_refused(answer: &ApiAnswer, outcome: Outcome, shown: DingTalkProgress) -> Verdict {
     let code = code_of(outcome).err().unwrap_or_default();
     closed_to_cards(&without_card(shown), code, missing_scopes(answer))
 }
 
-fn closed_to_cards(shown: &Shown, code: String, missing: Vec<String>) -> Verdict {
+fn closed_to_cards(shown: &DingTalkProgress, code: String, missing: Vec<String>) -> Verdict {
     Verdict::Closed {
         progress: Progress::write(shown),
         code,
@@ -181,7 +181,7 @@ fn missing_scopes(answer: &ApiAnswer) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// `success` only says that the card was made; whether it was delivered stands further in.
+/// `success` only says that the card was made; whether it was delivered is further inside.
 fn undelivered(body: &Value) -> Option<String> {
     let result = &body["result"];
     let spaces = result["deliverResults"].as_array().or_else(|| result.as_array());
@@ -192,24 +192,24 @@ fn undelivered(body: &Value) -> Option<String> {
     Some("not_delivered".to_owned())
 }
 
-fn begun(outcome: Outcome, wanted: &DesiredReply<'_>, shown: Shown) -> Verdict {
+fn begun(outcome: Outcome, desired: &DesiredReply<'_>, shown: DingTalkProgress) -> Verdict {
     match code_of(outcome.clone()) {
         Ok(_) => accepted(&shown.with_card(CardState::Writing)),
         Err(code) => match outcome {
             // The last text goes on without: better a spinning sign for a moment than a late answer.
             Outcome::Refused(_) => fall_back(&shown.with_card(CardState::Muted), code),
-            _ if wanted.stage == Stage::Final => fall_back(&shown.with_card(CardState::Muted), code),
+            _ if desired.stage == Stage::Final => fall_back(&shown.with_card(CardState::Muted), code),
             _ => Verdict::Retry { code },
         },
     }
 }
 
-fn streamed(outcome: Outcome, wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Verdict {
-    let Due::Frame(frame) = plan::due(wanted, &shown, cx) else {
+fn streamed(outcome: Outcome, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
+    let Due::Frame(frame) = plan::due(desired, &shown, cx) else {
         return accepted(&shown);
     };
     match code_of(outcome.clone()) {
-        Ok(_) => accepted(&framed(&frame, wanted, shown, cx)),
+        Ok(_) => accepted(&framed(&frame, desired, shown, cx)),
         Err(code) if frame.last => last_frame_failed(&outcome, code, &frame, shown, cx),
         // The text so far may be missing from the card, not the last: that one is tried again.
         Err(code) if matches!(outcome, Outcome::Refused(_)) => fall_back(&shown.with_card(CardState::Muted), code),
@@ -217,8 +217,8 @@ fn streamed(outcome: Outcome, wanted: &DesiredReply<'_>, shown: Shown, cx: &Cont
     }
 }
 
-fn framed(frame: &Frame, wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Shown {
-    let shown = Shown {
+fn framed(frame: &Frame, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> DingTalkProgress {
+    let shown = DingTalkProgress {
         frame: fingerprint(&frame.content),
         ..shown
     };
@@ -229,14 +229,20 @@ fn framed(frame: &Frame, wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'
         TemplateKind::Own => CardState::Settled,
         TemplateKind::Public => CardState::Ended,
     };
-    shown.with_card(done).with_sent(&plan::body(wanted, cx), frame.covers)
+    shown.with_card(done).with_sent(&plan::body(desired, cx), frame.covers)
 }
 
-fn last_frame_failed(outcome: &Outcome, code: String, frame: &Frame, shown: Shown, cx: &Context<'_>) -> Verdict {
+fn last_frame_failed(
+    outcome: &Outcome,
+    code: String,
+    frame: &Frame,
+    shown: DingTalkProgress,
+    cx: &Context<'_>,
+) -> Verdict {
     if matches!(outcome, Outcome::Refused(_)) {
         let plain = frame.failed && !shown.no_failed_state;
         return if plain && settings::of(cx).template.kind == TemplateKind::Own {
-            let shown = Shown {
+            let shown = DingTalkProgress {
                 no_failed_state: true,
                 ..shown
             };
@@ -254,13 +260,13 @@ fn last_frame_failed(outcome: &Outcome, code: String, frame: &Frame, shown: Show
 }
 
 /// The text is there already: the state is worth some tries, not the answer.
-fn settled(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+fn settled(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
     if let Outcome::Refused(code) = &outcome
         && !is_forbidden(code)
         && !shown.state_alone
     {
         // It may be the text that is refused, and without its state the card would spin for ever.
-        let bare = Shown {
+        let bare = DingTalkProgress {
             state_alone: true,
             ..shown
         };
@@ -283,15 +289,15 @@ const fn is_passing(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost)
 }
 
-/// The card doesn't spin any more, or nothing helps it. If there is no message below it, that is told now.
-fn marked(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
+/// The card doesn't spin any more, or nothing helps it. If there is no message below it, that is reported now.
+fn marked(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
     let is_own = settings::of(cx).template.kind == TemplateKind::Own;
     if let Outcome::Refused(code) = &outcome
         && !is_forbidden(code)
         && is_own
         && !shown.no_failed_state
     {
-        let shown = Shown {
+        let shown = DingTalkProgress {
             no_failed_state: true,
             ..shown
         };
@@ -309,22 +315,22 @@ fn marked(outcome: Outcome, shown: Shown, cx: &Context<'_>) -> Verdict {
 
 /// A message that was due, and what is shown without and with it.
 struct Sending {
-    before: Shown,
-    after: Shown,
-    /// Whether the whole answer can stand behind a link.
+    before: DingTalkProgress,
+    after: DingTalkProgress,
+    /// Whether the whole answer can be read behind a link.
     has_link: bool,
     now: tieline_core::timestamp::Timestamp,
 }
 
-fn message_of(wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Sending {
+fn message_of(desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> Sending {
     // In a chat without cards the first thing due is a card that can't be.
-    let planned = match plan::due(wanted, &shown, cx) {
+    let planned = match plan::due(desired, &shown, cx) {
         Due::Message(outgoing) => Some(outgoing),
         _ => None,
     };
     let end = planned.map(|outgoing: Outgoing| outgoing.end);
-    let text = plan::script(wanted, &shown, cx);
-    let after = Shown {
+    let text = plan::full_text(desired, &shown, cx);
+    let after = DingTalkProgress {
         messages: shown.messages + 1,
         last_message_at: Some(cx.now),
         tries: 0,
@@ -334,7 +340,7 @@ fn message_of(wanted: &DesiredReply<'_>, shown: Shown, cx: &Context<'_>) -> Send
     Sending {
         after: after.with_sent(&text, end.unwrap_or(text.len())),
         before: shown,
-        has_link: wanted.link.is_some(),
+        has_link: desired.link.is_some(),
         now: cx.now,
     }
 }
@@ -346,7 +352,7 @@ fn sent(outcome: Outcome, sending: &Sending) -> Verdict {
         Outcome::NotSent => Verdict::Retry {
             code: "not_sent".to_owned(),
         },
-        // Nothing tells a repeated message from a new one, so it is not repeated on suspicion.
+        // A repeated message can't be distinguished from a new one, so it is not repeated on suspicion.
         Outcome::Lost => refused(sending, "no_answer"),
         Outcome::Refused(code) | Outcome::Busy(code) if is_too_long(&code) => shrunk(sending, code),
         Outcome::Busy(code) if may_be_sent(&code) => refused(sending, code),
@@ -367,14 +373,14 @@ fn refused(sending: &Sending, code: impl Into<String>) -> Verdict {
     if sending.before.card != CardState::Stuck {
         return Verdict::Refused { code };
     }
-    let shown = Shown {
+    let shown = DingTalkProgress {
         given_up: Some(code.clone()),
         ..sending.before.clone()
     };
     fall_back(&shown, code)
 }
 
-/// The content is not allowed: the person is told so in words that are.
+/// The content is not allowed: a permitted notice says so.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 fn withheld(sending: &Sending, code: String) -> Verdict {
@@ -383,7 +389,7 @@ fn withheld(sending: &Sending, code: String) -> Verdict {
         Withheld::Answer if sending.has_link => Withheld::Link,
         Withheld::Answer | Withheld::Link => return refused(sending, code),
     };
-    let shown = Shown {
+    let shown = DingTalkProgress {
         withheld: next,
         ..sending.before.clone()
     };
@@ -429,7 +435,7 @@ fn shrunk(sending: &Sending, code: String) -> Verdict {
     fall_back(&shown, code)
 }
 
-/// An answer of a `sessionWebhook`: 200 even if refused, `errcode` tells.
+/// An answer of a `sessionWebhook`: 200 even if refused, `errcode` decides.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
@@ -496,7 +502,7 @@ fn by_errcode(code: i64, sending: &Sending) -> Verdict {
 
 /// The address is of no use any more: there may be another way.
 fn closed(sending: &Sending, code: String) -> Verdict {
-    let shown = Shown {
+    let shown = DingTalkProgress {
         webhook_closed: true,
         ..sending.before.clone()
     };

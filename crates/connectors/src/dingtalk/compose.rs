@@ -10,26 +10,26 @@ use super::call;
 use super::card::{self, CardId};
 use super::handle::{Handle, Way};
 use super::plan::{self, Due, Outgoing};
-use super::progress::Shown;
+use super::progress::DingTalkProgress;
 
 /// Between two messages of one answer: more than 20 a minute get the robot blocked for ten.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(3);
 
-/// The next call on the way from `done` to `wanted`.
+/// The next call on the way from `done` to `desired`.
 pub(super) fn deliver(
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: Shown = done.read();
+    let shown: DingTalkProgress = done.read();
     if let Some(until) = shown.hold_until.filter(|until| cx.now < *until) {
         return Ok(Step::Wait { until });
     }
-    let card = CardId::write(wanted.reply, to.chat.kind, shown.round);
-    let call = match plan::due(wanted, &shown, cx) {
+    let card = CardId::write(desired.reply, to.chat.kind, shown.round);
+    let call = match plan::due(desired, &shown, cx) {
         Due::Nothing => return Ok(Step::Done),
         Due::Create => match card::create(&card, to, !shown.no_clicks, cx) {
             Some(call) => call,
@@ -45,7 +45,12 @@ pub(super) fn deliver(
     Ok(step(call))
 }
 
-fn message(outgoing: &Outgoing, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
+fn message(
+    outgoing: &Outgoing,
+    to: &ReplyTarget,
+    shown: &DingTalkProgress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
     let next_at = shown.last_message_at.map(|last| last.after(BETWEEN_MESSAGES));
     if let Some(until) = next_at.filter(|next| cx.now < *next) {
         return Ok(Step::Wait { until });

@@ -11,7 +11,7 @@ use tieline_core::timestamp::Timestamp;
 use super::handle::Handle;
 use super::settings;
 use super::wire::{Content, RepliedMsg, RichItem, RobotMessage};
-use crate::mention::ends_name;
+use crate::mentions::ends_name;
 
 /// The message does not have the documented shape.
 pub(super) const UNREADABLE: Remark = Remark::Unreadable("the message does not have the documented shape");
@@ -101,7 +101,7 @@ fn target(wire: &RobotMessage, id: &PlatformMessageId, chat: Chat, asker: &str, 
     }
 }
 
-/// What somebody said: words and things.
+/// Content of a message: text and attachments.
 #[derive(Default)]
 struct Said {
     text: String,
@@ -127,7 +127,7 @@ fn said(wire: &RobotMessage, cx: &Context<'_>) -> Result<Said, Remark> {
         "video" => thing(PartKind::Video, &content()?, robot).ok_or(UNREADABLE)?,
         "file" => thing(PartKind::File, &content()?, robot).ok_or(UNREADABLE)?,
         "" => return Err(UNREADABLE),
-        // Without words: the person is told that it can't be read.
+        // Without text: the sender is told that it can't be read.
         _ => return Ok(Said::default()),
     };
     let text = said.text.trim().to_owned();
@@ -146,7 +146,7 @@ fn words_of_text(wire: &RobotMessage) -> Result<String, Remark> {
     }
 }
 
-/// In rich text the mention may stand in the words. The robot's name isn't known here, but where the robot alone is mentioned a leading
+/// In rich text the mention may be part of the text. The robot's name isn't known here, but where the robot alone is mentioned a leading
 /// mention can only be its own.
 fn without_mention<'a>(text: &'a str, wire: &RobotMessage) -> &'a str {
     let text = text.trim();
@@ -205,7 +205,7 @@ fn part(kind: PartKind, code: &str, robot: &str) -> Part {
     }
 }
 
-/// What is quoted, if it can be read: of a card only that it was one is told.
+/// What is quoted, if it can be read: of a card only that it was one.
 fn quoted(wire: &RobotMessage, cx: &Context<'_>) -> Option<Quoted> {
     let replied = replied(wire)?;
     let robot = robot_of(wire, cx);

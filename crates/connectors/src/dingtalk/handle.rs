@@ -24,7 +24,7 @@ const WEBHOOK_MARGIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Handle {
-    /// `sessionWebhook`: whoever has it can speak in the chat.
+    /// `sessionWebhook`: its holder can write into the chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) webhook: Option<String>,
     /// Until when, in milliseconds.
@@ -75,7 +75,7 @@ impl Handle {
 
     /// The person whom calls can name, in a direct chat.
     pub(super) fn user<'a>(&'a self, to: &'a ReplyTarget) -> Option<&'a str> {
-        // Ids that start so are encrypted: they name nobody in a call.
+        // Ids that start so are encrypted: a call can't use them.
         let callable = |id: &&str| !id.is_empty() && !id.starts_with("$:") && !id.starts_with("cid");
         let known = self.staff.as_deref();
         known.or_else(|| [to.asker.as_str(), to.chat.id.as_str()].into_iter().find(callable))

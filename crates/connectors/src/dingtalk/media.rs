@@ -9,8 +9,8 @@ use tieline_core::connector::{Context, Lookup, Media, MediaError, MediaSource};
 use tieline_core::event::{Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 
+use super::api_error::Outcome;
 use super::call;
-use super::outcome::Outcome;
 
 /// How long a download may take.
 const TIMEOUT: Duration = Duration::from_secs(60);

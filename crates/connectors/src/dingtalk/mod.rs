@@ -1,9 +1,10 @@
 //! DingTalk (钉钉): robots of an organization's own application, over HTTP callbacks or the long connection ("Stream").
 
+mod api_error;
 mod call;
 mod card;
+mod card_action;
 mod classify;
-mod click;
 mod compose;
 mod decode;
 mod dialect;
@@ -11,13 +12,12 @@ mod event_cipher;
 mod handle;
 mod manifest;
 mod media;
-mod outcome;
 mod plan;
 mod progress;
 mod receive;
 mod settings;
 mod stream;
-mod token;
+mod tokens;
 mod verify;
 mod wire;
 
@@ -60,12 +60,12 @@ impl Connector for DingTalk {
 
     fn deliver(
         &self,
-        wanted: &DesiredReply<'_>,
+        desired: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        compose::deliver(wanted, to, done, cx)
+        compose::deliver(desired, to, done, cx)
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
@@ -73,14 +73,14 @@ impl Connector for DingTalk {
     }
 
     fn restart(&self, before: &Progress) -> Progress {
-        let before: progress::Shown = before.read();
-        Progress::write(&before.anew())
+        let before: progress::DingTalkProgress = before.read();
+        Progress::write(&before.restarted())
     }
 
     fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
         match way {
             classify::WEBHOOK => {
-                let shown: progress::Shown = progress.read();
+                let shown: progress::DingTalkProgress = progress.read();
                 Progress::write(&shown.with_webhook_at_rest(until))
             }
             _ => progress.clone(),
@@ -88,14 +88,14 @@ impl Connector for DingTalk {
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {
-        Some(&token::Tokens)
+        Some(&tokens::Tokens)
     }
 
     /// The token itself: it shows that the credentials are right, and costs none of the month's calls.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {
-            call: token::Tokens.request(cx),
-            read: |answer| token::read(answer).map(|_token| Credentials::default()),
+            call: tokens::Tokens.request(cx),
+            read: |answer| tokens::read(answer).map(|_token| Credentials::default()),
             is_needed: false,
         })
     }

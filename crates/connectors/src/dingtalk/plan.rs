@@ -1,12 +1,12 @@
 //! What comes next on the way to what the chat should show. The same answer for who makes the call and for who judges it, so it hangs
-//! on nothing but the wanted text and what is shown already.
+//! on nothing but the desired text and what is shown already.
 
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
 use super::dialect::{self, Surface};
-use super::progress::{CardState, Shown, Withheld, fingerprint};
+use super::progress::{CardState, DingTalkProgress, Withheld, fingerprint};
 use super::settings::{self, TemplateKind};
 use crate::markdown::{self, Piece};
 
@@ -36,7 +36,7 @@ const MESSAGE: Room = Room {
     bytes: 12_000,
     escaped: 14_500,
 };
-/// So many messages at most, if the rest can stand behind a link: more would be refused within the minute.
+/// So many messages at most, if the rest can be read behind a link: more would be refused within the minute.
 const MOST_MESSAGES: usize = 20;
 
 /// The next thing to do.
@@ -44,7 +44,7 @@ const MOST_MESSAGES: usize = 20;
 pub(super) enum Due {
     /// Put up a card that shows we are at it.
     Create,
-    /// Tell the card that text begins: only the public templates want that.
+    /// Report to the card that text begins: only the public templates want that.
     Begin,
     /// Show text in the card.
     Frame(Frame),
@@ -54,7 +54,7 @@ pub(super) enum Due {
     Message(Outgoing),
     /// Take the spinning off a card that takes no text.
     Mark,
-    /// Nothing: the chat shows what is wanted.
+    /// Nothing: the chat shows what is desired.
     Nothing,
 }
 
@@ -82,36 +82,36 @@ pub(super) struct Outgoing {
 }
 
 /// What comes next.
-pub(super) fn due(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
-    let is_final = wanted.stage == Stage::Final;
+pub(super) fn due(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Due {
+    let is_final = desired.stage == Stage::Final;
     match shown.card {
-        CardState::None if !is_final && wants_card(wanted, cx) => Due::Create,
+        CardState::None if !is_final && wants_card(desired, cx) => Due::Create,
         CardState::Unsure => Due::Create,
-        CardState::Thinking | CardState::Writing | CardState::Muted => in_card(wanted, shown, cx),
-        CardState::Ended => Due::Settle(last_frame(wanted, shown, cx)),
+        CardState::Thinking | CardState::Writing | CardState::Muted => in_card(desired, shown, cx),
+        CardState::Ended => Due::Settle(last_frame(desired, shown, cx)),
         CardState::None | CardState::Settled | CardState::Refused if is_final => {
-            message(wanted, shown, cx).map_or(Due::Nothing, Due::Message)
+            message(desired, shown, cx).map_or(Due::Nothing, Due::Message)
         }
         CardState::Stuck if is_final && shown.given_up.is_some() => Due::Mark,
-        CardState::Stuck if is_final => message(wanted, shown, cx).map_or(Due::Mark, Due::Message),
+        CardState::Stuck if is_final => message(desired, shown, cx).map_or(Due::Mark, Due::Message),
         CardState::None | CardState::Settled | CardState::Refused | CardState::Stuck | CardState::Marked => {
             Due::Nothing
         }
     }
 }
 
-fn wants_card(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> bool {
-    cx.account.streaming && !wanted.proactive && !wanted.plain
+fn wants_card(desired: &DesiredReply<'_>, cx: &Context<'_>) -> bool {
+    cx.account.streaming && !desired.proactive && !desired.plain
 }
 
-fn in_card(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
-    let grows = wanted.stage != Stage::Final;
+fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Due {
+    let grows = desired.stage != Stage::Final;
     let nothing_new =
-        wanted.stage == Stage::Thinking || wanted.text.trim().is_empty() || shown.card == CardState::Muted;
+        desired.stage == Stage::Thinking || desired.text.trim().is_empty() || shown.card == CardState::Muted;
     if grows && nothing_new {
         return Due::Nothing;
     }
-    let frame = frame(wanted, cx);
+    let frame = frame(desired, cx);
     if !frame.last && fingerprint(&frame.content) == shown.frame {
         return Due::Nothing;
     }
@@ -122,14 +122,14 @@ fn in_card(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
 }
 
 /// What the card shows. Text that doesn't fit ends the card with what does; the rest goes as messages, when it is all there.
-fn frame(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
-    let text = body(wanted, cx);
+fn frame(desired: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
+    let text = body(desired, cx);
     let piece = fit(&text, 0, CARD);
     if piece.end == text.len() {
         return Frame {
             content: piece.shown,
-            last: wanted.stage == Stage::Final,
-            failed: has_failed(wanted),
+            last: desired.stage == Stage::Final,
+            failed: has_failed(desired),
             covers: text.len(),
         };
     }
@@ -148,8 +148,8 @@ fn frame(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
 }
 
 /// What the card showed last, again: as much of the text as it took, though the text may have grown since.
-fn last_frame(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Frame {
-    let text = body(wanted, cx);
+fn last_frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Frame {
+    let text = body(desired, cx);
     match shown.start(&text) {
         end if end > 0 && end < text.len() => Frame {
             content: whole(&text[..end], Surface::Card) + &pointer(cx),
@@ -157,7 +157,7 @@ fn last_frame(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Fra
             failed: false,
             covers: end,
         },
-        _ => frame(wanted, cx),
+        _ => frame(desired, cx),
     }
 }
 
@@ -189,8 +189,8 @@ fn whole(text: &str, surface: Surface) -> String {
 }
 
 /// The next message. `None` if all is out.
-fn message(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Option<Outgoing> {
-    let text = script(wanted, shown, cx);
+fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Option<Outgoing> {
+    let text = full_text(desired, shown, cx);
     let room = Room {
         chars: MESSAGE.chars >> shown.shrunk.min(8),
         bytes: MESSAGE.bytes >> shown.shrunk.min(8),
@@ -204,7 +204,7 @@ fn message(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Option
     let piece = pieces.next()?;
     let number = shown.messages + 1;
     let total = number + pieces.take(5 * MOST_MESSAGES).count();
-    if let Some(link) = wanted.link.filter(|_| number >= MOST_MESSAGES && total > number) {
+    if let Some(link) = desired.link.filter(|_| number >= MOST_MESSAGES && total > number) {
         let line = behind(link, cx);
         return Some(Outgoing {
             title: dialect::title(&line),
@@ -215,7 +215,7 @@ fn message(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Option
     let title = dialect::title(&piece.shown);
     let number = match total {
         1 => String::new(),
-        _ if wanted.link.is_some() => format!("\n\n({number}/{})", total.min(MOST_MESSAGES)),
+        _ if desired.link.is_some() => format!("\n\n({number}/{})", total.min(MOST_MESSAGES)),
         _ => format!("\n\n({number}/{total})"),
     };
     Some(Outgoing {
@@ -248,10 +248,10 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-/// What the messages are made of: the whole text, or what stands in its place if the platform doesn't let it through.
-pub(super) fn script(wanted: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> String {
-    match (shown.withheld, wanted.link) {
-        (Withheld::No, _) => body(wanted, cx),
+/// What the messages are made of: the whole text, or its replacement if the platform blocks it.
+pub(super) fn full_text(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> String {
+    match (shown.withheld, desired.link) {
+        (Withheld::No, _) => body(desired, cx),
         (Withheld::Answer, Some(link)) => {
             let sentence = Notice::BlockedBehindLink.text(cx.account.language);
             format!("{sentence}\n\n{link}")
@@ -265,14 +265,14 @@ fn behind(link: &str, cx: &Context<'_>) -> String {
 }
 
 /// The whole text: the agent's, then our sentence, then the files, as links.
-pub(super) fn body(wanted: &DesiredReply<'_>, cx: &Context<'_>) -> String {
-    let mut body = markdown::without_data(wanted.text).into_owned();
-    if wanted.stage != Stage::Final {
+pub(super) fn body(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
+    let mut body = markdown::without_data(desired.text).into_owned();
+    if desired.stage != Stage::Final {
         return body;
     }
     let mut blocks: Vec<String> = Vec::new();
-    blocks.extend(wanted.notice.map(|notice| notice.text(cx.account.language).to_owned()));
-    blocks.extend(wanted.files.iter().map(file_link));
+    blocks.extend(desired.notice.map(|notice| notice.text(cx.account.language).to_owned()));
+    blocks.extend(desired.files.iter().map(file_link));
     if body.trim().is_empty() {
         // A card must not be left thinking, and an empty message is refused.
         if blocks.is_empty() {
@@ -300,7 +300,7 @@ fn file_link(file: &ReplyFile) -> String {
 }
 
 /// The run gave nothing but our sentence that it failed.
-fn has_failed(wanted: &DesiredReply<'_>) -> bool {
-    let failure = matches!(wanted.notice, Some(Notice::AgentFailed | Notice::AgentTimedOut));
-    wanted.stage == Stage::Final && wanted.text.trim().is_empty() && failure
+fn has_failed(desired: &DesiredReply<'_>) -> bool {
+    let failure = matches!(desired.notice, Some(Notice::AgentFailed | Notice::AgentTimedOut));
+    desired.stage == Stage::Final && desired.text.trim().is_empty() && failure
 }

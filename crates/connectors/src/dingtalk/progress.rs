@@ -10,8 +10,8 @@ use tieline_core::timestamp::millis;
 /// What the chat shows of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Shown {
-    /// How often the reply was begun anew, because an operator said so.
+pub(super) struct DingTalkProgress {
+    /// How often the reply was restarted by an operator.
     #[serde(skip_serializing_if = "is_first")]
     pub(super) round: u32,
     /// The card.
@@ -79,14 +79,14 @@ pub(super) enum CardState {
     Marked,
 }
 
-/// What the platform finds unsafe, and what stands in its place.
+/// What the platform finds unsafe, and its replacement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Withheld {
     /// Nothing.
     #[default]
     No,
-    /// The answer: a link to it stands there.
+    /// The answer: a link replaces it.
     Answer,
     /// The link too: only a sentence is left.
     Link,
@@ -97,9 +97,9 @@ const fn is_first(round: &u32) -> bool {
     *round == 0
 }
 
-impl Shown {
+impl DingTalkProgress {
     /// The beginning of the next round.
-    pub(super) fn anew(&self) -> Self {
+    pub(super) fn restarted(&self) -> Self {
         Self {
             round: self.round + 1,
             ..Self::default()

@@ -8,7 +8,7 @@ use tieline_core::http_types::WebhookAnswer;
 use super::event_cipher::{EventCipher, Opened};
 use super::verify::Authentic;
 use super::wire::CallbackEvent;
-use super::{click, decode};
+use super::{card_action, decode};
 
 /// Longest robot callback that is read.
 const MAX_BYTES: usize = 256 * 1024;
@@ -30,14 +30,14 @@ fn robot(body: &[u8], cx: &Context<'_>) -> Received {
     let empty = WebhookAnswer::json(&json!({ "msgtype": "empty" }));
     match decode::message(body, cx) {
         Ok(event) => one(event, empty),
-        // The signature doesn't cover the body, so here unreadable is as good as refused, and the platform's page wants it told.
+        // The signature doesn't cover the body, so an unreadable body is answered like a refused one, as the platform's page demands.
         Err(remark) if remark == decode::UNREADABLE => without_event(remark, WebhookAnswer::empty(400)),
         Err(remark) => without_event(remark, empty),
     }
 }
 
 fn card(body: &[u8], pushed_at: &str, cx: &Context<'_>) -> Received {
-    match click::read(body, pushed_at, cx) {
+    match card_action::read(body, pushed_at, cx) {
         Ok(click) => one(click.event, WebhookAnswer::json(&click.answer)),
         Err(remark) => without_event(remark, WebhookAnswer::json(&json!({}))),
     }

@@ -8,7 +8,7 @@ use super::event_cipher::EventCipher;
 
 /// The vendor staff's public AI card, used without a template of one's own. See protocol notes on AI card templates.
 const PUBLIC_TEMPLATE: &str = "02fcf2f4-5e02-4a85-b672-46d1f715543e.schema";
-/// Public templates whose text stands in `msgContent` and whose state is a variable.
+/// Public templates whose text is in `msgContent` and whose state is a variable.
 const PUBLIC_TEMPLATES: [&str; 2] = [PUBLIC_TEMPLATE, "382e4302-551d-4880-bf29-a30acfab2e71.schema"];
 
 /// What the connector keeps of an integration's credentials.
@@ -17,7 +17,7 @@ pub(super) struct Settings {
     pub(super) client_id: String,
     /// AppSecret.
     pub(super) client_secret: Secret,
-    /// The robot, where a message doesn't tell it.
+    /// The robot, where a message doesn't name it.
     pub(super) robot_code: String,
     /// What answers are shown in while they grow.
     pub(super) template: Template,
@@ -89,7 +89,7 @@ pub(super) fn account_key(credentials: &Credentials) -> Option<String> {
     optional(credentials, "clientId").map(str::to_owned)
 }
 
-/// Without the blanks and quotes that come along when somebody copies a key: the usual cause of a refused login.
+/// Without the blanks and quotes that get copied with a key: the usual cause of a refused login.
 fn bare(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
 }

@@ -10,7 +10,7 @@ use tieline_core::http_types::{ApiAnswer, HttpCall};
 use tieline_core::stream::{Begin, Keepalive, Refusal, SocketAddress, StreamProtocol, StreamSession};
 use url::Url;
 
-use super::outcome::{self, Outcome};
+use super::api_error::{self, Outcome};
 use super::wire::Connection;
 use super::{call, settings};
 
@@ -19,7 +19,7 @@ mod session;
 
 /// Messages to the robot.
 const TOPIC_ROBOT: &str = "/v1.0/im/bot/messages/get";
-/// Messages to somebody for whom the robot stands in. Not subscribed to, but the same.
+/// Messages to a person whom the robot represents. Not subscribed to, but handled alike.
 const TOPIC_DELEGATE: &str = "/v1.0/im/bot/messages/delegate";
 /// Clicks on cards.
 const TOPIC_CARD: &str = "/v1.0/card/instances/callback";
@@ -97,7 +97,7 @@ impl StreamProtocol for Stream {
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 
 fn refusal(answer: &ApiAnswer, outcome: Outcome) -> Refusal {
-    if let Some(code) = outcome::credentials_refused(answer) {
+    if let Some(code) = api_error::credentials_refused(answer) {
         return Refusal::Credentials { code };
     }
     let passing = |code: &str| Refusal::Passing {

@@ -6,7 +6,7 @@ mod frames;
 mod media;
 mod properties;
 mod signatures;
-mod token;
+mod tokens;
 
 use serde_json::Value;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};

@@ -31,7 +31,7 @@ pub(super) enum Authentic<'a> {
     /// A click on a card.
     Card {
         body: &'a [u8],
-        /// When it was pushed, as it stood in the header.
+        /// When it was pushed, as in the header.
         pushed_at: &'a str,
     },
 }
@@ -49,7 +49,7 @@ pub(super) fn prove<'a>(request: &'a WebhookRequest, cx: &Context<'a>) -> Result
     event(request, cx)
 }
 
-/// The signature covers the time alone, so nothing but de-duplication stands against a replay within the hour.
+/// The signature covers the time alone, so only de-duplication prevents a replay within the hour.
 fn robot<'a>(request: &'a WebhookRequest, cx: &Context<'_>) -> Result<Authentic<'a>, Rejection> {
     let timestamp = required(request, "timestamp")?;
     let sign = required(request, "sign")?;

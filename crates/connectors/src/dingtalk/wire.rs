@@ -45,7 +45,7 @@ pub(super) struct RobotMessage {
     pub(super) is_in_at_list: Option<bool>,
     #[serde(deserialize_with = "loose")]
     pub(super) at_users: Option<Vec<AtUser>>,
-    /// A secret: whoever has it can speak in the chat.
+    /// A secret: its holder can write into the chat.
     #[serde(deserialize_with = "word")]
     pub(super) session_webhook: Option<String>,
     /// Milliseconds.
@@ -64,7 +64,7 @@ pub(super) struct RobotMessage {
     pub(super) err_code: Option<i64>,
 }
 
-/// Somebody mentioned in a message.
+/// A person or bot mentioned in a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct AtUser {

@@ -109,7 +109,7 @@ fn refusal_code(status: u16, code: i64) -> String {
     }
 }
 
-/// Never shorter than told: a request that comes too early counts against the bot.
+/// Never shorter than the platform demands: a request that comes too early counts against the bot.
 fn seconds(wait: f64) -> Option<Duration> {
     let wait = Duration::try_from_secs_f64(wait.min(MAX_WAIT_S)).ok()?;
     Some(wait + Duration::from_millis(1))

@@ -36,7 +36,7 @@ pub(super) struct Button<'a> {
     pub action: Action,
     /// Who may press it: a session may be shared, but an answer has one asker.
     pub asker: &'a str,
-    /// The reply that it stands below.
+    /// The reply below which it is shown.
     pub reply: &'a str,
 }
 

@@ -5,12 +5,12 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::api_error::{self, Meaning, Outcome};
-use super::progress::{CallKind, MessageId, Shown, digest};
+use super::progress::{CallKind, DiscordProgress, MessageId, digest};
 use super::wire::ApiBody;
 
 /// Classifies the answer to a call of `compose`.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
-    let on_success: Shown = sent.on_success.read();
+    let on_success: DiscordProgress = sent.on_success.read();
     let outcome = api_error::outcome(answer);
     // The typing indicator only decorates: nothing of it is repeated.
     if on_success.call == CallKind::Type {
@@ -24,11 +24,11 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
 }
 
-fn accepted(shown: &Shown) -> Verdict {
+fn accepted(shown: &DiscordProgress) -> Verdict {
     Verdict::Accepted(Progress::write(shown))
 }
 
-fn succeeded(mut shown: Shown, body: ApiBody) -> Verdict {
+fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
     let missing = || Verdict::Retry {
         code: "answer_without_id".to_owned(),
     };
@@ -60,7 +60,7 @@ fn succeeded(mut shown: Shown, body: ApiBody) -> Verdict {
 }
 
 /// Another way, if the refusal leaves one. Each can be taken once, so this ends.
-fn refused(mut shown: Shown, on_success: &Shown, meaning: Meaning, code: String) -> Verdict {
+fn refused(mut shown: DiscordProgress, on_success: &DiscordProgress, meaning: Meaning, code: String) -> Verdict {
     let bubble = &mut shown.bubble;
     match meaning {
         Meaning::TokenGone if !shown.token_closed => shown.token_closed = true,

@@ -1,4 +1,4 @@
-//! Slash commands: what is registered, and what each stands for.
+//! Slash commands: what is registered, and the text or action of each.
 
 use serde_json::{Value, json};
 use tieline_core::connector::Context;
@@ -45,7 +45,7 @@ impl Command {
         }
     }
 
-    /// The text that the command stands for. `None` for a question without words.
+    /// The text that the command means. `None` for a question without words.
     pub(super) fn text(self, prompt: &str) -> Option<String> {
         match self {
             Self::Ask if prompt.is_empty() => None,

@@ -8,7 +8,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Sta
 use super::call;
 use super::card_action::Button;
 use super::plan::{Aim, Move, Situation, Way, word};
-use super::progress::{CallKind, MessageId, Shown, digest, tail};
+use super::progress::{CallKind, DiscordProgress, MessageId, digest, tail};
 use super::settings::{Settings, address, is_snowflake};
 
 /// No link is unfurled: a preview would fetch addresses that an agent was talked into writing.
@@ -40,7 +40,7 @@ pub(super) fn deliver(
     })
 }
 
-fn write(situation: &Situation<'_>, next: Move) -> (HttpCall, Shown) {
+fn write(situation: &Situation<'_>, next: Move) -> (HttpCall, DiscordProgress) {
     let mut after = situation.shown.clone();
     match next {
         Move::Type => {
@@ -67,7 +67,7 @@ fn write(situation: &Situation<'_>, next: Move) -> (HttpCall, Shown) {
 }
 
 /// The message shows `aim`.
-fn shown(after: &mut Shown, situation: &Situation<'_>, aim: &Aim) {
+fn shown(after: &mut DiscordProgress, situation: &Situation<'_>, aim: &Aim) {
     let bubble = &mut after.bubble;
     bubble.text = digest(&aim.page.text);
     word(aim.button).clone_into(&mut bubble.button);
@@ -87,7 +87,7 @@ fn open_direct(situation: &Situation<'_>) -> HttpCall {
     call::with_token("open_direct", "POST", url, Some(body), situation.cx)
 }
 
-fn create(situation: &Situation<'_>, aim: &Aim, way: Way, after: &mut Shown) -> HttpCall {
+fn create(situation: &Situation<'_>, aim: &Aim, way: Way, after: &mut DiscordProgress) -> HttpCall {
     let mut body = content(situation, aim);
     match way {
         Way::Original => {
@@ -153,7 +153,7 @@ fn referred_to<'a>(situation: &'a Situation<'_>) -> Option<&'a str> {
 
 /// The same for every attempt at the same message, and for no other.
 fn nonce(situation: &Situation<'_>) -> String {
-    let Shown { round, bubble, .. } = &situation.shown;
+    let DiscordProgress { round, bubble, .. } = &situation.shown;
     let subject = format!("{} {} {round}", situation.desired.reply, bubble.number);
     let mut nonce = situation.cx.account.ids.other("t", &subject);
     nonce.truncate(MAX_NONCE);

@@ -85,7 +85,7 @@ fn is_addressed(message: &wire::Message, bot: Identity<'_>) -> bool {
         || replied_to.is_some_and(|message| message.author.id == bot.user)
 }
 
-/// The channel type is not always told; only direct chats are outside a server.
+/// The platform does not always send the channel type; only direct chats are outside a server.
 pub(super) fn chat_kind(channel_type: Option<u8>, guild: Option<&str>) -> ChatKind {
     match (channel_type, guild) {
         (Some(DIRECT), _) | (None, None) => ChatKind::Direct,

@@ -26,7 +26,7 @@ pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
     }
 }
 
-/// What stands in place of a text that the platform blocks.
+/// The replacement of a text that the platform blocks.
 pub(super) fn withheld(desired: &DesiredReply<'_>, language: Language) -> String {
     match desired.link {
         Some(link) => format!("{} {link}", Notice::RestBehindLink.text(language)),

@@ -150,7 +150,7 @@ fn command(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Decod
     Decoded::event(said(interaction, origin, text), command.response())
 }
 
-/// The message that a command or a button stands for.
+/// The message that a command or a button means.
 fn said(interaction: &Interaction, origin: Origin, text: String) -> Event {
     Event::Message(Message {
         id: PlatformMessageId::new(interaction.id.clone()),

@@ -64,7 +64,7 @@ const PERMISSIONS: &[&str] = &[
     "Read Message History",
 ];
 
-/// Limits are told by the platform with each answer and must not be written into programs; what is fixed here keeps below those that
+/// The platform reports its limits with each answer and must not be written into programs; what is fixed here keeps below those that
 /// were observed for edits.
 ///
 /// See [Discord Docs/Rate Limits](https://discord.com/developers/docs/topics/rate-limits).
@@ -96,7 +96,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     budget: BUDGET,
-    // The platform doesn't tell that a person has opened the chat.
+    // The platform doesn't report that a person has opened the chat.
     welcome: None,
     // Both connections of a bot get every event, which is recognized by its id.
     two_sockets: true,

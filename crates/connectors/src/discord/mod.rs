@@ -94,11 +94,11 @@ impl Connector for Discord {
     }
 
     fn restart(&self, before: &Progress) -> Progress {
-        let before: progress::Shown = before.read();
+        let before: progress::DiscordProgress = before.read();
         Progress::write(&before.next_round())
     }
 
-    /// The application itself: it names the bot's user, and its flags tell which messages the bot may read.
+    /// The application itself: it names the bot's user, and its flags say which messages the bot may read.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         let settings = Settings::of(cx.account);
         let url = address(cx.account, "/applications/@me");

@@ -51,7 +51,7 @@ pub(super) fn rendered(text: &str, from: usize, end: usize) -> String {
     trimmed(&whole, is_in_line(text, from)).to_owned()
 }
 
-/// Whether a page that begins at `from` begins within a line, where a space only stood between two words.
+/// Whether a page that begins at `from` begins within a line, where a space only separated two words.
 fn is_in_line(text: &str, from: usize) -> bool {
     from > 0 && !text[..from].ends_with('\n')
 }

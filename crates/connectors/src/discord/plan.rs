@@ -11,7 +11,7 @@ use tieline_core::timestamp::Timestamp;
 use super::card_action::Action;
 use super::full_text;
 use super::pages::{self, LIMIT, Page};
-use super::progress::{Bubble, MessageId, Shown, digest};
+use super::progress::{Bubble, DiscordProgress, MessageId, digest};
 
 /// The typing indicator lasts ten seconds.
 ///
@@ -58,7 +58,7 @@ pub(super) struct Situation<'a> {
     pub desired: &'a DesiredReply<'a>,
     pub to: &'a ReplyTarget,
     pub cx: &'a Context<'a>,
-    pub shown: Shown,
+    pub shown: DiscordProgress,
     pub text: String,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Situation<'a> {
         progress: &Progress,
         cx: &'a Context<'a>,
     ) -> Self {
-        let shown: Shown = progress.read();
+        let shown: DiscordProgress = progress.read();
         let language = cx.account.language;
         let text = if shown.withheld {
             full_text::withheld(desired, language)
@@ -129,7 +129,7 @@ impl<'a> Situation<'a> {
         !self.desired.proactive && nothing_shown && self.token().is_none() && self.shown.typed_at.is_none_or(rested)
     }
 
-    /// A message that nobody asked for may be for a person, whose direct channel isn't known.
+    /// A proactive message may be for a person, whose direct channel isn't known.
     fn needs_direct_channel(&self) -> bool {
         let chat = &self.to.chat;
         let names_person = chat.kind == ChatKind::Direct && chat.id.as_str() == self.to.asker.as_str();

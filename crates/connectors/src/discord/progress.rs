@@ -7,7 +7,7 @@ use tieline_core::timestamp::Timestamp;
 /// Everything that later calls need to know of the earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Shown {
+pub(super) struct DiscordProgress {
     /// How often an operator had the reply shown again.
     #[serde(skip_serializing_if = "is_default")]
     pub round: u32,
@@ -23,7 +23,7 @@ pub(super) struct Shown {
     /// The interaction's token doesn't work any more.
     #[serde(skip_serializing_if = "is_default")]
     pub token_closed: bool,
-    /// The platform blocks the text itself: a notice stands in its place.
+    /// The platform blocks the text itself: a notice replaces it.
     #[serde(skip_serializing_if = "is_default")]
     pub withheld: bool,
     /// The direct channel that was opened to a person.
@@ -43,7 +43,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-impl Shown {
+impl DiscordProgress {
     /// The beginning of the next round.
     pub(super) fn next_round(&self) -> Self {
         Self {
@@ -154,7 +154,7 @@ impl Bubble {
     }
 }
 
-/// Bytes before a position whose digest tells whether an answer is still the same there.
+/// Bytes before a position whose digest shows whether an answer is still the same there.
 const TAIL: usize = 64;
 
 pub(super) fn tail(text: &str, at: usize) -> String {
@@ -163,7 +163,7 @@ pub(super) fn tail(text: &str, at: usize) -> String {
     digest(&text[from..at])
 }
 
-/// Enough to tell one text from the next.
+/// A digest long enough to distinguish texts.
 pub(super) fn digest(text: &str) -> String {
     ids::digest(&[text])[..16].to_owned()
 }

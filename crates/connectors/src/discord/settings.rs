@@ -69,7 +69,7 @@ impl Settings {
             .expect("an account is handed to the connector that prepared it")
     }
 
-    /// The bot's user id. Until the platform has told it, the application's id, which it equals for all but old applications.
+    /// The bot's user id. Until the platform has reported it, the application's id, which it equals for all but old applications.
     pub(super) fn bot_id(&self) -> &str {
         self.bot.as_deref().unwrap_or(&self.application)
     }

@@ -18,7 +18,7 @@ use self::session::Session;
 use super::settings::{GATEWAY_HOSTS, Settings, address};
 use super::{call, wire};
 
-/// The version and the encoding, which the platform never puts into the addresses that it tells.
+/// The version and the encoding, which the platform never puts into the addresses that it returns.
 const QUERY: &str = "/?v=10&encoding=json";
 /// Servers with many channels and roles are described in one message. A longer message would end the connection each time.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;

@@ -82,7 +82,7 @@ pub(super) struct User {
 pub(super) struct Member {
     #[serde(default)]
     pub nick: Option<String>,
-    /// Absent in messages, whose author stands beside the member.
+    /// Absent in messages, whose author is beside the member.
     #[serde(default)]
     pub user: Option<User>,
 }

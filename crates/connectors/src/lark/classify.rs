@@ -7,12 +7,12 @@ use tieline_core::connector::Verdict;
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::reply::{Progress, Stage};
 
-use super::codes::{self, Meaning};
+use super::api_error::{self, Meaning};
 use super::plan::{Aim, Situation};
-use super::progress::{Card, Shown, Sign, Way};
+use super::progress::{Card, LarkProgress, Sign, Way};
 use super::wire::ApiBody;
 
-/// While somebody clicks on a card it can't change.
+/// A card can't change while a click on it is processed.
 const CLICK: Duration = Duration::from_secs(1);
 /// How long streamed cards are left alone that the bot has no permission for: as long as on any other platform.
 const CARDS_REST: Duration = Duration::from_mins(30);
@@ -33,7 +33,7 @@ pub(super) fn verdict(call: &ApiCall, answer: &ApiAnswer, situation: Situation<'
         return Verdict::TokenExpired;
     }
     let mut judge = Judge { situation, heard };
-    judge.situation.shown.ending |= judge.situation.wanted.stage == Stage::Final;
+    judge.situation.shown.ending |= judge.situation.desired.stage == Stage::Final;
     match call.name() {
         "react" => judge.reacted(),
         "unreact" => judge.unreacted(),
@@ -82,7 +82,7 @@ fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
     let Some((code, body)) = body.and_then(|body| Some((body.code?, body))) else {
         return without_code(*status, retry_after);
     };
-    let meaning = (code != codes::OK).then(|| codes::meaning(code, &body.msg));
+    let meaning = (code != api_error::OK).then(|| api_error::meaning(code, &body.msg));
     match meaning {
         None if (200..300).contains(status) => Ok(Heard { code, meaning, body }),
         None => without_code(*status, retry_after),
@@ -116,7 +116,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn shown(&mut self) -> &mut Shown {
+    fn shown(&mut self) -> &mut LarkProgress {
         &mut self.situation.shown
     }
 
@@ -167,7 +167,7 @@ impl Judge<'_> {
         let id = self.heard.body.text("card_id").map(str::to_owned);
         let (Some(id), Some(aim)) = (id, self.situation.aim()) else {
             self.shown().way = Way::Card;
-            if self.heard.code == codes::SCOPE_MISSING {
+            if self.heard.code == api_error::SCOPE_MISSING {
                 return self.closed();
             }
             return self.fall_back();
@@ -221,8 +221,8 @@ impl Judge<'_> {
 
     fn marked(&mut self, aim: &Aim) {
         let now = self.situation.cx.now;
-        let Situation { shown, script, .. } = &mut self.situation;
-        shown.bubble.shows(script, aim.page.end, &aim.mark, now);
+        let Situation { shown, full_text, .. } = &mut self.situation;
+        shown.bubble.shows(full_text, aim.page.end, &aim.mark, now);
     }
 
     /// A message that was not taken, by what the platform holds against it.
@@ -277,13 +277,13 @@ impl Judge<'_> {
         shown.way = way;
         shown.bubble = shown.bubble.again();
         // Once is enough for the operator.
-        if was_streamed && self.heard.code == codes::SCOPE_MISSING {
+        if was_streamed && self.heard.code == api_error::SCOPE_MISSING {
             return self.closed();
         }
         self.fall_back()
     }
 
-    /// A card that stands in the chat must not say for ever that it is being written.
+    /// A card in the chat must not say for ever that it is being written.
     fn leave_card(&mut self) {
         let card = self.shown().bubble.card.take();
         self.shown().left = card.filter(|card| card.sent && card.open);
@@ -317,7 +317,7 @@ impl Judge<'_> {
     }
 
     fn not_changed(mut self, name: &str, meaning: Meaning) -> Verdict {
-        let rolls = self.situation.shown.bubble.leads_on(&self.situation.script);
+        let rolls = self.situation.shown.bubble.leads_on(&self.situation.full_text);
         let Some(card) = &mut self.situation.shown.bubble.card else {
             return self.accepted();
         };
@@ -327,7 +327,7 @@ impl Judge<'_> {
                 code: self.heard.code.to_string(),
             },
             Meaning::Sequence if card.refused < MAX_REFUSED => {
-                // Somebody has counted on, perhaps we ourselves before a crash. Each time a wider step.
+                // The sequence was advanced elsewhere, perhaps by us before a crash. Each time a wider step.
                 card.sequence += 1 << card.refused;
                 card.refused += 1;
                 self.fall_back()
@@ -352,8 +352,8 @@ impl Judge<'_> {
     /// The card takes no more: it stays as it is, and the rest goes into another one.
     fn roll(mut self) -> Verdict {
         self.leave_card();
-        let (end, script) = (self.situation.shown.bubble.end, &self.situation.script);
-        self.situation.shown.bubble = self.situation.shown.bubble.next(end, script);
+        let (end, full_text) = (self.situation.shown.bubble.end, &self.situation.full_text);
+        self.situation.shown.bubble = self.situation.shown.bubble.next(end, full_text);
         self.fall_back()
     }
 }

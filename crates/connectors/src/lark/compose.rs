@@ -5,7 +5,7 @@ use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
 
-use super::button::Button;
+use super::card_action::Button;
 use super::plan::{self, Aim, Hook, Move, Situation};
 use super::progress::{Card, Way, short_digest};
 use super::settings::address;
@@ -16,7 +16,7 @@ use super::{CALL_TIMEOUT, card};
 /// See [Feishu Docs/表情文案说明](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-reaction/emojis-introduce).
 const SIGN: &str = "Typing";
 
-/// The next step towards what is wanted.
+/// The next step towards what is desired.
 pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, ComposeError> {
     let Some(next) = situation.next(to) else {
         return Ok(Step::Done);
@@ -24,7 +24,7 @@ pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, 
     if to.chat.id.as_str().is_empty() {
         return Err(ComposeError::Incomplete { field: "chat" });
     }
-    let hook = plan::hook(situation.wanted, to, situation.shown.gone)?;
+    let hook = plan::hook(situation.desired, to, situation.shown.gone)?;
     let write = Write { situation, to, hook };
     Ok(Step::Call {
         call: ApiCall::Http(call(next, &write)),
@@ -87,7 +87,7 @@ impl Write<'_> {
     /// The same on every repetition of the same call, and on no other.
     fn uuid(&self, what: &str) -> String {
         let bubble = self.situation.shown.bubble.number;
-        let mut subject = format!("{} {bubble} {what}", self.situation.wanted.reply);
+        let mut subject = format!("{} {bubble} {what}", self.situation.desired.reply);
         let round = self.situation.shown.round;
         if round > 0 {
             subject.push_str(&format!(" round {round}"));
@@ -152,7 +152,7 @@ impl Write<'_> {
 
     fn still(&self, aim: &Aim) -> Value {
         let label = Notice::ButtonNewSession.text(self.situation.cx.account.language);
-        let reply = self.situation.wanted.reply.as_str();
+        let reply = self.situation.desired.reply.as_str();
         let button = aim.button.then(|| Button::new_session(reply, label, self.to));
         card::still(&aim.page.text, button)
     }

@@ -120,7 +120,7 @@ fn todo(json: &Map<String, Value>) -> String {
     format!("[todo] {}", summary.unwrap_or_default().text)
 }
 
-/// Words for what is neither text nor a file that can be had.
+/// Words for what is neither text nor a file that can be downloaded.
 fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> String {
     let told = match message_type {
         "folder" => text("file_name").to_owned(),
@@ -131,7 +131,7 @@ fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> Strin
         "video_chat" => text("topic").to_owned(),
         "vote" => text("topic").to_owned(),
         "hongbao" => text("text").to_owned(),
-        // What was forwarded can only be had message by message, and its files not at all.
+        // Forwarded messages can only be fetched one by one, and their files not at all.
         "merge_forward" => "merged and forwarded messages".to_owned(),
         _ => String::new(),
     };

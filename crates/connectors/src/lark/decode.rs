@@ -11,7 +11,7 @@ use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
 
-use super::button::Button;
+use super::card_action::Button;
 use super::settings::Settings;
 use super::verify::Authentic;
 use super::{content, mentions, wire};
@@ -121,7 +121,7 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     }))
 }
 
-/// Only the id of what is quoted is told; what was forwarded is told of its container.
+/// The event has only the id of a quoted message, and of forwarded ones the id of their container.
 fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
     let id = match message.message_type.as_str() {
         "merge_forward" => &message.message_id,
@@ -132,7 +132,7 @@ fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
     (!id.is_empty()).then(|| PlatformMessageId::new(id.clone()))
 }
 
-/// Somebody has opened their chat with the bot, which the platform tells every time. The id says the chat and the day, so that only
+/// A person has opened the chat with the bot, which the platform reports every time. The id holds the chat and the day, so that only
 /// the first time of a day goes the whole road.
 fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     if cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
@@ -230,7 +230,7 @@ fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
     }
 }
 
-/// The `create_time` of a callback is documented in microseconds, that of other events in milliseconds: told apart by size.
+/// The `create_time` of a callback is documented in microseconds, that of other events in milliseconds: distinguished by size.
 const LEAST_MICROS: i64 = 100_000_000_000_000;
 
 /// Whether a callback with this `create_time` is about a click of long ago.
@@ -273,7 +273,7 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
     }))
 }
 
-/// The words that appear over the chat at once. The effect itself takes the road of every event.
+/// The words that appear over the chat at once. The action itself is queued like every event.
 ///
 /// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
 fn toast(kind: &str, notice: Notice, language: Language) -> Value {

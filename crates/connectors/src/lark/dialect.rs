@@ -1,6 +1,6 @@
 //! Common Markdown into what the platform's cards, posts and texts show.
 //!
-//! The source is kept, but for what would be shown wrongly: see the files below. A fence must stand at the start of its line.
+//! The source is kept, but for what would be shown wrongly: see the files below. A fence must be at the start of its line.
 //! See [Feishu Docs/富文本组件](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/content-components/rich-text).
 
 use super::inline;
@@ -126,7 +126,7 @@ impl Writer {
 /// Code between two lines of backticks or tildes.
 #[derive(Debug, Clone)]
 struct Fence {
-    /// What stands before it: quote marks stay, indentation goes.
+    /// Its prefix: quote marks stay, indentation goes.
     before: String,
     marks: String,
     info: String,

@@ -1,4 +1,4 @@
-//! Links as they stand in Markdown.
+//! Links in Markdown.
 
 /// A link: what is shown, where it leads, and how many bytes it takes.
 #[derive(Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> Option<Link<'_>> {
     })
 }
 
-/// The address without its title. `None` if there is a space in it, or what may begin a tag: it is written as it stands.
+/// The address without its title. `None` if there is a space in it, or what may begin a tag: it is written unchanged.
 fn address(text: &str) -> Option<&str> {
     let address = match text.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
         Some((inner, _)) if inner.contains(char::is_whitespace) => None,

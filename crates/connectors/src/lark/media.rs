@@ -11,7 +11,7 @@ use tieline_core::ids::PlatformMessageId;
 
 use super::compose::segment;
 use super::settings::address;
-use super::{quote, refusal};
+use super::{api_error, quote};
 use crate::disposition;
 
 /// Up to 100 MB are given.
@@ -27,7 +27,7 @@ impl MediaSource for Resources {
     }
 
     fn refused(&self, status: u16, body: &[u8]) -> MediaError {
-        refusal::of_download(status, body)
+        api_error::of_download(status, body)
     }
 
     /// The bytes are plain; the name is in the header, if the message didn't give it.

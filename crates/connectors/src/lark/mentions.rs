@@ -1,10 +1,10 @@
-//! Who is mentioned, and what stands in the text for it.
+//! Who is mentioned, and the placeholder in the text.
 
 use super::wire::Mention;
 
 /// Whether the bot itself is among `mentions`.
 ///
-/// Its open id decides. As long as nobody knows it, a mention of any bot counts: without the permission to read all group
+/// Its open id decides. As long as it is unknown, a mention of any bot counts: without the permission to read all group
 /// messages only those that mention this bot arrive.
 ///
 /// See [Feishu Docs/获取机器人信息](https://open.feishu.cn/document/ukTMukTMukTM/uAjMxEjLwITMx4CMyETM).

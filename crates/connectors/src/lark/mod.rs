@@ -2,10 +2,10 @@
 //!
 //! Both ways bring the same payloads, so they meet in `decode`. What is answered goes over HTTP, as a card whose text is streamed.
 
-mod button;
+mod api_error;
 mod card;
+mod card_action;
 mod classify;
-mod codes;
 mod compose;
 mod content;
 mod decode;
@@ -13,6 +13,7 @@ mod dialect;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod full_text;
 mod inline;
 mod links;
 mod lists;
@@ -24,8 +25,6 @@ mod parts;
 mod plan;
 mod progress;
 mod quote;
-mod refusal;
-mod script;
 mod settings;
 mod stream;
 mod tokens;
@@ -87,12 +86,12 @@ impl Connector for Lark {
 
     fn deliver(
         &self,
-        wanted: &DesiredReply<'_>,
+        desired: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        compose::step(&Situation::new(wanted, done, cx), to)
+        compose::step(&Situation::new(desired, done, cx), to)
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
@@ -100,15 +99,15 @@ impl Connector for Lark {
     }
 
     fn restart(&self, before: &Progress) -> Progress {
-        let before: progress::Shown = before.read();
-        Progress::write(&before.anew())
+        let before: progress::LarkProgress = before.read();
+        Progress::write(&before.restarted())
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {
         Some(&tokens::Tokens)
     }
 
-    /// Who the bot is: it changes nothing, and without the bot's own id mentions of it can't be told from others.
+    /// Who the bot is: it changes nothing, and without the bot's own id mentions of it can't be distinguished from others.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {
             call: HttpCall {

@@ -35,7 +35,7 @@ pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Opt
     while !text[from..].trim().is_empty() {
         let text_here = &text[..end_of_tables(text, from, place)];
         let piece = cut(text_here, from, max, place);
-        // Inside a line a space at the beginning is only what stood between two words.
+        // Inside a line a space at the beginning only separated two words.
         let in_line = from > 0 && !text[..from].ends_with('\n');
         let shown = piece
             .shown

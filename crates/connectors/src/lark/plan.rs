@@ -1,4 +1,4 @@
-//! From what is shown to what is wanted: the next move.
+//! From what is shown to what is desired: the next move.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage};
 
 use super::dialect::Place;
+use super::full_text;
 use super::pages::{self, Page};
-use super::progress::{Card, Shown, Sign, Way, short_digest};
-use super::script;
+use super::progress::{Card, LarkProgress, Sign, Way, short_digest};
 
-/// Heaviest text of one card or post. 30 KB is the limit of the whole request, but nobody knows how exactly it is counted.
+/// Heaviest text of one card or post. 30 KB is the limit of the whole request, but how it is counted is not documented.
 ///
 /// See [Feishu Docs/发送消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create).
 pub(super) const MAX_CARD: usize = 20_000;
@@ -57,38 +57,38 @@ pub(super) enum Move {
 #[derive(Debug, PartialEq)]
 pub(super) struct Aim {
     pub page: Page,
-    /// Whether a button for a new session stands below.
+    /// Whether a button for a new session is below.
     pub button: bool,
-    /// Tells it from any other aim.
+    /// Digest that distinguishes it from any other aim.
     pub mark: String,
 }
 
-/// What is wanted, what is shown, and all that decides between them.
+/// What is desired, what is shown, and all that decides between them.
 pub(super) struct Situation<'a> {
-    pub wanted: &'a DesiredReply<'a>,
+    pub desired: &'a DesiredReply<'a>,
     pub cx: &'a Context<'a>,
-    pub shown: Shown,
-    pub script: String,
+    pub shown: LarkProgress,
+    pub full_text: String,
 }
 
 impl<'a> Situation<'a> {
-    pub(super) fn new(wanted: &'a DesiredReply<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
-        let mut shown: Shown = done.read();
-        if wanted.plain && shown.bubble.card.is_none() {
+    pub(super) fn new(desired: &'a DesiredReply<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
+        let mut shown: LarkProgress = done.read();
+        if desired.plain && shown.bubble.card.is_none() {
             // A card that is written is written to its end.
             shown.way = shown.way.max(Way::Card);
         }
         let language = cx.account.language;
-        let script = if shown.withheld {
-            script::withheld(wanted, language)
+        let full_text = if shown.withheld {
+            full_text::withheld(desired, language)
         } else {
-            script::whole(wanted, language)
+            full_text::whole(desired, language)
         };
         let mut situation = Self {
-            wanted,
+            desired,
             cx,
             shown,
-            script,
+            full_text,
         };
         situation.advance();
         situation
@@ -96,11 +96,11 @@ impl<'a> Situation<'a> {
 
     /// The next move. `None` if everything is as it should be.
     pub(super) fn next(&self, to: &ReplyTarget) -> Option<Move> {
-        if self.shown.ending && self.wanted.stage != Stage::Final {
+        if self.shown.ending && self.desired.stage != Stage::Final {
             return None;
         }
         if !self.shows_text() {
-            return self.sign().filter(|_| answers(self.wanted, to));
+            return self.sign().filter(|_| answers(self.desired, to));
         }
         match self.aim() {
             Some(aim) => self.towards(aim).or_else(|| self.tidy()),
@@ -110,9 +110,9 @@ impl<'a> Situation<'a> {
 
     /// What the current bubble should show. `None` if there is no text for it.
     pub(super) fn aim(&self) -> Option<Aim> {
-        let page = pages::page(&self.script, self.shown.bubble.start, self.max(), self.place())?;
-        let last = !page.more && self.wanted.stage == Stage::Final;
-        let button = last && self.shown.way.edits() && self.wanted.notice.is_some_and(offers_new_session);
+        let page = pages::page(&self.full_text, self.shown.bubble.start, self.max(), self.place())?;
+        let last = !page.more && self.desired.stage == Stage::Final;
+        let button = last && self.shown.way.edits() && self.desired.notice.is_some_and(offers_new_session);
         let mark = short_digest(&[&page.text, if button { "button" } else { "" }]);
         Some(Aim { page, button, mark })
     }
@@ -137,16 +137,16 @@ impl<'a> Situation<'a> {
 
     /// Whether this isn't the last word yet.
     pub(super) fn grows(&self) -> bool {
-        self.wanted.stage != Stage::Final
+        self.desired.stage != Stage::Final
     }
 
     /// Whether this stage shows text at all.
     fn shows_text(&self) -> bool {
-        match self.wanted.stage {
+        match self.desired.stage {
             Stage::Final => true,
             Stage::Thinking => false,
             // What can't be changed is only sent at the end.
-            Stage::Growing => self.cx.account.streaming && !self.wanted.proactive && self.shown.way.edits(),
+            Stage::Growing => self.cx.account.streaming && !self.desired.proactive && self.shown.way.edits(),
         }
     }
 
@@ -213,15 +213,15 @@ impl<'a> Situation<'a> {
 
     /// Leaves behind what is shown as it should be and can't hold more.
     fn advance(&mut self) {
-        if !self.shown.bubble.fits(&self.script) {
-            // The agent has changed what already stands in earlier messages: nothing less than the whole text is right.
+        if !self.shown.bubble.fits(&self.full_text) {
+            // The agent has changed what earlier messages already show: nothing less than the whole text is right.
             self.shown.bubble.start = 0;
         }
         if !self.shows_text() {
             return;
         }
         while self.is_full() {
-            self.shown.bubble = self.shown.bubble.next(self.shown.bubble.end, &self.script);
+            self.shown.bubble = self.shown.bubble.next(self.shown.bubble.end, &self.full_text);
         }
     }
 
@@ -232,7 +232,7 @@ impl<'a> Situation<'a> {
             Some(card) => card.sent && !card.open,
             None => bubble.message.is_some(),
         };
-        let rest = self.script.get(bubble.end..).unwrap_or_default();
+        let rest = self.full_text.get(bubble.end..).unwrap_or_default();
         if !sent || rest.trim().is_empty() || bubble.end <= bubble.start {
             return false;
         }
@@ -244,8 +244,8 @@ impl<'a> Situation<'a> {
 }
 
 /// Whether there is a message that is answered.
-fn answers(wanted: &DesiredReply<'_>, to: &ReplyTarget) -> bool {
-    !wanted.proactive && !to.message.as_str().is_empty()
+fn answers(desired: &DesiredReply<'_>, to: &ReplyTarget) -> bool {
+    !desired.proactive && !to.message.as_str().is_empty()
 }
 
 /// What a new message hangs on.
@@ -258,12 +258,12 @@ pub(super) enum Hook<'a> {
 }
 
 /// What a new message hangs on, after so many turned out to be gone. A reply never leaves its topic.
-pub(super) fn hook<'a>(wanted: &DesiredReply<'_>, to: &'a ReplyTarget, gone: u32) -> Result<Hook<'a>, ComposeError> {
+pub(super) fn hook<'a>(desired: &DesiredReply<'_>, to: &'a ReplyTarget, gone: u32) -> Result<Hook<'a>, ComposeError> {
     let chat = Hook::Chat(to.chat.id.as_str());
     let message = to.message.as_str();
     let root = to.handle.text("root").filter(|root| *root != message);
     match (gone, &to.chat.thread) {
-        (0, _) if answers(wanted, to) => Ok(Hook::Message(message)),
+        (0, _) if answers(desired, to) => Ok(Hook::Message(message)),
         (0, _) | (1, None) => Ok(chat),
         (1, Some(_)) => root.map(Hook::Message).ok_or(ComposeError::Expired),
         _ => Err(ComposeError::Expired),

@@ -7,8 +7,8 @@ use tieline_core::timestamp::Timestamp;
 /// Everything that later calls need to know of the earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Shown {
-    /// How often the reply was begun anew, because an operator said so.
+pub(super) struct LarkProgress {
+    /// How often the reply was restarted by an operator.
     #[serde(skip_serializing_if = "is_first")]
     pub round: u32,
     pub way: Way,
@@ -17,7 +17,7 @@ pub(super) struct Shown {
     /// The chat takes no replies in topics.
     pub no_topic: bool,
     pub sign: Sign,
-    /// The platform refuses the text itself: a sentence of ours stands in its place.
+    /// The platform refuses the text itself: a notice replaces it.
     pub withheld: bool,
     /// The platform refuses the tables: they are shown as code.
     pub plain_tables: bool,
@@ -36,9 +36,9 @@ const fn is_first(round: &u32) -> bool {
     *round == 0
 }
 
-impl Shown {
+impl LarkProgress {
     /// The beginning of the next round.
-    pub(super) fn anew(&self) -> Self {
+    pub(super) fn restarted(&self) -> Self {
         Self {
             round: self.round + 1,
             ..Self::default()
@@ -94,7 +94,7 @@ pub(super) enum Sign {
     Not,
     /// It is there, under this id.
     Put(String),
-    /// It is gone, or was never to be had.
+    /// It was removed, or could not be set.
     Gone,
 }
 
@@ -106,17 +106,17 @@ pub(super) struct Bubble {
     pub number: u32,
     /// Where in the answer it begins.
     pub start: usize,
-    /// What stands before that, so that an answer which changed there is noticed.
+    /// Digest of what precedes that, to detect an answer which changed there.
     pub tail: String,
     /// Where in the answer what it shows ends.
     pub end: usize,
-    /// What stands before that, for the same reason.
+    /// Digest of what precedes that, for the same reason.
     pub end_tail: String,
     /// What it shows.
     pub mark: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
-    /// The message, once it was sent. Empty if the platform didn't tell its id.
+    /// The message, once it was sent. Empty if the platform didn't return its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(with = "tieline_core::timestamp::millis::option")]
@@ -124,12 +124,12 @@ pub(super) struct Bubble {
 }
 
 impl Bubble {
-    /// The bubble after this one, which begins at `start` of `script`.
-    pub(super) fn next(&self, start: usize, script: &str) -> Self {
+    /// The bubble after this one, which begins at `start` of `full_text`.
+    pub(super) fn next(&self, start: usize, full_text: &str) -> Self {
         Self {
             number: self.number + 1,
             start,
-            tail: tail(script, start),
+            tail: tail(full_text, start),
             ..Self::default()
         }
     }
@@ -144,22 +144,22 @@ impl Bubble {
         }
     }
 
-    /// It shows `script` up to `end` now.
-    pub(super) fn shows(&mut self, script: &str, end: usize, mark: &str, now: Timestamp) {
+    /// It shows `full_text` up to `end` now.
+    pub(super) fn shows(&mut self, full_text: &str, end: usize, mark: &str, now: Timestamp) {
         self.end = end;
-        self.end_tail = tail(script, end);
+        self.end_tail = tail(full_text, end);
         self.mark = mark.to_owned();
         self.changed_at = Some(now);
     }
 
-    /// Whether what it shows is still what `script` says there, so that the rest can follow it.
-    pub(super) fn leads_on(&self, script: &str) -> bool {
-        self.end > self.start && script.is_char_boundary(self.end) && self.end_tail == tail(script, self.end)
+    /// Whether what it shows is still what `full_text` says there, so that the rest can follow it.
+    pub(super) fn leads_on(&self, full_text: &str) -> bool {
+        self.end > self.start && full_text.is_char_boundary(self.end) && self.end_tail == tail(full_text, self.end)
     }
 
-    /// Whether it still begins where it did in `script`.
-    pub(super) fn fits(&self, script: &str) -> bool {
-        script.is_char_boundary(self.start) && (self.start == 0 || self.tail == tail(script, self.start))
+    /// Whether it still begins where it did in `full_text`.
+    pub(super) fn fits(&self, full_text: &str) -> bool {
+        full_text.is_char_boundary(self.start) && (self.start == 0 || self.tail == tail(full_text, self.start))
     }
 }
 
@@ -172,7 +172,7 @@ pub(super) struct Card {
     pub sequence: u32,
     /// Numbers in a row that were not taken.
     pub refused: u32,
-    /// Whether it stands in the chat.
+    /// Whether it is in the chat.
     pub sent: bool,
     /// Whether it is being written: it says so in the list of chats.
     pub open: bool,
@@ -181,16 +181,18 @@ pub(super) struct Card {
     pub since: Option<Timestamp>,
 }
 
-/// How many bytes before a bubble tell whether the answer is still the same there.
+/// Bytes before a position whose digest shows whether the answer is still the same there.
 const TAIL: usize = 64;
 
-fn tail(script: &str, start: usize) -> String {
+fn tail(full_text: &str, start: usize) -> String {
     let from = start.saturating_sub(TAIL);
-    let from = (from..=start).find(|at| script.is_char_boundary(*at)).unwrap_or(start);
-    short_digest(&[&script[from..start]])
+    let from = (from..=start)
+        .find(|at| full_text.is_char_boundary(*at))
+        .unwrap_or(start);
+    short_digest(&[&full_text[from..start]])
 }
 
-/// Enough to tell one text from the next.
+/// A digest long enough to distinguish texts.
 pub(super) fn short_digest(fields: &[&str]) -> String {
     ids::digest(fields)[..16].to_owned()
 }
@@ -201,13 +203,13 @@ mod tests {
 
     #[test]
     fn bubble_notices_that_the_text_before_it_changed() {
-        let script = "一二三四五六七八九十".repeat(10);
-        let bubble = Bubble::default().next(150, &script);
-        assert!(bubble.fits(&script));
-        assert!(bubble.fits(&format!("{script} more")));
-        assert!(!bubble.fits(&script.replace('一', "1")));
-        assert!(!bubble.fits(&script[..30]));
-        assert!(!bubble.fits(&format!("x{script}")));
+        let full_text = "一二三四五六七八九十".repeat(10);
+        let bubble = Bubble::default().next(150, &full_text);
+        assert!(bubble.fits(&full_text));
+        assert!(bubble.fits(&format!("{full_text} more")));
+        assert!(!bubble.fits(&full_text.replace('一', "1")));
+        assert!(!bubble.fits(&full_text[..30]));
+        assert!(!bubble.fits(&format!("x{full_text}")));
     }
 
     #[test]

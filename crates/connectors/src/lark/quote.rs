@@ -1,4 +1,4 @@
-//! What a message quotes or forwards: the event tells only an id.
+//! What a message quotes or forwards: the event has only an id.
 //!
 //! See [Feishu Docs/获取指定消息的内容](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/get).
 
@@ -13,7 +13,7 @@ use super::compose::segment;
 use super::content::{self, Content};
 use super::settings::{Settings, address};
 use super::wire::{Mention, ToldMention, ToldMessage, UserId};
-use super::{CALL_TIMEOUT, mentions, refusal};
+use super::{CALL_TIMEOUT, api_error, mentions};
 
 /// The call that asks what a message says.
 pub(super) fn call(id: &PlatformMessageId, cx: &Context<'_>) -> HttpCall {
@@ -31,7 +31,7 @@ pub(super) fn call(id: &PlatformMessageId, cx: &Context<'_>) -> HttpCall {
 
 /// What the message says, or the messages that were forwarded in it, in their order.
 pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
-    let body = refusal::accepted(answer)?;
+    let body = api_error::accepted(answer)?;
     let items = body.data.get("items").and_then(Value::as_array);
     let items: Vec<ToldMessage> = items
         .into_iter()
@@ -60,14 +60,14 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
     })
 }
 
-/// A card of an app, mostly our own answer: the platform tells only that newer clients can show it, and the agent knows what it said.
+/// A card of an app, mostly our own answer: the platform returns only that newer clients can show it, and the agent knows what it said.
 fn is_answer_of_an_app(item: &ToldMessage) -> bool {
     item.msg_type == "interactive" && item.sender.sender_type == "app"
 }
 
-/// A forwarded message as a line of its own, with who said it. Its files can't be had: 234043.
+/// A forwarded message as a line of its own, with who said it. Its files can't be downloaded: 234043.
 fn child(item: &ToldMessage, bot: Option<&str>) -> Option<String> {
-    // A container within a container stands for its own children, which follow.
+    // A container within a container represents its own children, which follow.
     if item.upper_message_id.is_empty() || item.msg_type == "merge_forward" {
         return None;
     }

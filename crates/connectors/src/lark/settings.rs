@@ -24,7 +24,7 @@ pub(super) struct Settings {
     pub api: &'static str,
     pub verification_token: Option<Secret>,
     pub encryption: Option<Encryption>,
-    /// The bot's own open id, once the platform has told it.
+    /// The bot's own open id, once the platform has reported it.
     pub bot: Option<String>,
 }
 

@@ -35,7 +35,7 @@ const CALLBACK_PATIENCE: Duration = Duration::from_secs(3);
 const CROWDED: Duration = Duration::from_secs(300);
 /// Upper bound of the random delay before the first reconnect.
 const FIRST_DELAY_S: i64 = 5;
-/// Deliveries whose storing nobody confirms are forgotten after this many.
+/// Unconfirmed deliveries kept at most; older ones are dropped.
 const MAX_PENDING: usize = 4096;
 
 /// The payloads of acknowledgements.

@@ -10,7 +10,7 @@ use tieline_core::secret::Secret;
 
 use super::settings::{Settings, address};
 use super::wire::ApiBody;
-use super::{CALL_TIMEOUT, codes};
+use super::{CALL_TIMEOUT, api_error};
 
 /// With less than this left the platform gives a new token, and the old one stays valid until its end.
 ///
@@ -57,7 +57,7 @@ pub(super) fn accepted(answer: &ApiAnswer) -> Result<ApiBody, TokenError> {
     let body = answer.json().and_then(|json| ApiBody::deserialize(json).ok());
     match body.and_then(|body| Some((body.code?, body))) {
         Some((0, body)) if (200..300).contains(status) => Ok(body),
-        Some((code, _)) if *status < 500 && code != 0 && !codes::is_passing(code) => {
+        Some((code, _)) if *status < 500 && code != 0 && !api_error::is_passing(code) => {
             Err(TokenError::Refused { code: code.to_string() })
         }
         Some((code, _)) if code != 0 => Err(unavailable(&code.to_string())),

@@ -168,7 +168,7 @@ pub(super) struct Node {
     pub language: String,
 }
 
-/// A message as the API tells it when asked. Of what was forwarded: the container, then its children.
+/// A message as the API returns it. Of what was forwarded: the container, then its children.
 ///
 /// See [Feishu Docs/获取指定消息的内容](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/get).
 #[derive(Debug, Default, Deserialize)]

@@ -67,9 +67,9 @@ fn closing(text: &str, end: usize) -> String {
 
 /// A code fence.
 pub(super) struct Fence<'a> {
-    /// The quote marks before it, if it stands in a quote.
+    /// The quote marks before it, if it is in a quote.
     quote: &'a str,
-    /// The opening line without what stands before it.
+    /// The opening line without what precedes it.
     line: &'a str,
     /// Its backticks or tildes.
     marks: &'a str,

@@ -108,7 +108,7 @@ fn length(text: &str) -> usize {
     text.len()
 }
 
-/// How long the title is that stands between an address and its bracket, with both. All there is, if it may be one.
+/// Length of the title between an address and its closing bracket, with both. Everything that is left, if that may still become a title.
 fn title(text: &str) -> usize {
     let body = text.trim_start_matches([' ', '\t']);
     let after = match body.chars().next() {

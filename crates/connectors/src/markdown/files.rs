@@ -20,7 +20,7 @@ fn line(file: &ReplyFile) -> String {
     format!("{picture}[{name}]({})", address(file))
 }
 
-/// The address of `file` as it may stand in a link: a bracket or a space would end it.
+/// The address of `file` as written in a link: a bracket or a space would end it.
 pub(crate) fn address(file: &ReplyFile) -> String {
     file.url.replace('(', "%28").replace(')', "%29").replace(' ', "%20")
 }

@@ -8,7 +8,7 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::api_error::{self, ApiError, Meaning};
-use super::progress::{Call, Shown, Way};
+use super::progress::{Call, TelegramProgress, Way};
 
 /// How long drafts are left alone that the server doesn't know: a server of an operator's own may be older than they are.
 const DRAFTS_REST: Duration = Duration::from_mins(30);
@@ -20,7 +20,7 @@ const MAX_SHRUNK: u32 = 4;
 
 /// Reads the answer to a call.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-    let mut next: Shown = sent.on_success.read();
+    let mut next: TelegramProgress = sent.on_success.read();
     let call = next.call.take().unwrap_or(Call::Send);
     let error = match api_error::result(answer) {
         Ok(result) => {
@@ -31,7 +31,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>)
         }
         Err(error) => error,
     };
-    let mut before: Shown = sent.progress.read();
+    let mut before: TelegramProgress = sent.progress.read();
     // The final text is on its way, whatever became of this call.
     before.ending |= next.ending;
     let failed = Failed {
@@ -50,8 +50,8 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>)
 
 /// A call that did not succeed.
 struct Failed<'a> {
-    next: Shown,
-    before: Shown,
+    next: TelegramProgress,
+    before: TelegramProgress,
     error: ApiError,
     cx: &'a Context<'a>,
 }

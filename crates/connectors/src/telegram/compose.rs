@@ -7,7 +7,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
 
 use super::plan::{Aim, Move, Situation};
-use super::progress::{Call, Shown};
+use super::progress::{Call, TelegramProgress};
 use super::settings;
 
 /// The next step towards what is desired.
@@ -29,7 +29,7 @@ pub(super) fn step(situation: &Situation<'_>) -> Result<Step, ComposeError> {
 }
 
 /// The progress once the platform has accepted the move.
-fn after(next: &Move, situation: &Situation<'_>) -> Shown {
+fn after(next: &Move, situation: &Situation<'_>) -> TelegramProgress {
     let now = situation.cx.now;
     let mut shown = situation.shown.clone();
     match next {

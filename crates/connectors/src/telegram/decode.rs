@@ -16,7 +16,7 @@ use super::{content, mentions, wire};
 ///
 /// See [Bot features/Global commands](https://core.telegram.org/bots/features#global-commands).
 const START: &str = "/start";
-/// The command that the Stop button of a draft stands for.
+/// The command of the Stop button of a draft.
 const STOP: &str = "/stop";
 /// Field of a reply handle: the callback query that has to be answered first.
 pub(super) const CALLBACK: &str = "callback";

@@ -8,6 +8,7 @@ mod compose;
 mod content;
 mod decode;
 mod dialect;
+mod full_text;
 mod manifest;
 mod media;
 mod mend;
@@ -16,7 +17,6 @@ mod pages;
 mod plan;
 mod progress;
 mod registration;
-mod script;
 mod settings;
 mod stream;
 mod table;
@@ -81,7 +81,7 @@ impl Connector for Telegram {
         classify::verdict(sent, answer, cx)
     }
 
-    /// Asks who the bot is: without its user name mentions of it in groups can't be told from others.
+    /// Asks who the bot is: without its user name mentions of it in groups can't be distinguished from others.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {
             call: settings::call(cx.account, "get_me", "getMe", &json!({})),

@@ -14,21 +14,21 @@ const BYTES_PER_UNIT: usize = 3;
 #[derive(Debug, PartialEq)]
 pub(super) struct Page {
     pub shown: Rendered,
-    /// Where in the script the next page begins.
+    /// Where in the full_text the next page begins.
     pub end: usize,
     /// Whether there is a next page.
     pub more: bool,
 }
 
-/// The page of `script` that begins at `from`, of at most `max` units. `None` if nothing but white space is left.
-pub(super) fn page(script: &str, mut from: usize, max: usize, growing: bool) -> Option<Page> {
-    while !script[from..].trim().is_empty() {
-        let (shown, end) = cut(script, from, max, growing);
+/// The page of `full_text` that begins at `from`, of at most `max` units. `None` if nothing but white space is left.
+pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) -> Option<Page> {
+    while !full_text[from..].trim().is_empty() {
+        let (shown, end) = cut(full_text, from, max, growing);
         if !shown.text.trim().is_empty() {
             return Some(Page {
                 shown,
                 end,
-                more: !script[end..].trim().is_empty(),
+                more: !full_text[end..].trim().is_empty(),
             });
         }
         from = end;
@@ -37,11 +37,11 @@ pub(super) fn page(script: &str, mut from: usize, max: usize, growing: bool) -> 
 }
 
 /// The longest piece that fits. The cutter counts bytes of Markdown, so it is asked for fewer until the message fits.
-fn cut(script: &str, from: usize, max: usize, growing: bool) -> (Rendered, usize) {
+fn cut(full_text: &str, from: usize, max: usize, growing: bool) -> (Rendered, usize) {
     let mut bytes = max * BYTES_PER_UNIT;
     loop {
-        let piece = markdown::piece(script, from, bytes, str::to_owned);
-        let shown = dialect::render(&piece.shown, growing && piece.end == script.len());
+        let piece = markdown::piece(full_text, from, bytes, str::to_owned);
+        let shown = dialect::render(&piece.shown, growing && piece.end == full_text.len());
         if shown.units <= max || bytes == 1 {
             return (shown, piece.end);
         }
@@ -55,9 +55,9 @@ mod tests {
 
     use super::*;
 
-    fn pages(script: &str, max: usize) -> Vec<String> {
+    fn pages(full_text: &str, max: usize) -> Vec<String> {
         let (mut pages, mut from) = (Vec::new(), 0);
-        while let Some(page) = page(script, from, max, false) {
+        while let Some(page) = page(full_text, from, max, false) {
             assert!(page.end > from && page.shown.units <= max);
             from = page.end;
             pages.push(page.shown.text);

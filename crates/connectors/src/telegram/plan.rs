@@ -9,9 +9,9 @@ use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage};
 use tieline_core::timestamp::Timestamp;
 
 use super::decode::CALLBACK;
+use super::full_text;
 use super::pages::{self, MAX_UNITS, Page};
-use super::progress::{Bubble, Shown, Way, short_digest};
-use super::script;
+use super::progress::{Bubble, TelegramProgress, Way, short_digest};
 
 /// The typing sign fades after 5 s.
 ///
@@ -51,7 +51,7 @@ pub(super) struct Aim {
     pub page: Page,
     /// Whether a button for a new session is below it.
     pub button: bool,
-    /// Tells it from any other aim.
+    /// Digest that distinguishes it from any other aim.
     pub mark: String,
 }
 
@@ -60,8 +60,8 @@ pub(super) struct Situation<'a> {
     pub desired: &'a DesiredReply<'a>,
     pub to: &'a ReplyTarget,
     pub cx: &'a Context<'a>,
-    pub shown: Shown,
-    pub script: String,
+    pub shown: TelegramProgress,
+    pub full_text: String,
 }
 
 impl<'a> Situation<'a> {
@@ -71,7 +71,7 @@ impl<'a> Situation<'a> {
         progress: &Progress,
         cx: &'a Context<'a>,
     ) -> Self {
-        let mut shown: Shown = progress.read();
+        let mut shown: TelegramProgress = progress.read();
         if desired.plain && shown.bubble.draft.is_empty() {
             shown.way = Way::Edit;
         }
@@ -80,7 +80,7 @@ impl<'a> Situation<'a> {
             to,
             cx,
             shown,
-            script: script::whole(desired, cx.account.language),
+            full_text: full_text::whole(desired, cx.account.language),
         };
         situation.advance();
         situation
@@ -111,7 +111,7 @@ impl<'a> Situation<'a> {
     /// What the current bubble should show. `None` if there is no text for it.
     fn aim(&self) -> Option<Aim> {
         let max = (MAX_UNITS >> self.shown.shrunk.min(8)).max(MIN_UNITS);
-        let page = pages::page(&self.script, self.shown.bubble.start, max, self.grows())?;
+        let page = pages::page(&self.full_text, self.shown.bubble.start, max, self.grows())?;
         let last = !page.more && !self.grows();
         let button = last && self.desired.notice.is_some_and(offers_new_session);
         let entities = if self.shown.plain {
@@ -181,7 +181,7 @@ impl<'a> Situation<'a> {
 
     /// Leaves behind what is shown as it should be and can't hold more.
     fn advance(&mut self) {
-        if !self.shown.bubble.fits(&self.script) {
+        if !self.shown.bubble.fits(&self.full_text) {
             // The agent has changed what earlier messages show: nothing less than the whole text is right.
             self.shown.bubble.start = 0;
         }
@@ -189,14 +189,14 @@ impl<'a> Situation<'a> {
             return;
         }
         while self.is_full() {
-            self.shown.bubble = self.shown.bubble.next(&self.script);
+            self.shown.bubble = self.shown.bubble.next(&self.full_text);
         }
     }
 
     /// Whether the current bubble is finished and something is left for another one.
     fn is_full(&self) -> bool {
         let bubble: &Bubble = &self.shown.bubble;
-        let rest = self.script.get(bubble.end..).unwrap_or_default();
+        let rest = self.full_text.get(bubble.end..).unwrap_or_default();
         if rest.trim().is_empty() || bubble.end <= bubble.start {
             return false;
         }

@@ -7,7 +7,7 @@ use tieline_core::timestamp::Timestamp;
 /// Everything that later calls need to know of earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Shown {
+pub(super) struct TelegramProgress {
     /// Where the group has moved, if it became a supergroup meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<i64>,
@@ -70,10 +70,10 @@ pub(super) enum Call {
 pub(super) struct Bubble {
     /// Its number among the messages of the reply, from 0.
     pub number: u32,
-    /// Where in the script it begins, and a digest of what is before that, so that an answer that changed there is noticed.
+    /// Where in the full_text it begins, and a digest of what is before that, so that an answer that changed there is noticed.
     pub start: usize,
     pub start_digest: String,
-    /// Where in the script what it shows ends.
+    /// Where in the full_text what it shows ends.
     pub end: usize,
     /// Digest of what it shows.
     pub mark: String,
@@ -91,11 +91,11 @@ pub(super) struct Bubble {
 
 impl Bubble {
     /// The bubble after this one.
-    pub(super) fn next(&self, script: &str) -> Self {
+    pub(super) fn next(&self, full_text: &str) -> Self {
         Self {
             number: self.number + 1,
             start: self.end,
-            start_digest: before(script, self.end),
+            start_digest: before(full_text, self.end),
             ..Self::default()
         }
     }
@@ -110,23 +110,23 @@ impl Bubble {
         }
     }
 
-    /// Whether it still begins where it did in `script`.
-    pub(super) fn fits(&self, script: &str) -> bool {
-        let inside = self.start == 0 || script.is_char_boundary(self.start);
-        inside && (self.start == 0 || self.start_digest == before(script, self.start))
+    /// Whether it still begins where it did in `full_text`.
+    pub(super) fn fits(&self, full_text: &str) -> bool {
+        let inside = self.start == 0 || full_text.is_char_boundary(self.start);
+        inside && (self.start == 0 || self.start_digest == before(full_text, self.start))
     }
 }
 
-/// How many bytes before a bubble tell whether the answer is still the same there.
+/// Bytes before a position whose digest shows whether the answer is still the same there.
 const DIGESTED: usize = 64;
 
-fn before(script: &str, at: usize) -> String {
+fn before(full_text: &str, at: usize) -> String {
     let from = at.saturating_sub(DIGESTED);
-    let from = (from..=at).find(|from| script.is_char_boundary(*from)).unwrap_or(at);
-    short_digest(&script[from..at])
+    let from = (from..=at).find(|from| full_text.is_char_boundary(*from)).unwrap_or(at);
+    short_digest(&full_text[from..at])
 }
 
-/// Enough to tell one text from the next.
+/// A digest long enough to distinguish texts.
 pub(super) fn short_digest(text: &str) -> String {
     ids::digest(&[text])[..16].to_owned()
 }

@@ -1,4 +1,4 @@
-//! What the platform is told when the integration starts: where to call us, and the bot's menu of commands.
+//! Registration when the integration starts: our callback address, and the bot's menu of commands.
 
 use serde_json::json;
 use tieline_core::account::{Account, ConnectionMode};

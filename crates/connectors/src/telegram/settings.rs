@@ -24,7 +24,7 @@ pub(super) struct Settings {
     token: Secret,
     /// The bot's user id: a token begins with it.
     pub bot_id: Option<i64>,
-    /// The bot's user name without `@`, once the platform has told it.
+    /// The bot's user name without `@`, once the platform has reported it.
     pub username: Option<String>,
 }
 

@@ -115,7 +115,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
     }
 }
 
-/// The reply as its reader sees it: our sentence stands below the text, or in its place.
+/// The reply as its reader sees it: our sentence is below the text, or in its place.
 fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     let done = reply.stage == Stage::Final;
     let text = match done {

@@ -21,7 +21,7 @@ pub(super) struct Said {
     pub(super) message_id: Option<String>,
 }
 
-/// A mistake of the caller's, who is one of ours and so is told.
+/// A mistake of the caller, which is reported: the caller is authenticated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Mistake {
     /// The body is not a JSON object.
@@ -86,7 +86,7 @@ fn id(text: String, name: &'static str) -> Result<String, Mistake> {
     Ok(text)
 }
 
-/// What the poster is told.
+/// The answer to a posted message.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Accepted {

@@ -8,7 +8,7 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::api_error::Outcome;
-use super::plan::{CallKind, Shown, Typing};
+use super::plan::{CallKind, Typing, WeChatProgress};
 use super::wire::BotConfig;
 
 /// After a refusal that may pass. Earlier tries make it worse.
@@ -18,18 +18,18 @@ const SLOW_DOWN: Duration = Duration::from_secs(30);
 
 /// Classifies an answer.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-    let after: Shown = sent.on_success.read();
+    let after: WeChatProgress = sent.on_success.read();
     let outcome = Outcome::of(answer);
     match after.call {
         CallKind::Message => message(outcome, sent, cx),
         // Of what only decorates nothing is repeated.
-        CallKind::Ticket => Verdict::Accepted(Progress::write(&Shown {
+        CallKind::Ticket => Verdict::Accepted(Progress::write(&WeChatProgress {
             typing: ticket(outcome),
             ..after
         })),
         CallKind::Typing => match outcome {
             Outcome::Ok(_) => Verdict::Accepted(sent.on_success.clone()),
-            _ => Verdict::Accepted(Progress::write(&Shown {
+            _ => Verdict::Accepted(Progress::write(&WeChatProgress {
                 typing: Typing::Unavailable,
                 typing_since: None,
                 ..after
@@ -68,11 +68,11 @@ fn message(outcome: Outcome, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
 /// The platform says the same of a window that has closed and of a moment when it is busy, and punishes tries. So there is one more.
 fn window_closed(sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
     let code = "window_closed".to_owned();
-    let before: Shown = sent.progress.read();
+    let before: WeChatProgress = sent.progress.read();
     if before.repeats {
         return Verdict::Refused { code };
     }
-    let progress = Progress::write(&Shown {
+    let progress = Progress::write(&WeChatProgress {
         repeats: true,
         not_before: Some(cx.now.after(BEFORE_REPEAT)),
         ..before

@@ -8,7 +8,7 @@ use tieline_core::http_types::{ApiCall, HttpCall};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 
 use super::decode::CONTEXT_TOKEN;
-use super::plan::{self, Due, Shown};
+use super::plan::{self, Due, WeChatProgress};
 use super::wire::{FINISHED, FROM_BOT, item_type};
 use super::{call, stream};
 
@@ -26,8 +26,8 @@ pub(super) fn step(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: Shown = progress.read();
-    // Without it the platform accepts a message and shows it to nobody.
+    let shown: WeChatProgress = progress.read();
+    // Without it the platform accepts a message and does not show it.
     let token = to.handle.text(CONTEXT_TOKEN);
     let Some(token) = token.filter(|token| !token.is_empty()) else {
         return Err(ComposeError::Incomplete { field: CONTEXT_TOKEN });

@@ -164,7 +164,7 @@ const fn voice_mime(encode_type: i64) -> Option<&'static str> {
     }
 }
 
-/// What an agent is told of a quote that names only the id of what it quotes: the platform has no call that returns it.
+/// Text for the agent in place of a quote that has only an id: the platform has no call that returns it.
 const UNAVAILABLE: &str = "(The quoted message is not available.)";
 
 fn quoted(reference: &RefMessage) -> Option<Quoted> {
@@ -198,7 +198,7 @@ fn fingerprints(wire: &WeixinMessage, sender: &str, said: &Said) -> Vec<String> 
     client.into_iter().chain(content).collect()
 }
 
-/// Enough of a digest to tell the latest few messages of one person apart.
+/// A digest long enough to distinguish the latest few messages of one person.
 fn short(fields: &[&str]) -> String {
     digest(fields).chars().take(12).collect()
 }

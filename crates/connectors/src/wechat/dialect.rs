@@ -21,7 +21,7 @@ pub(super) fn write(text: &str) -> String {
     out
 }
 
-/// The mark of a code fence and how often it stands there.
+/// The mark of a code fence and its length.
 fn fence_marks(line: &str) -> Option<(char, usize)> {
     let body = line.trim_start_matches([' ', '\t', '>']);
     let mark = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
@@ -114,7 +114,7 @@ fn italic(text: &str, before: char, out: &mut String) -> Option<usize> {
     Some(end + 2)
 }
 
-/// An escaped mark stands for itself.
+/// An escaped mark is literal.
 fn escaped(text: &str, out: &mut String) -> Option<usize> {
     let mark = text[1..]
         .chars()

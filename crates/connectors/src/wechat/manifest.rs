@@ -6,7 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof};
 
-use super::plan::{TEXT, TYPING_STANDS};
+use super::plan::{TEXT, TYPING_LIFE};
 use super::settings::{API_BASE, CDN_BASE};
 
 pub(super) static MANIFEST: Manifest = Manifest {
@@ -15,7 +15,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     docs: "https://github.com/Tencent/openclaw-weixin/blob/main/docs/protocol.md",
     proof: Proof::Platform,
     rate_hint: None,
-    // Nobody states how long the CDN keeps a file.
+    // How long the CDN keeps a file is not documented.
     media_is_short_lived: true,
     modes: &[LONG_CONNECTION],
 };
@@ -46,7 +46,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     budget: BUDGET,
-    // Nothing tells that a person has opened the chat.
+    // The platform doesn't report that a person has opened the chat.
     welcome: None,
     // Two pollers of one token would share the messages between them.
     two_sockets: false,
@@ -57,9 +57,9 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
 const BUDGET: Budget = Budget {
     text: TEXT,
     // Nothing is shown of a growing text but the typing sign.
-    min_interval: TYPING_STANDS,
+    min_interval: TYPING_LIFE,
     slow_after: Duration::from_hours(24),
-    slow_interval: TYPING_STANDS,
+    slow_interval: TYPING_LIFE,
     lifetime: None,
     max_updates: None,
     // Ten messages for each message of the person: counted on the reply. No limit in time is documented.

@@ -27,13 +27,13 @@ pub(super) const TEXT: TextLimit = TextLimit {
 const MOST_MESSAGES: u32 = 9;
 /// Between two messages of one reply.
 const BETWEEN_MESSAGES: Duration = Duration::from_millis(1200);
-/// How long the typing sign stands.
-pub(super) const TYPING_STANDS: Duration = Duration::from_secs(5);
+/// How long the typing sign is shown.
+pub(super) const TYPING_LIFE: Duration = Duration::from_secs(5);
 
 /// How far a reply has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Shown {
+pub(super) struct WeChatProgress {
     /// The call that led here.
     pub(super) call: CallKind,
     pub(super) typing: Typing,
@@ -96,12 +96,12 @@ pub(super) enum Due {
 }
 
 /// What comes next.
-pub(super) fn due(desired: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -> Due {
+pub(super) fn due(desired: &DesiredReply<'_>, shown: &WeChatProgress, cx: &Context<'_>) -> Due {
     if desired.stage != Stage::Final {
         return typing(shown, cx.now);
     }
-    let script = script(desired, cx);
-    if let Some(message) = message(&script, desired.link, shown, cx) {
+    let full_text = full_text(desired, cx);
+    if let Some(message) = message(&full_text, desired.link, shown, cx) {
         return match shown.not_before {
             Some(at) if at > cx.now => Due::Wait(at),
             _ => message,
@@ -116,11 +116,11 @@ pub(super) fn due(desired: &DesiredReply<'_>, shown: &Shown, cx: &Context<'_>) -
     }
 }
 
-fn typing(shown: &Shown, now: Timestamp) -> Due {
+fn typing(shown: &WeChatProgress, now: Timestamp) -> Due {
     match &shown.typing {
         Typing::Unknown => Due::Ticket,
         Typing::Unavailable => Due::Nothing,
-        Typing::Ticket(ticket) => match shown.typing_since.map(|at| at.after(TYPING_STANDS)) {
+        Typing::Ticket(ticket) => match shown.typing_since.map(|at| at.after(TYPING_LIFE)) {
             Some(fades_at) if now < fades_at => Due::Wait(fades_at),
             _ => Due::Typing {
                 ticket: ticket.clone(),
@@ -131,7 +131,7 @@ fn typing(shown: &Shown, now: Timestamp) -> Due {
 }
 
 /// The progress once the platform has accepted what is due.
-pub(super) fn after(due: &Due, shown: &Shown, now: Timestamp) -> Shown {
+pub(super) fn after(due: &Due, shown: &WeChatProgress, now: Timestamp) -> WeChatProgress {
     let mut after = shown.clone();
     match due {
         Due::Ticket => after.call = CallKind::Ticket,
@@ -152,10 +152,10 @@ pub(super) fn after(due: &Due, shown: &Shown, now: Timestamp) -> Shown {
 }
 
 /// The next message of the text. `None` if all of it is sent.
-fn message(script: &str, link: Option<&str>, shown: &Shown, cx: &Context<'_>) -> Option<Due> {
-    let piece = next_piece(script, shown.end)?;
+fn message(full_text: &str, link: Option<&str>, shown: &WeChatProgress, cx: &Context<'_>) -> Option<Due> {
+    let piece = next_piece(full_text, shown.end)?;
     let is_last = shown.messages + 1 >= MOST_MESSAGES;
-    if !is_last || next_piece(script, piece.end).is_none() {
+    if !is_last || next_piece(full_text, piece.end).is_none() {
         return Some(Due::Message {
             text: piece.shown,
             end: piece.end,
@@ -169,16 +169,16 @@ fn message(script: &str, link: Option<&str>, shown: &Shown, cx: &Context<'_>) ->
     };
     Some(Due::Message {
         text,
-        end: script.len(),
+        end: full_text.len(),
     })
 }
 
 /// The next piece that isn't blank.
-fn next_piece(script: &str, from: usize) -> Option<Piece> {
+fn next_piece(full_text: &str, from: usize) -> Option<Piece> {
     let mut start = from;
-    while start < script.len() && script.is_char_boundary(start) {
-        let piece = fit(script, start);
-        if !script[start..piece.end].trim().is_empty() {
+    while start < full_text.len() && full_text.is_char_boundary(start) {
+        let piece = fit(full_text, start);
+        if !full_text[start..piece.end].trim().is_empty() {
             return Some(Piece {
                 shown: piece.shown.trim().to_owned(),
                 end: piece.end,
@@ -190,11 +190,11 @@ fn next_piece(script: &str, from: usize) -> Option<Piece> {
 }
 
 /// The piece of the text from `start` that fits into one message.
-fn fit(script: &str, start: usize) -> Piece {
+fn fit(full_text: &str, start: usize) -> Piece {
     // No character takes more than four bytes.
     let mut bytes = TEXT.max * 4;
     loop {
-        let piece = markdown::piece(script, start, bytes, dialect::write);
+        let piece = markdown::piece(full_text, start, bytes, dialect::write);
         let chars = TEXT.measure(&piece.shown);
         if chars <= TEXT.max {
             return piece;
@@ -204,10 +204,10 @@ fn fit(script: &str, start: usize) -> Piece {
 }
 
 /// The whole text: the agent's, then our sentence, then its files as links.
-fn script(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
+fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let text = markdown::without_data(desired.text);
     let notice = desired.notice.map(|notice| notice.text(cx.account.language));
-    let mut script = match (text.trim().is_empty(), notice) {
+    let mut full_text = match (text.trim().is_empty(), notice) {
         (true, Some(notice)) => notice.to_owned(),
         (false, Some(notice)) => {
             // A fence that the text leaves open would take our sentence in.
@@ -218,10 +218,10 @@ fn script(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     };
     for file in desired.files {
         let name = file.name.replace(['\n', '\r'], " ");
-        script.push_str(&format!("\n\n{name}: {}", markdown::address(file)));
+        full_text.push_str(&format!("\n\n{name}: {}", markdown::address(file)));
     }
-    match script.trim().is_empty() {
+    match full_text.trim().is_empty() {
         true => Notice::EmptyAnswer.text(cx.account.language).to_owned(),
-        false => script,
+        false => full_text,
     }
 }

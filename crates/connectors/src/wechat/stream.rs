@@ -77,12 +77,12 @@ impl StreamProtocol for LongPoll {
 /// The call in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fetch {
-    /// Tells the platform that the bot is there.
+    /// Reports to the platform that the bot is online.
     Start,
     Updates,
     /// Asks for something at hand, to see that the platform is alive.
     Life,
-    /// Tells the platform that the bot goes.
+    /// Reports to the platform that the bot goes offline.
     Stop,
 }
 
@@ -157,7 +157,7 @@ impl StreamSession for Session {
 }
 
 impl Session {
-    /// Whatever came of it, the poll tells more.
+    /// Whatever the outcome, the poll shows more.
     fn started(&mut self, outcome: &Outcome, cx: &Context<'_>) -> Vec<Effect> {
         let mut effects = match outcome {
             Outcome::Ok(_) => self.alive(),

@@ -5,11 +5,11 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::api_error::{Outcome, named};
-use super::compose::{CallKind, Shown};
+use super::compose::{CallKind, OfficialAccountProgress};
 
 /// Classifies the answer to a call of [`super::compose::deliver`].
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
-    let after: Shown = sent.on_success.read();
+    let after: OfficialAccountProgress = sent.on_success.read();
     let outcome = Outcome::of(answer);
     if after.call == CallKind::Typing {
         return typed(outcome, sent, &after);
@@ -22,23 +22,23 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
             code,
         },
         Outcome::Passing(code) => Verdict::Retry { code },
-        // Nothing tells a repeated message from a new one, and each counts, so it is not repeated on suspicion.
+        // A repeated message can't be distinguished from a new one, and each counts, so it is not repeated on suspicion.
         Outcome::Lost(code) => Verdict::Refused { code },
         Outcome::Refused { code } => Verdict::Refused { code: named(code) },
     }
 }
 
 /// The sign that we are typing never holds an answer up: whatever refuses it, there is none for this reply.
-fn typed(outcome: Outcome, sent: &SentCall<'_>, after: &Shown) -> Verdict {
+fn typed(outcome: Outcome, sent: &SentCall<'_>, after: &OfficialAccountProgress) -> Verdict {
     let code = match outcome {
         Outcome::Ok(_) | Outcome::Lost(_) => return Verdict::Accepted(Progress::write(after)),
         Outcome::TokenExpired => return Verdict::TokenExpired,
         Outcome::SlowDown { code, .. } | Outcome::Passing(code) => code,
         Outcome::Refused { code } => named(code),
     };
-    let before: Shown = sent.progress.read();
+    let before: OfficialAccountProgress = sent.progress.read();
     Verdict::FallBack {
-        progress: Progress::write(&Shown {
+        progress: Progress::write(&OfficialAccountProgress {
             no_typing: true,
             ..before
         }),

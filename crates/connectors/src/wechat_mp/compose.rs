@@ -36,10 +36,10 @@ const STYLE: PlainStyle = PlainStyle {
 /// How far a reply is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Shown {
+pub(super) struct OfficialAccountProgress {
     /// What the newest call does.
     pub(super) call: CallKind,
-    /// When the chat was last told that we are typing.
+    /// When the typing sign was last sent.
     #[serde(with = "millis::option")]
     pub(super) typing_since: Option<Timestamp>,
     /// The platform takes no such sign here.
@@ -70,14 +70,14 @@ pub(super) fn deliver(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: Shown = progress.read();
+    let shown: OfficialAccountProgress = progress.read();
     if to.expires_at.is_some_and(|end| end <= cx.now) {
         return Err(ComposeError::Expired);
     }
     if desired.stage != Stage::Final {
         return Ok(typing(to, shown, cx));
     }
-    let text = script(desired.text, desired.files, desired.notice, cx.account.language);
+    let text = full_text(desired.text, desired.files, desired.notice, cx.account.language);
     let most = to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES);
     Ok(
         match next_piece(&text, &shown, most, desired.link, cx.account.language) {
@@ -87,7 +87,7 @@ pub(super) fn deliver(
     )
 }
 
-fn typing(to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+fn typing(to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) -> Step {
     let is_shown = shown
         .typing_since
         .is_some_and(|since| cx.now.since(since) < TYPING_LIFE);
@@ -95,7 +95,7 @@ fn typing(to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
         return Step::Done;
     }
     let body = json!({ "touser": to.chat.id, "command": "Typing" });
-    let on_success = Shown {
+    let on_success = OfficialAccountProgress {
         call: CallKind::Typing,
         typing_since: Some(cx.now),
         ..shown
@@ -104,35 +104,41 @@ fn typing(to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
 }
 
 /// All that is to be said: the answer, its files as links, our sentence.
-pub(super) fn script(text: &str, files: &[ReplyFile], notice: Option<Notice>, language: Language) -> String {
+pub(super) fn full_text(text: &str, files: &[ReplyFile], notice: Option<Notice>, language: Language) -> String {
     let answer = markdown::without_data(text);
-    let mut script = markdown::with_files(answer.trim_end(), files).into_owned();
+    let mut full_text = markdown::with_files(answer.trim_end(), files).into_owned();
     let sentence = match notice {
         Some(notice) => notice.text(language),
-        None if script.trim().is_empty() => Notice::EmptyAnswer.text(language),
-        None => return script,
+        None if full_text.trim().is_empty() => Notice::EmptyAnswer.text(language),
+        None => return full_text,
     };
-    if !script.is_empty() {
-        script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown + "\n\n";
+    if !full_text.is_empty() {
+        full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown + "\n\n";
     }
-    script.push_str(sentence);
-    script
+    full_text.push_str(sentence);
+    full_text
 }
 
 /// The next message. `None` if all is sent.
-fn next_piece(script: &str, shown: &Shown, most: u64, link: Option<&str>, language: Language) -> Option<Piece> {
-    let mut from = shown.start(script);
-    while from < script.len() {
-        let piece = plain_piece(script, from, TEXT.max);
+fn next_piece(
+    full_text: &str,
+    shown: &OfficialAccountProgress,
+    most: u64,
+    link: Option<&str>,
+    language: Language,
+) -> Option<Piece> {
+    let mut from = shown.start(full_text);
+    while from < full_text.len() {
+        let piece = plain_piece(full_text, from, TEXT.max);
         if piece.shown.trim().is_empty() {
             from = piece.end;
             continue;
         }
-        return Some(match shown.messages + 1 < most || piece.end == script.len() {
+        return Some(match shown.messages + 1 < most || piece.end == full_text.len() {
             true => piece,
             false => Piece {
-                shown: last_piece(script, from, link, language),
-                end: script.len(),
+                shown: last_piece(full_text, from, link, language),
+                end: full_text.len(),
             },
         });
     }
@@ -140,44 +146,46 @@ fn next_piece(script: &str, shown: &Shown, most: u64, link: Option<&str>, langua
 }
 
 /// The piece from `from` on that must be the last one, with where the rest can be read.
-pub(super) fn last_piece(script: &str, from: usize, link: Option<&str>, language: Language) -> String {
-    let piece = plain_piece(script, from, TEXT.max);
-    if piece.end == script.len() {
+pub(super) fn last_piece(full_text: &str, from: usize, link: Option<&str>, language: Language) -> String {
+    let piece = plain_piece(full_text, from, TEXT.max);
+    if piece.end == full_text.len() {
         return piece.shown;
     }
     let tail = match link {
         Some(link) => format!("{}{link}", Notice::RestBehindLink.text(language)),
         None => Notice::Incomplete.text(language).to_owned(),
     };
-    let piece = plain_piece(script, from, TEXT.max.saturating_sub(tail.len() + 2));
+    let piece = plain_piece(full_text, from, TEXT.max.saturating_sub(tail.len() + 2));
     format!("{}\n\n{tail}", piece.shown)
 }
 
-fn plain_piece(script: &str, from: usize, max_bytes: usize) -> Piece {
-    markdown::piece(script, from, max_bytes, |part| markdown::plain(part, STYLE))
+fn plain_piece(full_text: &str, from: usize, max_bytes: usize) -> Piece {
+    markdown::piece(full_text, from, max_bytes, |part| markdown::plain(part, STYLE))
 }
 
-impl Shown {
+impl OfficialAccountProgress {
     /// Where the unsent text begins.
-    fn start(&self, script: &str) -> usize {
-        let is_same = script.get(..self.sent).is_some_and(|head| digest(&[head]) == self.head);
+    fn start(&self, full_text: &str) -> usize {
+        let is_same = full_text
+            .get(..self.sent)
+            .is_some_and(|head| digest(&[head]) == self.head);
         if is_same { self.sent } else { 0 }
     }
 }
 
-fn send(piece: &Piece, script: &str, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+fn send(piece: &Piece, full_text: &str, to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) -> Step {
     let body = json!({ "touser": to.chat.id, "msgtype": "text", "text": { "content": piece.shown } });
-    let on_success = Shown {
+    let on_success = OfficialAccountProgress {
         call: CallKind::Text,
         sent: piece.end,
-        head: digest(&[&script[..piece.end]]),
+        head: digest(&[&full_text[..piece.end]]),
         messages: shown.messages + 1,
         ..shown
     };
     call("send", "/cgi-bin/message/custom/send", &body, &on_success, cx)
 }
 
-fn call(name: &'static str, path: &str, body: &Value, on_success: &Shown, cx: &Context<'_>) -> Step {
+fn call(name: &'static str, path: &str, body: &Value, on_success: &OfficialAccountProgress, cx: &Context<'_>) -> Step {
     Step::Call {
         call: ApiCall::Http(HttpCall {
             name,

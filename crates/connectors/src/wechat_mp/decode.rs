@@ -115,7 +115,7 @@ impl Callback<'_> {
         })))
     }
 
-    /// A message of a type that can't be read has neither words nor parts, which the person is told.
+    /// A message of a type that can't be read has neither words nor parts, which the sender is told.
     fn words(&self, kind: &str) -> String {
         let text = |name| self.fields.text(name);
         match kind {

@@ -1,7 +1,7 @@
 //! WeChat Official Accounts (微信公众号): callbacks in XML, plain or sealed, and customer-service messages out.
 //!
 //! Accounts whose customer-service API is closed (error 48001, subscription accounts above all) can only answer the callback itself: see
-//! [`passive`]. Which kind an account is, the platform is asked once: see [`tokens::probe`].
+//! [`poll_reply`]. Which kind an account is, the platform is asked once: see [`tokens::probe`].
 //!
 //! See [WeChat Docs/接收普通消息](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html).
 
@@ -11,7 +11,7 @@ mod compose;
 mod decode;
 mod manifest;
 mod media;
-mod passive;
+mod poll_reply;
 mod settings;
 mod tokens;
 mod verify;
@@ -89,7 +89,7 @@ impl Connector for OfficialAccount {
     }
 
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {
-        Some(&passive::PassiveReplies)
+        Some(&poll_reply::PassiveReplies)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {
@@ -111,7 +111,7 @@ fn received(callback: &Authentic, cx: &Context<'_>) -> Received {
         },
         Decoded::Followed { follower, account } => {
             let welcome = cx.welcome.map(str::trim).filter(|text| !text.is_empty());
-            let answer = welcome.map(|text| passive::welcome(text, &follower, &account, callback, cx));
+            let answer = welcome.map(|text| poll_reply::welcome(text, &follower, &account, callback, cx));
             Received::only(answer.unwrap_or_else(success))
         }
         Decoded::Nothing(Remark::Ignored(reason)) => Received::ignored(reason, success()),
@@ -122,6 +122,6 @@ fn received(callback: &Authentic, cx: &Context<'_>) -> Received {
 fn answer(event: &Event, callback: &Authentic, cx: &Context<'_>) -> Answer {
     match Settings::of(cx.account).way {
         ReplyWay::CustomerService => Answer::Fixed(success()),
-        ReplyWay::Passive => Answer::Polled(passive::poll(event, callback, cx)),
+        ReplyWay::Passive => Answer::Polled(poll_reply::poll(event, callback, cx)),
     }
 }

@@ -60,7 +60,7 @@ impl TokenExchange for Tokens {
     }
 }
 
-/// Shows nobody that we are typing. The refusal tells whether the account may send customer-service messages at all.
+/// A typing sign for no receiver. The refusal shows whether the account may send customer-service messages at all.
 pub(super) fn probe(cx: &Context<'_>) -> Probe {
     let body = json!({ "touser": "", "command": "Typing" }).to_string();
     let url = address(cx.account, "/cgi-bin/message/custom/typing");
@@ -80,7 +80,7 @@ fn read_probe(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
         Outcome::Refused {
             code: code @ (code::IP_NOT_ALLOWED | code::BAD_APP_ID | code::BAD_APP_SECRET | code::SECRET_FROZEN),
         } => Err(refused(code)),
-        // A gateway's own answer tells nothing of the account; the token before it was given.
+        // A gateway's own answer says nothing about the account; the token before it was given.
         Outcome::Refused { code: 400..=499 } => Ok(Credentials::default()),
         // There is no such person, which is only looked at where the call is permitted.
         Outcome::Ok(_) | Outcome::Refused { .. } => may("yes"),

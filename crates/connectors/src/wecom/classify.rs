@@ -12,7 +12,7 @@ use tieline_core::http_types::{ApiAnswer, ApiCall, SocketCall};
 use tieline_core::reply::{DesiredReply, Progress, Stage};
 
 use super::compose::Rest;
-use super::pushed::{SEND, STREAM, Shown, Way};
+use super::socket_reply::{SEND, STREAM, SocketProgress, Way};
 
 /// A wait that lets a limit of 30 a minute recover.
 const RATE_PAUSE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ mod code {
     pub(super) const CODE_SPENT: i64 = 60140;
     pub(super) const CHAT_UNKNOWN: i64 = 93006;
     pub(super) const ALREADY_ANSWERED: i64 = 846_606;
-    /// Too many messages; or nobody ever wrote to the bot there.
+    /// Too many messages; or no message was ever sent to the bot there.
     pub(super) const SEND_LIMIT: i64 = 846_607;
     /// Older than 10 minutes.
     pub(super) const STREAM_TOO_OLD: i64 = 846_608;
@@ -39,7 +39,7 @@ mod code {
 pub(super) fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
@@ -48,7 +48,7 @@ pub(super) fn classify(
             Once::Polled(_) => responded(answer, done, cx),
             Once::Pushed(shown) => shown.back_to_socket(responded(answer, done, cx)),
         },
-        ApiCall::Socket(call) => framed(call, answer, wanted, done, cx),
+        ApiCall::Socket(call) => framed(call, answer, desired, done, cx),
     }
 }
 
@@ -95,7 +95,7 @@ fn perhaps_taken(before: Once, code: &str) -> Verdict {
 /// Progress around the one call that may be made to `response_url`, in either mode.
 enum Once {
     Polled(Rest),
-    Pushed(Shown),
+    Pushed(SocketProgress),
 }
 
 impl Once {
@@ -116,7 +116,7 @@ impl Once {
     fn tried(self) -> Progress {
         match self {
             Self::Polled(rest) => Progress::write(&Rest { unsure: true, ..rest }),
-            Self::Pushed(shown) => Progress::write(&Shown { unsure: true, ..shown }),
+            Self::Pushed(shown) => Progress::write(&SocketProgress { unsure: true, ..shown }),
         }
     }
 
@@ -131,17 +131,17 @@ impl Once {
 fn framed(
     call: &SocketCall,
     answer: &ApiAnswer,
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
     match answer {
-        ApiAnswer::NotSent => return without_socket(wanted, done, cx),
+        ApiAnswer::NotSent => return without_socket(desired, done, cx),
         ApiAnswer::Unknown => return unacknowledged(call, done, cx),
         ApiAnswer::Answered { .. } => {}
     }
     let code = errcode(answer);
-    let before: Shown = done.read();
+    let before: SocketProgress = done.read();
     match code {
         // There is a connection again, so the next absence is another one. Said once more at once, for only this way is it remembered.
         code::BUSY | code::VERSION_CONFLICT | code::RATE | code::CONCURRENCY | code::SEND_LIMIT
@@ -159,7 +159,7 @@ fn framed(
             },
         },
         code::BUSY | code::VERSION_CONFLICT | code::NOT_SUBSCRIBED => retry(&code.to_string()),
-        code::SEND_LIMIT if wanted.proactive => Verdict::Refused { code: code.to_string() },
+        code::SEND_LIMIT if desired.proactive => Verdict::Refused { code: code.to_string() },
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
         // The bubble got no other frame than its end, so it has it if it is known.
         code::STREAM_TOO_OLD if call.name == STREAM && before.has_only_its_end() => {
@@ -174,7 +174,7 @@ fn framed(
 /// A bubble shows the same frame once, however often it comes, and nothing after its end: what ends it comes again as it was. A message of
 /// its own may come twice: better than never, but not without end.
 fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdict {
-    let before: Shown = done.read();
+    let before: SocketProgress = done.read();
     let then = &call.frame["then"];
     let perhaps = match call.name.as_str() {
         STREAM if call.frame["body"]["stream"]["finish"] == true => before.perhaps_closed(then),
@@ -195,13 +195,13 @@ fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdi
 }
 
 /// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
-fn without_socket(wanted: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
-    let before: Shown = done.read();
-    if wanted.stage != Stage::Final || before.complete || before.absent_since.is_some() {
+fn without_socket(desired: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
+    let before: SocketProgress = done.read();
+    if desired.stage != Stage::Final || before.complete || before.absent_since.is_some() {
         return retry("not sent");
     }
     Verdict::FallBack {
-        progress: Progress::write(&Shown {
+        progress: Progress::write(&SocketProgress {
             absent_since: Some(cx.now),
             ..before
         }),
@@ -210,7 +210,7 @@ fn without_socket(wanted: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>) 
 }
 
 /// What can't be said this way is said another, while there is one.
-fn elsewhere(code: i64, call: &SocketCall, before: Shown) -> Verdict {
+fn elsewhere(code: i64, call: &SocketCall, before: SocketProgress) -> Verdict {
     let fresh_bubble = before.bubble.is_none();
     let after = before.without_bubble();
     let way = match call.name.as_str() {
@@ -223,7 +223,7 @@ fn elsewhere(code: i64, call: &SocketCall, before: Shown) -> Verdict {
         _ => Way::Url,
     };
     Verdict::FallBack {
-        progress: Progress::write(&Shown { way, ..after.present() }),
+        progress: Progress::write(&SocketProgress { way, ..after.present() }),
         code: code.to_string(),
     }
 }

@@ -9,7 +9,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Sta
 
 use super::decode::POLLED;
 use super::wire::{Say, SayContent};
-use super::{pulled, pushed, text};
+use super::{full_text, poll_reply, socket_reply};
 use crate::markdown;
 
 /// The platform's own host: the only one that `response_url` may name.
@@ -22,14 +22,14 @@ pub(super) const RESPOND: &str = "respond";
 
 /// The next step.
 pub(super) fn deliver(
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
     match cx.account.mode {
-        ConnectionMode::Webhook => after_polls(wanted, to, done, cx),
-        ConnectionMode::LongConnection => pushed::deliver(wanted, to, done, cx),
+        ConnectionMode::Webhook => after_polls(desired, to, done, cx),
+        ConnectionMode::LongConnection => socket_reply::deliver(desired, to, done, cx),
     }
 }
 
@@ -46,15 +46,15 @@ pub(super) struct Rest {
 
 /// The rest that the stream didn't show goes by `response_url`, once.
 fn after_polls(
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    if wanted.proactive {
+    if desired.proactive {
         return Err(ComposeError::Expired);
     }
-    let Some(pulled) = wanted.pulled.filter(|_| wanted.stage == Stage::Final) else {
+    let Some(pulled) = desired.pulled.filter(|_| desired.stage == Stage::Final) else {
         return Ok(Step::Done);
     };
     let Some(closed) = pulled.closed else {
@@ -62,11 +62,11 @@ fn after_polls(
             until: pulled.received_at.after(POLLED),
         });
     };
-    let text = markdown::with_files(wanted.text, wanted.files);
-    let Some(from) = pulled::rest_from(&text, closed).filter(|_| !done.read::<Rest>().pushed) else {
+    let text = markdown::with_files(desired.text, desired.files);
+    let Some(from) = poll_reply::rest_from(&text, closed).filter(|_| !done.read::<Rest>().pushed) else {
         return Ok(Step::Done);
     };
-    match text::only(&text, from, wanted, cx.account.language) {
+    match full_text::only(&text, from, desired, cx.account.language) {
         Some(content) => respond(&content, to, cx).map(|call| Step::Call {
             call,
             on_success: Progress::default(),

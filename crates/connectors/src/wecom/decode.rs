@@ -11,8 +11,8 @@ use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
 
-use super::credentials::Parsed;
-use super::mention;
+use super::mentions;
+use super::settings::Settings;
 use super::wire::{Callback, Content, EventBody, Link};
 
 /// How long `response_url` works.
@@ -43,7 +43,7 @@ pub(super) enum Way<'a> {
 /// What a callback says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Heard {
-    /// Somebody said something.
+    /// A message.
     Message(Box<Message>),
     /// The platform asks for the newest state of a stream.
     Poll {
@@ -52,7 +52,7 @@ pub(super) enum Heard {
         /// Who asks.
         asker: SenderId,
     },
-    /// Somebody opened the direct chat, for the first time today.
+    /// A person opened the direct chat, for the first time today.
     Entered,
     /// A person clicked on a card.
     Clicked(Box<CardAction>),
@@ -61,7 +61,7 @@ pub(super) enum Heard {
         /// The card.
         card: String,
     },
-    /// Somebody rated an answer.
+    /// A person rated an answer.
     Rated(Feedback),
     /// Another client has taken the long connection.
     Kicked,
@@ -82,7 +82,7 @@ pub(super) fn decode(json: &[u8], way: Way<'_>, cx: &Context<'_>) -> Heard {
 }
 
 fn read(mut callback: Callback<'_>, way: Way<'_>, cx: &Context<'_>) -> Heard {
-    let ours = Parsed::of(cx).and_then(|parsed| parsed.bot_id.as_deref());
+    let ours = Settings::of(cx).and_then(|parsed| parsed.bot_id.as_deref());
     if ours.is_some_and(|ours| callback.aibotid.some().is_some_and(|bot| bot != ours)) {
         return IGNORED("the callback is for another bot");
     }
@@ -196,8 +196,8 @@ fn said(mut callback: Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<
     let text = match target.chat.kind {
         ChatKind::Direct => gathered.text,
         ChatKind::Group => {
-            let name = Parsed::of(cx).and_then(|parsed| parsed.bot_name.as_deref());
-            mention::strip(&gathered.text, name).into_owned()
+            let name = Settings::of(cx).and_then(|parsed| parsed.bot_name.as_deref());
+            mentions::strip(&gathered.text, name).into_owned()
         }
     };
     if text.trim().is_empty() && gathered.parts.is_empty() && quote.is_none() {

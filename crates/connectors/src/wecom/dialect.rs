@@ -58,7 +58,7 @@ fn apply(text: &str, edits: Vec<Edit>) -> String {
 /// A block of code.
 struct Code {
     range: Range<usize>,
-    /// In how many quotes it stands.
+    /// Depth of quotes around it.
     quotes: usize,
 }
 
@@ -137,7 +137,7 @@ fn underlined(level: HeadingLevel, source: &str, range: &Range<usize>, edits: &m
     edits.push((range.start + title.len()..range.start + body.len(), String::new()));
 }
 
-/// What stands in for a picture that can't be shown.
+/// The replacement of a picture that can't be shown.
 fn alternative(source: &str) -> String {
     let words = source.strip_prefix("![").and_then(|rest| rest.split_once(']'));
     words.map_or_else(String::new, |(words, _)| words.to_owned())

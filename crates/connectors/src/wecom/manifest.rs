@@ -7,10 +7,10 @@ use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
 use tieline_core::split::{TextLimit, TextUnit};
 
-use super::answer::MAX_WELCOME;
+use super::callback_answer::MAX_WELCOME;
 use super::decode::POLLED;
-use super::text::MAX_BYTES;
-use super::{pulled, pushed};
+use super::full_text::MAX_BYTES;
+use super::{poll_reply, socket_reply};
 
 /// Facts about WeCom bots.
 pub(super) static MANIFEST: Manifest = Manifest {
@@ -82,7 +82,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         min_interval: Duration::from_secs(1),
         slow_after: Duration::from_secs(10),
         slow_interval: Duration::from_secs(3),
-        lifetime: Some(pushed::LIFETIME),
+        lifetime: Some(socket_reply::LIFETIME),
         max_updates: None,
         quotas: &[
             Quota {
@@ -146,7 +146,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         min_interval: Duration::from_secs(1),
         slow_after: Duration::from_secs(30),
         slow_interval: Duration::from_secs(2),
-        lifetime: Some(pulled::LIFETIME),
+        lifetime: Some(poll_reply::LIFETIME),
         max_updates: None,
         quotas: &[],
         source: "https://developer.work.weixin.qq.com/document/path/101031",

@@ -8,7 +8,7 @@ use tieline_core::connector::{Context, Media, MediaError, MediaSource};
 use tieline_core::event::Part;
 use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 
-use super::credentials::Parsed;
+use super::settings::Settings;
 use crate::callback_cipher::CallbackKey;
 use crate::disposition;
 
@@ -35,7 +35,7 @@ impl MediaSource for MessageFiles {
     }
 }
 
-/// The download. The link is signed: it needs no token, and any host of an object storage may stand in it.
+/// The download. The link is signed: it needs no token, and it may name any host of an object storage.
 fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     let url = part.locator.get("url")?.as_str()?;
     let secure = url.starts_with("https://") || (cx.account.allow_private && url.starts_with("http://"));
@@ -56,7 +56,7 @@ fn open(part: &Part, body: Vec<u8>, disposition: Option<&str>, cx: &Context<'_>)
         Some(key) => Some(CallbackKey::parse_file_key(key).ok_or(MediaError::Incomplete("a key of 32 bytes"))?),
         None => None,
     };
-    let callback = || Some(&Parsed::of(cx)?.webhook.as_ref()?.key);
+    let callback = || Some(&Settings::of(cx)?.webhook.as_ref()?.key);
     // Without a key the bytes would be passed on sealed, which is worse than no file.
     let key = own
         .as_ref()

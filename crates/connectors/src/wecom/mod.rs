@@ -2,23 +2,24 @@
 //!
 //! By callback URL every answer is sealed and the platform fetches the growing reply by asking again, for 6 minutes; the rest goes once by
 //! `response_url`. Over the long connection we push frames on the socket. Both read the same JSON ([`decode`]) and write the same dialect
-//! ([`dialect`]); what is shown where is decided in [`pulled`] and [`pushed`].
+//! ([`dialect`]); what is shown where is decided in [`poll_reply`] and [`socket_reply`].
 //!
 //! See [WeCom Docs/智能机器人概述](https://developer.work.weixin.qq.com/document/path/101039).
 
-mod answer;
+mod callback_answer;
+mod card_action;
 mod classify;
 mod compose;
-mod credentials;
 mod decode;
 mod dialect;
+mod full_text;
 mod manifest;
 mod media;
-mod mention;
-mod pulled;
-mod pushed;
+mod mentions;
+mod poll_reply;
+mod settings;
+mod socket_reply;
 mod stream;
-mod text;
 mod verify;
 mod wire;
 
@@ -39,8 +40,8 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Rep
 use tieline_core::stream::StreamProtocol;
 
 use crate::markdown;
-use credentials::{Parsed, WebhookKeys};
 use decode::{Heard, Way};
+use settings::{Settings, WebhookKeys};
 use verify::Authentic;
 
 /// WeCom.
@@ -58,7 +59,7 @@ impl Connector for WeCom {
         credentials: &Credentials,
         _endpoints: &Endpoints,
     ) -> Result<Prepared, InvalidSetting> {
-        Parsed::read(mode, credentials).map(Prepared::new)
+        Settings::read(mode, credentials).map(Prepared::new)
     }
 
     fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
@@ -77,13 +78,21 @@ impl Connector for WeCom {
 
     fn deliver(
         &self,
-        wanted: &DesiredReply<'_>,
+        desired: &DesiredReply<'_>,
         to: &ReplyTarget,
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        let text = &*markdown::without_data(wanted.text);
-        compose::deliver(&DesiredReply { text, ..wanted.clone() }, to, done, cx)
+        let text = &*markdown::without_data(desired.text);
+        compose::deliver(
+            &DesiredReply {
+                text,
+                ..desired.clone()
+            },
+            to,
+            done,
+            cx,
+        )
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
@@ -106,17 +115,17 @@ impl Connector for WeCom {
 impl PolledReplies for WeCom {
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match webhook_keys(cx) {
-            Some(keys) => answer::newest(asked, reply.map(without_data).as_deref(), keys, cx),
+            Some(keys) => poll_reply::answer(asked, reply.map(without_data).as_deref(), keys, cx),
             None => WebhookAnswer::empty(200),
         }
     }
 
     fn final_poll_state(&self, asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
-        answer::ends(asked, &without_data(reply), cx)
+        poll_reply::ending(asked, &without_data(reply), cx)
     }
 
     fn leaves_rest(&self, closed: &Progress) -> bool {
-        pulled::leaves_rest(closed)
+        poll_reply::leaves_rest(closed)
     }
 
     fn can_push(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
@@ -133,7 +142,7 @@ fn without_data(reply: &ReplyView) -> Cow<'_, ReplyView> {
 }
 
 fn webhook_keys<'a>(cx: &Context<'a>) -> Option<&'a WebhookKeys> {
-    Parsed::of(cx)?.webhook.as_ref()
+    Settings::of(cx)?.webhook.as_ref()
 }
 
 /// Why a click is not acted upon.
@@ -171,17 +180,18 @@ fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Rece
             remark: None,
         },
         Heard::Entered => {
-            let welcome = answer::welcome(cx).map(|welcome| answer::sealed(&welcome, nonce, keys, cx));
+            let welcome =
+                callback_answer::welcome(cx).map(|welcome| callback_answer::sealed(&welcome, nonce, keys, cx));
             Received::only(welcome.unwrap_or_else(empty))
         }
         Heard::Clicked(click) => {
-            let update = answer::clicked(&click.key, &click.card, cx);
-            let answer = update.map_or_else(empty, |update| answer::sealed(&update, nonce, keys, cx));
+            let update = card_action::update(&click.key, &click.card, cx);
+            let answer = update.map_or_else(empty, |update| callback_answer::sealed(&update, nonce, keys, cx));
             event(Event::CardAction(*click), Answer::Fixed(answer))
         }
         Heard::ClickedLongAgo { card } => {
-            let update = answer::clicked_long_ago(&card, cx);
-            let answer = update.map_or_else(empty, |update| answer::sealed(&update, nonce, keys, cx));
+            let update = card_action::stale(&card, cx);
+            let answer = update.map_or_else(empty, |update| callback_answer::sealed(&update, nonce, keys, cx));
             Received::ignored(LONG_AGO, answer)
         }
         Heard::Rated(feedback) => event(Event::Feedback(feedback), Answer::Fixed(empty())),

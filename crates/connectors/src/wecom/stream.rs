@@ -17,7 +17,7 @@ use tieline_core::timestamp::Timestamp;
 use super::decode::{self, Heard, Way};
 use super::manifest::WS_URL;
 use super::wire::SocketFrame;
-use super::{LONG_AGO, answer};
+use super::{LONG_AGO, callback_answer, card_action};
 use lanes::Lanes;
 
 /// How long the answer to our subscription may take.
@@ -180,17 +180,17 @@ impl Session {
             Heard::Rated(feedback) => effects.push(self.deliver(Event::Feedback(feedback), cx)),
             Heard::Clicked(click) => {
                 // Within 5 s, so it can't wait for the queue: else the button keeps its pending look.
-                let update = answer::clicked(&click.key, &click.card, cx);
+                let update = card_action::update(&click.key, &click.card, cx);
                 effects.extend(update.map(|update| frame("aibot_respond_update_msg", req_id, &json!(update))));
                 effects.push(self.deliver(Event::CardAction(*click), cx));
             }
             Heard::ClickedLongAgo { card } => {
-                let update = answer::clicked_long_ago(&card, cx);
+                let update = card_action::stale(&card, cx);
                 effects.extend(update.map(|update| frame("aibot_respond_update_msg", req_id, &json!(update))));
                 effects.push(Effect::Remark(Remark::Ignored(LONG_AGO)));
             }
             Heard::Entered => {
-                let welcome = answer::welcome(cx);
+                let welcome = callback_answer::welcome(cx);
                 effects.extend(welcome.map(|welcome| frame("aibot_respond_welcome_msg", req_id, &json!(welcome))));
             }
             Heard::Kicked => {

@@ -132,7 +132,7 @@ fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
 fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64) -> Option<String> {
     let received = receive(&text_message(), account);
     let reply = account.ids.reply(&message(&received).id);
-    let wanted = DesiredReply {
+    let desired = DesiredReply {
         reply: &reply,
         stage: Stage::Final,
         text: &view.text,
@@ -149,7 +149,7 @@ fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64)
     };
     let to = &message(&received).target;
     match WeCom
-        .deliver(&wanted, to, &Progress::default(), &at(account, seconds))
+        .deliver(&desired, to, &Progress::default(), &at(account, seconds))
         .unwrap()
     {
         Step::Call {
@@ -272,7 +272,7 @@ fn published_bodies_are_read_and_written() {
         ..at(&account, 0)
     };
     let body: Box<serde_json::value::RawValue> = serde_json::from_str(reply["plaintext"].as_str().unwrap()).unwrap();
-    let sealed = answer::sealed(&body, reply["nonce"].as_str().unwrap(), webhook_keys(&cx).unwrap(), &cx);
+    let sealed = callback_answer::sealed(&body, reply["nonce"].as_str().unwrap(), webhook_keys(&cx).unwrap(), &cx);
     let expected = named("http", "bot_passive_reply_body");
     assert_eq!(
         String::from_utf8(sealed.body).unwrap(),
@@ -449,7 +449,7 @@ fn picture_inside_an_answer_is_pushed_as_its_words() {
         (Stage::Final, &text[..], "See chart above."),
     ];
     for (stage, text, expected) in states {
-        let wanted = DesiredReply {
+        let desired = DesiredReply {
             reply: &reply,
             stage,
             text,
@@ -461,7 +461,7 @@ fn picture_inside_an_answer_is_pushed_as_its_words() {
             plain: false,
             pulled: None,
         };
-        let step = WeCom.deliver(&wanted, &to, &done, &at(&account, 1)).unwrap();
+        let step = WeCom.deliver(&desired, &to, &done, &at(&account, 1)).unwrap();
         let Step::Call {
             call: ApiCall::Socket(call),
             ..
@@ -514,7 +514,7 @@ fn foreign_response_urls_are_not_called() {
     let received = receive(&said, &account);
     let reply = account.ids.reply(&message(&received).id);
     let closed = Progress::default();
-    let wanted = DesiredReply {
+    let desired = DesiredReply {
         reply: &reply,
         stage: Stage::Final,
         text: "x",
@@ -530,7 +530,7 @@ fn foreign_response_urls_are_not_called() {
         }),
     };
     let step = WeCom.deliver(
-        &wanted,
+        &desired,
         &message(&received).target,
         &Progress::default(),
         &at(&account, 400),

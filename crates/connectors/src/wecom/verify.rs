@@ -5,11 +5,11 @@ use subtle::ConstantTimeEq as _;
 use tieline_core::connector::Rejection;
 use tieline_core::http_types::WebhookRequest;
 
-use super::credentials::WebhookKeys;
+use super::settings::WebhookKeys;
 use super::wire;
 use crate::callback_cipher::{self, CipherError, Opened};
 
-/// The receiver of what is sealed for a bot of one's own company: nobody in particular.
+/// The receiver of what is sealed for a bot of one's own company: empty.
 ///
 /// See [WeCom Docs/回调和回复的加解密方案](https://developer.work.weixin.qq.com/document/path/101033).
 pub(super) const BOT: &str = "";

@@ -15,7 +15,7 @@ use super::verify::Authentic;
 use crate::xml::cdata;
 use crate::xml_callback::passive;
 
-/// The card. `round` tells a card that is sent once more from the one before: a task id is accepted once for ever.
+/// The card. `round` distinguishes a card that is sent once more from the one before: a task id is accepted once for ever.
 pub(super) fn new_session(reply: &ReplyId, round: u32, notice: Notice, cx: &Context<'_>) -> Value {
     let language = cx.account.language;
     json!({

@@ -6,12 +6,12 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::api_error::{Outcome, code, named};
-use super::compose::{CallKind, Shown};
+use super::compose::{AppProgress, CallKind};
 
 /// Classifies the answer to a call of [`super::compose::deliver`].
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-    let before: Shown = sent.progress.read();
-    let after: Shown = sent.on_success.read();
+    let before: AppProgress = sent.progress.read();
+    let after: AppProgress = sent.on_success.read();
     match Outcome::of(answer) {
         Outcome::Ok(body) => match unreached(&body) {
             Some(code) => Verdict::Refused { code: code.to_owned() },
@@ -25,7 +25,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>
         Outcome::Passing(code) => Verdict::Retry { code },
         // Remembered before it is sent again, so that a duplicate is recognized.
         Outcome::Lost(code) if before.unsure_since.is_none() => Verdict::FallBack {
-            progress: Progress::write(&Shown {
+            progress: Progress::write(&AppProgress {
                 unsure_since: Some(cx.now),
                 ..before
             }),
@@ -36,7 +36,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>
     }
 }
 
-fn refused(code: i64, before: Shown, after: &Shown) -> Verdict {
+fn refused(code: i64, before: AppProgress, after: &AppProgress) -> Verdict {
     let is_about_reach = matches!(
         code,
         code::IP_NOT_ALLOWED | code::NOT_PERMITTED | code::NOT_VISIBLE | code::NO_RECEIVER
@@ -53,7 +53,7 @@ fn refused(code: i64, before: Shown, after: &Shown) -> Verdict {
         Verdict::Accepted(Progress::write(after))
     } else {
         Verdict::FallBack {
-            progress: Progress::write(&Shown {
+            progress: Progress::write(&AppProgress {
                 no_cards: true,
                 unsure_since: None,
                 ..before

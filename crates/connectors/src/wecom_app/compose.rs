@@ -43,7 +43,7 @@ pub(super) const MESSAGES: [&str; 2] = [SEND, SEND_CARD];
 /// How far a reply is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Shown {
+pub(super) struct AppProgress {
     /// How often the reply was started again by an operator.
     pub(super) round: u32,
     /// What the newest call does.
@@ -83,7 +83,7 @@ pub(super) fn deliver(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: Shown = progress.read();
+    let shown: AppProgress = progress.read();
     if desired.stage != Stage::Final || shown.done {
         return Ok(Step::Done);
     }
@@ -91,7 +91,7 @@ pub(super) fn deliver(
     if let Some(step) = card(desired, to, member, &shown, cx) {
         return Ok(step);
     }
-    let text = script(desired, cx);
+    let text = full_text(desired, cx);
     Ok(match next_piece(&text, &shown, desired.link, cx) {
         Some((content, end)) => send_text(&content, &text[..end], member, shown, cx),
         None => Step::Done,
@@ -100,10 +100,10 @@ pub(super) fn deliver(
 
 /// A reply that is shown once more.
 pub(super) fn restart(before: &Progress) -> Progress {
-    let before: Shown = before.read();
-    Progress::write(&Shown {
+    let before: AppProgress = before.read();
+    Progress::write(&AppProgress {
         round: before.round + 1,
-        ..Shown::default()
+        ..AppProgress::default()
     })
 }
 
@@ -117,7 +117,13 @@ fn member(to: &ReplyTarget) -> Result<&str, ComposeError> {
 }
 
 /// The confirmation of a new session: in the card that was clicked, else in a card of its own.
-fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, member: &str, shown: &Shown, cx: &Context<'_>) -> Option<Step> {
+fn card(
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    member: &str,
+    shown: &AppProgress,
+    cx: &Context<'_>,
+) -> Option<Step> {
     let is_confirmation = desired.notice == Some(Notice::NewSession) && desired.text.is_empty();
     if !is_confirmation || shown.no_cards || desired.proactive {
         return None;
@@ -141,7 +147,7 @@ fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, member: &str, shown: &Show
             (SEND_CARD, "/cgi-bin/message/send", CallKind::Card, body)
         }
     };
-    let on_success = Shown {
+    let on_success = AppProgress {
         call: kind,
         done: true,
         unsure_since: None,
@@ -151,35 +157,35 @@ fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, member: &str, shown: &Show
 }
 
 /// All that is to be said: the answer, its files as links, our sentence.
-fn script(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
+fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let answer = markdown::without_data(desired.text);
-    let mut script = markdown::with_files(answer.trim_end(), desired.files).into_owned();
+    let mut full_text = markdown::with_files(answer.trim_end(), desired.files).into_owned();
     let sentence = desired.notice.map(|notice| notice.text(cx.account.language));
     let sentence = sentence.or_else(|| {
-        let is_empty = script.trim().is_empty();
+        let is_empty = full_text.trim().is_empty();
         is_empty.then(|| Notice::EmptyAnswer.text(cx.account.language))
     });
     if let Some(sentence) = sentence {
-        if !script.is_empty() {
-            script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown + "\n\n";
+        if !full_text.is_empty() {
+            full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown + "\n\n";
         }
-        script.push_str(sentence);
+        full_text.push_str(sentence);
     }
-    script
+    full_text
 }
 
-/// The next message, and where it ends in the script. `None` if all is sent.
-fn next_piece(script: &str, shown: &Shown, link: Option<&str>, cx: &Context<'_>) -> Option<(String, usize)> {
+/// The next message, and where it ends in the full_text. `None` if all is sent.
+fn next_piece(full_text: &str, shown: &AppProgress, link: Option<&str>, cx: &Context<'_>) -> Option<(String, usize)> {
     let style = style(cx);
     let render = |part: &str| markdown::plain(part, style);
-    let mut from = shown.start(script);
-    while from < script.len() {
-        let piece = markdown::piece(script, from, TEXT.max, render);
+    let mut from = shown.start(full_text);
+    while from < full_text.len() {
+        let piece = markdown::piece(full_text, from, TEXT.max, render);
         if piece.shown.trim().is_empty() {
             from = piece.end;
             continue;
         }
-        if shown.messages + 1 < MAX_MESSAGES || piece.end == script.len() {
+        if shown.messages + 1 < MAX_MESSAGES || piece.end == full_text.len() {
             return Some((piece.shown, piece.end));
         }
         let language = cx.account.language;
@@ -188,8 +194,8 @@ fn next_piece(script: &str, shown: &Shown, link: Option<&str>, cx: &Context<'_>)
             None => Notice::Incomplete.text(language).to_owned(),
         };
         let room = TEXT.max.saturating_sub(tail.len() + 2);
-        let piece = markdown::piece(script, from, room, render);
-        return Some((format!("{}\n\n{tail}", piece.shown), script.len()));
+        let piece = markdown::piece(full_text, from, room, render);
+        return Some((format!("{}\n\n{tail}", piece.shown), full_text.len()));
     }
     None
 }
@@ -208,15 +214,17 @@ fn style(cx: &Context<'_>) -> PlainStyle {
     }
 }
 
-impl Shown {
+impl AppProgress {
     /// Where the unsent text begins.
-    fn start(&self, script: &str) -> usize {
-        let is_same = script.get(..self.sent).is_some_and(|head| digest(&[head]) == self.head);
+    fn start(&self, full_text: &str) -> usize {
+        let is_same = full_text
+            .get(..self.sent)
+            .is_some_and(|head| digest(&[head]) == self.head);
         if is_same { self.sent } else { 0 }
     }
 }
 
-fn send_text(content: &str, covered: &str, member: &str, shown: Shown, cx: &Context<'_>) -> Step {
+fn send_text(content: &str, covered: &str, member: &str, shown: AppProgress, cx: &Context<'_>) -> Step {
     let settings = Settings::of(cx.account);
     let kind = if settings.sends_markdown { "markdown" } else { "text" };
     let mut body = json!({
@@ -231,7 +239,7 @@ fn send_text(content: &str, covered: &str, member: &str, shown: Shown, cx: &Cont
         body["enable_duplicate_check"] = json!(1);
         body["duplicate_check_interval"] = json!(reach.as_secs());
     }
-    let on_success = Shown {
+    let on_success = AppProgress {
         call: CallKind::Text,
         sent: covered.len(),
         head: digest(&[covered]),
@@ -242,7 +250,7 @@ fn send_text(content: &str, covered: &str, member: &str, shown: Shown, cx: &Cont
     call(SEND, "/cgi-bin/message/send", &body, &on_success, cx)
 }
 
-fn call(name: &'static str, path: &str, body: &Value, on_success: &Shown, cx: &Context<'_>) -> Step {
+fn call(name: &'static str, path: &str, body: &Value, on_success: &AppProgress, cx: &Context<'_>) -> Step {
     Step::Call {
         call: ApiCall::Http(HttpCall {
             name,

@@ -25,7 +25,7 @@ const MAX_CLICK_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) enum Decoded {
     /// For the agent, or for the dispatcher.
     Event(Box<Event>),
-    /// Somebody clicked, and the click reached us much later.
+    /// A click that reached us much later.
     LateClick {
         /// The member.
         clicker: String,
@@ -92,7 +92,7 @@ impl Callback<'_> {
         })))
     }
 
-    /// A message of a type that can't be read has neither words nor parts, which the person is told.
+    /// A message of a type that can't be read has neither words nor parts, which the sender is told.
     fn words(&self, kind: &str) -> String {
         let text = |name| self.fields.text(name);
         match kind {
@@ -142,7 +142,7 @@ impl Callback<'_> {
         }
     }
 
-    /// The platform tells each opening of the chat; the id says member and day, so that only the first of a day is answered.
+    /// The platform reports each opening of the chat; the id holds member and day, so that only the first of a day is answered.
     fn entered(&self) -> Decoded {
         if self.cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
             return IGNORED("chat was opened, and the trigger has no welcome");

@@ -9,7 +9,7 @@ pub(super) const LIMIT: i64 = 42900;
 /// A fault of the server.
 pub(super) const SERVER: i64 = 50000;
 
-/// Whether a status stands for a fault that passes. Every other one but success is final.
+/// Whether a status means a temporary fault. Every other one but success is final.
 pub(super) const fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }

@@ -5,7 +5,7 @@ use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED};
 use tieline_core::reply::Progress;
 
 use super::api_error;
-use super::progress::Shown;
+use super::progress::WeiboProgress;
 
 /// Classifies the answer to a call.
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
@@ -17,15 +17,15 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
 
 /// A chunk was read by the platform, or counts as read; or its connection ended first.
 fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
-    let before: Shown = sent.progress.read();
-    let after: Shown = sent.on_success.read();
+    let before: WeiboProgress = sent.progress.read();
+    let after: WeiboProgress = sent.on_success.read();
     match answer {
         ApiAnswer::Answered { .. } => Verdict::Accepted(sent.on_success.clone()),
         ApiAnswer::NotSent => retry("not_sent"),
         ApiAnswer::Unknown if before.doubt.as_deref() == Some(&after) => retry("unconfirmed"),
         // Remembered before anything else is sent: whatever comes next under the same key must be the same.
         ApiAnswer::Unknown => Verdict::FallBack {
-            progress: Progress::write(&Shown {
+            progress: Progress::write(&WeiboProgress {
                 doubt: Some(Box::new(after)),
                 ..before
             }),
@@ -56,9 +56,9 @@ fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
 }
 
-/// The file is given up and stands in the chat as a link.
+/// The file is given up and shown as a link.
 fn as_link(sent: &SentCall<'_>, code: String) -> Verdict {
-    let mut after: Shown = sent.on_success.read();
+    let mut after: WeiboProgress = sent.on_success.read();
     after.as_links.push(after.files.saturating_sub(1));
     Verdict::FallBack {
         progress: Progress::write(&after),

@@ -16,12 +16,12 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, Reply
 use tieline_core::split::{TextLimit, split_first};
 
 use super::manifest::{MAX_FRAME, MAX_MESSAGE};
-use super::progress::{Phase, Shown};
+use super::progress::{Phase, WeiboProgress};
 use super::settings::{Settings, is_uid};
 use super::wire;
 use crate::markdown;
 
-/// An intermediate chunk that waited this long for a connection is written anew, with what has been said since.
+/// An intermediate chunk that waited this long for a connection is composed again, with what has been added since.
 const FRESH: Duration = Duration::from_secs(15);
 /// The same for a chunk of a final text.
 const LAST_WORD: Duration = Duration::from_secs(60);
@@ -42,10 +42,10 @@ pub(super) fn deliver(
     let uid = to.chat.id.as_str();
     let settings = Settings::of(cx).filter(|_| to.chat.kind == ChatKind::Direct && is_uid(uid));
     let settings = settings.ok_or(ComposeError::Incomplete { field: "user id" })?;
-    let mut shown: Shown = progress.read();
-    // Files carry no recipient: they go to the owner of the credentials, whoever asked.
+    let mut shown: WeiboProgress = progress.read();
+    // Files carry no recipient: they go to the owner of the credentials, not to the asker.
     let sends_files = settings.owner_uid.as_deref() == Some(uid);
-    let chunk = |shown: &Shown, text: &str, is_final| {
+    let chunk = |shown: &WeiboProgress, text: &str, is_final| {
         let next = next_chunk(shown.clone(), text, is_final)?;
         Some(next.call(desired, uid, text, cx))
     };
@@ -72,7 +72,7 @@ pub(super) fn deliver(
 }
 
 /// Links to the files that could not be sent.
-fn links(desired: &DesiredReply<'_>, shown: &Shown) -> String {
+fn links(desired: &DesiredReply<'_>, shown: &WeiboProgress) -> String {
     let files = shown.as_links.iter().filter_map(|at| desired.files.get(*at)).cloned();
     markdown::with_files("", &files.collect::<Vec<_>>()).into_owned()
 }
@@ -101,9 +101,9 @@ fn final_text<'a>(desired: &DesiredReply<'a>, sends_files: bool, cx: &Context<'_
 /// A chunk that comes next.
 struct NextChunk {
     /// The progress before it.
-    before: Shown,
+    before: WeiboProgress,
     /// The progress after it.
-    after: Shown,
+    after: WeiboProgress,
     /// Where its text begins.
     start: usize,
 }
@@ -135,7 +135,7 @@ impl NextChunk {
 }
 
 /// The chunk that brings the chat nearer to `text`. `None` if it shows all of it that can be shown now.
-fn next_chunk(mut before: Shown, text: &str, is_final: bool) -> Option<NextChunk> {
+fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<NextChunk> {
     if let Some(doubt) = before.doubt.take() {
         if is_same_so_far(&before, &doubt, text) {
             let start = before.end;
@@ -180,7 +180,7 @@ fn next_chunk(mut before: Shown, text: &str, is_final: bool) -> Option<NextChunk
 }
 
 /// How much of the rest of `text` the next chunk takes, and whether it closes the message.
-fn piece<'a>(before: &Shown, text: &'a str, is_final: bool) -> (&'a str, bool) {
+fn piece<'a>(before: &WeiboProgress, text: &'a str, is_final: bool) -> (&'a str, bool) {
     let rest = &text[before.end..];
     let room = MAX_MESSAGE
         .max
@@ -198,7 +198,7 @@ fn piece<'a>(before: &Shown, text: &'a str, is_final: bool) -> (&'a str, bool) {
     (piece, closes)
 }
 
-fn is_same_so_far(before: &Shown, doubt: &Shown, text: &str) -> bool {
+fn is_same_so_far(before: &WeiboProgress, doubt: &WeiboProgress, text: &str) -> bool {
     let repeated = text.get(..doubt.end).map(|_| before.with_chunk(text, doubt.end));
     match repeated {
         Some(chunk) if doubt.message == before.message => chunk.open_digest == doubt.open_digest,
@@ -207,7 +207,7 @@ fn is_same_so_far(before: &Shown, doubt: &Shown, text: &str) -> bool {
     }
 }
 
-fn send_file(file: &ReplyFile, settings: &Settings, before: &Shown) -> Step {
+fn send_file(file: &ReplyFile, settings: &Settings, before: &WeiboProgress) -> Step {
     let url = format!(
         "{}/open/dm/send_file?fileName={}",
         settings.api_base,
@@ -226,7 +226,7 @@ fn send_file(file: &ReplyFile, settings: &Settings, before: &Shown) -> Step {
             token: TokenPlace::Query("token"),
             timeout: FILE_TIMEOUT,
         }),
-        on_success: Progress::write(&Shown {
+        on_success: Progress::write(&WeiboProgress {
             files: before.files + 1,
             ..before.clone()
         }),

@@ -31,7 +31,7 @@ pub(super) enum Heard {
     Ping,
     /// The server gives one.
     Pong,
-    /// The server has received a chunk. Its id is the server's own: only the order tells which one.
+    /// The server has received a chunk. Its id is the server's own: only the order identifies it.
     Received,
     /// Nothing to deliver.
     Nothing(Remark),

@@ -28,7 +28,7 @@ use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 use tieline_core::stream::StreamProtocol;
 
-use progress::Shown;
+use progress::WeiboProgress;
 use settings::Settings;
 
 /// Weibo direct messages.
@@ -72,10 +72,10 @@ impl Connector for Weibo {
     }
 
     fn restart(&self, before: &Progress) -> Progress {
-        let before: Shown = before.read();
-        Progress::write(&Shown {
+        let before: WeiboProgress = before.read();
+        Progress::write(&WeiboProgress {
             message: before.message + 1,
-            ..Shown::default()
+            ..WeiboProgress::default()
         })
     }
 

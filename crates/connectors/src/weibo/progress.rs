@@ -8,7 +8,7 @@ use tieline_core::ids;
 /// A message grows by chunks, which add to its text; it is closed with the last of them, and the text goes on in the next message.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Shown {
+pub(super) struct WeiboProgress {
     /// Which of the reply's messages is open, or comes next.
     pub(super) message: u32,
     /// How many chunks the open message has. 0: none is open.
@@ -29,8 +29,8 @@ pub(super) struct Shown {
     pub(super) files: usize,
     /// Those of them that were given up and are shown as links.
     pub(super) as_links: Vec<usize>,
-    /// Progress with a chunk that may have been sent or not. It is sent again as it was: its key tells the platform that it is the same.
-    pub(super) doubt: Option<Box<Shown>>,
+    /// Progress with a chunk that may have been sent or not. It is sent again as it was: by its key the platform recognizes it.
+    pub(super) doubt: Option<Box<WeiboProgress>>,
 }
 
 /// What of a final reply comes next.
@@ -48,13 +48,13 @@ pub(super) enum Phase {
     Done,
 }
 
-impl Shown {
+impl WeiboProgress {
     /// Where the open message's text begins.
     pub(super) fn from(&self) -> usize {
         self.closed.last().copied().unwrap_or(0)
     }
 
-    /// Whether the open message's text stands at its place in `text`.
+    /// Whether the open message's text is still at its place in `text`.
     pub(super) fn is_open_part_of(&self, text: &str) -> bool {
         let open = text.get(self.from()..self.end);
         open.is_some_and(|open| open.is_empty() || digest_of(open) == self.open_digest)

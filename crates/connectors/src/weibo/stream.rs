@@ -22,7 +22,7 @@ const PING: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(40);
 /// Nothing is delivered twice, so an event is worth a long try.
 const STORED_WITHIN: Duration = Duration::from_secs(60 * 60);
-/// Longest message: a picture of 10 MiB in base64, and what stands around it.
+/// Longest message: a picture of 10 MiB in base64, and its envelope.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// The client's version, which the platform notes.
 const VERSION: &str = concat!("tieline-", env!("CARGO_PKG_VERSION"));

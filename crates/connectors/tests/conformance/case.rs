@@ -1,4 +1,4 @@
-//! The shape of a vector, and the values it stands for.
+//! The shape of a vector, and the values of its placeholders.
 
 use std::collections::BTreeMap;
 

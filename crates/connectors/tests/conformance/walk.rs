@@ -1,4 +1,4 @@
-//! Plays one vector. `Err` tells where it went wrong; `Ok` what was seen, for the list of what each folder must show.
+//! Plays one vector. `Err` says where it went wrong; `Ok` what was seen, for the list of what each folder must show.
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What stands in a line: links, pictures, tags.
+//! Inline elements: links, pictures, tags.
 
 use super::Surface;
 

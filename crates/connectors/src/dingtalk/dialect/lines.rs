@@ -51,7 +51,7 @@ pub(super) fn read(text: &str) -> Vec<Line<'_>> {
 /// Marks that begin code.
 struct Fence<'a> {
     marks: &'a str,
-    /// Whether it stands in a quote.
+    /// Whether it is in a quote.
     quoted: bool,
 }
 

@@ -11,12 +11,12 @@ use tieline_core::stream::{Effect, Frame, StreamSession};
 use tieline_core::timestamp::Timestamp;
 
 use super::super::wire::StreamFrame;
-use super::super::{click, decode};
+use super::super::{card_action, decode};
 use super::{TOPIC_CARD, TOPIC_DELEGATE, TOPIC_ROBOT, ack};
 
 /// Longest message that is read. The vendor's own limit is 256 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The platform waits 3 s for the acknowledgement of a message: by then it is told that we failed.
+/// The platform waits 3 s for the acknowledgement of a message: by then our failure is reported.
 const ROBOT_PATIENCE: Duration = Duration::from_millis(2500);
 /// The platform waits 2 s for the acknowledgement of a click.
 const CARD_PATIENCE: Duration = Duration::from_millis(1800);
@@ -47,7 +47,7 @@ pub(super) struct Session {
 struct Debt {
     done: Frame,
     failed: Frame,
-    /// When the platform is told that we failed.
+    /// When our failure is reported to the platform.
     due: Timestamp,
 }
 
@@ -108,7 +108,7 @@ impl Session {
     }
 
     fn card(&mut self, message_id: Option<&str>, data: &Value, cx: &Context<'_>) -> Vec<Effect> {
-        match click::read(text_of(data).as_bytes(), message_id.unwrap_or_default(), cx) {
+        match card_action::read(text_of(data).as_bytes(), message_id.unwrap_or_default(), cx) {
             Ok(click) => {
                 let debt = message_id.map(|id| Debt {
                     done: ack::ok(id, &ack::card(&click.answer)),

@@ -124,11 +124,11 @@ impl Platform {
         }
     }
 
-    /// As the bridge does it: until the chat shows what is wanted, waiting where it is told to.
-    fn show(&mut self, account: &Account, to: &ReplyTarget, wanted: &DesiredReply<'_>) -> Result<(), String> {
+    /// As the bridge does it: until the chat shows what is desired, waiting where the step says so.
+    fn show(&mut self, account: &Account, to: &ReplyTarget, desired: &DesiredReply<'_>) -> Result<(), String> {
         for _ in 0..200 {
             let cx = at(account, self.now);
-            let step = DingTalk.deliver(wanted, to, &self.progress, &cx);
+            let step = DingTalk.deliver(desired, to, &self.progress, &cx);
             let call = match step.map_err(|error| format!("{error:?}"))? {
                 Step::Done => return Ok(()),
                 Step::Wait { until } => {
@@ -146,7 +146,7 @@ impl Platform {
             };
             let answer = self.answer(&call);
             let call = ApiCall::Http(call);
-            match classify(&call, &answer, wanted, &self.progress, &cx) {
+            match classify(&call, &answer, desired, &self.progress, &cx) {
                 Verdict::Accepted(progress)
                 | Verdict::FallBack { progress, .. }
                 | Verdict::Closed { progress, .. }
@@ -180,7 +180,7 @@ fn target(kind: ChatKind) -> ReplyTarget {
     }
 }
 
-fn wanted<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> DesiredReply<'a> {
+fn desired<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> DesiredReply<'a> {
     DesiredReply {
         reply,
         stage,
@@ -208,12 +208,12 @@ fn public() -> Account {
 fn tell(platform: &mut Platform, account: &Account, texts: &[&str]) -> Result<(), String> {
     let reply = ReplyId::new("tl-reply");
     let to = target(ChatKind::Group);
-    platform.show(account, &to, &wanted(&reply, Stage::Thinking, ""))?;
+    platform.show(account, &to, &desired(&reply, Stage::Thinking, ""))?;
     let (last, growing) = texts.split_last().unwrap();
     for text in growing {
-        platform.show(account, &to, &wanted(&reply, Stage::Growing, text))?;
+        platform.show(account, &to, &desired(&reply, Stage::Growing, text))?;
     }
-    platform.show(account, &to, &wanted(&reply, Stage::Final, last))
+    platform.show(account, &to, &desired(&reply, Stage::Final, last))
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn growing_after_the_end_changes_nothing() {
     let calls = platform.calls.len();
     let reply = ReplyId::new("tl-reply");
     for stage in [Stage::Thinking, Stage::Growing, Stage::Final] {
-        let again = wanted(&reply, stage, "Hello");
+        let again = desired(&reply, stage, "Hello");
         platform.show(&account, &target(ChatKind::Group), &again).unwrap();
     }
     assert_eq!(platform.calls.len(), calls);
@@ -272,11 +272,11 @@ fn refused_card_becomes_a_message() {
 fn created(status: u16, body: &Value) -> Verdict {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let (cx, done) = (at(&account, NOW), Progress::default());
-    let wanted = wanted(&reply, Stage::Thinking, "");
-    let Ok(Step::Call { call, .. }) = DingTalk.deliver(&wanted, &to, &done, &cx) else {
+    let desired = desired(&reply, Stage::Thinking, "");
+    let Ok(Step::Call { call, .. }) = DingTalk.deliver(&desired, &to, &done, &cx) else {
         panic!("no card is put up")
     };
-    classify(&call, &answered(status, body), &wanted, &done, &cx)
+    classify(&call, &answered(status, body), &desired, &done, &cx)
 }
 
 #[test]
@@ -306,11 +306,11 @@ fn cards_rest_when_they_are_refused_as_such() {
 fn platform_at_fault_closes_cards_after_some_tries() {
     let busy = || answered(500, &json!({ "code": "system.busy" }));
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
-    let wanted = wanted(&reply, Stage::Thinking, "");
+    let desired = desired(&reply, Stage::Thinking, "");
     let (mut progress, mut now, mut tries) = (Progress::default(), NOW, 0);
     loop {
         let cx = at(&account, now);
-        let call = match DingTalk.deliver(&wanted, &to, &progress, &cx).unwrap() {
+        let call = match DingTalk.deliver(&desired, &to, &progress, &cx).unwrap() {
             Step::Wait { until } => {
                 now = until.as_millis();
                 continue;
@@ -319,7 +319,7 @@ fn platform_at_fault_closes_cards_after_some_tries() {
             Step::Done => panic!("given up without a word"),
         };
         tries += 1;
-        match classify(&call, &busy(), &wanted, &progress, &cx) {
+        match classify(&call, &busy(), &desired, &progress, &cx) {
             Verdict::FallBack { progress: next, .. } => progress = next,
             Verdict::Closed { .. } => break,
             other => panic!("{other:?}"),
@@ -333,11 +333,11 @@ fn reply_of_a_bot_whose_cards_rest_is_a_message() {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let mut platform = Platform::new();
     for (stage, text) in [(Stage::Thinking, ""), (Stage::Growing, "He"), (Stage::Final, "Hello")] {
-        let wanted = DesiredReply {
+        let desired = DesiredReply {
             plain: true,
-            ..wanted(&reply, stage, text)
+            ..desired(&reply, stage, text)
         };
-        platform.show(&account, &to, &wanted).unwrap();
+        platform.show(&account, &to, &desired).unwrap();
     }
     assert_eq!(platform.calls, ["send_webhook"]);
 }
@@ -389,7 +389,7 @@ fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) 
     let reply = ReplyId::new("tl-reply");
     let last = DesiredReply {
         link,
-        ..wanted(&reply, Stage::Final, "Hello")
+        ..desired(&reply, Stage::Final, "Hello")
     };
     let came = platform.show(&own(), &target(ChatKind::Group), &last);
     (platform, came)
@@ -415,7 +415,7 @@ fn person_is_told_of_an_answer_that_is_not_let_through() {
     to.handle = ReplyHandle::new(json!({}));
     let reply = ReplyId::new("tl-reply");
     platform
-        .show(&own(), &to, &wanted(&reply, Stage::Final, "Hello"))
+        .show(&own(), &to, &desired(&reply, Stage::Final, "Hello"))
         .unwrap();
     assert_eq!(platform.messages, [blocked]);
 }
@@ -513,20 +513,20 @@ fn failure_shows_as_failed_where_the_template_can() {
     let reply = ReplyId::new("tl-reply");
     let failed = DesiredReply {
         notice: Some(Notice::AgentFailed),
-        ..wanted(&reply, Stage::Final, "")
+        ..desired(&reply, Stage::Final, "")
     };
     let no_state = answered(400, &json!({ "code": "param.stream.isError" }));
     let mut platform = Platform::new().trouble("stream_text", no_state);
     let to = target(ChatKind::Group);
     platform
-        .show(&account, &to, &wanted(&reply, Stage::Thinking, ""))
+        .show(&account, &to, &desired(&reply, Stage::Thinking, ""))
         .unwrap();
     platform.show(&account, &to, &failed).unwrap();
     assert_eq!(platform.card, Notice::AgentFailed.text(account.language));
     assert_eq!(platform.calls, ["create_card", "stream_text", "stream_text"]);
     let mut platform = Platform::new();
     platform
-        .show(&public(), &to, &wanted(&reply, Stage::Thinking, ""))
+        .show(&public(), &to, &desired(&reply, Stage::Thinking, ""))
         .unwrap();
     platform.show(&public(), &to, &failed).unwrap();
     assert_eq!(platform.card_state, "5");
@@ -589,12 +589,12 @@ fn addresses_of_files_end_where_they_end() {
         name: "a.pdf".into(),
         mime: "application/pdf".into(),
     }];
-    let wanted = DesiredReply {
+    let desired = DesiredReply {
         files: &files,
-        ..wanted(&reply, Stage::Final, "Here")
+        ..desired(&reply, Stage::Final, "Here")
     };
     let mut platform = Platform::new();
-    platform.show(&own(), &target(ChatKind::Group), &wanted).unwrap();
+    platform.show(&own(), &target(ChatKind::Group), &desired).unwrap();
     assert_eq!(
         platform.messages,
         ["Here\n\n[a.pdf](https://files.example/a%20%281%29.pdf)"]
@@ -617,7 +617,7 @@ fn what_has_no_room_stands_behind_a_link() {
     let text = "长".repeat(100_000);
     let long = DesiredReply {
         link: Some("https://bridge.example/api/replies/token"),
-        ..wanted(&reply, Stage::Final, &text)
+        ..desired(&reply, Stage::Final, &text)
     };
     let mut platform = Platform::new();
     platform.show(&account, &target(ChatKind::Group), &long).unwrap();
@@ -632,7 +632,7 @@ fn closed_address_leads_to_the_api() {
         let gone = answered(200, &json!({ "errcode": "300001", "errmsg": "session 不存在" }));
         let mut platform = Platform::new().trouble("send_webhook", gone);
         let reply = ReplyId::new("tl-reply");
-        let last = wanted(&reply, Stage::Final, "Hello");
+        let last = desired(&reply, Stage::Final, "Hello");
         platform.show(&own(), &target(kind), &last).unwrap();
         assert_eq!(platform.calls, ["send_webhook", call]);
         assert_eq!(platform.messages, ["Hello"]);
@@ -643,7 +643,7 @@ fn closed_address_leads_to_the_api() {
 fn blocked_address_rests_where_there_is_no_other_way() {
     let blocked = || answered(200, &json!({ "errcode": 410_100 }));
     let reply = ReplyId::new("tl-reply");
-    let last = wanted(&reply, Stage::Final, "Hello");
+    let last = desired(&reply, Stage::Final, "Hello");
     let mut platform = Platform::new().trouble("send_webhook", blocked());
     platform.show(&own(), &target(ChatKind::Group), &last).unwrap();
     assert_eq!(platform.calls, ["send_webhook", "send_group"]);
@@ -659,7 +659,7 @@ fn blocked_address_rests_where_there_is_no_other_way() {
 #[test]
 fn address_that_rests_is_left_alone_by_the_next_reply() {
     let reply = ReplyId::new("tl-reply");
-    let last = wanted(&reply, Stage::Final, "Hello");
+    let last = desired(&reply, Stage::Final, "Hello");
     let mut platform = Platform::new();
     let until = Timestamp::from_millis(NOW + 600_000);
     platform.progress = DingTalk.with_resting_way(&platform.progress, classify::WEBHOOK, until);
@@ -696,7 +696,7 @@ fn without_streaming_only_the_last_text_is_sent() {
 fn foreign_and_dead_addresses_are_not_called() {
     let account = own();
     let reply = ReplyId::new("tl-reply");
-    let last = wanted(&reply, Stage::Final, "Hello");
+    let last = desired(&reply, Stage::Final, "Hello");
     let mut to = target(ChatKind::Direct);
     to.asker = SenderId::new("$:LWCP_v1:$sender");
     let step = |handle: Value| {

@@ -101,7 +101,7 @@ fn every_frame_gets_its_exact_acknowledgement() {
         let told = play(field(vector, "frame_text"), stores);
         let mut expected = vector["ack"].clone();
         if name == "event_store_failed" {
-            // Nothing is stored for an event that nobody handles, so storing can't fail.
+            // Nothing is stored for an event without a handler, so storing can't fail.
             expected["data"] = json!({ "status": "SUCCESS", "message": "success" }).to_string().into();
         }
         let expected: Vec<_> = (!expected.is_null())

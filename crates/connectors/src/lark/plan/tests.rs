@@ -20,7 +20,7 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Luck {
     Works,
-    /// It works, and nobody hears of it.
+    /// It works, and the answer is lost.
     Unheard,
     Lost,
     Fails(i64),
@@ -38,7 +38,7 @@ struct Entity {
 #[derive(Default)]
 struct Platform {
     entities: BTreeMap<String, Entity>,
-    /// What stands in the chat: a card entity, or a text.
+    /// What is in the chat: a card entity, or a text.
     messages: Vec<(Option<String>, String)>,
     by_uuid: BTreeMap<String, usize>,
     changes: BTreeMap<String, Result<Value, i64>>,
@@ -225,7 +225,7 @@ impl Bridge {
     /// Delivers one stage. Whatever isn't final is given up at the first trouble, as the bridge may do.
     fn deliver(&mut self, stage: Stage, text: &str) -> End {
         for _ in 0..400 {
-            let wanted = DesiredReply {
+            let desired = DesiredReply {
                 reply: &self.reply,
                 stage,
                 text,
@@ -238,7 +238,7 @@ impl Bridge {
                 pulled: None,
             };
             let cx = context(&self.account, self.now);
-            let (call, on_success) = match Lark.deliver(&wanted, &self.to, &self.progress, &cx) {
+            let (call, on_success) = match Lark.deliver(&desired, &self.to, &self.progress, &cx) {
                 Ok(Step::Call { call, on_success }) => (call, on_success),
                 Ok(_) => return End::Done,
                 Err(_) => return End::Refused,
@@ -248,7 +248,7 @@ impl Bridge {
                 call: &call,
                 progress: &self.progress,
                 on_success: &on_success,
-                desired: &wanted,
+                desired: &desired,
             };
             match Lark.classify(&sent, &answer, &cx) {
                 Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
@@ -307,9 +307,9 @@ fn words(n: usize) -> String {
     (0..n).map(|n| format!("w{n}w {}\n\n", "长".repeat(100))).collect()
 }
 
-fn holds(shown: &str, script: &str) -> bool {
+fn holds(shown: &str, full_text: &str) -> bool {
     let mut shown = shown.split_whitespace().filter(|word| word.starts_with('w'));
-    script
+    full_text
         .split_whitespace()
         .filter(|word| word.starts_with('w'))
         .all(|word| shown.any(|shown| shown == word))
@@ -336,15 +336,15 @@ proptest! {
                 return Ok(());
             }
         }
-        let script = words(n_words + 3);
-        if bridge.deliver(Stage::Final, &script) == End::Refused {
+        let full_text = words(n_words + 3);
+        if bridge.deliver(Stage::Final, &full_text) == End::Refused {
             return Ok(());
         }
         let shown = bridge.platform.texts().join("\n");
-        prop_assert!(holds(&shown, &script), "not all of it is shown: {shown}");
+        prop_assert!(holds(&shown, &full_text), "not all of it is shown: {shown}");
         // Nothing changes any more, at no stage.
         let before = bridge.progress.clone();
-        prop_assert_eq!(bridge.deliver(Stage::Final, &script), End::Done);
+        prop_assert_eq!(bridge.deliver(Stage::Final, &full_text), End::Done);
         prop_assert_eq!(bridge.deliver(Stage::Growing, "late"), End::Done);
         prop_assert_eq!(bridge.progress, before);
     }
@@ -363,10 +363,10 @@ proptest! {
             bridge.platform.pass(minutes);
             prop_assert_eq!(bridge.deliver(Stage::Growing, &words(n_words)), End::Done);
         }
-        let script = words(n_words + 3);
-        prop_assert_eq!(bridge.deliver(Stage::Final, &script), End::Done);
+        let full_text = words(n_words + 3);
+        prop_assert_eq!(bridge.deliver(Stage::Final, &full_text), End::Done);
         let shown = bridge.platform.texts().join("\n\n");
-        prop_assert_eq!(shown.trim(), script.trim());
+        prop_assert_eq!(shown.trim(), full_text.trim());
         prop_assert_eq!(bridge.platform.reactions, 0);
         prop_assert!(bridge.platform.entities.values().all(|entity| entity.sent && !entity.open));
     }
@@ -396,7 +396,7 @@ fn answer_that_is_given_anew_is_no_repetition() {
 #[test]
 fn more_text_is_no_repetition_of_less() {
     for repeats in [false, true] {
-        // From the last: reaction, card, its message and the reaction's end work, then nobody hears of the first write.
+        // From the last: reaction, card, its message and the reaction's end work, then the answer to the first write is lost.
         let mut bridge = Bridge::new(vec![Luck::Unheard, Luck::Works, Luck::Works, Luck::Works, Luck::Works]);
         bridge.platform.repeats = repeats;
         bridge.deliver(Stage::Thinking, "");

@@ -96,10 +96,10 @@ impl PolledReplies for PassiveReplies {
         let reply = reply.filter(|reply| reply.asker == asked.asker);
         match reply {
             Some(reply) if reply.stage == Stage::Final => {
-                let script = compose::script(&reply.text, &reply.files, reply.notice, language);
+                let full_text = compose::full_text(&reply.text, &reply.files, reply.notice, language);
                 say(
                     asked,
-                    &compose::last_piece(&script, 0, reply.link.as_deref(), language),
+                    &compose::last_piece(&full_text, 0, reply.link.as_deref(), language),
                     cx,
                 )
             }

@@ -1,6 +1,6 @@
 //! Taking the mention of the bot out of a group message.
 
-use crate::mention::ends_name;
+use crate::mentions::ends_name;
 
 /// `text` without the mention of the bot, trimmed.
 ///
@@ -25,7 +25,7 @@ pub(super) fn strip<'a>(text: &'a str, bot_name: Option<&str>) -> std::borrow::C
     }
 }
 
-/// Where `@name` stands, with nothing behind it or what `ends` it.
+/// Position of `@name`, followed by nothing or by what `ends` it.
 fn named(text: &str, name: &str, ends: fn(char) -> bool) -> Option<(usize, usize)> {
     text.match_indices('@').find_map(|(start, _)| {
         let rest = text[start + 1..].strip_prefix(name)?;

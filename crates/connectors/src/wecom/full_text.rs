@@ -1,4 +1,4 @@
-//! What stands in a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
+//! Content of a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
 
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::DesiredReply;
@@ -62,8 +62,8 @@ pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> P
 }
 
 /// The text from `from` on in the only message that is left; what doesn't fit is behind the link. `None` if there is nothing to say.
-pub(super) fn only(text: &str, from: usize, wanted: &DesiredReply<'_>, language: Language) -> Option<String> {
-    let tail = sentence(wanted.notice, language);
+pub(super) fn only(text: &str, from: usize, desired: &DesiredReply<'_>, language: Language) -> Option<String> {
+    let tail = sentence(desired.notice, language);
     if nothing_left(text, from, tail) {
         return None;
     }
@@ -71,7 +71,7 @@ pub(super) fn only(text: &str, from: usize, wanted: &DesiredReply<'_>, language:
     if whole.end == text.len() {
         return Some(whole.shown);
     }
-    let behind = behind(wanted.link, language);
+    let behind = behind(desired.link, language);
     let tail = if tail.is_empty() { behind } else { below(&behind, tail) };
     Some(last(text, from, &tail, language).shown)
 }

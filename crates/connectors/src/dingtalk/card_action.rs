@@ -23,7 +23,7 @@ pub(super) struct Click {
     pub(super) answer: Value,
 }
 
-/// Reads a click. `push` tells one push from another: the platform gives a click no id.
+/// Reads a click. `push` distinguishes pushes: the platform gives a click no id.
 pub(super) fn read(data: &[u8], push: &str, cx: &Context<'_>) -> Result<Click, Remark> {
     let wire: CardCallback = serde_json::from_slice(data).map_err(|_| UNREADABLE)?;
     let (Some(card), Some(user)) = (&wire.out_track_id, &wire.user_id) else {

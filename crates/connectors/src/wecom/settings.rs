@@ -7,7 +7,7 @@ use tieline_core::secret::Secret;
 use crate::callback_cipher::CallbackKey;
 
 /// What an account's credentials are, parsed.
-pub(super) struct Parsed {
+pub(super) struct Settings {
     /// Only in webhook mode.
     pub(super) webhook: Option<WebhookKeys>,
     /// The bot's name in groups, without `@`.
@@ -22,7 +22,7 @@ pub(super) struct WebhookKeys {
     pub(super) key: CallbackKey,
 }
 
-impl Parsed {
+impl Settings {
     pub(super) fn read(mode: ConnectionMode, credentials: &Credentials) -> Result<Self, InvalidSetting> {
         let webhook = match mode {
             ConnectionMode::Webhook => Some(WebhookKeys::read(credentials)?),
@@ -68,7 +68,7 @@ mod tests {
 
     fn field(mode: ConnectionMode, fields: &[(&str, &str)]) -> Option<&'static str> {
         let credentials: Credentials = fields.iter().copied().collect();
-        Parsed::read(mode, &credentials).err().map(|error| error.field)
+        Settings::read(mode, &credentials).err().map(|error| error.field)
     }
 
     #[test]

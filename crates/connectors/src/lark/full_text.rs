@@ -6,28 +6,28 @@ use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 use crate::markdown;
 
 /// What is to be shown. The beginning stays the same while the answer grows.
-pub(super) fn whole(wanted: &DesiredReply<'_>, language: Language) -> String {
-    let mut script = markdown::without_data(wanted.text).trim_end().to_owned();
-    let files: Vec<_> = wanted.files.iter().map(link).collect();
-    let notice = wanted.notice.map(|notice| sentence(notice, language));
+pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
+    let mut full_text = markdown::without_data(desired.text).trim_end().to_owned();
+    let files: Vec<_> = desired.files.iter().map(link).collect();
+    let notice = desired.notice.map(|notice| sentence(notice, language));
     for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {
-        if !script.is_empty() {
+        if !full_text.is_empty() {
             // Nothing of ours may end up inside code that the agent left open.
-            script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown;
-            script.push_str("\n\n");
+            full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown;
+            full_text.push_str("\n\n");
         }
-        script.push_str(&paragraph);
+        full_text.push_str(&paragraph);
     }
-    if wanted.stage == Stage::Final && script.trim().is_empty() {
+    if desired.stage == Stage::Final && full_text.trim().is_empty() {
         // A card must not be left thinking.
-        script = sentence(Notice::EmptyAnswer, language);
+        full_text = sentence(Notice::EmptyAnswer, language);
     }
-    script
+    full_text
 }
 
-/// What stands in place of a text that the platform refuses.
-pub(super) fn withheld(wanted: &DesiredReply<'_>, language: Language) -> String {
-    match wanted.link {
+/// The replacement of a text that the platform refuses.
+pub(super) fn withheld(desired: &DesiredReply<'_>, language: Language) -> String {
+    match desired.link {
         Some(link) => format!("{} [{link}]({link})", Notice::RestBehindLink.text(language)),
         None => Notice::Incomplete.text(language).to_owned(),
     }
@@ -76,7 +76,7 @@ mod tests {
             name: "[c].pdf".into(),
             mime: "application/pdf".into(),
         }];
-        let wanted = DesiredReply {
+        let desired = DesiredReply {
             reply: &reply,
             stage: Stage::Final,
             text: "a\n```\nb\n",
@@ -88,9 +88,9 @@ mod tests {
             plain: false,
             pulled: None,
         };
-        let script = whole(&wanted, Language::English);
+        let full_text = whole(&desired, Language::English);
         assert_eq!(
-            script,
+            full_text,
             "a\n```\nb\n```\n\n(Stopped.)\n\n[c .pdf](https://a.b/c%20%281%29.pdf)"
         );
     }

@@ -1,14 +1,14 @@
-//! What a button of ours carries: it comes back with the click, and the platform vouches for it.
+//! The value of our buttons: the platform returns it with the click, unchanged.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tieline_core::event::{ChatKind, NEW_SESSION_KEY};
 use tieline_core::reply::ReplyTarget;
 
-/// What the button that starts a new session carries. It stands in cards that were sent long ago.
+/// Key of the button that starts a new session. Constant: cards that were sent long ago have it.
 const NEW_SESSION: &str = "new_session";
 
-/// A click doesn't tell what kind of chat it was in, nor the topic. So the button says it.
+/// A click reports neither the kind of chat nor the topic, so the button carries both.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Button {
     /// What it does.
@@ -36,7 +36,7 @@ impl Button {
         }
     }
 
-    /// What the button does, in the words of the road.
+    /// The button's action, as the key of a core event.
     pub(super) fn action(&self) -> &str {
         match self.key.as_str() {
             NEW_SESSION => NEW_SESSION_KEY,

@@ -7,18 +7,18 @@ use crate::markdown;
 
 /// The text that the chat should show. Its beginning stays the same while the answer grows.
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
-    let mut script = markdown::without_data(desired.text).trim_end().to_owned();
+    let mut full_text = markdown::without_data(desired.text).trim_end().to_owned();
     if let Some(notice) = desired.notice {
-        if !script.is_empty() {
+        if !full_text.is_empty() {
             // Nothing of ours may end up inside code that the agent left open.
-            script = markdown::piece(&script, 0, usize::MAX, str::to_owned).shown;
-            script.push_str("\n\n");
+            full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown;
+            full_text.push_str("\n\n");
         }
-        script.push_str(notice.text(language));
+        full_text.push_str(notice.text(language));
     }
-    let script = markdown::with_files(&script, desired.files).into_owned();
-    if desired.stage == Stage::Final && script.trim().is_empty() {
+    let full_text = markdown::with_files(&full_text, desired.files).into_owned();
+    if desired.stage == Stage::Final && full_text.trim().is_empty() {
         return Notice::EmptyAnswer.text(language).to_owned();
     }
-    script
+    full_text
 }

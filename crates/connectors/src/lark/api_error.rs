@@ -4,6 +4,12 @@
 //! [发送消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create) and
 //! [流式更新文本](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/cardkit-v1/card-element/content).
 
+use serde::Deserialize as _;
+use tieline_core::connector::MediaError;
+use tieline_core::http_types::ApiAnswer;
+
+use super::wire::ApiBody;
+
 /// What a code asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -27,7 +33,7 @@ pub(super) enum Meaning {
     TooManyTables,
     /// Streaming has ended: it can be switched on again.
     StreamClosed,
-    /// Somebody is just clicking on the card.
+    /// A click on the card is being processed.
     Clicking,
     /// The sequence number, or the idempotency key, is used up: the next one.
     Sequence,
@@ -49,7 +55,7 @@ pub(super) fn meaning(code: i64, message: &str) -> Meaning {
         99_991_663 | 99_991_664 | 99_991_665 | 99_991_671 => Meaning::Token,
         99_991_400 | 11_232 | 230_020 => Meaning::Busy,
         230_049 => Meaning::Passing,
-        // 231003 is the reactions' word for it.
+        // 231003 is the same for reactions.
         230_011 | 230_019 | 230_050 | 230_110 | 231_003 => Meaning::TargetGone,
         230_071 | 230_072 => Meaning::NoTopic,
         99_991_662 | 99_991_401 | 99_991_403 => Meaning::Unreachable,
@@ -87,6 +93,50 @@ pub(super) fn is_passing(code: i64) -> bool {
     matches!(meaning(code, ""), Meaning::Busy | Meaning::Passing)
 }
 
+/// "Try again", in the answer to a download.
+///
+/// See [Feishu Docs/获取消息中的资源文件](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-resource/get).
+const TRY_AGAIN: i64 = 234_019;
+/// The same page's code for a token that isn't accepted.
+const UNAUTHORIZED: i64 = 234_002;
+/// The call carried no token, or an unreadable one.
+const NO_TOKEN: i64 = 99_991_661;
+
+/// The body of an answer that says yes.
+pub(super) fn accepted(answer: &ApiAnswer) -> Result<ApiBody, MediaError> {
+    let ApiAnswer::Answered { status, .. } = answer else {
+        return Err(MediaError::Passing);
+    };
+    let body = answer.json().and_then(|json| ApiBody::deserialize(json).ok());
+    match body {
+        Some(body) if body.code == Some(OK) && (200..300).contains(status) => Ok(body),
+        body => Err(why(*status, body.and_then(|body| body.code))),
+    }
+}
+
+/// What came in place of a file: JSON, as for every call.
+pub(super) fn of_download(status: u16, body: &[u8]) -> MediaError {
+    let body: Option<ApiBody> = serde_json::from_slice(body).ok();
+    why(status, body.and_then(|body| body.code))
+}
+
+/// What a refusal means. The body speaks first: business errors come with status 400.
+fn why(status: u16, code: Option<i64>) -> MediaError {
+    match code {
+        Some(UNAUTHORIZED | NO_TOKEN) => MediaError::TokenExpired,
+        Some(TRY_AGAIN) => MediaError::Passing,
+        Some(code) => match meaning(code, "") {
+            Meaning::Token => MediaError::TokenExpired,
+            Meaning::Busy | Meaning::Passing => MediaError::Passing,
+            _ if status >= 500 || status == 429 => MediaError::Passing,
+            _ => MediaError::Gone,
+        },
+        None if status == 401 => MediaError::TokenExpired,
+        None if status >= 500 || status == 429 => MediaError::Passing,
+        None => MediaError::Gone,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +152,29 @@ mod tests {
         assert_eq!(meaning(230_099, "ext=ErrCode: 100290; ErrMsg: bad at"), Meaning::Other);
         assert_eq!(meaning(230_099, "ext=ErrCode: 230099; "), Meaning::Other);
         assert_eq!(meaning(230_099, ""), Meaning::Other);
+    }
+
+    #[track_caller]
+    fn check(status: u16, body: &str, expected: MediaError) {
+        assert_eq!(of_download(status, body.as_bytes()), expected, "{status} {body}");
+    }
+
+    #[test]
+    fn refused_download_says_whether_to_ask_again() {
+        for code in [99_991_663, 99_991_661, 99_991_671, 234_002] {
+            check(
+                400,
+                &format!(r#"{{"code":{code},"msg":"token"}}"#),
+                MediaError::TokenExpired,
+            );
+        }
+        check(400, r#"{"code":234019,"msg":"retry"}"#, MediaError::Passing);
+        check(429, r#"{"code":99991400,"msg":"limit"}"#, MediaError::Passing);
+        check(502, "<html>", MediaError::Passing);
+        for code in [234_003, 234_004, 234_037, 234_043, 230_110] {
+            check(400, &format!(r#"{{"code":{code},"msg":"no"}}"#), MediaError::Gone);
+        }
+        check(401, "", MediaError::TokenExpired);
+        check(404, "", MediaError::Gone);
     }
 }

@@ -19,7 +19,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Sta
 use tieline_core::timestamp::Timestamp;
 
 use super::wire::{Say, SayContent, SayFeedback, SayStream};
-use super::{compose, text};
+use super::{compose, full_text};
 use crate::markdown::{self, Piece};
 
 /// When we end a bubble ourselves: half a minute before the platform refuses its frames.
@@ -32,9 +32,9 @@ const LAST_WORD: Duration = Duration::from_secs(60);
 /// A last word that has waited so long for a connection goes by `response_url`, if there is one.
 const ABSENT: Duration = Duration::from_secs(30);
 
-/// How long a message that nobody acknowledged is left alone, longer each time: a dead connection is noticed and replaced meanwhile.
+/// How long after an unacknowledged message no other is sent, longer each time: a dead connection is noticed and replaced meanwhile.
 const DOUBT: Duration = Duration::from_secs(15);
-/// How often a message that nobody acknowledges is sent.
+/// Attempts to send a message that is never acknowledged.
 const MAX_SENDS: u32 = 4;
 
 /// The name of a call that shows a bubble.
@@ -45,12 +45,12 @@ pub(super) const SEND: &str = "send";
 /// How far a reply is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Shown {
+pub(super) struct SocketProgress {
     /// The way that is open.
     pub(super) way: Way,
-    /// How many bytes of the text stand in bubbles and messages that are finished.
+    /// Bytes of the text that finished bubbles and messages show.
     pub(super) from: usize,
-    /// A digest of those bytes: if the agent takes them back, its text is shown anew.
+    /// A digest of those bytes: if the agent takes them back, its text is shown again.
     pub(super) digest: String,
     /// How many bubbles were finished or given up.
     pub(super) bubbles: u32,
@@ -65,9 +65,9 @@ pub(super) struct Shown {
     /// Since when the last word has waited for a connection.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub(super) absent_since: Option<Timestamp>,
-    /// A message of its own that nobody acknowledged.
+    /// A message of its own that was not acknowledged.
     pub(super) doubt: Option<Doubt>,
-    /// The end of a bubble that nobody acknowledged.
+    /// The end of a bubble that was not acknowledged.
     pub(super) closing: Option<Closing>,
     /// Everything is shown, but not in the bubble, which still waits for it.
     pub(super) left_open: bool,
@@ -123,7 +123,7 @@ pub(super) enum Way {
     Url,
 }
 
-impl Shown {
+impl SocketProgress {
     /// The open bubble is lost: what it shows stays, the rest goes elsewhere.
     pub(super) fn without_bubble(mut self) -> Self {
         self.closing = None;
@@ -167,7 +167,7 @@ impl Shown {
         self.bubble.is_none() && self.closing.is_some()
     }
 
-    /// Everything was shown another way. A bubble that is open stays so until it is told.
+    /// Everything was shown another way. A bubble that is open stays so until it gets its end.
     pub(super) fn used_url(self) -> Self {
         Self {
             complete: true,
@@ -200,7 +200,7 @@ impl Shown {
         self.closing.is_none() && !self.url_closed && may_respond(to, cx) && compose::response_url(to, cx).is_ok()
     }
 
-    /// What came of `response_url`, where it stood in for a connection that was not there: the socket's ways are still open, so unless
+    /// The outcome of `response_url`, used in place of a missing connection: the socket's ways are still open, so unless
     /// the words may have been shown, they wait for a connection again.
     pub(super) fn back_to_socket(self, verdict: Verdict) -> Verdict {
         let (url_closed, code) = match verdict {
@@ -231,98 +231,112 @@ impl Shown {
     fn part_up_to(&self, text: &str, end: usize, digest: &str, language: Language) -> Piece {
         let from = self.rest_of(text);
         let same = |part: &&str| part.len() >= from && ids::digest(&[part]) == digest;
-        text::part(text.get(..end).filter(same).unwrap_or(&text[..from]), from, language)
+        full_text::part(text.get(..end).filter(same).unwrap_or(&text[..from]), from, language)
     }
 }
 
 /// The next step.
 pub(super) fn deliver(
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     to: &ReplyTarget,
     done: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: Shown = done.read();
+    let shown: SocketProgress = done.read();
     let expired = to.expires_at.is_some_and(|end| end <= cx.now);
     let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && shown.may_leave_socket(to, cx);
-    if wanted.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
-        return respond(wanted, to, &shown.without_bubble(), cx);
+    if desired.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
+        return respond(desired, to, &shown.without_bubble(), cx);
     }
-    let req_id = to.handle.text("reqId").filter(|_| !wanted.proactive && !expired);
+    let req_id = to.handle.text("reqId").filter(|_| !desired.proactive && !expired);
     match (shown.way, req_id) {
-        (_, Some(req_id)) if shown.left_open => Ok(close_left(wanted, req_id, shown, cx)),
+        (_, Some(req_id)) if shown.left_open => Ok(close_left(desired, req_id, shown, cx)),
         _ if shown.complete => Ok(Step::Done),
-        (Way::Stream, Some(req_id)) => Ok(grow(wanted, req_id, shown, cx)),
-        _ if wanted.stage != Stage::Final => Ok(Step::Done),
-        (Way::Stream | Way::Send, _) => Ok(send(wanted, to, shown, cx)),
-        (Way::Url, _) => respond(wanted, to, &shown, cx),
+        (Way::Stream, Some(req_id)) => Ok(grow(desired, req_id, shown, cx)),
+        _ if desired.stage != Stage::Final => Ok(Step::Done),
+        (Way::Stream | Way::Send, _) => Ok(send(desired, to, shown, cx)),
+        (Way::Url, _) => respond(desired, to, &shown, cx),
     }
 }
 
 /// Brings the open bubble, or a new one, to the newest state.
-fn grow(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
+fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
-    if wanted.stage == Stage::Final {
-        let text = &*markdown::with_files(wanted.text, wanted.files);
-        if let Some(step) = close_again(wanted, req_id, &shown, text, cx) {
+    if desired.stage == Stage::Final {
+        let text = &*markdown::with_files(desired.text, desired.files);
+        if let Some(step) = close_again(desired, req_id, &shown, text, cx) {
             return step;
         }
         let from = shown.rest_of(text);
-        let tail = text::sentence(wanted.notice, language);
-        if shown.bubble.is_none() && text::nothing_left(text, from, tail) {
+        let tail = full_text::sentence(desired.notice, language);
+        if shown.bubble.is_none() && full_text::nothing_left(text, from, tail) {
             return Step::Done;
         }
-        let last = text::last(text, from, tail, language);
+        let last = full_text::last(text, from, tail, language);
         if last.end < text.len() {
-            return turn_over(wanted, req_id, &shown, text, &text::part(text, from, language), cx);
+            return turn_over(
+                desired,
+                req_id,
+                &shown,
+                text,
+                &full_text::part(text, from, language),
+                cx,
+            );
         }
-        let then = Shown {
+        let then = SocketProgress {
             complete: true,
             closing: None,
             ..shown.clone().up_to(text, last.end)
         };
-        return frame(wanted, req_id, &shown, &last.shown, true, then, cx);
+        return frame(desired, req_id, &shown, &last.shown, true, then, cx);
     }
-    let text = if cx.account.streaming { wanted.text } else { "" };
-    if let Some(step) = close_again(wanted, req_id, &shown, text, cx) {
+    let text = if cx.account.streaming { desired.text } else { "" };
+    if let Some(step) = close_again(desired, req_id, &shown, text, cx) {
         return step;
     }
     let from = shown.rest_of(text);
-    let part = text::part(text, from, language);
+    let part = full_text::part(text, from, language);
     if part.end < text.len() {
-        return turn_over(wanted, req_id, &shown, text, &part, cx);
+        return turn_over(desired, req_id, &shown, text, &part, cx);
     }
     if shown
         .bubble
         .as_ref()
         .is_some_and(|bubble| cx.now.since(bubble.began) >= LIFETIME)
     {
-        return turn_over(wanted, req_id, &shown, text, &part, cx);
+        return turn_over(desired, req_id, &shown, text, &part, cx);
     }
-    show(wanted, req_id, shown, text, from, cx)
+    show(desired, req_id, shown, text, from, cx)
 }
 
 /// The open bubble's newest state, if it is another than the one that it shows.
-fn show(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, text: &str, from: usize, cx: &Context<'_>) -> Step {
-    let blank = text::is_blank(&text[from..]);
+fn show(
+    desired: &DesiredReply<'_>,
+    req_id: &str,
+    shown: SocketProgress,
+    text: &str,
+    from: usize,
+    cx: &Context<'_>,
+) -> Step {
+    let blank = full_text::is_blank(&text[from..]);
     // After a bubble that showed all there was, another begins only with more.
     if blank && shown.bubble.is_none() && from > 0 {
         return Step::Done;
     }
     // A late "thinking" doesn't take back what is there.
     let back = blank && shown.bubble.as_ref().is_some_and(|bubble| bubble.end > from);
-    let reasons = cx.account.streaming && !wanted.reasoning.trim().is_empty();
+    let reasons = cx.account.streaming && !desired.reasoning.trim().is_empty();
     let content = if blank && reasons {
-        text::thinking(wanted.reasoning)
+        full_text::thinking(desired.reasoning)
     } else {
-        text::growing(text, from)
+        full_text::growing(text, from)
     };
     let digest = ids::digest(&[&content]);
     if back || shown.bubble.as_ref().is_some_and(|bubble| bubble.content == digest) {
         return Step::Done;
     }
     let end = if blank { from } else { text.len() };
-    let then = Shown {
+    let then = SocketProgress {
         bubble: Some(Bubble {
             began: shown.bubble.as_ref().map_or(cx.now, |bubble| bubble.began),
             end,
@@ -331,64 +345,70 @@ fn show(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, text: &str, from:
         }),
         ..shown.clone().up_to(text, from)
     };
-    frame(wanted, req_id, &shown, &content, false, then, cx)
+    frame(desired, req_id, &shown, &content, false, then, cx)
 }
 
-/// The end of the bubble that nobody acknowledged, as it was. The last word is composed anew: it doesn't change any more.
-fn close_again(wanted: &DesiredReply<'_>, req_id: &str, shown: &Shown, text: &str, cx: &Context<'_>) -> Option<Step> {
+/// The end of the bubble that was not acknowledged, as it was. The last word is composed again: it doesn't change any more.
+fn close_again(
+    desired: &DesiredReply<'_>,
+    req_id: &str,
+    shown: &SocketProgress,
+    text: &str,
+    cx: &Context<'_>,
+) -> Option<Step> {
     let closing = shown.closing.as_ref()?;
     if closing.complete {
-        return (wanted.stage != Stage::Final).then_some(Step::Done);
+        return (desired.stage != Stage::Final).then_some(Step::Done);
     }
     let part = shown.part_up_to(text, closing.end, &closing.digest, cx.account.language);
-    Some(turn_over(wanted, req_id, shown, text, &part, cx))
+    Some(turn_over(desired, req_id, shown, text, &part, cx))
 }
 
 /// The end of a bubble that was left open when everything was shown another way, while it still takes one.
-fn close_left(wanted: &DesiredReply<'_>, req_id: &str, shown: Shown, cx: &Context<'_>) -> Step {
+fn close_left(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let young = |bubble: &&Bubble| cx.now.since(bubble.began) < LIFETIME;
     let Some(bubble) = shown.bubble.as_ref().filter(young) else {
         return Step::Done;
     };
-    let text = &*markdown::with_files(wanted.text, wanted.files);
+    let text = &*markdown::with_files(desired.text, desired.files);
     let part = shown.part_up_to(text, bubble.end, &bubble.digest, cx.account.language);
-    let then = Shown {
+    let then = SocketProgress {
         bubble: None,
         left_open: false,
         ..shown.clone()
     };
-    frame(wanted, req_id, &shown, &part.shown, true, then, cx)
+    frame(desired, req_id, &shown, &part.shown, true, then, cx)
 }
 
 /// Ends the bubble with a part of the text; the rest gets a bubble of its own.
 fn turn_over(
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     req_id: &str,
-    shown: &Shown,
+    shown: &SocketProgress,
     text: &str,
     part: &Piece,
     cx: &Context<'_>,
 ) -> Step {
-    let then = Shown {
+    let then = SocketProgress {
         bubble: None,
         closing: None,
         bubbles: shown.bubbles + 1,
         ..shown.clone().up_to(text, part.end)
     };
-    frame(wanted, req_id, shown, &part.shown, true, then, cx)
+    frame(desired, req_id, shown, &part.shown, true, then, cx)
 }
 
 /// A frame of the open bubble, or of a new one.
 fn frame(
-    wanted: &DesiredReply<'_>,
+    desired: &DesiredReply<'_>,
     req_id: &str,
-    shown: &Shown,
+    shown: &SocketProgress,
     content: &str,
     finish: bool,
-    then: Shown,
+    then: SocketProgress,
     cx: &Context<'_>,
 ) -> Step {
-    let reply = wanted.reply.as_str();
+    let reply = desired.reply.as_str();
     let id = match shown.bubbles {
         0 => reply.to_owned(),
         n => cx.account.ids.other("tl-", &format!("{reply}/{n}")),
@@ -415,8 +435,8 @@ fn frame(
 }
 
 /// A frame as the session takes it: what is sent, and how far the reply is then, for `judge`. A missing `req_id` is made by the session.
-fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &Shown) -> Value {
-    let then = Shown {
+fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &SocketProgress) -> Value {
+    let then = SocketProgress {
         absent_since: None,
         ..then.clone()
     };
@@ -424,21 +444,21 @@ fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &Shown) -> Valu
 }
 
 /// The next part of the final text as a message of its own.
-fn send(wanted: &DesiredReply<'_>, to: &ReplyTarget, shown: Shown, cx: &Context<'_>) -> Step {
+fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
-    let text = &*markdown::with_files(wanted.text, wanted.files);
+    let text = &*markdown::with_files(desired.text, desired.files);
     let from = shown.rest_of(text);
-    let tail = text::sentence(wanted.notice, language);
-    if text::nothing_left(text, from, tail) {
+    let tail = full_text::sentence(desired.notice, language);
+    if full_text::nothing_left(text, from, tail) {
         return Step::Done;
     }
     if let Some(doubt) = shown.doubt.filter(|doubt| doubt.until > cx.now) {
         return Step::Wait { until: doubt.until };
     }
-    let last = text::last(text, from, tail, language);
+    let last = full_text::last(text, from, tail, language);
     let complete = last.end == text.len();
-    let part = if complete { last } else { text::message(text, from) };
-    let then = Shown {
+    let part = if complete { last } else { full_text::message(text, from) };
+    let then = SocketProgress {
         way: Way::Send,
         complete,
         doubt: None,
@@ -470,12 +490,17 @@ fn may_respond(to: &ReplyTarget, cx: &Context<'_>) -> bool {
 }
 
 /// Everything that isn't shown yet by `response_url`.
-fn respond(wanted: &DesiredReply<'_>, to: &ReplyTarget, shown: &Shown, cx: &Context<'_>) -> Result<Step, ComposeError> {
+fn respond(
+    desired: &DesiredReply<'_>,
+    to: &ReplyTarget,
+    shown: &SocketProgress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
     if !may_respond(to, cx) {
         return Err(ComposeError::Expired);
     }
-    let text = markdown::with_files(wanted.text, wanted.files);
-    match text::only(&text, shown.rest_of(&text), wanted, cx.account.language) {
+    let text = markdown::with_files(desired.text, desired.files);
+    match full_text::only(&text, shown.rest_of(&text), desired, cx.account.language) {
         Some(content) => compose::respond(&content, to, cx).map(|call| Step::Call {
             call,
             on_success: Progress::default(),

@@ -1,18 +1,23 @@
 //! What a stream shows that the platform asks for, where it ends, and what is left to push.
 //!
-//! The platform asks until it is told `finish`, or for 6 minutes. Exactly one answer ends the stream; what it shows is decided once
+//! The platform asks until an answer says `finish`, or for 6 minutes. Exactly one answer ends the stream; what it shows is decided once
 //! ([`ends`]), kept by the bridge as the reply's `closed`, and from then on shown by every further poll ([`ended`]) and left out of what
 //! is pushed ([`rest_from`]).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tieline_core::connector::{Context, PollRequest};
+use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids;
-use tieline_core::notice::Language;
+use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{Progress, ReplyView, Stage};
 use tieline_core::timestamp::Timestamp;
 
-use super::text;
+use super::callback_answer::sealed;
+use super::full_text::{self, DOTS};
+use super::settings::WebhookKeys;
+use super::wire::{Say, SayFeedback, SayStream};
 use crate::markdown;
 
 /// When we end a stream ourselves: half a minute before the platform stops asking.
@@ -70,23 +75,23 @@ pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: 
     } else {
         ""
     };
-    let tail = text::behind(reply.link.as_deref(), language);
-    Some(Ending::linked(text, text::last(text, 0, &tail, language).end))
+    let tail = full_text::behind(reply.link.as_deref(), language);
+    Some(Ending::linked(text, full_text::last(text, 0, &tail, language).end))
 }
 
 /// The same if what it doesn't show follows.
 fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
     if reply.stage == Stage::Final {
         let text = &*markdown::with_files(&reply.text, &reply.files);
-        let whole = text::last(text, 0, text::sentence(reply.notice, language), language);
+        let whole = full_text::last(text, 0, full_text::sentence(reply.notice, language), language);
         return Some(if whole.end == text.len() {
             Ending::at(text, text.len(), true)
         } else {
-            Ending::at(text, text::part(text, 0, language).end, false)
+            Ending::at(text, full_text::part(text, 0, language).end, false)
         });
     }
     let text = if streaming { &*reply.text } else { "" };
-    let first = text::part(text, 0, language);
+    let first = full_text::part(text, 0, language);
     if first.end < text.len() {
         return Some(Ending::at(text, first.end, false));
     }
@@ -98,9 +103,9 @@ fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: 
 /// The content of the stream while it is open.
 pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
     match streaming {
-        true if text::is_blank(&reply.text) => text::thinking(&reply.reasoning),
-        true => text::growing(&reply.text, 0),
-        false => text::thinking(""),
+        true if full_text::is_blank(&reply.text) => full_text::thinking(&reply.reasoning),
+        true => full_text::growing(&reply.text, 0),
+        false => full_text::thinking(""),
     }
 }
 
@@ -110,13 +115,13 @@ pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) ->
     let text = &*markdown::with_files(&reply.text, &reply.files);
     if ending.linked {
         let part = ending.part(text).unwrap_or_default();
-        return text::last(part, 0, &text::behind(reply.link.as_deref(), language), language).shown;
+        return full_text::last(part, 0, &full_text::behind(reply.link.as_deref(), language), language).shown;
     }
     if ending.last {
-        return text::last(text, 0, text::sentence(reply.notice, language), language).shown;
+        return full_text::last(text, 0, full_text::sentence(reply.notice, language), language).shown;
     }
     let part = ending.part(text).unwrap_or_default();
-    text::part(part, 0, language).shown
+    full_text::part(part, 0, language).shown
 }
 
 /// Whether there is more to say than the stream showed.
@@ -128,4 +133,40 @@ pub(super) fn leaves_rest(closed: &Progress) -> bool {
 pub(super) fn rest_from(text: &str, closed: &Progress) -> Option<usize> {
     let ending: Ending = closed.read();
     (!ending.last).then(|| ending.part(text).map_or(0, str::len))
+}
+
+/// The state of a stream, for the callback that began it or one that asks for it.
+pub(super) fn answer(
+    asked: &PollRequest,
+    reply: Option<&ReplyView>,
+    keys: &WebhookKeys,
+    cx: &Context<'_>,
+) -> WebhookAnswer {
+    let language = cx.account.language;
+    let closed = reply.and_then(|reply| reply.closed.clone().or_else(|| ending(asked, reply, cx)));
+    let gone = || (Notice::Expired.text(language).to_owned(), true);
+    let (content, finish) = match (reply, closed) {
+        (Some(reply), _) if reply.asker != asked.asker => gone(),
+        (Some(reply), Some(closed)) => (ended(reply, &closed, language), true),
+        (Some(reply), None) => (growing(reply, cx.account.streaming), false),
+        (None, _) if asked.first || cx.account.ids.made("tl-", asked.reply.as_str()) => (DOTS.to_owned(), false),
+        (None, _) => gone(),
+    };
+    let stream = SayStream {
+        id: asked.reply.as_str(),
+        finish,
+        content: &content,
+        feedback: asked.first.then_some(SayFeedback {
+            id: asked.reply.as_str(),
+        }),
+    };
+    sealed(&Say::Stream { stream }, &asked.note, keys, cx)
+}
+
+/// What the stream ends with, if it ends with this answer.
+pub(super) fn ending(asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+    if reply.asker != asked.asker {
+        return None;
+    }
+    ends(reply, cx.account.streaming, cx.account.language, cx.now)
 }

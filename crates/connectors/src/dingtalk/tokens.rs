@@ -9,7 +9,7 @@ use tieline_core::connector::{Context, TokenError, TokenExchange};
 use tieline_core::http_types::{AccessToken, ApiAnswer, HttpCall};
 use tieline_core::secret::Secret;
 
-use super::outcome::{self, Outcome};
+use super::api_error::{self, Outcome};
 use super::{call, settings};
 
 /// So long before its end a token is renewed.
@@ -40,7 +40,7 @@ impl TokenExchange for Tokens {
 /// The token in an answer, and how long it lives.
 pub(super) fn read(answer: &ApiAnswer) -> Result<(Secret, Duration), TokenError> {
     let unavailable = |code: &str| TokenError::Unavailable { code: code.to_owned() };
-    if let Some(code) = outcome::credentials_refused(answer) {
+    if let Some(code) = api_error::credentials_refused(answer) {
         return Err(TokenError::Refused { code });
     }
     match Outcome::of_api(answer) {

@@ -1,0 +1,40 @@
+//! Clicks on the buttons of our cards: what a clicked card becomes.
+
+use tieline_core::connector::Context;
+use tieline_core::event::NEW_SESSION_KEY;
+use tieline_core::notice::Notice;
+
+use super::wire::{CardLink, CardTitle, NoticeCard, UpdateCard};
+
+/// Where a click on a card of ours leads: a card must lead somewhere.
+const CARD_LINK: CardLink = CardLink {
+    kind: 1,
+    url: "https://work.weixin.qq.com",
+};
+
+/// What the card becomes whose button was clicked, if the button is one of ours.
+pub(super) fn update<'a>(key: &str, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+    (key == NEW_SESSION_KEY)
+        .then(|| saying(Notice::NewSession, card, cx))
+        .flatten()
+}
+
+/// What the card becomes whose button was clicked too long ago.
+pub(super) fn stale<'a>(card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+    saying(Notice::StaleClick, card, cx)
+}
+
+/// A card without a button, in place of the one that was clicked.
+fn saying<'a>(notice: Notice, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+    (!card.is_empty()).then(|| UpdateCard {
+        response_type: "update_template_card",
+        template_card: NoticeCard {
+            card_type: "text_notice",
+            main_title: CardTitle {
+                title: notice.text(cx.account.language),
+            },
+            card_action: CARD_LINK,
+            task_id: card,
+        },
+    })
+}
