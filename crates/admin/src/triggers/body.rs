@@ -160,7 +160,7 @@ impl TriggerPatch {
             busy_policy: self.busy_policy.unwrap_or(old.busy_policy),
             access: self.access.clone().unwrap_or_default().apply(old.access)?,
             welcome: welcome(self.welcome.clone().unwrap_or(old.welcome))?,
-            task_mode: self.task_mode.unwrap_or(old.task_mode),
+            task_mode: not_built("taskMode", self.task_mode)?.unwrap_or(old.task_mode),
         };
         Ok(Trigger {
             integration: self
@@ -185,8 +185,19 @@ impl AccessPatch {
         Ok(Access {
             users: users.map_or(before.users, |ids| ids.into_iter().map(SenderId::new).collect()),
             chats: chats.map_or(before.chats, |ids| ids.into_iter().map(ChatId::new).collect()),
-            pairing: self.pairing.unwrap_or(before.pairing),
+            pairing: not_built("access.pairing", self.pairing)?.unwrap_or(before.pairing),
         })
+    }
+}
+
+/// Refuses a switch for behaviour that this version doesn't have: switched on, it would do nothing or lock people out.
+fn not_built(field: &str, asked: Option<bool>) -> Result<Option<bool>, Problem> {
+    match asked {
+        Some(true) => Err(Problem::invalid(
+            field,
+            "is not supported by this version; allowed: false",
+        )),
+        off => Ok(off),
     }
 }
 
