@@ -7,7 +7,7 @@ use std::time::Duration;
 use tieline_core::account::Account;
 use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, ModeManifest, SentCall, TokenError, Verdict};
+use tieline_core::connector::{Delivery, LimitScope, ModeManifest, SentCall, TokenError, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step};
@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 pub use self::record::Patience;
 use crate::accounts::Bot;
 use crate::connections::relay_call::{self, FrameAttempts};
+use crate::delivery_status::RateLimit;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::{World, chance};
@@ -71,6 +72,8 @@ pub struct ReplyDelivery<'a> {
     ledger_tells: bool,
     /// Whether the record is ahead of the table.
     is_ahead: bool,
+    /// Whether the ledger has the rate limit that this delivery met.
+    limit_noted: bool,
     /// Tells whether the conversation is still ours, where a run shows the reply.
     hold: Option<LeaseWatch>,
     /// When this process is cut off, if it is.
@@ -150,6 +153,7 @@ impl<'a> ReplyDelivery<'a> {
             has_shown_text,
             ledger_tells: false,
             is_ahead: false,
+            limit_noted: false,
             hold: None,
             process_ends: None,
         }
@@ -309,8 +313,12 @@ impl<'a> ReplyDelivery<'a> {
                     self.record.progress = progress;
                     self.save().await?;
                 }
-                Verdict::SlowDown { retry_after, code } => {
-                    return Ok(Some(self.slower(retry_after, &code).await));
+                Verdict::SlowDown {
+                    retry_after,
+                    code,
+                    scope,
+                } => {
+                    return Ok(Some(self.slower(retry_after, &code, scope).await));
                 }
                 Verdict::TokenExpired if !token_renewed => {
                     token_renewed = true;
@@ -493,10 +501,17 @@ impl<'a> ReplyDelivery<'a> {
         }
     }
 
-    async fn slower(&mut self, retry_after: Option<Duration>, code: &str) -> DeliveryOutcome {
+    async fn slower(&mut self, retry_after: Option<Duration>, code: &str, scope: LimitScope) -> DeliveryOutcome {
         let now = self.now();
-        if let Some(wait) = retry_after {
-            delivery_status::rate_limited(self.world, &self.bot.account.integration, now.after(wait)).await;
+        let limit = RateLimit {
+            code,
+            scope,
+            until: retry_after.map(|wait| now.after(wait)),
+        };
+        delivery_status::rate_limited(self.world, &self.bot.account.integration, &limit).await;
+        // Once a delivery: a platform that repeats it says nothing new.
+        if !std::mem::replace(&mut self.limit_noted, true) {
+            delivery_status::note_limit(self.world, &self.record.message, code).await;
         }
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "platform asks to go slower");

@@ -1,14 +1,23 @@
 //! Facts about a bot that its deliveries learn, for its status and its log: refused credentials, rate limits, refusals.
 
-use tieline_core::ids::IntegrationId;
+use tieline_core::connector::LimitScope;
+use tieline_core::ids::{IntegrationId, MessageId};
+use tieline_core::message_state::LedgerStep;
 use tieline_core::timestamp::Timestamp;
+use tieline_store::message;
 use tieline_store::status::{StatusChange, StatusError};
+
+use tracing::warn;
 
 use crate::integration_log;
 use crate::world::World;
 
 /// The code under which refused credentials are in an integration's log.
 const CONFIG_INVALID: &str = "config_invalid";
+/// The code of a bot's rate limit in its log and on the ledger.
+const RATE_LIMITED: &str = "rate_limited";
+/// The code of one chat's rate limit in the bot's log.
+const CHAT_RATE_LIMITED: &str = "chat_rate_limited";
 
 /// The platform refused the bot's credentials, to a delivery or to a probe.
 pub(crate) async fn credentials_refused(world: &World, id: &IntegrationId, code: &str) {
@@ -22,11 +31,38 @@ pub(crate) async fn credentials_refused(world: &World, id: &IntegrationId, code:
     integration_log::note_all(world, id, &changes).await;
 }
 
-/// The platform asked the bot to send nothing before `until`.
-pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, until: Timestamp) {
-    // Chats that meet the same limit say the same within moments.
-    if world.cooldowns.limit(id, until) {
+/// A rate limit that the platform has reported.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RateLimit<'a> {
+    /// The platform's code.
+    pub(crate) code: &'a str,
+    /// What it is counted for.
+    pub(crate) scope: LimitScope,
+    /// Its end, where the platform says it.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// The platform refuses calls because they come too fast. A limit of one chat is not a limit of the bot: only the log has it.
+pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &RateLimit<'_>) {
+    let RateLimit { code, scope, until } = *limit;
+    let end = until.map_or_else(String::new, |until| format!(" until {until}"));
+    let (log_code, whose) = match scope {
+        LimitScope::Bot => (RATE_LIMITED, "the bot"),
+        LimitScope::Chat => (CHAT_RATE_LIMITED, "one chat"),
+    };
+    let message = format!("the platform limits the rate of {whose}{end}: code {code}; replies wait and are not lost");
+    integration_log::warn(world, id, log_code, &message).await;
+    // Chats that meet the same limit report the same within moments.
+    if let Some(until) = until.filter(|until| scope == LimitScope::Bot && world.cooldowns.limit(id, *until)) {
         integration_log::note(world, id, StatusChange::RateLimitedUntil(Some(until))).await;
+    }
+}
+
+/// The ledger's step of a reply that a rate limit delays.
+pub(crate) async fn note_limit(world: &World, message: &MessageId, code: &str) {
+    let step = LedgerStep::new(world.clock.now(), RATE_LIMITED).code(code);
+    if let Err(error) = message::note(&world.store, message, &[step]).await {
+        warn!(event.key = %message, error = %error, "rate limit can't be recorded on the ledger");
     }
 }
 

@@ -431,6 +431,8 @@ pub enum Verdict {
         retry_after: Option<Duration>,
         /// The platform's code.
         code: String,
+        /// What the limit is counted for.
+        scope: LimitScope,
     },
     /// The access token has run out: get another and repeat.
     TokenExpired,
@@ -449,6 +451,26 @@ pub enum Verdict {
         /// The platform's code.
         code: String,
     },
+}
+
+/// What a platform counts a rate limit for, as far as its answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitScope {
+    /// All calls of the bot, or the answer doesn't say.
+    Bot,
+    /// One chat, person, message or card: other chats of the bot are not limited.
+    Chat,
+}
+
+impl LimitScope {
+    /// The word used in test vectors.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bot => "bot",
+            Self::Chat => "chat",
+        }
+    }
 }
 
 /// Exchange of credentials for short-lived access tokens.

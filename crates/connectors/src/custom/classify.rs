@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::connector::{LimitScope, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 
 /// Classifies the answer to a posted reply.
@@ -24,6 +24,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         (429, retry_after_s) | (503, retry_after_s @ Some(_)) => Verdict::SlowDown {
             retry_after: retry_after_s.map(Duration::from_secs),
             code,
+            scope: LimitScope::Bot,
         },
         (408 | 425 | 500..=599, _) => Verdict::Retry { code },
         (410, _) => Verdict::Refused {

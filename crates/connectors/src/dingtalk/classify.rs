@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::connector::{Context, Verdict};
+use tieline_core::connector::{Context, LimitScope, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::reply::{DesiredReply, Progress, Stage};
 
@@ -52,6 +52,7 @@ pub(super) fn classify(
             return Verdict::SlowDown {
                 retry_after: Some(after),
                 code,
+                scope: LimitScope::Bot,
             };
         }
         outcome => outcome,
@@ -360,6 +361,7 @@ fn sent(outcome: Outcome, sending: &Sending) -> Verdict {
         Outcome::Throttled { after, code } => Verdict::SlowDown {
             retry_after: Some(after),
             code,
+            scope: LimitScope::Bot,
         },
         Outcome::TokenExpired => Verdict::TokenExpired,
         Outcome::Refused(code) if code.starts_with("contain.") => withheld(sending, code),
@@ -406,6 +408,7 @@ fn delivered(body: &Value, sending: &Sending) -> Verdict {
         return Verdict::SlowDown {
             retry_after: None,
             code: "flowControlledStaffIdList".to_owned(),
+            scope: LimitScope::Chat,
         };
     }
     accepted(&sending.after)
@@ -456,6 +459,8 @@ fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
         (None, 429) => Verdict::SlowDown {
             retry_after: retry_after_s.map(Duration::from_secs),
             code: "429".to_owned(),
+            // A session webhook belongs to one chat.
+            scope: LimitScope::Chat,
         },
         (None, 500 | 504) => refused(sending, status.to_string()),
         (None, 500..) => Verdict::Retry {

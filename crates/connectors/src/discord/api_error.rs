@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tieline_core::connector::LimitScope;
 use tieline_core::http_types::ApiAnswer;
 
 use super::wire::ApiBody;
@@ -24,6 +25,7 @@ pub(super) enum Outcome {
     Busy {
         retry_after: Option<Duration>,
         code: String,
+        scope: LimitScope,
     },
     /// Refused.
     Refused { meaning: Meaning, code: String },
@@ -42,6 +44,8 @@ pub(super) enum Meaning {
     NoHistory,
     /// The server's automatic moderation blocks the text.
     Blocked,
+    /// The bot's token is wrong or was reset.
+    BadToken,
     /// For good.
     Other,
 }
@@ -76,10 +80,12 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
         (403 | 429, None) => Outcome::Busy {
             retry_after: header.or(Some(BAN)),
             code: format!("http_{status}"),
+            scope: LimitScope::Bot,
         },
         (429, Some(body)) => Outcome::Busy {
             retry_after: body.retry_after.and_then(seconds).or(header),
             code: busy_code(&body),
+            scope: scope(&body),
         },
         (500..=599, _) => Outcome::Passing {
             code: format!("http_{status}"),
@@ -87,11 +93,22 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
         (_, body) => {
             let code = body.map_or(0, |body| body.code);
             Outcome::Refused {
-                meaning: meaning(code),
+                meaning: if *status == 401 && meaning(code) == Meaning::Other {
+                    Meaning::BadToken
+                } else {
+                    meaning(code)
+                },
                 code: refusal_code(*status, code),
             }
         }
     }
+}
+
+/// A limit that isn't global belongs to one route, whose major parameter is the channel or the interaction.
+///
+/// See [Discord Docs/Rate limits](https://discord.com/developers/docs/topics/rate-limits#rate-limits).
+const fn scope(body: &ApiBody) -> LimitScope {
+    if body.global { LimitScope::Bot } else { LimitScope::Chat }
 }
 
 fn busy_code(body: &ApiBody) -> String {

@@ -19,7 +19,15 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     match outcome {
         Outcome::Done(body) => succeeded(on_success, body),
         Outcome::Passing { code } => Verdict::Retry { code },
-        Outcome::Busy { retry_after, code } => Verdict::SlowDown { retry_after, code },
+        Outcome::Busy {
+            retry_after,
+            code,
+            scope,
+        } => Verdict::SlowDown {
+            retry_after,
+            code,
+            scope,
+        },
         Outcome::Refused { meaning, code } => refused(sent.progress.read(), &on_success, meaning, code),
     }
 }
@@ -76,6 +84,11 @@ fn refused(mut shown: DiscordProgress, on_success: &DiscordProgress, meaning: Me
             }
             shown.withheld = true;
         }
+        // Calls below `/webhooks` carry no token of the bot: their 401 is about the interaction's.
+        Meaning::BadToken if !matches!(on_success.call, CallKind::FollowUp | CallKind::EditOriginal) => {
+            return Verdict::CredentialsRefused { code };
+        }
+        Meaning::BadToken if !shown.token_closed => shown.token_closed = true,
         _ => return Verdict::Refused { code },
     }
     Verdict::FallBack {

@@ -45,6 +45,8 @@ pub(super) enum Meaning {
 
 /// Success.
 pub(super) const OK: i64 = 0;
+/// Messages to one chat or person come too fast.
+pub(super) const CHAT_LIMIT: i64 = 230_020;
 /// The bot lacks a permission.
 pub(super) const SCOPE_MISSING: i64 = 99_991_672;
 /// The code under which the platform wraps a card's faults; the fault itself is in the message.
@@ -53,7 +55,7 @@ const CARD_FAULT: i64 = 230_099;
 pub(super) fn meaning(code: i64, message: &str) -> Meaning {
     match code {
         99_991_663 | 99_991_664 | 99_991_665 | 99_991_671 => Meaning::Token,
-        99_991_400 | 11_232 | 230_020 => Meaning::Busy,
+        99_991_400 | 11_232 | CHAT_LIMIT => Meaning::Busy,
         230_049 => Meaning::Passing,
         // 231003 is the same for reactions.
         230_011 | 230_019 | 230_050 | 230_110 | 231_003 => Meaning::TargetGone,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize as _;
-use tieline_core::connector::Verdict;
+use tieline_core::connector::{LimitScope, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::reply::{Progress, Stage};
 
@@ -89,12 +89,17 @@ fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
         Some(Meaning::Busy) => Err(Verdict::SlowDown {
             retry_after,
             code: code.to_string(),
+            scope: match code {
+                codes::CHAT_LIMIT => LimitScope::Chat,
+                _ => LimitScope::Bot,
+            },
         }),
         Some(Meaning::Passing) => Err(Verdict::Retry { code: code.to_string() }),
         Some(Meaning::Other) if *status >= 500 => Err(Verdict::Retry { code: code.to_string() }),
         Some(Meaning::Other) if *status == 429 => Err(Verdict::SlowDown {
             retry_after,
             code: code.to_string(),
+            scope: LimitScope::Bot,
         }),
         Some(_) => Ok(Heard { code, meaning, body }),
     }
@@ -104,7 +109,11 @@ fn without_code(status: u16, retry_after: Option<Duration>) -> Result<Heard, Ver
     let code = format!("http_{status}");
     match status {
         401 => Ok(Heard::refused(0, Meaning::Token)),
-        429 => Err(Verdict::SlowDown { retry_after, code }),
+        429 => Err(Verdict::SlowDown {
+            retry_after,
+            code,
+            scope: LimitScope::Bot,
+        }),
         400..=499 => Ok(Heard::refused(i64::from(status), Meaning::Other)),
         _ => Err(Verdict::Retry { code }),
     }
@@ -325,6 +334,7 @@ impl Judge<'_> {
             Meaning::Clicking => Verdict::SlowDown {
                 retry_after: Some(CLICK),
                 code: self.heard.code.to_string(),
+                scope: LimitScope::Chat,
             },
             Meaning::Sequence if card.refused < MAX_REFUSED => {
                 // The sequence was advanced elsewhere, perhaps by us before a crash. Each time a wider step.

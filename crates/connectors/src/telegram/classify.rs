@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::connector::{Context, SentCall, Verdict};
+use tieline_core::connector::{Context, LimitScope, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -124,7 +124,10 @@ impl Failed<'_> {
             Meaning::TooFast => Verdict::SlowDown {
                 retry_after: self.error.retry_after_s.map(Duration::from_secs),
                 code: self.error.code,
+                // The answer doesn't say whether the chat's limit or the bot's was met.
+                scope: LimitScope::Bot,
             },
+            Meaning::BadToken => Verdict::CredentialsRefused { code: self.error.code },
             Meaning::NotDone => self.retry(),
             Meaning::Migrated(chat) if self.before.chat != Some(chat) => {
                 self.before.chat = Some(chat);

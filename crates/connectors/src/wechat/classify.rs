@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize as _;
-use tieline_core::connector::{Context, SentCall, Verdict};
+use tieline_core::connector::{Context, LimitScope, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -57,6 +57,7 @@ fn message(outcome: Outcome, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
         Outcome::RateLimited => Verdict::SlowDown {
             retry_after: Some(SLOW_DOWN),
             code: "rate_limited".to_owned(),
+            scope: LimitScope::Bot,
         },
         Outcome::TimedOut => Verdict::Retry {
             code: "timeout".to_owned(),

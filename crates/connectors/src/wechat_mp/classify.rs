@@ -1,6 +1,6 @@
 //! What the platform's answer to a call means for the reply.
 
-use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::connector::{LimitScope, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -20,6 +20,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         Outcome::SlowDown { after, code } => Verdict::SlowDown {
             retry_after: Some(after),
             code,
+            scope: LimitScope::Bot,
         },
         Outcome::Passing(code) => Verdict::Retry { code },
         // A repeated message can't be distinguished from a new one, and each counts, so it is not repeated on suspicion.

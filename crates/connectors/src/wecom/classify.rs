@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{Context, Verdict};
+use tieline_core::connector::{Context, LimitScope, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall, SocketCall};
 use tieline_core::reply::{DesiredReply, Progress, Stage};
 
@@ -248,5 +248,10 @@ fn slow_down(code: i64, answer: &ApiAnswer) -> Verdict {
     Verdict::SlowDown {
         retry_after: Some(asked.unwrap_or(RATE_PAUSE)),
         code: code.to_string(),
+        // The send limit is counted per conversation.
+        scope: match code {
+            code::SEND_LIMIT => LimitScope::Chat,
+            _ => LimitScope::Bot,
+        },
     }
 }

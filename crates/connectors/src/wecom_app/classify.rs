@@ -1,7 +1,7 @@
 //! What the platform's answer to a call means for the reply.
 
 use serde_json::Value;
-use tieline_core::connector::{Context, SentCall, Verdict};
+use tieline_core::connector::{Context, LimitScope, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -21,6 +21,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>
         Outcome::SlowDown { after, code } => Verdict::SlowDown {
             retry_after: Some(after),
             code,
+            scope: LimitScope::Bot,
         },
         Outcome::Passing(code) => Verdict::Retry { code },
         // Remembered before it is sent again, so that a duplicate is recognized.

@@ -211,8 +211,13 @@ pub(crate) fn verdict(verdict: &Verdict) -> Value {
             way,
             rest,
         } => json!({ "resting": { "progress": progress, "code": code, "way": way, "restS": rest.as_secs() } }),
-        Verdict::SlowDown { retry_after, code } => {
-            json!({ "slowDown": { "retryAfterS": retry_after.map(|wait| wait.as_secs()), "code": code } })
+        Verdict::SlowDown {
+            retry_after,
+            code,
+            scope,
+        } => {
+            let wait = retry_after.map(|wait| wait.as_secs());
+            json!({ "slowDown": { "retryAfterS": wait, "code": code, "scope": scope.as_str() } })
         }
         Verdict::TokenExpired => json!({ "tokenExpired": {} }),
         Verdict::Retry { code } => json!({ "retry": { "code": code } }),
