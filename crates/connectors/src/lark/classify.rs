@@ -90,7 +90,7 @@ fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
             retry_after,
             code: code.to_string(),
             scope: match code {
-                codes::CHAT_LIMIT => LimitScope::Chat,
+                api_error::CHAT_LIMIT => LimitScope::Chat,
                 _ => LimitScope::Bot,
             },
         }),
