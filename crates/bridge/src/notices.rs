@@ -1,6 +1,7 @@
 //! Sentences of ours, and of the operator, as replies of their own.
 
 use tieline_core::agent::AgentFailure;
+use tieline_core::connector::WaitingSign;
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
@@ -11,6 +12,9 @@ use tieline_store::message::MessageRecord;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 
 use crate::world::World;
+
+/// How often a lost race for a reply is run again at once.
+const MAX_RACES: u32 = 20;
 
 /// A sentence and what it says of the message.
 #[derive(Debug, Clone)]
@@ -164,6 +168,37 @@ pub async fn record_for(
         received_at: record.received_at,
     };
     save(world, &about, word).await
+}
+
+/// Ends the reply of a waiting message that shows nothing but `sign`: a mark goes without a word, a bubble ends with `notice`. Tells
+/// whether there is something to deliver; a message without a sign has no record.
+///
+/// # Errors
+/// The table's; [`StoreError::Conflict`] if others keep changing the reply.
+pub async fn end_sign(world: &World, id: &ReplyId, sign: WaitingSign, notice: Notice) -> Result<bool, StoreError> {
+    if sign == WaitingSign::Nothing {
+        return Ok(false);
+    }
+    for race in 0..MAX_RACES {
+        let now = world.clock.now();
+        let Some(before) = reply::get(&world.store, id, now).await? else {
+            return Ok(false);
+        };
+        if before.outcome.is_some() {
+            return Ok(!before.delivered);
+        }
+        let mut after = ReplyRecord {
+            stage: Stage::Final,
+            notice: (sign == WaitingSign::Bubble).then_some(notice),
+            outcome: Some(Outcome::Stopped),
+            ..before.clone()
+        };
+        match reply::save(&world.store, Some(&before), &mut after, now).await {
+            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+            saved => return saved.map(|()| true),
+        }
+    }
+    Err(StoreError::Conflict)
 }
 
 async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(), StoreError> {

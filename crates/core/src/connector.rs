@@ -13,7 +13,7 @@ use crate::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView,
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
 
-pub use manifest::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+pub use manifest::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 
 /// What one chat platform must teach the bridge. Pure: the same input gives the same output.
 pub trait Connector: Sync {

@@ -165,6 +165,9 @@ pub struct RunState {
     pub started_at: Timestamp,
     /// How far it is.
     pub phase: RunPhase,
+    /// Whether a message of it waited behind another run, so that the chat may show a sign for it and its reply may have a record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_signed: bool,
     /// What identifies the run at the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_ref: Option<String>,

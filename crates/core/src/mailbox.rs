@@ -20,6 +20,9 @@ pub struct Pending {
     /// Whether it must not be held back: it brings media.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+    /// Whether a run was active at some time since it was put here, so that the run's holder may have signed it in the chat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub behind_run: bool,
     /// When it was sent, by the platform's clock.
     #[serde(
         with = "crate::timestamp::millis::option",
@@ -106,6 +109,7 @@ mod tests {
             since: Timestamp::from_secs(since_s),
             session,
             urgent: false,
+            behind_run: false,
             sent_at: None,
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::conversation::{Conversation, ConversationKey, Owner, RunState, StopCause};
-use tieline_core::ids::{ConversationId, RunId};
+use tieline_core::ids::{ConversationId, MessageId, RunId};
 use tieline_core::mailbox::Pending;
 use tieline_core::session::Session;
 use tieline_core::timestamp::Timestamp;
@@ -67,8 +67,15 @@ pub struct Watch {
     pub fence: u64,
     /// The run under way.
     pub run: Option<RunId>,
-    /// Whether and why somebody wants it to end.
+    /// Whether and why it is asked to end.
     pub stop: Option<StopCause>,
+    /// Messages that wait behind it, in order.
+    pub waiting: Vec<MessageId>,
+}
+
+fn behind_run(pending: &[Pending]) -> Vec<MessageId> {
+    let behind = pending.iter().filter(|waiting| waiting.behind_run);
+    behind.map(|waiting| waiting.message.clone()).collect()
 }
 
 /// Reads a conversation as it is now.
@@ -148,6 +155,7 @@ pub async fn heartbeat(
         fence,
         run,
         stop: stop.flatten(),
+        waiting: behind_run(&conversation.pending),
     })
 }
 
@@ -157,7 +165,7 @@ pub async fn heartbeat(
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn watch(store: &Store, id: &ConversationId) -> Result<Option<Watch>, StoreError> {
     let key = partition(id);
-    let only = ["run.id", "run.stop", "lease.f"];
+    let only = ["run.id", "run.stop", "lease.f", "pend"];
     let found = dynamo::get(
         &store.dynamo,
         &store.tables.state,
@@ -177,6 +185,8 @@ struct StoredWatch {
     run: Option<StoredRunWatch>,
     #[serde(default)]
     lease: Option<StoredFence>,
+    #[serde(default)]
+    pend: Vec<Pending>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -198,6 +208,7 @@ impl From<StoredWatch> for Watch {
             fence: stored.lease.map_or(0, |lease| lease.f),
             run,
             stop: stop.flatten(),
+            waiting: behind_run(&stored.pend),
         }
     }
 }

@@ -39,6 +39,7 @@ fn under_way(now: Timestamp) -> RunState {
         attempt: 1,
         started_at: now,
         phase: RunPhase::Calling,
+        may_be_signed: false,
         run_ref: None,
         cursor: None,
         stop: None,

@@ -438,6 +438,7 @@ impl Arrival<'_> {
             since: now,
             session: session.number,
             urgent: !message.parts.is_empty(),
+            behind_run: before.run.is_some(),
             sent_at: message.sent_at,
         };
         mailbox::insert(&mut after.pending, waiting);

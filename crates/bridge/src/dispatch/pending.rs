@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tieline_core::connector::{Delivery, Manifest};
+use tieline_core::connector::{Delivery, WaitingSign};
 use tieline_core::conversation::{Conversation, RunPhase, RunState};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Message;
-use tieline_core::ids::{ConversationId, MessageId};
+use tieline_core::ids::ConversationId;
 use tieline_core::mailbox::{self, Due, Pending};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
@@ -16,6 +16,7 @@ use tieline_store::message::{self, Ending};
 
 use super::{Arrival, DispatchError, Wake};
 use crate::notices::{self, NoticeReply};
+use crate::wakeups;
 
 impl Arrival<'_> {
     /// Ends messages that wait, before they leave the mailbox: a crash in between leaves them where a runner skips them.
@@ -40,29 +41,36 @@ impl Arrival<'_> {
                 self.world.metrics.message(&self.bound.integration.platform, state);
             }
             // Also if it has ended already: the process that ended it may have died before this step.
-            if self.shows_waiting() {
-                self.close_bubble(&pending.message, conversation, notice).await?;
-            }
+            self.close_sign(pending, conversation, notice).await?;
         }
         Ok(())
     }
 
-    /// Whether a waiting message already shows something: where the platform fetches, its bubble does.
-    fn shows_waiting(&self) -> bool {
-        let record = &self.bound.integration;
-        let manifest: Option<&Manifest> = self.world.connector(&record.platform).map(|it| it.manifest());
-        let mode = manifest.and_then(|manifest| manifest.mode(record.mode));
-        mode.is_some_and(|mode| matches!(mode.delivery_with(&record.endpoints), Delivery::Pull { .. }))
-    }
-
-    async fn close_bubble(
+    /// Closes what a waiting message shows already: where the platform fetches, its bubble; else the sign that it may have.
+    async fn close_sign(
         &self,
-        waiting: &MessageId,
+        waiting: &Pending,
         conversation: &ConversationId,
         notice: Notice,
     ) -> Result<(), DispatchError> {
-        if let Some(record) = message::get(&self.world.store, waiting, self.world.clock.now()).await? {
-            notices::record_for(self.world, &record, conversation, NoticeReply::stopped(notice)).await?;
+        let integration = &self.bound.integration;
+        let manifest = self.world.connector(&integration.platform).map(|it| it.manifest());
+        let Some(mode) = manifest.and_then(|manifest| manifest.mode(integration.mode)) else {
+            return Ok(());
+        };
+        let is_pulled = matches!(mode.delivery_with(&integration.endpoints), Delivery::Pull { .. });
+        if !is_pulled && (mode.waiting_sign == WaitingSign::Nothing || !waiting.behind_run) {
+            return Ok(());
+        }
+        let Some(record) = message::get(&self.world.store, &waiting.message, self.world.clock.now()).await? else {
+            return Ok(());
+        };
+        if is_pulled {
+            return Ok(notices::record_for(self.world, &record, conversation, NoticeReply::stopped(notice)).await?);
+        }
+        if notices::end_sign(self.world, &record.reply, mode.waiting_sign, notice).await? {
+            let wake = WakeUpV1::of_reply(record.organization, conversation.clone(), record.reply);
+            wakeups::send_watched(self.world, [(wake, Duration::ZERO)]).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_agents::protocol::{CancelRequest, Protocol};
 use tieline_core::agent::{AgentFailure, Draft, Resume};
+use tieline_core::connector::WaitingSign;
 use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::message_state::LedgerStep;
@@ -21,11 +22,11 @@ use tracing::warn;
 use super::agent_stream::{self, AgentStream, Ended, StreamState};
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::request::{self, Asked};
+use super::waiting_signs::WaitingSigns;
 use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, update};
 use crate::accounts::{self, Bot};
-use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
+use crate::deliver::{self, DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::integration_log;
-use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
 use crate::notices::{self, About};
 use crate::world::World;
@@ -52,8 +53,9 @@ pub(super) async fn resume(
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
-    // The first holder of a run is the first to write its reply, unless an operator redrove its message.
-    let found = match held.run().attempt == 1 && last.record.redrives == 0 {
+    // The first holder of a run is the first to write its reply, unless an operator redrove its message or it was signed while it waited.
+    let may_be_signed = held.run().may_be_signed && deliver::mode(&bot).waiting_sign != WaitingSign::Nothing;
+    let found = match held.run().attempt == 1 && last.record.redrives == 0 && !may_be_signed {
         true => None,
         false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
     };
@@ -74,7 +76,7 @@ pub(super) async fn resume(
             &bot,
             &asked,
             &mut showing,
-            keeper.hold(),
+            &keeper,
             until,
             &mut ledger,
         ))
@@ -213,10 +215,11 @@ async fn call_agent(
     bot: &Bot,
     asked: &[Asked],
     showing: &mut ReplyDelivery<'_>,
-    hold: &LeaseWatch,
+    keeper: &LeaseHeartbeat,
     until: Option<Instant>,
     ledger: &mut Vec<LedgerStep>,
 ) -> Result<Ended, RunError> {
+    let hold = keeper.hold();
     if held.run().attempt > MAX_ATTEMPTS {
         return Ok(failed("crashed", "every process that worked on it ended"));
     }
@@ -234,7 +237,8 @@ async fn call_agent(
     let resume = showing.record.resume.clone().or_else(|| begun(held));
     let resume = resume.filter(|resume| adapter.can_resume(resume));
     let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
-    let done = Notify::new();
+    let (done, signs_done) = (Notify::new(), Notify::new());
+    let signs = WaitingSigns::new(world, bot, held, hold);
     let started_at = held.run().started_at;
     let asking = async {
         let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
@@ -257,9 +261,11 @@ async fn call_agent(
         let read = asking.await;
         // However it ended: the delivering task goes on until it is told.
         done.notify_one();
+        signs_done.notify_one();
         read
     };
-    let (read, ()) = tokio::join!(asking, stream_reply(showing, bot, shown, &done));
+    let signing = Box::pin(signs.show(keeper.waiting(), &signs_done));
+    let (read, (), ()) = tokio::join!(asking, stream_reply(showing, bot, shown, &done), signing);
     let (talk, read) = match read? {
         Ok(read) => read,
         Err(called_away) => return Ok(called_away),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::request::Asked;
-use super::{LeasedConversation, Left, RunError, execute, request, update};
+use super::{LeasedConversation, Left, RunError, execute, request, update, waiting_signs};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
 use crate::integration_log;
@@ -248,12 +248,14 @@ pub(super) async fn close_ended(
         MessageState::Dropped => Notice::NewSession,
         _ => return Ok(()),
     };
-    let bot = execute::open_bot(world, held);
-    // What is pushed shows nothing yet.
-    if bot.is_some_and(|bot| deliver::is_pulled(&bot)) {
-        notices::record_for(world, record, &held.id(), NoticeReply::stopped(notice)).await?;
+    let Some(bot) = execute::open_bot(world, held) else {
+        return Ok(());
+    };
+    // What is pushed shows nothing yet but a sign.
+    match deliver::is_pulled(&bot) {
+        true => Ok(notices::record_for(world, record, &held.id(), NoticeReply::stopped(notice)).await?),
+        false => waiting_signs::remove(world, &bot, record, &held.id(), notice).await,
     }
-    Ok(())
 }
 
 /// Closes what the merged messages show: their answer stands under the last of them.
@@ -268,6 +270,9 @@ pub(super) async fn close_merged(
     };
     for it in merged {
         match deliver::mode(bot).merged {
+            Merged::Nothing if held.run().may_be_signed => {
+                waiting_signs::remove(world, bot, &it.record, &held.id(), Notice::AnsweredBelow).await?;
+            }
             Merged::Nothing => {}
             Merged::Note => {
                 notices::record_for(

@@ -195,8 +195,7 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
         None => {
             rebind(&mut after, bound, now);
             let (run, n_taken) = next_run(&after, bound, now)?;
-            after.pending.drain(..n_taken);
-            after.run = Some(run);
+            take(&mut after, run, n_taken);
         }
     }
     // The version grows with every taking, so it serves as the fence.
@@ -208,6 +207,15 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     });
     after.updated_at = now;
     Ok(after)
+}
+
+/// Moves the first `n_taken` messages into `run`; the others wait behind it.
+fn take(conversation: &mut Conversation, run: RunState, n_taken: usize) {
+    conversation.pending.drain(..n_taken);
+    for waiting in &mut conversation.pending {
+        waiting.behind_run = true;
+    }
+    conversation.run = Some(run);
 }
 
 /// What waits goes to the agent that is bound now, in a session with that one: it is not told what was said to another.
@@ -256,6 +264,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
         started_at: same.map_or(now, |current| current.last_at.max(now)),
         phase: RunPhase::Calling,
+        may_be_signed: taken.iter().any(|waiting| waiting.behind_run),
         run_ref: None,
         cursor: None,
         stop: is_outdated.then_some(StopCause::Interrupted),
@@ -349,9 +358,8 @@ fn settled(
     rebind(&mut after, bound, now);
     let wait = match next_run(&after, bound, now) {
         Ok((next, n_taken)) if has_time(until) => {
-            after.pending.drain(..n_taken);
             let watch = run.and_then(|run| run.watch);
-            after.run = Some(RunState { watch, ..next });
+            take(&mut after, RunState { watch, ..next }, n_taken);
             if let Some(lease) = &mut after.lease {
                 lease.expires_at = lease.expires_at.max(now.after(world.settings.lease));
             }

@@ -1,8 +1,8 @@
-//! Heartbeat of a conversation's lease while an agent writes; also notices `/stop`.
+//! Heartbeat of a conversation's lease while an agent writes; also notices `/stop`, and messages that wait behind the run.
 
 use std::time::Duration;
 
-use tieline_core::ids::{ConversationId, RunId};
+use tieline_core::ids::{ConversationId, MessageId, RunId};
 use tieline_store::StoreError;
 use tieline_store::conversation::{self, Watch};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use crate::world::World;
 /// The task that keeps a lease for one run. Ends when dropped.
 pub(super) struct LeaseHeartbeat {
     hold: LeaseWatch,
+    waiting: watch::Receiver<Vec<MessageId>>,
     task: JoinHandle<()>,
 }
 
@@ -34,15 +35,18 @@ impl LeaseHeartbeat {
         // It may have been asked to stop before this process acquired it.
         let heard = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
         let (say, hold) = LeaseWatch::new(Instant::now() + left, heard);
+        let (say_waiting, waiting) = watch::channel(Vec::new());
         let keeping = Keeping {
             world: world.clone(),
             id: held.id(),
             run: held.run().id.clone(),
             fence: held.fence,
             say,
+            say_waiting,
         };
         Self {
             hold,
+            waiting,
             task: tokio::spawn(keeping.keep()),
         }
     }
@@ -50,6 +54,11 @@ impl LeaseHeartbeat {
     /// What tells whether the lease is still ours.
     pub(super) const fn hold(&self) -> &LeaseWatch {
         &self.hold
+    }
+
+    /// The messages that wait behind the run, as last seen.
+    pub(super) fn waiting(&self) -> watch::Receiver<Vec<MessageId>> {
+        self.waiting.clone()
     }
 }
 
@@ -59,6 +68,7 @@ struct Keeping {
     run: RunId,
     fence: u64,
     say: watch::Sender<LeaseState>,
+    say_waiting: watch::Sender<Vec<MessageId>>,
 }
 
 impl Keeping {
@@ -117,10 +127,17 @@ impl Keeping {
     /// What is read may be a moment old, and then tell of the run before.
     fn see(&self, seen: Watch) {
         if seen.fence > self.fence {
-            self.lose();
-        } else if seen.run.is_some_and(|run| run == self.run)
-            && let Some(cause) = seen.stop
-        {
+            return self.lose();
+        }
+        if seen.run.is_none_or(|run| run != self.run) {
+            return;
+        }
+        self.say_waiting.send_if_modified(|known| {
+            let is_news = *known != seen.waiting;
+            *known = seen.waiting;
+            is_news
+        });
+        if let Some(cause) = seen.stop {
             self.say.send_if_modified(|known| {
                 let is_news = known.heard == LeaseSignal::Nothing;
                 if is_news {

@@ -18,6 +18,7 @@ mod slot;
 mod standalone_reply;
 #[cfg(test)]
 mod tests;
+mod waiting_signs;
 mod watchdog;
 
 use std::panic::AssertUnwindSafe;

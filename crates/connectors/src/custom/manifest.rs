@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 /// The endpoint where replies are posted.
@@ -52,6 +52,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
             lifetime: Duration::from_secs(24 * 60 * 60),
         },
         merged: Merged::SameAnswer,
+        waiting_sign: WaitingSign::Nothing,
         budget: Budget {
             // The program decides how it shows a text.
             text: TextLimit {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 use super::call::{API_BASE, OAPI_BASE};
@@ -66,6 +66,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     permissions: &["qyapi_robot_sendmsg", "Card.Instance.Write", "Card.Streaming.Write"],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Nothing,
     budget: BUDGET,
     welcome: None,
     two_sockets: true,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 use super::plan::MAX_CARD;
@@ -136,6 +136,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     permissions: PERMISSIONS,
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Mark,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     // Fifty connections are allowed, and each event goes to one of them.
@@ -159,6 +160,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     permissions: PERMISSIONS,
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Mark,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     two_sockets: true,

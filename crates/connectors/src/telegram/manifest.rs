@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 use super::pages::MAX_UNITS;
@@ -90,6 +90,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     permissions: &[],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Nothing,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     two_sockets: true,
@@ -109,6 +110,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     permissions: &[],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Nothing,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     // A second poller ends the first one's request.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 /// Facts about our own chat page.
@@ -27,6 +27,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
             push_after: false,
         },
         merged: Merged::SameAnswer,
+        waiting_sign: WaitingSign::Nothing,
         budget: Budget {
             // The reader is ours and takes whatever an agent may say.
             text: TextLimit {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 
 use super::plan::{TEXT, TYPING_LIFE};
 use super::settings::{API_BASE, CDN_BASE};
@@ -45,6 +45,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     permissions: &[],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Nothing,
     budget: BUDGET,
     // The platform doesn't report that a person has opened the chat.
     welcome: None,

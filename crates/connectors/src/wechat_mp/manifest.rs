@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 
 use super::compose::TEXT;
 use super::settings::API_BASE;
@@ -68,6 +68,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     permissions: &["客服消息 (customer-service messages), for answers that take longer than 14 s"],
     delivery: Delivery::Push,
     merged: Merged::Note,
+    waiting_sign: WaitingSign::Nothing,
     budget: Budget {
         text: TEXT,
         min_interval: Duration::from_secs(1),

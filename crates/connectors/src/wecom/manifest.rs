@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 use super::callback_answer::MAX_WELCOME;
@@ -76,6 +76,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     permissions: &[],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Bubble,
     budget: Budget {
         text: TEXT,
         // 30 messages a minute and chat, and every refresh may count: 10 in the first 10 s, then 20 a minute.
@@ -140,6 +141,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         push_after: true,
     },
     merged: Merged::Note,
+    waiting_sign: WaitingSign::Nothing,
     budget: Budget {
         text: TEXT,
         // What the polls find: they come about every second.

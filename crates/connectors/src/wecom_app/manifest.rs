@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 
 use super::compose::{MESSAGES, TEXT};
 use super::settings::API_BASE;
@@ -75,6 +75,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     permissions: &[],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Nothing,
     budget: Budget {
         text: TEXT,
         // Nothing is shown before the answer is whole.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof};
+use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 
 /// Where the socket leads. The vendor's client uses `ws://` on the same host; an unencrypted connection is the operator's choice.
@@ -85,6 +85,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     permissions: &[],
     delivery: Delivery::Push,
     merged: Merged::Nothing,
+    waiting_sign: WaitingSign::Nothing,
     budget: Budget {
         text: MAX_MESSAGE,
         // A frame per 300 to 500 ms. No rate limit is documented.

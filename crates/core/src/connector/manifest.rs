@@ -59,6 +59,8 @@ pub struct ModeManifest {
     pub delivery: Delivery,
     /// What becomes of the replies of messages that were merged into a later one.
     pub merged: Merged,
+    /// The sign of a message that waits behind a running answer.
+    pub waiting_sign: WaitingSign,
     /// Limits on what we send.
     pub budget: Budget,
     /// Longest welcome text for a person who opens the chat. `None` where the platform has no such event.
@@ -138,4 +140,15 @@ pub enum Merged {
     Note,
     /// Each ends with the same answer.
     SameAnswer,
+}
+
+/// The sign that a message waits behind a running answer. It is the connector's thinking sign, shown early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingSign {
+    /// None: the platform has no quiet one, or the running answer's sign stands for the whole chat.
+    Nothing,
+    /// A mark on the message, removed without a word.
+    Mark,
+    /// A bubble, which must end with some text.
+    Bubble,
 }

@@ -119,6 +119,7 @@ pub(crate) fn waiting(name: &str) -> Pending {
         since: NOW,
         session: 1,
         urgent: false,
+        behind_run: false,
         sent_at: None,
     }
 }
@@ -133,6 +134,7 @@ pub(crate) fn run_state(name: &str) -> RunState {
         attempt: 1,
         started_at: NOW,
         phase: RunPhase::Calling,
+        may_be_signed: false,
         run_ref: None,
         cursor: None,
         stop: None,

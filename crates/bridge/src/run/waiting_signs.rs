@@ -1,0 +1,155 @@
+//! Signs of messages that wait behind a running answer: the connector's thinking sign, shown early, where the platform has a quiet one.
+//!
+//! The holder of the conversation's lease shows them, so a message has one writer at a time. The message's own run continues with what is
+//! recorded; a message that is stopped, dropped or merged has its sign removed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tieline_core::connector::WaitingSign;
+use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::Event;
+use tieline_core::ids::{ConversationId, MessageId};
+use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
+use tieline_store::message::{self, MessageRecord};
+use tieline_store::reply;
+use tokio::sync::{Notify, watch};
+use tracing::warn;
+
+use super::agent_stream::StreamState;
+use super::{LeasedConversation, RunError, execute};
+use crate::accounts::Bot;
+use crate::deliver::{self, ReplyDelivery};
+use crate::lease_watch::LeaseWatch;
+use crate::notices::{self, About};
+use crate::wakeups;
+use crate::world::World;
+
+/// Most signs that one holder shows at a time. Further messages wait without one.
+const MAX_SIGNS: usize = 20;
+
+/// What the signs of one run's waiting messages need.
+pub(super) struct WaitingSigns<'a> {
+    world: &'a World,
+    bot: &'a Bot,
+    conversation: ConversationId,
+    fence: u64,
+    hold: LeaseWatch,
+}
+
+impl<'a> WaitingSigns<'a> {
+    pub(super) fn new(world: &'a World, bot: &'a Bot, held: &LeasedConversation, hold: &LeaseWatch) -> Self {
+        Self {
+            world,
+            bot,
+            conversation: held.id(),
+            fence: held.fence,
+            hold: hold.clone(),
+        }
+    }
+
+    /// Shows a sign for each message that is seen `waiting`, and renews it, until `done`. A call under way is always finished.
+    pub(super) async fn show(&self, mut waiting: watch::Receiver<Vec<MessageId>>, done: &Notify) {
+        let finished = done.notified();
+        tokio::pin!(finished);
+        if deliver::mode(self.bot).waiting_sign == WaitingSign::Nothing {
+            return finished.await;
+        }
+        let mut seen = HashSet::new();
+        let mut signs = FuturesUnordered::new();
+        let mut ends: Vec<Arc<Notify>> = Vec::new();
+        loop {
+            let new: Vec<MessageId> = waiting.borrow_and_update().clone();
+            for id in new.into_iter().take(MAX_SIGNS) {
+                if signs.len() < MAX_SIGNS && seen.insert(id.clone()) {
+                    let end = Arc::new(Notify::new());
+                    ends.push(Arc::clone(&end));
+                    signs.push(self.sign(id, end));
+                }
+            }
+            tokio::select! {
+                biased;
+                () = &mut finished => break,
+                Some(()) = signs.next(), if !signs.is_empty() => {}
+                Ok(()) = waiting.changed() => {}
+            }
+        }
+        for end in ends {
+            end.notify_one();
+        }
+        while signs.next().await.is_some() {}
+    }
+
+    async fn sign(&self, id: MessageId, end: Arc<Notify>) {
+        if let Err(error) = self.keep_sign(&id, &end).await {
+            warn!(event.key = %id, error = %error, "waiting message can't be signed");
+        }
+    }
+
+    async fn keep_sign(&self, id: &MessageId, end: &Notify) -> Result<(), RunError> {
+        let world = self.world;
+        let Some(record) = message::get(&world.store, id, world.clock.now()).await? else {
+            return Ok(());
+        };
+        let Some(Event::Message(message)) = crate::event_of(world, &record).filter(|_| !record.state.is_terminal())
+        else {
+            return Ok(());
+        };
+        let found = reply::get(&world.store, &record.reply, world.clock.now()).await?;
+        if found.as_ref().is_some_and(|found| found.outcome.is_some()) {
+            return Ok(());
+        }
+        let blank = || {
+            notices::blank(&About {
+                reply: &record.reply,
+                organization: &record.organization,
+                integration: &record.integration,
+                conversation: &self.conversation,
+                message: &record.id,
+                asker: &message.sender.id,
+                received_at: record.received_at,
+            })
+        };
+        let mut showing = ReplyDelivery::new(world, self.bot, &message.target, found, blank)
+            .under_lease(self.hold.clone(), self.fence);
+        // Nothing is ever said in it: the sign is all that is shown.
+        let (_said, shown) = watch::channel(StreamState::default());
+        execute::stream_reply(&mut showing, self.bot, shown, end).await;
+        // It may have been stopped or dropped before there was a record that said so.
+        let ended = message::get(&world.store, id, world.clock.now()).await?;
+        if let Some(notice) = ended.as_ref().and_then(ended_by) {
+            remove(world, self.bot, &record, &self.conversation, notice).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The notice of a message that ended while it waited.
+fn ended_by(record: &MessageRecord) -> Option<Notice> {
+    match record.state {
+        MessageState::Stopped => Some(Notice::Stopped),
+        MessageState::Dropped => Some(Notice::NewSession),
+        _ => None,
+    }
+}
+
+/// Removes the sign of a message that has no answer of its own: a mark without a word, a bubble with `notice`. Does nothing if there is
+/// none. Idempotent.
+pub(super) async fn remove(
+    world: &World,
+    bot: &Bot,
+    record: &MessageRecord,
+    conversation: &ConversationId,
+    notice: Notice,
+) -> Result<(), RunError> {
+    let sign = deliver::mode(bot).waiting_sign;
+    if notices::end_sign(world, &record.reply, sign, notice).await? {
+        let (organization, reply) = (record.organization.clone(), record.reply.clone());
+        let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
+        wakeups::send_watched(world, [(wake, std::time::Duration::ZERO)]).await?;
+    }
+    Ok(())
+}
