@@ -1,5 +1,4 @@
-//! Bots of WeCom, Lark, DingTalk and WeChat, whole: platforms that are strict and misbehave, the real bridge, an agent.
-//! Bots of WeCom, Lark, DingTalk and Discord in both their modes, whole: platforms that are strict and misbehave, the real bridge, an agent.
+//! Bots of WeCom, Lark, DingTalk, Discord, Weibo and WeChat in all their modes, whole: platforms that are strict and misbehave, the real bridge, an agent.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agent;
@@ -14,3 +13,4 @@ mod interleavings;
 mod relays;
 mod roads;
 mod stage;
+mod waiting_signs;
