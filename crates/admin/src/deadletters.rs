@@ -81,6 +81,7 @@ fn explain(failure: RedriveError) -> Problem {
         ),
         RedriveError::NotFailed(_) => Problem::conflict("not_failed", failure.to_string()),
         RedriveError::InHand => Problem::conflict("still_running", failure.to_string()),
+        RedriveError::UnreadableProgress => Problem::conflict("unreadable_progress", failure.to_string()),
         RedriveError::Store(failure) => failure.into(),
         RedriveError::Queue(failure) => {
             error!(error = %chain(&failure), "queue can't be reached");

@@ -276,7 +276,6 @@ impl<'a> ReplyDelivery<'a> {
                 call: &call,
                 progress: &progress,
                 on_success: &on_success,
-                desired: &wanted,
             };
             let verdict = self.bot.connector.classify(&sent, &answer, &cx);
             if matches!((&call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
@@ -580,5 +579,6 @@ const fn compose_code(error: &ComposeError) -> &'static str {
         ComposeError::Expired => "target_expired",
         ComposeError::ForeignAddress => "target_foreign_address",
         ComposeError::Incomplete { .. } => "target_incomplete",
+        ComposeError::UnreadableProgress(_) => "unreadable_progress",
     }
 }

@@ -6,7 +6,7 @@ use tieline_core::budget::Pace;
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
 use tieline_core::message_state::MessageState;
-use tieline_core::reply::{Progress, Stage};
+use tieline_core::reply::{Progress, Stage, UnreadableProgress};
 use tieline_queue::{QueueError, inbound};
 use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -30,6 +30,9 @@ pub enum RedriveError {
     /// It is still being processed, by the attempt that failed or by a retry.
     #[error("the message is still being worked on")]
     InHand,
+    /// The stored progress of its reply can't be read, so that what the chat shows already is unknown.
+    #[error("the stored progress of the message's reply can't be read")]
+    UnreadableProgress,
     /// The table.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
@@ -157,7 +160,7 @@ async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, Redri
 }
 
 /// The reply starts from the beginning: with a recorded result the agent would never be asked again.
-async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), StoreError> {
+async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
     let now = world.clock.now();
     let Some(before) = reply::get(&world.store, &record.reply, now).await? else {
         return Ok(());
@@ -169,7 +172,7 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Stor
         files: Vec::new(),
         notice: None,
         outcome: None,
-        progress: begin_anew(world, &before).await?,
+        progress: restarted_progress(world, &before).await?,
         pace: Pace::default(),
         same_as: None,
         closed: None,
@@ -180,14 +183,20 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Stor
         fence: 0,
         ..before.clone()
     };
-    reply::restart(&world.store, &before, &mut after, now).await
+    Ok(reply::restart(&world.store, &before, &mut after, now).await?)
 }
 
-/// The platform may not take the same thing twice: its connector says how the reply is told from what it was before.
-async fn begin_anew(world: &World, before: &ReplyRecord) -> Result<Progress, StoreError> {
+/// Progress of the restarted reply. The platform may refuse the same idempotency key twice, so its connector writes it.
+async fn restarted_progress(world: &World, before: &ReplyRecord) -> Result<Progress, RedriveError> {
     let record = integration::get(&world.store, &before.integration).await?;
     let connector = record.and_then(|record| world.connector(&record.platform));
-    Ok(connector.map_or_else(Progress::default, |it| it.restart(&before.progress)))
+    connector.map_or_else(
+        || Ok(Progress::default()),
+        |it| {
+            it.restart(&before.progress)
+                .map_err(|UnreadableProgress| RedriveError::UnreadableProgress)
+        },
+    )
 }
 
 async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {

@@ -4,12 +4,14 @@ mod manifest;
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::account::{Account, ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use crate::event::{Event, Part, Quoted};
 use crate::http_types::{AccessToken, ApiAnswer, ApiCall, HttpCall, WebhookAnswer, WebhookRequest};
 use crate::ids::{PlatformMessageId, ReplyId, SenderId};
 use crate::login::ScanLogin;
-use crate::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
+use crate::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step, UnreadableProgress};
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
 
@@ -60,9 +62,12 @@ pub trait Connector: Sync {
 
     /// Progress of a reply that is to be shown a second time, after a first attempt that got as far as `before`. Idempotency keys
     /// that the platform accepts only once must differ from those of the first attempt.
-    fn restart(&self, before: &Progress) -> Progress {
+    ///
+    /// # Errors
+    /// [`UnreadableProgress`] if `before` is not what this connector writes.
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
         let _ = before;
-        Progress::default()
+        Ok(Progress::default())
     }
 
     /// The progress of a reply in a bot whose `way` rests until then, because of an earlier [`Verdict::Resting`].
@@ -197,8 +202,33 @@ pub struct SentCall<'a> {
     pub progress: &'a Progress,
     /// Progress that [`Connector::deliver`] planned for the case of success.
     pub on_success: &'a Progress,
-    /// The reply that the call belongs to.
-    pub desired: &'a DesiredReply<'a>,
+}
+
+impl SentCall<'_> {
+    /// Progress before the call and progress on success, as the connector's own type.
+    ///
+    /// # Errors
+    /// The verdict on the call if either can't be read: a refusal for good, which never counts as "nothing shown".
+    pub fn read<T: Default + for<'de> Deserialize<'de>>(&self) -> Result<Planned<T>, Verdict> {
+        let read = |progress: &Progress| {
+            progress
+                .read()
+                .map_err(|UnreadableProgress| Verdict::unreadable_progress())
+        };
+        Ok(Planned {
+            before: read(self.progress)?,
+            on_success: read(self.on_success)?,
+        })
+    }
+}
+
+/// What a call changes about the progress.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned<T> {
+    /// Progress before the call.
+    pub before: T,
+    /// Progress once the platform has accepted it, but for the ids that its answer brings.
+    pub on_success: T,
 }
 
 /// A question to the platform about a part or a message, and how its answer is read.
@@ -469,6 +499,16 @@ impl LimitScope {
         match self {
             Self::Bot => "bot",
             Self::Chat => "chat",
+        }
+    }
+}
+
+impl Verdict {
+    /// The stored progress can't be read.
+    #[must_use]
+    pub fn unreadable_progress() -> Self {
+        Self::Refused {
+            code: "unreadable_progress".to_owned(),
         }
     }
 }

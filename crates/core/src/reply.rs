@@ -137,10 +137,15 @@ impl Progress {
         Self(serde_json::to_value(value).expect("progress types serialize as JSON"))
     }
 
-    /// Reads the connector's own type; its default at the beginning, or if an older version wrote something unreadable.
-    #[must_use]
-    pub fn read<T: Default + for<'de> Deserialize<'de>>(&self) -> T {
-        T::deserialize(&self.0).unwrap_or_default()
+    /// Reads the connector's own type; its default at the beginning.
+    ///
+    /// # Errors
+    /// [`UnreadableProgress`] if something else is stored. It never counts as the beginning: what is shown would be shown again.
+    pub fn read<T: Default + for<'de> Deserialize<'de>>(&self) -> Result<T, UnreadableProgress> {
+        if self.is_beginning() {
+            return Ok(T::default());
+        }
+        T::deserialize(&self.0).map_err(|_| UnreadableProgress)
     }
 
     /// Whether nothing has been shown yet.
@@ -149,6 +154,11 @@ impl Progress {
         self.0.is_null()
     }
 }
+
+/// Stored progress is not what its connector writes: another connector's, or that of a newer version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stored progress of the reply can't be read")]
+pub struct UnreadableProgress;
 
 /// The next step towards what is wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -213,4 +223,39 @@ pub enum ComposeError {
         /// What it lacks.
         field: &'static str,
     },
+    /// How far the chat already is can't be read, so that any call might repeat or contradict what it shows.
+    #[error(transparent)]
+    UnreadableProgress(#[from] UnreadableProgress),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Stored {
+        messages: u32,
+    }
+
+    #[test]
+    fn only_the_beginning_reads_as_nothing_shown() {
+        assert_eq!(Progress::default().read(), Ok(Stored::default()));
+        let stored = Stored { messages: 2 };
+        assert_eq!(Progress::write(&stored).read(), Ok(stored));
+        for foreign in [
+            json!({ "messages": "two" }),
+            json!("shown"),
+            json!(7),
+            json!({ "messages": -1 }),
+        ] {
+            assert_eq!(
+                Progress::write(&foreign).read::<Stored>(),
+                Err(UnreadableProgress),
+                "{foreign}"
+            );
+        }
+    }
 }

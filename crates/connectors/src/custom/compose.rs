@@ -59,7 +59,7 @@ pub(super) fn deliver(
             false => Ok(Step::Done),
         };
     };
-    let before: Posted = progress.read();
+    let before: Posted = progress.read()?;
     let done = desired.stage == Stage::Final;
     let text = match desired.stage {
         Stage::Final => desired.text,

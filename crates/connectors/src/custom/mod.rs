@@ -27,7 +27,7 @@ use tieline_core::connector::{
 use tieline_core::event::Part;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{ReplyId, SenderId};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step, UnreadableProgress};
 
 use compose::Posted;
 use fields::Mistake;
@@ -81,12 +81,12 @@ impl Connector for Custom {
         classify::classify(sent, answer)
     }
 
-    fn restart(&self, before: &Progress) -> Progress {
-        let before: Posted = before.read();
-        Progress::write(&Posted {
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: Posted = before.read()?;
+        Ok(Progress::write(&Posted {
             attempt: before.attempt + 1,
             ..Posted::default()
-        })
+        }))
     }
 
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {

@@ -98,7 +98,7 @@ fn posts_are_signed_with_every_secret() {
 
 #[test]
 fn reply_that_is_posted_anew_has_versions_above_the_old_ones() {
-    let again = Custom.restart(&Progress::default());
+    let again = Custom.restart(&Progress::default()).unwrap();
     let call = post(&account(), "hello", &again);
     assert_eq!(call.headers[0].1, "tl-1.3000000");
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::connector::{Context, LimitScope, Verdict};
-use tieline_core::http_types::{ApiAnswer, ApiCall};
-use tieline_core::reply::{DesiredReply, Progress, Stage};
+use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
+use tieline_core::timestamp::Timestamp;
 
 use super::api_error::Outcome;
 use super::card;
-use super::plan::{self, Due, Frame, Outgoing};
-use super::progress::{CardState, DingTalkProgress, Withheld, fingerprint};
+use super::progress::{Call, CardState, DingTalkProgress, Withheld};
 use super::settings::{self, TemplateKind};
 
 /// So often a call that can be repeated without harm is tried before another way is taken.
@@ -27,24 +27,43 @@ const WEBHOOK_BLOCK: Duration = Duration::from_secs(600);
 /// The way of messages over their `sessionWebhook`, which the platform closes to all of a bot's replies.
 pub(super) const WEBHOOK: &str = "session_webhook";
 
-/// Reads what came of a call that [`super::compose::deliver`] made.
-pub(super) fn classify(
-    call: &ApiCall,
+/// Classifies the answer to a call that [`super::compose::deliver`] made.
+pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+    let Planned {
+        before,
+        on_success: mut after,
+    }: Planned<DingTalkProgress> = match sent.read() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
+    match after.call.take() {
+        None => Verdict::unreadable_progress(),
+        Some(Call::Message { over_webhook, has_link }) => {
+            let sending = Sending {
+                before,
+                after,
+                has_link,
+                now: cx.now,
+            };
+            match over_webhook {
+                true => webhook(answer, &sending),
+                false => sent_by_api(Outcome::of_api(answer), &sending),
+            }
+        }
+        Some(call) => about_card(call, answer, before, after, cx),
+    }
+}
+
+fn about_card(
+    call: Call,
     answer: &ApiAnswer,
-    desired: &DesiredReply<'_>,
-    done: &Progress,
+    before: DingTalkProgress,
+    after: DingTalkProgress,
     cx: &Context<'_>,
 ) -> Verdict {
-    let shown: DingTalkProgress = done.read();
-    if call.name() == "send_webhook" {
-        return webhook(answer, &message_of(desired, shown, cx));
-    }
-    let outcome = match call.name() {
-        "send_direct" | "send_group" => Outcome::of_api(answer),
-        _ => Outcome::of_card_api(answer),
-    };
-    if call.name() == "create_card" && refuses_cards(answer, &outcome) {
-        return cards_refused(answer, outcome, shown);
+    let outcome = Outcome::of_card_api(answer);
+    if call == Call::Create && refuses_cards(answer, &outcome) {
+        return cards_refused(answer, outcome, before);
     }
     let outcome = match outcome {
         Outcome::TokenExpired => return Verdict::TokenExpired,
@@ -57,13 +76,13 @@ pub(super) fn classify(
         }
         outcome => outcome,
     };
-    match call.name() {
-        "create_card" => created(outcome, shown, cx),
-        "begin_text" => begun(outcome, desired, shown),
-        "stream_text" => streamed(outcome, desired, shown, cx),
-        "settle_card" => settled(outcome, shown, cx),
-        "mark_card" => marked(outcome, shown, cx),
-        _ => sent(outcome, &message_of(desired, shown, cx)),
+    match call {
+        Call::Create => created(outcome, before, &after, cx),
+        Call::Begin { is_final } => begun(outcome, is_final, before, &after),
+        Call::Frame { is_last, shows_failure } => framed(&outcome, is_last, shows_failure, before, &after, cx),
+        Call::Settle => settled(outcome, before, &after, cx),
+        Call::Mark => marked(outcome, before, &after, cx),
+        Call::Message { .. } => Verdict::unreadable_progress(),
     }
 }
 
@@ -79,10 +98,10 @@ fn fall_back(shown: &DingTalkProgress, code: impl Into<String>) -> Verdict {
 }
 
 /// Goes on whatever the outcome; a failure is only logged.
-fn advance(outcome: Outcome, shown: DingTalkProgress) -> Verdict {
+fn advance(outcome: Outcome, after: &DingTalkProgress) -> Verdict {
     match code_of(outcome) {
-        Ok(_) => accepted(&shown),
-        Err(code) => fall_back(&shown, code),
+        Ok(_) => accepted(after),
+        Err(code) => fall_back(after, code),
     }
 }
 
@@ -98,15 +117,15 @@ fn code_of(outcome: Outcome) -> Result<Value, String> {
 }
 
 /// A card is created once: the same id again changes nothing, so an answer that was lost may be asked for again.
-fn created(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
+fn created(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, cx: &Context<'_>) -> Verdict {
     let unsure = shown.card == CardState::Unsure;
     let is_busy = matches!(outcome, Outcome::Busy(_));
     match outcome {
         Outcome::Ok(body) => match undelivered(&body) {
-            None => accepted(&shown.with_card(CardState::Thinking)),
+            None => accepted(after),
             Some(code) => fall_back(&without_card(shown), code),
         },
-        Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(&shown.with_card(CardState::Thinking)),
+        Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(after),
         // The address for clicks may be what is wrong, and the text matters more.
         Outcome::Refused(code) if !shown.no_clicks && card::clicks_over_http(cx) => {
             let shown = DingTalkProgress {
@@ -193,55 +212,44 @@ fn undelivered(body: &Value) -> Option<String> {
     Some("not_delivered".to_owned())
 }
 
-fn begun(outcome: Outcome, desired: &DesiredReply<'_>, shown: DingTalkProgress) -> Verdict {
+fn begun(outcome: Outcome, is_final: bool, shown: DingTalkProgress, after: &DingTalkProgress) -> Verdict {
     match code_of(outcome.clone()) {
-        Ok(_) => accepted(&shown.with_card(CardState::Writing)),
+        Ok(_) => accepted(after),
         Err(code) => match outcome {
             // The last text goes on without: better a spinning sign for a moment than a late answer.
             Outcome::Refused(_) => fall_back(&shown.with_card(CardState::Muted), code),
-            _ if desired.stage == Stage::Final => fall_back(&shown.with_card(CardState::Muted), code),
+            _ if is_final => fall_back(&shown.with_card(CardState::Muted), code),
             _ => Verdict::Retry { code },
         },
     }
 }
 
-fn streamed(outcome: Outcome, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
-    let Due::Frame(frame) = plan::due(desired, &shown, cx) else {
-        return accepted(&shown);
-    };
+fn framed(
+    outcome: &Outcome,
+    is_last: bool,
+    shows_failure: bool,
+    shown: DingTalkProgress,
+    after: &DingTalkProgress,
+    cx: &Context<'_>,
+) -> Verdict {
     match code_of(outcome.clone()) {
-        Ok(_) => accepted(&framed(&frame, desired, shown, cx)),
-        Err(code) if frame.last => last_frame_failed(&outcome, code, &frame, shown, cx),
+        Ok(_) => accepted(after),
+        Err(code) if is_last => last_frame_failed(outcome, code, shows_failure, shown, cx),
         // The text so far may be missing from the card, not the last: that one is tried again.
         Err(code) if matches!(outcome, Outcome::Refused(_)) => fall_back(&shown.with_card(CardState::Muted), code),
         Err(code) => Verdict::Retry { code },
     }
 }
 
-fn framed(frame: &Frame, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> DingTalkProgress {
-    let shown = DingTalkProgress {
-        frame: fingerprint(&frame.content),
-        ..shown
-    };
-    if !frame.last {
-        return shown.with_card(CardState::Writing);
-    }
-    let done = match settings::of(cx).template.kind {
-        TemplateKind::Own => CardState::Settled,
-        TemplateKind::Public => CardState::Ended,
-    };
-    shown.with_card(done).with_sent(&plan::body(desired, cx), frame.covers)
-}
-
 fn last_frame_failed(
     outcome: &Outcome,
     code: String,
-    frame: &Frame,
+    shows_failure: bool,
     shown: DingTalkProgress,
     cx: &Context<'_>,
 ) -> Verdict {
     if matches!(outcome, Outcome::Refused(_)) {
-        let plain = frame.failed && !shown.no_failed_state;
+        let plain = shows_failure && !shown.no_failed_state;
         return if plain && settings::of(cx).template.kind == TemplateKind::Own {
             let shown = DingTalkProgress {
                 no_failed_state: true,
@@ -261,7 +269,7 @@ fn last_frame_failed(
 }
 
 /// The text is there already: the state is worth some tries, not the answer.
-fn settled(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
+fn settled(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, cx: &Context<'_>) -> Verdict {
     if let Outcome::Refused(code) = &outcome
         && !is_forbidden(code)
         && !shown.state_alone
@@ -278,7 +286,7 @@ fn settled(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdi
         let code = code_of(outcome).err().unwrap_or_default();
         return fall_back(&tried, code);
     }
-    advance(outcome, shown.with_card(CardState::Settled))
+    advance(outcome, after)
 }
 
 /// Whether it isn't what the call says that is refused: another one would be too.
@@ -291,7 +299,7 @@ const fn is_passing(outcome: &Outcome) -> bool {
 }
 
 /// The card doesn't spin any more, or nothing helps it. If there is no message below it, that is reported now.
-fn marked(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdict {
+fn marked(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, cx: &Context<'_>) -> Verdict {
     let is_own = settings::of(cx).template.kind == TemplateKind::Own;
     if let Outcome::Refused(code) = &outcome
         && !is_forbidden(code)
@@ -308,9 +316,9 @@ fn marked(outcome: Outcome, shown: DingTalkProgress, cx: &Context<'_>) -> Verdic
     if is_passing(&outcome) && tried.tries < MAX_TRIES {
         return fall_back(&tried, code_of(outcome).err().unwrap_or_default());
     }
-    match shown.given_up.clone() {
+    match shown.given_up {
         Some(code) => Verdict::Refused { code },
-        None => advance(outcome, shown.with_card(CardState::Marked)),
+        None => advance(outcome, after),
     }
 }
 
@@ -320,34 +328,11 @@ struct Sending {
     after: DingTalkProgress,
     /// Whether the whole answer can be read behind a link.
     has_link: bool,
-    now: tieline_core::timestamp::Timestamp,
-}
-
-fn message_of(desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> Sending {
-    // In a chat without cards the first thing due is a card that can't be.
-    let planned = match plan::due(desired, &shown, cx) {
-        Due::Message(outgoing) => Some(outgoing),
-        _ => None,
-    };
-    let end = planned.map(|outgoing: Outgoing| outgoing.end);
-    let text = plan::full_text(desired, &shown, cx);
-    let after = DingTalkProgress {
-        messages: shown.messages + 1,
-        last_message_at: Some(cx.now),
-        tries: 0,
-        hold_until: None,
-        ..shown.clone()
-    };
-    Sending {
-        after: after.with_sent(&text, end.unwrap_or(text.len())),
-        before: shown,
-        has_link: desired.link.is_some(),
-        now: cx.now,
-    }
+    now: Timestamp,
 }
 
 /// An answer of the API to a message.
-fn sent(outcome: Outcome, sending: &Sending) -> Verdict {
+fn sent_by_api(outcome: Outcome, sending: &Sending) -> Verdict {
     match outcome {
         Outcome::Ok(body) => delivered(&body, sending),
         Outcome::NotSent => Verdict::Retry {

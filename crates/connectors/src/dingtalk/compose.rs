@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tieline_core::connector::Context;
 use tieline_core::http_types::{ApiCall, HttpCall};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 
 use super::call;
 use super::card::{self, CardId};
 use super::handle::{Handle, Way};
-use super::plan::{self, Due, Outgoing};
-use super::progress::DingTalkProgress;
+use super::plan::{self, Due, Frame, Outgoing};
+use super::progress::{Call, CardState, DingTalkProgress, fingerprint};
+use super::settings::{self, TemplateKind};
 
 /// Between two messages of one answer: more than 20 a minute get the robot blocked for ten.
 ///
@@ -24,31 +25,66 @@ pub(super) fn deliver(
     done: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: DingTalkProgress = done.read();
+    let shown: DingTalkProgress = done.read()?;
     if let Some(until) = shown.hold_until.filter(|until| cx.now < *until) {
         return Ok(Step::Wait { until });
     }
     let card = CardId::write(desired.reply, to.chat.kind, shown.round);
-    let call = match plan::due(desired, &shown, cx) {
+    let (call, after) = match plan::due(desired, &shown, cx) {
         Due::Nothing => return Ok(Step::Done),
         Due::Create => match card::create(&card, to, !shown.no_clicks, cx) {
-            Some(call) => call,
+            Some(call) => (call, shown.with_card(CardState::Thinking).with_call(Call::Create)),
             // No card can be put up here, so only the last text is shown.
             None => return Ok(Step::Done),
         },
-        Due::Begin => card::begin(&card, cx),
-        Due::Frame(frame) => card::stream(&card, &frame, !shown.no_failed_state, cx),
-        Due::Settle(frame) => card::settle(&card, &frame, shown.state_alone, cx),
-        Due::Mark => card::mark(&card, shown.given_up.is_none(), !shown.no_failed_state, cx),
-        Due::Message(outgoing) => return message(&outgoing, to, &shown, cx),
+        Due::Begin => {
+            let is_final = desired.stage == Stage::Final;
+            let after = shown.with_card(CardState::Writing).with_call(Call::Begin { is_final });
+            (card::begin(&card, cx), after)
+        }
+        Due::Frame(frame) => {
+            let call = card::stream(&card, &frame, !shown.no_failed_state, cx);
+            (call, framed(&frame, desired, shown, cx))
+        }
+        Due::Settle(frame) => {
+            let call = card::settle(&card, &frame, shown.state_alone, cx);
+            (call, shown.with_card(CardState::Settled).with_call(Call::Settle))
+        }
+        Due::Mark => {
+            let call = card::mark(&card, shown.given_up.is_none(), !shown.no_failed_state, cx);
+            (call, shown.with_card(CardState::Marked).with_call(Call::Mark))
+        }
+        Due::Message(outgoing) => return message(&outgoing, desired, to, shown, cx),
     };
-    Ok(step(call))
+    Ok(step(call, &after))
+}
+
+/// Progress once the card shows `frame`.
+fn framed(frame: &Frame, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx: &Context<'_>) -> DingTalkProgress {
+    let call = Call::Frame {
+        is_last: frame.last,
+        shows_failure: frame.failed,
+    };
+    let shown = DingTalkProgress {
+        frame: fingerprint(&frame.content),
+        ..shown
+    };
+    if !frame.last {
+        return shown.with_card(CardState::Writing).with_call(call);
+    }
+    let done = match settings::of(cx).template.kind {
+        TemplateKind::Own => CardState::Settled,
+        TemplateKind::Public => CardState::Ended,
+    };
+    let shown = shown.with_card(done).with_sent(&plan::body(desired, cx), frame.covers);
+    shown.with_call(call)
 }
 
 fn message(
     outgoing: &Outgoing,
+    desired: &DesiredReply<'_>,
     to: &ReplyTarget,
-    shown: &DingTalkProgress,
+    shown: DingTalkProgress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
     let next_at = shown.last_message_at.map(|last| last.after(BETWEEN_MESSAGES));
@@ -64,12 +100,25 @@ fn message(
         },
         (way, _) => way,
     };
-    Ok(step(call::message(&way, outgoing, to, cx)))
+    let call = Call::Message {
+        over_webhook: matches!(way, Way::Webhook(_)),
+        has_link: desired.link.is_some(),
+    };
+    let text = plan::full_text(desired, &shown, cx);
+    let after = DingTalkProgress {
+        messages: shown.messages + 1,
+        last_message_at: Some(cx.now),
+        tries: 0,
+        hold_until: None,
+        ..shown
+    };
+    let after = after.with_sent(&text, outgoing.end).with_call(call);
+    Ok(step(call::message(&way, outgoing, to, cx), &after))
 }
 
-fn step(call: HttpCall) -> Step {
+fn step(call: HttpCall, on_success: &DingTalkProgress) -> Step {
     Step::Call {
         call: ApiCall::Http(call),
-        on_success: Progress::default(),
+        on_success: Progress::write(on_success),
     }
 }

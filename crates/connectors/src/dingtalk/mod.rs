@@ -29,7 +29,7 @@ use tieline_core::connector::{
     Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenExchange, Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 use tieline_core::stream::StreamProtocol;
 use tieline_core::timestamp::Timestamp;
 
@@ -69,19 +69,23 @@ impl Connector for DingTalk {
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-        classify::classify(sent.call, answer, sent.desired, sent.progress, cx)
+        classify::classify(sent, answer, cx)
     }
 
-    fn restart(&self, before: &Progress) -> Progress {
-        let before: progress::DingTalkProgress = before.read();
-        Progress::write(&before.restarted())
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: progress::DingTalkProgress = before.read()?;
+        Ok(Progress::write(&before.restarted()))
     }
 
     fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
         match way {
             classify::WEBHOOK => {
-                let shown: progress::DingTalkProgress = progress.read();
-                Progress::write(&shown.with_webhook_at_rest(until))
+                let shown = progress.read::<progress::DingTalkProgress>();
+                // Unreadable progress is reported by `deliver`.
+                shown.map_or_else(
+                    |_| progress.clone(),
+                    |shown| Progress::write(&shown.with_webhook_at_rest(until)),
+                )
             }
             _ => progress.clone(),
         }

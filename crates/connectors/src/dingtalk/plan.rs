@@ -1,5 +1,4 @@
-//! What comes next on the way to what the chat should show. The same answer for who makes the call and for who judges it, so it hangs
-//! on nothing but the desired text and what is shown already.
+//! The next change on the way to what the chat should show: a function of the desired text and of what is shown already.
 
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;

@@ -50,6 +50,40 @@ pub(super) struct DingTalkProgress {
     pub(super) state_alone: bool,
     /// A card with an address for clicks was refused: perhaps the address isn't registered.
     pub(super) no_clicks: bool,
+    /// The call that leads to this progress. `None` once its answer is classified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) call: Option<Call>,
+}
+
+/// A call, as far as the classification of its answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Call {
+    /// Puts up a card.
+    Create,
+    /// Reports to the card that text begins.
+    Begin {
+        /// Whether that text is the final one.
+        is_final: bool,
+    },
+    /// Shows text in the card.
+    Frame {
+        /// Whether it is the card's last text.
+        is_last: bool,
+        /// Whether the card is to show that the run has failed.
+        shows_failure: bool,
+    },
+    /// Sets the card's last state.
+    Settle,
+    /// Takes the spinning off a card that takes no text.
+    Mark,
+    /// Sends a message.
+    Message {
+        /// Whether it goes to the message's own address, not over the API.
+        over_webhook: bool,
+        /// Whether the whole answer can be read behind a link.
+        has_link: bool,
+    },
 }
 
 /// Where the card of a reply is in its life.
@@ -112,6 +146,14 @@ impl DingTalkProgress {
             card,
             tries: 0,
             hold_until: None,
+            ..self
+        }
+    }
+
+    /// The same as what the success of `call` leads to.
+    pub(super) fn with_call(self, call: Call) -> Self {
+        Self {
+            call: Some(call),
             ..self
         }
     }

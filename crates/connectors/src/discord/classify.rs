@@ -1,6 +1,6 @@
 //! The platform's answers to delivery calls: what is shown now, and which ways are closed.
 
-use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::connector::{Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -10,7 +10,10 @@ use super::wire::ApiBody;
 
 /// Classifies the answer to a call of `compose`.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
-    let on_success: DiscordProgress = sent.on_success.read();
+    let Planned { before, on_success } = match sent.read::<DiscordProgress>() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
     let outcome = api_error::outcome(answer);
     // The typing indicator only decorates: nothing of it is repeated.
     if on_success.call == CallKind::Type {
@@ -28,7 +31,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
             code,
             scope,
         },
-        Outcome::Refused { meaning, code } => refused(sent.progress.read(), &on_success, meaning, code),
+        Outcome::Refused { meaning, code } => refused(before, &on_success, meaning, code),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn deliver(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let situation = Situation::new(desired, to, progress, cx);
+    let situation = Situation::new(desired, to, progress, cx)?;
     let Some(next) = situation.next() else {
         return Ok(Step::Done);
     };

@@ -30,7 +30,7 @@ use tieline_core::connector::{
     probe_by_status,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookAnswer, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 use tieline_core::stream::StreamProtocol;
 
 use interaction::Decoded;
@@ -93,9 +93,9 @@ impl Connector for Discord {
         classify::verdict(sent, answer)
     }
 
-    fn restart(&self, before: &Progress) -> Progress {
-        let before: progress::DiscordProgress = before.read();
-        Progress::write(&before.next_round())
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: progress::DiscordProgress = before.read()?;
+        Ok(Progress::write(&before.next_round()))
     }
 
     /// The application itself: it names the bot's user, and its flags say which messages the bot may read.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::connector::Context;
 use tieline_core::event::ChatKind;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage};
+use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage, UnreadableProgress};
 use tieline_core::timestamp::Timestamp;
 
 use super::card_action::Action;
@@ -68,8 +68,8 @@ impl<'a> Situation<'a> {
         to: &'a ReplyTarget,
         progress: &Progress,
         cx: &'a Context<'a>,
-    ) -> Self {
-        let shown: DiscordProgress = progress.read();
+    ) -> Result<Self, UnreadableProgress> {
+        let shown: DiscordProgress = progress.read()?;
         let language = cx.account.language;
         let text = if shown.withheld {
             full_text::withheld(desired, language)
@@ -86,7 +86,7 @@ impl<'a> Situation<'a> {
         if situation.shows_text() {
             situation.advance();
         }
-        situation
+        Ok(situation)
     }
 
     /// The next move. `None` if everything is as it should be.

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use serde::Deserialize as _;
-use tieline_core::connector::{LimitScope, Verdict};
-use tieline_core::http_types::{ApiAnswer, ApiCall};
-use tieline_core::reply::{Progress, Stage};
+use tieline_core::connector::{LimitScope, Planned, SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
 
 use super::api_error::{self, Meaning};
-use super::plan::{Aim, Situation};
-use super::progress::{Card, LarkProgress, Sign, Way};
+use super::progress::{Call, CallKind, LarkProgress, Sign, Way};
 use super::wire::ApiBody;
 
 /// A card can't change while a click on it is processed.
@@ -21,32 +20,53 @@ const MAX_REFUSED: u32 = 6;
 /// How often a message is halved because the platform finds it too long.
 const MAX_SHRUNK: u32 = 5;
 
-/// Reads what came of a call.
-pub(super) fn verdict(call: &ApiCall, answer: &ApiAnswer, situation: Situation<'_>) -> Verdict {
+/// Classifies the answer to a call.
+pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+    let Planned { before, on_success } = match sent.read::<LarkProgress>() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
+    let Some(call) = on_success.call else {
+        return Verdict::unreadable_progress();
+    };
     let heard = match hear(answer) {
         Ok(heard) => heard,
-        // Of what only decorates nothing is repeated.
-        Err(_) if is_decoration(call.name()) => Heard::refused(0, Meaning::Other),
+        Err(_) if call.kind.is_decoration() => Heard::refused(0, Meaning::Other),
         Err(verdict) => return verdict,
     };
     if heard.meaning == Some(Meaning::Token) {
         return Verdict::TokenExpired;
     }
-    let mut judge = Judge { situation, heard };
-    judge.situation.shown.ending |= judge.situation.desired.stage == Stage::Final;
-    match call.name() {
-        "react" => judge.reacted(),
-        "unreact" => judge.unreacted(),
-        "close_left" => judge.closed_left(),
-        "create_card" => judge.created(),
-        "send_card" | "send" => judge.sent(),
-        "patch" => judge.patched(),
-        name => judge.changed(name),
+    let refused = |heard| Refusal {
+        shown: before.before_call(&on_success),
+        call,
+        heard,
+    };
+    match heard.meaning {
+        None if call.kind == CallKind::CreateCard && heard.body.text("card_id").is_none() => {
+            refused(heard).not_created()
+        }
+        Some(meaning) if !call.kind.is_decoration() => refused(heard).verdict(meaning),
+        // A decoration that fails is given up.
+        _ => accepted(on_success, call.kind, &heard.body),
     }
 }
 
-fn is_decoration(name: &str) -> bool {
-    matches!(name, "react" | "unreact" | "close_left")
+/// Progress after success, with the ids that the answer brings.
+fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict {
+    shown.call = None;
+    let id = |name: &str| body.text(name).map(str::to_owned);
+    match kind {
+        CallKind::React => shown.sign = id("reaction_id").map_or(Sign::Gone, Sign::Put),
+        CallKind::CreateCard => {
+            if let Some(card) = &mut shown.bubble.card {
+                card.id = id("card_id").unwrap_or_default();
+            }
+        }
+        CallKind::SendCard | CallKind::Send => shown.bubble.message = Some(id("message_id").unwrap_or_default()),
+        _ => {}
+    }
+    Verdict::Accepted(Progress::write(&shown))
 }
 
 /// What the platform said.
@@ -119,23 +139,31 @@ fn without_code(status: u16, retry_after: Option<Duration>) -> Result<Heard, Ver
     }
 }
 
-struct Judge<'a> {
-    situation: Situation<'a>,
+/// A call that the platform refused.
+struct Refusal {
+    /// Progress that the call was planned from.
+    shown: LarkProgress,
+    call: Call,
     heard: Heard,
 }
 
-impl Judge<'_> {
-    fn shown(&mut self) -> &mut LarkProgress {
-        &mut self.situation.shown
+impl Refusal {
+    fn verdict(self, meaning: Meaning) -> Verdict {
+        match self.call.kind {
+            CallKind::CreateCard => self.not_created(),
+            CallKind::SendCard | CallKind::Send => self.not_sent(meaning),
+            CallKind::Patch => self.not_patched(meaning),
+            _ => self.not_changed(meaning),
+        }
     }
 
     fn accepted(self) -> Verdict {
-        Verdict::Accepted(Progress::write(&self.situation.shown))
+        Verdict::Accepted(Progress::write(&self.shown))
     }
 
     fn fall_back(self) -> Verdict {
         Verdict::FallBack {
-            progress: Progress::write(&self.situation.shown),
+            progress: Progress::write(&self.shown),
             code: self.heard.code.to_string(),
         }
     }
@@ -143,7 +171,7 @@ impl Judge<'_> {
     /// Every reply of the bot would be refused so.
     fn closed(self) -> Verdict {
         Verdict::Closed {
-            progress: Progress::write(&self.situation.shown),
+            progress: Progress::write(&self.shown),
             code: self.heard.code.to_string(),
             rest: CARDS_REST,
             missing: self.heard.body.missing_scopes(),
@@ -156,104 +184,45 @@ impl Judge<'_> {
         }
     }
 
-    fn reacted(mut self) -> Verdict {
-        let reaction = self.heard.body.text("reaction_id").map(str::to_owned);
-        self.shown().sign = reaction.map_or(Sign::Gone, Sign::Put);
-        self.accepted()
-    }
-
-    fn unreacted(mut self) -> Verdict {
-        self.shown().sign = Sign::Gone;
-        self.accepted()
-    }
-
-    fn closed_left(mut self) -> Verdict {
-        self.shown().left = None;
-        self.accepted()
-    }
-
-    fn created(mut self) -> Verdict {
-        let id = self.heard.body.text("card_id").map(str::to_owned);
-        let (Some(id), Some(aim)) = (id, self.situation.aim()) else {
-            self.shown().way = Way::Card;
-            if self.heard.code == api_error::SCOPE_MISSING {
-                return self.closed();
-            }
-            return self.fall_back();
-        };
-        self.marked(&aim);
-        let since = Some(self.situation.cx.now);
-        self.shown().bubble.card = Some(Card {
-            id,
-            open: true,
-            since,
-            ..Card::default()
-        });
-        self.accepted()
-    }
-
-    fn sent(mut self) -> Verdict {
-        if self.heard.meaning.is_some() {
-            return self.not_sent();
+    /// There is no card entity: the text goes as cards in messages.
+    fn not_created(mut self) -> Verdict {
+        self.shown.way = Way::Card;
+        if self.heard.code == api_error::SCOPE_MISSING {
+            return self.closed();
         }
-        let message = self.heard.body.text("message_id").unwrap_or_default().to_owned();
-        let aim = self.situation.aim();
-        self.shown().bubble.message = Some(message);
-        if let Some(card) = &mut self.shown().bubble.card {
-            card.sent = true;
-            return self.accepted();
-        }
-        aim.iter().for_each(|aim| self.marked(aim));
-        // An earlier try may have got through unnoticed with less text; then this one was taken for its repetition.
-        if self.situation.grows() {
-            self.shown().bubble.mark.clear();
-        }
-        self.accepted()
+        self.fall_back()
     }
 
-    fn patched(mut self) -> Verdict {
-        let Some(meaning) = self.heard.meaning else {
-            let aim = self.situation.aim();
-            aim.iter().for_each(|aim| self.marked(aim));
-            return self.accepted();
-        };
+    fn not_patched(mut self, meaning: Meaning) -> Verdict {
         match meaning {
             // The message is gone or too old for changes: another one.
             Meaning::CardFull | Meaning::TargetGone => {
-                let bubble = self.shown().bubble.again();
-                self.shown().bubble = bubble;
+                self.shown.bubble = self.shown.bubble.again();
                 self.fall_back()
             }
             meaning => self.not_written(meaning),
         }
     }
 
-    fn marked(&mut self, aim: &Aim) {
-        let now = self.situation.cx.now;
-        let Situation { shown, full_text, .. } = &mut self.situation;
-        shown.bubble.shows(full_text, aim.page.end, &aim.mark, now);
-    }
-
-    /// A message that was not taken, by what the platform holds against it.
-    fn not_sent(mut self) -> Verdict {
-        match self.heard.meaning {
-            // Where else it may go the next step knows.
-            Some(Meaning::TargetGone) => {
-                self.shown().gone += 1;
+    /// A message that was refused, by the reason.
+    fn not_sent(mut self, meaning: Meaning) -> Verdict {
+        match meaning {
+            // The next step knows another target.
+            Meaning::TargetGone => {
+                self.shown.gone += 1;
                 self.fall_back()
             }
-            Some(Meaning::NoTopic) if !self.situation.shown.no_topic => {
-                self.shown().no_topic = true;
+            Meaning::NoTopic if !self.shown.no_topic => {
+                self.shown.no_topic = true;
                 self.fall_back()
             }
-            Some(meaning) => self.not_written(meaning),
-            None => self.refused(),
+            meaning => self.not_written(meaning),
         }
     }
 
-    /// What helps against a text that was not taken.
+    /// The remedy for a text that was refused.
     fn not_written(mut self, meaning: Meaning) -> Verdict {
-        let shown = self.shown();
+        let shown = &mut self.shown;
         match meaning {
             Meaning::Unreachable => return self.refused(),
             Meaning::Withheld if shown.withheld => return self.refused(),
@@ -271,7 +240,7 @@ impl Judge<'_> {
 
     /// The next way, with the text of this bubble from its beginning.
     fn other_way(mut self) -> Verdict {
-        let shown = self.shown();
+        let shown = &mut self.shown;
         // Without an entity it was the card in a message that was refused.
         let closed = match shown.bubble.card {
             Some(_) => shown.way,
@@ -282,9 +251,8 @@ impl Judge<'_> {
             return self.refused();
         };
         self.leave_card();
-        let shown = self.shown();
-        shown.way = way;
-        shown.bubble = shown.bubble.again();
+        self.shown.way = way;
+        self.shown.bubble = self.shown.bubble.again();
         // Once is enough for the operator.
         if was_streamed && self.heard.code == api_error::SCOPE_MISSING {
             return self.closed();
@@ -294,40 +262,13 @@ impl Judge<'_> {
 
     /// A card in the chat must not say for ever that it is being written.
     fn leave_card(&mut self) {
-        let card = self.shown().bubble.card.take();
-        self.shown().left = card.filter(|card| card.sent && card.open);
+        let card = self.shown.bubble.card.take();
+        self.shown.left = card.filter(|card| card.sent && card.open);
     }
 
-    /// A change of a card entity.
-    fn changed(mut self, name: &str) -> Verdict {
-        let aim = self.situation.aim();
-        let now = self.situation.cx.now;
-        let Some(card) = &mut self.situation.shown.bubble.card else {
-            return self.accepted();
-        };
-        if let Some(meaning) = self.heard.meaning {
-            return self.not_changed(name, meaning);
-        }
-        card.sequence += 1;
-        // Being switched on again is no success yet: the text must go through.
-        card.refused = if name == "reopen_card" { card.refused } else { 0 };
-        match name {
-            "reopen_card" => {
-                card.since = Some(now);
-                card.open = true;
-            }
-            "close_card" => card.open = false,
-            _ => {
-                card.open = name == "write_card";
-                aim.iter().for_each(|aim| self.marked(aim));
-            }
-        }
-        self.accepted()
-    }
-
-    fn not_changed(mut self, name: &str, meaning: Meaning) -> Verdict {
-        let rolls = self.situation.shown.bubble.leads_on(&self.situation.full_text);
-        let Some(card) = &mut self.situation.shown.bubble.card else {
+    /// A change of a card entity that was refused.
+    fn not_changed(mut self, meaning: Meaning) -> Verdict {
+        let Some(card) = &mut self.shown.bubble.card else {
             return self.accepted();
         };
         match meaning {
@@ -343,7 +284,7 @@ impl Judge<'_> {
                 self.fall_back()
             }
             // The text is right; only the list of chats may show for a while that it is being written.
-            _ if name == "close_card" => {
+            _ if self.call.kind == CallKind::CloseCard => {
                 card.open = false;
                 self.accepted()
             }
@@ -354,7 +295,7 @@ impl Judge<'_> {
                 card.refused += 1;
                 self.fall_back()
             }
-            Meaning::CardFull if rolls => self.roll(),
+            Meaning::CardFull if self.call.leads_on => self.roll(),
             meaning => self.not_written(meaning),
         }
     }
@@ -362,8 +303,7 @@ impl Judge<'_> {
     /// The card takes no more: it stays as it is, and the rest goes into another one.
     fn roll(mut self) -> Verdict {
         self.leave_card();
-        let (end, full_text) = (self.situation.shown.bubble.end, &self.situation.full_text);
-        self.situation.shown.bubble = self.situation.shown.bubble.next(end, full_text);
+        self.shown.bubble = self.shown.bubble.following();
         self.fall_back()
     }
 }

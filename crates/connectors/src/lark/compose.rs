@@ -25,10 +25,11 @@ pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, 
         return Err(ComposeError::Incomplete { field: "chat" });
     }
     let hook = plan::hook(situation.desired, to, situation.shown.gone)?;
+    let on_success = Progress::write(&situation.after(&next));
     let write = Write { situation, to, hook };
     Ok(Step::Call {
         call: ApiCall::Http(call(next, &write)),
-        on_success: Progress::default(),
+        on_success,
     })
 }
 

@@ -40,7 +40,7 @@ use tieline_core::connector::{
     Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 use tieline_core::stream::StreamProtocol;
 
 use decode::{Decoded, Kind};
@@ -91,16 +91,16 @@ impl Connector for Lark {
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        compose::step(&Situation::new(desired, done, cx), to)
+        compose::step(&Situation::new(desired, done, cx)?, to)
     }
 
-    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-        classify::verdict(sent.call, answer, Situation::new(sent.desired, sent.progress, cx))
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        classify::verdict(sent, answer)
     }
 
-    fn restart(&self, before: &Progress) -> Progress {
-        let before: progress::LarkProgress = before.read();
-        Progress::write(&before.restarted())
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: progress::LarkProgress = before.read()?;
+        Ok(Progress::write(&before.restarted()))
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, UnreadableProgress};
 
 use super::dialect::Place;
 use super::full_text;
 use super::pages::{self, Page};
-use super::progress::{Card, LarkProgress, Sign, Way, short_digest};
+use super::progress::{Call, CallKind, Card, LarkProgress, Sign, Way, short_digest};
 
 /// Heaviest text of one card or post. 30 KB is the limit of the whole request, but how it is counted is not documented.
 ///
@@ -53,6 +53,24 @@ pub(super) enum Move {
     Patch(String, Aim),
 }
 
+impl Move {
+    const fn kind(&self) -> CallKind {
+        match self {
+            Self::React => CallKind::React,
+            Self::Unreact(_) => CallKind::Unreact,
+            Self::Create(_) => CallKind::CreateCard,
+            Self::SendCard(_) => CallKind::SendCard,
+            Self::Write(..) => CallKind::WriteCard,
+            Self::Reopen(_) => CallKind::ReopenCard,
+            Self::Close(..) => CallKind::CloseCard,
+            Self::CloseLeft(_) => CallKind::CloseLeft,
+            Self::Replace(..) => CallKind::ReplaceCard,
+            Self::Send(_) => CallKind::Send,
+            Self::Patch(..) => CallKind::Patch,
+        }
+    }
+}
+
 /// What a bubble should show.
 #[derive(Debug, PartialEq)]
 pub(super) struct Aim {
@@ -72,8 +90,12 @@ pub(super) struct Situation<'a> {
 }
 
 impl<'a> Situation<'a> {
-    pub(super) fn new(desired: &'a DesiredReply<'a>, done: &Progress, cx: &'a Context<'a>) -> Self {
-        let mut shown: LarkProgress = done.read();
+    pub(super) fn new(
+        desired: &'a DesiredReply<'a>,
+        done: &Progress,
+        cx: &'a Context<'a>,
+    ) -> Result<Self, UnreadableProgress> {
+        let mut shown: LarkProgress = done.read()?;
         if desired.plain && shown.bubble.card.is_none() {
             // A card that is written is written to its end.
             shown.way = shown.way.max(Way::Card);
@@ -91,7 +113,7 @@ impl<'a> Situation<'a> {
             full_text,
         };
         situation.advance();
-        situation
+        Ok(situation)
     }
 
     /// The next move. `None` if everything is as it should be.
@@ -115,6 +137,73 @@ impl<'a> Situation<'a> {
         let button = last && self.shown.way.edits() && self.desired.notice.is_some_and(offers_new_session);
         let mark = short_digest(&[&page.text, if button { "button" } else { "" }]);
         Some(Aim { page, button, mark })
+    }
+
+    /// The progress once the platform has accepted the call of `next`, but for the ids that its answer brings.
+    pub(super) fn after(&self, next: &Move) -> LarkProgress {
+        let mut after = self.shown.clone();
+        after.ending |= !self.grows();
+        after.call = Some(Call {
+            kind: next.kind(),
+            leads_on: self.shown.bubble.leads_on(&self.full_text),
+        });
+        match next {
+            Move::React => {}
+            Move::Unreact(_) => after.sign = Sign::Gone,
+            Move::CloseLeft(_) => after.left = None,
+            Move::Create(aim) => {
+                self.show(&mut after, aim);
+                after.bubble.card = Some(Card {
+                    open: true,
+                    since: Some(self.cx.now),
+                    ..Card::default()
+                });
+            }
+            Move::SendCard(_) => {
+                if let Some(card) = &mut after.bubble.card {
+                    card.sent = true;
+                }
+            }
+            Move::Send(aim) => {
+                self.show(&mut after, aim);
+                // An earlier try may have got through unnoticed with less text; then this one is taken for its repetition.
+                if self.grows() {
+                    after.bubble.mark.clear();
+                }
+            }
+            Move::Patch(_, aim) => self.show(&mut after, aim),
+            Move::Write(_, aim) | Move::Replace(_, aim) => {
+                self.show(&mut after, aim);
+                self.change(&mut after, next.kind());
+            }
+            Move::Reopen(_) | Move::Close(..) => self.change(&mut after, next.kind()),
+        }
+        after
+    }
+
+    fn show(&self, after: &mut LarkProgress, aim: &Aim) {
+        after
+            .bubble
+            .shows(&self.full_text, aim.page.end, &aim.mark, self.cx.now);
+    }
+
+    /// A change of the card entity.
+    fn change(&self, after: &mut LarkProgress, kind: CallKind) {
+        let Some(card) = &mut after.bubble.card else {
+            return;
+        };
+        card.sequence += 1;
+        match kind {
+            // Being switched on again is no success yet: the text must go through.
+            CallKind::ReopenCard => {
+                card.since = Some(self.cx.now);
+                card.open = true;
+                return;
+            }
+            CallKind::WriteCard => card.open = true,
+            _ => card.open = false,
+        }
+        card.refused = 0;
     }
 
     fn max(&self) -> usize {

@@ -29,6 +29,46 @@ pub(super) struct LarkProgress {
     /// A card that was given up and still says that it is being written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Card>,
+    /// The call that leads to this progress. `None` once its answer is classified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+}
+
+/// A call, as far as the classification of its answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Call {
+    pub kind: CallKind,
+    /// Whether what the bubble shows without this call is still part of the text, so that the rest can follow in another card.
+    #[serde(default)]
+    pub leads_on: bool,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallKind {
+    React,
+    Unreact,
+    CreateCard,
+    SendCard,
+    WriteCard,
+    ReopenCard,
+    CloseCard,
+    /// Ends the writing of a card that was given up.
+    CloseLeft,
+    ReplaceCard,
+    /// Sends a message.
+    Send,
+    /// Replaces the card in a message.
+    Patch,
+}
+
+impl CallKind {
+    /// Whether it only decorates, so that nothing of it is repeated.
+    pub(super) const fn is_decoration(self) -> bool {
+        matches!(self, Self::React | Self::Unreact | Self::CloseLeft)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
@@ -37,6 +77,30 @@ const fn is_first(round: &u32) -> bool {
 }
 
 impl LarkProgress {
+    /// The progress that `planned` was planned from: without what its call shows, but after finished messages, with the way that was
+    /// chosen.
+    pub(super) fn before_call(self, planned: &Self) -> Self {
+        let bubble = if planned.bubble.number == self.bubble.number {
+            Bubble {
+                start: planned.bubble.start,
+                ..self.bubble
+            }
+        } else {
+            Bubble {
+                number: planned.bubble.number,
+                start: planned.bubble.start,
+                tail: planned.bubble.tail.clone(),
+                ..Bubble::default()
+            }
+        };
+        Self {
+            way: planned.way,
+            ending: planned.ending,
+            bubble,
+            ..self
+        }
+    }
+
     /// The beginning of the next round.
     pub(super) fn restarted(&self) -> Self {
         Self {
@@ -140,6 +204,16 @@ impl Bubble {
             number: self.number + 1,
             start: self.start,
             tail: self.tail.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The bubble after this one, which begins where this one ends.
+    pub(super) fn following(&self) -> Self {
+        Self {
+            number: self.number + 1,
+            start: self.end,
+            tail: self.end_tail.clone(),
             ..Self::default()
         }
     }

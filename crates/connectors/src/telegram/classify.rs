@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::connector::{Context, LimitScope, SentCall, Verdict};
+use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -20,7 +20,13 @@ const MAX_SHRUNK: u32 = 4;
 
 /// Reads the answer to a call.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-    let mut next: TelegramProgress = sent.on_success.read();
+    let Planned {
+        mut before,
+        on_success: mut next,
+    }: Planned<TelegramProgress> = match sent.read() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
     let call = next.call.take().unwrap_or(Call::Send);
     let error = match api_error::result(answer) {
         Ok(result) => {
@@ -31,7 +37,6 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>)
         }
         Err(error) => error,
     };
-    let mut before: TelegramProgress = sent.progress.read();
     // The final text is on its way, whatever became of this call.
     before.ending |= next.ending;
     let failed = Failed {

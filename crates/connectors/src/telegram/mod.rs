@@ -74,7 +74,7 @@ impl Connector for Telegram {
         progress: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        compose::step(&Situation::new(desired, to, progress, cx))
+        compose::step(&Situation::new(desired, to, progress, cx)?)
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {

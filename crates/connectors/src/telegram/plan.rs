@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::connector::Context;
 use tieline_core::event::ChatKind;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage};
+use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage, UnreadableProgress};
 use tieline_core::timestamp::Timestamp;
 
 use super::decode::CALLBACK;
@@ -70,8 +70,8 @@ impl<'a> Situation<'a> {
         to: &'a ReplyTarget,
         progress: &Progress,
         cx: &'a Context<'a>,
-    ) -> Self {
-        let mut shown: TelegramProgress = progress.read();
+    ) -> Result<Self, UnreadableProgress> {
+        let mut shown: TelegramProgress = progress.read()?;
         if desired.plain && shown.bubble.draft.is_empty() {
             shown.way = Way::Edit;
         }
@@ -83,7 +83,7 @@ impl<'a> Situation<'a> {
             full_text: full_text::whole(desired, cx.account.language),
         };
         situation.advance();
-        situation
+        Ok(situation)
     }
 
     /// The next move. `None` if the chat shows what it should.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize as _;
-use tieline_core::connector::{Context, LimitScope, SentCall, Verdict};
+use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -18,10 +18,16 @@ const SLOW_DOWN: Duration = Duration::from_secs(30);
 
 /// Classifies an answer.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-    let after: WeChatProgress = sent.on_success.read();
+    let Planned {
+        before,
+        on_success: after,
+    }: Planned<WeChatProgress> = match sent.read() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
     let outcome = Outcome::of(answer);
     match after.call {
-        CallKind::Message => message(outcome, sent, cx),
+        CallKind::Message => message(outcome, before, sent, cx),
         // Of what only decorates nothing is repeated.
         CallKind::Ticket => Verdict::Accepted(Progress::write(&WeChatProgress {
             typing: ticket(outcome),
@@ -49,11 +55,11 @@ fn ticket(outcome: Outcome) -> Typing {
     }
 }
 
-fn message(outcome: Outcome, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
+fn message(outcome: Outcome, before: WeChatProgress, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
     match outcome {
         Outcome::Ok(_) => Verdict::Accepted(sent.on_success.clone()),
         Outcome::LoggedOut(code) | Outcome::Refused(code) => Verdict::Refused { code },
-        Outcome::WindowClosed => window_closed(sent, cx),
+        Outcome::WindowClosed => window_closed(before, cx),
         Outcome::RateLimited => Verdict::SlowDown {
             retry_after: Some(SLOW_DOWN),
             code: "rate_limited".to_owned(),
@@ -67,9 +73,8 @@ fn message(outcome: Outcome, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
 }
 
 /// The platform says the same of a window that has closed and of a moment when it is busy, and punishes tries. So there is one more.
-fn window_closed(sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
+fn window_closed(before: WeChatProgress, cx: &Context<'_>) -> Verdict {
     let code = "window_closed".to_owned();
-    let before: WeChatProgress = sent.progress.read();
     if before.repeats {
         return Verdict::Refused { code };
     }

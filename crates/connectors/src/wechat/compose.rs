@@ -26,7 +26,7 @@ pub(super) fn step(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: WeChatProgress = progress.read();
+    let shown: WeChatProgress = progress.read()?;
     // Without it the platform accepts a message and does not show it.
     let token = to.handle.text(CONTEXT_TOKEN);
     let Some(token) = token.filter(|token| !token.is_empty()) else {

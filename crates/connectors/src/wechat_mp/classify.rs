@@ -1,6 +1,6 @@
 //! What the platform's answer to a call means for the reply.
 
-use tieline_core::connector::{LimitScope, SentCall, Verdict};
+use tieline_core::connector::{LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -9,10 +9,16 @@ use super::compose::{CallKind, OfficialAccountProgress};
 
 /// Classifies the answer to a call of [`super::compose::deliver`].
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
-    let after: OfficialAccountProgress = sent.on_success.read();
+    let Planned {
+        before,
+        on_success: after,
+    }: Planned<OfficialAccountProgress> = match sent.read() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
     let outcome = Outcome::of(answer);
     if after.call == CallKind::Typing {
-        return typed(outcome, sent, &after);
+        return typed(outcome, before, &after);
     }
     match outcome {
         Outcome::Ok(_) => Verdict::Accepted(Progress::write(&after)),
@@ -30,14 +36,13 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
 }
 
 /// The sign that we are typing never holds an answer up: whatever refuses it, there is none for this reply.
-fn typed(outcome: Outcome, sent: &SentCall<'_>, after: &OfficialAccountProgress) -> Verdict {
+fn typed(outcome: Outcome, before: OfficialAccountProgress, after: &OfficialAccountProgress) -> Verdict {
     let code = match outcome {
         Outcome::Ok(_) | Outcome::Lost(_) => return Verdict::Accepted(Progress::write(after)),
         Outcome::TokenExpired => return Verdict::TokenExpired,
         Outcome::SlowDown { code, .. } | Outcome::Passing(code) => code,
         Outcome::Refused { code } => named(code),
     };
-    let before: OfficialAccountProgress = sent.progress.read();
     Verdict::FallBack {
         progress: Progress::write(&OfficialAccountProgress {
             no_typing: true,

@@ -70,7 +70,7 @@ pub(super) fn deliver(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: OfficialAccountProgress = progress.read();
+    let shown: OfficialAccountProgress = progress.read()?;
     if to.expires_at.is_some_and(|end| end <= cx.now) {
         return Err(ComposeError::Expired);
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{Context, LimitScope, Verdict};
-use tieline_core::http_types::{ApiAnswer, ApiCall, SocketCall};
-use tieline_core::reply::{DesiredReply, Progress, Stage};
+use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::Progress;
 
 use super::compose::Rest;
-use super::socket_reply::{SEND, STREAM, SocketProgress, Way};
+use super::socket_reply::{CallKind, SocketCallInFlight, SocketProgress, Way};
 
 /// A wait that lets a limit of 30 a minute recover.
 const RATE_PAUSE: Duration = Duration::from_secs(10);
@@ -35,26 +35,34 @@ mod code {
     pub(super) const NOT_SUBSCRIBED: i64 = 846_609;
 }
 
-/// Reads what came of `call`.
-pub(super) fn classify(
-    call: &ApiCall,
-    answer: &ApiAnswer,
-    desired: &DesiredReply<'_>,
-    done: &Progress,
-    cx: &Context<'_>,
-) -> Verdict {
-    match call {
-        ApiCall::Http(_) => match Once::read(done, cx) {
-            Once::Polled(_) => responded(answer, done, cx),
-            Once::Pushed(shown) => shown.back_to_socket(responded(answer, done, cx)),
+/// Classifies the answer to a call.
+pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+    match cx.account.mode {
+        ConnectionMode::Webhook => match sent.read() {
+            Ok(Planned { before, .. }) => responded(answer, Once::Polled(before)),
+            Err(verdict) => verdict,
         },
-        ApiCall::Socket(call) => framed(call, answer, desired, done, cx),
+        ConnectionMode::LongConnection => match sent.read() {
+            Ok(planned) => over_socket(planned, answer, cx),
+            Err(verdict) => verdict,
+        },
+    }
+}
+
+fn over_socket(planned: Planned<SocketProgress>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+    let Planned { before, mut on_success } = planned;
+    match on_success.call.take() {
+        None => Verdict::unreadable_progress(),
+        Some(call) if call.kind == CallKind::Respond => {
+            let verdict = responded(answer, Once::Pushed(before.clone()));
+            before.back_to_socket(verdict)
+        }
+        Some(call) => framed(call, before, on_success, answer, cx),
     }
 }
 
 /// `response_url` works once, so a lost answer makes "spent" mean "delivered".
-fn responded(answer: &ApiAnswer, done: &Progress, cx: &Context<'_>) -> Verdict {
-    let before = Once::read(done, cx);
+fn responded(answer: &ApiAnswer, before: Once) -> Verdict {
     let code = match answer {
         ApiAnswer::NotSent => return retry("not sent"),
         ApiAnswer::Unknown => return perhaps_taken(before, "no answer"),
@@ -99,13 +107,6 @@ enum Once {
 }
 
 impl Once {
-    fn read(done: &Progress, cx: &Context<'_>) -> Self {
-        match cx.account.mode {
-            ConnectionMode::Webhook => Self::Polled(done.read()),
-            ConnectionMode::LongConnection => Self::Pushed(done.read()),
-        }
-    }
-
     const fn unsure(&self) -> bool {
         match self {
             Self::Polled(rest) => rest.unsure,
@@ -129,19 +130,19 @@ impl Once {
 }
 
 fn framed(
-    call: &SocketCall,
+    call: SocketCallInFlight,
+    before: SocketProgress,
+    then: SocketProgress,
     answer: &ApiAnswer,
-    desired: &DesiredReply<'_>,
-    done: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
     match answer {
-        ApiAnswer::NotSent => return without_socket(desired, done, cx),
-        ApiAnswer::Unknown => return unacknowledged(call, done, cx),
+        ApiAnswer::NotSent => return without_socket(call, before, cx),
+        ApiAnswer::Unknown => return unacknowledged(call.kind, before, then, cx),
         ApiAnswer::Answered { .. } => {}
     }
+    let in_bubble = call.kind != CallKind::Message;
     let code = errcode(answer);
-    let before: SocketProgress = done.read();
     match code {
         // There is a connection again, so the next absence is another one. Said once more at once, for only this way is it remembered.
         code::BUSY | code::VERSION_CONFLICT | code::RATE | code::CONCURRENCY | code::SEND_LIMIT
@@ -152,38 +153,33 @@ fn framed(
                 code: code.to_string(),
             }
         }
-        code::OK | code::ALREADY_ANSWERED => match call.frame.get("then") {
-            Some(then) => Verdict::Accepted(Progress::write(then)),
-            None => Verdict::Refused {
-                code: "foreign call".to_owned(),
-            },
-        },
+        code::OK | code::ALREADY_ANSWERED => accepted(&then),
         code::BUSY | code::VERSION_CONFLICT | code::NOT_SUBSCRIBED => retry(&code.to_string()),
-        code::SEND_LIMIT if desired.proactive => Verdict::Refused { code: code.to_string() },
+        code::SEND_LIMIT if call.is_proactive => Verdict::Refused { code: code.to_string() },
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
         // The bubble got no other frame than its end, so it has it if it is known.
-        code::STREAM_TOO_OLD if call.name == STREAM && before.has_only_its_end() => {
-            Verdict::Accepted(Progress::write(&call.frame["then"]))
-        }
+        code::STREAM_TOO_OLD if in_bubble && before.has_only_its_end() => accepted(&then),
         // What is shown already can't be shown otherwise.
-        _ if before.complete => Verdict::Accepted(Progress::write(&call.frame["then"])),
-        _ => elsewhere(code, call, before),
+        _ if before.complete => accepted(&then),
+        _ => elsewhere(code, in_bubble, before),
     }
+}
+
+fn accepted(then: &SocketProgress) -> Verdict {
+    Verdict::Accepted(Progress::write(then))
 }
 
 /// A bubble shows the same frame once, however often it comes, and nothing after its end: what ends it comes again as it was. A message of
 /// its own may come twice: better than never, but not without end.
-fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdict {
-    let before: SocketProgress = done.read();
-    let then = &call.frame["then"];
-    let perhaps = match call.name.as_str() {
-        STREAM if call.frame["body"]["stream"]["finish"] == true => before.perhaps_closed(then),
-        STREAM => before.perhaps_opened(then),
-        SEND => match before.in_doubt(cx.now) {
-            None => return Verdict::Accepted(Progress::write(then)),
+fn unacknowledged(kind: CallKind, before: SocketProgress, then: SocketProgress, cx: &Context<'_>) -> Verdict {
+    let perhaps = match kind {
+        CallKind::End => before.perhaps_closed(then),
+        CallKind::Grow => before.perhaps_opened(then),
+        CallKind::Message => match before.in_doubt(cx.now) {
+            None => return accepted(&then),
             doubted => doubted,
         },
-        _ => None,
+        CallKind::Respond => None,
     };
     match perhaps {
         Some(perhaps) => Verdict::FallBack {
@@ -195,9 +191,8 @@ fn unacknowledged(call: &SocketCall, done: &Progress, cx: &Context<'_>) -> Verdi
 }
 
 /// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
-fn without_socket(desired: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>) -> Verdict {
-    let before: SocketProgress = done.read();
-    if desired.stage != Stage::Final || before.complete || before.absent_since.is_some() {
+fn without_socket(call: SocketCallInFlight, before: SocketProgress, cx: &Context<'_>) -> Verdict {
+    if !call.is_final || before.complete || before.absent_since.is_some() {
         return retry("not sent");
     }
     Verdict::FallBack {
@@ -210,17 +205,17 @@ fn without_socket(desired: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>)
 }
 
 /// What can't be said this way is said another, while there is one.
-fn elsewhere(code: i64, call: &SocketCall, before: SocketProgress) -> Verdict {
+fn elsewhere(code: i64, in_bubble: bool, before: SocketProgress) -> Verdict {
     let fresh_bubble = before.bubble.is_none();
     let after = before.without_bubble();
-    let way = match call.name.as_str() {
+    let way = match (in_bubble, code) {
         // The bubble is too old, so another one may be opened. A new one can't be too old.
-        STREAM if code == code::STREAM_TOO_OLD && !fresh_bubble => Way::Stream,
-        STREAM => Way::Send,
-        _ if code == code::CHAT_UNKNOWN => {
+        (true, code::STREAM_TOO_OLD) if !fresh_bubble => Way::Stream,
+        (true, _) => Way::Send,
+        (false, code::CHAT_UNKNOWN) => {
             return Verdict::Refused { code: code.to_string() };
         }
-        _ => Way::Url,
+        (false, _) => Way::Url,
     };
     Verdict::FallBack {
         progress: Progress::write(&SocketProgress { way, ..after.present() }),

@@ -63,13 +63,14 @@ fn after_polls(
         });
     };
     let text = markdown::with_files(desired.text, desired.files);
-    let Some(from) = poll_reply::rest_from(&text, closed).filter(|_| !done.read::<Rest>().pushed) else {
+    let rest: Rest = done.read()?;
+    let Some(from) = poll_reply::rest_from(&text, closed)?.filter(|_| !rest.pushed) else {
         return Ok(Step::Done);
     };
     match full_text::only(&text, from, desired, cx.account.language) {
         Some(content) => respond(&content, to, cx).map(|call| Step::Call {
             call,
-            on_success: Progress::default(),
+            on_success: Progress::write(&Rest { pushed: true, ..rest }),
         }),
         None => Ok(Step::Done),
     }

@@ -96,7 +96,7 @@ impl Connector for WeCom {
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-        classify::classify(sent.call, answer, sent.desired, sent.progress, cx)
+        classify::classify(sent, answer, cx)
     }
 
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {

@@ -11,7 +11,7 @@ use tieline_core::connector::{Context, PollRequest};
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids;
 use tieline_core::notice::{Language, Notice};
-use tieline_core::reply::{Progress, ReplyView, Stage};
+use tieline_core::reply::{Progress, ReplyView, Stage, UnreadableProgress};
 use tieline_core::timestamp::Timestamp;
 
 use super::callback_answer::sealed;
@@ -24,7 +24,7 @@ use crate::markdown;
 pub(super) const LIFETIME: Duration = Duration::from_secs(5 * 60 + 30);
 /// What the stream ended with. Kept in the reply's record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 struct Ending {
     /// How many bytes of the agent's text the stream shows.
     shown: usize,
@@ -33,7 +33,6 @@ struct Ending {
     /// Whether the stream shows the last word too, so that nothing is left.
     last: bool,
     /// Whether the last word is where the rest can be read, for nothing can follow.
-    #[serde(default)]
     linked: bool,
 }
 
@@ -111,7 +110,10 @@ pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
 
 /// The content of the stream that ended with `closed`.
 pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) -> String {
-    let ending: Ending = closed.read();
+    let Ok(ending) = closed.read::<Ending>() else {
+        // What the stream shows is unknown; `deliver` reports it.
+        return Notice::Expired.text(language).to_owned();
+    };
     let text = &*markdown::with_files(&reply.text, &reply.files);
     if ending.linked {
         let part = ending.part(text).unwrap_or_default();
@@ -124,15 +126,15 @@ pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) ->
     full_text::part(part, 0, language).shown
 }
 
-/// Whether there is more to say than the stream showed.
+/// Whether there is more to say than the stream showed. So, too, where that can't be read: `deliver` reports it.
 pub(super) fn leaves_rest(closed: &Progress) -> bool {
-    !closed.read::<Ending>().last
+    closed.read::<Ending>().map_or(true, |ending| !ending.last)
 }
 
 /// Where in the text that which is left to push begins. `None` if the stream showed the last word.
-pub(super) fn rest_from(text: &str, closed: &Progress) -> Option<usize> {
-    let ending: Ending = closed.read();
-    (!ending.last).then(|| ending.part(text).map_or(0, str::len))
+pub(super) fn rest_from(text: &str, closed: &Progress) -> Result<Option<usize>, UnreadableProgress> {
+    let ending: Ending = closed.read()?;
+    Ok((!ending.last).then(|| ending.part(text).map_or(0, str::len)))
 }
 
 /// The state of a stream, for the callback that began it or one that asks for it.

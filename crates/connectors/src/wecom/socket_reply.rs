@@ -38,9 +38,9 @@ const DOUBT: Duration = Duration::from_secs(15);
 const MAX_SENDS: u32 = 4;
 
 /// The name of a call that shows a bubble.
-pub(super) const STREAM: &str = "stream";
+const STREAM: &str = "stream";
 /// The name of a call that sends a message of its own.
-pub(super) const SEND: &str = "send";
+const SEND: &str = "send";
 
 /// How far a reply is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,44 @@ pub(super) struct SocketProgress {
     pub(super) closing: Option<Closing>,
     /// Everything is shown, but not in the bubble, which still waits for it.
     pub(super) left_open: bool,
+    /// The call that leads to this progress. `None` once its answer is classified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) call: Option<SocketCallInFlight>,
+}
+
+/// A call, as far as the classification of its answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SocketCallInFlight {
+    pub(super) kind: CallKind,
+    /// Whether the text is final.
+    pub(super) is_final: bool,
+    /// Whether the message answers no other.
+    pub(super) is_proactive: bool,
+}
+
+impl SocketCallInFlight {
+    fn new(kind: CallKind, desired: &DesiredReply<'_>) -> Self {
+        Self {
+            kind,
+            is_final: desired.stage == Stage::Final,
+            is_proactive: desired.proactive,
+        }
+    }
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallKind {
+    /// Shows text in a bubble that may go on growing.
+    Grow,
+    /// Ends a bubble.
+    End,
+    /// Sends a message of its own.
+    Message,
+    /// Sends the rest by `response_url`.
+    Respond,
 }
 
 /// The end of a bubble that may or may not have arrived. If it has, nothing more is shown there, so it is repeated as it was.
@@ -139,8 +177,7 @@ impl SocketProgress {
     /// was not a bubble's first, or its last as well.
     ///
     /// Only a bubble's very first frame may carry `feedback`, so the next one must not, or it might be refused for good.
-    pub(super) fn perhaps_opened(&self, then: &Value) -> Option<Self> {
-        let mut then: Self = serde_json::from_value(then.clone()).ok()?;
+    pub(super) fn perhaps_opened(&self, mut then: Self) -> Option<Self> {
         let bubble = then.bubble.as_mut().filter(|_| self.bubble.is_none())?;
         bubble.content.clear();
         Some(then)
@@ -148,8 +185,7 @@ impl SocketProgress {
 
     /// The reply after a lost frame that ends the bubble: until it is known to have arrived, it is all that is sent. `None` if that is
     /// remembered already.
-    pub(super) fn perhaps_closed(&self, then: &Value) -> Option<Self> {
-        let then: Self = serde_json::from_value(then.clone()).ok()?;
+    pub(super) fn perhaps_closed(&self, then: Self) -> Option<Self> {
         let closing = Closing {
             end: then.from,
             digest: then.digest,
@@ -215,6 +251,23 @@ impl SocketProgress {
         }
     }
 
+    /// This, as what the success of a call leads to. A call that is answered had a connection.
+    fn after(self, kind: CallKind, desired: &DesiredReply<'_>) -> Progress {
+        Progress::write(&Self {
+            call: Some(SocketCallInFlight::new(kind, desired)),
+            ..self.present()
+        })
+    }
+
+    /// The same for a call to `response_url`, which needs no connection.
+    fn after_response(self, desired: &DesiredReply<'_>) -> Progress {
+        let call = SocketCallInFlight::new(CallKind::Respond, desired);
+        Progress::write(&Self {
+            call: Some(call),
+            ..self
+        })
+    }
+
     fn up_to(mut self, text: &str, end: usize) -> Self {
         self.from = end;
         self.digest = ids::digest(&[&text[..end]]);
@@ -242,11 +295,11 @@ pub(super) fn deliver(
     done: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: SocketProgress = done.read();
+    let shown: SocketProgress = done.read()?;
     let expired = to.expires_at.is_some_and(|end| end <= cx.now);
     let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && shown.may_leave_socket(to, cx);
     if desired.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
-        return respond(desired, to, &shown.without_bubble(), cx);
+        return respond(desired, to, shown, true, cx);
     }
     let req_id = to.handle.text("reqId").filter(|_| !desired.proactive && !expired);
     match (shown.way, req_id) {
@@ -255,7 +308,7 @@ pub(super) fn deliver(
         (Way::Stream, Some(req_id)) => Ok(grow(desired, req_id, shown, cx)),
         _ if desired.stage != Stage::Final => Ok(Step::Done),
         (Way::Stream | Way::Send, _) => Ok(send(desired, to, shown, cx)),
-        (Way::Url, _) => respond(desired, to, &shown, cx),
+        (Way::Url, _) => respond(desired, to, shown, false, cx),
     }
 }
 
@@ -426,21 +479,17 @@ fn frame(
         call: ApiCall::Socket(SocketCall {
             name: STREAM.to_owned(),
             lane: req_id.to_owned(),
-            frame: envelope("aibot_respond_msg", Some(req_id), &json!(body), &then),
+            frame: envelope("aibot_respond_msg", Some(req_id), &json!(body)),
             replaceable: !finish && !opens,
             expires_at: cx.now.after(if finish { LAST_WORD } else { FRESH }),
         }),
-        on_success: Progress::default(),
+        on_success: then.after(if finish { CallKind::End } else { CallKind::Grow }, desired),
     }
 }
 
-/// A frame as the session takes it: what is sent, and how far the reply is then, for `judge`. A missing `req_id` is made by the session.
-fn envelope(cmd: &str, req_id: Option<&str>, body: &Value, then: &SocketProgress) -> Value {
-    let then = SocketProgress {
-        absent_since: None,
-        ..then.clone()
-    };
-    json!({ "cmd": cmd, "reqId": req_id, "body": body, "then": then })
+/// A frame as the session accepts it. The session makes a missing `req_id`.
+fn envelope(cmd: &str, req_id: Option<&str>, body: &Value) -> Value {
+    json!({ "cmd": cmd, "reqId": req_id, "body": body })
 }
 
 /// The next part of the final text as a message of its own.
@@ -475,11 +524,11 @@ fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
         call: ApiCall::Socket(SocketCall {
             name: SEND.to_owned(),
             lane: format!("chat {}", chat.id),
-            frame: envelope("aibot_send_msg", None, &body, &then),
+            frame: envelope("aibot_send_msg", None, &body),
             replaceable: false,
             expires_at: cx.now.after(LAST_WORD),
         }),
-        on_success: Progress::default(),
+        on_success: then.after(CallKind::Message, desired),
     }
 }
 
@@ -489,21 +538,26 @@ fn may_respond(to: &ReplyTarget, cx: &Context<'_>) -> bool {
     until.is_some_and(|until| until > cx.now.as_millis())
 }
 
-/// Everything that isn't shown yet by `response_url`.
+/// Everything that isn't shown yet by `response_url`. `after_bubble`: what the open bubble shows is left out.
 fn respond(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,
-    shown: &SocketProgress,
+    shown: SocketProgress,
+    after_bubble: bool,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
     if !may_respond(to, cx) {
         return Err(ComposeError::Expired);
     }
     let text = markdown::with_files(desired.text, desired.files);
-    match full_text::only(&text, shown.rest_of(&text), desired, cx.account.language) {
+    let from = match after_bubble {
+        true => shown.clone().without_bubble().rest_of(&text),
+        false => shown.rest_of(&text),
+    };
+    match full_text::only(&text, from, desired, cx.account.language) {
         Some(content) => compose::respond(&content, to, cx).map(|call| Step::Call {
             call,
-            on_success: Progress::default(),
+            on_success: shown.used_url().after_response(desired),
         }),
         None => Ok(Step::Done),
     }

@@ -464,13 +464,13 @@ fn picture_inside_an_answer_is_pushed_as_its_words() {
         let step = WeCom.deliver(&desired, &to, &done, &at(&account, 1)).unwrap();
         let Step::Call {
             call: ApiCall::Socket(call),
-            ..
+            on_success,
         } = step
         else {
             panic!("{step:?}")
         };
         assert_eq!(call.frame["body"]["stream"]["content"], expected);
-        done = Progress::write(&call.frame["then"]);
+        done = on_success;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the platform's answer to a call means for the reply.
 
 use serde_json::Value;
-use tieline_core::connector::{Context, LimitScope, SentCall, Verdict};
+use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
@@ -10,8 +10,13 @@ use super::compose::{AppProgress, CallKind};
 
 /// Classifies the answer to a call of [`super::compose::deliver`].
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
-    let before: AppProgress = sent.progress.read();
-    let after: AppProgress = sent.on_success.read();
+    let Planned {
+        before,
+        on_success: after,
+    }: Planned<AppProgress> = match sent.read() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
     match Outcome::of(answer) {
         Outcome::Ok(body) => match unreached(&body) {
             Some(code) => Verdict::Refused { code: code.to_owned() },

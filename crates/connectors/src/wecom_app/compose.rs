@@ -8,7 +8,7 @@ use tieline_core::connector::Context;
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::ids::digest;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step, UnreadableProgress};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::timestamp::{Timestamp, millis};
 
@@ -83,7 +83,7 @@ pub(super) fn deliver(
     progress: &Progress,
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
-    let shown: AppProgress = progress.read();
+    let shown: AppProgress = progress.read()?;
     if desired.stage != Stage::Final || shown.done {
         return Ok(Step::Done);
     }
@@ -99,12 +99,12 @@ pub(super) fn deliver(
 }
 
 /// A reply that is shown once more.
-pub(super) fn restart(before: &Progress) -> Progress {
-    let before: AppProgress = before.read();
-    Progress::write(&AppProgress {
+pub(super) fn restart(before: &Progress) -> Result<Progress, UnreadableProgress> {
+    let before: AppProgress = before.read()?;
+    Ok(Progress::write(&AppProgress {
         round: before.round + 1,
         ..AppProgress::default()
-    })
+    }))
 }
 
 /// The one member of the chat. Several receivers are told apart by `|`, and `@all` is everybody: neither is a chat.

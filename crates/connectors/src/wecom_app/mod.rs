@@ -25,7 +25,7 @@ use tieline_core::connector::{
     Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 
 use decode::Decoded;
 use settings::Settings;
@@ -86,7 +86,7 @@ impl Connector for WeComApp {
         classify::classify(sent, answer, cx)
     }
 
-    fn restart(&self, before: &Progress) -> Progress {
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
         compose::restart(before)
     }
 

@@ -208,7 +208,7 @@ fn sent(text: &str, link: Option<&str>) -> Vec<String> {
 #[test]
 fn restarted_reply_is_sent_whole() {
     let before = Progress::default();
-    assert_ne!(WeComApp.restart(&before), before);
+    assert_ne!(WeComApp.restart(&before).unwrap(), before);
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! What came of a chunk or a file.
 
-use tieline_core::connector::{SentCall, Verdict};
+use tieline_core::connector::{Planned, SentCall, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED};
 use tieline_core::reply::Progress;
 
@@ -17,8 +17,13 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
 
 /// A chunk was read by the platform, or counts as read; or its connection ended first.
 fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
-    let before: WeiboProgress = sent.progress.read();
-    let after: WeiboProgress = sent.on_success.read();
+    let Planned {
+        before,
+        on_success: after,
+    }: Planned<WeiboProgress> = match sent.read() {
+        Ok(planned) => planned,
+        Err(verdict) => return verdict,
+    };
     match answer {
         ApiAnswer::Answered { .. } => Verdict::Accepted(sent.on_success.clone()),
         ApiAnswer::NotSent => retry("not_sent"),
@@ -58,7 +63,9 @@ fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
 
 /// The file is given up and shown as a link.
 fn as_link(sent: &SentCall<'_>, code: String) -> Verdict {
-    let mut after: WeiboProgress = sent.on_success.read();
+    let Ok(mut after) = sent.on_success.read::<WeiboProgress>() else {
+        return Verdict::unreadable_progress();
+    };
     after.as_links.push(after.files.saturating_sub(1));
     Verdict::FallBack {
         progress: Progress::write(&after),

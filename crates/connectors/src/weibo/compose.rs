@@ -42,7 +42,7 @@ pub(super) fn deliver(
     let uid = to.chat.id.as_str();
     let settings = Settings::of(cx).filter(|_| to.chat.kind == ChatKind::Direct && is_uid(uid));
     let settings = settings.ok_or(ComposeError::Incomplete { field: "user id" })?;
-    let mut shown: WeiboProgress = progress.read();
+    let mut shown: WeiboProgress = progress.read()?;
     // Files carry no recipient: they go to the owner of the credentials, not to the asker.
     let sends_files = settings.owner_uid.as_deref() == Some(uid);
     let chunk = |shown: &WeiboProgress, text: &str, is_final| {

@@ -25,7 +25,7 @@ use tieline_core::connector::{
     Connector, Context, Manifest, Probe, Received, Rejection, SentCall, TokenExchange, Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 use tieline_core::stream::StreamProtocol;
 
 use progress::WeiboProgress;
@@ -71,12 +71,12 @@ impl Connector for Weibo {
         classify::classify(sent, answer)
     }
 
-    fn restart(&self, before: &Progress) -> Progress {
-        let before: WeiboProgress = before.read();
-        Progress::write(&WeiboProgress {
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: WeiboProgress = before.read()?;
+        Ok(Progress::write(&WeiboProgress {
             message: before.message + 1,
             ..WeiboProgress::default()
-        })
+        }))
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {

@@ -128,12 +128,13 @@ pub(crate) fn webhook_answer(answer: &WebhookAnswer) -> Value {
 
 pub(crate) fn step(step: &Result<Step, ComposeError>) -> Value {
     match step {
-        Ok(Step::Call { call, .. }) => json!({ "call": api_call(call) }),
+        Ok(Step::Call { call, on_success }) => json!({ "call": api_call(call), "onSuccess": on_success }),
         Ok(Step::Wait { until }) => json!({ "wait": until }),
         Ok(Step::Done) => json!({ "done": true }),
         Err(ComposeError::Expired) => json!({ "error": "Expired" }),
         Err(ComposeError::ForeignAddress) => json!({ "error": "ForeignAddress" }),
         Err(ComposeError::Incomplete { field }) => json!({ "error": "Incomplete", "field": field }),
+        Err(ComposeError::UnreadableProgress(_)) => json!({ "error": "UnreadableProgress" }),
     }
 }
 

@@ -131,7 +131,6 @@ fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<
             call: &call,
             progress: &progress,
             on_success: &on_success,
-            desired: &owned.view(),
         };
         let verdict = connector.classify(&sent, &answer.build(), &cx);
         let actual = show::verdict(&verdict);
@@ -167,7 +166,6 @@ fn classify(connector: &dyn Connector, case: &Case, account: &Account) -> Result
             call: &call,
             progress: &progress,
             on_success: &on_success,
-            desired: &owned.view(),
         };
         let verdict = connector.classify(&sent, &answer, &cx);
         let actual = show::verdict(&verdict);

@@ -129,7 +129,7 @@ impl Platform {
         for _ in 0..200 {
             let cx = at(account, self.now);
             let step = DingTalk.deliver(desired, to, &self.progress, &cx);
-            let call = match step.map_err(|error| format!("{error:?}"))? {
+            let (call, on_success) = match step.map_err(|error| format!("{error:?}"))? {
                 Step::Done => return Ok(()),
                 Step::Wait { until } => {
                     self.now = until.as_millis();
@@ -137,8 +137,8 @@ impl Platform {
                 }
                 Step::Call {
                     call: ApiCall::Http(call),
-                    ..
-                } => call,
+                    on_success,
+                } => (call, on_success),
                 Step::Call {
                     call: ApiCall::Socket(_),
                     ..
@@ -146,7 +146,7 @@ impl Platform {
             };
             let answer = self.answer(&call);
             let call = ApiCall::Http(call);
-            match classify(&call, &answer, desired, &self.progress, &cx) {
+            match classify(&call, &answer, &self.progress, &on_success, &cx) {
                 Verdict::Accepted(progress)
                 | Verdict::FallBack { progress, .. }
                 | Verdict::Closed { progress, .. }
@@ -273,10 +273,10 @@ fn created(status: u16, body: &Value) -> Verdict {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let (cx, done) = (at(&account, NOW), Progress::default());
     let desired = desired(&reply, Stage::Thinking, "");
-    let Ok(Step::Call { call, .. }) = DingTalk.deliver(&desired, &to, &done, &cx) else {
+    let Ok(Step::Call { call, on_success }) = DingTalk.deliver(&desired, &to, &done, &cx) else {
         panic!("no card is put up")
     };
-    classify(&call, &answered(status, body), &desired, &done, &cx)
+    classify(&call, &answered(status, body), &done, &on_success, &cx)
 }
 
 #[test]
@@ -310,16 +310,16 @@ fn platform_at_fault_closes_cards_after_some_tries() {
     let (mut progress, mut now, mut tries) = (Progress::default(), NOW, 0);
     loop {
         let cx = at(&account, now);
-        let call = match DingTalk.deliver(&desired, &to, &progress, &cx).unwrap() {
+        let (call, on_success) = match DingTalk.deliver(&desired, &to, &progress, &cx).unwrap() {
             Step::Wait { until } => {
                 now = until.as_millis();
                 continue;
             }
-            Step::Call { call, .. } => call,
+            Step::Call { call, on_success } => (call, on_success),
             Step::Done => panic!("given up without a word"),
         };
         tries += 1;
-        match classify(&call, &busy(), &desired, &progress, &cx) {
+        match classify(&call, &busy(), &progress, &on_success, &cx) {
             Verdict::FallBack { progress: next, .. } => progress = next,
             Verdict::Closed { .. } => break,
             other => panic!("{other:?}"),
@@ -347,7 +347,7 @@ fn answer_that_is_given_anew_gets_a_card_of_its_own() {
     let mut platform = Platform::new();
     for _ in 0..3 {
         tell(&mut platform, &own(), &["Hello"]).unwrap();
-        platform.progress = DingTalk.restart(&platform.progress);
+        platform.progress = DingTalk.restart(&platform.progress).unwrap();
         platform.card_state.clear();
     }
     let ids: std::collections::HashSet<String> = platform.cards.iter().map(ToString::to_string).collect();
@@ -758,15 +758,14 @@ proptest! {
 fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,
-    desired: &DesiredReply<'_>,
     progress: &Progress,
+    on_success: &Progress,
     cx: &Context<'_>,
 ) -> Verdict {
     let sent = SentCall {
         call,
         progress,
-        on_success: &Progress::default(),
-        desired,
+        on_success,
     };
     DingTalk.classify(&sent, answer, cx)
 }

@@ -248,7 +248,6 @@ impl Bridge {
                 call: &call,
                 progress: &self.progress,
                 on_success: &on_success,
-                desired: &desired,
             };
             match Lark.classify(&sent, &answer, &cx) {
                 Verdict::Accepted(progress) | Verdict::FallBack { progress, .. } => self.progress = progress,
@@ -388,7 +387,7 @@ fn picture_inside_an_answer_is_shown_as_its_words() {
 fn answer_that_is_given_anew_is_no_repetition() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Final, "whole");
-    bridge.progress = Lark.restart(&bridge.progress);
+    bridge.progress = Lark.restart(&bridge.progress).unwrap();
     assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
     assert_eq!(bridge.platform.texts(), ["whole", "whole"]);
 }
