@@ -63,7 +63,7 @@ impl Connector for Fragile {
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
         assert!(!wanted.text.contains("poison"), "a mistake");
-        assert_ne!(wanted.notice, Some(Notice::Help), "a mistake");
+        assert_ne!(wanted.notice, Some(Notice::NothingToStop), "a mistake");
         DingTalk.deliver(wanted, to, done, cx)
     }
 
@@ -195,7 +195,7 @@ async fn an_answer_that_can_not_be_told_holds_up_nobody_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentence_of_ours_that_can_not_be_told_is_given_up() {
     let mut scene = Scene::begin(Duration::ZERO).await;
-    scene.hear("/help").await;
+    scene.hear("/stop").await;
     scene.life.work().await;
     assert_eq!(scene.letters().await.len(), 0);
     for _ in 0..8 {

@@ -109,7 +109,11 @@ async fn messages_within_the_window_are_one_question() {
         replies.push(say(&stand, &bot, text).await);
     }
     // A command is not held back, and doesn't disturb what waits.
-    assert_eq!(stand.ask(&bot, "chat", "/status").await, "An answer is being written.");
+    let status = stand.ask(&bot, "chat", "/status").await;
+    assert!(
+        status.ends_with("No answer is running.\n3 messages are waiting."),
+        "{status}"
+    );
     assert!(agent.asked().is_empty(), "asked before the window was over");
     for reply in replies {
         assert_eq!(stand.answer(&reply).await, "echo: one\ntwo\nthree");
@@ -187,12 +191,18 @@ async fn a_message_waits_while_an_answer_is_written() {
     let agent = FakeAgent::start(holding_first()).await;
     let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
     let second = say(&stand, &bot, "second").await;
-    assert_eq!(stand.ask(&bot, "chat", "/status").await, "An answer is being written.");
+    let status = stand.ask(&bot, "chat", "/status").await;
+    assert!(status.contains("\nAn answer is being written, for "), "{status}");
+    assert!(status.ends_with("\n1 message is waiting."), "{status}");
     assert_eq!(agent.asked(), ["first"]);
     agent.open_gate();
     assert_eq!(stand.answer(&first).await, "part of first, rest");
     assert_eq!(stand.answer(&second).await, "part of second, rest");
-    assert_eq!(stand.ask(&bot, "chat", "/status").await, "No answer is running.");
+    let status = stand.ask(&bot, "chat", "/status").await;
+    assert!(
+        status.ends_with("\nNo answer is running.\nNo message is waiting."),
+        "{status}"
+    );
     assert_eq!(agent.asked(), ["first", "second"]);
 }
 

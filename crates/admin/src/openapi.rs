@@ -83,6 +83,7 @@ fn of_integrations() -> OpenApiRouter<AdminState> {
         .routes(routes!(integrations::logs::list))
         .routes(routes!(integrations::conversations::list))
         .routes(routes!(integrations::conversations::reset))
+        .routes(routes!(integrations::conversations::bind))
 }
 
 fn of_agents() -> OpenApiRouter<AdminState> {

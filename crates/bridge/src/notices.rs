@@ -33,9 +33,9 @@ impl NoticeReply {
         }
     }
 
-    /// The operator's welcome text for a person who opens the chat.
+    /// A text of its own for a person whose event is carried out without an agent: the operator's welcome, a status, a menu.
     #[must_use]
-    pub const fn welcome(text: String) -> Self {
+    pub const fn text(text: String) -> Self {
         Self {
             notice: None,
             text,

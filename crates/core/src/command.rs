@@ -11,14 +11,42 @@ pub enum Command {
     Status,
     /// `/help`
     Help,
+    /// A command of task mode.
+    Task(TaskCommand),
+}
+
+/// A command of task mode, with the name that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskCommand {
+    /// `/new` without text: the menu.
+    Menu,
+    /// `/chat`: leave the task.
+    Chat,
+    /// `/task [name]`: the task of that name, new or old; without a name the menu of tasks.
+    Task(String),
+    /// `/switch [name]`: another task.
+    Switch(String),
+    /// `/bind [name]`: keep the chat as a task, or bind it to one.
+    Bind(String),
+    /// `/cancel`: end the menu that waits.
+    Cancel,
+}
+
+/// What can be typed in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// Whether the chat is a direct one.
+    pub direct: bool,
+    /// Whether the commands of task mode work, in a direct chat.
+    pub tasks: bool,
 }
 
 /// Reads a command from a message's text, with the mention of the bot already removed.
 ///
 /// `/new` is exact in case; of the others the first word is lower-cased. A suffix `@bot` on the first word is dropped.
-/// Unknown slash words, and `/newfoo`, are text.
+/// Unknown slash words, `/newfoo`, and commands that are not possible in the chat are text.
 #[must_use]
-pub fn parse(text: &str) -> Option<Command> {
+pub fn parse(text: &str, chat: Abilities) -> Option<Command> {
     let text = text.trim();
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let (word, _bot) = word.split_once('@').unwrap_or((word, ""));
@@ -29,8 +57,21 @@ pub fn parse(text: &str) -> Option<Command> {
         "/stop" => Some(Command::Stop),
         "/status" => Some(Command::Status),
         "/help" => Some(Command::Help),
+        word if chat.direct && chat.tasks => task_command(word, rest.trim()).map(Command::Task),
         _ => None,
     }
+}
+
+fn task_command(word: &str, rest: &str) -> Option<TaskCommand> {
+    let name = rest.to_owned();
+    Some(match word {
+        "/chat" => TaskCommand::Chat,
+        "/task" => TaskCommand::Task(name),
+        "/switch" => TaskCommand::Switch(name),
+        "/bind" => TaskCommand::Bind(name),
+        "/cancel" => TaskCommand::Cancel,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -39,7 +80,39 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<Command>) {
-        assert_eq!(parse(text), expected);
+        assert_eq!(parse(text, Abilities::default()), expected, "{text}");
+        let everything = Abilities {
+            direct: true,
+            tasks: true,
+        };
+        assert_eq!(parse(text, everything), expected, "{text}");
+    }
+
+    #[test]
+    fn task_commands_need_a_direct_chat_with_task_mode() {
+        let abilities = |direct, tasks| Abilities { direct, tasks };
+        let expected = Command::Task(TaskCommand::Task("Deploy  It".into()));
+        assert_eq!(
+            parse(" /TASK@Helper  Deploy  It ", abilities(true, true)),
+            Some(expected)
+        );
+        for (text, command) in [
+            ("/chat", TaskCommand::Chat),
+            ("/Task\n", TaskCommand::Task(String::new())),
+            ("/switch 2", TaskCommand::Switch("2".into())),
+            ("/bind a", TaskCommand::Bind("a".into())),
+            ("/CANCEL", TaskCommand::Cancel),
+        ] {
+            assert_eq!(
+                parse(text, abilities(true, true)),
+                Some(Command::Task(command)),
+                "{text}"
+            );
+            for impossible in [abilities(true, false), abilities(false, true), abilities(false, false)] {
+                assert_eq!(parse(text, impossible), None, "{text}");
+            }
+        }
+        assert_eq!(parse("/tasks", abilities(true, true)), None);
     }
 
     #[test]

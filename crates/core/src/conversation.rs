@@ -6,6 +6,7 @@ use crate::event::Chat;
 use crate::ids::{AgentId, ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SenderId, digest};
 use crate::mailbox::Pending;
 use crate::session::Session;
+use crate::task::TaskBook;
 use crate::timestamp::Timestamp;
 use crate::trigger::SessionScope;
 
@@ -73,6 +74,8 @@ pub struct Conversation {
     pub version: u64,
     /// The newest session, if there was one.
     pub session: Option<Session>,
+    /// Tasks of a direct chat, and the menu that waits for a choice.
+    pub tasks: TaskBook,
     /// Messages that wait, in order.
     pub pending: Vec<Pending>,
     /// The run under way, if any.
@@ -86,11 +89,12 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation without messages.
     #[must_use]
-    pub const fn new(key: ConversationKey, now: Timestamp) -> Self {
+    pub fn new(key: ConversationKey, now: Timestamp) -> Self {
         Self {
             key,
             version: 0,
             session: None,
+            tasks: TaskBook::default(),
             pending: Vec::new(),
             run: None,
             lease: None,
@@ -98,9 +102,14 @@ impl Conversation {
         }
     }
 
-    /// A session with another agent begins, and what waits goes there too: it will be that agent who answers it.
+    /// A session with another agent begins, and what waits goes there too, but for what waits in other tasks: that agent will answer it.
     pub fn go_over_to(&mut self, session: Session) {
-        for waiting in &mut self.pending {
+        let parked: Vec<u64> = self.tasks.parked().map(|session| session.number).collect();
+        for waiting in self
+            .pending
+            .iter_mut()
+            .filter(|waiting| !parked.contains(&waiting.session))
+        {
             waiting.session = session.number;
         }
         self.session = Some(session);

@@ -15,6 +15,8 @@ pub mod command;
 pub mod conversation;
 pub mod mailbox;
 pub mod session;
+pub mod task;
+pub mod task_reply;
 pub mod trigger;
 
 pub mod agent;
@@ -22,6 +24,7 @@ pub mod backoff;
 pub mod message_state;
 
 pub mod budget;
+pub mod chat_texts;
 pub mod notice;
 pub mod reply;
 pub mod split;

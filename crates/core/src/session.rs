@@ -16,6 +16,13 @@ pub struct Session {
     pub number: u64,
     /// The agent it is with.
     pub agent: AgentId,
+    /// When it began. `None` in sessions of older versions.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub started_at: Option<Timestamp>,
     /// The last message or answer.
     #[serde(with = "crate::timestamp::millis")]
     pub last_at: Timestamp,
@@ -35,6 +42,7 @@ impl Session {
             id,
             number,
             agent: agent.clone(),
+            started_at: Some(now),
             last_at: now,
             runs: 0,
             conversation_ref: None,
@@ -48,57 +56,28 @@ impl Session {
     }
 }
 
-/// The session of a message at `now`: the one before, or the next. `busy` says that an answer is being written or
-/// messages wait, so that nobody is idle.
-#[must_use]
-pub fn resolve(
-    before: Option<&Session>,
-    conversation: &ConversationId,
-    agent: &AgentId,
-    timeout: Duration,
-    busy: bool,
-    now: Timestamp,
-) -> Session {
-    match before {
-        Some(session) if session.goes_on(agent, timeout, now) || (busy && session.agent == *agent) => Session {
-            last_at: session.last_at.max(now),
-            ..session.clone()
-        },
-        _ => next(before, conversation, agent, now),
-    }
-}
-
-/// The session after `before`.
-#[must_use]
-pub fn next(before: Option<&Session>, conversation: &ConversationId, agent: &AgentId, now: Timestamp) -> Session {
-    Session::begin(conversation, before.map_or(1, |session| session.number + 1), agent, now)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resolve_at(idle_s: i64, busy: bool, agent: &str) -> u64 {
+    fn goes_on(idle_s: i64, agent: &str) -> bool {
         let conversation = ConversationId::new("cnv_1");
         let before = Session::begin(&conversation, 3, &AgentId::new("agt_1"), Timestamp::from_secs(0));
-        let timeout = Duration::from_secs(3600);
-        let now = Timestamp::from_secs(idle_s);
-        resolve(Some(&before), &conversation, &AgentId::new(agent), timeout, busy, now).number
+        before.goes_on(
+            &AgentId::new(agent),
+            Duration::from_secs(3600),
+            Timestamp::from_secs(idle_s),
+        )
     }
 
     #[test]
     fn idle_must_be_strictly_longer() {
-        assert_eq!(resolve_at(3600, false, "agt_1"), 3);
-        assert_eq!(resolve_at(3601, false, "agt_1"), 4);
-    }
-
-    #[test]
-    fn nobody_is_idle_while_an_answer_runs() {
-        assert_eq!(resolve_at(9999, true, "agt_1"), 3);
+        assert!(goes_on(3600, "agt_1"));
+        assert!(!goes_on(3601, "agt_1"));
     }
 
     #[test]
     fn another_agent_begins_another_session() {
-        assert_eq!(resolve_at(1, true, "agt_2"), 4);
+        assert!(!goes_on(1, "agt_2"));
     }
 }

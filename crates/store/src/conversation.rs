@@ -1,6 +1,6 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
-//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `pend`
+//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `tb` the sealed tasks, `pend`
 //! the mailbox, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
@@ -18,6 +18,7 @@ use tieline_core::conversation::{Conversation, ConversationKey, Owner, RunState,
 use tieline_core::ids::{ConversationId, MessageId, RunId};
 use tieline_core::mailbox::Pending;
 use tieline_core::session::Session;
+use tieline_core::task::TaskBook;
 use tieline_core::timestamp::Timestamp;
 
 use self::lease::{LeaseWrite, StoredLease};
@@ -50,6 +51,8 @@ struct StoredV1 {
     n: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ses: Option<Session>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tb: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pend: Vec<Pending>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +90,7 @@ fn behind_run(pending: &[Pending]) -> Vec<MessageId> {
 pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<Option<Conversation>, StoreError> {
     let key = partition(id);
     let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
-    alive(found, now).map(from_item).transpose()
+    alive(found, now).map(|item| from_item(store, item)).transpose()
 }
 
 /// Saves a conversation: only what differs from `before`, which is as it was loaded (or [`Conversation::new`], of version 0).
@@ -110,7 +113,7 @@ pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation
         Written::Refused(found) => {
             // Our own heartbeat was faster and reaches further: nothing else stands in the way, so save without prolonging.
             let further = found
-                .and_then(|found| from_item(found).ok())
+                .and_then(|found| from_item(store, found).ok())
                 .filter(|found| found.version == before.version && lease.is_exceeded_by(found.lease.as_ref()));
             let Some(further) = further else {
                 return Err(StoreError::Conflict);
@@ -149,7 +152,7 @@ pub async fn heartbeat(
         change,
         ReturnValue::AllNew,
     );
-    let conversation = from_item(written.await?.or_conflict()?)?;
+    let conversation = from_item(store, written.await?.or_conflict()?)?;
     let (run, stop) = conversation.run.map(|run| (run.id, run.stop)).unzip();
     Ok(Watch {
         fence,
@@ -222,7 +225,7 @@ async fn change(
     let mut change = Update::new();
     if before.version == 0 {
         change.require_gone(after.updated_at);
-        let item = to_item(after)?;
+        let item = to_item(store, after)?;
         return dynamo::put(&store.dynamo, &store.tables.state, item, change).await;
     }
     change
@@ -232,6 +235,9 @@ async fn change(
         .require_equal("n", number(before.version));
     if after.session != before.session {
         set_or_remove(&mut change, "ses", after.session.as_ref())?;
+    }
+    if after.tasks != before.tasks {
+        set_or_remove(&mut change, "tb", seal_tasks(store, after)?.as_ref())?;
     }
     if after.pending != before.pending {
         let pending = Some(&after.pending).filter(|pending| !pending.is_empty());
@@ -254,16 +260,37 @@ fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>)
     Ok(())
 }
 
+/// The tasks, sealed: their names are a person's words. `None` if there is nothing to keep.
+fn seal_tasks(store: &Store, conversation: &Conversation) -> Result<Option<String>, StoreError> {
+    if conversation.tasks == TaskBook::default() {
+        return Ok(None);
+    }
+    let plain = serde_json::to_vec(&conversation.tasks).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    Ok(Some(
+        store.keyring().seal(&plain, &tasks_subject(&conversation.key.id())),
+    ))
+}
+
+fn open_tasks(store: &Store, id: &ConversationId, sealed: &str) -> Result<TaskBook, StoreError> {
+    let plain = store.keyring().open(sealed, &tasks_subject(id))?;
+    serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
+fn tasks_subject(id: &ConversationId) -> String {
+    format!("tasks of {id}")
+}
+
 fn partition(id: &ConversationId) -> String {
     format!("CNV#{id}")
 }
 
-fn to_item(conversation: &Conversation) -> Result<Item, StoreError> {
+fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreError> {
     let partition = partition(&conversation.key.id());
     let stored = Stored::V1(StoredV1 {
         key: conversation.key.clone(),
         n: 1,
         ses: conversation.session.clone(),
+        tb: seal_tasks(store, conversation)?,
         pend: conversation.pending.clone(),
         run: conversation.run.clone(),
         lease: conversation.lease.as_ref().map(StoredLease::held),
@@ -277,9 +304,14 @@ fn to_item(conversation: &Conversation) -> Result<Item, StoreError> {
     Ok(item)
 }
 
-fn from_item(item: Item) -> Result<Conversation, StoreError> {
+fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
     let Stored::V1(stored) = read(WHAT, item)?;
+    let tasks = stored
+        .tb
+        .map(|sealed| open_tasks(store, &stored.key.id(), &sealed))
+        .transpose()?;
     Ok(Conversation {
+        tasks: tasks.unwrap_or_default(),
         key: stored.key,
         version: stored.n,
         session: stored.ses,

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use tieline_core::conversation::Conversation;
 use tieline_core::event::ChatKind;
 use tieline_core::ids::ConversationId;
-use tieline_core::session;
+use tieline_core::task;
 use tieline_core::timestamp::Timestamp;
+use tieline_store::config::integration;
 use tieline_store::conversation;
 use utoipa::{IntoParams, ToSchema};
 
 use super::find;
 use crate::auth::Scope;
-use crate::body::Query;
+use crate::body::{Body, Query};
 use crate::page::{self, List};
 use crate::path::{ConversationInPath, Id};
 use crate::problem::Problem;
@@ -35,8 +36,12 @@ pub(crate) struct ConversationView {
     /// The agent of the newest session.
     agent_id: Option<String>,
     session_id: Option<String>,
-    /// What people do in it: `chat`.
+    /// What people do in it: `chat` or `task`.
     mode: &'static str,
+    /// The name of the current task; null in chat mode.
+    task: Option<String>,
+    /// The names of all tasks of the conversation, the most recently used first.
+    tasks: Vec<String>,
     /// Whether an answer is being written.
     running: bool,
     pending_messages: usize,
@@ -96,9 +101,72 @@ pub(crate) async fn reset(
             return Ok(Json(ConversationView::of(before)));
         };
         let mut after = before.clone();
-        after.session = Some(session::next(Some(old), &id, &old.agent, state.now()));
+        after.session = Some(before.next_session(&old.agent, state.now()));
         after.updated_at = state.now();
         conversation::save(&state.world.store, &before, &mut after).await?;
+        Ok(Json(ConversationView::of(after)))
+    })
+    .await
+}
+
+/// The task that a conversation is bound to.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TaskBinding {
+    /// Its name: 1 to 60 characters. The conversation's task of this name becomes the current one; if there is none, it is created.
+    task: String,
+    /// What identifies the conversation at the agent: the task's session continues that one. Absent: a task keeps the one it has.
+    conversation_ref: Option<String>,
+}
+
+/// Longest reference to a conversation at an agent, in bytes.
+const MAX_REFERENCE_BYTES: usize = 1024;
+
+/// Binds a direct conversation to a task: what the person writes from now on belongs to it.
+///
+/// Needs a trigger with `taskMode`. Binding to the same task again changes nothing.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/bind",
+    tag = "conversations", request_body = TaskBinding, responses((status = 200, body = ConversationView),
+        (status = 409, body = Problem, description = "`task_mode_off`, `not_direct`")))]
+pub(crate) async fn bind(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    ConversationInPath(conversation): ConversationInPath,
+    Body(binding): Body<TaskBinding>,
+) -> Result<Json<ConversationView>, Problem> {
+    let integration = find(&state, &scope, &id).await?.id;
+    let name = task::clean_name(&binding.task)
+        .filter(|_| binding.task.chars().count() <= task::MAX_NAME_CHARS)
+        .ok_or_else(|| Problem::invalid("task", "must have 1 to 60 characters, not only white space"))?;
+    let reference = binding.conversation_ref.as_deref();
+    if reference.is_some_and(|reference| reference.is_empty() || reference.len() > MAX_REFERENCE_BYTES) {
+        return Err(Problem::invalid("conversationRef", "must have 1 to 1024 bytes"));
+    }
+    let id = ConversationId::new(conversation);
+    until_settled(|| async {
+        let found = conversation::load(&state.world.store, &id, state.now()).await?;
+        let before = found
+            .filter(|found| found.key.integration == integration)
+            .ok_or_else(missing)?;
+        let bound = integration::look_up(&state.world.store, &integration, state.now()).await?;
+        let trigger = bound.and_then(|bound| bound.trigger).filter(|it| it.settings.task_mode);
+        let Some(trigger) = trigger else {
+            let detail = "the integration has no enabled trigger with `taskMode`";
+            return Err(Problem::conflict("task_mode_off", detail));
+        };
+        if before.key.chat.kind != ChatKind::Direct {
+            return Err(Problem::conflict(
+                "not_direct",
+                "tasks are for direct chats; this conversation is a group's",
+            ));
+        }
+        let mut after = before.clone();
+        after.bind_task(&name, reference, &trigger.agent, state.now());
+        if after != before {
+            after.updated_at = state.now();
+            conversation::save(&state.world.store, &before, &mut after).await?;
+        }
         Ok(Json(ConversationView::of(after)))
     })
     .await
@@ -123,7 +191,13 @@ impl ConversationView {
             sender_id: key.sender.map(|sender| sender.to_string()),
             agent_id: conversation.session.as_ref().map(|session| session.agent.to_string()),
             session_id: conversation.session.as_ref().map(|session| session.id.to_string()),
-            mode: "chat",
+            mode: if conversation.tasks.current.is_some() {
+                "task"
+            } else {
+                "chat"
+            },
+            task: conversation.tasks.current().map(|task| task.name.clone()),
+            tasks: conversation.tasks.tasks.iter().map(|task| task.name.clone()).collect(),
             running: conversation.run.is_some(),
             pending_messages: conversation.pending.len(),
             updated_at: conversation.updated_at,

@@ -160,7 +160,7 @@ impl TriggerPatch {
             busy_policy: self.busy_policy.unwrap_or(old.busy_policy),
             access: self.access.clone().unwrap_or_default().apply(old.access)?,
             welcome: welcome(self.welcome.clone().unwrap_or(old.welcome))?,
-            task_mode: not_built("taskMode", self.task_mode)?.unwrap_or(old.task_mode),
+            task_mode: self.task_mode.unwrap_or(old.task_mode),
         };
         Ok(Trigger {
             integration: self

@@ -13,6 +13,7 @@ mod place;
 mod road;
 mod runs;
 mod secrets;
+mod tasks;
 mod triggers;
 mod trouble;
 mod walls;

@@ -32,6 +32,10 @@ const PROMISED: &[(&str, &[&str])] = &[
         "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/reset",
         &["post"],
     ),
+    (
+        "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/bind",
+        &["post"],
+    ),
     ("/api/v1/orgs/{org}/integrations/{id}/messages", &["post"]),
     ("/api/v1/orgs/{org}/agents", &["get", "post"]),
     ("/api/v1/orgs/{org}/agents/{id}", &["get", "patch", "delete"]),

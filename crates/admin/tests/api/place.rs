@@ -18,10 +18,13 @@ use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::http_types::WebhookRequest;
-use tieline_core::ids::IntegrationId;
+use tieline_core::ids::{IntegrationId, ReplyId};
+use tieline_core::notice::Language;
+use tieline_core::reply::Stage;
 use tieline_core::secret::Secret;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::{Queues, definitions};
+use tieline_store::reply;
 use tieline_store::{Keyring, Store, Tables, create_missing};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -206,6 +209,11 @@ impl Place {
 
     /// The same from this person, each in a chat of their own.
     pub(crate) async fn say_as(&self, integration: &str, person: &str, text: &str) -> String {
+        let said = self.receive(integration, person, text).await;
+        said["messageId"].as_str().unwrap().to_owned()
+    }
+
+    async fn receive(&self, integration: &str, person: &str, text: &str) -> Value {
         let request = WebhookRequest {
             method: "POST".to_owned(),
             body: json!({ "text": text, "chatId": "c", "senderId": person })
@@ -215,8 +223,25 @@ impl Place {
         };
         let id = IntegrationId::new(integration);
         let answer = receive::receive(&self.world, "web", &id, &request, Some(&Operator::Root)).await;
-        let said: Value = serde_json::from_slice(&answer.body).unwrap();
-        said["messageId"].as_str().unwrap().to_owned()
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    /// Sends a message over the web channel and returns the final text of its reply, in English for sentences of ours.
+    pub(crate) async fn ask_as(&self, integration: &str, person: &str, text: &str) -> String {
+        let said = self.receive(integration, person, text).await;
+        let id = ReplyId::new(said["replyId"].as_str().unwrap());
+        let give_up_at = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let found = reply::get(&self.world.store, &id, self.world.clock.now())
+                .await
+                .unwrap();
+            if let Some(reply) = found.filter(|reply| reply.stage == Stage::Final) {
+                let notice = reply.notice.map(|notice| notice.text(Language::English));
+                return format!("{}{}", reply.text, notice.unwrap_or_default());
+            }
+            assert!(tokio::time::Instant::now() < give_up_at, "no reply to {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until a GET shows what is wanted.

@@ -50,7 +50,7 @@ impl Arrival<'_> {
         let trigger = self.bound.trigger.as_ref();
         let welcome = trigger.and_then(|trigger| trigger.settings.welcome.clone());
         if let Some(text) = welcome {
-            self.say(message, &id, NoticeReply::welcome(text)).await?;
+            self.say(message, &id, NoticeReply::text(text)).await?;
         }
         self.end(MessageState::Commanded, Some("welcome")).await
     }

@@ -4,12 +4,14 @@ pub mod batch;
 mod clicks;
 mod pending;
 mod poison;
+mod status;
+mod tasks;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tieline_core::command::{self, Command};
+use tieline_core::command::{self, Command, TaskCommand};
 use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
 use tieline_core::event::{Event, Message, Quoted};
@@ -17,7 +19,7 @@ use tieline_core::ids::ConversationId;
 use tieline_core::mailbox::{self, Pending};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
-use tieline_core::session;
+use tieline_core::session::Session;
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
 use tieline_queue::QueueError;
 use tieline_store::config::integration::{self, Bound};
@@ -144,6 +146,7 @@ impl Arrival<'_> {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
             Intent::Steer(command) => self.run_command(&message, &key, &command, turn).await,
             Intent::New => self.start_session(&message, &key, turn).await,
+            Intent::Say if self.made_choice(&message, &key).await? => Ok(None),
             Intent::Say => self.append(&message, &key, false, turn).await,
         }
     }
@@ -160,7 +163,11 @@ impl Arrival<'_> {
         if let Some(refusal) = self.denial(message).await? {
             return Ok(Intent::Refuse(refusal));
         }
-        Ok(match command::parse(&message.text) {
+        let abilities = self.abilities(message);
+        Ok(match command::parse(&message.text, abilities) {
+            Some(Command::New(first)) if first.is_empty() && message.parts.is_empty() && abilities.tasks => {
+                Intent::Steer(Command::Task(TaskCommand::Menu))
+            }
             Some(Command::New(first)) => {
                 message.text = first;
                 Intent::New
@@ -301,17 +308,14 @@ impl Arrival<'_> {
         command: &Command,
         turn: Attempt,
     ) -> Result<Option<Wake>, DispatchError> {
-        let id = key.id();
-        let notice = match command {
+        let reply = match command {
             Command::New(_) => return self.start_session(message, key, turn).await,
-            Command::Help => Notice::Help,
-            Command::Status => match conversation::load(&self.world.store, &id, self.world.clock.now()).await? {
-                Some(found) if found.run.is_some() || !found.pending.is_empty() => Notice::StatusRunning,
-                _ => Notice::StatusIdle,
-            },
-            Command::Stop => self.stop(key, turn).await?,
+            Command::Task(command) => return self.task_command(message, key, command).await.map(|()| None),
+            Command::Help => NoticeReply::text(self.help(message)),
+            Command::Status => NoticeReply::text(self.status(key).await?),
+            Command::Stop => NoticeReply::commanded(self.stop(key, turn).await?),
         };
-        self.say(message, &id, NoticeReply::commanded(notice)).await?;
+        self.say(message, &key.id(), reply).await?;
         self.end(MessageState::Commanded, None).await?;
         Ok(None)
     }
@@ -362,10 +366,9 @@ impl Arrival<'_> {
             let now = self.world.clock.now();
             let before = self.load_or_new(key).await?;
             let mut after = before.clone();
-            after.session = Some(session::next(before.session.as_ref(), &id, &trigger.agent, now));
-            after.pending.clear();
+            let dropped = after.begin_chat(&trigger.agent, now);
             after.updated_at = now;
-            self.close_waiting(&before.pending, &id, MessageState::Dropped, Notice::NewSession)
+            self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
                 .await?;
             if self.saved(&before, &mut after, race).await? {
                 self.say(message, &id, NoticeReply::commanded(Notice::NewSession))
@@ -402,11 +405,9 @@ impl Arrival<'_> {
                 self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
                 return Ok(None);
             }
-            let mut after = self.with_message(&before, message, trigger, &id, anew);
-            if anew {
-                self.close_waiting(&before.pending, &id, MessageState::Dropped, Notice::NewSession)
-                    .await?;
-            }
+            let (mut after, dropped) = self.with_message(&before, message, trigger, anew);
+            self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
+                .await?;
             if self.saved(&before, &mut after, race).await? {
                 return Ok(self.wake_for(&after, trigger, message));
             }
@@ -414,25 +415,27 @@ impl Arrival<'_> {
         Err(DispatchError::Contended)
     }
 
+    /// The conversation with the message in its mailbox, and the messages that a new session drops.
     fn with_message(
         &self,
         before: &Conversation,
         message: &Message,
         trigger: &Trigger,
-        id: &ConversationId,
         anew: bool,
-    ) -> Conversation {
+    ) -> (Conversation, Vec<Pending>) {
         let now = self.world.clock.now();
         let mut after = before.clone();
         after.updated_at = now;
-        let old = before.session.as_ref();
-        let session = if anew {
-            after.pending.clear();
-            session::next(old, id, &trigger.agent, now)
-        } else {
-            let busy = before.run.is_some() || !before.pending.is_empty();
-            session::resolve(old, id, &trigger.agent, trigger.settings.session_timeout(), busy, now)
+        // What is no choice ends the menu that waited for one.
+        after.tasks.choice = None;
+        if !self.abilities(message).tasks {
+            after.enter_chat();
+        }
+        let dropped = match anew {
+            true => after.begin_chat(&trigger.agent, now),
+            false => Vec::new(),
         };
+        let session = after.resolve_session(&trigger.agent, trigger.settings.session_timeout(), now);
         let waiting = Pending {
             message: self.envelope.message.clone(),
             since: now,
@@ -442,7 +445,8 @@ impl Arrival<'_> {
             sent_at: message.sent_at,
         };
         mailbox::insert(&mut after.pending, waiting);
-        match old.is_some_and(|old| old.agent != session.agent) {
+        let is_other = |old: &Session| old.agent != session.agent;
+        match after.session.as_ref().is_some_and(is_other) {
             true => after.go_over_to(session),
             false => after.session = Some(session),
         }
@@ -451,7 +455,7 @@ impl Arrival<'_> {
         {
             run.stop = run.stop.or(Some(StopCause::Interrupted));
         }
-        after
+        (after, dropped)
     }
 
     /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the

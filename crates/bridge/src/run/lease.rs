@@ -6,7 +6,6 @@ use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState, StopCa
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
 use tieline_core::mailbox::{self, Due};
-use tieline_core::session;
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_core::trigger::BusyPolicy;
 use tieline_queue::work;
@@ -223,13 +222,7 @@ fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp
     let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
         return;
     };
-    let id = conversation.key.id();
-    if !conversation.pending.is_empty()
-        && let Some(before) = &conversation.session
-        && before.agent != trigger.agent
-    {
-        conversation.go_over_to(session::next(Some(before), &id, &trigger.agent, now));
-    }
+    conversation.rebind(&trigger.agent, now);
 }
 
 /// The run of the messages that are due, and how many these are.
@@ -249,7 +242,7 @@ fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) 
         .or_else(|| current.map(|session| &session.agent))
         .ok_or(NotDue(None))?;
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
-    let same = current.filter(|current| current.number == session);
+    let same = conversation.session_numbered(session);
     let first = same.is_some_and(|current| current.runs == 0);
     // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
     let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
@@ -346,11 +339,7 @@ fn settled(
     after.updated_at = now;
     let run = after.run.take();
     let session_number = run.as_ref().map(|run| run.session);
-    if let Some(session) = after
-        .session
-        .as_mut()
-        .filter(|session| Some(session.number) == session_number)
-    {
+    if let Some(session) = session_number.and_then(|number| after.session_numbered_mut(number)) {
         session.last_at = session.last_at.max(now);
         session.runs += 1;
         session.conversation_ref = conversation_ref.cloned().or_else(|| session.conversation_ref.take());
@@ -448,9 +437,9 @@ fn apply_refs(conversation: &mut Conversation, refs: &AgentRefs) {
         run.run_ref.clone_from(&refs.run_ref);
         run.cursor.clone_from(&refs.cursor);
     }
-    let session = conversation.session.as_mut();
+    let number = run.session;
     // A session that began meanwhile has a conversation of its own.
-    if let Some(session) = session.filter(|session| session.number == run.session)
+    if let Some(session) = conversation.session_numbered_mut(number)
         && refs.conversation_ref.is_some()
     {
         session.conversation_ref.clone_from(&refs.conversation_ref);

@@ -106,9 +106,9 @@ async fn past(world: &World, adapter: &Adapter, session: &Session) -> Result<Vec
 /// The session that the run belongs to. An older one than the conversation's newest has lost nothing but its reference.
 pub(super) fn session_of(held: &LeasedConversation) -> Session {
     let (run, id): (_, ConversationId) = (held.run(), held.id());
-    match &held.conversation.session {
-        Some(session) if session.number == run.session => session.clone(),
-        _ => Session::begin(&id, run.session, &run.agent, run.started_at),
+    match held.conversation.session_numbered(run.session) {
+        Some(session) => session.clone(),
+        None => Session::begin(&id, run.session, &run.agent, run.started_at),
     }
 }
 

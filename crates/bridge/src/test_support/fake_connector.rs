@@ -21,6 +21,7 @@ impl Connector for FakeConnector {
     fn manifest(&self) -> &'static Manifest {
         Box::leak(Box::new(Manifest {
             media_is_short_lived: self.is_short_lived,
+            tasks_from_outside: false,
             ..*Web.manifest()
         }))
     }

@@ -17,6 +17,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: true,
+    tasks_from_outside: false,
     modes: &[
         ModeManifest {
             mode: ConnectionMode::LongConnection,

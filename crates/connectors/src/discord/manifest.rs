@@ -18,6 +18,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // Addresses of attachments are signed for about a day.
     media_is_short_lived: false,
+    tasks_from_outside: false,
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 

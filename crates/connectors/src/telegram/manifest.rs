@@ -18,6 +18,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // A file's id works for as long as the bot exists.
     media_is_short_lived: false,
+    tasks_from_outside: false,
     modes: &[WEBHOOK, LONG_CONNECTION],
 };
 

@@ -16,6 +16,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Operator,
     rate_hint: None,
     media_is_short_lived: false,
+    tasks_from_outside: false,
     modes: &[ModeManifest {
         mode: ConnectionMode::Webhook,
         credentials: &[],

@@ -17,6 +17,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: false,
+    tasks_from_outside: false,
     modes: &[WEBHOOK],
 };
 

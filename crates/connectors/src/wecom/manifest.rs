@@ -20,6 +20,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: true,
+    tasks_from_outside: false,
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 

@@ -21,6 +21,8 @@ pub struct Manifest {
     pub rate_hint: Option<&'static str>,
     /// Whether attachments can be downloaded only for minutes, or for a time that the platform doesn't state.
     pub media_is_short_lived: bool,
+    /// Whether tasks are made outside only and bound to the chat from there, as the platform's own task systems do it.
+    pub tasks_from_outside: bool,
     /// Connection modes, the recommended one first.
     pub modes: &'static [ModeManifest],
 }

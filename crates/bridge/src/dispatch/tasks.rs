@@ -1,0 +1,106 @@
+//! Task mode in direct chats: the commands and the menus of `tieline_core::task`, each in one conditional write.
+
+use tieline_core::command::{Abilities, TaskCommand};
+use tieline_core::conversation::ConversationKey;
+use tieline_core::event::{ChatKind, Message};
+use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
+use tieline_core::task::{TaskChange, TaskOrigin};
+use tieline_core::task_reply::TaskReply;
+
+use super::{Arrival, DispatchError, MAX_RACES};
+use crate::notices::NoticeReply;
+
+impl Arrival<'_> {
+    /// What can be typed in the message's chat.
+    pub(super) fn abilities(&self, message: &Message) -> Abilities {
+        let direct = message.target.chat.kind == ChatKind::Direct;
+        let trigger = self.bound.trigger.as_ref();
+        Abilities {
+            direct,
+            tasks: direct && trigger.is_some_and(|trigger| trigger.settings.task_mode),
+        }
+    }
+
+    /// Carries out a command of task mode, once, and answers it.
+    pub(super) async fn task_command(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        command: &TaskCommand,
+    ) -> Result<(), DispatchError> {
+        let apply = |change: &mut TaskChange<'_>| Some(change.command(command));
+        self.change_tasks(message, key, apply).await.map(drop)
+    }
+
+    /// Whether the message was a choice in a menu that waits. If so it is carried out and answered.
+    pub(super) async fn made_choice(&self, message: &Message, key: &ConversationKey) -> Result<bool, DispatchError> {
+        if !self.abilities(message).tasks || !message.parts.is_empty() {
+            return Ok(false);
+        }
+        self.change_tasks(message, key, |change| change.choose(&message.text))
+            .await
+    }
+
+    /// One compare-and-swap on the conversation's tasks. A message that was applied before is only answered again. `false`: the message
+    /// changes nothing.
+    async fn change_tasks(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        apply: impl Fn(&mut TaskChange<'_>) -> Option<TaskReply>,
+    ) -> Result<bool, DispatchError> {
+        let id = key.id();
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(false);
+        };
+        for race in 0..MAX_RACES {
+            let before = self.load_or_new(key).await?;
+            if let Some(reply) = before.tasks.applied_to(&self.envelope.message) {
+                return self.answer_task(message, key, reply).await.map(|()| true);
+            }
+            let mut after = before.clone();
+            after.updated_at = self.world.clock.now();
+            let mut change = TaskChange {
+                now: after.updated_at,
+                conversation: &mut after,
+                message: &self.envelope.message,
+                agent: &trigger.agent,
+                origin: self.task_origin(),
+                dropped: Vec::new(),
+            };
+            let Some(reply) = apply(&mut change) else {
+                return Ok(false);
+            };
+            let dropped = change.dropped;
+            self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
+                .await?;
+            if self.saved(&before, &mut after, race).await? {
+                return self.answer_task(message, key, &reply).await.map(|()| true);
+            }
+        }
+        Err(DispatchError::Contended)
+    }
+
+    fn task_origin(&self) -> TaskOrigin {
+        let connector = self.world.connector(&self.bound.integration.platform);
+        match connector.is_some_and(|connector| connector.manifest().tasks_from_outside) {
+            true => TaskOrigin::Outside,
+            false => TaskOrigin::Chat,
+        }
+    }
+
+    async fn answer_task(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        reply: &TaskReply,
+    ) -> Result<(), DispatchError> {
+        let reply = match reply {
+            TaskReply::NewChat => NoticeReply::commanded(Notice::NewSession),
+            other => NoticeReply::text(other.text(self.bound.integration.language)),
+        };
+        self.say(message, &key.id(), reply).await?;
+        self.end(MessageState::Commanded, None).await
+    }
+}
