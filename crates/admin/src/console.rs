@@ -20,9 +20,10 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Address, type and content of every file.
-const FILES: [(&str, &str, &str); 18] = [
+const FILES: [(&str, &str, &str); 19] = [
     ("/", HTML, include_str!("console/index.html")),
     ("/console/app.js", SCRIPT, include_str!("console/app.js")),
+    ("/console/actions.js", SCRIPT, include_str!("console/actions.js")),
     ("/console/api.js", SCRIPT, include_str!("console/api.js")),
     ("/console/chat.js", SCRIPT, include_str!("console/chat.js")),
     ("/console/lit-html.js", SCRIPT, include_str!("console/lit-html.js")),

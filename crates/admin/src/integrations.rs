@@ -14,6 +14,7 @@ mod effective_status;
 mod input;
 pub(crate) mod overview;
 mod provision;
+mod remedy;
 mod view;
 
 use std::sync::OnceLock;
@@ -45,6 +46,7 @@ use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::schema;
 use crate::state::AdminState;
+use crate::texts::InLanguage;
 
 /// Which integrations, and what is listed of each.
 #[derive(Deserialize, IntoParams)]
@@ -70,6 +72,7 @@ pub(crate) struct IntegrationQuery {
 pub(crate) async fn list(
     State(state): State<AdminState>,
     scope: Scope,
+    InLanguage(language): InLanguage,
     Query(query): Query<IntegrationQuery>,
 ) -> Result<Json<List<ListedIntegration>>, Problem> {
     let limit = page::limit(query.limit)?;
@@ -79,6 +82,7 @@ pub(crate) async fn list(
     let wanted = Wanted {
         state: query.state,
         search: search.as_deref().filter(|search| !search.is_empty()),
+        language,
     };
     let (items, next_cursor) = overview::page(&state, &scope.organization, &wanted, include, (cursor, limit)).await?;
     Ok(Json(List { items, next_cursor }))
@@ -87,8 +91,12 @@ pub(crate) async fn list(
 /// Summarizes an organization: what needs attention, and the last 24 hours.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/summary", tag = "organizations",
     responses((status = 200, body = Summary)))]
-pub(crate) async fn summary(State(state): State<AdminState>, scope: Scope) -> Result<Json<Summary>, Problem> {
-    Ok(Json(overview::summarize(&state, &scope.organization).await?))
+pub(crate) async fn summary(
+    State(state): State<AdminState>,
+    scope: Scope,
+    InLanguage(language): InLanguage,
+) -> Result<Json<Summary>, Problem> {
+    Ok(Json(overview::summarize(&state, &scope.organization, language).await?))
 }
 
 /// Creates an integration. It is started unless `enabled` is false.

@@ -23,6 +23,7 @@ mod runs;
 mod schema;
 mod session;
 mod state;
+mod texts;
 mod tokens;
 mod triggers;
 mod users;
@@ -30,6 +31,7 @@ mod validation;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use tieline_bridge::world::World;
 
@@ -48,6 +50,7 @@ pub fn router(world: World) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(texts::localize_problem))
         .with_state(state)
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct StepView {
     attempt: Option<u32>,
     /// The platform's or the agent's code, or our reason.
     code: Option<String>,
+    /// The agent's own words about a failure, redacted and at most 500 characters.
+    detail: Option<String>,
 }
 
 /// Which messages.
@@ -201,6 +203,7 @@ impl StepView {
             step: step.step,
             attempt: step.attempt,
             code: step.code,
+            detail: step.detail,
         }
     }
 }

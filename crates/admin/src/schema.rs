@@ -27,6 +27,8 @@ pub(crate) enum Language {
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ConnectionState {
     Connected,
+    /// Connected, but its newest answers fail.
+    Degraded,
     Connecting,
     Retrying,
     Disconnected,
@@ -65,6 +67,20 @@ pub(crate) enum Level {
     Info,
     Warn,
     Error,
+}
+
+/// What a check found.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum CheckLevel {
+    /// As it should be.
+    Ok,
+    /// It works, and is worth attention.
+    Warning,
+    /// It has to be mended.
+    Failed,
+    /// It could not be found out.
+    Unknown,
 }
 
 /// Who shares a conversation in a group.

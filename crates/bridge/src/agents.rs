@@ -74,6 +74,12 @@ pub fn is_secret(protocol: &str, field: &str) -> bool {
     Protocol::named(protocol).is_none_or(|protocol| protocol.secret_fields().any(|secret| secret == field))
 }
 
+/// The names of a protocol's secret fields.
+#[must_use]
+pub fn secret_fields(protocol: &str) -> Vec<&'static str> {
+    Protocol::named(protocol).map_or_else(Vec::new, |protocol| protocol.secret_fields().collect())
+}
+
 /// Checks the settings of an agent.
 ///
 /// # Errors

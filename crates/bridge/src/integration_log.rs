@@ -92,8 +92,13 @@ pub(crate) async fn note_all(world: &World, id: &IntegrationId, changes: &[Statu
 
 /// The same for what happens with every message or can be provoked by anybody: at most twice a minute a process.
 pub async fn note_often(world: &World, id: &IntegrationId, what: &'static str, change: StatusChange) {
+    note_all_often(world, id, what, &[change]).await;
+}
+
+/// The same for changes that belong together.
+pub(crate) async fn note_all_often(world: &World, id: &IntegrationId, what: &'static str, changes: &[StatusChange]) {
     if world.log_throttle.lets_pass(id, what, world.clock.now()) {
-        note(world, id, change).await;
+        note_all(world, id, changes).await;
     }
 }
 

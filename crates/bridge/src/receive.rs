@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{Answer, Proof, Received, Remark};
+use tieline_core::connector::{Answer, Proof, Received, Rejection, Remark};
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, StoredEvent};
 use tieline_core::event::Event;
@@ -13,7 +13,7 @@ use tieline_queue::QueueError;
 use tieline_queue::inbound::{self, Inbound};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, Bound};
-use tieline_store::status::StatusChange;
+use tieline_store::status::{SignatureFailure, StatusChange};
 use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
@@ -110,9 +110,8 @@ async fn answer(
     let received = match bot.connector.receive(request, &cx) {
         Ok(received) => received,
         Err(rejection) => {
-            integration_log::note_often(world, id, "rejection", StatusChange::LastSignatureFailureAt(cx.now)).await;
             let reason = rejection.to_string();
-            integration_log::warn(world, id, "unproved", &format!("a request was refused: {reason}")).await;
+            note_rejection(world, &bot, &rejection, &reason).await;
             return Err(ReceiveError::Unproved(reason));
         }
     };
@@ -125,6 +124,28 @@ async fn answer(
         Answer::Fixed(answer) => Ok(answer),
         Answer::Polled(asked) => Ok(reply_poll::answer(world, &bot, &asked, welcome).await),
     }
+}
+
+/// Tells the operator of a request that could not be proved, and which credential that points at.
+async fn note_rejection(world: &World, bot: &Bot, rejection: &Rejection, reason: &str) {
+    let id = &bot.account.integration;
+    let field = bot.connector.rejected_credential(rejection);
+    let changes = [
+        StatusChange::LastSignatureFailureAt(world.clock.now()),
+        StatusChange::SignatureFailure(SignatureFailure {
+            reason: reason.to_owned(),
+            field: field.map(str::to_owned),
+        }),
+    ];
+    integration_log::note_all_often(world, id, "rejection", &changes).await;
+    let compare = field.map_or_else(String::new, |field| format!("; compare `{field}` with the platform's"));
+    integration_log::warn(
+        world,
+        id,
+        "unproved",
+        &format!("a request was refused: {reason}{compare}"),
+    )
+    .await;
 }
 
 /// Whether the platform only looks whether we are there. An event tells it too, later, and polls are too many.

@@ -42,6 +42,12 @@ pub trait Connector: Sync {
     /// [`Rejection`] if that can't be proved. Proved but unreadable is not an error: see [`Received::remark`].
     fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection>;
 
+    /// The credential that most likely differs from the platform's when a request is rejected like this. `None`: no certain one.
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        let _ = rejection;
+        None
+    }
+
     /// The next call on the way from `progress` to `desired`, with the progress once the platform has accepted it; or [`Step::Done`].
     ///
     /// # Errors

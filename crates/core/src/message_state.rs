@@ -49,6 +49,9 @@ impl MessageState {
     }
 }
 
+/// Longest detail of a step, in characters.
+const MAX_DETAIL_CHARS: usize = 500;
+
 /// One step of a message, as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerStep {
@@ -62,6 +65,9 @@ pub struct LedgerStep {
     /// The platform's or agent's code, or our reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The agent's own words about a failure, redacted and at most 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl LedgerStep {
@@ -73,6 +79,7 @@ impl LedgerStep {
             step: step.to_owned(),
             attempt: None,
             code: None,
+            detail: None,
         }
     }
 
@@ -81,6 +88,16 @@ impl LedgerStep {
     pub fn code(self, code: impl Into<String>) -> Self {
         Self {
             code: Some(code.into()),
+            ..self
+        }
+    }
+
+    /// The same step with the agent's own words. Empty ones say nothing.
+    #[must_use]
+    pub fn detail(self, detail: &str) -> Self {
+        let detail: String = detail.chars().take(MAX_DETAIL_CHARS).collect();
+        Self {
+            detail: Some(detail).filter(|detail| !detail.is_empty()),
             ..self
         }
     }

@@ -25,7 +25,7 @@ use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
 use crate::{Store, batch};
 
-pub use list::{Filter, list, list_matching, traffic};
+pub use list::{FailedAnswer, Filter, Traffic, list, list_matching, traffic};
 pub use shown::{DELIVERY_REFUSED, show};
 
 /// How long a message is remembered: longer than any platform delivers again.
@@ -152,6 +152,9 @@ struct StepV1 {
     n: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     c: Option<String>,
+    /// The agent's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    d: Option<String>,
 }
 
 /// Claims a message: whoever is first gets [`Claim::New`], everybody else what was recorded.
@@ -412,6 +415,7 @@ impl From<LedgerStep> for StepV1 {
             s: step.step,
             n: step.attempt,
             c: step.code,
+            d: step.detail,
         }
     }
 }
@@ -423,6 +427,7 @@ impl From<StepV1> for LedgerStep {
             step: step.s,
             attempt: step.n,
             code: step.c,
+            detail: step.d,
         }
     }
 }

@@ -80,6 +80,19 @@ pub async fn give_back(store: &Store, place: &RunSlot) -> Result<(), StoreError>
     write(store, place, change, Timestamp::from_millis(0)).await.map(drop)
 }
 
+/// How many of the tenant's `limit` places are taken.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn count(
+    store: &Store,
+    organization: &OrganizationId,
+    limit: u32,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    Ok(taken(store, organization, limit.clamp(1, MAX_PLACES), now).await?.len())
+}
+
 async fn taken(
     store: &Store,
     organization: &OrganizationId,

@@ -13,7 +13,7 @@ use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{number, read, text, value};
 use crate::leases;
-use crate::message;
+use crate::message::{self, FailedAnswer};
 use crate::update::Update;
 
 const WHAT: &str = "status";
@@ -54,8 +54,29 @@ pub struct Status {
     /// When a request last could not be proved.
     #[serde(with = "millis::option")]
     pub last_signature_failure_at: Option<Timestamp>,
+    /// What was wrong with that request.
+    pub signature_failure: Option<SignatureFailure>,
+    /// When the connection last came up.
+    #[serde(with = "millis::option")]
+    pub last_connected_at: Option<Timestamp>,
+    /// When the connection was last lost or closed.
+    #[serde(with = "millis::option")]
+    pub last_disconnected_at: Option<Timestamp>,
     /// The latest time that another client took the bot.
     pub kick: Option<KickRecord>,
+    /// The newest answer, if it failed. Not stored: [`seen`] reads it off the ledger.
+    #[serde(skip)]
+    pub failed_answer: Option<FailedAnswer>,
+}
+
+/// Why a request could not be proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureFailure {
+    /// In the connector's words, which quote nothing of the request.
+    pub reason: String,
+    /// The credential that it points at.
+    #[serde(default)]
+    pub field: Option<String>,
 }
 
 /// Another client took the bot.
@@ -76,6 +97,8 @@ pub struct KickRecord {
 pub enum ConnectionState {
     /// Up.
     Connected,
+    /// Up, but its newest answers fail. Never stored: derived from the ledger.
+    Degraded,
     /// On its way up.
     Connecting,
     /// Down, and tried again.
@@ -94,6 +117,7 @@ impl ConnectionState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connected => "connected",
+            Self::Degraded => "degraded",
             Self::Connecting => "connecting",
             Self::Retrying => "retrying",
             Self::Disconnected => "disconnected",
@@ -140,6 +164,12 @@ pub enum StatusChange {
     VerifiedAt(Timestamp),
     /// A request could not be proved.
     LastSignatureFailureAt(Timestamp),
+    /// Why a request could not be proved.
+    SignatureFailure(SignatureFailure),
+    /// The connection has come up.
+    LastConnectedAt(Timestamp),
+    /// The connection was lost or closed.
+    LastDisconnectedAt(Timestamp),
     /// Another client took the bot.
     Kick(KickRecord),
 }
@@ -214,9 +244,10 @@ pub async fn seen(
             status.owner = None;
         }
     }
-    let (heard, said) = message::traffic(store, integration, now).await?;
-    status.last_event_at = status.last_event_at.max(heard);
-    status.last_reply_at = status.last_reply_at.max(said);
+    let traffic = message::traffic(store, integration, now).await?;
+    status.last_event_at = status.last_event_at.max(traffic.heard);
+    status.last_reply_at = status.last_reply_at.max(traffic.said);
+    status.failed_answer = traffic.failed;
     Ok(status)
 }
 
@@ -261,6 +292,9 @@ impl StatusChange {
             Self::Owner(owner) => set_or_remove(update, "owner", owner.as_ref())?,
             Self::VerifiedAt(at) => set_time(update, "verified_at", Some(*at)),
             Self::LastSignatureFailureAt(at) => set_time(update, "last_signature_failure_at", Some(*at)),
+            Self::SignatureFailure(failure) => set_or_remove(update, "signature_failure", Some(failure))?,
+            Self::LastConnectedAt(at) => set_time(update, "last_connected_at", Some(*at)),
+            Self::LastDisconnectedAt(at) => set_time(update, "last_disconnected_at", Some(*at)),
             Self::Kick(kick) => set_or_remove(update, "kick", Some(kick))?,
         }
         Ok(())

@@ -10,33 +10,38 @@ use axum::extract::State;
 use serde::Serialize;
 use tieline_bridge::accounts;
 use tieline_bridge::agents as bridge_agents;
+use tieline_bridge::probe::Probed;
 use tieline_core::account::ConnectionMode;
 use tieline_core::ids::{AgentId, ConversationId, IntegrationId};
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Language;
+use tieline_core::outbound_url;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
-use tieline_store::config::{agent, trigger};
-use tieline_store::log::{self, Level};
+use tieline_store::config::{agent, organization, trigger};
+use tieline_store::log::{self, Level as LogLevel};
 use tieline_store::message::{self, Filter, MessageRecord};
-use tieline_store::{conversation, leases};
+use tieline_store::{conversation, leases, run_slots};
 use utoipa::ToSchema;
 
-use self::findings::{AgentAnswer, Elsewhere, Facts, Finding, RelayHeld};
+use self::findings::{AgentAnswer, Credentials, Elsewhere, Facts, Finding, Host, Level, RelayHeld};
 use super::{find, probe, status, view};
 use crate::auth::Scope;
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::schema;
 use crate::state::AdminState;
+use crate::texts::InLanguage;
 
 /// Newest messages that are looked at.
-const MESSAGES: usize = 100;
+const MESSAGES: usize = 200;
 /// Newest entries of the log that are looked at.
-const LOG_ENTRIES: usize = 20;
+const LOG_ENTRIES: usize = 50;
 
 /// What a doctor found.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Diagnosis {
-    /// The first thing to fix. Null if all is well.
+    /// The first thing to fix. Null if all is well: nothing failed in the last hour, no person was refused, no check is unknown.
     cause: Option<String>,
     /// What to do about it. Null if there is nothing to do.
     next: Option<String>,
@@ -49,9 +54,20 @@ pub(crate) struct Diagnosis {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DoctorCheck {
     name: &'static str,
+    /// Whether the level is `ok` or `warning`.
     ok: bool,
+    #[schema(value_type = schema::CheckLevel)]
+    level: Level,
     /// The answer in one line.
     detail: String,
+    /// The code of what mends it: `start`, `restart`, `edit_settings`, `edit_credentials`, `create_trigger`, `edit_trigger`,
+    /// `edit_access`, `enable_trigger`, `login`, `edit_agent`, `test_agent`, `redrive`, `copy_callback_url`, `set_public_url`,
+    /// `view_log`, `view_message`, `edit_organization`. Always there if the level is `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+    /// What the action is about: the id of a trigger, an agent or a message, or a text to copy. Absent: the integration itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
 }
 
 /// Finds out why a bot doesn't answer. Asks the platform and the agent for real.
@@ -60,11 +76,12 @@ pub(crate) struct DoctorCheck {
 pub(crate) async fn examine(
     State(state): State<AdminState>,
     scope: Scope,
+    InLanguage(language): InLanguage,
     Id(id): Id,
 ) -> Result<Json<Diagnosis>, Problem> {
     let record = find(&state, &scope, &id).await?;
     let facts = gather(&state, &record).await?;
-    Ok(Json(Diagnosis::of(findings::all(&facts))))
+    Ok(Json(Diagnosis::of(findings::all(&facts), language)))
 }
 
 async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts, Problem> {
@@ -90,8 +107,10 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         is_own_channel,
         enabled: record.enabled,
         callback_url: view::callback_url(state, record),
-        is_callable: view::is_callable(state),
+        is_public: outbound_url::check(&view::callback_url(state, record), false).is_ok(),
+        hosts: hosts(state, record, credentials.as_ref()).await,
         credentials,
+        credential_fields: credential_fields(state, record),
         unusable: seen.unusable,
         disabled_triggers: triggers
             .iter()
@@ -106,11 +125,12 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         condition: seen.condition,
         reported: seen.reported,
         running: running(state, &messages).await?,
+        runs_used_up: runs_used_up(state, record).await?,
         messages,
         log: log::list(
             &state.world.store,
             &record.id,
-            Level::Warn,
+            LogLevel::Warn,
             None,
             LOG_ENTRIES,
             state.now(),
@@ -145,19 +165,32 @@ async fn ask_agent(
     id: Option<&AgentId>,
 ) -> Result<Option<AgentAnswer>, Problem> {
     let Some(id) = id else { return Ok(None) };
-    let Some(found) = agent::get(&state.world.store, &record.organization, id).await? else {
-        return Ok(Some(AgentAnswer {
-            name: id.to_string(),
-            millis: 0,
-            failure: Some(("agent_missing".to_owned(), "it is gone".to_owned())),
-        }));
+    let blank = AgentAnswer {
+        id: id.to_string(),
+        name: id.to_string(),
+        host: String::new(),
+        secrets: String::new(),
+        is_gone: true,
+        millis: 0,
+        failure: None,
     };
+    let Some(found) = agent::get(&state.world.store, &record.organization, id).await? else {
+        return Ok(Some(blank));
+    };
+    let facts = bridge_agents::check(&found.agent.protocol, &found.agent.config).ok();
+    let addresses = facts.map(|facts| facts.addresses).unwrap_or_default();
     let begun = Instant::now();
     let probed = bridge_agents::probe(&state.world, &found.agent).await;
     Ok(Some(AgentAnswer {
+        host: addresses
+            .first()
+            .map_or_else(|| "this deployment".to_owned(), |(_, address)| probe::host_of(address)),
+        secrets: bridge_agents::secret_fields(&found.agent.protocol).join(", "),
         name: found.agent.name,
+        is_gone: false,
         millis: probe::millis_since(begun),
         failure: probed.err().map(|failure| (failure.code, failure.message)),
+        ..blank
     }))
 }
 
@@ -165,11 +198,71 @@ async fn credentials(
     state: &AdminState,
     record: &IntegrationRecord,
     askable: bool,
-) -> Result<Option<(bool, String)>, Problem> {
-    match accounts::open(&state.world, record) {
-        Ok(bot) if askable => probe::credentials(state, record, &bot).await.map(Some),
-        _ => Ok(None),
+) -> Result<Option<Credentials>, Problem> {
+    let Ok(bot) = accounts::open(&state.world, record) else {
+        return Ok(None);
+    };
+    if !askable {
+        return Ok(None);
     }
+    Ok(Some(match probe::ask(state, record, &bot).await? {
+        None => Credentials::Unavailable {
+            code: "timeout".to_owned(),
+        },
+        Some(Probed::Works) => Credentials::Accepted,
+        Some(Probed::Refused { code }) => Credentials::Refused { code },
+        Some(Probed::Unavailable { code }) => Credentials::Unavailable { code },
+        Some(Probed::Untold) => match probe::refused_on_connection(state, record).await? {
+            Some(code) => Credentials::Refused { code },
+            None => Credentials::Untold,
+        },
+    }))
+}
+
+/// The names of the credential fields of the integration's mode that must be right.
+fn credential_fields(state: &AdminState, record: &IntegrationRecord) -> String {
+    let connector = state.world.connector(&record.platform);
+    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
+    let fields = mode.map_or(&[][..], |mode| mode.credentials);
+    let required: Vec<_> = fields
+        .iter()
+        .filter(|field| field.required)
+        .map(|field| field.name)
+        .collect();
+    required.join(", ")
+}
+
+/// Calls the platform's addresses, unless the platform has just answered.
+async fn hosts(state: &AdminState, record: &IntegrationRecord, credentials: Option<&Credentials>) -> Vec<Host> {
+    if matches!(
+        credentials,
+        None | Some(Credentials::Accepted | Credentials::Refused { .. })
+    ) {
+        return Vec::new();
+    }
+    let Ok(bot) = accounts::open(&state.world, record) else {
+        return Vec::new();
+    };
+    let Some(mode) = bot.connector.manifest().mode(record.mode) else {
+        return Vec::new();
+    };
+    let asked = probe::addresses(mode, &bot).into_iter().map(async |(field, url)| Host {
+        field,
+        host: probe::host_of(&url),
+        failure: probe::unreachable(state, &url).await,
+    });
+    futures_util::future::join_all(asked).await
+}
+
+/// The organization's limit of concurrent runs, if no further run may begin.
+async fn runs_used_up(state: &AdminState, record: &IntegrationRecord) -> Result<Option<u32>, Problem> {
+    let (store, organization, now) = (&state.world.store, &record.organization, state.now());
+    let limits = organization::look_up_limits(store, organization, now).await?;
+    let Some(limit) = limits.max_concurrent_runs else {
+        return Ok(None);
+    };
+    let n_taken = run_slots::count(store, organization, limit, now).await?;
+    Ok((n_taken >= limit as usize).then_some(limit))
 }
 
 async fn relay(state: &AdminState, record: &IntegrationRecord) -> Result<Option<RelayHeld>, Problem> {
@@ -208,14 +301,17 @@ async fn running(state: &AdminState, messages: &[MessageRecord]) -> Result<HashS
 }
 
 impl Diagnosis {
-    fn of(findings: Vec<Finding>) -> Self {
-        let worst = findings.iter().find(|finding| finding.next.is_some());
-        let cause = worst.map(|finding| finding.detail.clone());
-        let next = worst.and_then(|finding| finding.next.clone());
+    fn of(findings: Vec<Finding>, language: Language) -> Self {
+        let worst = findings::cause(&findings);
+        let cause = worst.map(|finding| finding.detail.render(language));
+        let next = worst.and_then(|finding| Some(finding.next.as_ref()?.render(language)));
         let checks = findings.into_iter().map(|finding| DoctorCheck {
             name: finding.name,
-            ok: finding.next.is_none(),
-            detail: finding.detail,
+            ok: matches!(finding.level, Level::Ok | Level::Warning),
+            level: finding.level,
+            detail: finding.detail.render(language),
+            action: finding.remedy.as_ref().map(|remedy| remedy.action.as_str()),
+            target: finding.remedy.and_then(|remedy| remedy.target),
         });
         Self {
             cause,

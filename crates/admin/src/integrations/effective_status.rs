@@ -1,8 +1,12 @@
 //! How an integration is, decided from what is configured and what processes have reported.
 
+use std::time::Duration;
+
 use tieline_core::account::ConnectionMode;
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_store::status::{ConnectionState, Status};
+
+use crate::texts::Text;
 
 /// What the decision is made from.
 #[derive(Debug, Clone)]
@@ -22,6 +26,9 @@ pub(super) struct Facts<'a> {
     pub(super) is_callable: bool,
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
+    /// When its trigger's agent was last changed.
+    pub(super) agent_changed_at: Option<Timestamp>,
+    pub(super) now: Timestamp,
     /// What processes have reported.
     pub(super) reported: &'a Status,
 }
@@ -33,52 +40,82 @@ pub(super) struct Condition {
     pub(super) reason: Option<String>,
     pub(super) connected_at: Option<Timestamp>,
     /// The operator's next step in one sentence. `None` if there is nothing to do.
-    pub(super) next: Option<String>,
+    pub(super) next: Option<Text>,
 }
 
 /// Decides. What is configured comes first: a report of an earlier time doesn't speak against it.
 pub(super) fn decide(facts: &Facts<'_>) -> Condition {
     if !facts.enabled {
-        return down(
-            ConnectionState::Disabled,
-            "stopped",
-            "Start the integration when it should answer again.",
-        );
+        return down(ConnectionState::Disabled, "stopped", Text::new("status_stopped"));
     }
     if let Some(unusable) = &facts.unusable {
-        let next = format!("Correct the settings of the integration: {unusable}.");
-        return down(ConnectionState::Disconnected, "config_invalid", &next);
+        let next = Text::new("status_unusable").with("why", unusable);
+        return down(ConnectionState::Disconnected, "config_invalid", next);
     }
     let condition = match facts.mode {
-        ConnectionMode::LongConnection if !facts.bound => down(ConnectionState::Disconnected, "unbound", BIND),
+        ConnectionMode::LongConnection if !facts.bound => {
+            down(ConnectionState::Disconnected, "unbound", Text::new(BIND))
+        }
         ConnectionMode::LongConnection => long_connection(facts),
         ConnectionMode::Webhook => webhook(facts),
     };
-    if facts.bound || condition.next.is_some() {
-        condition
-    } else {
-        Condition {
-            next: Some(BIND.to_owned()),
+    if !facts.bound && condition.next.is_none() {
+        return Condition {
+            next: Some(Text::new(BIND)),
             ..condition
-        }
+        };
+    }
+    match condition.state {
+        ConnectionState::Connected => degraded(facts, condition),
+        _ => condition,
     }
 }
 
-const BIND: &str = "Create or enable a trigger that binds this integration to an agent.";
-const LOG_IN: &str = "Log in: start a login and scan the code with the account that should be the bot.";
+const BIND: &str = "status_bind";
+const LOG_IN: &str = "status_login";
+/// How long a failed answer counts, if no other message comes.
+const FAILURES_COUNT: Duration = Duration::from_hours(1);
+
+/// A bot that is up and whose newest answer failed. What was changed since then is given another chance.
+fn degraded(facts: &Facts<'_>, condition: Condition) -> Condition {
+    let Some(failed) = &facts.reported.failed_answer else {
+        return condition;
+    };
+    let changed_at = facts.agent_changed_at.max(Some(facts.changed_at));
+    if facts.now.since(failed.at) >= FAILURES_COUNT || changed_at.is_some_and(|at| at > failed.at) {
+        return condition;
+    }
+    let (reason, next) = match failed.is_agents {
+        true => {
+            let words = failed
+                .detail
+                .as_ref()
+                .map(|words| Text::new("words").with("words", words));
+            (
+                "agent_failed",
+                Text::new("status_agent_failed").with_text("words", words),
+            )
+        }
+        false => ("delivery_failed", Text::new("status_delivery_failed")),
+    };
+    Condition {
+        state: ConnectionState::Degraded,
+        reason: Some(reason.to_owned()),
+        next: Some(next.with("code", &failed.code)),
+        ..condition
+    }
+}
 
 fn long_connection(facts: &Facts<'_>) -> Condition {
     let reported = facts.reported;
     if facts.logged_out {
-        return up(ConnectionState::NeedsLogin, Some(LOG_IN));
+        return up(ConnectionState::NeedsLogin, Some(Text::new(LOG_IN)));
     }
     if is_refused(facts) && !refused_before(facts) {
         return refused(reported);
     }
     let Some(state) = reported.state.filter(|_| !is_outdated(facts)) else {
-        let next =
-            "Wait a moment: a relay is about to connect. If nothing changes within a minute, see whether a relay runs.";
-        return up(ConnectionState::Connecting, Some(next));
+        return up(ConnectionState::Connecting, Some(Text::new("status_relay")));
     };
     Condition {
         state,
@@ -103,38 +140,25 @@ fn is_outdated(facts: &Facts<'_>) -> bool {
         || matches!(reported.reason.as_deref(), Some("stopped" | "unbound"))
 }
 
-fn next_of(state: ConnectionState, reported: &Status) -> Option<String> {
+fn next_of(state: ConnectionState, reported: &Status) -> Option<Text> {
     let next = match (state, reported.reason.as_deref()) {
-        (ConnectionState::Connected, _) => return None,
-        (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => LOG_IN.to_owned(),
-        (_, Some("kicked")) => {
-            "Another client has taken the bot's connection: stop it there, then restart this integration.".to_owned()
-        }
-        (_, Some("config_invalid")) => {
-            format!(
-                "Correct the credentials: the platform refuses them{}.",
-                code_of(reported)
-            )
-        }
-        (ConnectionState::Connecting, _) => "Wait a moment: it is connecting.".to_owned(),
-        (ConnectionState::Retrying, _) => {
-            format!(
-                "Nothing to do for now: it connects again by itself{}.",
-                code_of(reported)
-            )
-        }
+        (ConnectionState::Connected | ConnectionState::Degraded, _) => return None,
+        (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => Text::new(LOG_IN),
+        (_, Some("kicked")) => Text::new("status_kicked"),
+        (_, Some("config_invalid")) => Text::new("status_refused").with_text("code", code_of(reported)),
+        (ConnectionState::Connecting, _) => Text::new("status_connecting"),
+        (ConnectionState::Retrying, Some("silent")) => Text::new("status_silent").with_text("code", code_of(reported)),
+        (ConnectionState::Retrying, _) => Text::new("status_retrying").with_text("code", code_of(reported)),
         (ConnectionState::Disconnected | ConnectionState::Disabled, _) => {
-            format!("Restart the integration{}.", code_of(reported))
+            Text::new("status_restart").with_text("code", code_of(reported))
         }
     };
     Some(next)
 }
 
-fn code_of(reported: &Status) -> String {
-    reported
-        .last_error
-        .as_ref()
-        .map_or_else(String::new, |error| format!(" (last error: {})", error.code))
+fn code_of(reported: &Status) -> Option<Text> {
+    let error = reported.last_error.as_ref();
+    error.map(|error| Text::new("status_last_error").with("code", &error.code))
 }
 
 /// Whether the integration has been changed since the platform refused it: then a relay is about to try again.
@@ -155,28 +179,30 @@ fn webhook(facts: &Facts<'_>) -> Condition {
     }
     // Only what was proved becomes an event.
     if let Some(verified_at) = reported.verified_at.max(reported.last_event_at) {
-        let next = failed_since(reported, verified_at).then_some(
-            "Requests with a wrong signature arrive: compare the token and keys here with those on the platform.",
-        );
+        let next = failed_since(reported, verified_at)
+            .then(|| Text::new("status_signature").with_text("field", Some(signed_with(reported))));
         return Condition {
             connected_at: Some(verified_at),
             ..up(ConnectionState::Connected, next)
         };
     }
     let next = match reported.last_signature_failure_at {
-        Some(at) => format!(
-            "A request came at {at}, but its signature was wrong: compare the token and keys here with those on the platform."
-        ),
-        None if !facts.is_callable => format!(
-            "Give this deployment a public https address (--public-url), or use a long connection: the platform can't call {}.",
-            facts.callback_url
-        ),
-        None => format!(
-            "Enter {} as the callback address on the platform, then send the bot a message.",
-            facts.callback_url
-        ),
+        Some(at) => Text::new("status_first_signature")
+            .with("at", at)
+            .with_text("field", Some(signed_with(reported))),
+        None if !facts.is_callable => Text::new("status_not_public").with("url", facts.callback_url),
+        None => Text::new("status_callback").with("url", facts.callback_url),
     };
-    up(ConnectionState::Connecting, Some(&next))
+    up(ConnectionState::Connecting, Some(next))
+}
+
+/// The credential with which requests are proved, as far as the last failure tells.
+pub(super) fn signed_with(reported: &Status) -> Text {
+    let failure = reported.signature_failure.as_ref();
+    match failure.and_then(|failure| failure.field.as_ref()) {
+        Some(field) => Text::new("field").with("field", field),
+        None => Text::new("default_field"),
+    }
 }
 
 /// When the platform last refused the credentials, if that is the newest that is known of them.
@@ -199,9 +225,12 @@ fn is_refused(facts: &Facts<'_>) -> bool {
 
 fn refused(reported: &Status) -> Condition {
     let code = reported.credentials_refused.as_ref();
-    let code = code.map_or_else(|| code_of(reported), |error| format!(" (code {})", error.code));
-    let next = format!("Correct the credentials: the platform refuses them{code}.");
-    down(ConnectionState::Disconnected, "config_invalid", &next)
+    let code = code.map_or_else(
+        || code_of(reported),
+        |error| Some(Text::new("status_code").with("code", &error.code)),
+    );
+    let next = Text::new("status_refused").with_text("code", code);
+    down(ConnectionState::Disconnected, "config_invalid", next)
 }
 
 fn failed_since(reported: &Status, verified_at: Timestamp) -> bool {
@@ -210,26 +239,29 @@ fn failed_since(reported: &Status, verified_at: Timestamp) -> bool {
         .is_some_and(|failed_at| failed_at > verified_at)
 }
 
-fn down(state: ConnectionState, reason: &str, next: &str) -> Condition {
+fn down(state: ConnectionState, reason: &str, next: Text) -> Condition {
     Condition {
         state,
         reason: Some(reason.to_owned()),
         connected_at: None,
-        next: Some(next.to_owned()),
+        next: Some(next),
     }
 }
 
-fn up(state: ConnectionState, next: Option<&str>) -> Condition {
+fn up(state: ConnectionState, next: Option<Text>) -> Condition {
     Condition {
         state,
         reason: None,
         connected_at: None,
-        next: next.map(str::to_owned),
+        next,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tieline_core::ids::MessageId;
+    use tieline_core::notice::Language;
+    use tieline_store::message::FailedAnswer;
     use tieline_store::status::StatusError;
 
     use super::*;
@@ -251,6 +283,8 @@ mod tests {
             is_callable: true,
             created_at: at(1),
             changed_at: at(1),
+            agent_changed_at: None,
+            now: at(100),
             reported,
         }
     }
@@ -274,7 +308,10 @@ mod tests {
             "{condition:?}"
         );
         match (&condition.next, next) {
-            (Some(text), Some(part)) => assert!(text.contains(part), "{text}"),
+            (Some(text), Some(part)) => {
+                let text = text.render(Language::English);
+                assert!(text.contains(part), "{text}");
+            }
             (None, None) => {}
             other => panic!("{other:?}"),
         }
@@ -314,6 +351,49 @@ mod tests {
             ..facts(LongConnection, &up)
         };
         check(&both, Disabled, Some("stopped"), Some("Start"));
+    }
+
+    #[test]
+    fn bot_that_is_up_and_whose_answers_fail_is_degraded() {
+        let failed = |at_secs, is_agents| FailedAnswer {
+            message: MessageId::new("msg_1"),
+            at: at(at_secs),
+            is_agents,
+            code: "http_500".into(),
+            detail: Some("out of memory".into()),
+        };
+        let mut up = reported(Connected, None);
+        up.failed_answer = Some(failed(50, true));
+        let condition = check(
+            &facts(LongConnection, &up),
+            ConnectionState::Degraded,
+            Some("agent_failed"),
+            Some("http_500: out of memory"),
+        );
+        assert_eq!(condition.connected_at, Some(at(5)));
+        // Given another chance, or too long ago.
+        let changed = Facts {
+            agent_changed_at: Some(at(51)),
+            ..facts(LongConnection, &up)
+        };
+        check(&changed, Connected, None, None);
+        let later = Facts {
+            now: at(50 + 3600),
+            ..facts(LongConnection, &up)
+        };
+        check(&later, Connected, None, None);
+        up.failed_answer = Some(failed(50, false));
+        let undelivered = facts(LongConnection, &up);
+        check(
+            &undelivered,
+            ConnectionState::Degraded,
+            Some("delivery_failed"),
+            Some("http_500"),
+        );
+        // A connection that is down is the graver trouble.
+        let mut down = reported(Retrying, None);
+        down.failed_answer = Some(failed(50, true));
+        check(&facts(LongConnection, &down), Retrying, None, Some("by itself"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
@@ -14,6 +15,7 @@ use tieline_store::message::{self, Filter};
 use tieline_store::status::ConnectionState;
 use utoipa::ToSchema;
 
+use super::remedy::Remedy;
 use super::status::{self, StatusView};
 use super::view::{self, IntegrationView};
 use crate::problem::Problem;
@@ -100,6 +102,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) state: Option<ConnectionState>,
     /// Part of the name, the id or the platform, in lower case.
     pub(crate) search: Option<&'a str>,
+    /// The language of sentences.
+    pub(crate) language: Language,
 }
 
 /// One page of an organization's integrations. A filtered page is as full as an unfiltered one.
@@ -119,7 +123,7 @@ pub(crate) async fn page(
         // A loop, since of a closure the compiler can't prove that its futures may move between threads.
         let mut asked = Vec::with_capacity(found.items.len());
         for record in found.items.iter().filter(|&record| wanted.matches(record)) {
-            asked.push(listed(state, record, &facts, include, wanted.state));
+            asked.push(listed(state, record, &facts, include, wanted));
         }
         let listed: Vec<_> = stream::iter(asked).buffered(CONCURRENCY).try_collect().await?;
         items.extend(listed.into_iter().flatten());
@@ -242,13 +246,13 @@ async fn listed(
     record: &IntegrationRecord,
     facts: &Facts,
     include: Include,
-    wanted: Option<ConnectionState>,
+    wanted: &Wanted<'_>,
 ) -> Result<Option<ListedIntegration>, Problem> {
     let integration = view::of(state, record)?;
     let (mut shown, mut agent) = (None, None);
-    if include.status || include.agent || wanted.is_some() {
+    if include.status || include.agent || wanted.state.is_some() {
         let seen = status::look(state, record).await?;
-        if wanted.is_some_and(|wanted| wanted != seen.condition.state) {
+        if wanted.state.is_some_and(|wanted| wanted != seen.condition.state) {
             return Ok(None);
         }
         let id = seen.bound.trigger.as_ref().map(|trigger| trigger.agent.clone());
@@ -258,7 +262,9 @@ async fn listed(
                 id: id.to_string(),
             })
         });
-        shown = include.status.then(|| StatusView::of(seen, state.now()));
+        shown = include
+            .status
+            .then(|| StatusView::of(seen, wanted.language, state.now()));
     }
     let counts = include.counts.then(|| Counts {
         at_least: facts.at_least,
@@ -299,8 +305,10 @@ pub(crate) struct Attention {
     at: Option<Timestamp>,
     /// The operator's next step in one sentence.
     next: Option<String>,
-    /// `start` or `restart`, where that is the remedy.
+    /// The code of the action that mends it, as in a doctor's check.
     action: Option<&'static str>,
+    /// What the action is about, where that isn't the integration itself.
+    target: Option<String>,
 }
 
 /// How much there is in an organization.
@@ -333,7 +341,11 @@ pub(crate) struct SummaryDay {
 const ATTENTION: usize = 50;
 
 /// Summarizes an organization.
-pub(crate) async fn summarize(state: &AdminState, organization: &OrganizationId) -> Result<Summary, Problem> {
+pub(crate) async fn summarize(
+    state: &AdminState,
+    organization: &OrganizationId,
+    language: Language,
+) -> Result<Summary, Problem> {
     let n_agents = agents(state, organization).await?.len();
     let day = last_day(state, organization).await?;
     let mut counts = SummaryCounts {
@@ -355,9 +367,13 @@ pub(crate) async fn summarize(state: &AdminState, organization: &OrganizationId)
         for (record, seen) in found.items.iter().zip(seen) {
             counts.integrations += 1;
             counts.web += usize::from(status::is_own_channel(state, record));
-            counts.connected += usize::from(seen.condition.state == ConnectionState::Connected);
+            let is_up = matches!(
+                seen.condition.state,
+                ConnectionState::Connected | ConnectionState::Degraded
+            );
+            counts.connected += usize::from(is_up);
             if attention.len() < ATTENTION {
-                attention.extend(Attention::of(record, &seen));
+                attention.extend(Attention::of(record, &seen, language));
             }
         }
         cursor = found.cursor;
@@ -382,7 +398,7 @@ pub(crate) async fn summarize(state: &AdminState, organization: &OrganizationId)
 
 impl Attention {
     /// `None` for an integration that is up, or down because an operator stopped it.
-    fn of(record: &IntegrationRecord, seen: &status::Seen) -> Option<Self> {
+    fn of(record: &IntegrationRecord, seen: &status::Seen, language: Language) -> Option<Self> {
         let condition = &seen.condition;
         let is_fine = condition.state == ConnectionState::Connected && condition.next.is_none();
         if is_fine || condition.state == ConnectionState::Disabled {
@@ -393,11 +409,7 @@ impl Attention {
             .last_error
             .as_ref()
             .filter(|_| condition.state != ConnectionState::Connected);
-        let action = match condition.reason.as_deref() {
-            Some("kicked") => Some("restart"),
-            None if condition.state == ConnectionState::Disconnected => Some("restart"),
-            _ => None,
-        };
+        let remedy = Remedy::of_condition(condition, seen);
         Some(Self {
             integration_id: record.id.to_string(),
             name: record.name.clone(),
@@ -406,8 +418,9 @@ impl Attention {
             reason: condition.reason.clone(),
             cause: error.map(|error| error.message.clone()),
             at: error.map(|error| error.at),
-            next: condition.next.clone(),
-            action,
+            next: condition.next.as_ref().map(|next| next.render(language)),
+            action: remedy.as_ref().map(|remedy| remedy.action.as_str()),
+            target: remedy.and_then(|remedy| remedy.target),
         })
     }
 }

@@ -23,6 +23,7 @@ use crate::auth::Scope;
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::AdminState;
+use crate::texts::Text;
 
 /// How long one address may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -97,7 +98,7 @@ async fn ask_all(
     let Some(mode) = bot.connector.manifest().mode(record.mode) else {
         return Ok(());
     };
-    for address in addresses(mode, bot) {
+    for (_, address) in addresses(mode, bot) {
         checks.push(timed("reachability", reach(state, &address)).await);
     }
     if record.mode == ConnectionMode::Webhook && !status::is_own_channel(state, record) {
@@ -138,18 +139,38 @@ async fn permissions(
     })
 }
 
+/// Asks the platform whether the credentials work. `None`: it did not answer in time.
+pub(super) async fn ask(state: &AdminState, record: &IntegrationRecord, bot: &Bot) -> Result<Option<Probed>, Problem> {
+    courier::forget_token(&state.world, bot).await;
+    match timeout(CREDENTIALS_PATIENCE, probe::probe(&state.world, bot, record)).await {
+        Ok(probed) => Ok(Some(probed?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The code with which the platform has refused the credentials to the bot's connection, if it has.
+pub(super) async fn refused_on_connection(
+    state: &AdminState,
+    record: &IntegrationRecord,
+) -> Result<Option<String>, Problem> {
+    let shard = state.world.shard_of(&record.id);
+    let reported = store_status::seen(&state.world.store, &record.id, shard, state.now()).await?;
+    let error = reported.last_error.or(reported.credentials_refused);
+    let is_refused = reported.reason.as_deref() == Some("config_invalid");
+    Ok(error.filter(|_| is_refused).map(|error| error.code))
+}
+
 /// Whether the credentials work, and a sentence about it.
 pub(super) async fn credentials(
     state: &AdminState,
     record: &IntegrationRecord,
     bot: &Bot,
 ) -> Result<(bool, String), Problem> {
-    courier::forget_token(&state.world, bot).await;
-    let Ok(probed) = timeout(CREDENTIALS_PATIENCE, probe::probe(&state.world, bot, record)).await else {
+    let Some(probed) = ask(state, record, bot).await? else {
         let seconds = CREDENTIALS_PATIENCE.as_secs();
         return Ok((false, format!("the platform did not answer within {seconds} s")));
     };
-    Ok(match probed? {
+    Ok(match probed {
         Probed::Works => (true, "the platform takes the credentials".to_owned()),
         Probed::Untold if record.mode == ConnectionMode::LongConnection => on_connection(state, record).await?,
         Probed::Untold => (true, "the platform can't be asked; the first message tells".to_owned()),
@@ -178,16 +199,17 @@ async fn on_connection(state: &AdminState, record: &IntegrationRecord) -> Result
     })
 }
 
-/// The addresses of a mode as they are in force, as HTTP ones.
-fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<String> {
+/// The addresses of a mode as they are in force, as HTTP ones, with their fields.
+pub(super) fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<(&'static str, String)> {
     let all = mode.endpoints.iter().map(|endpoint| {
         let address = bot.account.endpoint(endpoint.name, endpoint.default);
-        match address.strip_prefix("ws") {
+        let address = match address.strip_prefix("ws") {
             Some(rest) => format!("http{rest}"),
             None => address.to_owned(),
-        }
+        };
+        (endpoint.name, address)
     });
-    all.filter(|address| !address.is_empty()).collect()
+    all.filter(|(_, address)| !address.is_empty()).collect()
 }
 
 /// Any answer will do: somebody is there.
@@ -204,9 +226,21 @@ async fn reach(state: &AdminState, url: &str) -> (bool, String) {
 }
 
 /// The host of an address: what stands before and behind may be secret.
-fn host_of(url: &str) -> String {
+pub(super) fn host_of(url: &str) -> String {
     let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next());
     host.unwrap_or("the address").to_owned()
+}
+
+/// Why an address can't be reached. `None`: somebody answers.
+pub(super) async fn unreachable(state: &AdminState, url: &str) -> Option<Text> {
+    if outbound_url::check(url, state.allow_private()).is_err() {
+        return Some(Text::new("unreachable_forbidden"));
+    }
+    match state.world.http.client().get(url).timeout(PATIENCE).send().await {
+        Ok(_) => None,
+        Err(error) if error.is_timeout() => Some(Text::new("unreachable_timeout").with("seconds", PATIENCE.as_secs())),
+        Err(_) => Some(Text::new("unreachable_refused")),
+    }
 }
 
 async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, String) {

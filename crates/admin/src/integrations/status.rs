@@ -5,7 +5,9 @@ use axum::extract::State;
 use serde::Serialize;
 use tieline_bridge::accounts::{self, AccountError};
 use tieline_core::connector::Proof;
+use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
+use tieline_store::config::agent;
 use tieline_store::config::integration::{self as store_integration, Bound, IntegrationRecord};
 use tieline_store::status::{self, ConnectionState, Status};
 use utoipa::ToSchema;
@@ -17,6 +19,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::schema;
 use crate::state::AdminState;
+use crate::texts::InLanguage;
 
 /// How an integration is.
 #[derive(Serialize, ToSchema)]
@@ -25,12 +28,19 @@ use crate::state::AdminState;
 pub(crate) struct StatusView {
     #[schema(value_type = schema::ConnectionState)]
     state: ConnectionState,
-    /// Why a connection is down on purpose: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`.
+    /// Why it is so: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`, `silent`; of a degraded one `agent_failed` or
+    /// `delivery_failed`.
     reason: Option<String>,
     /// Since when it is up; for a webhook, when a request was last proved.
     #[schema(value_type = Option<String>, format = DateTime)]
     connected_at: Option<Timestamp>,
     uptime_seconds: Option<u64>,
+    /// When its connection last came up.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_connected_at: Option<Timestamp>,
+    /// When its connection was last lost or closed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_disconnected_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_event_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -64,11 +74,12 @@ pub(crate) struct ErrorView {
 pub(crate) async fn get(
     State(state): State<AdminState>,
     scope: Scope,
+    InLanguage(language): InLanguage,
     Id(id): Id,
 ) -> Result<Json<StatusView>, Problem> {
     let record = find(&state, &scope, &id).await?;
     let seen = look(&state, &record).await?;
-    Ok(Json(StatusView::of(seen, state.now())))
+    Ok(Json(StatusView::of(seen, language, state.now())))
 }
 
 /// An integration as it is now.
@@ -99,6 +110,8 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         is_callable: view::is_callable(state),
         created_at: record.created_at,
         changed_at: record.updated_at,
+        agent_changed_at: agent_changed_at(state, &bound, &reported).await?,
+        now: state.now(),
         reported: &reported,
     });
     Ok(Seen {
@@ -107,6 +120,16 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         condition,
         unusable,
     })
+}
+
+/// When the bound agent was last changed, where that matters.
+async fn agent_changed_at(state: &AdminState, bound: &Bound, reported: &Status) -> Result<Option<Timestamp>, Problem> {
+    let Some(trigger) = bound.trigger.as_ref().filter(|_| reported.failed_answer.is_some()) else {
+        return Ok(None);
+    };
+    let organization = &bound.integration.organization;
+    let found = agent::look_up(&state.world.store, organization, &trigger.agent, state.now()).await?;
+    Ok(found.map(|record| record.updated_at))
 }
 
 fn unusable(state: &AdminState, record: &IntegrationRecord) -> Option<String> {
@@ -141,11 +164,11 @@ fn is_logged_out(state: &AdminState, record: &IntegrationRecord) -> Result<bool,
 }
 
 impl StatusView {
-    pub(super) fn of(seen: Seen, now: Timestamp) -> Self {
+    pub(super) fn of(seen: Seen, language: Language, now: Timestamp) -> Self {
         let Seen {
             condition, reported, ..
         } = seen;
-        let up = condition.state == ConnectionState::Connected;
+        let up = matches!(condition.state, ConnectionState::Connected | ConnectionState::Degraded);
         Self {
             state: condition.state,
             reason: condition.reason,
@@ -154,6 +177,8 @@ impl StatusView {
                 .connected_at
                 .filter(|_| up)
                 .map(|since| now.since(since).as_secs()),
+            last_connected_at: reported.last_connected_at,
+            last_disconnected_at: reported.last_disconnected_at,
             last_event_at: reported.last_event_at,
             last_reply_at: reported.last_reply_at,
             last_error: reported.last_error.map(|error| ErrorView {
@@ -164,7 +189,7 @@ impl StatusView {
             rate_limited_until: reported.rate_limited_until.filter(|until| *until > now),
             reconnect_attempts: reported.reconnect_attempts,
             owner: reported.owner,
-            next: condition.next,
+            next: condition.next.map(|next| next.render(language)),
         }
     }
 }

@@ -317,6 +317,8 @@ impl BotTask {
     async fn lose_current(&mut self, loss: Loss) {
         let Some(line) = self.current.take() else { return };
         self.counted = None;
+        self.desk
+            .report(vec![StatusChange::LastDisconnectedAt(self.desk.now())], None);
         let parting = line.abandon(&self.desk).await;
         self.answer_all(parting);
         let replacing = self.coming.is_some() && !matches!(loss, Loss::Kicked);
@@ -452,6 +454,11 @@ impl BotTask {
             let parting = line.finish(until, self.desk.clone()).await;
             self.answer_all(parting);
         }
+        // Handing over is reported by the next holder.
+        if end == End::Dropped && self.counted.is_some() {
+            self.desk
+                .report(vec![StatusChange::LastDisconnectedAt(self.desk.now())], None);
+        }
         self.counted = None;
         for (call_id, to) in self.calls.drain() {
             to.tell(&self.desk.house.world, &call_id, ApiAnswer::Unknown);
@@ -488,6 +495,7 @@ impl BotTask {
         ];
         if since.is_some() {
             changes.push(StatusChange::RateLimitedUntil(None));
+            changes.extend(since.map(StatusChange::LastConnectedAt));
             // The platform has just accepted them.
             changes.push(StatusChange::CredentialsRefused(None));
         }

@@ -28,6 +28,7 @@ use tieline_store::message::{self, Claim, Ending, MessageRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
+use crate::integration_log;
 use crate::notices::{self, NoticeReply};
 use crate::world::World;
 use crate::{users, wakeups};
@@ -285,6 +286,8 @@ impl Arrival<'_> {
         Refusal(notice, reason): Refusal,
     ) -> Result<(), DispatchError> {
         self.say(message, conversation, NoticeReply::refused(notice)).await?;
+        let text = format!("a message was refused: {reason}");
+        integration_log::warn(self.world, &self.envelope.integration, reason, &text).await;
         self.end(MessageState::Refused, Some(reason)).await
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn resume(
         let mut step = LedgerStep::new(world.clock.now(), "result");
         if let Outcome::Failed(failure) = &outcome {
             execute::log_failure(world, held, failure).await;
-            step = step.code(failure.code.clone());
+            step = step.code(failure.code.clone()).detail(&failure.message);
         }
         ledger.push(step);
         execute::record_final(&mut showing, (outcome, notice)).await?;

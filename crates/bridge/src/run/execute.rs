@@ -15,6 +15,7 @@ use tieline_store::config::agent as agents;
 use tieline_store::config::user;
 use tieline_store::message;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::status::{StatusChange, StatusError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -31,6 +32,8 @@ use crate::metrics::{Metric, RetrySource};
 use crate::notices::{self, About};
 use crate::world::World;
 
+/// The code of an answer that has no text and no file, in the log and on the ledger.
+const EMPTY_ANSWER: &str = "empty_answer";
 /// After a growing answer could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -504,7 +507,12 @@ async fn record_result(
     if let Outcome::Failed(failure) = &outcome {
         warn!(run = %held.run().id, agent.name = %held.run().agent, error = %failure, "agent failed");
         log_failure(world, held, failure).await;
-        step = step.code(failure.code.clone());
+        step = step.code(failure.code.clone()).detail(&failure.message);
+    } else if notice == Some(Notice::EmptyAnswer) {
+        let agent = &held.run().agent;
+        let message = format!("agent {agent} answered with no text and no file");
+        integration_log::warn(world, &held.conversation.key.integration, EMPTY_ANSWER, &message).await;
+        step = step.code(EMPTY_ANSWER);
     }
     ledger.push(step);
     record_final(showing, (outcome, notice)).await
@@ -514,8 +522,14 @@ async fn record_result(
 pub(super) async fn log_failure(world: &World, held: &LeasedConversation, failure: &AgentFailure) {
     let (agent, AgentFailure { code, message, .. }) = (&held.run().agent, failure);
     let integration = &held.conversation.key.integration;
+    let error = StatusError {
+        at: world.clock.now(),
+        code: code.clone(),
+        message: format!("agent {agent} failed: {message}"),
+    };
     let message = format!("agent {agent} failed: {code}: {message}");
     integration_log::warn(world, integration, "agent_failed", &message).await;
+    integration_log::note_often(world, integration, "agent_error", StatusChange::LastError(error)).await;
 }
 
 /// Records the result, retrying for as long as the lease is held.

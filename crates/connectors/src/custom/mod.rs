@@ -67,6 +67,13 @@ impl Connector for Custom {
         Ok(received(&authentic, settings, cx).unwrap_or_else(|mistake| unreadable(&mistake)))
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature => Some("secret"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

@@ -58,6 +58,15 @@ impl Connector for DingTalk {
         verify::prove(request, cx).map(|authentic| receive::read(authentic, cx))
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature => Some("clientSecret, token"),
+            Rejection::BadCipher(_) | Rejection::Missing("aesKey") => Some("aesKey"),
+            Rejection::WrongReceiver => Some("corpId"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

@@ -79,6 +79,14 @@ impl Connector for Discord {
         Ok(received(interaction::decode(&interaction, cx)))
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature | Rejection::Missing("publicKey") => Some("publicKey"),
+            Rejection::WrongReceiver => Some("applicationId"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

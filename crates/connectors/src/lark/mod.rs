@@ -84,6 +84,15 @@ impl Connector for Lark {
         })
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature => Some("verificationToken, encryptKey"),
+            Rejection::BadCipher(_) => Some("encryptKey"),
+            Rejection::WrongReceiver => Some("appId"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

@@ -61,6 +61,15 @@ impl Connector for OfficialAccount {
         })
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature => Some("token"),
+            Rejection::BadCipher(_) => Some("encodingAesKey"),
+            Rejection::WrongReceiver => Some("appId"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

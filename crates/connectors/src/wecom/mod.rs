@@ -76,6 +76,14 @@ impl Connector for WeCom {
         Ok(received(&authentic, keys, cx))
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature => Some("token"),
+            Rejection::BadCipher(_) | Rejection::WrongReceiver => Some("encodingAesKey"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

@@ -72,6 +72,15 @@ impl Connector for WeComApp {
         })
     }
 
+    fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
+        match rejection {
+            Rejection::BadSignature => Some("token"),
+            Rejection::BadCipher(_) => Some("encodingAesKey"),
+            Rejection::WrongReceiver => Some("corpId"),
+            _ => None,
+        }
+    }
+
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,

@@ -5,7 +5,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
-use tieline_core::message_state::MessageState;
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 
 use super::{MessageRecord, shown};
@@ -133,16 +133,65 @@ async fn page_of(
 /// How many of an integration's newest messages are looked through for an answered one.
 const LOOKED_THROUGH: usize = 20;
 
-/// When an integration was last spoken to, and when it last answered: what its newest messages tell. Proactive ones don't, for nobody
-/// spoke.
+/// What an integration's newest messages show. Proactive ones are left out: no person sent them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// When the newest message was received.
+    pub heard: Option<Timestamp>,
+    /// When the newest reply was accepted by the platform.
+    pub said: Option<Timestamp>,
+    /// The newest message that was to be answered and came to its end, if it failed.
+    pub failed: Option<FailedAnswer>,
+}
+
+/// A message that ended without its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedAnswer {
+    /// Which message.
+    pub message: MessageId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether the agent failed; else the answer could not be delivered.
+    pub is_agents: bool,
+    /// The agent's or the platform's code.
+    pub code: String,
+    /// The agent's own words.
+    pub detail: Option<String>,
+}
+
+impl FailedAnswer {
+    /// The failure of a message that failed. `None` for any other.
+    #[must_use]
+    pub fn of(record: &MessageRecord) -> Option<Self> {
+        if record.state != MessageState::Failed {
+            return None;
+        }
+        let failed = |step: &&LedgerStep| step.step == RESULT && step.code.is_some();
+        let by_agent = record.steps.iter().rev().find(failed);
+        let undelivered = record.steps.iter().any(|step| step.step == super::DELIVERY_REFUSED);
+        let by_agent = by_agent.filter(|_| !undelivered);
+        let reason = record.reason.as_deref().unwrap_or("failed");
+        Some(Self {
+            message: record.id.clone(),
+            at: record.steps.last().map_or(record.received_at, |step| step.at),
+            is_agents: by_agent.is_some(),
+            code: by_agent
+                .and_then(|step| step.code.as_deref())
+                .unwrap_or(reason)
+                .to_owned(),
+            detail: by_agent.and_then(|step| step.detail.clone()),
+        })
+    }
+}
+
+/// The step that has the agent's result.
+const RESULT: &str = "result";
+
+/// What an integration's newest messages show: when it was last spoken to, when it last answered, and whether its answers fail.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
-pub async fn traffic(
-    store: &Store,
-    integration: &IntegrationId,
-    now: Timestamp,
-) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
+pub async fn traffic(store: &Store, integration: &IntegrationId, now: Timestamp) -> Result<Traffic, StoreError> {
     let mut before = None;
     for _ in 0..MAX_ROUNDS {
         let positions = newest_of(store, integration, before.as_deref(), LOOKED_THROUGH).await?;
@@ -154,14 +203,20 @@ pub async fn traffic(
         }
         before = positions.into_iter().next_back();
     }
-    Ok((None, None))
+    Ok(Traffic::default())
 }
 
-fn told_by(records: &[MessageRecord]) -> (Option<Timestamp>, Option<Timestamp>) {
-    let heard = records.iter().map(|record| record.received_at).max();
+fn told_by(records: &[MessageRecord]) -> Traffic {
     let steps = records.iter().flat_map(|record| &record.steps);
     let said = steps.filter(|step| step.step == "delivered" || step.step == "ready");
-    (heard, said.map(|step| step.at).max())
+    let was_to_be_answered = |state| matches!(state, MessageState::Answered | MessageState::Failed);
+    let ended = records.iter().filter(|record| was_to_be_answered(record.state));
+    let newest = ended.max_by_key(|record| record.steps.last().map_or(record.received_at, |step| step.at));
+    Traffic {
+        heard: records.iter().map(|record| record.received_at).max(),
+        said: said.map(|step| step.at).max(),
+        failed: newest.and_then(FailedAnswer::of),
+    }
 }
 
 impl Filter {

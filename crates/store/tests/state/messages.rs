@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SessionId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::StoreError;
-use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord};
+use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord, Traffic};
 
 use crate::tables::{DAY, Fresh, NOW, at, conversation, fresh, message, organization, race, run_state};
 
@@ -439,7 +439,7 @@ async fn traffic_is_read_off_the_newest_messages() {
     let integration = message("1").integration;
     assert_eq!(
         message::traffic(&it.store, &integration, NOW).await.unwrap(),
-        (None, None)
+        Traffic::default()
     );
     for (name, received) in [("1", 1), ("2", 3)] {
         let record = MessageRecord {
@@ -456,7 +456,52 @@ async fn traffic_is_read_off_the_newest_messages() {
         .await
         .unwrap();
     let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
-    assert_eq!(found, (Some(at(3)), Some(at(2))));
+    assert_eq!(
+        (found.heard, found.said, found.failed),
+        (Some(at(3)), Some(at(2)), None)
+    );
+}
+
+#[tokio::test]
+async fn newest_answer_that_failed_is_told_with_the_agents_words() {
+    let it = fresh().await;
+    let integration = message("1").integration;
+    for (name, received) in [("1", 1), ("2", 3)] {
+        let record = MessageRecord {
+            received_at: at(received),
+            ..message(name)
+        };
+        message::claim(&it.store, &record).await.unwrap();
+    }
+    let result = LedgerStep::new(at(4), "result")
+        .code("http_500")
+        .detail("out of memory");
+    let failed = Ending {
+        steps: vec![
+            result,
+            LedgerStep::new(at(4), "delivered"),
+            LedgerStep::new(at(5), "failed"),
+        ],
+        reason: Some("http_500".to_owned()),
+        ..ending(MessageState::Failed)
+    };
+    let (first, second) = (MessageId::new("msg_1"), MessageId::new("msg_2"));
+    message::finish(&it.store, &second, &failed).await.unwrap();
+    let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
+    let failure = found.failed.unwrap();
+    assert_eq!((failure.message, failure.at, failure.is_agents), (second, at(5), true));
+    assert_eq!(
+        (failure.code.as_str(), failure.detail.as_deref()),
+        ("http_500", Some("out of memory"))
+    );
+    // What ended later counts, though it came earlier.
+    let answered = Ending {
+        steps: vec![LedgerStep::new(at(6), "delivered"), LedgerStep::new(at(6), "answered")],
+        ..ending(MessageState::Answered)
+    };
+    message::finish(&it.store, &first, &answered).await.unwrap();
+    let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
+    assert_eq!(found.failed, None);
 }
 
 #[tokio::test]
@@ -473,7 +518,7 @@ async fn what_nobody_said_is_no_traffic() {
         message::claim(&it.store, &record).await.unwrap();
     }
     let found = message::traffic(&it.store, &integration, NOW).await.unwrap();
-    assert_eq!(found, (Some(at(1)), None));
+    assert_eq!((found.heard, found.said), (Some(at(1)), None));
 }
 
 #[tokio::test]

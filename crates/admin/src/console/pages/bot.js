@@ -1,5 +1,6 @@
 // One bot: health, settings, trigger and access, log, conversations, messages.
 
+import { actionButton } from "/console/actions.js";
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
@@ -66,6 +67,8 @@ const VIEWS = {
     <dl class="facts">
       <dt>${text("connectedSince")}</dt><dd>${time(status.connectedAt)}</dd>
       <dt>${text("uptime")}</dt><dd>${duration(status.uptimeSeconds)}</dd>
+      <dt>${text("lastConnected")}</dt><dd>${time(status.lastConnectedAt)}</dd>
+      <dt>${text("lastDisconnected")}</dt><dd>${time(status.lastDisconnectedAt)}</dd>
       <dt>${text("lastEvent")}</dt><dd>${time(status.lastEventAt)}</dd>
       <dt>${text("lastReply")}</dt><dd>${time(status.lastReplyAt)}</dd>
       <dt>${text("lastError")}</dt><dd>${status.lastError ? html`${time(status.lastError.at)} · <code>${status.lastError.code}</code> ${status.lastError.message}` : "–"}</dd>
@@ -139,22 +142,10 @@ const doctor = (shell, { cause, next, checks }) => html`
   <section id="diagnosis">
     <p id="cause" class=${cause ? "bad" : "good"}>${cause ?? text("allIsWell")}</p>
     ${next ? html`<p id="next" class="next">${next}</p>` : nothing}
-    <ul id="checks" class="checks">${checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${check.name}</strong> ${check.detail} ${check.ok ? nothing : fix(shell, check)}</li>`)}</ul>
+    <ul id="checks" class="checks">${checks.map((check) => html`<li class=${LEVELS[check.level]} data-check=${check.name} data-level=${check.level}><strong>${check.name}</strong> <span class="visually-hidden">${text(`level_${check.level}`)}</span> ${check.detail} ${actionButton(shell, idOf(shell), check)}</li>`)}</ul>
   </section>`;
 
-/** The button that mends a failed check, where one can. */
-function fix(shell, check) {
-  const tabs = { trigger_present: "trigger", trigger_enabled: "trigger", right_integration: "trigger", access: "trigger", settings: "settings", credentials: "settings", log: "log" };
-  if (check.action === "start" || check.action === "restart" || check.name === "started" || check.name === "socket") {
-    const verb = check.action ?? (check.name === "started" ? "start" : "restart");
-    return html`<button class="quiet" data-verb=${verb} @click=${() => shell.act(async () => {
-      await shell.post(`${pathOf(shell)}/${verb}`);
-      shell.app.page.diagnosis = undefined;
-    })}>${text(verb)}</button>`;
-  }
-  const tab = tabs[check.name];
-  return tab ? html`<a class="button quiet" href="#/bots/${idOf(shell)}/${tab}">${text("mend")}</a>` : nothing;
-}
+const LEVELS = { ok: "good", warning: "wait", failed: "bad", unknown: "off" };
 
 function save(shell, state, mode, event) {
   event.preventDefault();

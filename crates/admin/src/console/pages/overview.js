@@ -1,5 +1,6 @@
 // Overview: what needs attention, counts, the last day, and the first steps.
 
+import { actionButton } from "/console/actions.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { duration, empty, heading, loadingLine, stateMark, time } from "/console/view.js";
@@ -35,7 +36,7 @@ const trouble = (shell, one) => html`
     <p class="kind">${one.cause ?? one.reason ?? ""} ${one.at ? html`· ${time(one.at)}` : nothing}</p>
     ${one.next ? html`<p class="next">${one.next}</p>` : nothing}
     <div class="bar">
-      ${one.action === "restart" || one.action === "start" ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`/integrations/${one.integrationId}/${one.action}`))}>${text(one.action)}</button>` : nothing}
+      ${actionButton(shell, one.integrationId, one)}
       <a class="button quiet" href="#/bots/${one.integrationId}">${text("open")}</a>
     </div>
   </li>`;

@@ -1,4 +1,4 @@
-//! What the facts say. Each question has a line of its own, and a next step if the answer is bad.
+//! What the facts mean. Each question has an answer of its own, and a next step if the answer is bad.
 
 mod messages;
 mod reachability;
@@ -7,6 +7,7 @@ mod setup;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde::Serialize;
 use tieline_core::access::Access;
 use tieline_core::account::ConnectionMode;
 use tieline_core::ids::ConversationId;
@@ -16,6 +17,8 @@ use tieline_store::message::MessageRecord;
 use tieline_store::status::Status;
 
 use crate::integrations::effective_status::Condition;
+use crate::integrations::remedy::{Action, Remedy};
+use crate::texts::Text;
 
 /// What is known of an integration.
 pub(super) struct Facts {
@@ -26,10 +29,14 @@ pub(super) struct Facts {
     pub(super) enabled: bool,
     pub(super) unusable: Option<String>,
     pub(super) callback_url: String,
-    /// Whether a platform can call our own address.
-    pub(super) is_callable: bool,
-    /// Whether the platform takes the credentials, and a sentence about it. `None`: not asked.
-    pub(super) credentials: Option<(bool, String)>,
+    /// Whether a platform anywhere can call our own address.
+    pub(super) is_public: bool,
+    /// Whether the platform accepts the credentials. `None`: not asked.
+    pub(super) credentials: Option<Credentials>,
+    /// The secret credential fields, in the platform's words, separated by commas.
+    pub(super) credential_fields: String,
+    /// The platform's addresses and what came of calling them. Empty: not called.
+    pub(super) hosts: Vec<Host>,
     /// The enabled trigger.
     pub(super) bound: Option<String>,
     pub(super) disabled_triggers: Vec<String>,
@@ -46,8 +53,35 @@ pub(super) struct Facts {
     pub(super) messages: Vec<MessageRecord>,
     /// Conversations in which an answer is being written, of those in which a message waits.
     pub(super) running: HashSet<ConversationId>,
+    /// The organization's limit of concurrent runs, if all of them are taken.
+    pub(super) runs_used_up: Option<u32>,
     /// The newest warnings and errors, the newest first.
     pub(super) log: Vec<LogEntry>,
+}
+
+/// What the platform says of the credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Credentials {
+    Accepted,
+    Refused {
+        code: String,
+    },
+    /// The platform could not be asked, or did not answer.
+    Unavailable {
+        code: String,
+    },
+    /// The platform has no way to be asked.
+    Untold,
+}
+
+/// An address of the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Host {
+    /// The field of `endpoints`.
+    pub(super) field: &'static str,
+    pub(super) host: String,
+    /// Why it can't be reached. `None`: it answers.
+    pub(super) failure: Option<Text>,
 }
 
 /// A trigger that is bound to something else.
@@ -57,8 +91,15 @@ pub(super) struct Elsewhere {
 }
 
 /// What an agent answered to a sign of life.
+#[derive(Debug, Clone)]
 pub(super) struct AgentAnswer {
+    pub(super) id: String,
     pub(super) name: String,
+    /// The host of its address.
+    pub(super) host: String,
+    /// Its secret fields, separated by commas.
+    pub(super) secrets: String,
+    pub(super) is_gone: bool,
     pub(super) millis: u64,
     /// Code and text.
     pub(super) failure: Option<(String, String)>,
@@ -74,28 +115,66 @@ pub(super) struct RelayHeld {
     pub(super) lease_left: Option<Duration>,
 }
 
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, and is worth attention.
+    Warning,
+    /// It has to be mended.
+    Failed,
+    /// It could not be found out.
+    Unknown,
+}
+
 /// One question and its answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) name: &'static str,
-    pub(super) detail: String,
-    /// What to do. `None`: it is as it should be.
-    pub(super) next: Option<String>,
+    pub(super) level: Level,
+    pub(super) detail: Text,
+    /// What to do. `None`: nothing.
+    pub(super) next: Option<Text>,
+    /// What carries it out.
+    pub(super) remedy: Option<Remedy>,
 }
 
-fn good(name: &'static str, detail: impl Into<String>) -> Finding {
+fn good(name: &'static str, detail: Text) -> Finding {
     Finding {
         name,
-        detail: detail.into(),
+        level: Level::Ok,
+        detail,
         next: None,
+        remedy: None,
     }
 }
 
-fn bad(name: &'static str, detail: impl Into<String>, next: impl Into<String>) -> Finding {
+fn bad(name: &'static str, detail: Text, next: Text, remedy: Remedy) -> Finding {
     Finding {
         name,
-        detail: detail.into(),
-        next: Some(next.into()),
+        level: Level::Failed,
+        detail,
+        next: Some(next),
+        remedy: Some(remedy),
+    }
+}
+
+fn warning(name: &'static str, detail: Text, next: Text, remedy: Option<Remedy>) -> Finding {
+    Finding {
+        name,
+        level: Level::Warning,
+        detail,
+        next: Some(next),
+        remedy,
+    }
+}
+
+fn unknown(name: &'static str, detail: Text, next: Text, action: Action) -> Finding {
+    Finding {
+        level: Level::Unknown,
+        ..bad(name, detail, next, Remedy::new(action))
     }
 }
 
@@ -105,280 +184,123 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         setup::started(facts),
         setup::settings(facts),
         setup::trigger_present(facts),
-        setup::trigger_enabled(facts),
     ];
+    findings.extend(setup::trigger_enabled(facts));
     findings.extend(setup::right_integration(facts));
+    findings.extend(reachability::platform(facts));
     findings.extend(reachability::credentials(facts));
     match facts.mode {
         ConnectionMode::Webhook if facts.is_own_channel => {}
         ConnectionMode::Webhook => {
-            findings.extend([reachability::address_verified(facts), reachability::signature(facts)])
+            findings.extend([reachability::signature(facts), reachability::address_verified(facts)])
         }
         ConnectionMode::LongConnection => {
             findings.extend([reachability::relay(facts), reachability::connection(facts)])
         }
     }
+    findings.extend(messages::permissions(facts));
     findings.extend(reachability::agent(facts));
     findings.push(reachability::rate_limits(facts));
     findings.extend(messages::access(facts));
     findings.extend([
+        messages::refusals(facts),
         messages::user_mapping(facts),
         messages::stuck(facts),
         messages::answers(facts),
+        messages::empty(facts),
+        messages::speed(facts),
+        messages::dead_letters(facts),
         messages::readable(facts),
     ]);
+    lead_back(&mut findings);
     findings
 }
 
-#[cfg(test)]
-mod tests {
-    use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
-    use tieline_core::message_state::MessageState;
-    use tieline_store::status::ConnectionState;
-
-    use super::*;
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    /// A long connection on which all is well.
-    fn healthy() -> Facts {
-        Facts {
-            now: at(100_000),
-            platform: "lark".into(),
-            mode: ConnectionMode::LongConnection,
-            is_own_channel: false,
-            enabled: true,
-            unusable: None,
-            callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
-            is_callable: true,
-            credentials: Some((true, "the platform takes the credentials".into())),
-            bound: Some("trg_1".into()),
-            disabled_triggers: Vec::new(),
-            elsewhere: None,
-            access: Some(Access::default()),
-            agent: Some(AgentAnswer {
-                name: "Echo".into(),
-                millis: 3,
-                failure: None,
-            }),
-            relay: Some(RelayHeld {
-                n_alive: 1,
-                holder: Some("relay-1".into()),
-                lease_left: Some(Duration::from_secs(8)),
-            }),
-            condition: Condition {
-                state: ConnectionState::Connected,
-                reason: None,
-                connected_at: Some(at(99_000)),
-                next: None,
-            },
-            reported: Status::default(),
-            messages: Vec::new(),
-            running: HashSet::new(),
-            log: Vec::new(),
-        }
-    }
-
-    #[track_caller]
-    fn check(facts: &Facts, expected: Option<&str>) {
-        let findings = all(facts);
-        let first = findings.iter().find(|finding| finding.next.is_some());
-        assert_eq!(first.map(|finding| finding.name), expected, "{findings:#?}");
-        assert!(findings.iter().all(|finding| !finding.detail.contains('\n')));
-    }
-
-    #[test]
-    fn nothing_is_wrong_with_a_healthy_bot() {
-        check(&healthy(), None);
-    }
-
-    #[test]
-    fn the_first_thing_to_fix_comes_first() {
-        check(
-            &Facts {
-                enabled: false,
-                bound: None,
-                credentials: Some((false, String::new())),
-                ..healthy()
-            },
-            Some("started"),
-        );
-        check(
-            &Facts {
-                bound: None,
-                agent: None,
-                ..healthy()
-            },
-            Some("trigger_present"),
-        );
-        let disabled = vec!["trg_2".to_owned()];
-        check(
-            &Facts {
-                bound: None,
-                disabled_triggers: disabled,
-                ..healthy()
-            },
-            Some("trigger_enabled"),
-        );
-        let refused = Some((false, "refused: code 10014".into()));
-        check(
-            &Facts {
-                credentials: refused,
-                ..healthy()
-            },
-            Some("credentials"),
-        );
-    }
-
-    #[test]
-    fn a_trigger_of_another_integration_is_named() {
-        let facts = Facts {
-            bound: None,
-            elsewhere: Some(Elsewhere {
-                trigger: "trg_9".into(),
-                integration: "Other".into(),
-            }),
-            ..healthy()
-        };
-        let findings = all(&facts);
-        let found = findings
-            .iter()
-            .find(|finding| finding.name == "right_integration")
-            .unwrap();
-        assert!(
-            found.detail.contains("trg_9") && found.detail.contains("Other"),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn a_dead_relay_is_told_from_a_broken_connection() {
-        let nobody = RelayHeld {
-            n_alive: 0,
-            holder: None,
-            lease_left: None,
-        };
-        check(
-            &Facts {
-                relay: Some(nobody),
-                ..healthy()
-            },
-            Some("relay"),
-        );
-        let kicked = Condition {
-            state: ConnectionState::Disconnected,
-            reason: Some("kicked".into()),
-            connected_at: None,
-            next: Some("restart".into()),
-        };
-        check(
-            &Facts {
-                condition: kicked,
-                ..healthy()
-            },
-            Some("connection"),
-        );
-    }
-
-    #[test]
-    fn a_webhook_is_asked_for_its_address_and_its_signature() {
-        let webhook = |reported| Facts {
-            mode: ConnectionMode::Webhook,
-            relay: None,
-            reported,
-            ..healthy()
-        };
-        check(&webhook(Status::default()), Some("url_verified"));
-        let mut status = Status {
-            verified_at: Some(at(5)),
-            ..Status::default()
-        };
-        check(&webhook(status.clone()), None);
-        status.last_signature_failure_at = Some(at(6));
-        check(&webhook(status.clone()), Some("signature"));
-        status.last_event_at = Some(at(7));
-        check(&webhook(status), None);
-    }
-
-    #[test]
-    fn the_agent_and_the_platforms_patience_count() {
-        let silent = AgentAnswer {
-            name: "Support".into(),
-            millis: 20_000,
-            failure: Some(("connect".into(), "connection refused".into())),
-        };
-        check(
-            &Facts {
-                agent: Some(silent),
-                ..healthy()
-            },
-            Some("agent_reachable"),
-        );
-        let limited = |until| Facts {
-            reported: Status {
-                rate_limited_until: Some(until),
-                ..Status::default()
-            },
-            ..healthy()
-        };
-        check(&limited(at(100_001)), Some("rate_limits"));
-        check(&limited(at(99_999)), None);
-    }
-    /// A message that came at that second.
-    fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> MessageRecord {
-        MessageRecord {
-            id: MessageId::new("msg_1"),
-            reply: ReplyId::new("rpl_1"),
-            organization: OrganizationId::new("default"),
-            integration: IntegrationId::new("int_1"),
-            platform_message: PlatformMessageId::new("m"),
-            conversation: Some(ConversationId::new("cnv_1")),
-            session: None,
-            sender: None,
-            received_at: at(received_at),
-            state,
-            event: String::new(),
-            run: None,
-            reason: reason.map(str::to_owned),
-            steps: Vec::new(),
-            redrives: 0,
-            version: 0,
-        }
-    }
-
-    #[test]
-    fn only_what_no_run_is_about_is_stuck() {
-        let facts = |state, received_at| Facts {
-            messages: vec![message(received_at, state, None)],
-            ..healthy()
-        };
-        check(&facts(MessageState::Queued, 99_000), Some("queues"));
-        check(&facts(MessageState::Queued, 99_990), None);
-        check(&facts(MessageState::Running, 99_000), None);
-        let behind = Facts {
-            running: HashSet::from([ConversationId::new("cnv_1")]),
-            ..facts(MessageState::Queued, 99_000)
-        };
-        check(&behind, None);
-    }
-
-    #[test]
-    fn an_access_list_that_works_is_no_fault() {
-        let facts = Facts {
-            access: Some(Access {
-                pairing: true,
-                ..Access::default()
-            }),
-            messages: vec![message(99_000, MessageState::Refused, Some("not_allowed"))],
-            ..healthy()
-        };
-        check(&facts, None);
-        let told = all(&facts)
-            .into_iter()
-            .find(|finding| finding.name == "access")
-            .unwrap();
-        assert!(told.detail.contains("1 message(s) of others"), "{told:?}");
+/// The checks that can't be good while an earlier one is bad.
+fn causes_of(name: &str) -> &'static [&'static str] {
+    const SETUP: &[&str] = &["started", "settings", "trigger_present", "trigger_enabled"];
+    const ROAD: &[&str] = &[
+        "started",
+        "settings",
+        "trigger_present",
+        "trigger_enabled",
+        "platform_reachable",
+        "credentials",
+        "relay",
+        "connection",
+        "agent_reachable",
+    ];
+    match name {
+        "platform_reachable" | "agent_reachable" => &["settings"],
+        "credentials" => &["settings", "platform_reachable", "connection"],
+        "signature" => &["started", "settings"],
+        "url_verified" => &["started", "settings", "signature"],
+        "relay" => SETUP,
+        "connection" => &[
+            "started",
+            "settings",
+            "trigger_present",
+            "trigger_enabled",
+            "platform_reachable",
+            "credentials",
+            "relay",
+        ],
+        "refusals" => SETUP,
+        "queues" | "answers" | "empty_answers" | "speed" | "permissions" => ROAD,
+        "dead_letters" | "log" => &[
+            "started",
+            "settings",
+            "trigger_present",
+            "trigger_enabled",
+            "platform_reachable",
+            "credentials",
+            "signature",
+            "url_verified",
+            "relay",
+            "connection",
+            "permissions",
+            "agent_reachable",
+            "rate_limits",
+            "access",
+            "refusals",
+            "queues",
+            "answers",
+            "empty_answers",
+        ],
+        _ => &[],
     }
 }
+
+/// What only follows from a failure is reported as such: one cause, one failure.
+fn lead_back(findings: &mut [Finding]) {
+    let failed: Vec<&'static str> = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Failed)
+        .map(|finding| finding.name)
+        .collect();
+    for finding in findings.iter_mut().filter(|finding| finding.level != Level::Ok) {
+        let Some(cause) = causes_of(finding.name).iter().find(|cause| failed.contains(cause)) else {
+            continue;
+        };
+        finding.detail = Text::new("follows")
+            .with_text("detail", Some(finding.detail.clone()))
+            .with("cause", cause);
+        finding.level = Level::Warning;
+        finding.next = None;
+        finding.remedy = None;
+    }
+}
+
+/// The first thing to fix: a failure, else a warning that asks for something, else what could not be found out.
+pub(super) fn cause(findings: &[Finding]) -> Option<&Finding> {
+    let first = |level| {
+        let mut of_level = findings.iter().filter(move |finding| finding.level == level);
+        of_level.find(|finding| finding.next.is_some())
+    };
+    first(Level::Failed)
+        .or_else(|| first(Level::Warning))
+        .or_else(|| first(Level::Unknown))
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,44 +2,82 @@
 
 use std::time::Duration;
 
+use tieline_bridge::cooldown::PERMISSION_MISSING;
 use tieline_core::message_state::MessageState;
-use tieline_store::log::{Level, LogEntry};
-use tieline_store::message::MessageRecord;
+use tieline_store::log::{Level as LogLevel, LogEntry};
+use tieline_store::message::{FailedAnswer, MessageRecord};
 
-use super::{Facts, Finding, bad, good};
+use super::reachability::SLOW_SECONDS;
+use super::{Action, Facts, Finding, Level, Remedy, bad, good, warning};
+use crate::texts::Text;
 
-/// A message that is on its road longer than this is stuck, unless an agent works on it.
+/// A message that waits longer than this is stuck, unless an agent works on it.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
-/// Failures that are older say nothing of now.
-const RECENT: Duration = Duration::from_hours(24);
+/// Failures that are older are not reported.
+const DAY: Duration = Duration::from_hours(24);
+/// What happened within this time is happening.
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+/// So many failures within an hour are a failure, even if the newest answer is fine.
+const MANY_FAILURES: usize = 3;
 
 pub(super) fn access(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "access";
     let access = facts.access.as_ref()?;
-    let turned_away = refused(facts, "not_allowed");
-    let rule = match (access.users.len(), access.chats.len(), access.pairing) {
-        (0, 0, false) => return Some(good(NAME, "everybody may use the bot")),
-        (users, chats, _) => format!("{users} person(s) and {chats} chat(s) may use the bot"),
-    };
-    // A list that turns somebody away does what it is for, so this is to be known and not to be mended.
-    Some(match turned_away {
-        0 => good(NAME, rule),
-        n => good(
-            NAME,
-            format!(
-                "{rule}; {n} message(s) of others were refused in the last day: whoever should be let in is missing in the \
-                 trigger's access list"
-            ),
-        ),
+    let turned_away = |within| refused(facts, within).filter(|record| record.reason.as_deref() == Some("not_allowed"));
+    let n_refused = turned_away(HOUR).count();
+    if let Some(last) = turned_away(HOUR).next() {
+        let detail = Text::new("access_refused")
+            .with("n", n_refused)
+            .with("hours", 1)
+            .with("trigger", facts.bound.as_deref().unwrap_or_default())
+            .with("sender", last.sender.as_ref().map_or("", |sender| sender.as_str()));
+        let remedy = facts
+            .bound
+            .clone()
+            .map(|trigger| Remedy::on(Action::EditAccess, trigger));
+        return Some(warning(NAME, detail, Text::new("access_refused_next"), remedy));
+    }
+    Some(match (access.users.len(), access.chats.len(), access.pairing) {
+        (0, 0, false) => good(NAME, Text::new("access_all")),
+        (users, chats, _) => good(NAME, Text::new("access_some").with("users", users).with("chats", chats)),
     })
 }
 
+/// Messages that were refused for other reasons than the access list.
+pub(super) fn refusals(facts: &Facts) -> Finding {
+    const NAME: &str = "refusals";
+    // What is said of nothing, and what the setup explains, is no trouble of its own.
+    let explained = [
+        "not_allowed",
+        "empty",
+        "integration_stopped",
+        "no_trigger",
+        "trigger_disabled",
+    ];
+    let others = |record: &&MessageRecord| !explained.contains(&record.reason.as_deref().unwrap_or_default());
+    let n_refused = refused(facts, HOUR).filter(others).count();
+    let Some(last) = refused(facts, HOUR).find(others) else {
+        return good(NAME, Text::new("refusals_ok"));
+    };
+    let reason = last.reason.as_deref().unwrap_or("unknown");
+    let next = match reason {
+        "stale" => "refused_stale_next",
+        "mailbox_full" => "refused_full_next",
+        reason if reason.starts_with("mapper") => "refused_mapper_next",
+        _ => "refused_next",
+    };
+    let detail = Text::new("refused").with("n", n_refused).with("message", &last.id);
+    let remedy = Remedy::on(Action::ViewMessage, last.id.as_str());
+    bad(NAME, detail.with("reason", reason), Text::new(next), remedy)
+}
+
 pub(super) fn user_mapping(facts: &Facts) -> Finding {
-    let senders = facts.messages.iter().filter(|record| is_recent(facts, record)).count();
-    good(
-        "user_mapping",
-        format!("people are known from their first message on; {senders} message(s) came in the last day"),
-    )
+    let n_messages = facts
+        .messages
+        .iter()
+        .filter(|record| is_within(facts, record, DAY))
+        .count();
+    good("user_mapping", Text::new("users_ok").with("n", n_messages))
 }
 
 pub(super) fn stuck(facts: &Facts) -> Finding {
@@ -53,89 +91,181 @@ pub(super) fn stuck(facts: &Facts) -> Finding {
         record.state == MessageState::Queued && facts.now.since(record.received_at) > STUCK_AFTER && is_next(record)
     };
     let Some(oldest) = facts.messages.iter().rev().find(waits) else {
-        return good(NAME, "no message waits longer than it should");
+        return good(NAME, Text::new("queue_ok"));
     };
+    let waiting = |code| {
+        Text::new(code)
+            .with("message", &oldest.id)
+            .with("at", oldest.received_at)
+    };
+    if let Some(limit) = facts.runs_used_up {
+        let detail = waiting("organization_full").with("limit", limit);
+        let next = Text::new("organization_full_next");
+        return bad(NAME, detail, next, Remedy::new(Action::EditOrganization));
+    }
+    let next = Text::new("queue_stuck_next");
     bad(
         NAME,
-        format!(
-            "message {} waits since {} and no run has taken it",
-            oldest.id, oldest.received_at
-        ),
-        "See whether the runner runs and its queue is emptied.",
+        waiting("queue_stuck"),
+        next,
+        Remedy::on(Action::ViewMessage, oldest.id.as_str()),
     )
 }
 
 /// Why messages ended without an answer.
 pub(super) fn answers(facts: &Facts) -> Finding {
     const NAME: &str = "answers";
-    let newest = facts
-        .messages
-        .iter()
-        .find(|record| record.state.is_terminal() && is_recent(facts, record));
-    let failed = facts
-        .messages
-        .iter()
-        .filter(|record| record.state == MessageState::Failed && is_recent(facts, record));
-    match newest {
-        Some(record) if record.state == MessageState::Failed => {
-            let reason = record.reason.as_deref().unwrap_or("unknown");
-            bad(
-                NAME,
-                format!(
-                    "the newest message that ended, {}, failed: {reason}{}",
-                    record.id,
-                    code_of(record)
-                ),
-                format!(
-                    "See message {}; when the cause is gone, redrive it from the dead letters.",
-                    record.id
-                ),
+    let ended = |record: &&MessageRecord| record.state.is_terminal() && is_within(facts, record, DAY);
+    let ended: Vec<&MessageRecord> = facts.messages.iter().filter(ended).collect();
+    let Some(newest) = ended.iter().max_by_key(|record| ended_at(record)) else {
+        return good(NAME, Text::new("answers_none"));
+    };
+    let failed = || ended.iter().filter(|record| record.state == MessageState::Failed);
+    let is_fresh = |record: &&&MessageRecord| facts.now.since(ended_at(record)) < HOUR;
+    let n_fresh = failed().filter(is_fresh).count();
+    let counted = |text: Text| text.with("failed", failed().count()).with("ended", ended.len());
+    let Some(last) = failed().max_by_key(|record| ended_at(record)) else {
+        return good(NAME, Text::new("answers_ok").with("state", newest.state.as_str()));
+    };
+    // One of many in a day may be chance; a newest one that failed, or several in an hour, are not.
+    let is_failing = newest.state == MessageState::Failed && n_fresh > 0 || n_fresh >= MANY_FAILURES;
+    let (detail, next) = failure(facts, last);
+    let remedy = Remedy::on(Action::Redrive, last.id.as_str());
+    if is_failing {
+        return bad(NAME, counted(detail), next, remedy);
+    }
+    warning(NAME, counted(detail), next, Some(remedy))
+}
+
+fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
+    let id = &record.id;
+    match (FailedAnswer::of(record), &facts.agent) {
+        (Some(failed), Some(agent)) if failed.is_agents => {
+            let words = failed.detail.map(|words| Text::new("words").with("words", words));
+            let detail = Text::new("answers_fail_agent")
+                .with("agent", &agent.name)
+                .with("host", &agent.host)
+                .with("code", &failed.code)
+                .with_text("words", words);
+            (
+                detail.with("message", id),
+                Text::new("answers_fail_agent_next").with("message", id),
             )
         }
-        Some(record) => {
-            let n_failed = failed.count();
-            let state = record.state.as_str();
-            good(
-                NAME,
-                format!("the newest message that ended is {state}; {n_failed} failed in the last day"),
-            )
+        (failed, _) => {
+            let code = failed.map_or_else(|| "failed".to_owned(), |failed| failed.code);
+            let detail = Text::new("answers_fail_platform")
+                .with("code", code)
+                .with("message", id);
+            (detail, Text::new("answers_fail_platform_next").with("message", id))
         }
-        None => good(NAME, "no message came in the last day"),
     }
 }
 
-fn code_of(record: &MessageRecord) -> String {
-    let last = record.steps.iter().rev().find_map(|step| step.code.as_deref());
-    last.map_or_else(String::new, |code| format!(" ({code})"))
+/// Answers without text and files.
+pub(super) fn empty(facts: &Facts) -> Finding {
+    const NAME: &str = "empty_answers";
+    let is_empty = |record: &&MessageRecord| {
+        let mut steps = record.steps.iter();
+        is_within(facts, record, HOUR) && steps.any(|step| step.code.as_deref() == Some("empty_answer"))
+    };
+    let n_empty = facts.messages.iter().filter(is_empty).count();
+    let Some(last) = facts.messages.iter().find(is_empty) else {
+        return good(NAME, Text::new("empty_ok"));
+    };
+    let agent = facts.agent.as_ref();
+    let detail = Text::new("empty")
+        .with("agent", agent.map_or("", |agent| &agent.name))
+        .with("host", agent.map_or("", |agent| &agent.host))
+        .with("n", n_empty)
+        .with("message", &last.id);
+    let remedy = match agent {
+        Some(agent) => Remedy::on(Action::TestAgent, &agent.id),
+        None => Remedy::on(Action::ViewMessage, last.id.as_str()),
+    };
+    bad(NAME, detail, Text::new("empty_next"), remedy)
 }
 
-pub(super) fn readable(facts: &Facts) -> Finding {
-    const NAME: &str = "log";
-    let recent = |entry: &&LogEntry| facts.now.since(entry.at) < RECENT;
-    let mut entries = facts.log.iter().filter(recent);
-    match entries.find(|entry| entry.level == Level::Error) {
-        Some(entry) => bad(
-            NAME,
-            format!("an error at {}: {}: {}", entry.at, entry.code, entry.message),
-            "See the integration's log.",
-        ),
-        None => match facts.log.iter().find(recent) {
-            Some(entry) => good(
-                NAME,
-                format!("newest warning at {}: {}: {}", entry.at, entry.code, entry.message),
-            ),
-            None => good(NAME, "no warnings in the last day"),
+/// How long people wait for the first text.
+pub(super) fn speed(facts: &Facts) -> Finding {
+    const NAME: &str = "speed";
+    let recent = facts.messages.iter().filter(|record| is_within(facts, record, HOUR));
+    let mut waits: Vec<u64> = recent.filter_map(first_text_seconds).collect();
+    waits.sort_unstable();
+    let (n_messages, median) = (waits.len(), waits.get(waits.len() / 2).copied().unwrap_or_default());
+    let Some(agent) = facts.agent.as_ref().filter(|_| median > SLOW_SECONDS) else {
+        return good(NAME, Text::new("speed_ok"));
+    };
+    let detail = Text::new("slow")
+        .with("agent", &agent.name)
+        .with("seconds", median)
+        .with("n", n_messages);
+    let remedy = Remedy::on(Action::TestAgent, &agent.id);
+    warning(NAME, detail, Text::new("slow_next"), Some(remedy))
+}
+
+/// From the start of the run to the agent's first text.
+fn first_text_seconds(record: &MessageRecord) -> Option<u64> {
+    let at = |name: &str| record.steps.iter().find(|step| step.step == name).map(|step| step.at);
+    Some(at("first_text")?.since(at("run_started")?).as_secs())
+}
+
+pub(super) fn dead_letters(facts: &Facts) -> Finding {
+    const NAME: &str = "dead_letters";
+    let failed = |record: &&MessageRecord| record.state == MessageState::Failed && is_within(facts, record, DAY);
+    match facts.messages.iter().filter(failed).count() {
+        0 => good(NAME, Text::new("dead_none")),
+        n => Finding {
+            level: Level::Warning,
+            ..good(NAME, Text::new("dead_some").with("n", n))
         },
     }
 }
 
-fn refused(facts: &Facts, reason: &str) -> usize {
-    let is_so = |record: &&MessageRecord| {
-        record.state == MessageState::Refused && record.reason.as_deref() == Some(reason) && is_recent(facts, record)
-    };
-    facts.messages.iter().filter(is_so).count()
+/// Permissions that the platform has missed. `None`: it has missed none.
+pub(super) fn permissions(facts: &Facts) -> Option<Finding> {
+    let is_missing = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && facts.now.since(entry.at) < DAY;
+    let entry = facts.log.iter().find(is_missing)?;
+    let named = |code| Text::new(code).with("permissions", &entry.message);
+    let remedy = Remedy::new(Action::ViewLog);
+    Some(bad(
+        "permissions",
+        named("permissions_missing"),
+        named("permissions_next"),
+        remedy,
+    ))
 }
 
-fn is_recent(facts: &Facts, record: &MessageRecord) -> bool {
-    facts.now.since(record.received_at) < RECENT
+pub(super) fn readable(facts: &Facts) -> Finding {
+    const NAME: &str = "log";
+    let recent = |entry: &&LogEntry| facts.now.since(entry.at) < DAY;
+    let told = |code, entry: &LogEntry| {
+        let text = Text::new(code).with("at", entry.at).with("code", &entry.code);
+        text.with("message", &entry.message)
+    };
+    let mut entries = facts.log.iter().filter(recent);
+    match entries.find(|entry| entry.level == LogLevel::Error) {
+        Some(entry) => {
+            let next = Text::new("connection_next");
+            bad(NAME, told("log_error", entry), next, Remedy::new(Action::ViewLog))
+        }
+        None => match facts.log.iter().find(recent) {
+            Some(entry) => good(NAME, told("log_warning", entry)),
+            None => good(NAME, Text::new("log_ok")),
+        },
+    }
+}
+
+fn refused(facts: &Facts, within: Duration) -> impl Iterator<Item = &MessageRecord> {
+    let is_so =
+        move |record: &&MessageRecord| record.state == MessageState::Refused && is_within(facts, record, within);
+    facts.messages.iter().filter(is_so)
+}
+
+fn ended_at(record: &MessageRecord) -> tieline_core::timestamp::Timestamp {
+    record.steps.last().map_or(record.received_at, |step| step.at)
+}
+
+fn is_within(facts: &Facts, record: &MessageRecord, within: Duration) -> bool {
+    facts.now.since(record.received_at) < within
 }

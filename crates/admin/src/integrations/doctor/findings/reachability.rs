@@ -1,37 +1,95 @@
 //! Who reaches whom: platform, relay, agent.
 
+use tieline_core::account::ConnectionMode;
 use tieline_store::status::ConnectionState;
 
-use super::{Facts, Finding, bad, good};
+use super::{Action, AgentAnswer, Credentials, Facts, Finding, Level, Remedy, bad, good, unknown, warning};
+use crate::integrations::effective_status;
+use crate::texts::Text;
+
+/// An agent whose first byte takes longer is slow.
+pub(super) const SLOW_SECONDS: u64 = 20;
+
+pub(super) fn platform(facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "platform_reachable";
+    let unreached = facts.hosts.iter().find_map(|host| Some((host, host.failure.clone()?)));
+    if let Some((host, why)) = unreached {
+        let detail = Text::new("platform_unreachable")
+            .with("host", &host.host)
+            .with_text("why", Some(why));
+        let next = Text::new("platform_unreachable_next")
+            .with("field", host.field)
+            .with("host", &host.host);
+        return Some(bad(NAME, detail, next, Remedy::new(Action::EditSettings)));
+    }
+    let hosts: Vec<&str> = facts.hosts.iter().map(|host| host.host.as_str()).collect();
+    (!hosts.is_empty()).then(|| good(NAME, Text::new("platform_ok").with("hosts", hosts.join(", "))))
+}
 
 pub(super) fn credentials(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "credentials";
-    let (ok, detail) = facts.credentials.as_ref()?;
-    Some(if *ok {
-        good(NAME, detail)
-    } else {
-        let next = "Compare the credentials with those on the platform; if they are right, see whether its address can be reached.";
-        bad(NAME, detail, next)
+    let fields = || match facts.credential_fields.as_str() {
+        "" => Text::new("default_fields"),
+        fields => Text::new("field").with("field", fields),
+    };
+    Some(match facts.credentials.as_ref()? {
+        Credentials::Accepted => good(NAME, Text::new("credentials_ok")),
+        Credentials::Refused { code } => bad(
+            NAME,
+            Text::new("credentials_refused")
+                .with("code", code)
+                .with_text("fields", Some(fields())),
+            Text::new("credentials_next").with_text("fields", Some(fields())),
+            Remedy::new(Action::EditCredentials),
+        ),
+        Credentials::Unavailable { code } => unknown(
+            NAME,
+            Text::new("credentials_unavailable").with("code", code),
+            Text::new("credentials_unavailable_next"),
+            Action::ViewLog,
+        ),
+        Credentials::Untold if is_proved(facts) => good(NAME, Text::new("credentials_proved")),
+        Credentials::Untold => unknown(
+            NAME,
+            Text::new("credentials_unknown"),
+            Text::new("credentials_unknown_next"),
+            Action::CopyCallbackUrl,
+        ),
     })
+}
+
+/// Whether what the platform does shows that the credentials work.
+fn is_proved(facts: &Facts) -> bool {
+    match facts.mode {
+        ConnectionMode::LongConnection => {
+            matches!(
+                facts.condition.state,
+                ConnectionState::Connected | ConnectionState::Degraded
+            )
+        }
+        ConnectionMode::Webhook => facts.reported.verified_at.max(facts.reported.last_event_at).is_some(),
+    }
 }
 
 pub(super) fn address_verified(facts: &Facts) -> Finding {
     const NAME: &str = "url_verified";
     let url = &facts.callback_url;
     if let Some(at) = facts.reported.verified_at.max(facts.reported.last_event_at) {
-        return good(NAME, format!("the platform last proved a request at {at}"));
+        return good(NAME, Text::new("url_verified").with("at", at));
     }
-    if !facts.is_callable {
+    if !facts.is_public {
         return bad(
             NAME,
-            format!("{url} is not a public https address, so the platform can't call it"),
-            "Give this deployment a public https address (--public-url), or use a long connection.",
+            Text::new("url_not_public").with("url", url),
+            Text::new("url_not_public_next"),
+            Remedy::on(Action::SetPublicUrl, "tieline serve --public-url https://HOST"),
         );
     }
     bad(
         NAME,
-        "the platform has never called us with a proof",
-        format!("Enter {url} as the callback address on the platform, save it there, and send the bot a message."),
+        Text::new("url_never_called").with("url", url),
+        Text::new("url_never_called_next").with("url", url),
+        Remedy::on(Action::CopyCallbackUrl, url),
     )
 }
 
@@ -39,115 +97,148 @@ pub(super) fn signature(facts: &Facts) -> Finding {
     const NAME: &str = "signature";
     let proved_at = facts.reported.verified_at.max(facts.reported.last_event_at);
     match facts.reported.last_signature_failure_at {
-        None => good(NAME, "no request had a wrong signature"),
-        Some(failed_at) if proved_at.is_some_and(|at| at >= failed_at) => good(
-            NAME,
-            format!("the last wrong signature was at {failed_at}; requests were proved since"),
-        ),
-        Some(failed_at) => bad(
-            NAME,
-            format!("a request at {failed_at} could not be proved: its signature or encryption doesn't match"),
-            "Compare the token and keys here with those on the platform; see the integration's log.",
-        ),
+        None => good(NAME, Text::new("signature_ok")),
+        Some(failed_at) if proved_at.is_some_and(|at| at >= failed_at) => {
+            good(NAME, Text::new("signature_old").with("at", failed_at))
+        }
+        Some(failed_at) => {
+            let field = effective_status::signed_with(&facts.reported);
+            let failure = facts.reported.signature_failure.as_ref();
+            let reason = failure.map_or("its signature or encryption doesn't match", |it| &it.reason);
+            bad(
+                NAME,
+                Text::new("signature_bad")
+                    .with("at", failed_at)
+                    .with("reason", reason)
+                    .with_text("field", Some(field.clone())),
+                Text::new("signature_next").with_text("field", Some(field)),
+                Remedy::new(Action::EditCredentials),
+            )
+        }
     }
 }
 
 pub(super) fn relay(facts: &Facts) -> Finding {
     const NAME: &str = "relay";
     let Some(held) = &facts.relay else {
-        return good(NAME, "no connection is needed");
+        return good(NAME, Text::new("relay_not_needed"));
     };
     let wanted = facts.enabled && facts.bound.is_some() && facts.unusable.is_none();
     match (&held.holder, held.lease_left) {
         (Some(holder), Some(left)) => good(
             NAME,
-            format!(
-                "{holder} holds the connection; its lease counts {} s more",
-                left.as_secs()
-            ),
+            Text::new("relay_holds")
+                .with("holder", holder)
+                .with("seconds", left.as_secs()),
         ),
         _ if held.n_alive == 0 => bad(
             NAME,
-            "no relay process is alive, so nobody holds the connection",
-            "Start the relay, or see why it doesn't run.",
+            Text::new("relay_none"),
+            Text::new("relay_none_next"),
+            Remedy::new(Action::ViewLog),
         ),
         _ if wanted => bad(
             NAME,
-            format!(
-                "{} relay process(es) are alive, but none holds this connection yet",
-                held.n_alive
-            ),
-            "Wait 15 s; if it stays so, see the relay's log.",
+            Text::new("relay_pending").with("n", held.n_alive),
+            Text::new("relay_pending_next"),
+            Remedy::new(Action::Restart),
         ),
-        _ => good(NAME, format!("{} relay process(es) are alive", held.n_alive)),
+        _ => good(NAME, Text::new("relay_alive").with("n", held.n_alive)),
     }
 }
 
 pub(super) fn connection(facts: &Facts) -> Finding {
     const NAME: &str = "connection";
     let condition = &facts.condition;
-    let next = condition
-        .next
-        .clone()
-        .unwrap_or_else(|| "See the integration's log.".to_owned());
-    let attempts = facts.reported.reconnect_attempts;
-    match (condition.state, &condition.reason) {
-        (ConnectionState::Connected, _) => match condition.connected_at {
-            Some(at) => good(NAME, format!("it is connected since {at}")),
-            None => good(NAME, "it is connected"),
+    let next = || condition.next.clone().unwrap_or_else(|| Text::new("connection_next"));
+    let state = condition.state.as_str();
+    let remedy = |reason: Option<&str>| match (condition.state, reason) {
+        (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => Remedy::new(Action::Login),
+        (_, Some("config_invalid")) => Remedy::new(Action::EditCredentials),
+        _ => Remedy::new(Action::Restart),
+    };
+    match (condition.state, condition.reason.as_deref()) {
+        (ConnectionState::Connected | ConnectionState::Degraded, _) => match condition.connected_at {
+            Some(at) => good(NAME, Text::new("connection_since").with("at", at)),
+            None => good(NAME, Text::new("connection_up")),
         },
-        // Said already, by the questions before.
-        (_, Some(reason)) if reason == "stopped" || reason == "unbound" => {
-            good(NAME, format!("there is none on purpose: {reason}"))
+        // Found already by the questions before.
+        (_, Some(reason @ ("stopped" | "unbound"))) => {
+            good(NAME, Text::new("connection_on_purpose").with("reason", reason))
         }
-        (state, Some(reason)) => bad(
-            NAME,
-            format!("it is {}: {reason}{}", state.as_str(), last_error(facts)),
-            next,
-        ),
-        (state, None) => bad(
-            NAME,
-            format!(
-                "it is {}, {attempts} attempt(s) failed{}",
-                state.as_str(),
-                last_error(facts)
-            ),
-            next,
-        ),
+        (_, Some(reason)) => {
+            let detail = Text::new("connection_down").with("state", state).with("reason", reason);
+            bad(
+                NAME,
+                detail.with_text("error", last_error(facts)),
+                next(),
+                remedy(Some(reason)),
+            )
+        }
+        (_, None) => {
+            let detail = Text::new("connection_retrying")
+                .with("state", state)
+                .with("attempts", facts.reported.reconnect_attempts);
+            bad(NAME, detail.with_text("error", last_error(facts)), next(), remedy(None))
+        }
     }
 }
 
-fn last_error(facts: &Facts) -> String {
-    let error = facts.reported.last_error.as_ref();
-    error.map_or_else(String::new, |error| {
-        format!("; last error at {}: {} {}", error.at, error.code, error.message)
-    })
+fn last_error(facts: &Facts) -> Option<Text> {
+    let error = facts.reported.last_error.as_ref()?;
+    let text = Text::new("last_error").with("at", error.at).with("code", &error.code);
+    Some(text.with("message", &error.message))
 }
 
 pub(super) fn agent(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "agent_reachable";
     let agent = facts.agent.as_ref()?;
+    let named = |code: &str| Text::new(code).with("agent", &agent.name).with("host", &agent.host);
+    if agent.is_gone {
+        let (detail, next) = (named("agent_gone"), Text::new("agent_gone_next"));
+        return Some(bad(NAME, detail, next, Remedy::new(Action::EditTrigger)));
+    }
     Some(match &agent.failure {
-        None => good(
-            NAME,
-            format!("agent \"{}\" answers within {} ms", agent.name, agent.millis),
-        ),
-        Some((code, why)) => bad(
-            NAME,
-            format!("agent \"{}\" does not answer as it should: {code}: {why}", agent.name),
-            "See whether the agent runs, and whether its address and key are right; then test the agent.",
-        ),
+        None if agent.millis > SLOW_SECONDS * 1000 => slow(NAME, agent),
+        None => good(NAME, named("agent_ok").with("millis", agent.millis)),
+        // It may be thinking: only an answer that failed shows that it hangs.
+        Some((code, _)) if code == "idle_timeout" => slow(NAME, agent),
+        Some((code, why)) => {
+            let next = match code.as_str() {
+                "http_401" | "http_403" | "invalid_api_key" | "unauthorized" if !agent.secrets.is_empty() => {
+                    named("agent_key_next").with("fields", &agent.secrets)
+                }
+                _ => named("agent_failed_next"),
+            };
+            let detail = named("agent_failed").with("code", code).with("why", why);
+            bad(NAME, detail, next, Remedy::on(Action::EditAgent, &agent.id))
+        }
     })
+}
+
+fn slow(name: &'static str, agent: &AgentAnswer) -> Finding {
+    let detail = Text::new("agent_slow")
+        .with("agent", &agent.name)
+        .with("host", &agent.host)
+        .with("seconds", SLOW_SECONDS);
+    let remedy = Remedy::on(Action::TestAgent, &agent.id);
+    warning(name, detail, Text::new("agent_slow_next"), Some(remedy))
 }
 
 pub(super) fn rate_limits(facts: &Facts) -> Finding {
     const NAME: &str = "rate_limits";
-    match facts.reported.rate_limited_until.filter(|until| *until > facts.now) {
-        None => good(NAME, "the platform takes what we send"),
-        Some(until) => bad(
-            NAME,
-            format!("the platform wants us to be quiet until {until}"),
-            "Wait: answers are held back, not lost. If it comes often, ask the platform for more.",
-        ),
+    let next = || Text::new("rate_limited_next");
+    let entry = facts.log.iter().find(|entry| entry.code == "rate_limited");
+    if let Some(until) = facts.reported.rate_limited_until.filter(|until| *until > facts.now) {
+        let error = entry.map(|entry| Text::new("words").with("words", &entry.message));
+        let detail = Text::new("rate_limited").with("until", until).with_text("error", error);
+        return warning(NAME, detail, next(), Some(Remedy::new(Action::ViewLog)));
+    }
+    match entry.filter(|entry| facts.now.since(entry.at) < super::messages::HOUR) {
+        Some(entry) => Finding {
+            level: Level::Warning,
+            ..good(NAME, Text::new("rate_limited_before").with("message", &entry.message))
+        },
+        None => good(NAME, Text::new("rate_ok")),
     }
 }

@@ -1,69 +1,72 @@
 //! What operators have set up: is the bot started, and bound to an agent?
 
-use super::{Facts, Finding, bad, good};
+use super::{Action, Facts, Finding, Remedy, bad, good, warning};
+use crate::texts::Text;
 
 pub(super) fn started(facts: &Facts) -> Finding {
     const NAME: &str = "started";
     if facts.enabled {
-        good(NAME, "the integration is started")
+        good(NAME, Text::new("started"))
     } else {
-        bad(NAME, "the integration is stopped", "Start the integration.")
+        let (detail, next) = (Text::new("stopped"), Text::new("stopped_next"));
+        bad(NAME, detail, next, Remedy::new(Action::Start))
     }
 }
 
 pub(super) fn settings(facts: &Facts) -> Finding {
     const NAME: &str = "settings";
     match &facts.unusable {
-        None => good(NAME, "the settings can be used"),
-        Some(why) => bad(
-            NAME,
-            format!("the settings can't be used: {why}"),
-            "Correct the settings of the integration.",
-        ),
+        None => good(NAME, Text::new("settings_ok")),
+        Some(why) => {
+            let detail = Text::new("settings_bad").with("why", why);
+            bad(
+                NAME,
+                detail,
+                Text::new("settings_next"),
+                Remedy::new(Action::EditSettings),
+            )
+        }
     }
 }
 
 pub(super) fn trigger_present(facts: &Facts) -> Finding {
     const NAME: &str = "trigger_present";
     match (&facts.bound, facts.disabled_triggers.len()) {
-        (Some(trigger), _) => good(NAME, format!("trigger {trigger} names the integration")),
-        (None, 0) => bad(
-            NAME,
-            "no trigger names the integration, so no agent answers",
-            "Create a trigger that binds the integration to an agent.",
-        ),
-        (None, n) => good(NAME, format!("{n} trigger(s) name the integration")),
+        (Some(trigger), _) => good(NAME, Text::new("trigger_names").with("trigger", trigger)),
+        (None, 0) => {
+            let (detail, next) = (Text::new("trigger_missing"), Text::new("trigger_missing_next"));
+            bad(NAME, detail, next, Remedy::new(Action::CreateTrigger))
+        }
+        (None, n) => good(NAME, Text::new("triggers_name").with("n", n)),
     }
 }
 
-pub(super) fn trigger_enabled(facts: &Facts) -> Finding {
+/// `None`: there is no trigger to be enabled, which the question before has found.
+pub(super) fn trigger_enabled(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "trigger_enabled";
-    match (&facts.bound, facts.disabled_triggers.first()) {
-        (Some(trigger), _) => good(NAME, format!("trigger {trigger} is enabled")),
+    Some(match (&facts.bound, facts.disabled_triggers.first()) {
+        (Some(trigger), _) => good(NAME, Text::new("trigger_enabled").with("trigger", trigger)),
         (None, Some(trigger)) => bad(
             NAME,
-            format!("trigger {trigger} is disabled, so no agent answers"),
-            format!("Enable trigger {trigger}."),
+            Text::new("trigger_disabled").with("trigger", trigger),
+            Text::new("trigger_disabled_next").with("trigger", trigger),
+            Remedy::on(Action::EnableTrigger, trigger),
         ),
-        (None, None) => bad(NAME, "there is no trigger to be enabled", "Create a trigger."),
-    }
+        (None, None) => return None,
+    })
 }
 
 pub(super) fn right_integration(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "right_integration";
     if facts.bound.is_some() {
-        return Some(good(NAME, "the enabled trigger names this integration"));
+        return Some(good(NAME, Text::new("right_integration")));
     }
     let other = facts.elsewhere.as_ref()?;
-    Some(bad(
-        NAME,
-        format!(
-            "trigger {} is bound to another {} integration, \"{}\"",
-            other.trigger, facts.platform, other.integration
-        ),
-        format!(
-            "If trigger {} was meant for this one, change its integration.",
-            other.trigger
-        ),
-    ))
+    let detail = Text::new("wrong_integration")
+        .with("trigger", &other.trigger)
+        .with("platform", &facts.platform)
+        .with("name", &other.integration);
+    let next = Text::new("wrong_integration_next").with("trigger", &other.trigger);
+    let remedy = Remedy::on(Action::EditTrigger, &other.trigger);
+    Some(warning(NAME, detail, next, Some(remedy)))
 }

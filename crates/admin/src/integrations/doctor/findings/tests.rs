@@ -1,0 +1,523 @@
+//! What facts lead to which cause.
+
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
+use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_core::notice::Language;
+use tieline_store::log::Level as LogLevel;
+use tieline_store::status::{ConnectionState, SignatureFailure, StatusError};
+
+use super::*;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+/// A long connection on which all is well.
+fn healthy() -> Facts {
+    Facts {
+        now: at(100_000),
+        platform: "lark".into(),
+        mode: ConnectionMode::LongConnection,
+        is_own_channel: false,
+        enabled: true,
+        unusable: None,
+        callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
+        is_public: true,
+        credentials: Some(Credentials::Accepted),
+        credential_fields: "appId, appSecret".into(),
+        hosts: Vec::new(),
+        bound: Some("trg_1".into()),
+        disabled_triggers: Vec::new(),
+        elsewhere: None,
+        access: Some(Access::default()),
+        agent: Some(answering()),
+        relay: Some(RelayHeld {
+            n_alive: 1,
+            holder: Some("relay-1".into()),
+            lease_left: Some(Duration::from_secs(8)),
+        }),
+        condition: Condition {
+            state: ConnectionState::Connected,
+            reason: None,
+            connected_at: Some(at(99_000)),
+            next: None,
+        },
+        reported: Status::default(),
+        messages: Vec::new(),
+        running: HashSet::new(),
+        runs_used_up: None,
+        log: Vec::new(),
+    }
+}
+
+#[track_caller]
+fn check(facts: &Facts, expected: Option<&str>) {
+    let findings = all(facts);
+    let first = cause(&findings);
+    assert_eq!(first.map(|finding| finding.name), expected, "{findings:#?}");
+    for finding in &findings {
+        for language in [Language::English, Language::Chinese] {
+            let detail = finding.detail.render(language);
+            assert!(!detail.contains(['\n', '{']), "{detail}");
+        }
+        assert!(
+            finding.level != Level::Failed || finding.remedy.is_some(),
+            "{finding:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_wrong_with_a_healthy_bot() {
+    check(&healthy(), None);
+}
+
+#[test]
+fn the_first_thing_to_fix_comes_first() {
+    check(
+        &Facts {
+            enabled: false,
+            bound: None,
+            credentials: Some(refused()),
+            ..healthy()
+        },
+        Some("started"),
+    );
+    check(
+        &Facts {
+            bound: None,
+            agent: None,
+            ..healthy()
+        },
+        Some("trigger_present"),
+    );
+    let disabled = vec!["trg_2".to_owned()];
+    check(
+        &Facts {
+            bound: None,
+            disabled_triggers: disabled,
+            ..healthy()
+        },
+        Some("trigger_enabled"),
+    );
+    check(
+        &Facts {
+            credentials: Some(refused()),
+            ..healthy()
+        },
+        Some("credentials"),
+    );
+}
+
+#[test]
+fn a_trigger_of_another_integration_is_named() {
+    let facts = Facts {
+        bound: None,
+        elsewhere: Some(Elsewhere {
+            trigger: "trg_9".into(),
+            integration: "Other".into(),
+        }),
+        ..healthy()
+    };
+    let findings = all(&facts);
+    let found = findings
+        .iter()
+        .find(|finding| finding.name == "right_integration")
+        .unwrap();
+    assert!(
+        words(found).contains("trg_9") && words(found).contains("Other"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_dead_relay_is_told_from_a_broken_connection() {
+    let nobody = RelayHeld {
+        n_alive: 0,
+        holder: None,
+        lease_left: None,
+    };
+    check(
+        &Facts {
+            relay: Some(nobody),
+            ..healthy()
+        },
+        Some("relay"),
+    );
+    let kicked = Condition {
+        state: ConnectionState::Disconnected,
+        reason: Some("kicked".into()),
+        connected_at: None,
+        next: Some(Text::new("status_kicked")),
+    };
+    check(
+        &Facts {
+            condition: kicked,
+            ..healthy()
+        },
+        Some("connection"),
+    );
+}
+
+#[test]
+fn a_webhook_is_asked_for_its_address_and_its_signature() {
+    let webhook = |reported| Facts {
+        mode: ConnectionMode::Webhook,
+        relay: None,
+        reported,
+        ..healthy()
+    };
+    check(&webhook(Status::default()), Some("url_verified"));
+    let mut status = Status {
+        verified_at: Some(at(5)),
+        ..Status::default()
+    };
+    check(&webhook(status.clone()), None);
+    status.last_signature_failure_at = Some(at(6));
+    check(&webhook(status.clone()), Some("signature"));
+    status.last_event_at = Some(at(7));
+    check(&webhook(status), None);
+}
+
+#[test]
+fn the_agent_and_the_platforms_patience_count() {
+    let silent = AgentAnswer {
+        name: "Support".into(),
+        failure: Some(("connect".into(), "connection refused".into())),
+        ..answering()
+    };
+    check(
+        &Facts {
+            agent: Some(silent),
+            ..healthy()
+        },
+        Some("agent_reachable"),
+    );
+    let limited = |until| Facts {
+        reported: Status {
+            rate_limited_until: Some(until),
+            ..Status::default()
+        },
+        ..healthy()
+    };
+    check(&limited(at(100_001)), Some("rate_limits"));
+    check(&limited(at(99_999)), None);
+}
+/// A message that came at that second.
+fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> MessageRecord {
+    MessageRecord {
+        id: MessageId::new("msg_1"),
+        reply: ReplyId::new("rpl_1"),
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new("int_1"),
+        platform_message: PlatformMessageId::new("m"),
+        conversation: Some(ConversationId::new("cnv_1")),
+        session: None,
+        sender: None,
+        received_at: at(received_at),
+        state,
+        event: String::new(),
+        run: None,
+        reason: reason.map(str::to_owned),
+        steps: Vec::new(),
+        redrives: 0,
+        version: 0,
+    }
+}
+
+#[test]
+fn only_what_no_run_is_about_is_stuck() {
+    let facts = |state, received_at| Facts {
+        messages: vec![message(received_at, state, None)],
+        ..healthy()
+    };
+    check(&facts(MessageState::Queued, 99_000), Some("queues"));
+    check(&facts(MessageState::Queued, 99_990), None);
+    check(&facts(MessageState::Running, 99_000), None);
+    let behind = Facts {
+        running: HashSet::from([ConversationId::new("cnv_1")]),
+        ..facts(MessageState::Queued, 99_000)
+    };
+    check(&behind, None);
+}
+
+#[test]
+fn an_access_list_that_works_is_no_fault() {
+    let facts = Facts {
+        access: Some(Access {
+            pairing: true,
+            ..Access::default()
+        }),
+        messages: vec![message(99_000, MessageState::Refused, Some("not_allowed"))],
+        ..healthy()
+    };
+    // Nothing failed; but that a person was refused is told first.
+    check(&facts, Some("access"));
+    let findings = all(&facts);
+    let told = findings.iter().find(|finding| finding.name == "access").unwrap();
+    assert_eq!(told.level, Level::Warning);
+    assert!(words(told).contains("1 message(s) were refused"), "{told:?}");
+    let long_ago = Facts {
+        messages: vec![message(90_000, MessageState::Refused, Some("not_allowed"))],
+        ..facts
+    };
+    check(&long_ago, None);
+}
+
+fn refused() -> Credentials {
+    Credentials::Refused { code: "10014".into() }
+}
+
+fn answering() -> AgentAnswer {
+    AgentAnswer {
+        id: "agt_1".into(),
+        name: "Echo".into(),
+        host: "agent.example".into(),
+        secrets: "apiKey".into(),
+        is_gone: false,
+        millis: 3,
+        failure: None,
+    }
+}
+
+fn words(finding: &Finding) -> String {
+    finding.detail.render(Language::English)
+}
+
+/// The cause, in words, which is the only failure.
+#[track_caller]
+fn only(facts: &Facts, name: &str) -> String {
+    check(facts, Some(name));
+    let findings = all(facts);
+    let failed: Vec<_> = findings
+        .iter()
+        .filter(|it| it.level == Level::Failed)
+        .map(|it| it.name)
+        .collect();
+    assert!(failed.is_empty() || failed == [name], "{failed:?}");
+    words(cause(&findings).unwrap())
+}
+
+fn failed(second: i64, code: &str) -> MessageRecord {
+    let result = LedgerStep::new(at(second), "result").code(code).detail("out of memory");
+    MessageRecord {
+        steps: vec![result, LedgerStep::new(at(second), "failed")],
+        ..message(second, MessageState::Failed, Some(code))
+    }
+}
+
+fn answered(second: i64) -> MessageRecord {
+    MessageRecord {
+        steps: vec![LedgerStep::new(at(second), "answered")],
+        ..message(second, MessageState::Answered, None)
+    }
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_the_only_failure_and_is_named() {
+    let facts = Facts {
+        hosts: vec![Host {
+            field: "wsUrl",
+            host: "openws.example:443".into(),
+            failure: Some(Text::new("unreachable_refused")),
+        }],
+        credentials: Some(Credentials::Unavailable {
+            code: "unreachable".into(),
+        }),
+        condition: Condition {
+            state: ConnectionState::Retrying,
+            reason: None,
+            connected_at: None,
+            next: None,
+        },
+        ..healthy()
+    };
+    let cause = only(&facts, "platform_reachable");
+    assert!(cause.contains("openws.example:443"), "{cause}");
+    let findings = all(&facts);
+    let led_back = findings.iter().find(|it| it.name == "connection").unwrap();
+    assert!(
+        words(led_back).contains("follows from platform_reachable"),
+        "{led_back:?}"
+    );
+    assert!(findings.iter().all(|it| it.level != Level::Unknown), "{findings:#?}");
+}
+
+#[test]
+fn a_wrong_signature_comes_before_never_called_and_names_the_field() {
+    let facts = Facts {
+        mode: ConnectionMode::Webhook,
+        relay: None,
+        is_public: false,
+        reported: Status {
+            last_signature_failure_at: Some(at(99_990)),
+            signature_failure: Some(SignatureFailure {
+                reason: "payload can't be decrypted: padding is wrong".into(),
+                field: Some("encodingAesKey".into()),
+            }),
+            ..Status::default()
+        },
+        credentials: Some(Credentials::Untold),
+        ..healthy()
+    };
+    let cause = only(&facts, "signature");
+    assert!(
+        cause.contains("`encodingAesKey`") && cause.contains("decrypted"),
+        "{cause}"
+    );
+    let at_home = Facts {
+        reported: Status::default(),
+        callback_url: "http://127.0.0.1:8080/api/wecom/webhook/int_1".into(),
+        ..facts
+    };
+    let cause = only(&at_home, "url_verified");
+    assert!(cause.contains("127.0.0.1") && cause.contains("public https"), "{cause}");
+}
+
+#[test]
+fn failures_of_a_day_are_told_though_the_newest_answer_is_fine() {
+    let mut messages: Vec<_> = (0..15).map(|n| failed(99_000 - n * 3600, "http_500")).collect();
+    messages.insert(0, answered(99_990));
+    let facts = Facts { messages, ..healthy() };
+    let cause = only(&facts, "answers");
+    assert!(
+        cause.contains("http_500: out of memory") && cause.contains("15 of 16") && cause.contains("agent.example"),
+        "{cause}"
+    );
+    let newest = Facts {
+        messages: vec![failed(99_990, "http_429")],
+        ..healthy()
+    };
+    assert!(only(&newest, "answers").contains("http_429"));
+    let findings = all(&newest);
+    assert_eq!(cause_of(&findings).remedy, Some(Remedy::on(Action::Redrive, "msg_1")));
+}
+
+fn cause_of(findings: &[Finding]) -> &Finding {
+    cause(findings).unwrap()
+}
+
+#[test]
+fn answers_that_fail_because_the_agent_is_down_are_no_second_failure() {
+    let facts = Facts {
+        agent: Some(AgentAnswer {
+            failure: Some(("http_401".into(), "invalid key".into())),
+            ..answering()
+        }),
+        messages: vec![failed(99_990, "http_401")],
+        ..healthy()
+    };
+    let cause = only(&facts, "agent_reachable");
+    assert!(
+        cause.contains("http_401: invalid key") && cause.contains("agent.example"),
+        "{cause}"
+    );
+    let findings = all(&facts);
+    let next = cause_of(&findings).next.as_ref().unwrap().render(Language::English);
+    assert!(next.contains("apiKey"), "{next}");
+}
+
+#[test]
+fn an_agent_that_takes_long_is_slow_and_not_failed() {
+    let slow = |agent| Facts {
+        agent: Some(agent),
+        ..healthy()
+    };
+    let late = AgentAnswer {
+        millis: 21_000,
+        ..answering()
+    };
+    let silent = AgentAnswer {
+        failure: Some(("idle_timeout".into(), String::new())),
+        ..answering()
+    };
+    for agent in [late, silent] {
+        let facts = slow(agent);
+        assert!(only(&facts, "agent_reachable").contains("slow"));
+        assert!(all(&facts).iter().all(|it| it.level != Level::Failed));
+    }
+    let steps = vec![
+        LedgerStep::new(at(99_900), "run_started"),
+        LedgerStep::new(at(99_940), "first_text"),
+        LedgerStep::new(at(99_950), "answered"),
+    ];
+    let facts = Facts {
+        messages: vec![MessageRecord {
+            steps,
+            ..message(99_900, MessageState::Answered, None)
+        }],
+        ..healthy()
+    };
+    assert!(only(&facts, "speed").contains("40 s"));
+}
+
+#[test]
+fn empty_answers_refusals_limits_and_permissions_are_named() {
+    let empty = MessageRecord {
+        steps: vec![LedgerStep::new(at(99_990), "result").code("empty_answer")],
+        ..message(99_990, MessageState::Answered, None)
+    };
+    let with = |record: MessageRecord| Facts {
+        messages: vec![record],
+        ..healthy()
+    };
+    assert!(only(&with(empty), "empty_answers").contains("Echo"));
+    for (reason, next) in [
+        ("stale", "24 h late"),
+        ("mapper_failed", "mapper"),
+        ("mailbox_full", "one chat"),
+    ] {
+        let facts = with(message(99_990, MessageState::Refused, Some(reason)));
+        assert!(only(&facts, "refusals").contains(reason));
+        let findings = all(&facts);
+        let told = cause_of(&findings).next.as_ref().unwrap().render(Language::English);
+        assert!(told.contains(next), "{told}");
+    }
+    let full = Facts {
+        runs_used_up: Some(2),
+        ..with(message(99_000, MessageState::Queued, None))
+    };
+    assert!(only(&full, "queues").contains("limit of 2"));
+    let entry = LogEntry {
+        at: at(99_990),
+        level: LogLevel::Warn,
+        code: "permission_missing".into(),
+        message: "im:message".into(),
+    };
+    let missing = Facts {
+        log: vec![entry],
+        ..healthy()
+    };
+    assert!(only(&missing, "permissions").contains("im:message"));
+}
+
+#[test]
+fn every_failure_and_every_unknown_has_an_action() {
+    let error = StatusError {
+        at: at(6),
+        code: "reset".into(),
+        message: "the other end closed".into(),
+    };
+    let facts = Facts {
+        credentials: Some(Credentials::Untold),
+        condition: Condition {
+            state: ConnectionState::Connecting,
+            reason: None,
+            connected_at: None,
+            next: None,
+        },
+        reported: Status {
+            last_error: Some(error),
+            ..Status::default()
+        },
+        ..healthy()
+    };
+    assert!(only(&facts, "connection").contains("reset the other end closed"));
+    for finding in all(&facts) {
+        let needs = matches!(finding.level, Level::Failed | Level::Unknown);
+        assert!(
+            !needs || finding.remedy.is_some() && finding.next.is_some(),
+            "{finding:?}"
+        );
+    }
+}

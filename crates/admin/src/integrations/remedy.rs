@@ -1,0 +1,147 @@
+//! The actions that mend what the doctor, the status and the summary report: one list of codes.
+//!
+//! | code | target | console | command line |
+//! |---|---|---|---|
+//! | `start`, `restart` | | `POST …/start`, `…/restart` | `tieline start ID`, `tieline restart ID` |
+//! | `edit_settings`, `edit_credentials` | | the bot's tab Settings | `tieline apply -f FILE` |
+//! | `create_trigger`, `edit_trigger`, `edit_access` | trigger, if there is one | the bot's tab Trigger and access | `tieline apply -f FILE` |
+//! | `enable_trigger` | trigger | `PATCH …/triggers/ID {"enabled":true}` | `tieline enable trigger ID` |
+//! | `login` | | the bot's tab Settings, with the code to scan | `tieline login ID` |
+//! | `edit_agent`, `test_agent` | agent | the agent's page | `tieline describe agent ID`, `tieline test agent ID` |
+//! | `redrive` | message | `POST …/deadletters/ID/redrive` | `tieline redrive ID` |
+//! | `copy_callback_url` | address | copies the address | `tieline describe integration ID` |
+//! | `set_public_url` | command | copies the command | `tieline serve --public-url https://HOST` |
+//! | `view_log` | | the bot's tab Log | `tieline logs ID` |
+//! | `view_message` | message | the message in the ledger | `tieline describe message ID` |
+//! | `edit_organization` | | the page Settings | `tieline apply -f FILE` |
+
+use tieline_store::status::ConnectionState;
+
+use super::effective_status::Condition;
+use super::status::Seen;
+
+/// An action that console and command line can carry out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Start,
+    Restart,
+    EditSettings,
+    EditCredentials,
+    CreateTrigger,
+    EditTrigger,
+    EditAccess,
+    EnableTrigger,
+    Login,
+    EditAgent,
+    TestAgent,
+    Redrive,
+    CopyCallbackUrl,
+    SetPublicUrl,
+    ViewLog,
+    ViewMessage,
+    EditOrganization,
+}
+
+impl Action {
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 17] = [
+        Self::Start,
+        Self::Restart,
+        Self::EditSettings,
+        Self::EditCredentials,
+        Self::CreateTrigger,
+        Self::EditTrigger,
+        Self::EditAccess,
+        Self::EnableTrigger,
+        Self::Login,
+        Self::EditAgent,
+        Self::TestAgent,
+        Self::Redrive,
+        Self::CopyCallbackUrl,
+        Self::SetPublicUrl,
+        Self::ViewLog,
+        Self::ViewMessage,
+        Self::EditOrganization,
+    ];
+
+    /// Its stable code.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::EditSettings => "edit_settings",
+            Self::EditCredentials => "edit_credentials",
+            Self::CreateTrigger => "create_trigger",
+            Self::EditTrigger => "edit_trigger",
+            Self::EditAccess => "edit_access",
+            Self::EnableTrigger => "enable_trigger",
+            Self::Login => "login",
+            Self::EditAgent => "edit_agent",
+            Self::TestAgent => "test_agent",
+            Self::Redrive => "redrive",
+            Self::CopyCallbackUrl => "copy_callback_url",
+            Self::SetPublicUrl => "set_public_url",
+            Self::ViewLog => "view_log",
+            Self::ViewMessage => "view_message",
+            Self::EditOrganization => "edit_organization",
+        }
+    }
+}
+
+/// An action with what it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remedy {
+    pub(crate) action: Action,
+    /// `None`: the integration itself.
+    pub(crate) target: Option<String>,
+}
+
+impl Remedy {
+    /// An action on the integration itself.
+    pub(crate) const fn new(action: Action) -> Self {
+        Self { action, target: None }
+    }
+
+    /// An action on something else.
+    pub(crate) fn on(action: Action, target: impl Into<String>) -> Self {
+        Self {
+            action,
+            target: Some(target.into()),
+        }
+    }
+
+    /// What mends an integration in this condition. `None`: nothing but waiting, or what the platform's console is needed for.
+    pub(crate) fn of_condition(condition: &Condition, seen: &Seen) -> Option<Self> {
+        let agent = seen.bound.trigger.as_ref().map(|trigger| trigger.agent.to_string());
+        match (condition.state, condition.reason.as_deref()) {
+            (ConnectionState::Disabled, _) => Some(Self::new(Action::Start)),
+            (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => Some(Self::new(Action::Login)),
+            (_, Some("kicked")) | (ConnectionState::Disconnected, None) => Some(Self::new(Action::Restart)),
+            (_, Some("config_invalid")) if seen.unusable.is_some() => Some(Self::new(Action::EditSettings)),
+            (_, Some("config_invalid")) => Some(Self::new(Action::EditCredentials)),
+            (_, Some("agent_failed")) => agent.map(|agent| Self::on(Action::EditAgent, agent)),
+            (_, Some("delivery_failed")) => Some(Self::new(Action::ViewLog)),
+            _ if seen.bound.trigger.is_none() => Some(Self::new(Action::CreateTrigger)),
+            (ConnectionState::Retrying, _) => Some(Self::new(Action::Restart)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documentation above and the console's module name every action.
+    #[test]
+    fn every_action_is_documented_and_has_a_button() {
+        let (documented, console) = (include_str!("remedy.rs"), include_str!("../console/actions.js"));
+        let table: String = documented.lines().filter(|line| line.starts_with("//! |")).collect();
+        for action in Action::ALL {
+            let word = action.as_str();
+            assert!(table.contains(&format!("`{word}`")), "{word} is not documented");
+            assert!(console.contains(&format!("{word}:")), "{word} has no button");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Sentences for operators, in English and Simplified Chinese: one table by code, with parameters in braces.
+//!
+//! A caller chooses with `Accept-Language`; without it the answer is English.
+
+mod doctor;
+mod problems;
+mod status;
+
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT_LANGUAGE;
+use axum::http::request::Parts;
+use tieline_core::notice::Language;
+
+pub(crate) use self::problems::localize as localize_problem;
+
+/// A sentence of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Phrase {
+    /// Its stable word.
+    pub(crate) code: &'static str,
+    en: &'static str,
+    zh: &'static str,
+}
+
+/// All sentences.
+#[cfg(test)]
+const TABLES: [&[Phrase]; 2] = [doctor::TABLE, status::TABLE];
+
+/// The sentence of this code.
+///
+/// # Panics
+/// If the table has none, which a test of every caller would show.
+fn phrase(code: &str) -> &'static Phrase {
+    let all = doctor::TABLE.iter().chain(status::TABLE);
+    let mut found = all.filter(|phrase| phrase.code == code);
+    found.next().expect("every code in use is in the table")
+}
+
+/// A sentence with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    phrase: &'static Phrase,
+    arguments: Vec<(&'static str, Argument)>,
+}
+
+/// The value of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Argument {
+    /// The same in every language.
+    Plain(String),
+    /// A sentence of its own.
+    Text(Text),
+}
+
+impl Text {
+    /// A sentence without parameters so far.
+    pub(crate) fn new(code: &str) -> Self {
+        Self {
+            phrase: phrase(code),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// The same sentence with a parameter.
+    pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.arguments.push((name, Argument::Plain(value.to_string())));
+        self
+    }
+
+    /// The same sentence with another one in it. `None` leaves nothing there.
+    pub(crate) fn with_text(mut self, name: &'static str, text: Option<Self>) -> Self {
+        let argument = text.map_or(Argument::Plain(String::new()), Argument::Text);
+        self.arguments.push((name, argument));
+        self
+    }
+
+    /// The sentence in a language, in one line.
+    pub(crate) fn render(&self, language: Language) -> String {
+        let template = match language {
+            Language::English => self.phrase.en,
+            Language::Chinese => self.phrase.zh,
+        };
+        let mut text = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            text.push_str(before);
+            let Some((name, after)) = after.split_once('}') else {
+                break;
+            };
+            match self.arguments.iter().find(|(known, _)| *known == name) {
+                Some((_, Argument::Plain(value))) => {
+                    text.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }))
+                }
+                Some((_, Argument::Text(inner))) => text.push_str(&inner.render(language)),
+                None => {}
+            }
+            rest = after;
+        }
+        text.push_str(rest);
+        text
+    }
+}
+
+/// The language that a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InLanguage(pub(crate) Language);
+
+impl<S: Sync> FromRequestParts<S> for InLanguage {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(language(&parts.headers)))
+    }
+}
+
+/// The language of `Accept-Language` with the highest weight, of those we speak.
+///
+/// See [RFC 9110, 12.5.4](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.4).
+pub(crate) fn language(headers: &HeaderMap) -> Language {
+    let value = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let mut best = (0.0, Language::English);
+    for range in value.unwrap_or_default().split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let tag = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        let weight: f32 = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        let language = match tag.split('-').next() {
+            Some("zh") => Language::Chinese,
+            Some("en" | "*") => Language::English,
+            _ => continue,
+        };
+        if weight > best.0 {
+            best = (weight, language);
+        }
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn parameters(template: &str) -> BTreeSet<&str> {
+        let names = template.split('{').skip(1);
+        names
+            .filter_map(|rest| rest.split_once('}'))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn both_languages_have_the_same_parameters_and_every_code_is_there_once() {
+        let mut codes = BTreeSet::new();
+        for phrase in TABLES.into_iter().flatten() {
+            assert_eq!(parameters(phrase.en), parameters(phrase.zh), "{}", phrase.code);
+            assert!(codes.insert(phrase.code), "{} is there twice", phrase.code);
+            assert!(
+                phrase.zh.chars().any(|c| !c.is_ascii()),
+                "{} is not Chinese",
+                phrase.code
+            );
+        }
+    }
+
+    #[test]
+    fn parameters_are_filled_in_and_stay_in_one_line() {
+        let inner = Text::new("last_error")
+            .with("at", "T")
+            .with("code", "C")
+            .with("message", "a\nb");
+        let text = Text::new("connection_retrying")
+            .with("state", "retrying")
+            .with("attempts", 2);
+        let text = text.with_text("error", Some(inner));
+        assert_eq!(
+            text.render(Language::English),
+            "the connection is retrying, 2 attempt(s) failed; last error at T: C a b"
+        );
+        assert!(text.render(Language::Chinese).contains("retrying"));
+    }
+
+    #[track_caller]
+    fn check(header: &'static str, expected: Language) {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static(header));
+        assert_eq!(language(&headers), expected, "{header}");
+    }
+
+    #[test]
+    fn language_with_the_highest_weight_counts() {
+        check("zh-CN", Language::Chinese);
+        check("zh-CN,zh;q=0.9,en;q=0.8", Language::Chinese);
+        check("en-US,en;q=0.9,zh-CN;q=0.8", Language::English);
+        check("de, zh;q=0.5", Language::Chinese);
+        check("zh;q=0, en;q=0.1", Language::English);
+        check("*", Language::English);
+        assert_eq!(language(&HeaderMap::new()), Language::English);
+    }
+}
