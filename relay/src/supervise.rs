@@ -27,7 +27,7 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
     info!("health endpoint listens on {}", listener.local_addr()?);
     let connections = Arc::new(Connections::start(world.clone(), Options::default())?);
     let serving = tokio::spawn(axum::serve(listener, health::router(Arc::clone(&connections))).into_future());
-    let watching = tokio::spawn(metrics::keep_writing(world.clone()));
+    let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock.clone()));
 
     signals.received().await;
     info!("stopping");

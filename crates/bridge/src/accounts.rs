@@ -1,24 +1,14 @@
 //! Bot accounts, unsealed and prepared once per change of the integration.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tieline_core::account::{Account, Credentials, InvalidSetting};
 use tieline_core::connector::{Connector, Context};
-use tieline_core::ids::{IdMint, IntegrationId};
+use tieline_core::ids::IdMint;
 use tieline_store::StoreError;
 use tieline_store::config::integration::IntegrationRecord;
 
 use crate::world::{World, random};
-
-/// Most accounts that are kept ready.
-const MAX_KEPT: usize = 20_000;
-
-/// Accounts that were built already, by integration and version.
-#[derive(Debug, Default)]
-pub struct Accounts {
-    kept: RwLock<HashMap<IntegrationId, (u64, Arc<Account>)>>,
-}
 
 /// Why an account can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -117,22 +107,4 @@ fn build(
         ids: IdMint::new(&id_key),
         allow_private: world.settings.allow_private,
     })
-}
-
-impl Accounts {
-    fn get(&self, id: &IntegrationId, version: u64) -> Option<Arc<Account>> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.get(id)
-            .filter(|(of, _)| *of == version)
-            .map(|(_, account)| Arc::clone(account))
-    }
-
-    fn keep(&self, version: u64, account: Arc<Account>) {
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        // Rare and cheap to rebuild, so no order of age is kept.
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
-        }
-        kept.insert(account.integration.clone(), (version, account));
-    }
 }

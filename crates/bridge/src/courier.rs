@@ -1,7 +1,5 @@
 //! Carries a connector's calls to the platform and the answers back.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,17 +8,14 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETR
 use reqwest::multipart::{Form, Part};
 use tieline_core::backoff::Backoff;
 use tieline_core::connector::{MediaError, TokenError, TokenExchange};
-use tieline_core::http_types::{AccessToken, ApiAnswer, Body, FILE_NOT_FETCHED, HttpCall, TokenPlace};
-use tieline_core::ids::{IntegrationId, digest};
+use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::ids::digest;
 use tieline_core::outbound_url;
 use tieline_store::token_cache;
-use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::accounts::Bot;
-use crate::media;
-use crate::receive::chain;
 use crate::world::{World, chance};
 
 /// Longest answer that is read.
@@ -36,30 +31,6 @@ const DOWNLOAD_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
     cap: Duration::from_secs(2),
 };
-
-/// Access tokens of platforms, cached until shortly before they expire. One lock per integration, so that a token is asked for once.
-#[derive(Debug, Default)]
-pub struct Tokens {
-    slots: RwLock<HashMap<IntegrationId, Slot>>,
-}
-
-/// A token, and a digest of the credentials it was obtained with.
-type Slot = Arc<Mutex<Option<(String, AccessToken)>>>;
-
-impl Tokens {
-    fn slot(&self, integration: &IntegrationId) -> Slot {
-        if let Some(slot) = self
-            .slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(integration)
-        {
-            return Arc::clone(slot);
-        }
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(integration.clone()).or_default())
-    }
-}
 
 /// Sends a call of a long poll, whose answer may be longer than that of any other: it is cut at `max` bytes.
 ///
@@ -79,7 +50,7 @@ pub(crate) async fn fetch(world: &World, bot: &Bot, call: &HttpCall, max: usize)
 /// [`TokenError`] if it needs a token and none is to be had.
 pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer, TokenError> {
     let token = token_for(world, bot, call).await?;
-    Ok(send_with(world, bot, call, token.as_ref()).await)
+    Ok(send_with(world, bot, call, token.as_ref(), None).await)
 }
 
 /// The bot's access token, if the call needs one and may be made. Getting it may take longer than the call.
@@ -107,34 +78,19 @@ pub(crate) async fn access_token(world: &World, bot: &Bot) -> Result<AccessToken
     }
 }
 
-/// Sends a call with its access token.
-pub async fn send_with(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
+/// Sends a call with its access token. `file` is what [`Body::FileAt`] stands for.
+pub(crate) async fn send_with(
+    world: &World,
+    bot: &Bot,
+    call: &HttpCall,
+    token: Option<&AccessToken>,
+    file: Option<Bytes>,
+) -> ApiAnswer {
     if !may_be_called(world, call) {
         warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
         return ApiAnswer::NotSent;
     }
-    let Body::FileAt { url, max_bytes } = &call.body else {
-        return exchange(world, bot, call, token, None).await;
-    };
-    // Both within the time that the call may take.
-    let half = call.timeout / 2;
-    match media::fetch_address(world, bot, url, *max_bytes, half).await {
-        Ok(file) => {
-            let call = HttpCall {
-                timeout: half,
-                ..call.clone()
-            };
-            exchange(world, bot, &call, token, Some(file.bytes)).await
-        }
-        Err(error) => {
-            info!(account.id = %bot.account.integration, call = call.name, error = chain(&error), "file of a call can't be fetched");
-            ApiAnswer::Answered {
-                status: FILE_NOT_FETCHED,
-                retry_after_s: None,
-                body: Vec::new(),
-            }
-        }
-    }
+    exchange(world, bot, call, token, file).await
 }
 
 fn may_be_called(world: &World, call: &HttpCall) -> bool {

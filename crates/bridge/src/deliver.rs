@@ -22,6 +22,7 @@ use crate::accounts::Bot;
 use crate::connections::relay_call::{self, FrameAttempts};
 use crate::delivery_status::RateLimit;
 use crate::lease_watch::LeaseWatch;
+use crate::media::upload;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::{World, chance};
 use crate::{cooldown, courier, delivery_status, rate_limiter, reply_links};
@@ -457,7 +458,7 @@ impl<'a> ReplyDelivery<'a> {
         }
         self.ensure_lease(limit).await?;
         Ok(Sent::Answer(match call {
-            ApiCall::Http(call) => courier::send_with(self.world, self.bot, call, token.as_ref()).await,
+            ApiCall::Http(call) => upload::send(self.world, self.bot, call, token.as_ref()).await,
             ApiCall::Socket(call) => {
                 let bot = &self.bot.account.integration;
                 relay_call::send(self.world, bot, &self.record.id, call, &mut self.tries).await

@@ -1,11 +1,6 @@
 //! What an operator reads of an integration: its log, its status, and its dead letters.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use tieline_core::ids::IntegrationId;
-use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::log::{self, Level, LogEntry};
@@ -14,37 +9,6 @@ use tieline_store::status::{self, StatusChange};
 use tracing::warn;
 
 use crate::world::{World, random};
-
-/// Lines that strangers can provoke are throttled to one in this time.
-const QUIET_TIME: Duration = Duration::from_secs(30);
-/// Most keys that are remembered.
-const MAX_REMEMBERED: usize = 20_000;
-
-/// Remembers when something was last written.
-#[derive(Debug, Default)]
-pub struct LogThrottle {
-    last: Mutex<HashMap<(IntegrationId, &'static str), Timestamp>>,
-}
-
-impl LogThrottle {
-    /// Whether `what` may be written again.
-    pub fn lets_pass(&self, id: &IntegrationId, what: &'static str, now: Timestamp) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= MAX_REMEMBERED {
-            last.clear();
-        }
-        let key = (id.clone(), what);
-        // A clock that was set back suppresses no line.
-        if last
-            .get(&key)
-            .is_some_and(|at| *at <= now && now.since(*at) < QUIET_TIME)
-        {
-            return false;
-        }
-        last.insert(key, now);
-        true
-    }
-}
 
 /// An entry among the dead letters.
 pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
@@ -99,20 +63,5 @@ pub async fn note_often(world: &World, id: &IntegrationId, what: &'static str, c
 pub(crate) async fn note_all_often(world: &World, id: &IntegrationId, what: &'static str, changes: &[StatusChange]) {
     if world.log_throttle.lets_pass(id, what, world.clock.now()) {
         note_all(world, id, changes).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_is_let_pass_once_in_a_while() {
-        let throttle = LogThrottle::default();
-        let id = IntegrationId::new("int_1");
-        assert!(throttle.lets_pass(&id, "a", Timestamp::from_secs(0)));
-        assert!(!throttle.lets_pass(&id, "a", Timestamp::from_secs(29)));
-        assert!(throttle.lets_pass(&id, "b", Timestamp::from_secs(29)));
-        assert!(throttle.lets_pass(&id, "a", Timestamp::from_secs(30)));
     }
 }

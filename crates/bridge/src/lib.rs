@@ -16,6 +16,7 @@ mod delivery_status;
 pub mod deployment;
 pub mod dispatch;
 pub mod egress;
+mod error_chain;
 pub mod integration_log;
 mod large_event;
 pub mod lease_watch;
@@ -36,6 +37,7 @@ pub mod redrive;
 pub mod reply_links;
 pub mod reply_poll;
 pub mod run;
+mod state;
 pub mod tenant_slots;
 #[cfg(test)]
 mod test_support;

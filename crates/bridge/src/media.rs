@@ -4,6 +4,8 @@
 //! then the run fetches it first, or a runner does while the message waits, and it is stored as long as the
 //! links to it work.
 
+pub(crate) mod upload;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -282,7 +284,7 @@ fn kept_id(message: &MessageId, place: PartRef) -> String {
 /// The file at an address that an agent gave, at most `max` bytes of it. One of ours is read without a detour over the network.
 ///
 /// Boxed: a file of ours may lead back to a call of the platform.
-pub(crate) fn fetch_address<'a>(
+fn fetch_address<'a>(
     world: &'a World,
     bot: &'a Bot,
     url: &'a str,

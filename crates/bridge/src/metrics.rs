@@ -7,13 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 use tracing::warn;
+
+use crate::clock::Clock;
 
 /// Most values of one metric in one line, by the format.
 const MAX_VALUES: usize = 100;
@@ -231,10 +233,10 @@ impl Metrics {
 }
 
 /// Writes `metrics` every [`PERIOD`], for a process that lives long. Ends when dropped.
-pub async fn keep_writing(world: crate::world::World) {
+pub async fn keep_writing(metrics: Arc<Metrics>, clock: Clock) {
     loop {
         tokio::time::sleep(PERIOD).await;
-        world.metrics.write(world.clock.now());
+        metrics.write(clock.now());
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Op
             ..quoted
         },
         Err(error) => {
-            warn!(account.id = %bot.account.integration, error = %crate::receive::chain(&error), "quoted message can't be read");
+            warn!(account.id = %bot.account.integration, error = %crate::error_chain::chain(&error), "quoted message can't be read");
             Quoted {
                 text: UNREADABLE.to_owned(),
                 parts: Vec::new(),

@@ -17,6 +17,7 @@ use tieline_store::status::{SignatureFailure, StatusChange};
 use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
+use crate::error_chain::chain;
 use crate::integration_log;
 use crate::large_event::{self, StoredApart};
 use crate::media;
@@ -262,16 +263,4 @@ async fn note_remark(world: &World, platform: &str, id: &IntegrationId, remark: 
     };
     warn!(platform, account.id = %id, error = reason, "proved request can't be read");
     integration_log::warn(world, id, "unreadable", reason).await;
-}
-
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -11,19 +11,19 @@ use tieline_queue::Queues;
 use tieline_queue::relay::shard_of;
 use tieline_store::Store;
 
-use crate::accounts::Accounts;
 use crate::clock::Clock;
-use crate::connections::SocketRegistry;
-use crate::cooldown::Cooldowns;
-use crate::courier::Tokens;
+use crate::connections::socket_registry::SocketRegistry;
 use crate::egress::Egress;
-use crate::integration_log::LogThrottle;
 use crate::local_claims::LocalClaims;
 use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
-use crate::rate_limiter::RateLimiter;
+use crate::state::accounts::Accounts;
+use crate::state::cooldowns::Cooldowns;
+use crate::state::known_users::KnownUsers;
+use crate::state::log_throttle::LogThrottle;
+use crate::state::rate_limiter::RateLimiter;
+use crate::state::tokens::Tokens;
 use crate::tenant_slots::TenantSlots;
-use crate::users::KnownUsers;
 
 /// The connectors, by registry.
 pub type Registry = &'static [&'static dyn Connector];

@@ -21,7 +21,7 @@ use super::bot_status::BotStatus;
 use super::connect;
 use super::connection::{Connection, ConnectionEvent, Input};
 use super::shared::Counted;
-use super::socket_registry::{BotCommand, ReplyTo};
+use super::socket_registry::{BotCommand, End, ReplyTo};
 use crate::world::chance;
 
 /// How long a polite end may take.
@@ -63,15 +63,6 @@ type Opening = Pin<Box<dyn Future<Output = Result<Box<Connection>, Loss>> + Send
 enum Stage {
     Opening(Opening),
     Greeting(Box<Connection>),
-}
-
-/// How a bot ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Another holder has it now, or is about to.
-    HandedOver,
-    /// It is no longer wanted, or is to be started again.
-    Dropped,
 }
 
 enum Event {
@@ -440,7 +431,12 @@ impl BotTask {
 
     fn answer(&mut self, call_id: &str, answer: ApiAnswer) {
         if let Some(to) = self.calls.remove(call_id) {
-            to.tell(&self.desk.house.world, call_id, answer);
+            to.tell(
+                &self.desk.house.world.store,
+                &self.desk.house.world.clock,
+                call_id,
+                answer,
+            );
         }
     }
 
@@ -461,13 +457,23 @@ impl BotTask {
         }
         self.counted = None;
         for (call_id, to) in self.calls.drain() {
-            to.tell(&self.desk.house.world, &call_id, ApiAnswer::Unknown);
+            to.tell(
+                &self.desk.house.world.store,
+                &self.desk.house.world.clock,
+                &call_id,
+                ApiAnswer::Unknown,
+            );
         }
         // Orders that were too late.
         self.orders.close();
         while let Some(order) = self.orders.recv().await {
             if let BotCommand::Call { call_id, to, .. } = *order {
-                to.tell(&self.desk.house.world, &call_id, ApiAnswer::NotSent);
+                to.tell(
+                    &self.desk.house.world.store,
+                    &self.desk.house.world.clock,
+                    &call_id,
+                    ApiAnswer::NotSent,
+                );
             }
         }
         info!(platform = self.desk.platform(), account.id = %self.id(), end = ?end, "let go of a bot");

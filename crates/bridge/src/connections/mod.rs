@@ -20,7 +20,7 @@ mod poll;
 mod relay_consumer;
 mod shard;
 mod shared;
-mod socket_registry;
+pub(crate) mod socket_registry;
 mod status_writer;
 mod supervisor;
 
@@ -40,8 +40,6 @@ use inbound_writer::InboundWriter;
 use shared::RelayShared;
 use status_writer::StatusWriter;
 use supervisor::Supervisor;
-
-pub use socket_registry::SocketRegistry;
 
 /// How a process holds connections.
 #[derive(Debug, Clone)]

@@ -174,7 +174,7 @@ async fn elsewhere(
         return ApiAnswer::NotSent;
     }
     let shard = relay::shard_of(integration, n_shards);
-    if world.sockets.is_held(world, shard).await == Some(false) {
+    if world.sockets.is_held(&world.store, world.clock.now(), shard).await == Some(false) {
         debug!(account.id = %integration, "nobody holds the bot's socket");
         return ApiAnswer::NotSent;
     }

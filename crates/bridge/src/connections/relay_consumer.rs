@@ -90,7 +90,7 @@ fn order(world: &World, call: RelayCallV1) {
         && let BotCommand::Call { call_id, to, .. } = *refused
     {
         // Stopped, or not started yet: the runner asks again.
-        to.tell(world, &call_id, ApiAnswer::NotSent);
+        to.tell(&world.store, &world.clock, &call_id, ApiAnswer::NotSent);
     }
 }
 

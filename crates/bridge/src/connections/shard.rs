@@ -21,15 +21,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::bot::{BotTask, End};
+use super::bot::BotTask;
 use super::bot_context::BotContext;
 use super::bot_status::BotStatus;
 use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
-use super::socket_registry::BotCommand;
+use super::socket_registry::{BotCommand, End};
 use super::status_writer::StatusUpdate;
 use crate::accounts::{self, AccountError};
-use crate::receive::chain;
+use crate::error_chain::chain;
 use crate::world::chance;
 
 /// How long bots may take to end.

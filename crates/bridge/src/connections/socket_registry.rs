@@ -13,8 +13,10 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::bot::End;
-use crate::world::World;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::Store;
+
+use crate::clock::Clock;
 
 /// How old the picture of who holds what may be.
 const FRESH: Duration = Duration::from_secs(2);
@@ -43,6 +45,15 @@ pub(super) enum BotCommand {
     End(End),
 }
 
+/// How a bot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Another holder has it now, or is about to.
+    HandedOver,
+    /// It is no longer wanted, or is to be started again.
+    Dropped,
+}
+
 /// Who waits for what came of a call.
 #[derive(Debug)]
 pub(super) enum ReplyTo {
@@ -54,19 +65,22 @@ pub(super) enum ReplyTo {
 
 impl ReplyTo {
     /// Tells it, without waiting.
-    pub(super) fn tell(self, world: &World, call_id: &str, answer: ApiAnswer) {
+    pub(super) fn tell(self, store: &Store, clock: &Clock, call_id: &str, answer: ApiAnswer) {
         match self {
             // The caller may have given up.
             Self::Here(waiting) => drop(waiting.send(answer)),
-            Self::Elsewhere => drop(tokio::spawn(record(world.clone(), call_id.to_owned(), answer))),
+            Self::Elsewhere => {
+                let recording = record(store.clone(), clock.clone(), call_id.to_owned(), answer);
+                drop(tokio::spawn(recording));
+            }
         }
     }
 }
 
-async fn record(world: World, call_id: String, answer: ApiAnswer) {
+async fn record(store: Store, clock: Clock, call_id: String, answer: ApiAnswer) {
     for attempt in 1..=RECORD_TRIES {
-        let now = world.clock.now();
-        match relay_answers::record(&world.store, &call_id, &answer, now.after(KEPT), now).await {
+        let now = clock.now();
+        match relay_answers::record(&store, &call_id, &answer, now.after(KEPT), now).await {
             Ok(()) => return,
             Err(error) => warn!(error = %error, attempt, "answer of a relayed call can't be recorded"),
         }
@@ -105,18 +119,18 @@ impl SocketRegistry {
     }
 
     /// Whether anybody alive holds a shard. `None`: the table doesn't say.
-    pub(super) async fn is_held(&self, world: &World, shard: usize) -> Option<bool> {
+    pub(super) async fn is_held(&self, store: &Store, now: Timestamp, shard: usize) -> Option<bool> {
         let mut seen = self.seen.lock().await;
         let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
         let picture = match fresh {
             Some((_, picture)) => Arc::clone(picture),
             None => {
-                let looked = timeout(LOOK_WITHIN, leases::picture(&world.store)).await;
+                let looked = timeout(LOOK_WITHIN, leases::picture(store)).await;
                 let picture = Arc::new(looked.ok()?.ok()?);
                 *seen = Some((Instant::now(), Arc::clone(&picture)));
                 picture
             }
         };
-        Some(picture.holder(shard, world.clock.now()).is_some())
+        Some(picture.holder(shard, now).is_some())
     }
 }

@@ -495,6 +495,6 @@ fn is_empty(message: &Message) -> bool {
 
 /// Logs why an event stays on the queue.
 pub fn log_failure(envelope: &EnvelopeV1, attempt: u32, error: &DispatchError) {
-    let error = crate::receive::chain(error);
+    let error = crate::error_chain::chain(error);
     warn!(account.id = %envelope.integration, event.key = %envelope.message, queue.attempt = attempt, error, "event stays on the queue");
 }

@@ -238,6 +238,6 @@ enum Left {
 
 /// Logs why a wake-up stays on the queue.
 pub fn log_failure(wake: &WakeUpV1, attempt: u32, error: &RunError) {
-    let error = crate::receive::chain(error);
+    let error = crate::error_chain::chain(error);
     warn!(conversation = %wake.conversation, queue.attempt = attempt, error, "wake-up stays on the queue");
 }

@@ -1,0 +1,36 @@
+//! Calls that upload a file which has to be fetched first.
+
+use tieline_core::http_types::{AccessToken, ApiAnswer, Body, FILE_NOT_FETCHED, HttpCall};
+use tracing::info;
+
+use super::fetch_address;
+use crate::accounts::Bot;
+use crate::courier;
+use crate::error_chain::chain;
+use crate::world::World;
+
+/// Sends a call with its access token. If its body is a file at an address ([`Body::FileAt`]), that is fetched first.
+pub(crate) async fn send(world: &World, bot: &Bot, call: &HttpCall, token: Option<&AccessToken>) -> ApiAnswer {
+    let Body::FileAt { url, max_bytes } = &call.body else {
+        return courier::send_with(world, bot, call, token, None).await;
+    };
+    // Both within the time that the call may take.
+    let half = call.timeout / 2;
+    match fetch_address(world, bot, url, *max_bytes, half).await {
+        Ok(file) => {
+            let call = HttpCall {
+                timeout: half,
+                ..call.clone()
+            };
+            courier::send_with(world, bot, &call, token, Some(file.bytes)).await
+        }
+        Err(error) => {
+            info!(account.id = %bot.account.integration, call = call.name, error = chain(&error), "file of a call can't be fetched");
+            ApiAnswer::Answered {
+                status: FILE_NOT_FETCHED,
+                retry_after_s: None,
+                body: Vec::new(),
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! State that the tasks of one process share. Each file is a leaf: it knows neither [`crate::world::World`] nor another part of the bridge.
+
+pub(crate) mod accounts;
+pub(crate) mod cooldowns;
+pub(crate) mod known_users;
+pub(crate) mod log_throttle;
+pub(crate) mod rate_limiter;
+pub(crate) mod tokens;

@@ -1,0 +1,109 @@
+//! Until when ways of bots, and bots themselves, are left alone. In this process's memory.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tieline_core::ids::IntegrationId;
+use tieline_core::timestamp::Timestamp;
+
+/// Most bots that are remembered.
+const MAX_REMEMBERED: usize = 20_000;
+
+/// Remembers until when the richer way of a bot is closed.
+#[derive(Debug, Default)]
+pub struct Cooldowns {
+    closed: Mutex<HashMap<IntegrationId, Timestamp>>,
+    /// Until when ways of bots rest, by the connector's word for them.
+    resting: Mutex<HashMap<(IntegrationId, &'static str), Timestamp>>,
+    /// Until when bots are known to be rate limited.
+    limited: Mutex<HashMap<IntegrationId, Timestamp>>,
+}
+
+/// Ends of a rate limit that differ by less are the same one, met by several chats.
+const SAME_LIMIT: Duration = Duration::from_secs(1);
+
+impl Cooldowns {
+    /// Whether the bot's richer way is closed.
+    #[must_use]
+    pub fn is_closed(&self, id: &IntegrationId, now: Timestamp) -> bool {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.get(id).is_some_and(|until| now < *until)
+    }
+
+    /// The ways of a bot that rest, and until when.
+    #[must_use]
+    pub fn resting(&self, id: &IntegrationId, now: Timestamp) -> Vec<(&'static str, Timestamp)> {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_bot = resting.iter().filter(|((of, _), until)| of == id && now < **until);
+        of_bot.map(|((_, way), until)| (*way, *until)).collect()
+    }
+
+    pub(crate) fn close(&self, id: &IntegrationId, until: Timestamp) {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(&mut closed, id.clone(), until);
+    }
+
+    pub(crate) fn rest(&self, id: &IntegrationId, way: &'static str, until: Timestamp, now: Timestamp) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.retain(|_, until| now < *until);
+        remember(&mut resting, (id.clone(), way), until);
+    }
+
+    /// Remembers that the bot is rate limited. Whether that wasn't known yet.
+    pub(crate) fn limit(&self, id: &IntegrationId, until: Timestamp) -> bool {
+        let mut limited = self.limited.lock().unwrap_or_else(PoisonError::into_inner);
+        if limited.get(id).is_some_and(|known| until < known.after(SAME_LIMIT)) {
+            return false;
+        }
+        remember(&mut limited, id.clone(), until);
+        true
+    }
+}
+
+fn remember<K: Eq + Hash>(known: &mut HashMap<K, Timestamp>, key: K, until: Timestamp) {
+    if known.len() >= MAX_REMEMBERED {
+        known.clear();
+    }
+    known.insert(key, until);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn way_is_open_again_when_it_has_rested() {
+        let ways = Cooldowns::default();
+        let (id, at) = (IntegrationId::new("int_1"), Timestamp::from_secs);
+        assert!(!ways.is_closed(&id, at(0)));
+        ways.close(&id, at(1800));
+        assert!(ways.is_closed(&id, at(1799)));
+        assert!(!ways.is_closed(&IntegrationId::new("int_2"), at(1799)));
+        assert!(!ways.is_closed(&id, at(1800)));
+    }
+
+    #[test]
+    fn ways_of_a_bot_rest_each_by_itself() {
+        let (ways, id, at) = (Cooldowns::default(), IntegrationId::new("int_1"), Timestamp::from_secs);
+        ways.rest(&id, "webhook", at(600), at(0));
+        assert_eq!(ways.resting(&id, at(599)), [("webhook", at(600))]);
+        assert_eq!(ways.resting(&id, at(600)), []);
+        assert_eq!(ways.resting(&IntegrationId::new("int_2"), at(1)), []);
+        assert!(!ways.is_closed(&id, at(1)));
+    }
+
+    #[test]
+    fn chats_that_meet_the_same_limit_tell_it_once() {
+        let (ways, id, at) = (
+            Cooldowns::default(),
+            IntegrationId::new("int_1"),
+            Timestamp::from_millis,
+        );
+        assert!(ways.limit(&id, at(20_000)));
+        assert!(!ways.limit(&id, at(20_900)));
+        assert!(ways.limit(&id, at(21_000)));
+        assert!(ways.limit(&IntegrationId::new("int_2"), at(20_000)));
+    }
+}
