@@ -112,6 +112,7 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
         attempt: 1,
         started_at: letter.failed_at,
         phase: RunPhase::Calling,
+        may_be_signed: false,
         run_ref: None,
         cursor: None,
         stop: None,

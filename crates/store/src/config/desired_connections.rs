@@ -9,7 +9,6 @@ use tieline_core::ids::{IntegrationId, OrganizationId, digest};
 use tieline_core::trigger::Trigger;
 use tracing::warn;
 
-use super::integration::IntegrationRecord;
 use super::list;
 use super::transaction::Transaction;
 use crate::Store;
@@ -105,20 +104,24 @@ fn read(item: item::Item) -> Result<Live, StoreError> {
     })
 }
 
-/// Puts the integration on the list, if it wants a connection and is bound, or takes it off.
-pub(super) fn set<L: Copy>(writes: &mut Transaction<L>, label: L, record: &IntegrationRecord, bound: Option<&Trigger>) {
-    let Some(trigger) = bound.filter(|_| record.wants_connection()) else {
-        return remove(writes, label, &record.id);
-    };
+/// Digest of what a trigger says to a person who opens the chat.
+pub(super) fn greeting_of(trigger: &Trigger) -> String {
     let welcome = trigger.settings.welcome.as_deref();
+    welcome.map(|welcome| digest(&[welcome])).unwrap_or_default()
+}
+
+/// Puts the integration on the list if it is `wanted`, or takes it off.
+pub(super) fn set<L: Copy>(writes: &mut Transaction<L>, label: L, id: &IntegrationId, wanted: Option<Live>) {
+    let Some(wanted) = wanted else {
+        return remove(writes, label, id);
+    };
     let stored = Stored::V1(StoredV1 {
-        integration: record.id.clone(),
-        organization: record.organization.clone(),
-        version: record.version,
-        greeting: welcome.map(|welcome| digest(&[welcome])).unwrap_or_default(),
+        integration: wanted.integration,
+        organization: wanted.organization,
+        version: wanted.version,
+        greeting: wanted.greeting,
     });
-    let item =
-        item::write("live integration", LIVE, &sk(&record.id), &stored).expect("two ids and a number make an item");
+    let item = item::write("live integration", LIVE, &sk(id), &stored).expect("two ids and a number make an item");
     writes.put(label, item, Update::new());
 }
 

@@ -9,7 +9,7 @@ use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
-use super::desired_connections;
+use super::desired_connections::{self, Live};
 use super::transaction::{Transaction, absent, present, where_equal};
 use crate::error::StoreError;
 use crate::item::{self, Item, number, text};
@@ -152,6 +152,17 @@ impl IntegrationRecord {
     /// Whether a connection is held open for it as soon as an enabled trigger names it.
     pub(super) fn wants_connection(&self) -> bool {
         self.enabled && self.mode == ConnectionMode::LongConnection
+    }
+
+    /// The connection that is to be held open for it while `bound` names it, if any.
+    pub(super) fn wanted_connection(&self, bound: Option<&Trigger>) -> Option<Live> {
+        let trigger = bound.filter(|_| self.wants_connection())?;
+        Some(Live {
+            integration: self.id.clone(),
+            organization: self.organization.clone(),
+            version: self.version,
+            greeting: desired_connections::greeting_of(trigger),
+        })
     }
 }
 
@@ -336,9 +347,14 @@ async fn replace(
         let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
         let unchanged = if bound.is_some() { present() } else { absent() };
         writes.check(Rule::AsRead, (&pk(&after.id), BOUND), unchanged);
-        desired_connections::set(&mut writes, Rule::AsRead, &after, bound.as_ref());
+        desired_connections::set(
+            &mut writes,
+            Rule::AsRead,
+            &after.id,
+            after.wanted_connection(bound.as_ref()),
+        );
     } else {
-        desired_connections::set(&mut writes, Rule::AsRead, &after, None);
+        desired_connections::set(&mut writes, Rule::AsRead, &after.id, None);
     }
     commit(store, writes).await?;
     Ok(after)
@@ -360,7 +376,7 @@ pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), Int
     );
     give_back_name(&mut writes, before);
     give_back_account(&mut writes, before);
-    desired_connections::set(&mut writes, Rule::AsRead, before, None);
+    desired_connections::set(&mut writes, Rule::AsRead, &before.id, None);
     commit(store, writes).await
 }
 

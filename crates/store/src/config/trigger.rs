@@ -284,7 +284,7 @@ async fn greet_anew(
     let record = record.ok_or(TriggerError::IntegrationNotFound)?;
     let place = (&*integration::pk(&after.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&record));
-    desired_connections::set(writes, Rule::AsRead, &record, Some(after));
+    desired_connections::set(writes, Rule::AsRead, &record.id, record.wanted_connection(Some(after)));
     Ok(())
 }
 
@@ -312,7 +312,9 @@ async fn bind(
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
     };
     writes.put(Rule::Free, stored::write(after, Place::Bound)?, free);
-    desired_connections::set(writes, Rule::AsRead, &bound.integration, Some(trigger));
+    let integration = &bound.integration;
+    let wanted = integration.wanted_connection(Some(trigger));
+    desired_connections::set(writes, Rule::AsRead, &integration.id, wanted);
     Ok(())
 }
 
