@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Where the health endpoint listens.
 pub(crate) const LISTEN: &str = "TIELINE_RELAY_LISTEN";
-/// Only from inside the container: nobody connects to the relay.
+/// Only from inside the container: nothing connects to the relay from outside.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8081";
 
 /// Where the health endpoint listens.

@@ -19,7 +19,7 @@ use crate::failure;
 /// How often a call is sent: once, and twice more.
 pub(crate) const TRIES: u32 = 3;
 
-/// The longest wait that an agent's `Retry-After` gets while somebody waits for an answer. The run's own limit ends it earlier.
+/// The longest wait that an agent's `Retry-After` gets while a person waits for an answer. The run's own limit ends it earlier.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// Of the body of an error we read this much, and wait this long for it.

@@ -48,7 +48,7 @@ pub(crate) fn new(code: impl Into<String>, message: impl Into<String>, retryable
 }
 
 pub(crate) fn idle_timeout(limit: Duration) -> AgentFailure {
-    // Not retryable: nobody knows whether the agent is still at it.
+    // Not retryable: it is unknown whether the agent is still working.
     new(
         IDLE_TIMEOUT,
         format!("the agent was silent for {} s", limit.as_secs()),
@@ -87,7 +87,7 @@ pub(crate) fn agents_code(code: Option<&str>) -> String {
     code.filter(|code| is_word(code)).unwrap_or(AGENT_ERROR).to_owned()
 }
 
-/// Whether a text is a code and can't be somebody's words.
+/// Whether a text is a code and can't be a person's words.
 pub(crate) fn is_word(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     !text.is_empty() && text.len() <= 64 && text.chars().all(plain)

@@ -296,7 +296,7 @@ impl Adapter {
         }
     }
 
-    /// Tells the agent that nobody wants the answer any more. Drop the run first: for most protocols that is all.
+    /// Tells the agent that the answer is no longer wanted. Drop the run first: for most protocols that is all.
     ///
     /// # Errors
     /// [`AgentFailure`] if it can't be told.

@@ -95,7 +95,7 @@ impl EventSink {
     pub(crate) async fn emit(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
         self.count(&event)?;
         self.shown |= shows(&event);
-        // Nobody listens any more only if the run is dropped, and this future with it.
+        // There is no receiver only if the run is dropped, and this future with it.
         let _ = self.events.send(event).await;
         Ok(())
     }

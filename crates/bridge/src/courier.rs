@@ -47,7 +47,7 @@ pub(crate) async fn fetch(world: &World, bot: &Bot, call: &HttpCall, max: usize)
 /// Sends a call, with the bot's access token where it needs one.
 ///
 /// # Errors
-/// [`TokenError`] if it needs a token and none is to be had.
+/// [`TokenError`] if it needs a token and none can be fetched.
 pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer, TokenError> {
     let token = token_for(world, bot, call).await?;
     Ok(send_with(world, bot, call, token.as_ref(), None).await)
@@ -56,7 +56,7 @@ pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer
 /// The bot's access token, if the call needs one and may be made. Getting it may take longer than the call.
 ///
 /// # Errors
-/// [`TokenError`] if none is to be had.
+/// [`TokenError`] if none can be fetched.
 pub async fn token_for(world: &World, bot: &Bot, call: &HttpCall) -> Result<Option<AccessToken>, TokenError> {
     match (call.token, bot.connector.tokens()) {
         (TokenPlace::None, _) | (_, None) => Ok(None),

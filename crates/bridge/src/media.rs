@@ -90,7 +90,7 @@ pub struct Fetched {
     pub name: Option<String>,
 }
 
-/// Why a part can't be had.
+/// Why a part can't be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The link isn't ours or is too old.

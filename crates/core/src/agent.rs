@@ -131,7 +131,7 @@ pub struct AgentChat {
 pub struct AgentMessage {
     /// The (last) message.
     pub id: MessageId,
-    /// How often an operator sent it on its road again: then it is asked anew, not once more.
+    /// How often an operator has redriven it: each redrive is a new question to the agent, not a repetition.
     pub redrives: u32,
     /// The text.
     pub text: String,

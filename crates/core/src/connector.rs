@@ -557,7 +557,7 @@ pub struct Media {
     pub name: Option<String>,
 }
 
-/// Why a part's bytes can't be had.
+/// Why a part's bytes can't be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// They don't decrypt.

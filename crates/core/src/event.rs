@@ -17,17 +17,17 @@ pub const STALE_CLICK: Duration = Duration::from_hours(24);
 /// The key of our own buttons that start a new session, whatever a platform's card calls them: see [`CardAction::key`].
 pub const NEW_SESSION_KEY: &str = "tl:new_session";
 
-/// The key under which somebody's opening of a chat goes the road: see [`CardAction::key`].
+/// The key of the event that a person has opened a chat: see [`CardAction::key`].
 pub const WELCOME_KEY: &str = "tl:welcome";
 
 /// Something that happened on a platform and goes the road.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Somebody said something to the bot.
+    /// A person sent a message to the bot.
     Message(Message),
-    /// Somebody did something without words.
+    /// A person clicked something, or opened the chat.
     CardAction(CardAction),
-    /// Somebody rated an answer.
+    /// A person rated an answer.
     Feedback(Feedback),
 }
 
@@ -137,7 +137,7 @@ pub enum PartKind {
 }
 
 impl PartKind {
-    /// Its word, for whoever is told of it in words.
+    /// Its name in texts for agents and people.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -218,7 +218,7 @@ pub struct CardAction {
     pub id: PlatformMessageId,
     /// Who clicked.
     pub sender: Sender,
-    /// What it asks for: [`NEW_SESSION_KEY`], [`WELCOME_KEY`], or the key that somebody else's card gave the clicked thing.
+    /// What it asks for: [`NEW_SESSION_KEY`], [`WELCOME_KEY`], or the key that another program's card gave the clicked element.
     pub key: String,
     /// Which card: the id that we gave it. Empty if there was none.
     pub card: String,

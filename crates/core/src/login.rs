@@ -30,7 +30,7 @@ pub trait ScanLogin: Sync {
 /// A QR code to be scanned.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginCode {
-    /// The text of the QR code. Whoever scans it becomes the owner of the bot.
+    /// The text of the QR code. The person who scans it becomes the owner of the bot.
     pub qr_url: String,
     /// What the connector needs to ask for the code's state, in its own words.
     pub ticket: String,

@@ -28,7 +28,7 @@ pub struct ReplyTarget {
 
 /// The platform's own handle for an answer (`response_url`, `sessionWebhook`, `req_id`, ...), in its connector's words.
 ///
-/// A secret: whoever has it can speak in the chat. It has no `Display` and prints as `ReplyHandle(..)`.
+/// A secret: its holder can send messages to the chat. It has no `Display` and prints as `ReplyHandle(..)`.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReplyHandle(serde_json::Value);
@@ -105,7 +105,7 @@ pub struct Pulled<'a> {
     /// What the fetching ended with. `None` while the platform may still ask.
     ///
     /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::PolledReplies::final_poll_state`]
-    /// gives at a poll, **before** that poll is answered; or, when the lifetime is over and nobody closed it, with
+    /// gives at a poll, **before** that poll is answered; or, when the lifetime is over and no poll closed it, with
     /// `Progress::default()` (nothing was shown), **before** `deliver` is called.
     pub closed: Option<&'a Progress>,
 }
@@ -196,7 +196,7 @@ pub struct ReplyView {
     pub files: Vec<ReplyFile>,
     /// Grows with every change.
     pub version: u64,
-    /// Who asked: nobody else is answered.
+    /// The asker: polls of other people are not answered.
     pub asker: SenderId,
     /// When the message was received.
     pub received_at: Timestamp,

@@ -38,7 +38,7 @@ pub struct TriggerSettings {
     pub busy_policy: BusyPolicy,
     /// Who may use the bot.
     pub access: Access,
-    /// What somebody who opens the chat is told.
+    /// The welcome text for a person who opens the chat.
     pub welcome: Option<String>,
     /// Whether the task commands work in direct chats.
     pub task_mode: bool,

@@ -148,7 +148,7 @@ pub(crate) struct Engines {
     has_ended: watch::Sender<bool>,
 }
 
-/// There is nobody to answer: the connection breaks.
+/// No answer: the connection breaks.
 #[derive(Debug, thiserror::Error)]
 #[error("embedded engine is closed")]
 pub(crate) struct Gone;

@@ -22,7 +22,7 @@ pub enum InHand {
     /// They stay hidden until their time is up, as on SQS: their receivers may live on in programs of their own.
     #[default]
     Kept,
-    /// They are visible at once: whoever received them lived in this process's earlier lives and is dead.
+    /// They are visible at once: their receivers were earlier lives of this process, which are dead.
     Returned,
 }
 

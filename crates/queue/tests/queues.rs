@@ -386,7 +386,7 @@ async fn message_that_always_fails_goes_to_the_dead_letters() {
     assert_eq!(buried[0].message, Some(envelope("a")));
 }
 
-/// Of the embedded engine only: elsewhere nobody does it by himself, and not every server can.
+/// Of the embedded engine only: SQS doesn't do it by itself, and not every server can.
 #[tokio::test]
 async fn what_is_dead_is_given_another_chance() {
     let it = fresh_at(None).await;

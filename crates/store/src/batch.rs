@@ -71,7 +71,7 @@ async fn get_some(
     ))
 }
 
-/// Writes items, each as a whole and on no condition: only for items that nobody else writes.
+/// Writes items, each as a whole and on no condition: only for items that have no other writer.
 pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
     let mut items = items.into_iter().peekable();
     while items.peek().is_some() {

@@ -32,7 +32,7 @@ use crate::update::Update;
 pub use list::{get_many, list};
 
 /// How long a conversation is kept after its last change: longer than a session may be idle, and sessions are numbered in it, so that
-/// nobody comes back into one that agents know from before.
+/// a returning person never gets a number that agents know from before.
 const LIFETIME: Duration = Duration::from_hours(400 * 24);
 
 const WHAT: &str = "conversation";
@@ -105,7 +105,7 @@ pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<
 /// On success `after` has the new version, and the lease as [`load`] would give it.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the conversation has changed since it was loaded; load it and decide anew.
+/// [`StoreError::Conflict`] if the conversation has changed since it was loaded; load it and decide again.
 pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation) -> Result<(), StoreError> {
     let lease = LeaseWrite::between(before.lease.as_ref(), after.lease.as_ref())?;
     let kept = match change(store, before, after, lease).await? {

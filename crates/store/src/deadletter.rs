@@ -1,7 +1,7 @@
-//! Dead letters: messages that ended without an answer through our fault or somebody else's, for an operator to look at.
+//! Dead letters: messages that ended without an answer, for an operator to look at.
 //!
 //! Items `DLQ#{organization}`/`{receipt}#{message}` of `state`, 30 days from the failure. What could not be read and so belongs to
-//! nobody is kept for the organization of an empty name, which no tenant can have.
+//! no organization is kept under the empty name, which no tenant can have.
 
 use std::time::Duration;
 

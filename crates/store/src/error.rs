@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::error::ProvisionedThroughputExceededException;
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A condition failed: somebody else was faster. Read again and decide anew; repeating the same write is pointless.
+    /// A condition failed: another writer was faster. Read again and decide again; repeating the same write is pointless.
     #[error("the item is not as it was read")]
     Conflict,
     /// The tables can't be reached, or refuse for the moment, even after the client's own retries.

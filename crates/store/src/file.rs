@@ -1,4 +1,4 @@
-//! Files that are kept for whoever follows the link to them: what agents gave by content, and what platforms soon give no more.
+//! Files that are kept for readers of the links to them: what agents gave by content, and what platforms soon give no more.
 //!
 //! Items `FILE#{id}`/`FILE` of `state` until they expire: name, MIME type and bytes, sealed; `n` how many bytes.
 
@@ -76,7 +76,7 @@ pub async fn put(
         .map(drop)
 }
 
-/// How many bytes a file has. `None` if there is none, or no more. 0 may also mean that nobody counted.
+/// How many bytes a file has. `None` if there is none, or no more. 0 may also mean that it was not recorded.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

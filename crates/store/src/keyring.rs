@@ -78,7 +78,7 @@ impl Keyring {
         self.decrypt(Purpose::Field, &bytes, about)
     }
 
-    /// Seals as text that fits in an address: a token that nobody else can make or read.
+    /// Seals as text that fits in an address: a token that only a holder of the key can make or read.
     #[must_use]
     pub fn seal_url(&self, plain: &[u8], about: &str) -> String {
         URL_SAFE_NO_PAD.encode(self.encrypt(Purpose::Token, plain, about))

@@ -132,7 +132,7 @@ pub async fn picture(store: &Store) -> Result<ShardMap, StoreError> {
     Ok(picture)
 }
 
-/// Begins a life. Whoever had the node's name before is dead, or this process could not have it.
+/// Begins a life. The earlier process of the node's name is dead, or this one could not have the name.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -187,7 +187,7 @@ pub async fn leave(store: &Store, me: &Owner) -> Result<(), StoreError> {
     dynamo::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
 }
 
-/// Takes a shard as it was seen, with nobody alive holding it but perhaps this process itself. Gives the fence.
+/// Takes a shard as it was seen, without a live holder other than this process. Returns the fencing token.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if another was faster, or its holder's heartbeat lives after all.
@@ -266,7 +266,7 @@ fn shard_update(store: &Store, shard: usize, change: Update) -> UpdateWrite {
 /// Gives a shard back.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it is somebody else's by now.
+/// [`StoreError::Conflict`] if it has another holder by now.
 pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64, now: Timestamp) -> Result<(), StoreError> {
     let mut change = mine(me, fence);
     change.remove("node");
@@ -279,7 +279,7 @@ pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64, now: Time
 /// Says that the connections of a shard's bots stand.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it is somebody else's by now.
+/// [`StoreError::Conflict`] if it has another holder by now.
 pub async fn ready(store: &Store, shard: usize, me: &Owner, fence: u64) -> Result<(), StoreError> {
     let mut change = mine(me, fence);
     change.set("ready", number(1));

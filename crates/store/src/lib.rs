@@ -1,7 +1,7 @@
 //! The tables: typed items and the conditional writes that keep the promises, over the DynamoDB API.
 //!
-//! One module for each kind of item. Every write that could undo somebody else's is conditional, nearly every one is a single
-//! item, and a failed condition is [`StoreError::Conflict`]: read again and decide anew. Expiry is compared with `now` by every
+//! One module for each kind of item. Every write that could undo another writer's is conditional, nearly every one is a single
+//! item, and a failed condition is [`StoreError::Conflict`]: read again and decide again. Expiry is compared with `now` by every
 //! read, for the table deletes expired items whenever it likes.
 
 mod batch;

@@ -42,7 +42,7 @@ pub enum Level {
     Info,
     /// We coped; have an eye on it.
     Warn,
-    /// Somebody must act.
+    /// An operator must act.
     Error,
 }
 
@@ -78,7 +78,7 @@ pub async fn append(
     let place = format!("{:013}#{}", entry.at.as_millis().max(0), fresh("log", random));
     let mut item = write(WHAT, &partition(integration), &place, &stored)?;
     expire(&mut item, entry.at.after(LIFETIME));
-    // No condition: nobody else has this key.
+    // No condition: the key is unique.
     dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
         .await
         .map(drop)

@@ -1,6 +1,6 @@
 //! Scan-code logins: how far the login of an integration has come, for every process that is asked about it.
 //!
-//! Item `LOGIN#{integration}`/`LOGIN` of `state`, until a day after its code has expired: `st` the state, `s` the sealed code (whoever
+//! Item `LOGIN#{integration}`/`LOGIN` of `state`, until a day after its code has expired: `st` the state, `s` the sealed code (the person who
 //! scans it owns the bot), `n` the version that every write is conditional on, `pu` until when a process asks the platform.
 
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ pub struct LoginRecord {
     pub state: LoginState,
     /// Why it was refused.
     pub code: Option<String>,
-    /// The text of the QR code. Whoever scans it owns the bot.
+    /// The text of the QR code. The person who scans it owns the bot.
     pub qr_url: String,
     /// What the connector needs to ask for the code's state.
     pub ticket: String,

@@ -36,7 +36,7 @@ const MAX_STEPS: usize = 200;
 
 const SORT: &str = "MSG";
 
-/// The reason of a message that nobody sent: an operator had us speak, and the record tells what came of it.
+/// The reason of a message that no person sent: an operator's proactive message, whose record reports its delivery.
 pub const PROACTIVE: &str = "proactive";
 
 /// The step of a message that an operator sent on its road again.
@@ -84,7 +84,7 @@ pub struct MessageRecord {
 pub enum Claim {
     /// It is ours now.
     New,
-    /// It was claimed before; this is what is known of it. Whoever claimed it may have died since: look at its state.
+    /// It was claimed before; this is what is known of it. The process that claimed it may have died since: look at its state.
     Seen(Box<MessageRecord>),
 }
 
@@ -157,10 +157,10 @@ struct StepV1 {
     d: Option<String>,
 }
 
-/// Claims a message: whoever is first gets [`Claim::New`], everybody else what was recorded.
+/// Claims a message: the first caller gets [`Claim::New`], later ones what was recorded.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`]; then nobody knows whether it is claimed, and claiming again tells.
+/// [`StoreError::Unavailable`]; then it is unknown whether it is claimed; claiming again reports it.
 pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, StoreError> {
     let item = record.to_item(store).await?;
     let mut condition = Update::new();
@@ -216,7 +216,7 @@ pub async fn finish(store: &Store, id: &MessageId, ending: &Ending) -> Result<bo
     write_change(store, id, end(ending)?).await
 }
 
-/// The same for a message whose event nobody will ask for again: it is dropped, which also keeps the item within one write unit.
+/// The same for a message whose event is no longer needed: the event is dropped, which also keeps the item within one write unit.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -325,7 +325,7 @@ fn time_position(at: Timestamp) -> String {
 }
 
 impl MessageRecord {
-    /// Whether nobody sent it: see [`PROACTIVE`].
+    /// Whether no person sent it: see [`PROACTIVE`].
     #[must_use]
     pub fn is_proactive(&self) -> bool {
         self.reason.as_deref() == Some(PROACTIVE)

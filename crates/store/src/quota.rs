@@ -56,7 +56,7 @@ pub async fn take(
     };
     let key = partition(integration, quota, chat);
     let mut n = n.clamp(1, meter.burst.saturating_sub(reserve).max(1));
-    // Who asks for one has taken nothing lately, and mostly nobody else has: a wrong guess costs a write.
+    // A caller that asks for one has taken none lately, and mostly no other process has: a wrong guess costs a write.
     let mut idle = n == 1;
     for _ in 0..MAX_TRIES {
         let change = if idle { meter.begin(n, now) } else { meter.go_on(n, now) };
@@ -168,7 +168,7 @@ impl Meter {
         micros(now) - self.steps((self.reserve + 1).saturating_sub(self.burst))
     }
 
-    /// Beyond this nobody can have given out sends whose clock was right: a clock that was hours ahead must not stop a bot for hours.
+    /// No process with a right clock can have granted sends beyond this: a clock that was hours ahead must not stop a bot for hours.
     fn impossible(&self, now: Timestamp) -> i64 {
         let slack = i64::try_from((self.per * 2).as_micros()).unwrap_or(i64::MAX / 4);
         let latest = micros(now) + self.steps(self.burst);

@@ -50,7 +50,7 @@ pub struct ReplyRecord {
     pub conversation: ConversationId,
     /// The message that is answered.
     pub message: MessageId,
-    /// Who asked: nobody else is answered.
+    /// The asker: polls of other people are not answered.
     pub asker: SenderId,
     /// When the message was received.
     pub received_at: Timestamp,
@@ -90,7 +90,7 @@ pub struct ReplyRecord {
     pub version: u64,
 }
 
-/// Tries of a frame whose answers are known and led to nothing. Whoever tries again begins after them.
+/// Tries of a frame whose answers are known and led to nothing. The next attempt is numbered after them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried {
     /// A digest of the frame.
@@ -148,7 +148,7 @@ pub async fn save(
     write_reply(store, before, after, false, now).await
 }
 
-/// Saves a reply that begins anew, because an operator sends its message on its road again: the last stage may be left, and
+/// Saves a reply that starts over because an operator redrives its message: the last stage may be left, and
 /// nothing is delivered or closed any more.
 ///
 /// # Errors
@@ -162,7 +162,7 @@ pub async fn restart(
     write_reply(store, Some(before), after, true, now).await
 }
 
-/// Ends the fetching of a reply, unless it has ended: gives what it ended with, whoever said so first.
+/// Ends polling of a reply, unless it has ended. Returns what it ended with: the first writer's state.
 ///
 /// The version stays as it is.
 ///

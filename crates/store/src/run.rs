@@ -5,7 +5,7 @@
 //! which none is missing) and, for each event, `RUN#{run}`/`EV#{number, 10 digits}` with its sealed JSON `b`, and `e` if it is a
 //! terminal one. Events are kept in whatever order they come; reading gives them in order and stops at the first gap.
 //!
-//! A run takes a bounded amount: whoever has its token is a stranger. Room is counted on the head before an event is written, so
+//! A run stores a bounded amount: the holder of its token is not trusted. Bytes are counted on the head before an event is written, so
 //! that what is counted is never less than what is kept; a process that dies between the two leaves a little too much counted.
 
 use std::time::Duration;
@@ -253,7 +253,7 @@ pub async fn append_event(store: &Store, head: &mut RunRecord, event: &NewEvent<
 
 /// Whether the event that is kept under this number is a terminal one, after one that is was `taken` in.
 ///
-/// Also when it was kept before: whoever kept it may have died before saying that it is the end. But an agent that gives a number
+/// Also when it was stored before: the process that stored it may have died before recording that it is the end. But an agent that gives a number
 /// twice may have said something else the first time, and that is what counts.
 async fn is_end(store: &Store, head: &RunRecord, seq: u64, taken: Appended) -> Result<bool, StoreError> {
     match taken {
@@ -269,7 +269,7 @@ async fn is_end(store: &Store, head: &RunRecord, seq: u64, taken: Appended) -> R
 
 /// The events after `seq`, in order, up to the first that is missing: a page of them, and there may be more.
 ///
-/// None only if there are none. Whoever has folded a page in and noted its last number asks again with that.
+/// Empty only if there are none. After applying a page and recording its last number the caller asks again with that.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -315,7 +315,7 @@ pub async fn last_seq(store: &Store, head: &mut RunRecord) -> Result<u64, StoreE
     Ok(head.last_seq)
 }
 
-/// Saves the next search its beginning. Only forwards: somebody else may have come further.
+/// Saves the next search its beginning. Only forwards: another process may have come further.
 async fn note_last(store: &Store, head: &RunRecord) -> Result<(), StoreError> {
     let mut change = Update::new();
     change.set("last", number(head.last_seq));

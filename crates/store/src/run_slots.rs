@@ -1,7 +1,7 @@
 //! Places for runs: a tenant with a limit has so many, whatever number of processes its runs are in.
 //!
 //! Item `CAP#{organization}`/`{number, 5 digits}` of `state` is a place: `h` its holder, `x` when its time runs out, in
-//! milliseconds. A holder that dies leaves it to its time; nobody counts, so nothing can be miscounted. The items stay, few as they are.
+//! milliseconds. The slot of a holder that dies expires; there is no counter that could drift. The items stay, few as they are.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::item::{self, get_number, get_text, text};
 use crate::tables::SK;
 use crate::update::Update;
 
-/// Most places that a tenant can have: whoever looks for one reads them all.
+/// Most slots of a tenant. Taking one reads them all.
 pub const MAX_PLACES: u32 = 10_000;
 
 /// A place that was taken.
@@ -27,7 +27,7 @@ pub struct RunSlot {
     holder: u64,
 }
 
-/// Takes one of the tenant's `limit` places until `expires_at`, for a holder who is a random number, so that nobody else is the same
+/// Takes one of the tenant's `limit` places until `expires_at`, for a holder that is a random number, so that no two holders are the same
 /// and those who come together begin to look at different ones. `None`: all are taken.
 ///
 /// # Errors
@@ -63,14 +63,14 @@ pub async fn take(
 /// Keeps a place for longer.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if its time ran out and somebody else has it.
+/// [`StoreError::Conflict`] if it expired and another holder has it.
 pub async fn prolong(store: &Store, place: &RunSlot, expires_at: Timestamp) -> Result<(), StoreError> {
     let mut change = Update::new();
     change.require_equal("h", item::number(place.holder));
     write(store, place, change, expires_at).await?.or_conflict().map(drop)
 }
 
-/// Gives a place back. One that somebody else has by now stays theirs.
+/// Releases a slot. One that another holder has by now stays with that holder.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`]; its time runs out then.

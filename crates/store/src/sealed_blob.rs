@@ -1,9 +1,9 @@
 //! Sealed content of any length: what doesn't fit in one item continues in others.
 //!
 //! An item takes 400 KB, an answer may have 16 MiB. A body is cut at fixed lengths: whole pieces go into items of their own, the
-//! rest stays in the item that it belongs to. Pieces have random names and never change, so whoever reads the item finds exactly
+//! rest stays in the item that it belongs to. Pieces have random names and never change, so a reader of the item finds exactly
 //! the pieces that it was written with. Pieces lie in partitions of their own, so that a long answer doesn't choke one. When a
-//! text grows, its earlier pieces are kept and not written again. Pieces that nobody refers to any more expire.
+//! text grows, its earlier pieces are kept and not written again. Pieces without a reference expire.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::fresh;

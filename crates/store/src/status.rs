@@ -107,7 +107,7 @@ pub enum ConnectionState {
     Disconnected,
     /// Stopped by an operator.
     Disabled,
-    /// Waits for somebody to scan a code.
+    /// Waits until a person scans a code.
     NeedsLogin,
 }
 
@@ -158,7 +158,7 @@ pub enum StatusChange {
     RateLimitedUntil(Option<Timestamp>),
     /// So many attempts have failed in a row.
     ReconnectAttempts(u32),
-    /// This process holds the connection, or nobody.
+    /// This process holds the connection, or no process does.
     Owner(Option<String>),
     /// A request was proved.
     VerifiedAt(Timestamp),
@@ -181,7 +181,7 @@ enum Stored {
     V1(Status),
 }
 
-/// Changes the status, by somebody who doesn't hold the connection. What isn't named stays as it is.
+/// Changes the status on behalf of a process that doesn't hold the connection. Fields that aren't named stay as they are.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -220,7 +220,7 @@ pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, S
 }
 
 /// Reads the status as it is true `now`: a connection is none if its holder has died or doesn't hold the bot's shard any more,
-/// whatever it wrote last. `shard` is the bot's, `None` where there are no relays. When somebody spoke and was answered is read off the
+/// whatever it wrote last. `shard` is the bot's, `None` where there are no relays. The times of the last message and answer are read off the
 /// newest messages, so that no message costs a write for it.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Access tokens that all processes share, for platforms count how often one asks for a new one.
 //!
-//! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry, `h` what it was had with.
+//! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry, `h` what it was obtained with.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::http_types::AccessToken;
@@ -25,13 +25,13 @@ enum Stored {
         b: Blob,
         #[serde(with = "tieline_core::timestamp::millis")]
         x: Timestamp,
-        /// Absent in what an earlier version wrote, which is had anew.
+        /// Absent in what an earlier version wrote, which is fetched again.
         #[serde(default)]
         h: String,
     },
 }
 
-/// The token of an integration, if there is one that still lives at `now` and was had with `source`.
+/// The token of an integration, if there is one that still lives at `now` and was obtained with `source`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -56,7 +56,7 @@ pub async fn get(
         .map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-/// Shares a token that was had with `source`. Only one that lives longer replaces another of the same source: of two that were fetched
+/// Shares a token that was obtained with `source`. Only one that lives longer replaces another of the same source: of two that were fetched
 /// at once, the newer stays.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use lambda_http::tower::ServiceExt as _;
 use lambda_http::{Body, Error, IntoResponse, Request, Response, Service, service_fn};
 use tieline_bridge::world::World;
 
-/// Where somebody else's files are.
+/// Where files of other programs are.
 const FILES: &str = "/api/media/";
 
 /// Serves until the environment ends.
@@ -36,7 +36,7 @@ fn service(router: Router) -> impl Service<Request, Response = Answer, Error = I
 enum Answer {
     /// We do: what we call text is text.
     Ours(Response<axum::body::Body>),
-    /// Somebody else, who may be wrong. Taken at its word, what it calls text would lose whatever is not UTF-8, and its byte order mark.
+    /// Another program, which may be wrong. Taken at its word, what it calls text would lose whatever is not UTF-8, and its byte order mark.
     File(Response<axum::body::Body>),
 }
 

@@ -184,7 +184,7 @@ impl OpenaiChat {
         while !reading.is_finished() {
             let said = match next_until(silent_until, &mut events).await {
                 Ok(Some(event)) => reading.chunk(&event.data),
-                // Whoever stops talking after a finish reason has finished.
+                // A server that ends the stream after a finish reason has finished.
                 Ok(None) if reading.may_be_finished() => return self.end(&reading),
                 Ok(None) => Err(failure::incomplete()),
                 Err(failure) => Err(failure),

@@ -93,7 +93,7 @@ impl Reading {
                 "the server's content filter stopped the answer",
                 false,
             )),
-            // `stop`, `tool_calls` (nobody gave it tools), and whatever a server invents.
+            // `stop`, `tool_calls` (it was given no tools), and whatever a server invents.
             Some(_) | None => Ok(()),
         }
     }

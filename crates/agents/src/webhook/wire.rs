@@ -8,7 +8,7 @@ use tieline_core::timestamp::Timestamp;
 /// The version of everything that we post.
 pub(crate) const VERSION: u32 = 1;
 
-/// Somebody asks.
+/// A person asks.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Created<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct Created<'a> {
     limits: Limits,
 }
 
-/// Nobody wants the answer any more.
+/// The answer is no longer wanted.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Cancelled<'a> {

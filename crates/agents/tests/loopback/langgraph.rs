@@ -28,7 +28,7 @@ struct Plan {
     status: &'static str,
     /// The run's result.
     result: Value,
-    /// Whether events can no longer be had by joining.
+    /// Whether joining a run no longer returns its events.
     expired: bool,
 }
 

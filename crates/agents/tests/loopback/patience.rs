@@ -177,7 +177,7 @@ async fn slow_reader_slows_the_agent_down() {
     let (chat, request, env) = (chat(&server.url, json!({})), request("hello"), env());
     let mut run = chat.run(&request, Duration::ZERO, &env);
     assert!(run.next().await.is_some());
-    // Nobody asks for more: the flood must come to a stand before it has passed.
+    // There is no reader: backpressure must stop the flood before it has passed.
     let mut before = usize::MAX;
     while server.flooded_bytes() != before {
         before = server.flooded_bytes();

@@ -119,7 +119,7 @@ impl Server {
     }
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 pub async fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())

@@ -76,7 +76,7 @@ async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
         ));
     }
     assert_eq!(platform.said().len(), 1);
-    // Whoever repeats it on purpose is heard.
+    // A repetition on purpose is sent.
     let runner = place.world("runner3");
     let mut tries = FrameAttempts::default();
     for _ in 0..2 {

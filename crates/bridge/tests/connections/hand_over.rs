@@ -166,7 +166,7 @@ async fn who_is_killed_is_replaced_within_its_lease_and_five_seconds() {
 async fn a_dead_holders_bots_are_not_shown_as_connected() {
     let place = Place::new().await;
     let a = Mortal::start(place.world("a"), options());
-    // Somebody who holds nothing and only looks.
+    // An observer that holds nothing.
     let watcher = place.world("watcher");
     let id = place.wecom(&watcher, "bot1").await;
     let state = async || {

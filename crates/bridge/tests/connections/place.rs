@@ -46,7 +46,7 @@ pub(crate) struct Place {
 struct Outage {
     tables: Arc<AtomicBool>,
     queues: Arc<AtomicBool>,
-    /// Nobody can say who holds a shard.
+    /// The table of leases doesn't answer.
     shards: Arc<AtomicBool>,
     /// Of how many writes of a shard's holder the answer gets lost.
     answers: Arc<AtomicUsize>,

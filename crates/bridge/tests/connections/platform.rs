@@ -123,7 +123,7 @@ impl Platform {
         line.is_some_and(|(_, line)| line.send(message).is_ok())
     }
 
-    /// Pushes a message of somebody to a WeCom bot.
+    /// Pushes a person's message to a WeCom bot.
     pub(crate) fn say(&self, bot: &str, msgid: &str, text: &str) -> bool {
         self.push(
             bot,
@@ -138,7 +138,7 @@ impl Platform {
         )
     }
 
-    /// Somebody opens the chat with a WeCom bot.
+    /// A person opens the chat with a WeCom bot.
     pub(crate) fn enter(&self, bot: &str) -> bool {
         self.push(
             bot,
@@ -153,7 +153,7 @@ impl Platform {
         )
     }
 
-    /// Pushes a message of somebody to a DingTalk robot.
+    /// Pushes a person's message to a DingTalk robot.
     pub(crate) fn ding(&self, bot: &str, msg_id: &str, text: &str) -> bool {
         let data = json!({
             "conversationId": "cid1", "conversationType": "1", "msgId": msg_id, "msgtype": "text",

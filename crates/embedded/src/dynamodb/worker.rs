@@ -1,7 +1,7 @@
 //! The threads of the tables: one that does what is asked, one that sweeps out what has expired.
 //!
 //! The engine lets one caller in at a time and blocks the others. On the runtime's threads that made callers wait for seconds under
-//! load; in one line before one thread nobody is overtaken and nothing else stands still.
+//! load; one queue before one thread overtakes no caller and blocks nothing else.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,7 +13,7 @@ use dynoxide::Database;
 use super::tokens::Tokens;
 use crate::alive::Alive;
 
-/// How often expired items are deleted. Whoever reads them checks their expiry anyway.
+/// How often expired items are deleted. Readers check expiry themselves.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// How long the end waits for a sweep under way, which the engine can't interrupt. One that is cut off spoils nothing: each item is
@@ -51,7 +51,7 @@ fn start_sweeping(
     let thread = |name: &str| Builder::new().name(name.into());
     let its_db = db.clone();
     thread("dynamodb-sweeper").spawn(move || {
-        // Dropped last, so that whoever waits for it finds the files closed.
+        // Dropped last, so that a waiter finds the files closed.
         let _sweeping = sweeping;
         let db = its_db;
         while let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(every) {
@@ -67,7 +67,7 @@ fn start_sweeping(
     let worker = thread("dynamodb").spawn(move || {
         let _alive = alive;
         work(desk, &taken);
-        // The sweeper has the files open too: whoever waits for the worker's end finds them closed, unless a sweep is under way.
+        // The sweeper has the files open too: a waiter for the worker's end finds them closed, unless a sweep is under way.
         if let Err(RecvTimeoutError::Timeout) = swept.recv_timeout(SWEEP_PATIENCE) {
             tracing::debug!("a sweep is cut off");
         }

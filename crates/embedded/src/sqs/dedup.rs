@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 /// See [SQS Developer Guide/Exactly-once processing](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-exactly-once-processing.html).
 pub(super) const WINDOW_MS: i64 = 300_000;
 
-/// A deduplication id within its scope, shortened to a hash nobody can collide.
+/// A deduplication id within its scope, shortened to a collision-resistant hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(pub(super) [u8; 16]);
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use super::receiving::Delivery;
 use super::writer::Job;
 
-/// Deliveries that go back to their queue unless somebody takes them.
+/// Deliveries that return to their queue unless a receiver takes them.
 ///
 /// A receiver in this process is often dropped while it waits: by a `select!`, by a shutdown. Without this its messages, and on a FIFO
 /// queue their groups, would be locked until the visibility timeout.

@@ -72,7 +72,7 @@ impl Disk {
         };
         conn.busy_timeout(OPEN_PATIENCE)?;
         conn.set_prepared_statement_cache_capacity(64);
-        // The shelves in memory are right only while nobody else writes.
+        // The queues in memory are right only while there is no other writer.
         conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
         let synchronous = match durability {
@@ -157,7 +157,7 @@ impl Disk {
         })
     }
 
-    /// Makes every message visible that somebody has received. Their receive counts stay.
+    /// Makes every received message visible again. Their receive counts stay.
     pub(super) fn end_deliveries(&mut self) -> rusqlite::Result<()> {
         self.write("UPDATE slot SET visible_ms = 0, since_ms = 0 WHERE since_ms > 0", [])?;
         self.commit()

@@ -158,7 +158,7 @@ impl EngineState {
     }
 }
 
-/// Sixteen bytes nobody can guess.
+/// Sixteen unguessable bytes.
 pub(super) fn random_bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");

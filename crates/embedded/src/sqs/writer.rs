@@ -2,7 +2,7 @@
 //!
 //! Callers' requests queue up while a commit is under way; the next turn takes all of them into one transaction, and each is
 //! answered only after its commit. Receivers with nothing to receive are parked here and served within the turn that brings them
-//! a message, so nobody polls.
+//! a message, so there is no polling.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -28,7 +28,7 @@ const TIDY_EVERY_MS: i64 = 60_000;
 #[derive(Debug)]
 pub(super) enum Job {
     Do(Request, Answerer),
-    /// Undo deliveries that nobody received.
+    /// Undo deliveries without a receiver.
     TakeBack(Vec<Receipt>),
     /// The clock may have jumped: look again at what is due.
     Wake,
@@ -64,7 +64,7 @@ struct Writer {
     tidied_ms: i64,
 }
 
-/// Works until somebody says [`Job::Close`]. `back` is the other end of `jobs`.
+/// Works until [`Job::Close`]. `back` is the other end of `jobs`.
 pub(super) fn run(books: EngineState, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
     let mut writer = Writer {
         tidied_ms: clock.now_ms(),
@@ -255,7 +255,7 @@ impl Writer {
         self.parked.retain(|_, waiters| !waiters.is_empty());
     }
 
-    /// How long there is nothing to do unless somebody asks.
+    /// How long there is nothing to do without a request.
     fn nap(&self) -> Duration {
         let now_ms = self.clock.now_ms();
         let patience = self.parked.values().flatten().map(|w| w.give_up);

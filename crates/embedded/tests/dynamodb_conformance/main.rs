@@ -1,4 +1,4 @@
-//! One suite for every DynamoDB server: the embedded engine in process, the same over HTTP, and one that nobody here wrote.
+//! One suite for every DynamoDB server: the embedded engine in process, the same over HTTP, and an independent one.
 //!
 //! With `TIELINE_TEST_DYNAMODB_ENDPOINT` it also runs against the server there; `tests/oracles.sh` starts Amazon's own DynamoDB Local.
 

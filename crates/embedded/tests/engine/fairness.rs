@@ -1,4 +1,4 @@
-//! One tenant's backlog holds up nobody else.
+//! One tenant's backlog holds up no other tenant.
 
 use tieline_embedded::{Embedded, Options};
 

@@ -45,7 +45,7 @@ async fn a_deduplication_id_is_free_again_after_five_minutes() {
     let first = queue.send_to("g", "same").await;
     slow.pass_s(299);
     assert_eq!(queue.send_to("g", "same").await, first);
-    // A repeated send doesn't start the window anew.
+    // A repeated send doesn't restart the window.
     slow.pass_s(1);
     assert_ne!(queue.send_to("g", "same").await, first);
     assert_eq!(queue.bodies(10).await, ["same", "same"]);

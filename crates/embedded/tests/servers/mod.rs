@@ -117,7 +117,7 @@ impl OverHttp {
     }
 }
 
-/// The address in an environment variable: a server that nobody here wrote, see `tests/oracles.sh`.
+/// The address in an environment variable: an independent server, see `tests/oracles.sh`.
 pub(crate) fn oracle(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|url| !url.is_empty())
 }

@@ -1,4 +1,4 @@
-//! One suite for every SQS server: the embedded engine in process, the same over HTTP, and one that nobody here wrote.
+//! One suite for every SQS server: the embedded engine in process, the same over HTTP, and an independent one.
 //!
 //! With `TIELINE_TEST_SQS_ENDPOINT` it also runs against the server there, which is taken for ministack; `tests/oracles.sh` starts it.
 

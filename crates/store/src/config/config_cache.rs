@@ -1,6 +1,6 @@
 //! What was read of the configuration a moment ago, so that a busy bot's messages don't each read it again.
 //!
-//! Whoever changes anything through the same [`crate::Store`] forgets all of it at once; a change made by another process is seen
+//! A change through the same [`crate::Store`] evicts everything at once; a change made by another process is seen
 //! after [`LIFE`].
 
 use std::collections::HashMap;

@@ -25,9 +25,9 @@ pub struct Live {
     pub integration: IntegrationId,
     /// Who owns it.
     pub organization: OrganizationId,
-    /// The integration's version: another one means other settings, or that somebody wants it to connect anew.
+    /// The integration's version: another one means other settings, or a requested reconnect.
     pub version: u64,
-    /// A digest of what the trigger says to somebody who opens the chat: another one means another sentence.
+    /// Digest of the trigger's welcome text: another one means another text.
     pub greeting: String,
 }
 
@@ -82,7 +82,7 @@ pub async fn changes(store: &Store) -> Result<u64, StoreError> {
 
 /// Counts a change, after it was written.
 ///
-/// Not in the same transaction, or any two changes would get in each other's way. If it fails the change is noticed later: whoever
+/// Not in the same transaction, or any two changes would get in each other's way. If it fails the change is noticed later: a process that
 /// follows the list also reads it now and then without being told.
 pub(super) async fn count_change(store: &Store) {
     let mut change = Update::new();

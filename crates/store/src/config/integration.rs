@@ -252,7 +252,7 @@ fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) ->
         && before.account == account
 }
 
-/// Starts or stops an integration as it was read. Starting one that is started makes it connect anew, for its version grows.
+/// Starts or stops an integration as it was read. Starting one that is started makes it reconnect, because its version grows.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it isn't as it was read any more.

@@ -21,7 +21,7 @@ impl Kind {
     }
 }
 
-/// Takes a name for `id`, on condition that nobody has it.
+/// Takes a name for `id`, on condition that it is free.
 pub(super) fn take<L: Copy>(
     writes: &mut Transaction<L>,
     taken: L,

@@ -85,7 +85,7 @@ pub async fn create(
     Ok(record)
 }
 
-/// What a token that somebody shows opens: an organization, and what may be done in it.
+/// What a presented token gives access to: an organization, and the role in it.
 ///
 /// # Errors
 /// [`StoreError`].

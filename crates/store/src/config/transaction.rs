@@ -81,7 +81,7 @@ impl<L: Copy> Transaction<L> {
             .set_transact_items(Some(items))
             .send()
             .await;
-        // Also after a failure: nobody knows what was written.
+        // Also after a failure: it is unknown what was written.
         store.recent.forget();
         match sent {
             Ok(_) => Ok(()),

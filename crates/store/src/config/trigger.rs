@@ -1,6 +1,6 @@
 //! Triggers: at most one enabled one per integration.
 //!
-//! `ORG#{org}`/`TRG#{id}` is the trigger. While it is enabled, `INT#{integration}`/`BOUND` is a copy of it: whoever can write
+//! `ORG#{org}`/`TRG#{id}` is the trigger. While it is enabled, `INT#{integration}`/`BOUND` is a copy of it: the writer that succeeds in writing
 //! that item has the integration. An agent counts the enabled triggers that name it, so that it can't vanish under one.
 
 use std::collections::BTreeMap;
@@ -270,7 +270,7 @@ async fn hold(
     Ok(())
 }
 
-/// Tells whoever holds a connection for the integration of another welcome.
+/// Tells the holder of the integration's connection that the welcome text has changed.
 async fn greet_anew(
     store: &Store,
     writes: &mut Transaction<Rule>,

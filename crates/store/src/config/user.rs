@@ -157,7 +157,7 @@ pub async fn list(
     })
 }
 
-/// Changes what is known of a person. `None` if nobody is known by that id.
+/// Changes a user's record. `None` if there is none of that id.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -24,7 +24,7 @@ pub(super) struct StoredLease {
 /// What a save does to the lease, by what it was before and is to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LeaseWrite<'a> {
-    /// Nothing. No condition either: whoever takes a lease changes the version.
+    /// Nothing, and no condition: taking a lease changes the version.
     Keep,
     /// A new holder. No heartbeat may have touched the lease since it was `seen`.
     Take { seen: Option<&'a Lease>, lease: &'a Lease },

@@ -240,7 +240,7 @@ async fn integrations(
     if let Some(integration) = &filter.integration {
         return Ok(vec![integration.clone()]);
     }
-    // One in which nobody was ever answered is not kept: its messages are looked for among all.
+    // One without a single answer is not kept: its messages are looked for among all.
     if let Some(wanted) = &filter.conversation
         && let Some(found) = conversation::load(store, wanted, now).await?
     {

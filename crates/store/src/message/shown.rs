@@ -11,7 +11,7 @@ use super::MessageRecord;
 use crate::error::StoreError;
 use crate::{Store, conversation};
 
-/// Reads a message as operators see it: `running` while its conversation's run holds it, and `failed` when nobody asked for it
+/// Reads a message as operators see it: `running` while its conversation's run holds it, and `failed` when no person asked for it
 /// and it could not be delivered. On its road it is another: see [`super::get`].
 ///
 /// # Errors
@@ -52,7 +52,7 @@ async fn runs_of(
     Ok(runs.collect())
 }
 
-/// Why a message that nobody asked for was not delivered, if that is the last that is known of it.
+/// Why a proactive message was not delivered, if that is the last that is known of it.
 fn refusal_of_own(record: &MessageRecord) -> Option<String> {
     let last = record.steps.last().filter(|_| record.is_proactive())?;
     let code = || last.code.clone().unwrap_or_default();

@@ -66,7 +66,7 @@ pub(super) struct BodyOnly {
     pub(super) b: Body,
 }
 
-/// The only attribute that matters to whoever came second with ending the fetching.
+/// The only attribute that matters to the second process that ends polling.
 #[derive(Debug, Deserialize)]
 pub(super) struct EndOnly {
     pub(super) end: Blob,

@@ -72,7 +72,7 @@ async fn giving_up_again_leaves_the_newer_letter_alone() {
     assert_eq!(page.items, [again]);
 }
 
-/// Whoever sent the message again is about to remove the first.
+/// The redrive is about to remove the first.
 #[tokio::test]
 async fn a_machine_whose_clock_is_behind_gives_up_again() {
     let it = fresh().await;

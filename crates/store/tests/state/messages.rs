@@ -291,7 +291,7 @@ async fn ledger_lists_newest_first_page_by_page() {
     for limit in [1, 2, 3, 4, 100] {
         assert_eq!(names(&it, &of("int_0"), limit).await, ["9", "6", "3", "0"]);
     }
-    // It belongs to somebody else.
+    // It belongs to another organization.
     assert_eq!(names(&it, &of("int_2"), 100).await, [""; 0]);
 }
 
@@ -426,7 +426,7 @@ async fn forgotten_event_is_gone_and_the_rest_stays() {
     let found = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
     assert_eq!((found.event.as_str(), found.state), ("", MessageState::Answered));
     assert_eq!(found.platform_message, message("1").platform_message);
-    // Seen again, it is known and not claimed anew.
+    // Seen again, it is known and not claimed again.
     let Claim::Seen(seen) = message::claim(&it.store, &message("1")).await.unwrap() else {
         panic!("claimed twice");
     };

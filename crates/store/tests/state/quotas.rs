@@ -1,4 +1,4 @@
-//! Quotas: whoever takes what and whenever, the platform never sees more than it allows.
+//! Quotas: in whatever order processes take sends, the platform never sees more than it allows.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn what_is_taken_runs_out_and_comes_back() {
     ));
 }
 
-/// A machine whose clock was hours ahead has taken sends that nobody else could give back.
+/// A machine whose clock was hours ahead has taken sends that no other process could return.
 #[tokio::test]
 async fn a_clock_that_was_hours_ahead_stops_nobody() {
     let it = fresh().await;

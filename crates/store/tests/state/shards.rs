@@ -1,4 +1,4 @@
-//! Shards of bots: one holder each, whoever tries, and nobody loses what its heartbeat holds.
+//! Shards of bots: one holder each, and a holder with a heartbeat keeps them.
 
 use std::time::Duration;
 

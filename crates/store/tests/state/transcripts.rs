@@ -69,7 +69,7 @@ async fn turns_that_have_too_many_bytes_end_the_window_unread() {
     for second in 3..50 {
         put(&it, "a", second, &turn(&second.to_string())).await;
     }
-    // Whoever reads the long one finds nothing where its pieces should be.
+    // A reader of the long one finds nothing where its pieces should be.
     let mut pieces = it
         .client
         .scan()
