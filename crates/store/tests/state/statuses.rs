@@ -1,6 +1,6 @@
 //! The status of an integration.
 
-use tieline_store::status::{self, ConnectionState, KickRecord, Status, StatusChange, StatusError};
+use tieline_store::status::{self, ConnectionState, KickRecord, SignatureFailure, Status, StatusChange, StatusError};
 use tieline_store::{Store, StoreError};
 
 use crate::tables::{at, fresh, integration, race};
@@ -28,6 +28,10 @@ async fn everything_round_trips_and_can_be_taken_back() {
         down: true,
         version: 10,
     };
+    let unproved = SignatureFailure {
+        reason: "signature does not match".into(),
+        field: Some("token".into()),
+    };
     let changes = [
         StatusChange::State(ConnectionState::Disconnected, Some("kicked".into())),
         StatusChange::ConnectedAt(Some(at(1))),
@@ -40,6 +44,9 @@ async fn everything_round_trips_and_can_be_taken_back() {
         StatusChange::Owner(Some("node".into())),
         StatusChange::VerifiedAt(at(7)),
         StatusChange::LastSignatureFailureAt(at(8)),
+        StatusChange::SignatureFailure(unproved.clone()),
+        StatusChange::LastConnectedAt(at(11)),
+        StatusChange::LastDisconnectedAt(at(12)),
         StatusChange::Kick(kick),
     ];
     status::merge(&it.store, &integration(), &changes).await.unwrap();
@@ -56,7 +63,11 @@ async fn everything_round_trips_and_can_be_taken_back() {
         owner: Some("node".into()),
         verified_at: Some(at(7)),
         last_signature_failure_at: Some(at(8)),
+        signature_failure: Some(unproved),
+        last_connected_at: Some(at(11)),
+        last_disconnected_at: Some(at(12)),
         kick: Some(kick),
+        failed_answer: None,
     };
     assert_eq!(get(&it.store).await, full);
     let changes = [
