@@ -58,7 +58,7 @@ ASSUMED = {
     "listed_bytes": (250, "entry of a bot in that list: its key, its id and its organization's, a version, a digest"),
 }
 
-# What nobody can leave out who keeps the promises on this road, so that the distance to the aim can be judged.
+# What can't be left out without breaking a promise of this road, so that the distance to the aim can be judged.
 LEAST = {
     "write_units": (5, "the claim of a message, its place in the mailbox, the lease with the run, the answer, the end: each is durable before what follows"),
     "read_units": (3, "the conversation for who writes and for who works, the message"),
@@ -68,7 +68,7 @@ LEAST = {
 AIM = 6.00
 LIMIT = 10.95
 
-# How many messages share a receive decides what queues and functions cost, and nobody knows it before the load is there.
+# How many messages share a receive decides what queues and functions cost, and it isn't known before the load is there.
 # What a message asks of tables and queues is measured for each of these, with as many bots.
 BATCHES = (1, 2, 5, 10)
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Servers that nobody here wrote, to check the embedded engines against: ministack for SQS, Amazon's DynamoDB Local for DynamoDB.
+# Independent servers, to check the embedded engines against: ministack for SQS, Amazon's DynamoDB Local for DynamoDB.
 #
 #   tests/oracles.sh install            once; into tests/.tools, needs python3, npm and java 17
 #   eval "$(tests/oracles.sh start)"    starts both, waits until they answer, sets the variables that the tests read
@@ -109,7 +109,7 @@ stop() {
     file=$tools/$1.pid
     [ -f "$file" ] || return 0
     pid=$(cat "$file")
-    # The number may belong to somebody else by now.
+    # The number may belong to another process by now.
     case $(ps -o args= -p "$pid" 2>/dev/null) in
         *"$tools"*) ;;
         *) rm -f "$file"; return 0 ;;

@@ -137,7 +137,7 @@ def test_lambda_lets_a_function_loop_that_must_and_no_other():
     for name, it in ON_LAMBDA.of_type("AWS::Serverless::Function").items():
         assert it.get("RecursiveLoop") == ("Allow" if name in looping else None), name
     assert "RecursiveLoop" not in ON_LAMBDA.source["Globals"]["Function"], "the others are guarded"
-    # Whatever is wrong with that: somebody is told.
+    # Whatever is wrong with that: the operator is told.
     alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
     watched = {it["Dimensions"][0]["Value"] for it in alarms if it.get("MetricName") == "RecursiveInvocationsDropped"}
     assert watched == {ON_LAMBDA.resources[name]["Properties"]["FunctionName"] for name in called}
@@ -553,7 +553,7 @@ def test_own_vpc_is_made_only_where_none_is_given():
 
 
 def test_firewall_keeps_no_answer():
-    """Not even errors, which CloudFront keeps for ten seconds if nothing else is said, whoever asks."""
+    """Not even errors, which CloudFront keeps for ten seconds if nothing else is said, whatever the request."""
     stack = Stack("template.yaml", WebAclArn="arn:aws:wafv2:us-east-1:123456789012:global/webacl/w/1")
     distribution = stack.resources["Distribution"]["Properties"]["DistributionConfig"]
     assert distribution["DefaultCacheBehavior"]["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"

@@ -77,7 +77,7 @@ def test_image_runs_as_nobody_and_starts_its_program(program):
 
 
 def test_relay_answers_for_its_own_health():
-    """Nobody listens: the check says so, and quickly."""
+    """Without a listener the check fails, and quickly."""
     asked = subprocess.run([binary("relay"), "health"], env={"TIELINE_RELAY_LISTEN": "127.0.0.1:9"}, capture_output=True, timeout=10)
     assert asked.returncode == 1
     assert '"/relay", "health"' in DOCKERFILE

@@ -44,7 +44,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB
 }
 
-/// Enough to start with. Nobody listens at these addresses.
+/// Enough to start with. Nothing listens at these addresses.
 fn environment() -> BTreeMap<String, String> {
     let own = [
         (variables::CONFIG_TABLE, "config"),

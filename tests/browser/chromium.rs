@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// Chromium asks nobody but the page it is given.
+/// Chromium makes no requests but those of the page it is given.
 const QUIET: &[&str] = &[
     "--headless=new",
     // Its sandbox wants rights that containers don't give. The only page is ours.

@@ -83,7 +83,7 @@ async fn fetch(State(server): State<ChatServer>) -> &'static str {
 }
 
 async fn card(State(server): State<ChatServer>, Json(body): Json<Value>) -> Json<Value> {
-    // Nobody holds it back any more when the test is over.
+    // Nothing holds it back any more when the test is over.
     let _ = server.holds_cards.subscribe().wait_for(|holds| !holds).await;
     server.cards.lock().unwrap().push(body.to_string());
     Json(json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }))

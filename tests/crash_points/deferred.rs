@@ -46,7 +46,7 @@ async fn scene(over: Over) -> Scene {
 }
 
 impl Scene {
-    /// Somebody says that, and all is done that can be.
+    /// A person says that, and all is done that can be.
     async fn say(&self, text: &str) {
         self.hear(text).await;
         self.life.work().await;
@@ -184,7 +184,7 @@ async fn a_busy_platform_hears_the_answer_once() {
     assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
 }
 
-/// Whoever brings the next event while the one before is being shown finds the lease held, and leaves.
+/// A process that brings the next event while the one before is being shown finds the lease held, and leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
     let mut scene = scene(Over::DingTalkCards).await;
@@ -210,7 +210,7 @@ async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
     assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
 }
 
-/// What waits behind a run that calls back, and wants to interrupt it, wakes somebody itself.
+/// What waits behind a run that calls back, and wants to interrupt it, sends a wake-up itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
     let scene = scene(Over::DingTalk).await;
@@ -223,7 +223,7 @@ async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
     assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
 }
 
-/// Nobody may hold the conversation for hours.
+/// No process may hold the conversation for hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
     let scene = scene(Over::DingTalk).await;

@@ -15,7 +15,7 @@ use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::scene::{Over, set_up};
 
-/// The wake-up of the old time is there, and the one of the new time nobody has sent.
+/// The wake-up of the old time is there, and the one of the new time was not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_grows_loses_nobody() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A process may die before and after every durable write. Whoever comes next finishes what it left, and repeats nothing.
+//! A process may die before and after every durable write. The next process finishes what it left, and repeats nothing.
 //!
 //! Every road is first travelled undisturbed, which counts its crash points; then once for each of them, with a process that
 //! dies there and another that comes twenty minutes later.

@@ -134,7 +134,7 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
     assert_eq!(scene.ledger().await[0].0.state, MessageState::Answered);
 }
 
-/// Nobody would bring it to an end any more.
+/// No process would bring it to an end any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_can_not_be_read_stays_failed() {
     let mut scene = Scene::begin(Duration::ZERO).await;

@@ -36,7 +36,7 @@ pub(crate) enum Over {
     DingTalkCards,
 }
 
-/// A bot that somebody can speak to.
+/// A bot that people can speak to.
 #[derive(Debug, Clone)]
 pub(crate) struct Bot {
     pub(crate) id: IntegrationId,
@@ -129,7 +129,7 @@ impl Bot {
         posted(&body, Vec::new())
     }
 
-    /// What DingTalk posts when somebody says something: `said` has its type and its content.
+    /// What DingTalk posts when a person says something: `said` has its type and its content.
     pub(crate) fn on_dingtalk(&self, world: &World, id: &str, said: Value) -> WebhookRequest {
         let now_ms = world.clock.now().as_millis();
         let mut body = json!({

@@ -38,7 +38,7 @@ impl Scene {
         }
     }
 
-    /// Somebody says that, and it comes to its conversation.
+    /// A person says that, and it reaches its conversation.
     pub(crate) async fn hear(&self, text: &str) {
         assert!(self.bot.hear(&self.life.world, text, text).await);
         self.life.dispatch().await;

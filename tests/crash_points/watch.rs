@@ -111,7 +111,7 @@ async fn a_process_that_is_gone_is_replaced_within_a_minute() {
     assert_eq!((scene.agent.asked().len(), scene.n_answered().await), (2, 1));
 }
 
-/// Nobody wakes whoever comes next but the watchdog, which must have sent itself on before it took over.
+/// Only the watchdog wakes the next runner, so it must have sent itself on before it took over.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_replaces_somebody_is_replaced_too() {
     let mut scene = scene(Over::Web).await;
@@ -132,7 +132,7 @@ async fn who_replaces_somebody_is_replaced_too() {
     assert!(!scene.life.run().await, "a watchdog is left");
 }
 
-/// Whoever looks after it from then on sends the next one, so one too many would stay for as long as the run.
+/// The runner that takes over sends the next one, so one too many would stay for as long as the run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watchdog_that_comes_second_is_sent_on_once() {
     let mut scene = scene(Over::Web).await;
@@ -143,7 +143,7 @@ async fn a_watchdog_that_comes_second_is_sent_on_once() {
     let (before, me) = (scene.conversation().await, scene.life.world.settings.owner.clone());
     let (wants, wanted) = watch::channel(false);
     let (takes, taken) = watch::channel(false);
-    // The SDK asks again and again until somebody else has it.
+    // The SDK asks again and again until another process has it.
     scene.life.fate.fail(move |point| {
         let is_taking = point.operation == "UpdateItem" && str::from_utf8(point.request).unwrap().contains(&me.node);
         if is_taking {

@@ -1,5 +1,5 @@
 //! The whole road of a message through the release binaries of the functions and of the relay: once over the embedded engines, once over servers
-//! that nobody here wrote (`tests/oracles.sh`). Nothing is left out silently: what is missing fails.
+//! that are independent (`tests/oracles.sh`). Nothing is left out silently: what is missing fails.
 //!
 //! Needs `cargo build --release`.
 

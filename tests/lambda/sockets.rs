@@ -50,7 +50,7 @@ impl Platforms {
         connected.unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", relay.log(), cloud.log_tail()));
     }
 
-    /// Says the same on all three. Between two connections of a bot nobody is there to hear, so then it is said again.
+    /// Says the same on all three. Between two connections of a bot there is no listener, so then it is said again.
     async fn say(&self, from: &Speaker, text: &str) {
         let said = |what| format!("{what} hears {text}");
         let wecom = async || {

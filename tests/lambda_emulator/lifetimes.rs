@@ -164,7 +164,7 @@ async fn deploy_lets_old_instances_finish_and_starts_new_ones() {
 
 #[tokio::test]
 async fn only_a_function_with_an_extension_is_asked_to_end() {
-    // The second would notice a signal, but nobody registered it to get one.
+    // The second would notice a signal, but it isn't registered for one.
     for (variable, expected) in [("PROBE_GRACEFUL", 1), ("PROBE_SIGTERM", 0)] {
         let journal = Journal::new();
         let emulator = start([journal.probe().env(variable, "1")]).await;

@@ -25,7 +25,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A bridge with a bot that nobody has logged in.
+    /// A bridge with a bot that is not logged in.
     async fn logged_out(manner: Manner) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bridge = Bridge::start(&dir.path().join("data")).unwrap();
@@ -148,7 +148,7 @@ async fn login_with_digits_connects_the_bot_also_after_a_restart() {
     assert_eq!(confirmed["qrUrl"], Value::Null);
     scene.platform.polled(LISI, SOON).await.unwrap();
     scene.status_is("connected", Value::Null).await;
-    // What was obtained is nobody's to read, and a change of something else keeps it.
+    // What was obtained can't be read, and a change of something else keeps it.
     let shown = scene.console.get(&scene.path("")).await.unwrap();
     assert_eq!(shown["credentials"], json!({}));
     let patch = scene

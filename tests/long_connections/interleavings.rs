@@ -22,7 +22,7 @@ const N_GROUPS: usize = 2;
 /// Something that happens.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Somebody says something, and doesn't wait for the answer.
+    /// A person says something, and doesn't wait for the answer.
     Say {
         bot: usize,
         person: usize,
@@ -157,7 +157,7 @@ async fn take(step: Step, n: usize, stage: &Stage, questions: &mut Vec<Question>
     }
 }
 
-/// Waits until somebody is there to hear: what is said into the void is the platform's business.
+/// Waits until a client is connected: what is said without one is the platform's business.
 async fn there(stage: &Stage, bot: usize) {
     let id = &stage.cast[bot].bot;
     let limit = Duration::from_secs(30);

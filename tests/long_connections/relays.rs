@@ -64,7 +64,7 @@ async fn wecom(fleet: &Fleet) -> (wecom_socket::Platform, Relay, Relay) {
     let all = || (standing(&platform) == N_BOTS && relays.1.n_connected() > 0).then_some(());
     let standing = until("two hundred connections", Duration::from_secs(60), all).await;
     standing.unwrap_or_else(|error| panic!("{error}\n{}", tail(&relays.0)));
-    // Nobody moves any more: both hold their share.
+    // The shares are stable: both hold theirs.
     tokio::time::sleep(Duration::from_secs(3)).await;
     (platform, relays.0, relays.1)
 }
@@ -205,7 +205,7 @@ async fn outage(of_tables: bool) {
     let gate = if of_tables { &fleet.tables } else { &fleet.queues };
     let talking = async {
         for n in 0..40 {
-            // Between two connections of a bot nobody is there to hear.
+            // Between two connections of a bot there is no listener.
             while platform
                 .say(&bot(n), &person(n), &format!("m{n}"), &format!("text {n}"))
                 .is_err()

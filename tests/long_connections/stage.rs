@@ -256,12 +256,12 @@ impl Stage {
         }
     }
 
-    /// Somebody says something to the first bot.
+    /// A person says something to the first bot.
     pub(crate) async fn say(&self, from: &Speaker, text: &str) {
         self.say_to(0, from, text).await;
     }
 
-    /// Somebody says something to one of the bots; in a group they mention it.
+    /// A person says something to one of the bots; in a group they mention it.
     pub(crate) async fn say_to(&self, n: usize, from: &Speaker, text: &str) {
         let Cast { bot, callback_url, .. } = &self.cast[n];
         match &self.platform {

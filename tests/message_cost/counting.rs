@@ -107,7 +107,7 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
     match operation {
         "GetItem" | "Query" | "BatchGetItem" => bill.read_units += units,
         "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems" => {
-            // A condition that doesn't hold is billed as the write of what is there, and nobody tells how large that is.
+            // A condition that doesn't hold is billed as the write of what is there, and it isn't reported how large that is.
             bill.write_units += if answer.status().is_success() { units } else { 1.0 };
         }
         "SendMessage" => bill.add_messages(asked, 1.0),

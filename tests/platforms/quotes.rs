@@ -1,4 +1,4 @@
-//! What somebody quotes or forwards reaches the agent.
+//! What a person quotes or forwards reaches the agent.
 
 use serde_json::Value;
 use tieline_bridge::media;

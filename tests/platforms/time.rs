@@ -1,4 +1,4 @@
-//! Nothing is sent that can't be recorded any more, or that somebody else sends by now.
+//! Nothing is sent that can't be recorded any more, or that another process sends by now.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Somebody who opens the chat is told what the trigger says, once a day.
+//! A person who opens the chat gets the trigger's welcome, once a day.
 
 use tieline_core::access::Access;
 use tieline_core::ids::SenderId;

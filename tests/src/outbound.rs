@@ -40,7 +40,7 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// Somebody alone with the bot.
+    /// A person alone with the bot.
     #[must_use]
     pub fn alone(user: &str) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Speaker {
         }
     }
 
-    /// Somebody in a group.
+    /// A person in a group.
     #[must_use]
     pub fn in_group(user: &str, group: &str) -> Self {
         Self {

@@ -35,7 +35,7 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 const BUILD: &str =
     "cargo build --release --bin tieline --bin webhook --bin dispatcher --bin runner --bin admin --bin relay";
 
-/// A source of the program that has changed since it was built. Cargo notes beside a binary what it is made of; nobody knows of one
+/// A source of the program that has changed since it was built. Cargo notes beside a binary what it is made of; nothing knows of one
 /// from elsewhere.
 fn newer_source(binary: &Path) -> anyhow::Result<Option<PathBuf>> {
     let Ok(noted) = std::fs::read_to_string(binary.with_extension("d")) else {
@@ -54,7 +54,7 @@ fn newer_source(binary: &Path) -> anyhow::Result<Option<PathBuf>> {
     }))
 }
 
-/// A port that nobody listens on just now.
+/// A port without a listener at the moment.
 ///
 /// # Errors
 /// If there is none.

@@ -152,7 +152,7 @@ impl Stand {
     }
 }
 
-/// Something that nobody else has.
+/// A unique name.
 ///
 /// # Panics
 /// If the system has no random bytes.
@@ -176,7 +176,7 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Prints a figure beside the test's result.
-#[expect(clippy::print_stdout, reason = "a figure that somebody wants to read")]
+#[expect(clippy::print_stdout, reason = "a figure to read")]
 pub fn figure(what: &str, value: impl std::fmt::Display) {
     println!("{what}: {value}");
 }

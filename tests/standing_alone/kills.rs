@@ -152,7 +152,7 @@ async fn kill_again_and_again(stand: &mut Stand, size: &Size, n_kills: &AtomicUs
     }
 }
 
-/// Random moments that can be had again.
+/// Random moments, reproducible by their seed.
 struct Moments(u64);
 
 impl Moments {

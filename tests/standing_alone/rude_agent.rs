@@ -9,7 +9,7 @@ use tokio::time::sleep;
 /// How much is "far too much".
 const TOO_MUCH: usize = 100 * 1024 * 1024;
 
-/// What the agent does to whoever asks it. Which of them is said by the first part of the path.
+/// What the agent does to its caller. The first part of the path says which.
 pub(crate) const WAYS: &[&str] = &[
     "reset", "hang", "silent", "garbage", "empty", "broken", "cut", "one_line", "endless", "json", "error", "teapot",
 ];
@@ -32,7 +32,7 @@ async fn behave(mut socket: TcpStream) {
     };
     let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
     let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
-    // Whoever hangs up first ends these writes; nobody else is to know.
+    // A caller that hangs up ends these writes; nothing else may notice.
     let _ = match way.as_str() {
         "reset" => {
             // Unread data makes the system answer with a reset.

@@ -1,4 +1,4 @@
-//! What nobody should send, from platforms, operators and agents.
+//! Wrong input, from platforms, operators and agents.
 
 use futures_util::future::join_all;
 use reqwest::{Client, Method};

@@ -1,4 +1,4 @@
-//! Nobody waits for somebody else's agent, and no tenant for another's crowd.
+//! No chat waits for another chat's agent, and no tenant for another's crowd.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Starts one of the platforms for programs that are not ours, says something to whoever connects, and tells what came of it.
+//! Starts one of the platforms for programs that are not ours, says something to each client that connects, and reports the outcome.
 //!
 //!     simulate wecom|lark|dingtalk
 //!

@@ -55,7 +55,7 @@ impl Servers {
         })
     }
 
-    /// Servers that nobody here wrote.
+    /// Independent servers.
     ///
     /// # Errors
     /// If they have not been started.
@@ -75,7 +75,7 @@ impl Servers {
         })
     }
 
-    /// Whether nobody here wrote them.
+    /// Whether they are independent servers.
     #[must_use]
     pub const fn is_elsewhere(&self) -> bool {
         self.own.is_none()

@@ -40,7 +40,7 @@ pub struct Fault {
 pub enum Answer {
     /// A status and a code.
     Refused(u16, &'static str),
-    /// A status 200 that says that the card reached nobody.
+    /// A status 200 that says that the card reached no one in the chat.
     Undelivered,
     /// The call takes effect, but its answer gets lost.
     Lost,

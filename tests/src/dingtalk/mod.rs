@@ -87,7 +87,7 @@ impl Platform {
         }
     }
 
-    /// Somebody says something to the robot; in a group they mention it. Gives the message, which can be pushed several times.
+    /// A person says something to the robot; in a group they mention it. Gives the message, which can be pushed several times.
     #[must_use]
     pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
@@ -123,15 +123,15 @@ impl Platform {
     /// Pushes a message in Stream mode, and again while it is not acknowledged. Gives the push's id.
     ///
     /// # Errors
-    /// If nobody is connected.
+    /// If no client is connected.
     pub fn push(&self, app: &str, message: &Value) -> anyhow::Result<String> {
         gateway::push(app, "/v1.0/im/bot/messages/get", message, self)
     }
 
-    /// Somebody clicks on a button of a card.
+    /// A person clicks on a button of a card.
     ///
     /// # Errors
-    /// If nobody is connected.
+    /// If no client is connected.
     pub fn click(&self, app: &str, card: &str, action: &str, by: &str) -> anyhow::Result<String> {
         let content = json!({ "cardPrivateData": { "actionIds": [action], "params": {} } });
         let data = json!({ "type": "actionCallback", "outTrackId": card, "corpId": "ding0a1b", "userId": by, "userIdType": 1,
@@ -196,7 +196,7 @@ impl Platform {
         }
     }
 
-    /// The app's connections stay open, but nobody reads or answers any more.
+    /// The app's connections stay open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, app: &str) {
         for connection in &self.book().app(app).connections {
             connection.end(Fate::HalfOpen);
@@ -219,10 +219,10 @@ impl Platform {
         (live, app.opened)
     }
 
-    /// Waits until somebody is connected.
+    /// Waits until a client is connected.
     ///
     /// # Errors
-    /// If nobody is within `limit`.
+    /// If none is within `limit`.
     pub async fn connected(&self, app: &str, limit: Duration) -> anyhow::Result<()> {
         until("a connection", limit, || (self.connections(app).0 > 0).then_some(())).await
     }

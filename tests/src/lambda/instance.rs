@@ -341,7 +341,7 @@ fn receive(body: Bytes) -> (Reception, Outcome) {
 /// Resolves when a test kills the instance.
 async fn killed(kill: &mut watch::Receiver<bool>) {
     if kill.wait_for(|killed| *killed).await.is_err() {
-        // Nobody is left who could kill it.
+        // There is no task left that could kill it.
         std::future::pending().await
     }
 }

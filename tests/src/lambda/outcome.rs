@@ -9,7 +9,7 @@ use bytes::Bytes;
 /// See [Lambda Docs/Lambda quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 pub(super) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 
-/// How an invocation ended, as AWS tells whoever invoked the function.
+/// How an invocation ended, as AWS reports it to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The function answered with this payload.

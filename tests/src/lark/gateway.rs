@@ -278,7 +278,7 @@ pub(super) fn deliver(app: &str, event: &Value, is_callback: bool, platform: &Pl
                 (delivery.payload.clone(), again)
             };
             sleep(again).await;
-            // Nobody connected: the next turn.
+            // No client connected: the next turn.
             if let Ok(next) = send(&app, &payload, false, &platform) {
                 id = next;
             }

@@ -95,7 +95,7 @@ impl Platform {
         }
     }
 
-    /// Somebody says something to the bot; in a group they mention it. Gives the event, which can be delivered several times.
+    /// A person says something to the bot; in a group they mention it. Gives the event, which can be delivered several times.
     #[must_use]
     pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
@@ -108,7 +108,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// Somebody answers an earlier message with a text for the bot.
+    /// A person answers an earlier message with a text for the bot.
     #[must_use]
     pub fn quoting(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {
         let mut event = self.text(app, from, text);
@@ -117,7 +117,7 @@ impl Platform {
         event
     }
 
-    /// Somebody forwards messages to the bot, as one.
+    /// A person forwards messages to the bot, as one.
     #[must_use]
     pub fn forward(&self, app: &str, from: &Speaker, texts: &[&str]) -> Value {
         let mut book = self.book();
@@ -128,7 +128,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// Somebody sends a file to the bot.
+    /// A person sends a file to the bot.
     #[must_use]
     pub fn file(&self, app: &str, from: &Speaker, name: &str) -> Value {
         let mut book = self.book();
@@ -138,7 +138,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// Somebody puts a picture into the chat. In a group no bot hears of it.
+    /// A person puts a picture into the chat. In a group no bot hears of it.
     #[must_use]
     pub fn picture(&self, app: &str, from: &Speaker) -> Value {
         let mut book = self.book();
@@ -147,7 +147,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// Somebody opens their chat with the bot.
+    /// A person opens their chat with the bot.
     #[must_use]
     pub fn enter(&self, app: &str, by: &Speaker) -> Value {
         let mut book = self.book();
@@ -165,7 +165,7 @@ impl Platform {
             "last_message_id": "", "last_message_create_time": "" } })
     }
 
-    /// Somebody clicks on a button of a message.
+    /// A person clicks on a button of a message.
     #[must_use]
     pub fn click(&self, app: &str, message: &str, value: &Value, by: &str) -> Value {
         let mut book = self.book();
@@ -178,7 +178,7 @@ impl Platform {
             "context": { "open_message_id": message, "open_chat_id": chat, "url": "", "preview_token": "" } } })
     }
 
-    /// Somebody clicks on the newest button of a bot that stands in their chat. `None` if there is none.
+    /// A person clicks on the newest button of a bot that stands in their chat. `None` if there is none.
     #[must_use]
     pub fn press(&self, app: &str, by: &Speaker) -> Option<Value> {
         let chat = Self::chat_id(app, by);
@@ -196,7 +196,7 @@ impl Platform {
     /// Delivers an event over the long connection, again and again until it is acknowledged. Gives the delivery's id.
     ///
     /// # Errors
-    /// If nobody is connected.
+    /// If no client is connected.
     pub fn push(&self, app: &str, event: &Value) -> anyhow::Result<String> {
         let mut event = event.clone();
         // There it is empty.
@@ -279,7 +279,7 @@ impl Platform {
         }
     }
 
-    /// The app's connections stay open, but nobody reads or answers any more.
+    /// The app's connections stay open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, app: &str) {
         for connection in &self.book().app(app).connections {
             connection.end(Fate::HalfOpen);
@@ -308,10 +308,10 @@ impl Platform {
         self.book().app(app).pings
     }
 
-    /// Waits until somebody is connected.
+    /// Waits until a client is connected.
     ///
     /// # Errors
-    /// If nobody is within `limit`.
+    /// If none is within `limit`.
     pub async fn connected(&self, app: &str, limit: Duration) -> anyhow::Result<()> {
         until("a connection", limit, || (self.connections(app).0 > 0).then_some(())).await
     }

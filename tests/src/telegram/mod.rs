@@ -289,7 +289,7 @@ impl Platform {
         read(book.bots.get_mut(token).expect("there is such a bot"))
     }
 
-    /// The next change. To be had before looking at the state that it may change.
+    /// The next change. To be taken before looking at the state that it may change.
     fn changes(&self) -> OwnedNotified {
         Arc::clone(&self.changes).notified_owned()
     }

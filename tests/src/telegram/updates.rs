@@ -99,7 +99,7 @@ fn begin(token: &str, body: &Value, platform: &Platform) -> Result<u64, Refused>
     Ok(poll)
 }
 
-/// Whether somebody fetches a bot's updates.
+/// Whether a client fetches a bot's updates.
 pub(super) fn is_polled(bot: &Bot) -> bool {
     bot.polled_at.is_some_and(|at| at.elapsed() < POLLER_GONE)
 }
@@ -143,7 +143,7 @@ pub(super) async fn post(token: &str, webhook: &Webhook, update: &Value, platfor
     if let Ok(mut call) = serde_json::from_slice::<Value>(&body)
         && let Some(method) = call["method"].take().as_str()
     {
-        // Its result is seen by nobody.
+        // Its result is not seen.
         let _ = Box::pin(api::call(token, method, call, platform)).await;
     }
     Ok(())

@@ -34,7 +34,7 @@ pub struct Faults {
     pub refuse_messages: VecDeque<i64>,
     /// Polls end with this status, as front ends do that give up waiting.
     pub poll_status: Option<u16>,
-    /// Nobody gets a ticket for the typing sign.
+    /// There are no tickets for the typing sign.
     pub no_typing: bool,
 }
 

@@ -60,7 +60,7 @@ impl Platform {
                 "endpoints": { "apiBase": self.url(), "cdnBase": format!("{}/c2c", self.url()) } })
     }
 
-    /// Whoever is shown a code from now on scans and confirms it at once.
+    /// Every code that is shown from now on is scanned and confirmed at once.
     pub fn confirm_codes_of(&self, person: &str) {
         self.book().confirms = Some(person.to_owned());
     }

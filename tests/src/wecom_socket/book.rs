@@ -66,7 +66,7 @@ pub(super) struct Bot {
     pub(super) callbacks: HashMap<String, Callback>,
     /// Ids of the client's own requests: each may be used once.
     pub(super) spent: HashSet<String>,
-    /// Chats where somebody has spoken to the bot, and whether it is a group.
+    /// Chats where a person has spoken to the bot, and whether it is a group.
     pub(super) acquaintances: HashSet<(String, bool)>,
     pub(super) said_at: HashMap<String, VecDeque<Instant>>,
     pub(super) uploads: HashMap<String, Upload>,

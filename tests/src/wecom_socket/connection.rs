@@ -25,7 +25,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn send(&self, frame: Value) {
-        // Nobody is there any more: as on a real network, that shows later.
+        // The client is gone: as on a real network, that shows later.
         let _ = self.frames.send(frame);
     }
 
@@ -44,7 +44,7 @@ impl Connection {
 pub(super) enum Fate {
     /// It goes on.
     Open,
-    /// The socket stays open, but nobody is there any more.
+    /// The socket stays open, but the platform is gone.
     HalfOpen,
     /// The socket is gone, without a closing frame.
     Cut,

@@ -77,10 +77,10 @@ impl Platform {
                 "endpoints": { "wsUrl": self.url(), "apiBase": self.responses.url } })
     }
 
-    /// Somebody says something to a bot. Gives the callback's `req_id`, by which answers refer to it.
+    /// A person says something to a bot. Gives the callback's `req_id`, by which answers refer to it.
     ///
     /// # Errors
-    /// If nobody is connected for the bot.
+    /// If no client is connected for the bot.
     pub fn say(&self, bot: &str, from: &Speaker, id: &str, text: &str) -> anyhow::Result<String> {
         let mut body = envelope(bot, from, id);
         body["msgtype"] = json!("text");
@@ -92,7 +92,7 @@ impl Platform {
     /// Any other callback with fields of its own, over those that every callback has.
     ///
     /// # Errors
-    /// If nobody is connected for the bot.
+    /// If no client is connected for the bot.
     pub fn event(&self, bot: &str, from: &Speaker, id: &str, event: &Value) -> anyhow::Result<String> {
         let mut body = envelope(bot, from, id);
         body["create_time"] = json!(1_760_000_500);
@@ -104,7 +104,7 @@ impl Platform {
     /// The same message once more, as after a reconnect: another `req_id`, the same `msgid`.
     ///
     /// # Errors
-    /// If there was no such message, or nobody is connected.
+    /// If there was no such message, or no client is connected.
     pub fn redeliver(&self, bot: &str, req_id: &str) -> anyhow::Result<String> {
         let callback = self.book().bot(bot).callbacks.get(req_id).cloned();
         let callback = callback.context("there was no such callback")?;
@@ -128,7 +128,7 @@ impl Platform {
         change(&mut self.book().faults);
     }
 
-    /// The bot's connection stays open, but nobody reads or answers any more.
+    /// The bot's connection stays open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, bot: &str) {
         if let Some(connection) = &self.book().bot(bot).connection {
             connection.end(Fate::HalfOpen);

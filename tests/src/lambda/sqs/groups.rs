@@ -25,7 +25,7 @@ impl Groups {
 
     fn of(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever holds or awaits a group has a reference of its own.
+        // Each holder or waiter of a group has a reference of its own.
         groups.retain(|_, lock| Arc::strong_count(lock) > 1);
         Arc::clone(groups.entry(name.to_owned()).or_default())
     }

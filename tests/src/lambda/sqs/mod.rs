@@ -93,7 +93,7 @@ impl Mapping {
     pub(super) async fn poll(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let turn = async {
-                // The slot first: a message that is received starts to age, and nobody should be waiting for it then.
+                // The slot first: a message that is received starts to age, and then it should have no wait before it.
                 let slot = Arc::clone(&self.slots).acquire_owned().await;
                 (slot, self.receive().await)
             };
