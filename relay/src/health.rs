@@ -6,19 +6,57 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tieline_bridge::connections::{Connections, Health};
+use tieline_bridge::metrics::exposition;
+use tieline_bridge::operator::{self, Operator};
+use tieline_bridge::world::World;
 
 /// How long the own look may take.
 const WITHIN: Duration = Duration::from_secs(3);
 
 /// `GET /healthz`: 200 as long as the heartbeat lives, with what there is to know.
-pub(crate) fn router(connections: Arc<Connections>) -> Router {
-    Router::new().route("/healthz", get(tell)).with_state(connections)
+///
+/// `GET /metrics`: the numbers of this process. Like the other it is reached from inside the deployment only, or from this machine alone,
+/// as the operator has the endpoint listen; from any other address than a loopback one it asks for the root token.
+pub(crate) fn router(
+    world: World,
+    connections: Arc<Connections>,
+) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
+    let metrics = get(measure).with_state((world, Arc::clone(&connections)));
+    Router::new()
+        .route("/healthz", get(tell))
+        .with_state(connections)
+        .route("/metrics", metrics)
+        .into_make_service_with_connect_info()
+}
+
+async fn measure(
+    State((world, connections)): State<(World, Arc<Connections>)>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let is_local = peer.ip().to_canonical().is_loopback() && !headers.contains_key("x-forwarded-for");
+    if !is_local && !is_root(&world, &headers).await {
+        return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
+    }
+    let text = exposition::render(&world, Some(&connections.health())).await;
+    ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+async fn is_root(world: &World, headers: &HeaderMap) -> bool {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(token) = header.and_then(operator::bearer) else {
+        return false;
+    };
+    matches!(operator::recognize(world, token).await, Ok(Some(Operator::Root)))
 }
 
 async fn tell(State(connections): State<Arc<Connections>>) -> (StatusCode, Json<Value>) {

@@ -41,7 +41,8 @@ async fn open(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<World> {
     let sdk = aws_config::load_from_env().await;
     let world = deployment::world(deployment, &sdk, registry::ALL)
         .await
-        .context("can't start")?;
+        .context("can't start")?
+        .exposed();
     world.http.warm().context("can't set up TLS")?;
     Ok(world)
 }

@@ -26,7 +26,8 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
         .with_context(|| format!("can't listen on {listen}"))?;
     info!("health endpoint listens on {}", listener.local_addr()?);
     let connections = Arc::new(Connections::start(world.clone(), Options::default())?);
-    let serving = tokio::spawn(axum::serve(listener, health::router(Arc::clone(&connections))).into_future());
+    let serving =
+        tokio::spawn(axum::serve(listener, health::router(world.clone(), Arc::clone(&connections))).into_future());
     let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock.clone()));
 
     signals.received().await;

@@ -5,8 +5,11 @@
 //!
 //! See [CloudWatch Docs/Embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 
+pub mod exposition;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use tieline_core::timestamp::Timestamp;
 use tracing::warn;
 
 use crate::clock::Clock;
+use self::exposition::Totals;
 
 /// Most values of one metric in one line, by the format.
 const MAX_VALUES: usize = 100;
@@ -127,6 +131,18 @@ impl RetrySource {
     }
 }
 
+/// A run that is counted while it lasts.
+#[derive(Debug)]
+pub struct RunGuard(Option<Arc<Totals>>);
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        if let Some(totals) = &self.0 {
+            totals.runs.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Values of dimensions, by name.
 type Labels = Vec<(&'static str, String)>;
 /// The values of the metrics that share their labels.
@@ -137,6 +153,8 @@ type Values = BTreeMap<Metric, Vec<f64>>;
 pub struct Metrics {
     namespace: Option<String>,
     kept: Mutex<BTreeMap<Labels, Values>>,
+    /// What Prometheus reads. `None` where no address serves it.
+    totals: Option<Arc<Totals>>,
 }
 
 impl Metrics {
@@ -146,6 +164,35 @@ impl Metrics {
         Self {
             namespace: Some(namespace),
             kept: Mutex::default(),
+            totals: None,
+        }
+    }
+
+    /// The same, with totals for [`exposition::render`].
+    #[must_use]
+    pub fn exposed(self) -> Self {
+        Self {
+            totals: Some(Arc::default()),
+            ..self
+        }
+    }
+
+    /// Counts a run for as long as the guard lives.
+    #[must_use]
+    pub fn run(&self) -> RunGuard {
+        if let Some(totals) = &self.totals {
+            totals.runs.fetch_add(1, Ordering::Relaxed);
+        }
+        RunGuard(self.totals.clone())
+    }
+
+    /// How many long connections of this process are in which state, by platform: all of them, once a [`PERIOD`].
+    pub fn connection_states<'a>(&self, counts: impl IntoIterator<Item = ((&'a str, &'a str), usize)>) {
+        if let Some(totals) = &self.totals {
+            totals.forget(Metric::Connections);
+        }
+        for ((platform, state), n) in counts {
+            self.connections(platform, state, n);
         }
     }
 
@@ -168,8 +215,8 @@ impl Metrics {
         self.add(Metric::Retries, vec![("Place", place.as_str().into())], 1.0);
     }
 
-    /// How many long connections of a platform stand like this in this process. Once a [`PERIOD`].
-    pub fn connections(&self, platform: &str, state: &str, n: usize) {
+    /// How many long connections of a platform are in this state in this process.
+    fn connections(&self, platform: &str, state: &str, n: usize) {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
         let labels = vec![("Platform", platform.into()), ("State", state.into())];
         self.add(Metric::Connections, labels, f64::from(n));
@@ -192,6 +239,9 @@ impl Metrics {
     }
 
     fn add(&self, metric: Metric, labels: Labels, value: f64) {
+        if let Some(totals) = &self.totals {
+            totals.add(metric, &labels, value);
+        }
         if self.namespace.is_none() {
             return;
         }

@@ -171,6 +171,17 @@ impl World {
         }
     }
 
+    /// The same world, with totals of its numbers for Prometheus.
+    #[must_use]
+    pub fn exposed(self) -> Self {
+        // Nothing has been gathered yet.
+        let metrics = Arc::into_inner(self.metrics).unwrap_or_default();
+        Self {
+            metrics: Arc::new(metrics.exposed()),
+            ..self
+        }
+    }
+
     /// The same world, with room for `max` runs of one tenant that ask an agent in this process.
     #[must_use]
     pub fn with_runs_per_organization(self, max: usize) -> Self {

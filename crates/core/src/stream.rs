@@ -48,6 +48,12 @@ pub trait StreamProtocol: Sync {
     /// The state machine of one connection to `address`. It lives as long as the socket.
     fn session(&self, address: &SocketAddress, cx: &Context<'_>) -> Box<dyn StreamSession>;
 
+    /// Longest silence of a socket that lives: its heartbeat's interval and the time for the answer. After a longer one the bot is not
+    /// reported as connected, though its connection is given up only when the heartbeat is. `None`: the heartbeat notices by itself.
+    fn longest_silence(&self) -> Option<Duration> {
+        None
+    }
+
     /// WebSocket Pings that the supervisor sends and counts. `None` where the protocol has its own heartbeat.
     fn keepalive(&self) -> Option<Keepalive> {
         None

@@ -1,5 +1,7 @@
 //! Why a queue did not do what it was asked.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
 /// Why a queue did not do what it was asked. In every case nothing is lost that was acknowledged.
@@ -34,6 +36,15 @@ pub enum QueueError {
     Missing(String),
 }
 
+/// How often a call of this process to the queues has failed after all retries.
+static N_UNAVAILABLE: AtomicU64 = AtomicU64::new(0);
+
+/// How often a call of this process to the queues has failed after all retries.
+#[must_use]
+pub fn unavailable_count() -> u64 {
+    N_UNAVAILABLE.load(Ordering::Relaxed)
+}
+
 impl QueueError {
     pub(crate) fn of<E, R>(operation: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self
     where
@@ -46,6 +57,7 @@ impl QueueError {
                 SdkError::DispatchFailure(_) => "unreachable".to_owned(),
                 _ => "unreadable answer".to_owned(),
             };
+            N_UNAVAILABLE.fetch_add(1, Ordering::Relaxed);
             Self::Unavailable { operation, code }
         }
     }

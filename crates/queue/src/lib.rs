@@ -10,6 +10,7 @@ pub mod relay;
 pub mod work;
 
 mod batch;
+mod depth;
 mod error;
 mod urls;
 
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
 
-pub use error::QueueError;
+pub use depth::{Depth, depths};
+pub use error::{QueueError, unavailable_count};
 pub use urls::Urls;
 
 /// The queues of a deployment. Cheap to clone.

@@ -11,6 +11,7 @@ pub mod local;
 pub mod logging;
 pub mod login;
 pub mod logs;
+pub mod metrics_route;
 pub mod seed;
 pub mod serve;
 pub mod show;

@@ -42,7 +42,7 @@ pub async fn world(
     let store = Store::new(dynamo, tables, Keyring::new(key));
     let world = World::new(store, Queues::new(sqs, urls), registry, Clock::system(), settings);
     world.http.warm().context("can't set up TLS")?;
-    Ok(world)
+    Ok(world.exposed())
 }
 
 /// The SDK's clients of the embedded engines.

@@ -3,6 +3,7 @@
 use std::future::{IntoFuture as _, pending};
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -27,6 +28,7 @@ use url::Url;
 use crate::apply::file::File;
 use crate::args::Serve;
 use crate::client::Client;
+use crate::metrics_route::{self, Held};
 use crate::{apply, data, local, seed, webhook_routes};
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
@@ -87,14 +89,18 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
     let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
-    let connections = Connections::start(world.clone(), connections::Options::default())?;
+    let held = Held::default();
+    let started = Connections::start(world.clone(), connections::Options::default())?;
+    let connections = held.get_or_init(|| started);
     let mut serving = JoinSet::new();
     let opening = async {
         if let Some(file) = config {
             configure(&world, &token, &file).await?;
         }
         // Who connected before waits, so that nobody meets a bridge without its configuration.
-        serving.spawn(axum::serve(listener, router(&world)).into_future());
+        let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&held)));
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        serving.spawn(axum::serve(listener, service).into_future());
         greet(address, &token, is_given(&args));
         pending::<anyhow::Result<()>>().await
     };

@@ -1,5 +1,7 @@
 //! What can go wrong with a table.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_dynamodb::types::error::ProvisionedThroughputExceededException;
 
@@ -48,22 +50,34 @@ impl From<aws_sdk_dynamodb::Error> for StoreError {
             | Error::TransactionInProgressException(_) => Self::Conflict,
             Error::TransactionCanceledException(canceled) if is_conflict(canceled) => Self::Conflict,
             _ if is_too_large(&error) => Self::TooLarge,
-            _ => Self::Unavailable {
-                source: Box::new(error),
-            },
+            _ => Self::unavailable(error),
         }
     }
 }
 
+/// How often a call of this process to the tables has failed after all retries.
+static N_UNAVAILABLE: AtomicU64 = AtomicU64::new(0);
+
+/// How often a call of this process to the tables has failed after all retries.
+#[must_use]
+pub fn unavailable_count() -> u64 {
+    N_UNAVAILABLE.load(Ordering::Relaxed)
+}
+
 impl StoreError {
+    fn unavailable(error: aws_sdk_dynamodb::Error) -> Self {
+        N_UNAVAILABLE.fetch_add(1, Ordering::Relaxed);
+        Self::Unavailable {
+            source: Box::new(error),
+        }
+    }
+
     /// The table kept saying "later" until our patience ended.
     pub(crate) fn throttled() -> Self {
         let error = ProvisionedThroughputExceededException::builder()
             .message("unprocessed after all retries")
             .build();
-        Self::Unavailable {
-            source: Box::new(aws_sdk_dynamodb::Error::ProvisionedThroughputExceededException(error)),
-        }
+        Self::unavailable(aws_sdk_dynamodb::Error::ProvisionedThroughputExceededException(error))
     }
 }
 

@@ -35,7 +35,7 @@ pub mod token_cache;
 pub mod transcript;
 pub mod wrapped_key;
 
-pub use error::StoreError;
+pub use error::{StoreError, unavailable_count};
 pub use keyring::Keyring;
 pub use page::Page;
 pub use tables::{DEFINITIONS, IndexDefinition, TableDefinition, Tables, create_missing};

@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod causes;
 mod console;
 mod integrations;
 mod ledger;

@@ -9,7 +9,12 @@ use super::wire::{Content, ImageUrl, Message, Part, Request, StreamOptions};
 use crate::{failure, prompt};
 
 /// The body of the call.
-pub(crate) fn body(model: &str, messages: Vec<Message>, user: &str) -> Result<Bytes, AgentFailure> {
+pub(crate) fn body(
+    model: &str,
+    messages: Vec<Message>,
+    user: &str,
+    max_tokens: Option<u32>,
+) -> Result<Bytes, AgentFailure> {
     let stream_options = StreamOptions { include_usage: true };
     let request = Request {
         model,
@@ -17,6 +22,7 @@ pub(crate) fn body(model: &str, messages: Vec<Message>, user: &str) -> Result<By
         stream: true,
         stream_options,
         user,
+        max_tokens,
     };
     let body = serde_json::to_vec(&request);
     body.map(Bytes::from)

@@ -11,6 +11,7 @@ mod wire;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use tieline_core::agent::{AgentFailure, AgentRequest};
@@ -135,9 +136,11 @@ impl OpenaiChat {
 
     /// Asks for a word and hangs up at the first sign of it: the cheapest question that tries address, key and model.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
-        let response = self
-            .send(compose::probe(), "probe", None, Manner::probing(), env)
-            .await?;
+        let response = match self.send_probe(Some(1), env).await {
+            // Some models refuse the field; an agent that says so is there, and is asked without it.
+            Err(failure) if failure.message.contains("max_tokens") => self.send_probe(None, env).await?,
+            answered => answered?,
+        };
         let mut reading = Reading::default();
         match answer::open(response, self.idle).await? {
             Answer::Json(body) => reading.whole(&body).map(|_| ()),
@@ -149,6 +152,11 @@ impl OpenaiChat {
         }
     }
 
+    async fn send_probe(&self, max_tokens: Option<u32>, env: &Env) -> Result<Response, AgentFailure> {
+        let body = compose::body(&self.model, compose::probe(), "probe", max_tokens)?;
+        self.send_body(body, None, Manner::probing(), env).await
+    }
+
     async fn send(
         &self,
         messages: Vec<wire::Message>,
@@ -157,7 +165,17 @@ impl OpenaiChat {
         manner: Manner,
         env: &Env,
     ) -> Result<Response, AgentFailure> {
-        let body = compose::body(&self.model, messages, user)?;
+        let body = compose::body(&self.model, messages, user, None)?;
+        self.send_body(body, key, manner, env).await
+    }
+
+    async fn send_body(
+        &self,
+        body: Bytes,
+        key: Option<HeaderValue>,
+        manner: Manner,
+        env: &Env,
+    ) -> Result<Response, AgentFailure> {
         let mut headers = self.headers.clone();
         headers.extend(key.map(|key| (HeaderName::from_static(call::IDEMPOTENCY_KEY), key)));
         let make = || -> RequestBuilder {

@@ -14,6 +14,8 @@ pub(crate) struct Request<'a> {
     pub(crate) stream: bool,
     pub(crate) stream_options: StreamOptions,
     pub(crate) user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]

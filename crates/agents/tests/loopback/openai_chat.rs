@@ -341,6 +341,17 @@ async fn probe_needs_only_the_first_word() {
 }
 
 #[tokio::test]
+async fn probe_asks_for_one_token_and_without_a_limit_where_the_model_refuses_it() {
+    let refused = r#"{"error":{"message":"Unsupported parameter: 'max_tokens'","code":"unsupported_parameter"}}"#;
+    let server = Server::start(vec![answer(400, JSON, refused), sse("data: [DONE]\n\n")]).await;
+    let config = json!({"baseUrl": server.url, "model": "m"});
+    assert!(adapter("openai_chat", config).probe(&env()).await.is_ok());
+    let calls = server.calls();
+    assert_eq!((calls.len(), &calls[0].json()["max_tokens"]), (2, &json!(1)));
+    assert!(calls[1].json().get("max_tokens").is_none());
+}
+
+#[tokio::test]
 async fn every_try_carries_the_same_idempotency_key_and_other_runs_carry_others() {
     let server = Server::start(vec![answer(503, JSON, "{}"), sse(&stream())]).await;
     let chat = adapter("openai_chat", json!({"baseUrl": server.url, "model": "m"}));

@@ -48,6 +48,8 @@ pub(super) struct BotTask {
     /// Calls that wait for a connection.
     waiting: Vec<(String, SocketCall)>,
     counted: Option<Counted>,
+    /// Whether the connection is in doubt: silent for longer than its heartbeat allows.
+    is_silent: bool,
     /// The code of the latest failure, so that each is told once.
     told: Option<String>,
 }
@@ -96,6 +98,7 @@ impl BotTask {
             calls: HashMap::new(),
             waiting: Vec::new(),
             counted: None,
+            is_silent: false,
             told: None,
         }
     }
@@ -117,6 +120,7 @@ impl BotTask {
                     let Some(mut line) = self.current.take() else { continue };
                     let signals = line.handle(input, &self.desk).await;
                     self.current = Some(line);
+                    self.doubt();
                     self.heed_current(signals).await;
                 }
                 // Another relay may hold the bot by now, and our greeting would end its connection. Opening waits until the lease is known to be ours.
@@ -182,7 +186,8 @@ impl BotTask {
         let replace = self.replace.map(|(at, _)| at).filter(|_| self.coming.is_none());
         let give_up = self.coming.as_ref().map(|coming| coming.give_up_at);
         let waiting = self.waiting.iter().map(|(_, call)| call.expires_at).min();
-        [retry, replace, give_up, waiting].into_iter().flatten().min()
+        let doubt = self.doubtful_at().filter(|_| !self.is_silent);
+        [retry, replace, give_up, waiting, doubt].into_iter().flatten().min()
     }
 
     fn begin_if_due(&mut self) {
@@ -210,7 +215,28 @@ impl BotTask {
         }
     }
 
+    fn doubtful_at(&self) -> Option<Timestamp> {
+        self.current.as_ref()?.doubtful_at(&self.desk)
+    }
+
+    /// Reports a connection that has become silent, or is heard again.
+    fn doubt(&mut self) {
+        let now = self.desk.now();
+        let is_silent = self.doubtful_at().is_some_and(|at| at <= now);
+        if is_silent == self.is_silent {
+            return;
+        }
+        self.is_silent = is_silent;
+        let entry = is_silent.then(|| {
+            warn!(platform = self.desk.platform(), account.id = %self.id(), "connection is silent");
+            self.desk
+                .entry(Level::Warn, SILENT, "the connection shows no sign of life")
+        });
+        self.report(None, entry);
+    }
+
     fn look_at_the_clock(&mut self) {
+        self.doubt();
         let now = self.desk.now();
         let (late, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
@@ -282,6 +308,7 @@ impl BotTask {
                 .hand_over_gap(self.desk.now().since(since));
         }
         let old = self.current.replace(line);
+        self.is_silent = false;
         if let Some(old) = old {
             let until = Instant::now() + RETIRE_WITHIN;
             tokio::spawn(old.finish(until, self.desk.clone()));
@@ -307,6 +334,7 @@ impl BotTask {
     /// The connection that stood is gone.
     async fn lose_current(&mut self, loss: Loss) {
         let Some(line) = self.current.take() else { return };
+        self.is_silent = false;
         self.counted = None;
         self.desk
             .report(vec![StatusChange::LastDisconnectedAt(self.desk.now())], None);
@@ -483,6 +511,7 @@ impl BotTask {
     /// Tells how it stands.
     fn report(&self, more: Option<Vec<StatusChange>>, entry: Option<LogEntry>) {
         let (state, reason, since) = match &self.link.state {
+            ConnectionPhase::Up { .. } if self.is_silent => (ConnectionState::Retrying, Some(SILENT), None),
             ConnectionPhase::Up { since } => (ConnectionState::Connected, None, Some(*since)),
             ConnectionPhase::Down { .. } | ConnectionPhase::Greeting { .. } if self.link.failures == 0 => {
                 (ConnectionState::Connecting, None, None)
@@ -514,6 +543,8 @@ impl BotTask {
     }
 }
 
+/// Reason and log code of a bot whose connection shows no sign of life.
+const SILENT: &str = "silent";
 /// Reason and error code of a bot whose login the platform has ended.
 const LOGIN_EXPIRED: &str = "login_expired";
 

@@ -62,6 +62,8 @@ pub(super) struct Connection {
     transport: Transport,
     session: Box<dyn StreamSession>,
     pulse: Option<KeepaliveTimer>,
+    /// When anything last came.
+    heard_at: Option<Timestamp>,
     /// Deliveries that the queue was asked to take.
     pending: usize,
     stored: UnboundedReceiver<(u64, Stored)>,
@@ -119,6 +121,7 @@ impl Connection {
             transport,
             session,
             pulse,
+            heard_at: None,
             pending: 0,
             stored,
             stored_to,
@@ -132,6 +135,12 @@ impl Connection {
             Transport::Socket(..) => None,
             Transport::Poll(_) => Some(POLL_GREETING),
         }
+    }
+
+    /// When the connection is in doubt if nothing comes until then. `None`: its heartbeat notices by itself, or nothing has come yet.
+    pub(super) fn doubtful_at(&self, desk: &BotContext) -> Option<Timestamp> {
+        let silence = desk.protocol.longest_silence().filter(|_| self.transport.is_socket())?;
+        Some(self.heard_at?.after(silence))
     }
 
     /// Greets the platform.
@@ -165,6 +174,9 @@ impl Connection {
     /// Does what the input asks for.
     pub(super) async fn handle(&mut self, input: Input, desk: &BotContext) -> Vec<ConnectionEvent> {
         let cx = desk.context();
+        if matches!(input, Input::Frame(_) | Input::Life { .. }) {
+            self.heard_at = Some(cx.now);
+        }
         let effects = match input {
             Input::Frame(frame) => {
                 self.alive(cx.now, false);

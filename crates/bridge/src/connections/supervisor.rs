@@ -312,9 +312,7 @@ impl Supervisor {
         for shard in self.held.values() {
             shard.count(&mut counts);
         }
-        for ((platform, state), n) in counts {
-            watched.connections(platform, state, n);
-        }
+        watched.connection_states(counts);
         let gauges = &self.house.gauges;
         info!(
             shards = gauges.shards.load(Ordering::Relaxed),

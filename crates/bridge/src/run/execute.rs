@@ -73,6 +73,7 @@ pub(super) async fn resume(
     if showing.record.outcome.is_none() {
         let resume = showing.record.resume.clone();
         finish::close_merged(world, held, &bot, &asked).await?;
+        let counted = world.metrics.run();
         let ended = Box::pin(call_agent(
             world,
             held,
@@ -84,6 +85,7 @@ pub(super) async fn resume(
             &mut ledger,
         ))
         .await?;
+        drop(counted);
         match ended {
             Ended::Result(outcome, notice) => {
                 let took = world.clock.now().since(held.run().started_at);

@@ -26,6 +26,10 @@ const TOPIC_CARD: &str = "/v1.0/card/instances/callback";
 /// Hosts that the endpoint of a connection may have.
 const SOCKET_HOSTS: &[&str] = &[".dingtalk.com", ".dingtalk.io"];
 
+/// Between two Pings.
+const PING: Duration = Duration::from_secs(20);
+/// How long a Pong may take before the connection is in doubt.
+const PONG_WITHIN: Duration = Duration::from_secs(5);
 /// A 401 may be a fault of the platform: the first retry comes this soon.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
@@ -74,6 +78,10 @@ impl StreamProtocol for Stream {
         })
     }
 
+    fn longest_silence(&self) -> Option<Duration> {
+        Some(PING + PONG_WITHIN)
+    }
+
     fn session(&self, _address: &SocketAddress, cx: &Context<'_>) -> Box<dyn StreamSession> {
         Box::new(session::Session::new(cx.now))
     }
@@ -85,7 +93,7 @@ impl StreamProtocol for Stream {
     /// Shorter was seen to cut healthy connections.
     fn keepalive(&self) -> Option<Keepalive> {
         Some(Keepalive {
-            every: Duration::from_secs(20),
+            every: PING,
             missed: 2,
             silence: Duration::from_secs(60),
         })

@@ -24,6 +24,8 @@ use lanes::Lanes;
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
 /// How often we ping.
 const PING: Duration = Duration::from_secs(30);
+/// How long the answer to a ping may take before the connection is in doubt.
+const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// After this many pings without an answer the next one isn't sent: the socket is dead, however open it looks.
 const MISSED: u32 = 2;
 /// Nothing is delivered twice here, so an event is worth a long try.
@@ -52,6 +54,10 @@ impl StreamProtocol for LongConnection {
             code: "no address is asked for".to_owned(),
             retry_after: None,
         })
+    }
+
+    fn longest_silence(&self) -> Option<Duration> {
+        Some(PING + PING_ANSWERED_WITHIN)
     }
 
     fn session(&self, _address: &SocketAddress, _cx: &Context<'_>) -> Box<dyn StreamSession> {

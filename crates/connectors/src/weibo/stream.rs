@@ -82,6 +82,10 @@ impl StreamProtocol for LongConnection {
         }
     }
 
+    fn longest_silence(&self) -> Option<Duration> {
+        Some(PONG_WITHIN)
+    }
+
     fn session(&self, _address: &SocketAddress, _cx: &Context<'_>) -> Box<dyn StreamSession> {
         Box::new(Session::default())
     }

@@ -1,7 +1,8 @@
 //! `tieline serve`.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -248,4 +249,35 @@ fn own_token_is_made_kept_and_found() {
         !log.contains(&*fs::read_to_string(data.join("admin-token")).unwrap()),
         "{log}"
     );
+}
+
+#[test]
+fn metrics_are_served_to_this_machine_and_to_no_stranger_behind_a_proxy() {
+    let bridge = Bridge::start();
+    let address = bridge.url.strip_prefix("http://").unwrap().to_owned();
+    let get = |header: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n{header}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let text = get("");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let names = [
+        "tieline_runs_in_flight 0",
+        "tieline_queue_messages{queue=",
+        "tieline_table_errors_total",
+        "tieline_bots ",
+    ];
+    for name in names {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    let proxied = "x-forwarded-for: 192.0.2.1\r\n";
+    assert!(get(proxied).starts_with("HTTP/1.1 401"));
+    let with_token = format!("{proxied}authorization: Bearer {TOKEN}\r\n");
+    assert!(get(&with_token).starts_with("HTTP/1.1 200"));
+    let with_another = format!("{proxied}authorization: Bearer x{TOKEN}\r\n");
+    assert!(get(&with_another).starts_with("HTTP/1.1 401"));
 }

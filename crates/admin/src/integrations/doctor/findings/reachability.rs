@@ -204,11 +204,11 @@ pub(super) fn agent(facts: &Facts) -> Option<Finding> {
         // It may be thinking: only an answer that failed shows that it hangs.
         Some((code, _)) if code == "idle_timeout" => slow(NAME, agent),
         Some((code, why)) => {
-            let next = match code.as_str() {
-                "http_401" | "http_403" | "invalid_api_key" | "unauthorized" if !agent.secrets.is_empty() => {
-                    named("agent_key_next").with("fields", &agent.secrets)
-                }
-                _ => named("agent_failed_next"),
+            let is_refused = ["HTTP 401", "HTTP 403"].iter().any(|status| why.contains(status))
+                || matches!(code.as_str(), "http_401" | "http_403" | "invalid_api_key");
+            let next = match is_refused && !agent.secrets.is_empty() {
+                true => named("agent_key_next").with("fields", &agent.secrets),
+                false => named("agent_failed_next"),
             };
             let detail = named("agent_failed").with("code", code).with("why", why);
             bad(NAME, detail, next, Remedy::on(Action::EditAgent, &agent.id))
