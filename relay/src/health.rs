@@ -15,7 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tieline_bridge::connections::{Connections, Health};
-use tieline_bridge::metrics::exposition;
+use tieline_bridge::exposition;
 use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::world::World;
 

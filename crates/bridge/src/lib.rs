@@ -17,6 +17,7 @@ pub mod deployment;
 pub mod dispatch;
 pub mod egress;
 mod error_chain;
+pub mod exposition;
 pub mod integration_log;
 mod large_event;
 pub mod lease_watch;

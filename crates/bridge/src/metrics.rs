@@ -5,7 +5,7 @@
 //!
 //! See [CloudWatch Docs/Embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 
-pub mod exposition;
+pub(crate) mod totals;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,8 +18,8 @@ use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 use tracing::warn;
 
+use self::totals::Totals;
 use crate::clock::Clock;
-use self::exposition::Totals;
 
 /// Most values of one metric in one line, by the format.
 const MAX_VALUES: usize = 100;
@@ -168,13 +168,18 @@ impl Metrics {
         }
     }
 
-    /// The same, with totals for [`exposition::render`].
+    /// The same, with totals for [`crate::exposition::render`].
     #[must_use]
     pub fn exposed(self) -> Self {
         Self {
             totals: Some(Arc::default()),
             ..self
         }
+    }
+
+    /// What Prometheus reads, if anything serves it.
+    pub(crate) fn totals(&self) -> Option<&Totals> {
+        self.totals.as_deref()
     }
 
     /// Counts a run for as long as the guard lives.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tieline_bridge::connections::Connections;
-use tieline_bridge::metrics::exposition;
+use tieline_bridge::exposition;
 use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::world::World;
 

@@ -1,4 +1,4 @@
-//! The numbers of this process as Prometheus reads them: totals since its start, and what is so at the moment.
+//! Totals of this process since its start, and how Prometheus reads them.
 //!
 //! Labels are few on purpose: never an integration, a chat or a person.
 //!
@@ -6,31 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::timeout;
-use tracing::warn;
 
 use super::{Labels, Metric};
-use crate::connections::Health;
-use crate::world::World;
-
-/// The `Content-Type` of the text.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the buckets of times, in seconds.
 const BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 1800.0];
-/// How long asking the queues may take.
-const QUEUES_WITHIN: Duration = Duration::from_secs(3);
 
 /// Totals of this process.
 #[derive(Debug, Default)]
-pub(super) struct Totals {
+pub(crate) struct Totals {
     series: Mutex<BTreeMap<(Metric, Labels), Series>>,
     /// Runs that ask an agent at the moment.
-    pub(super) runs: AtomicI64,
+    pub(crate) runs: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -90,7 +79,8 @@ impl Totals {
         series.retain(|(known, _), _| *known != metric);
     }
 
-    fn write(&self, text: &mut String) {
+    /// Writes all of them, each metric with its description.
+    pub(crate) fn write(&self, text: &mut String) {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = None;
         for ((metric, labels), values) in series.iter() {
@@ -180,11 +170,13 @@ fn label_name(label: &str) -> &str {
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+/// Writes the description of a metric.
+pub(crate) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
 
-fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
+/// Writes one value.
+pub(crate) fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
     text.push_str(name);
     for (at, (label, value)) in labels.iter().enumerate() {
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -198,100 +190,16 @@ fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
     clippy::cast_precision_loss,
     reason = "a count that doesn't fit into 52 bits is never reached"
 )]
-const fn as_float(n: u64) -> f64 {
+/// A count as the format has it.
+pub(crate) const fn as_float(n: u64) -> f64 {
     n as f64
-}
-
-/// All numbers of this process. `connections`: of the long connections that it holds, if it holds any.
-pub async fn render(world: &World, connections: Option<&Health>) -> String {
-    let mut text = String::new();
-    if let Some(totals) = &world.metrics.totals {
-        totals.write(&mut text);
-        let name = "tieline_runs_in_flight";
-        head(&mut text, name, "gauge", "Runs of this process that ask an agent.");
-        let _ = writeln!(text, "{name} {}", totals.runs.load(Ordering::Relaxed));
-    }
-    write_connections(&mut text, connections);
-    for (name, help, n) in [
-        (
-            "tieline_table_errors_total",
-            "Calls of this process to the tables that failed after all retries.",
-            tieline_store::unavailable_count(),
-        ),
-        (
-            "tieline_queue_errors_total",
-            "Calls of this process to the queues that failed after all retries.",
-            tieline_queue::unavailable_count(),
-        ),
-    ] {
-        head(&mut text, name, "counter", help);
-        sample(&mut text, name, &[], as_float(n));
-    }
-    write_queues(&mut text, world).await;
-    text
-}
-
-fn write_connections(text: &mut String, connections: Option<&Health>) {
-    let Some(health) = connections else { return };
-    for (name, help, n) in [
-        (
-            "tieline_bots",
-            "Bots whose connections this process has to hold.",
-            health.bots,
-        ),
-        (
-            "tieline_bots_connected",
-            "Bots of those that are connected.",
-            health.connected,
-        ),
-        (
-            "tieline_shards",
-            "Shards of connections that this process holds.",
-            health.shards,
-        ),
-        (
-            "tieline_events_waiting",
-            "Events of connections that wait for the queue.",
-            health.events_waiting,
-        ),
-        (
-            "tieline_lease_valid",
-            "1 if this process holds its leases.",
-            usize::from(health.alive),
-        ),
-    ] {
-        head(text, name, "gauge", help);
-        let _ = writeln!(text, "{name} {n}");
-    }
-}
-
-/// How many messages the queues hold. Left out where they don't say in time: the error is counted.
-async fn write_queues(text: &mut String, world: &World) {
-    let depths = match timeout(QUEUES_WITHIN, tieline_queue::depths(&world.queues)).await {
-        Ok(Ok(depths)) => depths,
-        Ok(Err(error)) => return warn!(error = %error, "depth of the queues can't be read"),
-        Err(_) => return warn!("depth of the queues can't be read in time"),
-    };
-    let name = "tieline_queue_messages";
-    head(
-        text,
-        name,
-        "gauge",
-        "Messages of a queue: ready, delayed, or in flight.",
-    );
-    for depth in depths {
-        for (state, n) in [
-            ("ready", depth.ready),
-            ("delayed", depth.delayed),
-            ("in_flight", depth.in_flight),
-        ] {
-            sample(text, name, &[("queue", &depth.queue), ("state", state)], as_float(n));
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
     use tieline_core::message_state::MessageState;
 
     use super::super::Metrics;

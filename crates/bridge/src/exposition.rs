@@ -1,0 +1,108 @@
+//! The numbers of this process as Prometheus reads them: totals since its start, and what is so at the moment.
+//!
+//! See [Prometheus Docs/Text-based format](https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::connections::Health;
+use crate::metrics::totals::{as_float, head, sample};
+use crate::world::World;
+
+/// The `Content-Type` of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long asking the queues may take.
+const QUEUES_WITHIN: Duration = Duration::from_secs(3);
+
+/// All numbers of this process. `connections`: of the long connections that it holds, if it holds any.
+pub async fn render(world: &World, connections: Option<&Health>) -> String {
+    let mut text = String::new();
+    if let Some(totals) = world.metrics.totals() {
+        totals.write(&mut text);
+        let name = "tieline_runs_in_flight";
+        head(&mut text, name, "gauge", "Runs of this process that ask an agent.");
+        let _ = writeln!(text, "{name} {}", totals.runs.load(Ordering::Relaxed));
+    }
+    write_connections(&mut text, connections);
+    for (name, help, n) in [
+        (
+            "tieline_table_errors_total",
+            "Calls of this process to the tables that failed after all retries.",
+            tieline_store::unavailable_count(),
+        ),
+        (
+            "tieline_queue_errors_total",
+            "Calls of this process to the queues that failed after all retries.",
+            tieline_queue::unavailable_count(),
+        ),
+    ] {
+        head(&mut text, name, "counter", help);
+        sample(&mut text, name, &[], as_float(n));
+    }
+    write_queues(&mut text, world).await;
+    text
+}
+
+fn write_connections(text: &mut String, connections: Option<&Health>) {
+    let Some(health) = connections else { return };
+    for (name, help, n) in [
+        (
+            "tieline_bots",
+            "Bots whose connections this process has to hold.",
+            health.bots,
+        ),
+        (
+            "tieline_bots_connected",
+            "Bots of those that are connected.",
+            health.connected,
+        ),
+        (
+            "tieline_shards",
+            "Shards of connections that this process holds.",
+            health.shards,
+        ),
+        (
+            "tieline_events_waiting",
+            "Events of connections that wait for the queue.",
+            health.events_waiting,
+        ),
+        (
+            "tieline_lease_valid",
+            "1 if this process holds its leases.",
+            usize::from(health.alive),
+        ),
+    ] {
+        head(text, name, "gauge", help);
+        let _ = writeln!(text, "{name} {n}");
+    }
+}
+
+/// How many messages the queues hold. Left out where they don't say in time: the error is counted.
+async fn write_queues(text: &mut String, world: &World) {
+    let depths = match timeout(QUEUES_WITHIN, tieline_queue::depths(&world.queues)).await {
+        Ok(Ok(depths)) => depths,
+        Ok(Err(error)) => return warn!(error = %error, "depth of the queues can't be read"),
+        Err(_) => return warn!("depth of the queues can't be read in time"),
+    };
+    let name = "tieline_queue_messages";
+    head(
+        text,
+        name,
+        "gauge",
+        "Messages of a queue: ready, delayed, or in flight.",
+    );
+    for depth in depths {
+        for (state, n) in [
+            ("ready", depth.ready),
+            ("delayed", depth.delayed),
+            ("in_flight", depth.in_flight),
+        ] {
+            sample(text, name, &[("queue", &depth.queue), ("state", state)], as_float(n));
+        }
+    }
+}
