@@ -224,9 +224,11 @@ async fn person_who_is_not_on_the_access_list() {
 }
 
 async fn wecom(place: &Place) -> String {
+    let platform = answering(json!({ "errcode": 0 })).await;
     let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
     let credentials = json!({ "token": "t", "encodingAesKey": key });
-    let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "webhook", "credentials": credentials });
+    let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "webhook", "credentials": credentials,
+        "endpoints": { "apiBase": platform } });
     let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
     let agent = place.echo("Echo").await;
     place.trigger(&id, &agent).await;
