@@ -25,7 +25,7 @@ use crate::lease_watch::LeaseWatch;
 use crate::media::upload;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::{World, chance};
-use crate::{cooldown, courier, delivery_status, rate_limiter, reply_links};
+use crate::{cooldown, courier, delivery_status, rate_limiter, rendering, reply_links};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -227,7 +227,7 @@ impl<'a> ReplyDelivery<'a> {
             let progress = self.progress();
             let closed = self.record.closed.clone();
             let wanted = self.wanted(&id, look, &link, closed.as_ref());
-            let (call, on_success) = match self.bot.connector.deliver(&wanted, self.target, &progress, &cx) {
+            let (call, on_success) = match rendering::deliver(self.bot, &wanted, self.target, &progress, &cx).await {
                 Ok(Step::Done) => {
                     if look.stage != Stage::Thinking && !look.text.is_empty() {
                         self.note_text();

@@ -35,6 +35,7 @@ mod quotes;
 pub mod rate_limiter;
 pub mod receive;
 pub mod redrive;
+pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;
 pub mod run;

@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::accounts::{self, Bot};
 use crate::operator::{self, Operator};
 use crate::world::World;
-use crate::{deliver, reply_links, wakeups};
+use crate::{deliver, rendering, reply_links, wakeups};
 
 /// Longest wait for something newer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -46,11 +46,12 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
     let mut view = view(world, &mut record);
     if view.closed.is_none()
         && view.asker == asked.asker
-        && let Some(mut closing) = polled.final_poll_state(asked, &view, &cx)
+        && let Some(mut closing) = rendering::final_poll_state(bot, asked, &view, &cx).await
     {
         if polled.leaves_rest(&closing) && !can_push(world, polled, &record, &cx).await {
             view.rest_follows = false;
-            closing = polled.final_poll_state(asked, &view, &cx).unwrap_or(closing);
+            let without_rest = rendering::final_poll_state(bot, asked, &view, &cx).await;
+            closing = without_rest.unwrap_or(closing);
         }
         // Before the answer: the runner pushes what this poll doesn't show, and nothing else.
         match reply::close(&world.store, &record.id, &closing, cx.now).await {
@@ -66,7 +67,7 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
             }
         }
     }
-    polled.answer_poll(asked, Some(&view), &cx)
+    rendering::answer_poll(bot, asked, &view, &cx).await
 }
 
 /// Answers a poll for a reply without a record: its message waits behind another, or its agent is silent.

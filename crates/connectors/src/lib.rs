@@ -5,6 +5,7 @@
 
 mod callback_cipher;
 mod disposition;
+mod errcode;
 mod file_name;
 mod markdown;
 mod mentions;

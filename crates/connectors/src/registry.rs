@@ -1,6 +1,6 @@
 //! Every platform the bridge speaks.
 
-use tieline_core::connector::Connector;
+use tieline_core::connector::{Connector, Manifest, Proof};
 
 /// Every platform the bridge speaks, in alphabetical order.
 pub static ALL: &[&dyn Connector] = &[
@@ -25,6 +25,18 @@ pub fn by_platform(platform: &str) -> Option<&'static dyn Connector> {
         .copied()
 }
 
+/// The manifest of our own channel: the platform whose requests an operator's token proves.
+///
+/// # Panics
+/// Never: a test checks that there is one.
+#[must_use]
+pub fn own_channel() -> &'static Manifest {
+    let mut manifests = ALL.iter().map(|connector| connector.manifest());
+    manifests
+        .find(|manifest| manifest.proof == Proof::Operator)
+        .expect("one platform is our own channel, checked by a test")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +57,15 @@ mod tests {
             );
         }
         assert!(by_platform("nobody").is_none());
+    }
+
+    #[test]
+    fn one_platform_is_our_own_channel() {
+        let own = ALL
+            .iter()
+            .filter(|connector| connector.manifest().proof == Proof::Operator);
+        assert_eq!(own.count(), 1);
+        assert_eq!(own_channel().proof, Proof::Operator);
     }
 
     #[test]

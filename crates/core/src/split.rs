@@ -110,6 +110,10 @@ fn joins(c: char) -> bool {
 }
 
 fn longest_prefix(text: &str, limit: TextLimit) -> usize {
+    // No unit counts more than the bytes.
+    if text.len() <= limit.max {
+        return text.len();
+    }
     let mut used = 0;
     for (at, c) in text.char_indices() {
         used += limit.cost(c);

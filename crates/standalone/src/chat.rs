@@ -17,11 +17,14 @@ use crate::client::{ApiError, Client};
 use crate::kind::Kind;
 use crate::terminal;
 
-/// The platform of our own channel.
-const WEB: &str = "web";
 /// How often in a row a bridge may not answer, as while it restarts, and how long that is waited out.
 const MAX_FAILURES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The platform of our own channel.
+fn own_channel() -> &'static str {
+    tieline_connectors::registry::own_channel().platform
+}
 
 /// Reads lines and shows what the agent answers, until the input ends.
 ///
@@ -82,7 +85,7 @@ async fn channel(client: &Client, agent: Option<&str>) -> anyhow::Result<Channel
     let pages = client.all(Kind::Integrations).await?;
     let pages: Vec<Value> = pages
         .into_iter()
-        .filter(|page| page["platform"] == WEB && page["enabled"] == true)
+        .filter(|page| page["platform"] == own_channel() && page["enabled"] == true)
         .collect();
     let triggers = client.all(Kind::Triggers).await?;
     let bound_to = |page: &Value| {
@@ -113,7 +116,7 @@ fn opened(page: &Value, agent: &Value) -> anyhow::Result<Channel> {
 /// A chat page for an agent that has none.
 async fn bind(client: &Client, agent: &Value) -> anyhow::Result<Value> {
     let name = format!("Terminal: {}", text(&agent["name"]));
-    let body = json!({ "name": name, "platform": WEB, "connectionMode": "webhook" });
+    let body = json!({ "name": name, "platform": own_channel(), "connectionMode": "webhook" });
     let page = match client.post(&["integrations"], &body).await {
         // One that was unbound or stopped since; its owner must have had a reason.
         Err(error) if error.code() == Some("name_taken") => {
@@ -180,7 +183,7 @@ impl Talk {
     async fn say(&self, text: &str) -> anyhow::Result<String> {
         let id = hex::encode(random::<16>());
         let body = json!({ "text": text, "chatId": self.chat, "senderId": "terminal", "messageId": id });
-        let path = ["api", WEB, "webhook", &self.integration];
+        let path = ["api", own_channel(), "webhook", &self.integration];
         let said = match patiently(async || self.client.post_root(&path, &body).await).await {
             Err(ApiError::Unauthorized { .. }) => return Err(self.why_unproved().await),
             said => said?,
@@ -200,7 +203,7 @@ impl Talk {
     }
 
     async fn follow(&self, reply: &str, answer: &mut Answer) -> anyhow::Result<()> {
-        let path = ["api", WEB, "replies", reply];
+        let path = ["api", own_channel(), "replies", reply];
         loop {
             let after = answer.version.to_string();
             let state = patiently(async || self.client.get_root(&path, &[("after", &after)]).await).await?;

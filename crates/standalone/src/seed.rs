@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::json;
 use tieline_bridge::world::{World, random};
+use tieline_connectors::registry;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
@@ -96,7 +97,7 @@ async fn playground(
     let new = NewIntegration {
         id: IntegrationId::new(fresh("int", random())),
         organization: organization.clone(),
-        platform: "web".to_owned(),
+        platform: registry::own_channel().platform.to_owned(),
         id_key: random(),
     };
     let settings = IntegrationSettings {

@@ -11,14 +11,16 @@ use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::receive::{self, MAX_BODY_BYTES};
 use tieline_bridge::reply_poll;
 use tieline_bridge::world::World;
+use tieline_connectors::registry;
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IntegrationId, ReplyId};
 
 /// The routes for platforms and for our own channel.
 pub fn router(world: World) -> Router {
+    let replies = format!("/api/{}/replies/{{reply}}", registry::own_channel().platform);
     Router::new()
         .route("/api/{platform}/webhook/{integration}", get(webhook).post(webhook))
-        .route("/api/web/replies/{reply}", get(follow))
+        .route(&replies, get(follow))
         .with_state(world)
 }
 

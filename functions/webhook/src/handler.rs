@@ -3,6 +3,7 @@
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use tieline_bridge::world::World;
 use tieline_bridge::{operator, receive, reply_poll};
+use tieline_connectors::registry;
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{IntegrationId, ReplyId};
 
@@ -30,7 +31,7 @@ fn route(path: &str) -> Route<'_> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts[..] {
         ["api", platform, "webhook", integration] => Route::Webhook { platform, integration },
-        ["api", "web", "replies", reply] => Route::Reply { reply },
+        ["api", platform, "replies", reply] if platform == registry::own_channel().platform => Route::Reply { reply },
         _ => Route::Nowhere,
     }
 }

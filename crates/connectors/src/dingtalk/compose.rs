@@ -110,6 +110,7 @@ fn message(
         last_message_at: Some(cx.now),
         tries: 0,
         hold_until: None,
+        messages_plan: outgoing.plan.clone(),
         ..shown
     };
     let after = after.with_sent(&text, outgoing.end).with_call(call);

@@ -5,9 +5,9 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
 use super::dialect::{self, Surface};
-use super::progress::{CardState, DingTalkProgress, Withheld, fingerprint};
+use super::progress::{CardState, DingTalkProgress, MessagesPlan, Withheld, fingerprint};
 use super::settings::{self, TemplateKind};
-use crate::markdown::{self, Piece};
+use crate::markdown::{self, Cutter, Piece, less_room};
 
 /// How much fits where.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,8 @@ pub(super) struct Outgoing {
     pub(super) text: String,
     /// Where it ends in the whole text.
     pub(super) end: usize,
+    /// The plan of this message and those after it, if there are any.
+    pub(super) plan: Option<MessagesPlan>,
 }
 
 /// What comes next.
@@ -123,7 +125,8 @@ fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
 /// What the card shows. Text that doesn't fit ends the card with what does; the rest goes as messages, when it is all there.
 fn frame(desired: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
     let text = body(desired, cx);
-    let piece = fit(&text, 0, CARD);
+    let cutter = Cutter::new(&text);
+    let piece = fit(&cutter, 0, CARD);
     if piece.end == text.len() {
         return Frame {
             content: piece.shown,
@@ -137,7 +140,7 @@ fn frame(desired: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
         chars: CARD.chars - pointer.chars().count(),
         ..CARD
     };
-    let head = fit(&text, 0, room);
+    let head = fit(&cutter, 0, room);
     Frame {
         content: head.shown + &pointer,
         last: true,
@@ -164,19 +167,34 @@ fn pointer(cx: &Context<'_>) -> String {
     format!("\n\n{}", Notice::Continued.text(cx.account.language))
 }
 
-/// The piece of `text` from `start` that fits.
-fn fit(text: &str, start: usize, room: Room) -> Piece {
-    let mut bytes = room.bytes;
+/// The piece from `start` that fits.
+fn fit(cutter: &Cutter<'_>, start: usize, room: Room) -> Piece {
+    let mut bytes = likely_bytes(cutter, start, room);
+    let mut attempt = 0;
     loop {
-        let piece = markdown::piece(text, start, bytes, |part| dialect::write(part, room.surface));
+        let piece = cutter.piece(start, bytes, |part| dialect::write(part, room.surface));
         let chars = piece.shown.chars().count();
         let escaped = serde_json::Value::from(piece.shown.as_str()).to_string().len();
         if (chars <= room.chars && escaped <= room.escaped) || bytes < LEAST_BYTES {
+            if attempt == 0 && bytes < room.bytes && piece.end < cutter.text().len() {
+                // It is shown shorter than it is written.
+                bytes = room.bytes;
+                attempt = 1;
+                continue;
+            }
             return piece;
         }
+        attempt += 1;
         let fair = (bytes.min(piece.shown.len()) * room.chars / chars).min(bytes * room.escaped / escaped);
-        bytes = fair.min(bytes - 1);
+        bytes = less_room(attempt, fair, bytes.min(piece.end - start).max(1));
     }
+}
+
+/// Bytes that a piece hardly exceeds: half as many characters again as are shown.
+fn likely_bytes(cutter: &Cutter<'_>, start: usize, room: Room) -> usize {
+    let rest = &cutter.text()[start..];
+    let end = rest.char_indices().nth(room.chars + room.chars / 2);
+    end.map_or(room.bytes, |(end, _)| end.min(room.bytes))
 }
 
 /// Below this a piece is taken as it is.
@@ -190,27 +208,33 @@ fn whole(text: &str, surface: Surface) -> String {
 /// The next message. `None` if all is out.
 fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Option<Outgoing> {
     let text = full_text(desired, shown, cx);
+    let cutter = Cutter::new(&text);
     let room = Room {
         chars: MESSAGE.chars >> shown.shrunk.min(8),
         bytes: MESSAGE.bytes >> shown.shrunk.min(8),
         ..MESSAGE
     };
-    let mut pieces = Pieces {
-        text: &text,
-        at: shown.start(&text),
-        room,
+    let start = shown.start(&text);
+    let print = fingerprint(&text);
+    let planned = shown.messages_plan.as_ref();
+    let plan = match planned.filter(|plan| plan.rest(&print, shown.shrunk, start).is_some()) {
+        Some(plan) => plan.clone(),
+        None => plan_messages(&cutter, start, room, print.clone(), shown, desired.link.is_some()),
     };
-    let piece = pieces.next()?;
+    let rest = plan.rest(&print, shown.shrunk, start).unwrap_or(&plan.parts);
+    let ((from, end), more) = rest.split_first()?;
     let number = shown.messages + 1;
-    let total = number + pieces.take(5 * MOST_MESSAGES).count();
+    let total = number + more.len();
     if let Some(link) = desired.link.filter(|_| number >= MOST_MESSAGES && total > number) {
         let line = behind(link, cx);
         return Some(Outgoing {
             title: dialect::title(&line),
             text: line,
             end: text.len(),
+            plan: None,
         });
     }
+    let piece = cutter.piece_within(*end, *from, room.bytes, |part| dialect::write(part, room.surface));
     let title = dialect::title(&piece.shown);
     let number = match total {
         1 => String::new(),
@@ -221,29 +245,36 @@ fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
         title,
         text: piece.shown + &number,
         end: piece.end,
+        plan: (total > 1).then_some(plan),
     })
 }
 
-/// The pieces of a text that aren't blank.
-struct Pieces<'a> {
-    text: &'a str,
-    at: usize,
+/// The messages from `start` on: as many as are counted, so that each later message is cut once.
+fn plan_messages(
+    cutter: &Cutter<'_>,
+    start: usize,
     room: Room,
-}
-
-impl Iterator for Pieces<'_> {
-    type Item = Piece;
-
-    fn next(&mut self) -> Option<Piece> {
-        while self.at < self.text.len() {
-            let start = self.at;
-            let piece = fit(self.text, start, self.room);
-            self.at = piece.end;
-            if !self.text[start..piece.end].trim().is_empty() {
-                return Some(piece);
-            }
+    text: String,
+    shown: &DingTalkProgress,
+    has_link: bool,
+) -> MessagesPlan {
+    let most = match has_link {
+        true => (MOST_MESSAGES + 1).saturating_sub(shown.messages).max(2),
+        false => 5 * MOST_MESSAGES,
+    };
+    let (mut parts, mut at) = (Vec::new(), start);
+    while at < cutter.text().len() && parts.len() < most {
+        let end = fit(cutter, at, room).end;
+        if !cutter.text()[at..end].trim().is_empty() {
+            parts.push((at, end));
         }
-        None
+        at = end;
+    }
+    MessagesPlan {
+        text,
+        shrunk: shown.shrunk,
+        parts,
+        is_whole: at == cutter.text().len(),
     }
 }
 

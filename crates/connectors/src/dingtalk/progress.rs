@@ -34,6 +34,9 @@ pub(super) struct DingTalkProgress {
     pub(super) webhook_rests_until: Option<Timestamp>,
     /// How often the platform found a message too long: each time the next is half as long.
     pub(super) shrunk: u8,
+    /// Where the messages begin and end in the text, planned once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) messages_plan: Option<MessagesPlan>,
     /// What of the answer the platform doesn't let through.
     pub(super) withheld: Withheld,
     /// Why there will be no message, by the platform's code, while a card is still to be marked.
@@ -53,6 +56,34 @@ pub(super) struct DingTalkProgress {
     /// The call that leads to this progress. `None` once its answer is classified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) call: Option<Call>,
+}
+
+/// The parts of a text that its messages show, the blank ones left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MessagesPlan {
+    /// Fingerprint of the text.
+    pub(super) text: String,
+    /// How often messages were halved when it was made.
+    pub(super) shrunk: u8,
+    /// Where each part begins and ends, in bytes.
+    pub(super) parts: Vec<(usize, usize)>,
+    /// Whether the parts go to the end of the text.
+    pub(super) is_whole: bool,
+}
+
+impl MessagesPlan {
+    /// The parts from `start` on. `None` if the plan is that of another text, or doesn't say.
+    pub(super) fn rest(&self, text: &str, shrunk: u8, start: usize) -> Option<&[(usize, usize)]> {
+        let next = self.parts.partition_point(|(_, end)| *end <= start);
+        let follows = match next.checked_sub(1) {
+            Some(last) => self.parts[last].1 == start,
+            None => start == 0,
+        };
+        let rest = &self.parts[next..];
+        let fits = follows && self.shrunk == shrunk && (self.is_whole || !rest.is_empty());
+        (fits && self.text == text).then_some(rest)
+    }
 }
 
 /// A call, as far as the classification of its answer depends on it.

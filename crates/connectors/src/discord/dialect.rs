@@ -6,6 +6,8 @@
 //! See [Discord Docs/Message Formatting](https://discord.com/developers/docs/reference#message-formatting) and
 //! [Discord Help/Markdown Text 101](https://support.discord.com/hc/en-us/articles/210298617).
 
+use crate::markdown::{Inline, Kind, Part};
+
 /// `text` as a message shows it.
 pub(super) fn render(text: &str) -> String {
     let mut writer = Writer {
@@ -137,38 +139,28 @@ fn block(line: &str) -> String {
     format!("{before}{}", inline(body))
 }
 
-/// The words of a line, with its code spans as they are.
+/// The words of a line, with its code spans and addresses as they are.
 fn inline(text: &str) -> String {
+    let inline = Inline::read(text);
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('`') {
-        words(&rest[..at], &mut out);
-        let code = code_span(&rest[at..]);
-        out.push_str(code);
-        rest = &rest[at + code.len()..];
-    }
-    words(rest, &mut out);
-    out
-}
-
-/// The code span that `text` begins with, or only its backticks if it isn't closed.
-fn code_span(text: &str) -> &str {
-    let marks = text.len() - text.trim_start_matches('`').len();
-    let mut at = marks;
-    while let Some(next) = text[at..].find('`') {
-        let start = at + next;
-        let run = text.len() - start - text[start..].trim_start_matches('`').len();
-        at = start + run;
-        if run == marks {
-            return &text[..at];
+    for part in &inline.parts {
+        match part {
+            Part::Text(range) => words(&text[range.clone()], &mut out),
+            Part::Code(range) | Part::Address(range) => out.push_str(&text[range.clone()]),
+            Part::Open(span) => out.push_str(match inline.spans[*span].kind {
+                // A picture by its address is shown as a link.
+                Kind::Link | Kind::Picture => "[",
+                Kind::Struck => "~~",
+            }),
+            Part::Close(span) => out.push_str(inline.tail(*span)),
         }
     }
-    &text[..marks]
+    out
 }
 
 fn words(text: &str, out: &mut String) {
     let mut rest = text;
-    while let Some(at) = rest.find(['_', '|', '!', '\\']) {
+    while let Some(at) = rest.find(['_', '|', '\\']) {
         out.push_str(&rest[..at]);
         let (shown, length) = special(&rest[at..], out.chars().next_back());
         out.push_str(shown);
@@ -187,8 +179,6 @@ fn special(text: &str, before: Option<char>) -> (&str, usize) {
         [b'_', b'_', next, ..] if !in_word && *next != b'_' && !next.is_ascii_whitespace() => ("**", 2),
         [b'_', b'_', ..] if closes_bold(before, &text[2..]) => ("**", 2),
         [b'_', b'_', ..] => ("\\_\\_", 2),
-        // A picture by its address is shown as a link.
-        [b'!', b'[', ..] if text.contains("](") => ("", 1),
         _ => (&text[..1], 1),
     }
 }

@@ -3,7 +3,7 @@
 use tieline_core::split::{TextLimit, TextUnit, split_first};
 
 use super::dialect;
-use crate::markdown;
+use crate::markdown::{Cutter, less_room, next_visible};
 
 /// Longest text of a message. The platform's page says characters; code units of UTF-16 are never fewer.
 ///
@@ -30,8 +30,10 @@ pub(super) struct Page {
 ///
 /// `shown` is how far the page is shown already: it never ends before that, so that shown text doesn't move into the next message.
 pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
-    while !text[from..].trim().is_empty() {
-        let (end, rendered) = cut(text, from, shown);
+    let cutter = Cutter::new(text);
+    let mut visible_at = next_visible(text, from);
+    while visible_at < text.len() {
+        let (end, rendered) = cut(&cutter, from, shown);
         let visible = trimmed(&rendered, is_in_line(text, from));
         if !visible.is_empty() {
             return Some(Page {
@@ -41,14 +43,21 @@ pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
             });
         }
         from = end;
+        if from > visible_at {
+            visible_at = next_visible(text, from);
+        }
     }
     None
 }
 
 /// `text` from `from` to `end` as one message shows it.
 pub(super) fn rendered(text: &str, from: usize, end: usize) -> String {
-    let whole = markdown::piece(&text[..end], from, usize::MAX, dialect::render).shown;
-    trimmed(&whole, is_in_line(text, from)).to_owned()
+    rendered_of(&Cutter::new(text), from, end)
+}
+
+fn rendered_of(cutter: &Cutter<'_>, from: usize, end: usize) -> String {
+    let whole = cutter.piece_within(end, from, usize::MAX, dialect::render).shown;
+    trimmed(&whole, is_in_line(cutter.text(), from)).to_owned()
 }
 
 /// Whether a page that begins at `from` begins within a line, where a space only separated two words.
@@ -62,31 +71,34 @@ fn trimmed(text: &str, in_line: bool) -> &str {
     text.trim_end().trim_start_matches(is_blank)
 }
 
-fn cut(text: &str, from: usize, shown: usize) -> (usize, String) {
+fn cut(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
     let mut max_bytes = LIMIT.max * BYTES_PER_UNIT;
+    let mut attempt = 0;
     loop {
-        let piece = markdown::piece(text, from, max_bytes, dialect::render);
+        let piece = cutter.piece(from, max_bytes, dialect::render);
         let length = LIMIT.measure(&piece.shown);
         if length <= LIMIT.max && piece.end < shown {
-            return beyond(text, from, shown);
+            return beyond(cutter, from, shown);
         }
         if length <= LIMIT.max || max_bytes <= BYTES_PER_UNIT {
             return (piece.end, piece.shown);
         }
-        max_bytes = (max_bytes.min(piece.shown.len()) * LIMIT.max / length).clamp(BYTES_PER_UNIT, max_bytes - 1);
+        attempt += 1;
+        let fair = max_bytes.min(piece.shown.len()) * LIMIT.max / length;
+        max_bytes = less_room(attempt, fair, max_bytes.min(piece.end - from).max(BYTES_PER_UNIT)).max(BYTES_PER_UNIT);
     }
 }
 
 /// A cut at a good place after `shown` if there is one that fits, else there.
-fn beyond(text: &str, from: usize, shown: usize) -> (usize, String) {
-    let until_shown = rendered(text, from, shown);
+fn beyond(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
+    let until_shown = rendered_of(cutter, from, shown);
     let room = TextLimit {
         max: LIMIT.max.saturating_sub(LIMIT.measure(&until_shown)),
         ..LIMIT
     };
-    let (more, _) = split_first(&text[shown..], room);
+    let (more, _) = split_first(&cutter.text()[shown..], room);
     let end = shown + more.len();
-    let longer = rendered(text, from, end);
+    let longer = rendered_of(cutter, from, end);
     if LIMIT.fits(&longer) {
         (end, longer)
     } else {

@@ -44,14 +44,16 @@ pub(super) fn render(text: &str, place: Place) -> String {
     writer.out
 }
 
-/// Where the tables of `text` begin, outside code.
-pub(super) fn tables(text: &str) -> Vec<usize> {
+/// Where the tables of `text` begin, outside code. `in_code`, `in_table`: what the text before it left open.
+pub(super) fn tables(text: &str, mut in_code: bool, mut in_table: bool) -> Vec<usize> {
     let mut found = Vec::new();
-    let (mut at, mut fence, mut in_table) = (0, None::<Fence>, false);
+    let (mut at, mut fence) = (0, None::<Fence>);
     while at < text.len() {
         let line = first_line(&text[at..]);
         in_table &= line.contains('|');
-        if let Some(open) = &fence {
+        if in_code {
+            in_code = !Fence::may_close(line);
+        } else if let Some(open) = &fence {
             fence = fence.clone().filter(|_| !open.is_closed_by(line));
         } else if !in_table && begins_table(&text[at..]) {
             in_table = true;
@@ -151,6 +153,13 @@ impl Fence {
         body.starts_with(&self.marks) && body.chars().all(|c| self.marks.starts_with(c))
     }
 
+    /// Whether `line` closes a fence of which only the end is known.
+    fn may_close(line: &str) -> bool {
+        let body = line.trim_start_matches([' ', '\t', '>']).trim_end();
+        let sign = body.chars().next().filter(|c| matches!(c, '`' | '~'));
+        sign.is_some_and(|sign| body.len() >= 3 && body.chars().all(|c| c == sign))
+    }
+
     fn quote(&self) -> &str {
         if self.before.contains('>') { &self.before } else { "" }
     }
@@ -228,6 +237,6 @@ mod tests {
     #[test]
     fn tables_are_counted_outside_code() {
         let text = "|a|\n|-|\n|1|\n\n```\n|a|\n|-|\n```\na|b\n-|-\nx\n\n---\n|no|\n";
-        assert_eq!(tables(text), [0, text.find("a|b").unwrap_or_default()]);
+        assert_eq!(tables(text, false, false), [0, text.find("a|b").unwrap_or_default()]);
     }
 }

@@ -3,118 +3,166 @@
 //! A card reads tags (`<at>`, `<font>`, ...) of which a wrong one fails the whole card, shows images by key only, and links to
 //! http and https only. See [Feishu Docs/富文本组件](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/content-components/rich-text).
 
+use std::ops::Range;
+
 use super::dialect::Place;
 use super::links;
+use crate::markdown::{Inline, Kind, Part};
 
 /// Rewrites one line, outside code. Line ends are not part of it.
 pub(super) fn rewritten(line: &str, place: Place) -> String {
     let mut out = String::with_capacity(line.len() + 16);
-    inline(line, place, true, &mut out);
-    out
+    if place == Place::Text {
+        text_message(line, &mut out);
+        return out;
+    }
+    let inline = Inline::read(line);
+    let mut writer = Writer {
+        inline: &inline,
+        place,
+        open: Vec::new(),
+        n_links: 0,
+        out,
+    };
+    for part in &inline.parts {
+        writer.part(part);
+    }
+    writer.out
 }
 
-fn inline(text: &str, place: Place, links_allowed: bool, out: &mut String) {
-    let mut rest = text;
-    while let Some(at) = rest.find(['\\', '`', '!', '[', '<']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let taken = special(rest, place, links_allowed, out);
-        rest = &rest[taken..];
-    }
-    out.push_str(rest);
-}
-
-/// Writes what `text` begins with, and says how many bytes that were. At least one.
-fn special(text: &str, place: Place, links_allowed: bool, out: &mut String) -> usize {
-    if place == Place::Text && !text.starts_with('<') {
-        return copied(text, 1, out);
-    }
-    match text.as_bytes()[0] {
-        b'\\' => copied(text, escaped(text), out),
-        b'`' => copied(text, code_span(text), out),
-        b'!' if text.starts_with("![") => match links::read(&text[1..]) {
-            Some(image) => {
-                let label = if image.label.is_empty() { "image" } else { image.label };
-                link(label, image.address, place, links_allowed, out);
-                1 + image.len
+/// A text message shows Markdown as it is, and reads tags all the same.
+fn text_message(line: &str, out: &mut String) {
+    let mut at = 0;
+    while let Some(next) = line[at..].find('<') {
+        out.push_str(&line[at..at + next]);
+        at += next;
+        at += match links::auto(&line[at..]) {
+            Some(address) => {
+                out.push_str(address);
+                address.len() + 2
             }
-            // It may go on in the next line. An image that isn't a key fails the whole card.
-            None => disarmed_image(place, out),
-        },
-        b'[' => match links::read(text) {
-            Some(found) => {
-                link(found.label, found.address, place, links_allowed, out);
-                found.len
-            }
-            None => copied(text, 1, out),
-        },
-        b'<' => angle(text, place, links_allowed, out),
-        _ => copied(text, 1, out),
+            None => angle(&line[at..], Place::Text, out),
+        };
     }
+    out.push_str(&line[at..]);
 }
 
-fn copied(text: &str, len: usize, out: &mut String) -> usize {
-    out.push_str(&text[..len]);
-    len
+/// How a span that is open is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// As a link that may be followed.
+    Link,
+    /// Its words, and the address after them.
+    Words,
+    /// As it is written.
+    Source,
 }
 
-fn disarmed_image(place: Place, out: &mut String) -> usize {
-    out.push_str(if place.is_card() { "!&#91;" } else { "!\u{200b}[" });
-    "![".len()
+struct Writer<'a> {
+    inline: &'a Inline<'a>,
+    place: Place,
+    open: Vec<Shown>,
+    /// How many of those are not shown as they are written.
+    n_links: usize,
+    out: String,
 }
 
-fn escaped(text: &str) -> usize {
-    let escapes = text[1..].starts_with(|c: char| c.is_ascii_punctuation());
-    1 + usize::from(escapes)
-}
-
-/// A code span with its backticks; the backticks alone if nothing closes it.
-fn code_span(text: &str) -> usize {
-    let ticks = text.len() - text.trim_start_matches('`').len();
-    let mut from = ticks;
-    while let Some(at) = text[from..].find('`') {
-        let start = from + at;
-        let run = text[start..].len() - text[start..].trim_start_matches('`').len();
-        if run == ticks {
-            return start + run;
-        }
-        from = start + run;
-    }
-    ticks
-}
-
-/// A link that may be followed, else the words and the address, if that says anything. An image is a link here: images are shown by key only.
-fn link(label: &str, address: &str, place: Place, links_allowed: bool, out: &mut String) {
-    let follows = links_allowed && links::is_web(address);
-    let mut words = String::new();
-    inline(label, place, false, &mut words);
-    match (follows, address.is_empty() || address.starts_with("data:")) {
-        (true, _) => {
-            out.push('[');
-            out.push_str(&words);
-            out.push_str("](");
-            out.push_str(address);
-            out.push(')');
-        }
-        (false, true) => out.push_str(&words),
-        (false, false) => {
-            out.push_str(&words);
-            out.push_str(" (");
-            inline(address, place, false, out);
-            out.push(')');
+impl Writer<'_> {
+    fn part(&mut self, part: &Part) {
+        match part {
+            Part::Text(range) => self.text(range.clone()),
+            Part::Code(range) => self.out.push_str(&self.inline.line[range.clone()]),
+            Part::Address(range) => self.address(range),
+            Part::Open(span) => self.open(*span),
+            Part::Close(span) => self.close(*span),
         }
     }
-}
 
-fn angle(text: &str, place: Place, links_allowed: bool, out: &mut String) -> usize {
-    if let Some(address) = links::auto(text) {
-        if place == Place::Text || !links_allowed {
-            out.push_str(address);
+    const fn is_in_link(&self) -> bool {
+        self.n_links > 0
+    }
+
+    fn address(&mut self, range: &Range<usize>) {
+        let address = &self.inline.line[range.start + 1..range.end - 1];
+        if !links::is_web(address) {
+            self.text(range.clone());
+        } else if self.is_in_link() {
+            self.out.push_str(address);
         } else {
-            link(address, address, place, true, out);
+            self.out.push_str(&format!("[{address}]({address})"));
         }
-        return address.len() + 2;
     }
+
+    /// A link that may be followed, else the words and the address, if that says anything. An image is a link here: images are shown by key
+    /// only.
+    fn open(&mut self, at: usize) {
+        let span = &self.inline.spans[at];
+        // What may begin a tag is written unchanged.
+        let is_safe = span.kind != Kind::Struck && !span.address.contains('<');
+        let shown = match is_safe {
+            false => Shown::Source,
+            true if !self.is_in_link() && links::is_web(span.address) => Shown::Link,
+            true => Shown::Words,
+        };
+        match shown {
+            Shown::Source => self.text(span.whole.start..span.label.start),
+            Shown::Link => self.out.push('['),
+            Shown::Words => {}
+        }
+        if shown != Shown::Source && span.kind == Kind::Picture && span.label.is_empty() {
+            self.out.push_str("image");
+        }
+        self.n_links += usize::from(shown != Shown::Source);
+        self.open.push(shown);
+    }
+
+    fn close(&mut self, at: usize) {
+        let span = &self.inline.spans[at];
+        let shown = self.open.pop();
+        self.n_links -= usize::from(matches!(shown, Some(Shown::Link | Shown::Words)));
+        match shown {
+            Some(Shown::Link) => self.out.push_str(&format!("]({})", span.address)),
+            Some(Shown::Words) if span.address.is_empty() || span.address.starts_with("data:") => {}
+            Some(Shown::Words) => {
+                let address = span.address.replace("![", self.disarmed_image());
+                self.out.push_str(&format!(" ({address})"));
+            }
+            Some(Shown::Source) | None => self.text(span.label.end..span.whole.end),
+        }
+    }
+
+    fn disarmed_image(&self) -> &'static str {
+        if self.place.is_card() { "!&#91;" } else { "!\u{200b}[" }
+    }
+
+    fn text(&mut self, range: Range<usize>) {
+        let (mut at, end) = (range.start, range.end);
+        let line = self.inline.line;
+        while let Some(next) = line[at..end].find(['\\', '!', '<']) {
+            self.out.push_str(&line[at..at + next]);
+            at += next;
+            let rest = &line[at..];
+            at += match rest.as_bytes() {
+                [b'\\', escaped, ..] if escaped.is_ascii_punctuation() && at + 2 <= end => self.copied(rest, 2),
+                // It may go on in the next line. An image that isn't a key fails the whole card.
+                [b'!', b'[', ..] if at + 2 <= end => {
+                    self.out.push_str(self.disarmed_image());
+                    2
+                }
+                [b'<', ..] => angle(rest, self.place, &mut self.out),
+                _ => self.copied(rest, 1),
+            };
+        }
+        self.out.push_str(&line[at.min(end)..end]);
+    }
+
+    fn copied(&mut self, text: &str, len: usize) -> usize {
+        self.out.push_str(&text[..len]);
+        len
+    }
+}
+
+fn angle(text: &str, place: Place, out: &mut String) -> usize {
     if let Some(len) = line_break(text) {
         out.push_str(if place.is_card() { "<br>" } else { "\n" });
         return len;

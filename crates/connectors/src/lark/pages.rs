@@ -1,7 +1,7 @@
 //! Cuts an answer into what one message holds.
 
 use super::dialect::{self, Place};
-use crate::markdown;
+use crate::markdown::{Cutter, Piece, less_of_piece, next_visible};
 
 /// Tables in one card. Four are documented; errors have been measured from the fourth on.
 ///
@@ -32,9 +32,11 @@ pub(super) fn weight(text: &str) -> usize {
 
 /// The page of `text` that begins at `from` and weighs at most `max`. `None` if nothing but white space is left.
 pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Option<Page> {
-    while !text[from..].trim().is_empty() {
-        let text_here = &text[..end_of_tables(text, from, place)];
-        let piece = cut(text_here, from, max, place);
+    let cutter = Cutter::new(text);
+    let mut visible_at = next_visible(text, from);
+    while visible_at < text.len() {
+        let until = end_of_tables(&cutter, from, max, place);
+        let piece = cut(&cutter, until, from, max, place);
         // Inside a line a space at the beginning only separated two words.
         let in_line = from > 0 && !text[..from].ends_with('\n');
         let shown = piece
@@ -49,35 +51,56 @@ pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Opt
             });
         }
         from = piece.end;
+        if from > visible_at {
+            visible_at = next_visible(text, from);
+        }
     }
     None
 }
 
 /// The heaviest piece that is light enough. The cutter counts bytes, so it is asked for fewer until the weight is right.
-fn cut(text: &str, from: usize, max: usize, place: Place) -> markdown::Piece {
+fn cut(cutter: &Cutter<'_>, until: usize, from: usize, max: usize, place: Place) -> Piece {
     let mut bytes = max;
+    let mut attempt = 0;
     loop {
-        let piece = markdown::piece(text, from, bytes, |text| dialect::render(text, place));
+        let piece = cutter.piece_within(until, from, bytes, |text| dialect::render(text, place));
         let weighs = weight(&piece.shown);
         if weighs <= max || bytes == 1 {
             return piece;
         }
-        bytes = (bytes * max / weighs).clamp(1, bytes - 1);
+        attempt += 1;
+        bytes = less_of_piece(attempt, bytes, piece.end - from, max, weighs);
     }
 }
 
 /// Where the page must end for its tables' sake: before the first one that is too many.
-fn end_of_tables(text: &str, from: usize, place: Place) -> usize {
-    if place != Place::Card || !text[from..].contains('|') {
+fn end_of_tables(cutter: &Cutter<'_>, from: usize, max: usize, place: Place) -> usize {
+    let text = cutter.text();
+    if place != Place::Card {
+        return text.len();
+    }
+    // A page has no more of the source than its limit; the rest of its last line decides whether that begins a table.
+    let near = (from + max..text.len()).find(|at| text.is_char_boundary(*at));
+    let reach = near.map_or(text.len(), |near| end_of_lines(text, near, 2));
+    let ahead = &text[from..reach];
+    if !ahead.contains('|') {
         return text.len();
     }
     // A table that goes on from the page before is one of them.
     let goes_on = text[..from].lines().next_back().is_some_and(|line| line.contains('|'));
-    let begins = dialect::tables(text).into_iter().filter(|at| *at >= from);
+    let begins = dialect::tables(ahead, cutter.is_in_code(from), cutter.is_in_table(from));
     begins
+        .into_iter()
+        .map(|at| from + at)
         .skip(MAX_TABLES - usize::from(goes_on))
         .find(|at| *at > from)
         .unwrap_or(text.len())
+}
+
+/// Where the line at `at` and those after it end, `n` lines in all.
+fn end_of_lines(text: &str, at: usize, n: usize) -> usize {
+    let lines = text[at..].split_inclusive('\n').take(n);
+    at + lines.map(str::len).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -128,7 +151,7 @@ mod tests {
         let rows = "|row of the first table|\n".repeat(6);
         let text = format!("|h|\n|-|\n{rows}\n{}", "|h|\n|-|\n|1|\n\n".repeat(3));
         for page in pages(&text, 200, Place::Card) {
-            assert!(dialect::tables(&page).len() <= MAX_TABLES, "{page}");
+            assert!(dialect::tables(&page, false, false).len() <= MAX_TABLES, "{page}");
         }
     }
 
@@ -171,7 +194,7 @@ mod tests {
             }
             for page in &pages {
                 prop_assert!(weight(page) <= max, "{} > {max}: {page}", weight(page));
-                prop_assert!(place != Place::Card || dialect::tables(page).len() <= MAX_TABLES);
+                prop_assert!(place != Place::Card || dialect::tables(page, false, false).len() <= MAX_TABLES);
             }
         }
 

@@ -13,59 +13,200 @@ pub(crate) struct Piece {
 
 /// Room below which no cut is looked for: one character must always fit.
 const LEAST_ROOM: usize = 8;
+/// Attempts to hit the limit in proportion to the excess. After them the room is halved each time, so that the attempts are few
+/// whatever the text.
+const PROPORTIONAL_ATTEMPTS: u32 = 6;
 
-/// The piece of `text` that begins at `from` and takes at most `max_bytes` once `render` has made it the platform's.
-///
-/// A code fence that is cut is closed here and reopened in the next piece; a table's head is repeated. The cut is at a paragraph, else a
-/// line, else a space, else between characters. `from` is 0 or the `end` of a piece before.
+/// The piece of `text` that begins at `from`: [`Cutter::piece`] for a text of which one piece is wanted.
 pub(crate) fn piece(text: &str, from: usize, max_bytes: usize, render: impl Fn(&str) -> String) -> Piece {
-    let rest = &text[from..];
-    if rest.is_empty() {
-        return Piece {
-            shown: String::new(),
-            end: from,
-        };
-    }
-    let opening = opening(text, from)
-        .filter(|head| head.len() < max_bytes / 4)
-        .unwrap_or_default();
-    let mut room = max_bytes;
-    loop {
-        let limit = TextLimit {
-            max: room,
-            unit: TextUnit::Bytes,
-        };
-        let (part, _) = split_first(rest, limit);
-        let end = from + part.len();
-        let shown = render(&format!("{opening}{part}{}", closing(text, end)));
-        if shown.len() <= max_bytes || room <= LEAST_ROOM {
-            return Piece { shown, end };
-        }
-        let fair = part.len() * max_bytes / shown.len();
-        room = fair.min(part.len() - 1).min(room - 1).max(LEAST_ROOM);
+    Cutter::new(text).piece(from, max_bytes, render)
+}
+
+/// Where the first visible character of `text` from `from` on is; the end of `text` if there is none.
+pub(crate) fn next_visible(text: &str, from: usize) -> usize {
+    text.len() - text[from..].trim_start().len()
+}
+
+/// The room for the next attempt, after `attempt` attempts of which the last one gave too much: `fair` in proportion, below `last`.
+pub(crate) fn less_room(attempt: u32, fair: usize, last: usize) -> usize {
+    if attempt <= PROPORTIONAL_ATTEMPTS {
+        fair.min(last.saturating_sub(1))
+    } else {
+        last / 2
     }
 }
 
-/// What a piece that begins at `at` must begin with.
-fn opening(text: &str, at: usize) -> Option<String> {
-    match open_fence(&text[..at]) {
-        Some(fence) => Some(format!("{}{}\n", fence.quote, fence.line)),
-        None => table_head(text, at),
-    }
+/// The same where `bytes` were allowed and `taken` of the source were measured as `size`, of which `max` are allowed. At first in
+/// proportion to what was allowed, then to what was taken, which may be far less.
+pub(crate) fn less_of_piece(attempt: u32, bytes: usize, taken: usize, max: usize, size: usize) -> usize {
+    let (attempt, last) = match attempt.checked_sub(PROPORTIONAL_ATTEMPTS) {
+        None | Some(0) => (attempt, bytes),
+        Some(later) => (later, bytes.min(taken)),
+    };
+    less_room(attempt, last * max / size, last).max(1)
 }
 
-/// What a piece that ends at `end` must end with.
-fn closing(text: &str, end: usize) -> String {
-    match open_fence(&text[..end]) {
-        Some(fence) => {
-            let line_break = if text[..end].ends_with('\n') { "" } else { "\n" };
-            format!("{line_break}{}{}", fence.quote, fence.marks)
+/// A text and where its code and tables are, so that any piece of it is cut in time that depends on the piece alone.
+pub(crate) struct Cutter<'a> {
+    text: &'a str,
+    /// The fences that begin (`Some`) or end (`None`) with the line before a position, in order.
+    fences: Vec<(usize, Option<Fence<'a>>)>,
+    tables: Vec<TableRows<'a>>,
+}
+
+/// The rows of a table.
+struct TableRows<'a> {
+    head: &'a str,
+    rule: &'a str,
+    /// Where the first row begins.
+    start: usize,
+    /// Where the last row ends.
+    end: usize,
+}
+
+impl<'a> Cutter<'a> {
+    /// Reads `text` once.
+    pub(crate) fn new(text: &'a str) -> Self {
+        let mut fences = Vec::new();
+        let mut tables = Vec::new();
+        let mut fence: Option<Fence<'a>> = None;
+        let mut table: Option<TableRows<'a>> = None;
+        let mut last = "";
+        let mut at = 0;
+        for whole in text.split_inclusive('\n') {
+            let line = whole.strip_suffix('\n').unwrap_or(whole);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            at += whole.len();
+            let after = after_line(fence, line);
+            if after.is_some() != fence.is_some() {
+                fences.push((at, after));
+            }
+            fence = after;
+            if is_table_rule(line) {
+                tables.extend(table.take());
+                table = last.contains('|').then_some(TableRows {
+                    head: last,
+                    rule: line,
+                    start: at,
+                    end: at,
+                });
+            } else if line.contains('|') {
+                if let Some(table) = &mut table {
+                    table.end = at;
+                }
+            } else {
+                tables.extend(table.take());
+            }
+            last = line;
         }
-        None => String::new(),
+        tables.extend(table);
+        Self { text, fences, tables }
+    }
+
+    /// Whether `at` is in fenced code.
+    pub(crate) fn is_in_code(&self, at: usize) -> bool {
+        self.open_fence(at).is_some()
+    }
+
+    /// Whether `at` is between two rows of a table.
+    pub(crate) fn is_in_table(&self, at: usize) -> bool {
+        self.table_head(at).is_some()
+    }
+
+    /// The text.
+    pub(crate) const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The piece that begins at `from` and takes at most `max_bytes` once `render` has made it the platform's.
+    ///
+    /// A code fence that is cut is closed here and reopened in the next piece; a table's head is repeated. The cut is at a paragraph, else a
+    /// line, else a space, else between characters. `from` is 0 or the `end` of a piece before.
+    pub(crate) fn piece(&self, from: usize, max_bytes: usize, render: impl Fn(&str) -> String) -> Piece {
+        self.piece_within(self.text.len(), from, max_bytes, render)
+    }
+
+    /// The same of the text up to `until`.
+    pub(crate) fn piece_within(
+        &self,
+        until: usize,
+        from: usize,
+        max_bytes: usize,
+        render: impl Fn(&str) -> String,
+    ) -> Piece {
+        let rest = &self.text[from..until];
+        if rest.is_empty() {
+            return Piece {
+                shown: String::new(),
+                end: from,
+            };
+        }
+        let opening = self
+            .opening(from)
+            .filter(|head| head.len() < max_bytes / 4)
+            .unwrap_or_default();
+        let mut room = max_bytes;
+        let mut attempt = 0;
+        loop {
+            let limit = TextLimit {
+                max: room,
+                unit: TextUnit::Bytes,
+            };
+            let (part, _) = split_first(rest, limit);
+            let end = from + part.len();
+            let shown = render(&format!("{opening}{part}{}", self.closing(end)));
+            if shown.len() <= max_bytes || room <= LEAST_ROOM {
+                return Piece { shown, end };
+            }
+            attempt += 1;
+            let fair = part.len() * max_bytes / shown.len();
+            room = less_room(attempt, fair, part.len().min(room)).max(LEAST_ROOM);
+        }
+    }
+
+    /// What a piece that begins at `at` must begin with.
+    fn opening(&self, at: usize) -> Option<String> {
+        match self.open_fence(at) {
+            Some(fence) => Some(format!("{}{}\n", fence.quote, fence.line)),
+            None => self.table_head(at),
+        }
+    }
+
+    /// What a piece that ends at `end` must end with.
+    fn closing(&self, end: usize) -> String {
+        match self.open_fence(end) {
+            Some(fence) => {
+                let line_break = if self.text[..end].ends_with('\n') { "" } else { "\n" };
+                format!("{line_break}{}{}", fence.quote, fence.marks)
+            }
+            None => String::new(),
+        }
+    }
+
+    /// The code fence that is open at `at`.
+    fn open_fence(&self, at: usize) -> Option<Fence<'a>> {
+        let line_start = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let before = self.fences.partition_point(|(from, _)| *from <= line_start);
+        let open = before.checked_sub(1).and_then(|last| self.fences[last].1);
+        match &self.text[line_start..at] {
+            "" => open,
+            line => after_line(open, line),
+        }
+    }
+
+    /// The head of the table whose rows are cut at `at`.
+    fn table_head(&self, at: usize) -> Option<String> {
+        if !self.text[..at].ends_with('\n') || !self.text[at..].lines().next()?.contains('|') {
+            return None;
+        }
+        let next = self.tables.partition_point(|table| table.start <= at);
+        let table = self.tables.get(next.checked_sub(1)?)?;
+        (at <= table.end).then(|| format!("{}\n{}\n", table.head, table.rule))
     }
 }
 
 /// A code fence.
+#[derive(Clone, Copy)]
 pub(super) struct Fence<'a> {
     /// The quote marks before it, if it is in a quote.
     quote: &'a str,
@@ -73,11 +214,6 @@ pub(super) struct Fence<'a> {
     line: &'a str,
     /// Its backticks or tildes.
     marks: &'a str,
-}
-
-/// The code fence that is open at the end of `text`.
-fn open_fence(text: &str) -> Option<Fence<'_>> {
-    text.lines().fold(None, after_line)
 }
 
 /// The code fence that is open after `line`, if `open` was before it.
@@ -105,24 +241,6 @@ fn fence_marks(line: &str) -> Option<&str> {
     let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
     let length = line.len() - line.trim_start_matches(mark).len();
     (length >= 3).then(|| &line[..length])
-}
-
-/// The head of the table whose rows are cut at `at`.
-fn table_head(text: &str, at: usize) -> Option<String> {
-    let before = text[..at].strip_suffix('\n')?;
-    if !text[at..].lines().next()?.contains('|') {
-        return None;
-    }
-    // A blank line has ended it.
-    if before.rsplit('\n').next().is_none_or(|line| line.trim().is_empty()) {
-        return None;
-    }
-    let block = before.rfind("\n\n").map_or(0, |at| at + 2);
-    let lines: Vec<&str> = before[block..].lines().collect();
-    let rule = lines.iter().rposition(|line| is_table_rule(line))?;
-    let head = lines.get(rule.checked_sub(1)?)?;
-    let rows = lines[rule + 1..].iter().all(|line| line.contains('|'));
-    (rows && head.contains('|')).then(|| format!("{head}\n{}\n", lines[rule]))
 }
 
 fn is_table_rule(line: &str) -> bool {

@@ -3,9 +3,11 @@
 mod cut;
 mod data;
 mod files;
+mod inline;
 mod plain;
 
-pub(crate) use cut::{Piece, piece};
+pub(crate) use cut::{Cutter, Piece, less_of_piece, less_room, next_visible, piece};
 pub(crate) use data::without_data;
 pub(crate) use files::{address, with_files};
+pub(crate) use inline::{Inline, Kind, Part, Span};
 pub(crate) use plain::{LinkStyle, PlainStyle, plain};

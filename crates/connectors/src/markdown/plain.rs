@@ -20,6 +20,9 @@ pub(crate) enum LinkStyle {
     Markdown,
 }
 
+/// Deepest level of a list that is indented more than the one around it.
+const MAX_INDENT: usize = 20;
+
 /// `text` in that style. No word is lost; rows of a table become lines of `head: cell`.
 pub(crate) fn plain(text: &str, style: PlainStyle) -> String {
     let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
@@ -146,7 +149,7 @@ impl Writer {
 
     fn item(&mut self) {
         self.gap(1);
-        let indent = "  ".repeat(self.lists.len().saturating_sub(1));
+        let indent = "  ".repeat(self.lists.len().saturating_sub(1).min(MAX_INDENT));
         let bullet = match self.lists.last_mut() {
             Some(Some(number)) => {
                 *number += 1;

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::table::Table;
 
+/// Deepest level of a list that is indented more than the one around it.
+const MAX_INDENT: usize = 20;
+
 /// A text as the platform shows it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Rendered {
@@ -156,7 +159,7 @@ impl Writer {
             .breaks
             .max(usize::from(!self.out.text.is_empty()))
             .min(if self.lists.len() > 1 { 1 } else { 2 });
-        let indent = "  ".repeat(self.lists.len().saturating_sub(1));
+        let indent = "  ".repeat(self.lists.len().saturating_sub(1).min(MAX_INDENT));
         let mark = match self.lists.last_mut() {
             Some(Some(number)) => {
                 *number += 1;

@@ -1,7 +1,7 @@
 //! Cuts a reply into messages.
 
 use super::dialect::{self, Rendered};
-use crate::markdown;
+use crate::markdown::{Cutter, less_of_piece, next_visible};
 
 /// Longest text of a message, in UTF-16 code units after formatting.
 ///
@@ -22,8 +22,10 @@ pub(super) struct Page {
 
 /// The page of `full_text` that begins at `from`, of at most `max` units. `None` if nothing but white space is left.
 pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) -> Option<Page> {
-    while !full_text[from..].trim().is_empty() {
-        let (shown, end) = cut(full_text, from, max, growing);
+    let cutter = Cutter::new(full_text);
+    let mut visible_at = next_visible(full_text, from);
+    while visible_at < full_text.len() {
+        let (shown, end) = cut(&cutter, from, max, growing);
         if !shown.text.trim().is_empty() {
             return Some(Page {
                 shown,
@@ -32,20 +34,25 @@ pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) 
             });
         }
         from = end;
+        if from > visible_at {
+            visible_at = next_visible(full_text, from);
+        }
     }
     None
 }
 
 /// The longest piece that fits. The cutter counts bytes of Markdown, so it is asked for fewer until the message fits.
-fn cut(full_text: &str, from: usize, max: usize, growing: bool) -> (Rendered, usize) {
+fn cut(cutter: &Cutter<'_>, from: usize, max: usize, growing: bool) -> (Rendered, usize) {
+    let mut attempt = 0;
     let mut bytes = max * BYTES_PER_UNIT;
     loop {
-        let piece = markdown::piece(full_text, from, bytes, str::to_owned);
-        let shown = dialect::render(&piece.shown, growing && piece.end == full_text.len());
+        let piece = cutter.piece(from, bytes, str::to_owned);
+        let shown = dialect::render(&piece.shown, growing && piece.end == cutter.text().len());
         if shown.units <= max || bytes == 1 {
             return (shown, piece.end);
         }
-        bytes = (bytes * max / shown.units).clamp(1, bytes - 1);
+        attempt += 1;
+        bytes = less_of_piece(attempt, bytes, piece.end - from, max, shown.units);
     }
 }
 

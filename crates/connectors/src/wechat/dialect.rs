@@ -2,6 +2,10 @@
 //!
 //! See [openclaw-weixin/src/messaging/markdown-filter.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/messaging/markdown-filter.ts).
 
+use std::ops::Range;
+
+use crate::markdown::{Inline, Kind, Part};
+
 /// Writes common Markdown for the phone. Code is left as it is.
 pub(super) fn write(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -40,12 +44,43 @@ fn without_deep_heading(line: &str) -> &str {
 }
 
 fn write_line(line: &str, out: &mut String) {
-    let mut rest = line;
-    let mut before = ' ';
+    let bare = line.trim_end_matches(['\n', '\r']);
+    let inline = Inline::read(bare);
+    for part in &inline.parts {
+        match part {
+            Part::Text(range) => words(bare, range.clone(), out),
+            Part::Code(range) | Part::Address(range) => out.push_str(&bare[range.clone()]),
+            Part::Open(span) => {
+                let span = &inline.spans[*span];
+                if span.kind != Kind::Picture {
+                    out.push_str(&bare[span.whole.start..span.label.start]);
+                }
+            }
+            Part::Close(span) => match inline.spans[*span].kind {
+                Kind::Picture => name_picture(inline.label(*span), inline.spans[*span].address, out),
+                Kind::Link | Kind::Struck => out.push_str(inline.tail(*span)),
+            },
+        }
+    }
+    out.push_str(&line[bare.len()..]);
+}
+
+/// A picture becomes its words and its address.
+fn name_picture(words: &str, address: &str, out: &mut String) {
+    // What carries its own bytes has no address that could be opened.
+    if !address.is_empty() && !address.starts_with("data:") {
+        if !words.is_empty() {
+            out.push_str(": ");
+        }
+        out.push_str(address);
+    }
+}
+
+fn words(line: &str, range: Range<usize>, out: &mut String) {
+    let mut before = line[..range.start].chars().next_back().unwrap_or(' ');
+    let mut rest = &line[range];
     while let Some(next) = rest.chars().next() {
         let taken = match next {
-            '`' => code(rest, out),
-            '!' => image(rest, out),
             '*' | '_' => italic(rest, before, out),
             '\\' => escaped(rest, out),
             _ => None,
@@ -57,35 +92,6 @@ fn write_line(line: &str, out: &mut String) {
         before = rest[..taken].chars().next_back().unwrap_or(' ');
         rest = &rest[taken..];
     }
-}
-
-/// A span of code, as it is.
-fn code(text: &str, out: &mut String) -> Option<usize> {
-    let ticks = text.len() - text.trim_start_matches('`').len();
-    let (open, body) = text.split_at(ticks);
-    let end = ticks + body.find(open)? + ticks;
-    out.push_str(&text[..end]);
-    Some(end)
-}
-
-/// A picture becomes its words and its address.
-fn image(text: &str, out: &mut String) -> Option<usize> {
-    let body = text.strip_prefix("![")?;
-    let (words, after) = body.split_once("](")?;
-    let (address, _) = after.split_once(')')?;
-    let end = "![".len() + words.len() + "](".len() + address.len() + 1;
-    if words.contains(['[', ']', '\n']) || address.contains(['(', '\n']) {
-        return None;
-    }
-    out.push_str(words);
-    // What carries its own bytes has no address that could be opened.
-    if !address.is_empty() && !address.starts_with("data:") {
-        if !words.is_empty() {
-            out.push_str(": ");
-        }
-        out.push_str(address);
-    }
-    Some(end)
 }
 
 /// One mark on both sides: the words stay. Two marks are bold, which is shown; a mark inside a word is no markup.

@@ -13,7 +13,7 @@ use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::dialect;
-use crate::markdown::{self, Piece};
+use crate::markdown::{self, Cutter, Piece, less_room};
 
 /// Longest text of one message. The vendor splits at 4000, but phones were seen to cut from about 2000 on. 1800 characters are less
 /// than 8 KiB in any script.
@@ -153,9 +153,10 @@ pub(super) fn after(due: &Due, shown: &WeChatProgress, now: Timestamp) -> WeChat
 
 /// The next message of the text. `None` if all of it is sent.
 fn message(full_text: &str, link: Option<&str>, shown: &WeChatProgress, cx: &Context<'_>) -> Option<Due> {
-    let piece = next_piece(full_text, shown.end)?;
+    let cutter = Cutter::new(full_text);
+    let piece = next_piece(&cutter, shown.end)?;
     let is_last = shown.messages + 1 >= MOST_MESSAGES;
-    if !is_last || next_piece(full_text, piece.end).is_none() {
+    if !is_last || next_piece(&cutter, piece.end).is_none() {
         return Some(Due::Message {
             text: piece.shown,
             end: piece.end,
@@ -174,10 +175,11 @@ fn message(full_text: &str, link: Option<&str>, shown: &WeChatProgress, cx: &Con
 }
 
 /// The next piece that isn't blank.
-fn next_piece(full_text: &str, from: usize) -> Option<Piece> {
+fn next_piece(cutter: &Cutter<'_>, from: usize) -> Option<Piece> {
+    let full_text = cutter.text();
     let mut start = from;
     while start < full_text.len() && full_text.is_char_boundary(start) {
-        let piece = fit(full_text, start);
+        let piece = fit(cutter, start);
         if !full_text[start..piece.end].trim().is_empty() {
             return Some(Piece {
                 shown: piece.shown.trim().to_owned(),
@@ -190,16 +192,19 @@ fn next_piece(full_text: &str, from: usize) -> Option<Piece> {
 }
 
 /// The piece of the text from `start` that fits into one message.
-fn fit(full_text: &str, start: usize) -> Piece {
+fn fit(cutter: &Cutter<'_>, start: usize) -> Piece {
+    let mut attempt = 0;
     // No character takes more than four bytes.
     let mut bytes = TEXT.max * 4;
     loop {
-        let piece = markdown::piece(full_text, start, bytes, dialect::write);
+        let piece = cutter.piece(start, bytes, dialect::write);
         let chars = TEXT.measure(&piece.shown);
         if chars <= TEXT.max {
             return piece;
         }
-        bytes = (bytes.min(piece.shown.len()) * TEXT.max / chars).min(bytes - 1);
+        attempt += 1;
+        let fair = bytes.min(piece.shown.len()) * TEXT.max / chars;
+        bytes = less_room(attempt, fair, bytes.min(piece.end - start).max(1));
     }
 }
 

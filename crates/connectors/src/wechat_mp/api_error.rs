@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tieline_core::http_types::ApiAnswer;
+
+use crate::errcode::Codes;
+pub(super) use crate::errcode::Outcome;
 
 /// After "too many calls this minute".
 const RATE_PAUSE: Duration = Duration::from_secs(10);
@@ -14,8 +16,6 @@ const QUOTA_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// The platform's codes that we act on.
 pub(super) mod code {
-    pub(in super::super) const BUSY: i64 = -1;
-    pub(in super::super) const OK: i64 = 0;
     pub(in super::super) const BAD_CREDENTIAL: i64 = 40001;
     pub(in super::super) const BAD_TOKEN: i64 = 40014;
     pub(in super::super) const BAD_APP_ID: i64 = 40013;
@@ -32,67 +32,17 @@ pub(super) mod code {
     pub(in super::super) const CONTENT_NOT_ALLOWED: i64 = 87014;
 }
 
-/// What an answer means.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Outcome {
-    /// Success: the body.
-    Ok(Value),
-    /// The access token has expired.
-    TokenExpired,
-    /// Too many calls.
-    SlowDown { after: Duration, code: String },
-    /// A passing fault; nothing was done.
-    Passing(String),
-    /// The platform may or may not have acted on it.
-    Lost(String),
-    /// For good.
-    Refused { code: i64 },
-}
+/// The codes that lead to something else than a refusal. Where there is no `errcode` the call has succeeded.
+const CODES: Codes = Codes {
+    token: &[code::BAD_CREDENTIAL, code::BAD_TOKEN, code::TOKEN_EXPIRED],
+    limits: &[(code::DAILY_QUOTA, QUOTA_PAUSE), (code::MINUTE_QUOTA, RATE_PAUSE)],
+    pause: RATE_PAUSE,
+    may_be_absent: true,
+};
 
-impl Outcome {
-    /// Reads an answer. Where there is no `errcode` the call has succeeded.
-    pub(super) fn of(answer: &ApiAnswer) -> Self {
-        let (status, retry_after_s) = match answer {
-            ApiAnswer::NotSent => return Self::Passing("not_sent".to_owned()),
-            ApiAnswer::Unknown => return Self::Lost("no_answer".to_owned()),
-            ApiAnswer::Answered {
-                status, retry_after_s, ..
-            } => (*status, *retry_after_s),
-        };
-        let body = answer
-            .json()
-            .filter(|body| body.is_object() && (200..300).contains(&status));
-        let Some(body) = body else {
-            return Self::without_json(status, retry_after_s);
-        };
-        match body.get("errcode").map_or(Some(code::OK), Value::as_i64) {
-            Some(code::OK) => Self::Ok(body),
-            Some(code::BAD_CREDENTIAL | code::BAD_TOKEN | code::TOKEN_EXPIRED) => Self::TokenExpired,
-            Some(code::BUSY) | None => Self::Passing(code::BUSY.to_string()),
-            Some(code::DAILY_QUOTA) => Self::slow_down(code::DAILY_QUOTA, QUOTA_PAUSE, retry_after_s),
-            Some(code::MINUTE_QUOTA) => Self::slow_down(code::MINUTE_QUOTA, RATE_PAUSE, retry_after_s),
-            Some(code) => Self::Refused { code },
-        }
-    }
-
-    /// A gateway between us and the platform answered. It may have given up on work that was then done.
-    fn without_json(status: u16, retry_after_s: Option<u64>) -> Self {
-        match status {
-            429 => Self::slow_down(429, RATE_PAUSE, retry_after_s),
-            200..=299 | 500 | 504 => Self::Lost(format!("http_{status}")),
-            501.. => Self::Passing(format!("http_{status}")),
-            _ => Self::Refused {
-                code: i64::from(status),
-            },
-        }
-    }
-
-    fn slow_down(code: i64, pause: Duration, retry_after_s: Option<u64>) -> Self {
-        Self::SlowDown {
-            after: retry_after_s.map_or(pause, Duration::from_secs),
-            code: code.to_string(),
-        }
-    }
+/// Reads an answer.
+pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
+    Outcome::of(answer, &CODES)
 }
 
 /// A code as the operator reads it: with words where the platform's number has a cause that can be removed.

@@ -4,7 +4,7 @@ use tieline_core::connector::{LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
-use super::api_error::{Outcome, named};
+use super::api_error::{Outcome, named, outcome};
 use super::compose::{CallKind, OfficialAccountProgress};
 
 /// Classifies the answer to a call of [`super::compose::deliver`].
@@ -16,7 +16,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         Ok(planned) => planned,
         Err(verdict) => return verdict,
     };
-    let outcome = Outcome::of(answer);
+    let outcome = outcome(answer);
     if after.call == CallKind::Typing {
         return typed(outcome, before, &after);
     }

@@ -16,7 +16,7 @@ use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::settings::address;
-use crate::markdown::{self, LinkStyle, Piece, PlainStyle};
+use crate::markdown::{self, Cutter, LinkStyle, Piece, PlainStyle};
 
 /// Longest text of one message: error 45002 beyond.
 pub(super) const TEXT: TextLimit = TextLimit {
@@ -127,9 +127,10 @@ fn next_piece(
     link: Option<&str>,
     language: Language,
 ) -> Option<Piece> {
+    let cutter = Cutter::new(full_text);
     let mut from = shown.start(full_text);
     while from < full_text.len() {
-        let piece = plain_piece(full_text, from, TEXT.max);
+        let piece = plain_piece(&cutter, from, TEXT.max);
         if piece.shown.trim().is_empty() {
             from = piece.end;
             continue;
@@ -137,7 +138,7 @@ fn next_piece(
         return Some(match shown.messages + 1 < most || piece.end == full_text.len() {
             true => piece,
             false => Piece {
-                shown: last_piece(full_text, from, link, language),
+                shown: last_piece_of(&cutter, from, link, language),
                 end: full_text.len(),
             },
         });
@@ -147,7 +148,12 @@ fn next_piece(
 
 /// The piece from `from` on that must be the last one, with where the rest can be read.
 pub(super) fn last_piece(full_text: &str, from: usize, link: Option<&str>, language: Language) -> String {
-    let piece = plain_piece(full_text, from, TEXT.max);
+    last_piece_of(&Cutter::new(full_text), from, link, language)
+}
+
+fn last_piece_of(cutter: &Cutter<'_>, from: usize, link: Option<&str>, language: Language) -> String {
+    let full_text = cutter.text();
+    let piece = plain_piece(cutter, from, TEXT.max);
     if piece.end == full_text.len() {
         return piece.shown;
     }
@@ -155,12 +161,12 @@ pub(super) fn last_piece(full_text: &str, from: usize, link: Option<&str>, langu
         Some(link) => format!("{}{link}", Notice::RestBehindLink.text(language)),
         None => Notice::Incomplete.text(language).to_owned(),
     };
-    let piece = plain_piece(full_text, from, TEXT.max.saturating_sub(tail.len() + 2));
+    let piece = plain_piece(cutter, from, TEXT.max.saturating_sub(tail.len() + 2));
     format!("{}\n\n{tail}", piece.shown)
 }
 
-fn plain_piece(full_text: &str, from: usize, max_bytes: usize) -> Piece {
-    markdown::piece(full_text, from, max_bytes, |part| markdown::plain(part, STYLE))
+fn plain_piece(cutter: &Cutter<'_>, from: usize, max_bytes: usize) -> Piece {
+    cutter.piece(from, max_bytes, |part| markdown::plain(part, STYLE))
 }
 
 impl OfficialAccountProgress {

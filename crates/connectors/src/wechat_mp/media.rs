@@ -10,7 +10,7 @@ use tieline_core::event::{Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use url::form_urlencoded::Serializer;
 
-use super::api_error::Outcome;
+use super::api_error::{Outcome, outcome};
 use super::settings::{ReplyWay, Settings, address};
 use crate::disposition;
 
@@ -98,7 +98,7 @@ fn secure(url: &str, allow_private: bool) -> String {
 }
 
 fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part, MediaError> {
-    let body = match Outcome::of(answer) {
+    let body = match outcome(answer) {
         Outcome::Ok(body) => body,
         other => return Err(refusal(&other)),
     };
@@ -110,7 +110,7 @@ fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part,
 }
 
 fn why(status: u16, body: &[u8]) -> MediaError {
-    refusal(&Outcome::of(&ApiAnswer::Answered {
+    refusal(&outcome(&ApiAnswer::Answered {
         status,
         retry_after_s: None,
         body: body.to_vec(),

@@ -10,7 +10,7 @@ use tieline_core::connector::{Context, Probe, TokenError, TokenExchange};
 use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::secret::Secret;
 
-use super::api_error::{Outcome, code, named};
+use super::api_error::{Outcome, code, named, outcome};
 use super::settings::{CUSTOMER_SERVICE_FIELD, Settings, address};
 
 /// So long before its end a token is renewed: from then on the platform gives a new one, and the old one stays valid.
@@ -41,7 +41,7 @@ impl TokenExchange for Tokens {
     }
 
     fn read(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<AccessToken, TokenError> {
-        let body = match Outcome::of(answer) {
+        let body = match outcome(answer) {
             Outcome::Ok(body) => body,
             // There is no token in this call: its code means the secret.
             Outcome::TokenExpired => return Err(refused(code::BAD_CREDENTIAL)),
@@ -73,7 +73,7 @@ pub(super) fn probe(cx: &Context<'_>) -> Probe {
 
 fn read_probe(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
     let may = |answer: &str| Ok([(CUSTOMER_SERVICE_FIELD, answer)].into_iter().collect());
-    match Outcome::of(answer) {
+    match outcome(answer) {
         Outcome::Refused {
             code: code::NOT_PERMITTED,
         } => may("no"),

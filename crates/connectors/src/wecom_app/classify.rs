@@ -5,7 +5,7 @@ use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
-use super::api_error::{Outcome, code, named};
+use super::api_error::{Outcome, code, named, outcome};
 use super::compose::{AppProgress, CallKind};
 
 /// Classifies the answer to a call of [`super::compose::deliver`].
@@ -17,7 +17,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>
         Ok(planned) => planned,
         Err(verdict) => return verdict,
     };
-    match Outcome::of(answer) {
+    match outcome(answer) {
         Outcome::Ok(body) => match unreached(&body) {
             Some(code) => Verdict::Refused { code: code.to_owned() },
             None => Verdict::Accepted(Progress::write(&after)),

@@ -14,7 +14,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 
 use super::card_action;
 use super::settings::{Settings, address};
-use crate::markdown::{self, LinkStyle, PlainStyle};
+use crate::markdown::{self, Cutter, LinkStyle, PlainStyle};
 
 /// Longest text of one message. The platform cuts what is longer.
 ///
@@ -178,9 +178,10 @@ fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
 fn next_piece(full_text: &str, shown: &AppProgress, link: Option<&str>, cx: &Context<'_>) -> Option<(String, usize)> {
     let style = style(cx);
     let render = |part: &str| markdown::plain(part, style);
+    let cutter = Cutter::new(full_text);
     let mut from = shown.start(full_text);
     while from < full_text.len() {
-        let piece = markdown::piece(full_text, from, TEXT.max, render);
+        let piece = cutter.piece(from, TEXT.max, render);
         if piece.shown.trim().is_empty() {
             from = piece.end;
             continue;
@@ -194,7 +195,7 @@ fn next_piece(full_text: &str, shown: &AppProgress, link: Option<&str>, cx: &Con
             None => Notice::Incomplete.text(language).to_owned(),
         };
         let room = TEXT.max.saturating_sub(tail.len() + 2);
-        let piece = markdown::piece(full_text, from, room, render);
+        let piece = cutter.piece(from, room, render);
         return Some((format!("{}\n\n{tail}", piece.shown), full_text.len()));
     }
     None

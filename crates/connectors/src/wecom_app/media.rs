@@ -9,7 +9,7 @@ use tieline_core::event::Part;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use url::form_urlencoded::Serializer;
 
-use super::api_error::Outcome;
+use super::api_error::{Outcome, outcome};
 use super::settings::address;
 use crate::disposition;
 
@@ -65,7 +65,7 @@ fn why(status: u16, body: &[u8]) -> MediaError {
         retry_after_s: None,
         body: body.to_vec(),
     };
-    match Outcome::of(&answer) {
+    match outcome(&answer) {
         Outcome::TokenExpired => MediaError::TokenExpired,
         Outcome::SlowDown { .. } | Outcome::Passing(_) | Outcome::Lost(_) => MediaError::Passing,
         Outcome::Refused { .. } | Outcome::Ok(_) => MediaError::Gone,

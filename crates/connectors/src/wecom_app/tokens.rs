@@ -10,7 +10,7 @@ use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlac
 use tieline_core::secret::Secret;
 use url::form_urlencoded::Serializer;
 
-use super::api_error::{Outcome, named};
+use super::api_error::{Outcome, named, outcome};
 use super::settings::{Settings, address};
 
 /// So long before its end a token is renewed. Asked earlier, the platform gives the same one.
@@ -37,7 +37,7 @@ impl TokenExchange for Tokens {
     }
 
     fn read(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<AccessToken, TokenError> {
-        let body = match Outcome::of(answer) {
+        let body = match outcome(answer) {
             Outcome::Ok(body) => body,
             other => return Err(failure(other)),
         };
@@ -59,7 +59,7 @@ pub(super) fn probe(cx: &Context<'_>) -> Probe {
     let path = format!("/cgi-bin/agent/get?agentid={}", Settings::of(cx.account).agent_id);
     Probe {
         call: get("probe", address(cx.account, &path), TokenPlace::Query("access_token")),
-        read: |answer| match (Outcome::of(answer), answer) {
+        read: |answer| match (outcome(answer), answer) {
             // A proxy with a fixed address may let only the calls through that are needed; the token before it was given.
             (Outcome::Ok(_), _) | (_, ApiAnswer::Answered { status: 404 | 405, .. }) => Ok(Credentials::default()),
             (other, _) => Err(failure(other)),

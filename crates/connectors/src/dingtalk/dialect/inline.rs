@@ -1,170 +1,182 @@
 //! Inline elements: links, pictures, tags.
 
-use super::Surface;
+use std::ops::Range;
 
-/// Further than this no end of a bracket is looked for, so that text full of brackets stays cheap.
-const MAX_LEN: usize = 2048;
+use super::Surface;
+use crate::markdown::{Inline, Kind, Part, Span};
+
+/// Longest tag that is looked at: only line breaks and fonts count.
+const MAX_TAG: usize = 256;
 
 /// Writes one line that isn't code.
 pub(super) fn write(line: &str, surface: Surface, in_table: bool) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(next) = rest.chars().next() {
-        let taken = match next {
-            '`' => code_span(rest, &mut out),
-            '\\' => escape(rest, &mut out),
-            '<' => tag(rest, surface, in_table, &mut out),
-            '!' => picture(rest, &mut out),
-            '[' => link(rest, surface, &mut out),
-            '~' => strike(rest, surface, in_table, &mut out),
-            _ => None,
-        };
-        match taken {
-            Some(length) => rest = &rest[length..],
-            None => {
-                out.push(next);
-                rest = &rest[next.len_utf8()..];
-            }
-        }
+    if !line.contains(['`', '[', '<', '~', '\\']) {
+        return line.to_owned();
     }
-    out
-}
-
-/// Code stays as it is.
-fn code_span(text: &str, out: &mut String) -> Option<usize> {
-    let run = text.len() - text.trim_start_matches('`').len();
-    let mut from = run;
-    while let Some(at) = text[from..].find('`') {
-        let start = from + at;
-        let length = text[start..].len() - text[start..].trim_start_matches('`').len();
-        from = start + length;
-        if length == run {
-            out.push_str(&text[..from]);
-            return Some(from);
-        }
-    }
-    out.push_str(&text[..run]);
-    Some(run)
-}
-
-fn escape(text: &str, out: &mut String) -> Option<usize> {
-    let next = text[1..].chars().next().filter(char::is_ascii_punctuation)?;
-    if next == '<' {
-        // An escaped `<` would become a tag all the same.
-        out.push_str("&lt;");
-    } else {
-        out.push('\\');
-        out.push(next);
-    }
-    Some(2)
-}
-
-/// Tags are dropped with what is in them or shown raw, so `Vec<T>` would lose its `T`: they are written out.
-fn tag(text: &str, surface: Surface, in_table: bool, out: &mut String) -> Option<usize> {
-    let begins = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
-    if !begins {
-        return None;
-    }
-    let Some(end) = text.find('>') else {
-        out.push_str("&lt;");
-        return Some(1);
+    let inline = Inline::read(line);
+    let mut writer = Writer {
+        inline: &inline,
+        surface,
+        in_table,
+        depth: 0,
+        out: String::with_capacity(line.len() + line.len() / 8),
     };
-    let inner = &text[1..end];
-    if inner.starts_with("http://") || inner.starts_with("https://") {
-        out.push_str(inner);
-        return Some(end + 1);
+    let mut until = None;
+    for (at, part) in inline.parts.iter().enumerate() {
+        match (until, part) {
+            (Some(span), Part::Close(end)) if span == *end => until = None,
+            (Some(_), _) => {}
+            (None, part) => until = writer.part(part, inline.parts.get(at + 1)),
+        }
     }
-    let name = inner.trim_end_matches(['/', ' ']);
-    if name.eq_ignore_ascii_case("br") {
-        out.push_str(match (surface, in_table) {
-            (Surface::Card, _) => "<br>",
-            (Surface::Message, true) => " ",
-            (Surface::Message, false) => "  \n  ",
-        });
-        return Some(end + 1);
-    }
-    if surface == Surface::Card && (inner == "/font" || inner.starts_with("font ")) {
-        out.push_str(&text[..=end]);
-        return Some(end + 1);
-    }
-    out.push_str("&lt;");
-    Some(1)
+    writer.out
 }
 
-/// A picture that the platform can't fetch is named instead.
-fn picture(text: &str, out: &mut String) -> Option<usize> {
-    let (label, address, length) = bracketed(&text[1..])?;
-    let shown = is_web(address) || address.starts_with(['@', '$']);
-    if shown {
-        out.push_str(&text[..=length]);
-    } else if address.starts_with("data:") {
-        out.push_str(if label.is_empty() { "🖼" } else { label });
-    } else {
-        name_address(label, address, out);
+struct Writer<'a> {
+    inline: &'a Inline<'a>,
+    surface: Surface,
+    in_table: bool,
+    /// Depth of links around the text.
+    depth: usize,
+    out: String,
+}
+
+impl Writer<'_> {
+    /// Writes a part. Returns the span that is written whole, so that its inner parts are left out.
+    fn part(&mut self, part: &Part, next: Option<&Part>) -> Option<usize> {
+        match part {
+            Part::Text(range) => self.text(range.clone(), matches!(next, Some(Part::Open(_)))),
+            Part::Code(range) => self.out.push_str(&self.inline.line[range.clone()]),
+            Part::Address(range) => {
+                let address = &self.inline.line[range.start + 1..range.end - 1];
+                if is_web(address) {
+                    self.out.push_str(address);
+                } else {
+                    self.text(range.clone(), false);
+                }
+            }
+            Part::Open(span) => return self.open(*span),
+            Part::Close(span) => self.close(*span),
+        }
+        None
     }
-    Some(length + 1)
-}
 
-/// Only web addresses may be linked.
-fn link(text: &str, surface: Surface, out: &mut String) -> Option<usize> {
-    let (label, address, length) = bracketed(text)?;
-    if is_web(address) {
-        out.push('[');
-        out.push_str(&write(label, surface, true));
-        out.push_str(&text[1 + label.len()..length]);
-    } else {
-        name_address(label, address, out);
-    }
-    Some(length)
-}
-
-fn name_address(label: &str, address: &str, out: &mut String) {
-    out.push_str(label);
-    if !address.is_empty() && address != label && !address.starts_with("data:") {
-        out.push_str(if label.is_empty() { "(" } else { " (" });
-        out.push_str(address);
-        out.push(')');
-    }
-}
-
-/// `[label](address)` at the beginning: label, address without a title, length of it all.
-fn bracketed(text: &str) -> Option<(&str, &str, usize)> {
-    let label_end = closing(text, '[', ']')?;
-    let target = &text[label_end + 1..];
-    let target_end = closing(target, '(', ')')?;
-    let inner = target[1..target_end].trim();
-    let address = inner.split_whitespace().next().unwrap_or_default();
-    let address = address.trim_start_matches('<').trim_end_matches('>');
-    Some((&text[1..label_end], address, label_end + 1 + target_end + 1))
-}
-
-/// Where the bracket that `text` begins with is closed.
-fn closing(text: &str, open: char, close: char) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, c) in text.char_indices().take_while(|(at, _)| *at < MAX_LEN) {
-        if c == open {
-            depth += 1;
-        } else if c == close {
-            depth = depth.checked_sub(1)?;
-            if depth == 0 {
+    fn open(&mut self, at: usize) -> Option<usize> {
+        let span = &self.inline.spans[at];
+        match span.kind {
+            // Struck-out text isn't known: the words stay, the marks go.
+            Kind::Struck => {}
+            Kind::Link => {
+                self.depth += 1;
+                if is_web(span.address) {
+                    self.out.push('[');
+                }
+            }
+            Kind::Picture if is_fetched(span) => {
+                self.out.push_str(&self.inline.line[span.whole.clone()]);
                 return Some(at);
             }
-        } else if at == 0 {
-            return None;
+            Kind::Picture => {
+                self.depth += 1;
+                if span.label.is_empty() && span.address.starts_with("data:") {
+                    self.out.push('🖼');
+                }
+            }
+        }
+        None
+    }
+
+    fn close(&mut self, at: usize) {
+        let span = &self.inline.spans[at];
+        match span.kind {
+            Kind::Struck => return,
+            Kind::Link if is_web(span.address) => self.out.push_str(self.inline.tail(at)),
+            Kind::Link | Kind::Picture => self.name_address(self.inline.label(at), span.address),
+        }
+        self.depth -= 1;
+    }
+
+    /// Only web addresses may be linked, and what the platform can't fetch is named.
+    fn name_address(&mut self, label: &str, address: &str) {
+        if !address.is_empty() && address != label && !address.starts_with("data:") {
+            self.out.push_str(if label.is_empty() { "(" } else { " (" });
+            self.out.push_str(address);
+            self.out.push(')');
         }
     }
-    None
+
+    /// `opens_next`: a span begins after it, of which perhaps only the label is left.
+    fn text(&mut self, range: Range<usize>, opens_next: bool) {
+        let text = &self.inline.line[range];
+        let mut at = 0;
+        while let Some(next) = text[at..].find(['\\', '<']) {
+            self.out.push_str(&text[at..at + next]);
+            at += next;
+            let rest = &text[at..];
+            at += match rest.as_bytes() {
+                // An escaped `<` would become a tag all the same.
+                [b'\\', b'<', ..] => self.put("&lt;", 2),
+                [b'\\', escaped, ..] if escaped.is_ascii_punctuation() => self.put(&rest[..2], 2),
+                [b'<'] if opens_next => self.put("&lt;", 1),
+                [b'<', ..] => self.tag(rest),
+                _ => self.put(&rest[..1], 1),
+            };
+        }
+        self.out.push_str(&text[at..]);
+    }
+
+    fn put(&mut self, shown: &str, length: usize) -> usize {
+        self.out.push_str(shown);
+        length
+    }
+
+    /// Tags are dropped with what is in them or shown raw, so `Vec<T>` would lose its `T`: they are written out.
+    fn tag(&mut self, text: &str) -> usize {
+        let begins = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
+        if !begins {
+            return self.put("<", 1);
+        }
+        if !may_be_known(&text[1..]) {
+            return self.put("&lt;", 1);
+        }
+        let Some(end) = text.bytes().take(MAX_TAG).position(|byte| byte == b'>') else {
+            return self.put("&lt;", 1);
+        };
+        let inner = &text[1..end];
+        if inner.trim_end_matches(['/', ' ']).eq_ignore_ascii_case("br") {
+            let line_break = match (self.surface, self.in_table || self.depth > 0) {
+                (Surface::Card, _) => "<br>",
+                (Surface::Message, true) => " ",
+                (Surface::Message, false) => "  \n  ",
+            };
+            return self.put(line_break, end + 1);
+        }
+        if self.surface == Surface::Card && (inner == "/font" || inner.starts_with("font ")) {
+            return self.put(&text[..=end], end + 1);
+        }
+        self.put("&lt;", 1)
+    }
+}
+
+/// Whether this may be the inside of one of the two tags that count.
+fn may_be_known(inner: &str) -> bool {
+    let starts = |name: &str| {
+        inner
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    starts("br") || starts("font ") || starts("/font")
+}
+
+/// Whether the platform fetches the picture.
+fn is_fetched(span: &Span<'_>) -> bool {
+    is_web(span.address) || span.address.starts_with(['@', '$'])
 }
 
 fn is_web(address: &str) -> bool {
-    let lower = address.get(..8).unwrap_or(address).to_ascii_lowercase();
-    lower.starts_with("http://") || lower.starts_with("https://")
-}
-
-/// Struck-out text isn't known: the words stay, the marks go.
-fn strike(text: &str, surface: Surface, in_table: bool, out: &mut String) -> Option<usize> {
-    let inner = text.strip_prefix("~~")?;
-    let end = inner.find("~~").filter(|end| *end > 0)?;
-    out.push_str(&write(&inner[..end], surface, in_table));
-    Some(end + 4)
+    let starts = |scheme: &str| {
+        let start = address.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    starts("http://") || starts("https://")
 }

@@ -94,12 +94,11 @@ fn only_web_addresses_are_linked() {
 }
 
 #[test]
-fn brackets_are_matched_within_reach() {
+fn brackets_are_matched_however_far_apart() {
     let brackets = "[".repeat(12_000);
     check_both(&brackets, &brackets);
-    let link = |length: usize| format!("[x](mailto:{})", "a".repeat(length - "(mailto:)".len()));
-    assert!(write(&link(2048), Surface::Card).starts_with("x (mailto:"));
-    check_both(&link(2049), &link(2049));
+    let address = format!("mailto:{}", "a".repeat(4000));
+    check_both(&format!("[x]({address})"), &format!("x ({address})"));
 }
 
 #[test]

@@ -1,0 +1,277 @@
+//! Rendering of long texts beside the async runtime, whose threads serve every tenant.
+//!
+//! What a connector makes of a text takes time in proportion to the text. Short texts are rendered where they are; longer ones on threads
+//! of their own, a bounded number at a time, so that one agent's long answer doesn't delay other tenants' events.
+
+use std::sync::Arc;
+
+use tieline_core::account::Account;
+use tieline_core::connector::{Connector, Context, PollRequest};
+use tieline_core::http_types::WebhookAnswer;
+use tieline_core::notice::Notice;
+use tieline_core::reply::{
+    ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, ReplyView, Stage, Step,
+};
+use tieline_core::timestamp::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::accounts::Bot;
+
+/// Longest text that is rendered on a thread of the runtime, in bytes.
+const MAX_ON_RUNTIME: usize = 16 * 1024;
+/// Long texts that are rendered at a time, by the process; others wait.
+const MAX_AT_A_TIME: usize = 4;
+
+static SLOTS: Semaphore = Semaphore::const_new(MAX_AT_A_TIME);
+
+/// [`Connector::deliver`] for a text of any length.
+///
+/// # Errors
+/// [`ComposeError`] of the connector.
+pub async fn deliver(
+    bot: &Bot,
+    desired: &DesiredReply<'_>,
+    target: &ReplyTarget,
+    progress: &Progress,
+    cx: &Context<'_>,
+) -> Result<Step, ComposeError> {
+    if desired.text.len() <= MAX_ON_RUNTIME {
+        return bot.connector.deliver(desired, target, progress, cx);
+    }
+    let setting = Setting::of(bot, cx);
+    let desired = Desired::of(desired);
+    let (target, progress) = (target.clone(), progress.clone());
+    beside_runtime(move || {
+        setting
+            .connector
+            .deliver(&desired.view(), &target, &progress, &setting.context())
+    })
+    .await
+}
+
+/// [`tieline_core::connector::PolledReplies::final_poll_state`] for a text of any length. `None`, too, where no reply is polled.
+pub async fn final_poll_state(bot: &Bot, asked: &PollRequest, view: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+    let polled = bot.connector.polled_replies()?;
+    if view.text.len() <= MAX_ON_RUNTIME {
+        return polled.final_poll_state(asked, view, cx);
+    }
+    let setting = Setting::of(bot, cx);
+    let (asked, view) = (asked.clone(), view.clone());
+    beside_runtime(move || polled.final_poll_state(&asked, &view, &setting.context())).await
+}
+
+/// [`tieline_core::connector::PolledReplies::answer_poll`] for a text of any length. Empty where no reply is polled.
+pub async fn answer_poll(bot: &Bot, asked: &PollRequest, view: &ReplyView, cx: &Context<'_>) -> WebhookAnswer {
+    let Some(polled) = bot.connector.polled_replies() else {
+        return WebhookAnswer::empty(200);
+    };
+    if view.text.len() <= MAX_ON_RUNTIME {
+        return polled.answer_poll(asked, Some(view), cx);
+    }
+    let setting = Setting::of(bot, cx);
+    let (asked, view) = (asked.clone(), view.clone());
+    beside_runtime(move || polled.answer_poll(&asked, Some(&view), &setting.context())).await
+}
+
+/// Runs `render` on a thread for blocking work. A panic goes on in the caller.
+async fn beside_runtime<T: Send + 'static>(render: impl FnOnce() -> T + Send + 'static) -> T {
+    let _slot = SLOTS.acquire().await.expect("the semaphore is never closed");
+    match tokio::task::spawn_blocking(render).await {
+        Ok(rendered) => rendered,
+        Err(failure) => match failure.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and this task with it.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}
+
+/// A bot and what its connector is told, owned.
+struct Setting {
+    connector: &'static dyn Connector,
+    account: Arc<Account>,
+    now: Timestamp,
+    random: [u8; 32],
+    welcome: Option<String>,
+}
+
+impl Setting {
+    fn of(bot: &Bot, cx: &Context<'_>) -> Self {
+        Self {
+            connector: bot.connector,
+            account: Arc::clone(&bot.account),
+            now: cx.now,
+            random: cx.random,
+            welcome: cx.welcome.map(str::to_owned),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            account: &self.account,
+            now: self.now,
+            random: self.random,
+            welcome: self.welcome.as_deref(),
+        }
+    }
+}
+
+/// What [`DesiredReply`] borrows, owned.
+struct Desired {
+    reply: tieline_core::ids::ReplyId,
+    stage: Stage,
+    text: String,
+    reasoning: String,
+    notice: Option<Notice>,
+    files: Vec<ReplyFile>,
+    link: Option<String>,
+    proactive: bool,
+    plain: bool,
+    pulled: Option<(Timestamp, Option<Progress>)>,
+}
+
+impl Desired {
+    fn of(desired: &DesiredReply<'_>) -> Self {
+        Self {
+            reply: desired.reply.clone(),
+            stage: desired.stage,
+            text: desired.text.to_owned(),
+            reasoning: desired.reasoning.to_owned(),
+            notice: desired.notice,
+            files: desired.files.to_vec(),
+            link: desired.link.map(str::to_owned),
+            proactive: desired.proactive,
+            plain: desired.plain,
+            pulled: desired
+                .pulled
+                .map(|pulled| (pulled.received_at, pulled.closed.cloned())),
+        }
+    }
+
+    fn view(&self) -> DesiredReply<'_> {
+        DesiredReply {
+            reply: &self.reply,
+            stage: self.stage,
+            text: &self.text,
+            reasoning: &self.reasoning,
+            notice: self.notice,
+            files: &self.files,
+            link: self.link.as_deref(),
+            proactive: self.proactive,
+            plain: self.plain,
+            pulled: self.pulled.as_ref().map(|(received_at, closed)| Pulled {
+                received_at: *received_at,
+                closed: closed.as_ref(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::ThreadId;
+
+    use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+    use tieline_core::connector::{Manifest, Received, Rejection, SentCall, Verdict};
+    use tieline_core::event::{Chat, ChatKind};
+    use tieline_core::http_types::{ApiAnswer, WebhookRequest};
+    use tieline_core::ids::{ChatId, IntegrationId, PlatformMessageId, ReplyId, SenderId};
+    use tieline_core::reply::ReplyHandle;
+
+    use super::*;
+    use crate::test_support;
+
+    /// Records the thread that it renders on; panics at texts that begin with `!`.
+    struct Witness;
+
+    static SEEN: std::sync::Mutex<Vec<(usize, ThreadId)>> = std::sync::Mutex::new(Vec::new());
+
+    impl Connector for Witness {
+        fn manifest(&self) -> &'static Manifest {
+            tieline_connectors::web::Web.manifest()
+        }
+
+        fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+            Ok(Prepared::new(()))
+        }
+
+        fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+            None
+        }
+
+        fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+            tieline_connectors::web::Web.receive(request, cx)
+        }
+
+        fn deliver(
+            &self,
+            desired: &DesiredReply<'_>,
+            _: &ReplyTarget,
+            progress: &Progress,
+            _: &Context<'_>,
+        ) -> Result<Step, ComposeError> {
+            assert!(!desired.text.starts_with('!'), "a text that no connector renders");
+            assert_eq!((desired.link, progress), (Some("link"), &Progress::write(&7)));
+            let seen = (desired.text.len(), std::thread::current().id());
+            SEEN.lock().unwrap().push(seen);
+            Ok(Step::Done)
+        }
+
+        fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
+            Verdict::unreadable_progress()
+        }
+    }
+
+    async fn render(text: &str) -> Result<Step, ComposeError> {
+        let bot = test_support::bot(&Witness, ConnectionMode::Webhook, true);
+        let reply = ReplyId::new("tl-1");
+        let desired = DesiredReply {
+            reply: &reply,
+            stage: Stage::Final,
+            text,
+            reasoning: "",
+            notice: None,
+            files: &[],
+            link: Some("link"),
+            proactive: false,
+            plain: false,
+            pulled: None,
+        };
+        let target = ReplyTarget {
+            integration: IntegrationId::new("int_1"),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new("c"),
+                thread: None,
+            },
+            asker: SenderId::new("u"),
+            message: PlatformMessageId::new("m"),
+            handle: ReplyHandle::default(),
+            expires_at: None,
+        };
+        let cx = Context {
+            account: &bot.account,
+            now: Timestamp::from_secs(1),
+            random: [7; 32],
+            welcome: None,
+        };
+        deliver(&bot, &desired, &target, &Progress::write(&7), &cx).await
+    }
+
+    #[tokio::test]
+    async fn long_texts_are_rendered_on_another_thread() {
+        for length in [MAX_ON_RUNTIME, MAX_ON_RUNTIME + 1] {
+            assert_eq!(render(&"a".repeat(length)).await, Ok(Step::Done));
+        }
+        let here = std::thread::current().id();
+        let seen = SEEN.lock().unwrap().clone();
+        let on_runtime: Vec<_> = seen.iter().map(|(length, thread)| (*length, *thread == here)).collect();
+        assert_eq!(on_runtime, [(MAX_ON_RUNTIME, true), (MAX_ON_RUNTIME + 1, false)]);
+    }
+
+    #[tokio::test]
+    async fn panic_of_a_connector_reaches_the_caller() {
+        let rendering = tokio::spawn(async { render(&"!".repeat(MAX_ON_RUNTIME + 1)).await });
+        assert!(rendering.await.unwrap_err().is_panic());
+    }
+}

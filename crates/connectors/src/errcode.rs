@@ -1,0 +1,96 @@
+//! Answers of APIs that report success and failure by an `errcode` in the body, sorted by what follows from them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tieline_core::http_types::ApiAnswer;
+
+/// Success.
+const OK: i64 = 0;
+/// The system is busy; nothing was done.
+const BUSY: i64 = -1;
+
+/// The codes of an API that lead to something else than a refusal.
+#[derive(Debug)]
+pub(crate) struct Codes {
+    /// The access token is invalid or has expired.
+    pub(crate) token: &'static [i64],
+    /// Too many calls, and how long to wait.
+    pub(crate) limits: &'static [(i64, Duration)],
+    /// How long to wait after an HTTP 429.
+    pub(crate) pause: Duration,
+    /// Whether an object without `errcode` is a success.
+    pub(crate) may_be_absent: bool,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// Success: the body.
+    Ok(Value),
+    /// The access token has expired.
+    TokenExpired,
+    /// Too many calls.
+    SlowDown { after: Duration, code: String },
+    /// A passing fault; nothing was done.
+    Passing(String),
+    /// The platform may or may not have acted on it.
+    Lost(String),
+    /// For good.
+    Refused { code: i64 },
+}
+
+impl Outcome {
+    /// Reads an answer.
+    pub(crate) fn of(answer: &ApiAnswer, codes: &Codes) -> Self {
+        let (status, retry_after_s) = match answer {
+            ApiAnswer::NotSent => return Self::Passing("not_sent".to_owned()),
+            ApiAnswer::Unknown => return Self::Lost("no_answer".to_owned()),
+            ApiAnswer::Answered {
+                status, retry_after_s, ..
+            } => (*status, *retry_after_s),
+        };
+        let body = answer
+            .json()
+            .filter(|body| body.is_object() && (200..300).contains(&status));
+        let Some(body) = body else {
+            return Self::without_code(status, retry_after_s, codes);
+        };
+        let code = match body.get("errcode") {
+            None if codes.may_be_absent => OK,
+            code => match code.and_then(Value::as_i64) {
+                Some(code) => code,
+                // What it says is unknown, and there is nothing else to go by.
+                None if codes.may_be_absent => return Self::Passing(BUSY.to_string()),
+                None => return Self::without_code(status, retry_after_s, codes),
+            },
+        };
+        let limit = codes.limits.iter().find(|(limit, _)| *limit == code);
+        match (code, limit) {
+            (OK, _) => Self::Ok(body),
+            (BUSY, _) => Self::Passing(code.to_string()),
+            (_, Some((_, pause))) => Self::slow_down(code, *pause, retry_after_s),
+            _ if codes.token.contains(&code) => Self::TokenExpired,
+            _ => Self::Refused { code },
+        }
+    }
+
+    /// A gateway between us and the platform answered. It may have given up on work that was then done.
+    fn without_code(status: u16, retry_after_s: Option<u64>, codes: &Codes) -> Self {
+        match status {
+            429 => Self::slow_down(429, codes.pause, retry_after_s),
+            200..=299 | 500 | 504 => Self::Lost(format!("http_{status}")),
+            501.. => Self::Passing(format!("http_{status}")),
+            _ => Self::Refused {
+                code: i64::from(status),
+            },
+        }
+    }
+
+    fn slow_down(code: i64, pause: Duration, retry_after_s: Option<u64>) -> Self {
+        Self::SlowDown {
+            after: retry_after_s.map_or(pause, Duration::from_secs),
+            code: code.to_string(),
+        }
+    }
+}

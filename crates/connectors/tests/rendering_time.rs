@@ -1,0 +1,306 @@
+//! Rendering takes time in proportion to the text, whatever the text: an agent's answer must not hold up the bridge.
+//!
+//! Each platform delivers texts that are hard on parsers, in the accounts and targets of its own vectors. The time is that of the thread
+//! on the processor, so that a busy machine doesn't count.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_connectors::registry;
+use tieline_core::account::{Account, ConnectionMode};
+use tieline_core::connector::{Connector, PollRequest, PollWait};
+use tieline_core::ids::SenderId;
+use tieline_core::reply::{Progress, ReplyTarget, Stage, Step};
+use tieline_core::timestamp::Timestamp;
+
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "conformance/case.rs"]
+mod case;
+
+use case::{Case, ReplyCase, WantedOwned};
+
+/// What is repeated to fill a text, and what precedes it.
+const HARD: &[(&str, &str)] = &[
+    ("", "["),
+    ("", "]("),
+    ("", "![a]("),
+    ("", "[a](<b"),
+    ("", "*"),
+    ("", "*a **b "),
+    ("", "_a__"),
+    ("", "`"),
+    ("", "` `` ``` ```` "),
+    ("", "\n```\n"),
+    ("```\n", "code <b> `\n"),
+    ("", "|"),
+    ("", "|a|b\n|-|-\n"),
+    ("|a|b|c|d|e|f|g|h|\n|-|-|-|-|-|-|-|-|\n", "|\n"),
+    ("", "> "),
+    ("", "> a\n"),
+    ("", "<"),
+    ("", "<a "),
+    ("", "<!--"),
+    ("", "- "),
+    ("", "1. a\n  - b\n"),
+    ("", "~~a~"),
+    ("", "\\"),
+    ("", " "),
+    ("", "\n"),
+    ("", "a\n"),
+    ("", "&#60;\"\\"),
+    ("", "[a](data:,b \""),
+    ("", "👩\u{200d}💻"),
+    ("e", "\u{301}"),
+    ("", "长"),
+    ("", "word "),
+];
+
+/// Calls of one delivery that are timed.
+const CALLS: usize = 2;
+/// Bytes of the shorter of two texts.
+const SHORT: usize = 24 * 1024;
+/// Below this the time of a text says nothing about growth.
+const FLOOR: Duration = Duration::from_millis(if cfg!(debug_assertions) { 60 } else { 5 });
+/// Longest time for a megabyte, where the code is optimized.
+const PER_MEGABYTE: Duration = Duration::from_millis(50);
+/// Random mixtures for each platform.
+const MIXTURES: u64 = 24;
+
+/// A delivery of a platform's own vectors, to be made with any text.
+struct Template {
+    connector: &'static dyn Connector,
+    case: Case,
+    account: Account,
+    target: ReplyTarget,
+}
+
+#[test]
+fn rendering_time_grows_with_the_length_and_not_faster() {
+    let templates = templates();
+    assert!(templates.len() >= registry::ALL.len(), "{} templates", templates.len());
+    let texts = HARD.iter().map(|(head, unit)| Text {
+        head: (*head).to_owned(),
+        unit: (*unit).to_owned(),
+    });
+    check_growth(&templates, &texts.collect::<Vec<_>>());
+}
+
+/// What a fuzzer would look for: mixtures that no list has.
+#[test]
+fn rendering_time_of_mixtures_grows_with_the_length_and_not_faster() {
+    let mixtures: Vec<Text> = (1..=MIXTURES).map(Text::mixture).collect();
+    check_growth(&templates(), &mixtures);
+}
+
+fn check_growth(templates: &[Template], texts: &[Text]) {
+    let mut failures = Vec::new();
+    for template in templates {
+        for text in texts {
+            let (short, long) = (text.of(SHORT), text.of(2 * SHORT));
+            let mut tries = (1..=3).map(|n| (template.fastest(&short, n), template.fastest(&long, n)));
+            let too_long = |(short, long): &(Duration, Duration)| *long > *short * 3 + FLOOR;
+            if let Some(times) = tries.next().filter(too_long)
+                && tries.all(|times| too_long(&times))
+            {
+                failures.push(format!("{}: {text:?}: {times:?}", template.name()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "the limit is that of optimized code")]
+fn a_megabyte_is_rendered_in_time() {
+    let mut failures = Vec::new();
+    for template in templates() {
+        for (head, unit) in HARD {
+            let text = Text {
+                head: (*head).to_owned(),
+                unit: (*unit).to_owned(),
+            };
+            let took = template.fastest(&text.of(1024 * 1024), 3);
+            if took > PER_MEGABYTE {
+                failures.push(format!("{}: {text:?}: {took:?}", template.name()));
+            }
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "more than {PER_MEGABYTE:?}:\n{}\n",
+        failures.join("\n")
+    );
+}
+
+/// A text of any length: a beginning, then the same again and again.
+#[derive(Debug)]
+struct Text {
+    head: String,
+    unit: String,
+}
+
+impl Text {
+    fn of(&self, bytes: usize) -> String {
+        format!("{}{}", self.head, self.unit.repeat(bytes / self.unit.len()))
+    }
+
+    /// Some of the hard units in a row that `seed` chooses.
+    fn mixture(seed: u64) -> Self {
+        let mut state = seed;
+        let mut choose = || {
+            // SplitMix64.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let n = u64::try_from(HARD.len()).expect("a list has few rows");
+            HARD[usize::try_from((mixed ^ (mixed >> 31)) % n).expect("less than the list's length")].1
+        };
+        let unit = (0..2 + seed % 6).map(|_| choose()).collect();
+        Self {
+            head: String::new(),
+            unit,
+        }
+    }
+}
+
+/// The first vector of each mode of each platform whose delivery makes a call, and one of each platform that is polled.
+fn templates() -> Vec<Template> {
+    let mut found: Vec<Template> = Vec::new();
+    for connector in registry::ALL {
+        for case in cases(connector.manifest().platform) {
+            let Some(target) = &case.target else { continue };
+            let Ok(account) = case.account.build(*connector) else {
+                continue;
+            };
+            let target = target.build(&account);
+            let template = Template {
+                connector: *connector,
+                case,
+                account,
+                target,
+            };
+            let is_known = |known: &Template| known.name() == template.name();
+            if !found.iter().any(is_known) && (template.makes_call() || template.is_polled()) {
+                found.push(template);
+            }
+        }
+    }
+    found
+}
+
+fn cases(platform: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src")
+        .join(platform)
+        .join("vectors");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.expect("the folder can be read").path())
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("compose-")
+        })
+        .collect();
+    paths.sort();
+    let texts = paths
+        .into_iter()
+        .map(|path| std::fs::read_to_string(path).expect("a listed file can be read"));
+    texts
+        .flat_map(
+            |text| match serde_json::from_str(&text).expect("a vector file is JSON") {
+                Value::Array(cases) => cases,
+                case => vec![case],
+            },
+        )
+        .map(|case| serde_json::from_value(case).expect("a vector has the shape of one"))
+        .collect()
+}
+
+impl Template {
+    fn name(&self) -> String {
+        format!("{} {:?}", self.connector.manifest().platform, self.account.mode)
+    }
+
+    fn is_polled(&self) -> bool {
+        self.connector.polled_replies().is_some() && self.account.mode == ConnectionMode::Webhook
+    }
+
+    fn makes_call(&self) -> bool {
+        let (wanted, cx) = (
+            self.wanted("Hello", Stage::Final),
+            self.case.context(&self.account, None),
+        );
+        let step = self
+            .connector
+            .deliver(&wanted.view(), &self.target, &Progress::default(), &cx);
+        matches!(step, Ok(Step::Call { .. }))
+    }
+
+    fn wanted(&self, text: &str, stage: Stage) -> WantedOwned {
+        let mut wanted = json!({ "stage": stage, "text": text, "link": "https://bridge.example/r/1" });
+        for name in ["proactive", "pulled"] {
+            if let Some(value) = self.case.wanted.get(name) {
+                wanted[name] = value.clone();
+            }
+        }
+        WantedOwned::new(&wanted, &self.target, &self.account).expect("a changed vector is one")
+    }
+
+    /// Time on the processor for the slowest step of delivering `text`: the best of some tries.
+    fn fastest(&self, text: &str, tries: usize) -> Duration {
+        let tries = (0..tries).map(|_| self.deliver(text).max(self.poll(text)));
+        tries.min().unwrap_or_default()
+    }
+
+    /// The longest of the calls that show `text`, while it grows and at its end, each taken for accepted.
+    fn deliver(&self, text: &str) -> Duration {
+        let mut longest = Duration::ZERO;
+        for stage in [Stage::Growing, Stage::Final] {
+            let wanted = self.wanted(text, stage);
+            let mut progress = Progress::default();
+            let mut now = self.case.now;
+            for _ in 0..CALLS {
+                let cx = self.case.context(&self.account, Some(now));
+                let begun = on_processor();
+                let step = self.connector.deliver(&wanted.view(), &self.target, &progress, &cx);
+                longest = longest.max(on_processor().saturating_sub(begun));
+                match step {
+                    Ok(Step::Call { on_success, .. }) => progress = on_success,
+                    Ok(Step::Wait { until }) => now = until,
+                    Ok(Step::Done) | Err(_) => break,
+                }
+            }
+        }
+        longest
+    }
+
+    fn poll(&self, text: &str) -> Duration {
+        let Some(polled) = self.connector.polled_replies().filter(|_| self.is_polled()) else {
+            return Duration::ZERO;
+        };
+        let view = json!({ "stage": "final", "text": text, "asker": "u", "receivedAt": self.case.now });
+        let view: ReplyCase = serde_json::from_value(view).expect("a reply as vectors have it");
+        let mut view = view.build();
+        let asked = PollRequest {
+            reply: self.account.ids.reply(&self.target.message),
+            asker: SenderId::new("u"),
+            first: true,
+            note: json!({ "person": "u", "account": "a", "nonce": "n", "sealed": false }).to_string(),
+            wait: PollWait::No,
+        };
+        let cx = self.case.context(&self.account, Some(Timestamp::from_secs(1)));
+        let begun = on_processor();
+        view.closed = polled.final_poll_state(&asked, &view, &cx);
+        let _ = polled.answer_poll(&asked, Some(&view), &cx);
+        on_processor().saturating_sub(begun)
+    }
+}
+
+/// Time that this thread has spent on the processor.
+fn on_processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts the time of threads");
+    let spent = stat.split_whitespace().next().and_then(|spent| spent.parse().ok());
+    Duration::from_nanos(spent.expect("the first number is the time on the processor"))
+}
