@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tieline_bridge::agents::{self as bridge_agents, InvalidAgent};
 use tieline_core::agent::{Agent, AgentConfig};
-use tieline_core::ids::AgentId;
+use tieline_core::ids::{AgentId, OrganizationId};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent::{self as store_agent, AgentError, AgentRecord};
 use tieline_store::config::trigger;
@@ -99,9 +99,26 @@ pub(crate) async fn create(
     scope: Scope,
     Body(new): Body<NewAgent>,
 ) -> Result<(StatusCode, Json<AgentView>), Problem> {
+    let agent = read_new(&state, &scope.organization, state.fresh_agent(), new)?;
+    let made = until_settled(|| async {
+        store_agent::create(&state.world.store, agent.clone(), state.now())
+            .await
+            .map_err(plain)
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Json(AgentView::of(made))))
+}
+
+/// A new agent, checked.
+pub(crate) fn read_new(
+    state: &AdminState,
+    organization: &OrganizationId,
+    id: AgentId,
+    new: NewAgent,
+) -> Result<Agent, Problem> {
     let agent = Agent {
-        id: state.fresh_agent(),
-        organization: scope.organization.clone(),
+        id,
+        organization: organization.clone(),
         name: validation::name(&new.name)?,
         // A mask has nothing to stand for yet.
         config: AgentConfig::new(mask::patched(
@@ -112,14 +129,8 @@ pub(crate) async fn create(
         )?),
         protocol: new.protocol,
     };
-    check(&state, &agent)?;
-    let made = until_settled(|| async {
-        store_agent::create(&state.world.store, agent.clone(), state.now())
-            .await
-            .map_err(plain)
-    })
-    .await?;
-    Ok((StatusCode::CREATED, Json(AgentView::of(made))))
+    check(state, &agent)?;
+    Ok(agent)
 }
 
 /// Shows an agent. Secrets are masked.
@@ -139,14 +150,20 @@ pub(crate) async fn patch(
 ) -> Result<Json<AgentView>, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
-        let agent = patched(&before.agent, &patch)?;
-        check(&state, &agent)?;
+        let agent = read_patch(&state, &before.agent, &patch)?;
         let after = store_agent::update(&state.world.store, &before, agent, state.now())
             .await
             .map_err(plain)?;
         Ok(Json(AgentView::of(after)))
     })
     .await
+}
+
+/// An agent with these changes, checked.
+pub(crate) fn read_patch(state: &AdminState, before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
+    let agent = patched(before, patch)?;
+    check(state, &agent)?;
+    Ok(agent)
 }
 
 fn patched(before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
@@ -242,10 +259,18 @@ pub(crate) fn missing() -> Problem {
 fn check(state: &AdminState, agent: &Agent) -> Result<(), Problem> {
     let facts = bridge_agents::check(&agent.protocol, &agent.config).map_err(|invalid| match invalid {
         InvalidAgent::UnknownProtocol(reason) => {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_field", reason).on("protocol")
+            let known: Vec<_> = bridge_agents::protocols().iter().map(|known| known.word).collect();
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_field", reason)
+                .on("protocol")
+                .with("allowed", known)
         }
-        InvalidAgent::UnknownField(field) => Problem::unknown(format!("config.{field}")),
-        InvalidAgent::Field { field, reason } => Problem::invalid(format!("config.{field}"), reason),
+        InvalidAgent::UnknownField(field) => {
+            Problem::unknown(format!("config.{field}")).allowing(config_fields(&agent.protocol))
+        }
+        InvalidAgent::Field { field, reason } => {
+            let problem = Problem::invalid(format!("config.{field}"), reason);
+            problem.allowing(config_choices(&agent.protocol, &field))
+        }
     })?;
     for (field, address) in &facts.addresses {
         validation::address(&format!("config.{field}"), address, state.allow_private())?;
@@ -253,7 +278,37 @@ fn check(state: &AdminState, agent: &Agent) -> Result<(), Problem> {
     Ok(())
 }
 
-fn plain(error: AgentError) -> Problem {
+fn config_schema(protocol: &str) -> Value {
+    let known = bridge_agents::protocols();
+    let found = known.into_iter().find(|known| known.word == protocol);
+    found.map_or(Value::Null, |known| known.schema)
+}
+
+/// The fields of a protocol's `config`.
+fn config_fields(protocol: &str) -> Vec<String> {
+    let schema = config_schema(protocol);
+    let properties = schema["properties"].as_object();
+    properties
+        .into_iter()
+        .flat_map(|fields| fields.keys().cloned())
+        .collect()
+}
+
+/// The words of which a field of a protocol's `config` is one, if it is such a field.
+fn config_choices(protocol: &str, field: &str) -> Vec<String> {
+    let schema = config_schema(protocol);
+    let words = schema["properties"][field]["enum"].as_array();
+    let words = words.into_iter().flatten().filter_map(Value::as_str);
+    words.map(str::to_owned).collect()
+}
+
+/// Deletes an agent as it was read.
+pub(crate) async fn remove(state: &AdminState, before: &AgentRecord) -> Result<(), Problem> {
+    store_agent::delete(&state.world.store, before).await.map_err(plain)
+}
+
+/// Says why an agent was not written.
+pub(crate) fn plain(error: AgentError) -> Problem {
     match error {
         AgentError::NameTaken => {
             Problem::conflict("name_taken", "another agent of the organization has this name").on("name")

@@ -103,15 +103,37 @@ fn explain(path: &str, message: &str) -> Problem {
         } else {
             join(path, name)
         };
-        return Problem::unknown(full);
+        return Problem::unknown(full).allowing(listed(message));
     }
     if message.starts_with("missing field") {
         return Problem::invalid(join(path, quoted(message).unwrap_or_default()), "is required");
     }
     let field = if path.is_empty() { "body" } else { path };
     match message.split_once("expected ") {
-        Some((_, expected)) => Problem::invalid(field, &format!("must be {expected}")),
+        Some(_) if message.starts_with("unknown variant") => {
+            Problem::invalid(field, "is not a word that is known").allowing(listed(message))
+        }
+        Some((_, expected)) => Problem::invalid(field, &format!("must be {}", in_words(expected))),
         None => Problem::invalid(field, "can't be used"),
+    }
+}
+
+/// What serde lists as expected.
+fn listed(message: &str) -> Vec<String> {
+    let (_, expected) = message.split_once("expected ").unwrap_or_default();
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// What serde expects, in the words of the description.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "a boolean" => "true or false",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other => other,
     }
 }
 

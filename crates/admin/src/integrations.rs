@@ -11,11 +11,11 @@ pub(crate) mod send_message;
 pub(crate) mod status;
 
 mod effective_status;
-mod input;
+pub(crate) mod input;
 pub(crate) mod overview;
-mod provision;
+pub(crate) mod provision;
 mod remedy;
-mod view;
+pub(crate) mod view;
 
 use std::sync::OnceLock;
 
@@ -193,15 +193,20 @@ pub(crate) async fn delete(
                 crate::triggers::remove(&state, &bound).await?;
             }
         }
-        let deleted = store_integration::delete(&state.world.store, &before).await;
-        explain(&state, &scope.organization, deleted).await?;
-        status_store::remove(&state.world.store, &before.id).await?;
-        poll_cursor::remove(&state.world.store, &before.id).await?;
-        login_store::remove(&state.world.store, &before.id).await?;
-        Ok(())
+        remove(&state, &before).await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes an integration as it was read.
+pub(crate) async fn remove(state: &AdminState, before: &IntegrationRecord) -> Result<(), Problem> {
+    let deleted = store_integration::delete(&state.world.store, before).await;
+    explain(state, &before.organization, deleted).await?;
+    status_store::remove(&state.world.store, &before.id).await?;
+    poll_cursor::remove(&state.world.store, &before.id).await?;
+    login_store::remove(&state.world.store, &before.id).await?;
+    Ok(())
 }
 
 /// The integration, if the organization has it.
@@ -217,7 +222,7 @@ pub(crate) fn missing() -> Problem {
 }
 
 /// Says why an integration was not written, with who is concerned, as far as the organization may know.
-async fn explain<T>(
+pub(crate) async fn explain<T>(
     state: &AdminState,
     organization: &OrganizationId,
     outcome: Result<T, IntegrationError>,

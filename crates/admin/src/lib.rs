@@ -3,6 +3,7 @@
 //! Every route stands once, with its description: `/api/openapi.json` is made from the same list that serves.
 
 mod agents;
+mod apply;
 mod auth;
 mod body;
 mod console;

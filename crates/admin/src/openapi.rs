@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, deadletters, integrations, links, messages, organizations, platforms, runs, session, tokens, triggers,
-    users,
+    agents, apply, deadletters, integrations, links, messages, organizations, platforms, runs, session, tokens,
+    triggers, users,
 };
 
 #[derive(OpenApi)]
@@ -59,6 +59,8 @@ fn of_organizations() -> OpenApiRouter<AdminState> {
         .routes(routes!(platforms::list))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::get, organizations::patch))
+        .routes(routes!(apply::apply))
+        .routes(routes!(apply::export::export))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(session::get))

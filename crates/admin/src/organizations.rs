@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tieline_bridge::operator::Operator;
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
@@ -114,9 +115,7 @@ pub(crate) async fn create(
     _: Root,
     Body(new): Body<NewOrganization>,
 ) -> Result<(StatusCode, Json<OrganizationView>), Problem> {
-    let id = OrganizationId::new(validation::chosen_id(&new.id)?);
-    let name = validation::name(new.name.as_deref().unwrap_or(&new.id))?;
-    let limits = new.limits.unwrap_or_default().apply(Limits::default())?;
+    let (id, name, limits) = read_new(new)?;
     let exists = || Problem::conflict("organization_exists", "there is an organization of that id").on("id");
     // The default organization exists from the start, made or not.
     if id.as_str() == organization::DEFAULT {
@@ -130,6 +129,40 @@ pub(crate) async fn create(
         .await?
         .ok_or_else(no_organization)?;
     Ok((StatusCode::CREATED, Json(OrganizationView::of(made))))
+}
+
+/// Id, name and limits of a new organization, checked.
+pub(crate) fn read_new(new: NewOrganization) -> Result<(OrganizationId, String, Limits), Problem> {
+    let id = OrganizationId::new(validation::chosen_id(&new.id)?);
+    let name = validation::name(new.name.as_deref().unwrap_or(&new.id))?;
+    let limits = new.limits.unwrap_or_default().apply(Limits::default())?;
+    Ok((id, name, limits))
+}
+
+/// Name and limits of an organization with these changes, checked.
+pub(crate) fn read_patch(before: &Organization, patch: &OrganizationPatch) -> Result<(String, Limits), Problem> {
+    let name = validation::name(patch.name.as_deref().unwrap_or(&before.name))?;
+    let limits = patch
+        .limits
+        .as_ref()
+        .map_or(Ok(before.limits), |limits| limits.apply(before.limits))?;
+    Ok((name, limits))
+}
+
+/// Name and limits in the form that a file has them.
+pub(crate) fn form(organization: &Organization, name: &str, limits: Limits) -> Map<String, Value> {
+    let view = OrganizationView::of(Organization {
+        name: name.to_owned(),
+        limits,
+        ..organization.clone()
+    });
+    match serde_json::to_value(view) {
+        Ok(Value::Object(mut fields)) => {
+            fields.retain(|name, _| name != "id" && name != "createdAt");
+            fields
+        }
+        _ => Map::new(),
+    }
 }
 
 /// Shows an organization.
@@ -153,11 +186,7 @@ pub(crate) async fn patch(
         let before = organization::get(store, &id, state.now())
             .await?
             .ok_or_else(no_organization)?;
-        let name = validation::name(patch.name.as_deref().unwrap_or(&before.name))?;
-        let limits = patch
-            .limits
-            .as_ref()
-            .map_or(Ok(before.limits), |limits| limits.apply(before.limits))?;
+        let (name, limits) = read_patch(&before, &patch)?;
         let after = organization::update(store, &before, &name, limits).await?;
         Ok(Json(OrganizationView::of(after)))
     })

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 /// Why a request failed (RFC 9457). `code` is stable; `title` and `detail` are for people and may change.
 ///
-/// Some codes bring more: `field` names the offending field; `boundTo` and `impact` tell who else is concerned.
+/// Some codes bring more: `field` names the offending field, `allowed` what may stand there; `boundTo` and `impact` tell who else is concerned.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// The kind of problem; always `about:blank`, the `code` tells.
@@ -120,6 +120,44 @@ impl Problem {
         let value = serde_json::to_value(value).expect("members of problems serialize as JSON");
         self.more.insert(name.to_owned(), value);
         self
+    }
+
+    /// The same problem with what may stand there instead, for people and for programs.
+    #[must_use]
+    pub fn allowing(self, allowed: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let allowed: Vec<String> = allowed.into_iter().map(Into::into).collect();
+        if allowed.is_empty() {
+            return self;
+        }
+        let detail = format!("{}; allowed: {}", self.detail, allowed.join(", "));
+        self.saying(detail).with("allowed", allowed)
+    }
+
+    /// The same problem in other words.
+    #[must_use]
+    pub fn saying(self, detail: impl Into<String>) -> Self {
+        Self {
+            detail: detail.into(),
+            ..self
+        }
+    }
+
+    /// What is wrong, in one sentence.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The offending field.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// A member beside those that every problem has.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.more.get(name)
     }
 
     /// The stable word.

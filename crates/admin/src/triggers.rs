@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use tieline_core::ids::TriggerId;
+use tieline_core::ids::{OrganizationId, TriggerId};
 use tieline_core::trigger::Trigger;
 use tieline_store::StoreError;
 use tieline_store::config::agent;
@@ -22,7 +22,7 @@ use crate::retry::until_settled;
 use crate::state::AdminState;
 
 mod body;
-mod welcome;
+pub(crate) mod welcome;
 
 /// Whether an integration is taken from the trigger that has it.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
@@ -65,14 +65,24 @@ pub(crate) async fn create(
     Query(query): Query<TakeoverQuery>,
     Body(new): Body<NewTrigger>,
 ) -> Result<(StatusCode, Json<TriggerView>), Problem> {
-    let trigger = new.read(state.fresh_trigger(), scope.organization.clone())?;
+    let trigger = read_new(state.fresh_trigger(), scope.organization.clone(), new)?;
     welcome::check(&state, &trigger).await?;
     let made = until_settled(|| async {
         let made = store_trigger::create(&state.world.store, trigger.clone(), query.rival(), state.now()).await;
-        explain(&state, &scope, made).await
+        explain(&state, &scope.organization, made).await
     })
     .await?;
     Ok((StatusCode::CREATED, Json(TriggerView::of(made))))
+}
+
+/// A new trigger, checked.
+pub(crate) fn read_new(id: TriggerId, organization: OrganizationId, new: NewTrigger) -> Result<Trigger, Problem> {
+    new.read(id, organization)
+}
+
+/// A trigger with these changes, checked.
+pub(crate) fn read_patch(before: Trigger, patch: &TriggerPatch) -> Result<Trigger, Problem> {
+    patch.apply(before)
 }
 
 /// Shows a trigger.
@@ -100,14 +110,17 @@ pub(crate) async fn patch(
 ) -> Result<Json<TriggerView>, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
-        let trigger = patch.apply(before.trigger.clone())?;
+        let trigger = read_patch(before.trigger.clone(), &patch)?;
         let old = &before.trigger;
         // What was saved before there was a limit doesn't stand in the way of other changes.
         if old.settings.welcome != trigger.settings.welcome || old.integration != trigger.integration {
             welcome::check(&state, &trigger).await?;
         }
         let changed = store_trigger::update(&state.world.store, &before, trigger, query.rival(), state.now()).await;
-        explain(&state, &scope, changed).await.map(TriggerView::of).map(Json)
+        explain(&state, &scope.organization, changed)
+            .await
+            .map(TriggerView::of)
+            .map(Json)
     })
     .await
 }
@@ -141,19 +154,27 @@ async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<TriggerReco
 }
 
 /// Says why a trigger was not written, with who is concerned.
-async fn explain<T>(state: &AdminState, scope: &Scope, outcome: Result<T, TriggerError>) -> Result<T, Problem> {
+pub(crate) async fn explain<T>(
+    state: &AdminState,
+    organization: &OrganizationId,
+    outcome: Result<T, TriggerError>,
+) -> Result<T, Problem> {
     Err(match outcome {
         Ok(done) => return Ok(done),
         Err(TriggerError::IntegrationNotFound) => crate::integrations::missing().on("integrationId"),
         Err(TriggerError::AgentNotFound) => crate::agents::missing().on("agentId"),
-        Err(TriggerError::AlreadyBound(holder)) => already_bound(state, scope, &holder).await?,
+        Err(TriggerError::AlreadyBound(holder)) => already_bound(state, organization, &holder).await?,
         Err(TriggerError::Store(error)) => error.into(),
     })
 }
 
-async fn already_bound(state: &AdminState, scope: &Scope, holder: &Trigger) -> Result<Problem, Problem> {
-    let impact = impact::of(state, &scope.organization, &holder.integration).await?;
-    let agent = agent::get(&state.world.store, &scope.organization, &holder.agent).await?;
+async fn already_bound(
+    state: &AdminState,
+    organization: &OrganizationId,
+    holder: &Trigger,
+) -> Result<Problem, Problem> {
+    let impact = impact::of(state, organization, &holder.integration).await?;
+    let agent = agent::get(&state.world.store, organization, &holder.agent).await?;
     let bound_to = serde_json::json!({
         "triggerId": holder.id.as_str(),
         "agentId": holder.agent.as_str(),

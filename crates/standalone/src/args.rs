@@ -6,9 +6,18 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tieline_core::timestamp::Timestamp;
 use tracing_subscriber::EnvFilter;
 
 use crate::kind::Kind;
+use crate::since;
+
+mod verbs;
+
+pub use verbs::{
+    Completion, Consent, Delete, Disable, Doctor, Enable, Export, Listing, Organization, OrganizationCreate, Redrive,
+    Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,
+};
 
 /// Connects chat bots to AI agents.
 #[derive(Debug, Parser)]
@@ -84,12 +93,42 @@ pub enum Command {
     Describe(Get),
     /// Show the log of an integration.
     Logs(Logs),
-    /// Find out what is wrong with an integration. Fails if something is.
-    Doctor(Integration),
+    /// Find out what is wrong with an integration, or with all. Fails if something is.
+    Doctor(Doctor),
     /// Log a bot in by a QR code.
     Login(Integration),
     /// Talk to an agent.
     Chat(Chat),
+    /// Print an organization as a file that `apply` accepts, without secrets.
+    Export(Export),
+    /// Start an integration.
+    Start(Integration),
+    /// Stop an integration. It keeps its settings.
+    Stop(Stop),
+    /// Start an integration again: it connects again, even after the platform has kicked it.
+    Restart(Integration),
+    /// Ask a platform, or an agent, whether it works. Fails if it doesn't.
+    Test(Test),
+    /// Switch a trigger on.
+    Enable(Enable),
+    /// Switch a trigger off: its agent answers no more.
+    Disable(Disable),
+    /// Delete an integration, an agent, a trigger, a user or a token.
+    Delete(Delete),
+    /// End the session of a conversation: the next message begins a new one.
+    Reset(Reset),
+    /// Try a failed message again, or all that failed since a time.
+    Redrive(Redrive),
+    /// Send a message into a chat, or to a person.
+    Send(Send),
+    /// Make, list and delete tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// Create and list organizations.
+    #[command(subcommand)]
+    Organization(Organization),
+    /// Print a script with which a shell completes these commands.
+    Completion(Completion),
 }
 
 /// How to serve.
@@ -156,6 +195,13 @@ pub struct Apply {
     #[arg(long, env = "TIELINE_DRY_RUN", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
+    /// Delete agents, integrations and triggers that the file doesn't name. Shows whom this affects, and asks.
+    #[arg(long, env = "TIELINE_PRUNE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+    pub prune: bool,
+    #[command(flatten)]
+    /// Whether to ask.
+    pub consent: Consent,
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,
@@ -172,6 +218,22 @@ pub struct Get {
     /// How it is shown.
     #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub output: Output,
+    /// Go on with what changes, until interrupted.
+    #[arg(short, long, env = "TIELINE_WATCH", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+    pub watch: bool,
+    /// Messages since then: a time, or how long ago (`2h`).
+    #[arg(long, env = "TIELINE_SINCE", value_name = "TIME", value_parser = since::argument)]
+    pub since: Option<Timestamp>,
+    /// Messages or integrations in this state.
+    #[arg(long, env = "TIELINE_STATE", value_name = "STATE")]
+    pub state: Option<String>,
+    /// Messages of this person: a user's id, or the platform's id of the sender.
+    #[arg(long, env = "TIELINE_USER", value_name = "USER")]
+    pub user: Option<String>,
+    /// Messages, conversations or integrations of which this is a part: of an id, of an integration's name.
+    #[arg(long, env = "TIELINE_SEARCH", value_name = "TEXT")]
+    pub search: Option<String>,
     /// Only what belongs to this integration, by id or name: for messages and conversations.
     #[arg(long, env = "TIELINE_INTEGRATION", value_name = "INTEGRATION")]
     pub integration: Option<String>,
@@ -188,8 +250,34 @@ pub struct Get {
 pub enum Output {
     /// For programs.
     Json,
+    /// The same as YAML.
+    Yaml,
     /// For people.
     Table,
+    /// For people with wide screens.
+    Wide,
+    /// Only the names, or ids of what has no name: a line each.
+    Name,
+}
+
+impl Get {
+    /// All of a kind.
+    #[must_use]
+    pub fn all_of(kind: Kind, listing: Listing) -> Self {
+        Self {
+            kind,
+            id: None,
+            output: listing.output,
+            watch: false,
+            since: None,
+            state: None,
+            user: None,
+            search: None,
+            integration: None,
+            limit: u32::MAX,
+            bridge: listing.bridge,
+        }
+    }
 }
 
 /// An integration.
@@ -211,6 +299,12 @@ pub struct Logs {
     #[arg(short, long, env = "TIELINE_FOLLOW", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub follow: bool,
+    /// Lines since then: a time, or how long ago (`2h`).
+    #[arg(long, env = "TIELINE_SINCE", value_name = "TIME", value_parser = since::argument)]
+    pub since: Option<Timestamp>,
+    /// Lines that hold this text.
+    #[arg(long, env = "TIELINE_SEARCH", value_name = "TEXT")]
+    pub search: Option<String>,
     /// The least grave lines wanted.
     #[arg(long, env = "TIELINE_LEVEL", value_name = "LEVEL")]
     pub level: Option<Level>,
@@ -336,10 +430,17 @@ mod tests {
         }
     }
 
+    /// A command with all below it.
+    fn all_commands(command: &clap::Command) -> Vec<&clap::Command> {
+        let below = command.get_subcommands().flat_map(all_commands);
+        std::iter::once(command).chain(below).collect()
+    }
+
     #[test]
     fn every_flag_has_an_environment_variable() {
         let tool = Args::command();
-        let commands = tool.get_subcommands().chain([&tool]);
+        let commands = all_commands(&tool);
+        let commands = commands.into_iter();
         let flags = commands.flat_map(clap::Command::get_arguments);
         let own = flags.filter(|flag| !flag.is_positional() && !["help", "version"].contains(&flag.get_id().as_str()));
         for flag in own {

@@ -1,16 +1,19 @@
 //! `tieline chat`: talk to an agent from the terminal, over our own channel, as the console's playground does.
+//!
+//! A chat page that is made for the talk is deleted at its end, however it ends.
 
 use std::io::{BufRead as _, IsTerminal as _, stdin, stdout};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use tieline_bridge::world::random;
 use tokio::signal::ctrl_c;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::args::Chat;
 use crate::client::{ApiError, Client};
@@ -20,6 +23,10 @@ use crate::terminal;
 /// How often in a row a bridge may not answer, as while it restarts, and how long that is waited out.
 const MAX_FAILURES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
+/// Longest that deleting what was made for the talk takes.
+const DELETE_WITHIN: Duration = Duration::from_secs(20);
+/// Most of an agent's name in the name of its chat page, which is bounded.
+const MAX_NAME_CHARS: usize = 60;
 
 /// The platform of our own channel.
 fn own_channel() -> &'static str {
@@ -32,11 +39,13 @@ fn own_channel() -> &'static str {
 /// If there is nobody to talk to.
 pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
+    // From now on a signal ends the talk, not the process: what is made below is deleted first.
+    let mut signals = Signals::listen()?;
     let channel = channel(&client, args.agent.as_deref()).await?;
     let is_person = stdin().is_terminal() && stdout().is_terminal();
     let talk = Talk {
         client,
-        integration: channel.integration,
+        integration: channel.integration.clone(),
         chat: format!("terminal-{}", hex::encode(random::<8>())),
     };
     if is_person {
@@ -45,6 +54,17 @@ pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
             terminal::one_line(&channel.agent)
         ))?;
     }
+    let talked = tokio::select! {
+        talked = converse(&talk, is_person) => talked,
+        () = signals.received() => Ok(()),
+    };
+    let deleted = channel.delete_if_made(&talk.client).await;
+    talked.and(deleted)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lines and their answers, until the input ends.
+async fn converse(talk: &Talk, is_person: bool) -> anyhow::Result<()> {
     let mut lines = lines();
     loop {
         if is_person {
@@ -62,7 +82,32 @@ pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     if is_person {
         terminal::line("")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// What ends the talk, beside Ctrl-C, of which the talk itself takes care.
+struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    /// Not looked at: while it is there, Ctrl-C doesn't end the process.
+    _interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            _interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
 }
 
 /// Lines as they are typed. A thread of its own, for it can't be waited for in any other way that also ends.
@@ -78,6 +123,37 @@ fn lines() -> mpsc::Receiver<String> {
 struct Channel {
     integration: String,
     agent: String,
+    /// Whether it was made for this talk.
+    is_made: bool,
+}
+
+impl Channel {
+    /// Deletes the chat page that was made for this talk, with its trigger and the person who talked.
+    async fn delete_if_made(&self, client: &Client) -> anyhow::Result<()> {
+        if !self.is_made {
+            return Ok(());
+        }
+        let deleted = timeout(DELETE_WITHIN, delete(client, &self.integration)).await;
+        deleted
+            .context("no answer in time")
+            .and_then(|deleted| deleted)
+            .with_context(|| {
+                format!(
+                    "can't delete the chat page {} that was made for this talk",
+                    self.integration
+                )
+            })
+    }
+}
+
+async fn delete(client: &Client, page: &str) -> anyhow::Result<()> {
+    client.delete(&["integrations", page], &[("force", "true")]).await?;
+    for person in client.all(Kind::Users).await? {
+        if person["integrationId"] == page {
+            client.delete(&["users", text(&person["id"])], &[]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The way to an agent: a chat page that is bound to it, made if there is none.
@@ -97,40 +173,35 @@ async fn channel(client: &Client, agent: Option<&str>) -> anyhow::Result<Channel
     let Some(which) = agent else {
         let found = pages.iter().find_map(|page| Some((page, bound_to(page)?)));
         let (page, agent) = found.context("no chat page is bound to an agent: say which agent with --agent")?;
-        return opened(page, &client.find(Kind::Agents, text(agent)).await?);
+        return opened(page, &client.find(Kind::Agents, text(agent)).await?, false);
     };
     let agent = client.find(Kind::Agents, which).await?;
     match pages.iter().find(|page| bound_to(page) == Some(&agent["id"])) {
-        Some(page) => opened(page, &agent),
-        None => opened(&bind(client, &agent).await?, &agent),
+        Some(page) => opened(page, &agent, false),
+        None => opened(&bind(client, &agent).await?, &agent, true),
     }
 }
 
-fn opened(page: &Value, agent: &Value) -> anyhow::Result<Channel> {
+fn opened(page: &Value, agent: &Value, is_made: bool) -> anyhow::Result<Channel> {
     Ok(Channel {
         integration: page["id"].as_str().context("the integration has no id")?.to_owned(),
         agent: text(&agent["name"]).to_owned(),
+        is_made,
     })
 }
 
-/// A chat page for an agent that has none.
+/// A chat page for an agent that has none. Of this talk alone: two talks at a time have two.
 async fn bind(client: &Client, agent: &Value) -> anyhow::Result<Value> {
-    let name = format!("Terminal: {}", text(&agent["name"]));
+    let name: String = text(&agent["name"]).chars().take(MAX_NAME_CHARS).collect();
+    let name = format!("Terminal: {name} {}", hex::encode(random::<4>()));
     let body = json!({ "name": name, "platform": own_channel(), "connectionMode": "webhook" });
-    let page = match client.post(&["integrations"], &body).await {
-        // One that was unbound or stopped since; its owner must have had a reason.
-        Err(error) if error.code() == Some("name_taken") => {
-            bail!(
-                "the integration {name:?} is there, but stopped or bound to another agent: start and bind it, or delete it"
-            )
-        }
-        made => made.context("can't make a chat page for this agent")?,
-    };
+    let made = client.post(&["integrations"], &body).await;
+    let page = made.context("can't make a chat page for this agent")?;
     let body = json!({ "integrationId": page["id"], "agentId": agent["id"], "enabled": true });
-    client
-        .post(&["triggers"], &body)
-        .await
-        .context("can't bind a chat page to this agent")?;
+    if let Err(error) = client.post(&["triggers"], &body).await {
+        delete(client, text(&page["id"])).await?;
+        return Err(error).context("can't bind a chat page to this agent");
+    }
     Ok(page)
 }
 

@@ -56,6 +56,8 @@ pub enum ApiError {
         code: String,
         /// What it says, for people.
         sentence: String,
+        /// All that it says.
+        problem: Box<Value>,
     },
     /// The bridge, or somebody in front of it, can't answer for now.
     #[error("{base} answered {status}: the bridge, or what stands in front of it, can't answer now; try again later")]
@@ -81,6 +83,15 @@ impl ApiError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// What a refusal says beside its sentence, such as `impact`.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        match self {
+            Self::Refused { problem, .. } => problem.get(name),
             _ => None,
         }
     }
@@ -168,12 +179,57 @@ impl Client {
         self.send(self.request(Method::POST, &self.own(path)).json(body)).await
     }
 
+    /// Posts to `/api/v1/orgs/{org}/{path}` with a query.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn post_with(&self, path: &[&str], query: &[(&str, &str)], body: &Value) -> Result<Value, ApiError> {
+        self.send(self.request(Method::POST, &self.own(path)).query(query).json(body))
+            .await
+    }
+
+    /// Deletes `/api/v1/orgs/{org}/{path}`.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<(), ApiError> {
+        let request = self.request(Method::DELETE, &self.own(path)).query(query);
+        self.send(request).await.map(drop)
+    }
+
     /// Patches `/api/v1/orgs/{org}/{path}`.
     ///
     /// # Errors
     /// [`ApiError`].
     pub async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, ApiError> {
         self.send(self.request(Method::PATCH, &self.own(path)).json(body)).await
+    }
+
+    /// Patches `/api/v1/orgs/{org}/{path}` with a query.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn patch_with(&self, path: &[&str], query: &[(&str, &str)], body: &Value) -> Result<Value, ApiError> {
+        self.send(self.request(Method::PATCH, &self.own(path)).query(query).json(body))
+            .await
+    }
+
+    /// Gets a text at `/api/v1/orgs/{org}/{path}`.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn text(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ApiError> {
+        let (status, body) = self
+            .fetch(self.request(Method::GET, &self.own(path)).query(query))
+            .await?;
+        if status.is_success() {
+            return Ok(String::from_utf8_lossy(&body).into_owned());
+        }
+        let strange = ApiError::Strange {
+            base: self.base.to_string(),
+            status: status.as_u16(),
+        };
+        Err(read(&self.base, status, &body).err().unwrap_or(strange))
     }
 
     /// Gets a path outside of any organization.
@@ -268,6 +324,11 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, ApiError> {
+        let (status, body) = self.fetch(request).await?;
+        read(&self.base, status, &body)
+    }
+
+    async fn fetch(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ApiError> {
         let unreachable = |source: reqwest::Error| ApiError::Unreachable {
             base: self.base.to_string(),
             source: source.without_url(),
@@ -275,7 +336,7 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
-        read(&self.base, status, &body)
+        Ok((status, body.into()))
     }
 }
 
@@ -319,6 +380,7 @@ fn refused(status: u16, problem: &Value) -> Option<ApiError> {
         status,
         code: code.to_owned(),
         sentence: format!("{sentence} ({code})"),
+        problem: Box::new(problem.clone()),
     })
 }
 
@@ -336,10 +398,20 @@ fn token(bridge: &Bridge, base: &Url) -> anyhow::Result<Secret> {
         return Ok(Secret::new(given));
     }
     // Only to this machine: the token of a bridge here is nothing to show to one elsewhere.
-    let kept = is_loopback(base).then(|| fs::read_to_string(bridge.data_dir.join(ADMIN_TOKEN)));
-    match kept {
-        Some(Ok(text)) => Ok(Secret::new(text.trim())),
-        _ => anyhow::bail!("no token to sign in with: set TIELINE_ADMIN_TOKEN"),
+    let path = bridge.data_dir.join(ADMIN_TOKEN);
+    let looked = "looked at --admin-token and TIELINE_ADMIN_TOKEN, which are not set";
+    if !is_loopback(base) {
+        let host = base.host_str().unwrap_or_default();
+        let file = "the token in the data directory is for a bridge on this machine only";
+        anyhow::bail!("no token to sign in with at {host}: {looked}; {file}");
+    }
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Secret::new(text.trim())),
+        Err(error) => {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            let file = format!("and at the file {} ({error})", path.display());
+            anyhow::bail!("no token to sign in with: {looked}, {file}; --data-dir names another data directory")
+        }
     }
 }
 
@@ -379,7 +451,20 @@ mod tests {
             assert!(Client::new(&bridge(url, dir.path())).unwrap().token.matches("tla_kept"));
         }
         for url in ["https://bridge.example.com", "http://127.0.0.1.example.com"] {
-            assert!(Client::new(&bridge(url, dir.path())).is_err(), "{url}");
+            let error = Client::new(&bridge(url, dir.path())).unwrap_err().to_string();
+            assert!(error.contains("TIELINE_ADMIN_TOKEN"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_token_is_explained_with_the_places_that_were_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Client::new(&bridge("http://127.0.0.1:1", dir.path()))
+            .unwrap_err()
+            .to_string();
+        let path = dir.path().join(ADMIN_TOKEN).display().to_string();
+        for place in ["--admin-token", "TIELINE_ADMIN_TOKEN", &path, "--data-dir"] {
+            assert!(error.contains(place), "{place}: {error}");
         }
     }
 

@@ -3,30 +3,93 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::args::Integration;
-use crate::client::{self, Client};
+use crate::args::{Doctor, Output};
+use crate::client::{self, ApiError, Client};
+use crate::color::{self, Color};
 use crate::kind::Kind;
-use crate::table;
 use crate::terminal::{self, one_line};
+use crate::{output, table};
 
 /// Examines an integration. Fails if something is wrong with it.
 ///
 /// # Errors
 /// If it can't be examined.
-pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
-    let integration = integration_id(&client, &args.integration).await?;
-    let found = client
-        .post(&["integrations", &integration, "doctor"], &client::nothing())
-        .await?;
-    terminal::line(&report(&found))?;
-    Ok(if found["cause"].is_null() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let Some(which) = args.integration.as_deref().filter(|_| !args.all) else {
+        return all(&client, args.output).await;
+    };
+    let integration = integration_id(&client, which).await?;
+    let found = examine(&client, &integration).await?;
+    if !output::structured(&found, args.output)? {
+        terminal::line(&painted(&report(&found)))?;
+    }
+    Ok(verdict(found["cause"].is_null()))
+}
+
+async fn examine(client: &Client, integration: &str) -> Result<Value, ApiError> {
+    let path = ["integrations", integration, "doctor"];
+    client.post(&path, &client::nothing()).await
+}
+
+const fn verdict(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Examines every integration of the organization, one after the other: each examination asks a platform and an agent.
+async fn all(client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let mut examined = Vec::new();
+    for integration in client.all(Kind::Integrations).await? {
+        let id = integration["id"].as_str().context("the integration has no id")?;
+        let found = match examine(client, id).await {
+            Ok(found) => found,
+            // Deleted since it was listed.
+            Err(error) if error.is_missing() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        examined.push(
+            json!({ "id": id, "name": integration["name"], "platform": integration["platform"], "doctor": found }),
+        );
+    }
+    let is_well = examined.iter().all(|one| one["doctor"]["cause"].is_null());
+    let rows: Vec<Vec<String>> = examined.iter().map(summary).collect();
+    if !output::structured(&json!({ "items": examined }), output)? {
+        terminal::line(&painted(&table::draw(
+            &["INTEGRATION", "PLATFORM", "", "CAUSE", "NEXT"],
+            &rows,
+        )))?;
+    }
+    Ok(verdict(is_well))
+}
+
+fn summary(one: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map(one_line).unwrap_or_default();
+    let found = &one["doctor"];
+    let sign = if found["cause"].is_null() { "ok" } else { "FAILED" };
+    vec![
+        text(&one["name"]),
+        text(&one["platform"]),
+        sign.to_owned(),
+        text(&found["cause"]),
+        text(&found["next"]),
+    ]
+}
+
+/// The signs of checks, in their colours.
+pub(crate) const SIGNS: [(&str, Color); 4] = [
+    ("  FAILED", Color::Red),
+    ("  warning", Color::Yellow),
+    ("  unknown", Color::Yellow),
+    ("  ok", Color::Green),
+];
+
+/// The lines of a table with their signs in colour, on a terminal.
+fn painted(drawn: &str) -> String {
+    let is_on = color::is_on();
+    let lines = drawn.lines().map(|line| color::paint(line, &SIGNS, is_on));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The id of the integration with this id or name.
@@ -53,28 +116,29 @@ fn report(found: &Value) -> String {
 
 fn row(check: &Value) -> Vec<String> {
     let text = |field: &str| check[field].as_str().map(one_line).unwrap_or_default();
-    let sign = match check["ok"].as_bool() {
-        Some(true) => "ok",
-        Some(false) => "FAILED",
+    let sign = match (check["level"].as_str(), check["ok"].as_bool()) {
+        (Some("warning"), _) => "warning",
+        (Some("unknown"), _) => "unknown",
+        (_, Some(true)) => "ok",
+        (_, Some(false)) => "FAILED",
         // Nothing to check there.
-        None => "-",
+        (_, None) => "-",
     };
     vec![text("name"), sign.to_owned(), text("detail")]
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn report_ends_with_the_cause_and_the_next_step() {
         let found = json!({ "cause": "no trigger", "next": "create one",
-            "checks": [{ "name": "trigger", "ok": false, "detail": "none" }, { "name": "agent", "ok": null, "detail": "" }] });
+            "checks": [{ "name": "trigger", "ok": false, "detail": "none" }, { "name": "agent", "ok": null, "detail": "" },
+                { "name": "speed", "ok": true, "level": "warning", "detail": "slow" }] });
         assert_eq!(
             report(&found),
-            "CHECK            DETAIL\ntrigger  FAILED  none\nagent    -\n\nCause: no trigger\nNext:  create one"
+            "CHECK             DETAIL\ntrigger  FAILED   none\nagent    -\nspeed    warning  slow\n\nCause: no trigger\nNext:  create one"
         );
         assert!(report(&json!({ "cause": null, "checks": [] })).ends_with("All is well."));
     }

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
+use tieline_core::timestamp::Timestamp;
 use tokio::time::sleep;
 
 use crate::args::{Level, Logs, Output};
 use crate::client::{ApiError, Client};
+use crate::color::{self, Color};
 use crate::doctor;
 use crate::terminal::{self, Unwritable, one_line};
 
@@ -26,7 +28,7 @@ pub async fn run(args: Logs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = doctor::integration_id(&client, &args.integration).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let shown = newest(&client, &id, args.level, limit).await?;
+    let shown = newest(&client, &id, &args, limit).await?;
     show(&shown, args.output)?;
     if args.follow {
         follow(&client, &id, &args, shown).await?;
@@ -39,7 +41,7 @@ async fn follow(client: &Client, id: &str, args: &Logs, mut shown: Vec<Value>) -
     let mut n_failures = 0;
     loop {
         sleep(PAUSE).await;
-        let seen = match newest(client, id, args.level, WINDOW).await {
+        let seen = match newest(client, id, args, WINDOW).await {
             Err(error) if error.may_pass() && n_failures < MAX_FAILURES => {
                 n_failures += 1;
                 continue;
@@ -53,17 +55,38 @@ async fn follow(client: &Client, id: &str, args: &Logs, mut shown: Vec<Value>) -
 }
 
 /// The newest lines, the newest last.
-async fn newest(client: &Client, id: &str, level: Option<Level>, limit: usize) -> Result<Vec<Value>, ApiError> {
-    let level = level.map(|level| match level {
+async fn newest(client: &Client, id: &str, args: &Logs, limit: usize) -> Result<Vec<Value>, ApiError> {
+    let level = args.level.map(|level| match level {
         Level::Info => "info",
         Level::Warn => "warn",
         Level::Error => "error",
     });
     let query: Vec<_> = level.into_iter().map(|level| ("level", level)).collect();
     let path = client.own(&["integrations", id, "logs"]);
-    let (mut lines, _) = client.list(&path, &query, limit).await?;
+    // What is searched for may lie far back: all lines are looked at, of which a log keeps those of 7 days.
+    let looked_at = if args.since.is_some() || args.search.is_some() {
+        usize::MAX
+    } else {
+        limit
+    };
+    let (lines, _) = client.list(&path, &query, looked_at).await?;
+    let wanted = lines
+        .into_iter()
+        .filter(|line| is_wanted(line, args.since, args.search.as_deref()));
+    let mut lines: Vec<Value> = wanted.take(limit).collect();
     lines.reverse();
     Ok(lines)
+}
+
+fn is_wanted(line: &Value, since: Option<Timestamp>, search: Option<&str>) -> bool {
+    let at = line["at"].as_str().and_then(Timestamp::parse);
+    let is_late = since.is_none_or(|since| at.is_some_and(|at| at >= since));
+    let holds = |search: &str| {
+        let search = search.to_lowercase();
+        let texts = ["code", "message"].map(|field| line[field].as_str().unwrap_or_default().to_lowercase());
+        texts.iter().any(|text| text.contains(&search))
+    };
+    is_late && search.is_none_or(holds)
 }
 
 /// What of `seen` comes after what was shown: after its last line, if that is still there.
@@ -81,11 +104,17 @@ fn since<'a>(shown: &[Value], seen: &'a [Value]) -> &'a [Value] {
     }
 }
 
+/// Levels that are worth a look, in their colours.
+const LEVELS: [(&str, Color); 2] = [("  WARN ", Color::Yellow), ("  ERROR", Color::Red)];
+
 fn show(lines: &[Value], output: Output) -> Result<(), Unwritable> {
+    let is_on = color::is_on();
     for line in lines {
         match output {
             Output::Json => terminal::line(&line.to_string())?,
-            Output::Table => terminal::line(&readable(line))?,
+            Output::Yaml => terminal::piece(&format!("---\n{}", serde_yaml_ng::to_string(line).unwrap_or_default()))?,
+            Output::Name => terminal::line(&one_line(line["code"].as_str().unwrap_or_default()))?,
+            Output::Table | Output::Wide => terminal::line(&color::paint(&readable(line), &LEVELS, is_on))?,
         }
     }
     Ok(())
@@ -121,6 +150,17 @@ mod tests {
         check("b", "bb", "b");
         // What was shown last has gone from the log.
         check("a", "bc", "bc");
+    }
+
+    #[test]
+    fn lines_are_found_by_time_and_text() {
+        let line = json!({ "at": "2026-01-02T00:00:00Z", "code": "kicked", "message": "Another Client" });
+        let time = |text| Timestamp::parse(text);
+        assert!(is_wanted(&line, None, None));
+        assert!(is_wanted(&line, time("2026-01-02T00:00:00Z"), Some("another")));
+        assert!(is_wanted(&line, None, Some("kick")));
+        assert!(!is_wanted(&line, time("2026-01-02T00:00:01Z"), None));
+        assert!(!is_wanted(&line, None, Some("nothing")));
     }
 
     #[test]

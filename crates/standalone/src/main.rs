@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use tieline_standalone::args::{Args, Command, LogFormat, Serve};
-use tieline_standalone::{apply, chat, doctor, logging, login, logs, serve, show, terminal};
+use tieline_standalone::args::{Args, Command, LogFormat, Organization, Serve, Token};
+use tieline_standalone::{apply, chat, completion, doctor, export, logging, login, logs, serve, show, terminal, verbs};
 use tokio::runtime::Builder;
 use tracing::error;
 
@@ -13,12 +13,29 @@ fn main() -> ExitCode {
     match args.command.unwrap_or(Command::Serve(args.serve)) {
         Command::Serve(args) => run_bridge(args, log.as_deref(), format),
         Command::Apply(args) => run_client(apply::run(args)),
+        Command::Export(args) => run_client(export::run(args)),
         Command::Get(args) => run_client(show::get(args)),
         Command::Describe(args) => run_client(show::describe(args)),
         Command::Logs(args) => run_client(logs::run(args)),
         Command::Doctor(args) => run_client(doctor::run(args)),
         Command::Login(args) => run_client(login::run(args)),
         Command::Chat(args) => run_client(chat::run(args)),
+        Command::Start(args) => run_client(verbs::start(args)),
+        Command::Stop(args) => run_client(verbs::stop(args)),
+        Command::Restart(args) => run_client(verbs::restart(args)),
+        Command::Test(args) => run_client(verbs::test(args)),
+        Command::Enable(args) => run_client(verbs::enable(args)),
+        Command::Disable(args) => run_client(verbs::disable(args)),
+        Command::Delete(args) => run_client(verbs::delete(args)),
+        Command::Reset(args) => run_client(verbs::reset(args)),
+        Command::Redrive(args) => run_client(verbs::redrive(args)),
+        Command::Send(args) => run_client(verbs::send(args)),
+        Command::Token(Token::Create(args)) => run_client(verbs::create_token(args)),
+        Command::Token(Token::List(args)) => run_client(verbs::list_tokens(args)),
+        Command::Token(Token::Delete(args)) => run_client(verbs::delete_token(args)),
+        Command::Organization(Organization::Create(args)) => run_client(verbs::create_organization(args)),
+        Command::Organization(Organization::List(args)) => run_client(verbs::list_organizations(args)),
+        Command::Completion(args) => run_client(async move { completion::run(args) }),
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 
-use crate::apply::file::File;
+use crate::apply::File;
 use crate::args::Serve;
 use crate::client::Client;
 use crate::metrics_route::{self, Held};
@@ -146,9 +146,10 @@ async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result
         info!("config: {line}");
         Ok(())
     };
-    let done = apply::apply(&client, file, false, &mut show).await;
-    let done = done.context("can't apply the configuration file")?;
-    info!("config: {}", done.sentence(false));
+    let options = apply::Options::default();
+    let done = apply::apply(&client, file, options, &mut show).await;
+    let done = done.context("can't apply the configuration file")?.unwrap_or_default();
+    info!("config: {}", done.sentence(options));
     Ok(())
 }
 

@@ -9,7 +9,9 @@ use crate::args::{Get, Output};
 use crate::client::Client;
 use crate::kind::Kind;
 use crate::terminal::{self, one_line};
-use crate::{doctor, table};
+use crate::{doctor, output, table};
+
+mod watch;
 
 /// Lines of an integration's log that `describe` shows.
 const LOG_LINES: usize = 10;
@@ -21,15 +23,20 @@ const LOG_LINES: usize = 10;
 pub async fn get(args: Get) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let (items, more) = fetch(&client, &args).await?;
-    match args.output {
-        Output::Json => json(&items, args.id.is_some(), more)?,
-        Output::Table => {
-            let names = Names::look(&client, args.kind).await?;
-            terminal::line(&draw(args.kind, &items, &names))?;
-            tell_of_more(more);
-        }
+    show(&client, &args, &items, more).await?;
+    if args.watch {
+        watch::follow(&client, &args, items).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn show(client: &Client, args: &Get, items: &[Value], more: bool) -> anyhow::Result<()> {
+    if !output::structured(&whole(items, args.id.is_some(), more), args.output)? {
+        let names = Names::look(client, args.kind).await?;
+        terminal::line(&draw(args, items, &names))?;
+        tell_of_more(more);
+    }
+    Ok(())
 }
 
 /// Shows things, or one of them, with all that belongs to them.
@@ -42,8 +49,7 @@ pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
     for item in &mut items {
         surround(&client, args.kind, item).await?;
     }
-    if args.output == Output::Json {
-        json(&items, args.id.is_some(), more)?;
+    if output::structured(&whole(&items, args.id.is_some(), more), args.output)? {
         return Ok(ExitCode::SUCCESS);
     }
     let texts: Vec<String> = items.iter().map(described).collect();
@@ -59,16 +65,18 @@ fn tell_of_more(more: bool) {
     }
 }
 
-fn json(items: &[Value], is_one: bool, more: bool) -> anyhow::Result<()> {
-    let shown = match (is_one, items) {
+/// What is shown to programs.
+fn whole(items: &[Value], is_one: bool, more: bool) -> Value {
+    match (is_one, items) {
         (true, [item]) => item.clone(),
         _ => json!({ "items": items, "truncated": more }),
-    };
-    Ok(terminal::line(&serde_json::to_string_pretty(&shown)?)?)
+    }
 }
 
 /// The things asked for, and whether there are more.
 async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)> {
+    let filter = filter(args)?;
+    let filter: Vec<(&str, &str)> = filter.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let kind = args.kind;
     let integration = match &args.integration {
@@ -82,7 +90,7 @@ async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)
         (Kind::Conversations, _, None) => bail!("conversations belong to an integration: say which with --integration"),
         (Kind::Conversations, id, Some(integration)) => {
             let path = client.own(&["integrations", integration, "conversations"]);
-            let (items, more) = first(client, &path, &[], limit_for(id.as_deref(), limit)).await?;
+            let (items, more) = first(client, &path, &filter, limit_for(id.as_deref(), limit)).await?;
             one_of(items, kind, id.as_deref(), "id", more)
         }
         (Kind::Organizations, Some(id), _) => Ok((vec![client.within(id).get(&[], &[]).await?], false)),
@@ -97,13 +105,51 @@ async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)
             let (items, more) = first(client, &path, &[], limit_for(id.as_deref(), limit)).await?;
             one_of(items, kind, id.as_deref(), "id", more)
         }
-        (_, Some(id), _) => Ok((vec![client.find(kind, id).await?], false)),
+        (_, Some(id), _) => {
+            let mut found = client.find(kind, id).await?;
+            if kind == Kind::Integrations && args.output == Output::Wide {
+                let id = found["id"].as_str().unwrap_or_default().to_owned();
+                found["status"] = client.get(&["integrations", &id, "status"], &[]).await?;
+            }
+            Ok((vec![found], false))
+        }
         (_, None, integration) => {
             let query = integration.as_deref().map(|id| ("integrationId", id));
-            let query: Vec<_> = query.into_iter().collect();
+            let query: Vec<_> = query.into_iter().chain(filter).collect();
             first(client, &client.own(&[kind.plural()]), &query, limit).await
         }
     }
+}
+
+/// Kinds that each filter is for.
+const FILTERED: [(&str, &[Kind]); 4] = [
+    ("--since", &[Kind::Messages]),
+    ("--state", &[Kind::Messages, Kind::Integrations]),
+    ("--user", &[Kind::Messages]),
+    ("--search", &[Kind::Messages, Kind::Conversations, Kind::Integrations]),
+];
+
+/// What is asked of a list, by parameter.
+fn filter(args: &Get) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let given = [
+        ("since", args.since.map(|since| since.to_string())),
+        ("state", args.state.clone()),
+        ("userId", args.user.clone()),
+        ("search", args.search.clone()),
+    ];
+    let mut query = Vec::new();
+    for ((flag, kinds), (name, value)) in FILTERED.into_iter().zip(given) {
+        let Some(value) = value else { continue };
+        if !kinds.contains(&args.kind) || args.id.is_some() {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.plural()).collect();
+            bail!("{flag} is for lists of {} only", kinds.join(", "));
+        }
+        query.push((name, value));
+    }
+    if args.kind == Kind::Integrations && args.id.is_none() && args.output == Output::Wide {
+        query.push(("include", "status,agent".to_owned()));
+    }
+    Ok(query)
 }
 
 /// The first of a list, and whether there are more. One more is asked for: a page that is just full tells nothing of the next one.
@@ -297,11 +343,48 @@ const fn columns(kind: Kind) -> &'static [Column] {
     }
 }
 
-fn draw(kind: Kind, items: &[Value], names: &Names) -> String {
+/// What a wide table shows beside these.
+const fn more_columns(kind: Kind) -> &'static [Column] {
+    match kind {
+        Kind::Integrations => &[
+            ("STATE", "/status/state"),
+            ("REASON", "/status/reason"),
+            ("AGENT", "/agent/name"),
+            ("CALLBACK", "/callbackUrl"),
+        ],
+        Kind::Agents => &[("ADDRESS", "/config/baseUrl"), ("CREATED", "/createdAt")],
+        Kind::Triggers => &[
+            ("SESSION SECONDS", "/sessionTimeoutSeconds"),
+            ("WINDOW SECONDS", "/summaryWindowSeconds"),
+            ("SCOPE", "/sessionScope"),
+            ("BUSY", "/busyPolicy"),
+        ],
+        Kind::Users => &[("PLATFORM ID", "/externalId"), ("LINKED", "/linked")],
+        Kind::Messages => &[
+            ("SENDER", "/senderId"),
+            ("REASON", "/reason"),
+            ("CONVERSATION", "/conversationId"),
+            ("PLATFORM ID", "/platformMessageId"),
+        ],
+        Kind::Conversations => &[
+            ("THREAD", "/threadId"),
+            ("RUNNING", "/running"),
+            ("PENDING", "/pendingMessages"),
+        ],
+        Kind::DeadLetters => &[("CONVERSATION", "/conversationId"), ("RECEIVED", "/receivedAt")],
+        Kind::Organizations | Kind::Tokens | Kind::Platforms => &[],
+    }
+}
+
+fn draw(args: &Get, items: &[Value], names: &Names) -> String {
+    let kind = args.kind;
     if items.is_empty() {
         return format!("no {}", kind.plural());
     }
-    let columns = columns(kind);
+    let mut columns = columns(kind).to_vec();
+    if args.output == Output::Wide {
+        columns.extend(more_columns(kind));
+    }
     let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
     let row = |item: &Value| columns.iter().map(|(_, at)| names.shown(at, item)).collect();
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();
@@ -353,6 +436,18 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Bridge, Listing};
+
+    fn draw(kind: Kind, items: &[Value], names: &Names) -> String {
+        let bridge = Bridge {
+            url: String::new(),
+            admin_token: None,
+            org: "default".to_owned(),
+            data_dir: ".".into(),
+        };
+        let output = Output::Table;
+        super::draw(&Get::all_of(kind, Listing { output, bridge }), items, names)
+    }
 
     #[test]
     fn tables_name_what_ids_stand_for() {

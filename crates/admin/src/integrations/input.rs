@@ -1,5 +1,7 @@
 //! What an operator says of an integration, checked.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting};
@@ -70,8 +72,23 @@ impl IntegrationPatch {
     }
 }
 
+/// Platform and settings of a new integration, checked.
+pub(crate) fn read_new(state: &AdminState, body: NewIntegrationBody) -> Result<(String, IntegrationSettings), Problem> {
+    let platform = body.platform.clone();
+    Ok((platform, new_settings(state, body)?))
+}
+
+/// Settings of an integration with these changes, checked.
+pub(crate) fn read_patch(
+    state: &AdminState,
+    before: &IntegrationRecord,
+    patch: &IntegrationPatch,
+) -> Result<IntegrationSettings, Problem> {
+    patched_settings(state, before, patch)
+}
+
 pub(super) fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<IntegrationSettings, Problem> {
-    let unknown = || Problem::invalid("platform", "is not a platform that is known");
+    let unknown = || unknown_platform(state);
     let connector = state.world.connector(&body.platform).ok_or_else(unknown)?;
     let recommended = connector.manifest().modes.first().map(|mode| mode.mode);
     let mode = body.connection_mode.or(recommended).ok_or_else(unknown)?;
@@ -94,7 +111,7 @@ pub(super) fn patched_settings(
     before: &IntegrationRecord,
     patch: &IntegrationPatch,
 ) -> Result<IntegrationSettings, Problem> {
-    let unknown = || Problem::invalid("platform", "is not a platform that is known");
+    let unknown = || unknown_platform(state);
     let connector = state.world.connector(&before.platform).ok_or_else(unknown)?;
     let manifest = connector.manifest();
     let kept = before.given_credentials(state.world.store.keyring())?;
@@ -149,6 +166,15 @@ fn logged_in_account(
     Ok(connector.account_key(after.mode, &credentials))
 }
 
+fn unknown_platform(state: &AdminState) -> Problem {
+    let known = state
+        .world
+        .registry
+        .iter()
+        .map(|connector| connector.manifest().platform);
+    Problem::invalid("platform", "is not a platform that is known").allowing(known)
+}
+
 /// Settings that nobody has checked.
 struct Draft {
     name: String,
@@ -162,9 +188,7 @@ struct Draft {
 
 fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<IntegrationSettings, Problem> {
     let manifest = connector.manifest();
-    let mode = manifest
-        .mode(draft.mode)
-        .ok_or_else(|| Problem::invalid("connectionMode", "is not a mode of this platform"))?;
+    let mode = manifest.mode(draft.mode).ok_or_else(|| unknown_mode(manifest))?;
     let credentials = credentials(manifest, draft.credentials)?;
     let endpoints = endpoints(manifest, draft.endpoints, state.allow_private())?;
     require(mode, &credentials)?;
@@ -183,17 +207,34 @@ fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<
     })
 }
 
+fn unknown_mode(manifest: &Manifest) -> Problem {
+    let words = manifest
+        .modes
+        .iter()
+        .filter_map(|mode| serde_json::to_value(mode.mode).ok());
+    let words = words.filter_map(|word| word.as_str().map(str::to_owned));
+    Problem::invalid("connectionMode", "is not a mode of this platform").allowing(words)
+}
+
+/// The fields of all modes, each once.
+fn each_once(names: impl Iterator<Item = &'static str>) -> BTreeSet<&'static str> {
+    names.collect()
+}
+
 /// Fields of any mode are kept, so that switching modes and back needs no typing.
 fn credentials(manifest: &Manifest, given: Map<String, Value>) -> Result<Credentials, Problem> {
-    let known = |name: &str| {
-        let mut fields = manifest.modes.iter().flat_map(|mode| mode.credentials);
-        fields.any(|field| field.name == name)
-    };
+    let known = each_once(
+        manifest
+            .modes
+            .iter()
+            .flat_map(|mode| mode.credentials)
+            .map(|field| field.name),
+    );
     let mut checked = Vec::with_capacity(given.len());
     for (name, value) in given {
         let field = format!("credentials.{name}");
-        if !known(&name) {
-            return Err(Problem::unknown(field));
+        if !known.contains(&*name) {
+            return Err(Problem::unknown(field).allowing(known));
         }
         match value {
             Value::String(text) => checked.push((name, text.trim().to_owned())),
@@ -206,15 +247,18 @@ fn credentials(manifest: &Manifest, given: Map<String, Value>) -> Result<Credent
 }
 
 fn endpoints(manifest: &Manifest, given: Map<String, Value>, allow_private: bool) -> Result<Endpoints, Problem> {
-    let known = |name: &str| {
-        let mut fields = manifest.modes.iter().flat_map(|mode| mode.endpoints);
-        fields.any(|field| field.name == name)
-    };
+    let known = each_once(
+        manifest
+            .modes
+            .iter()
+            .flat_map(|mode| mode.endpoints)
+            .map(|field| field.name),
+    );
     let mut checked = Endpoints::new();
     for (name, value) in given {
         let field = format!("endpoints.{name}");
-        if !known(&name) {
-            return Err(Problem::unknown(field));
+        if !known.contains(&*name) {
+            return Err(Problem::unknown(field).allowing(known));
         }
         let address = value
             .as_str()

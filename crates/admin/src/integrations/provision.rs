@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is known of the platform from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
+pub(crate) enum Before {
     /// It still holds.
     Kept,
     /// It was had with other credentials.
@@ -26,7 +26,7 @@ pub(super) enum Before {
 }
 
 /// Introduces a started integration to its platform. Nothing that fails here makes saving fail.
-pub(super) async fn provision(state: &AdminState, record: &IntegrationRecord, before: Before) {
+pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, before: Before) {
     if !record.enabled || status::is_own_channel(state, record) {
         return;
     }

@@ -85,7 +85,7 @@ pub(super) fn is_callable(state: &AdminState) -> bool {
 }
 
 /// Whether a credential is masked. One that the platform doesn't know (any more) is.
-pub(super) fn is_secret(manifest: Option<&Manifest>, field: &str) -> bool {
+pub(crate) fn is_secret(manifest: Option<&Manifest>, field: &str) -> bool {
     let modes = manifest.into_iter().flat_map(|manifest| manifest.modes);
     let fields = modes.into_iter().flat_map(|mode| mode.credentials);
     let mut known = fields.filter(|known| known.name == field).peekable();

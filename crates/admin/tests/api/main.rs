@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod apply;
 mod causes;
 mod console;
 mod integrations;
@@ -18,3 +19,4 @@ mod tasks;
 mod triggers;
 mod trouble;
 mod walls;
+mod wrong_files;

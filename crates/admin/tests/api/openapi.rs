@@ -11,6 +11,8 @@ use crate::place::{Place, ROOT};
 const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs", &["get", "post"]),
     ("/api/v1/orgs/{org}", &["get", "patch"]),
+    ("/api/v1/orgs/{org}/apply", &["post"]),
+    ("/api/v1/orgs/{org}/export", &["get"]),
     ("/api/v1/orgs/{org}/tokens", &["get", "post"]),
     ("/api/v1/orgs/{org}/tokens/{id}", &["delete"]),
     ("/api/v1/platforms", &["get"]),

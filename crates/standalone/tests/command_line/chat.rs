@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::bridge::{Bridge, PATIENCE, wait};
+use crate::bridge::{Bridge, PATIENCE, read_lines, wait};
 use crate::fake::{Answer, Fake};
 
 /// What a bridge tells of a chat page that is bound to an agent.
@@ -33,24 +33,28 @@ fn lines_are_answered_in_turn() {
 }
 
 #[test]
-fn agent_without_a_chat_page_gets_one() {
+fn a_chat_page_that_is_made_for_a_talk_is_gone_after_it() {
     let bridge = Bridge::start();
     let file = bridge.file("a.yaml", "agents: [{name: Second, protocol: echo}]");
     bridge.tieline(&["apply", "-f", &file]).good();
-    for _ in 0..2 {
-        let said = bridge.typed(&["chat", "--agent", "Second"], "hi\n").good();
-        assert!(said.contains("hi"), "{said}");
+    let owned = || ["integrations", "triggers", "users"].map(|kind| bridge.tieline(&["get", kind]).good());
+    let before = owned();
+    let said = bridge.typed(&["chat", "--agent", "Second"], "hi\n").good();
+    assert!(said.contains("hi"), "{said}");
+    assert_eq!(owned(), before);
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut chat = bridge.command_of(&["chat", "--agent", "Second"]);
+        let mut chat = chat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut typed = chat.stdin.take().unwrap();
+        typed.write_all(b"hello\n").unwrap();
+        let answers = read_lines(chat.stdout.take().unwrap());
+        assert!(answers.recv_timeout(PATIENCE).unwrap().contains("hello"));
+        assert_ne!(owned()[0], before[0], "it is there while they talk");
+        kill_process(Pid::from_child(&chat), signal).unwrap();
+        let ended = wait(|| chat.try_wait().unwrap());
+        assert!(ended.success(), "{signal:?}: {ended}");
+        assert_eq!(owned(), before, "{signal:?}");
     }
-    let pages = bridge.tieline(&["get", "integrations"]).good();
-    assert_eq!(pages.matches("Terminal: Second").count(), 1, "made once: {pages}");
-    // The chat page that was there is still the other agent's.
-    let triggers = bridge.tieline(&["get", "triggers"]).good();
-    assert!(
-        triggers
-            .lines()
-            .any(|line| line.contains("Playground") && line.contains("Echo")),
-        "{triggers}"
-    );
 }
 
 #[test]

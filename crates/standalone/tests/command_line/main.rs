@@ -8,5 +8,7 @@ mod chat;
 mod fake;
 mod login;
 mod readme;
+mod release;
 mod serve;
 mod show;
+mod verbs;

@@ -61,11 +61,17 @@ fn flags_and_variables_are_those_of_the_program() {
     let mut told: Vec<(String, String)> = rows.filter_map(words).collect();
     told.sort();
     let tool = Args::command();
-    let flags = tool.get_subcommands().chain([&tool]).flat_map(Command::get_arguments);
+    let flags = all_commands(&tool).into_iter().flat_map(Command::get_arguments);
     let mut known: Vec<_> = flags
         .filter_map(|flag| Some((format!("--{}", flag.get_long()?), flag.get_env()?.to_str()?.to_owned())))
         .collect();
     known.sort();
     known.dedup();
     assert_eq!(told, known);
+}
+
+/// A command with all below it.
+fn all_commands(command: &Command) -> Vec<&Command> {
+    let below = command.get_subcommands().flat_map(all_commands);
+    std::iter::once(command).chain(below).collect()
 }

@@ -167,11 +167,11 @@ fn wrong_configuration_file_keeps_it_from_starting() {
     }
     check(
         "agents: [{name: A, protocol: smoke}]",
-        "can't apply the configuration file: agent A: unknown protocol `smoke`; known protocols: echo, openai_chat, ",
+        "bridge.yaml:1:20: agents[0].protocol: unknown protocol `smoke`; known protocols: echo, openai_chat, ",
     );
     check(
         "agents: [{name: '${UNSET_FOR_SURE}'}]",
-        "environment variables are not set: UNSET_FOR_SURE",
+        "names the variable UNSET_FOR_SURE, which is not set",
     );
     check("a: [", "not readable as YAML");
 }

@@ -23,7 +23,7 @@ mod stored;
 use claims::{Rule, account_digest, commit, give_back_account, give_back_name, take_account, take_name};
 use stored::Unsealed;
 
-pub use read::{get, list, load_bound, look_up};
+pub use read::{account_holder, get, list, load_bound, look_up};
 
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
 #[derive(Debug, Clone, PartialEq)]
@@ -250,6 +250,27 @@ fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) ->
     (&before.name, before.mode, before.language) == (&settings.name, settings.mode, settings.language)
         && (before.streaming, before.enabled) == (settings.streaming, settings.enabled)
         && before.account == account
+}
+
+/// Takes an update back: the integration, which is `after`, becomes `before` again, with the credentials and the logins that it had.
+///
+/// # Errors
+/// As [`create`]; [`StoreError::Conflict`] if it isn't `after` any more.
+pub async fn restore(
+    store: &Store,
+    after: &IntegrationRecord,
+    before: &IntegrationRecord,
+    now: Timestamp,
+) -> Result<IntegrationRecord, IntegrationError> {
+    if after.version == before.version {
+        return Ok(before.clone());
+    }
+    let restored = IntegrationRecord {
+        updated_at: now,
+        version: after.version + 1,
+        ..before.clone()
+    };
+    replace(store, after, restored).await
 }
 
 /// Starts or stops an integration as it was read. Starting one that is started makes it reconnect, because its version grows.

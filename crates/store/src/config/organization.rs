@@ -6,7 +6,7 @@ use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::list;
-use super::transaction::{Cancelled, Transaction, absent};
+use super::transaction::{Cancelled, Transaction, absent, where_equal};
 use crate::Store;
 use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
@@ -92,6 +92,24 @@ pub async fn create(
     match writes.commit(store).await {
         Ok(()) => Ok(true),
         Err(Cancelled::Refused((), _)) => Ok(false),
+        Err(Cancelled::Store(error)) => Err(error),
+    }
+}
+
+/// Deletes an organization as it was made, which has nothing yet.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it isn't as it was made any more.
+pub async fn remove(store: &Store, made: &Organization) -> Result<(), StoreError> {
+    let key = format!("ORG#{}", made.id);
+    let mut writes = Transaction::new();
+    writes.delete((), (&key, "ORG"), where_equal("version", number(made.version)));
+    writes.delete((), ("ORGS", &key), Update::new());
+    let removed = writes.commit(store).await;
+    store.recent.forget();
+    match removed {
+        Ok(()) => Ok(()),
+        Err(Cancelled::Refused((), _)) => Err(StoreError::Conflict),
         Err(Cancelled::Store(error)) => Err(error),
     }
 }

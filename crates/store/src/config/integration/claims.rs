@@ -40,11 +40,20 @@ fn refusal(rule: Rule, found: Option<Item>) -> Result<IntegrationError, StoreErr
 }
 
 fn account_in_use(claim: &Item) -> Result<IntegrationError, StoreError> {
-    let field = |name| get_text(claim, name).ok_or(StoreError::Unreadable { what: "account claim" });
+    let (organization, integration) = claimant(claim)?;
     Ok(IntegrationError::AccountInUse {
-        organization: OrganizationId::new(field("organization")?),
-        integration: IntegrationId::new(field("integration")?),
+        organization,
+        integration,
     })
+}
+
+/// Who made a claim.
+pub(super) fn claimant(claim: &Item) -> Result<(OrganizationId, IntegrationId), StoreError> {
+    let field = |name| get_text(claim, name).ok_or(StoreError::Unreadable { what: "account claim" });
+    Ok((
+        OrganizationId::new(field("organization")?),
+        IntegrationId::new(field("integration")?),
+    ))
 }
 
 pub(super) fn take_name(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
@@ -77,7 +86,7 @@ pub(super) fn account_digest(key: &str) -> String {
 
 pub(super) fn take_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
     let Some(account) = &record.account else { return };
-    let mut claim = item::key(&account_pk(record, account), "ACCT");
+    let mut claim = item::key(&account_pk(&record.platform, account), "ACCT");
     claim.insert("v".into(), text("1"));
     claim.insert("organization".into(), text(record.organization.as_str()));
     claim.insert("integration".into(), text(record.id.as_str()));
@@ -87,9 +96,9 @@ pub(super) fn take_account(writes: &mut Transaction<Rule>, record: &IntegrationR
 pub(super) fn give_back_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
     let Some(account) = &record.account else { return };
     let mine = where_equal("integration", text(record.id.as_str()));
-    writes.delete(Rule::AsRead, (&account_pk(record, account), "ACCT"), mine);
+    writes.delete(Rule::AsRead, (&account_pk(&record.platform, account), "ACCT"), mine);
 }
 
-fn account_pk(record: &IntegrationRecord, account: &str) -> String {
-    format!("ACCT#{}#{account}", record.platform)
+pub(super) fn account_pk(platform: &str, account: &str) -> String {
+    format!("ACCT#{platform}#{account}")
 }

@@ -3,6 +3,7 @@
 use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_core::timestamp::Timestamp;
 
+use super::claims::{account_digest, account_pk, claimant};
 use super::{BOUND, Bound, INT, IntegrationRecord, pk, stored};
 use crate::Store;
 use crate::config::{list as lists, trigger};
@@ -20,6 +21,20 @@ pub async fn get(store: &Store, id: &IntegrationId) -> Result<Option<Integration
     let pk = pk(id);
     let found = dynamo::get(&store.dynamo, &store.tables.config, (&pk, INT), Reading::Strong, &[]).await?;
     found.map(stored::read).transpose()
+}
+
+/// The integration that claims a bot account, and whose it is.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn account_holder(
+    store: &Store,
+    platform: &str,
+    account_key: &str,
+) -> Result<Option<(OrganizationId, IntegrationId)>, StoreError> {
+    let pk = account_pk(platform, &account_digest(account_key));
+    let claim = dynamo::get(&store.dynamo, &store.tables.config, (&pk, "ACCT"), Reading::Strong, &[]).await?;
+    claim.as_ref().map(claimant).transpose()
 }
 
 /// The integration with its enabled trigger: one query.

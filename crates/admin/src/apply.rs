@@ -1,0 +1,224 @@
+//! A whole organization as one file: applied, and exported.
+//!
+//! The server reads the file, so that a mistake has a line, checks all of it before the first write, and compares secrets, which
+//! nobody but the server sees. What the file doesn't name stays, unless `prune` says otherwise.
+
+mod attempt;
+mod change;
+mod current;
+mod difference;
+mod execute;
+mod expand;
+pub(crate) mod export;
+mod file;
+mod forms;
+mod mistakes;
+mod plan;
+mod positions;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tieline_bridge::operator::{self, Operator};
+use tieline_core::ids::OrganizationId;
+use utoipa::{IntoParams, ToSchema};
+
+use self::change::{Action, Change};
+use self::current::Current;
+use self::file::OrganizationEntry;
+use self::mistakes::{Mistake, Mistakes};
+use self::plan::Wanted;
+use self::positions::Positions;
+use crate::auth::{Caller, no_organization};
+use crate::body::{self, Query};
+use crate::path::OrganizationInPath;
+use crate::problem::Problem;
+use crate::retry::until_settled;
+use crate::state::AdminState;
+
+/// How a file is applied.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ApplyQuery {
+    /// Whether the file is only checked and compared: nothing changes.
+    #[serde(default)]
+    #[param(required = false)]
+    dry_run: bool,
+    /// Whether agents, integrations and triggers that the file doesn't name are deleted.
+    #[serde(default)]
+    #[param(required = false)]
+    prune: bool,
+}
+
+/// A file with the values of its variables.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApplyRequest {
+    /// The file's text: YAML or JSON.
+    file: String,
+    /// What `${NAME}` stands for in the file's texts, by name.
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
+}
+
+/// What applying a file changes, or would change.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Applied {
+    dry_run: bool,
+    created: usize,
+    updated: usize,
+    unchanged: usize,
+    deleted: usize,
+    /// In the order in which they are made.
+    changes: Vec<Change>,
+}
+
+/// A file that is refused. `errors` holds every mistake with its line, in the order of the file.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InvalidFile {
+    #[serde(flatten)]
+    problem: Problem,
+    errors: Vec<Mistake>,
+}
+
+/// Makes an organization be as a file says, wholly or not at all, and tells what changes. What the file doesn't name stays.
+///
+/// The body is the file as YAML (or JSON), or a JSON object of the file's text and its variables. A file has the lists `agents`,
+/// `integrations` and `triggers`, at its top or below `organizations`, of which the one in the address is applied. A file that names an
+/// organization that isn't there yet creates it; this needs the root token.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/apply", tag = "organizations", params(ApplyQuery),
+    request_body(content((ApplyRequest = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = Applied),
+        (status = 400, body = InvalidFile, description = "`invalid_file`, with `errors`: nothing was changed"),
+        (status = 409, body = Problem, description = "`conflict`, `account_in_use`, `name_taken`, `in_use`: nothing was changed. \
+            `applied_in_part`, with `applied`: not everything that was written before the conflict could be taken back")))]
+pub(crate) async fn apply(
+    State(state): State<AdminState>,
+    Caller(caller): Caller,
+    OrganizationInPath(id): OrganizationInPath,
+    Query(query): Query<ApplyQuery>,
+    request: Request,
+) -> Result<Json<Applied>, Problem> {
+    let id = OrganizationId::new(id);
+    authorize(&caller, &id)?;
+    let request = read(request).await?;
+    let source = source::read(&request.file).map_err(mistakes::refusal)?;
+    let (value, positions) = (source.value, source.positions);
+    let (filled, mut early) = fill(&value, &request.variables, &positions);
+    let entry = file::read(id.as_str(), (filled, value), &mut early);
+    let Some(entry) = entry else {
+        return Err(early.into_problem());
+    };
+    let wanted = Wanted {
+        organization: &id,
+        entry: &entry,
+        is_root: caller == Operator::Root,
+        prune: query.prune,
+    };
+    until_settled(|| attempt(&state, &wanted, early.clone(), query.dry_run))
+        .await
+        .map(Json)
+}
+
+fn authorize(caller: &Operator, id: &OrganizationId) -> Result<(), Problem> {
+    if !operator::may_read(caller, id) {
+        return Err(no_organization());
+    }
+    if !operator::may_write(caller, id) {
+        return Err(Problem::forbidden("this token may only look"));
+    }
+    Ok(())
+}
+
+/// The file's text with its variables; the text alone where the body isn't that object.
+async fn read(request: Request) -> Result<ApplyRequest, Problem> {
+    let bytes = body::read(request).await?;
+    let is_envelope = serde_json::from_slice::<Value>(&bytes).is_ok_and(|body| body.get("file").is_some());
+    if is_envelope {
+        return body::parse(&bytes);
+    }
+    let file = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        let detail = format!("the file is not UTF-8: line {line}");
+        Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_body", detail)
+    })?;
+    Ok(ApplyRequest {
+        file,
+        variables: BTreeMap::new(),
+    })
+}
+
+fn fill<'a>(value: &Value, variables: &BTreeMap<String, String>, positions: &'a Positions) -> (Value, Mistakes<'a>) {
+    let mut mistakes = Mistakes::new(positions);
+    let expanded = expand::expand(value, &|name| variables.get(name).cloned());
+    let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (field, name) in &expanded.missing {
+        missing.entry(field).or_default().insert(name);
+    }
+    for (field, names) in missing {
+        let names: Vec<&str> = names.into_iter().collect();
+        let reason = match names.as_slice() {
+            [one] => format!("names the variable {one}, which is not set; `$${{` is a plain `${{`"),
+            several => format!(
+                "names the variables {}, which are not set; `$${{` is a plain `${{`",
+                several.join(", ")
+            ),
+        };
+        mistakes.invalid(field, &reason);
+    }
+    if expanded.is_too_long {
+        mistakes.invalid("", "the file is too long with its variables filled in");
+    }
+    (expanded.value, mistakes)
+}
+
+async fn attempt(
+    state: &AdminState,
+    wanted: &Wanted<'_>,
+    mut mistakes: Mistakes<'_>,
+    dry_run: bool,
+) -> Result<Applied, Problem> {
+    let current = Current::read(state, wanted.organization).await?;
+    if current.organization.is_none() && (!wanted.is_root || !names_itself(wanted.entry)) {
+        return Err(no_organization());
+    }
+    let plan = plan::plan(state, wanted, &current, &mut mistakes).await?;
+    if !mistakes.is_empty() {
+        return Err(mistakes.into_problem());
+    }
+    let unchanged = plan.n_unchanged;
+    let changes = if dry_run {
+        plan.steps.into_iter().map(|(_, change)| change.planned()).collect()
+    } else {
+        execute::execute(state, plan).await?
+    };
+    Ok(Applied::of(dry_run, unchanged, changes))
+}
+
+fn names_itself(entry: &OrganizationEntry) -> bool {
+    !entry.at.is_empty()
+}
+
+impl Applied {
+    fn of(dry_run: bool, unchanged: usize, changes: Vec<Change>) -> Self {
+        let count = |action| changes.iter().filter(|change| change.action() == action).count();
+        Self {
+            dry_run,
+            created: count(Action::Create),
+            updated: count(Action::Update),
+            unchanged,
+            deleted: count(Action::Delete),
+            changes,
+        }
+    }
+}

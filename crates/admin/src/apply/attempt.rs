@@ -1,0 +1,127 @@
+//! Reads an object of a file by the API's own rules, past each mistake, so that all of them are found.
+
+use serde_json::{Map, Value};
+
+use super::mistakes::Mistakes;
+use super::positions::join;
+use crate::problem::Problem;
+
+/// Most mistakes that are found of one object.
+const MAX_MISTAKES: usize = 50;
+/// Stands in for a required field, so that the rules after it are asked too. An address, for some fields are one.
+const PLACEHOLDER: &str = "https://placeholder.example";
+/// Fields that decide what others mean: with a mistake in one, nothing can be said about the others.
+const DECIDING: [&str; 3] = ["platform", "protocol", "connectionMode"];
+/// The fields whose meaning they decide.
+const DECIDED: [&str; 3] = ["config", "credentials", "endpoints"];
+
+/// What `read` makes of the fields of the object at `at`. `None`: all mistakes are noted.
+pub(super) fn attempt<T>(
+    at: &str,
+    fields: &Map<String, Value>,
+    mistakes: &mut Mistakes<'_>,
+    read: impl Fn(Map<String, Value>) -> Result<T, Problem>,
+) -> Option<T> {
+    let mut fields = fields.clone();
+    let mut reported: Vec<String> = Vec::new();
+    loop {
+        let problem = match read(fields.clone()) {
+            Ok(done) if reported.is_empty() => return Some(done),
+            Ok(_) => return None,
+            Err(problem) => problem,
+        };
+        let field = problem.field().unwrap_or_default().to_owned();
+        if reported.contains(&field) || is_undecided(&field, &reported) {
+            return None;
+        }
+        mistakes.problem(&join_field(at, &field), &problem);
+        let repaired = !field.is_empty() && repair(&mut fields, &field);
+        reported.push(field);
+        if !repaired || reported.len() >= MAX_MISTAKES {
+            return None;
+        }
+    }
+}
+
+fn join_field(at: &str, field: &str) -> String {
+    if field.is_empty() {
+        at.to_owned()
+    } else {
+        join(at, field)
+    }
+}
+
+fn is_undecided(field: &str, reported: &[String]) -> bool {
+    let group = field.split('.').next().unwrap_or_default();
+    DECIDED.contains(&group) && reported.iter().any(|known| DECIDING.contains(&&**known))
+}
+
+/// Takes the mistake away: the field, or, where the field is missing, its absence.
+fn repair(fields: &mut Map<String, Value>, field: &str) -> bool {
+    let field = field.split('[').next().unwrap_or(field);
+    if fields.remove(field).is_some() {
+        return true;
+    }
+    let Some((group, name)) = field.split_once('.') else {
+        return false;
+    };
+    let group = fields.entry(group).or_insert_with(|| Value::Object(Map::new()));
+    let Some(group) = group.as_object_mut() else {
+        return false;
+    };
+    if group.remove(name).is_none() {
+        group.insert(name.to_owned(), PLACEHOLDER.into());
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::positions::Positions;
+    use super::*;
+
+    /// Wants `name`, `config.a` and `config.b`, and knows `n`, a number.
+    fn rule(fields: Map<String, Value>) -> Result<(), Problem> {
+        for (name, value) in &fields {
+            match name.as_str() {
+                "name" | "config" => {}
+                "n" if value.is_number() => {}
+                "n" => return Err(Problem::invalid("n", "must be a number")),
+                other => return Err(Problem::unknown(other)),
+            }
+        }
+        if !fields.contains_key("name") {
+            return Err(Problem::invalid("name", "is required"));
+        }
+        for name in ["a", "b"] {
+            if fields.get("config").and_then(|config| config.get(name)).is_none() {
+                return Err(Problem::invalid(format!("config.{name}"), "is required"));
+            }
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn check(fields: Value, expected: &[&str]) {
+        let positions = Positions::default();
+        let mut mistakes = Mistakes::new(&positions);
+        let done = attempt("x[0]", fields.as_object().unwrap(), &mut mistakes, rule);
+        assert_eq!(done.is_some(), expected.is_empty());
+        let problem = serde_json::to_value(mistakes.into_problem()).unwrap();
+        let errors = problem["errors"].as_array().unwrap();
+        let found: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn all_mistakes_of_an_object_are_found() {
+        check(json!({"name": "A", "config": {"a": 1, "b": 1}}), &[]);
+        check(
+            json!({"name": "A", "n": "x", "m": 1, "o": 1}),
+            &["x[0].m", "x[0].n", "x[0].o", "x[0].config.a", "x[0].config.b"],
+        );
+        check(json!({"config": {}}), &["x[0].name"]);
+    }
+}

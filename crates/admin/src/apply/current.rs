@@ -1,0 +1,82 @@
+//! What an organization owns before a file is applied to it.
+
+use tieline_core::ids::OrganizationId;
+use tieline_store::config::agent::{self, AgentRecord};
+use tieline_store::config::integration::{self, IntegrationRecord, IntegrationSettings};
+use tieline_store::config::organization::{self, Organization};
+use tieline_store::config::trigger::{self, TriggerRecord};
+
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// Objects read at a time.
+const PAGE: usize = 200;
+
+/// All that an organization owns.
+pub(super) struct Current {
+    /// `None`: there is no such organization.
+    pub(super) organization: Option<Organization>,
+    pub(super) agents: Vec<AgentRecord>,
+    pub(super) integrations: Vec<IntegrationRecord>,
+    pub(super) triggers: Vec<TriggerRecord>,
+}
+
+/// Reads the whole of a list, page by page.
+macro_rules! all {
+    ($cursor:ident => $page:expr) => {{
+        let mut items = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let $cursor = next.as_deref();
+            let page = $page.await?;
+            items.extend(page.items);
+            next = page.cursor;
+            if next.is_none() {
+                break items;
+            }
+        }
+    }};
+}
+
+impl Current {
+    pub(super) async fn read(state: &AdminState, id: &OrganizationId) -> Result<Self, Problem> {
+        let store = &state.world.store;
+        let organization = organization::get(store, id, state.now()).await?;
+        if organization.is_none() {
+            return Ok(Self {
+                organization,
+                agents: Vec::new(),
+                integrations: Vec::new(),
+                triggers: Vec::new(),
+            });
+        }
+        Ok(Self {
+            organization,
+            agents: all!(cursor => agent::list(store, id, cursor, PAGE)),
+            integrations: all!(cursor => integration::list(store, id, cursor, PAGE)),
+            triggers: all!(cursor => trigger::list(store, id, cursor, PAGE)),
+        })
+    }
+
+    pub(super) fn agent(&self, name: &str) -> Option<&AgentRecord> {
+        self.agents.iter().find(|record| record.agent.name == name)
+    }
+
+    pub(super) fn integration(&self, name: &str) -> Option<&IntegrationRecord> {
+        self.integrations.iter().find(|record| record.name == name)
+    }
+}
+
+/// What can be changed about an integration, as it is.
+pub(super) fn settings(state: &AdminState, record: &IntegrationRecord) -> Result<IntegrationSettings, Problem> {
+    Ok(IntegrationSettings {
+        name: record.name.clone(),
+        mode: record.mode,
+        credentials: record.given_credentials(state.world.store.keyring())?,
+        endpoints: record.endpoints.clone(),
+        language: record.language,
+        streaming: record.streaming,
+        enabled: record.enabled,
+        account_key: None,
+    })
+}

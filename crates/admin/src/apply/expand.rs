@@ -1,0 +1,187 @@
+//! `${NAME}` in values, filled in from the environment. `$${` stands for `${` itself.
+
+use serde_json::Value;
+
+use super::positions::join;
+
+/// Fields of the API that are no texts: a variable's value becomes what they need.
+const TYPED: [&str; 7] = [
+    "enabled",
+    "streaming",
+    "taskMode",
+    "pairing",
+    "sessionTimeoutSeconds",
+    "summaryWindowSeconds",
+    "maxConcurrentRuns",
+];
+
+/// Most bytes of all texts with their variables filled in.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// A file with its variables filled in.
+#[derive(Debug)]
+pub(super) struct Expanded {
+    pub(super) value: Value,
+    /// Variables that have no value: the path of the field, and the name.
+    pub(super) missing: Vec<(String, String)>,
+    /// Whether the values of variables make the file too long.
+    pub(super) is_too_long: bool,
+}
+
+/// Fills in the variables of all texts. Keys stay as they are.
+pub(super) fn expand(value: &Value, variable: &dyn Fn(&str) -> Option<String>) -> Expanded {
+    let mut filling = Filling {
+        variable,
+        missing: Vec::new(),
+        n_bytes: 0,
+    };
+    let value = filling.fill("", value);
+    Expanded {
+        value,
+        is_too_long: filling.n_bytes > MAX_BYTES,
+        missing: filling.missing,
+    }
+}
+
+struct Filling<'a> {
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    missing: Vec<(String, String)>,
+    n_bytes: usize,
+}
+
+impl Filling<'_> {
+    fn fill(&mut self, path: &str, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(path, text)),
+            Value::Array(values) => {
+                let values = values.iter().enumerate();
+                values
+                    .map(|(at, value)| self.fill(&format!("{path}[{at}]"), value))
+                    .collect()
+            }
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| {
+                    let filled = self.fill(&join(path, name), value);
+                    (name.clone(), typed(name, value, filled))
+                });
+                Value::Object(fields.collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn text(&mut self, path: &str, text: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, from) = rest.split_at(at);
+            let end = from.find('}');
+            let (Some(end), false) = (end, before.ends_with('$')) else {
+                filled.push_str(before.strip_suffix('$').unwrap_or(before));
+                filled.push_str("${");
+                rest = &from[2..];
+                continue;
+            };
+            filled.push_str(before);
+            self.put(path, &from[2..end], &mut filled);
+            rest = &from[end + 1..];
+        }
+        filled.push_str(rest);
+        filled
+    }
+
+    fn put(&mut self, path: &str, name: &str, filled: &mut String) {
+        match (self.variable)(name) {
+            Some(value) => {
+                self.n_bytes = self.n_bytes.saturating_add(value.len());
+                if self.n_bytes <= MAX_BYTES {
+                    filled.push_str(&value);
+                }
+            }
+            None => {
+                // It stays, so that its field isn't found to be empty too.
+                filled.push_str("${");
+                filled.push_str(name);
+                filled.push('}');
+                self.missing.push((path.to_owned(), name.to_owned()));
+            }
+        }
+    }
+}
+
+/// The text that [`expand`] makes into `text`.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
+fn typed(name: &str, written: &Value, filled: Value) -> Value {
+    let (Some(before), Some(after)) = (written.as_str(), filled.as_str()) else {
+        return filled;
+    };
+    if before == after || !TYPED.contains(&name) {
+        return filled;
+    }
+    match serde_json::from_str::<Value>(after) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
+        _ => filled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "A" => Some("1".to_owned()),
+            "YAML" => Some("x: [${A}]".to_owned()),
+            _ => None,
+        }
+    }
+
+    #[track_caller]
+    fn check(written: Value, expected: Value) {
+        assert_eq!(expand(&written, &environment).value, expected);
+    }
+
+    #[test]
+    fn variables_are_filled_in_once_and_stay_texts() {
+        check(
+            json!({ "a": ["${A}", "x${A}y${A}"], "n": 2 }),
+            json!({ "a": ["1", "x1y1"], "n": 2 }),
+        );
+        check(json!("${YAML}"), json!("x: [${A}]"));
+        check(json!("$${A} $A ${ 100%"), json!("${A} $A ${ 100%"));
+    }
+
+    #[test]
+    fn variables_of_numbers_and_switches_become_such() {
+        check(
+            json!({ "summaryWindowSeconds": "${A}", "apiKey": "${A}", "enabled": "1" }),
+            json!({ "summaryWindowSeconds": 1, "apiKey": "1", "enabled": "1" }),
+        );
+    }
+
+    #[test]
+    fn missing_variables_are_all_named_with_their_fields() {
+        let expanded = expand(&json!({ "a": ["${Z}", "${A}"], "b": { "c": "${B}" } }), &environment);
+        let missing = [("a[0]", "Z"), ("b.c", "B")].map(|(path, name)| (path.to_owned(), name.to_owned()));
+        assert_eq!(expanded.missing, missing);
+    }
+
+    #[test]
+    fn what_is_escaped_comes_back() {
+        for text in ["${A}", "$${A}", "a ${ b", "100 $", "plain"] {
+            check(json!(escaped(text)), json!(text));
+        }
+    }
+
+    #[test]
+    fn variables_do_not_fill_the_memory() {
+        let texts: Vec<String> = vec!["${BIG}".to_owned(); 10_000];
+        let expanded = expand(&json!(texts), &|_| Some("x".repeat(100_000)));
+        assert!(expanded.is_too_long);
+    }
+}

@@ -1,0 +1,153 @@
+//! An organization as a file that can be applied.
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Map;
+use serde_yaml_ng::Value;
+use tracing::error;
+use utoipa::{IntoParams, ToSchema};
+
+use super::current::{self, Current};
+use super::expand::escaped;
+use super::forms::{AgentForm, IntegrationForm, TriggerForm};
+use crate::auth::{Scope, no_organization};
+use crate::body::Query;
+use crate::organizations;
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// How the file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = FileFormat)]
+pub(crate) enum Format {
+    Yaml,
+    Json,
+}
+
+/// How the file is written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExportQuery {
+    /// As the `Accept` header says, if absent; YAML, if it says nothing.
+    #[param(inline)]
+    format: Option<Format>,
+}
+
+/// The file, in the order of fields in which people read it.
+#[derive(Serialize)]
+struct ExportedFile {
+    organizations: [ExportedOrganization; 1],
+}
+
+#[derive(Serialize)]
+struct ExportedOrganization {
+    id: String,
+    #[serde(flatten)]
+    settings: Map<String, serde_json::Value>,
+    agents: Vec<AgentForm>,
+    integrations: Vec<IntegrationForm>,
+    triggers: Vec<TriggerForm>,
+}
+
+/// Exports an organization as a file that `apply` accepts, with `***` in place of secrets: applied here, it changes nothing.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/export", tag = "organizations", params(ExportQuery),
+    responses((status = 200, description = "the file", content((String = "application/yaml"), (Object = "application/json")))))]
+pub(crate) async fn export(
+    State(state): State<AdminState>,
+    scope: Scope,
+    headers: HeaderMap,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, Problem> {
+    let file = file(&state, &scope).await?;
+    let format = query.format.unwrap_or_else(|| accepted(&headers));
+    let (kind, text) = match format {
+        Format::Json => ("application/json", serde_json::to_string_pretty(&file).ok()),
+        Format::Yaml => ("application/yaml", serde_yaml_ng::to_string(&file).ok()),
+    };
+    let text = text.ok_or_else(unwritable)?;
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+fn unwritable() -> Problem {
+    error!("the organization can't be written as a file");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the organization can't be written as a file; see the log",
+    )
+}
+
+fn accepted(headers: &HeaderMap) -> Format {
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if accept.contains("json") && !accept.contains("yaml") {
+        Format::Json
+    } else {
+        Format::Yaml
+    }
+}
+
+async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
+    let current = Current::read(state, &scope.organization).await?;
+    let organization = current.organization.as_ref().ok_or_else(no_organization)?;
+    let mut integrations = Vec::new();
+    for record in &current.integrations {
+        let manifest = state.world.connector(&record.platform).map(|it| it.manifest());
+        let settings = current::settings(state, record)?;
+        integrations.push(IntegrationForm::masked(&record.platform, manifest, &settings));
+    }
+    let exported = ExportedOrganization {
+        id: organization.id.to_string(),
+        settings: organizations::form(organization, &organization.name, organization.limits),
+        agents: current.agents.iter().map(|it| AgentForm::masked(&it.agent)).collect(),
+        integrations,
+        triggers: triggers(&current),
+    };
+    let file = ExportedFile {
+        organizations: [exported],
+    };
+    let mut file = serde_yaml_ng::to_value(file).map_err(|_| unwritable())?;
+    escape(&mut file);
+    Ok(file)
+}
+
+/// Of several triggers between the same two, a file can name one: the one in force.
+fn triggers(current: &Current) -> Vec<TriggerForm> {
+    let mut forms: Vec<TriggerForm> = Vec::new();
+    for record in &current.triggers {
+        let trigger = &record.trigger;
+        let integration = current.integrations.iter().find(|it| it.id == trigger.integration);
+        let agent = current.agents.iter().find(|it| it.agent.id == trigger.agent);
+        // One whose integration or agent is deleted does nothing, and can't be named.
+        let (Some(integration), Some(agent)) = (integration, agent) else {
+            continue;
+        };
+        let form = TriggerForm::of(trigger, &integration.name, &agent.agent.name);
+        match forms
+            .iter_mut()
+            .find(|it| it.integration == form.integration && it.agent == form.agent)
+        {
+            Some(known) if form.enabled => *known = form,
+            Some(_) => {}
+            None => forms.push(form),
+        }
+    }
+    forms
+}
+
+/// What holds `${` is no variable.
+fn escape(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = escaped(text),
+        Value::Sequence(values) => values.iter_mut().for_each(escape),
+        Value::Mapping(fields) => fields.values_mut().for_each(escape),
+        _ => {}
+    }
+}

@@ -1,0 +1,272 @@
+//! What a file may hold. Its shape is checked here; the API's own rules come later, object by object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::mistakes::Mistakes;
+use super::positions::join;
+
+/// An organization with what it owns, as a file has it.
+#[derive(Debug, Default)]
+pub(super) struct OrganizationEntry {
+    /// Its path in the file; empty where the lists stand at the top.
+    pub(super) at: String,
+    /// Its name and limits, as far as they are given.
+    pub(super) settings: Entry,
+    /// Its agents.
+    pub(super) agents: Vec<Entry>,
+    /// Its integrations.
+    pub(super) integrations: Vec<Entry>,
+    /// Its triggers.
+    pub(super) triggers: Vec<TriggerEntry>,
+}
+
+/// Something with a name.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Entry {
+    /// Its path in the file.
+    pub(super) at: String,
+    /// Its name, unique in its list.
+    pub(super) name: String,
+    /// Its fields as in the API, with variables filled in.
+    pub(super) fields: Map<String, Value>,
+    /// The same as written, with variables by name: fit to be shown.
+    pub(super) written: Map<String, Value>,
+}
+
+/// A trigger: it has no name, but names two others.
+#[derive(Debug, Clone)]
+pub(super) struct TriggerEntry {
+    /// The integration's name.
+    pub(super) integration: String,
+    /// The agent's name.
+    pub(super) agent: String,
+    /// The rest. Its name is what the trigger is called in answers.
+    pub(super) entry: Entry,
+}
+
+const LISTS: [&str; 3] = ["agents", "integrations", "triggers"];
+const TOP_KEYS: [&str; 4] = ["organizations", "agents", "integrations", "triggers"];
+const ORGANIZATION_KEYS: [&str; 6] = ["id", "name", "limits", "agents", "integrations", "triggers"];
+
+/// What the file says of the organization `id`. `None` with a mistake noted if nothing can be read.
+pub(super) fn read(
+    id: &str,
+    (filled, written): (Value, Value),
+    mistakes: &mut Mistakes<'_>,
+) -> Option<OrganizationEntry> {
+    let mut top = entry("", (filled, written), mistakes)?;
+    let Some(listed) = top.take("organizations") else {
+        let owner = lists("", &mut top, mistakes);
+        top.refuse_others(&[], &TOP_KEYS, mistakes);
+        return Some(owner);
+    };
+    let doubled = LISTS.iter().filter(|name| top.fields.contains_key(**name));
+    for name in doubled {
+        mistakes.invalid(
+            name,
+            "and organizations exclude each other: put the list below its organization",
+        );
+    }
+    top.refuse_others(&LISTS, &TOP_KEYS, mistakes);
+    let mut named = organizations(listed, mistakes);
+    if let Some(found) = named.remove(id) {
+        return Some(organization(found, mistakes));
+    }
+    if mistakes.is_empty() {
+        let ids: Vec<&str> = named.keys().map(String::as_str).collect();
+        let reason = format!("must name the organization `{id}`; the file names: {}", ids.join(", "));
+        mistakes.invalid("organizations", &reason);
+    }
+    None
+}
+
+/// The ids of all organizations that a file names. None: its lists stand at the top.
+fn organizations(listed: (Value, Value), mistakes: &mut Mistakes<'_>) -> BTreeMap<String, Entry> {
+    let mut named = BTreeMap::new();
+    for mut entry in entries("organizations", listed, mistakes) {
+        let Some(id) = entry.text("id", mistakes) else {
+            continue;
+        };
+        entry.name.clone_from(&id);
+        if let Some(first) = named.get(&id) {
+            let first: &Entry = first;
+            let reason = format!("`{id}` is a duplicate of {}.id", first.at);
+            mistakes.invalid(&join(&entry.at, "id"), &reason);
+            continue;
+        }
+        named.insert(id, entry);
+    }
+    named
+}
+
+fn organization(mut settings: Entry, mistakes: &mut Mistakes<'_>) -> OrganizationEntry {
+    let at = settings.at.clone();
+    let owner = lists(&at, &mut settings, mistakes);
+    settings.refuse_others(&["name", "limits"], &ORGANIZATION_KEYS, mistakes);
+    OrganizationEntry { at, settings, ..owner }
+}
+
+/// Takes the three lists out of an organization, or of the file's top.
+fn lists(at: &str, from: &mut Entry, mistakes: &mut Mistakes<'_>) -> OrganizationEntry {
+    let mut take = |name: &str, mistakes: &mut Mistakes<'_>| {
+        let found = from.take(name);
+        found.map_or_else(Vec::new, |found| entries(&join(at, name), found, mistakes))
+    };
+    let agents = take("agents", mistakes);
+    let integrations = take("integrations", mistakes);
+    let triggers = take("triggers", mistakes);
+    let triggers = triggers
+        .into_iter()
+        .filter_map(|entry| trigger(entry, mistakes))
+        .collect();
+    OrganizationEntry {
+        agents: with_names(agents, mistakes),
+        integrations: with_names(integrations, mistakes),
+        triggers: check_triggers(triggers, mistakes),
+        ..OrganizationEntry::default()
+    }
+}
+
+fn with_names(entries: Vec<Entry>, mistakes: &mut Mistakes<'_>) -> Vec<Entry> {
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
+    let mut named = Vec::new();
+    for mut entry in entries {
+        let name = entry.fields.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = name.trim().to_owned();
+        let field = join(&entry.at, "name");
+        if name.is_empty() {
+            mistakes.invalid(&field, "must be a text that is not empty");
+            continue;
+        }
+        if let Some(first) = places.get(&name) {
+            mistakes.invalid(&field, &format!("`{name}` is a duplicate of {first}"));
+            continue;
+        }
+        places.insert(name.clone(), field);
+        // It stays among the fields, for it is one of the API's, and is there as it will be saved.
+        entry.fields.insert("name".to_owned(), name.as_str().into());
+        entry.name = name;
+        named.push(entry);
+    }
+    named
+}
+
+fn trigger(mut entry: Entry, mistakes: &mut Mistakes<'_>) -> Option<TriggerEntry> {
+    let integration = entry.text("integration", mistakes);
+    let agent = entry.text("agent", mistakes);
+    for key in ["integrationId", "agentId", "id"] {
+        if entry.fields.remove(key).is_some() {
+            let known = ["integration", "agent", "enabled", "and the trigger's settings"];
+            mistakes.unknown(&join(&entry.at, key), &known);
+        }
+    }
+    let (integration, agent) = (integration?, agent?);
+    entry.name = format!("{integration} -> {agent}");
+    Some(TriggerEntry {
+        integration,
+        agent,
+        entry,
+    })
+}
+
+/// One trigger for each pair, and one that is enabled for each bot.
+fn check_triggers(triggers: Vec<TriggerEntry>, mistakes: &mut Mistakes<'_>) -> Vec<TriggerEntry> {
+    let (mut pairs, mut bound) = (BTreeSet::new(), BTreeMap::new());
+    let mut checked = Vec::new();
+    for trigger in triggers {
+        let (at, integration) = (&trigger.entry.at, &trigger.integration);
+        if !pairs.insert((integration.clone(), trigger.agent.clone())) {
+            mistakes.invalid(
+                at,
+                &format!("is a duplicate: `{}` has a trigger already", trigger.entry.name),
+            );
+            continue;
+        }
+        if trigger.is_enabled()
+            && let Some(first) = bound.insert(integration.clone(), at.clone())
+        {
+            let reason = format!(
+                "would be a second enabled trigger of `{integration}`, after {first}; at most one can be enabled"
+            );
+            mistakes.invalid(at, &reason);
+            continue;
+        }
+        checked.push(trigger);
+    }
+    checked
+}
+
+impl TriggerEntry {
+    /// Whether it shall be in force: it shall, if nothing is said.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.entry.fields.get("enabled") != Some(&Value::Bool(false))
+    }
+
+    /// Whether it shall be in force only because nothing is said.
+    pub(super) fn is_on_unsaid(&self) -> bool {
+        self.entry.fields.get("enabled").is_none_or(Value::is_null)
+    }
+}
+
+impl Entry {
+    /// Takes a field out, filled and as written.
+    fn take(&mut self, name: &str) -> Option<(Value, Value)> {
+        let filled = self.fields.remove(name)?;
+        let written = self.written.remove(name).unwrap_or_default();
+        (!filled.is_null()).then_some((filled, written))
+    }
+
+    fn text(&mut self, name: &str, mistakes: &mut Mistakes<'_>) -> Option<String> {
+        match self.take(name) {
+            Some((Value::String(text), _)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+            _ => {
+                mistakes.invalid(&join(&self.at, name), "must be a text that is not empty");
+                None
+            }
+        }
+    }
+
+    /// Refuses all fields but those in `kept`.
+    fn refuse_others(&mut self, kept: &[&str], known: &[&str], mistakes: &mut Mistakes<'_>) {
+        let others: Vec<String> = self
+            .fields
+            .keys()
+            .filter(|key| !kept.contains(&key.as_str()))
+            .cloned()
+            .collect();
+        for key in others {
+            self.fields.remove(&key);
+            mistakes.unknown(&join(&self.at, &key), known);
+        }
+    }
+}
+
+fn entry(at: &str, pair: (Value, Value), mistakes: &mut Mistakes<'_>) -> Option<Entry> {
+    if let (Value::Object(fields), Value::Object(written)) = pair {
+        return Some(Entry {
+            at: at.to_owned(),
+            name: String::new(),
+            fields,
+            written,
+        });
+    }
+    if at.is_empty() {
+        mistakes.invalid("", &format!("must be keys with values: {}", TOP_KEYS.join(", ")));
+    } else {
+        mistakes.invalid(at, "must be keys with values");
+    }
+    None
+}
+
+fn entries(at: &str, (filled, written): (Value, Value), mistakes: &mut Mistakes<'_>) -> Vec<Entry> {
+    let (Value::Array(filled), Value::Array(written)) = (filled, written) else {
+        mistakes.invalid(at, "must be a list");
+        return Vec::new();
+    };
+    let pairs = filled.into_iter().zip(written).enumerate();
+    pairs
+        .filter_map(|(index, pair)| entry(&format!("{at}[{index}]"), pair, mistakes))
+        .collect()
+}

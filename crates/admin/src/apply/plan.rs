@@ -1,0 +1,322 @@
+//! What has to be written so that an organization is as a file says. Everything is checked here, before the first write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+use tieline_core::agent::Agent;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
+use tieline_core::trigger::Trigger;
+use tieline_store::config::agent::AgentRecord;
+use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings, NewIntegration};
+use tieline_store::config::organization::{Limits, Organization};
+use tieline_store::config::trigger::TriggerRecord;
+
+use super::attempt::attempt;
+use super::change::{Change, Kind};
+use super::current::Current;
+use super::difference;
+use super::file::{Entry, OrganizationEntry};
+use super::forms::{AgentForm, IntegrationForm, fields};
+use super::mistakes::Mistakes;
+use super::positions::join;
+use crate::problem::Problem;
+use crate::state::AdminState;
+use crate::{agents, body, integrations, organizations};
+
+mod accounts;
+mod prune;
+mod triggers;
+
+/// What is done, in this order, with what is shown of it.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) steps: Vec<(Write, Change)>,
+    pub(super) n_unchanged: usize,
+}
+
+/// One write.
+pub(super) enum Write {
+    CreateOrganization {
+        id: OrganizationId,
+        name: String,
+        limits: Limits,
+    },
+    UpdateOrganization {
+        before: Organization,
+        name: String,
+        limits: Limits,
+    },
+    CreateAgent(Agent),
+    UpdateAgent {
+        before: AgentRecord,
+        after: Agent,
+    },
+    CreateIntegration {
+        new: NewIntegration,
+        settings: IntegrationSettings,
+    },
+    UpdateIntegration {
+        before: IntegrationRecord,
+        settings: IntegrationSettings,
+    },
+    CreateTrigger(Trigger),
+    UpdateTrigger {
+        before: TriggerRecord,
+        after: Trigger,
+    },
+    DeleteTrigger(TriggerRecord),
+    DeleteIntegration(IntegrationRecord),
+    DeleteAgent(AgentRecord),
+}
+
+/// Who applies what.
+pub(super) struct Wanted<'a> {
+    pub(super) organization: &'a OrganizationId,
+    pub(super) entry: &'a OrganizationEntry,
+    /// Whether the caller may create and change organizations.
+    pub(super) is_root: bool,
+    /// Whether what the file doesn't name is deleted.
+    pub(super) prune: bool,
+}
+
+/// Plans, and notes every mistake.
+pub(super) async fn plan(
+    state: &AdminState,
+    wanted: &Wanted<'_>,
+    current: &Current,
+    mistakes: &mut Mistakes<'_>,
+) -> Result<Plan, Problem> {
+    let mut planner = Planner {
+        state,
+        wanted,
+        current,
+        plan: Plan::default(),
+        agents: current
+            .agents
+            .iter()
+            .map(|it| (it.agent.name.clone(), it.agent.id.clone()))
+            .collect(),
+        integrations: BTreeMap::new(),
+    };
+    for record in &current.integrations {
+        planner.know(
+            record.id.clone(),
+            &record.platform,
+            super::current::settings(state, record)?,
+        );
+    }
+    planner.organization(mistakes);
+    for entry in &wanted.entry.agents {
+        planner.agent(entry, mistakes);
+    }
+    for entry in &wanted.entry.integrations {
+        planner.integration(entry, mistakes)?;
+    }
+    accounts::check(&planner, mistakes).await?;
+    planner.triggers(mistakes);
+    if wanted.prune && mistakes.is_empty() {
+        planner.prune().await?;
+    }
+    Ok(planner.plan)
+}
+
+struct Planner<'a> {
+    state: &'a AdminState,
+    wanted: &'a Wanted<'a>,
+    current: &'a Current,
+    plan: Plan,
+    /// Ids by name, of those to be created too.
+    agents: BTreeMap<String, AgentId>,
+    /// The same with what they will be.
+    integrations: BTreeMap<String, PlannedIntegration>,
+}
+
+/// An integration as it will be.
+struct PlannedIntegration {
+    id: IntegrationId,
+    platform: String,
+    settings: IntegrationSettings,
+}
+
+impl Planner<'_> {
+    fn know(&mut self, id: IntegrationId, platform: &str, settings: IntegrationSettings) {
+        let planned = PlannedIntegration {
+            id,
+            platform: platform.to_owned(),
+            settings,
+        };
+        self.integrations.insert(planned.settings.name.clone(), planned);
+    }
+
+    fn step(&mut self, write: Write, change: Change) {
+        self.plan.steps.push((write, change));
+    }
+
+    /// The organization itself. Lists at the top of a file say nothing about theirs.
+    fn organization(&mut self, mistakes: &mut Mistakes<'_>) {
+        let entry = &self.wanted.entry.settings;
+        let at = &self.wanted.entry.at;
+        if at.is_empty() {
+            return;
+        }
+        let id = self.wanted.organization;
+        let Some(before) = &self.current.organization else {
+            let mut new = entry.fields.clone();
+            new.insert("id".to_owned(), id.as_str().into());
+            let read = |fields| organizations::read_new(body::parse_value(Value::Object(fields))?);
+            if let Some((id, name, limits)) = attempt(at, &new, mistakes, read) {
+                let change = Change::created(
+                    Kind::Organization,
+                    id.as_str(),
+                    None,
+                    difference::of_new(&entry.written, &|_| false),
+                );
+                self.step(Write::CreateOrganization { id, name, limits }, change);
+            }
+            return;
+        };
+        let read = |fields| organizations::read_patch(before, &body::parse_value(Value::Object(fields))?);
+        let Some((name, limits)) = attempt(at, &entry.fields, mistakes, read) else {
+            return;
+        };
+        let after = organizations::form(before, &name, limits);
+        let found = difference::between(
+            &organizations::form(before, &before.name, before.limits),
+            &after,
+            &entry.written,
+            &|_| false,
+        );
+        if found.is_empty() {
+            self.plan.n_unchanged += 1;
+        } else if self.wanted.is_root {
+            let (before, change) = (
+                before.clone(),
+                Change::updated(Kind::Organization, id.as_str(), id.as_str(), found),
+            );
+            self.step(Write::UpdateOrganization { before, name, limits }, change);
+        } else {
+            let reason = "may be changed with the root token only; leave name and limits out, or as they are";
+            mistakes.invalid(at, reason);
+        }
+    }
+
+    fn agent(&mut self, entry: &Entry, mistakes: &mut Mistakes<'_>) {
+        let organization = self.wanted.organization;
+        let Some(before) = self.current.agent(&entry.name) else {
+            let id = self.state.fresh_agent();
+            // Triggers of the file may name it, whatever is wrong with it.
+            self.agents.insert(entry.name.clone(), id.clone());
+            let read = |fields| {
+                let new = body::parse_value(Value::Object(fields))?;
+                agents::read_new(self.state, organization, id.clone(), new)
+            };
+            if let Some(agent) = attempt(&entry.at, &entry.fields, mistakes, read) {
+                let shown = difference::of_new(&entry.written, &secrets_of_agents(&[&agent]));
+                let change = Change::created(Kind::Agent, &entry.name, Some(id.as_str()), shown);
+                self.step(Write::CreateAgent(agent), change);
+            }
+            return;
+        };
+        let read = |fields| agents::read_patch(self.state, &before.agent, &body::parse_value(Value::Object(fields))?);
+        let Some(after) = attempt(&entry.at, &entry.fields, mistakes, read) else {
+            return;
+        };
+        if after == before.agent {
+            self.plan.n_unchanged += 1;
+            return;
+        }
+        let (old, new) = (fields(&AgentForm::of(&before.agent)), fields(&AgentForm::of(&after)));
+        let shown = difference::between(&old, &new, &entry.written, &secrets_of_agents(&[&before.agent, &after]));
+        let change = Change::updated(Kind::Agent, &entry.name, before.agent.id.as_str(), shown);
+        let before = before.clone();
+        self.step(Write::UpdateAgent { before, after }, change);
+    }
+
+    fn integration(&mut self, entry: &Entry, mistakes: &mut Mistakes<'_>) -> Result<(), Problem> {
+        let Some(before) = self.current.integration(&entry.name) else {
+            self.new_integration(entry, mistakes);
+            return Ok(());
+        };
+        let mut wanted = entry.fields.clone();
+        if let Some(platform) = wanted.remove("platform")
+            && platform != before.platform.as_str()
+        {
+            let reason = format!(
+                "can't change: the integration is on `{}`; give the new one another name",
+                before.platform
+            );
+            mistakes.invalid(&join(&entry.at, "platform"), &reason);
+            return Ok(());
+        }
+        let read =
+            |fields| integrations::input::read_patch(self.state, before, &body::parse_value(Value::Object(fields))?);
+        let Some(settings) = attempt(&entry.at, &wanted, mistakes, read) else {
+            return Ok(());
+        };
+        let current = super::current::settings(self.state, before)?;
+        let old = fields(&IntegrationForm::of(&before.platform, &current));
+        let new = fields(&IntegrationForm::of(&before.platform, &settings));
+        let shown = difference::between(&old, &new, &entry.written, &self.secrets_of(&before.platform));
+        self.know(before.id.clone(), &before.platform, settings.clone());
+        if shown.is_empty() {
+            self.plan.n_unchanged += 1;
+            return Ok(());
+        }
+        let change = Change::updated(Kind::Integration, &entry.name, before.id.as_str(), shown);
+        let before = before.clone();
+        self.step(Write::UpdateIntegration { before, settings }, change);
+        Ok(())
+    }
+
+    fn new_integration(&mut self, entry: &Entry, mistakes: &mut Mistakes<'_>) {
+        let read = |fields| integrations::input::read_new(self.state, body::parse_value(Value::Object(fields))?);
+        let Some((platform, settings)) = attempt(&entry.at, &entry.fields, mistakes, read) else {
+            return;
+        };
+        let new = NewIntegration {
+            id: self.state.fresh_integration(),
+            organization: self.wanted.organization.clone(),
+            platform,
+            id_key: tieline_bridge::world::random(),
+        };
+        let shown = difference::of_new(&entry.written, &self.secrets_of(&new.platform));
+        let change = Change::created(Kind::Integration, &entry.name, Some(new.id.as_str()), shown);
+        self.know(new.id.clone(), &new.platform, settings.clone());
+        self.step(Write::CreateIntegration { new, settings }, change);
+    }
+
+    fn secrets_of(&self, platform: &str) -> impl Fn(&[&str]) -> bool + use<> {
+        let manifest = self.state.world.connector(platform).map(|it| it.manifest());
+        move |path| matches!(path, ["credentials", name, ..] if integrations::view::is_secret(manifest, name))
+    }
+
+    /// Names that the file has in its lists or in its triggers.
+    fn named(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
+        let entry = self.wanted.entry;
+        let agents = entry.agents.iter().map(|it| &*it.name);
+        let integrations = entry.integrations.iter().map(|it| &*it.name);
+        (
+            agents.chain(entry.triggers.iter().map(|it| &*it.agent)).collect(),
+            integrations
+                .chain(entry.triggers.iter().map(|it| &*it.integration))
+                .collect(),
+        )
+    }
+}
+
+/// A field is secret if it is one in any of these.
+fn secrets_of_agents(agents: &[&Agent]) -> impl Fn(&[&str]) -> bool + use<> {
+    let protocols: Vec<String> = agents.iter().map(|agent| agent.protocol.clone()).collect();
+    move |path| match path {
+        ["config", name, ..] => protocols
+            .iter()
+            .any(|protocol| tieline_bridge::agents::is_secret(protocol, name)),
+        _ => false,
+    }
+}
+
+/// An object's fields without these.
+fn without(fields: &Map<String, Value>, names: &[&str]) -> Map<String, Value> {
+    let kept = fields.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}

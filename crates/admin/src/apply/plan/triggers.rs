@@ -1,0 +1,161 @@
+//! Which agent shall answer for which bot.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+use tieline_core::trigger::Trigger;
+use tieline_store::config::trigger::TriggerRecord;
+
+use super::{Planner, Write, without};
+use crate::apply::attempt::attempt;
+use crate::apply::change::{Change, Kind};
+use crate::apply::difference;
+use crate::apply::file::TriggerEntry;
+use crate::apply::forms::{TriggerForm, fields};
+use crate::apply::mistakes::Mistakes;
+use crate::apply::positions::join;
+use crate::body;
+use crate::problem::Problem;
+use crate::triggers::{self, welcome};
+
+impl<'a> Planner<'a> {
+    /// All triggers: those that are switched off first, so that they make room for others.
+    pub(super) fn triggers(&mut self, mistakes: &mut Mistakes<'_>) {
+        let mut found: Vec<(&TriggerEntry, Option<&TriggerRecord>)> = Vec::new();
+        for wanted in &self.wanted.entry.triggers {
+            if self.names_resolve(wanted, mistakes) {
+                found.push((wanted, self.exact(wanted)));
+            }
+        }
+        let mut taken: BTreeSet<String> = found
+            .iter()
+            .filter_map(|(_, exact)| exact.map(|exact| exact.trigger.id.to_string()))
+            .collect();
+        found.sort_by_key(|(wanted, _)| wanted.is_enabled());
+        for (wanted, exact) in found {
+            let in_force = exact.filter(|exact| exact.trigger.enabled);
+            // One that is switched off gives way to a rival in force: a bot can't have both, and the file's agent is to answer.
+            let current = in_force.or_else(|| self.rival(wanted, &taken)).or(exact);
+            taken.extend(current.map(|current| current.trigger.id.to_string()));
+            match current {
+                Some(current) => self.changed_trigger(wanted, current, mistakes),
+                None => self.new_trigger(wanted, mistakes),
+            }
+        }
+    }
+
+    /// Whether both names lead somewhere.
+    fn names_resolve(&self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) -> bool {
+        let entry = self.wanted.entry;
+        let mut resolve = true;
+        let integrations = self.integrations.keys().map(String::as_str);
+        // What is wrong with it is said there.
+        let integrations: BTreeSet<&str> = integrations
+            .chain(entry.integrations.iter().map(|it| &*it.name))
+            .collect();
+        let agents: BTreeSet<&str> = self.agents.keys().map(String::as_str).collect();
+        for (field, name, known) in [
+            ("integration", &wanted.integration, integrations),
+            ("agent", &wanted.agent, agents),
+        ] {
+            if !known.contains(name.as_str()) {
+                let reason = format!("`{name}`: there is no {field} of this name in the file or in the organization");
+                let problem = Problem::invalid(field, &reason).allowing(known);
+                mistakes.problem(&join(&wanted.entry.at, field), &problem);
+                resolve = false;
+            }
+        }
+        resolve && self.integrations.contains_key(&wanted.integration)
+    }
+
+    /// The trigger between these two; of several, the one in force.
+    fn exact(&self, wanted: &TriggerEntry) -> Option<&'a TriggerRecord> {
+        let integration = &self.integrations.get(&wanted.integration)?.id;
+        let agent = self.agents.get(&wanted.agent)?;
+        let same = |it: &&TriggerRecord| it.trigger.integration == *integration && it.trigger.agent == *agent;
+        let found = self.current.triggers.iter().filter(same);
+        found.max_by_key(|it| it.trigger.enabled)
+    }
+
+    /// The trigger that binds the integration to another agent, and that no other line of the file is about.
+    fn rival(&self, wanted: &TriggerEntry, taken: &BTreeSet<String>) -> Option<&'a TriggerRecord> {
+        if !wanted.is_enabled() {
+            return None;
+        }
+        let integration = &self.integrations.get(&wanted.integration)?.id;
+        let mut others = self.current.triggers.iter();
+        others.find(|it| {
+            it.trigger.enabled && it.trigger.integration == *integration && !taken.contains(it.trigger.id.as_str())
+        })
+    }
+
+    fn ids(&self, wanted: &TriggerEntry) -> Map<String, Value> {
+        let integration = self.integrations.get(&wanted.integration).map(|it| it.id.as_str());
+        let agent = self.agents.get(&wanted.agent).map(|id| id.as_str());
+        let ids = [("integrationId", integration), ("agentId", agent)];
+        let known = ids
+            .into_iter()
+            .filter_map(|(name, id)| Some((name.to_owned(), id?.into())));
+        known.collect()
+    }
+
+    fn new_trigger(&mut self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) {
+        let entry = &wanted.entry;
+        let id = self.state.fresh_trigger();
+        let read = |mut fields: Map<String, Value>| {
+            fields.extend(self.ids(wanted));
+            let new = body::parse_value(Value::Object(fields))?;
+            let trigger = triggers::read_new(id.clone(), self.wanted.organization.clone(), new)?;
+            self.fits(wanted, &trigger)?;
+            Ok(trigger)
+        };
+        if let Some(trigger) = attempt(&entry.at, &entry.fields, mistakes, read) {
+            let shown = difference::of_new(&entry.written, &|_| false);
+            let change = Change::created(Kind::Trigger, &entry.name, Some(id.as_str()), shown);
+            self.step(Write::CreateTrigger(trigger), change);
+        }
+    }
+
+    fn changed_trigger(&mut self, wanted: &TriggerEntry, current: &TriggerRecord, mistakes: &mut Mistakes<'_>) {
+        let entry = &wanted.entry;
+        let before = &current.trigger;
+        let mut patch = entry.fields.clone();
+        // What a file doesn't say stays, but for this: the file was checked as if on were said.
+        if wanted.is_on_unsaid() {
+            patch.insert("enabled".to_owned(), true.into());
+        }
+        let read = |mut fields: Map<String, Value>| {
+            fields.extend(self.ids(wanted));
+            let after = triggers::read_patch(before.clone(), &body::parse_value(Value::Object(fields))?)?;
+            // What was saved before there was a limit doesn't stand in the way of other changes.
+            if before.settings.welcome != after.settings.welcome {
+                self.fits(wanted, &after)?;
+            }
+            Ok(after)
+        };
+        let Some(after) = attempt(&entry.at, &patch, mistakes, read) else {
+            return;
+        };
+        if after == *before {
+            self.plan.n_unchanged += 1;
+            return;
+        }
+        let agent = self.current.agents.iter().find(|it| it.agent.id == before.agent);
+        let agent = agent.map_or(before.agent.as_str(), |it| &it.agent.name);
+        let old = fields(&TriggerForm::of(before, &wanted.integration, agent));
+        let new = fields(&TriggerForm::of(&after, &wanted.integration, &wanted.agent));
+        let written = without(&entry.written, &["integration", "agent"]);
+        let shown = difference::between(&old, &new, &written, &|_| false);
+        let change = Change::updated(Kind::Trigger, &entry.name, before.id.as_str(), shown);
+        let before = current.clone();
+        self.step(Write::UpdateTrigger { before, after }, change);
+    }
+
+    /// Whether the platform takes so long a welcome.
+    fn fits(&self, wanted: &TriggerEntry, trigger: &Trigger) -> Result<(), Problem> {
+        match self.integrations.get(&wanted.integration) {
+            Some(planned) => welcome::fits(self.state, trigger, &planned.platform, planned.settings.mode),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! A whole organization as one file.
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::place::{DEFAULT, Place, ROOT, Reply};
+
+const FILE: &str = "
+agents:
+  - name: Helper
+    protocol: openai_chat
+    config: {baseUrl: 'https://agent.example/v1', apiKey: '${KEY}', model: m1}
+integrations:
+  - name: Page
+    platform: web
+  - name: 客服
+    platform: wecom
+    connectionMode: webhook
+    enabled: false
+    credentials: {token: '${TOKEN}', encodingAesKey: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG}
+triggers:
+  - {integration: Page, agent: Helper, summaryWindowSeconds: 2}
+";
+
+async fn apply(place: &Place, file: &str, query: &str) -> Reply {
+    let body = json!({ "file": file, "variables": { "KEY": "k3y-value", "TOKEN": "t0ken-value" } });
+    place.post(&format!("{DEFAULT}/apply{query}"), body).await
+}
+
+async fn apply_text(place: &Place, token: &str, organization: &str, file: &str) -> Reply {
+    let request = Request::builder()
+        .method("POST")
+        .uri(format!("/api/v1/orgs/{organization}/apply"))
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, "application/yaml");
+    place.send(request.body(Body::from(file.to_owned())).unwrap()).await
+}
+
+fn counts(applied: &Value) -> [u64; 4] {
+    ["created", "updated", "unchanged", "deleted"].map(|field| applied[field].as_u64().unwrap())
+}
+
+/// All that an organization owns, as it is shown.
+async fn owned(place: &Place) -> Vec<Value> {
+    let mut lists = Vec::new();
+    for list in ["agents", "integrations", "triggers"] {
+        lists.push(place.get(&format!("{DEFAULT}/{list}")).await.ok());
+    }
+    lists
+}
+
+#[tokio::test]
+async fn applying_twice_changes_once_and_shows_no_secrets() {
+    let place = Place::new().await;
+    let before = owned(&place).await;
+    let dry = apply(&place, FILE, "?dryRun=true").await.ok();
+    assert_eq!((counts(&dry), &dry["dryRun"]), ([4, 0, 0, 0], &json!(true)));
+    assert_eq!(owned(&place).await, before, "a dry run changes nothing");
+    let first = apply(&place, FILE, "").await;
+    assert_eq!(counts(&first.ok()), [4, 0, 0, 0]);
+    assert_eq!(
+        first.ok()["changes"][0]["fields"][0],
+        json!({"field": "config.apiKey", "before": null, "after": "${KEY}"})
+    );
+    let after = owned(&place).await;
+    let again = apply(&place, FILE, "").await;
+    assert_eq!(counts(&again.ok()), [0, 0, 4, 0]);
+    assert_eq!(owned(&place).await, after, "what is as it was stays untouched");
+    for shown in [first, again] {
+        assert!(!shown.text.contains("-value"), "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn differences_are_found_in_secrets_too() {
+    let place = Place::new().await;
+    apply(&place, FILE, "").await.ok();
+    let file = FILE
+        .replace("m1", "m2")
+        .replace("'${TOKEN}'", "another-t0ken")
+        .replace("Seconds: 2", "Seconds: 0");
+    for query in ["?dryRun=true", ""] {
+        let reply = apply(&place, &file, query).await;
+        let applied = reply.ok();
+        assert_eq!(counts(&applied), [0, 3, 1, 0], "{applied}");
+        let fields: Vec<&Value> = applied["changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["fields"])
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                &json!([{"field": "config.model", "before": "m1", "after": "m2"}]),
+                &json!([{"field": "credentials.token", "before": "***", "after": "***"}]),
+                &json!([{"field": "summaryWindowSeconds", "before": 2, "after": 0}]),
+            ]
+        );
+        assert!(!reply.text.contains("t0ken"), "{reply:?}");
+    }
+    assert_eq!(counts(&apply(&place, &file, "").await.ok()), [0, 0, 4, 0]);
+}
+
+#[tokio::test]
+async fn what_is_exported_is_no_change_when_it_is_applied() {
+    let place = Place::new().await;
+    apply(&place, FILE, "").await.ok();
+    // Texts that look like variables, and a trigger with everything.
+    let agent =
+        json!({ "config": { "systemPrompt": "Say ${NAME} and $${NAME}.\n", "headers": { "X-Key": "s3cret" } } });
+    let agents = place.get(&format!("{DEFAULT}/agents")).await.ok();
+    let id = agents["items"][0]["id"].as_str().unwrap();
+    place.patch(&format!("{DEFAULT}/agents/{id}"), agent).await.ok();
+    let triggers = place.get(&format!("{DEFAULT}/triggers")).await.ok();
+    let id = triggers["items"][0]["id"].as_str().unwrap();
+    let trigger = json!({ "access": { "users": ["lisi", "007"] }, "sessionScope": "chat" });
+    place.patch(&format!("{DEFAULT}/triggers/{id}"), trigger).await.ok();
+    let before = owned(&place).await;
+    for format in ["yaml", "json"] {
+        let exported = place.get(&format!("{DEFAULT}/export?format={format}")).await;
+        assert_eq!(exported.headers[CONTENT_TYPE], format!("application/{format}"));
+        for secret in ["k3y-value", "t0ken-value", "s3cret", "abcdefghijklmnop"] {
+            assert!(!exported.text.contains(secret), "{}", exported.text);
+        }
+        for query in ["?dryRun=true&prune=true", "?prune=true"] {
+            let applied = apply(&place, &exported.text, query).await.ok();
+            assert_eq!(counts(&applied), [0, 0, 5, 0], "{applied}\n{}", exported.text);
+        }
+        assert_eq!(owned(&place).await, before);
+    }
+}
+
+#[tokio::test]
+async fn what_the_file_does_not_name_is_pruned_only_when_told() {
+    let place = Place::new().await;
+    apply(&place, FILE, "").await.ok();
+    let (page, agent) = (place.web("Old page").await, place.echo("Old agent").await);
+    place.trigger(&page, &agent).await;
+    assert_eq!(counts(&apply(&place, FILE, "").await.ok()), [0, 0, 4, 0]);
+    let dry = apply(&place, FILE, "?dryRun=true&prune=true").await.ok();
+    let names: Vec<&Value> = dry["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["name"])
+        .collect();
+    assert_eq!(names, ["Old page -> Old agent", "Old agent", "Old page"]);
+    assert_eq!(dry["changes"][2]["impact"]["agents"][0]["name"], "Old agent");
+    assert_eq!(counts(&apply(&place, FILE, "?prune=true").await.ok()), [0, 0, 4, 3]);
+    place
+        .get(&format!("{DEFAULT}/integrations/{page}"))
+        .await
+        .problem(404, "integration_not_found");
+    place
+        .get(&format!("{DEFAULT}/agents/{agent}"))
+        .await
+        .problem(404, "agent_not_found");
+    assert_eq!(counts(&apply(&place, FILE, "?prune=true").await.ok()), [0, 0, 4, 0]);
+}
+
+/// A trigger that passes every check and is too large to be stored.
+fn too_large(agent: &str) -> String {
+    let ids = |prefix: &str| -> Vec<String> { (0..1000).map(|n| format!("{prefix}{n:0>250}")).collect() };
+    let access = json!({ "users": ids("u"), "chats": ids("c") });
+    format!("  - {{integration: Mine, agent: {agent}, access: {access}}}\n")
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_takes_the_others_back() {
+    let place = Place::new().await;
+    apply(&place, FILE, "").await.ok();
+    let before = owned(&place).await;
+    let changed = FILE
+        .replace("m1", "m2")
+        .replace("enabled: false", "enabled: false\n    language: en")
+        .replace("${TOKEN}", "another-t0ken")
+        .replace("Seconds: 2", "Seconds: 5")
+        .replace("agents:\n", "agents:\n  - {name: Fresh, protocol: echo}\n")
+        .replace("integrations:\n", "integrations:\n  - {name: Mine, platform: web}\n");
+    let refused = apply(&place, &format!("{changed}{}", too_large("Fresh")), "").await;
+    let problem = refused.problem(413, "too_large");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("trigger Mine -> Fresh: ") && detail.ends_with("; nothing was changed"),
+        "{problem}"
+    );
+    assert_eq!(without_times(owned(&place).await), without_times(before));
+    // Secrets came back too: the file of before finds no difference.
+    assert_eq!(counts(&apply(&place, FILE, "").await.ok()), [0, 0, 4, 0]);
+    assert_eq!(counts(&apply(&place, &changed, "").await.ok()), [2, 3, 1, 0]);
+}
+
+fn without_times(mut lists: Vec<Value>) -> Vec<Value> {
+    for list in &mut lists {
+        for item in list["items"].as_array_mut().unwrap() {
+            item["updatedAt"] = Value::Null;
+        }
+    }
+    lists
+}
+
+#[tokio::test]
+async fn an_organization_that_is_refused_is_not_left_behind() {
+    let place = Place::new().await;
+    let file = |trigger: &str| {
+        format!(
+            "organizations:\n- id: acme\n  name: Acme\n  limits: {{maxConcurrentRuns: 3}}\n  agents: [{{name: Echo, protocol: echo}}]\n\
+             \x20 integrations: [{{name: Mine, platform: web}}]\n  triggers:\n{trigger}"
+        )
+    };
+    let refused = apply_text(&place, ROOT, "acme", &file(&too_large("Echo"))).await;
+    refused.problem(413, "too_large");
+    place
+        .get("/api/v1/orgs/acme")
+        .await
+        .problem(404, "organization_not_found");
+    let small = file("  - {integration: Mine, agent: Echo}\n");
+    assert_eq!(
+        counts(&apply_text(&place, ROOT, "acme", &small).await.ok()),
+        [4, 0, 0, 0]
+    );
+    assert_eq!(
+        counts(&apply_text(&place, ROOT, "acme", &small).await.ok()),
+        [0, 0, 4, 0]
+    );
+    assert_eq!(
+        place.get("/api/v1/orgs/acme").await.ok()["limits"]["maxConcurrentRuns"],
+        3
+    );
+}
+
+#[tokio::test]
+async fn tokens_apply_to_their_own_organization_only() {
+    let place = Place::new().await;
+    let admin = place.organization("acme", "admin").await;
+    let viewer = place.organization("acme", "viewer").await;
+    let file = "organizations: [{id: acme, agents: [{name: Echo, protocol: echo}]}, {id: other}]";
+    apply_text(&place, &viewer, "acme", file)
+        .await
+        .problem(403, "forbidden");
+    apply_text(&place, &admin, "default", file)
+        .await
+        .problem(404, "organization_not_found");
+    apply_text(&place, &admin, "other", file)
+        .await
+        .problem(404, "organization_not_found");
+    apply_text(&place, ROOT, "nowhere", "agents: []")
+        .await
+        .problem(404, "organization_not_found");
+    assert_eq!(
+        counts(&apply_text(&place, &admin, "acme", file).await.ok()),
+        [1, 0, 1, 0]
+    );
+    let renamed = "organizations: [{id: acme, name: Best}]";
+    let problem = apply_text(&place, &admin, "acme", renamed)
+        .await
+        .problem(400, "invalid_file");
+    assert!(
+        problem["errors"][0]["detail"].as_str().unwrap().contains("root token"),
+        "{problem}"
+    );
+    let exported = place
+        .ask(&viewer, "GET", "/api/v1/orgs/acme/export", &Value::Null)
+        .await;
+    assert!(
+        exported.text.contains("id: acme") && exported.text.contains("name: Echo"),
+        "{exported:?}"
+    );
+    place
+        .ask(&viewer, "GET", &format!("{DEFAULT}/export"), &Value::Null)
+        .await
+        .problem(404, "organization_not_found");
+}
+
+#[tokio::test]
+async fn bots_change_hands_without_a_gap() {
+    let place = Place::new().await;
+    let file = |agent: &str| {
+        format!(
+            "agents: [{{name: A, protocol: echo}}, {{name: B, protocol: echo}}]\nintegrations: [{{name: P, platform: web}}]\n\
+                 triggers: [{{integration: P, agent: {agent}}}]"
+        )
+    };
+    assert_eq!(counts(&apply(&place, &file("A"), "").await.ok()), [4, 0, 0, 0]);
+    let moved = apply(&place, &file("B"), "").await.ok();
+    assert_eq!(counts(&moved), [0, 1, 3, 0]);
+    assert_eq!(
+        moved["changes"][0]["fields"],
+        json!([{"field": "agent", "before": "A", "after": "B"}])
+    );
+    let triggers = place.get(&format!("{DEFAULT}/triggers")).await.ok();
+    assert_eq!(triggers["items"].as_array().unwrap().len(), 1);
+}

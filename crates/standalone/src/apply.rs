@@ -1,0 +1,339 @@
+//! `tieline apply`: makes a bridge be as a file says.
+//!
+//! The bridge reads the file, checks all of it, and answers with what changes. What is done here: the values of variables come from
+//! this environment, and a file of several organizations is checked for all of them before it is applied to the first.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::args::Apply;
+use crate::client::{ApiError, Client};
+use crate::confirm::{self, Answer};
+use crate::impact;
+use crate::terminal::{self, one_line};
+
+/// Applies a file, and prints what changes.
+///
+/// # Errors
+/// If the file can't be read, or the bridge refuses it.
+pub async fn run(args: Apply) -> anyhow::Result<ExitCode> {
+    let file = read(&args.file)?;
+    let client = Client::new(&args.bridge)?;
+    let options = Options {
+        dry_run: args.dry_run,
+        prune: args.prune,
+        yes: args.consent.yes,
+    };
+    let mut show = |line: &str| terminal::line(line).map_err(Into::into);
+    match apply(&client, &file, options, &mut show).await? {
+        Some(done) => show(&done.sentence(options))?,
+        None => terminal::aside("nothing was changed"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A file, not read any further than its text.
+#[derive(Debug)]
+pub struct File {
+    /// What it is called in messages.
+    name: String,
+    text: String,
+    /// The variables that it may name, as far as they are set.
+    variables: BTreeMap<String, String>,
+    /// The organizations that it names. `None`: its lists are those of the caller's organization.
+    organizations: Option<Vec<String>>,
+}
+
+/// Reads a file, or standard input if it is `-`.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read(path: &Path) -> anyhow::Result<File> {
+    let name = path.display().to_string();
+    let mut text = String::new();
+    let taken = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::read_to_string(path).map(|read| text = read)
+    };
+    taken.with_context(|| format!("can't read {name}"))?;
+    Ok(File {
+        variables: variables(&text, |name| std::env::var(name).ok()),
+        organizations: organizations(&text),
+        name,
+        text,
+    })
+}
+
+/// The variables that a text may name, with their values.
+fn variables(text: &str, value: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let pieces = text.split("${").skip(1);
+    let names = pieces.filter_map(|piece| Some(piece.split_once('}')?.0));
+    names.filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
+}
+
+/// The ids of organizations in a file. One that can't be read has none: the bridge says what is wrong with it.
+fn organizations(text: &str) -> Option<Vec<String>> {
+    let file: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).ok()?;
+    let listed = file.get("organizations")?.as_sequence()?;
+    let ids = listed.iter().filter_map(|one| one.get("id")?.as_str());
+    let mut ids: Vec<String> = ids.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect();
+    ids.dedup();
+    // A list of which nothing can be read is for the bridge to refuse.
+    (listed.is_empty() || !ids.is_empty()).then_some(ids)
+}
+
+/// How a file is applied.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Options {
+    /// Nothing changes.
+    pub dry_run: bool,
+    /// What the file doesn't name is deleted.
+    pub prune: bool,
+    /// Deletions are not asked for.
+    pub yes: bool,
+}
+
+/// How much was done.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    n_created: u64,
+    n_updated: u64,
+    n_unchanged: u64,
+    n_deleted: u64,
+}
+
+impl Done {
+    fn add(&mut self, applied: &Value) {
+        let count = |field: &str| applied[field].as_u64().unwrap_or_default();
+        self.n_created += count("created");
+        self.n_updated += count("updated");
+        self.n_unchanged += count("unchanged");
+        self.n_deleted += count("deleted");
+    }
+
+    /// One line about it.
+    #[must_use]
+    pub fn sentence(&self, options: Options) -> String {
+        let (created, updated, unchanged) = (self.n_created, self.n_updated, self.n_unchanged);
+        let deleted = match options.prune {
+            true => format!(", {} deleted", self.n_deleted),
+            false => String::new(),
+        };
+        let tail = if options.dry_run {
+            " (dry run: nothing was changed)"
+        } else {
+            ""
+        };
+        format!("{created} created, {updated} updated, {unchanged} unchanged{deleted}{tail}")
+    }
+}
+
+/// Who is shown what changes.
+pub type Show<'a> = &'a mut (dyn FnMut(&str) -> anyhow::Result<()> + Send);
+
+/// Makes the bridge be as the file says. `None`: the operator said no.
+///
+/// # Errors
+/// If the file is refused: nothing has been changed then. If an organization is refused though its check went well: those before it
+/// are applied, as was shown.
+pub async fn apply(client: &Client, file: &File, options: Options, show: Show<'_>) -> anyhow::Result<Option<Done>> {
+    let own = vec![client.organization().to_owned()];
+    let organizations = file.organizations.as_ref().unwrap_or(&own);
+    let mut done = Done::default();
+    let is_checked_alone = organizations.len() > 1 || options.prune || options.dry_run;
+    if is_checked_alone {
+        let planned = check(client, file, organizations, options).await?;
+        if options.dry_run {
+            for (organization, planned) in &planned {
+                present(organization, planned, show)?;
+                done.add(planned);
+            }
+            return Ok(Some(done));
+        }
+        if agree_to_deletions(&planned, options)? == Answer::No {
+            return Ok(None);
+        }
+    }
+    for organization in organizations {
+        let applied = post(client, file, organization, options).await;
+        let applied = applied.map_err(|error| explain(file, vec![error]))?;
+        present(organization, &applied, show)?;
+        done.add(&applied);
+    }
+    Ok(Some(done))
+}
+
+/// Asks what would change, of all organizations, so that all mistakes are known at once.
+async fn check(
+    client: &Client,
+    file: &File,
+    organizations: &[String],
+    options: Options,
+) -> anyhow::Result<Vec<(String, Value)>> {
+    let dry = Options {
+        dry_run: true,
+        ..options
+    };
+    let (mut planned, mut refused) = (Vec::new(), Vec::new());
+    for organization in organizations {
+        match post(client, file, organization, dry).await {
+            Ok(plan) => planned.push((organization.clone(), plan)),
+            Err(error) => refused.push(error),
+        }
+    }
+    if refused.is_empty() {
+        Ok(planned)
+    } else {
+        Err(explain(file, refused))
+    }
+}
+
+async fn post(client: &Client, file: &File, organization: &str, options: Options) -> Result<Value, ApiError> {
+    let text = |flag: bool| if flag { "true" } else { "false" };
+    let query = [("dryRun", text(options.dry_run)), ("prune", text(options.prune))];
+    let body = json!({ "file": file.text, "variables": file.variables });
+    client.within(organization).post_with(&["apply"], &query, &body).await
+}
+
+/// All mistakes of a file, each on a line of its own with its place.
+fn explain(file: &File, refused: Vec<ApiError>) -> anyhow::Error {
+    let mut lines: Vec<String> = Vec::new();
+    for error in &refused {
+        for mistake in error.member("errors").and_then(Value::as_array).into_iter().flatten() {
+            let text = |field: &str| one_line(mistake[field].as_str().unwrap_or_default());
+            let (line, column) = (&mistake["line"], &mistake["column"]);
+            let place = format!("{}:{line}:{column}", file.name);
+            let line = match text("field") {
+                field if field.is_empty() || text("detail").starts_with(&field) => {
+                    format!("{place}: {}", text("detail"))
+                }
+                field => format!("{place}: {field}: {}", text("detail")),
+            };
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    match refused.into_iter().find(|error| error.member("errors").is_none()) {
+        Some(other) => anyhow::Error::from(other).context(format!("can't apply {}", file.name)),
+        None => anyhow::anyhow!("can't apply {}; nothing was changed\n{}", file.name, lines.join("\n")),
+    }
+}
+
+fn agree_to_deletions(planned: &[(String, Value)], options: Options) -> anyhow::Result<Answer> {
+    let mut lines = Vec::new();
+    for (organization, plan) in planned {
+        for change in changes(plan).filter(|change| change["action"] == "delete") {
+            lines.push(format!("- {}", title(organization, change)));
+            lines.extend(
+                impact::lines(&change["impact"])
+                    .into_iter()
+                    .map(|line| format!("    {line}")),
+            );
+        }
+    }
+    if lines.is_empty() {
+        return Ok(Answer::Yes);
+    }
+    let what = format!("delete what the file doesn't name:\n{}", lines.join("\n"));
+    confirm::ask(&what, options.yes)
+}
+
+fn changes(applied: &Value) -> impl Iterator<Item = &Value> {
+    applied["changes"].as_array().into_iter().flatten()
+}
+
+fn title(organization: &str, change: &Value) -> String {
+    let text = |field: &str| one_line(change[field].as_str().unwrap_or_default());
+    let (kind, name) = (text("kind"), text("name"));
+    if organization == "default" || kind == "organization" {
+        format!("{kind} {name}")
+    } else {
+        format!("{kind} {name} of {organization}")
+    }
+}
+
+fn present(organization: &str, applied: &Value, show: Show<'_>) -> anyhow::Result<()> {
+    for change in changes(applied) {
+        let sign = match change["action"].as_str() {
+            Some("create") => '+',
+            Some("delete") => '-',
+            Some("update") => '~',
+            _ => bail!("the bridge tells of a change that this command doesn't know; is it newer?"),
+        };
+        show(&format!("{sign} {}", title(organization, change)))?;
+        for field in change["fields"].as_array().into_iter().flatten() {
+            show(&format!("    {}", field_line(sign == '+', field)))?;
+        }
+        for line in impact::lines(&change["impact"]) {
+            show(&format!("    {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn field_line(is_new: bool, field: &Value) -> String {
+    let name = one_line(field["field"].as_str().unwrap_or_default());
+    let (before, after) = (value(&field["before"]), value(&field["after"]));
+    if is_new {
+        format!("{name}: {after}")
+    } else {
+        format!("{name}: {before} -> {after}")
+    }
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "(none)".to_owned(),
+        Value::String(text) => one_line(text),
+        other => one_line(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_variables_of_the_file_leave_this_machine() {
+        let text = "a: ${KEY}\nb: x${OTHER}y${UNSET}\nc: ${";
+        let found = variables(text, |name| (name != "UNSET").then(|| format!("value of {name}")));
+        let names: Vec<_> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["KEY", "OTHER"]);
+    }
+
+    #[test]
+    fn organizations_are_those_of_the_file() {
+        let ids = |text: &str| organizations(text);
+        assert_eq!(ids("agents: []"), None);
+        assert_eq!(
+            ids("organizations: [{id: a}, {id: ' b '}]"),
+            Some(vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(ids("organizations: []"), Some(Vec::new()));
+        assert_eq!(ids("organizations: [{name: a}]"), None);
+        assert_eq!(ids("organizations: [["), None);
+    }
+
+    #[test]
+    fn deletions_are_counted_where_they_may_happen() {
+        let mut done = Done::default();
+        done.add(&json!({ "created": 1, "updated": 2, "unchanged": 3, "deleted": 4 }));
+        assert_eq!(done.sentence(Options::default()), "1 created, 2 updated, 3 unchanged");
+        let pruned = Options {
+            prune: true,
+            dry_run: true,
+            ..Options::default()
+        };
+        assert_eq!(
+            done.sentence(pruned),
+            "1 created, 2 updated, 3 unchanged, 4 deleted (dry run: nothing was changed)"
+        );
+    }
+}

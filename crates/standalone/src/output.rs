@@ -1,0 +1,48 @@
+//! Answers for programs.
+
+use serde_json::Value;
+
+use crate::args::Output;
+use crate::terminal::{self, one_line};
+
+/// Prints a value as JSON or YAML. `false`: the format is one for people, and nothing is printed.
+///
+/// # Errors
+/// If nobody reads it any more.
+pub fn structured(value: &Value, output: Output) -> anyhow::Result<bool> {
+    match output {
+        Output::Json => terminal::line(&serde_json::to_string_pretty(value)?)?,
+        Output::Yaml => terminal::line(serde_yaml_ng::to_string(value)?.trim_end())?,
+        Output::Name => {
+            let items = match value["items"].as_array() {
+                Some(items) => items.as_slice(),
+                None => std::slice::from_ref(value),
+            };
+            for item in items {
+                terminal::line(&name(item))?;
+            }
+        }
+        Output::Table | Output::Wide => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// What an object is called on the command line: its name, else its id.
+fn name(item: &Value) -> String {
+    let fields = ["name", "id", "platform"].into_iter();
+    let mut found = fields.filter_map(|field| item[field].as_str());
+    one_line(found.find(|text| !text.is_empty()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objects_are_named_by_what_commands_accept() {
+        assert_eq!(name(&json!({ "id": "int_1", "name": "Desk" })), "Desk");
+        assert_eq!(name(&json!({ "id": "trg_1" })), "trg_1");
+    }
+}

@@ -1,0 +1,226 @@
+//! Starting and stopping of integrations, switching of triggers, and tests.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::args::{Disable, Enable, Integration, Stop, Test};
+use crate::client::{self, Client};
+use crate::confirm::{self, Answer};
+use crate::doctor::integration_id;
+use crate::kind::Kind;
+use crate::terminal::{self, one_line};
+use crate::{color, impact, output, table};
+
+/// Starts an integration.
+///
+/// # Errors
+/// If there is none, or it can't be started.
+pub async fn start(args: Integration) -> anyhow::Result<ExitCode> {
+    set(&args, "start", "started").await
+}
+
+/// Starts an integration again.
+///
+/// # Errors
+/// As [`start`].
+pub async fn restart(args: Integration) -> anyhow::Result<ExitCode> {
+    set(&args, "restart", "restarted").await
+}
+
+async fn set(args: &Integration, verb: &str, done: &str) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let id = integration_id(&client, &args.integration).await?;
+    let after = client.post(&["integrations", &id, verb], &client::nothing()).await?;
+    terminal::line(&format!("integration {} {done}", text(&after["name"])))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Stops an integration.
+///
+/// # Errors
+/// As [`start`]; if nobody can be asked.
+pub async fn stop(args: Stop) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let found = client.find(Kind::Integrations, &args.integration).await?;
+    let id = found["id"].as_str().context("the integration has no id")?;
+    let affected = client.get(&["integrations", id, "impact"], &[]).await?;
+    let what = with_impact(&format!("stop the integration {}", text(&found["name"])), &affected);
+    if confirm::ask(&what, args.consent.yes)? == Answer::No {
+        return left_alone();
+    }
+    client.post(&["integrations", id, "stop"], &client::nothing()).await?;
+    terminal::line(&format!("integration {} stopped", text(&found["name"])))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Switches a trigger on.
+///
+/// # Errors
+/// If there is none, or another one has its integration.
+pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let trigger = Trigger::find(&client, &args.trigger).await?;
+    if args.takeover {
+        let affected = client
+            .get(&["integrations", &trigger.integration, "impact"], &[])
+            .await?;
+        let what = format!(
+            "give the integration of {} to its agent, and disable the trigger that has it",
+            trigger.name
+        );
+        if confirm::ask(&with_impact(&what, &affected), args.consent.yes)? == Answer::No {
+            return left_alone();
+        }
+    }
+    let takeover = if args.takeover { "true" } else { "false" };
+    let query = [("takeover", takeover)];
+    client
+        .patch_with(&["triggers", &trigger.id], &query, &json!({ "enabled": true }))
+        .await?;
+    terminal::line(&format!("trigger {} enabled", trigger.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Switches a trigger off.
+///
+/// # Errors
+/// If there is none; if nobody can be asked.
+pub async fn disable(args: Disable) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let trigger = Trigger::find(&client, &args.trigger).await?;
+    let affected = client
+        .get(&["integrations", &trigger.integration, "impact"], &[])
+        .await?;
+    let what = with_impact(&format!("disable the trigger {}", trigger.name), &affected);
+    if confirm::ask(&what, args.consent.yes)? == Answer::No {
+        return left_alone();
+    }
+    client
+        .patch(&["triggers", &trigger.id], &json!({ "enabled": false }))
+        .await?;
+    terminal::line(&format!("trigger {} disabled", trigger.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks a platform or an agent whether it works. Fails if it doesn't.
+///
+/// # Errors
+/// If it can't be asked.
+pub async fn test(args: Test) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let found = match (&args.integration, &args.agent) {
+        (Some(which), _) => {
+            let id = integration_id(&client, which).await?;
+            client.post(&["integrations", &id, "test"], &client::nothing()).await?
+        }
+        (None, Some(which)) => {
+            let agent = client.find(Kind::Agents, which).await?;
+            let id = agent["id"].as_str().context("the agent has no id")?;
+            client.post(&["agents", id, "test"], &client::nothing()).await?
+        }
+        (None, None) => bail!("say which integration, or which agent with --agent"),
+    };
+    if !output::structured(&found, args.output)? {
+        terminal::line(&report(&found))?;
+    }
+    Ok(if found["ok"] == true {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn report(found: &Value) -> String {
+    let Some(checks) = found["checks"].as_array() else {
+        let sign = if found["ok"] == true { "ok" } else { "FAILED" };
+        let line = format!("  {sign}  {}  {} ms", text(&found["detail"]), found["millis"]);
+        return color::paint(&line, &crate::doctor::SIGNS, color::is_on());
+    };
+    let row = |check: &Value| {
+        let sign = if check["ok"] == true { "ok" } else { "FAILED" };
+        let millis = check["millis"]
+            .as_u64()
+            .map_or_else(String::new, |millis| format!("{millis} ms"));
+        vec![text(&check["name"]), sign.to_owned(), millis, text(&check["detail"])]
+    };
+    let rows: Vec<Vec<String>> = checks.iter().map(row).collect();
+    let drawn = table::draw(&["CHECK", "", "TIME", "DETAIL"], &rows);
+    let lines = drawn
+        .lines()
+        .map(|line| color::paint(line, &crate::doctor::SIGNS, color::is_on()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A trigger that somebody named.
+pub(super) struct Trigger {
+    pub(super) id: String,
+    pub(super) integration: String,
+    /// Its integration and its agent.
+    pub(super) name: String,
+}
+
+impl Trigger {
+    /// By its id, by `INTEGRATION -> AGENT`, or by its integration, if that has no other.
+    pub(super) async fn find(client: &Client, which: &str) -> anyhow::Result<Self> {
+        let all = client.all(Kind::Triggers).await?;
+        let integrations = client.all(Kind::Integrations).await?;
+        let agents = client.all(Kind::Agents).await?;
+        let name_of = |items: &[Value], id: &Value| {
+            let found = items.iter().find(|item| item["id"] == *id);
+            found.map_or_else(|| text(id), |item| text(&item["name"]))
+        };
+        let known: Vec<Self> = all
+            .iter()
+            .map(|trigger| {
+                let integration = name_of(&integrations, &trigger["integrationId"]);
+                let agent = name_of(&agents, &trigger["agentId"]);
+                Self {
+                    id: text(&trigger["id"]),
+                    integration: text(&trigger["integrationId"]),
+                    name: format!("{integration} -> {agent}"),
+                }
+            })
+            .collect();
+        let is_exact = |it: &&Self| it.id == which || it.name == which;
+        if let Some(at) = known.iter().position(|it| is_exact(&it)) {
+            return known.into_iter().nth(at).context("there is no trigger");
+        }
+        let prefix = format!("{which} -> ");
+        let mut of_integration: Vec<Self> = known
+            .into_iter()
+            .filter(|it| it.integration == which || it.name.starts_with(&prefix))
+            .collect();
+        match of_integration.len() {
+            0 => bail!("there is no trigger with the id {which:?}, nor of an integration of this id or name"),
+            1 => of_integration.pop().context("there is no trigger"),
+            _ => {
+                let names: Vec<String> = of_integration
+                    .into_iter()
+                    .map(|it| format!("{} ({})", it.id, it.name))
+                    .collect();
+                bail!("{which:?} has several triggers; say which: {}", names.join(", "))
+            }
+        }
+    }
+}
+
+pub(super) fn with_impact(what: &str, affected: &Value) -> String {
+    let lines = impact::lines(affected);
+    if lines.is_empty() {
+        return what.to_owned();
+    }
+    let lines: Vec<String> = lines.into_iter().map(|line| format!("\n    {line}")).collect();
+    format!("{what}{}", lines.concat())
+}
+
+/// What is said when the operator has said no.
+pub(super) fn left_alone() -> anyhow::Result<ExitCode> {
+    terminal::aside("nothing was changed");
+    Ok(ExitCode::FAILURE)
+}
+
+pub(super) fn text(value: &Value) -> String {
+    one_line(value.as_str().unwrap_or_default())
+}

@@ -1,0 +1,168 @@
+//! Messages and conversations: say something, begin anew, try again.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tieline_core::timestamp::Timestamp;
+
+use super::lifecycle::{left_alone, text};
+use crate::args::{Redrive, Reset, Send};
+use crate::client::{self, Client};
+use crate::confirm::{self, Answer};
+use crate::doctor::integration_id;
+use crate::kind::Kind;
+use crate::terminal;
+
+/// Sends a message that nobody asked for.
+///
+/// # Errors
+/// If the platform can't, or refuses.
+pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let id = integration_id(&client, &args.integration).await?;
+    let body = match (&args.chat, &args.user) {
+        (Some(chat), _) => json!({ "chatId": chat, "text": args.text }),
+        (None, user) => json!({ "userId": user, "text": args.text }),
+    };
+    client.post(&["integrations", &id, "messages"], &body).await?;
+    terminal::line("sent")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the session of a conversation.
+///
+/// # Errors
+/// If there is none; if nobody can be asked.
+pub async fn reset(args: Reset) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let integration = integration_id(&client, &args.integration).await?;
+    let found = conversation(&client, &integration, &args.conversation).await?;
+    let what = format!(
+        "end the session of {} in the chat {}{}",
+        text(&found["senderId"]),
+        text(&found["chatId"]),
+        pending(&found)
+    );
+    if confirm::ask(&what, args.consent.yes)? == Answer::No {
+        return left_alone();
+    }
+    let id = text(&found["id"]);
+    let path = ["integrations", &integration, "conversations", &id, "reset"];
+    client.post(&path, &client::nothing()).await?;
+    terminal::line(&format!("conversation {id} begins anew"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pending(conversation: &Value) -> String {
+    let running = if conversation["running"] == true {
+        ", an answer is being written"
+    } else {
+        ""
+    };
+    match conversation["pendingMessages"].as_u64().unwrap_or_default() {
+        0 => running.to_owned(),
+        n => format!("{running}, {n} messages are waiting"),
+    }
+}
+
+/// The conversation with this id, else the one of this chat or person.
+async fn conversation(client: &Client, integration: &str, which: &str) -> anyhow::Result<Value> {
+    let path = client.own(&["integrations", integration, "conversations"]);
+    let (found, _) = client.list(&path, &[("search", which)], usize::MAX).await?;
+    if let Some(exact) = found.iter().find(|it| it["id"] == which) {
+        return Ok(exact.clone());
+    }
+    let names = |it: &&Value| it["chatId"] == which || it["senderId"] == which;
+    let named: Vec<&Value> = found.iter().filter(names).collect();
+    match named.as_slice() {
+        [] => bail!("there is no conversation with the id, chat or person {which:?} in this integration"),
+        [one] => Ok((*one).clone()),
+        several => {
+            let ids: Vec<String> = several.iter().map(|it| text(&it["id"])).collect();
+            bail!("{which:?} has several conversations; say which: {}", ids.join(", "))
+        }
+    }
+}
+
+/// Tries failed messages again.
+///
+/// # Errors
+/// If there is none; if one can't be tried again; if nobody can be asked.
+pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let letters = client.all(Kind::DeadLetters).await?;
+    if let Some(which) = &args.id {
+        let found = letters
+            .iter()
+            .find(|it| it["id"] == which.as_str() || it["messageId"] == which.as_str());
+        let letter =
+            found.with_context(|| format!("there is no dead letter with the id, or of the message, {which:?}"))?;
+        again(&client, letter).await?;
+        terminal::line(&format!("message {} is tried again", text(&letter["messageId"])))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let integration = match &args.integration {
+        Some(which) => Some(integration_id(&client, which).await?),
+        None => None,
+    };
+    let since = args.since.context("say which: an id, or --since")?;
+    let wanted: Vec<&Value> = letters
+        .iter()
+        .filter(|it| is_wanted(it, since, integration.as_deref()))
+        .collect();
+    if wanted.is_empty() {
+        terminal::line(&format!("nothing failed since {since}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = format!(
+        "try {} messages again that failed since {since}; their agents are asked, and their chats get answers",
+        wanted.len()
+    );
+    if confirm::ask(&what, args.consent.yes)? == Answer::No {
+        return left_alone();
+    }
+    let mut n_refused = 0;
+    for letter in &wanted {
+        if let Err(error) = again(&client, letter).await {
+            n_refused += 1;
+            terminal::aside(&format!("message {}: {error:#}", text(&letter["messageId"])));
+        }
+    }
+    terminal::line(&format!(
+        "{} of {} messages are tried again",
+        wanted.len() - n_refused,
+        wanted.len()
+    ))?;
+    Ok(if n_refused == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn again(client: &Client, letter: &Value) -> anyhow::Result<()> {
+    let id = letter["id"].as_str().context("the dead letter has no id")?;
+    client.post(&["deadletters", id, "redrive"], &client::nothing()).await?;
+    Ok(())
+}
+
+fn is_wanted(letter: &Value, since: Timestamp, integration: Option<&str>) -> bool {
+    let failed_at = letter["failedAt"].as_str().and_then(Timestamp::parse);
+    failed_at.is_some_and(|at| at >= since) && integration.is_none_or(|id| letter["integrationId"] == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_failed_since_is_tried_again() {
+        let since = Timestamp::parse("2026-01-02T00:00:00Z").unwrap();
+        let letter = |at: &str| json!({ "failedAt": at, "integrationId": "int_1" });
+        assert!(is_wanted(&letter("2026-01-02T00:00:00Z"), since, None));
+        assert!(is_wanted(&letter("2026-01-02T00:00:01Z"), since, Some("int_1")));
+        assert!(!is_wanted(&letter("2026-01-02T00:00:01Z"), since, Some("int_2")));
+        assert!(!is_wanted(&letter("2026-01-01T23:59:59.999Z"), since, None));
+    }
+}

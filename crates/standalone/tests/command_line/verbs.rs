@@ -1,0 +1,284 @@
+//! Commands that do something to one object.
+
+use serde_json::Value;
+
+use crate::bridge::{Bridge, Said};
+use crate::fake::Fake;
+
+fn json(bridge: &Bridge, words: &[&str]) -> Value {
+    let words = [&["get"], words, &["-o", "json"]].concat();
+    serde_json::from_str(&bridge.tieline(&words).good()).unwrap()
+}
+
+#[track_caller]
+fn refused_without_yes(bridge: &Bridge, words: &[&str], what: &str) {
+    let said = bridge.tieline(words).bad();
+    assert!(said.contains(what) && said.contains("add --yes"), "{said}");
+}
+
+#[test]
+fn integrations_are_stopped_and_started() {
+    let bridge = Bridge::start();
+    let enabled = || json(&bridge, &["integration", "Playground"])["enabled"].clone();
+    refused_without_yes(&bridge, &["stop", "Playground"], "answered by: Echo");
+    assert_eq!(enabled(), true);
+    assert_eq!(
+        bridge.tieline(&["stop", "Playground", "-y"]).good(),
+        "integration Playground stopped\n"
+    );
+    assert_eq!(enabled(), false);
+    assert_eq!(
+        bridge.tieline(&["start", "Playground"]).good(),
+        "integration Playground started\n"
+    );
+    assert_eq!(enabled(), true);
+    assert_eq!(
+        bridge.tieline(&["restart", "Playground"]).good(),
+        "integration Playground restarted\n"
+    );
+    let none = bridge.tieline(&["start", "Nowhere"]).bad();
+    assert!(
+        none.contains("there is no integration with the id or name \"Nowhere\""),
+        "{none}"
+    );
+}
+
+#[test]
+fn triggers_are_switched_by_the_names_of_what_they_bind() {
+    let bridge = Bridge::start();
+    let file = bridge.file(
+        "a.yaml",
+        "agents: [{name: Other, protocol: echo}]\ntriggers: [{integration: Playground, agent: Other, enabled: false}]",
+    );
+    refused_without_yes(
+        &bridge,
+        &["disable", "Playground"],
+        "disable the trigger Playground -> Echo",
+    );
+    bridge.tieline(&["apply", "-f", &file]).good();
+    let several = bridge.tieline(&["disable", "Playground", "--yes"]).bad();
+    assert!(several.contains("has several triggers; say which: trg_"), "{several}");
+    let bound = bridge.tieline(&["enable", "Playground -> Other"]).bad();
+    assert!(bound.contains("integration_already_bound"), "{bound}");
+    refused_without_yes(
+        &bridge,
+        &["enable", "Playground -> Other", "--takeover"],
+        "enabled triggers: 1",
+    );
+    bridge
+        .tieline(&["enable", "Playground -> Other", "--takeover", "--yes"])
+        .good();
+    let answering = || -> Vec<Value> {
+        let triggers = json(&bridge, &["triggers"]);
+        let items = triggers["items"].as_array().unwrap().clone();
+        items.into_iter().filter(|trigger| trigger["enabled"] == true).collect()
+    };
+    assert_eq!(answering()[0]["agentId"], json(&bridge, &["agent", "Other"])["id"]);
+    let id = answering()[0]["id"].as_str().unwrap().to_owned();
+    bridge.tieline(&["disable", &id, "--yes"]).good();
+    assert!(answering().is_empty());
+}
+
+#[test]
+fn deleting_shows_who_is_affected_and_asks() {
+    let bridge = Bridge::start();
+    refused_without_yes(&bridge, &["delete", "agent", "Echo"], "enabled triggers: 1");
+    refused_without_yes(&bridge, &["delete", "integration", "Playground"], "answered by: Echo");
+    assert_eq!(
+        bridge.tieline(&["delete", "integration", "Playground", "--yes"]).good(),
+        "integration Playground deleted\n"
+    );
+    assert_eq!(bridge.tieline(&["get", "triggers"]).good(), "no triggers\n");
+    assert_eq!(
+        bridge.tieline(&["delete", "agents", "Echo", "--yes"]).good(),
+        "agent Echo deleted\n"
+    );
+    let wrong = bridge.tieline(&["delete", "message", "x", "--yes"]).bad();
+    assert!(wrong.contains("integration, agent, trigger, user, token"), "{wrong}");
+}
+
+#[test]
+fn tokens_and_organizations_are_made_and_listed() {
+    let bridge = Bridge::start();
+    assert_eq!(
+        bridge.tieline(&["organization", "create", "acme", "Acme"]).good(),
+        "organization acme created\n"
+    );
+    assert!(bridge.tieline(&["organization", "list"]).good().contains("Acme"));
+    let made = bridge.tieline(&["token", "create", "ci", "--role", "admin", "--org", "acme"]);
+    assert!(
+        made.out.starts_with("tl_") && made.err.contains("shown this once"),
+        "{made:?}"
+    );
+    let token = made.out.trim().to_owned();
+    let as_member = |words: &[&str]| Said::of(bridge.command_of(words).env("TIELINE_ADMIN_TOKEN", &token));
+    assert_eq!(as_member(&["get", "agents", "--org", "acme"]).good(), "no agents\n");
+    assert_eq!(
+        bridge.tieline(&["token", "list", "--org", "acme", "-o", "name"]).good(),
+        "ci\n"
+    );
+    refused_without_yes(
+        &bridge,
+        &["token", "delete", "ci", "--org", "acme"],
+        "delete the token ci",
+    );
+    bridge
+        .tieline(&["token", "delete", "ci", "--org", "acme", "--yes"])
+        .good();
+    assert!(
+        as_member(&["get", "agents", "--org", "acme"])
+            .bad()
+            .contains("doesn't know this token")
+    );
+}
+
+#[test]
+fn conversations_begin_anew() {
+    let bridge = Bridge::start();
+    bridge.typed(&["chat"], "hello\n").good();
+    let found = json(&bridge, &["conversations", "--integration", "Playground"]);
+    let conversation = &found["items"][0];
+    assert!(conversation["sessionId"].is_string(), "{found}");
+    let chat = conversation["chatId"].as_str().unwrap();
+    refused_without_yes(&bridge, &["reset", "Playground", chat], chat);
+    bridge.tieline(&["reset", "Playground", chat, "--yes"]).good();
+    let after = json(
+        &bridge,
+        &["conversations", "--integration", "Playground", "--search", chat],
+    );
+    assert_ne!(after["items"][0]["sessionId"], conversation["sessionId"]);
+    let none = bridge.tieline(&["reset", "Playground", "nowhere", "--yes"]).bad();
+    assert!(none.contains("there is no conversation"), "{none}");
+}
+
+#[test]
+fn messages_are_found_by_time_state_person_and_text() {
+    let bridge = Bridge::start();
+    bridge.typed(&["chat"], "hello\n").good();
+    let found = |more: &[&str]| {
+        let shown = json(&bridge, &[&["messages"], more].concat());
+        shown["items"].as_array().unwrap().len()
+    };
+    assert_eq!(found(&[]), 1);
+    assert_eq!(
+        found(&["--since", "1h", "--state", "answered", "--user", "terminal"]),
+        1
+    );
+    assert_eq!(found(&["--state", "failed"]), 0);
+    assert_eq!(found(&["--user", "somebody"]), 0);
+    assert_eq!(found(&["--search", "no-such-id"]), 0);
+    let wrong = bridge.tieline(&["get", "agents", "--since", "1h"]).bad();
+    assert!(wrong.contains("--since is for lists of messages only"), "{wrong}");
+    assert_eq!(bridge.tieline(&["get", "messages", "--since", "soon"]).code, Some(2));
+}
+
+#[test]
+fn answers_come_in_every_format() {
+    let bridge = Bridge::start();
+    let yaml = bridge
+        .tieline(&["get", "integration", "Playground", "-o", "yaml"])
+        .good();
+    assert!(yaml.contains("\nname: Playground\n"), "{yaml}");
+    assert_eq!(
+        bridge.tieline(&["get", "integrations", "-o", "name"]).good(),
+        "Playground\n"
+    );
+    let wide = bridge.tieline(&["get", "integrations", "-o", "wide"]).good();
+    assert!(
+        wide.contains("CALLBACK") && wide.contains("/api/web/webhook/") && wide.contains("Echo"),
+        "{wide}"
+    );
+    assert!(!wide.contains('\u{1b}'), "no colours in a pipe: {wide}");
+    let test = bridge.tieline(&["test", "--agent", "Echo"]).good();
+    assert!(test.contains("ok"), "{test}");
+}
+
+#[test]
+fn doctor_examines_all() {
+    let bridge = Bridge::start();
+    let file = bridge.file("a.yaml", "integrations: [{name: Lonely, platform: web}]");
+    bridge.tieline(&["apply", "-f", &file]).good();
+    let said = bridge.tieline(&["doctor", "--all", "-o", "json"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    let items = found["items"].as_array().unwrap();
+    let names: Vec<&Value> = items.iter().map(|one| &one["name"]).collect();
+    assert!(names.len() == 2 && names.contains(&&Value::from("Lonely")), "{names:?}");
+    let lonely = items.iter().find(|one| one["name"] == "Lonely").unwrap();
+    assert!(lonely["doctor"]["cause"].is_string(), "{found}");
+    let table = bridge.tieline(&["doctor", "--all"]);
+    assert!(
+        table.out.contains("Lonely") && table.out.contains("FAILED"),
+        "{table:?}"
+    );
+}
+
+#[test]
+fn shells_get_their_script() {
+    for (shell, part) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef tieline"),
+        ("fish", "complete -c tieline"),
+    ] {
+        let script = Said::of(crate::bridge::tieline().args(["completion", shell])).good();
+        assert!(script.contains(part) && script.contains("redrive"), "{shell}");
+    }
+}
+
+/// Two messages failed, one of them long ago.
+#[test]
+fn what_failed_since_a_time_is_tried_again() {
+    let (tell, asked) = std::sync::mpsc::channel();
+    let fake = Fake::start(move |method, path, _| {
+        if method == "POST" {
+            tell.send(path.to_owned()).unwrap();
+            return Some((202, "{}".to_owned()));
+        }
+        let letter =
+            |id: &str, at: &str| serde_json::json!({ "id": id, "messageId": format!("msg_{id}"), "failedAt": at });
+        let items = [
+            letter("new", "2099-01-01T00:00:00Z"),
+            letter("old", "2020-01-01T00:00:00Z"),
+        ];
+        Some((
+            200,
+            serde_json::json!({ "items": items, "nextCursor": null }).to_string(),
+        ))
+    });
+    let run = |words: &[&str]| Said::of(&mut fake.command_of(words));
+    let refused = run(&["redrive", "--since", "1h"]).bad();
+    assert!(
+        refused.contains("try 1 messages again") && refused.contains("add --yes"),
+        "{refused}"
+    );
+    assert!(asked.try_recv().is_err());
+    assert_eq!(
+        run(&["redrive", "--since", "1h", "--yes"]).good(),
+        "1 of 1 messages are tried again\n"
+    );
+    assert_eq!(asked.recv().unwrap(), "/api/v1/orgs/default/deadletters/new/redrive");
+    assert_eq!(run(&["redrive", "msg_old"]).good(), "message msg_old is tried again\n");
+    assert_eq!(asked.recv().unwrap(), "/api/v1/orgs/default/deadletters/old/redrive");
+    assert!(run(&["redrive", "msg_x"]).bad().contains("there is no dead letter"));
+}
+
+#[test]
+fn messages_are_sent_to_a_chat_or_a_person() {
+    let (tell, asked) = std::sync::mpsc::channel();
+    let fake = Fake::start(move |method, path, body| {
+        if method == "POST" {
+            tell.send((path.to_owned(), body.to_owned())).unwrap();
+            return Some((200, "{}".to_owned()));
+        }
+        Some((200, serde_json::json!({ "id": "int_1", "name": "Desk" }).to_string()))
+    });
+    for (flag, field) in [("--chat", "chatId"), ("--user", "userId")] {
+        let said = Said::of(&mut fake.command_of(&["send", "Desk", "hello there", flag, "x1"])).good();
+        assert_eq!(said, "sent\n");
+        let (path, body) = asked.recv().unwrap();
+        assert_eq!(path, "/api/v1/orgs/default/integrations/int_1/messages");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body, serde_json::json!({ field: "x1", "text": "hello there" }));
+    }
+    assert_eq!(Said::of(&mut fake.command_of(&["send", "Desk", "hello"])).code, Some(2));
+}
