@@ -32,6 +32,7 @@ use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::{self, Rival};
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::transcript;
@@ -64,6 +65,8 @@ enum Ends {
     Answered(&'static [&'static str]),
     /// As a command, with a sentence of ours.
     Commanded(Notice),
+    /// As a command of task mode, with this text.
+    Told(&'static str),
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,6 +113,18 @@ async fn a_command_that_is_confirmed() {
     travel_and_die(road, 24).await;
 }
 
+/// Made twice, the task would be there already the second time, and the text another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_makes_a_task() {
+    let road = Road {
+        over: Over::DingTalk,
+        texts: &["/task Deploy"],
+        window: Duration::ZERO,
+        ends: Ends::Told("已创建任务“Deploy”。接下来的消息都属于该任务，发送 /chat 可返回会话。"),
+    };
+    travel_and_die(road, 24).await;
+}
+
 /// The platform took the answer, and the process lives: it must not forget that because of a table that is gone for a moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_fails_for_seconds_repeats_nothing() {
@@ -146,6 +161,9 @@ async fn travel_and_die(road: Road, at_least: u64) {
     let template = tempfile::tempdir().unwrap();
     let before = Life::begin(template.path(), Fate::new(None), Duration::ZERO).await;
     let bot = set_up(&before.world, road.over, &agent.as_chat("Counting"), &chat, road.window).await;
+    if matches!(road.ends, Ends::Told(_)) {
+        allow_tasks(&before).await;
+    }
     before.end().await;
 
     let scene = Scene {
@@ -166,6 +184,19 @@ async fn travel_and_die(road: Road, at_least: u64) {
         "only {n_points} crash points: something isn't watched"
     );
     println_count(road, n_points, undisturbed.n_points());
+}
+
+/// Switches task mode on in the only trigger.
+async fn allow_tasks(life: &Life) {
+    let (store, now) = (&life.world.store, life.world.clock.now());
+    let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true)
+        .await
+        .unwrap();
+    let mut after = found[0].trigger.clone();
+    after.settings.task_mode = true;
+    trigger::update(store, &found[0], after, Rival::Respect, now)
+        .await
+        .unwrap();
 }
 
 #[expect(clippy::print_stdout, reason = "how much was tried is worth a line")]
@@ -307,6 +338,7 @@ impl End<'_> {
             let (state, outcome, notice) = match self.scene.road.ends {
                 Ends::Answered(_) => (MessageState::Answered, Outcome::Completed, None),
                 Ends::Commanded(notice) => (MessageState::Commanded, Outcome::Commanded, Some(notice)),
+                Ends::Told(_) => (MessageState::Commanded, Outcome::Commanded, None),
             };
             assert_eq!(message.state, state, "died {place}: {:?}", message.steps);
             assert_eq!(shown.stage, Stage::Final, "died {place}");
@@ -315,6 +347,7 @@ impl End<'_> {
             let right = match self.scene.road.ends {
                 Ends::Answered(answers) => answers.contains(&shown.text.as_str()),
                 Ends::Commanded(_) => shown.text.is_empty(),
+                Ends::Told(text) => shown.text == text,
             };
             assert!(right, "died {place}: {:?}", shown.text);
         }
@@ -343,7 +376,7 @@ impl End<'_> {
         let Self { scene, place } = self;
         let asked = scene.agent.asked();
         let (first, second) = (&asked[n_asked..before.n_asked], &asked[before.n_asked..]);
-        if matches!(scene.road.ends, Ends::Commanded(_)) {
+        if !matches!(scene.road.ends, Ends::Answered(_)) {
             assert_eq!(asked.len(), 0, "died {place}: a command is not for the agent");
         }
         for (at, text) in scene.road.texts.iter().enumerate() {

@@ -9,4 +9,5 @@ mod commands;
 mod faults;
 mod rows;
 mod stage;
+mod tasks;
 mod telegram;

@@ -136,6 +136,21 @@ impl Bot {
         self.simulator.say(from, text, true)
     }
 
+    /// Changes the bot's trigger.
+    pub(crate) async fn change_trigger(&self, change: &Value) -> anyhow::Result<()> {
+        let triggers = self.console.get("/api/v1/orgs/default/triggers?limit=200").await?;
+        let all = triggers["items"].as_array().into_iter().flatten();
+        let own = all.filter(|trigger| trigger["integrationId"] == self.id.as_str());
+        for trigger in own {
+            let path = format!(
+                "/api/v1/orgs/default/triggers/{}",
+                trigger["id"].as_str().unwrap_or_default()
+            );
+            self.console.patch(&path, change).await?;
+        }
+        Ok(())
+    }
+
     /// The newest text of every message that the bot shows in a chat.
     pub(crate) fn texts(&self, chat: &Speaker) -> Vec<String> {
         let shown = self.simulator.shown(chat);

@@ -58,6 +58,16 @@ impl Console {
             .with_context(|| path.to_owned())
     }
 
+    /// Patches, and expects success.
+    ///
+    /// # Errors
+    /// With the answer's body, if it isn't.
+    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        answered(self.request(Method::PATCH, path).json(body))
+            .await
+            .with_context(|| path.to_owned())
+    }
+
     /// Gets, and expects success.
     ///
     /// # Errors

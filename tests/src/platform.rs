@@ -63,6 +63,8 @@ pub struct Features {
     pub many_people: bool,
     /// An answer of any length is shown whole.
     pub long_answers: bool,
+    /// Tasks are made outside only.
+    pub tasks_from_outside: bool,
 }
 
 impl Features {
@@ -75,6 +77,7 @@ impl Features {
         typed_credentials: true,
         many_people: true,
         long_answers: true,
+        tasks_from_outside: false,
     };
 }
 

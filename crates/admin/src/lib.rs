@@ -16,6 +16,7 @@ mod messages;
 mod openapi;
 mod organizations;
 mod page;
+mod pairings;
 mod path;
 mod platforms;
 pub mod problem;

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, apply, deadletters, integrations, links, messages, organizations, platforms, runs, session, tokens,
+    agents, apply, deadletters, integrations, links, messages, organizations, pairings, platforms, runs, session, tokens,
     triggers, users,
 };
 
@@ -66,6 +66,11 @@ fn of_organizations() -> OpenApiRouter<AdminState> {
         .routes(routes!(session::get))
         .routes(routes!(users::list))
         .routes(routes!(users::get, users::patch, users::delete))
+        .routes(routes!(pairings::list))
+        .routes(routes!(pairings::approve_code))
+        .routes(routes!(pairings::approve))
+        .routes(routes!(pairings::deny))
+        .routes(routes!(pairings::make_link))
 }
 
 fn of_integrations() -> OpenApiRouter<AdminState> {

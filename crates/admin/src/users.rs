@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tieline_bridge::users;
+use tieline_bridge::forget::{self, Forgotten};
 use tieline_core::ids::UserId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::user::{self, User, UserChange};
@@ -34,6 +34,8 @@ pub(crate) struct UserView {
     source: String,
     /// The known person behind the account, if an operator has said so.
     linked: Option<String>,
+    /// Whether the person was let in by pairing.
+    admitted: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -48,6 +50,8 @@ pub(crate) struct UserPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     linked: Option<Option<String>>,
+    /// Whether the person is let in where a trigger has `access.pairing`.
+    admitted: Option<bool>,
 }
 
 /// Lists the people of an organization.
@@ -84,19 +88,25 @@ pub(crate) async fn patch(
         name: patch.name.as_deref().map(validation::name).transpose()?,
         email: patch.email.map(email).transpose()?,
         linked: patch.linked.map(validation::optional_text),
+        admitted: patch.admitted,
     };
     let changed = user::change(&state.world.store, &scope.organization, &UserId::new(id), change).await?;
     changed.map(UserView::of).map(Json).ok_or_else(missing)
 }
 
-/// Forgets a person, who is made anew at the next contact.
-#[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204)))]
+/// Forgets a person: their messages and the answers, transcripts, tasks and names. At the next contact they are a stranger.
+///
+/// A large ledger takes a while; if the call is cut off, the same call again goes on where it ended.
+#[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204),
+    (status = 409, body = Problem, description = "`user_busy`: an answer to the person has not stopped within 10 s")))]
 pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
-    let deleted = users::forget(&state.world, &scope.organization, &UserId::new(id)).await?;
-    if deleted {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(missing())
+    match forget::forget(&state.world, &scope.organization, &UserId::new(id)).await? {
+        Forgotten::Done => Ok(StatusCode::NO_CONTENT),
+        Forgotten::Unknown => Err(missing()),
+        Forgotten::Busy => {
+            let detail = "an answer to this person is still being written; try again when it has ended";
+            Err(Problem::conflict("user_busy", detail))
+        }
     }
 }
 
@@ -127,6 +137,7 @@ impl UserView {
             email: user.email,
             source: user.source,
             linked: user.linked,
+            admitted: user.admitted,
             created_at: user.created_at,
         }
     }

@@ -273,7 +273,7 @@ pub(crate) async fn fetch_inline(
 }
 
 /// The same for every process that works on the message.
-fn kept_id(message: &MessageId, place: PartRef) -> String {
+pub(crate) fn kept_id(message: &MessageId, place: PartRef) -> String {
     let (whose, at) = match place {
         PartRef::Message(at) => ("message", at),
         PartRef::Quote(at) => ("quote", at),

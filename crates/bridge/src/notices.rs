@@ -49,6 +49,16 @@ impl NoticeReply {
         Self::ours(notice, Outcome::Refused)
     }
 
+    /// The message is refused, with a text of its own.
+    #[must_use]
+    pub const fn refused_text(text: String) -> Self {
+        Self {
+            notice: None,
+            text,
+            outcome: Outcome::Refused,
+        }
+    }
+
     /// The message was a command.
     #[must_use]
     pub const fn commanded(notice: Notice) -> Self {

@@ -1,7 +1,7 @@
 //! People, known from their first message on.
 
 use tieline_core::envelope::EnvelopeV1;
-use tieline_core::ids::{OrganizationId, SenderId, UserId};
+use tieline_core::ids::{SenderId, UserId};
 use tieline_store::StoreError;
 use tieline_store::config::integration::Bound;
 use tieline_store::config::user::{self, User};
@@ -35,15 +35,4 @@ pub(crate) async fn ensure(
     user::ensure(&world.store, &person).await?;
     world.known_users.add(id, begun);
     Ok(())
-}
-
-/// Deletes a person's record, which is created again at the next contact. `false` if there is no record of that id.
-///
-/// # Errors
-/// The table's.
-pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
-    let deleted = user::delete(&world.store, organization, id).await?;
-    // After the table: a reader in between finds no record.
-    world.known_users.forget(id);
-    Ok(deleted)
 }

@@ -149,6 +149,16 @@ const HELP: &[HelpLine] = &[
         chinese: "/stop 停止正在生成的回答。\n/status 查看当前状态。",
     },
     HelpLine {
+        possible: |chat| chat.direct,
+        english: "/link CODE links you to the person whom your administrator knows.",
+        chinese: "/link 关联码 关联您的身份（关联码由管理员提供）。",
+    },
+    HelpLine {
+        possible: |chat| chat.direct && chat.pairing,
+        english: "/approve CODE lets a new colleague in.",
+        chinese: "/approve 配对码 批准新同事使用。",
+    },
+    HelpLine {
         possible: |_| true,
         english: "/help shows this.",
         chinese: "/help 显示本帮助。",
@@ -196,8 +206,9 @@ mod tests {
         let tasks = Abilities {
             direct: true,
             tasks: true,
+            pairing: true,
         };
-        for word in ["/chat", "/task", "/switch", "/bind", "/cancel"] {
+        for word in ["/chat", "/task", "/switch", "/bind", "/cancel", "/link", "/approve"] {
             assert!(!group.contains(word), "{word}");
             assert!(help(tasks, Language::English).contains(word), "{word}");
             assert!(help(tasks, Language::Chinese).contains(word), "{word}");

@@ -13,6 +13,10 @@ pub enum Command {
     Help,
     /// A command of task mode.
     Task(TaskCommand),
+    /// `/link CODE`: link oneself to the known person for whom an operator made the code.
+    Link(String),
+    /// `/approve CODE`: let in the stranger to whom the code was shown.
+    Approve(String),
 }
 
 /// A command of task mode, with the name that follows it.
@@ -39,6 +43,8 @@ pub struct Abilities {
     pub direct: bool,
     /// Whether the commands of task mode work, in a direct chat.
     pub tasks: bool,
+    /// Whether strangers may ask to be let in.
+    pub pairing: bool,
 }
 
 /// Reads a command from a message's text, with the mention of the bot already removed.
@@ -57,6 +63,8 @@ pub fn parse(text: &str, chat: Abilities) -> Option<Command> {
         "/stop" => Some(Command::Stop),
         "/status" => Some(Command::Status),
         "/help" => Some(Command::Help),
+        "/link" if chat.direct => Some(Command::Link(rest.trim().to_owned())),
+        "/approve" if chat.direct && chat.pairing => Some(Command::Approve(rest.trim().to_owned())),
         word if chat.direct && chat.tasks => task_command(word, rest.trim()).map(Command::Task),
         _ => None,
     }
@@ -84,13 +92,18 @@ mod tests {
         let everything = Abilities {
             direct: true,
             tasks: true,
+            pairing: true,
         };
         assert_eq!(parse(text, everything), expected, "{text}");
     }
 
     #[test]
     fn task_commands_need_a_direct_chat_with_task_mode() {
-        let abilities = |direct, tasks| Abilities { direct, tasks };
+        let abilities = |direct, tasks| Abilities {
+            direct,
+            tasks,
+            pairing: false,
+        };
         let expected = Command::Task(TaskCommand::Task("Deploy  It".into()));
         assert_eq!(
             parse(" /TASK@Helper  Deploy  It ", abilities(true, true)),
@@ -135,5 +148,21 @@ mod tests {
         check("/Help", Some(Command::Help));
         check("/unknown", None);
         check("", None);
+    }
+
+    #[test]
+    fn codes_are_sent_in_direct_chats_only() {
+        let direct = Abilities {
+            direct: true,
+            ..Abilities::default()
+        };
+        assert_eq!(parse("/LINK  ab cd ", direct), Some(Command::Link("ab cd".into())));
+        assert_eq!(parse("/link AB", Abilities::default()), None);
+        assert_eq!(parse("/approve AB", direct), None);
+        let pairing = Abilities {
+            pairing: true,
+            ..direct
+        };
+        assert_eq!(parse("/approve AB", pairing), Some(Command::Approve("AB".into())));
     }
 }

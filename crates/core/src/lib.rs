@@ -14,6 +14,8 @@ pub mod access;
 pub mod command;
 pub mod conversation;
 pub mod mailbox;
+pub mod pairing;
+pub mod people_texts;
 pub mod session;
 pub mod task;
 pub mod task_reply;

@@ -370,7 +370,9 @@ impl Conversation {
         Session::begin(&self.key.id(), self.highest_session() + 1, agent, now)
     }
 
-    fn highest_session(&self) -> u64 {
+    /// The highest number that a session of the conversation has had.
+    #[must_use]
+    pub fn highest_session(&self) -> u64 {
         let numbers = self
             .session
             .iter()

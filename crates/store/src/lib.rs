@@ -18,12 +18,14 @@ pub mod config;
 
 pub mod conversation;
 pub mod deadletter;
+pub mod erase;
 pub mod file;
 pub mod first_poll;
 pub mod leases;
 pub mod log;
 pub mod login;
 pub mod message;
+pub mod pairing;
 pub mod poll_cursor;
 pub mod quota;
 pub mod relay_answers;

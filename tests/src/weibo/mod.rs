@@ -199,6 +199,7 @@ impl PlatformSimulator for Platform {
             groups: false,
             // It says nothing to what is written to its socket, rate limits included.
             rate_limits: false,
+            tasks_from_outside: true,
             ..Features::ALL
         }
     }

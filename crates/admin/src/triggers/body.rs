@@ -55,7 +55,7 @@ pub(crate) struct AccessView {
     users: Vec<String>,
     /// Platform ids of chats, direct ones or groups, in which everybody may.
     chats: Vec<String>,
-    /// Whether an unknown person may ask to be let in.
+    /// Whether a stranger is shown a code in a direct chat, with which they can be let in. Until then they may not use the bot.
     pairing: bool,
 }
 
@@ -185,19 +185,8 @@ impl AccessPatch {
         Ok(Access {
             users: users.map_or(before.users, |ids| ids.into_iter().map(SenderId::new).collect()),
             chats: chats.map_or(before.chats, |ids| ids.into_iter().map(ChatId::new).collect()),
-            pairing: not_built("access.pairing", self.pairing)?.unwrap_or(before.pairing),
+            pairing: self.pairing.unwrap_or(before.pairing),
         })
-    }
-}
-
-/// Refuses a switch for behaviour that this version doesn't have: switched on, it would do nothing or lock people out.
-fn not_built(field: &str, asked: Option<bool>) -> Result<Option<bool>, Problem> {
-    match asked {
-        Some(true) => Err(Problem::invalid(
-            field,
-            "is not supported by this version; allowed: false",
-        )),
-        off => Ok(off),
     }
 }
 

@@ -11,6 +11,7 @@ mod ledger;
 mod links;
 mod openapi;
 mod overview;
+mod people;
 mod place;
 mod road;
 mod runs;

@@ -40,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Place {
     _engine: Embedded,
     pub(crate) world: World,
+    /// The tables, to look into them.
+    pub(crate) dynamo: aws_sdk_dynamodb::Client,
     router: Router,
     /// Ends the pollers when it is dropped.
     stop: watch::Sender<bool>,
@@ -105,7 +107,7 @@ impl Place {
             ..Settings::new("https://bridge.example".to_owned(), owner)
         };
         let world = World::new(
-            Store::new(dynamo, tables, Keyring::new([7; 32])),
+            Store::new(dynamo.clone(), tables, Keyring::new([7; 32])),
             Queues::new(sqs, urls),
             registry::ALL,
             Clock::system(),
@@ -113,6 +115,7 @@ impl Place {
         );
         Self {
             _engine: engine,
+            dynamo: dynamo.clone(),
             router: tieline_admin::router(world.clone()),
             world,
             stop: watch::channel(false).0,

@@ -42,7 +42,6 @@ async fn settings_have_defaults_and_limits() {
         (json!({ "sessionTimeoutSeconds": -1 }), "sessionTimeoutSeconds"),
         (json!({ "sessionScope": "planet" }), "sessionScope"),
         (json!({ "access": { "users": [""] } }), "access.users[0]"),
-        (json!({ "access": { "pairing": true } }), "access.pairing"),
     ] {
         let problem = place.patch(&path, change).await.problem(400, "invalid_field");
         assert_eq!(problem["field"], field, "{problem}");

@@ -3,6 +3,7 @@
 pub mod batch;
 mod clicks;
 mod pending;
+mod people;
 mod poison;
 mod status;
 mod tasks;
@@ -118,6 +119,8 @@ enum Intent {
     Steer(Command),
     /// Not to be answered by an agent.
     Refuse(Refusal),
+    /// A stranger's, who is shown a code.
+    Pair,
 }
 
 /// Which time it is that an event is dispatched.
@@ -145,6 +148,7 @@ impl Arrival<'_> {
         };
         match intent {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
+            Intent::Pair => self.offer_pairing(&message, &id).await.map(|()| None),
             Intent::Steer(command) => self.run_command(&message, &key, &command, turn).await,
             Intent::New => self.start_session(&message, &key, turn).await,
             Intent::Say if self.made_choice(&message, &key).await? => Ok(None),
@@ -162,7 +166,10 @@ impl Arrival<'_> {
             return Ok(Intent::Refuse(Refusal(Notice::Stale, "stale")));
         }
         if let Some(refusal) = self.denial(message).await? {
-            return Ok(Intent::Refuse(refusal));
+            return Ok(match refusal.0 == Notice::NotAllowed && self.offers_pairing(message) {
+                true => Intent::Pair,
+                false => Intent::Refuse(refusal),
+            });
         }
         let abilities = self.abilities(message);
         Ok(match command::parse(&message.text, abilities) {
@@ -187,7 +194,8 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(Some(self.unbound().await?));
         };
-        let allowed = trigger.settings.access.allows(&message.sender.id, &message.target.chat);
+        let access = &trigger.settings.access;
+        let allowed = access.allows(&message.sender.id, &message.target.chat) || self.is_admitted(message).await?;
         Ok((!allowed).then_some(Refusal(Notice::NotAllowed, "not_allowed")))
     }
 
@@ -314,6 +322,8 @@ impl Arrival<'_> {
         let reply = match command {
             Command::New(_) => return self.start_session(message, key, turn).await,
             Command::Task(command) => return self.task_command(message, key, command).await.map(|()| None),
+            Command::Link(code) => NoticeReply::text(self.link(message, code).await?),
+            Command::Approve(code) => NoticeReply::text(self.approve(message, code).await?),
             Command::Help => NoticeReply::text(self.help(message)),
             Command::Status => NoticeReply::text(self.status(key).await?),
             Command::Stop => NoticeReply::commanded(self.stop(key, turn).await?),

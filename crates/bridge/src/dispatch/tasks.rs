@@ -19,6 +19,7 @@ impl Arrival<'_> {
         Abilities {
             direct,
             tasks: direct && trigger.is_some_and(|trigger| trigger.settings.task_mode),
+            pairing: trigger.is_some_and(|trigger| trigger.settings.access.pairing),
         }
     }
 

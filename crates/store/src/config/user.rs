@@ -1,6 +1,6 @@
 //! People, known by one platform account each. Made on first contact.
 
-use aws_sdk_dynamodb::types::ReturnValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{IntegrationId, OrganizationId, SenderId, UserId, digest};
 use tieline_core::timestamp::{Timestamp, millis};
@@ -34,6 +34,8 @@ pub struct User {
     pub source: String,
     /// The known person behind the account, if an operator has said so.
     pub linked: Option<String>,
+    /// Whether the person was let in by pairing.
+    pub admitted: bool,
     /// When the person first spoke.
     pub created_at: Timestamp,
 }
@@ -58,6 +60,7 @@ impl User {
             email: format!("{sender}@im-platform.com"),
             source: platform.to_owned(),
             linked: None,
+            admitted: false,
             created_at: now,
         }
     }
@@ -78,6 +81,8 @@ pub struct UserChange {
     pub email: Option<String>,
     /// The known person, or that it is none.
     pub linked: Option<Option<String>>,
+    /// Whether the person is let in by pairing.
+    pub admitted: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +105,8 @@ struct StoredV1 {
     source: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     linked: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    admitted: bool,
     #[serde(with = "millis")]
     created_at: Timestamp,
 }
@@ -183,6 +190,15 @@ pub async fn change(
         }
         None => {}
     }
+    match change.admitted {
+        Some(true) => {
+            update.set("admitted", AttributeValue::Bool(true));
+        }
+        Some(false) => {
+            update.remove("admitted");
+        }
+        None => {}
+    }
     let key = (&*pk(organization), &*sk(id));
     match dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await? {
         Written::Done(item) => read(item).map(Some),
@@ -216,6 +232,7 @@ fn write(user: &User) -> Result<Item, StoreError> {
         email: user.email,
         source: user.source,
         linked: user.linked,
+        admitted: user.admitted,
         created_at: user.created_at,
     });
     item::write("user", &pk, &sk, &stored)
@@ -233,6 +250,7 @@ fn read(item: Item) -> Result<User, StoreError> {
         email: stored.email,
         source: stored.source,
         linked: stored.linked,
+        admitted: stored.admitted,
         created_at: stored.created_at,
     })
 }

@@ -112,6 +112,8 @@ const VIEWS = {
         <div class="field"><label for="scope">${text("sessionScope")}</label><select id="scope" name="sessionScope">${["sender", "chat"].map((one) => html`<option value=${one} ?selected=${one === bound?.sessionScope}>${text(`scope_${one}`)}</option>`)}</select></div>
         <div class="field"><label for="busy">${text("busyPolicy")}</label><select id="busy" name="busyPolicy">${["queue", "interrupt"].map((one) => html`<option value=${one} ?selected=${one === bound?.busyPolicy}>${text(`busy_${one}`)}</option>`)}</select></div>
         <div class="field"><label for="welcome">${text("welcome")}</label><input id="welcome" name="welcome" .value=${bound?.welcome ?? ""}></div>
+        <label class="choice"><input type="checkbox" name="taskMode" ?checked=${bound?.taskMode ?? false}> ${text("taskMode")}</label>
+        <label class="choice"><input type="checkbox" name="pairing" ?checked=${bound?.access.pairing ?? false}> ${text("pairing")}</label>
         <div class="field"><label for="users">${text("allowedUsers")}</label><textarea id="users" name="users" rows="3" .value=${(bound?.access.users ?? []).join("\n")}></textarea></div>
         <div class="field"><label for="chats">${text("allowedChats")}</label><textarea id="chats" name="chats" rows="3" .value=${(bound?.access.chats ?? []).join("\n")}></textarea></div>
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
@@ -128,7 +130,7 @@ const VIEWS = {
     <label>${text("search")} <input type="search" .value=${state.search ?? ""} @change=${(event) => ((state.search = event.target.value), shell.reload())}></label>
     ${!state.conversations ? loadingLine() : state.conversations.length === 0 ? empty(text("noConversations")) : html`<ul class="rows">${state.conversations.map((one) => html`
       <li><div class="head"><span class="name">${one.chatType} · ${one.chatId}</span></div>
-        <p class="kind">${text("sender")}: ${one.senderId ?? "–"} · ${text("session")}: ${one.sessionId ?? "–"} · ${time(one.updatedAt)}</p>
+        <p class="kind">${text("sender")}: ${one.senderId ?? "–"} · ${one.task ? html`${text("task")}: ${one.task} · ` : nothing}${text("session")}: ${one.sessionId ?? "–"} · ${time(one.updatedAt)}</p>
         ${shell.app.mayWrite ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`${pathOf(shell)}/conversations/${encodeURIComponent(one.id)}/reset`))}>${text("resetSession")}</button>` : nothing}</li>`)}</ul>`}
     ${shell.app.mayWrite ? proactive(shell, state) : nothing}`,
 
@@ -173,7 +175,8 @@ function bind(shell, state, bound, event) {
     sessionScope: form.sessionScope.value,
     busyPolicy: form.busyPolicy.value,
     welcome: form.welcome.value.trim() || null,
-    access: { users: lines(form.users.value), chats: lines(form.chats.value) },
+    taskMode: form.taskMode.checked,
+    access: { users: lines(form.users.value), chats: lines(form.chats.value), pairing: form.pairing.checked },
   };
   const write = (takeover) =>
     bound ? shell.send("PATCH", `/triggers/${bound.id}${takeover}`, body) : shell.post(`/triggers${takeover}`, { integrationId: idOf(shell), ...body });

@@ -4,18 +4,32 @@ import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { empty, heading, loadingLine, time } from "/console/view.js";
 
-export const load = async (shell, state) => (state.editing ? {} : { items: (await shell.get("/users?limit=200")).items });
+export async function load(shell, state) {
+  if (state.editing) return {};
+  const [users, pairings] = await Promise.all([shell.get("/users?limit=200"), shell.get("/pairings")]);
+  return { items: users.items, pairings: pairings.items };
+}
 
 export function view(shell, state) {
   return html`
     ${heading(text("page_people"))}
+    ${state.pairings?.length ? html`<h2>${text("pairings")}</h2><p>${text("pairingsHelp")}</p><ul class="rows" id="pairings">${state.pairings.map((one) => pairing(shell, one))}</ul>` : nothing}
     ${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noPeople")) : html`<ul class="rows" id="people">${state.items.map((user) => row(shell, state, user))}</ul>`}`;
 }
+
+const pairing = (shell, one) => html`
+  <li data-id=${one.id}>
+    <div class="head"><span class="name">${one.name ?? one.externalId}</span></div>
+    <p class="kind">${one.externalId} · <a href="#/bots/${one.integrationId}">${one.integrationId}</a> · ${time(one.createdAt)}</p>
+    ${shell.app.mayWrite ? html`<div class="bar">
+      <button @click=${() => shell.act(() => shell.post(`/pairings/${encodeURIComponent(one.id)}/approve`))}>${text("approve")}</button>
+      <button class="danger quiet" @click=${() => shell.act(() => shell.post(`/pairings/${encodeURIComponent(one.id)}/deny`))}>${text("deny")}</button></div>` : nothing}
+  </li>`;
 
 const row = (shell, state, user) => html`
   <li data-id=${user.id}>
     <div class="head"><span class="name">${user.displayName ?? user.name}</span></div>
-    <p class="kind">${user.platform ?? user.source ?? ""} · ${user.externalId ?? user.name} · ${user.email ?? ""} · ${time(user.lastSeenAt ?? user.createdAt)}</p>
+    <p class="kind">${user.platform ?? user.source ?? ""} · ${user.externalId ?? user.name} · ${user.email ?? ""} · ${time(user.lastSeenAt ?? user.createdAt)}${user.linked ? html` · ${text("linkedTo")}: ${user.linked}` : nothing}${user.admitted ? html` · ${text("letIn")}` : nothing}</p>
     ${state.editing === user.id ? linkForm(shell, state, user) : nothing}
     ${shell.app.mayWrite && state.editing !== user.id ? html`<div class="bar">
       <button class="quiet" @click=${() => ((state.editing = user.id), shell.update())}>${text("link")}</button>
@@ -27,8 +41,9 @@ const linkForm = (shell, state, user) => html`
     event.preventDefault();
     const form = event.target.elements;
     state.editing = null;
-    shell.act(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, { name: form.name.value.trim(), email: form.email.value.trim() }));
+    shell.act(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, { name: form.name.value.trim(), email: form.email.value.trim(), linked: form.linked.value.trim() || null }));
   }}>
+    <label>${text("linkedTo")} <input name="linked" .value=${user.linked ?? ""} maxlength="200"></label>
     <label>${text("name")} <input name="name" .value=${user.name ?? ""} required></label>
     <label>${text("email")} <input name="email" type="email" .value=${user.email ?? ""} required></label>
     <button type="submit">${text("save")}</button>

@@ -1,0 +1,171 @@
+//! Strangers who wait to be let in, and codes with which people link themselves.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tieline_bridge::pairing::{self, Redeemed};
+use tieline_core::ids::IntegrationId;
+use tieline_core::pairing::PairingRequest;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::trigger;
+use utoipa::ToSchema;
+
+use crate::auth::Scope;
+use crate::body::Body;
+use crate::integrations;
+use crate::page::List;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::AdminState;
+use crate::validation;
+
+/// A stranger who asks to use a bot. The code is known to that person only.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Pairing)]
+pub(crate) struct PairingView {
+    id: String,
+    integration_id: String,
+    /// The platform's own id of the person.
+    external_id: String,
+    /// The person's name, if the platform tells it.
+    name: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// A code that a stranger handed over.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PairingCode {
+    integration_id: String,
+    /// 8 characters; case, spaces and hyphens don't matter.
+    code: String,
+}
+
+/// Who was let in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PairingApproved {
+    name: String,
+}
+
+/// Whom a link code is for.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewLinkCode {
+    /// The known person, in the operator's own words: what `linked` of the user becomes.
+    linked: String,
+}
+
+/// A one-time code, shown once. The person sends `/link CODE` to a bot in a direct chat.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LinkCode {
+    code: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Lists the strangers who wait to be let in: at most three for each integration whose trigger has `access.pairing`.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/pairings", tag = "users", responses((status = 200, body = List<PairingView>)))]
+pub(crate) async fn list(State(state): State<AdminState>, scope: Scope) -> Result<Json<List<PairingView>>, Problem> {
+    let mut items = Vec::new();
+    for record in pairing_integrations(&state, &scope).await? {
+        let waiting = pairing::pending(&state.world, &record).await?;
+        items.extend(waiting.into_iter().map(|request| PairingView::of(&record, request)));
+    }
+    Ok(Json(List {
+        items,
+        next_cursor: None,
+    }))
+}
+
+/// Lets a stranger in.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/pairings/{id}/approve", tag = "users", responses((status = 204)))]
+pub(crate) async fn approve(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
+    decide(&state, &scope, &id, true).await
+}
+
+/// Turns a stranger away: the code is withdrawn. The person may ask again.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/pairings/{id}/deny", tag = "users", responses((status = 204)))]
+pub(crate) async fn deny(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
+    decide(&state, &scope, &id, false).await
+}
+
+/// Lets the stranger in to whom this code was shown. Wrong codes are slowed down, and ten within an hour withdraw all that wait.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/pairings/approve", tag = "users", request_body = PairingCode,
+    responses((status = 200, body = PairingApproved),
+        (status = 404, body = Problem, description = "`integration_not_found`, `pairing_not_found`"),
+        (status = 429, body = Problem, description = "`too_many_guesses`")))]
+pub(crate) async fn approve_code(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Body(body): Body<PairingCode>,
+) -> Result<Json<PairingApproved>, Problem> {
+    let found = integrations::find(&state, &scope, validation::named_id(&body.integration_id)).await;
+    let record = found.map_err(|problem| problem.on("integrationId"))?;
+    match pairing::approve_code(&state.world, &record, &body.code, None).await? {
+        Redeemed::Done(name) => Ok(Json(PairingApproved { name })),
+        Redeemed::Wrong => Err(missing()),
+        Redeemed::Wait(time) => {
+            let detail = format!("too many wrong codes; allowed again in {} s", time.as_secs().max(1));
+            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_guesses", detail))
+        }
+    }
+}
+
+/// Makes a one-time code with which a person links themselves to a known one. It is good for 24 h.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/link-codes", tag = "users", request_body = NewLinkCode,
+    responses((status = 201, body = LinkCode)))]
+pub(crate) async fn make_link(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Body(body): Body<NewLinkCode>,
+) -> Result<(StatusCode, Json<LinkCode>), Problem> {
+    let person = body.linked.trim();
+    if person.is_empty() || person.chars().count() > 200 || person.chars().any(char::is_control) {
+        let reason = "must have 1 to 200 characters and no control characters";
+        return Err(Problem::invalid("linked", reason));
+    }
+    let (code, expires_at) = pairing::make_link(&state.world, &scope.organization, person).await?;
+    let code = code.expose().to_owned();
+    Ok((StatusCode::CREATED, Json(LinkCode { code, expires_at })))
+}
+
+async fn decide(state: &AdminState, scope: &Scope, id: &str, approved: bool) -> Result<StatusCode, Problem> {
+    for integration in pairing_integrations(state, scope).await? {
+        let record = integrations::find(state, scope, integration.as_str()).await?;
+        if pairing::decide(&state.world, &record, id, approved).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+    Err(missing())
+}
+
+/// The integrations whose trigger lets strangers ask.
+async fn pairing_integrations(state: &AdminState, scope: &Scope) -> Result<Vec<IntegrationId>, Problem> {
+    let pairs = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.settings.access.pairing;
+    let found = trigger::naming(&state.world.store, &scope.organization, pairs).await?;
+    Ok(found.into_iter().map(|record| record.trigger.integration).collect())
+}
+
+fn missing() -> Problem {
+    Problem::not_found("pairing_not_found", "pairing request: it may be decided or expired")
+}
+
+impl PairingView {
+    fn of(integration: &IntegrationId, request: PairingRequest) -> Self {
+        Self {
+            integration_id: integration.to_string(),
+            external_id: request.sender.to_string(),
+            created_at: request.at,
+            expires_at: request.expires_at(),
+            id: request.id,
+            name: request.name,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Forgetting a person: everything that the tables keep of them, their own record last, so that a call that was cut off can be repeated.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tieline_core::conversation::{Conversation, StopCause};
+use tieline_core::event::{ChatKind, Event};
+use tieline_core::ids::{ConversationId, MessageId, OrganizationId, RunId, SenderId, UserId};
+use tieline_core::session::Session;
+use tieline_store::config::user::{self, User};
+use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::{StoreError, conversation, erase};
+use tokio::time::Instant;
+
+use crate::media::{self, PartRef};
+use crate::pairing;
+use crate::world::World;
+
+/// Messages or conversations that are read at a time.
+const PAGE: usize = 100;
+/// How long a run is given to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Time between two looks whether it has.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// What came of forgetting a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Nothing of theirs is left.
+    Done,
+    /// There is no record of that id.
+    Unknown,
+    /// An answer to the person is still being written, though it was asked to stop.
+    Busy,
+}
+
+/// Erases what is kept of a person. Files that agents gave by content expire within 7 days.
+///
+/// # Errors
+/// The table's. Doing it again goes on.
+pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -> Result<Forgotten, StoreError> {
+    let Some(person) = user::get(&world.store, organization, id).await? else {
+        return Ok(Forgotten::Unknown);
+    };
+    let sender = SenderId::new(person.external_id.as_str());
+    let messages = messages_of(world, &person, &sender).await?;
+    let mut conversations = Vec::new();
+    for id in conversations_of(world, &person, &sender, &messages).await? {
+        match quieten(world, &id, &sender, &messages).await? {
+            Quiet::Yes(conversation) => conversations.push(*conversation),
+            Quiet::Gone => {}
+            Quiet::Never => return Ok(Forgotten::Busy),
+        }
+    }
+    // Again: runs that have ended since left their names.
+    let messages = messages_of(world, &person, &sender).await?;
+    let runs: HashSet<RunId> = messages.iter().filter_map(|record| record.run.clone()).collect();
+    for conversation in &conversations {
+        match forget_conversation(world, conversation, &sender, &runs).await {
+            // It has changed since it was read: a message came.
+            Err(StoreError::Conflict) => return Ok(Forgotten::Busy),
+            done => done?,
+        }
+    }
+    for record in &messages {
+        erase::message(&world.store, organization, record, &files_of(world, record)).await?;
+    }
+    pairing::forget(world, &person.integration, &sender).await?;
+    erase::guesses(&world.store, id).await?;
+    let deleted = user::delete(&world.store, organization, id).await?;
+    // After the table: a reader in between finds no record.
+    world.known_users.forget(id);
+    Ok(if deleted { Forgotten::Done } else { Forgotten::Unknown })
+}
+
+async fn messages_of(world: &World, person: &User, sender: &SenderId) -> Result<Vec<MessageRecord>, StoreError> {
+    let filter = Filter {
+        integration: Some(person.integration.clone()),
+        ..Filter::default()
+    };
+    let is_theirs = |record: &MessageRecord| record.sender.as_ref() == Some(sender);
+    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let (store, after, now) = (&world.store, cursor.as_deref(), world.clock.now());
+        let page = message::list_matching(store, &person.organization, &filter, &is_theirs, after, PAGE, now).await?;
+        found.extend(page.items);
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The conversations that the person has taken part in, shared ones too.
+async fn conversations_of(
+    world: &World,
+    person: &User,
+    sender: &SenderId,
+    messages: &[MessageRecord],
+) -> Result<HashSet<ConversationId>, StoreError> {
+    let mut ids: HashSet<ConversationId> = messages
+        .iter()
+        .filter_map(|record| record.conversation.clone())
+        .collect();
+    let mut cursor = None::<String>;
+    loop {
+        let (store, after, now) = (&world.store, cursor.as_deref(), world.clock.now());
+        let page = conversation::list(store, &person.integration, Some(sender.as_str()), after, PAGE, now).await?;
+        ids.extend(page.items.iter().filter(|it| is_own(it, sender)).map(|it| it.key.id()));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return Ok(ids);
+        }
+    }
+}
+
+/// A conversation in which nothing of the person's is under way any more.
+enum Quiet {
+    /// This one.
+    Yes(Box<Conversation>),
+    /// There is none of that id.
+    Gone,
+    /// A run has not stopped in time.
+    Never,
+}
+
+/// Takes what waits of the person's out of a conversation, stops a run that answers them, and waits until it has ended.
+async fn quieten(
+    world: &World,
+    id: &ConversationId,
+    sender: &SenderId,
+    messages: &[MessageRecord],
+) -> Result<Quiet, StoreError> {
+    let give_up_at = Instant::now() + STOP_LIMIT;
+    while Instant::now() < give_up_at {
+        let Some(before) = conversation::load(&world.store, id, world.clock.now()).await? else {
+            return Ok(Quiet::Gone);
+        };
+        let alone = is_theirs_alone(&before, sender);
+        let is_theirs = |id: &MessageId| alone || messages.iter().any(|record| record.id == *id);
+        let mut after = before.clone();
+        after.pending.retain(|waiting| !is_theirs(&waiting.message));
+        let run = after.run.as_mut().filter(|run| run.messages.iter().any(is_theirs));
+        let is_running = run.is_some();
+        if let Some(run) = run {
+            run.stop = run.stop.or(Some(StopCause::Stopped));
+        }
+        if after != before {
+            match conversation::save(&world.store, &before, &mut after).await {
+                Err(StoreError::Conflict) => continue,
+                saved => saved?,
+            }
+        }
+        if !is_running {
+            return Ok(Quiet::Yes(Box::new(after)));
+        }
+        tokio::time::sleep(STOP_POLL).await;
+    }
+    Ok(Quiet::Never)
+}
+
+/// Whether the person is alone with the bot in a conversation that names them.
+fn is_own(conversation: &Conversation, sender: &SenderId) -> bool {
+    let key = &conversation.key;
+    let named = key.chat.kind == ChatKind::Direct && key.chat.id.as_str() == sender.as_str();
+    named || key.sender.as_ref() == Some(sender)
+}
+
+/// Whether others don't take part in a conversation in which the person does.
+fn is_theirs_alone(conversation: &Conversation, sender: &SenderId) -> bool {
+    conversation.key.chat.kind == ChatKind::Direct || is_own(conversation, sender)
+}
+
+async fn forget_conversation(
+    world: &World,
+    conversation: &Conversation,
+    sender: &SenderId,
+    runs: &HashSet<RunId>,
+) -> Result<(), StoreError> {
+    let is_alone = is_theirs_alone(conversation, sender);
+    let id = conversation.key.id();
+    let agent = conversation.session.as_ref().map(|session| session.agent.clone());
+    for number in 1..=conversation.highest_session() {
+        let Some(agent) = &agent else { break };
+        let session = Session::begin(&id, number, agent, conversation.updated_at).id;
+        erase::turns(&world.store, &session, (!is_alone).then_some(runs)).await?;
+    }
+    match is_alone {
+        // After the turns, whose sessions it names.
+        true => erase::conversation(&world.store, conversation).await,
+        false => Ok(()),
+    }
+}
+
+/// The files that are kept of a message: what came with it, and the event itself if it was too long for the queue.
+fn files_of(world: &World, record: &MessageRecord) -> Vec<String> {
+    let mut files = vec![format!("event {}", record.id)];
+    if let Some(Event::Message(message)) = crate::event_of(world, record) {
+        let own = (0..message.parts.len()).map(PartRef::Message);
+        let n_quoted = message.quoted.as_ref().map_or(0, |quoted| quoted.parts.len());
+        let all = own.chain((0..n_quoted).map(PartRef::Quote));
+        files.extend(all.map(|part| media::kept_id(&record.id, part)));
+    }
+    files
+}

@@ -1,0 +1,65 @@
+//! What people are told when they ask to use a bot, approve others, or link themselves.
+
+use crate::notice::Language;
+
+/// A sentence about who may use a bot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeopleReply {
+    /// A stranger's code.
+    PairingCode(String),
+    /// Too many strangers wait already.
+    PairingFull,
+    /// A stranger was let in.
+    Approved(String),
+    /// The code is unknown, used or expired.
+    WrongCode,
+    /// Guesses are looked at again after so many seconds.
+    GuessLater(u64),
+    /// Only people who are linked may approve others.
+    OnlyLinked,
+    /// The command needs a code.
+    CodeMissing,
+    /// The person is linked now.
+    Linked(String),
+}
+
+impl PeopleReply {
+    /// The text.
+    #[must_use]
+    pub fn text(&self, language: Language) -> String {
+        match language {
+            Language::English => self.english(),
+            Language::Chinese => self.chinese(),
+        }
+    }
+
+    fn english(&self) -> String {
+        match self {
+            Self::PairingCode(code) => format!(
+                "We haven't met yet. Please give this code to your administrator, or to a colleague who already uses this bot: {code}\nIt is good for one hour. Once it is approved, just write again."
+            ),
+            Self::PairingFull => "We haven't met yet, and others are waiting to be let in. Please try again in an hour, or ask your administrator.".to_owned(),
+            Self::Approved(name) => format!("Thank you. {name} may use this bot now."),
+            Self::WrongCode => "This code is not valid: it may be mistyped, used already, or older than an hour.".to_owned(),
+            Self::GuessLater(seconds) => format!("Too many wrong codes. Please try again in {seconds} s."),
+            Self::OnlyLinked => "Only people whom the administrator has linked can approve others.".to_owned(),
+            Self::CodeMissing => "Please put the code after the command.".to_owned(),
+            Self::Linked(person) => format!("Done. You are linked to {person}."),
+        }
+    }
+
+    fn chinese(&self) -> String {
+        match self {
+            Self::PairingCode(code) => format!(
+                "我们还不认识。请将此配对码交给管理员，或已在使用本机器人的同事：{code}\n有效期一小时。批准后直接再发消息即可。"
+            ),
+            Self::PairingFull => "我们还不认识，且已有其他人在等待批准。请一小时后再试，或联系管理员。".to_owned(),
+            Self::Approved(name) => format!("谢谢，{name} 现在可以使用本机器人了。"),
+            Self::WrongCode => "配对码无效：可能输入有误、已被使用，或已超过一小时。".to_owned(),
+            Self::GuessLater(seconds) => format!("错误次数过多，请在 {seconds} 秒后重试。"),
+            Self::OnlyLinked => "只有已由管理员关联身份的人员才能批准他人。".to_owned(),
+            Self::CodeMissing => "请在命令后附上配对码。".to_owned(),
+            Self::Linked(person) => format!("完成，您已关联为 {person}。"),
+        }
+    }
+}

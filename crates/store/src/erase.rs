@@ -1,0 +1,157 @@
+//! Erasure of items with all that belongs to them: what a person said must not remain in pieces elsewhere.
+
+use std::collections::HashSet;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use tieline_core::conversation::Conversation;
+use tieline_core::ids::{OrganizationId, RunId, SessionId, UserId};
+use tieline_core::message_state::MessageState;
+
+use crate::Store;
+use crate::dynamo::{self, Query, Reading};
+use crate::error::StoreError;
+use crate::item::{Item, get_text, number, text};
+use crate::message::MessageRecord;
+use crate::tables::{PK, SK};
+use crate::update::Update;
+
+/// Items of a partition that are read at a time.
+const PAGE: usize = 50;
+/// The least and the greatest sort key of a partition.
+const WHOLE: (&str, &str) = (" ", "~");
+
+/// Erases what is kept of a message: its event, its reply, its run's callbacks, its dead letter and these files of its own.
+///
+/// Of the message itself a mark remains until it expires, without its sender, its words and the platform's id: a platform that delivers it
+/// again must not have it answered again.
+///
+/// # Errors
+/// [`StoreError::Unavailable`]. Erasing again goes on where it ended.
+pub async fn message(
+    store: &Store,
+    organization: &OrganizationId,
+    record: &MessageRecord,
+    files: &[String],
+) -> Result<(), StoreError> {
+    for id in files {
+        partition(store, &format!("FILE#{id}"), |_| true).await?;
+    }
+    partition(store, &format!("RPL#{}", record.reply), |_| true).await?;
+    if let Some(run) = &record.run {
+        partition(store, &format!("RUN#{run}"), |_| true).await?;
+    }
+    let letter = format!("{:013}#{}", record.received_at.as_millis().max(0), record.id);
+    item(store, &format!("DLQ#{organization}"), &letter).await?;
+    let key = format!("MSG#{}", record.id);
+    let table = &store.tables.state;
+    if let Some(found) = dynamo::get(&store.dynamo, table, (&key, "MSG"), Reading::Strong, &[]).await? {
+        pieces(store, &found).await?;
+    }
+    let mut change = Update::new();
+    change.set("pm", text(""));
+    if !record.state.is_terminal() {
+        change.set("st", text(MessageState::Dropped.as_str()));
+    }
+    for attribute in ["by", "ev", "eb", "c", "ses", "sn"] {
+        change.remove(attribute);
+    }
+    let pk = change.path(PK);
+    change.require(format!("attribute_exists({pk})"));
+    // Gone is as good as erased.
+    dynamo::update(&store.dynamo, table, (&key, "MSG"), change, ReturnValue::None)
+        .await
+        .map(drop)
+}
+
+/// Erases what was said in a session, or only in these runs of it.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn turns(store: &Store, session: &SessionId, only: Option<&HashSet<RunId>>) -> Result<(), StoreError> {
+    let is_theirs = |sort: &str| {
+        let run = sort.rsplit('#').next().map(RunId::new);
+        only.is_none_or(|only| run.is_some_and(|run| only.contains(&run)))
+    };
+    partition(store, &format!("SES#{session}"), is_theirs).await
+}
+
+/// Erases a conversation as it was read, with its tasks.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it has changed since.
+pub async fn conversation(store: &Store, before: &Conversation) -> Result<(), StoreError> {
+    let key = format!("CNV#{}", before.key.id());
+    let mut condition = Update::new();
+    condition.require_equal("n", number(before.version));
+    dynamo::delete(&store.dynamo, &store.tables.state, (&key, "CNV"), condition).await
+}
+
+/// Erases a user's wrong guesses.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn guesses(store: &Store, user: &UserId) -> Result<(), StoreError> {
+    item(store, &format!("GUESS#{user}"), "GUESS").await
+}
+
+/// Erases the items of a partition whose sort keys are accepted, a page at a time.
+async fn partition(store: &Store, partition: &str, accepts: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+    let mut asked = Query {
+        table: &store.tables.state,
+        index: None,
+        partition,
+        range: WHOLE,
+        descending: false,
+        reading: Reading::Strong,
+        after: None,
+        limit: PAGE,
+    };
+    loop {
+        let (found, next) = dynamo::query(&store.dynamo, asked.clone()).await?;
+        for found in &found {
+            let sort = get_text(found, SK).unwrap_or_default();
+            if accepts(sort) {
+                pieces(store, found).await?;
+                delete(store, partition, sort).await?;
+            }
+        }
+        match next {
+            Some(key) => asked.after = Some(key),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn item(store: &Store, pk: &str, sk: &str) -> Result<(), StoreError> {
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (pk, sk), Reading::Strong, &[]).await?;
+    match found {
+        Some(found) => {
+            pieces(store, &found).await?;
+            delete(store, pk, sk).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Erases the pieces in which long bodies of an item continue. Before the item: after it nothing would name them.
+async fn pieces(store: &Store, item: &Item) -> Result<(), StoreError> {
+    let mut names = Vec::new();
+    item.values().for_each(|value| pieces_in(value, &mut names));
+    for name in names {
+        delete(store, &format!("PIECE#{name}"), "PIECE").await?;
+    }
+    Ok(())
+}
+
+fn pieces_in(value: &AttributeValue, names: &mut Vec<String>) {
+    match value {
+        AttributeValue::S(name) if name.starts_with("pc_") => names.push(name.clone()),
+        AttributeValue::L(values) => values.iter().for_each(|value| pieces_in(value, names)),
+        AttributeValue::M(values) => values.values().for_each(|value| pieces_in(value, names)),
+        _ => {}
+    }
+}
+
+async fn delete(store: &Store, pk: &str, sk: &str) -> Result<(), StoreError> {
+    dynamo::delete(&store.dynamo, &store.tables.state, (pk, sk), Update::new()).await
+}
