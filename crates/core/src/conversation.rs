@@ -1,14 +1,17 @@
 //! Conversations: the unit of order, and all that is kept about one.
 
+pub mod task;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Chat;
 use crate::ids::{AgentId, ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SenderId, digest};
 use crate::mailbox::Pending;
 use crate::session::Session;
-use crate::task::TaskBook;
 use crate::timestamp::Timestamp;
 use crate::trigger::SessionScope;
+
+use self::task::TaskBook;
 
 /// What makes a conversation itself and no other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

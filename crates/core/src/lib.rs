@@ -17,7 +17,6 @@ pub mod mailbox;
 pub mod pairing;
 pub mod people_texts;
 pub mod session;
-pub mod task;
 pub mod task_reply;
 pub mod trigger;
 

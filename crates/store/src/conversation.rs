@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
+use tieline_core::conversation::task::TaskBook;
 use tieline_core::conversation::{Conversation, ConversationKey, Owner, RunState, StopCause};
 use tieline_core::ids::{ConversationId, MessageId, RunId};
 use tieline_core::mailbox::Pending;
 use tieline_core::session::Session;
-use tieline_core::task::TaskBook;
 use tieline_core::timestamp::Timestamp;
 
 use self::lease::{LeaseWrite, StoredLease};

@@ -1,11 +1,11 @@
-//! Task mode in direct chats: the commands and the menus of `tieline_core::task`, each in one conditional write.
+//! Task mode in direct chats: the commands and the menus of `tieline_core::conversation::task`, each in one conditional write.
 
 use tieline_core::command::{Abilities, TaskCommand};
 use tieline_core::conversation::ConversationKey;
+use tieline_core::conversation::task::{TaskChange, TaskOrigin};
 use tieline_core::event::{ChatKind, Message};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
-use tieline_core::task::{TaskChange, TaskOrigin};
 use tieline_core::task_reply::TaskReply;
 
 use super::{Arrival, DispatchError, MAX_RACES};
