@@ -1,7 +1,7 @@
 //! People, known from their first message on.
 
 use tieline_core::envelope::EnvelopeV1;
-use tieline_core::ids::{SenderId, UserId};
+use tieline_core::ids::SenderId;
 use tieline_store::StoreError;
 use tieline_store::config::integration::Bound;
 use tieline_store::config::user::{self, User};

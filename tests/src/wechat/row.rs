@@ -40,6 +40,7 @@ impl PlatformSimulator for Row {
             typed_credentials: false,
             many_people: false,
             long_answers: false,
+            tasks_from_outside: false,
         }
     }
 
