@@ -166,12 +166,13 @@ impl PairingBook {
         }
         self.requests.retain(|request| request.expires_at() > now);
         // All are compared, so that the time it takes tells nothing.
-        let matching = self
-            .requests
-            .iter()
-            .enumerate()
-            .filter(|(_, request)| request.code.matches(typed));
-        match matching.map(|(at, _)| at).last() {
+        let mut found = None;
+        for (at, request) in self.requests.iter().enumerate() {
+            if request.code.matches(typed) {
+                found = Some(at);
+            }
+        }
+        match found {
             Some(at) => Guess::Right(self.requests.remove(at)),
             None => {
                 if self.guesses.count(now) {

@@ -136,7 +136,9 @@ async fn item(store: &Store, pk: &str, sk: &str) -> Result<(), StoreError> {
 /// Erases the pieces in which long bodies of an item continue. Before the item: after it nothing would name them.
 async fn pieces(store: &Store, item: &Item) -> Result<(), StoreError> {
     let mut names = Vec::new();
-    item.values().for_each(|value| pieces_in(value, &mut names));
+    for value in item.values() {
+        pieces_in(value, &mut names);
+    }
     for name in names {
         delete(store, &format!("PIECE#{name}"), "PIECE").await?;
     }
