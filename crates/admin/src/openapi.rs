@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, apply, deadletters, integrations, links, messages, organizations, pairings, platforms, runs, session, tokens,
-    triggers, users,
+    agents, apply, deadletters, integrations, links, messages, organizations, pairings, platforms, runs, session,
+    tokens, triggers, users,
 };
 
 #[derive(OpenApi)]
