@@ -28,6 +28,7 @@ struct Dependency {
 const ARROWS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("embedded", &[]),
+    ("server", &[]),
     ("connectors", &["core"]),
     ("agents", &["core"]),
     ("store", &["core"]),
@@ -45,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "bridge",
             "admin",
             "embedded",
+            "server",
         ],
     ),
     ("fn-webhook", DEPLOYABLE),
@@ -54,7 +56,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("relay", DEPLOYABLE),
 ];
 
-const DEPLOYABLE: &[&str] = &["core", "connectors", "agents", "store", "queue", "bridge", "admin"];
+const DEPLOYABLE: &[&str] = &[
+    "core",
+    "connectors",
+    "agents",
+    "store",
+    "queue",
+    "bridge",
+    "admin",
+    "server",
+];
 
 /// What has no place in the middle: runtimes, sockets, clouds.
 const RIM: &[&str] = &["tokio", "reqwest", "hyper", "axum", "tokio-tungstenite", "aws-config"];

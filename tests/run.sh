@@ -41,8 +41,14 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 stage "docs"
 RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --quiet
 
-stage "licences and bans"
-tests/.tools/bin/cargo-deny --locked check licenses bans
+stage "licences, bans and sources"
+tests/.tools/bin/cargo-deny --locked check licenses bans sources
+# The database of advisories is a repository on the internet.
+if tests/.tools/bin/cargo-deny --locked fetch db; then
+    tests/.tools/bin/cargo-deny --locked check advisories
+else
+    echo "SKIPPED: advisories are not checked, because their database can't be fetched from here" >&2
+fi
 
 stage "release binaries"
 cargo build --release --locked --bin tieline --bin webhook --bin dispatcher --bin runner --bin admin --bin relay

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
@@ -26,16 +25,12 @@ const WITHIN: Duration = Duration::from_secs(3);
 ///
 /// `GET /metrics`: the numbers of this process. Like the other it is reached from inside the deployment only, or from this machine alone,
 /// as the operator has the endpoint listen; from any other address than a loopback one it asks for the root token.
-pub(crate) fn router(
-    world: World,
-    connections: Arc<Connections>,
-) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
+pub(crate) fn router(world: World, connections: Arc<Connections>) -> Router {
     let metrics = get(measure).with_state((world, Arc::clone(&connections)));
     Router::new()
         .route("/healthz", get(tell))
         .with_state(connections)
         .route("/metrics", metrics)
-        .into_make_service_with_connect_info()
 }
 
 async fn measure(

@@ -20,6 +20,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(health::ask(config::listen(get)?));
     }
     config::start_logging();
+    tieline_server::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(get))
 }

@@ -1,6 +1,5 @@
 //! From the start to SIGTERM and the end that follows it.
 
-use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use anyhow::Context as _;
 use tieline_bridge::connections::{Connections, Options};
 use tieline_bridge::metrics;
 use tieline_bridge::world::World;
+use tieline_server::Limits;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
@@ -26,8 +26,11 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
         .with_context(|| format!("can't listen on {listen}"))?;
     info!("health endpoint listens on {}", listener.local_addr()?);
     let connections = Arc::new(Connections::start(world.clone(), Options::default())?);
-    let serving =
-        tokio::spawn(axum::serve(listener, health::router(world.clone(), Arc::clone(&connections))).into_future());
+    let serving = tokio::spawn(tieline_server::serve(
+        listener,
+        health::router(world.clone(), Arc::clone(&connections)),
+        limits(),
+    ));
     let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock.clone()));
 
     signals.received().await;
@@ -40,6 +43,17 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
     serving.abort();
     info!("stopped");
     Ok(())
+}
+
+/// Limits of the health endpoint: its callers are few, the descriptors are for the bots' connections.
+fn limits() -> Limits {
+    let limits = Limits {
+        max_connections: 64,
+        max_small_bodies_bytes: 1024 * 1024,
+        max_large_bodies_bytes: 1024 * 1024,
+        ..Limits::default()
+    };
+    limits.within_descriptors()
 }
 
 /// What tells us to stop. Heard from its making on, and not forgotten until it is asked for.

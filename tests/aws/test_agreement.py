@@ -337,8 +337,9 @@ def test_roles_are_one_for_each_deployable():
     assert tasks.resources["RunnerTask"]["Properties"]["TaskRoleArn"] == "arn:RunnerRole"
     # While the runner moves, the old one works on until the new one does.
     for stack in (ON_LAMBDA, ON_ECS):
-        trusted = stack.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]
-        assert set(trusted["Service"]) == {"lambda.amazonaws.com", "ecs-tasks.amazonaws.com"}
+        statements = stack.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        trusted = [it["Principal"]["Service"] for it in statements if it["Effect"] == "Allow"]
+        assert set(trusted) == {"lambda.amazonaws.com", "ecs-tasks.amazonaws.com"}
 
 
 def test_runner_is_in_one_place():
@@ -478,6 +479,34 @@ def test_few_calls_that_all_fail_page_and_errors_that_pass_do_not(name):
         assert not goes_off(alarm, {start}, 120, answered=1000)
 
 
+def minutes_until(alarm: dict, per_minute: int, minutes: int) -> int | None:
+    """Minutes until an alarm on a sum goes off, if so many are counted in each minute of the first `minutes` and none after them."""
+    assert alarm["Statistic"] == "Sum" and alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    period, n_periods = alarm["Period"] // 60, alarm["EvaluationPeriods"]
+    beyond = []
+    for end in range(period, 120, period):
+        counted = sum(per_minute for minute in range(end - period, end) if minute < minutes)
+        beyond.append(counted > alarm["Threshold"])
+        if sum(beyond[-n_periods:]) >= alarm.get("DatapointsToAlarm", n_periods):
+            return end
+    return None
+
+
+def test_a_flood_of_callbacks_pages_within_five_minutes():
+    """Of what the throttle refuses there is no metric but the refusals of the route, which strangers' single tries are among."""
+    alarm = nested(ON_LAMBDA, "Watch").resources["CallbacksRefused"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/ApiGateway", "4xx")
+    dimensions = {it["Name"]: it["Value"] for it in alarm["Dimensions"]}
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]
+    route = stage["RouteSettings"][f"{dimensions['Method']} {dimensions['Resource']}"]
+    assert route["DetailedMetricsEnabled"] is True, "else there is no metric of the route"
+    flood = 60 * int(stage["DefaultRouteSettings"]["ThrottlingRateLimit"])
+    assert minutes_until(alarm, flood, 120) <= 5
+    assert minutes_until(alarm, 60 * 6, 120) <= 5
+    assert minutes_until(alarm, 60, 120) is None, "a platform that tests its signatures"
+    assert minutes_until(alarm, flood, 2) is None, "what passes by itself"
+
+
 def test_messages_without_an_answer_are_a_share_of_what_comes_in():
     alarm = nested(ON_LAMBDA, "Watch").resources["MessagesFail"]["Properties"]
     (share,) = (it for it in alarm["Metrics"] if it["ReturnData"])
@@ -505,6 +534,18 @@ def test_containers_are_hardened_and_drain():
         assert (rolling["MinimumHealthyPercent"], rolling["MaximumPercent"]) == (100, 200)
     for it in nested(ON_LAMBDA, "Containers").of_type("AWS::EC2::SecurityGroup").values():
         assert "SecurityGroupIngress" not in it
+
+
+def test_services_that_tell_their_source_take_roles_for_this_account_alone():
+    trusted = 0
+    for stack in (ON_LAMBDA, nested(ON_LAMBDA, "Containers")):
+        for name, role in stack.of_type("AWS::IAM::Role").items():
+            for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+                if "ecs-tasks.amazonaws.com" in str(statement["Principal"]):
+                    trusted += 1
+                    assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}, name
+                    assert list(statement["Condition"]["StringEquals"]) == ["aws:SourceAccount"], name
+    assert trusted == 3, "runner, relay, and what starts them"
 
 
 def test_scaling_keeps_what_it_has_scaled():
@@ -559,6 +600,21 @@ def test_firewall_keeps_no_answer():
     assert distribution["DefaultCacheBehavior"]["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"
     kept = {it["ErrorCode"]: it["ErrorCachingMinTTL"] for it in distribution["CustomErrorResponses"]}
     assert kept == dict.fromkeys([400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504], 0)
+
+
+def test_one_address_can_not_use_up_what_all_callbacks_share():
+    """A platform has room: with its few addresses it calls all its bots."""
+    stack = Stack("waf.yaml")
+    rules = {it["Name"]: it for it in stack.resources["Firewall"]["Properties"]["Rules"]}
+    limit = rules["callbacks"]["Statement"]["RateBasedStatement"]
+    assert limit["AggregateKeyType"] == "IP" and rules["callbacks"]["Action"] == {"Block": {}}
+    covered = limit["ScopeDownStatement"]["RegexPatternSetReferenceStatement"]
+    assert covered["Arn"] == "arn:Callbacks" and covered["FieldToMatch"] == {"UriPath": {}}
+    per_second = int(limit["Limit"]) / 300
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]["DefaultRouteSettings"]
+    assert per_second < int(stage["ThrottlingRateLimit"])
+    assert int(limit["Limit"]) > int(rules["rate"]["Statement"]["RateBasedStatement"]["Limit"])
+    assert len({it["Priority"] for it in rules.values()}) == len(rules)
 
 
 def test_firewall_leaves_callbacks_alone_and_nothing_else():

@@ -191,6 +191,23 @@ def test_workflow_example_is_what_it_says():
     assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text
 
 
+def test_workflow_runs_pinned_actions_and_deploys_main_alone():
+    """A tag of an action can be moved to other code, and a token of another branch must not get to the role."""
+    texts = {name: (INFRA / "ci" / name).read_text() for name in ("deploy.yml", "deploy-stage.yml")}
+    for name, text in texts.items():
+        actions = re.findall(r"uses: (\S+)(?: # (\S+))?", text)
+        foreign = [(action, release) for action, release in actions if not action.startswith("./")]
+        assert foreign, name
+        for action, release in foreign:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action), f"{name}: {action} is not pinned by commit"
+            assert re.fullmatch(r"v\d+(\.\d+\.\d+)?", release), f"{name}: {action} does not tell its release"
+    jobs = {**yaml.safe_load(texts["deploy.yml"])["jobs"], **yaml.safe_load(texts["deploy-stage.yml"])["jobs"]}
+    deploying = {name: job for name, job in jobs.items() if "id-token" in job.get("permissions", {})}
+    assert set(deploying) == {"deploy", "deploy-dev", "deploy-prod"}
+    for name, job in deploying.items():
+        assert "github.ref == 'refs/heads/main'" in job["if"], name
+
+
 def test_workflow_does_not_wait_for_an_approval_but_deployments_wait_for_each_other():
     whole = yaml.safe_load((INFRA / "ci/deploy.yml").read_text())["concurrency"]
     assert whole["group"].endswith("${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"), "runs of main are each by themselves"

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tieline_bridge::agents::{self as bridge_agents, InvalidAgent};
+use tieline_bridge::agents::{self as bridge_agents, AgentFacts, InvalidAgent};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, OrganizationId};
 use tieline_core::timestamp::Timestamp;
@@ -23,7 +23,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
-use crate::{mask, validation};
+use crate::{mask, secret_origin, validation};
 
 /// A digital expert: an address that speaks an agent protocol.
 #[derive(Serialize, ToSchema)]
@@ -139,7 +139,8 @@ pub(crate) async fn get(State(state): State<AdminState>, scope: Scope, Id(id): I
     find(&state, &scope, &id).await.map(AgentView::of).map(Json)
 }
 
-/// Changes an agent. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away.
+/// Changes an agent. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away. When an address moves to
+/// another origin, every secret must be given again in the same request, or taken away.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/agents/{id}", tag = "agents", request_body = AgentPatch,
     responses((status = 200, body = AgentView), (status = 409, body = Problem, description = "`name_taken`")))]
 pub(crate) async fn patch(
@@ -162,7 +163,8 @@ pub(crate) async fn patch(
 /// An agent with these changes, checked.
 pub(crate) fn read_patch(state: &AdminState, before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
     let agent = patched(before, patch)?;
-    check(state, &agent)?;
+    let facts = check(state, &agent)?;
+    check_secrets(before, &agent, patch, &facts)?;
     Ok(agent)
 }
 
@@ -256,7 +258,25 @@ pub(crate) fn missing() -> Problem {
     Problem::not_found("agent_not_found", "agent")
 }
 
-fn check(state: &AdminState, agent: &Agent) -> Result<(), Problem> {
+/// Secrets that a patch keeps may go only where they went before.
+fn check_secrets(before: &Agent, after: &Agent, patch: &AgentPatch, facts: &AgentFacts) -> Result<(), Problem> {
+    if before.protocol != after.protocol {
+        // Nothing was kept.
+        return Ok(());
+    }
+    // Settings that can't be used any more have called nothing.
+    let known = bridge_agents::check(&before.protocol, &before.config).unwrap_or_default();
+    secret_origin::check(
+        "config",
+        before.config.settings(),
+        patch.config.as_ref(),
+        |field| bridge_agents::is_secret(&before.protocol, field),
+        known.addresses(),
+        facts.addresses(),
+    )
+}
+
+fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
     let facts = bridge_agents::check(&agent.protocol, &agent.config).map_err(|invalid| match invalid {
         InvalidAgent::UnknownProtocol(reason) => {
             let known: Vec<_> = bridge_agents::protocols().iter().map(|known| known.word).collect();
@@ -275,7 +295,7 @@ fn check(state: &AdminState, agent: &Agent) -> Result<(), Problem> {
     for (field, address) in &facts.addresses {
         validation::address(&format!("config.{field}"), address, state.allow_private())?;
     }
-    Ok(())
+    Ok(facts)
 }
 
 fn config_schema(protocol: &str) -> Value {

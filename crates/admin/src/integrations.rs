@@ -1,5 +1,6 @@
 //! Integrations: bot accounts.
 
+pub(crate) mod account;
 pub(crate) mod conversations;
 pub(crate) mod doctor;
 pub(crate) mod impact;
@@ -110,6 +111,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<IntegrationView>), Problem> {
     let platform = body.platform.clone();
     let settings = input::new_settings(&state, body)?;
+    account::settle_rivals(&state, &scope.organization, &platform, &settings).await?;
     let made = until_settled(|| async {
         let new = NewIntegration {
             id: state.fresh_integration(),
@@ -137,7 +139,8 @@ pub(crate) async fn get(
     Ok(Json(view::of(&state, &record)?))
 }
 
-/// Changes an integration. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away.
+/// Changes an integration. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away. When an endpoint moves
+/// to another origin, every secret must be given again in the same request, or taken away.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", request_body = IntegrationPatch,
     responses((status = 200, body = IntegrationView),
         (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
@@ -153,6 +156,9 @@ pub(crate) async fn patch(
         let before = find(&state, &scope, &id).await?;
         version.get_or_init(|| before.version);
         let settings = input::patched_settings(&state, &before, &patch)?;
+        if patch.touches_account() {
+            account::settle_rivals(&state, &scope.organization, &before.platform, &settings).await?;
+        }
         let changed = store_integration::update(&state.world.store, &before, settings, state.now()).await;
         explain(&state, &scope.organization, changed).await
     })

@@ -23,6 +23,7 @@ pub mod problem;
 mod retry;
 mod runs;
 mod schema;
+mod secret_origin;
 mod session;
 mod state;
 mod texts;

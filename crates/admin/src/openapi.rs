@@ -78,6 +78,7 @@ fn of_integrations() -> OpenApiRouter<AdminState> {
         .routes(routes!(integrations::list, integrations::create))
         .routes(routes!(integrations::get, integrations::patch, integrations::delete))
         .routes(routes!(integrations::summary))
+        .routes(routes!(integrations::account::release))
         .routes(routes!(integrations::lifecycle::start))
         .routes(routes!(integrations::lifecycle::stop))
         .routes(routes!(integrations::lifecycle::restart))

@@ -22,10 +22,17 @@ pub struct AgentProtocol {
 }
 
 /// What settings of an agent say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentFacts {
     /// Fields and the addresses in them, which will be called.
     pub addresses: Vec<(String, String)>,
+}
+
+impl AgentFacts {
+    /// Fields and the addresses in them.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.addresses.iter().map(|(field, address)| (&**field, &**address))
+    }
 }
 
 /// Why settings of an agent can't be used. Never tells a value.

@@ -10,8 +10,8 @@ use tracing::warn;
 
 /// Length of a piece.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How long the requester may take for a chunk.
-const PIECE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the requester may take for a chunk: at less than 6 KiB/s the file is not worth its memory.
+const PIECE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long for all of them: 100 MiB come in that time over a poor line.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -72,6 +72,7 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::StreamExt as _;
+    use tieline_core::ids::OrganizationId;
 
     use super::*;
     use crate::memory_budget::MemoryBudget;
@@ -80,9 +81,13 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
     const N_BYTES: usize = 3 * PIECE_BYTES + 1;
 
+    fn org() -> OrganizationId {
+        OrganizationId::new("acme")
+    }
+
     async fn filled(room: &MemoryBudget) -> Bytes {
         let bytes: Vec<u8> = (0..N_BYTES).map(|at| at as u8).collect();
-        room.take(N_BYTES, Duration::ZERO).await.unwrap().fill(bytes)
+        room.take(&org(), N_BYTES, Duration::ZERO).await.unwrap().fill(bytes)
     }
 
     #[tokio::test]
@@ -92,7 +97,7 @@ mod tests {
         let expected = file.to_vec();
         let given: Vec<_> = pieces(file).map(Result::unwrap).collect().await;
         assert_eq!(given.concat(), expected);
-        assert!(room.take(N_BYTES, LONG).await.is_some());
+        assert!(room.take(&org(), N_BYTES, LONG).await.is_some());
         assert_eq!(pieces(Bytes::new()).count().await, 0);
     }
 
@@ -108,7 +113,7 @@ mod tests {
         let room = MemoryBudget::of(N_BYTES);
         let mut given = pin!(pieces_within(filled(&room).await, SHORT, LONG));
         assert!(given.next().await.unwrap().is_ok());
-        assert!(room.take(N_BYTES, LONG).await.is_some());
+        assert!(room.take(&org(), N_BYTES, LONG).await.is_some());
         ends_in_an_error(&given.collect::<Vec<_>>().await);
     }
 
@@ -121,13 +126,13 @@ mod tests {
             piece
         });
         ends_in_an_error(&slowly.collect::<Vec<_>>().await);
-        assert!(room.take(N_BYTES, LONG).await.is_some());
+        assert!(room.take(&org(), N_BYTES, LONG).await.is_some());
     }
 
     #[tokio::test]
     async fn whoever_hangs_up_holds_nothing() {
         let room = MemoryBudget::of(N_BYTES);
         drop(pieces(filled(&room).await));
-        assert!(room.take(N_BYTES, LONG).await.is_some());
+        assert!(room.take(&org(), N_BYTES, LONG).await.is_some());
     }
 }

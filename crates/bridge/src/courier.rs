@@ -12,11 +12,11 @@ use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlac
 use tieline_core::ids::digest;
 use tieline_core::outbound_url;
 use tieline_store::token_cache;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::accounts::Bot;
-use crate::world::{World, chance};
+use crate::world::{LeastRate, World, chance};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -281,6 +281,29 @@ async fn read_body(response: reqwest::Response, max: usize) -> Option<Vec<u8>> {
     Some(body)
 }
 
+/// A file's bytes, which come at no less than the least rate.
+async fn read_file(response: reqwest::Response, max: usize, least: LeastRate) -> Result<Vec<u8>, DownloadError> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    let (mut before, mut until) = (0, Instant::now() + least.window);
+    while body.len() < max {
+        let Ok(chunk) = timeout_at(until, chunks.next()).await else {
+            if body.len() - before < least.n_bytes {
+                return Err(DownloadError::TooSlow);
+            }
+            (before, until) = (body.len(), Instant::now() + least.window);
+            continue;
+        };
+        let Some(chunk) = chunk else {
+            break;
+        };
+        let chunk = chunk.map_err(|_| DownloadError::Unreachable)?;
+        let room = max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    Ok(body)
+}
+
 /// A download: its bytes and its `Content-Disposition`.
 pub struct Download {
     /// The bytes.
@@ -312,6 +335,9 @@ pub enum DownloadError {
     /// Longer than allowed, and it told at once how long.
     #[error("media has {0} bytes, which are more than allowed")]
     Announced(usize),
+    /// It came more slowly than [`LeastRate`].
+    #[error("media comes too slowly")]
+    TooSlow,
     /// No access token.
     #[error("no access token")]
     Token(#[from] TokenError),
@@ -335,7 +361,7 @@ pub async fn download(
         let response = ask_for_file(world, bot, call, limit).await?;
         let status = response.status();
         if status.is_success() {
-            return file_of(response, max).await;
+            return file_of(response, max, world.settings.least_download).await;
         }
         if let Some(place) = header_of(&response, "location").filter(|_| status.is_redirection()) {
             return Err(DownloadError::Moved(place));
@@ -380,7 +406,7 @@ fn header_of(response: &reqwest::Response, name: &str) -> Option<String> {
     Some(std::str::from_utf8(value).ok()?.to_owned())
 }
 
-async fn file_of(response: reqwest::Response, max: usize) -> Result<Download, DownloadError> {
+async fn file_of(response: reqwest::Response, max: usize, least: LeastRate) -> Result<Download, DownloadError> {
     let header = |name: &str| header_of(&response, name);
     let (disposition, content_type) = (header("content-disposition"), header("content-type"));
     let announced = response
@@ -389,7 +415,7 @@ async fn file_of(response: reqwest::Response, max: usize) -> Result<Download, Do
     if let Some(n_bytes) = announced.filter(|n_bytes| *n_bytes > max) {
         return Err(DownloadError::Announced(n_bytes));
     }
-    let body = read_body(response, max + 1).await.ok_or(DownloadError::Unreachable)?;
+    let body = read_file(response, max + 1, least).await?;
     if body.len() > max {
         return Err(DownloadError::TooLong(max));
     }

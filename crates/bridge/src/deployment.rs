@@ -7,17 +7,20 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::SharedCredentialsProvider;
+use tieline_core::backoff::Backoff;
 use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
 use tieline_queue::{Queues, Urls};
 use tieline_store::{Keyring, Store, StoreError, Tables, wrapped_key};
-use tracing::Level;
+use tokio::time::{Instant, sleep};
+use tracing::{Level, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::clock::Clock;
-use crate::world::{Registry, Settings, World, random};
+use crate::error_chain::chain;
+use crate::world::{Registry, Settings, World, chance, random};
 
 /// What the environment of a deployable says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +222,13 @@ pub fn function_sdk(get: impl Fn(&str) -> Option<String>) -> SdkConfig {
         .build()
 }
 
+/// How long a start may take: Lambda gives ten seconds, of which the program needs some for itself.
+const START_PATIENCE: Duration = Duration::from_secs(8);
+const START_BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(1),
+};
+
 /// Why a world can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -249,13 +259,8 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
         KeySource::Kms(id) => {
             let keys = aws_sdk_kms::config::Builder::from(sdk).timeout_config(brief);
             let kms = at(kms, keys, |it, url| it.endpoint_url(url));
-            unwrap_key(
-                &aws_sdk_kms::Client::from_conf(kms.build()),
-                &dynamo,
-                &deployment.tables,
-                id,
-            )
-            .await?
+            let kms = aws_sdk_kms::Client::from_conf(kms.build());
+            patiently(START_PATIENCE, || unwrap_key(&kms, &dynamo, &deployment.tables, id)).await?
         }
     };
     // A function's instance has no name that outlives it: it is a node of its own.
@@ -277,6 +282,46 @@ pub async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) 
         Some(namespace) => world.watched(namespace),
         None => world,
     })
+}
+
+/// Tries again what fails for the moment, as throttled tables do, for as long as a start may take: a process that ends instead costs its
+/// events the time that the queue hides them.
+async fn patiently<T>(
+    patience: Duration,
+    mut start: impl AsyncFnMut() -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    let until = Instant::now() + patience;
+    let mut failures = 0;
+    loop {
+        let error = match start().await {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        failures += 1;
+        let wait = START_BACKOFF.wait(failures, chance());
+        if !error.may_pass() || Instant::now() + wait >= until {
+            return Err(error);
+        }
+        warn!(error = chain(&error), "start fails for the moment; trying again");
+        sleep(wait).await;
+    }
+}
+
+impl StartError {
+    /// Whether the same may work a moment later.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Unavailable { .. } | StoreError::Conflict) => true,
+            Self::Kms(code) => [
+                "unreachable",
+                "ThrottlingException",
+                "KMSInternalException",
+                "DependencyTimeoutException",
+            ]
+            .contains(&code.as_str()),
+            Self::Store(_) | Self::BadKey => false,
+        }
+    }
 }
 
 /// The SDK's limits, with one for each try of a call: else a call whose connection died without a word waits for ever.
@@ -379,6 +424,28 @@ mod tests {
         );
         assert!(settings.heartbeat + TRY_TIMEOUT * 2 < settings.lease);
         assert!(QUEUE_TRY_TIMEOUT > tieline_queue::receive::MAX_WAIT);
+    }
+
+    #[tokio::test]
+    async fn a_start_tries_again_what_passes_and_nothing_else() {
+        let started = async |patience: Duration, n_failures: u32, code: &str| {
+            let mut n_tries = 0;
+            let start = async || {
+                n_tries += 1;
+                match n_tries > n_failures {
+                    true => Ok(()),
+                    false => Err(StartError::Kms(code.to_owned())),
+                }
+            };
+            let is_started = patiently(patience, start).await.is_ok();
+            (is_started, n_tries)
+        };
+        assert_eq!(started(START_PATIENCE, 3, "ThrottlingException").await, (true, 4));
+        assert_eq!(started(START_PATIENCE, 3, "AccessDeniedException").await, (false, 1));
+        let short = Duration::from_millis(300);
+        let begun = Instant::now();
+        let (is_started, n_tries) = started(short, u32::MAX, "unreachable").await;
+        assert!(!is_started && n_tries > 1 && begun.elapsed() <= short, "{n_tries}");
     }
 
     #[test]

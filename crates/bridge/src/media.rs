@@ -15,7 +15,7 @@ use tieline_core::agent::AgentEvent;
 use tieline_core::connector::{Media, MediaError};
 use tieline_core::event::{Event, Message, Part};
 use tieline_core::http_types::{Body, HttpCall, TokenPlace};
-use tieline_core::ids::{MessageId, digest, fresh};
+use tieline_core::ids::{MessageId, OrganizationId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration;
@@ -68,8 +68,19 @@ struct Grant {
 
 #[derive(Serialize, Deserialize)]
 enum What {
-    Part { message: MessageId, place: PartRef },
-    File { id: String },
+    Part {
+        message: MessageId,
+        place: PartRef,
+        /// Absent in links of an earlier version.
+        #[serde(default)]
+        organization: Option<OrganizationId>,
+    },
+    File {
+        id: String,
+        /// As above.
+        #[serde(default)]
+        organization: Option<OrganizationId>,
+    },
 }
 
 impl Grant {
@@ -128,6 +139,7 @@ pub fn link(world: &World, record: &MessageRecord, place: PartRef) -> String {
     let what = What::Part {
         message: record.id.clone(),
         place,
+        organization: Some(record.organization.clone()),
     };
     let expires_at = world.clock.now().after(LIFE);
     Grant { what, expires_at }.link(world)
@@ -137,14 +149,17 @@ pub fn link(world: &World, record: &MessageRecord, place: PartRef) -> String {
 ///
 /// # Errors
 /// The table's.
-pub async fn keep(world: &World, event: AgentEvent) -> Result<AgentEvent, StoreError> {
+pub async fn keep(world: &World, organization: &OrganizationId, event: AgentEvent) -> Result<AgentEvent, StoreError> {
     let AgentEvent::FileBytes { bytes, name, mime } = event else {
         return Ok(event);
     };
     let id = fresh("fil", random());
     let expires_at = world.clock.now().after(FILE_LIFE);
     file::put(&world.store, &id, (Some(&name), &mime), &bytes, expires_at).await?;
-    let what = What::File { id };
+    let what = What::File {
+        id,
+        organization: Some(organization.clone()),
+    };
     let url = Grant { what, expires_at }.link(world);
     Ok(AgentEvent::File(ReplyFile { url, name, mime }))
 }
@@ -164,9 +179,20 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
         return Err(FetchError::BadLink);
     }
     match grant.what {
-        What::Part { message, place } => open_part(world, &message, place).await,
-        What::File { id } => open_file(world, &id).await?.ok_or(FetchError::Gone),
+        What::Part {
+            message,
+            place,
+            organization,
+        } => open_part(world, &owner(organization), &message, place).await,
+        What::File { id, organization } => open_file(world, &owner(organization), &id)
+            .await?
+            .ok_or(FetchError::Gone),
     }
+}
+
+/// Whose share of the memory budget a link uses. Links of an earlier version share one.
+fn owner(organization: Option<OrganizationId>) -> OrganizationId {
+    organization.unwrap_or_else(|| OrganizationId::new(""))
 }
 
 /// Keeps a part of a message whose platform soon doesn't give it any more: a link to it then leads to what is kept.
@@ -308,7 +334,8 @@ async fn fetch_address_now(
         let fits = found.bytes.len() <= max;
         return fits.then_some(found).ok_or(DownloadError::TooLong(max).into());
     }
-    let room = world.file_budget.take(max, patience).await;
+    let organization = &bot.account.organization;
+    let room = world.file_budget.take(organization, max, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let call = HttpCall {
         name: "reply_file",
@@ -328,7 +355,7 @@ async fn fetch_address_now(
     })
 }
 
-async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchError> {
+async fn open_file(world: &World, organization: &OrganizationId, id: &str) -> Result<Option<Fetched>, FetchError> {
     let now = world.clock.now();
     let Some(n_bytes) = file::size(&world.store, id, now).await? else {
         return Ok(None);
@@ -338,7 +365,7 @@ async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchErro
         return Err(DownloadError::TooLong(world.settings.max_file_bytes).into());
     }
     let patience = world.settings.file_patience;
-    let room = world.file_budget.take(n_bytes, patience).await;
+    let room = world.file_budget.take(organization, n_bytes, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let found = file::get(&world.store, id, now).await?;
     Ok(found.map(|File { name, mime, bytes }| Fetched {
@@ -348,8 +375,13 @@ async fn open_file(world: &World, id: &str) -> Result<Option<Fetched>, FetchErro
     }))
 }
 
-async fn open_part(world: &World, message: &MessageId, place: PartRef) -> Result<Fetched, FetchError> {
-    if let Some(kept) = open_file(world, &kept_id(message, place)).await? {
+async fn open_part(
+    world: &World,
+    organization: &OrganizationId,
+    message: &MessageId,
+    place: PartRef,
+) -> Result<Fetched, FetchError> {
+    if let Some(kept) = open_file(world, organization, &kept_id(message, place)).await? {
         return Ok(kept);
     }
     let record = message::get(&world.store, message, world.clock.now())
@@ -401,7 +433,7 @@ async fn fetch_within(
     until: Instant,
 ) -> Result<Fetched, FetchError> {
     let patience = until.saturating_duration_since(Instant::now());
-    let room = world.file_budget.take(max, patience).await;
+    let room = world.file_budget.take(&bot.account.organization, max, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let patience = until.saturating_duration_since(Instant::now());
     fetch_into(world, bot, part, max, room, patience).await

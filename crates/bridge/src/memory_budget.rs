@@ -1,59 +1,99 @@
-//! MemoryBudget in memory for bytes of strangers, so that no number of them at once ends the process.
+//! Memory budget for bytes of strangers, so that no number of them at once ends the process, and no tenant uses it up.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tieline_core::ids::OrganizationId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// MemoryBudget is counted in these, as a semaphore counts no further than 32 bits.
+/// The budget is counted in these, as a semaphore counts no further than 32 bits.
 const UNIT_BYTES: usize = 4 * 1024;
+/// Organizations that may be remembered before those without permits are forgotten.
+const MAX_REMEMBERED: usize = 1024;
 
-/// So many bytes may be held at a time. Counted are the bytes themselves, not the copies that sending them makes.
+/// So many bytes may be held at a time, half of them by one organization. Counted are the bytes themselves, not the copies that sending
+/// them makes.
 #[derive(Debug)]
 pub struct MemoryBudget {
     free: Arc<Semaphore>,
+    shares: Mutex<HashMap<OrganizationId, Arc<Semaphore>>>,
     max_units: u32,
 }
 
 impl MemoryBudget {
-    /// MemoryBudget for so many bytes.
+    /// A budget of so many bytes.
     #[must_use]
     pub fn of(max_bytes: usize) -> Self {
         let max_units = units(max_bytes);
         Self {
             free: Arc::new(Semaphore::new(max_units as usize)),
+            shares: Mutex::default(),
             max_units,
         }
     }
 
-    /// Takes room for `n_bytes`, which may be all there is but not more. `None` if there is none within `patience`.
+    /// Takes a permit for `n_bytes`, which may be all there is but not more. `None` if there is none within `patience`.
     ///
-    /// Permits are given in order of arrival.
-    pub async fn take(&self, n_bytes: usize, patience: Duration) -> Option<MemoryPermit> {
+    /// Permits are given in order of arrival, but requests of an organization that has its share already let others pass. What is larger
+    /// than a share occupies the whole share.
+    pub async fn take(
+        &self,
+        organization: &OrganizationId,
+        n_bytes: usize,
+        patience: Duration,
+    ) -> Option<MemoryPermit> {
         let n_units = units(n_bytes);
         if n_units > self.max_units {
             return None;
         }
-        let waiting = Arc::clone(&self.free).acquire_many_owned(n_units);
-        let permit = timeout(patience, waiting).await.ok()?.ok()?;
-        Some(MemoryPermit { permit })
+        let share = self.share(organization);
+        let waiting = async {
+            // First the share: whoever waits for it must not stand in the way of other organizations.
+            let share = share.acquire_many_owned(n_units.min(self.share_units())).await.ok()?;
+            let permit = Arc::clone(&self.free).acquire_many_owned(n_units).await.ok()?;
+            Some(MemoryPermit { permit, share })
+        };
+        timeout(patience, waiting).await.ok()?
+    }
+
+    const fn share_units(&self) -> u32 {
+        self.max_units.div_ceil(2)
+    }
+
+    fn share(&self, organization: &OrganizationId) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(organization) {
+            return Arc::clone(share);
+        }
+        if shares.len() >= MAX_REMEMBERED {
+            // Permits and waiting requests hold a reference each.
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        let share = Arc::new(Semaphore::new(self.share_units() as usize));
+        shares.insert(organization.clone(), Arc::clone(&share));
+        share
     }
 }
 
-/// MemoryBudget that is taken. It is free again when this, or what it was filled with, is dropped.
+/// Bytes of a budget that are taken. They are free again when this, or what it was filled with, is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
     permit: OwnedSemaphorePermit,
+    share: OwnedSemaphorePermit,
 }
 
 impl MemoryPermit {
     /// Fills it. What `bytes` don't need is given back at once.
     #[must_use]
     pub fn fill(mut self, bytes: Vec<u8>) -> Bytes {
-        let unused = self.permit.num_permits().saturating_sub(units(bytes.len()) as usize);
-        drop(self.permit.split(unused));
+        let needed = units(bytes.len()) as usize;
+        for permit in [&mut self.permit, &mut self.share] {
+            let unused = permit.num_permits().saturating_sub(needed);
+            drop(permit.split(unused));
+        }
         Bytes::from_owner(Filled { bytes, _room: self })
     }
 }
@@ -80,22 +120,61 @@ mod tests {
     const SOON: Duration = Duration::from_millis(10);
     const MIB: usize = 1024 * 1024;
 
+    fn org(id: &str) -> OrganizationId {
+        OrganizationId::new(id)
+    }
+
     #[tokio::test]
     async fn bytes_hold_their_room_until_the_last_of_them_is_dropped() {
-        let room = MemoryBudget::of(3 * MIB);
-        let filled = room.take(3 * MIB, SOON).await.unwrap().fill(vec![1; MIB]);
-        assert!(room.take(3 * MIB, SOON).await.is_none());
-        let rest = room.take(2 * MIB, SOON).await.unwrap();
+        let (budget, org) = (MemoryBudget::of(3 * MIB), org("acme"));
+        let room = async |n_mib| budget.take(&org, n_mib * MIB, SOON).await;
+        let filled = room(3).await.unwrap().fill(vec![1; MIB]);
+        assert!(room(3).await.is_none());
+        let rest = budget.take(&OrganizationId::new("other"), 2 * MIB, SOON).await.unwrap();
         let copy = filled.clone();
         drop((filled, rest));
-        assert!(room.take(3 * MIB, SOON).await.is_none());
+        assert!(room(3).await.is_none());
         drop(copy);
-        assert!(room.take(3 * MIB, SOON).await.is_some());
+        assert!(room(3).await.is_some());
     }
 
     #[tokio::test]
     async fn more_than_there_is_at_all_is_refused_at_once() {
-        let room = MemoryBudget::of(MIB);
-        assert!(room.take(MIB + 1, Duration::MAX).await.is_none());
+        let budget = MemoryBudget::of(MIB);
+        assert!(budget.take(&org("acme"), MIB + 1, Duration::MAX).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn one_organization_leaves_half_to_the_others() {
+        let budget = MemoryBudget::of(8 * MIB);
+        let take = async |id: &str, n_mib: usize| budget.take(&org(id), n_mib * MIB, SOON).await;
+        let held = (take("greedy", 3).await.unwrap(), take("greedy", 1).await.unwrap());
+        assert!(take("greedy", 1).await.is_none());
+        // Requests that wait for their share stand in nobody's way.
+        let greedy = org("greedy");
+        let mut waiting = std::pin::pin!(budget.take(&greedy, 4 * MIB, Duration::from_secs(60)));
+        assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
+        assert!(take("modest", 4).await.is_some());
+        drop(held);
+        drop(waiting.await.unwrap());
+        // A file that is larger than a share is had, and leaves nothing of it.
+        let large = take("greedy", 6).await.unwrap();
+        assert!(take("greedy", 1).await.is_none());
+        assert!(take("modest", 2).await.is_some());
+        drop(large);
+        assert!(take("greedy", 1).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn organizations_without_permits_are_forgotten() {
+        let budget = MemoryBudget::of(MIB);
+        let held = budget.take(&org("holder"), 1, SOON).await.unwrap();
+        for n in 0..3 * MAX_REMEMBERED {
+            drop(budget.take(&org(&n.to_string()), 1, SOON).await.unwrap());
+        }
+        let shares = budget.shares.lock().unwrap();
+        assert!(shares.len() <= MAX_REMEMBERED + 1);
+        assert!(shares.contains_key(&org("holder")));
+        drop((shares, held));
     }
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
 use crate::world::World;
-use crate::{courier, delivery_status};
+use crate::{courier, delivery_status, integration_log};
 
 /// How long the platform may take to tell of a bot while it waits for our own answer. The tightest platform waits three seconds.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -48,6 +48,7 @@ pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Resu
     let probed = match ask(world, bot, &question).await {
         Ok(learned) => {
             keep(world, record, &learned).await?;
+            claim(world, record).await?;
             Probed::Works
         }
         Err(TokenError::Refused { code }) => Probed::Refused { code },
@@ -90,6 +91,20 @@ async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) 
         Err(IntegrationError::Store(error)) => Err(error),
         Err(error) => {
             warn!(account.id = %record.id, error = %error, "what the platform told can't be kept");
+            Ok(())
+        }
+    }
+}
+
+/// Lets the claim on the bot account count, now that its credentials have worked.
+async fn claim(world: &World, record: &IntegrationRecord) -> Result<(), StoreError> {
+    match integration::prove(&world.store, record).await {
+        // It claims another account by now: the next probe tells of that one.
+        Ok(()) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
+        Err(IntegrationError::Store(error)) => Err(error),
+        Err(_) => {
+            let message = "this bot account works in another integration already; messages may be answered by either";
+            integration_log::warn(world, &record.id, "account_in_use", message).await;
             Ok(())
         }
     }

@@ -50,13 +50,17 @@ pub async fn receive(
     }
     // Before anything is read or written down: what strangers put into an address may be of any length.
     if !is_shaped("int", integration.as_str()) || world.connector(platform).is_none() {
-        info!("refused a request to an address that can't be one of ours");
+        if let Some(n_left_out) = world.refusal_log.sample(world.clock.now()) {
+            info!(n_left_out, "refused a request to an address that can't be one of ours");
+        }
         return WebhookAnswer::empty(401);
     }
     match answer(world, platform, integration, request, operator).await {
         Ok(answer) => answer,
         Err(ReceiveError::Unproved(reason)) => {
-            info!(platform, account.id = %integration, error = %reason, "refused an unproved request");
+            if let Some(n_left_out) = world.refusal_log.sample(world.clock.now()) {
+                info!(platform, account.id = %integration, error = %reason, n_left_out, "refused an unproved request");
+            }
             WebhookAnswer::empty(401)
         }
         // The platform repeats what got no success answer.

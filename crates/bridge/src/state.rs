@@ -5,4 +5,5 @@ pub(crate) mod cooldowns;
 pub(crate) mod known_users;
 pub(crate) mod log_throttle;
 pub(crate) mod rate_limiter;
+pub(crate) mod refusal_log;
 pub(crate) mod tokens;

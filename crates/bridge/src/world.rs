@@ -22,6 +22,7 @@ use crate::state::cooldowns::Cooldowns;
 use crate::state::known_users::KnownUsers;
 use crate::state::log_throttle::LogThrottle;
 use crate::state::rate_limiter::RateLimiter;
+use crate::state::refusal_log::RefusalLog;
 use crate::state::tokens::Tokens;
 use crate::tenant_slots::TenantSlots;
 
@@ -49,6 +50,8 @@ pub struct World {
     pub tokens: Arc<Tokens>,
     /// What was written lately.
     pub log_throttle: Arc<LogThrottle>,
+    /// Samples of refused requests.
+    pub refusal_log: Arc<RefusalLog>,
     /// Users already recorded, so that a message from one writes nothing. Cache; bounded.
     pub known_users: Arc<KnownUsers>,
     /// Slots that each tenant occupies in this process.
@@ -100,6 +103,27 @@ pub struct Settings {
     pub max_file_bytes: usize,
     /// How long a link of ours may take to give it.
     pub file_patience: Duration,
+    /// Least rate of a download.
+    pub least_download: LeastRate,
+}
+
+/// Least rate of a download: a slower one holds its share of the memory budget for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeastRate {
+    /// Bytes that come at least within `window`, except at the end.
+    pub n_bytes: usize,
+    /// The time.
+    pub window: Duration,
+}
+
+impl Default for LeastRate {
+    /// 16 KiB/s over 10 s.
+    fn default() -> Self {
+        Self {
+            n_bytes: 160 * 1024,
+            window: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Settings {
@@ -122,6 +146,7 @@ impl Settings {
             max_passing_bytes: 256 * 1024 * 1024,
             max_file_bytes: 100 * 1024 * 1024,
             file_patience: Duration::from_secs(60),
+            least_download: LeastRate::default(),
         }
     }
 }
@@ -143,6 +168,7 @@ impl World {
             accounts: Arc::default(),
             tokens: Arc::default(),
             log_throttle: Arc::default(),
+            refusal_log: Arc::default(),
             known_users: Arc::default(),
             tenant_slots,
             local_claims: Arc::default(),

@@ -59,6 +59,16 @@ pub fn may_use_scheme(url: &Url, allow_private: bool) -> bool {
     }
 }
 
+/// Scheme, host and port of an address: who is called. Text that is no address is an origin of its own.
+#[must_use]
+pub fn origin(address: &str) -> String {
+    let Ok(url) = Url::parse(address.trim()) else {
+        return address.to_owned();
+    };
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+    format!("{}://{host}:{}", url.scheme(), port.unwrap_or_default())
+}
+
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")

@@ -50,12 +50,12 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
         retention_s: 14 * DAYS,
         dead_letters: None,
     },
-    // The dispatcher needs milliseconds; its function is cut off after 30 s. What it couldn't do it shows again after a minute at most,
+    // The dispatcher needs milliseconds; its function is cut off after 25 s, and the events of one that died come again soon after. What it couldn't do it shows again after a minute at most,
     // so an event outlasts an outage of half an hour before it is given up.
     QueueDefinition {
         name: INBOUND,
         fifo: true,
-        visibility_s: 180,
+        visibility_s: 30,
         retention_s: 4 * DAYS,
         dead_letters: Some((INBOUND_DEAD, 60)),
     },

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
+use tieline_server::Network;
 use tracing_subscriber::EnvFilter;
 
 use crate::kind::Kind;
@@ -162,6 +163,21 @@ pub struct Serve {
     #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub durable: bool,
+    /// Most client connections at a time. Never more than half of the open files that the system allows: the rest is for outgoing calls.
+    #[arg(long, env = "TIELINE_MAX_CONNECTIONS", default_value_t = 4096, value_name = "N", value_parser = at_least_one)]
+    pub max_connections: usize,
+    /// Most client connections of one address at a time. Loopback addresses and trusted proxies are exempt.
+    #[arg(long, env = "TIELINE_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 256, value_name = "N", value_parser = at_least_one)]
+    pub max_connections_per_address: usize,
+    /// Reverse proxies, separated by commas: addresses or networks like `10.0.0.0/8`. Their `X-Forwarded-For` names the client; that of
+    /// others is ignored.
+    #[arg(
+        long,
+        env = "TIELINE_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "NETWORKS"
+    )]
+    pub trusted_proxies: Vec<Network>,
     /// Locale that decides the language of the chat page of the first start: Chinese for `zh…`, else English. By default that of the
     /// system (`LANG`).
     #[arg(long, env = "TIELINE_LOCALE", value_name = "LOCALE")]
@@ -349,6 +365,15 @@ fn directives(text: &str) -> Result<String, String> {
     }
 }
 
+/// A number above zero.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if number == 0 {
+        return Err("must be at least 1".to_owned());
+    }
+    Ok(number)
+}
+
 /// An http or https address, without a slash at its end.
 fn web_address(text: &str) -> Result<String, String> {
     let url = url::Url::parse(text).map_err(|error| error.to_string())?;
@@ -455,6 +480,8 @@ mod tests {
             ["tieline", "--public-url", "bot.example.com"],
             ["tieline", "--public-url", "ftp://example.com"],
             ["tieline", "--log", "tieline=loud"],
+            ["tieline", "--max-connections", "0"],
+            ["tieline", "--trusted-proxies", "proxy.example"],
         ] {
             assert!(Args::try_parse_from(words).is_err(), "{words:?}");
         }

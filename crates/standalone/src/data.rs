@@ -1,12 +1,14 @@
 //! The data directory: keys and tokens that must outlive the process, for its owner's eyes only.
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::fs::Mode;
+use rustix::process::{geteuid, umask};
 use tieline_bridge::world::random;
 use tieline_core::secret::Secret;
 
@@ -18,18 +20,94 @@ pub const ADMIN_TOKEN: &str = "admin-token";
 /// Nobody but the owner.
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIR: u32 = 0o700;
+/// Any access of group and others.
+const OTHERS: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes the directory, if it isn't there.
+/// Files of the engines, and what SQLite keeps beside them.
+const DATABASES: [&str; 2] = ["queues.sqlite", "tables.sqlite"];
+const BESIDE_DATABASES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+/// Characters of a kept token that carry at least 128 bits, in hex.
+const MIN_TOKEN_CHARS: usize = 32;
+
+/// Keeps from here on every file of this process to its owner, whatever the shell's mask is.
+pub fn close_to_others() {
+    umask(Mode::from_raw_mode(0o077));
+}
+
+/// Makes the directory, if it isn't there, and checks that only this process's user has access to it.
 ///
 /// # Errors
-/// If it can't be made.
+/// If it can't be made, belongs to another user, or others have access to it.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
-    let is_new = !dir.exists();
-    fs::create_dir_all(dir).with_context(|| format!("can't make the data directory {}", dir.display()))?;
-    if is_new {
+    let made = DirBuilder::new().recursive(true).mode(PRIVATE_DIR).create(dir);
+    made.with_context(|| format!("can't make the data directory {}", dir.display()))?;
+    let metadata = fs::metadata(dir).with_context(|| format!("can't read the data directory {}", dir.display()))?;
+    ensure!(
+        metadata.is_dir(),
+        "the data directory {} is no directory",
+        dir.display()
+    );
+    if is_unused(dir, &metadata) {
         fs::set_permissions(dir, Permissions::from_mode(PRIVATE_DIR))
-            .context("can't close the data directory to others")?;
+            .with_context(|| format!("can't close the data directory {} to others", dir.display()))?;
+    } else {
+        check_private(dir, &metadata)?;
     }
+    for (database, beside) in DATABASES
+        .iter()
+        .flat_map(|it| BESIDE_DATABASES.map(|beside| (it, beside)))
+    {
+        close_database(&dir.join(format!("{database}{beside}")))?;
+    }
+    Ok(())
+}
+
+/// Whether a directory was made for us with the shell's usual mask: ours, writable by no one else, and without anything of ours in it that
+/// others could have read.
+fn is_unused(dir: &Path, metadata: &Metadata) -> bool {
+    let kept = [MASTER_KEY, ADMIN_TOKEN, LOCK];
+    metadata.uid() == geteuid().as_raw()
+        && metadata.mode() & OTHERS_WRITE == 0
+        && kept
+            .iter()
+            .chain(&DATABASES)
+            .all(|name| fs::symlink_metadata(dir.join(name)).is_err())
+}
+
+/// A database of an earlier version may be readable for others, though its directory never was: that is mended without a word.
+fn close_database(path: &Path) -> anyhow::Result<()> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    check_owner(path, &metadata)?;
+    if metadata.mode() & OTHERS != 0 {
+        fs::set_permissions(path, Permissions::from_mode(PRIVATE_FILE))
+            .with_context(|| format!("can't close {} to others", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether only this process's user has access.
+fn check_private(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
+    check_owner(path, metadata)?;
+    let (mode, name) = (metadata.mode() & 0o7777, path.display());
+    let private = if metadata.is_dir() { PRIVATE_DIR } else { PRIVATE_FILE };
+    ensure!(
+        mode & OTHERS == 0,
+        "{name} is accessible to other users (mode {mode:03o}), and what is in it opens every secret: run `chmod {private:o} {name}`"
+    );
+    Ok(())
+}
+
+fn check_owner(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
+    let (owner, ours, name) = (metadata.uid(), geteuid().as_raw(), path.display());
+    ensure!(
+        owner == ours,
+        "{name} belongs to user {owner}, but this process runs as user {ours}: run `chown {ours} {name}`, or run it as user {owner}"
+    );
     Ok(())
 }
 
@@ -71,11 +149,14 @@ pub fn lock(dir: &Path) -> anyhow::Result<File> {
 /// # Errors
 /// If it can't be read or written.
 pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
-    let text = keep(&dir.join(MASTER_KEY), || hex::encode(random::<32>()))?;
-    let bytes = hex::decode(text.trim()).context("master.key is not hex")?;
-    <[u8; 32]>::try_from(bytes)
-        .ok()
-        .context("master.key is not 32 bytes long")
+    let path = dir.join(MASTER_KEY);
+    let text = keep(&path, || hex::encode(random::<32>()))?;
+    let bytes = hex::decode(text.trim()).ok();
+    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    key.with_context(|| {
+        let name = path.display();
+        format!("the key in {name} is damaged: it must be 64 hexadecimal digits; restore {name} from a backup")
+    })
 }
 
 /// The token that sees all: the operator's own, else the one made at the first start. Short ones are for where nobody else can try them.
@@ -90,10 +171,15 @@ pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyho
         );
         return Ok(Secret::new(token));
     }
-    let text = keep(&dir.join(ADMIN_TOKEN), || {
-        format!("tla_{}", hex::encode(random::<24>()))
-    })?;
-    Ok(Secret::new(text.trim()))
+    let path = dir.join(ADMIN_TOKEN);
+    let text = keep(&path, || format!("tla_{}", hex::encode(random::<24>())))?;
+    let token = text.trim();
+    ensure!(
+        token.len() >= MIN_TOKEN_CHARS && token.bytes().all(|byte| byte.is_ascii_graphic()),
+        "the token in {0} is damaged: it must be one word of at least {MIN_TOKEN_CHARS} ASCII characters; delete {0}, and a new one is made",
+        path.display()
+    );
+    Ok(Secret::new(token))
 }
 
 /// Reads a private file, or makes it. Whoever comes second reads what the first has written.
@@ -101,6 +187,8 @@ fn keep(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     let name = path.display();
     match File::open(path) {
         Ok(mut file) => {
+            // Of the open file, so that it is the one that is read.
+            check_private(path, &file.metadata().with_context(|| format!("can't read {name}"))?)?;
             let mut text = String::new();
             file.read_to_string(&mut text)
                 .with_context(|| format!("can't read {name}"))?;
@@ -163,5 +251,99 @@ mod tests {
         );
         assert!(admin_token(dir.path(), Some("short"), here).is_ok());
         assert!(admin_token(dir.path(), Some("short"), everywhere).is_err());
+    }
+
+    #[track_caller]
+    fn refused<T>(done: anyhow::Result<T>, expected: &[&str]) {
+        let said = done.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        for part in expected {
+            assert!(said.contains(part), "{said:?} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_enter_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("a/data");
+        prepare(&dir).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, PRIVATE_DIR);
+        master_key(&dir).unwrap();
+        for open in [0o750, 0o705, 0o701, 0o770] {
+            fs::set_permissions(&dir, Permissions::from_mode(open)).unwrap();
+            let name = dir.display().to_string();
+            refused(
+                prepare(&dir),
+                &[&name, &format!("mode {open:o}"), &format!("chmod 700 {name}")],
+            );
+        }
+        fs::set_permissions(&dir, Permissions::from_mode(PRIVATE_DIR)).unwrap();
+        prepare(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_with_nothing_of_ours_is_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        prepare(dir.path()).unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o777, PRIVATE_DIR);
+        // Whoever may write could put a key of theirs into it.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+        refused(prepare(dir.path()), &["mode 1777", "chmod 700"]);
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_refused() {
+        // The system's own directory is somebody else's, unless the tests run as its owner: then a file is given away.
+        let dir = tempfile::tempdir().unwrap();
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(12_345), None).unwrap();
+            refused(
+                prepare(dir.path()),
+                &["belongs to user 12345", "runs as user 0", "chown 0"],
+            );
+        } else {
+            refused(prepare(Path::new("/etc")), &["belongs to user 0", "chown"]);
+        }
+    }
+
+    #[test]
+    fn keys_that_others_may_read_or_that_are_damaged_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = "127.0.0.1:8080".parse().unwrap();
+        master_key(dir.path()).unwrap();
+        admin_token(dir.path(), None, here).unwrap();
+        let [key, token] = [MASTER_KEY, ADMIN_TOKEN].map(|name| dir.path().join(name));
+        fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(&token, Permissions::from_mode(0o640)).unwrap();
+        refused(
+            master_key(dir.path()),
+            &["mode 644", &format!("chmod 600 {}", key.display())],
+        );
+        refused(
+            admin_token(dir.path(), None, here),
+            &["mode 640", &format!("chmod 600 {}", token.display())],
+        );
+        for file in [&key, &token] {
+            fs::set_permissions(file, Permissions::from_mode(PRIVATE_FILE)).unwrap();
+        }
+        for damaged in ["", "tla_", "tla_0123456789 0123456789 0123456789 0123456789"] {
+            fs::write(&token, damaged).unwrap();
+            refused(admin_token(dir.path(), None, here), &["is damaged"]);
+        }
+        for damaged in ["", "00", "no hexadecimal digits"] {
+            fs::write(&key, damaged).unwrap();
+            refused(master_key(dir.path()), &["is damaged"]);
+        }
+    }
+
+    #[test]
+    fn databases_of_earlier_versions_are_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tables.sqlite-wal");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(PRIVATE_DIR)).unwrap();
+        prepare(dir.path()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, PRIVATE_FILE);
     }
 }

@@ -1,6 +1,6 @@
 //! `tieline serve`: the whole bridge in this process.
 
-use std::future::{IntoFuture as _, pending};
+use std::future::pending;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::secret::Secret;
 use tieline_embedded::{Durability, Embedded, InHand, Options};
+use tieline_server::{Limits, TrustedProxies};
 use tieline_store::config::organization::DEFAULT;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -45,6 +46,8 @@ const HARD_STOP: Duration = Duration::from_millis(500);
 /// # Errors
 /// If the configuration file can't be applied, or the data directory, the address or the engines can't be had, or are lost.
 pub fn run(args: Serve) -> anyhow::Result<()> {
+    data::close_to_others();
+    tieline_server::raise_limit();
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(args));
     runtime.shutdown_timeout(HARD_STOP);
@@ -82,6 +85,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     )
     .await?;
 
+    let limits = limits(&args);
     let (stop, stopped) = watch::channel(false);
     let concurrency = Concurrency {
         dispatchers: 8,
@@ -99,8 +103,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         }
         // Who connected before waits, so that nobody meets a bridge without its configuration.
         let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&held)));
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-        serving.spawn(axum::serve(listener, service).into_future());
+        serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
         greet(address, &token, is_given(&args));
         pending::<anyhow::Result<()>>().await
     };
@@ -140,7 +143,11 @@ async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result
     let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?;
     let address = listener.local_addr()?;
     let mut serving = JoinSet::new();
-    serving.spawn(axum::serve(listener, router(world)).into_future());
+    serving.spawn(tieline_server::serve(
+        listener,
+        router(world),
+        Limits::default().within_descriptors(),
+    ));
     let client = Client::with(Url::parse(&reachable(address))?, token.clone(), DEFAULT)?;
     let mut show = |line: &str| {
         info!("config: {line}");
@@ -174,6 +181,17 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
         root_token: Some(token.clone()),
         ..Settings::new(public_url.trim_end_matches('/').to_owned(), owner)
     }
+}
+
+/// What clients may occupy, and for how long.
+fn limits(args: &Serve) -> Limits {
+    let limits = Limits {
+        max_connections: args.max_connections,
+        max_connections_per_peer: args.max_connections_per_address,
+        trusted_proxies: TrustedProxies::new(args.trusted_proxies.clone()),
+        ..Limits::default()
+    };
+    limits.within_descriptors()
 }
 
 /// What platforms ask, what operators and agents ask, and the console: on one address.

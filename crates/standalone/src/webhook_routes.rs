@@ -1,8 +1,10 @@
 //! The platforms' side of the HTTP surface: axum's words into the bridge's, and back.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -14,6 +16,7 @@ use tieline_bridge::world::World;
 use tieline_connectors::registry;
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IntegrationId, ReplyId};
+use tracing::{Instrument as _, Span, info_span};
 
 /// The routes for platforms and for our own channel.
 pub fn router(world: World) -> Router {
@@ -29,6 +32,20 @@ async fn webhook(
     Path((platform, integration)): Path<(String, String)>,
     request: Request,
 ) -> Response {
+    let span = span_of(&request);
+    take_in(world, (platform, integration), request).instrument(span).await
+}
+
+/// Names the client in the log lines of a request: a refused one is of interest with its source.
+fn span_of(request: &Request) -> Span {
+    let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    match client {
+        Some(ConnectInfo(client)) => info_span!("callback", client.address = %client.ip()),
+        None => Span::none(),
+    }
+}
+
+async fn take_in(world: World, (platform, integration): (String, String), request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return respond(WebhookAnswer::empty(StatusCode::PAYLOAD_TOO_LARGE.as_u16()));

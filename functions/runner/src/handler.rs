@@ -17,8 +17,14 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
     .await
 }
 
+/// Least time-out of the function. With less a run would be handed over again and again, and show nothing.
+const MIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time that Lambda may take to hand an invocation to this program.
+const HAND_IN: Duration = Duration::from_secs(2);
+
 async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let until = deadline(&event.context);
+    check_time(until.saturating_duration_since(Instant::now()))?;
     let items = event
         .payload
         .records
@@ -31,6 +37,17 @@ async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failed.into_iter().map(failure).collect();
     Ok(response)
+}
+
+/// Refuses to work where no run could get anywhere.
+fn check_time(left: Duration) -> Result<(), Error> {
+    if left + HAND_IN >= MIN_TIMEOUT {
+        return Ok(());
+    }
+    Err(format!(
+        "the function's time-out is {left:?}, but a run needs at least {MIN_TIMEOUT:?}: raise `Timeout` of the runner"
+    )
+    .into())
 }
 
 /// When this invocation is cut off.
@@ -57,4 +74,22 @@ fn item(record: SqsMessage) -> Result<Item, Error> {
         receipt: record.receipt_handle.unwrap_or_default(),
         id: record.message_id.ok_or("record without an id")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_out_that_is_too_short_is_refused_with_a_reason() {
+        assert!(check_time(MIN_TIMEOUT.saturating_sub(HAND_IN)).is_ok());
+        assert!(check_time(Duration::from_secs(900)).is_ok());
+        for short in [3, 15] {
+            let refused = check_time(Duration::from_secs(short)).map_err(|error| error.to_string());
+            assert!(
+                refused.is_err_and(|reason| reason.contains("raise `Timeout`")),
+                "{short}"
+            );
+        }
+    }
 }

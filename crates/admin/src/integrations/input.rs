@@ -14,7 +14,7 @@ use super::view::is_secret;
 use crate::mask;
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::{schema, validation};
+use crate::{schema, secret_origin, validation};
 
 /// A new integration.
 #[derive(Deserialize, ToSchema)]
@@ -115,7 +115,7 @@ pub(super) fn patched_settings(
     let connector = state.world.connector(&before.platform).ok_or_else(unknown)?;
     let manifest = connector.manifest();
     let kept = before.given_credentials(state.world.store.keyring())?;
-    let kept = kept
+    let kept: Map<String, Value> = kept
         .iter()
         .map(|(name, value)| (name.to_owned(), Value::from(value.expose())))
         .collect();
@@ -144,10 +144,22 @@ pub(super) fn patched_settings(
         enabled: patch.enabled.unwrap_or(before.enabled),
     };
     let settings = check(state, connector, draft)?;
+    secret_origin::check(
+        "credentials",
+        &kept,
+        patch.credentials.as_ref(),
+        |field| is_secret(Some(manifest), field),
+        named(&before.endpoints),
+        named(&settings.endpoints),
+    )?;
     Ok(IntegrationSettings {
         account_key: logged_in_account(state, connector, before, &settings)?.or(settings.account_key),
         ..settings
     })
+}
+
+fn named(endpoints: &Endpoints) -> impl Iterator<Item = (&str, &str)> {
+    endpoints.iter().map(|(name, address)| (&**name, &**address))
 }
 
 /// The bot account that a login obtained. It stays as long as what the login was made with.

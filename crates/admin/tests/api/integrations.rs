@@ -1,6 +1,8 @@
 //! Integrations: settings, power, status.
 
 use serde_json::{Value, json};
+use tieline_core::ids::IntegrationId;
+use tieline_store::status::{self, ConnectionState, StatusChange};
 
 use crate::place::{DEFAULT, Place, recording};
 
@@ -129,14 +131,52 @@ async fn one_bot_is_in_one_integration() {
         .post(&integrations(), wecom("One", "b2"))
         .await
         .problem(409, "name_taken");
+}
+
+#[tokio::test]
+async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_work() {
+    let place = Place::new().await;
+    place.organization("squat", "admin").await;
     place.organization("acme", "admin").await;
+    let squatter = place
+        .create("/api/v1/orgs/squat/integrations", wecom("Squat", "b1"))
+        .await;
+    // Nothing has shown that these credentials work: the claim gives way without a word.
+    let first = place.create(&integrations(), wecom("One", "b1")).await;
+    // The relay tells that the platform has accepted these.
+    let connected = [
+        StatusChange::State(ConnectionState::Connected, None),
+        StatusChange::ConnectedAt(Some(place.world.clock.now())),
+    ];
+    status::merge(&place.world.store, &IntegrationId::new(&*first), &connected)
+        .await
+        .unwrap();
     let elsewhere = place.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
     let problem = elsewhere.problem(409, "account_in_use");
     assert!(problem.get("boundTo").is_none(), "{problem}");
-    assert!(
-        !elsewhere.text.contains(&first) && !elsewhere.text.contains("default"),
-        "{elsewhere:?}"
-    );
+    for told in [&*first, &squatter, "default", "squat"] {
+        assert!(!elsewhere.text.contains(told), "{elsewhere:?}");
+    }
+    // It stays so when the connection has ended.
+    status::remove(&place.world.store, &IntegrationId::new(&*first))
+        .await
+        .unwrap();
+    let again = place.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
+    again.problem(409, "account_in_use");
+
+    let account = json!({ "platform": "wecom", "connectionMode": "long_connection", "credentials": { "botId": "b1" } });
+    let member = place.organization("nosy", "admin").await;
+    let refused = place.ask(&member, "POST", "/api/v1/accounts/release", &account).await;
+    refused.problem(403, "forbidden");
+    let nameless = json!({ "platform": "wecom", "credentials": {} });
+    let nameless = place.post("/api/v1/accounts/release", nameless).await;
+    assert_eq!(nameless.problem(400, "invalid_field")["field"], "credentials");
+    let released = place.post("/api/v1/accounts/release", account).await.ok();
+    let expected = json!({ "released": [{ "organization": "default", "integrationId": first }] });
+    assert_eq!(released, expected);
+    place
+        .create("/api/v1/orgs/acme/integrations", wecom("Mine", "b1"))
+        .await;
 }
 
 #[tokio::test]

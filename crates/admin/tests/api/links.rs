@@ -4,6 +4,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::Value;
 use tieline_bridge::media;
 use tieline_core::agent::AgentEvent;
+use tieline_core::ids::OrganizationId;
 
 use crate::place::Place;
 
@@ -17,7 +18,10 @@ async fn kept(place: &Place) -> (String, String) {
         name: "a.txt".to_owned(),
         mime: "text/plain".to_owned(),
     };
-    let AgentEvent::File(file) = media::keep(&place.world, given).await.unwrap() else {
+    let AgentEvent::File(file) = media::keep(&place.world, &OrganizationId::new("default"), given)
+        .await
+        .unwrap()
+    else {
         panic!("a file by content is kept as one by address");
     };
     let path = file.url.strip_prefix(&place.world.settings.public_url).unwrap();
@@ -41,7 +45,7 @@ async fn file_comes_whole_and_says_how_long_it_is() {
     let free = place
         .world
         .file_budget
-        .take(all, std::time::Duration::from_secs(20))
+        .take(&OrganizationId::new("default"), all, std::time::Duration::from_secs(20))
         .await;
     assert!(
         free.is_some(),

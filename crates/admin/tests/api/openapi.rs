@@ -44,6 +44,7 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs/{org}/pairings/{id}/approve", &["post"]),
     ("/api/v1/orgs/{org}/pairings/{id}/deny", &["post"]),
     ("/api/v1/orgs/{org}/link-codes", &["post"]),
+    ("/api/v1/accounts/release", &["post"]),
     ("/api/v1/orgs/{org}/agents", &["get", "post"]),
     ("/api/v1/orgs/{org}/agents/{id}", &["get", "patch", "delete"]),
     ("/api/v1/orgs/{org}/agents/{id}/test", &["post"]),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place, answering};
+use crate::place::{DEFAULT, Place, answering, recording};
 
 const SECRETS: [&str; 4] = ["hunter2-app", "hunter2-verify", "hunter2-key", "hunter2-header"];
 
@@ -51,4 +51,54 @@ async fn no_answer_holds_a_secret() {
     for text in texts {
         assert!(SECRETS.iter().all(|secret| !text.contains(secret)), "{text}");
     }
+}
+
+/// Moving an address takes no kept secret along: the new server is asked nothing.
+#[tokio::test]
+async fn a_moved_address_gets_no_kept_secret() {
+    let place = Place::new().await;
+    let (thief, asked) = recording(json!({})).await;
+    let config = json!({ "baseUrl": "https://llm.example/v1", "model": "m", "apiKey": SECRETS[2],
+        "headers": { "x-key": SECRETS[3] } });
+    let body = json!({ "name": "Chat", "protocol": "openai_chat", "config": config });
+    let agent = format!(
+        "{DEFAULT}/agents/{}",
+        place.create(&format!("{DEFAULT}/agents"), body).await
+    );
+    for (config, field) in [
+        (json!({ "baseUrl": thief }), "config.apiKey"),
+        (json!({ "baseUrl": thief, "apiKey": "***" }), "config.apiKey"),
+        (json!({ "baseUrl": thief, "apiKey": "new" }), "config.headers"),
+        (
+            json!({ "baseUrl": thief, "apiKey": "new", "headers": { "x-key": "***" } }),
+            "config.headers",
+        ),
+    ] {
+        let refused = place.patch(&agent, json!({ "config": config })).await;
+        assert_eq!(refused.problem(400, "invalid_field")["field"], field);
+    }
+    place.post(&format!("{agent}/test"), Value::Null).await;
+
+    let credentials = json!({ "appId": "cli_1", "appSecret": SECRETS[0], "verificationToken": SECRETS[1] });
+    let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
+        "endpoints": { "apiBase": answering(json!({ "code": 10014, "msg": "no" })).await } });
+    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
+    let integration = format!("{DEFAULT}/integrations/{id}");
+    let moved = json!({ "endpoints": { "apiBase": thief } });
+    let refused = place.patch(&integration, moved).await;
+    assert_eq!(refused.problem(400, "invalid_field")["field"], "credentials.appSecret");
+    let half = json!({ "endpoints": { "apiBase": thief }, "credentials": { "appSecret": "new" } });
+    let refused = place.patch(&integration, half).await;
+    assert_eq!(
+        refused.problem(400, "invalid_field")["field"],
+        "credentials.verificationToken"
+    );
+    assert!(asked.lock().unwrap().is_empty(), "the new address was called");
+
+    // Who knows the secrets may move them.
+    let all =
+        json!({ "endpoints": { "apiBase": thief }, "credentials": { "appSecret": "a", "verificationToken": "b" } });
+    place.patch(&integration, all).await.ok();
+    let all = json!({ "config": { "baseUrl": thief, "apiKey": "new", "headers": null } });
+    place.patch(&agent, all).await.ok();
 }

@@ -12,9 +12,11 @@ use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_embedded::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use super::*;
 use crate::test_support::{self, FakeConnector};
+use crate::world::LeastRate;
 
 const MIB: usize = 1024 * 1024;
 
@@ -101,7 +103,7 @@ impl Scene {
     /// Fetches the file while others have all room but `free` bytes.
     async fn fetch(&self, free: usize) -> Result<usize, FetchError> {
         let others = self.world.settings.max_passing_bytes - free;
-        let _others = self.world.file_budget.take(others, Duration::ZERO).await.unwrap();
+        let _others = self.take_for_others(others).await.unwrap();
         let part = Part {
             kind: PartKind::File,
             name: None,
@@ -111,6 +113,21 @@ impl Scene {
         };
         let fetched = fetch_for_link(&self.world, &self.bot, &part).await?;
         Ok(fetched.bytes.len())
+    }
+
+    /// Of two organizations, which may have half of it each.
+    async fn take_for_others(&self, n_bytes: usize) -> Option<[MemoryPermit; 2]> {
+        let take = async |id: &str, n_bytes| {
+            let organization = OrganizationId::new(id);
+            self.world
+                .file_budget
+                .take(&organization, n_bytes, Duration::ZERO)
+                .await
+        };
+        Some([
+            take("first", n_bytes / 2).await?,
+            take("second", n_bytes - n_bytes / 2).await?,
+        ])
     }
 
     fn n_asked(&self) -> usize {
@@ -187,7 +204,13 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     assert!(message.parts[0].is_inline() && message.parts[0].locator.to_string().len() < 50);
     let id = it.bot.account.ids.message(&message.id);
     let place = PartRef::Message(0);
-    let room = async || it.world.image_budget.take(MIB, Duration::ZERO).await.unwrap();
+    let room = async || {
+        it.world
+            .image_budget
+            .take(&it.bot.account.organization, MIB, Duration::ZERO)
+            .await
+            .unwrap()
+    };
     let early = fetch_inline(&it.world, &id, place, MIB, room().await).await;
     assert!(matches!(early, Err(FetchError::Gone)));
     // Twice, as after a queue that did not answer.
@@ -206,6 +229,49 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     assert!(matches!(small, Err(FetchError::Download(DownloadError::TooLong(1000)))));
     let other = fetch_inline(&it.world, &id, PartRef::Quote(0), MIB, room().await).await;
     assert!(matches!(other, Err(FetchError::Gone)));
-    assert_eq!(open_part(&it.world, &id, place).await.unwrap().bytes.len(), png.len());
+    assert_eq!(
+        open_part(&it.world, &it.bot.account.organization, &id, place)
+            .await
+            .unwrap()
+            .bytes
+            .len(),
+        png.len()
+    );
     assert_eq!(it.n_asked(), 0);
+}
+
+#[tokio::test]
+async fn a_download_that_trickles_is_given_up() {
+    let mut it = scene(None, 0).await;
+    let mut settings = (*it.world.settings).clone();
+    settings.least_download = LeastRate {
+        n_bytes: 64 * 1024,
+        window: Duration::from_millis(300),
+    };
+    settings.file_patience = Duration::from_secs(60);
+    it.world.settings = Arc::new(settings);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    it.address = listener.local_addr().unwrap();
+    // Fast enough for three windows, then a byte at a time.
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _ = socket.read(&mut [0; 4096]).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", MIB - 1);
+        let _ = socket.write_all(head.as_bytes()).await;
+        for _ in 0..6 {
+            let _ = socket.write_all(&[1; 64 * 1024]).await;
+            sleep(Duration::from_millis(150)).await;
+        }
+        while socket.write_all(&[1]).await.is_ok() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let fetched = it.fetch(MIB).await;
+    assert!(
+        matches!(fetched, Err(FetchError::Download(DownloadError::TooSlow))),
+        "{:?}",
+        fetched.err()
+    );
+    let all = it.world.settings.max_passing_bytes;
+    assert!(it.take_for_others(all).await.is_some(), "it still holds memory");
 }

@@ -110,7 +110,7 @@ impl AgentStream<'_> {
                     retryable: true,
                 });
             };
-            let event = match media::keep(self.world, event).await {
+            let event = match media::keep(self.world, &self.request.organization, event).await {
                 Ok(event) => event,
                 Err(error) => return Read::Failed(unkept(&error)),
             };
@@ -328,7 +328,11 @@ pub(super) async fn or_interrupted<T>(
 
 async fn time_up(until: Option<Instant>) {
     match until {
-        Some(until) => sleep_until(until - HAND_OVER_MARGIN).await,
+        Some(until) => {
+            // A quarter at most: with a short time-out there must be time to work.
+            let left = until.saturating_duration_since(Instant::now());
+            sleep_until(until - HAND_OVER_MARGIN.min(left / 4)).await;
+        }
         None => std::future::pending().await,
     }
 }

@@ -133,7 +133,11 @@ impl<'a> Attachments<'a> {
         part: &Part,
         max: usize,
     ) -> Result<Fetched, FetchError> {
-        let room = self.world.image_budget.take(max, ROOM_PATIENCE).await;
+        let room = self
+            .world
+            .image_budget
+            .take(&self.bot.account.organization, max, ROOM_PATIENCE)
+            .await;
         let room = room.ok_or(FetchError::NoRoom(ROOM_PATIENCE))?;
         if part.is_inline() {
             return media::fetch_inline(self.world, &record.id, place, max, room).await;

@@ -126,7 +126,7 @@ async fn take_in(
             seq = number;
             match events::read(&json) {
                 Ok(Some(event)) => {
-                    let event = media::keep(world, event).await?;
+                    let event = media::keep(world, &held.conversation.key.organization, event).await?;
                     draft.apply(&event);
                     if let Some(refs) = refs_of(&event) {
                         lease::record_refs(world, held, &refs).await?;

@@ -32,7 +32,10 @@ pub(super) const POLLED: Duration = Duration::from_secs(6 * 60);
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way<'a> {
     /// Over HTTP: the answer is polled for.
-    Webhook,
+    Webhook {
+        /// When the platform signed the request.
+        signed_at: Timestamp,
+    },
     /// Over the socket: the answer repeats this id.
     Socket {
         /// The callback's `req_id`.
@@ -85,6 +88,11 @@ fn read(mut callback: Callback<'_>, way: Way<'_>, cx: &Context<'_>) -> Heard {
     let ours = Settings::of(cx).and_then(|parsed| parsed.bot_id.as_deref());
     if ours.is_some_and(|ours| callback.aibotid.some().is_some_and(|bot| bot != ours)) {
         return IGNORED("the callback is for another bot");
+    }
+    if let Way::Webhook { signed_at } = way {
+        // Both are the platform's own; by the older one a stale callback is recognized.
+        let signed_at_s = signed_at.as_secs();
+        callback.create_time = Some(callback.create_time.map_or(signed_at_s, |at| at.min(signed_at_s)));
     }
     let event = callback.event.take();
     if event
@@ -245,8 +253,8 @@ fn target(callback: &Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<'
         handle.insert("responseUrl".into(), url.into());
     }
     let life = match way {
-        Way::Webhook if handle.is_empty() => POLLED,
-        Way::Webhook => RESPONSE_URL_LIFE,
+        Way::Webhook { .. } if handle.is_empty() => POLLED,
+        Way::Webhook { .. } => RESPONSE_URL_LIFE,
         Way::Socket { req_id } => {
             if !handle.is_empty() {
                 let until = cx.now.after(RESPONSE_URL_LIFE).as_millis();

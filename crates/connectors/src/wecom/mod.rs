@@ -69,7 +69,7 @@ impl Connector for WeCom {
 
     fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
         let keys = webhook_keys(cx).ok_or(Rejection::Missing("a callback URL in this mode"))?;
-        let authentic = verify::verify(request, keys)?;
+        let authentic = verify::verify(request, keys, cx.now)?;
         if authentic.is_challenge() {
             return Ok(Received::only(WebhookAnswer::text(authentic.message())));
         }
@@ -165,7 +165,10 @@ fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Rece
         remark: None,
     };
     let empty = || WebhookAnswer::empty(200);
-    match decode::decode(authentic.message(), Way::Webhook, cx) {
+    let way = Way::Webhook {
+        signed_at: authentic.signed_at(),
+    };
+    match decode::decode(authentic.message(), way, cx) {
         Heard::Message(message) => {
             let newest = PollRequest {
                 reply: cx.account.ids.reply(&message.id),

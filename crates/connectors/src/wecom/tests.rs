@@ -50,11 +50,14 @@ fn at(account: &Account, seconds: u64) -> Context<'_> {
 
 /// A callback as the platform would send it.
 fn callback(message: &Value) -> WebhookRequest {
+    signed_at(&START.as_secs().to_string(), message)
+}
+
+fn signed_at(time: &str, message: &Value) -> WebhookRequest {
     let sealed = CallbackKey::parse(KEY)
         .unwrap()
         .seal([5; 16], message.to_string().as_bytes(), "");
-    let time = START.as_secs().to_string();
-    let signature = signature([TOKEN, &time, NONCE, &sealed].map(str::as_bytes));
+    let signature = signature([TOKEN, time, NONCE, &sealed].map(str::as_bytes));
     let signature = String::from_utf8(signature.to_vec()).unwrap();
     WebhookRequest {
         method: "POST".into(),
@@ -62,6 +65,41 @@ fn callback(message: &Value) -> WebhookRequest {
         headers: Vec::new(),
         body: json!({ "encrypt": sealed }).to_string().into_bytes(),
     }
+}
+
+#[test]
+fn the_signed_time_is_a_number_and_not_ahead() {
+    let account = account(&[]);
+    let try_time = |time: &str| WeCom.receive(&signed_at(time, &text_message()), &at(&account, 0));
+    for wrong in ["", "soon", "1.5e9", "+1760000000", "99999999999999999999999"] {
+        assert!(matches!(try_time(wrong), Err(Rejection::Malformed(_))), "{wrong}");
+    }
+    let now = START.as_secs();
+    let ahead = try_time(&(now + 3601).to_string());
+    assert!(matches!(ahead, Err(Rejection::Stale { age_s: -3601, .. })), "{ahead:?}");
+    assert!(try_time(&(now + 3600).to_string()).is_ok());
+}
+
+#[test]
+fn a_message_is_as_old_as_its_signature() {
+    let account = account(&[]);
+    let sent_at = |signed: i64, created: Option<i64>| {
+        let mut message = text_message();
+        message["create_time"] = json!(created);
+        let received = WeCom
+            .receive(&signed_at(&signed.to_string(), &message), &at(&account, 0))
+            .unwrap();
+        match &received.events[..] {
+            [Event::Message(message)] => message.sent_at.unwrap().as_secs(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (now, old) = (START.as_secs(), START.as_secs() - 2 * 24 * 3600);
+    assert_eq!(sent_at(now, None), now);
+    // A recorded callback stays old, whichever of the two tells it.
+    assert_eq!(sent_at(old, None), old);
+    assert_eq!(sent_at(old, Some(now)), old);
+    assert_eq!(sent_at(now, Some(old)), old);
 }
 
 /// What is sealed in an answer, after its signature was checked as the platform does it.

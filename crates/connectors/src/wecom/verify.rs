@@ -4,6 +4,7 @@ use serde_json::Error;
 use subtle::ConstantTimeEq as _;
 use tieline_core::connector::Rejection;
 use tieline_core::http_types::WebhookRequest;
+use tieline_core::timestamp::Timestamp;
 
 use super::settings::WebhookKeys;
 use super::wire;
@@ -14,9 +15,13 @@ use crate::callback_cipher::{self, CipherError, Opened};
 /// See [WeCom Docs/回调和回复的加解密方案](https://developer.work.weixin.qq.com/document/path/101033).
 pub(super) const BOT: &str = "";
 
+/// How far ahead of our clock a signature may be, in seconds.
+const MAX_AHEAD_S: i64 = 60 * 60;
+
 /// A callback that is proved to come from the platform. Only this file makes one.
 pub(super) struct Authentic {
     opened: Opened,
+    signed_at: Timestamp,
     nonce: String,
     challenge: bool,
 }
@@ -25,6 +30,11 @@ impl Authentic {
     /// What was sealed.
     pub(super) fn message(&self) -> &[u8] {
         self.opened.message()
+    }
+
+    /// When the platform signed it.
+    pub(super) const fn signed_at(&self) -> Timestamp {
+        self.signed_at
     }
 
     /// The request's own nonce, which the answer repeats.
@@ -38,8 +48,9 @@ impl Authentic {
     }
 }
 
-/// Checks the signature, then opens.
-pub(super) fn verify(request: &WebhookRequest, keys: &WebhookKeys) -> Result<Authentic, Rejection> {
+/// Checks the signature, opens, and checks when it was signed. How old a callback may be is for the dispatcher to say: an old one is
+/// acknowledged and refused.
+pub(super) fn verify(request: &WebhookRequest, keys: &WebhookKeys, now: Timestamp) -> Result<Authentic, Rejection> {
     let parameter = |name: &'static str| request.query_value(name).ok_or(Rejection::Missing(name));
     let claimed = parameter("msg_signature")?;
     let timestamp = parameter("timestamp")?;
@@ -56,9 +67,21 @@ pub(super) fn verify(request: &WebhookRequest, keys: &WebhookKeys) -> Result<Aut
     };
     Ok(Authentic {
         opened,
+        signed_at: signed_at(&timestamp, now)?,
         nonce,
         challenge,
     })
+}
+
+fn signed_at(timestamp: &str, now: Timestamp) -> Result<Timestamp, Rejection> {
+    let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = timestamp.parse().ok().filter(|_| digits);
+    let seconds: i64 = seconds.ok_or(Rejection::Malformed("`timestamp` is not a number of seconds"))?;
+    let (age_s, limit_s) = (now.as_secs().saturating_sub(seconds), MAX_AHEAD_S);
+    if age_s < -limit_s {
+        return Err(Rejection::Stale { age_s, limit_s });
+    }
+    Ok(Timestamp::from_secs(seconds))
 }
 
 fn malformed(error: &Error) -> Rejection {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -280,4 +281,48 @@ fn metrics_are_served_to_this_machine_and_to_no_stranger_behind_a_proxy() {
     assert!(get(&with_token).starts_with("HTTP/1.1 200"));
     let with_another = format!("{proxied}authorization: Bearer x{TOKEN}\r\n");
     assert!(get(&with_another).starts_with("HTTP/1.1 401"));
+}
+
+#[test]
+fn nobody_else_can_read_what_it_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    // With the usual mask, that lets all read what a program makes.
+    let mut shell = std::process::Command::new("sh");
+    let start = format!(
+        "umask 022 && exec {} serve --listen 127.0.0.1:0 --data-dir {}",
+        env!("CARGO_BIN_EXE_tieline"),
+        data.display()
+    );
+    let mut child = shell
+        .args(["-c", &start])
+        .env_remove("TIELINE_ADMIN_TOKEN")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let greeting = read_lines(child.stdout.take().unwrap()).recv_timeout(PATIENCE);
+    let modes = || -> Vec<(String, u32)> {
+        let entries = fs::read_dir(&data).unwrap().map(Result::unwrap);
+        let mode = |entry: &fs::DirEntry| entry.metadata().unwrap().permissions().mode() & 0o777;
+        entries
+            .map(|entry| (entry.file_name().into_string().unwrap(), mode(&entry)))
+            .collect()
+    };
+    let found = greeting.map(|_| modes());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let found = found.unwrap();
+    assert!(found.iter().any(|(name, _)| name == "tables.sqlite"), "{found:?}");
+    let open: Vec<_> = found.iter().filter(|(_, mode)| *mode != 0o600).collect();
+    assert!(open.is_empty(), "{open:?}");
+    // What was opened to others since is not used again.
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = tieline();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data);
+    let refused = Said::of(command.env("TIELINE_LOG_FORMAT", "human")).bad();
+    let fix = format!("run `chmod 700 {}`", data.display());
+    assert!(refused.contains(&fix), "{refused}");
 }

@@ -1,7 +1,7 @@
 //! Integrations: bot accounts.
 //!
 //! `INT#{id}`/`INT` is the integration, `INT#{id}`/`BOUND` a copy of the one enabled trigger, so that the hot path reads both
-//! at once. A claim on the platform's account keeps one bot out of two integrations.
+//! at once. Claims on the platform's account keep one bot out of two integrations.
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::ids::{IntegrationId, OrganizationId};
@@ -20,9 +20,10 @@ mod claims;
 mod read;
 mod stored;
 
-use claims::{Rule, account_digest, commit, give_back_account, give_back_name, take_account, take_name};
+use claims::{Rule, account_digest, commit, give_back_name, held, take_account, take_name};
 use stored::Unsealed;
 
+pub use claims::{prove, release, rivals};
 pub use read::{account_holder, get, list, load_bound, look_up};
 
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
@@ -340,7 +341,10 @@ pub async fn log_in(
         version: before.version + 1,
         ..before.clone()
     };
-    replace(store, before, after).await
+    let after = replace(store, before, after).await?;
+    // The platform itself has told whose account it is.
+    prove(store, &after).await?;
+    Ok(after)
 }
 
 /// `first`, and of `second` what isn't in it.
@@ -360,10 +364,7 @@ async fn replace(
         take_name(&mut writes, &after);
         give_back_name(&mut writes, before);
     }
-    if after.account != before.account {
-        take_account(&mut writes, &after);
-        give_back_account(&mut writes, before);
-    }
+    change_account(&mut writes, before, &after, held(store, before).await?);
     if after.wants_connection() {
         let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
         let unchanged = if bound.is_some() { present() } else { absent() };
@@ -381,6 +382,26 @@ async fn replace(
     Ok(after)
 }
 
+/// Moves the claims on the bot account. What worked at other servers has not worked at these.
+fn change_account(
+    writes: &mut Transaction<Rule>,
+    before: &IntegrationRecord,
+    after: &IntegrationRecord,
+    held: claims::Held,
+) {
+    let is_other_account = after.account != before.account;
+    if is_other_account {
+        take_account(writes, after);
+        claims::give_back_own(writes, before, held);
+    }
+    if is_other_account || claims::servers(&after.endpoints) != claims::servers(&before.endpoints) {
+        if !is_other_account {
+            claims::check_proved(writes, after);
+        }
+        claims::give_back_proved(writes, before, held);
+    }
+}
+
 /// Deletes an integration as it was read, unless an enabled trigger names it.
 ///
 /// # Errors
@@ -396,7 +417,9 @@ pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), Int
         Update::new(),
     );
     give_back_name(&mut writes, before);
-    give_back_account(&mut writes, before);
+    let held = held(store, before).await?;
+    claims::give_back_own(&mut writes, before, held);
+    claims::give_back_proved(&mut writes, before, held);
     desired_connections::set(&mut writes, Rule::AsRead, &before.id, None);
     commit(store, writes).await
 }

@@ -4,9 +4,9 @@ use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::ids::IntegrationId;
 use tieline_core::secret::Secret;
 use tieline_store::config::desired_connections;
-use tieline_store::config::integration::{self, IntegrationError, IntegrationSettings};
+use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord, IntegrationSettings};
 use tieline_store::config::trigger::{self, Rival};
-use tieline_store::{Keyring, StoreError};
+use tieline_store::{Keyring, Store, StoreError};
 
 use crate::tables::{self, NOW, fresh, new_integration, org, race, settings, trigger};
 
@@ -71,7 +71,7 @@ fn with_account(name: &str, key: &str) -> IntegrationSettings {
 }
 
 #[tokio::test]
-async fn one_bot_account_is_in_one_integration_whoever_asks() {
+async fn one_bot_account_is_in_one_integration_of_an_organization_whoever_asks() {
     let fresh = fresh().await;
     let outcomes = race((0..20).map(|n| {
         let store = fresh.store.clone();
@@ -83,16 +83,102 @@ async fn one_bot_account_is_in_one_integration_whoever_asks() {
     }))
     .await;
     let winners: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
-    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    assert_eq!(winners.len(), 2, "{outcomes:?}");
+    assert_ne!(winners[0].organization, winners[1].organization);
     for outcome in &outcomes {
         if let Err(IntegrationError::AccountInUse {
             integration,
             organization,
         }) = outcome
         {
-            assert_eq!((integration, organization), (&winners[0].id, &winners[0].organization));
+            let winner = winners
+                .iter()
+                .find(|winner| winner.organization == *organization)
+                .unwrap();
+            assert_eq!(*integration, winner.id);
         }
     }
+}
+
+async fn claim(store: &Store, organization: &str, id: &str) -> Result<IntegrationRecord, IntegrationError> {
+    let settings = with_account(id, "app-1");
+    integration::create(store, new_integration(organization, id), settings, NOW).await
+}
+
+#[tokio::test]
+async fn a_claim_counts_for_all_once_its_credentials_have_worked() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    // Naming an account keeps nobody from it.
+    let squatter = claim(store, "squat", "int_1").await.unwrap();
+    let owner = claim(store, "acme", "int_2").await.unwrap();
+    let rivals = integration::rivals(store, &org("acme"), "lark", "app-1").await.unwrap();
+    assert_eq!(rivals, [squatter.id.clone()]);
+    // Of several whose credentials work at the same time, one is first.
+    let proofs = race([squatter.clone(), owner.clone()].map(|record| {
+        let store = store.clone();
+        async move { integration::prove(&store, &record).await.is_ok() }
+    }))
+    .await;
+    assert_eq!(proofs.iter().filter(|proved| **proved).count(), 1, "{proofs:?}");
+    integration::release(store, "lark", "app-1").await.unwrap();
+    integration::prove(store, &owner).await.unwrap();
+    integration::prove(store, &owner).await.unwrap();
+    let refused = claim(store, "third", "int_3").await;
+    assert!(
+        matches!(refused, Err(IntegrationError::AccountInUse { .. })),
+        "{refused:?}"
+    );
+    let late = integration::prove(store, &squatter).await;
+    assert!(matches!(late, Err(IntegrationError::AccountInUse { .. })), "{late:?}");
+    // The one that gave way goes without a trace of the other.
+    integration::delete(store, &squatter).await.unwrap();
+    assert!(claim(store, "third", "int_3").await.is_err());
+    let released = integration::release(store, "lark", "app-1").await.unwrap();
+    assert_eq!(released, [(org("acme"), owner.id.clone())]);
+    claim(store, "third", "int_3").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proved_claim_ends_with_the_account_the_integration_and_the_servers() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let proved = async |id: &str| {
+        let record = claim(store, "acme", id).await.unwrap();
+        integration::prove(store, &record).await.unwrap();
+        record
+    };
+    let first = proved("int_1").await;
+    let other = integration::update(store, &first, with_account("int_1", "app-2"), NOW)
+        .await
+        .unwrap();
+    let stale = integration::prove(store, &first).await;
+    assert!(
+        matches!(stale, Err(IntegrationError::Store(StoreError::Conflict))),
+        "{stale:?}"
+    );
+    let second = claim(store, "other", "int_2").await.unwrap();
+    integration::delete(store, &second).await.unwrap();
+    integration::delete(store, &other).await.unwrap();
+
+    let third = proved("int_3").await;
+    integration::delete(store, &third).await.unwrap();
+    claim(store, "other", "int_4").await.unwrap();
+
+    // What works at a server of one's own says nothing of the platform's.
+    let fourth = claim(store, "thief", "int_5").await.unwrap();
+    let at = |server: &str| IntegrationSettings {
+        endpoints: [("apiBase".to_owned(), server.to_owned())].into(),
+        ..with_account("int_5", "app-1")
+    };
+    let moved = integration::update(store, &fourth, at("https://own.example/a"), NOW)
+        .await
+        .unwrap();
+    integration::prove(store, &moved).await.unwrap();
+    let owner = claim(store, "owner", "int_6").await.unwrap();
+    integration::prove(store, &owner).await.unwrap();
+    let back = integration::update(store, &moved, with_account("int_5", "app-1"), NOW).await;
+    assert!(matches!(back, Err(IntegrationError::AccountInUse { .. })), "{back:?}");
 }
 
 #[tokio::test]

@@ -25,11 +25,13 @@ pub(super) async fn check(planner: &Planner<'_>, mistakes: &mut Mistakes<'_>) ->
             refuse(&field, other, mistakes);
             continue;
         }
-        let holder = store_integration::account_holder(store, &planned.platform, key).await?;
-        let Some((organization, holder)) = holder.filter(|(_, holder)| *holder != planned.id) else {
+        let (organization, endpoints) = (planner.wanted.organization, &planned.settings.endpoints);
+        let holder =
+            store_integration::account_holder(store, organization, (&planned.platform, key), endpoints).await?;
+        let Some((claimant, holder)) = holder.filter(|(_, holder)| *holder != planned.id) else {
             continue;
         };
-        if organization != *planner.wanted.organization {
+        if claimant != *organization {
             let problem = Problem::conflict("account_in_use", "this bot account is in another integration");
             mistakes.problem(&field, &problem);
         } else if let Some(other) = planner.keeper(&holder, key) {

@@ -172,7 +172,11 @@ async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
     let held = it.pack(true, &picture).await;
     // Others have all but the room of a small picture at its beginning.
     let free = it.world.settings.max_picture_bytes - FIRST_ROOM;
-    let others = it.world.image_budget.take(free, Duration::ZERO).await;
+    let others = it
+        .world
+        .image_budget
+        .take(&OrganizationId::new("others"), free, Duration::ZERO)
+        .await;
     assert!(others.is_some());
     assert_eq!(sizes(&it.pack(true, &picture).await), [None]);
     drop(held);
@@ -274,7 +278,11 @@ async fn links_wait_for_room_no_longer_than_they_may_take() {
     let all = it
         .world
         .file_budget
-        .take(it.world.settings.max_passing_bytes, Duration::ZERO)
+        .take(
+            &OrganizationId::new("others"),
+            it.world.settings.max_passing_bytes,
+            Duration::ZERO,
+        )
         .await;
     assert!(all.is_some());
     let part = it.warehouse.part(PartKind::File, "1");

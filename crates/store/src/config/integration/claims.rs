@@ -1,14 +1,22 @@
 //! What an integration holds beside its own item, its name and its bot account, and what it means if a write of all that is refused.
+//!
+//! `ACCT#{platform}#{account}`/`ORG#{organization}` is the claim within an organization. `ACCT#{platform}#{account}`/`ACCT…` counts for every
+//! organization, and is made only when the credentials have worked: nobody can keep others from a bot by naming it.
 
+use tieline_core::account::Endpoints;
 use tieline_core::ids::{IntegrationId, OrganizationId, digest};
+use tieline_core::outbound_url;
 
 use super::{IntegrationError, IntegrationRecord};
 use crate::Store;
 use crate::config::name::{self, Kind};
 use crate::config::transaction::{Cancelled, Transaction, absent, where_equal};
 use crate::config::{desired_connections, trigger};
+use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
 use crate::item::{self, Item, get_text, text};
+use crate::tables::{PK, SK};
+use crate::update::Update;
 
 /// What a write of a transaction stands for.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +57,7 @@ fn account_in_use(claim: &Item) -> Result<IntegrationError, StoreError> {
 
 /// Who made a claim.
 pub(super) fn claimant(claim: &Item) -> Result<(OrganizationId, IntegrationId), StoreError> {
-    let field = |name| get_text(claim, name).ok_or(StoreError::Unreadable { what: "account claim" });
+    let field = |name| get_text(claim, name).ok_or(UNREADABLE);
     Ok((
         OrganizationId::new(field("organization")?),
         IntegrationId::new(field("integration")?),
@@ -84,19 +92,204 @@ pub(super) fn account_digest(key: &str) -> String {
     digest(&[key])
 }
 
+/// Claims the bot account within the organization, on condition that its credentials have worked in no other organization.
 pub(super) fn take_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
     let Some(account) = &record.account else { return };
-    let mut claim = item::key(&account_pk(&record.platform, account), "ACCT");
+    let mut claim = claim_of(record, account, &own_sk(&record.organization));
+    claim.remove(PROVED);
+    writes.put(Rule::FreeAccount, claim, absent());
+    check_proved(writes, record);
+}
+
+/// On condition that the bot account's credentials have worked in no other organization.
+pub(super) fn check_proved(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
+    let Some(account) = &record.account else { return };
+    let mut free = Update::new();
+    let (pk, proved) = (free.path(PK), free.path(PROVED));
+    let organization = free.path("organization");
+    let ours = free.value(text(record.organization.as_str()));
+    // Without the mark it is a claim of an earlier version, which counts for every organization.
+    free.require(format!(
+        "(attribute_not_exists({pk}) OR ({organization} = {ours} AND attribute_exists({proved})))"
+    ));
+    writes.check(
+        Rule::FreeAccount,
+        (&account_pk(&record.platform, account), &proved_sk(&record.endpoints)),
+        free,
+    );
+}
+
+/// Which claims of its bot account an integration has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    own: bool,
+    proved: bool,
+}
+
+/// The claims that an integration has.
+pub(super) async fn held(store: &Store, record: &IntegrationRecord) -> Result<Held, StoreError> {
+    let Some(account) = &record.account else {
+        return Ok(Held::default());
+    };
+    let pk = account_pk(&record.platform, account);
+    let is_mine = async |sk: String| {
+        let key = (&*pk, &*sk);
+        let found = dynamo::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+        let holder = found.as_ref().and_then(|claim| get_text(claim, "integration"));
+        Ok::<_, StoreError>(holder == Some(record.id.as_str()))
+    };
+    Ok(Held {
+        own: is_mine(own_sk(&record.organization)).await?,
+        proved: is_mine(proved_sk(&record.endpoints)).await?,
+    })
+}
+
+/// Gives the organization's claim back.
+pub(super) fn give_back_own(writes: &mut Transaction<Rule>, record: &IntegrationRecord, held: Held) {
+    if held.own {
+        give_back(writes, record, &own_sk(&record.organization));
+    }
+}
+
+/// Gives the proved claim back.
+pub(super) fn give_back_proved(writes: &mut Transaction<Rule>, record: &IntegrationRecord, held: Held) {
+    if held.proved {
+        give_back(writes, record, &proved_sk(&record.endpoints));
+    }
+}
+
+fn give_back(writes: &mut Transaction<Rule>, record: &IntegrationRecord, sk: &str) {
+    let Some(account) = &record.account else { return };
+    let mine = where_equal("integration", text(record.id.as_str()));
+    writes.delete(Rule::AsRead, (&account_pk(&record.platform, account), sk), mine);
+}
+
+/// Makes the claim count for every organization, because the credentials have worked.
+///
+/// # Errors
+/// [`IntegrationError::AccountInUse`] if they worked in another integration before; [`StoreError::Conflict`] if the integration doesn't
+/// claim the account any more.
+pub async fn prove(store: &Store, record: &IntegrationRecord) -> Result<(), IntegrationError> {
+    let Some(account) = &record.account else {
+        return Ok(());
+    };
+    if held(store, record).await?.proved {
+        return Ok(());
+    }
+    let (pk, sk) = (account_pk(&record.platform, account), proved_sk(&record.endpoints));
+    let mut free = Update::new();
+    let (there, holder) = (free.path(PK), free.path("integration"));
+    let mine = free.value(text(record.id.as_str()));
+    free.require(format!("(attribute_not_exists({there}) OR {holder} = {mine})"));
+    let mut writes = Transaction::new();
+    let still_mine = where_equal("integration", text(record.id.as_str()));
+    writes.check(Rule::AsRead, (&pk, &own_sk(&record.organization)), still_mine);
+    writes.put(Rule::FreeAccount, claim_of(record, account, &sk), free);
+    commit(store, writes).await
+}
+
+/// Integrations of other organizations that claim the same bot account.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn rivals(
+    store: &Store,
+    organization: &OrganizationId,
+    platform: &str,
+    account_key: &str,
+) -> Result<Vec<IntegrationId>, StoreError> {
+    let claims = claims(store, platform, account_key, OWN).await?;
+    let others = claims.iter().filter(|(owner, _)| owner != organization);
+    Ok(others.map(|(_, integration)| integration.clone()).collect())
+}
+
+/// Releases every claim on a bot account that counts for all organizations. Gives whose they were.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if one changed hands at the same time.
+pub async fn release(
+    store: &Store,
+    platform: &str,
+    account_key: &str,
+) -> Result<Vec<(OrganizationId, IntegrationId)>, IntegrationError> {
+    let pk = account_pk(platform, &account_digest(account_key));
+    let mut released = Vec::new();
+    for claim in query(store, &pk, PROVED_SK).await? {
+        let (owner, integration) = claimant(&claim)?;
+        let sk = get_text(&claim, SK).ok_or(UNREADABLE)?;
+        let mut writes = Transaction::new();
+        let as_read = where_equal("integration", text(integration.as_str()));
+        writes.delete(Rule::AsRead, (&pk, sk), as_read);
+        commit(store, writes).await?;
+        released.push((owner, integration));
+    }
+    Ok(released)
+}
+
+async fn claims(
+    store: &Store,
+    platform: &str,
+    account_key: &str,
+    prefix: &str,
+) -> Result<Vec<(OrganizationId, IntegrationId)>, StoreError> {
+    let pk = account_pk(platform, &account_digest(account_key));
+    let found = query(store, &pk, prefix).await?;
+    found.iter().map(claimant).collect()
+}
+
+async fn query(store: &Store, pk: &str, prefix: &str) -> Result<Vec<Item>, StoreError> {
+    let query = Query {
+        table: &store.tables.config,
+        index: None,
+        partition: pk,
+        range: (prefix, &end_of(prefix)),
+        descending: false,
+        reading: Reading::Strong,
+        after: None,
+        limit: MAX_CLAIMS,
+    };
+    Ok(dynamo::query(&store.dynamo, query).await?.0)
+}
+
+/// Most claims on one bot account that are looked at.
+const MAX_CLAIMS: usize = 100;
+/// Mark of a claim that counts for every organization.
+const PROVED: &str = "proved";
+/// Sort key of an organization's own claim, before its id.
+const OWN: &str = "ORG#";
+/// Sort key of a proved claim, before the digest of the servers where the account works.
+const PROVED_SK: &str = "ACCT";
+const UNREADABLE: StoreError = StoreError::Unreadable { what: "account claim" };
+
+fn claim_of(record: &IntegrationRecord, account: &str, sk: &str) -> Item {
+    let mut claim = item::key(&account_pk(&record.platform, account), sk);
     claim.insert("v".into(), text("1"));
     claim.insert("organization".into(), text(record.organization.as_str()));
     claim.insert("integration".into(), text(record.id.as_str()));
-    writes.put(Rule::FreeAccount, claim, absent());
+    claim.insert(PROVED.into(), text("1"));
+    claim
 }
 
-pub(super) fn give_back_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
-    let Some(account) = &record.account else { return };
-    let mine = where_equal("integration", text(record.id.as_str()));
-    writes.delete(Rule::AsRead, (&account_pk(&record.platform, account), "ACCT"), mine);
+pub(super) fn own_sk(organization: &OrganizationId) -> String {
+    format!("{OWN}{organization}")
+}
+
+/// What works at a server of the operator's own proves nothing about the platform's: the claim is for these servers.
+pub(super) fn proved_sk(endpoints: &Endpoints) -> String {
+    if endpoints.is_empty() {
+        return PROVED_SK.to_owned();
+    }
+    let servers = servers(endpoints);
+    let fields: Vec<&str> = servers.iter().map(String::as_str).collect();
+    format!("{PROVED_SK}#{}", digest(&fields))
+}
+
+/// Names and origins of the servers that replace the platform's own.
+pub(super) fn servers(endpoints: &Endpoints) -> Vec<String> {
+    let origins = endpoints
+        .iter()
+        .flat_map(|(name, address)| [name.clone(), outbound_url::origin(address)]);
+    origins.collect()
 }
 
 pub(super) fn account_pk(platform: &str, account: &str) -> String {

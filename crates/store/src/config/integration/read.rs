@@ -1,9 +1,10 @@
 //! Integrations as they are read.
 
+use tieline_core::account::Endpoints;
 use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_core::timestamp::Timestamp;
 
-use super::claims::{account_digest, account_pk, claimant};
+use super::claims::{account_digest, account_pk, claimant, own_sk, proved_sk};
 use super::{BOUND, Bound, INT, IntegrationRecord, pk, stored};
 use crate::Store;
 use crate::config::{list as lists, trigger};
@@ -23,18 +24,25 @@ pub async fn get(store: &Store, id: &IntegrationId) -> Result<Option<Integration
     found.map(stored::read).transpose()
 }
 
-/// The integration that claims a bot account, and whose it is.
+/// The integration whose claim of a bot account keeps `organization` from claiming it at these servers, and whose it is: one of its
+/// own, or another's whose credentials have worked.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn account_holder(
     store: &Store,
-    platform: &str,
-    account_key: &str,
+    organization: &OrganizationId,
+    (platform, account_key): (&str, &str),
+    endpoints: &Endpoints,
 ) -> Result<Option<(OrganizationId, IntegrationId)>, StoreError> {
     let pk = account_pk(platform, &account_digest(account_key));
-    let claim = dynamo::get(&store.dynamo, &store.tables.config, (&pk, "ACCT"), Reading::Strong, &[]).await?;
-    claim.as_ref().map(claimant).transpose()
+    for sk in [own_sk(organization), proved_sk(endpoints)] {
+        let claim = dynamo::get(&store.dynamo, &store.tables.config, (&pk, &sk), Reading::Strong, &[]).await?;
+        if let Some(claim) = claim {
+            return claimant(&claim).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// The integration with its enabled trigger: one query.

@@ -1,0 +1,137 @@
+//! Claims on bot accounts: one counts across organizations once its credentials have worked, and the root operator can release it.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tieline_core::account::{ConnectionMode, Credentials};
+use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_store::StoreError;
+use tieline_store::config::integration::{self as store_integration, IntegrationError, IntegrationSettings};
+use tieline_store::status::{self, ConnectionState};
+use utoipa::ToSchema;
+
+use crate::auth::Root;
+use crate::body::Body;
+use crate::problem::Problem;
+use crate::schema;
+use crate::state::AdminState;
+
+/// A bot account, by the credentials that name it.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct BotAccount {
+    /// See `/api/v1/platforms`.
+    platform: String,
+    /// The platform's recommended mode, if absent.
+    #[schema(value_type = Option<schema::ConnectionMode>)]
+    connection_mode: Option<ConnectionMode>,
+    /// The fields that name the account, like `appId` or `botId`. Secret ones aren't needed, but where the name is part of one
+    /// (`botToken` of `telegram`): anything may stand for the rest.
+    #[schema(value_type = Object)]
+    credentials: Map<String, Value>,
+}
+
+/// The claims that were released.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Released {
+    released: Vec<ReleasedClaim>,
+}
+
+/// A claim that was released.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReleasedClaim {
+    organization: String,
+    integration_id: String,
+}
+
+/// Releases the claims on a bot account that keep other organizations from it (`account_in_use`). Root token only. The integrations stay as
+/// they are; the first whose credentials work from now on claims the account again.
+#[utoipa::path(post, path = "/api/v1/accounts/release", tag = "organizations", request_body = BotAccount,
+    responses((status = 200, body = Released)))]
+pub(crate) async fn release(
+    State(state): State<AdminState>,
+    _: Root,
+    Body(account): Body<BotAccount>,
+) -> Result<Json<Released>, Problem> {
+    let key = account.key(&state)?;
+    let released = store_integration::release(&state.world.store, &account.platform, &key)
+        .await
+        .map_err(plain)?;
+    let claims = released.into_iter().map(|(organization, integration)| ReleasedClaim {
+        organization: organization.to_string(),
+        integration_id: integration.to_string(),
+    });
+    Ok(Json(Released {
+        released: claims.collect(),
+    }))
+}
+
+impl BotAccount {
+    fn key(&self, state: &AdminState) -> Result<String, Problem> {
+        let unknown = || Problem::invalid("platform", "is not a platform that is known");
+        let connector = state.world.connector(&self.platform).ok_or_else(unknown)?;
+        let recommended = connector.manifest().modes.first().map(|mode| mode.mode);
+        let mode = self.connection_mode.or(recommended).ok_or_else(unknown)?;
+        let mut credentials = Vec::with_capacity(self.credentials.len());
+        for (name, value) in &self.credentials {
+            let text = match value {
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) => number.to_string(),
+                _ => return Err(Problem::invalid(format!("credentials.{name}"), "must be a text")),
+            };
+            credentials.push((name.clone(), text));
+        }
+        let credentials: Credentials = credentials.into_iter().collect();
+        let key = connector.account_key(mode, &credentials);
+        key.ok_or_else(|| Problem::invalid("credentials", "name no bot account of this platform"))
+    }
+}
+
+/// Lets the claims of other organizations count whose credentials are seen to work: those whose long connection stands. Programs that
+/// hold connections may not write the configuration, so it is done when it matters.
+pub(super) async fn settle_rivals(
+    state: &AdminState,
+    organization: &OrganizationId,
+    platform: &str,
+    settings: &IntegrationSettings,
+) -> Result<(), Problem> {
+    let Some(key) = settings.account_key.as_deref() else {
+        return Ok(());
+    };
+    for rival in store_integration::rivals(&state.world.store, organization, platform, key).await? {
+        settle(state, &rival).await?;
+    }
+    Ok(())
+}
+
+async fn settle(state: &AdminState, rival: &IntegrationId) -> Result<(), Problem> {
+    let store = &state.world.store;
+    let Some(record) = store_integration::get(store, rival).await? else {
+        return Ok(());
+    };
+    let status = status::get(store, rival).await?;
+    // A connection that was made before the last change was made with other credentials, perhaps.
+    let works = record.mode == ConnectionMode::LongConnection
+        && status.state == Some(ConnectionState::Connected)
+        && status.connected_at.is_some_and(|at| at >= record.updated_at);
+    if !works {
+        return Ok(());
+    }
+    match store_integration::prove(store, &record).await {
+        // Another one's claim counts already, or this one claims another account by now.
+        Ok(()) | Err(IntegrationError::AccountInUse { .. } | IntegrationError::Store(StoreError::Conflict)) => Ok(()),
+        Err(error) => Err(plain(error)),
+    }
+}
+
+fn plain(error: IntegrationError) -> Problem {
+    match error {
+        IntegrationError::Store(error) => error.into(),
+        IntegrationError::NameTaken | IntegrationError::AccountInUse { .. } | IntegrationError::InUse(_) => {
+            StoreError::Conflict.into()
+        }
+    }
+}

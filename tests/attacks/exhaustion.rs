@@ -1,0 +1,198 @@
+//! Strangers that hold connections open and send bodies that prove nothing, while others are served.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tieline_tests::stand::Stand;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Half-sent requests that are held open, and opened again whenever the bridge ends one.
+const N_HALF_OPEN: usize = 2000;
+/// Senders of unproved bodies, and their pause between two: enough to use up the memory budget many times, not the machine's processors.
+const N_FLOODING: usize = 64;
+const FLOOD_PAUSE: Duration = Duration::from_millis(500);
+const BODY_BYTES: usize = 1024 * 1024;
+/// Longest time for `/healthz` under attack, for nine of ten probes: the machine may be busy with other tests, of which the tenth tells.
+const HEALTH_LIMIT: Duration = Duration::from_millis(100);
+const SLOWEST_LIMIT: Duration = Duration::from_secs(2);
+/// How long the attack lasts.
+const ATTACK: Duration = Duration::from_secs(15);
+/// Most memory of the bridge: what it takes at rest, the budget of all bodies, and the connections.
+const MAX_PEAK_BYTES: u64 = 320 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_connections_and_unproved_bodies_starve_nobody() {
+    let stand = Stand::start();
+    let integration = stand.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    let address = stand.bridge.url().strip_prefix("http://").unwrap().to_owned();
+    let mut attack = Attack::start(&address).await;
+
+    let begun = Instant::now();
+    let mut replies = Vec::new();
+    let probes = {
+        let address = address.clone();
+        // A thread of its own: the strangers' tasks must not delay it.
+        std::thread::spawn(move || probe(&address))
+    };
+    while begun.elapsed() < ATTACK {
+        let n = replies.len();
+        let message = json!({ "text": format!("hello {n}"), "chatId": format!("c{n}"), "senderId": "s" });
+        let path = format!("/api/web/webhook/{integration}");
+        replies.push((
+            n,
+            stand.post(&path, &message).await["replyId"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        ));
+        sleep(Duration::from_millis(100)).await;
+    }
+    let (n_held, n_bodies) = (attack.n_held(), attack.n_bodies());
+    attack.stop().await;
+    let mut probes = probes.join().unwrap();
+    probes.sort_unstable();
+    let (nine_of_ten, slowest) = (probes[probes.len() * 9 / 10], probes[probes.len() - 1]);
+
+    for (n, reply) in &replies {
+        let shown = stand.console.read(reply).await.unwrap();
+        let answer = shown.last().unwrap();
+        assert!(answer.to_string().contains(&format!("hello {n}")), "{answer}");
+    }
+    let peak = stand.bridge.peak_memory().unwrap();
+    println!(
+        "/healthz: nine of ten of {} within {nine_of_ten:?}, slowest {slowest:?}; {} messages answered; {n_held} connections opened, {n_bodies} \
+         bodies answered; peak {} MiB",
+        probes.len(),
+        replies.len(),
+        peak / 1024 / 1024
+    );
+    assert!(n_held >= N_HALF_OPEN, "{n_held}");
+    assert!(n_bodies > 100, "{n_bodies}");
+    assert!(nine_of_ten < HEALTH_LIMIT, "{nine_of_ten:?}");
+    assert!(slowest < SLOWEST_LIMIT, "{slowest:?}");
+    assert!(peak < MAX_PEAK_BYTES, "{} MiB", peak / 1024 / 1024);
+    let log = stand.bridge.log();
+    assert!(!log.contains("Too many open files"), "out of file descriptors");
+}
+
+/// How long `/healthz` takes, each time on a connection of its own, for as long as the attack lasts.
+fn probe(address: &str) -> Vec<Duration> {
+    let (began, mut took) = (Instant::now(), Vec::new());
+    while began.elapsed() < ATTACK {
+        let begun = Instant::now();
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nhost: bridge\r\nconnection: close\r\n\r\n";
+        socket.write_all(request).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        took.push(begun.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    took
+}
+
+/// Everything that the strangers do.
+struct Attack {
+    tasks: JoinSet<()>,
+    is_over: Arc<AtomicBool>,
+    n_held: Arc<AtomicUsize>,
+    n_bodies: Arc<AtomicUsize>,
+}
+
+impl Attack {
+    /// Starts it, and waits until all half-open connections were there.
+    async fn start(address: &str) -> Self {
+        let mut attack = Self {
+            tasks: JoinSet::new(),
+            is_over: Arc::default(),
+            n_held: Arc::default(),
+            n_bodies: Arc::default(),
+        };
+        for nth in 0..N_HALF_OPEN {
+            let (address, is_over, n_held) = (address.to_owned(), attack.is_over.clone(), attack.n_held.clone());
+            attack.tasks.spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    hold(&address, nth, &n_held).await;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        for _ in 0..N_FLOODING {
+            let (address, is_over, n_bodies) = (address.to_owned(), attack.is_over.clone(), attack.n_bodies.clone());
+            attack.tasks.spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    flood(&address, &n_bodies).await;
+                    sleep(FLOOD_PAUSE).await;
+                }
+            });
+        }
+        let begun = Instant::now();
+        while attack.n_held() < N_HALF_OPEN && begun.elapsed() < Duration::from_secs(30) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        attack
+    }
+
+    fn n_held(&self) -> usize {
+        self.n_held.load(Ordering::Relaxed)
+    }
+
+    fn n_bodies(&self) -> usize {
+        self.n_bodies.load(Ordering::Relaxed)
+    }
+
+    async fn stop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Sends part of a request and waits for as long as the bridge lets it: half of them stop in the head, half in the body.
+async fn hold(address: &str, nth: usize, n_held: &AtomicUsize) {
+    let Ok(mut socket) = TcpStream::connect(address).await else {
+        return;
+    };
+    let part = match nth % 2 {
+        0 => "POST /api/wecom/webhook/int_a7a7a7a7a7a7a7a7a7a7a7a7 HTTP/1.1\r\nhost: br".to_owned(),
+        _ => format!(
+            "{}{{\"encrypt\":\"",
+            head("/api/wecom/webhook/int_a7a7a7a7a7a7a7a7a7a7a7a7")
+        ),
+    };
+    if socket.write_all(part.as_bytes()).await.is_ok() {
+        n_held.fetch_add(1, Ordering::Relaxed);
+        // Until the bridge ends it.
+        let _ = socket.read(&mut [0; 1]).await;
+    }
+}
+
+/// Sends a whole body that proves nothing.
+async fn flood(address: &str, n_bodies: &AtomicUsize) {
+    let Ok(mut socket) = TcpStream::connect(address).await else {
+        return;
+    };
+    let head = head("/api/lark/webhook/int_a7a7a7a7a7a7a7a7a7a7a7a7");
+    let body = vec![b'x'; BODY_BYTES];
+    let sent = async {
+        socket.write_all(head.as_bytes()).await?;
+        socket.write_all(&body).await?;
+        socket.read(&mut [0; 1]).await
+    };
+    if matches!(timeout(Duration::from_secs(10), sent).await, Ok(Ok(_))) {
+        n_bodies.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn head(path: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bridge\r\ncontent-type: application/json\r\ncontent-length: {BODY_BYTES}\r\n\r\n"
+    )
+}

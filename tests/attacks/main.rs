@@ -1,0 +1,5 @@
+//! Attacks of strangers on the whole bridge as one process.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod exhaustion;
