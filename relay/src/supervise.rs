@@ -31,7 +31,7 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
         health::router(world.clone(), Arc::clone(&connections)),
         limits(),
     ));
-    let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock.clone()));
+    let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock));
 
     signals.received().await;
     info!("stopping");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tieline_tests::stand::Stand;
+use tieline_tests::stand::{Stand, figure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -65,13 +65,12 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
         assert!(answer.to_string().contains(&format!("hello {n}")), "{answer}");
     }
     let peak = stand.bridge.peak_memory().unwrap();
-    println!(
-        "/healthz: nine of ten of {} within {nine_of_ten:?}, slowest {slowest:?}; {} messages answered; {n_held} connections opened, {n_bodies} \
-         bodies answered; peak {} MiB",
-        probes.len(),
-        replies.len(),
-        peak / 1024 / 1024
-    );
+    figure("/healthz, nine of ten within", format!("{nine_of_ten:?}"));
+    figure("/healthz, slowest", format!("{slowest:?}"));
+    figure("messages answered", replies.len());
+    figure("connections opened", n_held);
+    figure("bodies answered", n_bodies);
+    figure("peak MiB", peak / 1024 / 1024);
     assert!(n_held >= N_HALF_OPEN, "{n_held}");
     assert!(n_bodies > 100, "{n_bodies}");
     assert!(nine_of_ten < HEALTH_LIMIT, "{nine_of_ten:?}");

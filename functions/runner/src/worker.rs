@@ -29,7 +29,7 @@ pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
         runs: RUNS,
     };
     let mut running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
-    let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock.clone()));
+    let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock));
     let mut terminate = signal(SignalKind::terminate())?;
     info!("running what is on the queue");
     tokio::select! {

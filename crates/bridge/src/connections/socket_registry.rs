@@ -70,7 +70,7 @@ impl ReplyTo {
             // The caller may have given up.
             Self::Here(waiting) => drop(waiting.send(answer)),
             Self::Elsewhere => {
-                let recording = record(store.clone(), clock.clone(), call_id.to_owned(), answer);
+                let recording = record(store.clone(), *clock, call_id.to_owned(), answer);
                 drop(tokio::spawn(recording));
             }
         }

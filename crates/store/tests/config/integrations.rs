@@ -113,7 +113,7 @@ async fn a_claim_counts_for_all_once_its_credentials_have_worked() {
     let squatter = claim(store, "squat", "int_1").await.unwrap();
     let owner = claim(store, "acme", "int_2").await.unwrap();
     let rivals = integration::rivals(store, &org("acme"), "lark", "app-1").await.unwrap();
-    assert_eq!(rivals, [squatter.id.clone()]);
+    assert_eq!(rivals, std::slice::from_ref(&squatter.id));
     // Of several whose credentials work at the same time, one is first.
     let proofs = race([squatter.clone(), owner.clone()].map(|record| {
         let store = store.clone();
