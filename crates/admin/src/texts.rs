@@ -162,11 +162,7 @@ mod tests {
         for phrase in TABLES.into_iter().flatten() {
             assert_eq!(parameters(phrase.en), parameters(phrase.zh), "{}", phrase.code);
             assert!(codes.insert(phrase.code), "{} is there twice", phrase.code);
-            assert!(
-                !phrase.zh.is_ascii(),
-                "{} is not Chinese",
-                phrase.code
-            );
+            assert!(!phrase.zh.is_ascii(), "{} is not Chinese", phrase.code);
         }
     }
 
