@@ -57,7 +57,10 @@ fn environment() -> BTreeMap<String, String> {
             variables::MASTER_KEY,
             "0707070707070707070707070707070707070707070707070707070707070707",
         ),
-        (variables::ADMIN_TOKEN, "token-of-the-benchmark"),
+        (
+            variables::ADMIN_TOKEN,
+            "token-of-the-benchmark-9f86d081884c7d659a2feaa0c55ad015",
+        ),
         ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
         ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9"),
     ];

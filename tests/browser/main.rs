@@ -194,7 +194,31 @@ async fn a_link_with_a_token_replaces_no_session_silently() {
     );
     page.look("document.querySelector('#keep-session').click()").await;
     page.until(SIGNED_IN).await;
-    assert_eq!(page.look("sessionStorage.getItem('tieline.token')").await, ADMIN_TOKEN);
+    let kept = page
+        .look("JSON.stringify([{ ...sessionStorage }, { ...localStorage }, document.cookie])")
+        .await;
+    assert!(
+        !kept.as_str().unwrap().contains(ADMIN_TOKEN),
+        "a script can read the token: {kept}"
+    );
+    assert_eq!(page.look("document.cookie").await, "", "a script can read the session");
+}
+
+#[tokio::test]
+async fn one_sign_in_serves_every_tab_until_the_session_ends() {
+    let stand = Stand::start();
+    let mut page = console(&stand, "bots").await;
+    page.until("!!document.querySelector('#integrations li')").await;
+    // The reload forgets all that scripts knew: only the cookie is left, as in a new tab.
+    page.look("sessionStorage.clear(); location.reload(); true").await;
+    page.until("!!document.querySelector('#integrations li')").await;
+    page.look("document.querySelector('#sign-out').click(); true").await;
+    page.until(SIGNED_OUT).await;
+    page.look("location.reload(); true").await;
+    page.until(SIGNED_OUT).await;
+    page.look("fetch('/api/v1/orgs').then((answer) => (window.seen = answer.status)); true")
+        .await;
+    page.until("window.seen === 401").await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 /// The token that tests sign in with.
-pub const ADMIN_TOKEN: &str = "token-of-the-tests";
+pub const ADMIN_TOKEN: &str = "token-of-the-tests-9f86d081884c7d659a2feaa0c55ad015";
 
 /// Where release binaries lie: `TIELINE_BIN_DIR`, else the workspace's `target/release`.
 ///

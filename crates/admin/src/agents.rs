@@ -15,10 +15,13 @@ use tieline_store::config::agent::{self as store_agent, AgentError, AgentRecord}
 use tieline_store::config::trigger;
 use utoipa::ToSchema;
 
+use crate::audit::{Change, Shown};
 use crate::auth::Scope;
 use crate::body::{Body, Query};
+use crate::etag::{self, IfMatch, Tagged, Versioned};
+use crate::fresh::Fresh;
 use crate::integrations::{ForceQuery, impact};
-use crate::page::{self, List, PageQuery};
+use crate::page::{self, KeptQuery, List};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
@@ -40,6 +43,18 @@ pub(crate) struct AgentView {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+    /// With `deleted=true`: when it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deleted_at: Option<Timestamp>,
+}
+
+impl Versioned for AgentView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// A new agent.
@@ -77,16 +92,24 @@ pub(crate) struct AgentTest {
     millis: u64,
 }
 
-/// Lists the agents of an organization, the oldest first.
-#[utoipa::path(get, path = "/api/v1/orgs/{org}/agents", tag = "agents", params(PageQuery),
+/// Lists the agents of an organization, the oldest first, or the deleted ones.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/agents", tag = "agents", params(KeptQuery),
     responses((status = 200, body = List<AgentView>)))]
 pub(crate) async fn list(
     State(state): State<AdminState>,
     scope: Scope,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<KeptQuery>,
 ) -> Result<Json<List<AgentView>>, Problem> {
     let limit = page::limit(query.limit)?;
     let cursor = page::cursor(query.cursor.as_deref());
+    if query.deleted {
+        let (store, now) = (&state.world.store, state.now());
+        let page = store_agent::list_deleted(store, &scope.organization, (cursor, limit), now).await?;
+        return Ok(Json(List::of(page, |deleted| AgentView {
+            deleted_at: Some(deleted.at),
+            ..AgentView::of(deleted.record)
+        })));
+    }
     let page = store_agent::list(&state.world.store, &scope.organization, cursor, limit).await?;
     Ok(Json(List::of(page, AgentView::of)))
 }
@@ -97,16 +120,22 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(state): State<AdminState>,
     scope: Scope,
+    fresh: Fresh,
     Body(new): Body<NewAgent>,
-) -> Result<(StatusCode, Json<AgentView>), Problem> {
-    let agent = read_new(&state, &scope.organization, state.fresh_agent(), new)?;
+) -> Result<Tagged<AgentView>, Problem> {
+    let agent = read_new(&state, &scope.organization, fresh.agent(), new)?;
     let made = until_settled(|| async {
-        store_agent::create(&state.world.store, agent.clone(), state.now())
-            .await
-            .map_err(plain)
+        if fresh.is_repeat()
+            && let Some(made) = store_agent::get(&state.world.store, &scope.organization, &agent.id).await?
+        {
+            return Ok(made);
+        }
+        let store = scope.audited(&state, created(&agent));
+        let made = store_agent::create(&store, agent.clone(), state.now()).await;
+        made.map_err(plain)
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(AgentView::of(made))))
+    Ok(Tagged::created(AgentView::of(made)))
 }
 
 /// A new agent, checked.
@@ -135,8 +164,12 @@ pub(crate) fn read_new(
 
 /// Shows an agent. Secrets are masked.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/agents/{id}", tag = "agents", responses((status = 200, body = AgentView)))]
-pub(crate) async fn get(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<Json<AgentView>, Problem> {
-    find(&state, &scope, &id).await.map(AgentView::of).map(Json)
+pub(crate) async fn get(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Tagged<AgentView>, Problem> {
+    find(&state, &scope, &id).await.map(AgentView::of).map(Tagged::ok)
 }
 
 /// Changes an agent. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away. When an address moves to
@@ -147,15 +180,16 @@ pub(crate) async fn patch(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    if_match: IfMatch,
     Body(patch): Body<AgentPatch>,
-) -> Result<Json<AgentView>, Problem> {
+) -> Result<Tagged<AgentView>, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
+        if_match.check(&etag::of_version(before.version))?;
         let agent = read_patch(&state, &before.agent, &patch)?;
-        let after = store_agent::update(&state.world.store, &before, agent, state.now())
-            .await
-            .map_err(plain)?;
-        Ok(Json(AgentView::of(after)))
+        let store = scope.audited(&state, updated(&before.agent, &agent));
+        let after = store_agent::update(&store, &before, agent, state.now()).await;
+        Ok(Tagged::ok(AgentView::of(after.map_err(plain)?)))
     })
     .await
 }
@@ -190,25 +224,28 @@ fn patched(before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
     })
 }
 
-/// Deletes an agent.
+/// Deletes an agent. For 30 days it can be restored.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/agents/{id}", tag = "agents", params(ForceQuery),
     responses((status = 204), (status = 409, body = Problem, description = "`in_use`, with `impact`")))]
 pub(crate) async fn delete(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    if_match: IfMatch,
     Query(query): Query<ForceQuery>,
 ) -> Result<StatusCode, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
+        if_match.check(&etag::of_version(before.version))?;
         let agent = &before.agent.id;
         if query.force {
             let names = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.agent == *agent;
             for bound in trigger::naming(&state.world.store, &scope.organization, names).await? {
-                crate::triggers::remove(&state, &bound).await?;
+                crate::triggers::remove(&state, &scope, &bound).await?;
             }
         }
-        match store_agent::delete(&state.world.store, &before).await {
+        let store = scope.audited(&state, deleted(&before.agent));
+        match store_agent::delete(&store, &before, state.now()).await {
             Ok(()) => Ok(StatusCode::NO_CONTENT),
             Err(AgentError::InUse) => {
                 let impact = impact::of_agent(&state, &scope.organization, agent).await?;
@@ -216,6 +253,25 @@ pub(crate) async fn delete(
             }
             Err(error) => Err(plain(error)),
         }
+    })
+    .await
+}
+
+/// Restores an agent that was deleted in the last 30 days, with its secrets and its id.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/agents/{id}/restore", tag = "agents",
+    responses((status = 200, body = AgentView), (status = 409, body = Problem, description = "`name_taken`")))]
+pub(crate) async fn restore(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Tagged<AgentView>, Problem> {
+    until_settled(|| async {
+        let (id, now) = (AgentId::new(&*id), state.now());
+        let found = store_agent::get_deleted(&state.world.store, &scope.organization, &id, now).await?;
+        let found = found.ok_or_else(missing)?;
+        let store = scope.audited(&state, restored(&found.record.agent));
+        let restored = store_agent::restore(&store, &found, now).await.map_err(plain)?;
+        Ok(Tagged::ok(AgentView::of(restored)))
     })
     .await
 }
@@ -323,18 +379,60 @@ fn config_choices(protocol: &str, field: &str) -> Vec<String> {
 }
 
 /// Deletes an agent as it was read.
-pub(crate) async fn remove(state: &AdminState, before: &AgentRecord) -> Result<(), Problem> {
-    store_agent::delete(&state.world.store, before).await.map_err(plain)
+pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &AgentRecord) -> Result<(), Problem> {
+    let store = scope.audited(state, deleted(&before.agent));
+    store_agent::delete(&store, before, state.now()).await.map_err(plain)
+}
+
+/// The creation of an agent, for the audit log.
+pub(crate) fn created(agent: &Agent) -> Change {
+    Change::of("agent.create", target(agent)).to(shown(agent))
+}
+
+/// The change of an agent, for the audit log.
+pub(crate) fn updated(before: &Agent, after: &Agent) -> Change {
+    Change::of("agent.update", target(after)).between(&shown(before), &shown(after))
+}
+
+/// The deletion of an agent, for the audit log.
+pub(crate) fn deleted(agent: &Agent) -> Change {
+    Change::of("agent.delete", target(agent)).from(shown(agent))
+}
+
+/// The restoring of a deleted agent, for the audit log.
+pub(crate) fn restored(agent: &Agent) -> Change {
+    Change::of("agent.restore", target(agent)).to(shown(agent))
 }
 
 /// Says why an agent was not written.
 pub(crate) fn plain(error: AgentError) -> Problem {
     match error {
-        AgentError::NameTaken => {
-            Problem::conflict("name_taken", "another agent of the organization has this name").on("name")
+        AgentError::NameTaken(holder) => {
+            let detail = format!("the agent {holder} has this name; choose another one");
+            Problem::conflict("name_taken", detail).on("name").with("id", holder)
         }
         AgentError::InUse => Problem::conflict("in_use", "an enabled trigger uses this agent"),
         AgentError::Store(error) => error.into(),
+    }
+}
+
+fn target(agent: &Agent) -> (&'static str, &str, Option<&str>) {
+    ("agent", agent.id.as_str(), Some(&agent.name))
+}
+
+/// What can be changed of an agent, for the audit log.
+fn shown(agent: &Agent) -> Shown {
+    let is_secret = |field: &str| bridge_agents::is_secret(&agent.protocol, field);
+    let config = agent.config.settings();
+    let masked = mask::masked(config, is_secret);
+    let secrets: Map<String, Value> = config
+        .iter()
+        .filter(|(field, _)| is_secret(field))
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
+    Shown {
+        view: serde_json::json!({ "name": agent.name, "protocol": agent.protocol, "config": masked }),
+        secrets: Map::from_iter([("config".to_owned(), Value::Object(secrets))]),
     }
 }
 
@@ -351,6 +449,8 @@ impl AgentView {
             config,
             created_at: record.created_at,
             updated_at: record.updated_at,
+            etag: etag::of_version(record.version),
+            deleted_at: None,
         }
     }
 }

@@ -33,8 +33,11 @@ use self::file::OrganizationEntry;
 use self::mistakes::{Mistake, Mistakes};
 use self::plan::Wanted;
 use self::positions::Positions;
-use crate::auth::{Caller, no_organization};
+use crate::audit::Author;
+use crate::auth::{Caller, Scope, no_organization};
 use crate::body::{self, Query};
+use crate::client_address::Client;
+use crate::fresh::Fresh;
 use crate::path::OrganizationInPath;
 use crate::problem::Problem;
 use crate::retry::until_settled;
@@ -101,24 +104,30 @@ pub(crate) struct InvalidFile {
 pub(crate) async fn apply(
     State(state): State<AdminState>,
     Caller(caller): Caller,
+    Client(address): Client,
     OrganizationInPath(id): OrganizationInPath,
     Query(query): Query<ApplyQuery>,
+    fresh: Fresh,
     request: Request,
 ) -> Result<Json<Applied>, Problem> {
-    let id = OrganizationId::new(id);
-    authorize(&caller, &id)?;
+    let scope = Scope {
+        organization: OrganizationId::new(id),
+        author: Author::of(&caller, address),
+    };
+    authorize(&caller.operator, &scope.organization)?;
     let request = read(request).await?;
     let source = source::read(&request.file).map_err(mistakes::refusal)?;
     let (value, positions) = (source.value, source.positions);
     let (filled, mut early) = fill(&value, &request.variables, &positions);
-    let entry = file::read(id.as_str(), (filled, value), &mut early);
+    let entry = file::read(scope.organization.as_str(), (filled, value), &mut early);
     let Some(entry) = entry else {
         return Err(early.into_problem());
     };
     let wanted = Wanted {
-        organization: &id,
+        scope: &scope,
+        fresh: &fresh,
         entry: &entry,
-        is_root: caller == Operator::Root,
+        is_root: caller.operator == Operator::Root,
         prune: query.prune,
     };
     until_settled(|| attempt(&state, &wanted, early.clone(), query.dry_run))
@@ -188,7 +197,7 @@ async fn attempt(
     mut mistakes: Mistakes<'_>,
     dry_run: bool,
 ) -> Result<Applied, Problem> {
-    let current = Current::read(state, wanted.organization).await?;
+    let current = Current::read(state, &wanted.scope.organization).await?;
     if current.organization.is_none() && (!wanted.is_root || !names_itself(wanted.entry)) {
         return Err(no_organization());
     }
@@ -200,7 +209,7 @@ async fn attempt(
     let changes = if dry_run {
         plan.steps.into_iter().map(|(_, change)| change.planned()).collect()
     } else {
-        execute::execute(state, plan).await?
+        execute::execute(state, wanted.scope, plan).await?
     };
     Ok(Applied::of(dry_run, unchanged, changes))
 }

@@ -1,45 +1,105 @@
 //! Who asks, and what they may.
 
+use std::net::IpAddr;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use axum::http::request::Parts;
-use tieline_bridge::operator::{self, Operator};
+use tieline_bridge::operator::session::GUARD_HEADER;
+use tieline_bridge::operator::{self, Denied, Identity, Operator, Proofs};
 use tieline_core::ids::OrganizationId;
+use tieline_store::Store;
 use tieline_store::config::organization;
+use tracing::warn;
 
+use crate::audit::{self, Author, Change};
+use crate::client_address::Client;
 use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::validation;
 
-/// Somebody with a token that is known.
-pub(crate) struct Caller(pub(crate) Operator);
+/// An operator with a valid token or session.
+pub(crate) struct Caller(pub(crate) Identity);
 
 impl FromRequestParts<AdminState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let token = bearer(parts).ok_or_else(Problem::unauthorized)?;
-        let found = operator::recognize(&state.world, token).await?;
-        found.map(Self).ok_or_else(Problem::unauthorized)
+        if let Some(known) = parts.extensions.get::<Identity>() {
+            return Ok(Self(known.clone()));
+        }
+        let identity = identify(state, parts).await?;
+        operator::note_use(&state.world, &identity).await;
+        parts.extensions.insert(identity.clone());
+        Ok(Self(identity))
     }
+}
+
+/// The operator of a request.
+pub(crate) async fn identify(state: &AdminState, parts: &Parts) -> Result<Identity, Denied> {
+    let proofs = Proofs {
+        authorization: header(parts, &AUTHORIZATION),
+        cookie: header(parts, &COOKIE),
+        is_guarded: parts.headers.contains_key(GUARD_HEADER),
+        changes: changes(parts),
+        address: Client::of(parts).0,
+    };
+    let found = operator::identify(&state.world, &proofs).await;
+    note_guess(state, proofs.address, found).await
+}
+
+/// The operator that a token belongs to.
+pub(crate) async fn with_token(state: &AdminState, token: &str, address: Option<IpAddr>) -> Result<Identity, Denied> {
+    let found = operator::with_token(&state.world, token, address).await;
+    note_guess(state, address, found).await
+}
+
+/// Writes a wrong token into the audit log: the first one of an address in a minute, and the first one that is too many. Each would be
+/// what fills the table.
+async fn note_guess(
+    state: &AdminState,
+    address: Option<IpAddr>,
+    found: Result<Identity, Denied>,
+) -> Result<Identity, Denied> {
+    let change = match &found {
+        Err(Denied::WrongToken { is_first: true }) => Change::plain("session.wrong_token"),
+        Err(Denied::TooManyGuesses { is_first: true, .. }) => Change::plain("session.too_many_wrong_tokens"),
+        _ => return found,
+    };
+    if audit::note(state, &Author::unknown(address), None, change)
+        .await
+        .is_err()
+    {
+        warn!("a wrong token can't be written into the audit log");
+    }
+    found
+}
+
+fn header<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {
+    parts.headers.get(name)?.to_str().ok()
+}
+
+/// Whether a request's method changes something.
+fn changes(parts: &Parts) -> bool {
+    !matches!(parts.method, Method::GET | Method::HEAD)
 }
 
 /// The bearer token of a request.
 pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
-    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
-    operator::bearer(header).filter(|token| !token.is_empty())
+    operator::bearer(header(parts, &AUTHORIZATION)?).filter(|token| !token.is_empty())
 }
 
 /// The operator of the whole deployment.
-pub(crate) struct Root;
+pub(crate) struct Root(pub(crate) Author);
 
 impl FromRequestParts<AdminState> for Root {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        match Caller::from_request_parts(parts, state).await?.0 {
-            Operator::Root => Ok(Self),
+        let identity = Caller::from_request_parts(parts, state).await?.0;
+        match identity.operator {
+            Operator::Root => Ok(Self(Author::of(&identity, Client::of(parts).0))),
             Operator::Member { .. } => Err(Problem::forbidden("this needs the root token")),
         }
     }
@@ -48,23 +108,38 @@ impl FromRequestParts<AdminState> for Root {
 /// The organization in the address, which the caller may see, and change if the method changes something.
 pub(crate) struct Scope {
     pub(crate) organization: OrganizationId,
+    /// Who asks.
+    pub(crate) author: Author,
 }
 
 impl FromRequestParts<AdminState> for Scope {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let identity = Caller::from_request_parts(parts, state).await?.0;
+        let author = Author::of(&identity, Client::of(parts).0);
+        let caller = identity.operator;
         let organization = organization_in_path(parts, state).await?;
         let seen = operator::may_read(&caller, &organization) && exists(state, &organization).await?;
         if !seen {
             return Err(no_organization());
         }
-        let looks = matches!(parts.method, Method::GET | Method::HEAD);
-        if !looks && !operator::may_write(&caller, &organization) {
+        if changes(parts) && !operator::may_write(&caller, &organization) {
             return Err(Problem::forbidden("this token may only look"));
         }
-        Ok(Self { organization })
+        Ok(Self { organization, author })
+    }
+}
+
+impl Scope {
+    /// A store whose next transaction writes this change into the audit log.
+    pub(crate) fn audited(&self, state: &AdminState, change: Change) -> Store {
+        audit::store(state, &self.author, Some(&self.organization), change)
+    }
+
+    /// Writes a change into the audit log that is no transaction, before it is made.
+    pub(crate) async fn note(&self, state: &AdminState, change: Change) -> Result<(), Problem> {
+        audit::note(state, &self.author, Some(&self.organization), change).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads request bodies and queries strictly: what isn't known is refused, so that typing mistakes surface.
 
-use axum::body::to_bytes;
+use axum::body::{Body as Content, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
@@ -56,12 +56,16 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 /// The whole body, if it isn't too large.
 pub(crate) async fn read(request: Request) -> Result<Vec<u8>, Problem> {
-    if announced_length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
+    let (head, content) = request.into_parts();
+    collect(&head.headers, content).await
+}
+
+/// The same of a request that was taken apart.
+pub(crate) async fn collect(headers: &HeaderMap, content: Content) -> Result<Vec<u8>, Problem> {
+    if announced_length(headers).is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(too_large());
     }
-    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES)
-        .await
-        .map_err(|_| too_large())?;
+    let bytes = to_bytes(content, MAX_BODY_BYTES).await.map_err(|_| too_large())?;
     Ok(bytes.into())
 }
 

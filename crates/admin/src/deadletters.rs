@@ -3,15 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tieline_bridge::redrive::{self, RedriveError};
+use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::deadletter::{self, DeadLetter};
 use tracing::error;
 use utoipa::ToSchema;
 
+use crate::audit::{self, Change};
 use crate::auth::Scope;
-use crate::body::Query;
+use crate::body::{Body, Query};
 use crate::messages::MessageView;
 use crate::page::{self, List, PageQuery};
 use crate::path::Id;
@@ -66,10 +68,110 @@ pub(crate) async fn redrive(
     until_settled(|| async {
         let found = deadletter::get(&state.world.store, &scope.organization, &id, state.now()).await?;
         let letter = found.ok_or_else(|| Problem::not_found("deadletter_not_found", "dead letter"))?;
+        scope
+            .note(
+                &state,
+                Change::of("deadletter.redrive", ("message", letter.message.as_str(), None)),
+            )
+            .await?;
         let record = redrive::redrive(&state.world, &letter).await.map_err(explain)?;
         Ok((StatusCode::ACCEPTED, Json(MessageView::of(record))))
     })
     .await
+}
+
+/// Which dead letters are sent again.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RedriveRequest {
+    /// Those that failed at this time or later.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// Those of this integration only.
+    integration_id: Option<String>,
+}
+
+/// What became of dead letters that were sent again.
+#[derive(Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Redriven)]
+pub(crate) struct RedrivenView {
+    /// How many were sent on their road again.
+    redriven: usize,
+    /// Those that were not.
+    skipped: Vec<SkippedView>,
+    /// Whether there are more than one request sends: repeat it.
+    has_more: bool,
+}
+
+/// A dead letter that was not sent again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SkippedDeadLetter)]
+pub(crate) struct SkippedView {
+    id: String,
+    /// Why, in a stable word.
+    code: &'static str,
+}
+
+/// Most dead letters that one request sends.
+const MAX_REDRIVEN: usize = 200;
+/// Dead letters read at once.
+const PAGE: usize = 100;
+
+/// Sends the dead letters since a time on their road again, the newest message first, at most 200 at a time.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/redrive", tag = "messages", request_body = RedriveRequest,
+    responses((status = 202, body = RedrivenView)))]
+pub(crate) async fn redrive_since(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Body(asked): Body<RedriveRequest>,
+) -> Result<(StatusCode, Json<RedrivenView>), Problem> {
+    let what = serde_json::json!({ "since": asked.since, "integrationId": asked.integration_id });
+    let change = Change::of(
+        "deadletters.redrive",
+        ("organization", scope.organization.as_str(), None),
+    );
+    scope.note(&state, change.to(audit::shown(what))).await?;
+    let mut done = RedrivenView::default();
+    let mut cursor = None;
+    loop {
+        let (store, now) = (&state.world.store, state.now());
+        let page = deadletter::list(store, &scope.organization, cursor.as_deref(), PAGE, now).await?;
+        for letter in page.items.iter().filter(|letter| asked.names(letter)) {
+            if done.redriven + done.skipped.len() >= MAX_REDRIVEN {
+                done.has_more = true;
+                return Ok((StatusCode::ACCEPTED, Json(done)));
+            }
+            let sent = redrive::redrive(&state.world, letter).await.map_err(explain);
+            done.count(letter, sent.map(drop))?;
+        }
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return Ok((StatusCode::ACCEPTED, Json(done)));
+        }
+    }
+}
+
+impl RedriveRequest {
+    fn names(&self, letter: &DeadLetter) -> bool {
+        let integration = letter.integration.as_ref().map(IntegrationId::as_str);
+        letter.failed_at >= self.since && self.integration_id.as_deref().is_none_or(|id| integration == Some(id))
+    }
+}
+
+impl RedrivenView {
+    /// Counts a dead letter. What is not about it alone ends the request.
+    fn count(&mut self, letter: &DeadLetter, sent: Result<(), Problem>) -> Result<(), Problem> {
+        match sent {
+            Ok(()) => self.redriven += 1,
+            Err(problem) if problem.code() == "unavailable" => return Err(problem),
+            Err(problem) => self.skipped.push(SkippedView {
+                id: letter.id(),
+                code: problem.code(),
+            }),
+        }
+        Ok(())
+    }
 }
 
 fn explain(failure: RedriveError) -> Problem {

@@ -44,7 +44,7 @@ fn verify() {}
 
 /// Takes a platform's events in, at most 1 MiB, with the platform's own proof and in its own words. On our own channel, `web`, an operator's
 /// token is the proof, and these are the words.
-#[utoipa::path(post, path = "/api/{platform}/webhook/{integrationId}", tag = "platforms", security((), ("bearer" = [])),
+#[utoipa::path(post, path = "/api/{platform}/webhook/{integrationId}", tag = "platforms", security((), ("bearer" = []), ("session" = [])),
     request_body = WebMessage,
     responses((status = 200, body = WebAccepted, description = "taken in; a platform gets what it wants to hear"),
         (status = 400, body = Problem, description = "`invalid_field`, `unknown_field`: on our own channel only",
@@ -61,6 +61,8 @@ fn receive() {}
         (status = 400, body = Problem, description = "`invalid_field`, `unknown_field`",
             content_type = "application/problem+json"),
         (status = 401, body = Problem, description = "`unauthorized`", content_type = "application/problem+json"),
+        (status = 429, body = Problem, description = "`too_many_long_polls`, `too_many_wrong_tokens`, with `Retry-After`",
+            content_type = "application/problem+json"),
         (status = 404, body = Problem, description = "`reply_not_found`", content_type = "application/problem+json")))]
 fn follow() {}
 

@@ -27,7 +27,7 @@ use serde::Deserialize;
 use tieline_bridge::world::random;
 use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_store::config::integration::{
-    self as store_integration, IntegrationError, IntegrationRecord, NewIntegration,
+    self as store_integration, IntegrationError, IntegrationRecord, IntegrationSettings, NewIntegration,
 };
 use tieline_store::config::trigger;
 use tieline_store::login as login_store;
@@ -39,8 +39,11 @@ use self::input::{IntegrationPatch, NewIntegrationBody};
 use self::overview::{Include, ListedIntegration, Summary, Wanted};
 use self::provision::{Before, provision};
 use self::view::IntegrationView;
+use crate::audit::Change;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
+use crate::etag::{self, IfMatch, Tagged};
+use crate::fresh::Fresh;
 use crate::page::{self, List};
 use crate::path::Id;
 use crate::problem::Problem;
@@ -61,6 +64,9 @@ pub(crate) struct IntegrationQuery {
     state: Option<ConnectionState>,
     /// Part of the name, the id or the platform.
     search: Option<String>,
+    /// Whether what was deleted in the last 30 days is listed instead, without what else could be included.
+    #[serde(default)]
+    deleted: bool,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
     /// Most items of the page: 1 to 200, 50 if absent.
@@ -85,6 +91,11 @@ pub(crate) async fn list(
         search: search.as_deref().filter(|search| !search.is_empty()),
         language,
     };
+    if query.deleted {
+        let (items, next_cursor) =
+            overview::deleted_page(&state, &scope.organization, &wanted, (cursor, limit)).await?;
+        return Ok(Json(List { items, next_cursor }));
+    }
     let (items, next_cursor) = overview::page(&state, &scope.organization, &wanted, include, (cursor, limit)).await?;
     Ok(Json(List { items, next_cursor }))
 }
@@ -107,24 +118,30 @@ pub(crate) async fn summary(
 pub(crate) async fn create(
     State(state): State<AdminState>,
     scope: Scope,
+    fresh: Fresh,
     Body(body): Body<NewIntegrationBody>,
-) -> Result<(StatusCode, Json<IntegrationView>), Problem> {
-    let platform = body.platform.clone();
-    let settings = input::new_settings(&state, body)?;
+) -> Result<Tagged<IntegrationView>, Problem> {
+    let (platform, settings) = input::read_new(&state, body)?;
     account::settle_rivals(&state, &scope.organization, &platform, &settings).await?;
     let made = until_settled(|| async {
         let new = NewIntegration {
-            id: state.fresh_integration(),
+            id: fresh.integration(),
             organization: scope.organization.clone(),
             platform: platform.clone(),
             id_key: random(),
         };
-        let made = store_integration::create(&state.world.store, new, settings.clone(), state.now()).await;
+        if fresh.is_repeat()
+            && let Some(made) = store_integration::get(&state.world.store, &new.id).await?
+        {
+            return Ok(made);
+        }
+        let store = scope.audited(&state, created(&state, &new, &settings));
+        let made = store_integration::create(&store, new, settings.clone(), state.now()).await;
         explain(&state, &scope.organization, made).await
     })
     .await?;
     provision(&state, &made, Before::Kept).await;
-    Ok((StatusCode::CREATED, Json(view::of(&state, &made)?)))
+    Ok(Tagged::created(view::of(&state, &made)?))
 }
 
 /// Shows an integration. Secrets are masked.
@@ -134,9 +151,9 @@ pub(crate) async fn get(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
-) -> Result<Json<IntegrationView>, Problem> {
+) -> Result<Tagged<IntegrationView>, Problem> {
     let record = find(&state, &scope, &id).await?;
-    Ok(Json(view::of(&state, &record)?))
+    Ok(Tagged::ok(view::of(&state, &record)?))
 }
 
 /// Changes an integration. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away. When an endpoint moves
@@ -148,18 +165,21 @@ pub(crate) async fn patch(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    if_match: IfMatch,
     Body(patch): Body<IntegrationPatch>,
-) -> Result<Json<IntegrationView>, Problem> {
+) -> Result<Tagged<IntegrationView>, Problem> {
     // Of the first look: a later one may meet what we wrote ourselves without hearing of it.
     let version = OnceLock::new();
     let changed = until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
         version.get_or_init(|| before.version);
-        let settings = input::patched_settings(&state, &before, &patch)?;
+        if_match.check(&etag::of_version(before.version))?;
+        let settings = input::read_patch(&state, &before, &patch)?;
         if patch.touches_account() {
             account::settle_rivals(&state, &scope.organization, &before.platform, &settings).await?;
         }
-        let changed = store_integration::update(&state.world.store, &before, settings, state.now()).await;
+        let store = scope.audited(&state, updated(&state, &before, &settings)?);
+        let changed = store_integration::update(&store, &before, settings, state.now()).await;
         explain(&state, &scope.organization, changed).await
     })
     .await?;
@@ -169,7 +189,7 @@ pub(crate) async fn patch(
     } else if patch.starts() {
         provision(&state, &changed, Before::Kept).await;
     }
-    Ok(Json(view::of(&state, &changed)?))
+    Ok(Tagged::ok(view::of(&state, &changed)?))
 }
 
 /// Whether something goes even if it is in use.
@@ -182,37 +202,102 @@ pub(crate) struct ForceQuery {
     pub(crate) force: bool,
 }
 
-/// Deletes an integration.
+/// Deletes an integration. For 30 days it can be restored.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", params(ForceQuery),
     responses((status = 204), (status = 409, body = Problem, description = "`in_use`, with `impact`")))]
 pub(crate) async fn delete(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    if_match: IfMatch,
     Query(query): Query<ForceQuery>,
 ) -> Result<StatusCode, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
+        if_match.check(&etag::of_version(before.version))?;
         if query.force {
             let names = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.integration == before.id;
             for bound in trigger::naming(&state.world.store, &scope.organization, names).await? {
-                crate::triggers::remove(&state, &bound).await?;
+                crate::triggers::remove(&state, &scope, &bound).await?;
             }
         }
-        remove(&state, &before).await
+        remove(&state, &scope, &before).await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Deletes an integration as it was read.
-pub(crate) async fn remove(state: &AdminState, before: &IntegrationRecord) -> Result<(), Problem> {
-    let deleted = store_integration::delete(&state.world.store, before).await;
+pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &IntegrationRecord) -> Result<(), Problem> {
+    let store = scope.audited(state, deleted(state, before)?);
+    let deleted = store_integration::delete(&store, before, state.now()).await;
     explain(state, &before.organization, deleted).await?;
     status_store::remove(&state.world.store, &before.id).await?;
     poll_cursor::remove(&state.world.store, &before.id).await?;
     login_store::remove(&state.world.store, &before.id).await?;
     Ok(())
+}
+
+/// Restores an integration that was deleted in the last 30 days, with its credentials and its id.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/restore", tag = "integrations",
+    responses((status = 200, body = IntegrationView),
+        (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
+pub(crate) async fn restore(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Tagged<IntegrationView>, Problem> {
+    let restored = until_settled(|| async {
+        let (id, now) = (IntegrationId::new(&*id), state.now());
+        let found = store_integration::get_deleted(&state.world.store, &scope.organization, &id, now).await?;
+        let found = found.ok_or_else(missing)?;
+        let store = scope.audited(&state, restored(&state, &found.record)?);
+        let restored = store_integration::restore(&store, &found, now).await;
+        explain(&state, &scope.organization, restored).await
+    })
+    .await?;
+    provision(&state, &restored, Before::Outdated).await;
+    Ok(Tagged::ok(view::of(&state, &restored)?))
+}
+
+/// The creation of an integration, for the audit log and its own log.
+pub(crate) fn created(state: &AdminState, new: &NewIntegration, settings: &IntegrationSettings) -> Change {
+    let target = ("integration", new.id.as_str(), Some(settings.name.as_str()));
+    Change::of("integration.create", target)
+        .to(view::shown(state, &new.platform, settings))
+        .line(&new.id, "created", "the integration was created")
+}
+
+/// The change of an integration, for the audit log and its own log.
+pub(crate) fn updated(
+    state: &AdminState,
+    before: &IntegrationRecord,
+    settings: &IntegrationSettings,
+) -> Result<Change, Problem> {
+    let (old, new) = (
+        view::shown_record(state, before)?,
+        view::shown(state, &before.platform, settings),
+    );
+    let change = Change::of("integration.update", view::target(before)).between(&old, &new);
+    Ok(match (before.enabled, settings.enabled) {
+        (false, true) => change.line(&before.id, "started", "the integration was started"),
+        (true, false) => change.line(&before.id, "stopped", "the integration was stopped"),
+        _ => change,
+    })
+}
+
+/// The deletion of an integration, for the audit log and its own log.
+pub(crate) fn deleted(state: &AdminState, record: &IntegrationRecord) -> Result<Change, Problem> {
+    Ok(Change::of("integration.delete", view::target(record))
+        .from(view::shown_record(state, record)?)
+        .line(&record.id, "deleted", "the integration was deleted"))
+}
+
+/// The restoring of a deleted integration, for the audit log and its own log.
+pub(crate) fn restored(state: &AdminState, record: &IntegrationRecord) -> Result<Change, Problem> {
+    Ok(Change::of("integration.restore", view::target(record))
+        .to(view::shown_record(state, record)?)
+        .line(&record.id, "restored", "the integration was restored"))
 }
 
 /// The integration, if the organization has it.
@@ -238,8 +323,9 @@ pub(crate) async fn explain<T>(
         Err(error) => error,
     };
     Err(match error {
-        IntegrationError::NameTaken => {
-            Problem::conflict("name_taken", "another integration of the organization has this name").on("name")
+        IntegrationError::NameTaken(holder) => {
+            let detail = format!("the integration {holder} has this name; choose another one");
+            Problem::conflict("name_taken", detail).on("name").with("id", holder)
         }
         IntegrationError::AccountInUse {
             organization: owner,

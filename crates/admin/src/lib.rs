@@ -4,11 +4,17 @@
 
 mod agents;
 mod apply;
+mod audit;
+mod audit_log;
 mod auth;
 mod body;
+pub mod client_address;
 mod console;
 mod deadletters;
+mod etag;
 mod extra_routes;
+mod fresh;
+mod idempotency;
 mod integrations;
 mod links;
 mod mask;
@@ -33,8 +39,11 @@ mod users;
 mod validation;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::middleware::from_fn;
+use axum::extract::Request;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::get;
 use tieline_bridge::world::World;
 
@@ -53,8 +62,23 @@ pub fn router(world: World) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(texts::localize_problem))
+        .layer(middleware::from_fn(texts::localize_problem))
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
+        .layer(middleware::from_fn(keep_out_of_caches))
         .with_state(state)
+}
+
+/// What the API answers is for the caller's eyes: no cache keeps it.
+async fn keep_out_of_caches(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().starts_with("/api/");
+    let mut response = next.run(request).await;
+    if is_api {
+        let headers = response.headers_mut();
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 async fn nowhere() -> Problem {

@@ -5,17 +5,19 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Object, PathItem, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use tieline_bridge::operator::session::COOKIE;
+
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, apply, deadletters, integrations, links, messages, organizations, pairings, platforms, runs, session,
-    tokens, triggers, users,
+    agents, apply, audit_log, deadletters, integrations, links, messages, organizations, pairings, platforms, runs,
+    session, tokens, triggers, users,
 };
 
 #[derive(OpenApi)]
@@ -25,7 +27,7 @@ use crate::{
         description = "Connects chat bots to AI agents. Lists are pages of `items` with a `nextCursor`. Errors are \
             `application/problem+json` with a stable `code`. Unknown fields are refused. Times are RFC 3339 in UTC.",
     ),
-    security(("bearer" = [])),
+    security(("bearer" = []), ("session" = [])),
     modifiers(&BearerToken),
 )]
 struct Head;
@@ -42,6 +44,11 @@ impl Modify for BearerToken {
             .build();
         let components = description.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let cookie = ApiKeyValue::with_description(
+            COOKIE,
+            "Made with `POST /api/v1/session`. Requests that change something need the header `X-Tieline-Request` with any value.",
+        );
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
@@ -63,8 +70,10 @@ fn of_organizations() -> OpenApiRouter<AdminState> {
         .routes(routes!(apply::export::export))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
-        .routes(routes!(session::get))
+        .routes(routes!(session::get, session::open, session::end))
         .routes(routes!(users::list))
+        .routes(routes!(audit_log::list))
+        .routes(routes!(audit_log::list_all))
         .routes(routes!(users::get, users::patch, users::delete))
         .routes(routes!(pairings::list))
         .routes(routes!(pairings::approve_code))
@@ -79,6 +88,7 @@ fn of_integrations() -> OpenApiRouter<AdminState> {
         .routes(routes!(integrations::get, integrations::patch, integrations::delete))
         .routes(routes!(integrations::summary))
         .routes(routes!(integrations::account::release))
+        .routes(routes!(integrations::restore))
         .routes(routes!(integrations::lifecycle::start))
         .routes(routes!(integrations::lifecycle::stop))
         .routes(routes!(integrations::lifecycle::restart))
@@ -98,9 +108,11 @@ fn of_agents() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::get, agents::patch, agents::delete))
+        .routes(routes!(agents::restore))
         .routes(routes!(agents::test))
         .routes(routes!(triggers::list, triggers::create))
         .routes(routes!(triggers::get, triggers::patch, triggers::delete))
+        .routes(routes!(triggers::restore))
 }
 
 fn of_messages() -> OpenApiRouter<AdminState> {
@@ -109,6 +121,7 @@ fn of_messages() -> OpenApiRouter<AdminState> {
         .routes(routes!(messages::get))
         .routes(routes!(deadletters::list))
         .routes(routes!(deadletters::redrive))
+        .routes(routes!(deadletters::redrive_since))
         .routes(routes!(runs::seen, runs::report))
         .routes(routes!(links::part))
         .routes(routes!(links::text))
@@ -125,6 +138,7 @@ impl Description {
             describe_ids(address, item);
             if address.starts_with("/api/v1/") {
                 describe_refusals(address, item);
+                describe_headers(address, item);
             }
             name_problems(item);
         }
@@ -163,7 +177,12 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
                 asks,
                 "A field or parameter is unknown or can't be what it claims",
             ),
-            ("401", true, "No token, or none that is known"),
+            ("401", true, "No token or session, or none that is known"),
+            (
+                "429",
+                true,
+                "`too_many_wrong_tokens`: too many wrong tokens from this address, with `Retry-After`",
+            ),
             ("403", writes, "The token's role may only look"),
             ("404", is_nested, "There is none of this id in this organization"),
         ];
@@ -174,6 +193,64 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
             }
         }
     }
+}
+
+/// Describes the headers that many operations take, and what they lead to.
+fn describe_headers(address: &str, item: &mut PathItem) {
+    // Tokens don't change, so they have no versions.
+    let has_versions = (address.ends_with("{id}") && !address.ends_with("/tokens/{id}")) || address.ends_with("{org}");
+    for operation in [&mut item.patch, &mut item.delete].into_iter().flatten() {
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(header(GUARD, GUARD_HELP));
+        if has_versions {
+            let parameters = operation.parameters.get_or_insert_default();
+            parameters.push(header(
+                "If-Match",
+                "The `etag` of the version that the change is made of.",
+            ));
+            let description = "`precondition_failed`: the resource has another version than `If-Match` names";
+            let known = &mut operation.responses.responses;
+            known
+                .entry("412".to_owned())
+                .or_insert_with(|| RefOr::T(refusal(description)));
+        }
+    }
+    if let Some(operation) = item.post.as_mut().filter(|_| address != "/api/v1/session") {
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(header(GUARD, GUARD_HELP));
+        let help = "1 to 255 visible ASCII characters. Within 24 hours the same request with the same key has the same answer, \
+            with `Idempotent-Replayed: true`, and is not processed again.";
+        parameters.push(header("Idempotency-Key", help));
+        let known = &mut operation.responses.responses;
+        let reused = "`idempotency_key_reused`: another request had this `Idempotency-Key`";
+        let malformed = "A field or header is unknown or can't be what it claims";
+        known
+            .entry("400".to_owned())
+            .or_insert_with(|| RefOr::T(refusal(malformed)));
+        known
+            .entry("422".to_owned())
+            .or_insert_with(|| RefOr::T(refusal(reused)));
+        let in_use = "`idempotency_key_in_use`: a request with this `Idempotency-Key` is being processed";
+        known
+            .entry("409".to_owned())
+            .or_insert_with(|| RefOr::T(refusal(in_use)));
+    }
+}
+
+/// The header that a change with a session's cookie needs.
+const GUARD: &str = "X-Tieline-Request";
+const GUARD_HELP: &str = "Any value. Needed with the session's cookie, for no form of another site can send it.";
+
+fn header(name: &str, help: &str) -> RefOr<Parameter> {
+    let header = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(help))
+        .schema(Some(Object::with_type(Type::String)));
+    RefOr::T(header.build())
 }
 
 fn refusal(description: &str) -> Response {

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tieline_bridge::operator::Operator;
@@ -12,8 +11,11 @@ use tieline_store::config::organization::{self, Limits, Organization};
 use tieline_store::run_slots::MAX_PLACES;
 use utoipa::ToSchema;
 
+use crate::audit::{self, Change, Shown};
 use crate::auth::{Caller, Root, Scope, no_organization};
 use crate::body::{Body, Query, nullable};
+use crate::etag::{self, IfMatch, Tagged, Versioned};
+use crate::fresh::Fresh;
 use crate::page::{self, List, PageQuery};
 use crate::path::OrganizationInPath;
 use crate::problem::Problem;
@@ -31,6 +33,14 @@ pub(crate) struct OrganizationView {
     limits: LimitsView,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+}
+
+impl Versioned for OrganizationView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// What an organization may use. Null: as the deployment has it.
@@ -94,7 +104,7 @@ pub(crate) async fn list(
 ) -> Result<Json<List<OrganizationView>>, Problem> {
     let limit = page::limit(query.limit)?;
     let (store, now) = (&state.world.store, state.now());
-    let page = match caller {
+    let page = match caller.operator {
         Operator::Root => organization::list(store, page::cursor(query.cursor.as_deref()), limit, now).await?,
         Operator::Member { organization, .. } => tieline_store::Page {
             items: organization::get(store, &organization, now)
@@ -112,23 +122,28 @@ pub(crate) async fn list(
     responses((status = 201, body = OrganizationView), (status = 409, body = Problem, description = "`organization_exists`")))]
 pub(crate) async fn create(
     State(state): State<AdminState>,
-    _: Root,
+    Root(author): Root,
+    fresh: Fresh,
     Body(new): Body<NewOrganization>,
-) -> Result<(StatusCode, Json<OrganizationView>), Problem> {
+) -> Result<Tagged<OrganizationView>, Problem> {
     let (id, name, limits) = read_new(new)?;
     let exists = || Problem::conflict("organization_exists", "there is an organization of that id").on("id");
     // The default organization exists from the start, made or not.
     if id.as_str() == organization::DEFAULT {
         return Err(exists());
     }
-    let now = state.now();
-    if !organization::create(&state.world.store, &id, &name, limits, now).await? {
-        return Err(exists());
-    }
+    let now = fresh.at();
+    let store = audit::store(&state, &author, Some(&id), created(&id, &name, limits));
+    let is_new = organization::create(&store, &id, &name, limits, now).await?;
     let made = organization::get(&state.world.store, &id, now)
         .await?
         .ok_or_else(no_organization)?;
-    Ok((StatusCode::CREATED, Json(OrganizationView::of(made))))
+    // Made at that very time, it was made by this request before.
+    let is_ours = is_new || (fresh.is_repeat() && made.created_at == now);
+    if !is_ours {
+        return Err(exists());
+    }
+    Ok(Tagged::created(OrganizationView::of(made)))
 }
 
 /// Id, name and limits of a new organization, checked.
@@ -149,6 +164,26 @@ pub(crate) fn read_patch(before: &Organization, patch: &OrganizationPatch) -> Re
     Ok((name, limits))
 }
 
+/// The creation of an organization, for the audit log.
+pub(crate) fn created(id: &OrganizationId, name: &str, limits: Limits) -> Change {
+    Change::of("organization.create", ("organization", id.as_str(), Some(name))).to(shown(name, limits))
+}
+
+/// The change of an organization, for the audit log.
+pub(crate) fn updated(before: &Organization, name: &str, limits: Limits) -> Change {
+    Change::of("organization.update", ("organization", before.id.as_str(), Some(name)))
+        .between(&shown(&before.name, before.limits), &shown(name, limits))
+}
+
+/// The deletion of an organization, for the audit log.
+pub(crate) fn deleted(made: &Organization) -> Change {
+    Change::of(
+        "organization.delete",
+        ("organization", made.id.as_str(), Some(&made.name)),
+    )
+    .from(shown(&made.name, made.limits))
+}
+
 /// Name and limits in the form that a file has them.
 pub(crate) fn form(organization: &Organization, name: &str, limits: Limits) -> Map<String, Value> {
     let view = OrganizationView::of(Organization {
@@ -158,7 +193,7 @@ pub(crate) fn form(organization: &Organization, name: &str, limits: Limits) -> M
     });
     match serde_json::to_value(view) {
         Ok(Value::Object(mut fields)) => {
-            fields.retain(|name, _| name != "id" && name != "createdAt");
+            fields.retain(|name, _| name == "name" || name == "limits");
             fields
         }
         _ => Map::new(),
@@ -167,9 +202,12 @@ pub(crate) fn form(organization: &Organization, name: &str, limits: Limits) -> M
 
 /// Shows an organization.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}", tag = "organizations", responses((status = 200, body = OrganizationView)))]
-pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Json<OrganizationView>, Problem> {
+pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Tagged<OrganizationView>, Problem> {
     let found = organization::get(&state.world.store, &scope.organization, state.now()).await?;
-    found.map(OrganizationView::of).map(Json).ok_or_else(no_organization)
+    found
+        .map(OrganizationView::of)
+        .map(Tagged::ok)
+        .ok_or_else(no_organization)
 }
 
 /// Changes an organization. Needs the root token.
@@ -177,20 +215,36 @@ pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result
     responses((status = 200, body = OrganizationView)))]
 pub(crate) async fn patch(
     State(state): State<AdminState>,
-    _: Root,
+    Root(author): Root,
     OrganizationInPath(id): OrganizationInPath,
+    if_match: IfMatch,
     Body(patch): Body<OrganizationPatch>,
-) -> Result<Json<OrganizationView>, Problem> {
+) -> Result<Tagged<OrganizationView>, Problem> {
     let (store, id) = (&state.world.store, OrganizationId::new(id));
     until_settled(|| async {
         let before = organization::get(store, &id, state.now())
             .await?
             .ok_or_else(no_organization)?;
+        if_match.check(&etag::of_version(before.version))?;
         let (name, limits) = read_patch(&before, &patch)?;
-        let after = organization::update(store, &before, &name, limits).await?;
-        Ok(Json(OrganizationView::of(after)))
+        let audited = audit::store(&state, &author, Some(&id), updated(&before, &name, limits));
+        let after = organization::update(&audited, &before, &name, limits).await?;
+        Ok(Tagged::ok(OrganizationView::of(after)))
     })
     .await
+}
+
+/// What can be changed of an organization, for the audit log.
+fn shown(name: &str, limits: Limits) -> Shown {
+    audit::shown(serde_json::json!({ "name": name, "limits": LimitsView::of(limits) }))
+}
+
+impl LimitsView {
+    const fn of(limits: Limits) -> Self {
+        Self {
+            max_concurrent_runs: limits.max_concurrent_runs,
+        }
+    }
 }
 
 impl OrganizationView {
@@ -198,9 +252,8 @@ impl OrganizationView {
         Self {
             id: organization.id.to_string(),
             name: organization.name,
-            limits: LimitsView {
-                max_concurrent_runs: organization.limits.max_concurrent_runs,
-            },
+            limits: LimitsView::of(organization.limits),
+            etag: etag::of_version(organization.version),
             created_at: organization.created_at,
         }
     }

@@ -22,6 +22,20 @@ pub(crate) struct PageQuery {
     pub(crate) limit: Option<usize>,
 }
 
+/// Which page of a list of what exists, or of what was deleted.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct KeptQuery {
+    /// Whether what was deleted in the last 30 days is listed instead, which `restore` brings back.
+    #[serde(default)]
+    pub(crate) deleted: bool,
+    /// `nextCursor` of the page before.
+    pub(crate) cursor: Option<String>,
+    /// Most items of the page: 1 to 200, 50 if absent.
+    pub(crate) limit: Option<usize>,
+}
+
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -8,9 +8,10 @@ use tieline_bridge::pairing::{self, Redeemed};
 use tieline_core::ids::IntegrationId;
 use tieline_core::pairing::PairingRequest;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::config::trigger;
+use tieline_store::config::{trigger, user};
 use utoipa::ToSchema;
 
+use crate::audit::{self, Change};
 use crate::auth::Scope;
 use crate::body::Body;
 use crate::integrations;
@@ -108,12 +109,14 @@ pub(crate) async fn approve_code(
 ) -> Result<Json<PairingApproved>, Problem> {
     let found = integrations::find(&state, &scope, validation::named_id(&body.integration_id)).await;
     let record = found.map_err(|problem| problem.on("integrationId"))?;
-    match pairing::approve_code(&state.world, &record, &body.code, None).await? {
+    let store_for = |request: &PairingRequest| scope.audited(&state, approved(&record.id, request));
+    match pairing::approve_code(&state.world, &record, &body.code, None, store_for).await? {
         Redeemed::Done(name) => Ok(Json(PairingApproved { name })),
         Redeemed::Wrong => Err(missing()),
         Redeemed::Wait(time) => {
-            let detail = format!("too many wrong codes; allowed again in {} s", time.as_secs().max(1));
-            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_guesses", detail))
+            let seconds = time.as_secs().max(1);
+            let detail = format!("too many wrong codes; allowed again in {seconds} s");
+            Err(Problem::too_many("too_many_guesses", detail, seconds))
         }
     }
 }
@@ -131,19 +134,41 @@ pub(crate) async fn make_link(
         let reason = "must have 1 to 200 characters and no control characters";
         return Err(Problem::invalid("linked", reason));
     }
+    scope.note(&state, Change::plain("link_code.create")).await?;
     let (code, expires_at) = pairing::make_link(&state.world, &scope.organization, person).await?;
     let code = code.expose().to_owned();
     Ok((StatusCode::CREATED, Json(LinkCode { code, expires_at })))
 }
 
-async fn decide(state: &AdminState, scope: &Scope, id: &str, approved: bool) -> Result<StatusCode, Problem> {
+async fn decide(state: &AdminState, scope: &Scope, id: &str, lets_in: bool) -> Result<StatusCode, Problem> {
     for integration in pairing_integrations(state, scope).await? {
+        let waiting = pairing::pending(&state.world, &integration).await?;
+        let Some(request) = waiting.iter().find(|request| request.id == id) else {
+            continue;
+        };
+        if !lets_in {
+            scope.note(state, denied(&integration, request)).await?;
+        }
         let record = integrations::find(state, scope, integration.as_str()).await?;
-        if pairing::decide(&state.world, &record, id, approved).await? {
+        let store_for = |request: &PairingRequest| scope.audited(state, approved(&integration, request));
+        if pairing::decide(&state.world, &record, id, lets_in, store_for).await? {
             return Ok(StatusCode::NO_CONTENT);
         }
     }
     Err(missing())
+}
+
+/// The approval of a request, for the audit log, which names people by their ids only.
+fn approved(integration: &IntegrationId, request: &PairingRequest) -> Change {
+    let user = user::id_of(integration, &request.sender);
+    Change::of("pairing.approve", ("user", user.as_str(), None))
+        .to(audit::shown(serde_json::json!({ "admitted": true })))
+}
+
+/// The refusal of a request, for the audit log.
+fn denied(integration: &IntegrationId, request: &PairingRequest) -> Change {
+    let user = user::id_of(integration, &request.sender);
+    Change::of("pairing.deny", ("user", user.as_str(), None))
 }
 
 /// The integrations whose trigger lets strangers ask.

@@ -1,10 +1,11 @@
 //! What a request that fails is answered: `application/problem+json` with a stable `code`.
 
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tieline_bridge::operator::Denied;
 use tieline_store::StoreError;
 use tracing::error;
 use utoipa::ToSchema;
@@ -24,14 +25,64 @@ pub struct Problem {
     /// A stable word for programs.
     code: &'static str,
     /// One sentence for people.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// The offending field of the request, as a path (`credentials.token`, `access.users[1]`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
+    #[schema(value_type = Option<String>)]
+    field: Option<Box<str>>,
+    /// All that is wrong with fields of the request; `field` and `code` are the first one's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
     #[serde(flatten)]
     #[schema(ignore)]
     // In a box, for problems are the unhappy half of nearly every result.
     more: Box<Map<String, Value>>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// The field, as a path.
+    #[schema(value_type = String)]
+    field: Box<str>,
+    /// A stable word for programs.
+    code: &'static str,
+    /// One sentence for people.
+    #[schema(value_type = String)]
+    detail: Box<str>,
+}
+
+/// Gathers what is wrong with several fields of a request.
+#[derive(Debug, Default)]
+pub(crate) struct FieldErrors {
+    first: Option<Problem>,
+}
+
+impl FieldErrors {
+    /// Adds a problem of a field.
+    pub(crate) fn add(&mut self, problem: Problem) {
+        match &mut self.first {
+            Some(first) => first.errors.extend(problem.errors),
+            None => self.first = Some(problem),
+        }
+    }
+
+    /// The value of a field, unless there is a problem with it.
+    pub(crate) fn keep<T>(&mut self, checked: Result<T, Problem>) -> Option<T> {
+        checked.map_err(|problem| self.add(problem)).ok()
+    }
+
+    /// Whether there is a problem with this field.
+    pub(crate) fn names(&self, field: &str) -> bool {
+        let errors = self.first.iter().flat_map(|first| &first.errors);
+        errors.into_iter().any(|error| &*error.field == field)
+    }
+
+    /// Refuses the request if there is a problem with any field.
+    pub(crate) fn end(self) -> Result<(), Problem> {
+        self.first.map_or(Ok(()), Err)
+    }
 }
 
 impl Problem {
@@ -43,8 +94,9 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
-            detail: detail.into(),
+            detail: detail.into().into(),
             field: None,
+            errors: Vec::new(),
             more: Box::default(),
         }
     }
@@ -86,7 +138,7 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
-            "a valid bearer token is needed",
+            "a valid bearer token or session is needed",
         )
     }
 
@@ -94,6 +146,12 @@ impl Problem {
     #[must_use]
     pub fn forbidden(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// A request that is refused for a time, which the header `Retry-After` says too.
+    #[must_use]
+    pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).with(RETRY_AFTER_SECONDS, retry_after_seconds)
     }
 
     /// Something that we need can't be reached for the moment.
@@ -105,8 +163,15 @@ impl Problem {
     /// The same problem, blamed on a field.
     #[must_use]
     pub fn on(self, field: impl Into<String>) -> Self {
+        let field: Box<str> = field.into().into();
+        let error = FieldError {
+            field: field.clone(),
+            code: self.code,
+            detail: self.detail.clone(),
+        };
         Self {
-            field: Some(field.into()),
+            field: Some(field),
+            errors: vec![error],
             ..self
         }
     }
@@ -135,11 +200,12 @@ impl Problem {
 
     /// The same problem in other words.
     #[must_use]
-    pub fn saying(self, detail: impl Into<String>) -> Self {
-        Self {
-            detail: detail.into(),
-            ..self
+    pub fn saying(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into().into();
+        if let [only] = self.errors.as_mut_slice() {
+            only.detail.clone_from(&self.detail);
         }
+        self
     }
 
     /// What is wrong, in one sentence.
@@ -164,6 +230,22 @@ impl Problem {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.code
+    }
+}
+
+/// The member that says when to try again.
+const RETRY_AFTER_SECONDS: &str = "retryAfterSeconds";
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unproved | Denied::WrongToken { .. } => Self::unauthorized(),
+            Denied::TooManyGuesses {
+                retry_after_seconds, ..
+            } => Self::too_many("too_many_wrong_tokens", denied.to_string(), retry_after_seconds),
+            Denied::Unguarded => Self::new(StatusCode::FORBIDDEN, "request_header_missing", denied.to_string()),
+            Denied::Store(failure) => failure.into(),
+        }
     }
 }
 
@@ -214,6 +296,9 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.more.get(RETRY_AFTER_SECONDS).and_then(Value::as_u64) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -3,16 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::token::{self, Role, TokenRecord};
 use utoipa::ToSchema;
 
+use crate::audit::{self, Change, Shown};
 use crate::auth::Scope;
 use crate::body::{Body, Query};
+use crate::fresh::Fresh;
 use crate::page::{self, List, PageQuery};
 use crate::path::Id;
 use crate::problem::Problem;
@@ -30,6 +30,12 @@ pub(crate) struct TokenView {
     role: Role,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When it expires. Null: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// When it was used last, up to ten minutes late. Null: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
 }
 
 /// A new token.
@@ -39,6 +45,9 @@ pub(crate) struct NewToken {
     name: String,
     #[schema(value_type = schema::Role)]
     role: Role,
+    /// When it expires: in the future. Never, if absent.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
 }
 
 /// A token that was just made. It is shown this once.
@@ -70,19 +79,32 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(state): State<AdminState>,
     scope: Scope,
+    fresh: Fresh,
     Body(new): Body<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>), Problem> {
     let name = validation::name(&new.name)?;
-    let secret = format!("tl_{}", URL_SAFE_NO_PAD.encode(tieline_bridge::world::random::<32>()));
-    let id = state.fresh("tok");
-    let made = token::create(
-        &state.world.store,
-        &scope.organization,
-        (&id, &secret),
-        (&name, new.role),
-        state.now(),
-    )
-    .await?;
+    let (secret, id) = (fresh.token(), fresh.id("tok"));
+    let now = state.now();
+    if new.expires_at.is_some_and(|at| at <= now) {
+        return Err(Problem::invalid("expiresAt", "must be in the future"));
+    }
+    let token = token::NewToken {
+        id: &id,
+        token: &secret,
+        name: &name,
+        role: new.role,
+        expires_at: new.expires_at,
+    };
+    let known = match fresh.is_repeat() {
+        true => token::get(&state.world.store, &scope.organization, &id).await?,
+        false => None,
+    };
+    let change = Change::of("token.create", ("token", &id, Some(&name))).to(shown(new.role, new.expires_at));
+    let store = scope.audited(&state, change);
+    let made = match known {
+        Some(made) => made,
+        None => token::create(&store, &scope.organization, token, now).await?,
+    };
     Ok((
         StatusCode::CREATED,
         Json(MadeToken {
@@ -99,11 +121,18 @@ pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id)
     let found = token::get(&state.world.store, &scope.organization, &id)
         .await?
         .ok_or_else(missing)?;
-    match token::delete(&state.world.store, &found).await {
+    let change =
+        Change::of("token.delete", ("token", &id, Some(&found.name))).from(shown(found.role, found.expires_at));
+    match token::delete(&scope.audited(&state, change), &found).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(StoreError::Conflict) => Err(missing()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What a token may do and until when, for the audit log.
+fn shown(role: Role, expires_at: Option<Timestamp>) -> Shown {
+    audit::shown(serde_json::json!({ "role": role, "expiresAt": expires_at }))
 }
 
 impl TokenView {
@@ -113,6 +142,8 @@ impl TokenView {
             name: record.name,
             role: record.role,
             created_at: record.created_at,
+            expires_at: record.expires_at,
+            last_used_at: record.last_used_at,
         }
     }
 }

@@ -12,10 +12,13 @@ use tieline_store::config::trigger::{self as store_trigger, Rival, TriggerError,
 use utoipa::IntoParams;
 
 use self::body::{NewTrigger, TriggerPatch, TriggerView};
+use crate::audit::Change;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
+use crate::etag::{self, IfMatch, Tagged};
+use crate::fresh::Fresh;
 use crate::integrations::impact;
-use crate::page::{self, List, PageQuery};
+use crate::page::{self, KeptQuery, List};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
@@ -40,16 +43,23 @@ impl TakeoverQuery {
     }
 }
 
-/// Lists the triggers of an organization, the oldest first.
-#[utoipa::path(get, path = "/api/v1/orgs/{org}/triggers", tag = "triggers", params(PageQuery),
+/// Lists the triggers of an organization, the oldest first, or the deleted ones.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/triggers", tag = "triggers", params(KeptQuery),
     responses((status = 200, body = List<TriggerView>)))]
 pub(crate) async fn list(
     State(state): State<AdminState>,
     scope: Scope,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<KeptQuery>,
 ) -> Result<Json<List<TriggerView>>, Problem> {
     let limit = page::limit(query.limit)?;
     let cursor = page::cursor(query.cursor.as_deref());
+    if query.deleted {
+        let (store, now) = (&state.world.store, state.now());
+        let page = store_trigger::list_deleted(store, &scope.organization, (cursor, limit), now).await?;
+        return Ok(Json(List::of(page, |deleted| {
+            TriggerView::of(deleted.record).deleted(deleted.at)
+        })));
+    }
     let page = store_trigger::list(&state.world.store, &scope.organization, cursor, limit).await?;
     Ok(Json(List::of(page, TriggerView::of)))
 }
@@ -63,16 +73,23 @@ pub(crate) async fn create(
     State(state): State<AdminState>,
     scope: Scope,
     Query(query): Query<TakeoverQuery>,
+    fresh: Fresh,
     Body(new): Body<NewTrigger>,
-) -> Result<(StatusCode, Json<TriggerView>), Problem> {
-    let trigger = read_new(state.fresh_trigger(), scope.organization.clone(), new)?;
+) -> Result<Tagged<TriggerView>, Problem> {
+    let trigger = read_new(fresh.trigger(), scope.organization.clone(), new)?;
     welcome::check(&state, &trigger).await?;
     let made = until_settled(|| async {
-        let made = store_trigger::create(&state.world.store, trigger.clone(), query.rival(), state.now()).await;
+        if fresh.is_repeat()
+            && let Some(made) = store_trigger::get(&state.world.store, &scope.organization, &trigger.id).await?
+        {
+            return Ok(made);
+        }
+        let store = scope.audited(&state, created(&trigger));
+        let made = store_trigger::create(&store, trigger.clone(), query.rival(), state.now()).await;
         explain(&state, &scope.organization, made).await
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(TriggerView::of(made))))
+    Ok(Tagged::created(TriggerView::of(made)))
 }
 
 /// A new trigger, checked.
@@ -92,8 +109,8 @@ pub(crate) async fn get(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
-) -> Result<Json<TriggerView>, Problem> {
-    find(&state, &scope, &id).await.map(TriggerView::of).map(Json)
+) -> Result<Tagged<TriggerView>, Problem> {
+    find(&state, &scope, &id).await.map(TriggerView::of).map(Tagged::ok)
 }
 
 /// Changes a trigger. What is absent stays. Enabling it asks again whether the integration is free.
@@ -106,39 +123,74 @@ pub(crate) async fn patch(
     scope: Scope,
     Id(id): Id,
     Query(query): Query<TakeoverQuery>,
+    if_match: IfMatch,
     Body(patch): Body<TriggerPatch>,
-) -> Result<Json<TriggerView>, Problem> {
+) -> Result<Tagged<TriggerView>, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
+        if_match.check(&etag::of_version(before.version))?;
         let trigger = read_patch(before.trigger.clone(), &patch)?;
         let old = &before.trigger;
         // What was saved before there was a limit doesn't stand in the way of other changes.
         if old.settings.welcome != trigger.settings.welcome || old.integration != trigger.integration {
             welcome::check(&state, &trigger).await?;
         }
-        let changed = store_trigger::update(&state.world.store, &before, trigger, query.rival(), state.now()).await;
+        let store = scope.audited(&state, updated(old, &trigger));
+        let changed = store_trigger::update(&store, &before, trigger, query.rival(), state.now()).await;
         explain(&state, &scope.organization, changed)
             .await
             .map(TriggerView::of)
-            .map(Json)
+            .map(Tagged::ok)
     })
     .await
 }
 
-/// Deletes a trigger.
+/// Deletes a trigger. For 30 days it can be restored.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/triggers/{id}", tag = "triggers", responses((status = 204)))]
-pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
-        remove(&state, &before).await
+        if_match.check(&etag::of_version(before.version))?;
+        remove(&state, &scope, &before).await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Restores a trigger that was deleted in the last 30 days, enabled if it was.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/triggers/{id}/restore", tag = "triggers", params(TakeoverQuery),
+    responses((status = 200, body = TriggerView),
+        (status = 404, body = Problem, description = "`trigger_not_found`, `integration_not_found`, `agent_not_found`"),
+        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`")))]
+pub(crate) async fn restore(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    Query(query): Query<TakeoverQuery>,
+) -> Result<Tagged<TriggerView>, Problem> {
+    until_settled(|| async {
+        let (id, now) = (TriggerId::new(&*id), state.now());
+        let found = store_trigger::get_deleted(&state.world.store, &scope.organization, &id, now).await?;
+        let found = found.ok_or_else(missing)?;
+        let store = scope.audited(&state, restored(&found.record.trigger));
+        let restored = store_trigger::restore(&store, &found, query.rival(), now).await;
+        explain(&state, &scope.organization, restored)
+            .await
+            .map(TriggerView::of)
+            .map(Tagged::ok)
+    })
+    .await
+}
+
 /// Deletes a trigger as it was read.
-pub(crate) async fn remove(state: &AdminState, before: &TriggerRecord) -> Result<(), Problem> {
-    let deleted = store_trigger::delete(&state.world.store, before).await;
+pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &TriggerRecord) -> Result<(), Problem> {
+    let store = scope.audited(state, deleted(&before.trigger));
+    let deleted = store_trigger::delete(&store, before, state.now()).await;
     deleted.map_err(|error| match error {
         TriggerError::Store(error) => error.into(),
         // Deleting asks for nothing but the trigger as it was read.
@@ -150,7 +202,72 @@ pub(crate) async fn remove(state: &AdminState, before: &TriggerRecord) -> Result
 
 async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<TriggerRecord, Problem> {
     let found = store_trigger::get(&state.world.store, &scope.organization, &TriggerId::new(id)).await?;
-    found.ok_or_else(|| Problem::not_found("trigger_not_found", "trigger"))
+    found.ok_or_else(missing)
+}
+
+fn missing() -> Problem {
+    Problem::not_found("trigger_not_found", "trigger")
+}
+
+/// The creation of a trigger, for the audit log and the log of its integration.
+pub(crate) fn created(trigger: &Trigger) -> Change {
+    let change = Change::of("trigger.create", target(trigger)).to(body::shown(trigger));
+    lines(change, None, trigger)
+}
+
+/// The change of a trigger, for the audit log and the logs of its integrations.
+pub(crate) fn updated(before: &Trigger, after: &Trigger) -> Change {
+    let change = Change::of("trigger.update", target(before)).between(&body::shown(before), &body::shown(after));
+    lines(change, Some(before), after)
+}
+
+/// The deletion of a trigger, for the audit log and the log of its integration.
+pub(crate) fn deleted(trigger: &Trigger) -> Change {
+    let change = Change::of("trigger.delete", target(trigger)).from(body::shown(trigger));
+    if !trigger.enabled {
+        return change;
+    }
+    let what = format!("the trigger {} to the agent {} was deleted", trigger.id, trigger.agent);
+    change.line(&trigger.integration, "trigger_deleted", what)
+}
+
+/// The restoring of a deleted trigger, for the audit log and the log of its integration.
+pub(crate) fn restored(trigger: &Trigger) -> Change {
+    let change = Change::of("trigger.restore", target(trigger)).to(body::shown(trigger));
+    lines(change, None, trigger)
+}
+
+fn target(trigger: &Trigger) -> (&'static str, &str, Option<&str>) {
+    ("trigger", trigger.id.as_str(), None)
+}
+
+/// Adds what the logs of the integrations tell of a trigger that is about to be written.
+fn lines(change: Change, before: Option<&Trigger>, after: &Trigger) -> Change {
+    let held = before.filter(|before| before.enabled);
+    let (id, agent) = (&after.id, &after.agent);
+    match (held, after.enabled) {
+        (Some(held), true) if held.integration == after.integration && held.agent == after.agent => change,
+        (Some(held), true) if held.integration == after.integration => {
+            let what = format!("the integration was moved to the agent {agent} (trigger {id})");
+            change.line(&after.integration, "trigger_moved", what)
+        }
+        (Some(held), true) => {
+            let left = format!("the trigger {id} was moved to the integration {}", after.integration);
+            let bound = format!("the integration was bound to the agent {agent} (trigger {id})");
+            change
+                .line(&held.integration, "trigger_moved", left)
+                .line(&after.integration, "trigger_enabled", bound)
+        }
+        (None, true) => {
+            let what = format!("the integration was bound to the agent {agent} (trigger {id})");
+            change.line(&after.integration, "trigger_enabled", what)
+        }
+        (Some(held), false) => {
+            let what = format!("the trigger {id} to the agent {} was disabled", held.agent);
+            change.line(&held.integration, "trigger_disabled", what)
+        }
+        (None, false) => change,
+    }
 }
 
 /// Says why a trigger was not written, with who is concerned.

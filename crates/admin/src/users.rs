@@ -4,17 +4,22 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tieline_bridge::forget::{self, Forgotten};
-use tieline_core::ids::UserId;
+use tieline_core::ids::{UserId, digest};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::user::{self, User, UserChange};
 use utoipa::ToSchema;
 
+use crate::audit::{self, Change};
 use crate::auth::Scope;
 use crate::body::{Body, Query, nullable};
+use crate::etag::{IfMatch, Tagged, Versioned};
+use crate::mask::MASK;
 use crate::page::{self, List, PageQuery};
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::validation;
 
@@ -38,6 +43,14 @@ pub(crate) struct UserView {
     admitted: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+}
+
+impl Versioned for UserView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// Changes of a person. What is absent stays.
@@ -70,9 +83,12 @@ pub(crate) async fn list(
 
 /// Shows a person.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 200, body = UserView)))]
-pub(crate) async fn get(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<Json<UserView>, Problem> {
-    let found = user::get(&state.world.store, &scope.organization, &UserId::new(id)).await?;
-    found.map(UserView::of).map(Json).ok_or_else(missing)
+pub(crate) async fn get(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+) -> Result<Tagged<UserView>, Problem> {
+    find(&state, &scope, &id).await.map(UserView::of).map(Tagged::ok)
 }
 
 /// Changes what is known of a person, or links them to a known one.
@@ -82,16 +98,27 @@ pub(crate) async fn patch(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    if_match: IfMatch,
     Body(patch): Body<UserPatch>,
-) -> Result<Json<UserView>, Problem> {
+) -> Result<Tagged<UserView>, Problem> {
     let change = UserChange {
         name: patch.name.as_deref().map(validation::name).transpose()?,
         email: patch.email.map(email).transpose()?,
         linked: patch.linked.map(validation::optional_text),
         admitted: patch.admitted,
     };
-    let changed = user::change(&state.world.store, &scope.organization, &UserId::new(id), change).await?;
-    changed.map(UserView::of).map(Json).ok_or_else(missing)
+    until_settled(|| async {
+        let before = find(&state, &scope, &id).await?;
+        if_match.check(&etag_of(&before))?;
+        let after = before.clone().with(change.clone());
+        if after == before {
+            return Ok(Tagged::ok(UserView::of(before)));
+        }
+        let store = scope.audited(&state, updated(&before, &after));
+        let changed = user::change(&store, &before, change.clone()).await?;
+        Ok(Tagged::ok(UserView::of(changed)))
+    })
+    .await
 }
 
 /// Forgets a person: their messages and the answers, transcripts, tasks and names. At the next contact they are a stranger.
@@ -99,15 +126,67 @@ pub(crate) async fn patch(
 /// A large ledger takes a while; if the call is cut off, the same call again goes on where it ended.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204),
     (status = 409, body = Problem, description = "`user_busy`: an answer to the person has not stopped within 10 s")))]
-pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
-    match forget::forget(&state.world, &scope.organization, &UserId::new(id)).await? {
-        Forgotten::Done => Ok(StatusCode::NO_CONTENT),
-        Forgotten::Unknown => Err(missing()),
-        Forgotten::Busy => {
-            let detail = "an answer to this person is still being written; try again when it has ended";
-            Err(Problem::conflict("user_busy", detail))
+pub(crate) async fn delete(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    until_settled(|| async {
+        let before = find(&state, &scope, &id).await?;
+        if_match.check(&etag_of(&before))?;
+        let store = scope.audited(&state, Change::of("user.delete", target(&before)));
+        match forget::forget(&state.world, &store, &before).await? {
+            Forgotten::Done => Ok(StatusCode::NO_CONTENT),
+            Forgotten::Busy => {
+                let detail = "an answer to this person is still being written; try again when it has ended";
+                Err(Problem::conflict("user_busy", detail))
+            }
         }
+    })
+    .await
+}
+
+async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<User, Problem> {
+    let found = user::get(&state.world.store, &scope.organization, &UserId::new(id)).await?;
+    found.ok_or_else(missing)
+}
+
+/// A person in the audit log: the id alone, which is a digest. The log outlives a person who is forgotten.
+fn target(user: &User) -> (&'static str, &str, Option<&str>) {
+    ("user", user.id.as_str(), None)
+}
+
+/// The change of a person, for the audit log: which fields change, without the person's own data.
+fn updated(before: &User, after: &User) -> Change {
+    let masked = |text: Option<&str>| text.map_or(Value::Null, |_| Value::from(MASK));
+    let fields = [
+        ("name", Some(&*before.name), Some(&*after.name)),
+        ("email", Some(&*before.email), Some(&*after.email)),
+        ("linked", before.linked.as_deref(), after.linked.as_deref()),
+    ];
+    let (mut was, mut is) = (Map::new(), Map::new());
+    for (field, old, new) in fields.into_iter().filter(|(_, old, new)| old != new) {
+        was.insert(field.to_owned(), masked(old));
+        is.insert(field.to_owned(), masked(new));
     }
+    if before.admitted != after.admitted {
+        was.insert("admitted".to_owned(), before.admitted.into());
+        is.insert("admitted".to_owned(), after.admitted.into());
+    }
+    Change::of("user.update", target(before))
+        .from(audit::shown(Value::Object(was)))
+        .to(audit::shown(Value::Object(is)))
+}
+
+/// The entity tag of a person: a digest of what can be changed.
+fn etag_of(user: &User) -> String {
+    let (linked, is_linked) = user.linked.as_deref().map_or(("", "0"), |linked| (linked, "1"));
+    let admitted = if user.admitted { "1" } else { "0" };
+    format!(
+        "\"{}\"",
+        &digest(&[&user.name, &user.email, linked, is_linked, admitted])[..16]
+    )
 }
 
 fn missing() -> Problem {
@@ -129,6 +208,7 @@ fn email(text: String) -> Result<String, Problem> {
 impl UserView {
     fn of(user: User) -> Self {
         Self {
+            etag: etag_of(&user),
             id: user.id.to_string(),
             platform: user.platform,
             integration_id: user.integration.to_string(),

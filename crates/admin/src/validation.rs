@@ -13,13 +13,20 @@ pub(crate) fn name(text: &str) -> Result<String, Problem> {
     if text.is_empty() {
         return Err(Problem::invalid("name", "must not be empty"));
     }
-    if text.chars().count() > MAX_NAME_CHARS || text.chars().any(char::is_control) {
+    if text.chars().count() > MAX_NAME_CHARS || text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
         return Err(Problem::invalid(
             "name",
-            "must have at most 100 characters and no control characters",
+            "must have at most 100 characters and no control characters, bidirectional ones included",
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Whether a character changes the direction of the text around it, so that a name could look like another one.
+///
+/// See [Unicode/UAX 9](https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters).
+const fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// An id that an operator chose: it stands in addresses and keys.
@@ -71,7 +78,15 @@ mod tests {
     fn names_are_trimmed_and_bounded() {
         assert_eq!(name("  支持机器人 ").unwrap(), "支持机器人");
         assert!(name(&"宽".repeat(100)).is_ok());
-        for bad in ["", "  ", "a\nb", &"宽".repeat(101)] {
+        for bad in [
+            "",
+            "  ",
+            "a\nb",
+            &"宽".repeat(101),
+            "pay\u{202E}lap",
+            "a\u{2066}b",
+            "\u{200F}א",
+        ] {
             assert_eq!(name(bad).unwrap_err().code(), "invalid_field", "{bad:?}");
         }
     }

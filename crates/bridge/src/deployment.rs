@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::clock::Clock;
 use crate::error_chain::chain;
+use crate::operator::{self, MIN_TOKEN_BITS};
 use crate::world::{Registry, Settings, World, chance, random};
 
 /// What the environment of a deployable says.
@@ -137,6 +138,15 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
     let root_token = get(variables::ADMIN_TOKEN)
         .filter(|token| !token.is_empty())
         .map(Secret::new);
+    if root_token
+        .as_ref()
+        .is_some_and(|token| operator::bits(token.expose()) < MIN_TOKEN_BITS)
+    {
+        wrong.push(format!(
+            "{} must have at least {MIN_TOKEN_BITS} bits: 32 random hex digits, for example",
+            variables::ADMIN_TOKEN
+        ));
+    }
     match (key, wrong.is_empty()) {
         (Some(key), true) => Ok(Deployment {
             tables,

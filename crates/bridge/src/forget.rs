@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tieline_core::conversation::{Conversation, StopCause};
 use tieline_core::event::{ChatKind, Event};
-use tieline_core::ids::{ConversationId, MessageId, OrganizationId, RunId, SenderId, UserId};
+use tieline_core::ids::{ConversationId, MessageId, RunId, SenderId};
 use tieline_core::session::Session;
 use tieline_store::config::user::{self, User};
 use tieline_store::message::{self, Filter, MessageRecord};
-use tieline_store::{StoreError, conversation, erase};
+use tieline_store::{Store, StoreError, conversation, erase};
 use tokio::time::Instant;
 
 use crate::media::{self, PartRef};
@@ -28,24 +28,20 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 pub enum Forgotten {
     /// Nothing of theirs is left.
     Done,
-    /// There is no record of that id.
-    Unknown,
     /// An answer to the person is still being written, though it was asked to stop.
     Busy,
 }
 
-/// Erases what is kept of a person. Files that agents gave by content expire within 7 days.
+/// Erases what is kept of a person. Files that agents gave by content expire within 7 days. The record itself, as it was read, goes
+/// last, in a transaction of `store`.
 ///
 /// # Errors
-/// The table's. Doing it again goes on.
-pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -> Result<Forgotten, StoreError> {
-    let Some(person) = user::get(&world.store, organization, id).await? else {
-        return Ok(Forgotten::Unknown);
-    };
+/// [`StoreError::Conflict`] if the record isn't as it was read any more. After any error, doing it again goes on.
+pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgotten, StoreError> {
     let sender = SenderId::new(person.external_id.as_str());
-    let messages = messages_of(world, &person, &sender).await?;
+    let messages = messages_of(world, person, &sender).await?;
     let mut conversations = Vec::new();
-    for id in conversations_of(world, &person, &sender, &messages).await? {
+    for id in conversations_of(world, person, &sender, &messages).await? {
         match quieten(world, &id, &sender, &messages).await? {
             Quiet::Yes(conversation) => conversations.push(*conversation),
             Quiet::Gone => {}
@@ -53,7 +49,7 @@ pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -
         }
     }
     // Again: runs that have ended since left their names.
-    let messages = messages_of(world, &person, &sender).await?;
+    let messages = messages_of(world, person, &sender).await?;
     let runs: HashSet<RunId> = messages.iter().filter_map(|record| record.run.clone()).collect();
     for conversation in &conversations {
         match forget_conversation(world, conversation, &sender, &runs).await {
@@ -63,14 +59,14 @@ pub async fn forget(world: &World, organization: &OrganizationId, id: &UserId) -
         }
     }
     for record in &messages {
-        erase::message(&world.store, organization, record, &files_of(world, record)).await?;
+        erase::message(&world.store, &person.organization, record, &files_of(world, record)).await?;
     }
     pairing::forget(world, &person.integration, &sender).await?;
-    erase::guesses(&world.store, id).await?;
-    let deleted = user::delete(&world.store, organization, id).await?;
+    erase::guesses(&world.store, &person.id).await?;
+    user::delete(store, person).await?;
     // After the table: a reader in between finds no record.
-    world.known_users.forget(id);
-    Ok(if deleted { Forgotten::Done } else { Forgotten::Unknown })
+    world.known_users.forget(&person.id);
+    Ok(Forgotten::Done)
 }
 
 async fn messages_of(world: &World, person: &User, sender: &SenderId) -> Result<Vec<MessageRecord>, StoreError> {

@@ -1,15 +1,27 @@
 //! Who an operator is, and what an agent may do: tokens of our own making.
+//!
+//! An operator proves itself by a bearer token, or by the cookie of a session that a token opened (`session`).
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use tieline_core::connector::Proof;
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{ConversationId, OrganizationId, RunId};
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
-use tieline_store::config::token::{self, Role};
+use tieline_store::config::token::{self, Role, TokenRecord};
 use tracing::warn;
 
+use crate::state::guess_limiter::Guess;
 use crate::world::World;
+
+pub mod session;
+mod strength;
+
+pub use session::SessionName;
+pub use strength::{MIN_TOKEN_BITS, bits};
 
 /// A caller with a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,35 +37,201 @@ pub enum Operator {
     },
 }
 
-/// The caller behind a bearer token. `None`: the token is unknown.
-///
-/// # Errors
-/// The table's.
-pub async fn recognize(world: &World, bearer: &str) -> Result<Option<Operator>, StoreError> {
-    if world
-        .settings
-        .root_token
-        .as_ref()
-        .is_some_and(|root| root.matches(bearer))
-    {
-        return Ok(Some(Operator::Root));
+impl Operator {
+    /// Whose operator it is: an organization's id, or nothing for the root operator.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        match self {
+            Self::Root => "",
+            Self::Member { organization, .. } => organization.as_str(),
+        }
     }
-    let found = token::find(&world.store, bearer).await?;
-    Ok(found.map(|(organization, role)| Operator::Member { organization, role }))
 }
 
-/// The caller behind an `Authorization` header. `None`: the token is unknown.
+/// An operator, and the token that proved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// What the caller may see and do.
+    pub operator: Operator,
+    /// The organization's token. `None`: the root token.
+    pub token: Option<TokenName>,
+    /// The session, if a cookie proved it.
+    pub session: Option<SessionName>,
+}
+
+/// A token as audit entries and sessions name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenName {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a request carries to prove its operator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Proofs<'a> {
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The `Cookie` header.
+    pub cookie: Option<&'a str>,
+    /// Whether the request has the header [`session::GUARD_HEADER`], which no form of another site can send.
+    pub is_guarded: bool,
+    /// Whether the request may change something.
+    pub changes: bool,
+    /// The client's address, if known.
+    pub address: Option<IpAddr>,
+}
+
+/// Why a request has no operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// No proof, or a session that is over.
+    #[error("no valid token or session")]
+    Unproved,
+    /// A wrong token.
+    #[error("no valid token or session")]
+    WrongToken {
+        /// Whether it is the first one of its address in a minute.
+        is_first: bool,
+    },
+    /// A wrong token, after too many of them.
+    #[error("too many wrong tokens; try again in {retry_after_seconds} s")]
+    TooManyGuesses {
+        /// When the next one is looked at as before.
+        retry_after_seconds: u64,
+        /// Whether it is the first one too many in a minute.
+        is_first: bool,
+    },
+    /// A session's cookie without the header that a form of another site can't send.
+    #[error("a change with the session cookie needs the header `X-Tieline-Request`")]
+    Unguarded,
+    /// The table's own reasons: the token may be as good as ever.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The operator of a request. A bearer token counts before a cookie. Wrong tokens are counted by address.
 ///
 /// # Errors
-/// What is answered while the table can't tell: the token may be as good as ever.
-pub async fn signed_in(world: &World, authorization: Option<&str>) -> Result<Option<Operator>, WebhookAnswer> {
-    let Some(token) = authorization.and_then(bearer) else {
-        return Ok(None);
+/// [`Denied`].
+pub async fn identify(world: &World, proofs: &Proofs<'_>) -> Result<Identity, Denied> {
+    if let Some(token) = proofs.authorization.and_then(bearer).filter(|token| !token.is_empty()) {
+        return with_token(world, token, proofs.address).await;
+    }
+    let Some(cookie) = proofs.cookie.and_then(session::in_cookies) else {
+        return Err(Denied::Unproved);
     };
-    recognize(world, token).await.map_err(|error| {
-        warn!(error = %error, "can't tell whose token it is");
-        WebhookAnswer::problem(503, "unavailable", "the store can't be reached; try again")
-    })
+    let found = session::recognize(world, cookie).await?.ok_or(Denied::Unproved)?;
+    if proofs.changes && !proofs.is_guarded {
+        return Err(Denied::Unguarded);
+    }
+    Ok(found)
+}
+
+/// The operator that a token belongs to. A wrong one is counted against the address.
+///
+/// # Errors
+/// [`Denied`].
+pub async fn with_token(world: &World, token: &str, address: Option<IpAddr>) -> Result<Identity, Denied> {
+    if let Some(known) = recognize(world, token).await? {
+        return Ok(known);
+    }
+    match world.guesses.count(address, world.clock.now()) {
+        Guess::Counted { is_first } => Err(Denied::WrongToken { is_first }),
+        Guess::Refused {
+            retry_after_seconds,
+            is_first,
+        } => Err(Denied::TooManyGuesses {
+            retry_after_seconds,
+            is_first,
+        }),
+    }
+}
+
+async fn recognize(world: &World, token: &str) -> Result<Option<Identity>, StoreError> {
+    if is_root(world, token) {
+        return Ok(Some(Identity {
+            operator: Operator::Root,
+            token: None,
+            session: None,
+        }));
+    }
+    let found = token::find(&world.store, token, world.clock.now()).await?;
+    Ok(found.map(|record| of_token(record, None)))
+}
+
+fn is_root(world: &World, token: &str) -> bool {
+    let root = world.settings.root_token.as_ref();
+    root.is_some_and(|root| root.matches(token))
+}
+
+fn of_token(record: TokenRecord, session: Option<SessionName>) -> Identity {
+    Identity {
+        operator: Operator::Member {
+            organization: record.organization,
+            role: record.role,
+        },
+        token: Some(TokenName {
+            id: record.id,
+            name: record.name,
+            expires_at: record.expires_at,
+        }),
+        session,
+    }
+}
+
+/// Records that an organization's token was used, at most every ten minutes. A failure costs only the time shown.
+pub async fn note_use(world: &World, identity: &Identity) {
+    let (Operator::Member { organization, .. }, Some(token)) = (&identity.operator, &identity.token) else {
+        return;
+    };
+    let now = world.clock.now();
+    if !world.token_uses.is_due(&token.id, now) {
+        return;
+    }
+    if let Err(error) = token::note_use(&world.store, organization, &token.id, now).await {
+        warn!(token.id = %token.id, error = %error, "last use of a token can't be written");
+    }
+}
+
+/// The operator of a request to our own channel. `None`: it has none, or the path is another platform's, whose requests have proofs of
+/// their own.
+///
+/// # Errors
+/// The answer while the table fails, and after too many wrong tokens.
+pub async fn signed_in(world: &World, platform: &str, proofs: &Proofs<'_>) -> Result<Option<Operator>, WebhookAnswer> {
+    let connector = world.connector(platform);
+    if !connector.is_some_and(|connector| connector.manifest().proof == Proof::Operator) {
+        return Ok(None);
+    }
+    reader(world, proofs).await
+}
+
+/// The operator of a request that follows a reply of our own channel.
+///
+/// # Errors
+/// As [`signed_in`].
+pub async fn reader(world: &World, proofs: &Proofs<'_>) -> Result<Option<Operator>, WebhookAnswer> {
+    match identify(world, proofs).await {
+        Ok(identity) => Ok(Some(identity.operator)),
+        Err(Denied::Unproved | Denied::WrongToken { .. } | Denied::Unguarded) => Ok(None),
+        Err(denied @ Denied::TooManyGuesses { .. }) => Err(WebhookAnswer::problem(
+            429,
+            "too_many_wrong_tokens",
+            &denied.to_string(),
+        )),
+        Err(Denied::Store(error)) => {
+            warn!(error = %error, "a token can't be looked up");
+            Err(WebhookAnswer::problem(
+                503,
+                "unavailable",
+                "the store can't be reached; try again",
+            ))
+        }
+    }
 }
 
 /// The bearer token in an `Authorization` header.

@@ -8,7 +8,7 @@ use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::config::user::{self, User, UserChange};
-use tieline_store::{StoreError, pairing};
+use tieline_store::{Store, StoreError, pairing};
 
 use crate::world::{World, random};
 
@@ -83,7 +83,8 @@ pub async fn pending(world: &World, integration: &IntegrationId) -> Result<Vec<P
     Ok(book.pending(now).cloned().collect())
 }
 
-/// Lets the person in to whom `code` was shown. A redelivered `message` is recognized.
+/// Lets the person in to whom `code` was shown, in a transaction of the store that `store_for` makes for the request. A redelivered
+/// `message` is recognized.
 ///
 /// # Errors
 /// The table's.
@@ -92,6 +93,7 @@ pub async fn approve_code(
     record: &IntegrationRecord,
     code: &str,
     message: Option<&MessageId>,
+    store_for: impl Fn(&PairingRequest) -> Store,
 ) -> Result<Redeemed, StoreError> {
     let (now, typed) = (world.clock.now(), rules::typed(code));
     // First the person is let in, then the code is spent: a crash in between leaves a code that lets the same person in again.
@@ -100,7 +102,7 @@ pub async fn approve_code(
         .value
         .guess(&typed, now);
     if let Guess::Right(request) = &guess {
-        admit(world, record, request).await?;
+        admit(world, &store_for(request), record, request).await?;
     }
     let outcome = change(world, &record.id, |book| {
         if let Some((accepted, name)) = &book.accepted
@@ -122,11 +124,18 @@ pub async fn approve_code(
     Ok(outcome)
 }
 
-/// Ends a request, and lets its sender in if it is approved. `false`: no such request waits.
+/// Ends a request, and lets its sender in if it is approved, in a transaction of the store that `store_for` makes for the request.
+/// `false`: no such request waits.
 ///
 /// # Errors
 /// The table's.
-pub async fn decide(world: &World, record: &IntegrationRecord, id: &str, approved: bool) -> Result<bool, StoreError> {
+pub async fn decide(
+    world: &World,
+    record: &IntegrationRecord,
+    id: &str,
+    approved: bool,
+    store_for: impl Fn(&PairingRequest) -> Store,
+) -> Result<bool, StoreError> {
     let now = world.clock.now();
     let found = pending(world, &record.id)
         .await?
@@ -136,7 +145,7 @@ pub async fn decide(world: &World, record: &IntegrationRecord, id: &str, approve
         return Ok(false);
     };
     if approved {
-        admit(world, record, &request).await?;
+        admit(world, &store_for(&request), record, &request).await?;
     }
     change(world, &record.id, |book| book.take(id, now)).await?;
     Ok(true)
@@ -147,7 +156,12 @@ pub(crate) async fn forget(world: &World, integration: &IntegrationId, sender: &
     change(world, integration, |book| book.forget(sender)).await
 }
 
-async fn admit(world: &World, record: &IntegrationRecord, request: &PairingRequest) -> Result<(), StoreError> {
+async fn admit(
+    world: &World,
+    store: &Store,
+    record: &IntegrationRecord,
+    request: &PairingRequest,
+) -> Result<(), StoreError> {
     let now = world.clock.now();
     let (organization, platform) = (&record.organization, &record.platform);
     let person = User::first_contact(organization, &record.id, platform, &request.sender, now);
@@ -156,10 +170,27 @@ async fn admit(world: &World, record: &IntegrationRecord, request: &PairingReque
         admitted: Some(true),
         ..UserChange::default()
     };
-    // A person who is forgotten at the same moment has to ask again.
-    user::change(&world.store, organization, &person.id, change)
-        .await
-        .map(drop)
+    change_user(world, store, (organization, &person.id), &change).await
+}
+
+/// Changes a person's record, in a transaction of `store`: decided again after a lost race. A person who is forgotten at the same moment
+/// has to ask again.
+async fn change_user(
+    world: &World,
+    store: &Store,
+    (organization, id): (&OrganizationId, &UserId),
+    change: &UserChange,
+) -> Result<(), StoreError> {
+    for race in 0..MAX_RACES {
+        let Some(before) = user::get(&world.store, organization, id).await? else {
+            return Ok(());
+        };
+        match user::change(store, &before, change.clone()).await {
+            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+            done => return done.map(drop),
+        }
+    }
+    Err(StoreError::Conflict)
 }
 
 /// Whether a person was let in.
@@ -212,6 +243,6 @@ pub(crate) async fn link(
         linked: Some(Some(person.clone())),
         ..UserChange::default()
     };
-    user::change(&world.store, organization, user, change).await?;
+    change_user(world, &world.store, (organization, user), &change).await?;
     Ok(Redeemed::Done(person))
 }

@@ -10,7 +10,7 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
 use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
-use tieline_store::message::{self, MessageRecord};
+use tieline_store::message::{self, Claim, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
@@ -18,7 +18,7 @@ use tracing::info;
 use crate::accounts::Bot;
 use crate::notices::{self, About};
 use crate::wakeups;
-use crate::world::{World, random};
+use crate::world::World;
 
 /// Most pages of conversations that are searched for a chat. Groups that have never spoken are in none of them.
 const MAX_PAGES: usize = 5;
@@ -45,12 +45,19 @@ pub enum SpeakError {
     Queue(#[from] QueueError),
 }
 
-/// Says something in a chat. When this returns it is kept; a runner brings it there, and the ledger tells what came of it.
+/// Says something in a chat. When this returns it is kept; a runner brings it there, and the ledger tells what came of it. The message has
+/// its name from `random`: said again under the same name it is the same message.
 ///
 /// # Errors
 /// [`SpeakError`].
-pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Result<MessageRecord, SpeakError> {
-    let message = message(world, bot, to).await?;
+pub async fn speak(
+    world: &World,
+    bot: &Bot,
+    to: Recipient,
+    text: &str,
+    random: [u8; 12],
+) -> Result<MessageRecord, SpeakError> {
+    let message = message(world, bot, to, random).await?;
     let record = record(world, bot, message);
     let Some(asker) = crate::event_of(world, &record).map(|event| event.sender().clone()) else {
         return Err(StoreError::Unsealable.into());
@@ -74,11 +81,18 @@ pub async fn speak(world: &World, bot: &Bot, to: Recipient, text: &str) -> Resul
         ..notices::blank(&about)
     };
     // The ledger first: the runner reads from it where the reply goes.
-    message::claim(&world.store, &record).await?;
-    reply::save(&world.store, None, &mut said, world.clock.now()).await?;
+    let seen = match message::claim(&world.store, &record).await? {
+        Claim::New => None,
+        Claim::Seen(seen) => Some(*seen),
+    };
+    match reply::save(&world.store, None, &mut said, world.clock.now()).await {
+        // It was said before; whoever said it may have died before the wake-up.
+        Err(StoreError::Conflict) if seen.is_some() => {}
+        saved => saved?,
+    }
     wake(world, &record, &said).await?;
     info!(account.id = %record.integration, event.key = %record.id, "took in a proactive message");
-    Ok(record)
+    Ok(seen.unwrap_or(record))
 }
 
 async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
@@ -88,7 +102,7 @@ async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Resu
 }
 
 /// A message without a sender that only holds the reply's target.
-async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, StoreError> {
+async fn message(world: &World, bot: &Bot, to: Recipient, random: [u8; 12]) -> Result<Message, StoreError> {
     let (chat, asker) = match to {
         Recipient::Person(person) => {
             let chat = Chat {
@@ -101,7 +115,7 @@ async fn message(world: &World, bot: &Bot, to: Recipient) -> Result<Message, Sto
         Recipient::Chat(id) => (known_chat(world, bot, id).await?, SenderId::new("")),
     };
     Ok(Message {
-        id: PlatformMessageId::new(fresh("own", random())),
+        id: PlatformMessageId::new(fresh("own", random)),
         sender: Sender {
             id: asker.clone(),
             name: None,

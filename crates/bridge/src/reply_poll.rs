@@ -206,6 +206,10 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
         Ok(after) => after,
         Err(mistake) => return mistake,
     };
+    let Some(_permit) = world.long_polls.begin(operator.owner()) else {
+        let title = "too many long polls of this operator are in flight; try again when some have ended";
+        return WebhookAnswer::problem(429, "too_many_long_polls", title);
+    };
     let not_found = || WebhookAnswer::problem(404, "reply_not_found", "there is no such reply");
     if reply.as_str().len() > MAX_REPLY_ID {
         return not_found();

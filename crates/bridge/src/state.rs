@@ -2,8 +2,11 @@
 
 pub(crate) mod accounts;
 pub(crate) mod cooldowns;
+pub(crate) mod guess_limiter;
 pub(crate) mod known_users;
 pub(crate) mod log_throttle;
+pub(crate) mod long_polls;
 pub(crate) mod rate_limiter;
 pub(crate) mod refusal_log;
+pub(crate) mod token_uses;
 pub(crate) mod tokens;

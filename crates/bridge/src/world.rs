@@ -19,10 +19,13 @@ use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::state::accounts::Accounts;
 use crate::state::cooldowns::Cooldowns;
+use crate::state::guess_limiter::GuessLimiter;
 use crate::state::known_users::KnownUsers;
 use crate::state::log_throttle::LogThrottle;
+use crate::state::long_polls::LongPolls;
 use crate::state::rate_limiter::RateLimiter;
 use crate::state::refusal_log::RefusalLog;
+use crate::state::token_uses::TokenUses;
 use crate::state::tokens::Tokens;
 use crate::tenant_slots::TenantSlots;
 
@@ -70,6 +73,12 @@ pub struct World {
     pub file_budget: Arc<MemoryBudget>,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
+    /// Long polls of operators in flight.
+    pub long_polls: Arc<LongPolls>,
+    /// Wrong tokens, by address.
+    pub guesses: Arc<GuessLimiter>,
+    /// When uses of tokens were last written.
+    pub token_uses: Arc<TokenUses>,
 }
 
 /// What differs between deployments.
@@ -178,6 +187,9 @@ impl World {
             image_budget,
             file_budget,
             metrics: Arc::default(),
+            long_polls: Arc::default(),
+            guesses: Arc::default(),
+            token_uses: Arc::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use rustix::fs::Mode;
 use rustix::process::{geteuid, umask};
+use tieline_bridge::operator::{self, MIN_TOKEN_BITS};
 use tieline_bridge::world::random;
 use tieline_core::secret::Secret;
 
@@ -159,15 +160,17 @@ pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
     })
 }
 
-/// The token that sees all: the operator's own, else the one made at the first start. Short ones are for where nobody else can try them.
+/// The token that sees all: the operator's own, else the one made at the first start. A weak one is accepted only where no other machine can try tokens.
 ///
 /// # Errors
 /// If it can't be read or written, or the given one is too short.
 pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyhow::Result<Secret> {
     if let Some(token) = given.filter(|given| !given.is_empty()) {
         ensure!(
-            token.len() >= 8 || listen.ip().is_loopback(),
-            "the admin token must have at least 8 characters where others can reach {listen}"
+            operator::bits(token) >= MIN_TOKEN_BITS || listen.ip().is_loopback(),
+            "the admin token has about {} bits, and needs {MIN_TOKEN_BITS} where others can reach {listen}: choose 32 random hex digits, \
+             leave the token out to have one made, or listen on 127.0.0.1",
+            operator::bits(token)
         );
         return Ok(Secret::new(token));
     }
@@ -234,6 +237,8 @@ mod tests {
         lock(dir.path()).unwrap();
     }
 
+    const STRONG: &str = "9f86d081884c7d659a2feaa0c55ad015";
+
     #[test]
     fn keys_are_kept_and_private() {
         let dir = tempfile::tempdir().unwrap();
@@ -245,12 +250,15 @@ mod tests {
         let token = admin_token(dir.path(), None, here).unwrap();
         assert!(admin_token(dir.path(), None, here).unwrap().matches(token.expose()));
         assert!(
-            admin_token(dir.path(), Some("given-token"), everywhere)
+            admin_token(dir.path(), Some(STRONG), everywhere)
                 .unwrap()
-                .matches("given-token")
+                .matches(STRONG)
         );
         assert!(admin_token(dir.path(), Some("short"), here).is_ok());
-        assert!(admin_token(dir.path(), Some("short"), everywhere).is_err());
+        for weak in ["short", "given-token", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+            let refused = admin_token(dir.path(), Some(weak), everywhere).unwrap_err().to_string();
+            assert!(refused.contains("needs 128") && !refused.contains(weak), "{refused}");
+        }
     }
 
     #[track_caller]

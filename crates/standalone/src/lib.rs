@@ -4,6 +4,7 @@ pub mod apply;
 pub mod args;
 pub mod chat;
 pub mod client;
+pub mod client_address;
 pub mod color;
 pub mod completion;
 pub mod confirm;

@@ -49,7 +49,8 @@ async fn is_root(world: &World, headers: &HeaderMap) -> bool {
     let Some(token) = header.and_then(operator::bearer) else {
         return false;
     };
-    matches!(operator::recognize(world, token).await, Ok(Some(Operator::Root)))
+    let found = operator::with_token(world, token, None).await;
+    found.is_ok_and(|identity| identity.operator == Operator::Root)
 }
 
 #[cfg(test)]

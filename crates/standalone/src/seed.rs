@@ -79,7 +79,7 @@ async fn echo(world: &World, organization: &OrganizationId, now: Timestamp) -> a
     let name = echo.name.clone();
     match agent::create(&world.store, echo, now).await {
         Ok(made) => Ok(made.agent.id),
-        Err(AgentError::NameTaken) => {
+        Err(AgentError::NameTaken(_)) => {
             let known = agent::list(&world.store, organization, None, 100).await?.items;
             let found = known.into_iter().find(|record| record.agent.name == name);
             Ok(found.context("the name is taken by nobody")?.agent.id)
@@ -113,7 +113,7 @@ async fn playground(
     let name = settings.name.clone();
     match integration::create(&world.store, new, settings, now).await {
         Ok(made) => Ok(made.id),
-        Err(IntegrationError::NameTaken) => {
+        Err(IntegrationError::NameTaken(_)) => {
             let known = integration::list(&world.store, organization, None, 100).await?.items;
             let found = known.into_iter().find(|record| record.name == name);
             Ok(found.context("the name is taken by nobody")?.id)

@@ -30,7 +30,7 @@ use crate::apply::File;
 use crate::args::Serve;
 use crate::client::Client;
 use crate::metrics_route::{self, Held};
-use crate::{apply, data, local, seed, webhook_routes};
+use crate::{apply, client_address, data, local, seed, webhook_routes};
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -103,6 +103,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         }
         // Who connected before waits, so that nobody meets a bridge without its configuration.
         let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&held)));
+        let routes = client_address::noted(routes);
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
         greet(address, &token, is_given(&args));
         pending::<anyhow::Result<()>>().await
@@ -145,7 +146,7 @@ async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result
     let mut serving = JoinSet::new();
     serving.spawn(tieline_server::serve(
         listener,
-        router(world),
+        client_address::noted(router(world)),
         Limits::default().within_descriptors(),
     ));
     let client = Client::with(Url::parse(&reachable(address))?, token.clone(), DEFAULT)?;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, RawQuery, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use tieline_bridge::operator::{self, Operator};
+use tieline_bridge::operator::session::GUARD_HEADER;
+use tieline_bridge::operator::{self, Proofs};
 use tieline_bridge::receive::{self, MAX_BODY_BYTES};
 use tieline_bridge::reply_poll;
 use tieline_bridge::world::World;
@@ -50,7 +52,7 @@ async fn take_in(world: World, (platform, integration): (String, String), reques
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return respond(WebhookAnswer::empty(StatusCode::PAYLOAD_TOO_LARGE.as_u16()));
     };
-    let operator = match signed_in(&world, &head.headers).await {
+    let operator = match operator::signed_in(&world, &platform, &proofs(&head)).await {
         Ok(operator) => operator,
         Err(unavailable) => return respond(unavailable),
     };
@@ -68,9 +70,9 @@ async fn follow(
     State(world): State<World>,
     Path(reply): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    head: Parts,
 ) -> Response {
-    let operator = match signed_in(&world, &headers).await {
+    let operator = match operator::reader(&world, &proofs(&head)).await {
         Ok(operator) => operator,
         Err(unavailable) => return respond(unavailable),
     };
@@ -85,10 +87,19 @@ async fn follow(
     )
 }
 
-/// Who asks, or what is answered while nobody can tell.
-async fn signed_in(world: &World, headers: &HeaderMap) -> Result<Option<Operator>, WebhookAnswer> {
-    let header = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
-    operator::signed_in(world, header).await
+/// What the request carries to prove its operator.
+fn proofs(head: &Parts) -> Proofs<'_> {
+    let header = |name: HeaderName| head.headers.get(name).and_then(|header| header.to_str().ok());
+    Proofs {
+        authorization: header(AUTHORIZATION),
+        cookie: header(COOKIE),
+        is_guarded: head.headers.contains_key(GUARD_HEADER),
+        changes: head.method != Method::GET,
+        address: head
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|client| client.0.ip()),
+    }
 }
 
 fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -102,6 +113,11 @@ fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
 fn respond(answer: WebhookAnswer) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    }
     if let Some(content_type) = answer.content_type {
         response
             .headers_mut()
@@ -163,7 +179,9 @@ mod tests {
         check(said, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;
         let follow = async |headers| {
             let reply = Path("rpl_1".to_owned());
-            follow(State(world.clone()), reply, RawQuery(None), headers).await
+            let (mut head, ()) = axum::http::Request::new(()).into_parts();
+            head.headers = headers;
+            follow(State(world.clone()), reply, RawQuery(None), head).await
         };
         let known = HeaderMap::from_iter([(AUTHORIZATION, token.clone())]);
         check(follow(known).await, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;

@@ -14,13 +14,16 @@ mod sealed_blob;
 mod tables;
 mod update;
 
+pub mod audit;
 pub mod config;
 
 pub mod conversation;
 pub mod deadletter;
+pub mod ended_session;
 pub mod erase;
 pub mod file;
 pub mod first_poll;
+pub mod idempotency;
 pub mod leases;
 pub mod log;
 pub mod login;
@@ -51,6 +54,8 @@ pub struct Store {
     pub(crate) tables: Arc<Tables>,
     pub(crate) keyring: Keyring,
     pub(crate) recent: Arc<config::Recent>,
+    /// What the next transaction writes into the audit log.
+    pub(crate) trail: Option<Arc<audit::Trail>>,
 }
 
 impl Store {
@@ -62,6 +67,7 @@ impl Store {
             tables: Arc::new(tables),
             keyring,
             recent: Arc::default(),
+            trail: None,
         }
     }
 

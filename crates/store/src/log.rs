@@ -69,6 +69,15 @@ pub async fn append(
     entry: &LogEntry,
     random: [u8; 12],
 ) -> Result<(), StoreError> {
+    let item = item(integration, entry, random)?;
+    // No condition: nobody else has this key.
+    dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
+        .await
+        .map(drop)
+}
+
+/// An entry as an item, whose key nothing else has.
+pub(crate) fn item(integration: &IntegrationId, entry: &LogEntry, random: [u8; 12]) -> Result<Item, StoreError> {
     let stored = Stored::V1 {
         at: entry.at,
         l: entry.level,
@@ -78,10 +87,7 @@ pub async fn append(
     let place = format!("{:013}#{}", entry.at.as_millis().max(0), fresh("log", random));
     let mut item = write(WHAT, &partition(integration), &place, &stored)?;
     expire(&mut item, entry.at.after(LIFETIME));
-    // No condition: the key is unique.
-    dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
-        .await
-        .map(drop)
+    Ok(item)
 }
 
 /// How many times a page is filled up when the level leaves little of it. Then it is handed out as it is.

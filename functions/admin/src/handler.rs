@@ -1,13 +1,16 @@
 //! API Gateway's words into the management API's, and back.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use axum::Router;
 use axum::body::to_bytes;
 use lambda_http::http::StatusCode;
+use lambda_http::request::RequestContext;
 use lambda_http::tower::ServiceExt as _;
-use lambda_http::{Body, Error, IntoResponse, Request, Response, Service, service_fn};
+use lambda_http::{Body, Error, IntoResponse, Request, RequestExt as _, Response, Service, service_fn};
+use tieline_admin::client_address::ClientAddress;
 use tieline_bridge::world::World;
 
 /// Where files of other programs are.
@@ -19,7 +22,10 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
 }
 
 fn service(router: Router) -> impl Service<Request, Response = Answer, Error = Infallible, Future: Send> {
-    service_fn(move |request: Request| {
+    service_fn(move |mut request: Request| {
+        if let Some(address) = client_address(&request) {
+            request.extensions_mut().insert(ClientAddress(address));
+        }
         let is_file = request.uri().path().starts_with(FILES);
         let answering = router.clone().oneshot(request);
         async move {
@@ -30,6 +36,15 @@ fn service(router: Router) -> impl Service<Request, Response = Answer, Error = I
             })
         }
     })
+}
+
+/// The address that API Gateway saw.
+fn client_address(request: &Request) -> Option<IpAddr> {
+    let context = request.request_context_ref()?;
+    let RequestContext::ApiGatewayV2(context) = context else {
+        return None;
+    };
+    context.http.source_ip.as_deref()?.parse().ok()
 }
 
 /// An answer, and who says what its bytes are.

@@ -4,6 +4,7 @@
 //! See [API Gateway/Lambda integrations](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +22,9 @@ pub(crate) struct Request {
     /// By name in lower case; several of a name are one, with commas.
     #[serde(default)]
     headers: HashMap<String, String>,
+    /// Each as `name=value`. They are not among the headers.
+    #[serde(default)]
+    cookies: Vec<String>,
     request_context: RequestContext,
     #[serde(default)]
     body: Option<String>,
@@ -34,8 +38,11 @@ struct RequestContext {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Http {
     method: String,
+    #[serde(default)]
+    source_ip: Option<IpAddr>,
 }
 
 /// A response.
@@ -52,6 +59,21 @@ impl Request {
     /// The value of a header, by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
+    }
+
+    /// The cookies as one header.
+    pub(crate) fn cookies(&self) -> Option<String> {
+        (!self.cookies.is_empty()).then(|| self.cookies.join("; "))
+    }
+
+    /// The client's address.
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        self.request_context.http.source_ip
+    }
+
+    /// Whether the method changes something.
+    pub(crate) fn changes(&self) -> bool {
+        self.request_context.http.method != "GET"
     }
 
     /// The query, as it was sent.
@@ -83,9 +105,10 @@ impl From<WebhookAnswer> for Response {
             Err(error) => (STANDARD.encode(error.into_bytes()), true),
         };
         let content_type = answer.content_type.map(|it| ("content-type", it.to_string()));
+        let retry_after = (answer.status == 429).then(|| ("retry-after", "60".to_owned()));
         Self {
             status_code: answer.status,
-            headers: content_type.into_iter().collect(),
+            headers: content_type.into_iter().chain(retry_after).collect(),
             body,
             is_base64_encoded,
         }
@@ -102,9 +125,9 @@ mod tests {
     fn example(body: &str, is_base64_encoded: bool) -> Request {
         let told = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/my/path", "rawQueryString": "p=a%20b&after=7",
-            "cookies": ["cookie1"], "headers": { "header1": "value1", "header2": "value1,value2" },
+            "cookies": ["a=1", "b=2"], "headers": { "header1": "value1", "header2": "value1,value2" },
             "queryStringParameters": { "p": "a b", "after": "7" },
-            "requestContext": { "accountId": "1", "http": { "method": "POST", "path": "/my/path", "protocol": "HTTP/1.1" }, "stage": "$default" },
+            "requestContext": { "accountId": "1", "http": { "method": "POST", "path": "/my/path", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1" }, "stage": "$default" },
             "body": body, "isBase64Encoded": is_base64_encoded
         });
         serde_json::from_value(told).unwrap()
@@ -116,6 +139,9 @@ mod tests {
         assert_eq!(request.raw_path, "/my/path");
         assert_eq!(request.header("header2"), Some("value1,value2"));
         assert_eq!(request.query(), "p=a%20b&after=7");
+        assert_eq!(request.cookies().as_deref(), Some("a=1; b=2"));
+        assert_eq!(request.address(), Some([192, 0, 2, 1].into()));
+        assert!(request.changes());
         let read = request.into_webhook().unwrap();
         assert_eq!((&*read.method, &*read.query), ("POST", "p=a%20b&after=7"));
         assert_eq!(read.body, br#"{"test":"body"}"#);

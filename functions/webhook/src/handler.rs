@@ -1,6 +1,8 @@
 //! API Gateway's words into the bridge's, and back.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use tieline_bridge::operator::Proofs;
+use tieline_bridge::operator::session::GUARD_HEADER;
 use tieline_bridge::world::World;
 use tieline_bridge::{operator, receive, reply_poll};
 use tieline_connectors::registry;
@@ -38,12 +40,20 @@ fn route(path: &str) -> Route<'_> {
 
 async fn answer(world: &World, request: Request) -> WebhookAnswer {
     let path = request.raw_path.clone();
-    let operator = match operator::signed_in(world, request.header("authorization")).await {
-        Ok(operator) => operator,
-        Err(unavailable) => return unavailable,
+    let cookies = request.cookies();
+    let proofs = Proofs {
+        authorization: request.header("authorization"),
+        cookie: cookies.as_deref(),
+        is_guarded: request.header(GUARD_HEADER).is_some(),
+        changes: request.changes(),
+        address: request.address(),
     };
     match route(&path) {
         Route::Webhook { platform, integration } => {
+            let operator = match operator::signed_in(world, platform, &proofs).await {
+                Ok(operator) => operator,
+                Err(refusal) => return refusal,
+            };
             let integration = IntegrationId::new(integration);
             let Some(request) = request.into_webhook() else {
                 return WebhookAnswer::empty(400);
@@ -51,6 +61,10 @@ async fn answer(world: &World, request: Request) -> WebhookAnswer {
             receive::receive(world, platform, &integration, &request, operator.as_ref()).await
         }
         Route::Reply { reply } => {
+            let operator = match operator::reader(world, &proofs).await {
+                Ok(operator) => operator,
+                Err(refusal) => return refusal,
+            };
             reply_poll::long_poll(world, &ReplyId::new(reply), request.query(), operator.as_ref()).await
         }
         Route::Nowhere => WebhookAnswer::empty(404),

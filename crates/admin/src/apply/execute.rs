@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, stream};
-use tieline_core::agent::Agent;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::trigger::Trigger;
 use tieline_store::StoreError;
 use tieline_store::config::agent::{self, AgentRecord};
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord, IntegrationSettings};
-use tieline_store::config::organization::{self, Organization};
+use tieline_store::config::organization::{self, Limits, Organization};
 use tieline_store::config::trigger::{self, Rival, TriggerRecord};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -17,54 +17,52 @@ use tracing::{error, warn};
 use super::change::Change;
 use super::current;
 use super::plan::{Plan, Write};
+use crate::auth::Scope;
 use crate::integrations::provision::{Before, provision};
 use crate::problem::{Problem, chain};
 use crate::state::AdminState;
-use crate::{agents, integrations, triggers};
+use crate::{agents, integrations, organizations, triggers};
 
 /// Platforms that are spoken to at the same time.
 const CONCURRENCY: usize = 16;
 /// Longest that applying waits for all platforms. What isn't known by then shows later, or in a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a write is taken back.
+/// How a write is taken back. What was created goes without a copy to restore; what was deleted is restored.
 enum Undo {
     RemoveOrganization(Organization),
-    RestoreOrganization {
+    RevertOrganization {
         after: Organization,
         before: Organization,
     },
     RemoveAgent(AgentRecord),
-    RestoreAgent {
+    RevertAgent {
         after: AgentRecord,
         before: AgentRecord,
     },
+    RestoreAgent(AgentId),
     RemoveIntegration(IntegrationRecord),
-    RestoreIntegration {
+    RevertIntegration {
         after: IntegrationRecord,
         before: IntegrationRecord,
     },
+    RestoreIntegration(IntegrationId),
     RemoveTrigger(TriggerRecord),
-    RestoreTrigger {
+    RevertTrigger {
         after: TriggerRecord,
         before: Trigger,
     },
-    RecreateTrigger(Trigger),
-    RecreateAgent(Agent),
-    /// A deleted integration stays deleted: what its platform told of it is gone.
-    Impossible,
+    RestoreTrigger(TriggerId),
 }
 
-/// Writes a plan. Returns what was changed.
-///
-/// Deletions of integrations come last: they can't be taken back.
-pub(super) async fn execute(state: &AdminState, plan: Plan) -> Result<Vec<Change>, Problem> {
+/// Writes a plan, each write with its entry of the audit log. Returns what was changed.
+pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Result<Vec<Change>, Problem> {
     let mut done: Vec<(Undo, Change)> = Vec::new();
     let mut connected: Vec<(IntegrationRecord, Before)> = Vec::new();
     for (step, change) in plan.steps {
-        match write(state, step, &mut connected).await {
+        match write(state, scope, step, &mut connected).await {
             Ok(undo) => done.push((undo, change)),
-            Err(problem) => return Err(take_back(state, done, &change, problem).await),
+            Err(problem) => return Err(take_back(state, scope, done, &change, problem).await),
         }
     }
     let platforms = stream::iter(&connected).for_each_concurrent(CONCURRENCY, |(record, before)| async move {
@@ -78,67 +76,87 @@ pub(super) async fn execute(state: &AdminState, plan: Plan) -> Result<Vec<Change
 
 async fn write(
     state: &AdminState,
+    scope: &Scope,
     step: Write,
     connected: &mut Vec<(IntegrationRecord, Before)>,
 ) -> Result<Undo, Problem> {
-    let (store, now) = (&state.world.store, state.now());
+    let now = state.now();
     Ok(match step {
         Write::CreateOrganization { id, name, limits } => {
-            let made = organization::create(store, &id, &name, limits, now).await?;
-            let found = organization::get(store, &id, now).await?;
-            match found.filter(|_| made) {
-                Some(made) => Undo::RemoveOrganization(made),
-                None => return Err(StoreError::Conflict.into()),
-            }
+            create_organization(state, scope, (&id, &name, limits)).await?
         }
         Write::UpdateOrganization { before, name, limits } => {
-            let after = organization::update(store, &before, &name, limits).await?;
-            Undo::RestoreOrganization { after, before }
+            let store = scope.audited(state, organizations::updated(&before, &name, limits));
+            let after = organization::update(&store, &before, &name, limits).await?;
+            Undo::RevertOrganization { after, before }
         }
-        Write::CreateAgent(new) => Undo::RemoveAgent(agent::create(store, new, now).await.map_err(agents::plain)?),
+        Write::CreateAgent(new) => {
+            let store = scope.audited(state, agents::created(&new));
+            Undo::RemoveAgent(agent::create(&store, new, now).await.map_err(agents::plain)?)
+        }
         Write::UpdateAgent { before, after } => {
-            let after = agent::update(store, &before, after, now).await.map_err(agents::plain)?;
-            Undo::RestoreAgent { after, before }
+            let store = scope.audited(state, agents::updated(&before.agent, &after));
+            let changed = agent::update(&store, &before, after, now).await;
+            let after = changed.map_err(agents::plain)?;
+            Undo::RevertAgent { after, before }
         }
         Write::CreateIntegration { new, settings } => {
-            let owner = new.organization.clone();
-            let made = store_integration::create(store, new, settings, now).await;
-            let made = integrations::explain(state, &owner, made).await?;
+            let store = scope.audited(state, integrations::created(state, &new, &settings));
+            let made = store_integration::create(&store, new, settings, now).await;
+            let made = integrations::explain(state, &scope.organization, made).await?;
             connected.push((made.clone(), Before::Kept));
             Undo::RemoveIntegration(made)
         }
         Write::UpdateIntegration { before, settings } => {
             let known = what_is_known(&current::settings(state, &before)?, &settings);
-            let changed = store_integration::update(store, &before, settings, now).await;
-            let after = integrations::explain(state, &before.organization, changed).await?;
+            let store = scope.audited(state, integrations::updated(state, &before, &settings)?);
+            let changed = store_integration::update(&store, &before, settings, now).await;
+            let after = integrations::explain(state, &scope.organization, changed).await?;
             connected.extend(known.map(|known| (after.clone(), known)));
-            Undo::RestoreIntegration { after, before }
+            Undo::RevertIntegration { after, before }
         }
         Write::CreateTrigger(new) => {
-            let owner = new.organization.clone();
-            let made = trigger::create(store, new, Rival::Respect, now).await;
-            Undo::RemoveTrigger(triggers::explain(state, &owner, made).await?)
+            let store = scope.audited(state, triggers::created(&new));
+            let made = trigger::create(&store, new, Rival::Respect, now).await;
+            Undo::RemoveTrigger(triggers::explain(state, &scope.organization, made).await?)
         }
         Write::UpdateTrigger { before, after } => {
-            let owner = &before.trigger.organization;
-            let changed = trigger::update(store, &before, after, Rival::Respect, now).await;
-            let after = triggers::explain(state, owner, changed).await?;
+            let store = scope.audited(state, triggers::updated(&before.trigger, &after));
+            let changed = trigger::update(&store, &before, after, Rival::Respect, now).await;
+            let after = triggers::explain(state, &scope.organization, changed).await?;
             let before = before.trigger;
-            Undo::RestoreTrigger { after, before }
+            Undo::RevertTrigger { after, before }
         }
         Write::DeleteTrigger(record) => {
-            triggers::remove(state, &record).await?;
-            Undo::RecreateTrigger(record.trigger)
+            triggers::remove(state, scope, &record).await?;
+            Undo::RestoreTrigger(record.trigger.id)
         }
         Write::DeleteIntegration(record) => {
-            integrations::remove(state, &record).await?;
-            Undo::Impossible
+            integrations::remove(state, scope, &record).await?;
+            Undo::RestoreIntegration(record.id)
         }
         Write::DeleteAgent(record) => {
-            agents::remove(state, &record).await?;
-            Undo::RecreateAgent(record.agent)
+            agents::remove(state, scope, &record).await?;
+            Undo::RestoreAgent(record.agent.id)
         }
     })
+}
+
+async fn create_organization(
+    state: &AdminState,
+    scope: &Scope,
+    (id, name, limits): (&OrganizationId, &str, Limits),
+) -> Result<Undo, Problem> {
+    let (store, now) = (
+        scope.audited(state, organizations::created(id, name, limits)),
+        state.now(),
+    );
+    let made = organization::create(&store, id, name, limits, now).await?;
+    let found = organization::get(&state.world.store, id, now).await?;
+    match found.filter(|_| made) {
+        Some(made) => Ok(Undo::RemoveOrganization(made)),
+        None => Err(StoreError::Conflict.into()),
+    }
 }
 
 /// Whether the platform is spoken to after a change, and what holds of what is known of it. A change of names or languages is none of its.
@@ -153,10 +171,16 @@ fn what_is_known(before: &IntegrationSettings, after: &IntegrationSettings) -> O
 }
 
 /// Takes back what was written, the last write first, and tells what couldn't be.
-async fn take_back(state: &AdminState, done: Vec<(Undo, Change)>, refused: &Change, problem: Problem) -> Problem {
+async fn take_back(
+    state: &AdminState,
+    scope: &Scope,
+    done: Vec<(Undo, Change)>,
+    refused: &Change,
+    problem: Problem,
+) -> Problem {
     let mut left = Vec::new();
     for (step, change) in done.into_iter().rev() {
-        if let Err(problem) = undo(state, step).await {
+        if let Err(problem) = undo(state, scope, step).await {
             error!(
                 error = problem.detail(),
                 "write of a file that was refused can't be taken back: {}",
@@ -181,41 +205,79 @@ async fn take_back(state: &AdminState, done: Vec<(Undo, Change)>, refused: &Chan
         .with("applied", left)
 }
 
-async fn undo(state: &AdminState, step: Undo) -> Result<(), Problem> {
-    let (store, now) = (&state.world.store, state.now());
+async fn undo(state: &AdminState, scope: &Scope, step: Undo) -> Result<(), Problem> {
+    let now = state.now();
     match step {
-        Undo::RemoveOrganization(made) => Ok(organization::remove(store, &made).await?),
-        Undo::RestoreOrganization { after, before } => {
-            organization::update(store, &after, &before.name, before.limits).await?;
+        Undo::RemoveOrganization(made) => {
+            let store = scope.audited(state, organizations::deleted(&made));
+            Ok(organization::remove(&store, &made).await?)
+        }
+        Undo::RevertOrganization { after, before } => {
+            let store = scope.audited(state, organizations::updated(&after, &before.name, before.limits));
+            organization::update(&store, &after, &before.name, before.limits).await?;
             Ok(())
         }
-        Undo::RemoveAgent(made) => agent::delete(store, &made).await.map_err(agents::plain),
-        Undo::RestoreAgent { after, before } => {
-            let restored = agent::update(store, &after, before.agent, now).await;
-            restored.map(drop).map_err(agents::plain)
+        Undo::RemoveAgent(made) => {
+            let store = scope.audited(state, agents::deleted(&made.agent));
+            agent::remove(&store, &made).await.map_err(agents::plain)
         }
-        Undo::RemoveIntegration(made) => store_integration::delete(store, &made)
-            .await
-            .map_err(|error| unexplained(&error)),
-        Undo::RestoreIntegration { after, before } => {
-            let restored = store_integration::restore(store, &after, &before, now).await;
-            restored.map(drop).map_err(|error| unexplained(&error))
+        Undo::RevertAgent { after, before } => {
+            let store = scope.audited(state, agents::updated(&after.agent, &before.agent));
+            let reverted = agent::update(&store, &after, before.agent, now).await;
+            reverted.map(drop).map_err(agents::plain)
         }
-        Undo::RemoveTrigger(made) => triggers::remove(state, &made).await,
-        Undo::RestoreTrigger { after, before } => {
-            let restored = trigger::update(store, &after, before, Rival::Respect, now).await;
-            restored.map(drop).map_err(|error| unexplained(&error))
+        Undo::RemoveIntegration(made) => {
+            let store = scope.audited(state, integrations::deleted(state, &made)?);
+            let removed = store_integration::remove(&store, &made).await;
+            removed.map_err(|error| unexplained(&error))
         }
-        Undo::RecreateTrigger(deleted) => {
-            let made = trigger::create(store, deleted, Rival::Respect, now).await;
-            made.map(drop).map_err(|error| unexplained(&error))
+        Undo::RevertIntegration { after, before } => {
+            let settings = current::settings(state, &before)?;
+            let store = scope.audited(state, integrations::updated(state, &after, &settings)?);
+            let reverted = store_integration::revert(&store, &after, &before, now).await;
+            reverted.map(drop).map_err(|error| unexplained(&error))
         }
-        Undo::RecreateAgent(deleted) => agent::create(store, deleted, now)
-            .await
-            .map(drop)
-            .map_err(agents::plain),
-        Undo::Impossible => Err(Problem::conflict("deleted", "what is deleted can't be taken back")),
+        Undo::RemoveTrigger(made) => {
+            let store = scope.audited(state, triggers::deleted(&made.trigger));
+            let removed = trigger::remove(&store, &made).await;
+            removed.map_err(|error| unexplained(&error))
+        }
+        Undo::RevertTrigger { after, before } => {
+            let store = scope.audited(state, triggers::updated(&after.trigger, &before));
+            let reverted = trigger::update(&store, &after, before, Rival::Respect, now).await;
+            reverted.map(drop).map_err(|error| unexplained(&error))
+        }
+        Undo::RestoreTrigger(id) => restore_trigger(state, scope, &id).await,
+        Undo::RestoreIntegration(id) => restore_integration(state, scope, &id).await,
+        Undo::RestoreAgent(id) => restore_agent(state, scope, &id).await,
     }
+}
+
+async fn restore_trigger(state: &AdminState, scope: &Scope, id: &TriggerId) -> Result<(), Problem> {
+    let now = state.now();
+    let found = trigger::get_deleted(&state.world.store, &scope.organization, id, now).await?;
+    let found = found.ok_or(StoreError::Conflict)?;
+    let store = scope.audited(state, triggers::restored(&found.record.trigger));
+    let restored = trigger::restore(&store, &found, Rival::Respect, now).await;
+    restored.map(drop).map_err(|error| unexplained(&error))
+}
+
+async fn restore_integration(state: &AdminState, scope: &Scope, id: &IntegrationId) -> Result<(), Problem> {
+    let now = state.now();
+    let found = store_integration::get_deleted(&state.world.store, &scope.organization, id, now).await?;
+    let found = found.ok_or(StoreError::Conflict)?;
+    let store = scope.audited(state, integrations::restored(state, &found.record)?);
+    let restored = store_integration::restore(&store, &found, now).await;
+    restored.map(drop).map_err(|error| unexplained(&error))
+}
+
+async fn restore_agent(state: &AdminState, scope: &Scope, id: &AgentId) -> Result<(), Problem> {
+    let now = state.now();
+    let found = agent::get_deleted(&state.world.store, &scope.organization, id, now).await?;
+    let found = found.ok_or(StoreError::Conflict)?;
+    let store = scope.audited(state, agents::restored(&found.record.agent));
+    let restored = agent::restore(&store, &found, now).await;
+    restored.map(drop).map_err(agents::plain)
 }
 
 fn unexplained(error: &dyn std::error::Error) -> Problem {

@@ -19,6 +19,8 @@ use super::file::{Entry, OrganizationEntry};
 use super::forms::{AgentForm, IntegrationForm, fields};
 use super::mistakes::Mistakes;
 use super::positions::join;
+use crate::auth::Scope;
+use crate::fresh::Fresh;
 use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{agents, body, integrations, organizations};
@@ -71,7 +73,10 @@ pub(super) enum Write {
 
 /// Who applies what.
 pub(super) struct Wanted<'a> {
-    pub(super) organization: &'a OrganizationId,
+    /// The organization, and who changes it.
+    pub(super) scope: &'a Scope,
+    /// What ids of new objects are made of.
+    pub(super) fresh: &'a Fresh,
     pub(super) entry: &'a OrganizationEntry,
     /// Whether the caller may create and change organizations.
     pub(super) is_root: bool,
@@ -159,7 +164,7 @@ impl Planner<'_> {
         if at.is_empty() {
             return;
         }
-        let id = self.wanted.organization;
+        let id = &self.wanted.scope.organization;
         let Some(before) = &self.current.organization else {
             let mut new = entry.fields.clone();
             new.insert("id".to_owned(), id.as_str().into());
@@ -201,9 +206,9 @@ impl Planner<'_> {
     }
 
     fn agent(&mut self, entry: &Entry, mistakes: &mut Mistakes<'_>) {
-        let organization = self.wanted.organization;
+        let organization = &self.wanted.scope.organization;
         let Some(before) = self.current.agent(&entry.name) else {
-            let id = self.state.fresh_agent();
+            let id = self.wanted.fresh.agent_named(&entry.name);
             // Triggers of the file may name it, whatever is wrong with it.
             self.agents.insert(entry.name.clone(), id.clone());
             let read = |fields| {
@@ -274,8 +279,8 @@ impl Planner<'_> {
             return;
         };
         let new = NewIntegration {
-            id: self.state.fresh_integration(),
-            organization: self.wanted.organization.clone(),
+            id: self.wanted.fresh.integration_named(&entry.name),
+            organization: self.wanted.scope.organization.clone(),
             platform,
             id_key: tieline_bridge::world::random(),
         };

@@ -1,6 +1,4 @@
-// Calls of the management API. The token goes in a header, never in an address.
-
-const KEY = "tieline.token";
+// Calls of the management API. A cookie that no script can read proves who calls; a token is sent once, to open the session.
 
 /** An answer that is not a success, or no answer at all (`status` 0). */
 export class ApiError extends Error {
@@ -19,22 +17,32 @@ export function tokenFromFragment() {
   return token;
 }
 
-export const keepToken = (token) => sessionStorage.setItem(KEY, token.trim());
-export const forgetToken = () => sessionStorage.removeItem(KEY);
-export const keptToken = () => sessionStorage.getItem(KEY);
+/** Whether this browser has opened a session. The cookie itself is out of reach of scripts; asking with none is an error in the console. */
+const HINT = "tieline.session";
+export const mayHaveSession = () => localStorage.getItem(HINT) !== null;
+export const noteSession = (isOpen) => (isOpen ? localStorage.setItem(HINT, "open") : localStorage.removeItem(HINT));
 
-/** One call; returns the JSON body. */
-export async function call(method, path, body, { signal, token = keptToken() ?? "", headers = {} } = {}) {
+/** What the session of this browser may see and do, or a token's own rights. */
+export const session = (token = null) => call("GET", "/api/v1/session", undefined, { token });
+/** Turns a token into this browser's session, which all tabs share. The token itself is not kept. */
+export const openSession = (token) => call("POST", "/api/v1/session", { token: token.trim() });
+/** Ends this browser's session. */
+export const endSession = () => call("DELETE", "/api/v1/session");
+
+/** One call; returns the JSON body. Without a `token` the session's cookie proves who calls. */
+export async function call(method, path, body, { signal, token = null, headers = {} } = {}) {
   // A header holds nothing else, and a token consists of nothing else.
-  if (!/^[\x21-\x7e]*$/.test(token)) throw new ApiError(401, "unauthorized", "");
+  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) throw new ApiError(401, "unauthorized", "");
   const options = {
     method,
-    headers: { Authorization: `Bearer ${token}`, "Accept-Language": document.documentElement.lang, ...headers },
+    // A form of another site can't send this header, so the server refuses changes without it.
+    headers: { "X-Tieline-Request": "1", "Accept-Language": document.documentElement.lang, ...headers },
     signal,
     cache: "no-store",
-    credentials: "omit",
+    credentials: token === null ? "same-origin" : "omit",
     redirect: "error",
   };
+  if (token !== null) options.headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);

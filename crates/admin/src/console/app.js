@@ -1,6 +1,6 @@
 // The console: session, navigation and the page that the address names.
 
-import { ApiError, call, forgetToken, keepToken, keptToken, tokenFromFragment } from "/console/api.js";
+import { ApiError, call, endSession, mayHaveSession, noteSession, openSession, session, tokenFromFragment } from "/console/api.js";
 import { html, nothing, render } from "/console/lit-html.js";
 import { language, setLanguage, text } from "/console/texts.js";
 import { dialog, failure } from "/console/view.js";
@@ -38,6 +38,13 @@ const app = {
 
 let loading = 0;
 
+/** Tells the other tabs of this browser that the session, which they share, has begun or ended. */
+const tabs = new BroadcastChannel("tieline.session");
+tabs.onmessage = ({ data }) => {
+  if (data === "ended" && app.phase === "signedIn") signedOut();
+  if (data === "opened" && app.phase === "signedOut") signIn();
+};
+
 /** What pages are handed: the organization's address, and the actions that all share. */
 const shell = {
   app,
@@ -72,14 +79,25 @@ const shell = {
 };
 
 function onError(error) {
-  if (error instanceof ApiError && error.status === 401) return signOut(text("badToken"));
+  if (error instanceof ApiError && error.status === 401) return signedOut(text("sessionOver"));
   app.offline = error instanceof ApiError && error.status === 0;
   app.error = app.offline ? null : failure(error);
   draw();
 }
 
-function signOut(message = null) {
-  forgetToken();
+async function signOut() {
+  try {
+    await endSession();
+  } catch (error) {
+    // A session that is over already is what was asked for.
+    if (!(error instanceof ApiError && error.status === 401)) return onError(error);
+  }
+  tabs.postMessage("ended");
+  signedOut();
+}
+
+function signedOut(message = null) {
+  noteSession(false);
   app.phase = "signedOut";
   app.organizations = [];
   app.organization = null;
@@ -91,15 +109,19 @@ function signOut(message = null) {
   document.getElementById("token")?.focus();
 }
 
-async function signIn() {
+/** Signs in with a token, or with the session that this browser has already. */
+async function signIn(token = null) {
   app.phase = "signingIn";
   app.error = null;
   draw();
   try {
-    const [{ items }, session] = await Promise.all([call("GET", "/api/v1/orgs"), call("GET", "/api/v1/session")]);
+    if (token !== null) await openSession(token);
+    const [{ items }, mine] = await Promise.all([call("GET", "/api/v1/orgs"), session()]);
+    if (token !== null) tabs.postMessage("opened");
+    noteSession(true);
     app.organizations = items;
-    app.mayWrite = session.role !== "viewer";
-    app.isRoot = session.role === "root";
+    app.mayWrite = mine.role !== "viewer";
+    app.isRoot = mine.role === "root";
     const kept = sessionStorage.getItem("tieline.organization");
     const known = items.find((one) => one.id === kept) ?? items.find((one) => one.id === "default") ?? items[0];
     app.organization = known?.id ?? null;
@@ -107,25 +129,35 @@ async function signIn() {
     app.offline = false;
     await route();
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) return signOut(text("badToken"));
+    if (error instanceof ApiError && error.status === 401) return signedOut(token === null ? null : text("badToken"));
+    if (error instanceof ApiError && error.status === 429) return signedOut(failure(error));
     app.phase = "signedOut";
     app.offline = true;
     draw();
-    // The token may still be valid: it is kept and tried again.
-    setTimeout(() => app.phase === "signedOut" && keptToken() && signIn(), RETRY_MS);
+    // Token or session may still be valid: they are tried again.
+    setTimeout(() => app.phase === "signedOut" && app.offline && signIn(token), RETRY_MS);
   }
 }
 
 /** A link with a token never replaces a session silently: the operator decides. */
-function offer(token) {
-  if (keptToken() && keptToken() !== token) {
-    app.offered = token;
-    app.page = {};
-    app.phase = "offered";
-    return draw();
+async function offer(token) {
+  if (!mayHaveSession()) return signIn(token);
+  const rights = (given) => session(given).catch((error) => (error instanceof ApiError && error.status === 0 ? null : {}));
+  app.page = {};
+  app.phase = "signingIn";
+  draw();
+  const [mine, offered] = [await rights(null), await rights(token)];
+  if (mine === null || offered === null) {
+    app.phase = "signedOut";
+    app.offline = true;
+    draw();
+    return setTimeout(() => app.phase === "signedOut" && app.offline && offer(token), RETRY_MS);
   }
-  keepToken(token);
-  return signIn();
+  if (!mine.role) return signIn(token);
+  if (offered.role === mine.role && offered.tokenId === mine.tokenId) return signIn();
+  app.offered = { token, ...offered };
+  app.phase = "offered";
+  draw();
 }
 
 function current() {
@@ -187,8 +219,7 @@ const signedOutView = () => html`
   <main id="signed-out">
     <form id="sign-in-form" class="card" @submit=${(event) => {
       event.preventDefault();
-      keepToken(new FormData(event.target).get("token"));
-      signIn();
+      signIn(new FormData(event.target).get("token"));
     }}>
       <h2>${text("signIn")}</h2>
       <p>${text("signInHelp")}</p>
@@ -203,11 +234,12 @@ const offeredView = () => html`
     <section class="card">
       <h2>${text("offeredTitle")}</h2>
       <p>${text("offeredHelp")}</p>
+      <p id="offered-rights">${app.offered.role ? text("offeredRights", text(`role_${app.offered.role}`), app.offered.organization ?? text("allOrganizations")) : text("badToken")}</p>
       <div class="bar">
         <button id="take-token" @click=${() => {
-          keepToken(app.offered);
+          const { token } = app.offered;
           app.offered = null;
-          signIn();
+          signIn(token);
         }}>${text("offeredTake")}</button>
         <button class="quiet" id="keep-session" @click=${() => {
           app.offered = null;
@@ -276,5 +308,5 @@ setInterval(() => {
 
 const token = location.hash.startsWith("#token=") ? tokenFromFragment() : null;
 if (token !== null) offer(token);
-else if (keptToken()) signIn();
-else signOut();
+else if (mayHaveSession()) signIn();
+else signedOut();

@@ -11,6 +11,7 @@ use tieline_store::config::integration::{self as store_integration, IntegrationE
 use tieline_store::status::{self, ConnectionState};
 use utoipa::ToSchema;
 
+use crate::audit::{self, Change};
 use crate::auth::Root;
 use crate::body::Body;
 use crate::problem::Problem;
@@ -53,10 +54,12 @@ pub(crate) struct ReleasedClaim {
     responses((status = 200, body = Released)))]
 pub(crate) async fn release(
     State(state): State<AdminState>,
-    _: Root,
+    Root(author): Root,
     Body(account): Body<BotAccount>,
 ) -> Result<Json<Released>, Problem> {
     let key = account.key(&state)?;
+    let change = Change::of("account.release", ("account", &account.platform, None));
+    audit::note(&state, &author, None, change).await?;
     let released = store_integration::release(&state.world.store, &account.platform, &key)
         .await
         .map_err(plain)?;
@@ -130,7 +133,7 @@ async fn settle(state: &AdminState, rival: &IntegrationId) -> Result<(), Problem
 fn plain(error: IntegrationError) -> Problem {
     match error {
         IntegrationError::Store(error) => error.into(),
-        IntegrationError::NameTaken | IntegrationError::AccountInUse { .. } | IntegrationError::InUse(_) => {
+        IntegrationError::NameTaken(_) | IntegrationError::AccountInUse { .. } | IntegrationError::InUse(_) => {
             StoreError::Conflict.into()
         }
     }

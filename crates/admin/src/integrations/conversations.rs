@@ -13,6 +13,7 @@ use tieline_store::conversation;
 use utoipa::{IntoParams, ToSchema};
 
 use super::find;
+use crate::audit::Change;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
 use crate::page::{self, List};
@@ -103,6 +104,12 @@ pub(crate) async fn reset(
         let mut after = before.clone();
         after.session = Some(before.next_session(&old.agent, state.now()));
         after.updated_at = state.now();
+        scope
+            .note(
+                &state,
+                Change::of("conversation.reset", ("conversation", id.as_str(), None)),
+            )
+            .await?;
         conversation::save(&state.world.store, &before, &mut after).await?;
         Ok(Json(ConversationView::of(after)))
     })

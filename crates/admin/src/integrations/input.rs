@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::view::is_secret;
 use crate::mask;
-use crate::problem::Problem;
+use crate::problem::{FieldErrors, Problem};
 use crate::state::AdminState;
 use crate::{schema, secret_origin, validation};
 
@@ -24,7 +24,7 @@ pub(crate) struct NewIntegrationBody {
     /// Unique in the organization.
     name: String,
     /// See `/api/v1/platforms`.
-    pub(super) platform: String,
+    platform: String,
     /// The platform's recommended mode, if absent.
     #[schema(value_type = Option<schema::ConnectionMode>)]
     connection_mode: Option<ConnectionMode>,
@@ -78,16 +78,7 @@ pub(crate) fn read_new(state: &AdminState, body: NewIntegrationBody) -> Result<(
     Ok((platform, new_settings(state, body)?))
 }
 
-/// Settings of an integration with these changes, checked.
-pub(crate) fn read_patch(
-    state: &AdminState,
-    before: &IntegrationRecord,
-    patch: &IntegrationPatch,
-) -> Result<IntegrationSettings, Problem> {
-    patched_settings(state, before, patch)
-}
-
-pub(super) fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<IntegrationSettings, Problem> {
+fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<IntegrationSettings, Problem> {
     let unknown = || unknown_platform(state);
     let connector = state.world.connector(&body.platform).ok_or_else(unknown)?;
     let recommended = connector.manifest().modes.first().map(|mode| mode.mode);
@@ -106,7 +97,8 @@ pub(super) fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Resu
     check(state, connector, draft)
 }
 
-pub(super) fn patched_settings(
+/// Settings of an integration with these changes, checked.
+pub(crate) fn read_patch(
     state: &AdminState,
     before: &IntegrationRecord,
     patch: &IntegrationPatch,
@@ -201,14 +193,17 @@ struct Draft {
 fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<IntegrationSettings, Problem> {
     let manifest = connector.manifest();
     let mode = manifest.mode(draft.mode).ok_or_else(|| unknown_mode(manifest))?;
-    let credentials = credentials(manifest, draft.credentials)?;
-    let endpoints = endpoints(manifest, draft.endpoints, state.allow_private())?;
-    require(mode, &credentials)?;
+    let mut errors = FieldErrors::default();
+    let credentials = credentials(manifest, draft.credentials, &mut errors);
+    let endpoints = endpoints(manifest, draft.endpoints, state.allow_private(), &mut errors);
+    require(mode, &credentials, &mut errors);
+    let name = errors.keep(validation::name(&draft.name)).unwrap_or_default();
+    errors.end()?;
     connector
         .prepare(mode.mode, &credentials, &endpoints)
         .map_err(|invalid| blame(manifest, &invalid))?;
     Ok(IntegrationSettings {
-        name: validation::name(&draft.name)?,
+        name,
         mode: mode.mode,
         account_key: connector.account_key(mode.mode, &credentials),
         credentials,
@@ -234,7 +229,7 @@ fn each_once(names: impl Iterator<Item = &'static str>) -> BTreeSet<&'static str
 }
 
 /// Fields of any mode are kept, so that switching modes and back needs no typing.
-fn credentials(manifest: &Manifest, given: Map<String, Value>) -> Result<Credentials, Problem> {
+fn credentials(manifest: &Manifest, given: Map<String, Value>, errors: &mut FieldErrors) -> Credentials {
     let known = each_once(
         manifest
             .modes
@@ -246,19 +241,25 @@ fn credentials(manifest: &Manifest, given: Map<String, Value>) -> Result<Credent
     for (name, value) in given {
         let field = format!("credentials.{name}");
         if !known.contains(&*name) {
-            return Err(Problem::unknown(field).allowing(known));
+            errors.add(Problem::unknown(field).allowing(known.iter().copied()));
+            continue;
         }
         match value {
             Value::String(text) => checked.push((name, text.trim().to_owned())),
             // Some platforms show an id as a number.
             Value::Number(number) => checked.push((name, number.to_string())),
-            _ => return Err(Problem::invalid(field, "must be a text")),
+            _ => errors.add(Problem::invalid(field, "must be a text")),
         }
     }
-    Ok(checked.into_iter().collect())
+    checked.into_iter().collect()
 }
 
-fn endpoints(manifest: &Manifest, given: Map<String, Value>, allow_private: bool) -> Result<Endpoints, Problem> {
+fn endpoints(
+    manifest: &Manifest,
+    given: Map<String, Value>,
+    allow_private: bool,
+    errors: &mut FieldErrors,
+) -> Endpoints {
     let known = each_once(
         manifest
             .modes
@@ -270,26 +271,29 @@ fn endpoints(manifest: &Manifest, given: Map<String, Value>, allow_private: bool
     for (name, value) in given {
         let field = format!("endpoints.{name}");
         if !known.contains(&*name) {
-            return Err(Problem::unknown(field).allowing(known));
+            errors.add(Problem::unknown(field).allowing(known.iter().copied()));
+            continue;
         }
-        let address = value
-            .as_str()
-            .ok_or_else(|| Problem::invalid(&*field, "must be a text"))?
-            .trim();
+        let Some(address) = value.as_str().map(str::trim) else {
+            errors.add(Problem::invalid(field, "must be a text"));
+            continue;
+        };
         // Empty means: the platform's own again.
-        if !address.is_empty() {
-            validation::address(&field, address, allow_private)?;
+        let is_usable = || validation::address(&field, address, allow_private);
+        if !address.is_empty() && errors.keep(is_usable()).is_some() {
             checked.insert(name, address.to_owned());
         }
     }
-    Ok(checked)
+    checked
 }
 
-fn require(mode: &ModeManifest, credentials: &Credentials) -> Result<(), Problem> {
-    let mut required = mode.credentials.iter().filter(|field| field.required);
-    match required.find(|field| credentials.get(field.name).is_none()) {
-        Some(missing) => Err(Problem::invalid(format!("credentials.{}", missing.name), "is required")),
-        None => Ok(()),
+fn require(mode: &ModeManifest, credentials: &Credentials, errors: &mut FieldErrors) {
+    let required = mode.credentials.iter().filter(|field| field.required);
+    for missing in required.filter(|field| credentials.get(field.name).is_none()) {
+        let field = format!("credentials.{}", missing.name);
+        if !errors.names(&field) {
+            errors.add(Problem::invalid(field, "is required"));
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Starting and stopping.
 
-use axum::Json;
 use axum::extract::State;
 use tieline_store::config::integration::{self as store_integration};
 
 use super::provision::{Before, provision};
 use super::view::{self, IntegrationView};
 use super::{explain, find};
+use crate::audit::Change;
 use crate::auth::Scope;
+use crate::etag::Tagged;
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
@@ -20,7 +21,7 @@ pub(crate) async fn start(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
-) -> Result<Json<IntegrationView>, Problem> {
+) -> Result<Tagged<IntegrationView>, Problem> {
     set(&state, &scope, &id, true, Again::Leave).await
 }
 
@@ -31,7 +32,7 @@ pub(crate) async fn stop(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
-) -> Result<Json<IntegrationView>, Problem> {
+) -> Result<Tagged<IntegrationView>, Problem> {
     set(&state, &scope, &id, false, Again::Leave).await
 }
 
@@ -42,7 +43,7 @@ pub(crate) async fn restart(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
-) -> Result<Json<IntegrationView>, Problem> {
+) -> Result<Tagged<IntegrationView>, Problem> {
     set(&state, &scope, &id, true, Again::Renew).await
 }
 
@@ -59,18 +60,25 @@ async fn set(
     id: &str,
     enabled: bool,
     again: Again,
-) -> Result<Json<IntegrationView>, Problem> {
+) -> Result<Tagged<IntegrationView>, Problem> {
     let after = until_settled(|| async {
         let before = find(state, scope, id).await?;
         if before.enabled == enabled && again == Again::Leave {
             return Ok(before);
         }
-        let changed = store_integration::set_enabled(&state.world.store, &before, enabled, state.now()).await;
+        let (action, code, what) = match (enabled, before.enabled) {
+            (true, true) => ("integration.restart", "restarted", "the integration was restarted"),
+            (true, false) => ("integration.start", "started", "the integration was started"),
+            (false, _) => ("integration.stop", "stopped", "the integration was stopped"),
+        };
+        let change = Change::of(action, view::target(&before)).line(&before.id, code, what);
+        let store = scope.audited(state, change);
+        let changed = store_integration::set_enabled(&store, &before, enabled, state.now()).await;
         explain(state, &scope.organization, changed).await
     })
     .await?;
     if enabled {
         provision(state, &after, Before::Kept).await;
     }
-    Ok(Json(view::of(state, &after)?))
+    Ok(Tagged::ok(view::of(state, &after)?))
 }

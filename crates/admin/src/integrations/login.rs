@@ -10,8 +10,9 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::login::LoginRecord;
 use utoipa::ToSchema;
 
-use super::find;
 use super::status::unusable_because;
+use super::{find, view};
+use crate::audit::Change;
 use crate::auth::{Caller, Scope};
 use crate::body::OptionalBody;
 use crate::path::Id;
@@ -58,6 +59,8 @@ pub(crate) async fn start(
     OptionalBody(body): OptionalBody<LoginBody>,
 ) -> Result<Json<Login>, Problem> {
     let record = find(&state, &scope, &id).await?;
+    let change = Change::of("integration.login", view::target(&record));
+    scope.note(&state, change).await?;
     let login = match body.verify_code.as_deref().map(str::trim) {
         Some(digits) => {
             check(digits)?;
@@ -78,7 +81,7 @@ pub(crate) async fn get(
     Id(id): Id,
 ) -> Result<Json<Login>, Problem> {
     let record = find(&state, &scope, &id).await?;
-    if operator::may_write(&caller, &scope.organization) {
+    if operator::may_write(&caller.operator, &scope.organization) {
         let login = login::follow(&state.world, &record).await;
         return Ok(Json(Login::of(login.map_err(explain)?)));
     }

@@ -134,6 +134,26 @@ pub(crate) async fn page(
     }
 }
 
+/// One page of the deleted integrations of an organization.
+pub(crate) async fn deleted_page(
+    state: &AdminState,
+    organization: &OrganizationId,
+    wanted: &Wanted<'_>,
+    page: (Option<&str>, usize),
+) -> Result<(Vec<ListedIntegration>, Option<String>), Problem> {
+    let page = store_integration::list_deleted(&state.world.store, organization, page, state.now()).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for deleted in page.items.iter().filter(|deleted| wanted.matches(&deleted.record)) {
+        items.push(ListedIntegration {
+            integration: view::of(state, &deleted.record)?.deleted(deleted.at),
+            status: None,
+            agent: None,
+            counts: None,
+        });
+    }
+    Ok((items, page.cursor))
+}
+
 impl Wanted<'_> {
     fn matches(&self, record: &IntegrationRecord) -> bool {
         let contains = |text: &str| self.search.is_none_or(|search| text.to_lowercase().contains(search));

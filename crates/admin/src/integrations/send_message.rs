@@ -11,9 +11,11 @@ use tieline_core::ids::{ChatId, SenderId};
 use tracing::error;
 use utoipa::ToSchema;
 
-use super::{find, status};
+use super::{find, status, view};
+use crate::audit::{self, Change};
 use crate::auth::Scope;
 use crate::body::Body;
+use crate::fresh::Fresh;
 use crate::messages::MessageView;
 use crate::path::Id;
 use crate::problem::{Problem, chain};
@@ -47,6 +49,7 @@ pub(crate) async fn say(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    fresh: Fresh,
     Body(said): Body<ProactiveMessage>,
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     let record = find(&state, &scope, &id).await?;
@@ -62,7 +65,14 @@ pub(crate) async fn say(
     }
     let bot = accounts::open(&state.world, &record)
         .map_err(|error| Problem::conflict("config_invalid", status::unusable_because(&error)))?;
-    let kept = proactive::speak(&state.world, &bot, to, &text).await.map_err(explain)?;
+    let change = Change::of("message.send", view::target(&record)).to(audit::shown(serde_json::json!({
+        "chatId": match &to { Recipient::Chat(chat) => Some(chat), Recipient::Person(_) => None },
+        "userId": match &to { Recipient::Person(person) => Some(person), Recipient::Chat(_) => None },
+    })));
+    scope.note(&state, change).await?;
+    let kept = proactive::speak(&state.world, &bot, to, &text, fresh.bytes())
+        .await
+        .map_err(explain)?;
     Ok((StatusCode::ACCEPTED, Json(MessageView::of(kept))))
 }
 

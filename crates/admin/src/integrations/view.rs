@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Manifest;
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::config::integration::IntegrationRecord;
+use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 use utoipa::ToSchema;
 
+use crate::audit::Shown;
+use crate::etag::{self, Versioned};
 use crate::mask::MASK;
 use crate::problem::Problem;
 use crate::schema;
@@ -41,6 +44,28 @@ pub(crate) struct IntegrationView {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+    /// With `deleted=true`: when it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deleted_at: Option<Timestamp>,
+}
+
+impl IntegrationView {
+    /// The same, deleted at that time.
+    pub(super) fn deleted(self, at: Timestamp) -> Self {
+        Self {
+            deleted_at: Some(at),
+            ..self
+        }
+    }
+}
+
+impl Versioned for IntegrationView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<IntegrationView, Problem> {
@@ -70,7 +95,52 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
         callback_url: callback_url(state, record),
         created_at: record.created_at,
         updated_at: record.updated_at,
+        etag: etag::of_version(record.version),
+        deleted_at: None,
     })
+}
+
+/// What can be changed of an integration, for the audit log.
+pub(super) fn shown(state: &AdminState, platform: &str, settings: &IntegrationSettings) -> Shown {
+    let manifest = state.world.connector(platform).map(|connector| connector.manifest());
+    let (mut masked, mut secrets) = (Map::new(), Map::new());
+    for (name, value) in settings.credentials.iter() {
+        let plain = Value::from(value.expose());
+        if is_secret(manifest, name) {
+            masked.insert(name.to_owned(), Value::from(MASK));
+            secrets.insert(name.to_owned(), plain);
+        } else {
+            masked.insert(name.to_owned(), plain);
+        }
+    }
+    let view = serde_json::json!({
+        "name": settings.name, "platform": platform, "connectionMode": settings.mode, "credentials": masked,
+        "endpoints": settings.endpoints, "language": settings.language, "streaming": settings.streaming,
+        "enabled": settings.enabled,
+    });
+    Shown {
+        view,
+        secrets: Map::from_iter([("credentials".to_owned(), Value::Object(secrets))]),
+    }
+}
+
+/// The same of an integration as it is kept.
+pub(super) fn shown_record(state: &AdminState, record: &IntegrationRecord) -> Result<Shown, Problem> {
+    let settings = IntegrationSettings {
+        name: record.name.clone(),
+        mode: record.mode,
+        credentials: record.given_credentials(state.world.store.keyring())?,
+        endpoints: record.endpoints.clone(),
+        language: record.language,
+        streaming: record.streaming,
+        enabled: record.enabled,
+        account_key: None,
+    };
+    Ok(shown(state, &record.platform, &settings))
+}
+
+pub(super) fn target(record: &IntegrationRecord) -> (&'static str, &str, Option<&str>) {
+    ("integration", record.id.as_str(), Some(&record.name))
 }
 
 /// The address that the platform calls.

@@ -8,8 +8,10 @@ use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
 use tieline_store::config::trigger::TriggerRecord;
 use utoipa::ToSchema;
 
+use crate::audit::{self, Shown};
 use crate::body::nullable;
-use crate::problem::Problem;
+use crate::etag::{self, Versioned};
+use crate::problem::{FieldErrors, Problem};
 use crate::{schema, validation};
 
 /// Longest idle time of a session: a year.
@@ -44,6 +46,18 @@ pub(crate) struct TriggerView {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+    /// With `deleted=true`: when it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deleted_at: Option<Timestamp>,
+}
+
+impl Versioned for TriggerView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// Who may use the bot. All empty: everybody.
@@ -145,23 +159,33 @@ impl TriggerPatch {
     /// The trigger with these changes, checked.
     pub(super) fn apply(&self, before: Trigger) -> Result<Trigger, Problem> {
         let old = before.settings;
+        let mut errors = FieldErrors::default();
         let settings = TriggerSettings {
-            session_timeout_seconds: at_most(
-                "sessionTimeoutSeconds",
-                self.session_timeout_seconds.unwrap_or(old.session_timeout_seconds),
-                MAX_SESSION_TIMEOUT_SECONDS,
-            )?,
-            summary_window_seconds: at_most(
-                "summaryWindowSeconds",
-                self.summary_window_seconds.unwrap_or(old.summary_window_seconds),
-                MAX_SUMMARY_WINDOW_SECONDS,
-            )?,
+            session_timeout_seconds: errors
+                .keep(at_most(
+                    "sessionTimeoutSeconds",
+                    self.session_timeout_seconds.unwrap_or(old.session_timeout_seconds),
+                    MAX_SESSION_TIMEOUT_SECONDS,
+                ))
+                .unwrap_or_default(),
+            summary_window_seconds: errors
+                .keep(at_most(
+                    "summaryWindowSeconds",
+                    self.summary_window_seconds.unwrap_or(old.summary_window_seconds),
+                    MAX_SUMMARY_WINDOW_SECONDS,
+                ))
+                .unwrap_or_default(),
             session_scope: self.session_scope.unwrap_or(old.session_scope),
             busy_policy: self.busy_policy.unwrap_or(old.busy_policy),
-            access: self.access.clone().unwrap_or_default().apply(old.access)?,
-            welcome: welcome(self.welcome.clone().unwrap_or(old.welcome))?,
+            access: errors
+                .keep(self.access.clone().unwrap_or_default().apply(old.access))
+                .unwrap_or_default(),
+            welcome: errors
+                .keep(welcome(self.welcome.clone().unwrap_or(old.welcome)))
+                .flatten(),
             task_mode: self.task_mode.unwrap_or(old.task_mode),
         };
+        errors.end()?;
         Ok(Trigger {
             integration: self
                 .integration_id
@@ -221,12 +245,20 @@ fn welcome(text: Option<String>) -> Result<Option<String>, Problem> {
 }
 
 impl TriggerView {
+    /// The same, deleted at that time.
+    pub(super) fn deleted(self, at: Timestamp) -> Self {
+        Self {
+            deleted_at: Some(at),
+            ..self
+        }
+    }
+
     pub(super) fn of(record: TriggerRecord) -> Self {
         let TriggerRecord {
             trigger,
             created_at,
             updated_at,
-            ..
+            version,
         } = record;
         let settings = trigger.settings;
         Self {
@@ -243,8 +275,23 @@ impl TriggerView {
             task_mode: settings.task_mode,
             created_at,
             updated_at,
+            etag: etag::of_version(version),
+            deleted_at: None,
         }
     }
+}
+
+/// What can be changed of a trigger, for the audit log.
+pub(super) fn shown(trigger: &Trigger) -> Shown {
+    let settings = &trigger.settings;
+    audit::shown(serde_json::json!({
+        "integrationId": trigger.integration, "agentId": trigger.agent, "enabled": trigger.enabled,
+        "sessionTimeoutSeconds": settings.session_timeout_seconds,
+        "summaryWindowSeconds": settings.summary_window_seconds,
+        "sessionScope": settings.session_scope, "busyPolicy": settings.busy_policy,
+        "access": AccessView::of(settings.access.clone()),
+        "welcome": settings.welcome, "taskMode": settings.task_mode,
+    }))
 }
 
 impl AccessView {

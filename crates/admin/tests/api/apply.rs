@@ -187,19 +187,127 @@ async fn a_write_that_is_refused_takes_the_others_back() {
         detail.starts_with("trigger Mine -> Fresh: ") && detail.ends_with("; nothing was changed"),
         "{problem}"
     );
-    assert_eq!(without_times(owned(&place).await), without_times(before));
+    assert_eq!(without_versions(owned(&place).await), without_versions(before));
+    for list in ["agents", "integrations", "triggers"] {
+        let kept = place.get(&format!("{DEFAULT}/{list}?deleted=true")).await.ok();
+        assert_eq!(kept["items"], json!([]), "what was taken back can't be restored");
+    }
+    let actions = actions(&place).await;
+    assert!(actions.contains(&"agent.delete".to_owned()), "{actions:?}");
     // Secrets came back too: the file of before finds no difference.
     assert_eq!(counts(&apply(&place, FILE, "").await.ok()), [0, 0, 4, 0]);
     assert_eq!(counts(&apply(&place, &changed, "").await.ok()), [2, 3, 1, 0]);
 }
 
-fn without_times(mut lists: Vec<Value>) -> Vec<Value> {
+fn without_versions(mut lists: Vec<Value>) -> Vec<Value> {
     for list in &mut lists {
         for item in list["items"].as_array_mut().unwrap() {
             item["updatedAt"] = Value::Null;
+            item["etag"] = Value::Null;
         }
     }
     lists
+}
+
+/// The actions of the organization's audit log, the oldest first.
+async fn actions(place: &Place) -> Vec<String> {
+    let entries = place.get(&format!("{DEFAULT}/audit")).await.ok()["items"].clone();
+    let entries = entries.as_array().unwrap().iter().rev();
+    entries
+        .map(|entry| entry["action"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_write_of_a_file_is_in_the_audit_log() {
+    let place = Place::new().await;
+    apply(&place, FILE, "?dryRun=true").await.ok();
+    assert_eq!(actions(&place).await, [""; 0]);
+    apply(&place, FILE, "").await.ok();
+    apply(&place, &FILE.replace("m1", "m2"), "").await.ok();
+    apply(&place, "agents: []", "?prune=true").await.ok();
+    let mut found = actions(&place).await;
+    // Entries of one millisecond are in no order.
+    found.sort();
+    let expected = [
+        "agent.create",
+        "agent.delete",
+        "agent.update",
+        "integration.create",
+        "integration.create",
+        "integration.delete",
+        "integration.delete",
+        "trigger.create",
+        "trigger.delete",
+    ];
+    assert_eq!(found, expected);
+    let log = place.get(&format!("{DEFAULT}/audit")).await;
+    assert!(!log.text.contains("-value"), "{log:?}");
+}
+
+/// An integration whose item has nearly the most bytes that the store takes: a copy beside the time of its deletion is too large.
+async fn undeletable(place: &Place) -> String {
+    let create = async |n_bytes: usize| {
+        let credentials =
+            json!({ "token": "t".repeat(n_bytes), "encodingAesKey": "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG" });
+        let new = json!({ "name": "Big", "platform": "wecom", "connectionMode": "webhook", "enabled": false,
+            "credentials": credentials });
+        place.post(&format!("{DEFAULT}/integrations"), new).await
+    };
+    let (mut fits, mut refused) = (1, 500_000);
+    while refused - fits > 1 {
+        let middle = usize::midpoint(fits, refused);
+        let reply = create(middle).await;
+        if reply.status != 201 {
+            reply.problem(413, "too_large");
+            refused = middle;
+            continue;
+        }
+        let id = reply.ok()["id"].as_str().unwrap().to_owned();
+        let deleted = place.delete(&format!("{DEFAULT}/integrations/{id}")).await;
+        if deleted.status != 204 {
+            deleted.problem(413, "too_large");
+            return id;
+        }
+        fits = middle;
+    }
+    panic!("no item is stored whose copy is too large");
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_refused_restores_what_was_deleted() {
+    let place = Place::new().await;
+    apply(&place, FILE, "").await.ok();
+    let id = undeletable(&place).await;
+    let before = owned(&place).await;
+    let refused = apply(&place, "agents: []", "?prune=true").await;
+    let problem = refused.problem(413, "too_large");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.ends_with("; nothing was changed"), "{problem}");
+    assert_eq!(without_versions(owned(&place).await), without_versions(before));
+    place
+        .patch(
+            &format!("{DEFAULT}/integrations/{id}"),
+            json!({ "credentials": { "token": "t" } }),
+        )
+        .await
+        .ok();
+    assert_eq!(counts(&apply(&place, FILE, "?prune=true").await.ok()), [0, 0, 4, 1]);
+}
+
+#[tokio::test]
+async fn a_file_under_the_same_idempotency_key_is_applied_once() {
+    let place = Place::new().await;
+    let post = async || {
+        let request = Request::post(format!("{DEFAULT}/apply"))
+            .header(AUTHORIZATION, format!("Bearer {ROOT}"))
+            .header("idempotency-key", "k1");
+        let file = "agents: [{name: Echo, protocol: echo}]";
+        place.send(request.body(Body::from(file)).unwrap()).await
+    };
+    let (first, again) = (post().await, post().await);
+    assert_eq!(counts(&first.ok()), [1, 0, 0, 0]);
+    assert_eq!(again.text, first.text);
 }
 
 #[tokio::test]

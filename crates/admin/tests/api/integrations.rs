@@ -16,6 +16,37 @@ fn wecom(name: &str, bot: &str) -> Value {
 }
 
 #[tokio::test]
+async fn all_that_is_wrong_is_told_at_once() {
+    let place = Place::new().await;
+    let body = json!({ "name": "", "platform": "wecom", "connectionMode": "long_connection",
+        "credentials": { "botId": ["canary"], "tokn": "x" }, "endpoints": { "wsUrl": "ftp://canary" } });
+    let refused = place.post(&format!("{DEFAULT}/integrations"), body).await;
+    assert!(!refused.text.contains("canary"), "{refused:?}");
+    let problem = refused.problem(400, "invalid_field");
+    let fields: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "credentials.botId",
+        "credentials.tokn",
+        "endpoints.wsUrl",
+        "credentials.secret",
+        "name",
+    ];
+    assert_eq!(fields, expected, "{problem}");
+    assert_eq!(problem["field"], "credentials.botId");
+    assert_eq!(problem["errors"][1]["code"], "unknown_field");
+    let trigger =
+        json!({ "integrationId": "x", "agentId": "y", "summaryWindowSeconds": 5000, "welcome": "w".repeat(3000) });
+    let problem = place.post(&format!("{DEFAULT}/triggers"), trigger).await;
+    let problem = problem.problem(400, "invalid_field");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 2, "{problem}");
+}
+
+#[tokio::test]
 async fn what_is_created_is_shown_with_its_callback_url() {
     let place = Place::new().await;
     let made = place.post(&integrations(), wecom("Bot", "b1")).await;

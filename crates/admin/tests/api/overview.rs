@@ -141,7 +141,9 @@ async fn the_summary_names_what_needs_attention() {
 async fn a_session_knows_its_role_and_organization() {
     let place = Place::new().await;
     let root = place.get("/api/v1/session").await.ok();
-    assert_eq!(root, json!({ "role": "root", "organization": null }));
+    let nothing =
+        json!({ "role": "root", "organization": null, "tokenId": null, "tokenName": null, "expiresAt": null });
+    assert_eq!(root, nothing);
     let made = place
         .post(
             &format!("{DEFAULT}/tokens"),
@@ -151,7 +153,9 @@ async fn a_session_knows_its_role_and_organization() {
         .ok();
     let token = made["token"].as_str().unwrap();
     let viewer = place.ask(token, "GET", "/api/v1/session", &Value::Null).await.ok();
-    assert_eq!(viewer, json!({ "role": "viewer", "organization": "default" }));
+    let expected = json!({ "role": "viewer", "organization": "default", "tokenId": made["id"], "tokenName": "Reader",
+        "expiresAt": null });
+    assert_eq!(viewer, expected);
     let stranger = place.ask("no-such-token", "GET", "/api/v1/session", &Value::Null).await;
     assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
 }

@@ -88,6 +88,14 @@ async fn at_most_three_strangers_wait_and_each_is_decided_by_id() {
         .problem(404, "pairing_not_found");
     assert_eq!(user(&place, "a").await["admitted"], false);
     assert_eq!(user(&place, "b").await["admitted"], true);
+    let audit = place.get(&format!("{DEFAULT}/audit")).await.ok();
+    let target = |action: &str| {
+        let entries = audit["items"].as_array().unwrap();
+        let entry = entries.iter().find(|entry| entry["action"] == action).unwrap();
+        entry["target"]["id"].clone()
+    };
+    assert_eq!(target("pairing.approve"), user(&place, "b").await["id"]);
+    assert_eq!(target("pairing.deny"), user(&place, "a").await["id"]);
     code_in(&place.ask_as(&web, "d", "hello").await);
 }
 
@@ -172,6 +180,10 @@ async fn link_code_is_for_one_person_and_guesses_are_slowed() {
     assert_eq!(problem.problem(400, "invalid_field")["field"], "linked");
 }
 
+fn is_audit(item: &str) -> bool {
+    item.contains("AUDIT#")
+}
+
 /// All items of the tables, as text.
 async fn dump(place: &Place) -> Vec<String> {
     let mut all = Vec::new();
@@ -195,7 +207,7 @@ async fn nothing_of_a_forgotten_person_remains_in_the_tables() {
     let (forgotten, other) = ("person-to-forget", "person-who-stays");
     place.ask_as(&web, other, "hello").await;
     place.ask_as(&web, other, "/task Other things").await;
-    let before = dump(&place).await.len();
+    let before = dump(&place).await.iter().filter(|item| !is_audit(item)).count();
     let long = "长".repeat(70_000);
     for text in [
         "hello",
@@ -232,6 +244,7 @@ async fn nothing_of_a_forgotten_person_remains_in_the_tables() {
                 .all(|it| it["running"] == false)
         })
         .await;
+    place.patch(&path, json!({ "name": "Li Si" })).await.ok();
     place.delete(&path).await.ok();
     place.get(&path).await.problem(404, "user_not_found");
     let left = dump(&place).await;
@@ -242,8 +255,21 @@ async fn nothing_of_a_forgotten_person_remains_in_the_tables() {
     assert!(theirs.is_empty(), "{theirs:?}");
     // Only marks of their messages remain, without words: against a platform that delivers them again.
     let n_marks = left.iter().filter(|item| item.contains("\"pm\": S(\"\")")).count();
-    let others = left.iter().filter(|item| !item.contains("\"pm\": S(\"\")")).count();
+    let others = left
+        .iter()
+        .filter(|item| !is_audit(item) && !item.contains("\"pm\": S(\"\")"))
+        .count();
     assert_eq!((n_marks, others), (9, before));
     assert!(left.iter().any(|item| item.contains(other)));
+    // The audit log has a digest of who was forgotten, and no name.
+    let audit = place.get(&format!("{DEFAULT}/audit")).await;
+    let entries = audit.ok()["items"].clone();
+    let mut entries = entries.as_array().unwrap().iter();
+    let entry = entries.find(|entry| entry["action"] == "user.delete").unwrap();
+    assert_eq!(entry["target"], json!({ "kind": "user", "id": id, "name": null }));
+    assert!(
+        !audit.text.contains(forgotten) && !audit.text.contains("Li Si"),
+        "{audit:?}"
+    );
     place.delete(&path).await.problem(404, "user_not_found");
 }

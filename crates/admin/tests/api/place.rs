@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -115,11 +116,26 @@ impl Place {
         );
         Self {
             _engine: engine,
-            dynamo: dynamo.clone(),
+            dynamo,
             router: tieline_admin::router(world.clone()),
             world,
             stop: watch::channel(false).0,
         }
+    }
+
+    /// Takes the answer of an idempotency key out of the table, and ends its lease.
+    pub(crate) async fn forget_answer(&self, pk: &str, sk: &str) {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let update = self.dynamo.update_item().table_name("test-state");
+        update
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .update_expression("SET l = :zero REMOVE a")
+            .condition_expression("attribute_exists(a)")
+            .expression_attribute_values(":zero", AttributeValue::N("0".to_owned()))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Dispatches and runs from now on.

@@ -52,7 +52,8 @@ impl Arrival<'_> {
         if code.is_empty() {
             return Ok(PeopleReply::CodeMissing.text(record.language));
         }
-        let redeemed = pairing::approve_code(self.world, record, code, Some(&self.envelope.message)).await?;
+        let (message, store) = (Some(&self.envelope.message), &self.world.store);
+        let redeemed = pairing::approve_code(self.world, record, code, message, |_| store.clone()).await?;
         Ok(self.redeemed(redeemed, PeopleReply::Approved))
     }
 

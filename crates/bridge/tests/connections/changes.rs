@@ -43,7 +43,7 @@ async fn started_stopped_bound_and_unbound_bots_are_followed_within_two_seconds(
         .await
         .unwrap()
         .unwrap();
-    trigger::delete(store, &bound).await.unwrap();
+    trigger::delete(store, &bound, now).await.unwrap();
     within(0).await;
     assert_eq!(platform.kicked(), Vec::<String>::new());
 }

@@ -136,6 +136,11 @@ fn followed_log_shows_what_comes() {
         .spawn()
         .unwrap();
     let lines = read_lines(logs.stdout.take().unwrap());
+    let made = lines.recv_timeout(PATIENCE).unwrap();
+    assert!(
+        made.contains("INFO") && made.contains("created by the root token"),
+        "{made}"
+    );
     let forged = format!(
         "{}?msg_signature=x&timestamp=1&nonce=1&echostr=x",
         one["callbackUrl"].as_str().unwrap()

@@ -8,9 +8,10 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::list;
 use super::name::{self, Kind};
 use super::transaction::{Cancelled, Transaction, absent, present, where_equal};
+use super::trash::{self, Deleted};
 use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
-use crate::item::{self, Item, get_number, number, text};
+use crate::item::{self, Item, get_number, get_text, number, text};
 use crate::page::Page;
 use crate::update::Update;
 use crate::{Keyring, Store};
@@ -31,9 +32,9 @@ pub struct AgentRecord {
 /// Why an agent is not written.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Another agent of the organization has the name.
-    #[error("the name is taken")]
-    NameTaken,
+    /// Another agent of the organization, of this id, has the name.
+    #[error("the name is taken by {0}")]
+    NameTaken(AgentId),
     /// Enabled triggers name it.
     #[error("an enabled trigger names the agent")]
     InUse,
@@ -133,11 +134,26 @@ pub async fn update(
     Ok(after)
 }
 
-/// Deletes an agent as it was read, unless an enabled trigger names it.
+/// Deletes an agent as it was read, unless an enabled trigger names it. It can be restored for [`super::trash::LIFETIME`].
 ///
 /// # Errors
 /// [`AgentError::InUse`]; [`StoreError::Conflict`] if it isn't as it was read any more.
-pub async fn delete(store: &Store, before: &AgentRecord) -> Result<(), AgentError> {
+pub async fn delete(store: &Store, before: &AgentRecord, now: Timestamp) -> Result<(), AgentError> {
+    let mut writes = deletion(before);
+    let item = write(store.keyring(), before)?;
+    trash::keep(&mut writes, Rule::AsRead, in_trash(&before.agent), item, now);
+    commit(store, writes).await
+}
+
+/// Deletes an agent as it was made. It can't be restored.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn remove(store: &Store, made: &AgentRecord) -> Result<(), AgentError> {
+    commit(store, deletion(made)).await
+}
+
+fn deletion(before: &AgentRecord) -> Transaction<Rule> {
     let mut unused = where_equal("version", number(before.version));
     unused.require_equal(BOUND_TRIGGERS, number(0));
     let mut writes = Transaction::new();
@@ -147,7 +163,64 @@ pub async fn delete(store: &Store, before: &AgentRecord) -> Result<(), AgentErro
         unused,
     );
     give_back_name(&mut writes, &before.agent);
-    commit(store, writes).await
+    writes
+}
+
+/// Restores a deleted agent.
+///
+/// # Errors
+/// [`AgentError::NameTaken`]; [`StoreError::Conflict`] if it was restored or deleted again meanwhile.
+pub async fn restore(store: &Store, deleted: &Deleted<AgentRecord>, now: Timestamp) -> Result<AgentRecord, AgentError> {
+    let record = AgentRecord {
+        updated_at: now,
+        version: deleted.record.version + 1,
+        ..deleted.record.clone()
+    };
+    let mut item = write(store.keyring(), &record)?;
+    item.insert(BOUND_TRIGGERS.into(), number(0));
+    let mut writes = Transaction::new();
+    writes.put(Rule::AsRead, item, absent());
+    take_name(&mut writes, &record.agent);
+    trash::take(&mut writes, Rule::AsRead, in_trash(&record.agent), deleted.at);
+    commit(store, writes).await?;
+    Ok(record)
+}
+
+/// A deleted agent of the organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_deleted(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &AgentId,
+    now: Timestamp,
+) -> Result<Option<Deleted<AgentRecord>>, StoreError> {
+    let found = trash::get(store, (trash::Kind::Agent, organization, id.as_str()), now).await?;
+    let read = |deleted: Deleted<Item>| deleted.read(|item| read(store.keyring(), item));
+    found.map(read).transpose()
+}
+
+/// The deleted agents of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_deleted(
+    store: &Store,
+    organization: &OrganizationId,
+    page: (Option<&str>, usize),
+    now: Timestamp,
+) -> Result<Page<Deleted<AgentRecord>>, StoreError> {
+    let page = trash::list(store, (trash::Kind::Agent, organization), page, now).await?;
+    let read = |deleted: Deleted<Item>| deleted.read(|item| read(store.keyring(), item));
+    Ok(Page {
+        items: page.items.into_iter().map(read).collect::<Result<_, _>>()?,
+        cursor: page.cursor,
+    })
+}
+
+fn in_trash(agent: &Agent) -> (trash::Kind, &OrganizationId, &str) {
+    (trash::Kind::Agent, &agent.organization, agent.id.as_str())
 }
 
 /// An agent of the organization.
@@ -238,9 +311,12 @@ async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), AgentErr
     match writes.commit(store).await {
         Ok(()) => Ok(()),
         Err(Cancelled::Store(error)) => Err(error.into()),
-        Err(Cancelled::Refused(Rule::FreeName, _)) => Err(AgentError::NameTaken),
+        Err(Cancelled::Refused(Rule::FreeName, Some(taken))) => {
+            let holder = get_text(&taken, "id").ok_or(StoreError::Unreadable { what: "name" })?;
+            Err(AgentError::NameTaken(AgentId::new(holder)))
+        }
         Err(Cancelled::Refused(Rule::Unused, Some(item))) if is_bound(&item) => Err(AgentError::InUse),
-        Err(Cancelled::Refused(Rule::AsRead | Rule::Unused, _)) => Err(StoreError::Conflict.into()),
+        Err(Cancelled::Refused(Rule::AsRead | Rule::Unused | Rule::FreeName, _)) => Err(StoreError::Conflict.into()),
     }
 }
 

@@ -11,6 +11,7 @@ use tieline_core::trigger::Trigger;
 
 use super::desired_connections::{self, Live};
 use super::transaction::{Transaction, absent, present, where_equal};
+use super::trash::{self, Deleted};
 use crate::error::StoreError;
 use crate::item::{self, Item, number, text};
 use crate::update::Update;
@@ -24,7 +25,7 @@ use claims::{Rule, account_digest, commit, give_back_name, held, take_account, t
 use stored::Unsealed;
 
 pub use claims::{prove, release, rivals};
-pub use read::{account_holder, get, list, load_bound, look_up};
+pub use read::{account_holder, get, get_deleted, list, list_deleted, load_bound, look_up};
 
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
 #[derive(Debug, Clone, PartialEq)]
@@ -105,9 +106,9 @@ pub struct Bound {
 /// Why an integration is not written.
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrationError {
-    /// Another integration of the organization has the name.
-    #[error("the name is taken")]
-    NameTaken,
+    /// Another integration of the organization, of this id, has the name.
+    #[error("the name is taken by {0}")]
+    NameTaken(IntegrationId),
     /// The bot is in another integration.
     #[error("the bot account is in another integration")]
     AccountInUse {
@@ -257,7 +258,7 @@ fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) ->
 ///
 /// # Errors
 /// As [`create`]; [`StoreError::Conflict`] if it isn't `after` any more.
-pub async fn restore(
+pub async fn revert(
     store: &Store,
     after: &IntegrationRecord,
     before: &IntegrationRecord,
@@ -402,11 +403,25 @@ fn change_account(
     }
 }
 
-/// Deletes an integration as it was read, unless an enabled trigger names it.
+/// Deletes an integration as it was read, unless an enabled trigger names it. It can be restored for [`super::trash::LIFETIME`].
 ///
 /// # Errors
 /// [`IntegrationError::InUse`]; [`StoreError::Conflict`] if it isn't as it was read any more.
-pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), IntegrationError> {
+pub async fn delete(store: &Store, before: &IntegrationRecord, now: Timestamp) -> Result<(), IntegrationError> {
+    let mut writes = deletion(store, before).await?;
+    trash::keep(&mut writes, Rule::AsRead, in_trash(before), stored::write(before)?, now);
+    commit(store, writes).await
+}
+
+/// Deletes an integration as it was made. It can't be restored.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn remove(store: &Store, made: &IntegrationRecord) -> Result<(), IntegrationError> {
+    commit(store, deletion(store, made).await?).await
+}
+
+async fn deletion(store: &Store, before: &IntegrationRecord) -> Result<Transaction<Rule>, StoreError> {
     let pk = pk(&before.id);
     let mut writes = Transaction::new();
     writes.check(Rule::Unbound, (&pk, BOUND), absent());
@@ -421,7 +436,35 @@ pub async fn delete(store: &Store, before: &IntegrationRecord) -> Result<(), Int
     claims::give_back_own(&mut writes, before, held);
     claims::give_back_proved(&mut writes, before, held);
     desired_connections::set(&mut writes, Rule::AsRead, &before.id, None);
-    commit(store, writes).await
+    Ok(writes)
+}
+
+/// Restores a deleted integration, with its credentials and its id.
+///
+/// # Errors
+/// As [`create`]; [`StoreError::Conflict`] if it was restored or deleted again meanwhile.
+pub async fn restore(
+    store: &Store,
+    deleted: &Deleted<IntegrationRecord>,
+    now: Timestamp,
+) -> Result<IntegrationRecord, IntegrationError> {
+    let record = IntegrationRecord {
+        updated_at: now,
+        version: deleted.record.version + 1,
+        ..deleted.record.clone()
+    };
+    let mut writes = Transaction::new();
+    writes.put(Rule::AsRead, stored::write(&record)?, absent());
+    writes.put(Rule::AsRead, entry(&record), absent());
+    take_name(&mut writes, &record);
+    take_account(&mut writes, &record);
+    trash::take(&mut writes, Rule::AsRead, in_trash(&record), deleted.at);
+    commit(store, writes).await?;
+    Ok(record)
+}
+
+fn in_trash(record: &IntegrationRecord) -> (trash::Kind, &OrganizationId, &str) {
+    (trash::Kind::Integration, &record.organization, record.id.as_str())
 }
 
 pub(super) const INT: &str = "INT";

@@ -8,6 +8,7 @@ pub mod desired_connections;
 pub mod integration;
 pub mod organization;
 pub mod token;
+pub mod trash;
 pub mod trigger;
 pub mod user;
 

@@ -1,6 +1,5 @@
 //! Organizations: the tenants.
 
-use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::{Timestamp, millis};
@@ -8,7 +7,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::list;
 use super::transaction::{Cancelled, Transaction, absent, where_equal};
 use crate::Store;
-use crate::dynamo::{self, Reading, Written};
+use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{self, get_text, number, text, value};
 use crate::page::Page;
@@ -193,12 +192,17 @@ pub async fn update(
         .set("version", number(before.version + 1))
         .require_equal("version", number(before.version));
     let pk = format!("ORG#{}", before.id);
-    let key = (pk.as_str(), "ORG");
-    let written = dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await;
-    store.recent.forget();
-    match written? {
-        Written::Done(item) => read(item),
-        Written::Refused(_) => Err(StoreError::Conflict),
+    let mut writes = Transaction::new();
+    writes.change((), (&pk, "ORG"), update);
+    match writes.commit(store).await {
+        Ok(()) => Ok(Organization {
+            name: name.to_owned(),
+            limits,
+            version: before.version + 1,
+            ..before.clone()
+        }),
+        Err(Cancelled::Refused((), _)) => Err(StoreError::Conflict),
+        Err(Cancelled::Store(error)) => Err(error),
     }
 }
 

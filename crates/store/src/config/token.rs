@@ -1,5 +1,8 @@
 //! Tokens of an organization's operators. Only their SHA-256 is kept.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tieline_core::ids::OrganizationId;
@@ -10,7 +13,7 @@ use super::transaction::{Cancelled, Transaction, absent, present};
 use crate::Store;
 use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
-use crate::item::{self, Item};
+use crate::item::{self, Item, number};
 use crate::page::Page;
 use crate::update::Update;
 
@@ -37,7 +40,37 @@ pub struct TokenRecord {
     pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it expires, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// When it was used last, up to [`USE_INTERVAL`] late.
+    pub last_used_at: Option<Timestamp>,
     digest: String,
+}
+
+/// A token that is about to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewToken<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The token itself, made from fresh random bytes.
+    pub token: &'a str,
+    /// What it is called.
+    pub name: &'a str,
+    /// What its owner may do.
+    pub role: Role,
+    /// When it expires, if it does.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Shortest time between two writes of a token's last use.
+pub const USE_INTERVAL: Duration = Duration::from_mins(10);
+
+impl TokenRecord {
+    /// Whether it opens anything: it has not expired.
+    #[must_use]
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|at| at > now)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,27 +89,32 @@ struct StoredV1 {
     role: Role,
     #[serde(with = "millis")]
     created_at: Timestamp,
+    #[serde(default, with = "millis::option", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, with = "millis::option", skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
     digest: String,
 }
 
-/// Keeps a token, which was made from fresh random bytes.
+/// Keeps a token.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if id or token are already there.
 pub async fn create(
     store: &Store,
     organization: &OrganizationId,
-    (id, token): (&str, &str),
-    (name, role): (&str, Role),
+    new: NewToken<'_>,
     now: Timestamp,
 ) -> Result<TokenRecord, StoreError> {
     let record = TokenRecord {
-        id: id.to_owned(),
+        id: new.id.to_owned(),
         organization: organization.clone(),
-        name: name.to_owned(),
-        role,
+        name: new.name.to_owned(),
+        role: new.role,
         created_at: now,
-        digest: digest(token),
+        expires_at: new.expires_at,
+        last_used_at: None,
+        digest: digest(new.token),
     };
     let mut writes = Transaction::new();
     writes.put((), write(&record, &own_key(&record))?, absent());
@@ -85,14 +123,43 @@ pub async fn create(
     Ok(record)
 }
 
-/// What a presented token gives access to: an organization, and the role in it.
+/// The record of a token that a caller shows. `None`: it is unknown, or has expired.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn find(store: &Store, token: &str) -> Result<Option<(OrganizationId, Role)>, StoreError> {
+pub async fn find(store: &Store, token: &str, now: Timestamp) -> Result<Option<TokenRecord>, StoreError> {
     // Looked up by its digest, so that the time it takes tells nothing about tokens that are kept.
     let found = get_by(store, digest_key(&digest(token))).await?;
-    Ok(found.map(|record| (record.organization, record.role)))
+    Ok(found.filter(|record| record.is_alive(now)))
+}
+
+/// Records that a token was used, unless a use was recorded within [`USE_INTERVAL`], or the token is gone.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn note_use(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut update = present();
+    let earlier = update.path("lastUsedAt");
+    let due = update.value(number(now.before(USE_INTERVAL).as_millis()));
+    update
+        .require(format!("(attribute_not_exists({earlier}) OR {earlier} <= {due})"))
+        .set("lastUsedAt", number(now.as_millis()));
+    let (pk, sk) = (format!("ORG#{organization}"), format!("TOK#{id}"));
+    // A refusal means that another process has recorded a use, or that the token was deleted.
+    dynamo::update(
+        &store.dynamo,
+        &store.tables.config,
+        (&pk, &sk),
+        update,
+        ReturnValue::None,
+    )
+    .await
+    .map(drop)
 }
 
 /// A token of the organization, by its id.
@@ -167,6 +234,8 @@ fn write(record: &TokenRecord, (pk, sk): &(String, String)) -> Result<Item, Stor
         name: record.name.clone(),
         role: record.role,
         created_at: record.created_at,
+        expires_at: record.expires_at,
+        last_used_at: record.last_used_at,
         digest: record.digest.clone(),
     });
     item::write("token", pk, sk, &stored)
@@ -180,6 +249,8 @@ fn read(item: Item) -> Result<TokenRecord, StoreError> {
         name: stored.name,
         role: stored.role,
         created_at: stored.created_at,
+        expires_at: stored.expires_at,
+        last_used_at: stored.last_used_at,
         digest: stored.digest,
     })
 }

@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::types::{
     Update as UpdateWrite,
 };
 
-use crate::Store;
 use crate::error::StoreError;
 use crate::item::{Item, key};
 use crate::update::Update;
+use crate::{Store, Tables, audit};
 
-/// Writes to the table `config` that happen together or not at all.
+/// Writes to the table `config`, and some to `state`, that happen together or not at all.
 ///
 /// Each has a label that says what it means if its condition doesn't hold. If several don't, the first one counts.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Transaction<L> {
 enum Write {
     Put(Item, Update),
     Delete(Item, Update),
+    PutState(Item, Update),
+    DeleteState(Item, Update),
     Change(Item, Update),
     Check(Item, Update),
 }
@@ -53,6 +55,16 @@ impl<L: Copy> Transaction<L> {
         self.add(label, Write::Delete(key(pk, sk), when))
     }
 
+    /// Writes a whole item of the table `state`.
+    pub(super) fn put_state(&mut self, label: L, item: Item, when: Update) -> &mut Self {
+        self.add(label, Write::PutState(item, when))
+    }
+
+    /// Deletes an item of the table `state`.
+    pub(super) fn delete_state(&mut self, label: L, (pk, sk): (&str, &str), when: Update) -> &mut Self {
+        self.add(label, Write::DeleteState(key(pk, sk), when))
+    }
+
     /// Changes an item.
     pub(super) fn change(&mut self, label: L, (pk, sk): (&str, &str), update: Update) -> &mut Self {
         self.add(label, Write::Change(key(pk, sk), update))
@@ -71,10 +83,9 @@ impl<L: Copy> Transaction<L> {
     /// Writes all of it.
     pub(super) async fn commit(self, store: &Store) -> Result<(), Cancelled<L>> {
         let (labels, writes): (Vec<_>, Vec<_>) = self.writes.into_iter().unzip();
-        let items = writes
-            .into_iter()
-            .map(|write| write.into_item(&store.tables.config))
-            .collect();
+        let mut items: Vec<_> = writes.into_iter().map(|write| write.into_item(&store.tables)).collect();
+        // Behind the labelled ones: a write of these is never refused.
+        items.extend(trail(store).map_err(Cancelled::Store)?);
         let sent = store
             .dynamo
             .transact_write_items()
@@ -89,6 +100,18 @@ impl<L: Copy> Transaction<L> {
             Err(other) => Err(Cancelled::Store(other.into())),
         }
     }
+}
+
+/// The writes of the audit log that belong to the transaction.
+fn trail(store: &Store) -> Result<Vec<TransactWriteItem>, StoreError> {
+    let Some(trail) = &store.trail else {
+        return Ok(Vec::new());
+    };
+    let items = audit::items(store, trail)?.into_iter();
+    let written = items.map(|item| put(&store.tables.state, item, Update::new()));
+    Ok(written
+        .map(|put| TransactWriteItem::builder().put(put).build())
+        .collect())
 }
 
 fn read_failure<L: Copy>(failure: TransactWriteItemsError, labels: &[L]) -> Cancelled<L> {
@@ -108,11 +131,14 @@ fn is_refusal(reason: &CancellationReason) -> bool {
 const BACK: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
 impl Write {
-    fn into_item(self, table: &str) -> TransactWriteItem {
+    fn into_item(self, tables: &Tables) -> TransactWriteItem {
         let item = TransactWriteItem::builder();
+        let table = tables.config.as_str();
         match self {
             Self::Put(whole, when) => item.put(put(table, whole, when)),
             Self::Delete(key, when) => item.delete(delete(table, key, when)),
+            Self::PutState(whole, when) => item.put(put(&tables.state, whole, when)),
+            Self::DeleteState(key, when) => item.delete(delete(&tables.state, key, when)),
             Self::Change(key, update) => item.update(change(table, key, update)),
             Self::Check(key, when) => item.condition_check(check(table, key, when)),
         }

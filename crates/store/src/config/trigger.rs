@@ -12,6 +12,7 @@ use tieline_core::trigger::Trigger;
 
 use super::integration::{self, BOUND, INT, as_read};
 use super::transaction::{Cancelled, Transaction, absent, where_equal};
+use super::trash::{self, Deleted};
 use super::{agent, desired_connections, list};
 use crate::Store;
 use crate::dynamo::{self, Reading};
@@ -110,11 +111,26 @@ pub async fn update(
     Ok(after)
 }
 
-/// Deletes a trigger as it was read.
+/// Deletes a trigger as it was read. It can be restored for [`super::trash::LIFETIME`].
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it isn't as it was read any more.
-pub async fn delete(store: &Store, before: &TriggerRecord) -> Result<(), TriggerError> {
+pub async fn delete(store: &Store, before: &TriggerRecord, now: Timestamp) -> Result<(), TriggerError> {
+    let mut writes = deletion(before);
+    let item = stored::write(before, Place::Own)?;
+    trash::keep(&mut writes, Rule::AsRead, in_trash(before), item, now);
+    commit(store, writes).await
+}
+
+/// Deletes a trigger as it was made. It can't be restored.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn remove(store: &Store, made: &TriggerRecord) -> Result<(), TriggerError> {
+    commit(store, deletion(made)).await
+}
+
+fn deletion(before: &TriggerRecord) -> Transaction<Rule> {
     let trigger = &before.trigger;
     let mut writes = Transaction::new();
     let version = where_equal("version", number(before.version));
@@ -123,7 +139,66 @@ pub async fn delete(store: &Store, before: &TriggerRecord) -> Result<(), Trigger
         unbind(&mut writes, trigger);
         agent::count(&mut writes, Rule::AgentThere, &trigger.organization, &trigger.agent, -1);
     }
-    commit(store, writes).await
+    writes
+}
+
+/// Restores a deleted trigger as it was: an enabled one needs its integration to be free, unless it displaces the rival.
+///
+/// # Errors
+/// As [`create`]; [`StoreError::Conflict`] if it was restored or deleted again meanwhile.
+pub async fn restore(
+    store: &Store,
+    deleted: &Deleted<TriggerRecord>,
+    rival: Rival,
+    now: Timestamp,
+) -> Result<TriggerRecord, TriggerError> {
+    let after = TriggerRecord {
+        updated_at: now,
+        version: deleted.record.version + 1,
+        ..deleted.record.clone()
+    };
+    let mut writes = Transaction::new();
+    fill(store, &mut writes, None, &after, rival).await?;
+    trash::take(&mut writes, Rule::AsRead, in_trash(&after), deleted.at);
+    commit(store, writes).await?;
+    Ok(after)
+}
+
+/// A deleted trigger of the organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_deleted(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &TriggerId,
+    now: Timestamp,
+) -> Result<Option<Deleted<TriggerRecord>>, StoreError> {
+    let found = trash::get(store, (trash::Kind::Trigger, organization, id.as_str()), now).await?;
+    found.map(|deleted| deleted.read(read)).transpose()
+}
+
+/// The deleted triggers of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_deleted(
+    store: &Store,
+    organization: &OrganizationId,
+    page: (Option<&str>, usize),
+    now: Timestamp,
+) -> Result<Page<Deleted<TriggerRecord>>, StoreError> {
+    let page = trash::list(store, (trash::Kind::Trigger, organization), page, now).await?;
+    let items = page.items.into_iter().map(|deleted| deleted.read(read));
+    Ok(Page {
+        items: items.collect::<Result<_, _>>()?,
+        cursor: page.cursor,
+    })
+}
+
+fn in_trash(record: &TriggerRecord) -> (trash::Kind, &OrganizationId, &str) {
+    let trigger = &record.trigger;
+    (trash::Kind::Trigger, &trigger.organization, trigger.id.as_str())
 }
 
 /// A trigger of the organization.
@@ -212,6 +287,18 @@ async fn write(
     rival: Rival,
 ) -> Result<(), TriggerError> {
     let mut writes = Transaction::new();
+    fill(store, &mut writes, before, after, rival).await?;
+    commit(store, writes).await
+}
+
+/// Adds what it takes to write a trigger.
+async fn fill(
+    store: &Store,
+    writes: &mut Transaction<Rule>,
+    before: Option<&TriggerRecord>,
+    after: &TriggerRecord,
+    rival: Rival,
+) -> Result<(), TriggerError> {
     let mut agents = Agents::default();
     let held = before.map(|before| &before.trigger).filter(|before| before.enabled);
     if let Some(held) = held {
@@ -219,7 +306,7 @@ async fn write(
     }
     hold(
         store,
-        &mut writes,
+        writes,
         &mut agents,
         before.map(|before| &before.trigger),
         after,
@@ -231,10 +318,10 @@ async fn write(
     } else if before.is_none_or(|before| before.trigger.agent != after.trigger.agent) {
         agents.count(&after.trigger.agent, 0);
     }
-    agents.write(&mut writes, &after.trigger.organization);
+    agents.write(writes, &after.trigger.organization);
     let as_read = before.map_or_else(absent, |before| where_equal("version", number(before.version)));
     writes.put(Rule::AsRead, stored::write(after, Place::Own)?, as_read);
-    commit(store, writes).await
+    Ok(())
 }
 
 /// Brings what the integration knows in line: leaves one, takes one, or tells the one that is held of new settings.

@@ -1,17 +1,18 @@
 //! People, known by one platform account each. Made on first contact.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{IntegrationId, OrganizationId, SenderId, UserId, digest};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::list;
-use super::transaction::{absent, present};
+use super::transaction::{Cancelled, Transaction, absent, present};
 use crate::Store;
 use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{self, Item, text};
 use crate::page::Page;
+use crate::update::Update;
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,18 @@ impl User {
             linked: None,
             admitted: false,
             created_at: now,
+        }
+    }
+
+    /// The same with a change.
+    #[must_use]
+    pub fn with(self, change: UserChange) -> Self {
+        Self {
+            name: change.name.unwrap_or(self.name),
+            email: change.email.unwrap_or(self.email),
+            linked: change.linked.unwrap_or(self.linked),
+            admitted: change.admitted.unwrap_or(self.admitted),
+            ..self
         }
     }
 }
@@ -164,59 +177,51 @@ pub async fn list(
     })
 }
 
-/// Changes a user's record. `None` if there is none of that id.
+/// Changes what is known of a person as it was read.
 ///
 /// # Errors
-/// [`StoreError`].
-pub async fn change(
-    store: &Store,
-    organization: &OrganizationId,
-    id: &UserId,
-    change: UserChange,
-) -> Result<Option<User>, StoreError> {
-    let mut update = present();
-    if let Some(name) = change.name {
-        update.set("name", text(name));
-    }
-    if let Some(email) = change.email {
-        update.set("email", text(email));
-    }
-    match change.linked {
-        Some(Some(person)) => {
-            update.set("linked", text(person));
-        }
-        Some(None) => {
-            update.remove("linked");
-        }
-        None => {}
-    }
-    match change.admitted {
-        Some(true) => {
-            update.set("admitted", AttributeValue::Bool(true));
-        }
-        Some(false) => {
-            update.remove("admitted");
-        }
-        None => {}
-    }
-    let key = (&*pk(organization), &*sk(id));
-    match dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::AllNew).await? {
-        Written::Done(item) => read(item).map(Some),
-        Written::Refused(_) => Ok(None),
+/// [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn change(store: &Store, before: &User, change: UserChange) -> Result<User, StoreError> {
+    let after = before.clone().with(change);
+    let mut writes = Transaction::new();
+    writes.put((), write(&after)?, as_read(before));
+    commit(store, writes).await?;
+    Ok(after)
+}
+
+/// Deletes a person's record as it was read. It is created again at the next contact.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn delete(store: &Store, before: &User) -> Result<(), StoreError> {
+    let mut writes = Transaction::new();
+    writes.delete((), (&pk(&before.organization), &sk(&before.id)), as_read(before));
+    commit(store, writes).await
+}
+
+async fn commit(store: &Store, writes: Transaction<()>) -> Result<(), StoreError> {
+    match writes.commit(store).await {
+        Ok(()) => Ok(()),
+        Err(Cancelled::Refused((), _)) => Err(StoreError::Conflict),
+        Err(Cancelled::Store(error)) => Err(error),
     }
 }
 
-/// Deletes a person's record, which is created again at the next contact. `false` if there is no record of that id.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn delete(store: &Store, organization: &OrganizationId, id: &UserId) -> Result<bool, StoreError> {
-    let key = (&*pk(organization), &*sk(id));
-    match dynamo::delete(&store.dynamo, &store.tables.config, key, present()).await {
-        Ok(()) => Ok(true),
-        Err(StoreError::Conflict) => Ok(false),
-        Err(error) => Err(error),
+/// On condition that what can be changed of the record is as it was read.
+fn as_read(before: &User) -> Update {
+    let mut when = present();
+    when.require_equal("name", text(&*before.name))
+        .require_equal("email", text(&*before.email));
+    match &before.linked {
+        Some(person) => when.require_equal("linked", text(&**person)),
+        None => when.require_absent("linked"),
+    };
+    if before.admitted {
+        when.require_equal("admitted", AttributeValue::Bool(true));
+    } else {
+        when.require_absent("admitted");
     }
+    when
 }
 
 fn write(user: &User) -> Result<Item, StoreError> {

@@ -93,7 +93,7 @@ async fn renaming_frees_the_old_name_and_stale_changes_are_refused() {
         NOW,
     )
     .await;
-    assert!(matches!(taken, Err(AgentError::NameTaken)), "{taken:?}");
+    assert!(matches!(taken, Err(AgentError::NameTaken(_))), "{taken:?}");
 }
 
 #[tokio::test]
@@ -116,14 +116,20 @@ async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
     let bound = trigger::create(store, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
         .await
         .unwrap();
-    assert!(matches!(agent::delete(store, &record).await, Err(AgentError::InUse)));
+    assert!(matches!(
+        agent::delete(store, &record, NOW).await,
+        Err(AgentError::InUse)
+    ));
     let renamed = Agent {
         name: "renamed".into(),
         ..record.agent.clone()
     };
     let changed = agent::update(store, &record, renamed, NOW).await.unwrap();
     assert_eq!(changed.version, record.version + 1);
-    assert!(matches!(agent::delete(store, &changed).await, Err(AgentError::InUse)));
+    assert!(matches!(
+        agent::delete(store, &changed, NOW).await,
+        Err(AgentError::InUse)
+    ));
     let disabled = Trigger {
         enabled: false,
         ..bound.trigger.clone()
@@ -131,7 +137,7 @@ async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
     trigger::update(store, &bound, disabled, Rival::Respect, NOW)
         .await
         .unwrap();
-    agent::delete(store, &changed).await.unwrap();
+    agent::delete(store, &changed, NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -142,7 +148,7 @@ async fn deleting_and_naming_never_both_win() {
         let record = tables::agent(&fresh.store, "default", "agt_1").await;
         let (deleting, binding) = (fresh.store.clone(), fresh.store.clone());
         let (deleted, bound) = tokio::join!(
-            tokio::spawn(async move { agent::delete(&deleting, &record).await.is_ok() }),
+            tokio::spawn(async move { agent::delete(&deleting, &record, NOW).await.is_ok() }),
             tokio::spawn(async move {
                 trigger::create(&binding, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
                     .await

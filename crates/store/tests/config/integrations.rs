@@ -41,7 +41,7 @@ async fn names_are_unique_within_an_organization_only() {
     let store = &fresh.store;
     tables::integration(store, "default", "int_1").await;
     let same = integration::create(store, new_integration("default", "int_2"), settings("int_1"), NOW).await;
-    assert!(matches!(same, Err(IntegrationError::NameTaken)), "{same:?}");
+    assert!(matches!(same, Err(IntegrationError::NameTaken(_))), "{same:?}");
     assert_eq!(integration::get(store, &id("int_2")).await.unwrap(), None);
     integration::create(store, new_integration("acme", "int_3"), settings("int_1"), NOW)
         .await
@@ -55,7 +55,7 @@ async fn renaming_frees_the_old_name() {
     let before = tables::integration(store, "default", "int_1").await;
     let other = tables::integration(store, "default", "int_2").await;
     let taken = integration::update(store, &before, settings("int_2"), NOW).await;
-    assert!(matches!(taken, Err(IntegrationError::NameTaken)), "{taken:?}");
+    assert!(matches!(taken, Err(IntegrationError::NameTaken(_))), "{taken:?}");
     let renamed = integration::update(store, &before, settings("new"), NOW).await.unwrap();
     assert_eq!((renamed.name.as_str(), renamed.version), ("new", 2));
     integration::update(store, &other, settings("int_1"), NOW)
@@ -132,7 +132,7 @@ async fn a_claim_counts_for_all_once_its_credentials_have_worked() {
     let late = integration::prove(store, &squatter).await;
     assert!(matches!(late, Err(IntegrationError::AccountInUse { .. })), "{late:?}");
     // The one that gave way goes without a trace of the other.
-    integration::delete(store, &squatter).await.unwrap();
+    integration::delete(store, &squatter, NOW).await.unwrap();
     assert!(claim(store, "third", "int_3").await.is_err());
     let released = integration::release(store, "lark", "app-1").await.unwrap();
     assert_eq!(released, [(org("acme"), owner.id.clone())]);
@@ -158,11 +158,11 @@ async fn a_proved_claim_ends_with_the_account_the_integration_and_the_servers() 
         "{stale:?}"
     );
     let second = claim(store, "other", "int_2").await.unwrap();
-    integration::delete(store, &second).await.unwrap();
-    integration::delete(store, &other).await.unwrap();
+    integration::delete(store, &second, NOW).await.unwrap();
+    integration::delete(store, &other, NOW).await.unwrap();
 
     let third = proved("int_3").await;
-    integration::delete(store, &third).await.unwrap();
+    integration::delete(store, &third, NOW).await.unwrap();
     claim(store, "other", "int_4").await.unwrap();
 
     // What works at a server of one's own says nothing of the platform's.
@@ -202,7 +202,7 @@ async fn account_is_free_again_after_a_change_and_after_deletion() {
         matches!(stolen, Err(IntegrationError::AccountInUse { .. })),
         "{stolen:?}"
     );
-    integration::delete(store, &changed).await.unwrap();
+    integration::delete(store, &changed, NOW).await.unwrap();
     integration::update(store, &second, with_account("int_2", "app-2"), NOW)
         .await
         .unwrap();
@@ -220,7 +220,7 @@ async fn changes_of_a_stale_read_are_refused() {
         matches!(late, Err(IntegrationError::Store(StoreError::Conflict))),
         "{late:?}"
     );
-    let late = integration::delete(store, &before).await;
+    let late = integration::delete(store, &before, NOW).await;
     assert!(
         matches!(late, Err(IntegrationError::Store(StoreError::Conflict))),
         "{late:?}"
@@ -306,12 +306,12 @@ async fn bound_integration_is_not_deleted() {
     let bound = trigger::create(store, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
         .await
         .unwrap();
-    match integration::delete(store, &record).await {
+    match integration::delete(store, &record, NOW).await {
         Err(IntegrationError::InUse(holder)) => assert_eq!(*holder, bound.trigger),
         other => panic!("{other:?}"),
     }
-    trigger::delete(store, &bound).await.unwrap();
-    integration::delete(store, &record).await.unwrap();
+    trigger::delete(store, &bound, NOW).await.unwrap();
+    integration::delete(store, &record, NOW).await.unwrap();
     assert_eq!(integration::get(store, &id("int_1")).await.unwrap(), None);
     assert!(
         integration::list(store, &org("default"), None, 10)
@@ -330,7 +330,7 @@ async fn deleting_and_binding_never_both_win() {
         tables::agent(&fresh.store, "default", "agt_1").await;
         let (deleting, binding) = (fresh.store.clone(), fresh.store.clone());
         let (deleted, bound) = tokio::join!(
-            tokio::spawn(async move { integration::delete(&deleting, &record).await.is_ok() }),
+            tokio::spawn(async move { integration::delete(&deleting, &record, NOW).await.is_ok() }),
             tokio::spawn(async move {
                 trigger::create(&binding, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
                     .await
@@ -402,7 +402,7 @@ async fn connections_are_wanted_by_what_is_started_and_bound() {
         .await
         .unwrap();
     assert_eq!(live(store).await, [("int_1".to_owned(), 5)]);
-    trigger::delete(store, &bound).await.unwrap();
+    trigger::delete(store, &bound, NOW).await.unwrap();
     assert_eq!(live(store).await, []);
 }
 

@@ -8,5 +8,6 @@ mod integrations;
 mod organizations;
 mod tables;
 mod tokens;
+mod trash;
 mod triggers;
 mod users;

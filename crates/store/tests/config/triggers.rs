@@ -137,7 +137,7 @@ async fn takeovers_leave_exactly_one_enabled() {
     for n in 0..3 {
         let id = AgentId::new(format!("agt_{n}"));
         let record = agent::get(store, &org("default"), &id).await.unwrap().unwrap();
-        let deleted = agent::delete(store, &record).await;
+        let deleted = agent::delete(store, &record, NOW).await;
         if id == enabled[0].trigger.agent {
             assert!(matches!(deleted, Err(AgentError::InUse)), "{deleted:?}");
         } else {

@@ -1,4 +1,5 @@
 use tieline_core::ids::{IntegrationId, SenderId};
+use tieline_store::StoreError;
 use tieline_store::config::user::{self, User, UserChange};
 
 use crate::tables::{NOW, fresh, org, race};
@@ -33,13 +34,12 @@ async fn first_contact_makes_a_person_once() {
 async fn what_an_operator_says_stays_at_the_next_contact() {
     let fresh = fresh().await;
     let store = &fresh.store;
-    let id = lisi().id;
     user::ensure(store, &lisi()).await.unwrap();
     let link = UserChange {
         linked: Some(Some("staff-7".into())),
         ..UserChange::default()
     };
-    let linked = user::change(store, &org("default"), &id, link).await.unwrap().unwrap();
+    let linked = user::change(store, &lisi(), link).await.unwrap();
     assert_eq!(linked.linked.as_deref(), Some("staff-7"));
     assert_eq!(user::ensure(store, &lisi()).await.unwrap(), linked);
     let rename = UserChange {
@@ -47,17 +47,11 @@ async fn what_an_operator_says_stays_at_the_next_contact() {
         linked: Some(None),
         ..UserChange::default()
     };
-    let renamed = user::change(store, &org("default"), &id, rename)
-        .await
-        .unwrap()
-        .unwrap();
+    let renamed = user::change(store, &linked, rename).await.unwrap();
     assert_eq!((renamed.name.as_str(), renamed.linked), ("李四", None));
-    assert_eq!(
-        user::change(store, &org("acme"), &id, UserChange::default())
-            .await
-            .unwrap(),
-        None
-    );
+    // What was read before is changed by nobody.
+    let late = user::change(store, &linked, UserChange::default()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
 }
 
 #[tokio::test]
@@ -65,9 +59,16 @@ async fn a_deleted_person_is_made_anew() {
     let fresh = fresh().await;
     let store = &fresh.store;
     user::ensure(store, &lisi()).await.unwrap();
-    assert!(!user::delete(store, &org("acme"), &lisi().id).await.unwrap());
-    assert!(user::delete(store, &org("default"), &lisi().id).await.unwrap());
-    assert!(!user::delete(store, &org("default"), &lisi().id).await.unwrap());
+    let elsewhere = User {
+        organization: org("acme"),
+        ..lisi()
+    };
+    assert!(matches!(
+        user::delete(store, &elsewhere).await,
+        Err(StoreError::Conflict)
+    ));
+    user::delete(store, &lisi()).await.unwrap();
+    assert!(matches!(user::delete(store, &lisi()).await, Err(StoreError::Conflict)));
     assert_eq!(user::get(store, &org("default"), &lisi().id).await.unwrap(), None);
     user::ensure(store, &lisi()).await.unwrap();
 }

@@ -5,6 +5,7 @@
 mod conversations;
 mod dead_letters;
 mod files;
+mod idempotency;
 mod leases;
 mod logins;
 mod logs;

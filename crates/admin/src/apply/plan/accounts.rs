@@ -25,7 +25,7 @@ pub(super) async fn check(planner: &Planner<'_>, mistakes: &mut Mistakes<'_>) ->
             refuse(&field, other, mistakes);
             continue;
         }
-        let (organization, endpoints) = (planner.wanted.organization, &planned.settings.endpoints);
+        let (organization, endpoints) = (&planner.wanted.scope.organization, &planned.settings.endpoints);
         let holder =
             store_integration::account_holder(store, organization, (&planned.platform, key), endpoints).await?;
         let Some((claimant, holder)) = holder.filter(|(_, holder)| *holder != planned.id) else {

@@ -6,8 +6,8 @@ use crate::integrations::impact;
 use crate::problem::Problem;
 
 impl Planner<'_> {
-    /// Triggers first, for integrations and agents can't go while a trigger in force names them. Integrations last, for they can't be
-    /// brought back if a later write is refused.
+    /// Triggers first, for integrations and agents can't go while a trigger in force names them. Integrations last, for one that is
+    /// restored when a later write is refused has lost its status and its poll cursor.
     pub(super) async fn prune(&mut self) -> Result<(), Problem> {
         self.prune_triggers();
         self.prune_agents().await?;
@@ -47,7 +47,7 @@ impl Planner<'_> {
             if self.named().1.contains(record.name.as_str()) {
                 continue;
             }
-            let impact = impact::of(self.state, self.wanted.organization, &record.id).await?;
+            let impact = impact::of(self.state, &self.wanted.scope.organization, &record.id).await?;
             let change = Change::deleted(Kind::Integration, &record.name, record.id.as_str()).affecting(impact);
             self.step(Write::DeleteIntegration(record.clone()), change);
         }
@@ -60,7 +60,7 @@ impl Planner<'_> {
             if self.named().0.contains(record.agent.name.as_str()) {
                 continue;
             }
-            let impact = impact::of_agent(self.state, self.wanted.organization, &record.agent.id).await?;
+            let impact = impact::of_agent(self.state, &self.wanted.scope.organization, &record.agent.id).await?;
             let id = record.agent.id.as_str();
             let change = Change::deleted(Kind::Agent, &record.agent.name, id).affecting(impact);
             self.step(Write::DeleteAgent(record.clone()), change);

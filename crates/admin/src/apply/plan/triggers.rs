@@ -101,11 +101,11 @@ impl<'a> Planner<'a> {
 
     fn new_trigger(&mut self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) {
         let entry = &wanted.entry;
-        let id = self.state.fresh_trigger();
+        let id = self.wanted.fresh.trigger_named(&entry.name);
         let read = |mut fields: Map<String, Value>| {
             fields.extend(self.ids(wanted));
             let new = body::parse_value(Value::Object(fields))?;
-            let trigger = triggers::read_new(id.clone(), self.wanted.organization.clone(), new)?;
+            let trigger = triggers::read_new(id.clone(), self.wanted.scope.organization.clone(), new)?;
             self.fits(wanted, &trigger)?;
             Ok(trigger)
         };

@@ -6,8 +6,9 @@ import { text } from "/console/texts.js";
 import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
 
 export async function load(shell) {
-  const [tokens, organization] = await Promise.all([shell.get("/tokens?limit=200"), shell.get("")]);
-  return { tokens: tokens.items, organization };
+  const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
+  const [tokens, organization, { items }] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit]);
+  return { tokens: tokens.items, organization, audit: items };
 }
 
 export function view(shell, state) {
@@ -17,6 +18,7 @@ export function view(shell, state) {
     ${tokens(shell, state)}
     ${limits(shell, state)}
     ${organizations(shell, state)}
+    ${auditLog(shell, state)}
     <section class="card"><h3>${text("about")}</h3><p><a href="/api/openapi.json">${text("apiDocs")}</a></p></section>`;
 }
 
@@ -24,21 +26,36 @@ const tokens = (shell, state) => html`
   <section class="card" aria-labelledby="tokens-title"><h3 id="tokens-title">${text("tokens")}</h3>
     ${state.made ? html`<p class="note" id="new-token">${text("tokenOnce")} ${copyable(state.made.token)}</p>` : nothing}
     ${state.tokens.length === 0 ? empty(text("noTokens")) : html`<ul class="rows" id="tokens">${state.tokens.map((token) => html`
-      <li><div class="head"><span class="name">${token.name}</span></div><p class="kind">${text(`role_${token.role}`)} · ${time(token.createdAt)}</p>
+      <li><div class="head"><span class="name">${token.name}</span></div><p class="kind">${text(`role_${token.role}`)} · ${time(token.createdAt)} · ${token.lastUsedAt ? html`${text("lastUsed")} ${time(token.lastUsedAt)}` : text("neverUsed")}${token.expiresAt ? html` · ${text("expires")} ${time(token.expiresAt)}` : nothing}</p>
         ${shell.app.mayWrite ? html`<button class="danger quiet" @click=${() => revoke(shell, token)}>${text("revoke")}</button>` : nothing}</li>`)}</ul>`}
     ${!shell.app.mayWrite ? nothing : html`<form class="bar" id="token-form" @submit=${(event) => {
       event.preventDefault();
       const form = event.target;
       shell.act(async () => {
-        state.made = await shell.post("/tokens", { name: form.elements.name.value.trim(), role: form.elements.role.value });
+        state.made = await shell.post("/tokens", { name: form.elements.name.value.trim(), role: form.elements.role.value, ...expiry(form.elements.expires.value) });
         form.reset();
       });
     }}>
       <label>${text("name")} <input name="name" required></label>
       <label>${text("role")} <select name="role">${["admin", "viewer"].map((role) => html`<option value=${role}>${text(`role_${role}`)}</option>`)}</select></label>
+      <label>${text("expires")} <input name="expires" type="date"></label>
       <button type="submit">${text("create")}</button>
     </form>`}
   </section>`;
+
+/** The end of a day in this browser's time, or nothing. */
+const expiry = (day) => (day ? { expiresAt: new Date(`${day}T23:59:59`).toISOString() } : {});
+
+const auditLog = (shell, state) => html`
+  <section class="card" aria-labelledby="audit-title"><h3 id="audit-title">${text("audit")}</h3>
+    ${state.audit.length === 0 ? empty(text("noAudit")) : html`<ul class="rows" id="audit">${state.audit.map((entry) => html`
+      <li><div class="head"><span class="name"><code>${entry.action}</code> ${entry.target?.name ?? entry.target?.id ?? ""}</span></div>
+        <p class="kind">${time(entry.at)} · ${entry.actor.tokenName ?? text(`actor_${entry.actor.role}`)}${entry.address ? ` · ${entry.address}` : ""}${shell.app.isRoot && entry.organization ? ` · ${entry.organization}` : ""}</p>
+        ${entry.before || entry.after ? html`<details><summary>${text("changes")}</summary><pre>${changes(entry)}</pre></details>` : nothing}</li>`)}</ul>`}
+  </section>`;
+
+/** Before and after, one line each. */
+const changes = ({ before, after }) => [["-", before], ["+", after]].filter(([, state]) => state).map(([sign, state]) => `${sign} ${JSON.stringify(state)}`).join("\n");
 
 async function revoke(shell, token) {
   if (await shell.confirm(text("revokeTitle", token.name), text("revokeBody"), text("revoke"))) await shell.act(() => shell.send("DELETE", `/tokens/${encodeURIComponent(token.id)}`));

@@ -40,10 +40,13 @@ pub(super) async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(
 
 fn refusal(rule: Rule, found: Option<Item>) -> Result<IntegrationError, StoreError> {
     Ok(match (rule, found) {
-        (Rule::FreeName, _) => IntegrationError::NameTaken,
+        (Rule::FreeName, Some(taken)) => {
+            let holder = get_text(&taken, "id").ok_or(StoreError::Unreadable { what: "name" })?;
+            IntegrationError::NameTaken(IntegrationId::new(holder))
+        }
         (Rule::FreeAccount, Some(claim)) => account_in_use(&claim)?,
         (Rule::Unbound, Some(bound)) => IntegrationError::InUse(Box::new(trigger::read(bound)?.trigger)),
-        (Rule::AsRead | Rule::FreeAccount | Rule::Unbound, _) => StoreError::Conflict.into(),
+        (Rule::AsRead | Rule::FreeName | Rule::FreeAccount | Rule::Unbound, _) => StoreError::Conflict.into(),
     })
 }
 

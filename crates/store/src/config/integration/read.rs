@@ -7,6 +7,7 @@ use tieline_core::timestamp::Timestamp;
 use super::claims::{account_digest, account_pk, claimant, own_sk, proved_sk};
 use super::{BOUND, Bound, INT, IntegrationRecord, pk, stored};
 use crate::Store;
+use crate::config::trash::{self, Deleted};
 use crate::config::{list as lists, trigger};
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
@@ -43,6 +44,38 @@ pub async fn account_holder(
         }
     }
     Ok(None)
+}
+
+/// A deleted integration of the organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_deleted(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &IntegrationId,
+    now: Timestamp,
+) -> Result<Option<Deleted<IntegrationRecord>>, StoreError> {
+    let found = trash::get(store, (trash::Kind::Integration, organization, id.as_str()), now).await?;
+    found.map(|deleted| deleted.read(stored::read)).transpose()
+}
+
+/// The deleted integrations of an organization, by id.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_deleted(
+    store: &Store,
+    organization: &OrganizationId,
+    page: (Option<&str>, usize),
+    now: Timestamp,
+) -> Result<Page<Deleted<IntegrationRecord>>, StoreError> {
+    let page = trash::list(store, (trash::Kind::Integration, organization), page, now).await?;
+    let items = page.items.into_iter().map(|deleted| deleted.read(stored::read));
+    Ok(Page {
+        items: items.collect::<Result<_, _>>()?,
+        cursor: page.cursor,
+    })
 }
 
 /// The integration with its enabled trigger: one query.

@@ -1,0 +1,135 @@
+//! `Idempotency-Key`: a POST that is sent again is not done again.
+//!
+//! A request is claimed before it is processed, and its answer is kept for 24 hours. All ids of its processing are made of the claim's seed:
+//! if the process dies, whoever repeats the request finds what was made already.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tieline_bridge::operator::{Identity, Operator};
+use tieline_bridge::world::random;
+use tieline_store::idempotency::{self, Answer, Claim, Claimed};
+use tracing::warn;
+
+use crate::auth::Caller;
+use crate::body;
+use crate::fresh::Fresh;
+use crate::problem::{Problem, chain};
+use crate::state::AdminState;
+
+/// The header.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header of an answer that was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// Longest key, in characters.
+const MAX_KEY_CHARS: usize = 255;
+/// Longest answer that is kept.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Headers that are kept.
+const KEPT: [HeaderName; 2] = [CONTENT_TYPE, ETAG];
+
+/// Processes a request once for each key.
+pub(crate) async fn once(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    let Some(key) = request.headers().get(IDEMPOTENCY_KEY) else {
+        return next.run(request).await;
+    };
+    let path = request.uri().path();
+    let applies = request.method() == Method::POST && path.starts_with("/api/v1/") && path != "/api/v1/session";
+    if !applies {
+        return next.run(request).await;
+    }
+    let key = key.clone();
+    match process(&state, &key, request, next).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn process(state: &AdminState, key: &HeaderValue, request: Request, next: Next) -> Result<Response, Problem> {
+    let key = readable(key)?;
+    let (mut parts, content) = request.into_parts();
+    let Caller(identity) = Caller::from_request_parts(&mut parts, state).await?;
+    let bytes = body::collect(&parts.headers, content).await?;
+    let address = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let asked = [parts.method.as_str(), &address, &text];
+    let owner = owner(&identity);
+    let claim = idempotency::claim(&state.world.store, (&owner, key), &asked, random(), state.now()).await?;
+    match claim {
+        Claim::Mine(claimed) => answer(state, &claimed, parts, bytes, next).await,
+        Claim::Answered(answer) => Ok(replayed(answer)),
+        Claim::Running => Err(Problem::conflict(
+            "idempotency_key_in_use",
+            "a request with this `Idempotency-Key` is being processed; send it again in some seconds",
+        )),
+        Claim::Reused => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "another request had this `Idempotency-Key` in the last 24 hours; a new request needs a new key",
+        )),
+    }
+}
+
+fn readable(key: &HeaderValue) -> Result<&str, Problem> {
+    let text = key.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
+    text.filter(|text| text.len() <= MAX_KEY_CHARS)
+        .ok_or_else(|| Problem::invalid("Idempotency-Key", "must have 1 to 255 visible ASCII characters"))
+}
+
+/// Whose keys they are: one token's.
+fn owner(identity: &Identity) -> String {
+    match (&identity.operator, &identity.token) {
+        (Operator::Member { organization, .. }, Some(token)) => format!("{organization}/{}", token.id),
+        _ => "/root".to_owned(),
+    }
+}
+
+async fn answer(
+    state: &AdminState,
+    claimed: &Claimed,
+    mut parts: Parts,
+    bytes: Vec<u8>,
+    next: Next,
+) -> Result<Response, Problem> {
+    parts.extensions.insert(Fresh::of(claimed));
+    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+    let (head, content) = response.into_parts();
+    let too_long = |_| Problem::unavailable("the answer is too long to be kept");
+    let content = to_bytes(content, MAX_ANSWER_BYTES).await.map_err(too_long)?;
+    let passes = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
+    let kept = if passes {
+        idempotency::release(&state.world.store, claimed).await
+    } else {
+        let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
+        let headers = KEPT.iter().filter_map(|name| Some((name.to_string(), value(name)?)));
+        let answer = Answer {
+            status: head.status.as_u16(),
+            headers: headers.collect(),
+            body: String::from_utf8_lossy(&content).into_owned(),
+        };
+        idempotency::answer(&state.world.store, claimed, &answer).await
+    };
+    if let Err(failure) = kept {
+        // Sent again, the request is processed again with the same ids.
+        warn!(error = %chain(&failure), "the answer to a request with an idempotency key can't be kept");
+    }
+    Ok(Response::from_parts(head, Body::from(content)))
+}
+
+fn replayed(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}

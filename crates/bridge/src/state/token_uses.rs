@@ -1,0 +1,46 @@
+//! When uses of tokens were last written by this process, so that a busy token costs no write a request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::token::USE_INTERVAL;
+
+/// Most tokens that are remembered.
+const MAX_TOKENS: usize = 10_000;
+
+/// Last writes by token. Cache; bounded.
+#[derive(Debug, Default)]
+pub struct TokenUses {
+    written: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl TokenUses {
+    /// Whether the use of this token is to be written now. Then it isn't again for a while.
+    pub(crate) fn is_due(&self, token: &str, now: Timestamp) -> bool {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = |at: &Timestamp| *at <= now && now.since(*at) < USE_INTERVAL;
+        if written.get(token).is_some_and(recent) {
+            return false;
+        }
+        if written.len() >= MAX_TOKENS {
+            written.clear();
+        }
+        written.insert(token.to_owned(), now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_is_written_once_in_a_while() {
+        let uses = TokenUses::default();
+        assert!(uses.is_due("tok_1", Timestamp::from_secs(0)));
+        assert!(!uses.is_due("tok_1", Timestamp::from_secs(599)));
+        assert!(uses.is_due("tok_2", Timestamp::from_secs(599)));
+        assert!(uses.is_due("tok_1", Timestamp::from_secs(600)));
+    }
+}
