@@ -32,6 +32,10 @@ async fn task_survives_a_new_chat() {
                 let guidance = told(&TaskReply::OnlyFromOutside);
                 return talk(bot, &lisi, &mut shown, "/task Deploy", guidance).await;
             }
+            // What isn't registered can't be chosen there, so tasks need the other mode.
+            if !bot.simulator.features().typed_commands {
+                return Ok(());
+            }
             let made = told(&TaskReply::TaskMade("Deploy".to_owned()));
             talk(bot, &lisi, &mut shown, "/task Deploy", made).await?;
             talk(bot, &lisi, &mut shown, "one", "echo: one".to_owned()).await?;

@@ -65,6 +65,8 @@ pub struct Features {
     pub long_answers: bool,
     /// Tasks are made outside only.
     pub tasks_from_outside: bool,
+    /// Commands are typed. Else people choose among those that the bridge has registered.
+    pub typed_commands: bool,
 }
 
 impl Features {
@@ -78,6 +80,7 @@ impl Features {
         many_people: true,
         long_answers: true,
         tasks_from_outside: false,
+        typed_commands: true,
     };
 }
 

@@ -55,14 +55,14 @@ impl TaskReply {
         match self {
             Self::Menu { recent } => {
                 let continued = if *recent { "\n3. Continue a recent task" } else { "" };
-                format!("What would you like to start?\n1. A new chat\n2. A new task{continued}\n\nReply with a number within 15 minutes, or /cancel.")
+                format!("What would you like to start?\n\n1. A new chat\n2. A new task{continued}\n\nReply with a number within 15 minutes, or /cancel.")
             }
             Self::NewChat => "A new chat has begun. What can I do for you?".to_owned(),
             Self::ChatMode => "You are in the chat. Your tasks stay as they are; /task brings you back.".to_owned(),
             Self::AskName => "What shall the task be called? Reply with a name, or /cancel.".to_owned(),
             Self::AskBindName => "Under which name shall this chat be kept as a task? Reply with a name, or /cancel.".to_owned(),
-            Self::ChooseTask(names) => format!("Which task?\n{}\n\nReply with a number within 15 minutes, or /cancel.", list(names)),
-            Self::NoSuchTask(names) => format!("There is no task of that name. You have these:\n{}\n\nReply with a number within 15 minutes, or /cancel.", list(names)),
+            Self::ChooseTask(names) => format!("Which task?\n\n{}\n\nReply with a number within 15 minutes, or /cancel.", list(names)),
+            Self::NoSuchTask(names) => format!("There is no task of that name. You have these:\n\n{}\n\nReply with a number within 15 minutes, or /cancel.", list(names)),
             Self::NoSuchChoice(n) => format!("Please reply with a number from 1 to {n}, or /cancel."),
             Self::TaskMade(name) => format!("New task “{name}”. Everything you write now belongs to it; /chat leads back to the chat."),
             Self::TaskEntered(name) => format!("You are in the task “{name}”. It goes on where you left it."),
@@ -78,7 +78,7 @@ impl TaskReply {
             Self::Menu { recent } => {
                 let continued = if *recent { "\n3. 继续最近的任务" } else { "" };
                 format!(
-                    "您想开始什么？\n1. 新会话\n2. 新任务{continued}\n\n请在 15 分钟内回复序号，或发送 /cancel 取消。"
+                    "您想开始什么？\n\n1. 新会话\n2. 新任务{continued}\n\n请在 15 分钟内回复序号，或发送 /cancel 取消。"
                 )
             }
             Self::NewChat => "已开始新会话，有什么可以帮您？".to_owned(),
@@ -86,11 +86,11 @@ impl TaskReply {
             Self::AskName => "请为新任务命名：直接回复名称，或发送 /cancel 取消。".to_owned(),
             Self::AskBindName => "请回复一个名称，将当前会话保留为任务；或发送 /cancel 取消。".to_owned(),
             Self::ChooseTask(names) => format!(
-                "请选择任务：\n{}\n\n请在 15 分钟内回复序号，或发送 /cancel 取消。",
+                "请选择任务：\n\n{}\n\n请在 15 分钟内回复序号，或发送 /cancel 取消。",
                 list(names)
             ),
             Self::NoSuchTask(names) => format!(
-                "没有该名称的任务。您现有的任务：\n{}\n\n请在 15 分钟内回复序号，或发送 /cancel 取消。",
+                "没有该名称的任务。您现有的任务：\n\n{}\n\n请在 15 分钟内回复序号，或发送 /cancel 取消。",
                 list(names)
             ),
             Self::NoSuchChoice(n) => format!("请回复 1 到 {n} 之间的序号，或发送 /cancel 取消。"),

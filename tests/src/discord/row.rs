@@ -49,6 +49,7 @@ impl PlatformSimulator for OneBot {
         Features {
             // Slash commands always concern the bot.
             groups: !self.is_webhook(),
+            typed_commands: !self.is_webhook(),
             ..Features::ALL
         }
     }

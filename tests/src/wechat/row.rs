@@ -41,6 +41,7 @@ impl PlatformSimulator for Row {
             many_people: false,
             long_answers: false,
             tasks_from_outside: false,
+            typed_commands: true,
         }
     }
 

@@ -69,8 +69,11 @@ pub enum DispatchError {
 /// # Errors
 /// [`DispatchError`] if it must be retried.
 pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
-    // Nothing of it is used again: locks are taken though they are poisoned.
-    let done = AssertUnwindSafe(dispatch_one(world, envelope)).catch_unwind().await;
+    // Nothing of it is used again: locks are taken though they are poisoned. Boxed, as are its longer branches: they would else lie in one
+    // another on the stack.
+    let done = AssertUnwindSafe(Box::pin(dispatch_one(world, envelope)))
+        .catch_unwind()
+        .await;
     done.unwrap_or(Err(DispatchError::Panicked))
 }
 
@@ -148,11 +151,11 @@ impl Arrival<'_> {
         };
         match intent {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
-            Intent::Pair => self.offer_pairing(&message, &id).await.map(|()| None),
-            Intent::Steer(command) => self.run_command(&message, &key, &command, turn).await,
-            Intent::New => self.start_session(&message, &key, turn).await,
-            Intent::Say if self.made_choice(&message, &key).await? => Ok(None),
-            Intent::Say => self.append(&message, &key, false, turn).await,
+            Intent::Pair => Box::pin(self.offer_pairing(&message, &id)).await.map(|()| None),
+            Intent::Steer(command) => Box::pin(self.run_command(&message, &key, &command, turn)).await,
+            Intent::New => Box::pin(self.start_session(&message, &key, turn)).await,
+            Intent::Say if Box::pin(self.made_choice(&message, &key)).await? => Ok(None),
+            Intent::Say => Box::pin(self.append(&message, &key, false, turn)).await,
         }
     }
 

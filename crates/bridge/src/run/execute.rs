@@ -139,7 +139,7 @@ pub(super) async fn end(
             agent_stream::cancel(world, &agent, cancel).await;
         }
     };
-    let delivering = finish::deliver(world, held, asked, showing, until, ledger);
+    let delivering = Box::pin(finish::deliver(world, held, asked, showing, until, ledger));
     let ((), left) = tokio::join!(cancelling, delivering);
     left
 }

@@ -41,7 +41,7 @@ pub(super) async fn deliver(
     }
     let shown = match showing.record.delivered {
         true => DeliveryOutcome::Yes,
-        false => showing.finish(until).await?,
+        false => Box::pin(showing.finish(until)).await?,
     };
     let now = world.clock.now();
     match shown {

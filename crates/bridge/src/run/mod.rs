@@ -145,7 +145,7 @@ async fn work_through(
             Ok(Next::Full)
         }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
-        Ok(Acquired::LeasedConversation(held)) => work_on(world, *held, &mut place, until).await,
+        Ok(Acquired::LeasedConversation(held)) => Box::pin(work_on(world, *held, &mut place, until)).await,
         Err(error) => Err(error),
     };
     if let Some(place) = place {
