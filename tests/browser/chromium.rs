@@ -86,6 +86,13 @@ impl Page {
         page
     }
 
+    /// Reloads the page, and waits until the old one is gone.
+    pub(crate) async fn reload(&mut self) {
+        self.look("window.beforeReload = true; location.reload(); true").await;
+        self.until("!window.beforeReload && document.readyState === 'complete'")
+            .await;
+    }
+
     /// The value of an expression in the page.
     pub(crate) async fn look(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true });

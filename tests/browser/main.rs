@@ -64,7 +64,7 @@ async fn a_typed_message_is_answered_in_streamed_pieces() {
         words
     );
 
-    page.look("location.reload(); true").await;
+    page.reload().await;
     page.until(&format!("{DONE} 1")).await;
     assert_eq!(
         page.look("document.querySelector('.bubble.theirs').textContent").await,
@@ -210,11 +210,12 @@ async fn one_sign_in_serves_every_tab_until_the_session_ends() {
     let mut page = console(&stand, "bots").await;
     page.until("!!document.querySelector('#integrations li')").await;
     // The reload forgets all that scripts knew: only the cookie is left, as in a new tab.
-    page.look("sessionStorage.clear(); location.reload(); true").await;
+    page.look("sessionStorage.clear(); true").await;
+    page.reload().await;
     page.until("!!document.querySelector('#integrations li')").await;
     page.look("document.querySelector('#sign-out').click(); true").await;
     page.until(SIGNED_OUT).await;
-    page.look("location.reload(); true").await;
+    page.reload().await;
     page.until(SIGNED_OUT).await;
     page.look("fetch('/api/v1/orgs').then((answer) => (window.seen = answer.status)); true")
         .await;

@@ -93,13 +93,13 @@ pub(crate) async fn run_that_outlives_its_function_is_resumed(servers: Servers) 
         ..Plan::default()
     };
     let cloud = deploy(servers, &plan).await;
-    let agent = FakeLanggraph::start(Duration::from_secs(1), fourteen_pieces).await;
+    let agent = FakeLanggraph::start(Duration::from_secs(1), forty_pieces).await;
     let id = cloud.bind(&web("page"), &agent.as_agent("slow")).await.unwrap();
     let console = cloud.console();
     let (_, reply) = console.say(&id, "chat", "tell", "m1").await.unwrap();
     let shown = console.read(&reply).await;
     let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
-    assert_eq!(last_text(&shown), fourteen_pieces("").concat().trim_end());
+    assert_eq!(last_text(&shown), forty_pieces("").concat().trim_end());
     assert_grows(&shown);
     let stats = cloud.emulator.function("runner").stats();
     assert_eq!((stats.timeouts, stats.errors), (0, 0), "{}", cloud.log_tail());
