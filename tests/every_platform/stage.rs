@@ -30,6 +30,8 @@ pub(crate) fn sentence(notice: Notice) -> &'static str {
 pub(crate) struct Stage {
     pub(crate) bridge: Bridge,
     pub(crate) bots: Vec<Bot>,
+    /// Complaints that the scenario explains.
+    pub(crate) forgiven: &'static [&'static str],
     _dir: TempDir,
 }
 
@@ -73,6 +75,7 @@ impl Stage {
         Self {
             bridge,
             bots,
+            forgiven: &[],
             _dir: dir,
         }
     }
