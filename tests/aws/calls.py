@@ -115,6 +115,8 @@ def sqs_needs(binary: Path) -> set[tuple[str, str]]:
     reached = functions_of(binary, "tieline_queue")
     pairs = {QUEUE_FUNCTIONS[name] for name in QUEUE_FUNCTIONS if name in reached}
     pairs |= receiving(binary, reached)
+    if "depth::depths" in reached:
+        pairs |= {(queue, "GetQueueAttributes") for queue in ("inbound", "work", "relay")}
     # One permission covers a call and its batch.
     linked = {operation.removesuffix("Batch") for operation in sdk_operations(binary, "sqs")}
     assert {operation for _, operation in pairs} == linked, (binary.name, pairs, linked)

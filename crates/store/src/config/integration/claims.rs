@@ -217,7 +217,7 @@ pub async fn release(
 ) -> Result<Vec<(OrganizationId, IntegrationId)>, IntegrationError> {
     let pk = account_pk(platform, &account_digest(account_key));
     let mut released = Vec::new();
-    for claim in query(store, &pk, PROVED_SK).await? {
+    for claim in claims_below(store, &pk, PROVED_SK).await? {
         let (owner, integration) = claimant(&claim)?;
         let sk = get_text(&claim, SK).ok_or(UNREADABLE)?;
         let mut writes = Transaction::new();
@@ -236,11 +236,11 @@ async fn claims(
     prefix: &str,
 ) -> Result<Vec<(OrganizationId, IntegrationId)>, StoreError> {
     let pk = account_pk(platform, &account_digest(account_key));
-    let found = query(store, &pk, prefix).await?;
+    let found = claims_below(store, &pk, prefix).await?;
     found.iter().map(claimant).collect()
 }
 
-async fn query(store: &Store, pk: &str, prefix: &str) -> Result<Vec<Item>, StoreError> {
+async fn claims_below(store: &Store, pk: &str, prefix: &str) -> Result<Vec<Item>, StoreError> {
     let query = Query {
         table: &store.tables.config,
         index: None,
