@@ -45,7 +45,7 @@ mod tests {
             "9f86d081884c7d659a2feaa0c55ad015",
             "tla_9f86d081884c7d659a2feaa0c55ad015",
             "fQ3kZ8vLw2Xr7TpNd5YbGs",
-            "40302010597081625394706182736450918273",
+            "403020105970816253947061827364509182735",
         ] {
             assert!(bits(strong) >= MIN_TOKEN_BITS, "{strong}: {}", bits(strong));
         }
