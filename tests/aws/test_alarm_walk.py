@@ -1,0 +1,112 @@
+"""Who is told when something breaks, and after how long: each failure as the metrics show it, and the alarm's own arithmetic on them.
+
+The figures are the worst over all minutes in which a failure can begin, as periods begin on the clock.
+"""
+
+import pytest
+from alarms import Series, minutes_until
+from template import PSEUDO, Stack, nested
+
+IMAGE = "example/tieline@sha256:" + "0" * 64
+STACK = PSEUDO["AWS::StackName"]
+OURS = f"Tieline/{STACK}"
+ON_LAMBDA = nested(Stack("template.yaml", RelayImage=IMAGE), "Watch")
+ON_ECS = nested(Stack("template.yaml", RelayImage=IMAGE, RunnerOn="ecs", RunnerImage=IMAGE), "Watch")
+
+# An hour in which all is well comes first, and then the failure in any minute of half an hour, which is what the longest period begins on.
+WELL = 60
+LONGEST_PERIOD = 30
+
+
+def since(begins: int, values: Series, before: Series = lambda minute: []) -> Series:
+    """Values from a minute on, counted from it, and others before."""
+    return lambda minute: values(minute - begins) if minute >= begins else before(minute)
+
+
+def each(every: int, value: float = 1) -> Series:
+    return lambda minute: [value] if minute % every == 0 else []
+
+
+def at(*minutes: int) -> Series:
+    return lambda minute: [1.0] if minute in minutes else []
+
+
+def lambda_errors(function: str) -> str:
+    return f"AWS/Lambda Errors {STACK}-{function}"
+
+
+def age(queue: str) -> str:
+    return f"AWS/SQS ApproximateAgeOfOldestMessage {STACK}-{queue}"
+
+
+# What each failure looks like: the stack, the alarm, the metrics from the minute in which it begins, those before, and the most minutes.
+WALK = {
+    # What fails comes again after the visibility time-out of 30 s, so that one chat's message fails in every minute.
+    "dispatcher can't start, one chat": (ON_LAMBDA, "DispatcherErrors", {lambda_errors("dispatcher"): each(1)}, {}, 4),
+    # No function fails then: single records are reported, hidden, and delivered again.
+    "dispatcher's records fail, as the table is unreachable": (ON_LAMBDA, "EventsWait", {age("inbound.fifo"): lambda n: [60.0 * n + 59]}, {}, 5),
+    # A wake-up and its watchdog 40 s later; both come again only after a quarter of an hour.
+    "runner can't start, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 15, 16)}, {}, 2),
+    "runner loses memory and dies in every run, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 2)}, {}, 2),
+    # Nothing is counted until Lambda ends it after a quarter of an hour.
+    "runner hangs": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(15, 16)}, {}, 17),
+    "runners' container is gone": (ON_ECS, "RunnerSilent", {}, {f"{OURS} RunsInHand": each(1, 3)}, 5),
+    "relay is gone": (ON_LAMBDA, "RelayWithoutHeartbeat", {}, {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0]}, 5),
+    "account has no concurrency left": (ON_LAMBDA, "RunnerThrottles", {f"AWS/Lambda Throttles {STACK}-runner": each(1)}, {}, 4),
+    "callbacks are throttled": (
+        ON_LAMBDA,
+        "CallbacksRefused",
+        {"AWS/ApiGateway 4xx Api $default POST /api/{platform}/webhook/{integrationId}": each(1, 3000)},
+        {},
+        4,
+    ),
+    "table is throttled": (ON_LAMBDA, "StateThrottles", {f"AWS/DynamoDB WriteThrottleEvents {STACK}-state": each(1)}, {}, 4),
+    # What passes within ten minutes pages nobody, so these two take longer than that.
+    "webhook can't start": (ON_LAMBDA, "WebhookErrors", {lambda_errors("webhook"): each(1, 50)}, {}, 16),
+    "webhook can't start, one bot that is called every seven minutes": (ON_LAMBDA, "WebhookErrors", {lambda_errors("webhook"): each(7)}, {}, 20),
+    "every agent is down": (
+        ON_LAMBDA,
+        "MessagesFail",
+        {f"{OURS} Messages failed": each(1, 10), f"AWS/SQS NumberOfMessagesSent {STACK}-inbound.fifo": each(1, 10)},
+        {f"AWS/SQS NumberOfMessagesSent {STACK}-inbound.fifo": each(1, 10)},
+        47,
+    ),
+    "every bot is refused": (
+        ON_LAMBDA,
+        "BotsRefused",
+        {f"{OURS} Connections disconnected": each(1, 9), f"{OURS} Connections": each(1, 9)},
+        {f"{OURS} Connections": each(1, 9)},
+        6,
+    ),
+    "event that no program can read": (
+        ON_LAMBDA,
+        "EventsInDeadLetters",
+        {f"AWS/SQS ApproximateNumberOfMessagesVisible {STACK}-inbound-dead.fifo": each(1)},
+        {},
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", WALK)
+def test_failure_is_told_within_its_minutes(failure):
+    stack, name, failing, well, most = WALK[failure]
+    alarm = stack.resources[name]["Properties"]
+    assert alarm["AlarmActions"] == ["Alarms"]
+    minutes = []
+    for begins in range(WELL, WELL + LONGEST_PERIOD):
+        series = {
+            metric: since(begins, failing.get(metric, lambda minute: []), well.get(metric, lambda minute: [])) for metric in {*failing, *well}
+        }
+        minutes.append(minutes_until(alarm, series, begins))
+    assert None not in minutes, "nobody is told"
+    print(f"{failure}: {alarm['AlarmName'].removeprefix(STACK + '-')} after {min(minutes)} to {max(minutes)} minutes")
+    assert max(minutes) <= most
+
+
+@pytest.mark.parametrize("stack", [ON_LAMBDA, ON_ECS])
+def test_nobody_is_told_while_all_is_well(stack):
+    well = {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0], f"{OURS} RunsInHand": each(1, 3), age("inbound.fifo"): each(1, 2), age("work"): each(1, 900)}
+    for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
+        if "Statistic" in alarm or "Metrics" in alarm:
+            assert minutes_until(alarm, well, 0) is None, name
