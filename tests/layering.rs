@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("queue", &["core"]),
     ("bridge", &["core", "agents", "store", "queue"]),
     ("admin", &["core", "store", "queue", "bridge"]),
+    ("aws", &["core", "store", "queue", "bridge"]),
     (
         "standalone",
         &[
@@ -64,6 +65,7 @@ const DEPLOYABLE: &[&str] = &[
     "queue",
     "bridge",
     "admin",
+    "aws",
     "server",
 ];
 

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
 
 /// Where the health endpoint listens.
 pub(crate) const LISTEN: &str = "TIELINE_RELAY_LISTEN";
@@ -17,17 +16,6 @@ pub(crate) fn listen(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Soc
         .unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
     text.parse()
         .with_context(|| format!("{LISTEN} is not an address with a port"))
-}
-
-/// JSON lines on standard output, which is where CloudWatch reads.
-pub(crate) fn start_logging() {
-    let filter = EnvFilter::try_from_env("TIELINE_LOG").unwrap_or_else(|_| EnvFilter::new("info,aws_config=warn"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .init();
 }
 
 #[cfg(test)]

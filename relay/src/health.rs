@@ -1,10 +1,7 @@
-//! The health endpoint, and the program's own look at it.
+//! The health endpoint.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::process::ExitCode;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -17,9 +14,6 @@ use tieline_bridge::connections::{Connections, Health};
 use tieline_bridge::exposition;
 use tieline_bridge::operator::{self, Operator};
 use tieline_bridge::world::World;
-
-/// How long the own look may take.
-const WITHIN: Duration = Duration::from_secs(3);
 
 /// `GET /healthz`: 200 as long as the heartbeat lives, with what there is to know.
 ///
@@ -75,32 +69,4 @@ fn view(health: &Health) -> Value {
         "eventsWaiting": health.events_waiting,
         "leaving": health.leaving,
     })
-}
-
-/// Asks the endpoint of the process beside us.
-pub(crate) fn ask(address: SocketAddr) -> ExitCode {
-    match status(reachable(address)) {
-        Ok(line) if line.starts_with("HTTP/1.1 200") => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
-}
-
-fn status(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
-    stream.set_read_timeout(Some(WITHIN))?;
-    stream.set_write_timeout(Some(WITHIN))?;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-/// An address of this machine's that leads to the listener.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }

@@ -7,19 +7,18 @@ mod supervise;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tieline_bridge::deployment;
+use tieline_aws::shutdown::Signals;
+use tieline_aws::{health_check, logging, start};
 use tieline_bridge::world::World;
 use tieline_connectors::registry;
-
-use self::supervise::Signals;
 
 fn main() -> anyhow::Result<ExitCode> {
     let get = |name: &str| std::env::var(name).ok();
     // The image has no shell and no curl, so the program is its own health check.
     if std::env::args().nth(1).as_deref() == Some("health") {
-        return Ok(health::ask(config::listen(get)?));
+        return Ok(health_check::check(config::listen(get)?));
     }
-    config::start_logging();
+    logging::start(get);
     tieline_server::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(get))
@@ -38,12 +37,10 @@ async fn run(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<ExitCode> {
 }
 
 async fn open(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<World> {
-    let deployment = deployment::load(get)?;
-    let sdk = aws_config::load_from_env().await;
-    let world = deployment::world(deployment, &sdk, registry::ALL)
+    let world = start::container_world(get, registry::ALL)
         .await
-        .context("can't start")?
-        .exposed();
+        .context("can't start")?;
+    let world = world.exposed();
     world.http.warm().context("can't set up TLS")?;
     Ok(world)
 }

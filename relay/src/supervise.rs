@@ -2,22 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
+use tieline_aws::shutdown::{DRAIN, Signals};
 use tieline_bridge::connections::{Connections, Options};
 use tieline_bridge::metrics;
 use tieline_bridge::world::World;
 use tieline_server::Limits;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::health;
-
-/// The container is killed 120 s after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(110);
 
 /// Holds connections until a signal, then gives them away.
 pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Signals) -> anyhow::Result<()> {
@@ -54,26 +50,4 @@ fn limits() -> Limits {
         ..Limits::default()
     };
     limits.within_descriptors()
-}
-
-/// What tells us to stop. Heard from its making on, and not forgotten until it is asked for.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    pub(crate) async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -169,7 +169,7 @@ WITH_TOKEN = {"webhook", "admin"}
 
 def known_variables(deployable: str) -> set[str]:
     folder = ROOT / (deployable if deployable == "relay" else f"functions/{deployable}")
-    sources = [ROOT / "crates/bridge/src/deployment.rs", *folder.rglob("src/*.rs")]
+    sources = [*(ROOT / "crates/aws/src").glob("*.rs"), *folder.rglob("src/*.rs")]
     return {name for file in sources for name in re.findall(r'"(TIELINE_[A-Z_]+)"', file.read_text())}
 
 

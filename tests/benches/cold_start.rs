@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use tieline_bridge::deployment::variables;
+use tieline_aws::environment::variables;
 use tieline_tests::cloud::FUNCTIONS;
 use tieline_tests::lambda::{bundle_size, measure_cold_start};
 use tieline_tests::process::binary;

@@ -2,16 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Error, LambdaEvent, run, service_fn};
+use tieline_aws::sqs_batch::{Answer, Batch};
 use tieline_bridge::run::batch::{self, Item};
 use tieline_bridge::world::World;
+use tieline_core::envelope::WakeUp;
+use tieline_queue::receive::Received;
 use tokio::time::Instant;
 
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
-    run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+    run(service_fn(|event: LambdaEvent<Batch>| async move {
         run_batch(world, event).await
     }))
     .await
@@ -22,21 +24,14 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time that Lambda may take to hand an invocation to this program.
 const HAND_IN: Duration = Duration::from_secs(2);
 
-async fn run_batch(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+async fn run_batch(world: &World, event: LambdaEvent<Batch>) -> Result<Answer, Error> {
     let until = deadline(&event.context);
     check_time(until.saturating_duration_since(Instant::now()))?;
-    let items = event
-        .payload
-        .records
-        .into_iter()
-        .map(item)
-        .collect::<Result<Vec<_>, Error>>()?;
+    let items = event.payload.received()?.into_iter().map(item).collect();
     let failed = batch::run(world, items, Some(until)).await;
     // Now: until the next invocation the process stands still.
     world.metrics.write(world.clock.now());
-    let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failed.into_iter().map(failure).collect();
-    Ok(response)
+    Ok(Answer::failed(failed))
 }
 
 /// Refuses to work where no run could get anywhere.
@@ -56,24 +51,13 @@ fn deadline(context: &Context) -> Instant {
     Instant::now() + end.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-fn failure(id: String) -> BatchItemFailure {
-    let mut failure = BatchItemFailure::default();
-    failure.item_identifier = id;
-    failure
-}
-
-/// A record without an id could not be reported as failed, so the whole batch fails, out loud.
-fn item(record: SqsMessage) -> Result<Item, Error> {
-    let attempt = record
-        .attributes
-        .get("ApproximateReceiveCount")
-        .and_then(|count| count.parse().ok());
-    Ok(Item {
-        attempt: attempt.unwrap_or(1),
-        wake: record.body.as_deref().and_then(|body| serde_json::from_str(body).ok()),
-        receipt: record.receipt_handle.unwrap_or_default(),
-        id: record.message_id.ok_or("record without an id")?,
-    })
+fn item(received: Received<WakeUp>) -> Item {
+    Item {
+        id: received.id,
+        receipt: received.receipt,
+        attempt: received.attempt,
+        wake: received.message,
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,17 @@
 //! `runner`, as a Lambda function: see `handler`; as a container: see `worker`.
 
-mod config;
 mod handler;
 mod worker;
 
 use anyhow::Context as _;
-use tieline_bridge::deployment;
+use tieline_aws::{logging, start};
 use tieline_connectors::registry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let get = |name: &str| std::env::var(name).ok();
-    deployment::start_logging(get);
-    let deployment = config::load(get)?;
-    let sdk = aws_config::load_from_env().await;
-    let world = deployment::world(deployment, &sdk, registry::ALL)
+    logging::start(get);
+    let world = start::container_world(get, registry::ALL)
         .await
         .context("can't start")?;
     world.http.warm().context("can't set up TLS")?;

@@ -1,13 +1,11 @@
 //! The runner as a container: it asks the queue itself, so that waiting for agents isn't paid by the second.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
+use tieline_aws::shutdown::{DRAIN, Signals};
 use tieline_bridge::metrics;
 use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::tenant_slots::MAX_TELLING;
 use tieline_bridge::world::World;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -16,10 +14,8 @@ use tracing::{info, warn};
 const RUNS: usize = 512;
 /// Most runs of one tenant that ask an agent. With what it may have told besides, an eighth of the places is left to others.
 const RUNS_OF_ONE: usize = RUNS - RUNS / 8 - MAX_TELLING;
-/// The container is killed 120 s after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(110);
 
-/// Runs what is on the queue until SIGTERM, then finishes what is in hand. What can't be finished in time another process goes on
+/// Runs what is on the queue until a signal, then finishes what is in hand. What can't be finished in time another process goes on
 /// with when its lease has run out.
 pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
     let world = world.with_runs_per_organization(RUNS_OF_ONE);
@@ -30,10 +26,10 @@ pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
     };
     let mut running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
     let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock));
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = Signals::listen()?;
     info!("running what is on the queue");
     tokio::select! {
-        _ = terminate.recv() => {}
+        () = signals.received() => {}
         ended = &mut running => return ended.context("the poller panicked"),
     }
     info!("stopping");

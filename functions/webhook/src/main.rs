@@ -1,20 +1,16 @@
 //! Lambda function `webhook`: see `handler`.
 
-mod config;
 mod gateway;
 mod handler;
 
 use anyhow::Context as _;
-use tieline_bridge::deployment;
+use tieline_aws::{logging, start};
 use tieline_connectors::registry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let get = |name: &str| std::env::var(name).ok();
-    deployment::start_logging(get);
-    let (deployment, sdk) = (config::load(get)?, deployment::function_sdk(get));
-    let world = deployment::world(deployment, &sdk, registry::ALL)
-        .await
-        .context("can't start")?;
+    logging::start(get);
+    let world = start::function_world(get, registry::ALL).await.context("can't start")?;
     handler::serve(world).await.map_err(|error| anyhow::anyhow!(error))
 }

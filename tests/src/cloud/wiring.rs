@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_yaml_ng::Value;
-use tieline_bridge::deployment::variables;
+use tieline_aws::environment::variables;
 use tieline_queue::Urls;
 use tieline_store::Tables;
 

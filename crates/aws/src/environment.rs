@@ -1,0 +1,177 @@
+//! What the environment of a deployed program says.
+
+use tieline_bridge::operator::{self, MIN_TOKEN_BITS};
+use tieline_core::secret::Secret;
+use tieline_queue::Urls;
+use tieline_store::Tables;
+
+/// What the environment of a deployable says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// The tables.
+    pub tables: Tables,
+    /// The queues.
+    pub urls: Urls,
+    /// Our own address.
+    pub public_url: String,
+    /// What opens the data key.
+    pub key: KeySource,
+    /// The token that sees all, where this deployable serves operators.
+    pub root_token: Option<Secret>,
+    /// Whether private addresses may be called: for tests.
+    pub allow_private: bool,
+    /// Under which name metrics are written. `None`: they are not.
+    pub metrics: Option<String>,
+    /// Where DynamoDB, SQS and KMS are, if not at AWS: for tests.
+    pub endpoints: Endpoints,
+}
+
+/// Where DynamoDB, SQS and KMS are, if not at AWS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// DynamoDB.
+    pub dynamodb: Option<String>,
+    /// SQS.
+    pub sqs: Option<String>,
+    /// KMS.
+    pub kms: Option<String>,
+}
+
+/// What opens the data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A KMS key wraps it; the wrapped key lies in the table.
+    Kms(String),
+    /// It is given, in hex: where there is no KMS.
+    Given(Secret),
+}
+
+/// What is wrong with the environment: all of it, so that one deploy shows every mistake.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("environment: {}", .0.join("; "))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Names of the environment variables. The template on AWS sets the same; a test compares.
+pub mod variables {
+    /// Name of the table `config`.
+    pub const CONFIG_TABLE: &str = "TIELINE_CONFIG_TABLE";
+    /// Name of the table `state`.
+    pub const STATE_TABLE: &str = "TIELINE_STATE_TABLE";
+    /// Name of the table `leases`.
+    pub const LEASES_TABLE: &str = "TIELINE_LEASES_TABLE";
+    /// Address of `inbound.fifo`.
+    pub const INBOUND_QUEUE: &str = "TIELINE_INBOUND_QUEUE_URL";
+    /// Address of `work`.
+    pub const WORK_QUEUE: &str = "TIELINE_WORK_QUEUE_URL";
+    /// Addresses of the relay's queues by shard, separated by commas. May be absent.
+    pub const RELAY_QUEUES: &str = "TIELINE_RELAY_QUEUE_URLS";
+    /// Our own address.
+    pub const PUBLIC_URL: &str = "TIELINE_PUBLIC_URL";
+    /// The KMS key that wraps the data key.
+    pub const KMS_KEY: &str = "TIELINE_KMS_KEY_ID";
+    /// The data key itself, in hex, where there is no KMS.
+    pub const MASTER_KEY: &str = "TIELINE_MASTER_KEY";
+    /// The token that sees all.
+    pub const ADMIN_TOKEN: &str = "TIELINE_ADMIN_TOKEN";
+    /// `true`: private addresses may be called.
+    pub const ALLOW_PRIVATE: &str = "TIELINE_ALLOW_PRIVATE_ENDPOINTS";
+    /// The namespace of the metrics. May be absent: then none are written.
+    pub const METRICS: &str = "TIELINE_METRICS_NAMESPACE";
+}
+
+/// Reads every variable before failing.
+///
+/// # Errors
+/// [`ConfigError`] that names all that is missing or wrong.
+pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigError> {
+    let mut wrong = Vec::new();
+    let mut required = |name: &str| {
+        let value = get(name).filter(|value| !value.is_empty());
+        value.unwrap_or_else(|| {
+            wrong.push(format!("{name} is not set"));
+            String::new()
+        })
+    };
+    let tables = Tables {
+        config: required(variables::CONFIG_TABLE),
+        state: required(variables::STATE_TABLE),
+        leases: required(variables::LEASES_TABLE),
+    };
+    let urls = Urls {
+        inbound: required(variables::INBOUND_QUEUE),
+        work: required(variables::WORK_QUEUE),
+        relay: list(get(variables::RELAY_QUEUES)),
+    };
+    let public_url = required(variables::PUBLIC_URL).trim_end_matches('/').to_owned();
+    let key = match (get(variables::KMS_KEY), get(variables::MASTER_KEY)) {
+        (Some(id), None) => Some(KeySource::Kms(id)),
+        (None, Some(key)) => Some(KeySource::Given(Secret::new(key))),
+        _ => None,
+    };
+    if key.is_none() {
+        wrong.push(format!(
+            "exactly one of {} and {} must be set",
+            variables::KMS_KEY,
+            variables::MASTER_KEY
+        ));
+    }
+    let allow_private = get(variables::ALLOW_PRIVATE).is_some_and(|value| value == "true");
+    let metrics = get(variables::METRICS).filter(|name| !name.is_empty());
+    let root_token = get(variables::ADMIN_TOKEN)
+        .filter(|token| !token.is_empty())
+        .map(Secret::new);
+    if root_token
+        .as_ref()
+        .is_some_and(|token| operator::bits(token.expose()) < MIN_TOKEN_BITS)
+    {
+        wrong.push(format!(
+            "{} must have at least {MIN_TOKEN_BITS} bits: 32 random hex digits, for example",
+            variables::ADMIN_TOKEN
+        ));
+    }
+    match (key, wrong.is_empty()) {
+        (Some(key), true) => Ok(Deployment {
+            tables,
+            urls,
+            public_url,
+            key,
+            root_token,
+            allow_private,
+            metrics,
+            endpoints: Endpoints {
+                dynamodb: get("AWS_ENDPOINT_URL_DYNAMODB"),
+                sqs: get("AWS_ENDPOINT_URL_SQS"),
+                kms: get("AWS_ENDPOINT_URL_KMS"),
+            },
+        }),
+        _ => Err(ConfigError(wrong)),
+    }
+}
+
+fn list(value: Option<String>) -> Vec<String> {
+    value
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let ConfigError(wrong) = load(|_| None).unwrap_err();
+        assert_eq!(wrong.len(), 7, "{wrong:?}");
+    }
+
+    #[test]
+    fn a_key_and_a_key_service_are_one_too_many() {
+        let get = |name: &str| Some(format!("value of {name}"));
+        let ConfigError(wrong) = load(get).unwrap_err();
+        assert!(wrong[0].contains("exactly one"), "{wrong:?}");
+    }
+}

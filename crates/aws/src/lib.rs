@@ -1,0 +1,10 @@
+//! What the programs of a deployment on AWS share: environment, SDK, data key, log lines, signals, health check, batches of SQS.
+
+pub mod data_key;
+pub mod environment;
+pub mod health_check;
+pub mod logging;
+mod sdk;
+pub mod shutdown;
+pub mod sqs_batch;
+pub mod start;
