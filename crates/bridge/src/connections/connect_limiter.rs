@@ -1,34 +1,42 @@
 //! How many connections are opened at the same time.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
+use std::sync::Arc;
 
+use quick_cache::sync::Cache;
 use tieline_core::account::Account;
 use tieline_core::ids::OrganizationId;
 use tokio::sync::Semaphore;
 
 /// Most connections that are opened through one gate at the same time: a storm stays small.
 const OPENING: usize = 128;
+/// Most gates that are kept. One that is evicted while connections are being opened lets as many more through.
+const MAX_KEPT: usize = 10_000;
 
 /// The gates of a process: one for each platform, and one for each tenant that names addresses of its own.
 ///
 /// A dead platform delays no other; addresses that never answer delay only the tenant that named them.
-#[derive(Default)]
-pub(super) struct ConnectLimiters(Mutex<HashMap<Key, Arc<Semaphore>>>);
+pub(super) struct ConnectLimiters(Cache<Key, Arc<Semaphore>>);
 
 type Key = (&'static str, Option<OrganizationId>);
+
+impl Default for ConnectLimiters {
+    fn default() -> Self {
+        Self(Cache::new(MAX_KEPT))
+    }
+}
 
 impl ConnectLimiters {
     /// The gate for the connections of an account.
     pub(super) fn of(&self, platform: &'static str, account: &Account) -> Arc<Semaphore> {
         let named = !account.endpoints.is_empty();
-        self.get((platform, named.then(|| account.organization.clone())))
+        self.get(&(platform, named.then(|| account.organization.clone())))
     }
 
-    fn get(&self, key: Key) -> Arc<Semaphore> {
-        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates.entry(key).or_insert_with(|| Arc::new(Semaphore::new(OPENING)));
-        Arc::clone(gate)
+    fn get(&self, key: &Key) -> Arc<Semaphore> {
+        let gate = || Ok::<_, Infallible>(Arc::new(Semaphore::new(OPENING)));
+        let Ok(gate) = self.0.get_or_insert_with(key, gate);
+        gate
     }
 }
 
@@ -39,18 +47,18 @@ mod tests {
     #[test]
     fn addresses_that_never_answer_hold_up_only_who_named_them() {
         let gates = ConnectLimiters::default();
-        let own = |name: &str| gates.get(("wecom", Some(OrganizationId::new(name))));
+        let own = |name: &str| gates.get(&("wecom", Some(OrganizationId::new(name))));
         let _held = own("silent").try_acquire_many_owned(128).unwrap();
         assert!(own("silent").try_acquire_owned().is_err());
         assert!(own("other").try_acquire_owned().is_ok());
-        assert!(gates.get(("wecom", None)).try_acquire_owned().is_ok());
+        assert!(gates.get(&("wecom", None)).try_acquire_owned().is_ok());
     }
 
     #[test]
     fn a_dead_platform_holds_up_no_other() {
         let gates = ConnectLimiters::default();
-        let _held = gates.get(("wecom", None)).try_acquire_many_owned(128).unwrap();
-        assert!(gates.get(("wecom", None)).try_acquire_owned().is_err());
-        assert!(gates.get(("lark", None)).try_acquire_owned().is_ok());
+        let _held = gates.get(&("wecom", None)).try_acquire_many_owned(128).unwrap();
+        assert!(gates.get(&("wecom", None)).try_acquire_owned().is_err());
+        assert!(gates.get(&("lark", None)).try_acquire_owned().is_ok());
     }
 }

@@ -1,24 +1,34 @@
 //! Until when ways of bots, and bots themselves, are left alone. In this process's memory.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::{sync, unsync};
 use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 
 /// Most bots that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
 
-/// Remembers until when the richer way of a bot is closed.
-#[derive(Debug, Default)]
+/// Cooldowns of bots and of their ways. Bounded: what is evicted is found out again from the platform's next refusal.
+#[derive(Debug)]
 pub struct Cooldowns {
-    closed: Mutex<HashMap<IntegrationId, Timestamp>>,
-    /// Until when ways of bots rest, by the connector's word for them.
-    resting: Mutex<HashMap<(IntegrationId, &'static str), Timestamp>>,
+    /// Until when the richer way of a bot is closed.
+    closed: sync::Cache<IntegrationId, Timestamp>,
+    /// Until when ways of a bot rest, by the connector's word for them.
+    resting: Mutex<unsync::Cache<IntegrationId, Vec<(&'static str, Timestamp)>>>,
     /// Until when bots are known to be rate limited.
-    limited: Mutex<HashMap<IntegrationId, Timestamp>>,
+    limited: Mutex<unsync::Cache<IntegrationId, Timestamp>>,
+}
+
+impl Default for Cooldowns {
+    fn default() -> Self {
+        Self {
+            closed: sync::Cache::new(MAX_REMEMBERED),
+            resting: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
+            limited: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
+        }
+    }
 }
 
 /// Ends of a rate limit that differ by less are the same one, met by several chats.
@@ -28,27 +38,27 @@ impl Cooldowns {
     /// Whether the bot's richer way is closed.
     #[must_use]
     pub fn is_closed(&self, id: &IntegrationId, now: Timestamp) -> bool {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        closed.get(id).is_some_and(|until| now < *until)
+        self.closed.get(id).is_some_and(|until| now < until)
     }
 
     /// The ways of a bot that rest, and until when.
     #[must_use]
     pub fn resting(&self, id: &IntegrationId, now: Timestamp) -> Vec<(&'static str, Timestamp)> {
         let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_bot = resting.iter().filter(|((of, _), until)| of == id && now < **until);
-        of_bot.map(|((_, way), until)| (*way, *until)).collect()
+        let of_bot = resting.get(id).into_iter().flatten().copied();
+        of_bot.filter(|(_, until)| now < *until).collect()
     }
 
     pub(crate) fn close(&self, id: &IntegrationId, until: Timestamp) {
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        remember(&mut closed, id.clone(), until);
+        self.closed.insert(id.clone(), until);
     }
 
     pub(crate) fn rest(&self, id: &IntegrationId, way: &'static str, until: Timestamp, now: Timestamp) {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.retain(|_, until| now < *until);
-        remember(&mut resting, (id.clone(), way), until);
+        let mut of_bot = resting.remove(id).map(|(_, ways)| ways).unwrap_or_default();
+        of_bot.retain(|(other, until)| *other != way && now < *until);
+        of_bot.push((way, until));
+        resting.insert(id.clone(), of_bot);
     }
 
     /// Remembers that the bot is rate limited. Whether that wasn't known yet.
@@ -57,16 +67,9 @@ impl Cooldowns {
         if limited.get(id).is_some_and(|known| until < known.after(SAME_LIMIT)) {
             return false;
         }
-        remember(&mut limited, id.clone(), until);
+        limited.insert(id.clone(), until);
         true
     }
-}
-
-fn remember<K: Eq + Hash>(known: &mut HashMap<K, Timestamp>, key: K, until: Timestamp) {
-    if known.len() >= MAX_REMEMBERED {
-        known.clear();
-    }
-    known.insert(key, until);
 }
 
 #[cfg(test)]
@@ -89,7 +92,11 @@ mod tests {
         let (ways, id, at) = (Cooldowns::default(), IntegrationId::new("int_1"), Timestamp::from_secs);
         ways.rest(&id, "webhook", at(600), at(0));
         assert_eq!(ways.resting(&id, at(599)), [("webhook", at(600))]);
-        assert_eq!(ways.resting(&id, at(600)), []);
+        ways.rest(&id, "card", at(900), at(10));
+        ways.rest(&id, "card", at(800), at(20));
+        assert_eq!(ways.resting(&id, at(599)), [("webhook", at(600)), ("card", at(800))]);
+        assert_eq!(ways.resting(&id, at(600)), [("card", at(800))]);
+        assert_eq!(ways.resting(&id, at(800)), []);
         assert_eq!(ways.resting(&IntegrationId::new("int_2"), at(1)), []);
         assert!(!ways.is_closed(&id, at(1)));
     }

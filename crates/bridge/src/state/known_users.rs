@@ -1,38 +1,39 @@
 //! Cache of users that are recorded.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use tieline_core::ids::UserId;
 use tokio::time::Instant;
 
-/// Most people that are remembered as known.
+/// Most users that are cached.
 const MAX_REMEMBERED: usize = 100_000;
 /// How long a recorded user is cached. Another process may have deleted the record meanwhile: then it is created again by the first
 /// message after this. A person who talks all the time costs one small read per period.
 const LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// Users already recorded, so that a message from one writes nothing, and since when. Cache; bounded.
-#[derive(Debug, Default)]
-pub struct KnownUsers(Mutex<HashMap<UserId, Instant>>);
+#[derive(Debug)]
+pub struct KnownUsers(Cache<UserId, Instant>);
+
+impl Default for KnownUsers {
+    fn default() -> Self {
+        Self(Cache::new(MAX_REMEMBERED))
+    }
+}
 
 impl KnownUsers {
     pub(crate) fn holds(&self, id: &UserId, now: Instant) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(id).is_some_and(|since| now.duration_since(*since) < LIFE)
+        let since = self.0.get(id);
+        since.is_some_and(|since| now.duration_since(since) < LIFE)
     }
 
     pub(crate) fn add(&self, id: UserId, now: Instant) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_REMEMBERED {
-            known.clear();
-        }
-        known.insert(id, now);
+        self.0.insert(id, now);
     }
 
     pub(crate) fn forget(&self, id: &UserId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.0.remove(id);
     }
 }
 
@@ -50,5 +51,17 @@ mod tests {
         assert!(!known.holds(&id, now + LIFE));
         known.forget(&id);
         assert!(!known.holds(&id, now));
+    }
+
+    #[test]
+    fn a_full_cache_forgets_some_and_not_all() {
+        let (known, now) = (KnownUsers::default(), Instant::now());
+        let id = |n: usize| UserId::new(format!("usr_{n}"));
+        let n_added = MAX_REMEMBERED + 1000;
+        for n in 0..n_added {
+            known.add(id(n), now);
+        }
+        let n_held = (0..n_added).filter(|n| known.holds(&id(*n), now)).count();
+        assert!((MAX_REMEMBERED / 2..=MAX_REMEMBERED).contains(&n_held), "{n_held}");
     }
 }

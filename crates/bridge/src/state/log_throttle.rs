@@ -1,9 +1,9 @@
 //! Throttle of log lines.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::unsync::Cache;
 use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 
@@ -12,19 +12,24 @@ const QUIET_TIME: Duration = Duration::from_secs(30);
 /// Most keys that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
 
-/// Remembers when something was last written.
-#[derive(Debug, Default)]
+/// When something was last written. Bounded: what is evicted may be written once more.
+#[derive(Debug)]
 pub struct LogThrottle {
-    last: Mutex<HashMap<(IntegrationId, &'static str), Timestamp>>,
+    last: Mutex<Cache<(IntegrationId, &'static str), Timestamp>>,
+}
+
+impl Default for LogThrottle {
+    fn default() -> Self {
+        Self {
+            last: Mutex::new(Cache::new(MAX_REMEMBERED)),
+        }
+    }
 }
 
 impl LogThrottle {
     /// Whether `what` may be written again.
     pub fn lets_pass(&self, id: &IntegrationId, what: &'static str, now: Timestamp) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= MAX_REMEMBERED {
-            last.clear();
-        }
         let key = (id.clone(), what);
         // A clock that was set back suppresses no line.
         if last
@@ -50,5 +55,17 @@ mod tests {
         assert!(!throttle.lets_pass(&id, "a", Timestamp::from_secs(29)));
         assert!(throttle.lets_pass(&id, "b", Timestamp::from_secs(29)));
         assert!(throttle.lets_pass(&id, "a", Timestamp::from_secs(30)));
+    }
+
+    #[test]
+    fn one_key_too_many_brings_back_one_line_and_not_all() {
+        let throttle = LogThrottle::default();
+        let at = Timestamp::from_secs(0);
+        let id = |n: usize| IntegrationId::new(format!("int_{n}"));
+        for n in 0..=MAX_REMEMBERED {
+            assert!(throttle.lets_pass(&id(n), "a", at));
+        }
+        let last = throttle.last.lock().unwrap();
+        assert_eq!(last.len(), MAX_REMEMBERED);
     }
 }

@@ -1,9 +1,9 @@
 //! Blocks of sends that this process took of shared quotas.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::unsync::Cache;
 use tieline_core::ids::{ChatId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 
@@ -12,10 +12,18 @@ const MAX_KEPT: usize = 20_000;
 /// Longest block.
 const MAX_BLOCK: u32 = 64;
 
-/// Blocks that were taken, by what they are of.
-#[derive(Debug, Default)]
+/// Blocks that were taken, by what they are of. Bounded: sends of an evicted block are lost, and a new block is taken.
+#[derive(Debug)]
 pub struct RateLimiter {
-    blocks: Mutex<HashMap<Key, Block>>,
+    blocks: Mutex<Cache<Key, Block>>,
+}
+
+impl Default for RateLimiter {
+    fn default() -> Self {
+        Self {
+            blocks: Mutex::new(Cache::new(MAX_KEPT)),
+        }
+    }
 }
 
 /// What a block is of: bot, quota and, where the quota is per chat, chat.
@@ -45,23 +53,21 @@ impl RateLimiter {
     /// Uses a send of a block that is still good. Else tells how many to take.
     pub(crate) fn use_one(&self, key: &Key, now: Timestamp) -> Result<(), u32> {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        match blocks.get_mut(key) {
-            Some(block) if block.left > 0 && now < block.until => {
-                block.left -= 1;
-                Ok(())
-            }
-            // One that ran out long ago says nothing about now.
-            Some(block) if now.since(block.until) < Duration::from_secs(5) => Err(block.next()),
-            _ => Err(1),
+        let Some(mut block) = blocks.get_mut(key) else {
+            return Err(1);
+        };
+        if block.left > 0 && now < block.until {
+            block.left -= 1;
+            return Ok(());
         }
+        // One that ran out long ago says nothing about now.
+        let is_recent = now.since(block.until) < Duration::from_secs(5);
+        Err(if is_recent { block.next() } else { 1 })
     }
 
     /// Keeps a block of which one send is used at once.
     pub(crate) fn keep(&self, key: Key, taken: u32, until: Timestamp) {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        if blocks.len() >= MAX_KEPT {
-            blocks.clear();
-        }
         let left = taken.saturating_sub(1);
         blocks.insert(key, Block { taken, left, until });
     }

@@ -1,8 +1,8 @@
 //! When uses of tokens were last written by this process, so that a busy token costs no write a request.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use quick_cache::unsync::Cache;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::token::USE_INTERVAL;
 
@@ -10,9 +10,17 @@ use tieline_store::config::token::USE_INTERVAL;
 const MAX_TOKENS: usize = 10_000;
 
 /// Last writes by token. Cache; bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TokenUses {
-    written: Mutex<HashMap<String, Timestamp>>,
+    written: Mutex<Cache<String, Timestamp>>,
+}
+
+impl Default for TokenUses {
+    fn default() -> Self {
+        Self {
+            written: Mutex::new(Cache::new(MAX_TOKENS)),
+        }
+    }
 }
 
 impl TokenUses {
@@ -22,9 +30,6 @@ impl TokenUses {
         let recent = |at: &Timestamp| *at <= now && now.since(*at) < USE_INTERVAL;
         if written.get(token).is_some_and(recent) {
             return false;
-        }
-        if written.len() >= MAX_TOKENS {
-            written.clear();
         }
         written.insert(token.to_owned(), now);
         true
