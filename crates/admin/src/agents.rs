@@ -340,42 +340,15 @@ fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
                 .on("protocol")
                 .with("allowed", known)
         }
-        InvalidAgent::UnknownField(field) => {
-            Problem::unknown(format!("config.{field}")).allowing(config_fields(&agent.protocol))
-        }
-        InvalidAgent::Field { field, reason } => {
-            let problem = Problem::invalid(format!("config.{field}"), reason);
-            problem.allowing(config_choices(&agent.protocol, &field))
+        InvalidAgent::UnknownField { field, known } => Problem::unknown(format!("config.{field}")).allowing(known),
+        InvalidAgent::Field { field, reason, allowed } => {
+            Problem::invalid(format!("config.{field}"), &reason).allowing(allowed.iter().copied())
         }
     })?;
     for (field, address) in &facts.addresses {
         validation::address(&format!("config.{field}"), address, state.allow_private())?;
     }
     Ok(facts)
-}
-
-fn config_schema(protocol: &str) -> Value {
-    let known = bridge_agents::protocols();
-    let found = known.into_iter().find(|known| known.word == protocol);
-    found.map_or(Value::Null, |known| known.schema)
-}
-
-/// The fields of a protocol's `config`.
-fn config_fields(protocol: &str) -> Vec<String> {
-    let schema = config_schema(protocol);
-    let properties = schema["properties"].as_object();
-    properties
-        .into_iter()
-        .flat_map(|fields| fields.keys().cloned())
-        .collect()
-}
-
-/// The words of which a field of a protocol's `config` is one, if it is such a field.
-fn config_choices(protocol: &str, field: &str) -> Vec<String> {
-    let schema = config_schema(protocol);
-    let words = schema["properties"][field]["enum"].as_array();
-    let words = words.into_iter().flatten().filter_map(Value::as_str);
-    words.map(str::to_owned).collect()
 }
 
 /// Deletes an agent as it was read.

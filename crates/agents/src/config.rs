@@ -1,5 +1,7 @@
 //! The fields of an agent's `config`: a table that checking, masking and the catalogue all read.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::protocol::Protocol;
@@ -115,19 +117,31 @@ pub enum InvalidConfig {
     #[error("unknown protocol `{0}`; known protocols: {known}", known = known_protocols())]
     UnknownProtocol(String),
     /// The protocol has no such field.
-    #[error("{field} is not a field of this protocol")]
+    #[error("{field} is not a field of this protocol; its fields: {}", .known.join(", "))]
     UnknownField {
         /// Its name.
         field: String,
+        /// The fields of the protocol.
+        known: Vec<&'static str>,
     },
     /// A field is missing or can't be what it claims.
-    #[error("{field} {reason}")]
+    #[error("{field} {reason}{}", listed(.allowed))]
     Field {
-        /// Its name; `headers.NAME` for one header.
+        /// Its path: the field's name, and what of it, as `headers.NAME` or `secret[1]`.
         field: String,
         /// What is wrong with it, to follow the name in a sentence.
-        reason: &'static str,
+        reason: Cow<'static, str>,
+        /// The words it can be, if it is one of a few.
+        allowed: &'static [&'static str],
     },
+}
+
+/// The words that are allowed, to follow what is wrong.
+fn listed(allowed: &[&str]) -> String {
+    match allowed {
+        [] => String::new(),
+        words => format!("; allowed: {}", words.join(", ")),
+    }
 }
 
 impl InvalidConfig {
@@ -136,7 +150,7 @@ impl InvalidConfig {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::UnknownProtocol(_) => None,
-            Self::UnknownField { field } | Self::Field { field, .. } => Some(field),
+            Self::UnknownField { field, .. } | Self::Field { field, .. } => Some(field),
         }
     }
 }
@@ -147,10 +161,11 @@ fn known_protocols() -> String {
     words.join(", ")
 }
 
-pub(crate) fn invalid(field: impl Into<String>, reason: &'static str) -> InvalidConfig {
+pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> InvalidConfig {
     InvalidConfig::Field {
         field: field.into(),
-        reason,
+        reason: reason.into(),
+        allowed: &[],
     }
 }
 

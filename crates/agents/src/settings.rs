@@ -26,7 +26,10 @@ impl<'a> Settings<'a> {
             .keys()
             .find(|name| fields.iter().all(|field| field.name != name.as_str()))
         {
-            return Err(InvalidConfig::UnknownField { field: field.clone() });
+            return Err(InvalidConfig::UnknownField {
+                field: field.clone(),
+                known: fields.iter().map(|field| field.name).collect(),
+            });
         }
         let settings = Self { fields, values };
         for field in fields {
@@ -154,34 +157,81 @@ fn texts_of(value: &Value) -> Vec<&str> {
 }
 
 impl FieldKind {
+    /// Checks the value of `field`. What is wrong inside of it is named by its path.
     fn check(self, field: &str, value: &Value) -> Result<(), InvalidConfig> {
-        let (good, reason) = match self {
-            Self::Text => (value.is_string(), "must be a text"),
-            Self::Texts => (is_texts(value), "must be a text, or a list of texts that are not empty"),
-            Self::Whole { min, max, .. } => (
-                value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
-                "must be a whole number within its limits",
-            ),
-            Self::Headers | Self::TextMap => (
-                value
-                    .as_object()
-                    .is_some_and(|entries| entries.values().all(Value::is_string)),
-                "must be an object of texts",
-            ),
-            Self::Flag => (value.is_boolean(), "must be true or false"),
-            Self::Choice(words) => (
-                value.as_str().is_some_and(|word| words.contains(&word)),
-                "must be one of the words that its schema lists",
-            ),
-            Self::Object => (value.is_object(), "must be an object"),
-            Self::Template => (
-                template(value).is_some(),
-                "must be an object, or a text that is an object as JSON",
-            ),
-            Self::Address => return read_address(field, value.as_str().unwrap_or_default()).map(|_| ()),
-        };
-        if good { Ok(()) } else { Err(invalid(field, reason)) }
+        match self {
+            Self::Text => must(value.is_string(), field, "must be a text"),
+            Self::Texts => check_texts(field, value),
+            Self::Whole { min, max, .. } => {
+                let is_within = value.as_u64().is_some_and(|number| (min..=max).contains(&number));
+                let reason = || format!("must be a whole number from {min} to {max}");
+                if is_within {
+                    Ok(())
+                } else {
+                    Err(invalid(field, reason()))
+                }
+            }
+            Self::Headers | Self::TextMap => check_text_map(field, value),
+            Self::Flag => must(value.is_boolean(), field, "must be true or false"),
+            Self::Choice(words) => match value.as_str() {
+                Some(word) if words.contains(&word) => Ok(()),
+                _ => Err(InvalidConfig::Field {
+                    field: field.to_owned(),
+                    reason: "is not a word that is known".into(),
+                    allowed: words,
+                }),
+            },
+            Self::Object => must(value.is_object(), field, "must be an object"),
+            Self::Template => check_template(field, value),
+            Self::Address => read_address(field, value.as_str().unwrap_or_default()).map(|_| ()),
+        }
     }
+}
+
+fn must(is_good: bool, field: &str, reason: &'static str) -> Result<(), InvalidConfig> {
+    if is_good { Ok(()) } else { Err(invalid(field, reason)) }
+}
+
+/// One text, or a list of texts.
+fn check_texts(field: &str, value: &Value) -> Result<(), InvalidConfig> {
+    let is_filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    match value {
+        Value::Array(list) if !list.is_empty() => match list.iter().position(|value| !is_filled(value)) {
+            Some(at) => Err(invalid(format!("{field}[{at}]"), "must be a text that is not empty")),
+            None => Ok(()),
+        },
+        value => must(
+            is_filled(value),
+            field,
+            "must be a text, or a list of texts that are not empty",
+        ),
+    }
+}
+
+/// An object of texts.
+fn check_text_map(field: &str, value: &Value) -> Result<(), InvalidConfig> {
+    let Some(entries) = value.as_object() else {
+        return Err(invalid(field, "must be an object of texts"));
+    };
+    match entries.iter().find(|(_, value)| !value.is_string()) {
+        Some((name, _)) => Err(invalid(format!("{field}.{name}"), "must be a text")),
+        None => Ok(()),
+    }
+}
+
+/// An object, or a text that is one as JSON. Of a text that isn't only the position is told: it may hold secrets.
+fn check_template(field: &str, value: &Value) -> Result<(), InvalidConfig> {
+    if let Value::String(text) = value
+        && let Err(error) = serde_json::from_str::<Value>(text)
+    {
+        let (line, column) = (error.line(), error.column());
+        return Err(invalid(field, format!("is not JSON: line {line}, column {column}")));
+    }
+    must(
+        template(value).is_some(),
+        field,
+        "must be an object, or a text that is an object as JSON",
+    )
 }
 
 fn template(value: &Value) -> Option<Value> {
@@ -190,14 +240,6 @@ fn template(value: &Value) -> Option<Value> {
         other => other.clone(),
     };
     Some(template).filter(Value::is_object)
-}
-
-fn is_texts(value: &Value) -> bool {
-    let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
-    filled(value)
-        || value
-            .as_array()
-            .is_some_and(|list| !list.is_empty() && list.iter().all(filled))
 }
 
 /// Private addresses are the caller's to refuse: whether they are allowed is not ours to know.
@@ -281,6 +323,20 @@ mod tests {
             secret: true,
             help: "",
         },
+        Field {
+            name: "auth",
+            kind: FieldKind::Choice(&["none", "bearer"]),
+            required: false,
+            secret: false,
+            help: "",
+        },
+        Field {
+            name: "template",
+            kind: FieldKind::Template,
+            required: false,
+            secret: false,
+            help: "",
+        },
     ];
 
     fn config(value: &Value) -> AgentConfig {
@@ -315,7 +371,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_names_its_field() {
-        check(json!({"baseURL": "https://x"}), Some(("baseURL", "not a field")));
+        check(
+            json!({"baseURL": "https://x"}),
+            Some(("baseURL", "not a field of this protocol; its fields: baseUrl, apiKey, ")),
+        );
         check(json!({"baseUrl": ""}), Some(("baseUrl", "required")));
         check(json!({"baseUrl": 5}), Some(("baseUrl", "https://")));
         check(json!({"baseUrl": "agent.example"}), Some(("baseUrl", "https://")));
@@ -325,14 +384,27 @@ mod tests {
             Some(("baseUrl", "user name")),
         );
         check(json!({"apiKey": 5}), Some(("apiKey", "text")));
-        check(json!({"idleTimeoutSeconds": 0}), Some(("idleTimeoutSeconds", "limits")));
+        check(
+            json!({"idleTimeoutSeconds": 0}),
+            Some(("idleTimeoutSeconds", "from 1 to 3600")),
+        );
         check(
             json!({"idleTimeoutSeconds": "5"}),
-            Some(("idleTimeoutSeconds", "limits")),
+            Some(("idleTimeoutSeconds", "from 1 to 3600")),
         );
         check(json!({"secret": []}), Some(("secret", "list")));
-        check(json!({"secret": ["a", ""]}), Some(("secret", "list")));
-        check(json!({"headers": {"x": 1}}), Some(("headers", "object")));
+        check(json!({"secret": 7}), Some(("secret", "list")));
+        check(json!({"secret": ["a", ""]}), Some(("secret[1]", "not empty")));
+        check(json!({"headers": ["x"]}), Some(("headers", "object")));
+        check(json!({"headers": {"a": "b", "x": 1}}), Some(("headers.x", "text")));
+        check(json!({"auth": "basic"}), Some(("auth", "allowed: none, bearer")));
+        check(json!({"auth": true}), Some(("auth", "allowed: none, bearer")));
+        check(
+            json!({"template": "{\n\"a\": hunter2}"}),
+            Some(("template", "line 2, column 6")),
+        );
+        check(json!({"template": "[]"}), Some(("template", "object as JSON")));
+        check(json!({"template": []}), Some(("template", "object as JSON")));
     }
 
     #[test]

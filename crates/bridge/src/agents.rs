@@ -1,5 +1,6 @@
 //! What operators are told of agents and their protocols.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -42,15 +43,22 @@ pub enum InvalidAgent {
     #[error("{0}")]
     UnknownProtocol(String),
     /// The protocol has no such field.
-    #[error("{0} is not a field of this protocol")]
-    UnknownField(String),
+    #[error("{field} is not a field of this protocol")]
+    UnknownField {
+        /// Its name.
+        field: String,
+        /// The fields of the protocol.
+        known: Vec<&'static str>,
+    },
     /// A field is missing or can't be what it claims.
     #[error("{field} {reason}")]
     Field {
-        /// Its name.
+        /// Its path in the settings.
         field: String,
         /// What is wrong with it, to follow the name in a sentence.
-        reason: &'static str,
+        reason: Cow<'static, str>,
+        /// The words it can be, if it is one of a few.
+        allowed: &'static [&'static str],
     },
 }
 
@@ -58,8 +66,8 @@ impl From<InvalidConfig> for InvalidAgent {
     fn from(invalid: InvalidConfig) -> Self {
         match invalid {
             InvalidConfig::UnknownProtocol(_) => Self::UnknownProtocol(invalid.to_string()),
-            InvalidConfig::UnknownField { field } => Self::UnknownField(field),
-            InvalidConfig::Field { field, reason } => Self::Field { field, reason },
+            InvalidConfig::UnknownField { field, known } => Self::UnknownField { field, known },
+            InvalidConfig::Field { field, reason, allowed } => Self::Field { field, reason, allowed },
         }
     }
 }

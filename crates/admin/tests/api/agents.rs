@@ -38,7 +38,36 @@ async fn mistakes_name_the_field() {
         place.post(&agents(), body).await
     };
     let unknown = try_config(json!({ "baseUrl": "https://a.example", "model": "m", "nonsense": 1 })).await;
-    assert_eq!(unknown.problem(400, "unknown_field")["field"], "config.nonsense");
+    let unknown = unknown.problem(400, "unknown_field");
+    assert_eq!(unknown["field"], "config.nonsense");
+    assert_eq!(unknown["allowed"][0], "baseUrl");
+    for (wrong, value, field, allowed) in [
+        (
+            "idleTimeoutSeconds",
+            json!(0),
+            "config.idleTimeoutSeconds",
+            "from 1 to 3600",
+        ),
+        (
+            "headers",
+            json!({ "x-a": "b", "x-team": 1 }),
+            "config.headers.x-team",
+            "must be a text",
+        ),
+    ] {
+        let mut config = json!({ "baseUrl": "https://a.example", "model": "m" });
+        config[wrong] = value;
+        let problem = try_config(config).await.problem(400, "invalid_field");
+        assert_eq!(problem["field"], field);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(allowed), "{detail}");
+    }
+    let version = json!({ "baseUrl": "https://a.example", "protocolVersion": "2.0" });
+    let body = json!({ "name": "x", "protocol": "a2a", "config": version });
+    let choice = place.post(&agents(), body).await;
+    let choice = choice.problem(400, "invalid_field");
+    assert_eq!(choice["field"], "config.protocolVersion");
+    assert_eq!(choice["allowed"], json!(["auto", "1.0", "0.3"]));
     let missing = try_config(json!({ "model": "m" })).await;
     assert_eq!(missing.problem(400, "invalid_field")["field"], "config.baseUrl");
     let private = try_config(json!({ "baseUrl": "https://10.0.0.1/v1", "model": "m" })).await;
