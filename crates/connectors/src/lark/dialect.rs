@@ -5,30 +5,12 @@
 
 use super::inline;
 use super::lists::Lists;
+use super::surface::Surface;
 
-/// Where the text is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A card's markdown element.
-    Card,
-    /// A card that has refused its tables: they are shown as code.
-    CardWithoutTables,
-    /// A post's `md` node, which knows no tables.
-    Post,
-    /// A text message.
-    Text,
-}
-
-impl Place {
-    pub(super) const fn is_card(self) -> bool {
-        matches!(self, Self::Card | Self::CardWithoutTables)
-    }
-}
-
-/// `text` as it is written at `place`. No word is lost.
-pub(super) fn render(text: &str, place: Place) -> String {
+/// `text` as it is written for `surface`. No word is lost.
+pub(super) fn render(text: &str, surface: Surface) -> String {
     let mut writer = Writer {
-        place,
+        surface,
         out: String::with_capacity(text.len() + 64),
         fence: None,
         in_table: false,
@@ -67,7 +49,7 @@ pub(super) fn tables(text: &str, mut in_code: bool, mut in_table: bool) -> Vec<u
 }
 
 struct Writer {
-    place: Place,
+    surface: Surface,
     out: String,
     fence: Option<Fence>,
     /// Whether the last line belongs to a table that is shown as code.
@@ -79,8 +61,8 @@ impl Writer {
     /// Writes `line`, with which `rest` begins.
     fn line(&mut self, line: &str, rest: &str) {
         let bare = line.trim_end_matches(['\n', '\r']);
-        if self.place == Place::Text {
-            self.out.push_str(&inline::rewritten(bare, self.place));
+        if self.surface == Surface::Text {
+            self.out.push_str(&inline::rewritten(bare, self.surface));
         } else if let Some(fence) = &self.fence {
             let closed = fence.is_closed_by(bare);
             let shown = if closed {
@@ -100,7 +82,7 @@ impl Writer {
         if self.in_table && !line.contains('|') {
             self.end_table();
         }
-        if !self.in_table && self.place != Place::Card && begins_table(rest) {
+        if !self.in_table && self.surface != Surface::Card && begins_table(rest) {
             self.in_table = true;
             self.out.push_str("```\n");
         }
@@ -112,7 +94,7 @@ impl Writer {
             Some(fence) => self.out.push_str(&fence.opening()),
             None => self
                 .out
-                .push_str(&inline::rewritten(&self.lists.indented(line), self.place)),
+                .push_str(&inline::rewritten(&self.lists.indented(line), self.surface)),
         }
     }
 
@@ -201,37 +183,37 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(place: Place, text: &str, expected: &str) {
-        assert_eq!(render(text, place), expected);
+    fn check(surface: Surface, text: &str, expected: &str) {
+        assert_eq!(render(text, surface), expected);
     }
 
     #[test]
     fn fences_stand_at_the_start_of_the_line() {
         check(
-            Place::Card,
+            Surface::Card,
             "- a\n  ```sh\n  ls <b>\n    -x\n  ```\n<b>",
             "- a\n```sh\nls <b>\n  -x\n```\n&#60;b>",
         );
-        check(Place::Card, "~~~ rust\n<x>\n~~~", "```rust\n<x>\n```");
+        check(Surface::Card, "~~~ rust\n<x>\n~~~", "```rust\n<x>\n```");
         check(
-            Place::Card,
+            Surface::Card,
             "> ```\n> <x>\n> ```\n> <x>",
             "> ```\n> <x>\n> ```\n> &#60;x>",
         );
-        check(Place::Card, "````\n```\n````\n<x>", "````\n```\n````\n&#60;x>");
+        check(Surface::Card, "````\n```\n````\n<x>", "````\n```\n````\n&#60;x>");
     }
 
     #[test]
     fn tables_become_code_where_there_are_none() {
         let table = "|a|b|\n|-|-|\n|<i>|2|\n\nend <b>";
-        check(Place::Card, table, "|a|b|\n|-|-|\n|&#60;i>|2|\n\nend &#60;b>");
+        check(Surface::Card, table, "|a|b|\n|-|-|\n|&#60;i>|2|\n\nend &#60;b>");
         check(
-            Place::CardWithoutTables,
+            Surface::CardWithoutTables,
             table,
             "```\n|a|b|\n|-|-|\n|<i>|2|\n```\n\nend &#60;b>",
         );
-        check(Place::Post, "|a|\n|-|\n|1|", "```\n|a|\n|-|\n|1|\n```\n");
-        check(Place::Text, table, "|a|b|\n|-|-|\n|<\u{200b}i>|2|\n\nend <\u{200b}b>");
+        check(Surface::Post, "|a|\n|-|\n|1|", "```\n|a|\n|-|\n|1|\n```\n");
+        check(Surface::Text, table, "|a|b|\n|-|-|\n|<\u{200b}i>|2|\n\nend <\u{200b}b>");
     }
 
     #[test]

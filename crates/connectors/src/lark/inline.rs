@@ -5,21 +5,21 @@
 
 use std::ops::Range;
 
-use super::dialect::Place;
 use super::links;
+use super::surface::Surface;
 use crate::markdown::{Inline, Kind, Part};
 
 /// Rewrites one line, outside code. Line ends are not part of it.
-pub(super) fn rewritten(line: &str, place: Place) -> String {
+pub(super) fn rewritten(line: &str, surface: Surface) -> String {
     let mut out = String::with_capacity(line.len() + 16);
-    if place == Place::Text {
+    if surface == Surface::Text {
         text_message(line, &mut out);
         return out;
     }
     let inline = Inline::read(line);
     let mut writer = Writer {
         inline: &inline,
-        place,
+        surface,
         open: Vec::new(),
         n_links: 0,
         out,
@@ -41,7 +41,7 @@ fn text_message(line: &str, out: &mut String) {
                 out.push_str(address);
                 address.len() + 2
             }
-            None => angle(&line[at..], Place::Text, out),
+            None => angle(&line[at..], Surface::Text, out),
         };
     }
     out.push_str(&line[at..]);
@@ -60,7 +60,7 @@ enum Shown {
 
 struct Writer<'a> {
     inline: &'a Inline<'a>,
-    place: Place,
+    surface: Surface,
     open: Vec<Shown>,
     /// How many of those are not shown as they are written.
     n_links: usize,
@@ -132,7 +132,7 @@ impl Writer<'_> {
     }
 
     fn disarmed_image(&self) -> &'static str {
-        if self.place.is_card() { "!&#91;" } else { "!\u{200b}[" }
+        if self.surface.is_card() { "!&#91;" } else { "!\u{200b}[" }
     }
 
     fn text(&mut self, range: Range<usize>) {
@@ -149,7 +149,7 @@ impl Writer<'_> {
                     self.out.push_str(self.disarmed_image());
                     2
                 }
-                [b'<', ..] => angle(rest, self.place, &mut self.out),
+                [b'<', ..] => angle(rest, self.surface, &mut self.out),
                 _ => self.copied(rest, 1),
             };
         }
@@ -162,15 +162,15 @@ impl Writer<'_> {
     }
 }
 
-fn angle(text: &str, place: Place, out: &mut String) -> usize {
+fn angle(text: &str, surface: Surface, out: &mut String) -> usize {
     if let Some(len) = line_break(text) {
-        out.push_str(if place.is_card() { "<br>" } else { "\n" });
+        out.push_str(if surface.is_card() { "<br>" } else { "\n" });
         return len;
     }
     // Of a link only the words may be left, and they would make a tag of it.
     let tag = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?' | '[' | '<'));
-    match (tag, place) {
-        (true, Place::Card | Place::CardWithoutTables) => out.push_str("&#60;"),
+    match (tag, surface) {
+        (true, Surface::Card | Surface::CardWithoutTables) => out.push_str("&#60;"),
         // Posts and texts know no entities: an invisible space breaks the tag.
         (true, _) => out.push_str("<\u{200b}"),
         (false, _) => out.push('<'),
@@ -190,63 +190,67 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(place: Place, text: &str, expected: &str) {
-        assert_eq!(rewritten(text, place), expected);
+    fn check(surface: Surface, text: &str, expected: &str) {
+        assert_eq!(rewritten(text, surface), expected);
     }
 
     #[test]
     fn card_tags_are_disarmed_outside_code() {
-        check(Place::Card, "<at id=all></at> a < b", "&#60;at id=all>&#60;/at> a < b");
         check(
-            Place::Card,
+            Surface::Card,
+            "<at id=all></at> a < b",
+            "&#60;at id=all>&#60;/at> a < b",
+        );
+        check(
+            Surface::Card,
             "`<at id=all>` ``a`<b>`` <i",
             "`<at id=all>` ``a`<b>`` &#60;i",
         );
-        check(Place::Card, "`<open", "`&#60;open");
-        check(Place::Text, "<at user_id=\"all\">", "<\u{200b}at user_id=\"all\">");
-        check(Place::Card, "a<br/>b", "a<br>b");
-        check(Place::Post, "a<br/>b", "a\nb");
+        check(Surface::Card, "`<open", "`&#60;open");
+        check(Surface::Text, "<at user_id=\"all\">", "<\u{200b}at user_id=\"all\">");
+        check(Surface::Card, "a<br/>b", "a<br>b");
+        check(Surface::Post, "a<br/>b", "a\nb");
     }
 
     #[test]
     fn images_become_links_and_other_schemes_words() {
         check(
-            Place::Card,
+            Surface::Card,
             "![a cat](https://a.b/c.png \"t\")",
             "[a cat](https://a.b/c.png)",
         );
-        check(Place::Card, "![](https://a.b/c.png)", "[image](https://a.b/c.png)");
-        check(Place::Card, "![x](img_v3_x)", "x (img_v3_x)");
-        check(Place::Card, "![x](data:image/) [y](data:a/)", "x y");
+        check(Surface::Card, "![](https://a.b/c.png)", "[image](https://a.b/c.png)");
+        check(Surface::Card, "![x](img_v3_x)", "x (img_v3_x)");
+        check(Surface::Card, "![x](data:image/) [y](data:a/)", "x y");
         check(
-            Place::Card,
+            Surface::Card,
             "[mail](mailto:a@b.c) [t](https://a.b/(c))",
             "mail (mailto:a@b.c) [t](https://a.b/(c))",
         );
         check(
-            Place::Card,
+            Surface::Card,
             "[![build](https://a/b.svg)](https://a/ci)",
             "[build (https://a/b.svg)](https://a/ci)",
         );
-        check(Place::Card, "<https://a.b/c>", "[https://a.b/c](https://a.b/c)");
-        check(Place::Text, "![a](b) [t](https://a.b)", "![a](b) [t](https://a.b)");
+        check(Surface::Card, "<https://a.b/c>", "[https://a.b/c](https://a.b/c)");
+        check(Surface::Text, "![a](b) [t](https://a.b)", "![a](b) [t](https://a.b)");
     }
 
     #[test]
     fn what_is_no_link_stays() {
         check(
-            Place::Card,
+            Surface::Card,
             "a[0] = [1, 2](x y) !important [",
             "a[0] = [1, 2](x y) !important [",
         );
-        check(Place::Card, "\\[not\\](a) \\", "\\[not\\](a) \\");
-        check(Place::Card, "![a](https://a", "!&#91;a](https://a");
+        check(Surface::Card, "\\[not\\](a) \\", "\\[not\\](a) \\");
+        check(Surface::Card, "![a](https://a", "!&#91;a](https://a");
         check(
-            Place::Card,
+            Surface::Card,
             "[t](<https://a.b/<at id=all>)></at>",
             "[t](&#60;https://a.b/&#60;at id=all>)>&#60;/at>",
         );
-        check(Place::Card, "<[at id=all]()>", "&#60;at id=all>");
-        check(Place::Card, "[t](https://a.b/<at)", "[t](https://a.b/&#60;at)");
+        check(Surface::Card, "<[at id=all]()>", "&#60;at id=all>");
+        check(Surface::Card, "[t](https://a.b/<at)", "[t](https://a.b/&#60;at)");
     }
 }

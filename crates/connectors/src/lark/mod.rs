@@ -27,6 +27,7 @@ mod progress;
 mod quote;
 mod settings;
 mod stream;
+mod surface;
 mod tokens;
 mod verify;
 mod wire;

@@ -1,6 +1,7 @@
 //! Cuts an answer into what one message holds.
 
-use super::dialect::{self, Place};
+use super::dialect;
+use super::surface::Surface;
 use crate::markdown::{Cutter, Piece, less_of_piece, next_visible};
 
 /// Tables in one card. Four are documented; errors have been measured from the fourth on.
@@ -31,12 +32,12 @@ pub(super) fn weight(text: &str) -> usize {
 }
 
 /// The page of `text` that begins at `from` and weighs at most `max`. `None` if nothing but white space is left.
-pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Option<Page> {
+pub(super) fn page(text: &str, mut from: usize, max: usize, surface: Surface) -> Option<Page> {
     let cutter = Cutter::new(text);
     let mut visible_at = next_visible(text, from);
     while visible_at < text.len() {
-        let until = end_of_tables(&cutter, from, max, place);
-        let piece = cut(&cutter, until, from, max, place);
+        let until = end_of_tables(&cutter, from, max, surface);
+        let piece = cut(&cutter, until, from, max, surface);
         // Inside a line a space at the beginning only separated two words.
         let in_line = from > 0 && !text[..from].ends_with('\n');
         let shown = piece
@@ -59,11 +60,11 @@ pub(super) fn page(text: &str, mut from: usize, max: usize, place: Place) -> Opt
 }
 
 /// The heaviest piece that is light enough. The cutter counts bytes, so it is asked for fewer until the weight is right.
-fn cut(cutter: &Cutter<'_>, until: usize, from: usize, max: usize, place: Place) -> Piece {
+fn cut(cutter: &Cutter<'_>, until: usize, from: usize, max: usize, surface: Surface) -> Piece {
     let mut bytes = max;
     let mut attempt = 0;
     loop {
-        let piece = cutter.piece_within(until, from, bytes, |text| dialect::render(text, place));
+        let piece = cutter.piece_within(until, from, bytes, |text| dialect::render(text, surface));
         let weighs = weight(&piece.shown);
         if weighs <= max || bytes == 1 {
             return piece;
@@ -74,9 +75,9 @@ fn cut(cutter: &Cutter<'_>, until: usize, from: usize, max: usize, place: Place)
 }
 
 /// Where the page must end for its tables' sake: before the first one that is too many.
-fn end_of_tables(cutter: &Cutter<'_>, from: usize, max: usize, place: Place) -> usize {
+fn end_of_tables(cutter: &Cutter<'_>, from: usize, max: usize, surface: Surface) -> usize {
     let text = cutter.text();
-    if place != Place::Card {
+    if surface != Surface::Card {
         return text.len();
     }
     // A page has no more of the source than its limit; the rest of its last line decides whether that begins a table.
@@ -109,9 +110,9 @@ mod tests {
 
     use super::*;
 
-    fn pages(text: &str, max: usize, place: Place) -> Vec<String> {
+    fn pages(text: &str, max: usize, surface: Surface) -> Vec<String> {
         let (mut pages, mut from) = (Vec::new(), 0);
-        while let Some(page) = page(text, from, max, place) {
+        while let Some(page) = page(text, from, max, surface) {
             assert!(page.end > from);
             assert_ne!(page.more, text[page.end..].trim().is_empty());
             from = page.end;
@@ -122,7 +123,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, max: usize, expected: &[&str]) {
-        assert_eq!(pages(text, max, Place::Card), expected);
+        assert_eq!(pages(text, max, Surface::Card), expected);
     }
 
     #[test]
@@ -141,16 +142,16 @@ mod tests {
     #[test]
     fn fourth_table_begins_a_new_page() {
         let table = "|a|b|\n|-|-|\n|1|2|\n\n";
-        let four = pages(&table.repeat(4), 1000, Place::Card);
+        let four = pages(&table.repeat(4), 1000, Surface::Card);
         assert_eq!(four, [table.repeat(3).trim_end(), table.trim_end()]);
-        assert_eq!(pages(&table.repeat(4), 1000, Place::CardWithoutTables).len(), 1);
+        assert_eq!(pages(&table.repeat(4), 1000, Surface::CardWithoutTables).len(), 1);
     }
 
     #[test]
     fn tables_that_go_on_count() {
         let rows = "|row of the first table|\n".repeat(6);
         let text = format!("|h|\n|-|\n{rows}\n{}", "|h|\n|-|\n|1|\n\n".repeat(3));
-        for page in pages(&text, 200, Place::Card) {
+        for page in pages(&text, 200, Surface::Card) {
             assert!(dialect::tables(&page, false, false).len() <= MAX_TABLES, "{page}");
         }
     }
@@ -180,27 +181,32 @@ mod tests {
         })
     }
 
-    fn place() -> impl Strategy<Value = Place> {
-        prop::sample::select(vec![Place::Card, Place::CardWithoutTables, Place::Post, Place::Text])
+    fn surface() -> impl Strategy<Value = Surface> {
+        prop::sample::select(vec![
+            Surface::Card,
+            Surface::CardWithoutTables,
+            Surface::Post,
+            Surface::Text,
+        ])
     }
 
     proptest! {
         #[test]
-        fn nothing_is_lost_and_every_page_fits(text in text(), max in 150usize..600, place in place()) {
-            let pages = pages(&text, max, place);
+        fn nothing_is_lost_and_every_page_fits(text in text(), max in 150usize..600, surface in surface()) {
+            let pages = pages(&text, max, surface);
             let joined = pages.join("\n");
             for mark in text.split_whitespace().filter(|word| word.starts_with('§')) {
                 prop_assert!(joined.contains(mark), "{mark} is lost");
             }
             for page in &pages {
                 prop_assert!(weight(page) <= max, "{} > {max}: {page}", weight(page));
-                prop_assert!(place != Place::Card || dialect::tables(page, false, false).len() <= MAX_TABLES);
+                prop_assert!(surface != Surface::Card || dialect::tables(page, false, false).len() <= MAX_TABLES);
             }
         }
 
         #[test]
         fn outside_code_no_tag_is_left(text in "([a-z <>/=!:\\[\\]()\n|-]|<at id=all>|<font>|\\[t\\]\\(|\\[t\\]\\(<|https://){0,80}") {
-            for page in pages(&text, 300, Place::Card) {
+            for page in pages(&text, 300, Surface::Card) {
                 let page = page.replace("<br>", "");
                 let mut after = page.split('<').skip(1);
                 prop_assert!(after.all(|after| !after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')), "{page}");
@@ -208,8 +214,8 @@ mod tests {
         }
 
         #[test]
-        fn any_text_comes_to_an_end(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, place in place()) {
-            prop_assert!(pages(&text, max, place).len() <= text.len());
+        fn any_text_comes_to_an_end(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, surface in surface()) {
+            prop_assert!(pages(&text, max, surface).len() <= text.len());
         }
 
         #[test]

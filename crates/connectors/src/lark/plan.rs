@@ -6,10 +6,10 @@ use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, UnreadableProgress};
 
-use super::dialect::Place;
 use super::full_text;
 use super::pages::{self, Page};
 use super::progress::{Call, CallKind, Card, LarkProgress, Sign, Way, short_digest};
+use super::surface::Surface;
 
 /// Heaviest text of one card or post. 30 KB is the limit of the whole request, but how it is counted is not documented.
 ///
@@ -132,7 +132,7 @@ impl<'a> Situation<'a> {
 
     /// What the current bubble should show. `None` if there is no text for it.
     pub(super) fn aim(&self) -> Option<Aim> {
-        let page = pages::page(&self.full_text, self.shown.bubble.start, self.max(), self.place())?;
+        let page = pages::page(&self.full_text, self.shown.bubble.start, self.max(), self.surface())?;
         let last = !page.more && self.desired.stage == Stage::Final;
         let button = last && self.shown.way.edits() && self.desired.notice.is_some_and(offers_new_session);
         let mark = short_digest(&[&page.text, if button { "button" } else { "" }]);
@@ -215,12 +215,12 @@ impl<'a> Situation<'a> {
         max.checked_shr(self.shown.shrunk).unwrap_or_default().max(LEAST)
     }
 
-    const fn place(&self) -> Place {
+    const fn surface(&self) -> Surface {
         match self.shown.way {
-            Way::Stream | Way::Card if self.shown.plain_tables => Place::CardWithoutTables,
-            Way::Stream | Way::Card => Place::Card,
-            Way::Post => Place::Post,
-            Way::Text => Place::Text,
+            Way::Stream | Way::Card if self.shown.plain_tables => Surface::CardWithoutTables,
+            Way::Stream | Way::Card => Surface::Card,
+            Way::Post => Surface::Post,
+            Way::Text => Surface::Text,
         }
     }
 

@@ -17,6 +17,7 @@ mod manifest;
 mod media;
 mod mentions;
 mod poll_reply;
+mod response_url;
 mod settings;
 mod socket_reply;
 mod stream;
@@ -137,7 +138,7 @@ impl PolledReplies for WeCom {
     }
 
     fn can_push(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
-        compose::response_url(to, cx).is_ok()
+        response_url::address(to, cx).is_ok()
     }
 }
 

@@ -19,7 +19,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Sta
 use tieline_core::timestamp::Timestamp;
 
 use super::wire::{Say, SayContent, SayFeedback, SayStream};
-use super::{compose, full_text};
+use super::{full_text, response_url};
 use crate::markdown::{self, Piece};
 
 /// When we end a bubble ourselves: half a minute before the platform refuses its frames.
@@ -233,7 +233,7 @@ impl SocketProgress {
 
     /// Whether the last word may go by `response_url`, though the ways over the socket are open. Not while a bubble may show it already.
     fn may_leave_socket(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
-        self.closing.is_none() && !self.url_closed && may_respond(to, cx) && compose::response_url(to, cx).is_ok()
+        self.closing.is_none() && !self.url_closed && may_respond(to, cx) && response_url::address(to, cx).is_ok()
     }
 
     /// The outcome of `response_url`, used in place of a missing connection: the socket's ways are still open, so unless
@@ -555,7 +555,7 @@ fn respond(
         false => shown.rest_of(&text),
     };
     match full_text::only(&text, from, desired, cx.account.language) {
-        Some(content) => compose::respond(&content, to, cx).map(|call| Step::Call {
+        Some(content) => response_url::call(&content, to, cx).map(|call| Step::Call {
             call,
             on_success: shown.used_url().after_response(desired),
         }),

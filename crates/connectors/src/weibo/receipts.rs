@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tieline_core::http_types::ApiAnswer;
-use tieline_core::stream::Effect;
+use tieline_core::stream::{Effect, Frame};
 use tieline_core::timestamp::Timestamp;
-
-use super::stream::ping;
 
 /// How long a server that has confirmed nothing yet may take for its first confirmation.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
@@ -133,4 +131,9 @@ fn answered(call_id: String) -> Effect {
             body: Vec::new(),
         },
     }
+}
+
+/// Asks the server for a pong, which proves that it has read what was written before.
+pub(super) fn ping() -> Effect {
+    Effect::Send(Frame::Text(r#"{"type":"ping"}"#.to_owned()))
 }

@@ -13,7 +13,7 @@ use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamP
 use tieline_core::timestamp::Timestamp;
 
 use super::decode::{self, Heard};
-use super::receipts::Receipts;
+use super::receipts::{Receipts, ping};
 use super::settings::Settings;
 
 /// How often we ping.
@@ -211,10 +211,6 @@ impl Session {
         effects.push(Effect::Reconnect { reason, after: None });
         effects
     }
-}
-
-pub(super) fn ping() -> Effect {
-    send(r#"{"type":"ping"}"#.to_owned())
 }
 
 fn send(text: String) -> Effect {
