@@ -3,7 +3,7 @@
 //! [`protocol::Protocol::parse`] checks an agent's settings once and gives an [`protocol::Adapter`]; its `run` is a stream of
 //! events that ends with exactly one terminal event (or `Deferred`). Dropping the stream closes the connection to the agent.
 //!
-//! A new protocol is a folder and its arms in `protocol.rs`. What all of them share stands here: the settings (`config`, `settings`), one
+//! A new protocol is a folder and its arms in `protocol.rs`. What all of them share is here: the settings (`config`, `settings`), one
 //! call with its retries (`call`, `api`), the bounded answer (`answer`, `sse`, `json`), the words of failure (`failure`).
 
 pub mod config;
@@ -32,6 +32,7 @@ mod derived_id;
 mod error_body;
 mod json;
 mod json_api;
+mod manifest;
 mod prompt;
 mod rejoin;
 mod settings;

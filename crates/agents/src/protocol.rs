@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest, Resume};
-use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
 use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use tokio::time::timeout;
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 use crate::a2a::A2a;
 use crate::agentcore::AgentCore;
 use crate::call::PROBE_PATIENCE;
-use crate::config::{self, Field, InvalidConfig};
+use crate::config::{self, InvalidConfig, UnknownProtocol};
 use crate::coze::Coze;
 use crate::dify::Dify;
 use crate::echo::Echo;
@@ -26,6 +25,8 @@ use crate::run::{End, EventSink, Run, redact};
 use crate::settings::Settings;
 use crate::webhook::Webhook;
 use crate::xpert::Xpert;
+
+pub use crate::manifest::{CancelRequest, History, Manifest};
 
 /// An agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,23 +53,6 @@ pub enum Protocol {
     Webhook,
 }
 
-/// Facts about a protocol. Abilities are data, so that nothing outside asks for a protocol's name.
-#[derive(Debug, Clone, Copy)]
-pub struct Manifest {
-    /// The word used in the API.
-    pub word: &'static str,
-    /// The name people know.
-    pub name: &'static str,
-    /// The fields of `config`.
-    pub fields: &'static [Field],
-    /// Whether the session keeps earlier turns for it, because it keeps none itself.
-    pub needs_transcript: bool,
-    /// Whether pictures should come with their bytes, because the agent may not reach our address.
-    pub wants_inline_images: bool,
-    /// Whether another process can go on reading a run where one stopped. [`Adapter::can_resume`] says of which run.
-    pub can_resume: bool,
-}
-
 impl Protocol {
     /// All of them.
     pub const ALL: &'static [Self] = &[
@@ -91,6 +75,14 @@ impl Protocol {
             .iter()
             .copied()
             .find(|protocol| protocol.manifest().word == word)
+    }
+
+    fn unknown(word: &str) -> InvalidConfig {
+        let known = Self::ALL.iter().map(|protocol| protocol.manifest().word);
+        InvalidConfig::UnknownProtocol(UnknownProtocol {
+            word: word.to_owned(),
+            known: known.collect(),
+        })
     }
 
     /// The facts about it.
@@ -117,7 +109,7 @@ impl Protocol {
     /// # Errors
     /// [`InvalidConfig`] naming the field that is wrong.
     pub fn parse(word: &str, config: &AgentConfig) -> Result<Adapter, InvalidConfig> {
-        let protocol = Self::named(word).ok_or_else(|| InvalidConfig::UnknownProtocol(word.to_owned()))?;
+        let protocol = Self::named(word).ok_or_else(|| Self::unknown(word))?;
         let settings = Settings::check(protocol.manifest().fields, config)?;
         Ok(Adapter {
             protocol,
@@ -183,30 +175,6 @@ impl fmt::Debug for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Adapter({:?})", self.protocol)
     }
-}
-
-/// How much of a session's past an agent can use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct History {
-    /// Most turns.
-    pub max_turns: usize,
-    /// Most bytes of them, as they are kept.
-    pub max_bytes: usize,
-}
-
-/// What an agent must know to stop a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CancelRequest {
-    /// The run.
-    pub run: RunId,
-    /// What identifies it at the agent, if it told.
-    pub run_ref: Option<String>,
-    /// What identifies the conversation at the agent, if it told.
-    pub conversation_ref: Option<String>,
-    /// The tenant.
-    pub organization: OrganizationId,
-    /// Who asked.
-    pub user: UserId,
 }
 
 impl Adapter {
@@ -344,11 +312,6 @@ impl Adapter {
     }
 }
 
-/// The person toward an agent: stable, and of no use to anybody else.
-pub(crate) fn end_user(organization: &OrganizationId, user: &UserId) -> String {
-    digest(&["end user", organization.as_str(), user.as_str()])
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -364,14 +327,20 @@ mod tests {
         for protocol in Protocol::ALL {
             assert_eq!(Protocol::named(protocol.manifest().word), Some(*protocol));
         }
-        assert_eq!(
-            parse("ECHO", json!({})).err(),
-            Some(InvalidConfig::UnknownProtocol("ECHO".into()))
-        );
     }
 
     #[test]
-    fn addresses_and_secret_fields_are_told() {
+    fn unknown_protocol_lists_the_known_ones() {
+        let message = parse("ECHO", json!({})).unwrap_err().to_string();
+        assert!(
+            message.starts_with("unknown protocol `ECHO`; known protocols: echo, openai_chat, "),
+            "{message}"
+        );
+        assert!(message.ends_with("webhook"), "{message}");
+    }
+
+    #[test]
+    fn addresses_and_secret_fields_are_reported() {
         let chat = parse("openai_chat", json!({"baseUrl": "https://a.example/v1", "model": "m"})).unwrap();
         assert_eq!(chat.addresses().collect::<Vec<_>>(), ["https://a.example/v1"]);
         assert_eq!(
@@ -403,13 +372,5 @@ mod tests {
             let printed = format!("{:?}", parse(word, config).unwrap());
             assert!(!printed.contains("s3cret"), "{printed}");
         }
-    }
-
-    #[test]
-    fn end_user_is_stable_and_tenants_differ() {
-        let of = |organization: &str| end_user(&OrganizationId::new(organization), &UserId::new("usr_1"));
-        assert_eq!(of("a"), of("a"));
-        assert_ne!(of("a"), of("b"));
-        assert!(!of("a").contains("usr_1"));
     }
 }

@@ -9,7 +9,7 @@ use tieline_core::event::ChatKind;
 use super::card::Endpoint;
 use super::refs::ContextRef;
 use super::wire::Version;
-use crate::protocol::end_user;
+use crate::manifest::end_user;
 use crate::{derived_id, prompt};
 
 /// What we can show.

@@ -27,7 +27,7 @@ use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
 use crate::json_api::{JsonApi, JsonCall};
-use crate::protocol::{CancelRequest, Manifest};
+use crate::manifest::{CancelRequest, Manifest};
 use crate::rejoin::{self, Next, Rejoins};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;

@@ -24,7 +24,7 @@ use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
-use crate::protocol::{CancelRequest, Manifest, end_user};
+use crate::manifest::{CancelRequest, Manifest, end_user};
 use crate::run::{End, EventSink};
 use crate::settings::{self, Settings};
 use crate::{derived_id, failure};

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 use tieline_core::agent::{AgentPart, AgentRequest};
 
+use crate::manifest::end_user;
 use crate::prompt;
-use crate::protocol::end_user;
 
 /// A string that is nothing but this becomes the list of attachments.
 const FILES: &str = "{{files}}";

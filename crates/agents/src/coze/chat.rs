@@ -15,8 +15,8 @@ use crate::api::{self, document};
 use crate::call::{self, Manner};
 use crate::env::Env;
 use crate::failure;
+use crate::manifest::end_user;
 use crate::prompt;
-use crate::protocol::end_user;
 use crate::run::{End, EventSink};
 
 /// How long a chat without a stream is waited for.

@@ -22,7 +22,7 @@ use crate::api::{Api, document};
 use crate::call::{Fault, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
-use crate::protocol::{CancelRequest, Manifest};
+use crate::manifest::{CancelRequest, Manifest};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 

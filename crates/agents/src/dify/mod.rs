@@ -25,7 +25,7 @@ use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
-use crate::protocol::{CancelRequest, Manifest, end_user};
+use crate::manifest::{CancelRequest, Manifest, end_user};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 use crate::sse::Event;

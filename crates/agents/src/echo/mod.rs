@@ -6,7 +6,7 @@ use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
 use tokio::time::sleep;
 
 use crate::config::{Field, FieldKind};
-use crate::protocol::Manifest;
+use crate::manifest::Manifest;
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 

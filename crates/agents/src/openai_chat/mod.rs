@@ -23,7 +23,7 @@ use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
-use crate::protocol::{History, Manifest, end_user};
+use crate::manifest::{History, Manifest, end_user};
 use crate::run::{End, EventSink, log_usage};
 use crate::settings::{self, Settings};
 use crate::sse::Event;

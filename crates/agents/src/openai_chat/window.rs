@@ -2,7 +2,7 @@
 
 use tieline_core::agent::Turn;
 
-use crate::protocol::History;
+use crate::manifest::History;
 
 /// The most that is sent along.
 #[derive(Debug, Clone, Copy)]

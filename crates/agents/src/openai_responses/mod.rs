@@ -25,8 +25,8 @@ use crate::call::{self, Fault, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig, invalid};
 use crate::env::Env;
 use crate::failure;
+use crate::manifest::{CancelRequest, Manifest, end_user};
 use crate::prompt;
-use crate::protocol::{CancelRequest, Manifest, end_user};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 

@@ -26,7 +26,7 @@ use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
 use crate::json;
-use crate::protocol::{CancelRequest, Manifest};
+use crate::manifest::{CancelRequest, Manifest};
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
