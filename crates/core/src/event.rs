@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
+use crate::ids::{PlatformMessageId, SenderId};
 use crate::reply::ReplyTarget;
 use crate::timestamp::Timestamp;
+
+pub use crate::chat::{Chat, ChatKind};
 
 /// Clicks that are older, by the platform's clock, do nothing: what they were about is long over.
 pub const STALE_CLICK: Duration = Duration::from_hours(24);
@@ -65,28 +67,6 @@ impl Event {
 
 /// The field of a locator that is this core's own: the bytes of [`Part::inline`], or `true` once they are stored.
 const INLINE: &str = "inline";
-
-/// Whether a chat has two sides or many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChatKind {
-    /// One person and the bot.
-    Direct,
-    /// Several people.
-    Group,
-}
-
-/// Where people talk.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Chat {
-    /// Direct or group.
-    pub kind: ChatKind,
-    /// The platform's own id. In a direct chat of a platform without chat ids: the person's id.
-    pub id: ChatId,
-    /// The thread, where the platform has them and the message was in one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thread: Option<ThreadId>,
-}
 
 /// Who said it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,13 @@
-//! The words and the rules of Tieline: what a message is, who it belongs to, what becomes of it.
+//! Domain types and rules of Tieline: what a message is, who it belongs to, what becomes of it.
 //!
-//! Everything here is pure: no IO, no clock, no chance. Time and random bytes are arguments.
+//! Everything here is pure: no IO, no clock, no randomness. Time and random bytes are arguments.
 
 pub mod ids;
 pub mod secret;
 pub mod timestamp;
 
 pub mod account;
+pub mod chat;
 pub mod envelope;
 pub mod event;
 

@@ -1,7 +1,7 @@
 //! Scan-code login: credentials that a platform issues when a person scans a QR code with its app.
 
 use crate::account::Credentials;
-use crate::connector::Context;
+use crate::connector::context::Context;
 use crate::http_types::{ApiAnswer, HttpCall};
 use crate::timestamp::Timestamp;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Chat;
+use crate::chat::Chat;
 use crate::ids::{IntegrationId, PlatformMessageId, ReplyId, SenderId};
 use crate::notice::Notice;
 use crate::timestamp::Timestamp;

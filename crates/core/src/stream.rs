@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connector::{Context, Remark};
+use crate::connector::context::{Context, Remark};
 use crate::event::Event;
 use crate::http_types::{ApiAnswer, HttpCall, SocketCall, TokenPlace};
 use crate::timestamp::Timestamp;

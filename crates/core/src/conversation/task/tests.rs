@@ -1,7 +1,9 @@
 use super::*;
-use crate::conversation::ConversationKey;
-use crate::event::{Chat, ChatKind};
-use crate::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
+use crate::chat::{Chat, ChatKind};
+use crate::command::TaskCommand;
+use crate::conversation::{Conversation, ConversationKey};
+use crate::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId};
+use crate::mailbox::Pending;
 use crate::trigger::SessionScope;
 
 fn conversation() -> Conversation {

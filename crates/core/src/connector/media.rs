@@ -1,0 +1,97 @@
+//! Attachments and quoted messages that a platform serves on request.
+
+use super::Context;
+use crate::event::{Part, Quoted};
+use crate::http_types::{ApiAnswer, HttpCall};
+use crate::ids::PlatformMessageId;
+
+/// Download of attachments and of quoted messages.
+pub trait MediaSource: Sync {
+    /// For a platform that gives a part's address only on request: the question, answered with the part and a locator that
+    /// [`MediaSource::download`] accepts. `None`: the locator is complete.
+    fn locate<'a>(&self, part: &'a Part, cx: &Context<'a>) -> Option<Lookup<'a, Part>> {
+        let _ = (part, cx);
+        None
+    }
+
+    /// The call that downloads a part. `None` if the locator is not one of this platform.
+    fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall>;
+
+    /// Reads why a download wasn't answered with the bytes, from the answer's status and the beginning of its body.
+    fn refused(&self, status: u16, body: &[u8]) -> MediaError {
+        let _ = (status, body);
+        MediaError::Gone
+    }
+
+    /// Turns the downloaded body (and its `Content-Disposition`) of a part into its plain bytes and name.
+    ///
+    /// # Errors
+    /// [`MediaError`] if the bytes are not what the locator promises.
+    fn open(
+        &self,
+        part: &Part,
+        body: Vec<u8>,
+        disposition: Option<&str>,
+        cx: &Context<'_>,
+    ) -> Result<Media, MediaError> {
+        let _ = (disposition, cx);
+        Ok(Media {
+            bytes: body,
+            name: part.name.clone(),
+        })
+    }
+
+    /// For a platform that gives only the id of a quoted or forwarded message: the question for its content.
+    fn quote<'a>(&self, id: &'a PlatformMessageId, cx: &Context<'a>) -> Option<Lookup<'a, Quoted>> {
+        let _ = (id, cx);
+        None
+    }
+}
+
+/// A question to the platform about a part or a message, and how its answer is read.
+pub struct Lookup<'a, T> {
+    /// The question.
+    pub call: HttpCall,
+    /// Reads the answer. [`MediaError`] if it doesn't hold what was asked for.
+    pub read: LookupReader<'a, T>,
+}
+
+/// Reads the answer to a [`Lookup`].
+pub type LookupReader<'a, T> = Box<dyn Fn(&ApiAnswer) -> Result<T, MediaError> + Send + Sync + 'a>;
+
+impl<T> std::fmt::Debug for Lookup<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup")
+            .field("call", &self.call.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A part's plain bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The file name, if it is known now.
+    pub name: Option<String>,
+}
+
+/// Why a part's bytes can't be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MediaError {
+    /// They don't decrypt.
+    #[error("media can't be decrypted: {0}")]
+    BadCipher(&'static str),
+    /// The locator lacks something.
+    #[error("media locator lacks {0}")]
+    Incomplete(&'static str),
+    /// The platform doesn't give it: expired, deleted, not ours.
+    #[error("the platform does not give the media")]
+    Gone,
+    /// The access token has run out: get another and repeat.
+    #[error("the access token has run out")]
+    TokenExpired,
+    /// A passing fault: repeat, backing off.
+    #[error("the media can't be fetched at the moment")]
+    Passing,
+}

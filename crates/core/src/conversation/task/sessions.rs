@@ -1,0 +1,187 @@
+//! Which session a conversation is in: that of the chat, or of a task.
+
+use std::time::Duration;
+
+use super::{MAX_TASKS, Task};
+use crate::conversation::Conversation;
+use crate::ids::AgentId;
+use crate::mailbox::Pending;
+use crate::session::Session;
+use crate::timestamp::Timestamp;
+
+impl Conversation {
+    /// The session of this number, current or kept aside.
+    #[must_use]
+    pub fn session_numbered(&self, number: u64) -> Option<&Session> {
+        let mut all = self.session.iter().chain(self.tasks.parked());
+        all.find(|session| session.number == number)
+    }
+
+    /// Like [`Self::session_numbered`], but mutable.
+    pub fn session_numbered_mut(&mut self, number: u64) -> Option<&mut Session> {
+        let mut all = self.session.iter_mut().chain(self.tasks.parked_mut());
+        all.find(|session| session.number == number)
+    }
+
+    /// The next session, of a number that no session of the conversation has had.
+    #[must_use]
+    pub fn next_session(&self, agent: &AgentId, now: Timestamp) -> Session {
+        Session::begin(&self.key.id(), self.highest_session() + 1, agent, now)
+    }
+
+    /// The highest number that a session of the conversation has had.
+    #[must_use]
+    pub fn highest_session(&self) -> u64 {
+        let numbers = self
+            .session
+            .iter()
+            .chain(self.tasks.parked())
+            .map(|session| session.number);
+        numbers.max().unwrap_or(0).max(self.tasks.last_session)
+    }
+
+    /// The session of a message at `now`: the current one or the next. In a task no session is idle too long, and none is while an
+    /// answer is being written or messages wait.
+    #[must_use]
+    pub fn resolve_session(&self, agent: &AgentId, timeout: Duration, now: Timestamp) -> Session {
+        let stays = self.tasks.current.is_some() || self.run.is_some() || !self.pending.is_empty();
+        match &self.session {
+            Some(session) if session.agent == *agent && (stays || session.goes_on(agent, timeout, now)) => Session {
+                last_at: session.last_at.max(now),
+                ..session.clone()
+            },
+            _ => self.next_session(agent, now),
+        }
+    }
+
+    /// Begins a new chat session. Tasks stay, with what waits in them; what else waits is taken out and returned.
+    pub fn begin_chat(&mut self, agent: &AgentId, now: Timestamp) -> Vec<Pending> {
+        self.enter_chat();
+        let next = self.next_session(agent, now);
+        self.session = Some(next);
+        let in_tasks: Vec<u64> = self
+            .tasks
+            .tasks
+            .iter()
+            .filter_map(|task| Some(task.session.as_ref()?.number))
+            .collect();
+        let (kept, dropped) = self
+            .pending
+            .drain(..)
+            .partition(|waiting: &Pending| in_tasks.contains(&waiting.session));
+        self.pending = kept;
+        dropped
+    }
+
+    /// Leaves the current task, if there is one, for the chat.
+    pub fn enter_chat(&mut self) {
+        if self.tasks.current.is_some() {
+            self.park();
+            self.session = self.tasks.chat.take();
+        }
+    }
+
+    pub(super) fn enter_task(&mut self, number: u32, agent: &AgentId, now: Timestamp) {
+        if self.tasks.current == Some(number) {
+            return;
+        }
+        self.park();
+        let next = self.next_session(agent, now);
+        let Some(at) = self.tasks.tasks.iter().position(|task| task.number == number) else {
+            return;
+        };
+        let mut task = self.tasks.tasks.remove(at);
+        self.session = Some(task.session.take().unwrap_or(next));
+        self.tasks.current = Some(number);
+        self.tasks.tasks.insert(0, task);
+    }
+
+    /// Keeps the current session aside.
+    fn park(&mut self) {
+        self.tasks.last_session = self.highest_session();
+        let session = self.session.take();
+        match self.tasks.current.take() {
+            None => self.tasks.chat = session,
+            Some(number) => {
+                if let Some(task) = self.tasks.tasks.iter_mut().find(|task| task.number == number) {
+                    task.session = session;
+                }
+            }
+        }
+    }
+
+    /// Adds a task and returns its number.
+    pub(super) fn add_task(&mut self, name: &str, session: Option<Session>) -> u32 {
+        self.tasks.last_session = self
+            .highest_session()
+            .max(session.as_ref().map_or(0, |session| session.number));
+        if self.tasks.tasks.len() >= MAX_TASKS {
+            let is_free = |task: &Task| {
+                let number = task.session.as_ref().map(|session| session.number);
+                let waits = self.pending.iter().any(|waiting| Some(waiting.session) == number);
+                let runs = self.run.as_ref().is_some_and(|run| Some(run.session) == number);
+                self.tasks.current != Some(task.number) && !waits && !runs
+            };
+            let oldest = self.tasks.tasks.iter().rposition(is_free);
+            oldest.map(|at| self.tasks.tasks.remove(at));
+        }
+        self.tasks.n_made += 1;
+        let number = self.tasks.n_made;
+        let task = Task {
+            number,
+            name: name.to_owned(),
+            session,
+        };
+        self.tasks.tasks.insert(0, task);
+        number
+    }
+
+    /// Binds the conversation to a task from outside: the one of this name, which is made if there is none. A `reference` makes its session
+    /// continue that conversation at the agent.
+    pub fn bind_task(&mut self, name: &str, reference: Option<&str>, agent: &AgentId, now: Timestamp) {
+        self.tasks.choice = None;
+        let number = match self.tasks.named(name) {
+            Some(number) => number,
+            None => self.add_task(name, None),
+        };
+        self.enter_task(number, agent, now);
+        let Some(reference) = reference else {
+            return;
+        };
+        let is_same =
+            |session: &Session| session.agent == *agent && session.conversation_ref.as_deref() == Some(reference);
+        if !self.session.as_ref().is_some_and(is_same) {
+            let mut session = self.next_session(agent, now);
+            session.conversation_ref = Some(reference.to_owned());
+            self.session = Some(session);
+            self.tasks.last_session = self.highest_session();
+        }
+    }
+
+    /// What waits goes to `agent`, which is bound now, in sessions with that one: it is not told what was said to another.
+    pub fn rebind(&mut self, agent: &AgentId, now: Timestamp) {
+        let waits_in = |number: u64| self.pending.iter().any(|waiting| waiting.session == number);
+        let left: Vec<u64> = self
+            .tasks
+            .parked()
+            .filter(|old| old.agent != *agent && waits_in(old.number))
+            .map(|old| old.number)
+            .collect();
+        for old in left {
+            let next = self.next_session(agent, now);
+            for waiting in self.pending.iter_mut().filter(|waiting| waiting.session == old) {
+                waiting.session = next.number;
+            }
+            self.tasks.last_session = self.highest_session();
+            if let Some(session) = self.session_numbered_mut(old) {
+                *session = next;
+            }
+        }
+        let parked: Vec<u64> = self.tasks.parked().map(|session| session.number).collect();
+        let is_own = |waiting: &Pending| !parked.contains(&waiting.session);
+        let is_other = self.session.as_ref().is_some_and(|session| session.agent != *agent);
+        if is_other && self.pending.iter().any(is_own) {
+            self.go_over_to(self.next_session(agent, now));
+        }
+    }
+}
