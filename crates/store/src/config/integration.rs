@@ -10,6 +10,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
 use super::desired_connections::{self, Live};
+use super::integration_key::{BOUND, INT, pk};
 use super::transaction::{Transaction, absent, present, where_equal};
 use super::trash::{self, Deleted};
 use crate::error::StoreError;
@@ -465,13 +466,6 @@ pub async fn restore(
 
 fn in_trash(record: &IntegrationRecord) -> (trash::Kind, &OrganizationId, &str) {
     (trash::Kind::Integration, &record.organization, record.id.as_str())
-}
-
-pub(super) const INT: &str = "INT";
-pub(super) const BOUND: &str = "BOUND";
-
-pub(super) fn pk(id: &IntegrationId) -> String {
-    format!("INT#{id}")
 }
 
 /// On condition that the integration is as it was read.

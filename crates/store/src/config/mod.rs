@@ -13,8 +13,10 @@ pub mod trigger;
 pub mod user;
 
 mod config_cache;
+mod integration_key;
 mod list;
 mod name;
 mod transaction;
+mod trigger_item;
 
 pub(crate) use config_cache::Recent;

@@ -10,9 +10,11 @@ use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
-use super::integration::{self, BOUND, INT, as_read};
+use super::integration::{self, as_read};
+use super::integration_key::{self, BOUND, INT};
 use super::transaction::{Cancelled, Transaction, absent, where_equal};
 use super::trash::{self, Deleted};
+use super::trigger_item::{self, TriggerItem, pk, read, sk};
 use super::{agent, desired_connections, list};
 use crate::Store;
 use crate::dynamo::{self, Reading};
@@ -21,22 +23,7 @@ use crate::item::{Item, number, text};
 use crate::page::Page;
 use crate::update::Update;
 
-mod stored;
-
-pub(super) use stored::read;
-
-/// A trigger as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TriggerRecord {
-    /// The trigger.
-    pub trigger: Trigger,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// Grows with every change.
-    pub version: u64,
-}
+pub use super::trigger_item::TriggerRecord;
 
 /// Why a trigger is not written.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +104,7 @@ pub async fn update(
 /// [`StoreError::Conflict`] if it isn't as it was read any more.
 pub async fn delete(store: &Store, before: &TriggerRecord, now: Timestamp) -> Result<(), TriggerError> {
     let mut writes = deletion(before);
-    let item = stored::write(before, Place::Own)?;
+    let item = trigger_item::write(before, TriggerItem::Own)?;
     trash::keep(&mut writes, Rule::AsRead, in_trash(before), item, now);
     commit(store, writes).await
 }
@@ -320,7 +307,7 @@ async fn fill(
     }
     agents.write(writes, &after.trigger.organization);
     let as_read = before.map_or_else(absent, |before| where_equal("version", number(before.version)));
-    writes.put(Rule::AsRead, stored::write(after, Place::Own)?, as_read);
+    writes.put(Rule::AsRead, trigger_item::write(after, TriggerItem::Own)?, as_read);
     Ok(())
 }
 
@@ -338,7 +325,7 @@ async fn hold(
     let held = before.filter(|before| before.enabled);
     if let Some(held) = held.filter(|_| same && trigger.enabled) {
         let mine = where_equal("id", text(held.id.as_str()));
-        writes.put(Rule::AsRead, stored::write(after, Place::Bound)?, mine);
+        writes.put(Rule::AsRead, trigger_item::write(after, TriggerItem::Bound)?, mine);
         return greet_anew(store, writes, held, trigger).await;
     }
     if let Some(held) = held {
@@ -350,7 +337,7 @@ async fn hold(
         let owned = where_equal("organization", text(trigger.organization.as_str()));
         writes.check(
             Rule::IntegrationThere,
-            (&integration::pk(&trigger.integration), INT),
+            (&integration_key::pk(&trigger.integration), INT),
             owned,
         );
     }
@@ -369,7 +356,7 @@ async fn greet_anew(
     }
     let record = integration::get(store, &after.integration).await?;
     let record = record.ok_or(TriggerError::IntegrationNotFound)?;
-    let place = (&*integration::pk(&after.integration), INT);
+    let place = (&*integration_key::pk(&after.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&record));
     desired_connections::set(writes, Rule::AsRead, &record.id, record.wanted_connection(Some(after)));
     Ok(())
@@ -387,7 +374,7 @@ async fn bind(
     let bound = integration::load_bound(store, &trigger.integration).await?;
     let bound = bound.filter(|bound| bound.integration.organization == trigger.organization);
     let bound = bound.ok_or(TriggerError::IntegrationNotFound)?;
-    let place = (&*integration::pk(&trigger.integration), INT);
+    let place = (&*integration_key::pk(&trigger.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&bound.integration));
     let free = match (bound.trigger, rival) {
         (None, _) => absent(),
@@ -398,7 +385,7 @@ async fn bind(
         }
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
     };
-    writes.put(Rule::Free, stored::write(after, Place::Bound)?, free);
+    writes.put(Rule::Free, trigger_item::write(after, TriggerItem::Bound)?, free);
     let integration = &bound.integration;
     let wanted = integration.wanted_connection(Some(trigger));
     desired_connections::set(writes, Rule::AsRead, &integration.id, wanted);
@@ -420,7 +407,7 @@ fn displace(writes: &mut Transaction<Rule>, holder: &Trigger, now: Timestamp) {
 /// Leaves the integration that an enabled trigger holds.
 fn unbind(writes: &mut Transaction<Rule>, held: &Trigger) {
     let mine = where_equal("id", text(held.id.as_str()));
-    writes.delete(Rule::AsRead, (&integration::pk(&held.integration), BOUND), mine);
+    writes.delete(Rule::AsRead, (&integration_key::pk(&held.integration), BOUND), mine);
     desired_connections::remove(writes, Rule::AsRead, &held.integration);
 }
 
@@ -458,19 +445,4 @@ impl Agents {
             agent::count(writes, Rule::AgentThere, organization, &agent, change);
         }
     }
-}
-
-/// Where a trigger is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Own,
-    Bound,
-}
-
-fn pk(organization: &OrganizationId) -> String {
-    format!("ORG#{organization}")
-}
-
-fn sk(id: &TriggerId) -> String {
-    format!("TRG#{id}")
 }

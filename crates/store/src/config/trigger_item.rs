@@ -1,4 +1,4 @@
-//! A trigger as an item.
+//! A trigger as an item: its own, or the copy beside its integration.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::access::Access;
@@ -6,10 +6,31 @@ use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId
 use tieline_core::timestamp::{Timestamp, millis};
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
 
-use super::{Place, TriggerRecord, pk, sk};
-use crate::config::integration::{self, BOUND};
+use super::integration_key::{self, BOUND};
 use crate::error::StoreError;
 use crate::item::{self, Item};
+
+/// A trigger as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerRecord {
+    /// The trigger.
+    pub trigger: Trigger,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Grows with every change.
+    pub version: u64,
+}
+
+/// Which of its items a trigger is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TriggerItem {
+    /// Its own.
+    Own,
+    /// The copy that the hot path reads with the integration.
+    Bound,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "v")]
@@ -53,11 +74,11 @@ struct SettingsV1 {
     task_mode: bool,
 }
 
-pub(super) fn write(record: &TriggerRecord, place: Place) -> Result<Item, StoreError> {
+pub(super) fn write(record: &TriggerRecord, item: TriggerItem) -> Result<Item, StoreError> {
     let trigger = record.trigger.clone();
-    let (pk, sk) = match place {
-        Place::Own => (pk(&trigger.organization), sk(&trigger.id)),
-        Place::Bound => (integration::pk(&trigger.integration), BOUND.to_owned()),
+    let (pk, sk) = match item {
+        TriggerItem::Own => (pk(&trigger.organization), sk(&trigger.id)),
+        TriggerItem::Bound => (integration_key::pk(&trigger.integration), BOUND.to_owned()),
     };
     let stored = Stored::V1(StoredV1 {
         id: trigger.id,
@@ -74,7 +95,7 @@ pub(super) fn write(record: &TriggerRecord, place: Place) -> Result<Item, StoreE
 }
 
 /// The trigger of an item, be it its own or the integration's copy.
-pub(in crate::config) fn read(item: Item) -> Result<TriggerRecord, StoreError> {
+pub(super) fn read(item: Item) -> Result<TriggerRecord, StoreError> {
     let Stored::V1(stored) = item::read("trigger", item)?;
     Ok(TriggerRecord {
         trigger: Trigger {
@@ -89,6 +110,14 @@ pub(in crate::config) fn read(item: Item) -> Result<TriggerRecord, StoreError> {
         updated_at: stored.updated_at,
         version: stored.version,
     })
+}
+
+pub(super) fn pk(organization: &OrganizationId) -> String {
+    format!("ORG#{organization}")
+}
+
+pub(super) fn sk(id: &TriggerId) -> String {
+    format!("TRG#{id}")
 }
 
 impl From<TriggerSettings> for SettingsV1 {

@@ -11,7 +11,7 @@ use super::{IntegrationError, IntegrationRecord};
 use crate::Store;
 use crate::config::name::{self, Kind};
 use crate::config::transaction::{Cancelled, Transaction, absent, where_equal};
-use crate::config::{desired_connections, trigger};
+use crate::config::{desired_connections, trigger_item};
 use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
 use crate::item::{self, Item, get_text, text};
@@ -45,7 +45,7 @@ fn refusal(rule: Rule, found: Option<Item>) -> Result<IntegrationError, StoreErr
             IntegrationError::NameTaken(IntegrationId::new(holder))
         }
         (Rule::FreeAccount, Some(claim)) => account_in_use(&claim)?,
-        (Rule::Unbound, Some(bound)) => IntegrationError::InUse(Box::new(trigger::read(bound)?.trigger)),
+        (Rule::Unbound, Some(bound)) => IntegrationError::InUse(Box::new(trigger_item::read(bound)?.trigger)),
         (Rule::AsRead | Rule::FreeName | Rule::FreeAccount | Rule::Unbound, _) => StoreError::Conflict.into(),
     })
 }

@@ -5,10 +5,11 @@ use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_core::timestamp::Timestamp;
 
 use super::claims::{account_digest, account_pk, claimant, own_sk, proved_sk};
-use super::{BOUND, Bound, INT, IntegrationRecord, pk, stored};
+use super::{Bound, IntegrationRecord, stored};
 use crate::Store;
+use crate::config::integration_key::{BOUND, INT, pk};
 use crate::config::trash::{self, Deleted};
-use crate::config::{list as lists, trigger};
+use crate::config::{list as lists, trigger_item};
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
 use crate::item::get_text;
@@ -126,7 +127,7 @@ async fn query_bound(store: &Store, id: &IntegrationId, reading: Reading) -> Res
     for item in dynamo::query(&store.dynamo, query).await?.0 {
         match get_text(&item, SK) {
             Some(INT) => integration = Some(stored::read(item)?),
-            _ => bound = Some(trigger::read(item)?.trigger),
+            _ => bound = Some(trigger_item::read(item)?.trigger),
         }
     }
     Ok(integration.map(|integration| Bound {
