@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::http_types::ApiAnswer;
+use tieline_core::connector::TokenError;
+use tieline_core::http_types::{AccessToken, ApiAnswer};
+use tieline_core::secret::Secret;
+use tieline_core::timestamp::Timestamp;
 
 /// Success.
 const OK: i64 = 0;
 /// The system is busy; nothing was done.
 const BUSY: i64 = -1;
+
+/// So long before its end an access token is renewed.
+const RENEWAL: Duration = Duration::from_secs(5 * 60);
+/// Where the platform doesn't say how long an access token lives.
+const LIFETIME_S: u64 = 7200;
 
 /// The codes of an API that lead to something else than a refusal.
 #[derive(Debug)]
@@ -93,4 +101,20 @@ impl Outcome {
             code: code.to_string(),
         }
     }
+}
+
+/// The access token in an answer.
+///
+/// # Errors
+/// [`TokenError::Unavailable`] if there is none.
+pub(crate) fn access_token(body: &Value, now: Timestamp) -> Result<AccessToken, TokenError> {
+    let token = body["access_token"].as_str().filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| TokenError::Unavailable {
+        code: "no_token".to_owned(),
+    })?;
+    let life = Duration::from_secs(body["expires_in"].as_u64().unwrap_or(LIFETIME_S));
+    Ok(AccessToken {
+        token: Secret::new(token),
+        expires_at: now.after(life - RENEWAL.min(life / 2)),
+    })
 }

@@ -9,8 +9,10 @@ mod errcode;
 mod file_name;
 mod markdown;
 mod mentions;
+mod temporary_media;
 mod xml;
 mod xml_callback;
+mod xml_message;
 
 pub mod custom;
 pub mod dingtalk;

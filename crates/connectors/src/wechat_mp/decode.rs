@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Part, PartKind, Sender};
-use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, digest};
-use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::event::{CardAction, Event, Message, NEW_SESSION_KEY, Part, PartKind};
+use tieline_core::ids::{PlatformMessageId, digest};
+use tieline_core::reply::ReplyTarget;
 use tieline_core::timestamp::Timestamp;
 
 use super::verify::Authentic;
 use crate::xml::{self, Fields};
+use crate::xml_message;
 
 /// How long and with how many messages what a person did may be answered.
 ///
@@ -61,11 +62,7 @@ pub(super) fn sides(callback: &Authentic) -> (String, String) {
 /// When the person did what a callback is about, if it says so.
 pub(super) fn created_at(callback: &Authentic) -> Option<Timestamp> {
     let fields = xml::read(callback.message()).ok()?;
-    time_of(&fields)
-}
-
-fn time_of(fields: &Fields) -> Option<Timestamp> {
-    fields.text("CreateTime").parse().ok().map(Timestamp::from_secs)
+    xml_message::created_at(&fields)
 }
 
 /// Reads a callback.
@@ -104,8 +101,8 @@ impl Callback<'_> {
         };
         let id = PlatformMessageId::new(id);
         Decoded::Event(Box::new(Event::Message(Message {
-            sender: self.sender(),
-            sent_at: time_of(self.fields),
+            sender: xml_message::sender(self.person),
+            sent_at: xml_message::created_at(self.fields),
             text: self.words(kind),
             parts: self.part(kind).into_iter().collect(),
             quoted: None,
@@ -117,19 +114,9 @@ impl Callback<'_> {
 
     /// A message of a type that can't be read has neither words nor parts, which the sender is told.
     fn words(&self, kind: &str) -> String {
-        let text = |name| self.fields.text(name);
         match kind {
-            "text" => text("Content").to_owned(),
-            "voice" => text("Recognition").to_owned(),
-            "location" => format!("{} ({}, {})", text("Label"), text("Location_X"), text("Location_Y"))
-                .trim_start()
-                .to_owned(),
-            "link" => {
-                let lines = [text("Title"), text("Description"), text("Url")];
-                let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-                lines.join("\n")
-            }
-            _ => String::new(),
+            "voice" => self.fields.text("Recognition").to_owned(),
+            _ => xml_message::text(self.fields, kind),
         }
     }
 
@@ -138,10 +125,7 @@ impl Callback<'_> {
         let (kind, mime) = match kind {
             "image" => (PartKind::Image, None),
             "voice" if self.fields.some("Recognition").is_some() => return None,
-            "voice" => {
-                let mime = Some("audio/amr").filter(|_| self.fields.text("Format") == "amr");
-                (PartKind::Audio, mime)
-            }
+            "voice" => (PartKind::Audio, xml_message::voice_type(self.fields)),
             "video" | "shortvideo" => (PartKind::Video, None),
             _ => return None,
         };
@@ -177,7 +161,7 @@ impl Callback<'_> {
         let names = ["FromUserName", "CreateTime", "Event", "EventKey"];
         let id = PlatformMessageId::new(digest(&names.map(|name| self.fields.text(name))));
         Decoded::Event(Box::new(Event::CardAction(CardAction {
-            sender: self.sender(),
+            sender: xml_message::sender(self.person),
             key: key.to_owned(),
             card: String::new(),
             target: self.target(id.clone(), AFTER_CLICK),
@@ -185,25 +169,9 @@ impl Callback<'_> {
         })))
     }
 
-    fn sender(&self) -> Sender {
-        Sender {
-            id: SenderId::new(self.person),
-            name: None,
-        }
-    }
-
     fn target(&self, message: PlatformMessageId, window: Window) -> ReplyTarget {
-        ReplyTarget {
-            integration: self.cx.account.integration.clone(),
-            chat: Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new(self.person),
-                thread: None,
-            },
-            asker: SenderId::new(self.person),
-            message,
-            handle: ReplyHandle::new(json!({ "messages": window.messages })),
-            expires_at: Some(self.cx.now.after(window.life)),
-        }
+        let handle = json!({ "messages": window.messages });
+        let expires_at = Some(self.cx.now.after(window.life));
+        xml_message::target(self.person, message, handle, expires_at, self.cx)
     }
 }

@@ -2,20 +2,14 @@
 //!
 //! See [WeChat Docs/获取临时素材](https://developers.weixin.qq.com/doc/offiaccount/Asset_Management/Get_temporary_materials.html).
 
-use std::time::Duration;
-
 use serde_json::json;
 use tieline_core::connector::{Context, Lookup, Media, MediaError, MediaSource};
 use tieline_core::event::{Part, PartKind};
-use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
-use url::form_urlencoded::Serializer;
+use tieline_core::http_types::{ApiAnswer, HttpCall, TokenPlace};
 
 use super::api_error::{Outcome, outcome};
 use super::settings::{ReplyWay, Settings, address};
-use crate::disposition;
-
-/// How long a download may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::temporary_media;
 
 /// Media of messages.
 pub(super) struct TemporaryMedia;
@@ -34,7 +28,7 @@ impl MediaSource for TemporaryMedia {
     }
 
     fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
-        let public = |url: &str| get(secure(url, cx.account.allow_private), TokenPlace::None);
+        let public = |url: &str| temporary_media::download(secure(url, cx.account.allow_private), TokenPlace::None);
         if let Some(url) = part.locator["url"].as_str() {
             return Some(public(url));
         }
@@ -46,10 +40,9 @@ impl MediaSource for TemporaryMedia {
     }
 
     fn refused(&self, status: u16, body: &[u8]) -> MediaError {
-        why(status, body)
+        temporary_media::refused(status, body, outcome)
     }
 
-    /// A refusal comes with status 200 too, as JSON in place of the bytes.
     fn open(
         &self,
         part: &Part,
@@ -57,36 +50,13 @@ impl MediaSource for TemporaryMedia {
         disposition: Option<&str>,
         _cx: &Context<'_>,
     ) -> Result<Media, MediaError> {
-        if body.starts_with(b"{") && disposition.is_none() {
-            return Err(why(200, &body));
-        }
-        Ok(Media {
-            bytes: body,
-            name: part
-                .name
-                .clone()
-                .or_else(|| disposition.and_then(disposition::file_name)),
-        })
+        temporary_media::open(part, body, disposition, outcome)
     }
 }
 
 fn by_id(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
-    let id = part.locator["media"].as_str()?;
-    let query = Serializer::new(String::new()).append_pair("media_id", id).finish();
-    let url = address(cx.account, &format!("/cgi-bin/media/get?{query}"));
-    Some(get(url, TokenPlace::Query("access_token")))
-}
-
-fn get(url: String, token: TokenPlace) -> HttpCall {
-    HttpCall {
-        name: "media",
-        method: "GET",
-        url,
-        headers: Vec::new(),
-        body: Body::Empty,
-        token,
-        timeout: TIMEOUT,
-    }
+    let url = address(cx.account, &temporary_media::path(part)?);
+    Some(temporary_media::download(url, TokenPlace::Query("access_token")))
 }
 
 /// The platform writes addresses with `http`; the same servers answer to `https`.
@@ -100,27 +70,11 @@ fn secure(url: &str, allow_private: bool) -> String {
 fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part, MediaError> {
     let body = match outcome(answer) {
         Outcome::Ok(body) => body,
-        other => return Err(refusal(&other)),
+        other => return Err(temporary_media::error(&other)),
     };
     let url = body["video_url"].as_str().ok_or(MediaError::Incomplete("video_url"))?;
     Ok(Part {
         locator: json!({ "url": secure(url, allow_private) }),
         ..part.clone()
     })
-}
-
-fn why(status: u16, body: &[u8]) -> MediaError {
-    refusal(&outcome(&ApiAnswer::Answered {
-        status,
-        retry_after_s: None,
-        body: body.to_vec(),
-    }))
-}
-
-const fn refusal(outcome: &Outcome) -> MediaError {
-    match outcome {
-        Outcome::TokenExpired => MediaError::TokenExpired,
-        Outcome::SlowDown { .. } | Outcome::Passing(_) | Outcome::Lost(_) => MediaError::Passing,
-        Outcome::Refused { .. } | Outcome::Ok(_) => MediaError::Gone,
-    }
 }

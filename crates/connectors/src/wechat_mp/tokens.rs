@@ -8,15 +8,11 @@ use serde_json::json;
 use tieline_core::account::Credentials;
 use tieline_core::connector::{Context, Probe, TokenError, TokenExchange};
 use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
-use tieline_core::secret::Secret;
 
 use super::api_error::{Outcome, code, named, outcome};
 use super::settings::{CUSTOMER_SERVICE_FIELD, Settings, address};
+use crate::errcode::access_token;
 
-/// So long before its end a token is renewed: from then on the platform gives a new one, and the old one stays valid.
-const RENEWAL: Duration = Duration::from_secs(5 * 60);
-/// Where the platform doesn't say how long a token lives.
-const LIFETIME_S: u64 = 7200;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// See [`TokenExchange`].
@@ -50,13 +46,7 @@ impl TokenExchange for Tokens {
                 return Err(unavailable(&code));
             }
         };
-        let token = body["access_token"].as_str().filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| unavailable("no_token"))?;
-        let life = Duration::from_secs(body["expires_in"].as_u64().unwrap_or(LIFETIME_S));
-        Ok(AccessToken {
-            token: Secret::new(token),
-            expires_at: cx.now.after(life - RENEWAL.min(life / 2)),
-        })
+        access_token(&body, cx.now)
     }
 }
 

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{
-    CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Part, PartKind, Sender, WELCOME_KEY,
-};
-use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, digest};
-use tieline_core::reply::{ReplyHandle, ReplyTarget};
+use tieline_core::event::{CardAction, Event, Message, NEW_SESSION_KEY, Part, PartKind, WELCOME_KEY};
+use tieline_core::ids::{PlatformMessageId, digest};
+use tieline_core::reply::ReplyTarget;
 use tieline_core::timestamp::Timestamp;
 
 use super::settings::Settings;
 use super::verify::Authentic;
 use crate::xml::{self, Fields};
+use crate::xml_message;
 
 /// After this a click does nothing.
 const MAX_CLICK_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -53,7 +52,7 @@ pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
         fields: &fields,
         member,
         // Both are the platform's own; by the older one a stale callback is recognized.
-        sent_at: created_at(&fields).map_or(authentic.signed_at(), |at| at.min(authentic.signed_at())),
+        sent_at: xml_message::created_at(&fields).map_or(authentic.signed_at(), |at| at.min(authentic.signed_at())),
         cx,
     };
     match fields.text("MsgType") {
@@ -61,10 +60,6 @@ pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
         "event" => callback.event(),
         kind => callback.message(kind),
     }
-}
-
-fn created_at(fields: &Fields) -> Option<Timestamp> {
-    fields.text("CreateTime").parse().ok().map(Timestamp::from_secs)
 }
 
 struct Callback<'a> {
@@ -81,9 +76,10 @@ impl Callback<'_> {
         };
         let id = PlatformMessageId::new(id);
         Decoded::Event(Box::new(Event::Message(Message {
-            sender: self.sender(),
+            sender: xml_message::sender(self.member),
             sent_at: Some(self.sent_at),
-            text: self.words(kind),
+            // A message of a type that can't be read has neither text nor parts, which the sender is told.
+            text: xml_message::text(self.fields, kind),
             parts: self.part(kind).into_iter().collect(),
             quoted: None,
             refers_to: None,
@@ -92,30 +88,10 @@ impl Callback<'_> {
         })))
     }
 
-    /// A message of a type that can't be read has neither words nor parts, which the sender is told.
-    fn words(&self, kind: &str) -> String {
-        let text = |name| self.fields.text(name);
-        match kind {
-            "text" => text("Content").to_owned(),
-            "location" => format!("{} ({}, {})", text("Label"), text("Location_X"), text("Location_Y"))
-                .trim_start()
-                .to_owned(),
-            "link" => {
-                let lines = [text("Title"), text("Description"), text("Url")];
-                let lines: Vec<_> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-                lines.join("\n")
-            }
-            _ => String::new(),
-        }
-    }
-
     fn part(&self, kind: &str) -> Option<Part> {
         let (kind, mime) = match kind {
             "image" => (PartKind::Image, None),
-            "voice" => (
-                PartKind::Audio,
-                Some("audio/amr").filter(|_| self.fields.text("Format") == "amr"),
-            ),
+            "voice" => (PartKind::Audio, xml_message::voice_type(self.fields)),
             "video" => (PartKind::Video, None),
             _ => return None,
         };
@@ -151,7 +127,7 @@ impl Callback<'_> {
         let id = PlatformMessageId::new(digest(&["entered", self.member, &day]));
         Decoded::Event(Box::new(Event::CardAction(CardAction {
             id,
-            sender: self.sender(),
+            sender: xml_message::sender(self.member),
             key: WELCOME_KEY.to_owned(),
             card: String::new(),
             // It answers no message.
@@ -164,7 +140,7 @@ impl Callback<'_> {
         let names = ["FromUserName", "CreateTime", "AgentID", "Event", "EventKey", "TaskId"];
         let id = PlatformMessageId::new(digest(&names.map(|name| self.fields.text(name))));
         Decoded::Event(Box::new(Event::CardAction(CardAction {
-            sender: self.sender(),
+            sender: xml_message::sender(self.member),
             key: key.to_owned(),
             card: self.fields.text("TaskId").to_owned(),
             target: self.target(id.clone(), handle),
@@ -172,25 +148,7 @@ impl Callback<'_> {
         })))
     }
 
-    fn sender(&self) -> Sender {
-        Sender {
-            id: SenderId::new(self.member),
-            name: None,
-        }
-    }
-
     fn target(&self, message: PlatformMessageId, handle: serde_json::Value) -> ReplyTarget {
-        ReplyTarget {
-            integration: self.cx.account.integration.clone(),
-            chat: Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new(self.member),
-                thread: None,
-            },
-            asker: SenderId::new(self.member),
-            message,
-            handle: ReplyHandle::new(handle),
-            expires_at: None,
-        }
+        xml_message::target(self.member, message, handle, None, self.cx)
     }
 }

@@ -7,16 +7,12 @@ use std::time::Duration;
 use tieline_core::account::Credentials;
 use tieline_core::connector::{Context, Probe, TokenError, TokenExchange};
 use tieline_core::http_types::{AccessToken, ApiAnswer, Body, HttpCall, TokenPlace};
-use tieline_core::secret::Secret;
 use url::form_urlencoded::Serializer;
 
 use super::api_error::{Outcome, named, outcome};
 use super::settings::{Settings, address};
+use crate::errcode::access_token;
 
-/// So long before its end a token is renewed. Asked earlier, the platform gives the same one.
-const RENEWAL: Duration = Duration::from_secs(5 * 60);
-/// Where the platform doesn't say how long a token lives.
-const LIFETIME_S: u64 = 7200;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// See [`TokenExchange`].
@@ -41,13 +37,7 @@ impl TokenExchange for Tokens {
             Outcome::Ok(body) => body,
             other => return Err(failure(other)),
         };
-        let token = body["access_token"].as_str().filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| unavailable("no_token"))?;
-        let life = Duration::from_secs(body["expires_in"].as_u64().unwrap_or(LIFETIME_S));
-        Ok(AccessToken {
-            token: Secret::new(token),
-            expires_at: cx.now.after(life - RENEWAL.min(life / 2)),
-        })
+        access_token(&body, cx.now)
     }
 }
 
