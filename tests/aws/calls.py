@@ -94,6 +94,12 @@ def store_needs() -> dict[str, set[tuple[str, str]]]:
     return needs
 
 
+@cache
+def functions_with_transactions() -> set[str]:
+    """Functions of crates/store that begin a transaction on table `config`."""
+    return {name for name, body in bodies(ROOT / "crates/store/src").items() if re.search(r"\bTransaction::new\(", body)}
+
+
 def dynamodb_needs(binary: Path) -> set[tuple[str, str]]:
     """Pairs of table and IAM action that `binary` needs."""
     reached = functions_of(binary, "tieline_store")

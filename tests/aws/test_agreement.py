@@ -300,21 +300,22 @@ def test_only_the_wrapped_key_is_put_where_nothing_else_may_be(deployable):
     people may write only where people are."""
     reached = calls.functions_of(BINARIES / deployable, "tieline_store")
     putting = {name for name, pairs in calls.store_needs().items() if name in reached and ("config", "PutItem") in pairs}
-    if "config::transaction::Transaction" in reached:
-        putting.add("config::transaction::Transaction")
+    transacting = {name for name in calls.functions_with_transactions() if name in reached}
+    assert ("config::transaction::Transaction" in reached) == bool(transacting)
     role = ON_LAMBDA.resources[f"{deployable.capitalize()}Role"]["Properties"]
     statements = [it for it in role["Policies"][0]["PolicyDocument"]["Statement"] if "dynamodb:PutItem" in it["Action"]]
     on_config = [it for it in statements if it["Resource"] == [ON_LAMBDA.attribute("ConfigTable", "Arn")]]
     conditions = [it.get("Condition") for it in on_config]
     partition = re.search(r'PARTITION: &str = "(\w+)"', (ROOT / "crates/store/src/wrapped_key.rs").read_text())[1]
-    if putting == {"wrapped_key::put_first"}:
+    writing = {name.rpartition("::")[0] for name in putting | transacting}
+    if writing == {"wrapped_key"}:
         assert conditions == [{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition]}}]
-    # A dispatcher lets people in and links them, in transactions on their own items.
-    elif putting == {"wrapped_key::put_first", "config::user::ensure"} or deployable == "dispatcher":
+    # Lets people in and links them, in transactions on their items and on no others.
+    elif writing == {"wrapped_key", "config::user"}:
         of_people = re.search(r'fn pk\(.+?format!\("(\w+#)\{', (ROOT / "crates/store/src/config/user.rs").read_text(), re.S)[1]
         assert conditions == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition, f"{of_people}*"]}}]
     else:
-        assert "config::transaction::Transaction" in putting, "only who changes configuration may write all of it"
+        assert {"config::agent", "config::integration"} <= writing, "only who changes configuration may write all of it"
         assert conditions == [None]
 
 
