@@ -13,8 +13,17 @@ fn lisi() -> Speaker {
 
 /// A stage whose agent takes some seconds for each answer.
 async fn stage(mode: Mode) -> Stage {
+    stage_of_answers(mode, |text| pieces(&format!("You said {text}."), 6)).await
+}
+
+/// A stage whose agent is not done before it is stopped.
+async fn stage_of_long_answers(mode: Mode) -> Stage {
+    stage_of_answers(mode, |text| pieces(&format!("You said {text}. {}", "And so on. ".repeat(20)), 60)).await
+}
+
+async fn stage_of_answers(mode: Mode, answer: fn(&str) -> Vec<String>) -> Stage {
     let between = Duration::from_millis(800);
-    let agent = Agent::start(move |asked| (pieces(&format!("You said {}.", asked.text), 6), between)).await;
+    let agent = Agent::start(move |asked| (answer(&asked.text), between)).await;
     Stage::open(mode, agent).await
 }
 
@@ -62,7 +71,7 @@ async fn wecom_message_shows_dots_until_its_turn() {
 
 #[tokio::test]
 async fn wecom_dots_end_when_the_message_is_stopped() {
-    let stage = stage(Mode::WecomSocket).await;
+    let stage = stage_of_long_answers(Mode::WecomSocket).await;
     say_behind(&stage, "first", "second").await;
     dots(&stage).await;
     stage.say(&lisi(), "/stop").await;
@@ -89,7 +98,7 @@ async fn lark_message_has_a_reaction_until_its_turn() {
 
 #[tokio::test]
 async fn lark_reaction_goes_without_a_word_when_the_message_is_stopped() {
-    let stage = stage(Mode::LarkSocket).await;
+    let stage = stage_of_long_answers(Mode::LarkSocket).await;
     say_behind(&stage, "first", "second").await;
     reactions(&stage, 1).await;
     stage.say(&lisi(), "/stop").await;
@@ -97,7 +106,7 @@ async fn lark_reaction_goes_without_a_word_when_the_message_is_stopped() {
     let done = || Some(stage.shown(&lisi())).filter(|all| all.len() == 2 && all.iter().all(|it| it.done));
     until("the stopped answer and the confirmation", SOON, done)
         .await
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{error}: {:#?}\n{}", stage.shown(&lisi()), stage.bridge.log_tail()));
     assert_eq!(stage.agent.asked().len(), 1);
     stage.nothing_wrong();
 }
