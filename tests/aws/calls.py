@@ -33,6 +33,7 @@ QUEUE_FUNCTIONS = {
     "inbound::send": ("inbound", "SendMessage"),
     "inbound::send_all": ("inbound", "SendMessage"),
     "inbound::retry_in": ("inbound", "ChangeMessageVisibility"),
+    "inbound::park": ("inbound-dead", "SendMessage"),
     "work::send": ("work", "SendMessage"),
     "work::retry_in": ("work", "ChangeMessageVisibility"),
     "relay::send": ("relay", "SendMessage"),

@@ -250,6 +250,7 @@ RESOURCES = {
     "arn:aws:dynamodb:us-east-1:123456789012:table/tieline-test-state/index/byIntegration": "state/index",
     "arn:aws:dynamodb:us-east-1:123456789012:table/tieline-test-leases": "leases",
     "arn:aws:sqs:us-east-1:123456789012:tieline-test-inbound.fifo": "inbound",
+    "arn:aws:sqs:us-east-1:123456789012:tieline-test-inbound-dead.fifo": "inbound-dead",
     "arn:aws:sqs:us-east-1:123456789012:tieline-test-work": "work",
     "arn:aws:sqs:us-east-1:123456789012:tieline-test-relay-*.fifo": "relay",
     "arn:Key": "key",

@@ -181,6 +181,7 @@ impl Life {
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
+            unreadable: it.unreadable,
         });
         let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
         assert!(failed.is_empty(), "dispatching failed without a crash");

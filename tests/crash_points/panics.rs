@@ -125,6 +125,7 @@ impl Scene {
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
+            unreadable: it.unreadable,
         });
         let failed = dispatch::batch::dispatch_batch(&self.life.world, items.collect()).await;
         receipts.retain(|(id, _)| !failed.contains(id));

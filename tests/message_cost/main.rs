@@ -188,6 +188,7 @@ impl Bridge {
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
+            unreadable: it.unreadable,
         });
         assert!(
             dispatch::batch::dispatch_batch(&self.dispatcher, items.collect())

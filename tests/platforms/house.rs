@@ -88,6 +88,7 @@ impl House {
             group: it.group,
             attempt: it.attempt,
             envelope: it.message,
+            unreadable: it.unreadable,
         });
         let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
         assert!(failed.is_empty(), "an event could not be dispatched");

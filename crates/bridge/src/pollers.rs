@@ -72,6 +72,7 @@ fn event_item(received: Received<Envelope>) -> dispatch::batch::Item {
         group: received.group,
         attempt: received.attempt,
         envelope: received.message,
+        unreadable: received.unreadable,
     }
 }
 

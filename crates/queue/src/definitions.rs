@@ -25,6 +25,12 @@ pub struct QueueDefinition {
 
 const DAYS: u32 = 24 * 3600;
 
+/// After how many deliveries a queue moves a message to its dead letters: the most that the service allows. The programs end sooner what
+/// fails by itself; the queue gives up only what they never got to.
+///
+/// See [Amazon SQS API Reference/SetQueueAttributes](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html).
+pub const MAX_RECEIVES: u32 = 1000;
+
 /// Events for the dispatcher.
 pub const INBOUND: &str = "inbound.fifo";
 /// Wake-ups for the runner.
@@ -50,22 +56,22 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
         retention_s: 14 * DAYS,
         dead_letters: None,
     },
-    // The dispatcher needs milliseconds; its function is cut off after 25 s, and the events of one that died come again soon after. What it couldn't do it shows again after a minute at most,
-    // so an event outlasts an outage of half an hour before it is given up.
+    // The dispatcher needs milliseconds; its function is cut off after 25 s, and the events of one that died come again soon after.
+    // While tables are away an event waits longer from try to try, so that all its tries take days.
     QueueDefinition {
         name: INBOUND,
         fifo: true,
         visibility_s: 30,
-        retention_s: 4 * DAYS,
-        dead_letters: Some((INBOUND_DEAD, 60)),
+        retention_s: 14 * DAYS,
+        dead_letters: Some((INBOUND_DEAD, MAX_RECEIVES)),
     },
     // As long as a runner's function lives. A wake-up that comes again while its run goes on finds the lease held and ends.
     QueueDefinition {
         name: WORK,
         fifo: false,
         visibility_s: 900,
-        retention_s: 4 * DAYS,
-        dead_letters: Some((WORK_DEAD, 200)),
+        retention_s: 14 * DAYS,
+        dead_letters: Some((WORK_DEAD, MAX_RECEIVES)),
     },
 ];
 

@@ -74,6 +74,26 @@ pub async fn retry_in(queues: &Queues, receipt: &str, delay: Duration) -> Result
     receive::retry_in(queues, &queues.urls.inbound, receipt, delay).await
 }
 
+/// Moves what can't be read to the dead letters, where the queue would move it much later: until then its group would wait.
+///
+/// `id` is the queue's own. The message itself must still be deleted.
+///
+/// # Errors
+/// [`QueueError`] if the dead letters may not have it.
+pub async fn park(queues: &Queues, body: &str, group: &str, id: &str) -> Result<(), QueueError> {
+    queues
+        .sqs
+        .send_message()
+        .queue_url(queues.urls.inbound_dead()?)
+        .message_group_id(group)
+        .message_deduplication_id(id)
+        .message_body(body)
+        .send()
+        .await
+        .map_err(QueueError::of("park"))?;
+    Ok(())
+}
+
 // One call may take an event and refuse the one before it, so no call has two of a group.
 fn rounds(events: Vec<Inbound>) -> Vec<Vec<Inbound>> {
     let mut rounds: Vec<Vec<Inbound>> = Vec::new();

@@ -3,7 +3,7 @@
 use aws_sdk_sqs::Client;
 
 use crate::QueueError;
-use crate::definitions::{INBOUND, WORK, relay_name};
+use crate::definitions::{INBOUND, INBOUND_DEAD, WORK, relay_name};
 
 /// The addresses of the queues.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +31,18 @@ impl Urls {
             work: url_of(client, &format!("{prefix}{WORK}")).await?,
             relay,
         })
+    }
+}
+
+impl Urls {
+    /// `inbound-dead.fifo`, which has the prefix of `inbound.fifo`.
+    ///
+    /// # Errors
+    /// [`QueueError::Missing`] if `inbound.fifo` is called otherwise.
+    pub(crate) fn inbound_dead(&self) -> Result<String, QueueError> {
+        let prefix = self.inbound.strip_suffix(INBOUND);
+        let prefix = prefix.ok_or_else(|| QueueError::Missing(INBOUND_DEAD.to_owned()))?;
+        Ok(format!("{prefix}{INBOUND_DEAD}"))
     }
 }
 

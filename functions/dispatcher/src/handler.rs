@@ -31,5 +31,6 @@ fn item(received: Received<Envelope>) -> Item {
         group: received.group,
         attempt: received.attempt,
         envelope: received.message,
+        unreadable: received.unreadable,
     }
 }

@@ -28,10 +28,16 @@ const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(60),
 };
+/// The same in an outage that lasts: after so many deliveries, about an hour.
+const OUTAGE: u32 = 80;
+/// How long an event waits in it, so that the deliveries that the queue allows last for days.
+const WHEN_OUT: Backoff = Backoff {
+    base: Duration::from_mins(15),
+    cap: Duration::from_mins(15),
+};
 /// Delay before an event that fails by itself is retried: it blocks its chat meanwhile.
 const WHEN_ITS_OWN: Duration = Duration::from_secs(3);
 /// After so many deliveries such an event is given up: some minutes in all, in which a deployment can bring a program that does better.
-/// All that are received behind it are counted as delivered each time, so the queue gives them up with it soon after.
 const GIVEN_UP: u32 = 40;
 
 /// One record of a batch.
@@ -47,6 +53,8 @@ pub struct Item {
     pub attempt: u32,
     /// What it says. `None`: it can't be read.
     pub envelope: Option<Envelope>,
+    /// What it says as it is, if it can't be read.
+    pub unreadable: Option<String>,
 }
 
 /// Dispatches a batch. Returns the ids of the records to retry: in a group, the first failed and all after it. They become visible
@@ -119,11 +127,7 @@ async fn dispatch_group(world: &World, group: Vec<Item>) -> Taken {
     while let Some(item) = waiting.next() {
         match take_in_one(world, &item).await {
             Ok(wake) => taken.add(item, wake),
-            // It can't be read, so it is not known to precede the others.
-            Err(delay) if item.envelope.is_none() && item.attempt >= GIVEN_UP => {
-                again_in(world, &item.receipt, delay).await;
-                taken.failed.push(item.id);
-            }
+            Err(_) if item.attempt >= GIVEN_UP && park(world, &item).await => {}
             Err(delay) => {
                 // All of them: one that stays hidden holds up its group, and so the ones before it.
                 let again: Vec<Item> = std::iter::once(item).chain(waiting).collect();
@@ -150,11 +154,23 @@ impl Taken {
     }
 }
 
+/// Moves a record that can't be read out of the way of its group. `false` if it can be read, or the queue didn't take it.
+async fn park(world: &World, item: &Item) -> bool {
+    let Some(body) = &item.unreadable else {
+        return false;
+    };
+    let parked = inbound::park(&world.queues, body, &item.group, &item.id).await;
+    if let Err(error) = &parked {
+        warn!(error = %error, "event that can't be read stays where it is");
+    }
+    parked.is_ok()
+}
+
 /// # Errors
 /// How long to wait before the next try.
 async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duration> {
     let Some(Envelope::V1(envelope)) = &item.envelope else {
-        // The queue's own dead letters keep it: after some more deliveries it goes there.
+        // A deployment may bring a program that can read it. After some more deliveries it moves to the dead letters.
         error!(queue.attempt = item.attempt, "event on the queue can't be read");
         return Err(WHEN_ITS_OWN);
     };
@@ -162,7 +178,7 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
         Ok(whole) => whole,
         Err(error) => {
             dispatch::log_failure(envelope, item.attempt, &DispatchError::Store(error));
-            return Err(WHEN_FAILED.wait(item.attempt, chance()));
+            return Err(after_outage(item.attempt));
         }
     };
     let envelope = &*envelope;
@@ -176,7 +192,7 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
         DispatchError::Unreadable => "unreadable",
         DispatchError::Panicked => "crashed",
         DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended => {
-            return Err(WHEN_FAILED.wait(item.attempt, chance()));
+            return Err(after_outage(item.attempt));
         }
     };
     if item.attempt < GIVEN_UP {
@@ -191,6 +207,12 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
     }
 }
 
+/// The wait before the next try of what a table or a queue failed.
+fn after_outage(attempt: u32) -> Duration {
+    let backoff = if attempt < OUTAGE { WHEN_FAILED } else { WHEN_OUT };
+    backoff.wait(attempt, chance())
+}
+
 /// Wakes runners for what groups left in mailboxes. Returns the records to retry: all, if the queue may not have every one.
 async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
     let (wakes, items): (Vec<_>, Vec<_>) = gathered.into_iter().map(|taken| (taken.wakes, taken.items)).unzip();
@@ -203,7 +225,7 @@ async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
             dispatch::log_failure(envelope, item.attempt, &error);
         }
         world.metrics.retry(RetrySource::Queue);
-        again_in(world, &item.receipt, WHEN_FAILED.wait(item.attempt, chance())).await;
+        again_in(world, &item.receipt, after_outage(item.attempt)).await;
         item.id
     });
     join_all(again).await
@@ -212,5 +234,22 @@ async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
 async fn again_in(world: &World, receipt: &str, delay: Duration) {
     if let Err(error) = inbound::retry_in(&world.queues, receipt, delay).await {
         warn!(error = %error, "event comes again only after the queue's time-out");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_queue::definitions::MAX_RECEIVES;
+
+    use super::*;
+
+    #[test]
+    fn an_event_outlasts_an_outage_of_days() {
+        let waits = (1..MAX_RECEIVES).map(after_outage);
+        let days = waits.sum::<Duration>().as_secs() / (24 * 3600);
+        // After 14 the queue forgets it.
+        assert!((4..14).contains(&days), "{days} days");
+        let hour = (1..OUTAGE).map(after_outage);
+        assert!(hour.sum::<Duration>() <= Duration::from_hours(2));
     }
 }

@@ -53,25 +53,24 @@ async fn run_one(world: &World, item: Item, until: Option<Instant>) -> Option<St
         error!(queue.attempt = item.attempt, "wake-up can't be read");
         return None;
     };
-    let wait = match run::wake(world, &wake, until).await {
+    let (wait, is_lasting) = match run::wake(world, &wake, until).await {
         Ok(Next::Done) => return None,
-        Ok(Next::Again(delay)) => delay,
-        Ok(Next::Full) => WHEN_FULL.wait(item.attempt, chance()),
+        Ok(Next::Again(delay)) => (delay, false),
+        Ok(Next::Full) => (WHEN_FULL.wait(item.attempt, chance()), false),
         Err(error) => {
             run::log_failure(&wake, item.attempt, &error);
             world.metrics.retry(RetrySource::Queue);
-            again_in(world, &item.receipt, WHEN_FAILED.wait(item.attempt, chance())).await;
-            return Some(item.id);
+            (WHEN_FAILED.wait(item.attempt, chance()), error.is_lasting())
         }
     };
-    if item.attempt >= MAX_WAITS && start_over(world, wake, wait).await {
+    if item.attempt >= MAX_WAITS && !is_lasting && start_over(world, wake, wait).await {
         return None;
     }
     again_in(world, &item.receipt, wait).await;
     Some(item.id)
 }
 
-/// Replaces a wake-up by a new one: one that only waits must not end among the dead letters. `false` if the queue didn't take it.
+/// Replaces a wake-up by a new one: one that waits, for a place or for a table, must not end among the dead letters. `false` if the queue didn't take it.
 async fn start_over(world: &World, wake: WakeUpV1, delay: Duration) -> bool {
     let sent = work::send(&world.queues, &[(WakeUp::V1(wake), delay)]).await;
     if let Err(error) = &sent {

@@ -82,6 +82,16 @@ pub enum RunError {
     Panicked,
 }
 
+impl RunError {
+    /// Whether a mistake of ours made it, that will most likely make it again, and no outage.
+    fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Panicked | Self::Store(StoreError::Unreadable { .. } | StoreError::Unsealable | StoreError::TooLarge)
+        )
+    }
+}
+
 impl From<DeliverError> for RunError {
     fn from(error: DeliverError) -> Self {
         match error {

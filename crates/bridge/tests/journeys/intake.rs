@@ -44,6 +44,7 @@ fn items(received: Vec<Received<Envelope>>) -> Vec<Item> {
         group: it.group,
         attempt: it.attempt,
         envelope: it.message,
+        unreadable: it.unreadable,
     });
     items.collect()
 }
@@ -160,4 +161,26 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
     assert_eq!(bodies(&again, "a"), ["first", "second"]);
     assert_eq!(bodies(&again, "b"), ["other"]);
     assert!(again.iter().all(|it| it.attempt == 2));
+}
+
+#[tokio::test]
+async fn an_event_that_stays_unreadable_moves_out_of_the_way_of_its_chat() {
+    let place = Place::new().await;
+    let world = place.world();
+    let inbound = &world.queues.urls().inbound;
+    let message = place.sqs.send_message().queue_url(inbound).message_group_id("a");
+    message
+        .message_deduplication_id("1")
+        .message_body("from a later version")
+        .send()
+        .await
+        .unwrap();
+
+    let mut received = items(seen(&world, 1).await);
+    received[0].attempt = 40;
+    assert!(batch::dispatch_batch(&world, received).await.is_empty(), "it is done");
+
+    let dead = inbound.replace("inbound.fifo", "inbound-dead.fifo");
+    let parked: Vec<Received<Envelope>> = receive(&world.queues, &dead, MAX_BATCH, MAX_WAIT).await.unwrap();
+    assert_eq!(bodies(&parked, "a"), ["from a later version"]);
 }
