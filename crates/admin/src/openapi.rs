@@ -1,6 +1,7 @@
 //! Every route of the API with its description.
 
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -141,6 +142,8 @@ impl Description {
                 describe_headers(address, item);
             }
             name_problems(item);
+            name_operations(address, item);
+            describe_answers(item);
         }
         let json = serde_json::to_vec(&description).expect("a description serializes as JSON");
         Self(json.into())
@@ -274,6 +277,42 @@ fn name_problems(item: &mut PathItem) {
                 && let Some(problem) = response.content.shift_remove(PLAIN)
             {
                 response.content.insert("application/problem+json".to_owned(), problem);
+            }
+        }
+    }
+}
+
+/// Gives every operation a name of its own, from which generators name their functions: the words of its address and what its function
+/// is called, such as `integrations_list`.
+fn name_operations(address: &str, item: &mut PathItem) {
+    let words = address
+        .split('/')
+        .filter(|word| !word.is_empty() && !word.starts_with('{'));
+    let words: Vec<&str> = words.filter(|word| !["api", "v1"].contains(word)).collect();
+    let words = match words[..] {
+        ["orgs", _, ..] => &words[1..],
+        _ => &words[..],
+    };
+    let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+    for operation in operations.into_iter().flatten() {
+        let function = operation.operation_id.take();
+        let function = function.as_deref().filter(|name| words.last() != Some(name));
+        let name: Vec<&str> = words.iter().copied().chain(function).collect();
+        operation.operation_id = Some(name.join("_").replace(['-', '.', ':'], "_"));
+    }
+}
+
+/// Says of every answer what it is: the standard wants a description, also where the schema says all.
+fn describe_answers(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+    for operation in operations.into_iter().flatten() {
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && response.description.is_empty()
+            {
+                let status = StatusCode::from_bytes(status.as_bytes()).ok();
+                let reason = status.and_then(|status| status.canonical_reason());
+                reason.unwrap_or("Answer").clone_into(&mut response.description);
             }
         }
     }

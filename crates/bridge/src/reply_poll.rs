@@ -207,8 +207,8 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
         Err(mistake) => return mistake,
     };
     let Some(_permit) = world.long_polls.begin(operator.owner()) else {
-        let title = "too many long polls of this operator are in flight; try again when some have ended";
-        return WebhookAnswer::problem(429, "too_many_long_polls", title);
+        let detail = "too many long polls of this operator are in flight; try again when some have ended";
+        return WebhookAnswer::problem(429, "too_many_long_polls", detail);
     };
     let not_found = || WebhookAnswer::problem(404, "reply_not_found", "there is no such reply");
     if reply.as_str().len() > MAX_REPLY_ID {
@@ -247,8 +247,8 @@ fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
     let mut after = None;
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         if name != "after" {
-            let title = format!("there is no parameter `{name}`");
-            return Err(WebhookAnswer::problem_on(400, "unknown_field", &name, &title));
+            let detail = format!("there is no parameter `{name}`");
+            return Err(WebhookAnswer::problem_on(400, "unknown_field", &name, &detail));
         }
         let version = value.parse().ok().filter(|_| after.is_none());
         let wrong = || WebhookAnswer::problem_on(400, "invalid_field", "after", "`after` must be one whole number");

@@ -88,25 +88,25 @@ impl WebhookAnswer {
         }
     }
 
-    /// An error for a caller who is an operator: `application/problem+json` with a stable `code`.
+    /// An error for a caller who is an operator: `application/problem+json` with a stable `code`. `detail` is one sentence for people.
     #[must_use]
-    pub fn problem(status: u16, code: &str, title: &str) -> Self {
-        Self::of_problem(
-            status,
-            &serde_json::json!({ "type": "about:blank", "status": status, "code": code, "title": title }),
-        )
+    pub fn problem(status: u16, code: &str, detail: &str) -> Self {
+        Self::of_problem(status, code, None, detail)
     }
 
     /// The same about a field of the request.
     #[must_use]
-    pub fn problem_on(status: u16, code: &str, field: &str, title: &str) -> Self {
-        Self::of_problem(
-            status,
-            &serde_json::json!({ "type": "about:blank", "status": status, "code": code, "field": field, "title": title }),
-        )
+    pub fn problem_on(status: u16, code: &str, field: &str, detail: &str) -> Self {
+        Self::of_problem(status, code, Some(field), detail)
     }
 
-    fn of_problem(status: u16, problem: &serde_json::Value) -> Self {
+    fn of_problem(status: u16, code: &str, field: Option<&str>, detail: &str) -> Self {
+        let title = http::StatusCode::from_u16(status).ok();
+        let title = title.and_then(|status| status.canonical_reason()).unwrap_or_default();
+        let mut problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status, "code": code, "detail": detail });
+        if let Some(field) = field {
+            problem["field"] = field.into();
+        }
         Self {
             status,
             content_type: Some("application/problem+json"),

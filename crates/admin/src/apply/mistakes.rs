@@ -12,9 +12,11 @@ use crate::problem::Problem;
 #[serde(rename_all = "camelCase")]
 #[schema(as = FileMistake)]
 pub(crate) struct Mistake {
-    /// The line, counted from 1.
+    /// The line, counted from 1. Only of a mistake in the file.
+    #[schema(required = false)]
     pub(super) line: usize,
-    /// The column, counted from 1.
+    /// The column, counted from 1. Only of a mistake in the file.
+    #[schema(required = false)]
     pub(super) column: usize,
     /// The offending field as a path (`agents[0].config.model`). Empty for the file as a whole.
     pub(super) field: String,

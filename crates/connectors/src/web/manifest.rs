@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -21,7 +22,10 @@ pub(super) static MANIFEST: Manifest = Manifest {
         mode: ConnectionMode::Webhook,
         credentials: &[],
         endpoints: &[],
-        setup: &["Nothing to set up: open the console's playground, or run `tieline chat`."],
+        setup: &[Bilingual {
+            en: "Nothing to set up: open the console's playground, or run `tieline chat`.",
+            zh: "无需设置：打开控制台的试聊页，或运行 `tieline chat`。",
+        }],
         permissions: &[],
         delivery: Delivery::Pull {
             lifetime: Duration::from_secs(24 * 60 * 60),
