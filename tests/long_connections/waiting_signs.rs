@@ -18,7 +18,10 @@ async fn stage(mode: Mode) -> Stage {
 
 /// A stage whose agent is not done before it is stopped.
 async fn stage_of_long_answers(mode: Mode) -> Stage {
-    stage_of_answers(mode, |text| pieces(&format!("You said {text}. {}", "And so on. ".repeat(20)), 60)).await
+    stage_of_answers(mode, |text| {
+        pieces(&format!("You said {text}. {}", "And so on. ".repeat(20)), 60)
+    })
+    .await
 }
 
 async fn stage_of_answers(mode: Mode, answer: fn(&str) -> Vec<String>) -> Stage {

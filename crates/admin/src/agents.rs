@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tieline_bridge::agents::{self as bridge_agents, AgentFacts, InvalidAgent};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, OrganizationId};
+use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent::{self as store_agent, AgentError, AgentRecord};
 use tieline_store::config::trigger;
@@ -335,7 +336,10 @@ fn check_secrets(before: &Agent, after: &Agent, patch: &AgentPatch, facts: &Agen
 fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
     let facts = bridge_agents::check(&agent.protocol, &agent.config).map_err(|invalid| match invalid {
         InvalidAgent::UnknownProtocol(reason) => {
-            let known: Vec<_> = bridge_agents::protocols().iter().map(|known| known.word).collect();
+            let known: Vec<_> = bridge_agents::protocols(Language::English)
+                .iter()
+                .map(|known| known.word)
+                .collect();
             Problem::new(StatusCode::BAD_REQUEST, "invalid_field", reason)
                 .on("protocol")
                 .with("allowed", known)

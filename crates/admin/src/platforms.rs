@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 use tieline_bridge::agents as bridge_agents;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::{Delivery, Field, Manifest, ModeManifest};
+use tieline_core::notice::Language;
 use tieline_core::split::TextUnit;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::schema;
 use crate::state::AdminState;
+use crate::texts::InLanguage;
 
 /// Platforms and agent protocols.
 #[derive(Serialize, ToSchema)]
@@ -54,7 +56,7 @@ pub(crate) struct Mode {
     #[schema(value_type = Object)]
     endpoints: Value,
     /// What to do on the platform's side, in order.
-    setup: &'static [&'static str],
+    setup: Vec<&'static str>,
     /// Permissions that the bot needs on the platform.
     permissions: &'static [&'static str],
     abilities: Abilities,
@@ -91,13 +93,17 @@ pub(crate) struct Protocol {
 
 /// Tells what platforms and agent protocols there are, and what each needs.
 #[utoipa::path(get, path = "/api/v1/platforms", tag = "platforms", responses((status = 200, body = Catalogue)))]
-pub(crate) async fn list(State(state): State<AdminState>, _: Caller) -> Json<Catalogue> {
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    _: Caller,
+    InLanguage(language): InLanguage,
+) -> Json<Catalogue> {
     let platforms = state
         .world
         .registry
         .iter()
-        .map(|connector| Platform::of(connector.manifest()));
-    let protocols = bridge_agents::protocols().into_iter().map(|protocol| Protocol {
+        .map(|connector| Platform::of(connector.manifest(), language));
+    let protocols = bridge_agents::protocols(language).into_iter().map(|protocol| Protocol {
         protocol: protocol.word,
         name: protocol.name,
         config: protocol.schema,
@@ -110,12 +116,12 @@ pub(crate) async fn list(State(state): State<AdminState>, _: Caller) -> Json<Cat
 }
 
 impl Platform {
-    fn of(manifest: &'static Manifest) -> Self {
+    fn of(manifest: &'static Manifest, language: Language) -> Self {
         let modes = manifest
             .modes
             .iter()
             .enumerate()
-            .map(|(at, mode)| Mode::of(mode, at == 0));
+            .map(|(at, mode)| Mode::of(mode, at == 0, language));
         Self {
             platform: manifest.platform,
             name: manifest.name,
@@ -127,13 +133,13 @@ impl Platform {
 }
 
 impl Mode {
-    fn of(mode: &'static ModeManifest, recommended: bool) -> Self {
+    fn of(mode: &'static ModeManifest, recommended: bool, language: Language) -> Self {
         Self {
             connection_mode: mode.mode,
             recommended,
-            credentials: credentials(mode.credentials),
+            credentials: credentials(mode.credentials, language),
             endpoints: endpoints(mode),
-            setup: mode.setup,
+            setup: mode.setup.iter().map(|step| step.in_language(language)).collect(),
             permissions: mode.permissions,
             abilities: Abilities {
                 delivery: match mode.delivery {
@@ -154,9 +160,9 @@ impl Mode {
     }
 }
 
-fn credentials(fields: &[Field]) -> Value {
+fn credentials(fields: &[Field], language: Language) -> Value {
     let property = |field: &Field| {
-        let mut schema = json!({ "type": "string", "description": field.help });
+        let mut schema = json!({ "type": "string", "description": field.help.in_language(language) });
         if field.secret {
             schema["writeOnly"] = json!(true);
         }

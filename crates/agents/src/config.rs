@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
+use tieline_core::bilingual::Bilingual;
+use tieline_core::notice::Language;
 
 /// A field of an agent's `config`.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +18,7 @@ pub struct Field {
     /// Whether it is masked in every answer.
     pub secret: bool,
     /// One sentence for the operator.
-    pub help: &'static str,
+    pub help: Bilingual,
 }
 
 /// What a field holds.
@@ -57,7 +59,10 @@ pub const BASE_URL: Field = Field {
     kind: FieldKind::Address,
     required: true,
     secret: false,
-    help: "Address of the agent's API, up to the version.",
+    help: Bilingual {
+        en: "Address of the agent's API, up to the version.",
+        zh: "智能体 API 的地址，写到版本号为止。",
+    },
 };
 /// `apiKey`
 pub const API_KEY: Field = Field {
@@ -65,7 +70,10 @@ pub const API_KEY: Field = Field {
     kind: FieldKind::Text,
     required: false,
     secret: true,
-    help: "Key of the agent's API.",
+    help: Bilingual {
+        en: "Key of the agent's API.",
+        zh: "智能体 API 的密钥。",
+    },
 };
 /// `headers`. Secret as a whole: an API key in a header is usual.
 pub const HEADERS: Field = Field {
@@ -73,7 +81,10 @@ pub const HEADERS: Field = Field {
     kind: FieldKind::Headers,
     required: false,
     secret: true,
-    help: "More HTTP headers for every call.",
+    help: Bilingual {
+        en: "More HTTP headers for every call.",
+        zh: "每次调用附加的 HTTP 请求头。",
+    },
 };
 /// `idleTimeoutSeconds`
 pub const IDLE_TIMEOUT: Field = Field {
@@ -85,7 +96,10 @@ pub const IDLE_TIMEOUT: Field = Field {
     },
     required: false,
     secret: false,
-    help: "A silence of the agent that is longer ends the run as failed.",
+    help: Bilingual {
+        en: "A silence of the agent that is longer ends the run as failed.",
+        zh: "智能体沉默超过该时间时，本次运行以失败结束。",
+    },
 };
 /// `maxRunSeconds`
 pub const MAX_RUN: Field = Field {
@@ -97,7 +111,10 @@ pub const MAX_RUN: Field = Field {
     },
     required: false,
     secret: false,
-    help: "A run that takes longer fails.",
+    help: Bilingual {
+        en: "A run that takes longer fails.",
+        zh: "运行超过该时间即失败。",
+    },
 };
 /// `systemPrompt`
 pub const SYSTEM_PROMPT: Field = Field {
@@ -105,7 +122,10 @@ pub const SYSTEM_PROMPT: Field = Field {
     kind: FieldKind::Text,
     required: false,
     secret: false,
-    help: "What the model is told before every conversation.",
+    help: Bilingual {
+        en: "What the model is told before every conversation.",
+        zh: "每次对话之前告诉模型的内容。",
+    },
 };
 
 /// Why an agent's settings can't be used. Never tells a value.
@@ -171,11 +191,11 @@ pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<Cow<'static, s
     }
 }
 
-/// The settings of a protocol as JSON Schema; secret ones are `writeOnly`.
-pub(crate) fn schema(fields: &[Field]) -> Value {
+/// The settings of a protocol as JSON Schema, described in `language`; secret ones are `writeOnly`.
+pub(crate) fn schema(fields: &[Field], language: Language) -> Value {
     let properties: Map<String, Value> = fields
         .iter()
-        .map(|field| (field.name.to_owned(), field.schema()))
+        .map(|field| (field.name.to_owned(), field.schema(language)))
         .collect();
     let required: Vec<&str> = fields
         .iter()
@@ -186,9 +206,9 @@ pub(crate) fn schema(fields: &[Field]) -> Value {
 }
 
 impl Field {
-    fn schema(&self) -> Value {
+    fn schema(&self, language: Language) -> Value {
         let mut schema = self.kind.schema();
-        schema["description"] = self.help.into();
+        schema["description"] = self.help.in_language(language).into();
         if self.secret {
             schema["writeOnly"] = true.into();
         }
@@ -224,10 +244,11 @@ mod tests {
 
     #[test]
     fn schema_tells_what_the_table_tells() {
-        let schema = schema(&[BASE_URL, API_KEY, IDLE_TIMEOUT]);
+        let schema = schema(&[BASE_URL, API_KEY, IDLE_TIMEOUT], Language::Chinese);
         assert_eq!(schema["required"], json!(["baseUrl"]));
         assert_eq!(schema["properties"]["apiKey"]["writeOnly"], true);
         assert_eq!(schema["properties"]["baseUrl"]["writeOnly"], Value::Null);
         assert_eq!(schema["properties"]["idleTimeoutSeconds"]["default"], 120);
+        assert_eq!(schema["properties"]["baseUrl"]["description"], BASE_URL.help.zh);
     }
 }

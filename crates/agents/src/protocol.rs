@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest, Resume};
+use tieline_core::notice::Language;
 use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
 use tokio::time::timeout;
@@ -140,10 +141,10 @@ impl Protocol {
             .map(|field| field.name)
     }
 
-    /// The JSON Schema of `config`.
+    /// The JSON Schema of `config`, described in `language`.
     #[must_use]
-    pub fn schema(self) -> Value {
-        config::schema(self.manifest().fields)
+    pub fn schema(self, language: Language) -> Value {
+        config::schema(self.manifest().fields, language)
     }
 }
 

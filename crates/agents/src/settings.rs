@@ -307,6 +307,7 @@ pub(crate) fn below(base: &Url, path: &[&str]) -> Url {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tieline_core::bilingual::Bilingual;
 
     use super::*;
     use crate::config::{API_KEY, BASE_URL, HEADERS, IDLE_TIMEOUT};
@@ -321,21 +322,21 @@ mod tests {
             kind: FieldKind::Texts,
             required: false,
             secret: true,
-            help: "",
+            help: Bilingual { en: "", zh: "" },
         },
         Field {
             name: "auth",
             kind: FieldKind::Choice(&["none", "bearer"]),
             required: false,
             secret: false,
-            help: "",
+            help: Bilingual { en: "", zh: "" },
         },
         Field {
             name: "template",
             kind: FieldKind::Template,
             required: false,
             secret: false,
-            help: "",
+            help: Bilingual { en: "", zh: "" },
         },
     ];
 

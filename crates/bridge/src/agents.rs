@@ -8,6 +8,7 @@ use tieline_agents::config::InvalidConfig;
 use tieline_agents::env::Env as AgentEnv;
 use tieline_agents::protocol::Protocol;
 use tieline_core::agent::{Agent, AgentConfig, AgentFailure};
+use tieline_core::notice::Language;
 
 use crate::world::{World, chance};
 
@@ -72,13 +73,13 @@ impl From<InvalidConfig> for InvalidAgent {
     }
 }
 
-/// The protocols that can be spoken.
+/// The protocols that can be spoken, described in `language`.
 #[must_use]
-pub fn protocols() -> Vec<AgentProtocol> {
+pub fn protocols(language: Language) -> Vec<AgentProtocol> {
     let protocols = Protocol::ALL.iter().map(|protocol| AgentProtocol {
         word: protocol.manifest().word,
         name: protocol.manifest().name,
-        schema: protocol.schema(),
+        schema: protocol.schema(language),
     });
     protocols.collect()
 }

@@ -56,7 +56,7 @@ mod tests {
                 Some(platform)
             );
         }
-        assert!(by_platform("nobody").is_none());
+        assert!(by_platform("unknown").is_none());
     }
 
     #[test]
@@ -66,6 +66,17 @@ mod tests {
             .filter(|connector| connector.manifest().proof == Proof::Operator);
         assert_eq!(own.count(), 1);
         assert_eq!(own_channel().proof, Proof::Operator);
+    }
+
+    #[test]
+    fn steps_and_fields_are_explained_in_both_languages() {
+        for mode in ALL.iter().flat_map(|connector| connector.manifest().modes) {
+            let helps = mode.credentials.iter().map(|field| field.help);
+            for text in helps.chain(mode.setup.iter().copied()) {
+                assert!(!text.en.is_empty(), "{text:?}");
+                assert!(text.zh.contains(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)), "{text:?}");
+            }
+        }
     }
 
     #[test]

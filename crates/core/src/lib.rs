@@ -25,6 +25,7 @@ pub mod agent;
 pub mod backoff;
 pub mod message_state;
 
+pub mod bilingual;
 pub mod budget;
 pub mod chat_texts;
 pub mod notice;

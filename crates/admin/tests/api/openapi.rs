@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
+use axum::http::{Request, StatusCode};
 use serde_json::Value;
 
 use crate::place::{Place, ROOT};
@@ -163,6 +165,25 @@ fn operations(description: &Value) -> impl Iterator<Item = (String, String, &Val
 }
 
 #[tokio::test]
+async fn every_operation_has_a_name_of_its_own_and_every_answer_a_description() {
+    let place = Place::new().await;
+    let description = place.get("/api/openapi.json").await.ok();
+    let mut names = BTreeSet::new();
+    for (path, method, operation) in operations(&description) {
+        let name = operation["operationId"].as_str().unwrap();
+        assert!(names.insert(name), "{method} {path} is called {name}, as another is");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let description = response["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty(), "{method} {path} {status}");
+        }
+    }
+    assert!(
+        names.contains("integrations_list") && names.contains("agents_restore"),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_catalogue_marks_secrets() {
     let place = Place::new().await;
     let catalogue = place.get("/api/v1/platforms").await.ok();
@@ -178,4 +199,24 @@ async fn the_catalogue_marks_secrets() {
     assert!(fields["appId"].get("writeOnly").is_none());
     let protocols = catalogue["agentProtocols"].as_array().unwrap();
     assert!(protocols.iter().any(|it| it["protocol"] == "openai_chat"));
+}
+
+#[tokio::test]
+async fn the_catalogue_explains_in_the_language_asked_for() {
+    let place = Place::new().await;
+    let request = Request::builder()
+        .uri("/api/v1/platforms")
+        .header(AUTHORIZATION, format!("Bearer {ROOT}"))
+        .header(ACCEPT_LANGUAGE, "zh-CN");
+    let catalogue = place.send(request.body(Body::empty()).unwrap()).await.ok();
+    let platforms = catalogue["items"].as_array().unwrap();
+    let lark = platforms.iter().find(|it| it["platform"] == "lark").unwrap();
+    let mode = &lark["modes"][0];
+    assert!(mode["setup"][0].as_str().unwrap().contains("企业自建应用"), "{mode}");
+    let help = &mode["credentials"]["properties"]["appSecret"]["description"];
+    assert!(help.as_str().unwrap().contains("凭证与基础信息"), "{mode}");
+    let protocols = catalogue["agentProtocols"].as_array().unwrap();
+    let dify = protocols.iter().find(|it| it["protocol"] == "dify").unwrap();
+    let help = &dify["config"]["properties"]["apiKey"]["description"];
+    assert!(help.as_str().unwrap().contains("密钥"), "{dify}");
 }

@@ -16,6 +16,7 @@ mod wire;
 use reqwest::header::{ACCEPT, HeaderValue};
 use serde_json::{Value, json};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use tieline_core::notice::Language;
 use tieline_core::outbound_url;
 use tokio::time::sleep;
@@ -42,7 +43,10 @@ const PROTOCOL_VERSION: Field = Field {
     kind: FieldKind::Choice(&["auto", "1.0", "0.3"]),
     required: false,
     secret: false,
-    help: "Version of the protocol to speak. auto: the first one of the agent's card that we speak.",
+    help: Bilingual {
+        en: "Version of the protocol to speak. auto: the first one of the agent's card that we speak.",
+        zh: "所用的协议版本。auto：智能体名片（agent card）中第一个我们支持的版本。",
+    },
 };
 
 /// The facts about it.

@@ -18,6 +18,7 @@ use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use url::Url;
 
 use crate::answer::{self, Answer, Events};
@@ -37,64 +38,91 @@ const RUNTIME_ARN: Field = Field {
     kind: FieldKind::Text,
     required: true,
     secret: false,
-    help: "ARN of the agent runtime: arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/ID.",
+    help: Bilingual {
+        en: "ARN of the agent runtime: arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/ID.",
+        zh: "智能体运行时的 ARN：arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/ID。",
+    },
 };
 const QUALIFIER: Field = Field {
     name: "qualifier",
     kind: FieldKind::Text,
     required: false,
     secret: false,
-    help: "Endpoint or version of the runtime; DEFAULT if absent.",
+    help: Bilingual {
+        en: "Endpoint or version of the runtime; DEFAULT if absent.",
+        zh: "运行时的端点或版本；不填则为 DEFAULT。",
+    },
 };
 const PAYLOAD_TEMPLATE: Field = Field {
     name: "payloadTemplate",
     kind: FieldKind::Template,
     required: false,
     secret: false,
-    help: "JSON that is sent; {\"prompt\":\"{{text}}\"} if absent. Placeholders: {{text}}, {{userId}}, {{sessionId}}, {{messageId}}, \
+    help: Bilingual {
+        en: "JSON that is sent; {\"prompt\":\"{{text}}\"} if absent. Placeholders: {{text}}, {{userId}}, {{sessionId}}, {{messageId}}, \
            {{locale}}; a string that is only {{files}} becomes the list of attachments.",
+        zh: "发送的 JSON；不填则为 {\"prompt\":\"{{text}}\"}。可用占位符：{{text}}、{{userId}}、{{sessionId}}、{{messageId}}、{{locale}}；内容仅为 {{files}} 的字符串会变成附件列表。",
+    },
 };
 const TEXT_POINTER: Field = Field {
     name: "textPointer",
     kind: FieldKind::Text,
     required: false,
     secret: false,
-    help: "JSON pointer to the text in each event, such as /delta/text. If absent, it is looked for where the usual frameworks have it.",
+    help: Bilingual {
+        en: "JSON pointer to the text in each event, such as /delta/text. If absent, it is looked for where the usual frameworks have it.",
+        zh: "各事件中文本的 JSON 指针，例如 /delta/text。不填则在常见框架放置文本的位置查找。",
+    },
 };
 const AUTH: Field = Field {
     name: "auth",
     kind: FieldKind::Choice(&["sigv4", "bearer"]),
     required: false,
     secret: false,
-    help: "How calls are authorized: signed with AWS credentials, or apiKey as a bearer token.",
+    help: Bilingual {
+        en: "How calls are authorized: signed with AWS credentials, or apiKey as a bearer token.",
+        zh: "调用的鉴权方式：用 AWS 凭据签名，或以 apiKey 作为 Bearer 令牌。",
+    },
 };
 const ACCESS_KEY_ID: Field = Field {
     name: "accessKeyId",
     kind: FieldKind::Text,
     required: false,
     secret: false,
-    help: "AWS access key for sigv4. If absent, the bridge's own role signs.",
+    help: Bilingual {
+        en: "AWS access key for sigv4. If absent, the bridge's own role signs.",
+        zh: "sigv4 所用的 AWS 访问密钥。不填则由桥接服务自己的角色签名。",
+    },
 };
 const SECRET_ACCESS_KEY: Field = Field {
     name: "secretAccessKey",
     kind: FieldKind::Text,
     required: false,
     secret: true,
-    help: "The secret of accessKeyId.",
+    help: Bilingual {
+        en: "The secret of accessKeyId.",
+        zh: "accessKeyId 对应的密钥。",
+    },
 };
 const BASE_URL: Field = Field {
     name: "baseUrl",
     kind: FieldKind::Address,
     required: false,
     secret: false,
-    help: "Another address than that of the ARN's region, such as a VPC endpoint.",
+    help: Bilingual {
+        en: "Another address than that of the ARN's region, such as a VPC endpoint.",
+        zh: "代替 ARN 所在区域的其他地址，例如 VPC 终端节点。",
+    },
 };
 const STOP_ENDS_SESSION: Field = Field {
     name: "stopEndsSession",
     kind: FieldKind::Flag,
     required: false,
     secret: false,
-    help: "Whether stopping an answer ends the runtime session, with all that the agent remembers in it.",
+    help: Bilingual {
+        en: "Whether stopping an answer ends the runtime session, with all that the agent remembers in it.",
+        zh: "停止回答时是否结束运行时会话；智能体在其中记住的内容会一并丢失。",
+    },
 };
 
 /// The facts about it.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tieline_core::agent::{AgentFailure, AgentRequest, Resume};
+use tieline_core::bilingual::Bilingual;
 use url::Url;
 
 use crate::api::{Api, document};
@@ -31,11 +32,17 @@ use wire::{Cancel, Chat, Envelope, LastError};
 
 const API_KEY: Field = Field {
     required: true,
-    help: "Personal access token or OAuth access token, with the permissions chat, cancelChat, getChat, listMessage and uploadFile.",
+    help: Bilingual {
+        en: "Personal access token or OAuth access token, with the permissions chat, cancelChat, getChat, listMessage and uploadFile.",
+        zh: "个人访问令牌或 OAuth 访问令牌，需有 chat、cancelChat、getChat、listMessage 和 uploadFile 权限。",
+    },
     ..config::API_KEY
 };
 const BASE_URL: Field = Field {
-    help: "https://api.coze.cn or https://api.coze.com, wherever the bot is, or the address of your own Coze Studio.",
+    help: Bilingual {
+        en: "https://api.coze.cn or https://api.coze.com, wherever the bot is, or the address of your own Coze Studio.",
+        zh: "https://api.coze.cn 或 https://api.coze.com，取决于智能体所在的站点；也可以是自建 Coze Studio 的地址。",
+    },
     ..config::BASE_URL
 };
 const BOT_ID: Field = Field {
@@ -43,21 +50,30 @@ const BOT_ID: Field = Field {
     kind: FieldKind::Text,
     required: true,
     secret: false,
-    help: "Id of the bot, which must be published to the API channel.",
+    help: Bilingual {
+        en: "Id of the bot, which must be published to the API channel.",
+        zh: "智能体的 ID，须已发布到 API 渠道。",
+    },
 };
 const CUSTOM_VARIABLES: Field = Field {
     name: "customVariables",
     kind: FieldKind::TextMap,
     required: false,
     secret: false,
-    help: "Values of the variables in the bot's prompt.",
+    help: Bilingual {
+        en: "Values of the variables in the bot's prompt.",
+        zh: "智能体提示词中各变量的值。",
+    },
 };
 const PARAMETERS: Field = Field {
     name: "parameters",
     kind: FieldKind::Object,
     required: false,
     secret: false,
-    help: "Values of the start node of the bot's chatflow.",
+    help: Bilingual {
+        en: "Values of the start node of the bot's chatflow.",
+        zh: "智能体对话流开始节点的各项值。",
+    },
 };
 
 /// The facts about it.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::{Map, Value};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Resume};
+use tieline_core::bilingual::Bilingual;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 use url::Url;
@@ -36,7 +37,10 @@ use wire::{Decision, Request, Stop};
 
 const API_KEY: Field = Field {
     required: true,
-    help: "API key of the app (app-…).",
+    help: Bilingual {
+        en: "API key of the app (app-…).",
+        zh: "应用的 API 密钥（app-…）。",
+    },
     ..config::API_KEY
 };
 const INPUTS: Field = Field {
@@ -44,7 +48,10 @@ const INPUTS: Field = Field {
     kind: FieldKind::Object,
     required: false,
     secret: false,
-    help: "Values of the app's input variables.",
+    help: Bilingual {
+        en: "Values of the app's input variables.",
+        zh: "应用各输入变量的值。",
+    },
 };
 
 /// The facts about it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use tokio::time::sleep;
 
 use crate::config::{Field, FieldKind};
@@ -19,7 +20,10 @@ const DELAY: Field = Field {
     },
     required: false,
     secret: false,
-    help: "How long to wait before each piece.",
+    help: Bilingual {
+        en: "How long to wait before each piece.",
+        zh: "每一段之前等待多久。",
+    },
 };
 const PIECES: Field = Field {
     name: "pieces",
@@ -30,7 +34,10 @@ const PIECES: Field = Field {
     },
     required: false,
     secret: false,
-    help: "In how many pieces the answer comes, if it has that many characters.",
+    help: Bilingual {
+        en: "In how many pieces the answer comes, if it has that many characters.",
+        zh: "回答分成几段发出（字数足够时）。",
+    },
 };
 
 /// The facts about it.

@@ -13,6 +13,7 @@ mod wire;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use tieline_core::event::ChatKind;
 use tracing::debug;
 
@@ -36,7 +37,10 @@ const ASSISTANT_ID: Field = Field {
     kind: FieldKind::Text,
     required: true,
     secret: false,
-    help: "Id of the assistant, or name of the graph.",
+    help: Bilingual {
+        en: "Id of the assistant, or name of the graph.",
+        zh: "助手（assistant）的 ID，或图（graph）的名称。",
+    },
 };
 
 /// The facts about it.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use tieline_core::agent::{AgentFailure, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -36,7 +37,10 @@ const MODEL: Field = Field {
     kind: FieldKind::Text,
     required: true,
     secret: false,
-    help: "Name of the model, as the server knows it.",
+    help: Bilingual {
+        en: "Name of the model, as the server knows it.",
+        zh: "模型名称，以服务器所用的为准。",
+    },
 };
 const HISTORY_MESSAGES: Field = Field {
     name: "historyMessages",
@@ -47,7 +51,10 @@ const HISTORY_MESSAGES: Field = Field {
     },
     required: false,
     secret: false,
-    help: "Most earlier messages of the session that are sent along; a question and its answer are two.",
+    help: Bilingual {
+        en: "Most earlier messages of the session that are sent along; a question and its answer are two.",
+        zh: "最多附带会话中多少条早先的消息；一问一答算两条。",
+    },
 };
 const HISTORY_TOKENS: Field = Field {
     name: "historyTokens",
@@ -58,7 +65,10 @@ const HISTORY_TOKENS: Field = Field {
     },
     required: false,
     secret: false,
-    help: "Most tokens of earlier messages, by a plain estimate: 4 ASCII characters or 1 other character each.",
+    help: Bilingual {
+        en: "Most tokens of earlier messages, by a plain estimate: 4 ASCII characters or 1 other character each.",
+        zh: "早先消息的 token 上限，按简单估算：4 个 ASCII 字符或 1 个其他字符算一个。",
+    },
 };
 
 /// The facts about it.

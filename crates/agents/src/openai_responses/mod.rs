@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Resume};
+use tieline_core::bilingual::Bilingual;
 use tokio::time::sleep;
 use tracing::info;
 
@@ -39,22 +40,31 @@ const MODEL: Field = Field {
     kind: FieldKind::Text,
     required: true,
     secret: false,
-    help: "Name of the model, as the server knows it. Wegent: namespace#team, or namespace#team#model.",
+    help: Bilingual {
+        en: "Name of the model, as the server knows it. Wegent: namespace#team, or namespace#team#model.",
+        zh: "模型名称，以服务器所用的为准。Wegent：namespace#team 或 namespace#team#model。",
+    },
 };
 const DIALECT: Field = Field {
     name: "dialect",
     kind: FieldKind::Choice(&["openai", "wegent"]),
     required: false,
     secret: false,
-    help: "Whose Responses API the server speaks.",
+    help: Bilingual {
+        en: "Whose Responses API the server speaks.",
+        zh: "服务器所用的 Responses API 是哪一家的。",
+    },
 };
 const BACKGROUND: Field = Field {
     name: "background",
     kind: FieldKind::Flag,
     required: false,
     secret: false,
-    help: "Whether the response goes on when the connection breaks, so that another process can follow it. Wegent: don't stream but \
+    help: Bilingual {
+        en: "Whether the response goes on when the connection breaks, so that another process can follow it. Wegent: don't stream but \
            ask for the answer until it is there, as teams need whose shell is not Chat.",
+        zh: "连接断开后回答是否继续，以便其他进程接着取。Wegent：不使用流式，而是一直查询到有回答为止；shell 不是 Chat 的团队需要打开。",
+    },
 };
 
 /// The facts about it.

@@ -16,6 +16,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentMessage, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use tieline_core::ids::{RunId, digest};
 use tieline_core::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER};
 use url::Url;
@@ -35,14 +36,20 @@ const URL: Field = Field {
     kind: FieldKind::Address,
     required: true,
     secret: false,
-    help: "Where messages are posted.",
+    help: Bilingual {
+        en: "Where messages are posted.",
+        zh: "消息发送到的地址。",
+    },
 };
 const SECRET: Field = Field {
     name: "secret",
     kind: FieldKind::Texts,
     required: true,
     secret: true,
-    help: "What the posts are signed with: whsec_ and base64, or any text. A list while it is being changed.",
+    help: Bilingual {
+        en: "What the posts are signed with: whsec_ and base64, or any text. A list while it is being changed.",
+        zh: "请求的签名密钥：whsec_ 加 base64，或任意文本。更换期间可填一个列表。",
+    },
 };
 
 /// The facts about it.

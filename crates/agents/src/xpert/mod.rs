@@ -14,6 +14,7 @@ use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::bilingual::Bilingual;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -37,14 +38,20 @@ const ASSISTANT_ID: Field = Field {
     kind: FieldKind::Text,
     required: true,
     secret: false,
-    help: "Id of the digital expert.",
+    help: Bilingual {
+        en: "Id of the digital expert.",
+        zh: "数字专家的 ID。",
+    },
 };
 const ORGANIZATION_ID: Field = Field {
     name: "organizationId",
     kind: FieldKind::Text,
     required: false,
     secret: false,
-    help: "Id of the organization that the expert belongs to.",
+    help: Bilingual {
+        en: "Id of the organization that the expert belongs to.",
+        zh: "数字专家所属组织的 ID。",
+    },
 };
 
 /// The facts about it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -27,14 +28,20 @@ pub(super) static MANIFEST: Manifest = Manifest {
                 name: "secret",
                 secret: true,
                 required: true,
-                help: "What both sides sign with: whsec_ and at least 24 random bytes in base64. Several, separated by spaces, \
+                help: Bilingual {
+                    en: "What both sides sign with: whsec_ and at least 24 random bytes in base64. Several, separated by spaces, \
                        while it is being changed: any of them proves a message, all of them sign a reply.",
+                    zh: "双方签名所用的密钥：whsec_ 加至少 24 个随机字节的 base64。更换期间可填多个，用空格分隔：任何一个都能验证消息，回复则用全部密钥签名。",
+                },
             },
             Field {
                 name: "name",
                 secret: false,
                 required: false,
-                help: "The bot's name in groups, without @, so that its mention is recognized and removed from the text.",
+                help: Bilingual {
+                    en: "The bot's name in groups, without @, so that its mention is recognized and removed from the text.",
+                    zh: "机器人在群里的名称，不带 @，用来识别对它的提及并从文本中去掉。",
+                },
             },
         ],
         endpoints: &[EndpointField {
@@ -42,10 +49,22 @@ pub(super) static MANIFEST: Manifest = Manifest {
             default: "",
         }],
         setup: &[
-            "Choose a secret: whsec_ followed by 24 or more random bytes in base64. Your program and this integration share it.",
-            "Have your program post each message, signed, to this integration's callback URL (docs/platforms/custom.md).",
-            "To be sent replies while they grow, set the endpoint sendUrl to an address of your program that accepts signed posts.",
-            "Without sendUrl, have your program ask the callback URL for the reply of each message until it is done.",
+            Bilingual {
+                en: "Choose a secret: whsec_ followed by 24 or more random bytes in base64. Your program and this integration share it.",
+                zh: "选定一个密钥：whsec_ 后接 24 个以上随机字节的 base64。您的程序与本机器人共用它。",
+            },
+            Bilingual {
+                en: "Have your program post each message, signed, to this integration's callback URL (docs/platforms/custom.md).",
+                zh: "让您的程序把每条消息签名后 POST 到本机器人的回调地址（见 docs/platforms/custom.md）。",
+            },
+            Bilingual {
+                en: "To be sent replies while they grow, set the endpoint sendUrl to an address of your program that accepts signed posts.",
+                zh: "如需在回复生成过程中陆续收到内容，请把端点 sendUrl 设为您的程序接收签名 POST 的地址。",
+            },
+            Bilingual {
+                en: "Without sendUrl, have your program ask the callback URL for the reply of each message until it is done.",
+                zh: "不设 sendUrl 时，让您的程序向回调地址查询每条消息的回复，直到完成。",
+            },
         ],
         permissions: &[],
         delivery: Delivery::PushTo {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 
@@ -26,21 +27,30 @@ const BOT_TOKEN: Field = Field {
     name: "botToken",
     secret: true,
     required: true,
-    help: "Token of the bot: developer portal, page \"Bot\", button \"Reset Token\". It is shown once.",
+    help: Bilingual {
+        en: "Token of the bot: developer portal, page \"Bot\", button \"Reset Token\". It is shown once.",
+        zh: "机器人的令牌：开发者门户的“Bot”页，点“Reset Token”。只显示一次。",
+    },
 };
 
 const APPLICATION_ID: Field = Field {
     name: "applicationId",
     secret: false,
     required: true,
-    help: "Application ID, on the developer portal's page \"General Information\".",
+    help: Bilingual {
+        en: "Application ID, on the developer portal's page \"General Information\".",
+        zh: "Application ID，在开发者门户的“General Information”页。",
+    },
 };
 
 const PUBLIC_KEY: Field = Field {
     name: "publicKey",
     secret: false,
     required: true,
-    help: "Public Key, on the developer portal's page \"General Information\": 64 hexadecimal digits.",
+    help: Bilingual {
+        en: "Public Key, on the developer portal's page \"General Information\": 64 hexadecimal digits.",
+        zh: "Public Key，在开发者门户的“General Information”页：64 位十六进制数字。",
+    },
 };
 
 const OPTIONAL_PUBLIC_KEY: Field = Field {
@@ -87,11 +97,26 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     credentials: &[BOT_TOKEN, APPLICATION_ID, OPTIONAL_PUBLIC_KEY],
     endpoints: ENDPOINTS,
     setup: &[
-        "Create an application in the developer portal (https://discord.com/developers/applications) with \"New Application\"; copy the Application ID and the Public Key from \"General Information\".",
-        "On \"General Information\" leave \"Interactions Endpoint URL\" empty: an address there takes slash commands and buttons away from this connection.",
-        "On \"Bot\" press \"Reset Token\" and copy the token; below \"Privileged Gateway Intents\" switch on \"Message Content Intent\", so that the bot can read replies that don't mention it.",
-        "On \"Installation\" choose \"Guild Install\" with the scopes bot and applications.commands and the permissions listed here.",
-        "Open the \"Install Link\" and add the bot to a server. Save this integration and wait until it is connected.",
+        Bilingual {
+            en: "Create an application in the developer portal (https://discord.com/developers/applications) with \"New Application\"; copy the Application ID and the Public Key from \"General Information\".",
+            zh: "在开发者门户（https://discord.com/developers/applications）用“New Application”创建应用；从“General Information”复制 Application ID 和 Public Key。",
+        },
+        Bilingual {
+            en: "On \"General Information\" leave \"Interactions Endpoint URL\" empty: an address there takes slash commands and buttons away from this connection.",
+            zh: "“General Information”中的“Interactions Endpoint URL”请留空：填了地址，斜杠命令和按钮就不再发到本连接。",
+        },
+        Bilingual {
+            en: "On \"Bot\" press \"Reset Token\" and copy the token; below \"Privileged Gateway Intents\" switch on \"Message Content Intent\", so that the bot can read replies that don't mention it.",
+            zh: "在“Bot”页点“Reset Token”并复制令牌；在“Privileged Gateway Intents”下打开“Message Content Intent”，机器人才能读到没有 @ 它的回复。",
+        },
+        Bilingual {
+            en: "On \"Installation\" choose \"Guild Install\" with the scopes bot and applications.commands and the permissions listed here.",
+            zh: "在“Installation”页选择“Guild Install”，勾选 bot 和 applications.commands，以及下列权限。",
+        },
+        Bilingual {
+            en: "Open the \"Install Link\" and add the bot to a server. Save this integration and wait until it is connected.",
+            zh: "打开“Install Link”，把机器人加入服务器。保存本机器人，等到状态为已连接。",
+        },
     ],
     permissions: PERMISSIONS,
     delivery: Delivery::Push,
@@ -110,11 +135,26 @@ const WEBHOOK: ModeManifest = ModeManifest {
     mode: ConnectionMode::Webhook,
     credentials: &[BOT_TOKEN, APPLICATION_ID, PUBLIC_KEY],
     setup: &[
-        "Create an application in the developer portal (https://discord.com/developers/applications) with \"New Application\"; copy the Application ID and the Public Key from \"General Information\".",
-        "On \"Bot\" press \"Reset Token\" and copy the token.",
-        "On \"Installation\" choose \"Guild Install\" with the scopes bot and applications.commands and the permissions listed here; open the \"Install Link\" and add the bot to a server.",
-        "Save this integration: it registers the slash commands and its own address. If \"General Information\" doesn't show the callback URL as \"Interactions Endpoint URL\" then, enter it there.",
-        "Use /ask: in this mode the bot sees slash commands and buttons only, no messages.",
+        Bilingual {
+            en: "Create an application in the developer portal (https://discord.com/developers/applications) with \"New Application\"; copy the Application ID and the Public Key from \"General Information\".",
+            zh: "在开发者门户（https://discord.com/developers/applications）用“New Application”创建应用；从“General Information”复制 Application ID 和 Public Key。",
+        },
+        Bilingual {
+            en: "On \"Bot\" press \"Reset Token\" and copy the token.",
+            zh: "在“Bot”页点“Reset Token”并复制令牌。",
+        },
+        Bilingual {
+            en: "On \"Installation\" choose \"Guild Install\" with the scopes bot and applications.commands and the permissions listed here; open the \"Install Link\" and add the bot to a server.",
+            zh: "在“Installation”页选择“Guild Install”，勾选 bot 和 applications.commands，以及下列权限；打开“Install Link”，把机器人加入服务器。",
+        },
+        Bilingual {
+            en: "Save this integration: it registers the slash commands and its own address. If \"General Information\" doesn't show the callback URL as \"Interactions Endpoint URL\" then, enter it there.",
+            zh: "保存本机器人：它会注册斜杠命令和自己的地址。若之后“General Information”的“Interactions Endpoint URL”没有显示回调地址，请手工填入。",
+        },
+        Bilingual {
+            en: "Use /ask: in this mode the bot sees slash commands and buttons only, no messages.",
+            zh: "使用 /ask：在此模式下机器人只能收到斜杠命令和按钮，收不到普通消息。",
+        },
     ],
     // An interaction's token ends after 15 minutes: the bridge asks again before, so that an answer which still grows can leave it.
     budget: Budget {

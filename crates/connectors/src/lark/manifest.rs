@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -26,35 +27,50 @@ const APP_ID: Field = Field {
     name: "appId",
     secret: false,
     required: true,
-    help: "App ID, on the app's page \"Credentials & Basic Info\"; begins with cli_.",
+    help: Bilingual {
+        en: "App ID, on the app's page \"Credentials & Basic Info\"; begins with cli_.",
+        zh: "App ID，在应用的“凭证与基础信息”页；以 cli_ 开头。",
+    },
 };
 
 const APP_SECRET: Field = Field {
     name: "appSecret",
     secret: true,
     required: true,
-    help: "App Secret, on the app's page \"Credentials & Basic Info\".",
+    help: Bilingual {
+        en: "App Secret, on the app's page \"Credentials & Basic Info\".",
+        zh: "App Secret，在应用的“凭证与基础信息”页。",
+    },
 };
 
 const VERIFICATION_TOKEN: Field = Field {
     name: "verificationToken",
     secret: true,
     required: false,
-    help: "Verification Token, on \"Events & Callbacks\", tab \"Encryption Strategy\"; required where there is no Encrypt Key.",
+    help: Bilingual {
+        en: "Verification Token, on \"Events & Callbacks\", tab \"Encryption Strategy\"; required where there is no Encrypt Key.",
+        zh: "Verification Token，在“事件与回调”的“加密策略”页签；没有 Encrypt Key 时必填。",
+    },
 };
 
 const ENCRYPT_KEY: Field = Field {
     name: "encryptKey",
     secret: true,
     required: false,
-    help: "Encrypt Key, on \"Events & Callbacks\", tab \"Encryption Strategy\"; recommended, it signs and encrypts what is sent.",
+    help: Bilingual {
+        en: "Encrypt Key, on \"Events & Callbacks\", tab \"Encryption Strategy\"; recommended, it signs and encrypts what is sent.",
+        zh: "Encrypt Key，在“事件与回调”的“加密策略”页签；建议填写，平台会用它签名并加密所发内容。",
+    },
 };
 
 const DOMAIN: Field = Field {
     name: "domain",
     secret: false,
     required: false,
-    help: "feishu (mainland China, the default) or lark (international): where the app was made.",
+    help: Bilingual {
+        en: "feishu (mainland China, the default) or lark (international): where the app was made.",
+        zh: "feishu（中国大陆，默认）或 lark（国际版）：应用在哪一边创建的。",
+    },
 };
 
 const ENDPOINTS: &[EndpointField] = &[EndpointField {
@@ -127,12 +143,30 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     credentials: &[APP_ID, APP_SECRET, DOMAIN],
     endpoints: ENDPOINTS,
     setup: &[
-        "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
-        "Grant the permissions listed here.",
-        "Save this integration and wait until it is connected: the console accepts the next two steps only over a live connection.",
-        "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
-        "On the tab \"Callback Configuration\" choose \"long connection\" too and add card.action.trigger.",
-        "Publish a version; permissions, events and callbacks work only after that.",
+        Bilingual {
+            en: "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
+            zh: "在开发者后台（https://open.feishu.cn/app 或 https://open.larksuite.com/app）创建企业自建应用，并添加机器人能力。",
+        },
+        Bilingual {
+            en: "Grant the permissions listed here.",
+            zh: "开通下列权限。",
+        },
+        Bilingual {
+            en: "Save this integration and wait until it is connected: the console accepts the next two steps only over a live connection.",
+            zh: "保存本机器人，等到状态为已连接：后台只有在长连接在线时才允许保存后面两步。",
+        },
+        Bilingual {
+            en: "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
+            zh: "在“事件与回调”的“事件配置”页签选择“使用长连接接收事件”，添加 im.message.receive_v1；需要欢迎语时再添加 im.chat.access_event.bot_p2p_chat_entered_v1。",
+        },
+        Bilingual {
+            en: "On the tab \"Callback Configuration\" choose \"long connection\" too and add card.action.trigger.",
+            zh: "在“回调配置”页签同样选择长连接，添加 card.action.trigger。",
+        },
+        Bilingual {
+            en: "Publish a version; permissions, events and callbacks work only after that.",
+            zh: "发布版本；权限、事件和回调在发布后才生效。",
+        },
     ],
     permissions: PERMISSIONS,
     delivery: Delivery::Push,
@@ -151,12 +185,30 @@ const WEBHOOK: ModeManifest = ModeManifest {
     credentials: &[APP_ID, APP_SECRET, VERIFICATION_TOKEN, ENCRYPT_KEY, DOMAIN],
     endpoints: ENDPOINTS,
     setup: &[
-        "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
-        "Grant the permissions listed here.",
-        "On \"Events & Callbacks\", tab \"Encryption Strategy\", set an Encrypt Key and copy it and the Verification Token here.",
-        "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
-        "On the tab \"Callback Configuration\" enter the same URL and add card.action.trigger.",
-        "Publish a version; permissions, events and callbacks work only after that.",
+        Bilingual {
+            en: "Create a custom app in the developer console (https://open.feishu.cn/app or https://open.larksuite.com/app) and add the bot ability.",
+            zh: "在开发者后台（https://open.feishu.cn/app 或 https://open.larksuite.com/app）创建企业自建应用，并添加机器人能力。",
+        },
+        Bilingual {
+            en: "Grant the permissions listed here.",
+            zh: "开通下列权限。",
+        },
+        Bilingual {
+            en: "On \"Events & Callbacks\", tab \"Encryption Strategy\", set an Encrypt Key and copy it and the Verification Token here.",
+            zh: "在“事件与回调”的“加密策略”页签设置 Encrypt Key，并把它和 Verification Token 复制到这里。",
+        },
+        Bilingual {
+            en: "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
+            zh: "在“事件配置”页签填入回调地址，添加 im.message.receive_v1；需要欢迎语时再添加 im.chat.access_event.bot_p2p_chat_entered_v1。",
+        },
+        Bilingual {
+            en: "On the tab \"Callback Configuration\" enter the same URL and add card.action.trigger.",
+            zh: "在“回调配置”页签填入同一地址，添加 card.action.trigger。",
+        },
+        Bilingual {
+            en: "Publish a version; permissions, events and callbacks work only after that.",
+            zh: "发布版本；权限、事件和回调在发布后才生效。",
+        },
     ],
     permissions: PERMISSIONS,
     delivery: Delivery::Push,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -26,7 +27,10 @@ const BOT_TOKEN: Field = Field {
     name: "botToken",
     secret: true,
     required: true,
-    help: "Token that @BotFather shows after /newbot, or later under /mybots, \"API Token\"; like 123456789:AAE...",
+    help: Bilingual {
+        en: "Token that @BotFather shows after /newbot, or later under /mybots, \"API Token\"; like 123456789:AAE...",
+        zh: "@BotFather 在 /newbot 之后显示的令牌，之后也可在 /mybots 的“API Token”中查看；形如 123456789:AAE...",
+    },
 };
 
 const ENDPOINTS: &[EndpointField] = &[EndpointField {
@@ -75,8 +79,14 @@ const BUDGET: Budget = Budget {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-const CREATE: &str = "In Telegram, open a chat with @BotFather, send /newbot, choose a name and a user name that ends in \"bot\", and copy the token.";
-const GROUPS: &str = "For groups: @BotFather, /mybots, the bot, \"Bot Settings\", \"Allow Groups?\" must be on. Privacy mode can stay on: the bot then receives only what is meant for it. After a change of \"Group Privacy\" remove the bot from the group and add it again.";
+const CREATE: Bilingual = Bilingual {
+    en: "In Telegram, open a chat with @BotFather, send /newbot, choose a name and a user name that ends in \"bot\", and copy the token.",
+    zh: "在 Telegram 中打开与 @BotFather 的聊天，发送 /newbot，取一个名称和一个以“bot”结尾的用户名，复制令牌。",
+};
+const GROUPS: Bilingual = Bilingual {
+    en: "For groups: @BotFather, /mybots, the bot, \"Bot Settings\", \"Allow Groups?\" must be on. Privacy mode can stay on: the bot then receives only what is meant for it. After a change of \"Group Privacy\" remove the bot from the group and add it again.",
+    zh: "用于群组时：@BotFather 的 /mybots 中选择该机器人，“Bot Settings”里的“Allow Groups?”须打开。隐私模式（Group Privacy）可以保持打开：机器人只会收到发给它的消息。更改“Group Privacy”之后，请把机器人移出群组再重新加入。",
+};
 
 const WEBHOOK: ModeManifest = ModeManifest {
     mode: ConnectionMode::Webhook,
@@ -84,8 +94,14 @@ const WEBHOOK: ModeManifest = ModeManifest {
     endpoints: ENDPOINTS,
     setup: &[
         CREATE,
-        "Make the bridge reachable over HTTPS on port 443, 80, 88 or 8443 with a certificate of a public authority, and start it with that address (--public-url).",
-        "Save this integration: the bridge registers its webhook, the webhook's secret and the menu of commands itself. A webhook that another program has set for the bot is replaced.",
+        Bilingual {
+            en: "Make the bridge reachable over HTTPS on port 443, 80, 88 or 8443 with a certificate of a public authority, and start it with that address (--public-url).",
+            zh: "让桥接服务可通过 HTTPS 的 443、80、88 或 8443 端口访问，证书须由公共机构签发，并以该地址启动（--public-url）。",
+        },
+        Bilingual {
+            en: "Save this integration: the bridge registers its webhook, the webhook's secret and the menu of commands itself. A webhook that another program has set for the bot is replaced.",
+            zh: "保存本机器人：webhook、webhook 密钥和命令菜单都由桥接服务注册。其他程序为该机器人设置的 webhook 会被替换。",
+        },
         GROUPS,
     ],
     permissions: &[],
@@ -105,7 +121,10 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     endpoints: ENDPOINTS,
     setup: &[
         CREATE,
-        "Save this integration: the bridge fetches updates by long polling and needs no public address. No other program may do so for the same bot, and none may have set a webhook: such a webhook is removed with the method deleteWebhook.",
+        Bilingual {
+            en: "Save this integration: the bridge fetches updates by long polling and needs no public address. No other program may do so for the same bot, and none may have set a webhook: such a webhook is removed with the method deleteWebhook.",
+            zh: "保存本机器人：桥接服务以长轮询获取更新，不需要公网地址。同一机器人不能再有其他程序轮询，也不能设置 webhook：已有的 webhook 用 deleteWebhook 方法删除。",
+        },
         GROUPS,
     ],
     permissions: &[],

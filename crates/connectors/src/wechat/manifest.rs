@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 
@@ -36,12 +37,24 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         },
     ],
     setup: &[
-        "Update WeChat on the phone: the app must offer the ClawBot plugin (Me > Settings > Plugins).",
-        "Create the integration without credentials and bind it to an agent with a trigger.",
-        "Start a login in the console or with `tieline login`, scan the QR code with WeChat and confirm on the phone. If the phone shows \
+        Bilingual {
+            en: "Update WeChat on the phone: the app must offer the ClawBot plugin (Me > Settings > Plugins).",
+            zh: "更新手机上的微信：应用中须有 ClawBot 插件（我 > 设置 > 插件）。",
+        },
+        Bilingual {
+            en: "Create the integration without credentials and bind it to an agent with a trigger.",
+            zh: "创建机器人时不填凭据，并用触发器把它绑定到一个智能体。",
+        },
+        Bilingual {
+            en: "Start a login in the console or with `tieline login`, scan the QR code with WeChat and confirm on the phone. If the phone shows \
          digits, type them where the QR code is shown.",
-        "Write to the new contact. Only the person who scanned the code can talk to the bot, in a direct chat; a login of the same person \
+            zh: "在控制台或用 `tieline login` 发起登录，用微信扫描二维码并在手机上确认。手机上若显示数字，请在显示二维码的地方输入。",
+        },
+        Bilingual {
+            en: "Write to the new contact. Only the person who scanned the code can talk to the bot, in a direct chat; a login of the same person \
          elsewhere ends this one.",
+            zh: "给新联系人发消息。只有扫码的人可以在单聊中与机器人对话；同一人在别处登录会使这里的登录失效。",
+        },
     ],
     permissions: &[],
     delivery: Delivery::Push,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -38,7 +39,10 @@ const BOT_NAME: Field = Field {
     name: "botName",
     secret: false,
     required: false,
-    help: "The bot's name as members see it, so that its mention is taken out of group messages even if the name holds spaces.",
+    help: Bilingual {
+        en: "The bot's name as members see it, so that its mention is taken out of group messages even if the name holds spaces.",
+        zh: "成员看到的机器人名称；即使名称中有空格，也能从群消息中去掉对它的提及。",
+    },
 };
 
 const LONG_CONNECTION: ModeManifest = ModeManifest {
@@ -48,13 +52,19 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
             name: "botId",
             secret: false,
             required: true,
-            help: "Bot ID, shown beside the secret when the API mode is set to long connection.",
+            help: Bilingual {
+                en: "Bot ID, shown beside the secret when the API mode is set to long connection.",
+                zh: "Bot ID，把 API 模式设为长连接时与 Secret 一起显示。",
+            },
         },
         Field {
             name: "secret",
             secret: true,
             required: true,
-            help: "The long connection's own secret. It is shown once.",
+            help: Bilingual {
+                en: "The long connection's own secret. It is shown once.",
+                zh: "长连接专用的 Secret。只显示一次。",
+            },
         },
         BOT_NAME,
     ],
@@ -69,10 +79,22 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         },
     ],
     setup: &[
-        "In the admin console open Security & Management, Management Tools, AI bots, and create a bot in API mode.",
-        "Choose long connection. This switches a callback URL of the same bot off.",
-        "Copy the Bot ID and the secret here. The secret is shown once.",
-        "Let nobody else connect with this bot: a second connection throws the first one out.",
+        Bilingual {
+            en: "In the admin console open Security & Management, Management Tools, AI bots, and create a bot in API mode.",
+            zh: "在管理后台打开“安全与管理”的“管理工具”中的“智能机器人”，以 API 模式创建机器人。",
+        },
+        Bilingual {
+            en: "Choose long connection. This switches a callback URL of the same bot off.",
+            zh: "选择长连接。这会关闭同一机器人的回调地址。",
+        },
+        Bilingual {
+            en: "Copy the Bot ID and the secret here. The secret is shown once.",
+            zh: "把 Bot ID 和 Secret 复制到这里。Secret 只显示一次。",
+        },
+        Bilingual {
+            en: "Connect no other program with this bot: a second connection throws the first one out.",
+            zh: "不要让其他程序用该机器人连接：第二个连接会把第一个踢下线。",
+        },
     ],
     permissions: &[],
     delivery: Delivery::Push,
@@ -117,13 +139,19 @@ const WEBHOOK: ModeManifest = ModeManifest {
             name: "token",
             secret: true,
             required: true,
-            help: "Token, as entered or made on the page where the callback URL is set.",
+            help: Bilingual {
+                en: "Token, as entered or made on the page where the callback URL is set.",
+                zh: "Token，在设置回调地址的页面填写或生成。",
+            },
         },
         Field {
             name: "encodingAesKey",
             secret: true,
             required: true,
-            help: "EncodingAESKey from the same page: 43 letters and digits.",
+            help: Bilingual {
+                en: "EncodingAESKey from the same page: 43 letters and digits.",
+                zh: "EncodingAESKey，在同一页面：43 个字母和数字。",
+            },
         },
         BOT_NAME,
     ],
@@ -132,9 +160,18 @@ const WEBHOOK: ModeManifest = ModeManifest {
         default: "https://qyapi.weixin.qq.com",
     }],
     setup: &[
-        "In the admin console open Security & Management, Management Tools, AI bots, and create a bot in API mode.",
-        "Choose the callback URL and let the console make a Token and an EncodingAESKey; copy both here.",
-        "Copy this integration's callback URL to the console and save: the console asks the URL at once, so do this last.",
+        Bilingual {
+            en: "In the admin console open Security & Management, Management Tools, AI bots, and create a bot in API mode.",
+            zh: "在管理后台打开“安全与管理”的“管理工具”中的“智能机器人”，以 API 模式创建机器人。",
+        },
+        Bilingual {
+            en: "Choose the callback URL and let the console make a Token and an EncodingAESKey; copy both here.",
+            zh: "选择回调地址方式，由后台随机生成 Token 和 EncodingAESKey；把两者复制到这里。",
+        },
+        Bilingual {
+            en: "Copy this integration's callback URL to the console and save: the console asks the URL at once, so do this last.",
+            zh: "把本机器人的回调地址填到管理后台并保存：后台会立即访问该地址，所以请最后做这一步。",
+        },
     ],
     permissions: &[],
     delivery: Delivery::Pull {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
@@ -47,20 +48,29 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
             name: "appId",
             secret: false,
             required: true,
-            help: "AppId, as 微博龙虾助手 answers to 连接龙虾. Text, although it looks like a number.",
+            help: Bilingual {
+                en: "AppId, as 微博龙虾助手 answers to 连接龙虾. Text, although it looks like a number.",
+                zh: "AppId，来自 微博龙虾助手 对“连接龙虾”的回复。虽然看起来是数字，但按文本填写。",
+            },
         },
         Field {
             name: "appSecret",
             secret: true,
             required: true,
-            help: "AppSecret from the same answer. 重置凭证 issues a new one and invalidates the old.",
+            help: Bilingual {
+                en: "AppSecret from the same answer. 重置凭证 issues a new one and invalidates the old.",
+                zh: "AppSecret，来自同一条回复。“重置凭证”会生成新的并使旧的失效。",
+            },
         },
         Field {
             name: "ownerUid",
             secret: false,
             required: false,
-            help: "User id of the account that got the credentials. Files of answers are sent as files into this chat only; \
+            help: Bilingual {
+                en: "User id of the account that got the credentials. Files of answers are sent as files into this chat only; \
                    everywhere else, and without it, they stand in the text as links.",
+                zh: "取得凭据的账号的用户 ID。回答中的文件只在与该账号的聊天中以文件发送；在其他聊天中，或不填时，以链接形式写在文本里。",
+            },
         },
     ],
     endpoints: &[
@@ -78,10 +88,22 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         },
     ],
     setup: &[
-        "In Weibo open a private chat with 微博龙虾助手 (https://weibo.com/u/6808810981) and send 连接龙虾.",
-        "Copy AppId and AppSecret from its answer here. They belong to your own chat with that account.",
-        "Connect no other client with the same AppId: each of them would answer.",
-        "If the credentials are refused, send 重置凭证 and enter the new ones: the old ones stop working at once.",
+        Bilingual {
+            en: "In Weibo open a private chat with 微博龙虾助手 (https://weibo.com/u/6808810981) and send 连接龙虾.",
+            zh: "在微博打开与 微博龙虾助手（https://weibo.com/u/6808810981）的私信，发送“连接龙虾”。",
+        },
+        Bilingual {
+            en: "Copy AppId and AppSecret from its answer here. They belong to your own chat with that account.",
+            zh: "把回复中的 AppId 和 AppSecret 复制到这里。它们属于您自己与该账号的聊天。",
+        },
+        Bilingual {
+            en: "Connect no other client with the same AppId: each of them would answer.",
+            zh: "不要让其他程序用同一个 AppId 连接：每个程序都会回答。",
+        },
+        Bilingual {
+            en: "If the credentials are refused, send 重置凭证 and enter the new ones: the old ones stop working at once.",
+            zh: "若凭据被拒绝，请发送“重置凭证”并填入新的凭据：旧的会立即失效。",
+        },
     ],
     permissions: &[],
     delivery: Delivery::Push,

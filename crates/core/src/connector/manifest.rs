@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::account::{ConnectionMode, Endpoints};
+use crate::bilingual::Bilingual;
 use crate::budget::Budget;
 use crate::split::TextLimit;
 
@@ -54,7 +55,7 @@ pub struct ModeManifest {
     /// Its endpoints, by name, with the platform's own address.
     pub endpoints: &'static [EndpointField],
     /// What the operator does on the platform's side, in order.
-    pub setup: &'static [&'static str],
+    pub setup: &'static [Bilingual],
     /// Permissions that the bot needs on the platform.
     pub permissions: &'static [&'static str],
     /// How a reply reaches the chat. See [`ModeManifest::delivery_with`].
@@ -100,7 +101,7 @@ pub struct Field {
     /// Whether it must be there.
     pub required: bool,
     /// One sentence: where to find it on the platform.
-    pub help: &'static str,
+    pub help: Bilingual,
 }
 
 /// An endpoint that can be overridden.

@@ -2,15 +2,18 @@
 
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
-import { text } from "/console/texts.js";
+import { language, text } from "/console/texts.js";
 import { copyable, fields, heading, loadingLine, readFields, stateMark } from "/console/view.js";
 
 /** The form is not redrawn by the periodic refresh until the bot exists; then its state is. */
 export async function load(shell, state) {
   if (state.made) return { status: await shell.get(`/integrations/${state.made.id}/status`) };
-  if (state.platforms) return {};
+  if (state.platforms && state.language === language()) return {};
+  const asked = language();
   const [{ items }, agents] = await Promise.all([call("GET", "/api/v1/platforms"), shell.get("/agents?limit=200")]);
-  return { platforms: items, agents: agents.items };
+  const platform = items.find((one) => one.platform === state.platform?.platform) ?? null;
+  const mode = platform?.modes.find((one) => one.connectionMode === state.mode.connectionMode);
+  return { language: asked, platforms: items, agents: agents.items, platform, mode };
 }
 
 export function view(shell, state) {

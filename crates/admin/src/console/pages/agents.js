@@ -2,7 +2,7 @@
 
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
-import { text } from "/console/texts.js";
+import { language, text } from "/console/texts.js";
 import { empty, fields, heading, loadingLine, readFields } from "/console/view.js";
 
 const idOf = (shell) => shell.app.path[1];
@@ -10,7 +10,8 @@ const idOf = (shell) => shell.app.path[1];
 export async function load(shell, state) {
   const id = idOf(shell);
   if (!id) return { items: (await shell.get("/agents?limit=200")).items };
-  const catalogue = state.protocols ? {} : { protocols: (await call("GET", "/api/v1/platforms")).agentProtocols };
+  const asked = language();
+  const catalogue = state.language === asked ? {} : { language: asked, protocols: (await call("GET", "/api/v1/platforms")).agentProtocols };
   if (id === "add") return catalogue;
   const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.get("/triggers?limit=200"), shell.get("/integrations?limit=200&include=status")]);
   const used = new Set(triggers.items.filter((one) => one.agentId === id).map((one) => one.integrationId));

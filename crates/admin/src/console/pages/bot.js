@@ -3,7 +3,7 @@
 import { actionButton } from "/console/actions.js";
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
-import { text } from "/console/texts.js";
+import { language, text } from "/console/texts.js";
 import { copyable, duration, empty, fields, heading, impact, lines, loadingLine, mark, readFields, stateMark, time } from "/console/view.js";
 
 const TABS = ["health", "settings", "trigger", "log", "conversations", "messages"];
@@ -19,8 +19,14 @@ export async function load(shell, state, isFirst) {
 }
 
 const LOADERS = {
-  health: async (shell, state, path) => (state.diagnosis ? {} : { diagnosis: await shell.post(`${path}/doctor`) }),
-  settings: async (shell, state) => (state.platforms ? {} : { platforms: (await call("GET", "/api/v1/platforms")).items }),
+  health: async (shell, state, path) => {
+    const asked = language();
+    return state.diagnosis && state.diagnosedIn === asked ? {} : { diagnosedIn: asked, diagnosis: await shell.post(`${path}/doctor`) };
+  },
+  settings: async (shell, state) => {
+    const asked = language();
+    return state.language === asked ? {} : { language: asked, platforms: (await call("GET", "/api/v1/platforms")).items };
+  },
   trigger: async (shell, state) => {
     if (state.triggers && state.dirty) return {};
     const [triggers, agents] = await Promise.all([shell.get("/triggers?limit=200"), shell.get("/agents?limit=200")]);
