@@ -68,6 +68,7 @@ pub struct Bridge {
     port: u16,
     dir: PathBuf,
     log: PathBuf,
+    public_url: Option<String>,
 }
 
 impl Bridge {
@@ -84,6 +85,18 @@ impl Bridge {
     /// # Errors
     /// If it doesn't answer within ten seconds.
     pub fn start_on(dir: &Path, port: u16) -> anyhow::Result<Self> {
+        Self::start_with(dir, port, None)
+    }
+
+    /// The same with an address at which platforms call it.
+    ///
+    /// # Errors
+    /// If it doesn't answer within ten seconds.
+    pub fn start_at(dir: &Path, public_url: &str) -> anyhow::Result<Self> {
+        Self::start_with(dir, free_port()?, Some(public_url.to_owned()))
+    }
+
+    fn start_with(dir: &Path, port: u16, public_url: Option<String>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join("tieline.log");
         let mut bridge = Self {
@@ -91,6 +104,7 @@ impl Bridge {
             port,
             dir: dir.to_owned(),
             log,
+            public_url,
         };
         bridge.launch()?;
         Ok(bridge)
@@ -183,6 +197,7 @@ impl Bridge {
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--data-dir".as_ref(), self.dir.as_os_str()])
             .args(["--admin-token", ADMIN_TOKEN, "--allow-private-endpoints"])
+            .args(self.public_url.iter().flat_map(|url| ["--public-url", url]))
             .env("TIELINE_LOG_FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -5,9 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tieline_bridge::redrive::{self, RedriveError};
-use tieline_core::ids::IntegrationId;
+use tieline_core::ids::{IntegrationId, MessageId};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message;
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -54,7 +55,7 @@ pub(crate) async fn list(
 }
 
 /// Sends a message that failed on its road again: the agent is asked anew, and the chat gets another reply. If only the reply could
-/// not be delivered, that is sent again.
+/// not be delivered, that is sent again. The id is the dead letter's or the message's.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
     responses((status = 202, body = MessageView),
         (status = 409, body = Problem, description = "`not_failed`: somebody has sent it already; \
@@ -66,7 +67,7 @@ pub(crate) async fn redrive(
     Id(id): Id,
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     until_settled(|| async {
-        let found = deadletter::get(&state.world.store, &scope.organization, &id, state.now()).await?;
+        let found = find(&state, &scope, &id).await?;
         let letter = found.ok_or_else(|| Problem::not_found("deadletter_not_found", "dead letter"))?;
         scope
             .note(
@@ -78,6 +79,20 @@ pub(crate) async fn redrive(
         Ok((StatusCode::ACCEPTED, Json(MessageView::of(record))))
     })
     .await
+}
+
+/// The dead letter with this id, or of the message with this id.
+async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<Option<DeadLetter>, Problem> {
+    let (store, organization, now) = (&state.world.store, &scope.organization, state.now());
+    if let Some(found) = deadletter::get(store, organization, id, now).await? {
+        return Ok(Some(found));
+    }
+    let record = message::get(store, &MessageId::new(id), now).await?;
+    let Some(record) = record.filter(|record| record.organization == *organization) else {
+        return Ok(None);
+    };
+    let id = deadletter::id_of(record.received_at, &record.id);
+    Ok(deadletter::get(store, organization, &id, now).await?)
 }
 
 /// Which dead letters are sent again.

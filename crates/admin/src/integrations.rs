@@ -13,9 +13,11 @@ pub(crate) mod status;
 
 mod effective_status;
 pub(crate) mod input;
+mod obstacle;
 pub(crate) mod overview;
 pub(crate) mod provision;
 mod remedy;
+mod troubles;
 pub(crate) mod view;
 
 use std::sync::OnceLock;

@@ -3,6 +3,7 @@
 //! A caller chooses with `Accept-Language`; without it the answer is English.
 
 mod doctor;
+mod obstacles;
 mod problems;
 mod status;
 
@@ -28,14 +29,14 @@ pub(crate) struct Phrase {
 
 /// All sentences.
 #[cfg(test)]
-const TABLES: [&[Phrase]; 2] = [doctor::TABLE, status::TABLE];
+const TABLES: [&[Phrase]; 3] = [doctor::TABLE, obstacles::TABLE, status::TABLE];
 
 /// The sentence of this code.
 ///
 /// # Panics
 /// If the table has none, which a test of every caller would show.
 fn phrase(code: &str) -> &'static Phrase {
-    let all = doctor::TABLE.iter().chain(status::TABLE);
+    let all = doctor::TABLE.iter().chain(obstacles::TABLE).chain(status::TABLE);
     let mut found = all.filter(|phrase| phrase.code == code);
     found.next().expect("every code in use is in the table")
 }

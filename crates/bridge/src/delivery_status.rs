@@ -14,6 +14,8 @@ use crate::world::World;
 
 /// The code under which refused credentials are in an integration's log.
 const CONFIG_INVALID: &str = "config_invalid";
+/// What [`StatusError::message`] says of calls that fail in passing, several in a row.
+pub const CALLS_FAIL: &str = "calls to the platform fail and are retried";
 /// The code of a bot's rate limit in its log and on the ledger.
 const RATE_LIMITED: &str = "rate_limited";
 /// The code of one chat's rate limit in the bot's log.
@@ -74,9 +76,8 @@ pub(crate) async fn call_refused(world: &World, id: &IntegrationId, code: &str) 
 
 /// Several calls in a row have failed in passing, the last one with `code`.
 pub(crate) async fn calls_failing(world: &World, id: &IntegrationId, code: &str) {
-    let message = "calls to the platform fail and are retried";
-    integration_log::warn(world, id, "platform_unavailable", &format!("{message}: code {code}")).await;
-    let error = error_now(world, code, message);
+    integration_log::warn(world, id, "platform_unavailable", &format!("{CALLS_FAIL}: code {code}")).await;
+    let error = error_now(world, code, CALLS_FAIL);
     integration_log::note_often(world, id, "calls_failing", StatusChange::LastError(error)).await;
 }
 

@@ -12,7 +12,7 @@ pub mod connections;
 pub mod cooldown;
 pub mod courier;
 pub mod deliver;
-mod delivery_status;
+pub mod delivery_status;
 pub mod dispatch;
 pub mod egress;
 pub mod error_chain;

@@ -85,7 +85,7 @@ async fn ask(world: &World, bot: &Bot, question: &Probe) -> Result<Credentials, 
 }
 
 async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
-    match integration::learn(&world.store, record, learned, world.clock.now()).await {
+    match integration::learn(&world.store, record, learned).await {
         // It was changed meanwhile: the next probe uses the new settings.
         Ok(_) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
         Err(IntegrationError::Store(error)) => Err(error),
@@ -126,6 +126,13 @@ async fn tell_status(world: &World, record: &IntegrationRecord, probed: &Probed)
         Probed::Refused { .. } | Probed::Untold | Probed::Unavailable { .. } => return Ok(()),
     };
     status::merge(&world.store, &record.id, &changes).await
+}
+
+/// The address to which the platform delivers the bot's events, empty if none is set there. `None` where it can't be asked or doesn't say.
+pub async fn delivery_address(world: &World, bot: &Bot) -> Option<String> {
+    let question = bot.connector.delivery_address(&bot.context(world, None))?;
+    let answer = courier::send(world, bot, &question.call).await.ok()?;
+    (question.read)(&answer)
 }
 
 /// Tells the platform where to call us, where it wants to hear it from us. Gives the codes of what it refused.

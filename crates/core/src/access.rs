@@ -21,9 +21,14 @@ impl Access {
     /// Whether `sender` may speak to the bot in `chat`.
     #[must_use]
     pub fn allows(&self, sender: &SenderId, chat: &Chat) -> bool {
-        let open = self.users.is_empty() && self.chats.is_empty() && !self.pairing;
         let by_chat = self.chats.contains(&chat.id);
-        open || by_chat || self.users.contains(sender)
+        !self.is_restricted() || by_chat || self.users.contains(sender)
+    }
+
+    /// Whether anybody is left out.
+    #[must_use]
+    pub const fn is_restricted(&self) -> bool {
+        !self.users.is_empty() || !self.chats.is_empty() || self.pairing
     }
 }
 

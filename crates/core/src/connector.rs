@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 mod credentials;
+mod inquiry;
 mod manifest;
 mod media;
 mod polled_replies;
@@ -17,6 +18,7 @@ use crate::timestamp::Timestamp;
 
 pub use context::{Context, Remark};
 pub use credentials::{Probe, TokenError, TokenExchange, probe_by_status};
+pub use inquiry::{AddressQuestion, Withheld};
 pub use manifest::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 pub use media::{Lookup, LookupReader, Media, MediaError, MediaSource};
 pub use polled_replies::{PollRequest, PollWait, PolledReplies};
@@ -105,6 +107,18 @@ pub trait Connector: Sync {
     fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
         let _ = (callback_url, cx);
         Vec::new()
+    }
+
+    /// The question to which address the platform delivers, where it can be asked and delivers to one address only.
+    fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
+        let _ = cx;
+        None
+    }
+
+    /// What the platform keeps from the bot, as far as a probe has learned it.
+    fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
+        let _ = cx;
+        None
     }
 
     /// Answers to polls, for a platform that asks for the newest state of a reply ([`Delivery::Pull`]).

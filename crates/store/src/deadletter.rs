@@ -71,8 +71,14 @@ impl DeadLetter {
     /// Its name in the API: the same however often the message is given up.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{:013}-{}", self.received_at.as_millis().max(0), self.message)
+        id_of(self.received_at, &self.message)
     }
+}
+
+/// The [`DeadLetter::id`] of a message that was received then.
+#[must_use]
+pub fn id_of(received_at: Timestamp, message: &MessageId) -> String {
+    format!("{:013}-{message}", received_at.as_millis().max(0))
 }
 
 /// Keeps a dead letter. It takes the place of one of an earlier failure.

@@ -25,7 +25,7 @@ use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
 use crate::{Store, batch};
 
-pub use list::{FailedAnswer, Filter, Traffic, list, list_matching, traffic};
+pub use list::{FailedAnswer, Filter, LATELY, MANY_FAILURES, Traffic, Troubles, list, list_matching, traffic};
 pub use shown::{DELIVERY_REFUSED, show};
 
 /// How long a message is remembered: longer than any platform delivers again.
@@ -38,6 +38,21 @@ const SORT: &str = "MSG";
 
 /// The reason of a message that no person sent: an operator's proactive message, whose record reports its delivery.
 pub const PROACTIVE: &str = "proactive";
+
+/// The reason of a message whose sender or chat is not on the trigger's access list.
+pub const NOT_ALLOWED: &str = "not_allowed";
+
+/// Reasons of refusals that are no trouble of their own: nothing was said, or the operators have set it up so.
+const EXPECTED_REFUSALS: [&str; 5] = [
+    NOT_ALLOWED,
+    "empty",
+    "integration_stopped",
+    "no_trigger",
+    "trigger_disabled",
+];
+
+/// The code of the step `result` of an answer that the agent ended without text and file.
+pub const EMPTY_ANSWER: &str = "empty_answer";
 
 /// The step of a message that an operator sent on its road again.
 pub const REDRIVEN: &str = "redriven";
@@ -329,6 +344,38 @@ impl MessageRecord {
     #[must_use]
     pub fn is_proactive(&self) -> bool {
         self.reason.as_deref() == Some(PROACTIVE)
+    }
+
+    /// The time of its newest step.
+    #[must_use]
+    pub fn ended_at(&self) -> Timestamp {
+        self.steps.last().map_or(self.received_at, |step| step.at)
+    }
+
+    /// Whether its sender or chat was not on the trigger's access list.
+    #[must_use]
+    pub fn is_turned_away(&self) -> bool {
+        self.state == MessageState::Refused && self.reason.as_deref() == Some(NOT_ALLOWED)
+    }
+
+    /// Why it was refused, if for a reason that neither its sender nor the operators have chosen.
+    #[must_use]
+    pub fn unexpected_refusal(&self) -> Option<&str> {
+        let reason = self.reason.as_deref().unwrap_or("unknown");
+        (self.state == MessageState::Refused && !EXPECTED_REFUSALS.contains(&reason)).then_some(reason)
+    }
+
+    /// Whether the agent ended its answer without text and file.
+    #[must_use]
+    pub fn has_empty_answer(&self) -> bool {
+        self.steps.iter().any(|step| step.code.as_deref() == Some(EMPTY_ANSWER))
+    }
+
+    /// From the start of its run to the agent's first text.
+    #[must_use]
+    pub fn first_text_after(&self) -> Option<Duration> {
+        let at = |name: &str| self.steps.iter().find(|step| step.step == name).map(|step| step.at);
+        Some(at("first_text")?.since(at("run_started")?))
     }
 
     async fn to_item(&self, store: &Store) -> Result<Item, StoreError> {

@@ -13,7 +13,7 @@ use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
 use crate::item::{number, read, text, value};
 use crate::leases;
-use crate::message::{self, FailedAnswer};
+use crate::message::{self, FailedAnswer, Troubles};
 use crate::update::Update;
 
 const WHAT: &str = "status";
@@ -64,9 +64,12 @@ pub struct Status {
     pub last_disconnected_at: Option<Timestamp>,
     /// The latest time that another client took the bot.
     pub kick: Option<KickRecord>,
-    /// The newest answer, if it failed. Not stored: [`seen`] reads it off the ledger.
+    /// The newest failed answer, if answers fail: see [`message::Traffic::failed`]. Not stored: [`seen`] reads it off the ledger.
     #[serde(skip)]
     pub failed_answer: Option<FailedAnswer>,
+    /// What else the newest messages show to be wrong. Not stored: read off the ledger too.
+    #[serde(skip)]
+    pub troubles: Troubles,
 }
 
 /// Why a request could not be proved.
@@ -248,6 +251,7 @@ pub async fn seen(
     status.last_event_at = status.last_event_at.max(traffic.heard);
     status.last_reply_at = status.last_reply_at.max(traffic.said);
     status.failed_answer = traffic.failed;
+    status.troubles = traffic.troubles;
     Ok(status)
 }
 

@@ -146,7 +146,7 @@ fn me(token: &str, book: &Book) -> Result<Value, Refused> {
     let bot = book.bots.get(token).ok_or_else(|| refuse(401, "Unauthorized"))?;
     Ok(
         json!({ "id": bot.id, "is_bot": true, "first_name": "Tieline", "username": bot.username, "can_join_groups": true,
-        "can_read_all_group_messages": true, "supports_inline_queries": false }),
+        "can_read_all_group_messages": !bot.is_private, "supports_inline_queries": false }),
     )
 }
 

@@ -66,6 +66,8 @@ pub(super) struct Bot {
     pub(super) queries: HashMap<String, Query>,
     pub(super) commands: HashMap<String, Vec<String>>,
     pub(super) typing: usize,
+    /// Whether privacy mode keeps from the bot what is said in groups.
+    pub(super) is_private: bool,
     /// Before when no message may be sent into a chat, because the platform said so.
     pub(super) throttled: HashMap<i64, Instant>,
 }

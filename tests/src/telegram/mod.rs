@@ -81,6 +81,7 @@ impl Platform {
             queries: Default::default(),
             commands: Default::default(),
             typing: 0,
+            is_private: false,
             throttled: Default::default(),
         };
         self.book().bots.insert(token.clone(), bot);
@@ -210,6 +211,11 @@ impl Platform {
     /// A person blocks the bot.
     pub fn block(&self, token: &str, user: i64) {
         self.with(token, |bot| bot.chats.entry(user).or_default().blocked = true);
+    }
+
+    /// Privacy mode is switched on for a bot.
+    pub fn switch_privacy_on(&self, token: &str) {
+        self.with(token, |bot| bot.is_private = true);
     }
 
     /// All of a bot's messages in a chat are deleted.

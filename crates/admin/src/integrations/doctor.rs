@@ -10,17 +10,20 @@ use axum::extract::State;
 use serde::Serialize;
 use tieline_bridge::accounts;
 use tieline_bridge::agents as bridge_agents;
-use tieline_bridge::probe::Probed;
+use tieline_bridge::probe::{self as bridge_probe, Probed};
 use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Withheld;
+use tieline_core::conversation::Conversation;
+use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, ConversationId, IntegrationId};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Language;
-use tieline_core::outbound_url;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::config::{agent, organization, trigger};
 use tieline_store::log::{self, Level as LogLevel};
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::{conversation, leases, run_slots};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use self::findings::{AgentAnswer, Credentials, Elsewhere, Facts, Finding, Host, Level, RelayHeld};
@@ -34,6 +37,8 @@ use crate::texts::InLanguage;
 
 /// Newest messages that are looked at.
 const MESSAGES: usize = 200;
+/// Conversations that are looked at for one in a group.
+const CONVERSATIONS: usize = 100;
 /// Newest entries of the log that are looked at.
 const LOG_ENTRIES: usize = 50;
 
@@ -107,7 +112,9 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         is_own_channel,
         enabled: record.enabled,
         callback_url: view::callback_url(state, record),
-        is_public: outbound_url::check(&view::callback_url(state, record), false).is_ok(),
+        is_public: view::is_callable(&view::callback_url(state, record)),
+        delivers_to: delivers_to(state, record, askable).await,
+        withheld: withheld(state, record).await?,
         hosts: hosts(state, record, credentials.as_ref()).await,
         credentials,
         credential_fields: credential_fields(state, record),
@@ -217,6 +224,31 @@ async fn credentials(
             None => Credentials::Untold,
         },
     }))
+}
+
+/// The address to which the platform delivers the events of a webhook.
+async fn delivers_to(state: &AdminState, record: &IntegrationRecord, askable: bool) -> Option<String> {
+    if !askable || !record.enabled || record.mode != ConnectionMode::Webhook {
+        return None;
+    }
+    let bot = accounts::open(&state.world, record).ok()?;
+    let asked = bridge_probe::delivery_address(&state.world, &bot);
+    timeout(probe::PATIENCE, asked).await.ok().flatten()
+}
+
+/// What the platform keeps from the bot. The record is read again: a probe may have learned it just now.
+async fn withheld(state: &AdminState, record: &IntegrationRecord) -> Result<Option<Withheld>, Problem> {
+    let (store, now) = (&state.world.store, state.now());
+    let newest = store_integration::get(store, &record.id).await?;
+    let bot = newest.and_then(|newest| accounts::open(&state.world, &newest).ok());
+    let withheld = bot.and_then(|bot| bot.connector.withheld(&bot.context(&state.world, None)));
+    if withheld == Some(Withheld::GroupMessages) {
+        let page = conversation::list(store, &record.id, None, None, CONVERSATIONS, now).await?;
+        let is_group = |it: &Conversation| it.key.chat.kind == ChatKind::Group;
+        // What is said in a group does arrive.
+        return Ok(withheld.filter(|_| !page.items.iter().any(is_group)));
+    }
+    Ok(withheld)
 }
 
 /// The names of the credential fields of the integration's mode that must be right.

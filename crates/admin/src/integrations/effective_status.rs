@@ -1,11 +1,11 @@
 //! How an integration is, decided from what is configured and what processes have reported.
 
-use std::time::Duration;
-
 use tieline_core::account::ConnectionMode;
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_store::status::{ConnectionState, Status};
 
+use super::obstacle::Obstacle;
+use super::troubles;
 use crate::texts::Text;
 
 /// What the decision is made from.
@@ -29,6 +29,8 @@ pub(super) struct Facts<'a> {
     /// When its trigger's agent was last changed.
     pub(super) agent_changed_at: Option<Timestamp>,
     pub(super) now: Timestamp,
+    /// Whether the trigger's access list leaves anybody out.
+    pub(super) restricts_access: bool,
     /// What processes have reported.
     pub(super) reported: &'a Status,
 }
@@ -61,47 +63,32 @@ pub(super) fn decide(facts: &Facts<'_>) -> Condition {
     };
     if !facts.bound && condition.next.is_none() {
         return Condition {
+            reason: Some("unbound".to_owned()),
             next: Some(Text::new(BIND)),
             ..condition
         };
     }
     match condition.state {
-        ConnectionState::Connected => degraded(facts, condition),
+        ConnectionState::Connected => troubled(facts, condition),
         _ => condition,
     }
 }
 
 const BIND: &str = "status_bind";
 const LOG_IN: &str = "status_login";
-/// How long a failed answer counts, if no other message comes.
-const FAILURES_COUNT: Duration = Duration::from_hours(1);
 
-/// A bot that is up and whose newest answer failed. What was changed since then is given another chance.
-fn degraded(facts: &Facts<'_>, condition: Condition) -> Condition {
-    let Some(failed) = &facts.reported.failed_answer else {
+/// A bot that is up, with what its newest messages show to be wrong. Failing answers are graver than requests that can't be proved.
+fn troubled(facts: &Facts<'_>, condition: Condition) -> Condition {
+    let Some(trouble) = troubles::gravest(facts) else {
         return condition;
     };
-    let changed_at = facts.agent_changed_at.max(Some(facts.changed_at));
-    if facts.now.since(failed.at) >= FAILURES_COUNT || changed_at.is_some_and(|at| at > failed.at) {
+    if condition.next.is_some() && trouble.state == ConnectionState::Connected {
         return condition;
     }
-    let (reason, next) = match failed.is_agents {
-        true => {
-            let words = failed
-                .detail
-                .as_ref()
-                .map(|words| Text::new("words").with("words", words));
-            (
-                "agent_failed",
-                Text::new("status_agent_failed").with_text("words", words),
-            )
-        }
-        false => ("delivery_failed", Text::new("status_delivery_failed")),
-    };
     Condition {
-        state: ConnectionState::Degraded,
-        reason: Some(reason.to_owned()),
-        next: Some(next.with("code", &failed.code)),
+        state: trouble.state,
+        reason: Some(trouble.reason.to_owned()),
+        next: Some(trouble.next),
         ..condition
     }
 }
@@ -145,6 +132,7 @@ fn next_of(state: ConnectionState, reported: &Status) -> Option<Text> {
         (ConnectionState::Connected | ConnectionState::Degraded, _) => return None,
         (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => Text::new(LOG_IN),
         (_, Some("kicked")) => Text::new("status_kicked"),
+        _ if obstacle(reported).is_some() => return obstacle(reported),
         (_, Some("config_invalid")) => Text::new("status_refused").with_text("code", code_of(reported)),
         (ConnectionState::Connecting, _) => Text::new("status_connecting"),
         (ConnectionState::Retrying, Some("silent")) => Text::new("status_silent").with_text("code", code_of(reported)),
@@ -154,6 +142,12 @@ fn next_of(state: ConnectionState, reported: &Status) -> Option<Text> {
         }
     };
     Some(next)
+}
+
+/// What removes the obstacle that the last error names, if it names one.
+fn obstacle(reported: &Status) -> Option<Text> {
+    let code = &reported.last_error.as_ref()?.code;
+    Some(troubles::obstacle_text(Obstacle::of(code)?, code))
 }
 
 fn code_of(reported: &Status) -> Option<Text> {
@@ -179,22 +173,36 @@ fn webhook(facts: &Facts<'_>) -> Condition {
     }
     // Only what was proved becomes an event.
     if let Some(verified_at) = reported.verified_at.max(reported.last_event_at) {
-        let next = failed_since(reported, verified_at)
-            .then(|| Text::new("status_signature").with_text("field", Some(signed_with(reported))));
+        let is_failing = failed_since(reported, verified_at);
+        let next = || Text::new("status_signature").with_text("field", Some(signed_with(reported)));
         return Condition {
+            reason: is_failing.then(|| SIGNATURE.to_owned()),
             connected_at: Some(verified_at),
-            ..up(ConnectionState::Connected, next)
+            ..up(ConnectionState::Connected, is_failing.then(next))
         };
     }
-    let next = match reported.last_signature_failure_at {
-        Some(at) => Text::new("status_first_signature")
-            .with("at", at)
-            .with_text("field", Some(signed_with(reported))),
-        None if !facts.is_callable => Text::new("status_not_public").with("url", facts.callback_url),
-        None => Text::new("status_callback").with("url", facts.callback_url),
+    let (reason, next) = match reported.last_signature_failure_at {
+        Some(at) => {
+            let next = Text::new("status_first_signature").with("at", at);
+            (SIGNATURE, next.with_text("field", Some(signed_with(reported))))
+        }
+        None if !facts.is_callable => (
+            "not_public",
+            Text::new("status_not_public").with("url", facts.callback_url),
+        ),
+        None => (
+            "not_called",
+            Text::new("status_callback").with("url", facts.callback_url),
+        ),
     };
-    up(ConnectionState::Connecting, Some(next))
+    Condition {
+        reason: Some(reason.to_owned()),
+        ..up(ConnectionState::Connecting, Some(next))
+    }
 }
+
+/// The reason of a webhook whose requests can't be proved.
+const SIGNATURE: &str = "signature";
 
 /// The credential with which requests are proved, as far as the last failure tells.
 pub(super) fn signed_with(reported: &Status) -> Text {
@@ -229,7 +237,12 @@ fn refused(reported: &Status) -> Condition {
         || code_of(reported),
         |error| Some(Text::new("status_code").with("code", &error.code)),
     );
-    let next = Text::new("status_refused").with_text("code", code);
+    let refusal = reported.credentials_refused.as_ref().or(reported.last_error.as_ref());
+    let obstacle = refusal.and_then(|error| Some((Obstacle::of(&error.code)?, &error.code)));
+    let next = match obstacle {
+        Some((obstacle, code)) => troubles::obstacle_text(obstacle, code),
+        None => Text::new("status_refused").with_text("code", code),
+    };
     down(ConnectionState::Disconnected, "config_invalid", next)
 }
 
@@ -258,7 +271,7 @@ fn up(state: ConnectionState, next: Option<Text>) -> Condition {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tieline_core::ids::MessageId;
     use tieline_core::notice::Language;
     use tieline_store::message::FailedAnswer;
@@ -271,7 +284,7 @@ mod tests {
     }
 
     /// A started, bound integration of which processes reported this.
-    fn facts(mode: ConnectionMode, reported: &Status) -> Facts<'_> {
+    pub(in crate::integrations) fn facts(mode: ConnectionMode, reported: &Status) -> Facts<'_> {
         Facts {
             mode,
             own_channel: false,
@@ -285,6 +298,7 @@ mod tests {
             changed_at: at(1),
             agent_changed_at: None,
             now: at(100),
+            restricts_access: true,
             reported,
         }
     }
@@ -473,7 +487,7 @@ mod tests {
         check(
             &facts(Webhook, &status),
             Connecting,
-            None,
+            Some("not_called"),
             Some("https://bridge.example/api/lark/webhook/int_1"),
         );
         let at_home = Facts {
@@ -481,14 +495,15 @@ mod tests {
             is_callable: false,
             ..facts(Webhook, &status)
         };
-        check(&at_home, Connecting, None, Some("public https address"));
+        check(&at_home, Connecting, Some("not_public"), Some("public https address"));
         status.last_signature_failure_at = Some(at(7));
-        check(&facts(Webhook, &status), Connecting, None, Some("signature"));
+        let wrong = Some("signature");
+        check(&facts(Webhook, &status), Connecting, wrong, Some("signature"));
         status.verified_at = Some(at(8));
         let condition = check(&facts(Webhook, &status), Connected, None, None);
         assert_eq!(condition.connected_at, Some(at(8)));
         status.last_signature_failure_at = Some(at(9));
-        check(&facts(Webhook, &status), Connected, None, Some("signature"));
+        check(&facts(Webhook, &status), Connected, wrong, Some("signature"));
         check(
             &Facts {
                 bound: false,
@@ -501,7 +516,7 @@ mod tests {
                 )
             },
             Connected,
-            None,
+            Some("unbound"),
             Some("trigger"),
         );
     }
@@ -584,6 +599,32 @@ mod tests {
     }
 
     #[test]
+    fn refusal_that_is_not_about_the_credentials_says_what_to_do() {
+        let mut status = refused();
+        for (code, part) in [
+            ("60020_ip_not_allowed", "trusted addresses"),
+            ("webhook_of_another_program", "remove its webhook"),
+        ] {
+            status.last_error = Some(StatusError {
+                at: at(9),
+                code: code.into(),
+                message: String::new(),
+            });
+            for mode in [Webhook, LongConnection] {
+                check(&facts(mode, &status), Disconnected, Some("config_invalid"), Some(part));
+            }
+        }
+        status.state = Some(Retrying);
+        status.reason = None;
+        check(
+            &facts(LongConnection, &status),
+            Retrying,
+            None,
+            Some("remove its webhook"),
+        );
+    }
+
+    #[test]
     fn own_channel_needs_nobody_to_find_it() {
         let nothing = Status::default();
         let own = Facts {
@@ -591,6 +632,11 @@ mod tests {
             ..facts(Webhook, &nothing)
         };
         assert_eq!(check(&own, Connected, None, None).connected_at, Some(at(1)));
-        check(&Facts { bound: false, ..own }, Connected, None, Some("trigger"));
+        check(
+            &Facts { bound: false, ..own },
+            Connected,
+            Some("unbound"),
+            Some("trigger"),
+        );
     }
 }

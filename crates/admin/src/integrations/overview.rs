@@ -15,6 +15,7 @@ use tieline_store::message::{self, Filter};
 use tieline_store::status::ConnectionState;
 use utoipa::ToSchema;
 
+use super::effective_status::Condition;
 use super::remedy::Remedy;
 use super::status::{self, StatusView};
 use super::view::{self, IntegrationView};
@@ -416,6 +417,23 @@ pub(crate) async fn summarize(
     })
 }
 
+/// Whether the last error is why it is so.
+fn is_of_last_error(condition: &Condition) -> bool {
+    let is_so = |reason| {
+        matches!(
+            reason,
+            "config_invalid"
+                | "kicked"
+                | "login_expired"
+                | "silent"
+                | "agent_failed"
+                | "delivery_failed"
+                | "platform_unavailable"
+        )
+    };
+    condition.state != ConnectionState::Connected && condition.reason.as_deref().is_none_or(is_so)
+}
+
 impl Attention {
     /// `None` for an integration that is up, or down because an operator stopped it.
     fn of(record: &IntegrationRecord, seen: &status::Seen, language: Language) -> Option<Self> {
@@ -428,7 +446,7 @@ impl Attention {
             .reported
             .last_error
             .as_ref()
-            .filter(|_| condition.state != ConnectionState::Connected);
+            .filter(|_| is_of_last_error(condition));
         let remedy = Remedy::of_condition(condition, seen);
         Some(Self {
             integration_id: record.id.to_string(),

@@ -26,7 +26,7 @@ use crate::state::AdminState;
 use crate::texts::Text;
 
 /// How long one address may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the platform may take to say whether it takes the credentials. All in all somebody waits at most half a minute.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(10);
 

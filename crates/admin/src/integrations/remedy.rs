@@ -15,10 +15,14 @@
 //! | `view_message` | message | the message in the ledger | `tieline describe message ID` |
 //! | `edit_organization` | | the page Settings | `tieline apply -f FILE` |
 
-use tieline_store::status::ConnectionState;
+use tieline_store::status::{ConnectionState, StatusError};
 
 use super::effective_status::Condition;
+use super::obstacle::Obstacle;
 use super::status::Seen;
+
+/// The command that gives this deployment a public address.
+pub(crate) const SET_PUBLIC_URL: &str = "tieline serve --public-url https://HOST";
 
 /// An action that console and command line can carry out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,16 +117,30 @@ impl Remedy {
 
     /// What mends an integration in this condition. `None`: nothing but waiting, or what the platform's console is needed for.
     pub(crate) fn of_condition(condition: &Condition, seen: &Seen) -> Option<Self> {
-        let agent = seen.bound.trigger.as_ref().map(|trigger| trigger.agent.to_string());
+        let trigger = seen.bound.trigger.as_ref();
+        let agent = trigger.map(|trigger| trigger.agent.to_string());
+        let code = |error: &StatusError| Obstacle::of(&error.code);
+        let obstacle = seen.reported.last_error.as_ref().and_then(code);
         match (condition.state, condition.reason.as_deref()) {
             (ConnectionState::Disabled, _) => Some(Self::new(Action::Start)),
             (ConnectionState::NeedsLogin, _) | (_, Some("login_expired")) => Some(Self::new(Action::Login)),
             (_, Some("kicked")) | (ConnectionState::Disconnected, None) => Some(Self::new(Action::Restart)),
             (_, Some("config_invalid")) if seen.unusable.is_some() => Some(Self::new(Action::EditSettings)),
-            (_, Some("config_invalid")) => Some(Self::new(Action::EditCredentials)),
+            (ConnectionState::Disconnected | ConnectionState::Retrying, _) if obstacle.is_some() => {
+                obstacle.map(|obstacle| Self::new(obstacle.action()))
+            }
+            (_, Some("config_invalid" | "signature")) => Some(Self::new(Action::EditCredentials)),
             (_, Some("agent_failed")) => agent.map(|agent| Self::on(Action::EditAgent, agent)),
-            (_, Some("delivery_failed")) => Some(Self::new(Action::ViewLog)),
-            _ if seen.bound.trigger.is_none() => Some(Self::new(Action::CreateTrigger)),
+            (_, Some("empty_answer" | "slow")) => agent.map(|agent| Self::on(Action::TestAgent, agent)),
+            (_, Some("delivery_failed")) => Some(match &seen.reported.failed_answer {
+                Some(failed) => Self::on(Action::Redrive, failed.message.as_str()),
+                None => Self::new(Action::ViewLog),
+            }),
+            (_, Some("not_allowed")) => trigger.map(|trigger| Self::on(Action::EditAccess, trigger.id.as_str())),
+            (_, Some("rate_limited" | "platform_unavailable" | "message_refused")) => Some(Self::new(Action::ViewLog)),
+            (_, Some("not_public")) => Some(Self::on(Action::SetPublicUrl, SET_PUBLIC_URL)),
+            _ if trigger.is_none() => Some(Self::new(Action::CreateTrigger)),
+            (_, Some("not_called")) => Some(Self::on(Action::CopyCallbackUrl, &seen.callback_url)),
             (ConnectionState::Retrying, _) => Some(Self::new(Action::Restart)),
             _ => None,
         }

@@ -9,6 +9,7 @@ use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent;
 use tieline_store::config::integration::{self as store_integration, Bound, IntegrationRecord};
+use tieline_store::message::Troubles;
 use tieline_store::status::{self, ConnectionState, Status};
 use utoipa::ToSchema;
 
@@ -28,8 +29,9 @@ use crate::texts::InLanguage;
 pub(crate) struct StatusView {
     #[schema(value_type = schema::ConnectionState)]
     state: ConnectionState,
-    /// Why it is so: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`, `silent`; of a degraded one `agent_failed` or
-    /// `delivery_failed`.
+    /// Why it is so: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`, `silent`; of a webhook `not_public`, `not_called`,
+    /// `signature`; of a degraded one `agent_failed`, `delivery_failed`, `platform_unavailable`, `empty_answer`; of a connected one that
+    /// needs attention `rate_limited`, `not_allowed`, `message_refused`, `slow`.
     reason: Option<String>,
     /// Since when it is up; for a webhook, when a request was last proved.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -89,6 +91,8 @@ pub(super) struct Seen {
     pub(super) condition: Condition,
     /// What is wrong with its settings, if they can't be used.
     pub(super) unusable: Option<String>,
+    /// Where its platform is to call.
+    pub(super) callback_url: String,
 }
 
 /// Reads all that tells how an integration is.
@@ -99,6 +103,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     let shard = state.world.shard_of(&record.id);
     let reported = status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     let unusable = unusable(state, &bound.integration);
+    let callback_url = view::callback_url(state, record);
     let condition = effective_status::decide(&Facts {
         mode: bound.integration.mode,
         own_channel: is_own_channel(state, record),
@@ -106,12 +111,16 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         enabled: bound.integration.enabled,
         bound: bound.trigger.is_some(),
         unusable: unusable.clone(),
-        callback_url: &view::callback_url(state, record),
-        is_callable: view::is_callable(state),
+        callback_url: &callback_url,
+        is_callable: view::is_callable(&callback_url),
         created_at: record.created_at,
         changed_at: record.updated_at,
         agent_changed_at: agent_changed_at(state, &bound, &reported).await?,
         now: state.now(),
+        restricts_access: bound
+            .trigger
+            .as_ref()
+            .is_some_and(|it| it.settings.access.is_restricted()),
         reported: &reported,
     });
     Ok(Seen {
@@ -119,12 +128,14 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         reported,
         condition,
         unusable,
+        callback_url,
     })
 }
 
 /// When the bound agent was last changed, where that matters.
 async fn agent_changed_at(state: &AdminState, bound: &Bound, reported: &Status) -> Result<Option<Timestamp>, Problem> {
-    let Some(trigger) = bound.trigger.as_ref().filter(|_| reported.failed_answer.is_some()) else {
+    let matters = reported.failed_answer.is_some() || reported.troubles != Troubles::default();
+    let Some(trigger) = bound.trigger.as_ref().filter(|_| matters) else {
         return Ok(None);
     };
     let organization = &bound.integration.organization;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Manifest;
 use tieline_core::notice::Language;
+use tieline_core::outbound_url;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 use utoipa::ToSchema;
@@ -149,9 +150,9 @@ pub(super) fn callback_url(state: &AdminState, record: &IntegrationRecord) -> St
     format!("{base}/api/{}/webhook/{}", record.platform, record.id)
 }
 
-/// Whether a platform can call us: at an encrypted address, or at any where private ones are allowed, for tests.
-pub(super) fn is_callable(state: &AdminState) -> bool {
-    state.world.settings.public_url.starts_with("https://") || state.allow_private()
+/// Whether a platform anywhere can call this address. Private ones that are allowed for tests don't count.
+pub(super) fn is_callable(callback_url: &str) -> bool {
+    outbound_url::check(callback_url, false).is_ok()
 }
 
 /// Whether a credential is masked. One that the platform doesn't know (any more) is.

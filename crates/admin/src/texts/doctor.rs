@@ -426,8 +426,8 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "answers_fail_platform",
-        en: "the answer to message {message} could not be delivered: {code}; {failed} of {ended} message(s) failed in the last day",
-        zh: "消息 {message} 的回复无法送达：{code}；最近一天 {ended} 条消息中有 {failed} 条失败",
+        en: "the answer to message {message} could not be delivered: {code}{why}; {failed} of {ended} message(s) failed in the last day",
+        zh: "消息 {message} 的回复无法送达：{code}{why}；最近一天 {ended} 条消息中有 {failed} 条失败",
     },
     Phrase {
         code: "words",

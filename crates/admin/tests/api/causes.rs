@@ -133,12 +133,13 @@ async fn what_operators_have_set_up() {
     let place = Place::new().await;
     let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
     let missing = Expected::failed("trigger_present", "create_trigger", &["no trigger"]);
-    check(&place, &web, &missing).await;
+    let unbound = |it: Expected| it.status("connected", Some("unbound"));
+    check(&place, &web, &unbound(missing)).await;
     let trigger = place.trigger(&web, &agent).await;
     let trigger_path = format!("{DEFAULT}/triggers/{trigger}");
     place.patch(&trigger_path, json!({ "enabled": false })).await.ok();
     let disabled = Expected::failed("trigger_enabled", "enable_trigger", &[&trigger, "disabled"]);
-    check(&place, &web, &disabled).await;
+    check(&place, &web, &unbound(disabled)).await;
     place.patch(&trigger_path, json!({ "enabled": true })).await.ok();
     place
         .post(&format!("{DEFAULT}/integrations/{web}/stop"), Value::Null)
@@ -203,7 +204,9 @@ async fn answer_without_text() {
     let message = place.say(&web, "hello").await;
     ended(&place, &message, "answered").await;
     let parts = [message.as_str(), "Support", host(&address)];
-    let expected = Expected::failed("empty_answers", "test_agent", &parts).log("empty_answer");
+    let expected = Expected::failed("empty_answers", "test_agent", &parts)
+        .status("degraded", Some("empty_answer"))
+        .log("empty_answer");
     check(&place, &web, &expected).await;
 }
 
@@ -218,7 +221,9 @@ async fn person_who_is_not_on_the_access_list() {
     ended(&place, &message, "refused").await;
     let expected = Expected {
         level: "warning",
-        ..Expected::failed("access", "edit_access", &[&trigger, "lisi"]).log("not_allowed")
+        ..Expected::failed("access", "edit_access", &[&trigger, "lisi"])
+            .status("connected", Some("not_allowed"))
+            .log("not_allowed")
     };
     check(&place, &web, &expected).await;
 }
@@ -241,7 +246,7 @@ async fn platform_that_never_called_and_one_whose_token_is_another() {
     let id = wecom(&place).await;
     let url = format!("https://bridge.example/api/wecom/webhook/{id}");
     let never = Expected::failed("url_verified", "copy_callback_url", &[&url]);
-    check(&place, &id, &never.status("connecting", None)).await;
+    check(&place, &id, &never.status("connecting", Some("not_called"))).await;
     let request = WebhookRequest {
         method: "GET".to_owned(),
         query: "msg_signature=0123456789012345678901234567890123456789&timestamp=1790000000&nonce=n&echostr=e"
@@ -257,7 +262,12 @@ async fn platform_that_never_called_and_one_whose_token_is_another() {
         "edit_credentials",
         &["signature does not match", "`token`"],
     );
-    check(&place, &id, &wrong.status("connecting", None).log("unproved")).await;
+    check(
+        &place,
+        &id,
+        &wrong.status("connecting", Some("signature")).log("unproved"),
+    )
+    .await;
 }
 
 async fn lark(place: &Place, address: &str) -> String {

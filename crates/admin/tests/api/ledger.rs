@@ -95,8 +95,9 @@ async fn a_reply_that_was_refused_is_sent_out_again() {
 
     *answer.lock().unwrap() = well;
     let letters = place.get(&format!("{DEFAULT}/deadletters")).await.ok();
-    let letter = letters["items"][0]["id"].as_str().unwrap();
-    let redrive = format!("{DEFAULT}/deadletters/{letter}/redrive");
+    assert_eq!(letters["items"][0]["messageId"], message, "{letters}");
+    // The ledger's id of the message does as well as the letter's own.
+    let redrive = format!("{DEFAULT}/deadletters/{message}/redrive");
     let sent = place.post(&redrive, Value::Null).await;
     assert_eq!(sent.status, 202, "{sent:?}");
     let last = |it: &Value| it["steps"].as_array().unwrap().last().unwrap()["step"].clone();

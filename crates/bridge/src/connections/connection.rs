@@ -375,6 +375,8 @@ impl Connection {
                     }
                 }
                 Effect::Up => {
+                    // A socket that is half open from then on is in doubt too.
+                    self.heard_at.get_or_insert(desk.now());
                     desk.learn();
                     signals.push(ConnectionEvent::Up);
                 }

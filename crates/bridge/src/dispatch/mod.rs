@@ -199,7 +199,7 @@ impl Arrival<'_> {
         };
         let access = &trigger.settings.access;
         let allowed = access.allows(&message.sender.id, &message.target.chat) || self.is_admitted(message).await?;
-        Ok((!allowed).then_some(Refusal(Notice::NotAllowed, "not_allowed")))
+        Ok((!allowed).then_some(Refusal(Notice::NotAllowed, message::NOT_ALLOWED)))
     }
 
     async fn unbound(&self) -> Result<Refusal, DispatchError> {

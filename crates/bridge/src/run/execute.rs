@@ -13,7 +13,7 @@ use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
-use tieline_store::message;
+use tieline_store::message::{self, EMPTY_ANSWER};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::status::{StatusChange, StatusError};
 use tokio::sync::{Notify, watch};
@@ -32,8 +32,6 @@ use crate::metrics::{Metric, RetrySource};
 use crate::notices::{self, About};
 use crate::world::World;
 
-/// The code of an answer that has no text and no file, in the log and on the ledger.
-const EMPTY_ANSWER: &str = "empty_answer";
 /// After a growing answer could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 

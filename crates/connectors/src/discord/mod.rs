@@ -26,8 +26,8 @@ mod wire;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenError, Verdict,
-    probe_by_status,
+    AddressQuestion, Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall,
+    TokenError, Verdict, Withheld, probe_by_status,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
@@ -125,6 +125,30 @@ impl Connector for Discord {
             calls.push(commands::register_endpoint(callback_url, cx));
         }
         calls
+    }
+
+    fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
+        let url = address(cx.account, "/applications/@me");
+        Some(AddressQuestion {
+            call: call::with_token("application", "GET", url, None, cx),
+            read: |answer| {
+                probe_by_status(answer).ok()?;
+                let application = answer.json()?;
+                Some(
+                    application["interactions_endpoint_url"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
+                )
+            },
+        })
+    }
+
+    /// Interactions over HTTP are read whole.
+    fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
+        let is_gateway = cx.account.mode == ConnectionMode::LongConnection;
+        let is_off = Settings::of(cx.account).content_intent == Some(false);
+        (is_gateway && is_off).then_some(Withheld::UnmentionedText)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

@@ -26,7 +26,8 @@ mod wire;
 use serde_json::{Value, json};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenError, Verdict,
+    AddressQuestion, Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall,
+    TokenError, Verdict, Withheld,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
@@ -94,6 +95,18 @@ impl Connector for Telegram {
         registration::calls(callback_url, cx.account)
     }
 
+    fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
+        Some(AddressQuestion {
+            call: settings::call(cx.account, "webhook_info", "getWebhookInfo", &json!({})),
+            read: |answer| api_error::result(answer).ok()?["url"].as_str().map(str::to_owned),
+        })
+    }
+
+    /// See [Telegram Docs/Privacy mode](https://core.telegram.org/bots/features#privacy-mode).
+    fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
+        (Settings::of(cx.account).reads_groups == Some(false)).then_some(Withheld::GroupMessages)
+    }
+
     fn media(&self) -> Option<&dyn MediaSource> {
         Some(&media::Files)
     }
@@ -133,5 +146,7 @@ fn read_bot(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
         .map(|id| (settings::BOT_ID, id.to_string()));
     let username = bot.get("username").and_then(Value::as_str);
     let username = username.map(|name| (settings::BOT_USERNAME, name.to_owned()));
-    Ok(id.into_iter().chain(username).collect())
+    let reads_groups = bot.get("can_read_all_group_messages").and_then(Value::as_bool);
+    let reads_groups = reads_groups.map(|reads| (settings::READS_GROUPS, if reads { "yes" } else { "no" }.to_owned()));
+    Ok(id.into_iter().chain(username).chain(reads_groups).collect())
 }

@@ -15,6 +15,8 @@ pub(super) const API: &str = "https://api.telegram.org";
 pub(super) const BOT_ID: &str = "botId";
 /// The credential that keeps the bot's user name, learned with `getMe`.
 pub(super) const BOT_USERNAME: &str = "botUsername";
+/// The credential that keeps whether the bot receives everything that is said in groups (`yes` or `no`), learned with `getMe`.
+pub(super) const READS_GROUPS: &str = "readsGroups";
 /// Longest wait for the answer to a call that is no long poll.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -26,6 +28,8 @@ pub(super) struct Settings {
     pub bot_id: Option<i64>,
     /// The bot's user name without `@`, once the platform has reported it.
     pub username: Option<String>,
+    /// Whether the bot receives everything that is said in groups, once the platform has reported it.
+    pub reads_groups: Option<bool>,
 }
 
 impl Settings {
@@ -36,6 +40,7 @@ impl Settings {
             token: Secret::new(token),
             bot_id: bot_id(token).or(learned),
             username: credentials.get(BOT_USERNAME).map(str::to_owned),
+            reads_groups: credentials.get(READS_GROUPS).map(|word| word == "yes"),
         })
     }
 

@@ -295,7 +295,8 @@ pub async fn set_enabled(
     replace(store, before, after).await
 }
 
-/// Keeps what the platform told of the bot, beside the credentials of the integration as it was read. What is known is no change.
+/// Keeps what the platform told of the bot, beside the credentials of the integration as it was read. What is known is no change, and
+/// what is new is none of an operator's: the time of the last change stays.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it isn't as it was read any more.
@@ -303,7 +304,6 @@ pub async fn learn(
     store: &Store,
     before: &IntegrationRecord,
     learned: &Credentials,
-    now: Timestamp,
 ) -> Result<IntegrationRecord, IntegrationError> {
     let kept = before.open(store.keyring())?;
     let all = beside(learned, &kept.learned);
@@ -313,7 +313,6 @@ pub async fn learn(
     let unsealed = Unsealed { learned: all, ..kept };
     let after = IntegrationRecord {
         credentials: stored::seal(store.keyring(), &before.id, unsealed),
-        updated_at: now,
         version: before.version + 1,
         ..before.clone()
     };

@@ -3,6 +3,8 @@
 //! The index has one partition an integration. A list over several asks each for its newest and merges, so the order is by time
 //! and a cursor is one point in time for all.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
 use tieline_core::message_state::{LedgerStep, MessageState};
@@ -140,9 +142,29 @@ pub struct Traffic {
     pub heard: Option<Timestamp>,
     /// When the newest reply was accepted by the platform.
     pub said: Option<Timestamp>,
-    /// The newest message that was to be answered and came to its end, if it failed.
+    /// The newest message that failed, if it is the newest that was to be answered, or if [`MANY_FAILURES`] failed [`LATELY`].
     pub failed: Option<FailedAnswer>,
+    /// What else is wrong.
+    pub troubles: Troubles,
 }
+
+/// What an integration's newest messages show to be wrong beside failed answers. Only those received [`LATELY`] count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// When the agent last ended an answer without text and file.
+    pub empty_answer_at: Option<Timestamp>,
+    /// When a person was last refused because of the access list.
+    pub turned_away_at: Option<Timestamp>,
+    /// The newest message that was refused for another reason than the access list or the setup: when, and why.
+    pub refused: Option<(Timestamp, String)>,
+    /// Median time from the start of a run to the agent's first text.
+    pub first_text_after: Option<Duration>,
+}
+
+/// What happened within this time is happening.
+pub const LATELY: Duration = Duration::from_hours(1);
+/// So many failures [`LATELY`] are a failure, even if the newest answer is fine.
+pub const MANY_FAILURES: usize = 3;
 
 /// A message that ended without its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +195,7 @@ impl FailedAnswer {
         let reason = record.reason.as_deref().unwrap_or("failed");
         Some(Self {
             message: record.id.clone(),
-            at: record.steps.last().map_or(record.received_at, |step| step.at),
+            at: record.ended_at(),
             is_agents: by_agent.is_some(),
             code: by_agent
                 .and_then(|step| step.code.as_deref())
@@ -199,23 +221,55 @@ pub async fn traffic(store: &Store, integration: &IntegrationId, now: Timestamp)
         let mut records = super::get_many(store, &ids, now).await?;
         records.retain(|record| !record.is_proactive());
         if !records.is_empty() || positions.len() < LOOKED_THROUGH {
-            return Ok(told_by(&records));
+            return Ok(told_by(&records, now));
         }
         before = positions.into_iter().next_back();
     }
     Ok(Traffic::default())
 }
 
-fn told_by(records: &[MessageRecord]) -> Traffic {
+fn told_by(records: &[MessageRecord], now: Timestamp) -> Traffic {
     let steps = records.iter().flat_map(|record| &record.steps);
     let said = steps.filter(|step| step.step == "delivered" || step.step == "ready");
-    let was_to_be_answered = |state| matches!(state, MessageState::Answered | MessageState::Failed);
-    let ended = records.iter().filter(|record| was_to_be_answered(record.state));
-    let newest = ended.max_by_key(|record| record.steps.last().map_or(record.received_at, |step| step.at));
+    let lately: Vec<&MessageRecord> = records.iter().filter(|it| now.since(it.received_at) < LATELY).collect();
     Traffic {
         heard: records.iter().map(|record| record.received_at).max(),
         said: said.map(|step| step.at).max(),
-        failed: newest.and_then(FailedAnswer::of),
+        failed: failed_answer(records, &lately),
+        troubles: troubles(&lately),
+    }
+}
+
+fn failed_answer(records: &[MessageRecord], lately: &[&MessageRecord]) -> Option<FailedAnswer> {
+    let was_to_be_answered =
+        |record: &&MessageRecord| matches!(record.state, MessageState::Answered | MessageState::Failed);
+    let newest = records
+        .iter()
+        .filter(was_to_be_answered)
+        .max_by_key(|record| record.ended_at());
+    let newest = newest.and_then(FailedAnswer::of);
+    let failed = || lately.iter().filter(|record| record.state == MessageState::Failed);
+    newest.or_else(|| {
+        let last = failed().max_by_key(|record| record.ended_at())?;
+        (failed().count() >= MANY_FAILURES).then(|| FailedAnswer::of(last))?
+    })
+}
+
+fn troubles(lately: &[&MessageRecord]) -> Troubles {
+    let newest = |is_so: fn(&MessageRecord) -> bool| {
+        let found = lately.iter().filter(|record| is_so(record));
+        found.map(|record| record.ended_at()).max()
+    };
+    let mut waits: Vec<Duration> = lately.iter().filter_map(|record| record.first_text_after()).collect();
+    waits.sort_unstable();
+    let refused = lately
+        .iter()
+        .filter_map(|record| Some((record.ended_at(), record.unexpected_refusal()?.to_owned())));
+    Troubles {
+        refused: refused.max(),
+        empty_answer_at: newest(MessageRecord::has_empty_answer),
+        turned_away_at: newest(MessageRecord::is_turned_away),
+        first_text_after: waits.get(waits.len() / 2).copied(),
     }
 }
 

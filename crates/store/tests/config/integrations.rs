@@ -272,8 +272,8 @@ async fn what_is_learned_stands_beside_the_credentials_of_the_same_bot() {
     let store = &fresh.store;
     let before = tables::integration(store, "default", "int_1").await;
     let told = Credentials::from_iter([("botName", "Helper"), ("secret", "not yours to say")]);
-    let taught = integration::learn(store, &before, &told, NOW).await.unwrap();
-    assert_eq!(taught.version, 2);
+    let taught = integration::learn(store, &before, &told).await.unwrap();
+    assert_eq!((taught.version, taught.updated_at), (2, before.updated_at));
     let (credentials, _) = taught.unseal(store.keyring()).unwrap();
     assert_eq!(
         (credentials.get("botName"), credentials.get("secret")),
@@ -283,7 +283,7 @@ async fn what_is_learned_stands_beside_the_credentials_of_the_same_bot() {
         taught.given_credentials(store.keyring()).unwrap(),
         settings("int_1").credentials
     );
-    assert_eq!(integration::learn(store, &taught, &told, NOW).await.unwrap(), taught);
+    assert_eq!(integration::learn(store, &taught, &told).await.unwrap(), taught);
     let renamed = integration::update(store, &taught, settings("new"), NOW).await.unwrap();
     assert_eq!(
         renamed.unseal(store.keyring()).unwrap().0.get("botName"),

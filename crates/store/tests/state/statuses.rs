@@ -1,5 +1,6 @@
 //! The status of an integration.
 
+use tieline_store::message::Troubles;
 use tieline_store::status::{self, ConnectionState, KickRecord, SignatureFailure, Status, StatusChange, StatusError};
 use tieline_store::{Store, StoreError};
 
@@ -68,6 +69,7 @@ async fn everything_round_trips_and_can_be_taken_back() {
         last_disconnected_at: Some(at(12)),
         kick: Some(kick),
         failed_answer: None,
+        troubles: Troubles::default(),
     };
     assert_eq!(get(&it.store).await, full);
     let changes = [

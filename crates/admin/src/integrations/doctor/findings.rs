@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tieline_core::access::Access;
 use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Withheld;
 use tieline_core::ids::ConversationId;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::log::LogEntry;
@@ -35,6 +36,10 @@ pub(super) struct Facts {
     pub(super) credentials: Option<Credentials>,
     /// The secret credential fields, in the platform's words, separated by commas.
     pub(super) credential_fields: String,
+    /// The address to which the platform delivers, empty if there is none. `None`: it can't be told.
+    pub(super) delivers_to: Option<String>,
+    /// What the platform keeps from the bot, unless messages show the contrary.
+    pub(super) withheld: Option<Withheld>,
     /// The platform's addresses and what came of calling them. Empty: not called.
     pub(super) hosts: Vec<Host>,
     /// The enabled trigger.
@@ -189,13 +194,15 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     findings.extend(setup::right_integration(facts));
     findings.extend(reachability::platform(facts));
     findings.extend(reachability::credentials(facts));
+    findings.extend(reachability::platform_setup(facts));
     match facts.mode {
         ConnectionMode::Webhook if facts.is_own_channel => {}
         ConnectionMode::Webhook => {
-            findings.extend([reachability::signature(facts), reachability::address_verified(facts)])
+            findings.extend(reachability::delivery_address(facts));
+            findings.extend([reachability::signature(facts), reachability::address_verified(facts)]);
         }
         ConnectionMode::LongConnection => {
-            findings.extend([reachability::relay(facts), reachability::connection(facts)])
+            findings.extend([reachability::relay(facts), reachability::connection(facts)]);
         }
     }
     findings.extend(messages::permissions(facts));
@@ -212,6 +219,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         messages::dead_letters(facts),
         messages::readable(facts),
     ]);
+    findings.extend(reachability::withheld(facts));
     lead_back(&mut findings);
     findings
 }
@@ -226,15 +234,23 @@ fn causes_of(name: &str) -> &'static [&'static str] {
         "trigger_enabled",
         "platform_reachable",
         "credentials",
+        "platform_setup",
         "relay",
         "connection",
         "agent_reachable",
     ];
     match name {
         "platform_reachable" | "agent_reachable" => &["settings"],
-        "credentials" => &["settings", "platform_reachable", "connection"],
-        "signature" => &["started", "settings"],
-        "url_verified" => &["started", "settings", "signature"],
+        "credentials" => &["settings", "platform_reachable", "platform_setup", "connection"],
+        "delivery_address" => &[
+            "started",
+            "settings",
+            "platform_reachable",
+            "credentials",
+            "platform_setup",
+        ],
+        "signature" => &["started", "settings", "delivery_address"],
+        "url_verified" => &["started", "settings", "delivery_address", "signature"],
         "relay" => SETUP,
         "connection" => &[
             "started",
@@ -243,6 +259,7 @@ fn causes_of(name: &str) -> &'static [&'static str] {
             "trigger_enabled",
             "platform_reachable",
             "credentials",
+            "platform_setup",
             "relay",
         ],
         "refusals" => SETUP,
@@ -254,6 +271,8 @@ fn causes_of(name: &str) -> &'static [&'static str] {
             "trigger_enabled",
             "platform_reachable",
             "credentials",
+            "platform_setup",
+            "delivery_address",
             "signature",
             "url_verified",
             "relay",
@@ -271,15 +290,22 @@ fn causes_of(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What only follows from a failure is reported as such: one cause, one failure.
+/// What only follows from a failure is reported as such: one cause, one failure. A failure follows from earlier ones only, so that no two
+/// follow from each other.
 fn lead_back(findings: &mut [Finding]) {
-    let failed: Vec<&'static str> = findings
+    let failed: Vec<(usize, &'static str)> = findings
         .iter()
-        .filter(|finding| finding.level == Level::Failed)
-        .map(|finding| finding.name)
+        .enumerate()
+        .filter(|(_, finding)| finding.level == Level::Failed)
+        .map(|(at, finding)| (at, finding.name))
         .collect();
-    for finding in findings.iter_mut().filter(|finding| finding.level != Level::Ok) {
-        let Some(cause) = causes_of(finding.name).iter().find(|cause| failed.contains(cause)) else {
+    for (at, finding) in findings.iter_mut().enumerate() {
+        if finding.level == Level::Ok {
+            continue;
+        }
+        let may_follow = |from: usize| from < at || finding.level != Level::Failed;
+        let explains = |cause: &&&str| failed.iter().any(|(from, name)| *name == **cause && may_follow(*from));
+        let Some(cause) = causes_of(finding.name).iter().find(explains) else {
             continue;
         };
         finding.detail = Text::new("follows")

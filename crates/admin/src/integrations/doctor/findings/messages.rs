@@ -5,27 +5,24 @@ use std::time::Duration;
 use tieline_bridge::cooldown::PERMISSION_MISSING;
 use tieline_core::message_state::MessageState;
 use tieline_store::log::{Level as LogLevel, LogEntry};
-use tieline_store::message::{FailedAnswer, MessageRecord};
+use tieline_store::message::{FailedAnswer, LATELY, MANY_FAILURES, MessageRecord};
 
-use super::reachability::SLOW_SECONDS;
 use super::{Action, Facts, Finding, Level, Remedy, bad, good, warning};
+use crate::integrations::obstacle::Obstacle;
+use crate::integrations::troubles::SLOW;
 use crate::texts::Text;
 
 /// A message that waits longer than this is stuck, unless an agent works on it.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 /// Failures that are older are not reported.
 const DAY: Duration = Duration::from_hours(24);
-/// What happened within this time is happening.
-pub(super) const HOUR: Duration = Duration::from_hours(1);
-/// So many failures within an hour are a failure, even if the newest answer is fine.
-const MANY_FAILURES: usize = 3;
 
 pub(super) fn access(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "access";
     let access = facts.access.as_ref()?;
-    let turned_away = |within| refused(facts, within).filter(|record| record.reason.as_deref() == Some("not_allowed"));
-    let n_refused = turned_away(HOUR).count();
-    if let Some(last) = turned_away(HOUR).next() {
+    let turned_away = |within| refused(facts, within).filter(|record| record.is_turned_away());
+    let n_refused = turned_away(LATELY).count();
+    if let Some(last) = turned_away(LATELY).next() {
         let detail = Text::new("access_refused")
             .with("n", n_refused)
             .with("hours", 1)
@@ -46,20 +43,12 @@ pub(super) fn access(facts: &Facts) -> Option<Finding> {
 /// Messages that were refused for other reasons than the access list.
 pub(super) fn refusals(facts: &Facts) -> Finding {
     const NAME: &str = "refusals";
-    // What is said of nothing, and what the setup explains, is no trouble of its own.
-    let explained = [
-        "not_allowed",
-        "empty",
-        "integration_stopped",
-        "no_trigger",
-        "trigger_disabled",
-    ];
-    let others = |record: &&MessageRecord| !explained.contains(&record.reason.as_deref().unwrap_or_default());
-    let n_refused = refused(facts, HOUR).filter(others).count();
-    let Some(last) = refused(facts, HOUR).find(others) else {
+    let others = |record: &&MessageRecord| record.unexpected_refusal().is_some();
+    let n_refused = refused(facts, LATELY).filter(others).count();
+    let Some(last) = refused(facts, LATELY).find(others) else {
         return good(NAME, Text::new("refusals_ok"));
     };
-    let reason = last.reason.as_deref().unwrap_or("unknown");
+    let reason = last.unexpected_refusal().unwrap_or("unknown");
     let next = match reason {
         "stale" => "refused_stale_next",
         "mailbox_full" => "refused_full_next",
@@ -117,14 +106,14 @@ pub(super) fn answers(facts: &Facts) -> Finding {
     const NAME: &str = "answers";
     let ended = |record: &&MessageRecord| record.state.is_terminal() && is_within(facts, record, DAY);
     let ended: Vec<&MessageRecord> = facts.messages.iter().filter(ended).collect();
-    let Some(newest) = ended.iter().max_by_key(|record| ended_at(record)) else {
+    let Some(newest) = ended.iter().max_by_key(|record| record.ended_at()) else {
         return good(NAME, Text::new("answers_none"));
     };
     let failed = || ended.iter().filter(|record| record.state == MessageState::Failed);
-    let is_fresh = |record: &&&MessageRecord| facts.now.since(ended_at(record)) < HOUR;
+    let is_fresh = |record: &&&MessageRecord| facts.now.since(record.ended_at()) < LATELY;
     let n_fresh = failed().filter(is_fresh).count();
     let counted = |text: Text| text.with("failed", failed().count()).with("ended", ended.len());
-    let Some(last) = failed().max_by_key(|record| ended_at(record)) else {
+    let Some(last) = failed().max_by_key(|record| record.ended_at()) else {
         return good(NAME, Text::new("answers_ok").with("state", newest.state.as_str()));
     };
     // One of many in a day may be chance; a newest one that failed, or several in an hour, are not.
@@ -154,10 +143,14 @@ fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
         }
         (failed, _) => {
             let code = failed.map_or_else(|| "failed".to_owned(), |failed| failed.code);
+            let obstacle = Obstacle::of(&code);
+            let why = obstacle.map(|it| Text::new("words").with_text("words", Some(it.explain())));
             let detail = Text::new("answers_fail_platform")
                 .with("code", code)
-                .with("message", id);
-            (detail, Text::new("answers_fail_platform_next").with("message", id))
+                .with("message", id)
+                .with_text("why", why);
+            let next = || Text::new("answers_fail_platform_next").with("message", id);
+            (detail, obstacle.map_or_else(next, Obstacle::next))
         }
     }
 }
@@ -165,10 +158,7 @@ fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
 /// Answers without text and files.
 pub(super) fn empty(facts: &Facts) -> Finding {
     const NAME: &str = "empty_answers";
-    let is_empty = |record: &&MessageRecord| {
-        let mut steps = record.steps.iter();
-        is_within(facts, record, HOUR) && steps.any(|step| step.code.as_deref() == Some("empty_answer"))
-    };
+    let is_empty = |record: &&MessageRecord| is_within(facts, record, LATELY) && record.has_empty_answer();
     let n_empty = facts.messages.iter().filter(is_empty).count();
     let Some(last) = facts.messages.iter().find(is_empty) else {
         return good(NAME, Text::new("empty_ok"));
@@ -189,25 +179,19 @@ pub(super) fn empty(facts: &Facts) -> Finding {
 /// How long people wait for the first text.
 pub(super) fn speed(facts: &Facts) -> Finding {
     const NAME: &str = "speed";
-    let recent = facts.messages.iter().filter(|record| is_within(facts, record, HOUR));
-    let mut waits: Vec<u64> = recent.filter_map(first_text_seconds).collect();
+    let recent = facts.messages.iter().filter(|record| is_within(facts, record, LATELY));
+    let mut waits: Vec<Duration> = recent.filter_map(MessageRecord::first_text_after).collect();
     waits.sort_unstable();
     let (n_messages, median) = (waits.len(), waits.get(waits.len() / 2).copied().unwrap_or_default());
-    let Some(agent) = facts.agent.as_ref().filter(|_| median > SLOW_SECONDS) else {
+    let Some(agent) = facts.agent.as_ref().filter(|_| median > SLOW) else {
         return good(NAME, Text::new("speed_ok"));
     };
     let detail = Text::new("slow")
         .with("agent", &agent.name)
-        .with("seconds", median)
+        .with("seconds", median.as_secs())
         .with("n", n_messages);
     let remedy = Remedy::on(Action::TestAgent, &agent.id);
     warning(NAME, detail, Text::new("slow_next"), Some(remedy))
-}
-
-/// From the start of the run to the agent's first text.
-fn first_text_seconds(record: &MessageRecord) -> Option<u64> {
-    let at = |name: &str| record.steps.iter().find(|step| step.step == name).map(|step| step.at);
-    Some(at("first_text")?.since(at("run_started")?).as_secs())
 }
 
 pub(super) fn dead_letters(facts: &Facts) -> Finding {
@@ -260,10 +244,6 @@ fn refused(facts: &Facts, within: Duration) -> impl Iterator<Item = &MessageReco
     let is_so =
         move |record: &&MessageRecord| record.state == MessageState::Refused && is_within(facts, record, within);
     facts.messages.iter().filter(is_so)
-}
-
-fn ended_at(record: &MessageRecord) -> tieline_core::timestamp::Timestamp {
-    record.steps.last().map_or(record.received_at, |step| step.at)
 }
 
 fn is_within(facts: &Facts, record: &MessageRecord, within: Duration) -> bool {

@@ -1,14 +1,16 @@
 //! Who reaches whom: platform, relay, agent.
 
 use tieline_core::account::ConnectionMode;
+use tieline_core::connector::Withheld;
+use tieline_store::message::LATELY;
 use tieline_store::status::ConnectionState;
 
 use super::{Action, AgentAnswer, Credentials, Facts, Finding, Level, Remedy, bad, good, unknown, warning};
-use crate::integrations::effective_status;
+use crate::integrations::obstacle::Obstacle;
+use crate::integrations::remedy::SET_PUBLIC_URL;
+use crate::integrations::troubles::SLOW;
+use crate::integrations::{effective_status, probe};
 use crate::texts::Text;
-
-/// An agent whose first byte takes longer is slow.
-pub(super) const SLOW_SECONDS: u64 = 20;
 
 pub(super) fn platform(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "platform_reachable";
@@ -33,6 +35,10 @@ pub(super) fn credentials(facts: &Facts) -> Option<Finding> {
         fields => Text::new("field").with("field", fields),
     };
     Some(match facts.credentials.as_ref()? {
+        // What is wrong is no fault of theirs: see [`platform_setup`].
+        Credentials::Refused { code } | Credentials::Unavailable { code } if Obstacle::of(code).is_some() => {
+            return None;
+        }
         Credentials::Accepted => good(NAME, Text::new("credentials_ok")),
         Credentials::Refused { code } => bad(
             NAME,
@@ -56,6 +62,59 @@ pub(super) fn credentials(facts: &Facts) -> Option<Finding> {
             Action::CopyCallbackUrl,
         ),
     })
+}
+
+/// What keeps the bot out at the platform, though its credentials are right. `None`: nothing that is known.
+pub(super) fn platform_setup(facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "platform_setup";
+    let told = match facts.credentials.as_ref()? {
+        Credentials::Refused { code } | Credentials::Unavailable { code } => Some(code),
+        Credentials::Accepted | Credentials::Untold => None,
+    };
+    let is_down = matches!(
+        facts.condition.state,
+        ConnectionState::Disconnected | ConnectionState::Retrying
+    );
+    let last = facts.reported.last_error.as_ref().filter(|_| is_down);
+    let code = told.or(last.map(|error| &error.code))?;
+    let obstacle = Obstacle::of(code)?;
+    let detail = Text::new("obstacle").with_text("why", Some(obstacle.explain()));
+    let remedy = Remedy::new(obstacle.action());
+    Some(bad(NAME, detail.with("code", code), obstacle.next(), remedy))
+}
+
+/// Whether the platform delivers to us. `None`: it can't be asked.
+pub(super) fn delivery_address(facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "delivery_address";
+    let (actual, url) = (facts.delivers_to.as_ref()?, &facts.callback_url);
+    if actual == url {
+        return Some(good(NAME, Text::new("delivers_here").with("url", url)));
+    }
+    // It was not accepted there, for a reason that the next check names.
+    if actual.is_empty() && !facts.is_public {
+        return None;
+    }
+    let detail = match actual.as_str() {
+        "" => Text::new("delivers_nowhere"),
+        _ => Text::new("delivers_elsewhere").with("host", probe::host_of(actual)),
+    };
+    let next = Text::new("delivers_next").with("url", url);
+    Some(bad(NAME, detail.with("url", url), next, Remedy::new(Action::Restart)))
+}
+
+/// What the platform keeps from the bot. `None`: nothing that is known.
+pub(super) fn withheld(facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "withheld";
+    let (detail, next) = match facts.withheld? {
+        Withheld::GroupMessages => ("withheld_groups", "withheld_groups_next"),
+        Withheld::UnmentionedText => ("withheld_text", "withheld_text_next"),
+    };
+    Some(warning(
+        NAME,
+        Text::new(detail),
+        Text::new(next),
+        Some(Remedy::new(Action::Restart)),
+    ))
 }
 
 /// Whether what the platform does shows that the credentials work.
@@ -82,7 +141,7 @@ pub(super) fn address_verified(facts: &Facts) -> Finding {
             NAME,
             Text::new("url_not_public").with("url", url),
             Text::new("url_not_public_next"),
-            Remedy::on(Action::SetPublicUrl, "tieline serve --public-url https://HOST"),
+            Remedy::on(Action::SetPublicUrl, SET_PUBLIC_URL),
         );
     }
     bad(
@@ -162,6 +221,10 @@ pub(super) fn connection(facts: &Facts) -> Finding {
             Some(at) => good(NAME, Text::new("connection_since").with("at", at)),
             None => good(NAME, Text::new("connection_up")),
         },
+        (ConnectionState::NeedsLogin, None) => {
+            let login = Remedy::new(Action::Login);
+            bad(NAME, Text::new("connection_login"), next(), login)
+        }
         // Found already by the questions before.
         (_, Some(reason @ ("stopped" | "unbound"))) => {
             good(NAME, Text::new("connection_on_purpose").with("reason", reason))
@@ -199,7 +262,7 @@ pub(super) fn agent(facts: &Facts) -> Option<Finding> {
         return Some(bad(NAME, detail, next, Remedy::new(Action::EditTrigger)));
     }
     Some(match &agent.failure {
-        None if agent.millis > SLOW_SECONDS * 1000 => slow(NAME, agent),
+        None if u128::from(agent.millis) > SLOW.as_millis() => slow(NAME, agent),
         None => good(NAME, named("agent_ok").with("millis", agent.millis)),
         // It may be thinking: only an answer that failed shows that it hangs.
         Some((code, _)) if code == "idle_timeout" => slow(NAME, agent),
@@ -220,7 +283,7 @@ fn slow(name: &'static str, agent: &AgentAnswer) -> Finding {
     let detail = Text::new("agent_slow")
         .with("agent", &agent.name)
         .with("host", &agent.host)
-        .with("seconds", SLOW_SECONDS);
+        .with("seconds", SLOW.as_secs());
     let remedy = Remedy::on(Action::TestAgent, &agent.id);
     warning(name, detail, Text::new("agent_slow_next"), Some(remedy))
 }
@@ -234,7 +297,7 @@ pub(super) fn rate_limits(facts: &Facts) -> Finding {
         let detail = Text::new("rate_limited").with("until", until).with_text("error", error);
         return warning(NAME, detail, next(), Some(Remedy::new(Action::ViewLog)));
     }
-    match entry.filter(|entry| facts.now.since(entry.at) < super::messages::HOUR) {
+    match entry.filter(|entry| facts.now.since(entry.at) < LATELY) {
         Some(entry) => Finding {
             level: Level::Warning,
             ..good(NAME, Text::new("rate_limited_before").with("message", &entry.message))

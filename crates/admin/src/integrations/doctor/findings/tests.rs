@@ -25,6 +25,8 @@ fn healthy() -> Facts {
         is_public: true,
         credentials: Some(Credentials::Accepted),
         credential_fields: "appId, appSecret".into(),
+        delivers_to: None,
+        withheld: None,
         hosts: Vec::new(),
         bound: Some("trg_1".into()),
         disabled_triggers: Vec::new(),
@@ -520,4 +522,42 @@ fn every_failure_and_every_unknown_has_an_action() {
             "{finding:?}"
         );
     }
+}
+
+#[test]
+fn credentials_that_the_connection_was_refused_with_are_the_cause() {
+    let facts = Facts {
+        credentials: Some(refused()),
+        condition: Condition {
+            state: ConnectionState::Disconnected,
+            reason: Some("config_invalid".into()),
+            connected_at: None,
+            next: None,
+        },
+        ..healthy()
+    };
+    assert!(only(&facts, "credentials").contains("10014"));
+    let refusal = |code: &str| Facts {
+        credentials: Some(Credentials::Refused { code: code.into() }),
+        ..healthy()
+    };
+    let cause = only(&refusal("60020_ip_not_allowed"), "platform_setup");
+    assert!(cause.contains("address of this deployment"), "{cause}");
+    let elsewhere = Facts {
+        mode: ConnectionMode::Webhook,
+        relay: None,
+        delivers_to: Some("https://other.example/hook".into()),
+        reported: Status {
+            verified_at: Some(at(5)),
+            ..Status::default()
+        },
+        ..healthy()
+    };
+    let cause = only(&elsewhere, "delivery_address");
+    assert!(cause.contains("other.example"), "{cause}");
+    let withheld = Facts {
+        withheld: Some(Withheld::GroupMessages),
+        ..healthy()
+    };
+    assert!(only(&withheld, "withheld").contains("privacy mode"));
 }
