@@ -20,8 +20,9 @@ use crate::audit::{Change, Shown};
 use crate::auth::Scope;
 use crate::body::{Body, Query};
 use crate::etag::{self, IfMatch, Tagged, Versioned};
+use crate::force::ForceQuery;
 use crate::fresh::Fresh;
-use crate::integrations::{ForceQuery, impact};
+use crate::integrations::impact;
 use crate::page::{self, KeptQuery, List};
 use crate::path::Id;
 use crate::problem::Problem;
@@ -269,7 +270,7 @@ pub(crate) async fn restore(
     until_settled(|| async {
         let (id, now) = (AgentId::new(&*id), state.now());
         let found = store_agent::get_deleted(&state.world.store, &scope.organization, &id, now).await?;
-        let found = found.ok_or_else(missing)?;
+        let found = found.ok_or_else(Problem::agent_not_found)?;
         let store = scope.audited(&state, restored(&found.record.agent));
         let restored = store_agent::restore(&store, &found, now).await.map_err(plain)?;
         Ok(Tagged::ok(AgentView::of(restored)))
@@ -308,11 +309,7 @@ pub(crate) async fn test(
 /// The agent, if the organization has it.
 pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<AgentRecord, Problem> {
     let found = store_agent::get(&state.world.store, &scope.organization, &AgentId::new(id)).await?;
-    found.ok_or_else(missing)
-}
-
-pub(crate) fn missing() -> Problem {
-    Problem::not_found("agent_not_found", "agent")
+    found.ok_or_else(Problem::agent_not_found)
 }
 
 /// Secrets that a patch keeps may go only where they went before.

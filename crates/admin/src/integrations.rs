@@ -45,6 +45,7 @@ use crate::audit::Change;
 use crate::auth::Scope;
 use crate::body::{Body, Query};
 use crate::etag::{self, IfMatch, Tagged};
+use crate::force::ForceQuery;
 use crate::fresh::Fresh;
 use crate::page::{self, List};
 use crate::path::Id;
@@ -194,16 +195,6 @@ pub(crate) async fn patch(
     Ok(Tagged::ok(view::of(&state, &changed)?))
 }
 
-/// Whether something goes even if it is in use.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ForceQuery {
-    /// Whether the enabled triggers that use it go too.
-    #[serde(default)]
-    pub(crate) force: bool,
-}
-
 /// Deletes an integration. For 30 days it can be restored.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", params(ForceQuery),
     responses((status = 204), (status = 409, body = Problem, description = "`in_use`, with `impact`")))]
@@ -252,7 +243,7 @@ pub(crate) async fn restore(
     let restored = until_settled(|| async {
         let (id, now) = (IntegrationId::new(&*id), state.now());
         let found = store_integration::get_deleted(&state.world.store, &scope.organization, &id, now).await?;
-        let found = found.ok_or_else(missing)?;
+        let found = found.ok_or_else(Problem::integration_not_found)?;
         let store = scope.audited(&state, restored(&state, &found.record)?);
         let restored = store_integration::restore(&store, &found, now).await;
         explain(&state, &scope.organization, restored).await
@@ -307,11 +298,7 @@ pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<
     let found = store_integration::get(&state.world.store, &IntegrationId::new(id)).await?;
     found
         .filter(|record| record.organization == scope.organization)
-        .ok_or_else(missing)
-}
-
-pub(crate) fn missing() -> Problem {
-    Problem::not_found("integration_not_found", "integration")
+        .ok_or_else(Problem::integration_not_found)
 }
 
 /// Says why an integration was not written, with who is concerned, as far as the organization may know.

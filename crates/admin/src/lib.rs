@@ -13,6 +13,7 @@ mod console;
 mod deadletters;
 mod etag;
 mod extra_routes;
+mod force;
 mod fresh;
 mod idempotency;
 mod integrations;

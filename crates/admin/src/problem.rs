@@ -126,6 +126,18 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, code, format!("no such {what}"))
     }
 
+    /// No such agent in the organization.
+    #[must_use]
+    pub fn agent_not_found() -> Self {
+        Self::not_found("agent_not_found", "agent")
+    }
+
+    /// No such integration in the organization.
+    #[must_use]
+    pub fn integration_not_found() -> Self {
+        Self::not_found("integration_not_found", "integration")
+    }
+
     /// Something that stands against another thing.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {

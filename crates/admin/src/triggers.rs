@@ -278,8 +278,8 @@ pub(crate) async fn explain<T>(
 ) -> Result<T, Problem> {
     Err(match outcome {
         Ok(done) => return Ok(done),
-        Err(TriggerError::IntegrationNotFound) => crate::integrations::missing().on("integrationId"),
-        Err(TriggerError::AgentNotFound) => crate::agents::missing().on("agentId"),
+        Err(TriggerError::IntegrationNotFound) => Problem::integration_not_found().on("integrationId"),
+        Err(TriggerError::AgentNotFound) => Problem::agent_not_found().on("agentId"),
         Err(TriggerError::AlreadyBound(holder)) => already_bound(state, organization, &holder).await?,
         Err(TriggerError::Store(error)) => error.into(),
     })

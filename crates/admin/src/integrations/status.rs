@@ -14,7 +14,7 @@ use tieline_store::status::{self, ConnectionState, Status};
 use utoipa::ToSchema;
 
 use super::effective_status::{self, Condition, Facts};
-use super::{find, missing, view};
+use super::{find, view};
 use crate::auth::Scope;
 use crate::path::Id;
 use crate::problem::Problem;
@@ -99,7 +99,7 @@ pub(super) struct Seen {
 pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Result<Seen, Problem> {
     let bound = store_integration::load_bound(&state.world.store, &record.id)
         .await?
-        .ok_or_else(missing)?;
+        .ok_or_else(Problem::integration_not_found)?;
     let shard = state.world.shard_of(&record.id);
     let reported = status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     let unusable = unusable(state, &bound.integration);
