@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 
 use crate::Answer;
-use crate::embedded::{ENDPOINT_URL, Engines, Gone};
+use crate::engines::{ENDPOINT_URL, Engines, Gone};
 
 /// Gives every client the same connector.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
-//! Both engines behind one door.
+//! Both engines: opening, serving and closing them.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::net::TcpListener;
@@ -11,14 +11,12 @@ use tokio::sync::watch;
 
 use crate::alive::Alive;
 use crate::connector::Client;
-use crate::dynamodb::{self, Tables};
-use crate::observer::{CrashPoint, Moment, Observer, Service, Verdict};
+use crate::dynamodb::Tables;
+use crate::engines::Engines;
 use crate::open::{OpenError, Options};
-use crate::sqs::{self, Sqs};
-use crate::{Answer, server};
+use crate::server;
+use crate::sqs::Sqs;
 
-/// The endpoint to give an SDK client that goes through [`Embedded::http_client`]. Nothing listens there.
-pub const ENDPOINT_URL: &str = "http://embedded.invalid";
 /// The region to give an SDK client.
 pub const REGION: &str = "us-east-1";
 /// The access key to give an SDK client. Signatures are not checked.
@@ -87,7 +85,7 @@ impl Embedded {
 
     /// The HTTP client that brings the calls of `aws-sdk-dynamodb` and `aws-sdk-sqs` here, without a socket.
     ///
-    /// The client's configuration needs an endpoint, a region and credentials all the same; see [`ENDPOINT_URL`], [`REGION`],
+    /// The client's configuration needs an endpoint, a region and credentials all the same; see [`crate::ENDPOINT_URL`], [`REGION`],
     /// [`ACCESS_KEY_ID`]. Its timeouts and retries hold as always.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Client::new(Arc::clone(&self.engines)))
@@ -132,103 +130,5 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.engines.close();
-    }
-}
-
-/// What clients and server share.
-#[derive(Debug)]
-pub(crate) struct Engines {
-    sqs: Sqs,
-    tables: Tables,
-    observer: Option<Observer>,
-    n_changes: AtomicU64,
-    /// Closed, or dead by an observer's verdict.
-    is_gone: watch::Sender<bool>,
-    /// A storage thread has ended, be it that it was asked to.
-    has_ended: watch::Sender<bool>,
-}
-
-/// No answer: the connection breaks.
-#[derive(Debug, thiserror::Error)]
-#[error("embedded engine is closed")]
-pub(crate) struct Gone;
-
-impl Engines {
-    /// Answers one request. `target` is the header `x-amz-target`, `origin` the scheme and authority that the caller used.
-    pub(crate) async fn call(&self, target: &str, body: &[u8], origin: &str) -> Result<Answer, Gone> {
-        let mut gone = self.is_gone.subscribe();
-        tokio::select! {
-            biased;
-            _ = gone.wait_for(|is_gone| *is_gone) => Err(Gone),
-            answer = self.dispatch(target, body, origin) => answer,
-        }
-    }
-
-    async fn dispatch(&self, target: &str, body: &[u8], origin: &str) -> Result<Answer, Gone> {
-        if let Some(operation) = target.strip_prefix(sqs::TARGET_PREFIX) {
-            let number = self.number(Sqs::changes_something(operation));
-            self.observed(Service::Sqs, operation, body, number, async {
-                self.sqs.call(operation, body, origin).await
-            })
-            .await
-        } else if let Some(operation) = dynamodb::operation(target) {
-            let number = self.number(Tables::changes_something(operation));
-            self.observed(Service::DynamoDb, operation, body, number, async {
-                self.tables.call(operation, body).await
-            })
-            .await
-        } else {
-            Ok(Answer::unknown_operation())
-        }
-    }
-
-    /// The number of a changing call, if anyone watches.
-    fn number(&self, changes: bool) -> Option<u64> {
-        let counts = changes && self.observer.is_some();
-        counts.then(|| self.n_changes.fetch_add(1, Ordering::Relaxed))
-    }
-
-    async fn observed(
-        &self,
-        service: Service,
-        operation: &str,
-        request: &[u8],
-        number: Option<u64>,
-        call: impl Future<Output = Answer>,
-    ) -> Result<Answer, Gone> {
-        let (Some(observer), Some(number)) = (&self.observer, number) else {
-            return Ok(call.await);
-        };
-        let at = |moment| CrashPoint {
-            service,
-            operation,
-            request,
-            number,
-            moment,
-        };
-        match observer.decide(&at(Moment::Before)) {
-            Verdict::Proceed => {}
-            Verdict::Fail => return Ok(Answer::internal_error()),
-            Verdict::Die => return Err(self.die()),
-        }
-        let answer = call.await;
-        match observer.decide(&at(Moment::After)) {
-            Verdict::Proceed => Ok(answer),
-            Verdict::Fail => Ok(Answer::internal_error()),
-            Verdict::Die => Err(self.die()),
-        }
-    }
-
-    fn die(&self) -> Gone {
-        self.is_gone.send_replace(true);
-        self.sqs.stop();
-        self.tables.stop();
-        Gone
-    }
-
-    fn close(&self) {
-        self.is_gone.send_replace(true);
-        self.sqs.close();
-        self.tables.close();
     }
 }

@@ -24,13 +24,15 @@ mod clock;
 mod connector;
 mod dynamodb;
 mod embedded;
+mod engines;
 mod observer;
 mod open;
 mod server;
 mod sqs;
 
 pub use self::clock::Clock;
-pub use self::embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
+pub use self::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY};
+pub use self::engines::ENDPOINT_URL;
 pub use self::observer::{CrashPoint, Moment, Observer, Service, Verdict};
 pub use self::open::{Durability, InHand, OpenError, Options};
 

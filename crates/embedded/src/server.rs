@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::Answer;
-use crate::embedded::Engines;
+use crate::engines::Engines;
 
 /// The largest request of the two services, `BatchWriteItem`.
 ///

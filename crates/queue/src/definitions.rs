@@ -90,6 +90,34 @@ pub fn relay_name(shard: usize) -> String {
     format!("{}-{shard}.fifo", RELAY.name)
 }
 
+impl Urls {
+    /// Asks for the addresses of the queues whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`QueueError::Missing`] if one of them is not there, or [`QueueError::Unavailable`].
+    pub async fn resolve(client: &Client, prefix: &str, n_shards: usize) -> Result<Self, QueueError> {
+        let mut relay = Vec::with_capacity(n_shards);
+        for shard in 0..n_shards {
+            relay.push(url_of(client, &format!("{prefix}{}", relay_name(shard))).await?);
+        }
+        Ok(Self {
+            inbound: url_of(client, &format!("{prefix}{INBOUND}")).await?,
+            work: url_of(client, &format!("{prefix}{WORK}")).await?,
+            relay,
+        })
+    }
+
+    /// `inbound-dead.fifo`, which has the prefix of `inbound.fifo`.
+    ///
+    /// # Errors
+    /// [`QueueError::Missing`] if `inbound.fifo` is called otherwise.
+    pub(crate) fn inbound_dead(&self) -> Result<String, QueueError> {
+        let prefix = self.inbound.strip_suffix(INBOUND);
+        let prefix = prefix.ok_or_else(|| QueueError::Missing(INBOUND_DEAD.to_owned()))?;
+        Ok(format!("{prefix}{INBOUND_DEAD}"))
+    }
+}
+
 /// Creates what is missing, brings what is there up to date, and gives the addresses. For standing alone and for tests: on AWS the
 /// template does it.
 ///

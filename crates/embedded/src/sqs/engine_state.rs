@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::dedup::Memory;
 use super::disk::{Disk, QueueRow};
 use super::error::Refusal;
+use super::move_task::MoveTask;
 use super::ready_queue::{ReadyQueue, Seq};
-use super::redrive::MoveTask;
 use super::settings::Settings;
 
 /// Numbers are set aside on disk this many at a time; a crash skips at most as many.

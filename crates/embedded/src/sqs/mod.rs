@@ -9,11 +9,11 @@
 mod acknowledge;
 mod catalog;
 mod dedup;
-mod delivery_guard;
 mod digest;
 mod disk;
 mod engine_state;
 mod error;
+mod move_task;
 mod new_message;
 mod ready_queue;
 mod receipt;

@@ -5,6 +5,7 @@
 
 use super::engine_state::{EngineState, Outcome, new_message_id, random_bytes};
 use super::error::{Code, Refusal};
+use super::move_task::{MoveTask, State};
 use super::ready_queue::{Entry, Place, Seq};
 use super::settings::name_of_arn;
 use super::wire;
@@ -14,29 +15,6 @@ const SLICE: usize = 200;
 const MAX_PER_SECOND: i64 = 500;
 /// How many tasks of the past are kept for each queue.
 const KEPT_TASKS: usize = 10;
-
-#[derive(Debug)]
-pub(super) struct MoveTask {
-    handle: String,
-    source: i64,
-    /// `None` sends each message back to the queue that gave it up.
-    destination: Option<i64>,
-    destination_arn: Option<String>,
-    per_second: Option<usize>,
-    state: State,
-    n_moved: u64,
-    n_to_move: u64,
-    started_ms: i64,
-    resume_ms: i64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    Completed,
-    Cancelled,
-    Failed(&'static str),
-}
 
 impl EngineState {
     pub(super) fn start_move(&mut self, request: wire::StartMove, now_ms: i64) -> Outcome<String> {
@@ -203,26 +181,5 @@ fn per_second(asked: Option<i64>) -> Result<Option<usize>, Refusal> {
             n,
             "Must be between 1 and 500.",
         )),
-    }
-}
-
-impl MoveTask {
-    fn describe(&self, source_arn: &str) -> wire::Move {
-        let (status, failure_reason) = match self.state {
-            State::Running => ("RUNNING", None),
-            State::Completed => ("COMPLETED", None),
-            State::Cancelled => ("CANCELLED", None),
-            State::Failed(why) => ("FAILED", Some(why)),
-        };
-        wire::Move {
-            task_handle: (self.state == State::Running).then(|| self.handle.clone()),
-            status,
-            source_arn: source_arn.into(),
-            destination_arn: self.destination_arn.clone(),
-            approximate_number_of_messages_moved: self.n_moved,
-            approximate_number_of_messages_to_move: self.n_to_move,
-            started_timestamp: self.started_ms,
-            failure_reason,
-        }
     }
 }

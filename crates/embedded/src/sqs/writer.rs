@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::delivery_guard::DeliveryGuard;
 use super::engine_state::{EngineState, Failure, Outcome};
 use super::error::Refusal;
 use super::receipt::Receipt;
@@ -19,6 +18,10 @@ use super::receiving::Delivery;
 use super::request::{Now, Receive, Request};
 use super::wire;
 use crate::Clock;
+
+mod delivery_guard;
+
+use delivery_guard::DeliveryGuard;
 
 /// The most requests that share a commit.
 const MAX_BATCH: usize = 256;
@@ -271,7 +274,7 @@ impl Writer {
     }
 }
 
-/// A refusal has no one to go to where no one asked.
+/// Drops a refusal: what is done without a request has no caller to report it to.
 fn disk_only(outcome: Result<(), Failure>) -> rusqlite::Result<()> {
     match outcome {
         Ok(()) | Err(Failure::Refused(_)) => Ok(()),

@@ -2,15 +2,15 @@
 
 use std::sync::mpsc::Sender;
 
-use super::receiving::Delivery;
-use super::writer::Job;
+use super::Job;
+use crate::sqs::receiving::Delivery;
 
 /// Deliveries that return to their queue unless a receiver takes them.
 ///
 /// A receiver in this process is often dropped while it waits: by a `select!`, by a shutdown. Without this its messages, and on a FIFO
 /// queue their groups, would be locked until the visibility timeout.
 #[derive(Debug)]
-pub(super) struct DeliveryGuard {
+pub(in crate::sqs) struct DeliveryGuard {
     deliveries: Vec<Delivery>,
     back: Sender<Job>,
 }
@@ -20,7 +20,7 @@ impl DeliveryGuard {
         Self { deliveries, back }
     }
 
-    pub(super) fn take(mut self) -> Vec<Delivery> {
+    pub(in crate::sqs) fn take(mut self) -> Vec<Delivery> {
         std::mem::take(&mut self.deliveries)
     }
 }
