@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
@@ -35,7 +35,7 @@ use crate::{apply, client_address, data, local, seed, webhook_routes};
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(7);
 
-/// How long the goodbyes on long connections may take after that.
+/// How long closing long connections may take after that.
 const HANG_UP: Duration = Duration::from_millis(2000);
 
 /// How long threads may go on after that, whatever they do.
@@ -44,7 +44,7 @@ const HARD_STOP: Duration = Duration::from_millis(500);
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the configuration file can't be applied, or the data directory, the address or the engines can't be had, or are lost.
+/// If the configuration file can't be applied, or the data directory, the address or the engines can't be obtained, or are lost.
 pub fn run(args: Serve) -> anyhow::Result<()> {
     data::close_to_others();
     tieline_server::raise_limit();
@@ -65,18 +65,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;
     let public_url = args.public_url.clone().unwrap_or_else(|| reachable(address));
-    let durability = if args.durable {
-        Durability::PowerLoss
-    } else {
-        Durability::ProcessCrash
-    };
-    let options = Options {
-        durability,
-        // Nobody else reads these queues: what was in hand was in a life of ours that is over.
-        in_hand: InHand::Returned,
-        ..Options::default()
-    };
-    let embedded = Embedded::open(&args.data_dir, options)?;
+    let embedded = Embedded::open(&args.data_dir, engine_options(&args))?;
     let world = local::world(&embedded, key, registry::ALL, settings(&public_url, &args, &token)).await?;
     seed::seed(
         &world,
@@ -86,23 +75,14 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     .await?;
 
     let limits = limits(&args);
-    let (stop, stopped) = watch::channel(false);
-    let concurrency = Concurrency {
-        dispatchers: 8,
-        runs: 2048,
-    };
-    let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
-    let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped.clone()));
-    let held = Held::default();
-    let started = Connections::start(world.clone(), connections::Options::default())?;
-    let connections = held.get_or_init(|| started);
+    let workers = Workers::start(&world)?;
     let mut serving = JoinSet::new();
     let opening = async {
         if let Some(file) = config {
             configure(&world, &token, &file).await?;
         }
-        // Who connected before waits, so that nobody meets a bridge without its configuration.
-        let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&held)));
+        // Until now clients that connect wait, so that none is served before the configuration is applied.
+        let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&workers.connections)));
         let routes = client_address::noted(routes);
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
         greet(address, &token, is_given(&args));
@@ -112,21 +92,11 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     tokio::select! {
         failed = opening => return failed,
         () = signals.received() => {}
-        // Nothing can be taken in or finished any more. Whoever watches over this process starts one that can.
+        // Nothing can be accepted or finished any more: the supervisor of this process has to start another.
         () = embedded.ended() => bail!("the storage has ended by itself, which the log explains"),
     }
     info!("stopping");
-    stop.send_replace(true);
-    let drained = timeout(DRAIN, async {
-        let _ = tokio::join!(dispatching, running);
-    });
-    if drained.await.is_err() {
-        warn!("runs that are not finished go on at the next start");
-    }
-    // Until now, so that answers that were being finished still had their sockets.
-    if timeout(HANG_UP, connections.stop()).await.is_err() {
-        warn!("long connections are cut off");
-    }
+    workers.stop().await;
     // Until now, so that polls of running answers were served while these were finished.
     serving.abort_all();
     embedded.close().await;
@@ -134,12 +104,71 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tasks that process queues and hold long connections.
+struct Workers {
+    stop: watch::Sender<bool>,
+    dispatching: JoinHandle<()>,
+    running: JoinHandle<()>,
+    connections: Held,
+}
+
+impl Workers {
+    fn start(world: &World) -> anyhow::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let concurrency = Concurrency {
+            dispatchers: 8,
+            runs: 2048,
+        };
+        let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
+        let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
+        let started = Connections::start(world.clone(), connections::Options::default())?;
+        let connections = Held::default();
+        connections.get_or_init(|| started);
+        Ok(Self {
+            stop,
+            dispatching,
+            running,
+            connections,
+        })
+    }
+
+    /// Finishes runs and closes connections, each within its limit.
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        let drained = timeout(DRAIN, async {
+            let _ = tokio::join!(self.dispatching, self.running);
+        });
+        if drained.await.is_err() {
+            warn!("runs that are not finished go on at the next start");
+        }
+        // Until now, so that answers that were being finished still had their sockets.
+        if let Some(connections) = self.connections.get()
+            && timeout(HANG_UP, connections.stop()).await.is_err()
+        {
+            warn!("long connections are cut off");
+        }
+    }
+}
+
+fn engine_options(args: &Serve) -> Options {
+    Options {
+        durability: if args.durable {
+            Durability::PowerLoss
+        } else {
+            Durability::ProcessCrash
+        },
+        // Only this process reads these queues: what is still marked as received was received before a restart.
+        in_hand: InHand::Returned,
+        ..Options::default()
+    }
+}
+
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("can't listen on {address}; --listen takes another address"))
 }
 
-/// Applies the configuration file as an operator would, on an address that nobody else knows.
+/// Applies the configuration file as an operator would, on a port of its own that is closed afterwards.
 async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result<()> {
     let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?;
     let address = listener.local_addr()?;
@@ -171,7 +200,7 @@ fn reachable(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// The settings of one machine. At most one process has the data directory, so all its lives are one node.
+/// The settings of one machine. At most one process has the data directory, so all its restarts are one node.
 fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     let owner = Owner {
         node: "standalone".to_owned(),
@@ -195,18 +224,18 @@ fn limits(args: &Serve) -> Limits {
     limits.within_descriptors()
 }
 
-/// What platforms ask, what operators and agents ask, and the console: on one address.
+/// Routes of the management API, the console, agents' callbacks and platforms' webhooks.
 fn router(world: &World) -> Router {
     tieline_admin::router(world.clone()).merge(webhook_routes::router(world.clone()))
 }
 
-/// Whether the token is the operator's own, who knows it, and not one that we made.
+/// Whether the token was given by the operator and not generated here.
 fn is_given(args: &Serve) -> bool {
     args.admin_token.as_deref().is_some_and(|given| !given.is_empty())
 }
 
-/// The console's address, with a sign-in token in the fragment, which no server ever sees. What is no terminal may be kept by somebody:
-/// a token that its owner knows is not put there.
+/// The console's address, with a sign-in token in the fragment, which no server ever sees. Output that is not a terminal may be
+/// stored, so a token that the operator chose is not written there.
 fn greet(address: SocketAddr, token: &Secret, is_given: bool) {
     let console = reachable(address);
     let signed_in = format!("{console}/#token={}", token.expose());
@@ -228,7 +257,7 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// What tells us to stop. Heard from its making on, and not forgotten until it is asked for.
+/// Signals that stop the process. Recorded from `listen` on, so that none is lost before `received` waits.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -255,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wherever_it_listens_there_is_an_address_that_leads_there() {
+    fn reachable_address_leads_to_the_listener() {
         #[track_caller]
         fn check(listen: &str, expected: &str) {
             assert_eq!(reachable(listen.parse().unwrap()), expected);
