@@ -10,6 +10,6 @@ sh tests/aws/install.sh
 if [ -z "${TIELINE_DEBUG_DIR:-}" ]; then
     cargo build --locked --bin webhook --bin dispatcher --bin runner --bin admin --bin relay --bin print_definitions
 fi
-# SAM and cargo-lambda are found by name. Nothing is told to anybody, and nothing is asked of AWS.
+# SAM and cargo-lambda are found by name. No telemetry is sent, and no AWS API is called.
 export PATH="$PWD/tests/.tools/sam/bin:$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1
 exec python -m pytest -p no:cacheprovider -q -rP tests/aws "$@"

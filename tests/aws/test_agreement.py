@@ -392,9 +392,9 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
 def test_what_is_watched_is_what_the_programs_write():
     written = {(name, frozenset(labels)) for name, it in definitions()["metrics"].items() for labels in it["dimensions"]}
     used = watch_metrics()
-    assert used <= written, "nobody writes what is watched"
+    assert used <= written, "an alarm watches a metric that no code writes"
     names = {name for name, _ in used}
-    assert names == set(definitions()["metrics"]), "nobody looks at what is written"
+    assert names == set(definitions()["metrics"]), "a metric is written that no alarm or dashboard shows"
 
 
 def test_namespace_is_the_one_that_programs_are_told():

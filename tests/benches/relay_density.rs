@@ -155,7 +155,7 @@ async fn take(platform: &Platform, queues: &Queues, n: usize) -> Result<Vec<i64>
                 .as_str()
                 .trim_start_matches("int_")
                 .parse::<usize>()?;
-            let said = platform.next_said(bot).context("an event that nobody said")?;
+            let said = platform.next_said(bot).context("no event arrived")?;
             millis.push(stored.as_millis() - said);
         }
     }

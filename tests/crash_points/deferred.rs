@@ -105,7 +105,7 @@ async fn an_agent_that_calls_back_is_heard_whoever_dies() {
         assert!((1..=2).contains(&n_said), "died {place}: said {n_said} times");
         life.end().await;
         if !fate.has_died() {
-            assert_eq!(n_said, 1, "nobody died");
+            assert_eq!(n_said, 1, "no process died");
             break;
         }
         dies_at += 1;

@@ -206,7 +206,7 @@ async fn a_sentence_of_ours_that_can_not_be_told_is_given_up() {
     let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
     scene.life.pass(Duration::from_secs(600));
-    assert!(!scene.life.run().await, "somebody still looks after it");
+    assert!(!scene.life.run().await, "a wake-up is still in the queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]

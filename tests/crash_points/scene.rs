@@ -1,4 +1,4 @@
-//! What is set up before anybody speaks: a bot, an agent, a trigger between them. And how the platforms speak.
+//! The configuration of a scenario: a bot, an agent and a trigger between them; and the messages of its platforms.
 
 use std::time::Duration;
 

@@ -198,7 +198,7 @@ async fn message_behind_a_run_needs_no_wake_up() {
         for id in ["two", "three"] {
             scene.hear(id).await;
         }
-        assert!(!scene.life.run().await, "somebody was woken");
+        assert!(!scene.life.run().await, "a wake-up was in the queue");
         scene.agent.open_gate();
         working.await;
     }
@@ -214,7 +214,7 @@ async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
         let working = scene.life.run();
         tokio::pin!(working);
         scene.picture_meanwhile(working.as_mut()).await;
-        assert!(scene.life.run().await, "nobody was woken");
+        assert!(scene.life.run().await, "no wake-up was in the queue");
         assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
         scene.agent.open_gate();
         working.await;
@@ -234,7 +234,7 @@ async fn what_keeps_pictures_counts_for_its_tenant() {
     let organization = OrganizationId::new(DEFAULT);
     let enter = || scene.life.world.tenant_slots.enter(&organization, SlotKind::Telling);
     let places: Vec<_> = std::iter::from_fn(enter).collect();
-    assert!(scene.life.run().await, "nobody was woken");
+    assert!(scene.life.run().await, "no wake-up was in the queue");
     assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 0);
     drop(places);
     let looking = async {

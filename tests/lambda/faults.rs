@@ -32,7 +32,7 @@ pub(crate) async fn unreadable_event_holds_back_nobody(servers: Servers) {
     let dispatcher = cloud.emulator.function("dispatcher");
     let garbage = cloud.sqs.send_message().queue_url(&cloud.urls.inbound);
     let garbage = garbage.message_group_id("garbage").message_deduplication_id("garbage");
-    garbage.message_body("what nobody can read").send().await.unwrap();
+    garbage.message_body("unreadable").send().await.unwrap();
     let console = cloud.console();
     let said = (0..8).map(|n| {
         let (console, id) = (console.clone(), id.clone());

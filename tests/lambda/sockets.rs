@@ -97,7 +97,7 @@ async fn heard<T>(what: &str, say: impl AsyncFn() -> Option<T>) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{what}: nobody is connected");
+    panic!("{what}: no client is connected");
 }
 
 fn story(text: &str) -> Vec<String> {

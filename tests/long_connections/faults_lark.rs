@@ -78,7 +78,7 @@ async fn mention_is_known_by_an_id_that_was_missing_at_first() {
     // By the time this is answered, the platform's answer is there too.
     stage.say(&group, "hello").await;
     stage.asked(1).await;
-    let mut other = lark(&stage).text(BOT, &group, "for somebody else");
+    let mut other = lark(&stage).text(BOT, &group, "for another bot");
     other["event"]["message"]["mentions"][0]["id"]["open_id"] = "ou_other".into();
     lark(&stage).push(BOT, &other).unwrap();
     let mut own = lark(&stage).text(BOT, &group, "for the bot");

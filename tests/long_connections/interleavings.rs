@@ -115,7 +115,7 @@ async fn play(mode: Mode, steps: Vec<Step>) {
     let asked = stage.agent.asked();
     for asked in &asked {
         let question = questions.iter().find(|it| asked.text.contains(&it.mark));
-        let question = question.unwrap_or_else(|| panic!("{mode:?}: nobody asked {asked:?}"));
+        let question = question.unwrap_or_else(|| panic!("{mode:?}: no question {asked:?} arrived"));
         assert_eq!(asked.user, question.from.user, "{mode:?}");
     }
     let distinct: HashSet<&str> = asked.iter().map(|it| it.text.as_str()).collect();

@@ -165,7 +165,7 @@ async fn create_run(
     response
 }
 
-/// Writes the answer, whether anybody listens or not.
+/// Writes the answer, whether a client listens or not.
 async fn write(run: Run, between: Duration) {
     for n in 1..=run.pieces.len() {
         sleep(between).await;

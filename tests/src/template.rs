@@ -283,7 +283,7 @@ Resources:
         let queues = inner.resources("AWS::SQS::Queue").unwrap();
         assert_eq!(queues.len(), 2, "both conditions hold");
         assert_eq!(inner.property(queues[0].1, "Url").unwrap(), "https://of 7");
-        assert!(nested("{ Nobody: asked }").is_err());
+        assert!(nested("{ Unknown: key }").is_err());
     }
 
     #[test]
@@ -292,6 +292,6 @@ Resources:
         let queues = template.resources("AWS::SQS::Queue").unwrap();
         assert!(template.property(queues[0].1, "Odd").is_err());
         assert!(template.property(queues[0].1, "Absent").is_err());
-        assert!(template.text(&serde_yaml_ng::from_str("!Ref Nobody").unwrap()).is_err());
+        assert!(template.text(&serde_yaml_ng::from_str("!Ref Unknown").unwrap()).is_err());
     }
 }

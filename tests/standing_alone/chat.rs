@@ -273,7 +273,7 @@ async fn people_are_told_that_nobody_answers() {
     stand.patch(&path, &json!({ "enabled": true })).await;
     assert_eq!(stand.ask(bot, "chat", "hi again").await, "hi again");
 
-    let access = json!({ "users": ["somebody else"], "chats": [], "pairing": false });
+    let access = json!({ "users": ["another person"], "chats": [], "pairing": false });
     stand.patch(&path, &json!({ "access": access })).await;
     let told = "You are not allowed to use this bot here. Please ask your administrator.";
     assert_eq!(stand.ask(bot, "chat", "hi").await, told);

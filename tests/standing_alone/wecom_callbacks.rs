@@ -29,10 +29,10 @@ async fn polls_show_a_growing_text_and_its_exact_end() {
     let stand = Stand::start();
     let agent = FakeAgent::start(in_pieces()).await;
     let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
-    let somebody = Speaker::in_group("lisi", "wrkGROUP1");
+    let person = Speaker::in_group("lisi", "wrkGROUP1");
 
-    let message = bot.text(&somebody, "m1", "@Helper 你好", &responses.url_for("RC1"));
-    let shown = bot.converse(&somebody, &message, PATIENCE).await.unwrap();
+    let message = bot.text(&person, "m1", "@Helper 你好", &responses.url_for("RC1"));
+    let shown = bot.converse(&person, &message, PATIENCE).await.unwrap();
 
     assert_eq!(agent.asked(), ["你好"], "the mention is not for the agent");
     let texts: Vec<&str> = shown.iter().map(|it| it.content.as_str()).collect();
@@ -53,8 +53,8 @@ async fn five_times_the_same_callback_is_one_message() {
     let stand = Stand::start();
     let agent = FakeAgent::start(in_pieces()).await;
     let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
-    let somebody = Speaker::alone("lisi");
-    let message = bot.text(&somebody, "m1", "once", &responses.url_for("RC1"));
+    let person = Speaker::alone("lisi");
+    let message = bot.text(&person, "m1", "once", &responses.url_for("RC1"));
 
     let sent = join_all((0..5).map(|_| bot.send_for_stream(&message))).await;
     let first: Vec<Shown> = sent.into_iter().map(Result::unwrap).collect();
@@ -64,7 +64,7 @@ async fn five_times_the_same_callback_is_one_message() {
     until("the agent is asked", || !agent.asked().is_empty()).await;
     let again = bot.send_for_stream(&message).await.unwrap();
     assert_eq!(again.id, first[0].id);
-    let shown = bot.converse(&somebody, &message, PATIENCE).await.unwrap();
+    let shown = bot.converse(&person, &message, PATIENCE).await.unwrap();
     assert_eq!(shown.last().unwrap().content, "**答**：once 🚀 完");
     // And once more when it is over.
     let late = bot.send_for_stream(&message).await.unwrap();
@@ -102,9 +102,9 @@ async fn what_is_too_long_for_a_bubble_arrives_whole() {
     })
     .await;
     let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
-    let somebody = Speaker::alone("lisi");
-    let message = bot.text(&somebody, "m1", "long", &responses.url_for("RC1"));
-    let shown = bot.converse(&somebody, &message, PATIENCE).await.unwrap();
+    let person = Speaker::alone("lisi");
+    let message = bot.text(&person, "m1", "long", &responses.url_for("RC1"));
+    let shown = bot.converse(&person, &message, PATIENCE).await.unwrap();
     let bubble = shown.last().unwrap().content.clone();
 
     until("the rest is pushed", || !responses.said().is_empty()).await;

@@ -85,7 +85,7 @@ async fn an_unproved_request_gets_one_flat_answer() {
         assert_eq!(post(&url, body).await, (401, Vec::new()), "{what}");
     }
     assert_eq!(post(&right, vec![b'x'; 1024 * 1024 + 1]).await.0, 413);
-    assert!(agent.asked().is_empty(), "somebody unproved was heard");
+    assert!(agent.asked().is_empty(), "a request without a valid signature reached the agent");
     assert_eq!(
         post(&right, body.into()).await.0,
         200,
@@ -128,9 +128,9 @@ async fn a_replayed_request_changes_nothing() {
     let stand = Stand::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
-    let somebody = Speaker::alone("lisi");
-    let message = bot.text(&somebody, "m1", "hello", &responses.url_for("RC1"));
-    bot.converse(&somebody, &message, PATIENCE).await.unwrap();
+    let person = Speaker::alone("lisi");
+    let message = bot.text(&person, "m1", "hello", &responses.url_for("RC1"));
+    bot.converse(&person, &message, PATIENCE).await.unwrap();
     let (query, body, nonce) = bot.cipher.callback(&message.to_string());
     for _ in 0..3 {
         let (status, answer, _) = bot.send_raw(&query, body.clone()).await.unwrap();
@@ -138,8 +138,8 @@ async fn a_replayed_request_changes_nothing() {
         assert!(bot.cipher.open_reply(&answer, &nonce).unwrap().contains("echo: hello"));
     }
     // After the repetitions, in the same conversation: by now they would have been asked.
-    let next = bot.text(&somebody, "m2", "next", &responses.url_for("RC2"));
-    bot.converse(&somebody, &next, PATIENCE).await.unwrap();
+    let next = bot.text(&person, "m2", "next", &responses.url_for("RC2"));
+    bot.converse(&person, &next, PATIENCE).await.unwrap();
     assert_eq!(agent.asked(), ["hello", "next"]);
 }
 
@@ -192,12 +192,12 @@ async fn operators_are_told_what_is_wrong() {
     let bot = stand
         .web(&json!({ "protocol": "echo", "config": {} }), &json!({}))
         .await;
-    let nobody = Client::new();
+    let client = Client::new();
     let said = json!({ "text": "hi", "chatId": "c", "senderId": "s" });
     let url = format!("{}/api/web/webhook/{bot}", stand.bridge.url());
-    let answer = nobody.post(&url).json(&said).send().await.unwrap();
+    let answer = client.post(&url).json(&said).send().await.unwrap();
     assert_eq!(answer.status(), 401, "our own channel is for operators");
-    let answer = nobody.post(&url).bearer_auth("wrong").json(&said).send().await.unwrap();
+    let answer = client.post(&url).bearer_auth("wrong").json(&said).send().await.unwrap();
     assert_eq!(answer.status(), 401);
 }
 

@@ -21,9 +21,9 @@ async fn the_first_answer_comes_at_once() {
     let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
     let mut took = Vec::new();
     for at in 0..40 {
-        let somebody = Speaker::alone(&format!("user{at}"));
+        let person = Speaker::alone(&format!("user{at}"));
         let message = bot.text(
-            &somebody,
+            &person,
             &format!("m{at}"),
             "hello",
             &responses.url_for(&at.to_string()),

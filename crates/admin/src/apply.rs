@@ -1,7 +1,7 @@
 //! A whole organization as one file: applied, and exported.
 //!
 //! The server reads the file, so that a mistake has a line, checks all of it before the first write, and compares secrets, which
-//! nobody but the server sees. What the file doesn't name stays, unless `prune` says otherwise.
+//! only the server sees. What the file doesn't name stays, unless `prune` says otherwise.
 
 mod attempt;
 mod change;

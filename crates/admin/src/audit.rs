@@ -40,7 +40,7 @@ impl Author {
         Self { actor, address }
     }
 
-    /// Somebody without a valid token.
+    /// A caller without a valid token.
     pub(crate) fn unknown(address: Option<IpAddr>) -> Self {
         let actor = Actor {
             role: "unknown".to_owned(),

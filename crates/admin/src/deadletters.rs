@@ -58,8 +58,8 @@ pub(crate) async fn list(
 /// not be delivered, that is sent again. The id is the dead letter's or the message's.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
     responses((status = 202, body = MessageView),
-        (status = 409, body = Problem, description = "`not_failed`: somebody has sent it already; \
-            `still_running`: whoever failed with it has not let go of it yet; try again"),
+        (status = 409, body = Problem, description = "`not_failed`: it has been retried already; \
+            `still_running`: the run that failed has not released it yet; try again"),
         (status = 410, body = Problem, description = "`message_gone`")))]
 pub(crate) async fn redrive(
     State(state): State<AdminState>,

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a POST that is sent again is not done again.
 //!
 //! A request is claimed before it is processed, and its answer is kept for 24 hours. All ids of its processing are made of the claim's seed:
-//! if the process dies, whoever repeats the request finds what was made already.
+//! if the process dies, a repeated request finds what was made already.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};

@@ -53,7 +53,7 @@ use crate::state::AdminState;
 
 /// All that operators and agents ask us: the console at `/`, `/api/v1`, `/api/runs`, signed links, `/api/openapi.json`, `/healthz`.
 ///
-/// Addresses that nobody knows are answered with a problem, so this is the router that others are merged into.
+/// Unknown paths are answered with a problem, so this is the router that others are merged into.
 pub fn router(world: World) -> Router {
     let state = AdminState { world };
     let (api, description) = openapi::routes().split_for_parts();

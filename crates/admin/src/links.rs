@@ -1,4 +1,4 @@
-//! Signed links: whoever has one may fetch the one thing that it names.
+//! Signed links: the bearer of one may fetch the one thing that it names.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -16,7 +16,7 @@ use tracing::{error, warn};
 use crate::problem::{Problem, chain};
 use crate::state::AdminState;
 
-/// Gives a part of a message, decrypted, to whoever has the link: an agent, for an hour.
+/// Serves a part of a message, decrypted, to the bearer of a link: an agent, for an hour.
 #[utoipa::path(get, path = "/api/media/{token}", tag = "links", security(()),
     responses((status = 200, description = "the bytes, with their type and name", content_type = "application/octet-stream"),
         (status = 404, body = Problem, description = "`link_not_found`: not ours, too old, or what it names is gone"),
@@ -70,7 +70,7 @@ fn explain(failure: FetchError) -> Problem {
     }
 }
 
-/// Somebody else's bytes on our address: nothing in them may run here.
+/// Foreign bytes on our address: no script in them may run here.
 fn guards(mime: &str) -> [(HeaderName, HeaderValue); 3] {
     let fallback = HeaderValue::from_static("application/octet-stream");
     [

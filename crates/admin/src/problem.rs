@@ -144,7 +144,7 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// No token, or one that nobody knows.
+    /// No token, or an unknown one.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(
@@ -265,7 +265,7 @@ impl From<StoreError> for Problem {
     fn from(failure: StoreError) -> Self {
         match failure {
             StoreError::Conflict => {
-                Self::conflict("conflict", "somebody else changed this at the same time; read it again")
+                Self::conflict("conflict", "another request changed this at the same time; read it again and repeat")
             }
             StoreError::TooLarge => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

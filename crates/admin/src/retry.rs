@@ -1,4 +1,4 @@
-//! Does again what somebody else was faster at.
+//! Repeats a conditional write that lost a race.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const BACKOFF: Backoff = Backoff {
     cap: Duration::from_millis(400),
 };
 
-/// Reads, decides and writes until nobody else is faster. Gives up with the conflict.
+/// Reads, decides and writes until the write meets no conflict. Gives up with the conflict after some attempts.
 // Not an `AsyncFnMut`: the compiler can't tell yet that its futures may move between threads.
 pub(crate) async fn until_settled<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Problem>
 where

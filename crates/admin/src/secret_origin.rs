@@ -1,6 +1,6 @@
 //! Secrets stay with the addresses that they were given for: when an address moves to another origin, they must be given again.
 //!
-//! Else whoever may change settings could read a masked secret: let the address lead to a server of their own, and have it called.
+//! Else a person who may change settings could read a masked secret, by letting the address lead to a server of their own.
 
 use std::collections::BTreeSet;
 

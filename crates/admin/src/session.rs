@@ -105,7 +105,7 @@ pub(crate) async fn end(State(state): State<AdminState>, parts: Parts) -> Result
     Ok((StatusCode::NO_CONTENT, cookie(&state, &parts.headers, "", 0)))
 }
 
-/// A page of another site must not sign anybody in. Browsers send the header, other clients don't.
+/// A page of another site must not be able to sign a browser in. Browsers send the header, other clients don't.
 fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Problem> {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     match site {

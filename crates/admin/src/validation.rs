@@ -41,12 +41,12 @@ pub(crate) fn chosen_id(text: &str) -> Result<&str, Problem> {
 
 /// Longest id that is looked up, in bytes. Ours are a fraction of it, and a table refuses longer keys.
 const MAX_ID_BYTES: usize = 256;
-/// The id of nobody: none that is made or chosen begins like this.
-const NOBODY: &str = "-";
+/// An id that nothing has: no id that is generated or chosen begins like this.
+const UNUSED_ID: &str = "-";
 
 /// An id that a caller names. One that is longer than any can be is as good as unknown.
 pub(crate) fn named_id(text: &str) -> &str {
-    if text.len() > MAX_ID_BYTES { NOBODY } else { text }
+    if text.len() > MAX_ID_BYTES { UNUSED_ID } else { text }
 }
 
 /// An address that will be called. What a name resolves to is checked when it is called.

@@ -1,4 +1,4 @@
-//! Pairing: a stranger gets a code, and whoever may decides whether the person behind it may use the bot.
+//! Pairing: a stranger gets a code, with which an operator or an approved person decides whether the stranger may use the bot.
 
 use std::time::Duration;
 

@@ -342,7 +342,7 @@ pub enum Level {
     Info,
     /// Worth a look.
     Warn,
-    /// Somebody must act.
+    /// An operator must act.
     Error,
 }
 

@@ -36,7 +36,7 @@ fn own_channel() -> &'static str {
 /// Reads lines and shows what the agent answers, until the input ends.
 ///
 /// # Errors
-/// If there is nobody to talk to.
+/// If there is no such integration or agent.
 pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     // From now on a signal ends the talk, not the process: what is made below is deleted first.
@@ -241,7 +241,7 @@ impl Talk {
         self.follow(reply, &mut asked.answer).await
     }
 
-    /// Without a reply nobody knows whether the question has arrived; if it has, this stops its answer all the same.
+    /// Without a reply it is unknown whether the question has arrived; if it has, this stops its answer all the same.
     async fn stop(&self, asked: &mut Asked) -> anyhow::Result<()> {
         self.say("/stop").await?;
         match &asked.reply {
@@ -250,7 +250,7 @@ impl Talk {
         }
     }
 
-    /// Posts a message and gives its reply. The same one again, if nobody answered: its id tells them apart.
+    /// Posts a message and gives its reply. Sends the same one again if no answer came: its id makes the repetition harmless.
     async fn say(&self, text: &str) -> anyhow::Result<String> {
         let id = hex::encode(random::<16>());
         let body = json!({ "text": text, "chatId": self.chat, "senderId": "terminal", "messageId": id });
@@ -265,7 +265,7 @@ impl Talk {
             .to_owned())
     }
 
-    /// Why a message was not taken. A chat page answers everybody alike, but what the token may read tells more.
+    /// Why a message was not taken. A chat page answers every visitor alike, but what the token may read tells more.
     async fn why_unproved(&self) -> anyhow::Error {
         match self.client.get(&["integrations", &self.integration], &[]).await {
             Ok(_) => anyhow::anyhow!("this token may only look, or the chat page was stopped"),
@@ -287,7 +287,7 @@ impl Talk {
     }
 }
 
-/// Asks again while nobody answers, or only somebody in front of the bridge.
+/// Repeats a request while no answer comes, or only one of a proxy in front of the bridge.
 async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Value, ApiError> {
     let mut n_failures = 0;
     loop {

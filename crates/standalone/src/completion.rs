@@ -11,7 +11,7 @@ use crate::terminal;
 /// Prints the script.
 ///
 /// # Errors
-/// If nobody reads it any more.
+/// If the reader has closed the pipe.
 pub fn run(args: Completion) -> anyhow::Result<ExitCode> {
     let generator = match args.shell {
         Shell::Bash => Generator::Bash,

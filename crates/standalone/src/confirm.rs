@@ -15,10 +15,10 @@ pub enum Answer {
     No,
 }
 
-/// Shows what will happen, and asks whether it shall. With `yes` nobody is asked.
+/// Shows what will happen, and asks whether it shall. With `yes` it doesn't ask.
 ///
 /// # Errors
-/// If there is nobody to ask: standard input or standard error is no terminal.
+/// If it can't ask: standard input or standard error is no terminal.
 pub fn ask(what: &str, yes: bool) -> anyhow::Result<Answer> {
     if yes {
         return Ok(Answer::Yes);

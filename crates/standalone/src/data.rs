@@ -18,7 +18,7 @@ const LOCK: &str = "lock";
 const MASTER_KEY: &str = "master.key";
 /// Where the token that sees all is kept.
 pub const ADMIN_TOKEN: &str = "admin-token";
-/// Nobody but the owner.
+/// Mode of files that only their owner may use.
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIR: u32 = 0o700;
 /// Any access of group and others.
@@ -64,7 +64,7 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a directory was made for us with the shell's usual mask: ours, writable by no one else, and without anything of ours in it that
+/// Whether a directory was made for us with the shell's usual mask: ours, writable by no other user, and without anything of ours in it that
 /// others could have read.
 fn is_unused(dir: &Path, metadata: &Metadata) -> bool {
     let kept = [MASTER_KEY, ADMIN_TOKEN, LOCK];
@@ -185,7 +185,7 @@ pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyho
     Ok(Secret::new(token))
 }
 
-/// Reads a private file, or makes it. Whoever comes second reads what the first has written.
+/// Reads a private file, or makes it. The second process reads what the first has written.
 fn keep(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     let name = path.display();
     match File::open(path) {
@@ -294,14 +294,14 @@ mod tests {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         prepare(dir.path()).unwrap();
         assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o777, PRIVATE_DIR);
-        // Whoever may write could put a key of theirs into it.
+        // Another user with write access could put a key of their own into it.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
         refused(prepare(dir.path()), &["mode 1777", "chmod 700"]);
     }
 
     #[test]
     fn what_belongs_to_another_user_is_refused() {
-        // The system's own directory is somebody else's, unless the tests run as its owner: then a file is given away.
+        // The system's own directory belongs to another user, unless the tests run as its owner: then a file is given away.
         let dir = tempfile::tempdir().unwrap();
         if geteuid().is_root() {
             std::os::unix::fs::chown(dir.path(), Some(12_345), None).unwrap();

@@ -47,7 +47,7 @@ pub async fn world(
 
 /// The SDK's clients of the embedded engines.
 ///
-/// Nothing is signed, for nobody checks.
+/// Requests are not signed: the engines don't check signatures.
 #[must_use]
 pub fn clients(embedded: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
     // Without credentials the SDK has no other way than none. Calls don't leave the process, so no stream of theirs can stall.

@@ -22,7 +22,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 /// Logs in.
 ///
 /// # Errors
-/// If the platform offers no login, or nobody scans the code.
+/// If the platform offers no login, or the code is not scanned in time.
 pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = doctor::integration_id(&client, &args.integration).await?;
@@ -58,7 +58,10 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
             said.clear();
         }
     }
-    bail!("nobody logged in within {} minutes", GIVE_UP_AFTER.as_secs() / 60)
+    bail!(
+        "the code was not scanned within {} minutes",
+        GIVE_UP_AFTER.as_secs() / 60
+    )
 }
 
 /// What to do instead, where the platform offers no login.

@@ -35,7 +35,7 @@ async fn show(
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
 }
 
-/// Whether a program of this machine asks for itself, and not a proxy for somebody else.
+/// Whether a program of this machine asks for itself, and not a proxy for another client.
 fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
     let is_forwarded = headers.contains_key(FORWARDED)
         || headers.contains_key("x-forwarded-for")

@@ -8,7 +8,7 @@ use crate::terminal::{self, one_line};
 /// Prints a value as JSON or YAML. `false`: the format is one for people, and nothing is printed.
 ///
 /// # Errors
-/// If nobody reads it any more.
+/// If the reader has closed the pipe.
 pub fn structured(value: &Value, output: Output) -> anyhow::Result<bool> {
     match output {
         Output::Json => terminal::line(&serde_json::to_string_pretty(value)?)?,

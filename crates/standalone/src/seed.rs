@@ -82,7 +82,10 @@ async fn echo(world: &World, organization: &OrganizationId, now: Timestamp) -> a
         Err(AgentError::NameTaken(_)) => {
             let known = agent::list(&world.store, organization, None, 100).await?.items;
             let found = known.into_iter().find(|record| record.agent.name == name);
-            Ok(found.context("the name is taken by nobody")?.agent.id)
+            Ok(found
+                .context("the name is taken, but by no item that can be found")?
+                .agent
+                .id)
         }
         Err(error) => Err(error.into()),
     }
@@ -116,7 +119,7 @@ async fn playground(
         Err(IntegrationError::NameTaken(_)) => {
             let known = integration::list(&world.store, organization, None, 100).await?.items;
             let found = known.into_iter().find(|record| record.name == name);
-            Ok(found.context("the name is taken by nobody")?.id)
+            Ok(found.context("the name is taken, but by no item that can be found")?.id)
         }
         Err(error) => Err(error.into()),
     }

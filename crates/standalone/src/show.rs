@@ -58,7 +58,7 @@ pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Beside the list, so that whoever reads its lines finds nothing else among them. JSON says it itself.
+/// Written to standard error, so that a program that reads the lines finds nothing else among them. JSON says it itself.
 fn tell_of_more(more: bool) {
     if more {
         terminal::aside("there are more: raise --limit to see them");

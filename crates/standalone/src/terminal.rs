@@ -10,7 +10,7 @@ pub struct Unwritable(#[from] io::Error);
 /// Writes a line.
 ///
 /// # Errors
-/// If nobody reads it any more.
+/// If the reader has closed the pipe.
 pub fn line(text: &str) -> Result<(), Unwritable> {
     piece(&format!("{text}\n"))
 }
@@ -18,14 +18,14 @@ pub fn line(text: &str) -> Result<(), Unwritable> {
 /// Writes a piece of a line.
 ///
 /// # Errors
-/// If nobody reads it any more.
+/// If the reader has closed the pipe.
 pub fn piece(text: &str) -> Result<(), Unwritable> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 
-/// Writes a line that is no part of the answer, to standard error. If nobody reads that, nothing is lost.
+/// Writes a line that is no part of the answer, to standard error. If that is closed, nothing is lost.
 pub fn aside(text: &str) {
     let _ = writeln!(stderr(), "tieline: {text}");
 }

@@ -4,7 +4,7 @@
 //! the mailbox, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
-//! Everybody who changes a conversation reads it, changes it in memory and saves it on the condition that its version is still
+//! Every writer of a conversation reads it, changes it in memory and saves it on the condition that its version is still
 //! the same, so that dispatcher and runner never undo each other. Only heartbeats leave the version alone: they must not disturb.
 
 mod lease;

@@ -70,7 +70,7 @@ pub async fn append(
     random: [u8; 12],
 ) -> Result<(), StoreError> {
     let item = item(integration, entry, random)?;
-    // No condition: nobody else has this key.
+    // No condition: the key is new.
     dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
         .await
         .map(drop)

@@ -262,7 +262,7 @@ fn end(ending: &Ending) -> Result<Update, StoreError> {
     Ok(change)
 }
 
-/// Adds steps. Does nothing if the message is not there any more, or has more steps than anybody reads.
+/// Adds steps. Does nothing if the message is not there any more, or has too many steps.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

@@ -147,7 +147,7 @@ enum StoredLink {
     },
 }
 
-/// Keeps a one-time code that links whoever sends it to `person`. Only the code's digest is kept.
+/// Keeps a one-time code that links its sender to `person`. Only the code's digest is kept.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if there is such a code already.

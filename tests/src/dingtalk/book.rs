@@ -40,7 +40,7 @@ pub struct Fault {
 pub enum Answer {
     /// A status and a code.
     Refused(u16, &'static str),
-    /// A status 200 that says that the card reached no one in the chat.
+    /// A status 200 that says that the card was not delivered to the chat.
     Undelivered,
     /// The call takes effect, but its answer gets lost.
     Lost,

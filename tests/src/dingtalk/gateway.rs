@@ -293,7 +293,7 @@ fn send(app: &str, topic: &str, data: &str, platform: &Platform) -> anyhow::Resu
     // What is half open still looks open to the platform.
     let open = |it: &&Connection| it.fate() != Fate::Leaving;
     let connections: Vec<Connection> = book.app(app).connections.iter().filter(open).cloned().collect();
-    anyhow::ensure!(!connections.is_empty(), "nobody is connected");
+    anyhow::ensure!(!connections.is_empty(), "no client is connected");
     // One of them, as if at random, but so that each gets its turn.
     let connection = &connections[usize::try_from(number)? % connections.len()];
     connection.send(frame_of("CALLBACK", topic, &id, data));

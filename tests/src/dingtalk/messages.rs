@@ -92,7 +92,7 @@ pub(super) fn direct(app: &str, body: &Value, book: &mut Book) -> Result<Value, 
         }
     }
     if !invalid.is_empty() {
-        book.complaints.add("a direct message to somebody unknown");
+        book.complaints.add("a direct message to an unknown person");
     }
     let key = book.fresh("pqk");
     Ok(json!({ "processQueryKey": key, "invalidStaffIdList": invalid, "flowControlledStaffIdList": [] }))

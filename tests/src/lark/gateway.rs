@@ -293,7 +293,7 @@ fn send(app: &str, payload: &str, is_callback: bool, platform: &Platform) -> any
     let trace = book.fresh("trace");
     let (parts, lost) = (book.faults.parts.max(1), book.faults.lost_part.take());
     let connections: Vec<Connection> = book.app(app).connections.clone();
-    anyhow::ensure!(!connections.is_empty(), "nobody is connected");
+    anyhow::ensure!(!connections.is_empty(), "no client is connected");
     // One of them, and never all: as if at random, but so that each gets its turn.
     let connection = &connections[book.app(app).deliveries.len() % connections.len()];
     let id = format!("{trace}-{}", connection.number);

@@ -116,7 +116,7 @@ impl Platform {
         let req_id = book.fresh("cb");
         let callback = Callback::new(from, Kind::of(&body), body.clone());
         let bot = book.bot(bot);
-        let connection = bot.connection.as_ref().context("nobody is connected")?;
+        let connection = bot.connection.as_ref().context("no client is connected")?;
         connection.send(json!({ "cmd": cmd, "headers": { "req_id": req_id }, "body": body }));
         bot.acquaintances.insert((from.chat().to_owned(), from.group.is_some()));
         bot.callbacks.insert(req_id.clone(), callback);

@@ -323,7 +323,7 @@ fn push(body: &Value, bot: &str, book: &mut Book) -> Result<(), Refusal> {
         return Err(refusal(93006, "chat_type of another chat"));
     }
     if !known.contains(&(chat.to_owned(), group)) {
-        return Err(refusal(846_607, "nobody there has spoken to the bot"));
+        return Err(refusal(846_607, "no message to the bot came from that chat"));
     }
     let to = if group {
         Speaker::in_group("", chat)

@@ -124,7 +124,7 @@ async fn what_the_platform_refuses_is_refused() {
         (&refused["errcode"], &refused["headers"]),
         (&json!(40058), &Value::Null)
     );
-    assert_eq!(client.stream("nobody's", "a", "x", true).await, 846_605);
+    assert_eq!(client.stream("unknown", "a", "x", true).await, 846_605);
     let entered = platform
         .event(BOT, &from, "e1", &json!({ "eventtype": "enter_chat" }))
         .unwrap();

@@ -141,7 +141,7 @@ impl Platform {
     fn order(&self, order: &Order) -> anyhow::Result<()> {
         let book = self.book();
         let app = book.apps.get(APP).filter(|app| !app.connections.is_empty());
-        for connection in app.context("no one is connected")?.connections.values() {
+        for connection in app.context("no client is connected")?.connections.values() {
             // A connection that is just ending is none, as on a real network.
             let _ = connection.send(order.clone());
         }

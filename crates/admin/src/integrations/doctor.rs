@@ -99,7 +99,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
     };
     let is_own_channel = status::is_own_channel(state, record);
     let askable = seen.unusable.is_none() && !is_own_channel;
-    // At the same time, for both may be slow and somebody waits.
+    // At the same time: both may be slow, and a person waits.
     let (credentials, agent) = tokio::try_join!(
         credentials(state, record, askable),
         ask_agent(state, record, bound.as_ref().map(|trigger| &trigger.agent)),

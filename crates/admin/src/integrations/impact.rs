@@ -162,7 +162,7 @@ async fn count_conversations(
 }
 
 impl Impact {
-    /// Nothing that may be told: it belongs to somebody else.
+    /// Nothing that may be disclosed: it belongs to another organization.
     pub(crate) fn unknown() -> Self {
         Self {
             at_least: true,

@@ -179,7 +179,7 @@ fn unknown_platform(state: &AdminState) -> Problem {
     Problem::invalid("platform", "is not a platform that is known").allowing(known)
 }
 
-/// Settings that nobody has checked.
+/// Settings that are not checked yet.
 struct Draft {
     name: String,
     mode: ConnectionMode,

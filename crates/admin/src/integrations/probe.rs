@@ -27,7 +27,7 @@ use crate::texts::Text;
 
 /// How long one address may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the platform may take to say whether it takes the credentials. All in all somebody waits at most half a minute.
+/// How long the platform may take to accept or refuse the credentials. A request waits at most half a minute in all.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many entries of the log are looked at, and how far back.
@@ -212,7 +212,7 @@ pub(super) fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<(&'static str, St
     all.filter(|(_, address)| !address.is_empty()).collect()
 }
 
-/// Any answer will do: somebody is there.
+/// Any answer will do: it shows that a server is there.
 async fn reach(state: &AdminState, url: &str) -> (bool, String) {
     let host = host_of(url);
     if outbound_url::check(url, state.allow_private()).is_err() {
@@ -231,7 +231,7 @@ pub(super) fn host_of(url: &str) -> String {
     host.unwrap_or("the address").to_owned()
 }
 
-/// Why an address can't be reached. `None`: somebody answers.
+/// Why an address can't be reached. `None`: a server answers.
 pub(super) async fn unreachable(state: &AdminState, url: &str) -> Option<Text> {
     if outbound_url::check(url, state.allow_private()).is_err() {
         return Some(Text::new("unreachable_forbidden"));

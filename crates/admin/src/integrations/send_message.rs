@@ -1,4 +1,4 @@
-//! Messages that nobody asked for.
+//! Proactive messages: sent by an operator or a program, not in answer to one.
 
 use axum::Json;
 use axum::extract::State;
@@ -25,7 +25,7 @@ use crate::validation;
 /// Longest text, in bytes. Connectors split it as their platform needs.
 const MAX_TEXT_BYTES: usize = 200_000;
 
-/// A message that nobody asked for: into a chat, or to a person.
+/// A proactive message: into a chat, or to a person.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProactiveMessage {

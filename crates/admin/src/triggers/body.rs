@@ -39,7 +39,7 @@ pub(crate) struct TriggerView {
     #[schema(value_type = schema::BusyPolicy)]
     busy_policy: BusyPolicy,
     access: AccessView,
-    /// What somebody who opens the chat is told.
+    /// Text that a person gets who opens the chat.
     welcome: Option<String>,
     task_mode: bool,
     #[schema(value_type = String, format = DateTime)]
@@ -92,7 +92,7 @@ pub(crate) struct NewTrigger {
     #[schema(value_type = Option<schema::BusyPolicy>)]
     busy_policy: Option<BusyPolicy>,
     access: Option<AccessPatch>,
-    /// What somebody who opens the chat is told.
+    /// Text that a person gets who opens the chat.
     welcome: Option<String>,
     /// Whether the task commands work in direct chats: false, if absent.
     task_mode: Option<bool>,

@@ -12,7 +12,7 @@ async fn without_a_known_token_nothing_is_told() {
             ("GET", "/api/v1/orgs"),
             ("GET", "/api/v1/platforms"),
             ("GET", "/api/v1/orgs/default/agents"),
-            ("GET", "/api/v1/orgs/nobody/agents"),
+            ("GET", "/api/v1/orgs/unknown/agents"),
             ("POST", "/api/v1/orgs/default/integrations"),
             ("POST", "/api/runs/run_1/events"),
             ("GET", "/api/runs/run_1/events"),

@@ -91,7 +91,7 @@ async fn a_reply_that_was_refused_is_sent_out_again() {
     let failed = place.get(&format!("{DEFAULT}/messages?state=failed")).await.ok();
     assert_eq!(failed["items"][0]["id"], message, "{failed}");
     let status = place.get(&format!("{DEFAULT}/integrations/{bot}/status")).await.ok();
-    assert_ne!(status["state"], "connected", "nobody has called us: {status}");
+    assert_ne!(status["state"], "connected", "no request has arrived: {status}");
 
     *answer.lock().unwrap() = well;
     let letters = place.get(&format!("{DEFAULT}/deadletters")).await.ok();

@@ -337,7 +337,7 @@ pub(crate) async fn recording(body: Value) -> (String, Asked) {
     (format!("http://{address}"), asked)
 }
 
-/// An address at which nobody listens.
+/// An address at which no server listens.
 pub(crate) fn dead_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())

@@ -67,7 +67,7 @@ async fn welcome_that_the_platform_would_cut_is_refused() {
     let path = format!("{}/{id}", triggers());
     let problem = place.patch(&path, json!({ "welcome": too_long })).await;
     assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
-    // Nobody is told anything there, so nothing is cut.
+    // No text is shown there, so none is too long.
     let web = place.web("Web").await;
     let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });
     place.create(&triggers(), elsewhere).await;

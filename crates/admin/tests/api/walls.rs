@@ -1,4 +1,4 @@
-//! Tenants are walls: an id of another organization is the same as one that is nobody's.
+//! Tenant isolation: an id of another organization is answered like one that doesn't exist.
 
 use serde_json::{Value, json};
 
@@ -50,8 +50,8 @@ async fn every_route_treats_a_strange_id_as_none() {
         for method in item.as_object().unwrap().keys() {
             for id in &ids {
                 let strange = attempt(&place, &me, method, path, "mine", id).await;
-                let nobody = attempt(&place, &me, method, path, "mine", "nothing").await;
-                compare(method, path, id, &strange, &nobody);
+                let unknown = attempt(&place, &me, method, path, "mine", "nothing").await;
+                compare(method, path, id, &strange, &unknown);
                 let theirs = attempt(&place, &me, method, path, "theirs", id).await;
                 let unheard = attempt(&place, &me, method, path, "unheard", id).await;
                 assert!(
@@ -118,9 +118,9 @@ async fn an_id_that_no_table_takes_is_unknown() {
 }
 
 #[track_caller]
-fn compare(method: &str, path: &str, id: &str, strange: &Reply, nobody: &Reply) {
-    assert_eq!(strange.status, nobody.status, "{method} {path} with {id}");
-    assert_eq!(strange.text, nobody.text, "{method} {path} with {id}");
+fn compare(method: &str, path: &str, id: &str, strange: &Reply, unknown: &Reply) {
+    assert_eq!(strange.status, unknown.status, "{method} {path} with {id}");
+    assert_eq!(strange.text, unknown.text, "{method} {path} with {id}");
     assert!(
         !strange.text.contains(id),
         "{method} {path} with {id}: {}",

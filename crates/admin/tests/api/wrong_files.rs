@@ -340,7 +340,7 @@ const WRONG: &[Wrong] = &[
     ),
     Wrong(
         "an agent that isn't there",
-        "agents: [{name: Good, protocol: echo}]\ntriggers:\n- integration: There\n  agent: Nobody\n",
+        "agents: [{name: Good, protocol: echo}]\ntriggers:\n- integration: There\n  agent: Unknown\n",
         4,
         "triggers[0].agent",
         "Good",

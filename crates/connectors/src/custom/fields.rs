@@ -1,4 +1,4 @@
-//! Reading JSON from programs of strangers: every mistake names its field, and fields that no one reads are reported.
+//! Reading JSON from programs of strangers: every mistake names its field, and unknown fields are reported.
 
 use serde_json::{Map, Value};
 
@@ -120,7 +120,7 @@ impl Object {
         items.into_iter().enumerate().map(item).collect()
     }
 
-    /// Reports the fields that no one has read.
+    /// Reports the fields that were not read: unknown ones.
     pub(super) fn report_rest(self, unread: &mut Vec<String>) {
         let names = self.fields.keys().map(|name| format!("{}{name}", self.path));
         unread.extend(names.take(MAX_REPORTED.saturating_sub(unread.len())));

@@ -24,7 +24,7 @@ const MAX_PARTS: usize = 20;
 /// What a request asks for.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A person said something. With the names of fields that no one has read.
+    /// A person said something. With the names of unknown fields.
     Message(Box<Said>, Vec<String>),
     /// The newest state of a reply.
     Poll(Poll),

@@ -136,7 +136,7 @@ fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
 /// the first time of a day goes the whole road.
 fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     if cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
-        return Err(Remark::Ignored("chat was opened, and nobody is to be welcomed"));
+        return Err(Remark::Ignored("chat was opened, and there is no welcome text"));
     }
     let unreadable = Remark::Unreadable("opening of a chat does not have the documented shape");
     let event = wire::EnteredEvent::deserialize(event).map_err(|_| unreadable)?;

@@ -242,7 +242,7 @@ impl Session {
                 }
                 effects
             }
-            _ => vec![Effect::Remark(Remark::Ignored("a response that nobody waits for"))],
+            _ => vec![Effect::Remark(Remark::Ignored("a response to no request of ours"))],
         }
     }
 

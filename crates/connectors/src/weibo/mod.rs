@@ -1,7 +1,7 @@
 //! Weibo (微博) direct messages, over the long connection that 微博龙虾助手 gives its users.
 //!
 //! Only one-to-one chats. Answers are shown as chunks that add to a message ([`compose`]); nothing can be edited or taken
-//! back. Files come inside messages; they are sent over HTTP, to the owner of the credentials and to no one else.
+//! back. Files come inside messages; they are sent over HTTP, only to the owner of the credentials.
 //!
 //! See [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo), the vendor's own client.
 

@@ -7,7 +7,7 @@ use url::Url;
 /// Why a bridge gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Nobody listens there, or not in time.
+    /// No server answered there, or not in time.
     #[error("can't reach the bridge at {base}; is it running, and is TIELINE_URL right?")]
     Unreachable {
         /// Where we looked.
@@ -19,7 +19,7 @@ pub enum ApiError {
     /// The token isn't one.
     #[error("the bridge at {base} doesn't know this token; set TIELINE_ADMIN_TOKEN")]
     Unauthorized {
-        /// Whom we asked.
+        /// Which bridge.
         base: String,
     },
     /// The bridge refused, and says why.
@@ -34,7 +34,7 @@ pub enum ApiError {
         /// All that it says.
         problem: Box<Value>,
     },
-    /// The bridge, or somebody in front of it, can't answer for now.
+    /// The bridge, or a proxy in front of it, can't answer for now.
     #[error("{base} answered {status}: the bridge, or what stands in front of it, can't answer now; try again later")]
     Failing {
         /// Who answered.

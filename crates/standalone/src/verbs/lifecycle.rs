@@ -40,7 +40,7 @@ async fn set(args: &Integration, verb: &str, done: &str) -> anyhow::Result<ExitC
 /// Stops an integration.
 ///
 /// # Errors
-/// As [`start`]; if nobody can be asked.
+/// As [`start`]; if there is no terminal to confirm it.
 pub async fn stop(args: Stop) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let found = client.find(Kind::Integrations, &args.integration).await?;
@@ -86,7 +86,7 @@ pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
 /// Switches a trigger off.
 ///
 /// # Errors
-/// If there is none; if nobody can be asked.
+/// If there is none; if there is no terminal to confirm it.
 pub async fn disable(args: Disable) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let trigger = Trigger::find(&client, &args.trigger).await?;
@@ -153,7 +153,7 @@ fn report(found: &Value) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A trigger that somebody named.
+/// A trigger that the command names.
 pub(super) struct Trigger {
     pub(super) id: String,
     pub(super) integration: String,

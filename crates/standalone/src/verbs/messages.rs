@@ -14,7 +14,7 @@ use crate::doctor::integration_id;
 use crate::kind::Kind;
 use crate::terminal;
 
-/// Sends a message that nobody asked for.
+/// Sends a proactive message.
 ///
 /// # Errors
 /// If the platform can't, or refuses.
@@ -33,7 +33,7 @@ pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
 /// Ends the session of a conversation.
 ///
 /// # Errors
-/// If there is none; if nobody can be asked.
+/// If there is none; if there is no terminal to confirm it.
 pub async fn reset(args: Reset) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let integration = integration_id(&client, &args.integration).await?;
@@ -88,7 +88,7 @@ async fn conversation(client: &Client, integration: &str, which: &str) -> anyhow
 /// Tries failed messages again.
 ///
 /// # Errors
-/// If there is none; if one can't be tried again; if nobody can be asked.
+/// If there is none; if one can't be tried again; if there is no terminal to confirm it.
 pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let letters = client.all(Kind::DeadLetters).await?;

@@ -15,7 +15,7 @@ use crate::terminal;
 /// Deletes an object.
 ///
 /// # Errors
-/// If there is none; if nobody can be asked.
+/// If there is none; if there is no terminal to confirm it.
 pub async fn delete(args: Delete) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     remove(&client, args.kind, &args.id, args.consent).await

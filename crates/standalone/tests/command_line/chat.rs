@@ -70,7 +70,7 @@ fn commands_work_as_in_any_chat() {
 #[test]
 fn nobody_to_talk_to_is_said() {
     let bridge = Bridge::start();
-    let none = bridge.typed(&["chat", "--agent", "Nobody"], "hi\n").bad();
+    let none = bridge.typed(&["chat", "--agent", "Unknown"], "hi\n").bad();
     assert!(none.contains("there is no agent"), "{none}");
     let off = bridge.file(
         "off.yaml",

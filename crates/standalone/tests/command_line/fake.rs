@@ -1,4 +1,4 @@
-//! Somebody at a bridge's address who answers as a test wants.
+//! A server at a bridge's address that answers as a test wants.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -44,7 +44,7 @@ fn address_in_use_is_named() {
         human.starts_with(&format!("tieline: can't listen on {address}")),
         "{human}"
     );
-    // Whoever reads JSON lines reads this one too.
+    // A reader of JSON lines can read this one too.
     let json = Said::of(command.env("TIELINE_LOG_FORMAT", "json")).bad();
     let line: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(line["level"], "ERROR");

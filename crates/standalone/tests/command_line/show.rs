@@ -83,10 +83,10 @@ fn a_list_that_is_cut_says_so() {
 #[test]
 fn what_is_not_there_is_said_in_a_sentence() {
     let bridge = Bridge::start();
-    let none = bridge.tieline(&["get", "agent", "Nobody"]).bad();
+    let none = bridge.tieline(&["get", "agent", "Unknown"]).bad();
     assert_eq!(
         none,
-        "tieline: there is no agent with the id or name \"Nobody\" in the organization \"default\"\n"
+        "tieline: there is no agent with the id or name \"Unknown\" in the organization \"default\"\n"
     );
     let org = bridge.tieline(&["get", "agents", "--org", "nowhere"]).bad();
     assert!(org.contains("no such organization"), "{org}");
@@ -97,7 +97,7 @@ fn what_is_not_there_is_said_in_a_sentence() {
         "{}",
         kind.err
     );
-    let log = bridge.tieline(&["logs", "Nobody"]).bad();
+    let log = bridge.tieline(&["logs", "Unknown"]).bad();
     assert!(log.contains("there is no integration"), "{log}");
 }
 

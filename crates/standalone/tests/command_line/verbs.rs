@@ -165,7 +165,7 @@ fn messages_are_found_by_time_state_person_and_text() {
         1
     );
     assert_eq!(found(&["--state", "failed"]), 0);
-    assert_eq!(found(&["--user", "somebody"]), 0);
+    assert_eq!(found(&["--user", "unknown"]), 0);
     assert_eq!(found(&["--search", "no-such-id"]), 0);
     let wrong = bridge.tieline(&["get", "agents", "--since", "1h"]).bad();
     assert!(wrong.contains("--since is for lists of messages only"), "{wrong}");

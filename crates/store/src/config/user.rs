@@ -129,7 +129,7 @@ struct StoredV1 {
 /// # Errors
 /// [`StoreError`].
 pub async fn ensure(store: &Store, user: &User) -> Result<User, StoreError> {
-    // Nearly everybody is known already, and a read is cheaper than a write that is refused.
+    // Nearly every sender is known already, and a read is cheaper than a write that is refused.
     if let Some(known) = find(store, &user.organization, &user.id, Reading::Eventual).await? {
         return Ok(known);
     }

@@ -109,7 +109,7 @@ async fn claim(store: &Store, organization: &str, id: &str) -> Result<Integratio
 async fn a_claim_counts_for_all_once_its_credentials_have_worked() {
     let fresh = fresh().await;
     let store = &fresh.store;
-    // Naming an account keeps nobody from it.
+    // Naming an account keeps no other organization from it.
     let squatter = claim(store, "squat", "int_1").await.unwrap();
     let owner = claim(store, "acme", "int_2").await.unwrap();
     let rivals = integration::rivals(store, &org("acme"), "lark", "app-1").await.unwrap();

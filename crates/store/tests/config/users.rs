@@ -49,7 +49,7 @@ async fn what_an_operator_says_stays_at_the_next_contact() {
     };
     let renamed = user::change(store, &linked, rename).await.unwrap();
     assert_eq!((renamed.name.as_str(), renamed.linked), ("李四", None));
-    // What was read before is changed by nobody.
+    // The copy that was read before stays as it is.
     let late = user::change(store, &linked, UserChange::default()).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
 }

@@ -46,7 +46,7 @@ async fn a_place_is_free_again_when_it_is_given_back_or_its_time_has_run_out() {
     let third = take(&it.store, 3, NOW.after(LEASE)).await;
     assert!(third.is_some(), "its holder is gone");
     let late = run_slots::prolong(&it.store, &second, NOW.after(LEASE * 2)).await;
-    assert!(matches!(late, Err(StoreError::Conflict)), "somebody else has it");
+    assert!(matches!(late, Err(StoreError::Conflict)), "another holder has it");
     run_slots::give_back(&it.store, &second).await.unwrap();
     assert_eq!(
         take(&it.store, 4, NOW.after(LEASE)).await,

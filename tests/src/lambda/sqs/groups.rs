@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 pub(super) struct Groups(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Groups {
-    /// Waits for all of `names`, in one order for everybody, so that no two waiters hold what the other needs.
+    /// Waits for all of `names`, in the same order for every waiter, so that no two waiters hold what the other needs.
     pub(super) async fn lock(&self, names: impl Iterator<Item = &str>) -> Vec<OwnedMutexGuard<()>> {
         let mut held = Vec::new();
         for name in names.collect::<BTreeSet<_>>() {

@@ -292,7 +292,7 @@ fn refused_credentials_count_until_they_are_changed() {
     // The clock that saw the refusal may be behind the one that saw the change.
     check(&changed(LongConnection, at(14)), Disconnected, refused, Some("10014"));
     check(&changed(LongConnection, at(15)), Connecting, None, Some("relay"));
-    // Its name may be all that was changed; new credentials are asked about at once, and nobody reconnects.
+    // Its name may be all that was changed; new credentials are probed at once, and there is no connection to renew.
     check(&changed(Webhook, at(15)), Disconnected, refused, Some("10014"));
 }
 
@@ -351,7 +351,7 @@ fn refusal_that_is_not_about_the_credentials_says_what_to_do() {
 }
 
 #[test]
-fn own_channel_needs_nobody_to_find_it() {
+fn own_channel_is_connected_without_a_platform() {
     let nothing = Status::default();
     let own = Facts {
         own_channel: true,

@@ -142,7 +142,7 @@ fn a_backlog_of_fifty_thousand_slows_nobody_down() {
     fill(&mut writer, "deep", n_messages, |_| "g".into());
     fill(&mut writer, "one-group.fifo", n_messages, |_| "g".into());
     fill(&mut writer, "many-groups.fifo", n_messages, |i| format!("g{i}"));
-    // From here on the group is locked, and everybody else has to get past its backlog.
+    // From here on the group is locked, and every other group has to get past its backlog.
     assert_eq!(receive(&mut writer, "one-group.fifo", 1), ["filler"]);
 
     for (empty, full) in [

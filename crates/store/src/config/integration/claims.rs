@@ -1,7 +1,7 @@
 //! What an integration holds beside its own item, its name and its bot account, and what it means if a write of all that is refused.
 //!
 //! `ACCT#{platform}#{account}`/`ORG#{organization}` is the claim within an organization. `ACCT#{platform}#{account}`/`ACCT…` counts for every
-//! organization, and is made only when the credentials have worked: nobody can keep others from a bot by naming it.
+//! organization, and is made only when the credentials have worked: naming a bot without its credentials keeps no other organization from it.
 
 use tieline_core::account::Endpoints;
 use tieline_core::ids::{IntegrationId, OrganizationId, digest};

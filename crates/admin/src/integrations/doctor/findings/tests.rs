@@ -134,14 +134,14 @@ fn a_trigger_of_another_integration_is_named() {
 
 #[test]
 fn a_dead_relay_is_told_from_a_broken_connection() {
-    let nobody = RelayHeld {
+    let gone = RelayHeld {
         n_alive: 0,
         holder: None,
         lease_left: None,
     };
     check(
         &Facts {
-            relay: Some(nobody),
+            relay: Some(gone),
             ..healthy()
         },
         Some("relay"),
