@@ -58,7 +58,7 @@ ASSUMED = {
     "listed_bytes": (250, "entry of a bot in that list: its key, its id and its organization's, a version, a digest"),
 }
 
-# What can't be left out without breaking a promise of this road, so that the distance to the aim can be judged.
+# What can't be left out without breaking a promise of this path, so that the distance to the aim can be judged.
 LEAST = {
     "write_units": (5, "the claim of a message, its place in the mailbox, the lease with the run, the answer, the end: each is durable before what follows"),
     "read_units": (3, "the conversation for who writes and for who works, the message"),
@@ -211,7 +211,7 @@ def main() -> None:
     for batch in BATCHES:
         print(f"  {batch:>2}  " + json.dumps(MEASURED["push"][str(batch)]))
     million = table("A million messages by webhook, agents' time not counted", message(), 1e6)
-    print("\nThe same, by how many messages share a receive, and the least that this road could cost, without logs and storage")
+    print("\nThe same, by how many messages share a receive, and the least that this path could cost, without logs and storage")
     for batch in BATCHES:
         print(f"  {f'{batch} on average':<36}{million_at(batch):10.2f}{million_at(batch, least=True):10.2f}")
     for name, (value, reason) in LEAST.items():

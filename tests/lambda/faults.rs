@@ -1,4 +1,4 @@
-//! The road when something breaks.
+//! Messages while something fails.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

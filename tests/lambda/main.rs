@@ -1,12 +1,12 @@
-//! The whole road of a message through the release binaries of the functions and of the relay: once over the embedded engines, once over servers
+//! The whole path of a message through the release binaries of the functions and of the relay: once over the embedded engines, once over servers
 //! that are independent (`tests/oracles.sh`). Nothing is left out silently: what is missing fails.
 //!
 //! Needs `cargo build --release`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod answers;
 mod faults;
-mod road;
 mod sockets;
 
 use std::time::Duration;
@@ -36,10 +36,10 @@ macro_rules! scenarios {
 }
 
 scenarios![
-    road::callback_becomes_a_growing_answer,
-    road::typed_message_is_answered_in_pieces,
-    road::callback_sent_five_times_is_answered_once,
-    road::bad_proof_and_probes_get_flat_answers,
+    answers::callback_becomes_a_growing_answer,
+    answers::typed_message_is_answered_in_pieces,
+    answers::callback_sent_five_times_is_answered_once,
+    answers::bad_proof_and_probes_get_flat_answers,
     faults::unreadable_event_holds_back_nobody,
     faults::run_that_outlives_its_function_ends_with_a_word,
     faults::run_that_outlives_its_function_is_resumed,

@@ -1,4 +1,4 @@
-//! The road as it should be.
+//! Messages without faults.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Files of messages are had in spite of what passes.
+//! Attachments are downloaded in spite of passing faults.
 
 use tieline_bridge::media;
 use tieline_core::trigger::TriggerSettings;

@@ -1,4 +1,4 @@
-//! The bridge's journeys in this process, against the platforms' own strictness: what takes a whole road but no process of its own.
+//! The bridge in this process against the strict simulators: whole paths of messages that need no process of their own.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

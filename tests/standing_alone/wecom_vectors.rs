@@ -1,4 +1,4 @@
-//! Every published vector of WeCom's cryptography, through the door that the platform uses.
+//! Every published vector of WeCom's cryptography, through the webhook that the platform calls.
 
 use std::collections::HashMap;
 

@@ -54,7 +54,7 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, DeadLetterView::of)))
 }
 
-/// Sends a message that failed on its road again: the agent is asked anew, and the chat gets another reply. If only the reply could
+/// Retries a message that failed: the agent is called again, and the chat gets another reply. If only the reply could
 /// not be delivered, that is sent again. The id is the dead letter's or the message's.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
     responses((status = 202, body = MessageView),
@@ -111,7 +111,7 @@ pub(crate) struct RedriveRequest {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Redriven)]
 pub(crate) struct RedrivenView {
-    /// How many were sent on their road again.
+    /// How many are retried.
     redriven: usize,
     /// Those that were not.
     skipped: Vec<SkippedView>,
@@ -133,7 +133,7 @@ const MAX_REDRIVEN: usize = 200;
 /// Dead letters read at once.
 const PAGE: usize = 100;
 
-/// Sends the dead letters since a time on their road again, the newest message first, at most 200 at a time.
+/// Retries the dead letters since a time, the newest message first, at most 200 at a time.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/redrive", tag = "messages", request_body = RedriveRequest,
     responses((status = 202, body = RedrivenView)))]
 pub(crate) async fn redrive_since(

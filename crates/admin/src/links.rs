@@ -60,7 +60,7 @@ fn explain(failure: FetchError) -> Problem {
         ),
         FetchError::NoRoom(_) => Problem::unavailable("too many files are being fetched; try again"),
         FetchError::Late(_) | FetchError::Download(_) | FetchError::Media(_) => {
-            warn!(error = %chain(&failure), "attachment can't be had from the platform");
+            warn!(error = %chain(&failure), "attachment can't be fetched from the platform");
             Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "media_unavailable",

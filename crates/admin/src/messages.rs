@@ -39,7 +39,7 @@ pub(crate) struct MessageView {
     state: MessageState,
     /// Why it ended as it did, in a word.
     reason: Option<String>,
-    /// How often an operator sent it on its road again.
+    /// How often an operator had it retried.
     redrives: u32,
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
@@ -141,7 +141,7 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, MessageView::of)))
 }
 
-/// Shows a message with every step of its road.
+/// Shows a message with every step of its processing.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/messages/{id}", tag = "messages",
     responses((status = 200, body = MessageView)))]
 pub(crate) async fn get(

@@ -70,7 +70,7 @@ pub(crate) struct Abilities {
     delivery: &'static str,
     /// Whether the bot can speak without being asked.
     proactive: bool,
-    /// Whether credentials are had by scanning a code.
+    /// Whether credentials are obtained by scanning a code.
     login: bool,
     /// Longest text of one message.
     max_text: usize,

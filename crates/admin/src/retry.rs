@@ -7,7 +7,7 @@ use tieline_core::backoff::Backoff;
 
 use crate::problem::Problem;
 
-/// How often a change is decided anew before its caller has to.
+/// Attempts of a change before its caller gets the conflict.
 const MAX_RACES: u32 = 8;
 /// Between two tries.
 const BACKOFF: Backoff = Backoff {

@@ -36,7 +36,7 @@ pub(crate) enum ConnectionState {
     NeedsLogin,
 }
 
-/// Where a message is on its road. All but `queued` and `running` are the end.
+/// How far the processing of a message is. All but `queued` and `running` are terminal.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum MessageState {
@@ -60,7 +60,7 @@ pub(crate) enum Role {
     Viewer,
 }
 
-/// How grave a log entry is.
+/// Level of a log entry.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum Level {

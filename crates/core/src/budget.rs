@@ -1,4 +1,4 @@
-//! Limits on what we send, and the pace that keeps them.
+//! Rate limits and quotas of platforms, and the pace that keeps them.
 
 use std::time::Duration;
 

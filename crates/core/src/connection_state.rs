@@ -147,7 +147,7 @@ impl ConnectionLifecycle {
         }
     }
 
-    /// When it is to be tried next. `None`: it stands or is on its way, or isn't tried again by itself.
+    /// When it is to be tried next. `None`: it is open or being opened, or isn't tried again by itself.
     #[must_use]
     pub const fn retry_at(&self) -> Option<Timestamp> {
         match self.state {

@@ -189,7 +189,7 @@ pub struct RunState {
     /// It was asked to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopCause>,
-    /// The watch that is on its way for as long as the run is here, by its name: other watchdogs leave the run to it.
+    /// Name of the watchdog wake-up in flight for this run: other watchdogs leave the run to it.
     #[serde(
         with = "crate::timestamp::millis::option",
         default,

@@ -22,7 +22,7 @@ pub const NEW_SESSION_KEY: &str = "tl:new_session";
 /// The key of the event that a person has opened a chat: see [`CardAction::key`].
 pub const WELCOME_KEY: &str = "tl:welcome";
 
-/// Something that happened on a platform and goes the road.
+/// Something that happened on a platform and is processed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A person sent a message to the bot.

@@ -1,4 +1,6 @@
-//! Which addresses a user may make us call.
+//! SSRF rules: which addresses given by users and platforms may be called.
+//!
+//! Literal private addresses are refused here, when they are saved; resolved ones by the HTTP client that calls them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Request bodies, read whole within a memory budget before the router sees the request.
+//! Request bodies, read whole within a memory budget before the router sees the request. Backpressure: what exceeds it is refused.
 
 use std::io;
 use std::sync::Arc;

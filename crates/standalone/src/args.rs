@@ -321,7 +321,7 @@ pub struct Logs {
     /// Lines that hold this text.
     #[arg(long, env = "TIELINE_SEARCH", value_name = "TEXT")]
     pub search: Option<String>,
-    /// The least grave lines wanted.
+    /// The lowest level of lines to show.
     #[arg(long, env = "TIELINE_LEVEL", value_name = "LEVEL")]
     pub level: Option<Level>,
     /// How many of the newest lines.
@@ -335,7 +335,7 @@ pub struct Logs {
     pub bridge: Bridge,
 }
 
-/// How grave a line is.
+/// Level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
     /// A step.

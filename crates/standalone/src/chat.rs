@@ -50,7 +50,7 @@ pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     };
     if is_person {
         terminal::line(&format!(
-            "Talking to {}. /new begins anew, Ctrl-C stops an answer, Ctrl-D ends.",
+            "Talking to {}. /new starts a new session, Ctrl-C stops an answer, Ctrl-D ends.",
             terminal::one_line(&channel.agent)
         ))?;
     }

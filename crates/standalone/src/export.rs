@@ -12,7 +12,7 @@ use crate::terminal;
 /// Prints the file.
 ///
 /// # Errors
-/// If it can't be had.
+/// If it can't be fetched.
 pub async fn run(args: Export) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let format = match args.output {

@@ -23,7 +23,7 @@ const MAX_FAILURES: u32 = 30;
 /// Shows a log.
 ///
 /// # Errors
-/// If it can't be had.
+/// If it can't be fetched.
 pub async fn run(args: Logs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = doctor::integration_id(&client, &args.integration).await?;

@@ -19,7 +19,7 @@ const LOG_LINES: usize = 10;
 /// Lists things, or one of them.
 ///
 /// # Errors
-/// If they can't be had.
+/// If they can't be fetched.
 pub async fn get(args: Get) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let (items, more) = fetch(&client, &args).await?;
@@ -42,7 +42,7 @@ async fn show(client: &Client, args: &Get, items: &[Value], more: bool) -> anyho
 /// Shows things, or one of them, with all that belongs to them.
 ///
 /// # Errors
-/// If they can't be had.
+/// If they can't be fetched.
 pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let (mut items, more) = fetch(&client, &args).await?;

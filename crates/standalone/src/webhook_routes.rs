@@ -1,4 +1,4 @@
-//! The platforms' side of the HTTP surface: axum's words into the bridge's, and back.
+//! Routes of platforms' webhooks: axum's requests and responses to the bridge's types and back.
 
 use std::net::SocketAddr;
 

@@ -1,8 +1,8 @@
 //! Who holds which shard of bots. In the table `leases`, all in the one partition `RELAY`, so that one query shows the picture.
 //!
 //! `TASK#{node}` is a process: `life`, `expires`, `leaving`. It alone is renewed, so that a process costs one write a heartbeat
-//! however much it holds. `SHARD#{number}` names its holder (`node`, `life`) and the fence that it got, and is written only when
-//! something about the holder changes: it is held as long as the holder's heartbeat lives. A fence never shrinks, not even from
+//! however much it holds. `SHARD#{number}` names its holder (`node`, `life`) and the fencing token that it got, and is written only when
+//! something about the holder changes: it is held as long as the holder's heartbeat lives. A fencing token never shrinks, not even from
 //! shard to shard, for it is at least the time of the taking: so what a bot's last holder wrote is older than what its new one does.
 
 use std::collections::BTreeMap;

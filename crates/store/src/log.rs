@@ -26,7 +26,7 @@ const WHAT: &str = "log entry";
 pub struct LogEntry {
     /// When.
     pub at: Timestamp,
-    /// How grave.
+    /// The level.
     pub level: Level,
     /// A stable word.
     pub code: String,
@@ -34,7 +34,7 @@ pub struct LogEntry {
     pub message: String,
 }
 
-/// How grave, the least first.
+/// Level of an entry, the lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -93,7 +93,7 @@ pub(crate) fn item(integration: &IntegrationId, entry: &LogEntry, random: [u8; 1
 /// How many times a page is filled up when the level leaves little of it. Then it is handed out as it is.
 const MAX_ROUNDS: usize = 8;
 
-/// Lists the entries at least as grave as `level`, the newest first.
+/// Lists the entries of `level` and above, the newest first.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.

@@ -54,7 +54,7 @@ const EXPECTED_REFUSALS: [&str; 5] = [
 /// The code of the step `result` of an answer that the agent ended without text and file.
 pub const EMPTY_ANSWER: &str = "empty_answer";
 
-/// The step of a message that an operator sent on its road again.
+/// The step of a message whose processing an operator started again.
 pub const REDRIVEN: &str = "redriven";
 
 /// A message in the ledger.
@@ -78,7 +78,7 @@ pub struct MessageRecord {
     pub sender: Option<SenderId>,
     /// When we received it.
     pub received_at: Timestamp,
-    /// Where it is on its road.
+    /// How far its processing is.
     pub state: MessageState,
     /// The sealed event, as in the envelope.
     pub event: String,
@@ -88,7 +88,7 @@ pub struct MessageRecord {
     pub reason: Option<String>,
     /// What happened to it, in order.
     pub steps: Vec<LedgerStep>,
-    /// How often an operator sent it on its road again.
+    /// How often an operator started its processing again.
     pub redrives: u32,
     /// Grows with every change.
     pub version: u64,
@@ -274,7 +274,7 @@ pub async fn note(store: &Store, id: &MessageId, steps: &[LedgerStep]) -> Result
     write_change(store, id, change).await.map(drop)
 }
 
-/// Sends a failed message on its road again. `false` if it isn't failed (any more).
+/// Starts the processing of a failed message again. `false` if it isn't failed (any more).
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -291,7 +291,7 @@ pub async fn reopen(store: &Store, id: &MessageId, now: Timestamp) -> Result<boo
     write_change(store, id, change).await
 }
 
-/// Notes that the reply to a message is sent on its way again. What the message has come to stays.
+/// Records that the reply to a message is delivered again. The state of the message stays.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -428,7 +428,7 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
         (Some(event), _) => event,
         (None, Some(long)) => match sealed_blob::get(store, id.as_str(), &long).await {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?,
-            // Its pieces are gone before a message that was sent on its road again. That one can still be listed, and be ended.
+            // Its pieces expire before a message that was redriven late. That one can still be listed, and be ended.
             Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => String::new(),
             Err(error) => return Err(error),
         },

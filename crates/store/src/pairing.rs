@@ -54,7 +54,7 @@ pub async fn load(
 /// Saves the requests of an integration as they were read and changed.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if they have changed meanwhile: read again and decide anew.
+/// [`StoreError::Conflict`] if they have changed meanwhile: read and decide again.
 pub async fn save(
     store: &Store,
     integration: &IntegrationId,

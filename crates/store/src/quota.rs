@@ -1,4 +1,4 @@
-//! Limits that all processes share: so many sends in so much time, for a bot or for one of its chats.
+//! Rate limits that all processes share: so many sends in so much time, for a bot or for one of its chats.
 //!
 //! Item `QTA#{integration}#{quota}#{chat}`/`QTA` of `state`: `t`, the point in time up to which sends are given out, in
 //! microseconds. Every send moves it on by a fixed step, and it may run ahead of the clock by a few steps (a leaky bucket as a

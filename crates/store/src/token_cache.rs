@@ -1,4 +1,4 @@
-//! Access tokens that all processes share, for platforms count how often one asks for a new one.
+//! Cache of access tokens that all processes share, because platforms limit how often new ones are issued.
 //!
 //! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry, `h` what it was obtained with.
 

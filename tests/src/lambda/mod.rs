@@ -4,7 +4,7 @@
 //! Runtime API, an HTTP API with payload format 2.0, and event source mappings that poll SQS queues. It
 //! uses nothing of Tieline, so it stays an independent reading of what AWS does.
 //!
-//! The road of an invocation: `http`(mod@http) or `sqs` makes an event, [`Function`] finds or starts an instance,
+//! The path of an invocation: `http`(mod@http) or `sqs` makes an event, [`Function`] finds or starts an instance,
 //! the instance takes the event over its own Runtime API listener, and the [`Outcome`] goes back the same way.
 //!
 //! Kept from AWS because code breaks on it: one invocation at a time per instance, instances frozen between

@@ -14,7 +14,7 @@ pub(super) struct Facts<'a> {
     pub(super) mode: ConnectionMode,
     /// Whether requests are proved by operators' tokens: then there is no platform that must find us.
     pub(super) own_channel: bool,
-    /// Whether credentials are had by a login, and there are none yet.
+    /// Whether credentials are obtained by a login, and there are none yet.
     pub(super) logged_out: bool,
     pub(super) enabled: bool,
     /// Whether an enabled trigger names it.

@@ -61,7 +61,7 @@ pub(crate) struct IntegrationPatch {
 }
 
 impl IntegrationPatch {
-    /// Whether what was had from the platform with the old settings may not hold any more.
+    /// Whether what was obtained from the platform with the old settings may be invalid now.
     pub(super) const fn touches_account(&self) -> bool {
         self.credentials.is_some() || self.endpoints.is_some() || self.connection_mode.is_some()
     }

@@ -36,7 +36,7 @@ pub(crate) async fn stop(
     set(&state, &scope, &id, false, Again::Leave).await
 }
 
-/// Starts an integration anew: what holds a connection open connects again, even after the platform has kicked it.
+/// Restarts an integration: a long connection is opened again, even after the platform has kicked it.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/restart", tag = "integrations",
     responses((status = 200, body = IntegrationView)))]
 pub(crate) async fn restart(

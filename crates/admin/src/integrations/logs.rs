@@ -35,7 +35,7 @@ pub(crate) struct LogView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogQuery {
-    /// The least grave ones wanted: all, if absent.
+    /// The lowest level wanted: all, if absent.
     #[param(value_type = Option<schema::Level>)]
     level: Option<Level>,
     /// `nextCursor` of the page before.

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) enum Before {
     /// It still holds.
     Kept,
-    /// It was had with other credentials.
+    /// It was obtained with other credentials.
     Outdated,
 }
 

@@ -160,8 +160,8 @@ impl Webhook {
     }
 }
 
-/// The message's id, the same on every try. A message that an operator sends on its road again is a new question: an agent that keeps
-/// the contract would take no notice of the old one.
+/// The message's id, the same on every try. A message that an operator redrives is a new question: an agent that keeps
+/// the contract would ignore the old id.
 fn question_id(message: &AgentMessage) -> String {
     match message.redrives {
         0 => message.id.to_string(),

@@ -1,4 +1,4 @@
-//! Reading JSON from programs of strangers: every mistake names its field, and unknown fields are reported.
+//! Reading JSON from operators' programs: every mistake names its field, and unknown fields are reported.
 
 use serde_json::{Map, Value};
 

@@ -133,7 +133,7 @@ fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
 }
 
 /// A person has opened the chat with the bot, which the platform reports every time. The id holds the chat and the day, so that only
-/// the first time of a day goes the whole road.
+/// the first time of a day is processed.
 fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     if cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
         return Err(Remark::Ignored("chat was opened, and there is no welcome text"));

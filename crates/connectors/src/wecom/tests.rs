@@ -1,4 +1,4 @@
-//! The connector through its front door, with callbacks sealed here.
+//! The connector through its public trait, with callbacks sealed here.
 
 use std::time::Duration;
 

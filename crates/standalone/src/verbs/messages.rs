@@ -1,4 +1,4 @@
-//! Messages and conversations: say something, begin anew, try again.
+//! Messages and conversations: send, start a new session, retry.
 
 use std::process::ExitCode;
 
@@ -50,7 +50,7 @@ pub async fn reset(args: Reset) -> anyhow::Result<ExitCode> {
     let id = text(&found["id"]);
     let path = ["integrations", &integration, "conversations", &id, "reset"];
     client.post(&path, &client::nothing()).await?;
-    terminal::line(&format!("conversation {id} begins anew"))?;
+    terminal::line(&format!("conversation {id} starts a new session with its next message"))?;
     Ok(ExitCode::SUCCESS)
 }
 

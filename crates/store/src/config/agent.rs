@@ -237,7 +237,7 @@ pub async fn get(
     found.map(|item| read(store.keyring(), item)).transpose()
 }
 
-/// The same as it is, or was a second ago: for the road of messages.
+/// The same from the cache, so up to a second old: for processing messages.
 ///
 /// # Errors
 /// [`StoreError`].

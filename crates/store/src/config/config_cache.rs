@@ -1,4 +1,4 @@
-//! What was read of the configuration a moment ago, so that a busy bot's messages don't each read it again.
+//! Cache of configuration that was read a moment ago, so that a busy bot's messages don't each read it again.
 //!
 //! A change through the same [`crate::Store`] evicts everything at once; a change made by another process is seen
 //! after [`LIFE`].

@@ -126,7 +126,7 @@ pub async fn get(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<O
     find(store, id, Reading::Strong).await
 }
 
-/// What an organization may use, as it was a moment ago: for the roads of messages.
+/// The limits of an organization from the cache, so up to a second old: for processing messages.
 ///
 /// # Errors
 /// [`StoreError`].

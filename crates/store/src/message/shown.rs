@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::{Store, conversation};
 
 /// Reads a message as operators see it: `running` while its conversation's run holds it, and `failed` when no person asked for it
-/// and it could not be delivered. On its road it is another: see [`super::get`].
+/// and it could not be delivered. Processing uses the record itself: see [`super::get`].
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].

@@ -67,7 +67,7 @@ async fn event_too_long_for_an_item_round_trips() {
     assert_eq!(message::get(&it.store, &long.id, NOW).await.unwrap(), Some(long));
 }
 
-/// They are gone before a message that was sent on its road again long after it came.
+/// They expire before a message that is redriven long after it came.
 #[tokio::test]
 async fn a_message_whose_event_has_lost_a_piece_has_none() {
     let it = fresh().await;

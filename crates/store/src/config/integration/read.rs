@@ -87,8 +87,8 @@ pub async fn load_bound(store: &Store, id: &IntegrationId) -> Result<Option<Boun
     query_bound(store, id, Reading::Strong).await
 }
 
-/// The same as it is, or was a second ago, at a fraction of the price: for the road of messages, where no write follows from it. One
-/// that was made a moment ago is found.
+/// The same from the cache or an eventually consistent read, so up to a second old and at a fraction of the price: for processing
+/// messages, where no conditional write follows from it. A new integration is found at once.
 ///
 /// # Errors
 /// [`StoreError`].

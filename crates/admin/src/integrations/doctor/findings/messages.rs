@@ -1,4 +1,4 @@
-//! What became of messages on their road.
+//! Findings about messages: whether they are received, answered and delivered.
 
 use std::time::Duration;
 
