@@ -13,6 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree, token_stream};
 const CRATES: &[&str] = &[
     "admin",
     "agents",
+    "aws",
     "connectors",
     "core",
     "embedded",
