@@ -35,7 +35,8 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
         let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let unreachable = json!({ "protocol": "openai_chat", "config": { "baseUrl": "http://127.0.0.1:1", "model": "m" } });
+        let unreachable =
+            json!({ "protocol": "openai_chat", "config": { "baseUrl": "http://127.0.0.1:1", "model": "m" } });
         let bot = set_up(&life.world, Over::Web, &unreachable, &chat, window).await;
         Self {
             life,

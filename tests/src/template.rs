@@ -292,6 +292,10 @@ Resources:
         let queues = template.resources("AWS::SQS::Queue").unwrap();
         assert!(template.property(queues[0].1, "Odd").is_err());
         assert!(template.property(queues[0].1, "Absent").is_err());
-        assert!(template.text(&serde_yaml_ng::from_str("!Ref Unknown").unwrap()).is_err());
+        assert!(
+            template
+                .text(&serde_yaml_ng::from_str("!Ref Unknown").unwrap())
+                .is_err()
+        );
     }
 }

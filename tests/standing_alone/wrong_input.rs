@@ -85,7 +85,10 @@ async fn an_unproved_request_gets_one_flat_answer() {
         assert_eq!(post(&url, body).await, (401, Vec::new()), "{what}");
     }
     assert_eq!(post(&right, vec![b'x'; 1024 * 1024 + 1]).await.0, 413);
-    assert!(agent.asked().is_empty(), "a request without a valid signature reached the agent");
+    assert!(
+        agent.asked().is_empty(),
+        "a request without a valid signature reached the agent"
+    );
     assert_eq!(
         post(&right, body.into()).await.0,
         200,

@@ -22,12 +22,7 @@ async fn the_first_answer_comes_at_once() {
     let mut took = Vec::new();
     for at in 0..40 {
         let person = Speaker::alone(&format!("user{at}"));
-        let message = bot.text(
-            &person,
-            &format!("m{at}"),
-            "hello",
-            &responses.url_for(&at.to_string()),
-        );
+        let message = bot.text(&person, &format!("m{at}"), "hello", &responses.url_for(&at.to_string()));
         let (query, body, nonce) = bot.cipher.callback(&message.to_string());
         let began = Instant::now();
         let (status, body, _) = bot.send_raw(&query, body).await.unwrap();

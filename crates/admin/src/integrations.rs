@@ -11,7 +11,9 @@ pub(crate) mod probe;
 pub(crate) mod send_message;
 pub(crate) mod status;
 
+mod action;
 mod effective_status;
+mod facts;
 pub(crate) mod input;
 mod obstacle;
 pub(crate) mod overview;

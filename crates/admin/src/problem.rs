@@ -264,9 +264,10 @@ impl From<Denied> for Problem {
 impl From<StoreError> for Problem {
     fn from(failure: StoreError) -> Self {
         match failure {
-            StoreError::Conflict => {
-                Self::conflict("conflict", "another request changed this at the same time; read it again and repeat")
-            }
+            StoreError::Conflict => Self::conflict(
+                "conflict",
+                "another request changed this at the same time; read it again and repeat",
+            ),
             StoreError::TooLarge => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",

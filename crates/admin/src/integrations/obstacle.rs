@@ -2,7 +2,7 @@
 //!
 //! Connectors put the same words into the codes of different platforms, so no platform is named here.
 
-use super::remedy::Action;
+use super::action::Action;
 use crate::texts::Text;
 
 /// Why a platform refuses a bot or its answers, where that is none of the credentials' fault.

@@ -13,7 +13,8 @@ use tieline_store::message::Troubles;
 use tieline_store::status::{self, ConnectionState, Status};
 use utoipa::ToSchema;
 
-use super::effective_status::{self, Condition, Facts};
+use super::effective_status::{self, Condition};
+use super::facts::Facts;
 use super::{find, view};
 use crate::auth::Scope;
 use crate::path::Id;

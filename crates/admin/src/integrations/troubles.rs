@@ -8,7 +8,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::message::LATELY;
 use tieline_store::status::ConnectionState;
 
-use super::effective_status::Facts;
+use super::facts::Facts;
 use super::obstacle::Obstacle;
 use crate::texts::Text;
 
