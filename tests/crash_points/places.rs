@@ -144,6 +144,7 @@ async fn limit_to_one(life: &Life) {
     let (store, now) = (&life.world.store, life.world.clock.now());
     let limits = Limits {
         max_concurrent_runs: Some(1),
+        ..Limits::default()
     };
     let before = organization::get(store, &OrganizationId::new(DEFAULT), now).await;
     let before = before.unwrap().unwrap();

@@ -21,6 +21,7 @@ use crate::path::OrganizationInPath;
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
+use crate::triggers::question_limits::per_minute;
 use crate::validation;
 
 /// A tenant.
@@ -50,6 +51,8 @@ impl Versioned for OrganizationView {
 pub(crate) struct LimitsView {
     /// Most runs at a time.
     max_concurrent_runs: Option<u32>,
+    /// Most questions in a minute, of all people to all its bots. Null: any number.
+    max_messages_per_minute: Option<u32>,
 }
 
 /// A new organization.
@@ -78,6 +81,9 @@ pub(crate) struct LimitsPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1)]
     max_concurrent_runs: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    max_messages_per_minute: Option<Option<u32>>,
 }
 
 impl LimitsPatch {
@@ -90,6 +96,10 @@ impl LimitsPatch {
         }
         Ok(Limits {
             max_concurrent_runs: self.max_concurrent_runs.unwrap_or(before.max_concurrent_runs),
+            max_messages_per_minute: match self.max_messages_per_minute {
+                Some(limit) => per_minute("limits.maxMessagesPerMinute", limit)?,
+                None => before.max_messages_per_minute,
+            },
         })
     }
 }
@@ -243,6 +253,7 @@ impl LimitsView {
     const fn of(limits: Limits) -> Self {
         Self {
             max_concurrent_runs: limits.max_concurrent_runs,
+            max_messages_per_minute: limits.max_messages_per_minute,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::retry::until_settled;
 use crate::state::AdminState;
 
 mod body;
+pub(crate) mod question_limits;
 pub(crate) mod welcome;
 
 /// Whether an integration is taken from the trigger that has it.

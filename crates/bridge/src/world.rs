@@ -23,6 +23,7 @@ use crate::state::guess_limiter::GuessLimiter;
 use crate::state::known_users::KnownUsers;
 use crate::state::log_throttle::LogThrottle;
 use crate::state::long_polls::LongPolls;
+use crate::state::message_limits::MessageLimits;
 use crate::state::rate_limiter::RateLimiter;
 use crate::state::refusal_log::RefusalLog;
 use crate::state::token_uses::TokenUses;
@@ -57,6 +58,8 @@ pub struct World {
     pub refusal_log: Arc<RefusalLog>,
     /// Users already recorded, so that a message from one writes nothing. Cache; bounded.
     pub known_users: Arc<KnownUsers>,
+    /// Limits of organizations on questions. Cache; bounded.
+    pub message_limits: Arc<MessageLimits>,
     /// Slots that each tenant occupies in this process.
     pub tenant_slots: Arc<TenantSlots>,
     /// Which of its tasks has what.
@@ -179,6 +182,7 @@ impl World {
             log_throttle: Arc::default(),
             refusal_log: Arc::default(),
             known_users: Arc::default(),
+            message_limits: Arc::default(),
             tenant_slots,
             local_claims: Arc::default(),
             rate_limiter: Arc::default(),

@@ -29,6 +29,7 @@ pub mod bilingual;
 pub mod budget;
 pub mod chat_texts;
 pub mod notice;
+pub mod quiet_hours;
 pub mod reply;
 pub mod split;
 

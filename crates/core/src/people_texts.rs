@@ -1,8 +1,9 @@
 //! What people are told when they ask to use a bot, approve others, or link themselves.
 
 use crate::notice::Language;
+use crate::quiet_hours::QuietHours;
 
-/// A sentence about who may use a bot.
+/// A sentence about who may use a bot, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeopleReply {
     /// A stranger's code.
@@ -21,6 +22,12 @@ pub enum PeopleReply {
     CodeMissing,
     /// The person is linked now.
     Linked(String),
+    /// The bot answers no questions at these hours.
+    Quiet(QuietHours),
+    /// The person asks too often, and may again after so many seconds.
+    TooOften(u64),
+    /// All people together ask too often, and may again after so many seconds.
+    TooMany(u64),
 }
 
 impl PeopleReply {
@@ -45,6 +52,11 @@ impl PeopleReply {
             Self::OnlyLinked => "Only people whom the administrator has linked can approve others.".to_owned(),
             Self::CodeMissing => "Please put the code after the command.".to_owned(),
             Self::Linked(person) => format!("Done. You are linked to {person}."),
+            Self::Quiet(hours) => format!("This bot answers no questions at these hours: {hours}. Please ask again later."),
+            Self::TooOften(seconds) => {
+                format!("You are asking faster than this bot may answer. Please try again in {seconds} s.")
+            }
+            Self::TooMany(seconds) => format!("Too many questions at the moment. Please try again in {seconds} s."),
         }
     }
 
@@ -60,6 +72,9 @@ impl PeopleReply {
             Self::OnlyLinked => "只有已由管理员关联身份的人员才能批准他人。".to_owned(),
             Self::CodeMissing => "请在命令后附上配对码。".to_owned(),
             Self::Linked(person) => format!("完成，您已关联为 {person}。"),
+            Self::Quiet(hours) => format!("本机器人在以下时段不回答问题：{hours}。请稍后再问。"),
+            Self::TooOften(seconds) => format!("您的提问过于频繁，请在 {seconds} 秒后重试。"),
+            Self::TooMany(seconds) => format!("当前提问过多，请在 {seconds} 秒后重试。"),
         }
     }
 }

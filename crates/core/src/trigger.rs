@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
+use crate::quiet_hours::QuietHours;
 
 /// Binds one integration to one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub struct TriggerSettings {
     pub welcome: Option<String>,
     /// Whether the task commands work in direct chats.
     pub task_mode: bool,
+    /// When no questions are answered.
+    pub quiet_hours: Option<QuietHours>,
+    /// How many questions one person may ask in a minute.
+    pub max_messages_per_person_per_minute: Option<u32>,
 }
 
 impl Default for TriggerSettings {
@@ -54,6 +59,8 @@ impl Default for TriggerSettings {
             access: Access::default(),
             welcome: None,
             task_mode: false,
+            quiet_hours: None,
+            max_messages_per_person_per_minute: None,
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod leases;
 pub mod log;
 pub mod login;
 pub mod message;
+pub mod message_rate;
 pub mod pairing;
 pub mod poll_cursor;
 pub mod quota;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::positions::join;
 
 /// Fields of the API that are no texts: a variable's value becomes what they need.
-const TYPED: [&str; 7] = [
+const TYPED: [&str; 9] = [
     "enabled",
     "streaming",
     "taskMode",
@@ -13,6 +13,8 @@ const TYPED: [&str; 7] = [
     "sessionTimeoutSeconds",
     "summaryWindowSeconds",
     "maxConcurrentRuns",
+    "maxMessagesPerMinute",
+    "maxMessagesPerPersonPerMinute",
 ];
 
 /// Most bytes of all texts with their variables filled in.

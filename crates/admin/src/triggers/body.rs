@@ -8,6 +8,7 @@ use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
 use tieline_store::config::trigger::TriggerRecord;
 use utoipa::ToSchema;
 
+use super::question_limits::{QuietHoursBody, per_minute};
 use crate::audit::{self, Shown};
 use crate::body::nullable;
 use crate::etag::{self, Versioned};
@@ -20,6 +21,8 @@ const MAX_SESSION_TIMEOUT_SECONDS: u32 = 366 * 24 * 3600;
 const MAX_SUMMARY_WINDOW_SECONDS: u32 = 900;
 /// Longest welcome, in characters.
 const MAX_WELCOME_CHARS: usize = 2000;
+/// How many questions one person may ask in a minute.
+const PER_PERSON: &str = "maxMessagesPerPersonPerMinute";
 /// Most entries of an access list.
 const MAX_ACCESS_ENTRIES: usize = 1000;
 
@@ -42,6 +45,8 @@ pub(crate) struct TriggerView {
     /// Text that a person gets who opens the chat.
     welcome: Option<String>,
     task_mode: bool,
+    quiet_hours: Option<QuietHoursBody>,
+    max_messages_per_person_per_minute: Option<u32>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -96,6 +101,11 @@ pub(crate) struct NewTrigger {
     welcome: Option<String>,
     /// Whether the task commands work in direct chats: false, if absent.
     task_mode: Option<bool>,
+    /// When no questions are answered: never, if absent.
+    quiet_hours: Option<QuietHoursBody>,
+    /// How many questions one person may ask in a minute: any number, if absent.
+    #[schema(minimum = 1)]
+    max_messages_per_person_per_minute: Option<u32>,
 }
 
 /// Changes of a trigger. What is absent stays.
@@ -117,6 +127,14 @@ pub(crate) struct TriggerPatch {
     #[schema(value_type = Option<String>)]
     welcome: Option<Option<String>>,
     task_mode: Option<bool>,
+    /// Null: never.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<QuietHoursBody>)]
+    quiet_hours: Option<Option<QuietHoursBody>>,
+    /// Null: any number.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    max_messages_per_person_per_minute: Option<Option<u32>>,
 }
 
 /// Changes of who may use the bot. What is absent stays.
@@ -150,6 +168,8 @@ impl NewTrigger {
             access: self.access,
             welcome: Some(self.welcome),
             task_mode: self.task_mode,
+            quiet_hours: Some(self.quiet_hours),
+            max_messages_per_person_per_minute: Some(self.max_messages_per_person_per_minute),
         };
         patch.apply(blank)
     }
@@ -184,6 +204,14 @@ impl TriggerPatch {
                 .keep(welcome(self.welcome.clone().unwrap_or(old.welcome)))
                 .flatten(),
             task_mode: self.task_mode.unwrap_or(old.task_mode),
+            quiet_hours: match &self.quiet_hours {
+                Some(hours) => hours.as_ref().and_then(|hours| errors.keep(hours.read())),
+                None => old.quiet_hours,
+            },
+            max_messages_per_person_per_minute: match self.max_messages_per_person_per_minute {
+                Some(limit) => errors.keep(per_minute(PER_PERSON, limit)).flatten(),
+                None => old.max_messages_per_person_per_minute,
+            },
         };
         errors.end()?;
         Ok(Trigger {
@@ -273,6 +301,8 @@ impl TriggerView {
             access: AccessView::of(settings.access),
             welcome: settings.welcome,
             task_mode: settings.task_mode,
+            quiet_hours: settings.quiet_hours.map(QuietHoursBody::of),
+            max_messages_per_person_per_minute: settings.max_messages_per_person_per_minute,
             created_at,
             updated_at,
             etag: etag::of_version(version),
@@ -291,6 +321,7 @@ pub(super) fn shown(trigger: &Trigger) -> Shown {
         "sessionScope": settings.session_scope, "busyPolicy": settings.busy_policy,
         "access": AccessView::of(settings.access.clone()),
         "welcome": settings.welcome, "taskMode": settings.task_mode,
+        "quietHours": settings.quiet_hours, "maxMessagesPerPersonPerMinute": settings.max_messages_per_person_per_minute,
     }))
 }
 

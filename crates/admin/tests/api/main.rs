@@ -15,6 +15,7 @@ mod openapi;
 mod overview;
 mod people;
 mod place;
+mod question_limits;
 mod restore;
 mod road;
 mod runs;

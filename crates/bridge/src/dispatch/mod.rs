@@ -5,6 +5,7 @@ mod clicks;
 mod pending;
 mod people;
 mod poison;
+mod question_limits;
 mod status;
 mod tasks;
 
@@ -126,6 +127,17 @@ enum Intent {
     Pair,
 }
 
+impl Intent {
+    /// Whether an agent is to be asked.
+    fn is_question(&self, message: &Message) -> bool {
+        match self {
+            Self::Say => true,
+            Self::New => !is_empty(message),
+            Self::Steer(_) | Self::Refuse(_) | Self::Pair => false,
+        }
+    }
+}
+
 /// Which time it is that an event is dispatched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
@@ -149,6 +161,11 @@ impl Arrival<'_> {
         let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
             return Ok(None);
         };
+        if intent.is_question(&message)
+            && let Some(limit) = Box::pin(self.limit_reached(&message, turn)).await?
+        {
+            return self.hold_back(&message, &id, limit).await.map(|()| None);
+        }
         match intent {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
             Intent::Pair => Box::pin(self.offer_pairing(&message, &id)).await.map(|()| None),

@@ -37,6 +37,8 @@ pub struct Organization {
 pub struct Limits {
     /// Most runs at a time.
     pub max_concurrent_runs: Option<u32>,
+    /// Most questions in a minute, of all people to all its bots.
+    pub max_messages_per_minute: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,6 +65,8 @@ struct StoredV1 {
 struct LimitsV1 {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_concurrent_runs: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_messages_per_minute: Option<u32>,
 }
 
 /// Creates an organization. `false` if there is one of that id.
@@ -224,6 +228,7 @@ fn read(item: item::Item) -> Result<Organization, StoreError> {
         name: stored.name,
         limits: Limits {
             max_concurrent_runs: stored.limits.max_concurrent_runs,
+            max_messages_per_minute: stored.limits.max_messages_per_minute,
         },
         created_at: stored.created_at,
         version: stored.version,
@@ -234,6 +239,7 @@ impl From<Limits> for LimitsV1 {
     fn from(limits: Limits) -> Self {
         Self {
             max_concurrent_runs: limits.max_concurrent_runs,
+            max_messages_per_minute: limits.max_messages_per_minute,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tieline_core::access::Access;
 use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
+use tieline_core::quiet_hours::{QuietHours, TimeOfDay, UtcOffset};
 use tieline_core::timestamp::{Timestamp, millis};
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
 
@@ -72,6 +73,18 @@ struct SettingsV1 {
     welcome: Option<String>,
     #[serde(default)]
     task_mode: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quiet_hours: Option<QuietHoursV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_messages_per_person_per_minute: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QuietHoursV1 {
+    from: TimeOfDay,
+    to: TimeOfDay,
+    utc_offset: UtcOffset,
 }
 
 pub(super) fn write(record: &TriggerRecord, item: TriggerItem) -> Result<Item, StoreError> {
@@ -132,6 +145,12 @@ impl From<TriggerSettings> for SettingsV1 {
             pairing: settings.access.pairing,
             welcome: settings.welcome,
             task_mode: settings.task_mode,
+            quiet_hours: settings.quiet_hours.map(|hours| QuietHoursV1 {
+                from: hours.from,
+                to: hours.to,
+                utc_offset: hours.utc_offset,
+            }),
+            max_messages_per_person_per_minute: settings.max_messages_per_person_per_minute,
         }
     }
 }
@@ -150,6 +169,12 @@ impl From<SettingsV1> for TriggerSettings {
             },
             welcome: stored.welcome,
             task_mode: stored.task_mode,
+            quiet_hours: stored.quiet_hours.map(|hours| QuietHours {
+                from: hours.from,
+                to: hours.to,
+                utc_offset: hours.utc_offset,
+            }),
+            max_messages_per_person_per_minute: stored.max_messages_per_person_per_minute,
         }
     }
 }

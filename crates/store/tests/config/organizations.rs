@@ -53,6 +53,7 @@ async fn update_of_a_stale_read_is_refused() {
     let fresh = fresh().await;
     let limits = Limits {
         max_concurrent_runs: Some(3),
+        max_messages_per_minute: Some(60),
     };
     let before = organization::get(&fresh.store, &org("default"), NOW)
         .await

@@ -10,6 +10,7 @@ mod leases;
 mod logins;
 mod logs;
 mod mailbox;
+mod message_rates;
 mod messages;
 mod places;
 mod poll_cursors;

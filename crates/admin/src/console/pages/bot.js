@@ -120,6 +120,9 @@ const VIEWS = {
         <div class="field"><label for="welcome">${text("welcome")}</label><input id="welcome" name="welcome" .value=${bound?.welcome ?? ""}></div>
         <label class="choice"><input type="checkbox" name="taskMode" ?checked=${bound?.taskMode ?? false}> ${text("taskMode")}</label>
         <label class="choice"><input type="checkbox" name="pairing" ?checked=${bound?.access.pairing ?? false}> ${text("pairing")}</label>
+        <div class="field"><label for="quiet-from">${text("quietHours")}</label><span class="bar"><input id="quiet-from" name="quietFrom" type="time" .value=${bound?.quietHours?.from ?? ""}>–<input name="quietTo" type="time" aria-label=${text("quietTo")} .value=${bound?.quietHours?.to ?? ""}>
+          <input name="quietOffset" size="6" pattern="[+\\-][0-9]{2}:[0-9]{2}" aria-label=${text("utcOffset")} .value=${bound?.quietHours?.utcOffset ?? "+08:00"}></span><small>${text("quietHoursHelp")}</small></div>
+        <div class="field"><label for="per-person">${text("perPerson")}</label><input id="per-person" name="perPerson" type="number" min="1" max="10000" .value=${String(bound?.maxMessagesPerPersonPerMinute ?? "")} placeholder=${text("unlimited")}></div>
         <div class="field"><label for="users">${text("allowedUsers")}</label><textarea id="users" name="users" rows="3" .value=${(bound?.access.users ?? []).join("\n")}></textarea></div>
         <div class="field"><label for="chats">${text("allowedChats")}</label><textarea id="chats" name="chats" rows="3" .value=${(bound?.access.chats ?? []).join("\n")}></textarea></div>
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
@@ -170,6 +173,12 @@ function save(shell, state, mode, event) {
   });
 }
 
+/** None, if both ends are empty; the API says what is wrong with half of them. */
+function quietHours({ quietFrom, quietTo, quietOffset }) {
+  if (quietFrom.value === "" && quietTo.value === "") return null;
+  return { from: quietFrom.value, to: quietTo.value, utcOffset: quietOffset.value.trim() };
+}
+
 function bind(shell, state, bound, event) {
   event.preventDefault();
   const form = event.target.elements;
@@ -182,6 +191,8 @@ function bind(shell, state, bound, event) {
     busyPolicy: form.busyPolicy.value,
     welcome: form.welcome.value.trim() || null,
     taskMode: form.taskMode.checked,
+    quietHours: quietHours(form),
+    maxMessagesPerPersonPerMinute: form.perPerson.value === "" ? null : Number(form.perPerson.value),
     access: { users: lines(form.users.value), chats: lines(form.chats.value), pairing: form.pairing.checked },
   };
   const write = (takeover) =>

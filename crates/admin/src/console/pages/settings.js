@@ -65,10 +65,12 @@ const limits = (shell, { organization }) => html`
   <section class="card" aria-labelledby="limits-title"><h3 id="limits-title">${text("limits")}</h3>
     <form class="bar" @submit=${(event) => {
       event.preventDefault();
-      const value = event.target.elements.runs.value;
-      shell.act(() => shell.send("PATCH", "", { limits: { maxConcurrentRuns: value === "" ? null : Number(value) } }));
+      const { runs, messages } = event.target.elements;
+      const limit = ({ value }) => (value === "" ? null : Number(value));
+      shell.act(() => shell.send("PATCH", "", { limits: { maxConcurrentRuns: limit(runs), maxMessagesPerMinute: limit(messages) } }));
     }}>
       <label>${text("maxRuns")} <input name="runs" type="number" min="1" .value=${String(organization.limits.maxConcurrentRuns ?? "")} placeholder=${text("unlimited")}></label>
+      <label>${text("maxMessages")} <input name="messages" type="number" min="1" max="10000" .value=${String(organization.limits.maxMessagesPerMinute ?? "")} placeholder=${text("unlimited")}></label>
       ${shell.app.mayWrite ? html`<button type="submit">${text("save")}</button>` : nothing}
     </form></section>`;
 

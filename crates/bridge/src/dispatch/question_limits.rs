@@ -1,0 +1,89 @@
+//! Limits on questions: quiet hours, and how many one person and one organization may ask in a minute. Commands are never held back.
+
+use tieline_core::event::Message;
+use tieline_core::ids::{ConversationId, OrganizationId};
+use tieline_core::message_state::MessageState;
+use tieline_core::people_texts::PeopleReply;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::config::organization;
+use tieline_store::message_rate::{self, Whose};
+use tokio::time::Instant;
+
+use super::{Arrival, Attempt, DispatchError};
+use crate::integration_log;
+use crate::notices::NoticeReply;
+use crate::world::World;
+
+/// What keeps a question from being asked: the sentence for its sender, and the reason in the ledger.
+pub(super) struct LimitReached(PeopleReply, &'static str);
+
+impl Arrival<'_> {
+    /// Counts a question, and tells which limit it exceeds. One that was dispatched before is not counted again.
+    pub(super) async fn limit_reached(
+        &self,
+        message: &Message,
+        turn: Attempt,
+    ) -> Result<Option<LimitReached>, DispatchError> {
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(None);
+        };
+        // By when it came: the same every time that it is dispatched.
+        let quiet = trigger.settings.quiet_hours;
+        if let Some(hours) = quiet.filter(|hours| hours.contains(self.envelope.received_at)) {
+            return Ok(Some(LimitReached(PeopleReply::Quiet(hours), "quiet_hours")));
+        }
+        if turn == Attempt::Again {
+            return Ok(None);
+        }
+        let (now, record) = (self.world.clock.now(), &self.bound.integration);
+        let sender = &message.sender.id;
+        if let Some(max) = trigger.settings.max_messages_per_person_per_minute
+            && !sender.as_str().is_empty()
+            && let Some(seconds) = self.count(Whose::Person(&record.id, sender), max, now).await?
+        {
+            return Ok(Some(LimitReached(PeopleReply::TooOften(seconds), "person_rate_limit")));
+        }
+        if let Some(max) = organization_limit(self.world, &record.organization).await?
+            && let Some(seconds) = self.count(Whose::Organization(&record.organization), max, now).await?
+        {
+            return Ok(Some(LimitReached(
+                PeopleReply::TooMany(seconds),
+                "organization_rate_limit",
+            )));
+        }
+        Ok(None)
+    }
+
+    /// Seconds after which the next question may be asked, if this one may not.
+    async fn count(&self, whose: Whose<'_>, max: u32, now: Timestamp) -> Result<Option<u64>, StoreError> {
+        let counted = message_rate::count(&self.world.store, whose, max, now).await?;
+        Ok(counted.err().map(|next| next.since(now).as_secs().max(1)))
+    }
+
+    /// Tells the sender why the question is not asked, and ends it.
+    pub(super) async fn hold_back(
+        &self,
+        message: &Message,
+        conversation: &ConversationId,
+        LimitReached(reply, reason): LimitReached,
+    ) -> Result<(), DispatchError> {
+        let text = reply.text(self.bound.integration.language);
+        self.say(message, conversation, NoticeReply::refused_text(text)).await?;
+        let line = format!("a question was refused: {reason}");
+        integration_log::warn(self.world, &self.envelope.integration, reason, &line).await;
+        self.end(MessageState::Refused, Some(reason)).await
+    }
+}
+
+/// How many questions the organization may ask in a minute, as it was a moment ago.
+async fn organization_limit(world: &World, organization: &OrganizationId) -> Result<Option<u32>, StoreError> {
+    let begun = Instant::now();
+    if let Some(limit) = world.message_limits.get(organization, begun) {
+        return Ok(limit);
+    }
+    let limits = organization::look_up_limits(&world.store, organization, world.clock.now()).await?;
+    let limit = limits.max_messages_per_minute;
+    world.message_limits.keep(organization.clone(), limit, begun);
+    Ok(limit)
+}
