@@ -564,7 +564,9 @@ def test_scaling_keeps_what_it_has_scaled():
 
 
 def test_a_runner_is_joined_by_another_before_it_is_full():
-    places = int(re.search(r"const RUNS: usize = (\d+);", (ROOT / "functions/runner/src/worker.rs").read_text())[1])
+    places = ON_LAMBDA.source["Parameters"]["MaxRuns"]["Default"]
+    program = (ROOT / "crates/aws/src/environment.rs").read_text()
+    assert int(re.search(r"DEFAULT_SLOTS: SlotLimits = SlotLimits \{\s+runs: (\d+),", program)[1]) == places
     policy = nested(ON_ECS, "Containers").resources["RunnerByRuns"]["Properties"]
     assert places / 2 <= policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] <= places * 3 / 4
 

@@ -74,10 +74,10 @@ async fn who_waited_for_a_token_for_too_long_leaves_the_reply_to_others() {
     platform.misbehave(|faults| faults.token_latencies.push_back(Duration::from_secs(3)));
     let later = async {
         sleep(Duration::from_secs(2)).await;
-        run::wake(&quick, &wake, None).await.unwrap();
+        run::wake(&quick, &wake, None, None).await.unwrap();
         assert_eq!(platform.bubbles().len(), 1);
     };
-    let (first, ()) = tokio::join!(run::wake(&slow, &wake, None), later);
+    let (first, ()) = tokio::join!(run::wake(&slow, &wake, None, None), later);
     first.unwrap();
     let n_sent = platform.calls().iter().filter(|call| call.name == "reply").count();
     assert_eq!(n_sent, 1);

@@ -68,7 +68,7 @@ pub struct Bridge {
     port: u16,
     dir: PathBuf,
     log: PathBuf,
-    public_url: Option<String>,
+    flags: Vec<String>,
 }
 
 impl Bridge {
@@ -80,12 +80,20 @@ impl Bridge {
         Self::start_on(dir, free_port()?)
     }
 
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// If it doesn't within ten seconds.
+    pub fn start_with(dir: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_on_with(dir, free_port()?, flags)
+    }
+
     /// The same on a certain port, so that addresses survive a restart.
     ///
     /// # Errors
     /// If it doesn't answer within ten seconds.
     pub fn start_on(dir: &Path, port: u16) -> anyhow::Result<Self> {
-        Self::start_with(dir, port, None)
+        Self::start_on_with(dir, port, &[])
     }
 
     /// The same with an address at which platforms call it.
@@ -93,10 +101,10 @@ impl Bridge {
     /// # Errors
     /// If it doesn't answer within ten seconds.
     pub fn start_at(dir: &Path, public_url: &str) -> anyhow::Result<Self> {
-        Self::start_with(dir, free_port()?, Some(public_url.to_owned()))
+        Self::start_on_with(dir, free_port()?, &["--public-url", public_url])
     }
 
-    fn start_with(dir: &Path, port: u16, public_url: Option<String>) -> anyhow::Result<Self> {
+    fn start_on_with(dir: &Path, port: u16, flags: &[&str]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join("tieline.log");
         let mut bridge = Self {
@@ -104,7 +112,7 @@ impl Bridge {
             port,
             dir: dir.to_owned(),
             log,
-            public_url,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
         };
         bridge.launch()?;
         Ok(bridge)
@@ -197,7 +205,7 @@ impl Bridge {
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--data-dir".as_ref(), self.dir.as_os_str()])
             .args(["--admin-token", ADMIN_TOKEN, "--allow-private-endpoints"])
-            .args(self.public_url.iter().flat_map(|url| ["--public-url", url]))
+            .args(&self.flags)
             .env("TIELINE_LOG_FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

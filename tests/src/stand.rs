@@ -29,8 +29,17 @@ impl Stand {
     /// If it doesn't start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a bridge with these flags.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    #[must_use]
+    pub fn start_with(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let bridge = Bridge::start(dir.path()).expect("the bridge starts");
+        let bridge = Bridge::start_with(dir.path(), flags).expect("the bridge starts");
         let console = Console::new(bridge.url());
         Self { bridge, console, dir }
     }

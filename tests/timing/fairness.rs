@@ -92,6 +92,70 @@ async fn a_tenant_in_a_rush_delays_no_other_tenant() {
     assert_eq!(agent.asked().len(), 500);
 }
 
+/// More of one organization than it once might have at a time, which was 64.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_answers_delay_no_other_chat_of_the_organization() {
+    const N_SLOW: usize = 1000;
+    let _alone = alone().await;
+    let stand = Stand::start();
+    let agent = FakeAgent::start(Manner {
+        holds: |text| text.starts_with("slow"),
+        ..Manner::default()
+    })
+    .await;
+    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
+    let alone = latencies(&stand, &bot, "before").await;
+    for first in (0..N_SLOW).step_by(50) {
+        let said = (first..first + 50).map(|n| {
+            let (console, bot) = (stand.console.clone(), bot.clone());
+            async move { console.say(&bot, &format!("slow{n}"), "slow", &uuid()).await.unwrap() }
+        });
+        join_all(said).await;
+    }
+    until("the slow ones are asked", || {
+        agent.asked().iter().filter(|it| *it == "slow").count() == N_SLOW
+    })
+    .await;
+    let beside = latencies(&stand, &bot, "beside").await;
+    let worst = *beside.iter().max().unwrap();
+    figure("answer beside 1000 slow ones, worst", format!("{worst:?}"));
+    let delay = worst.saturating_sub(median(&alone));
+    assert!(delay < Duration::from_millis(200), "alone {alone:?}, beside {beside:?}");
+}
+
+/// A slot is free again after some milliseconds. To look for one only now and then would take much longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_slot_is_taken_at_once() {
+    const N_CHATS: u32 = 100;
+    let _alone = alone().await;
+    let stand = Stand::start_with(&["--max-runs", "4"]);
+    let agent = FakeAgent::start(Manner {
+        before: Duration::from_millis(20),
+        ..Manner::default()
+    })
+    .await;
+    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
+    let began = Instant::now();
+    let said = (0..N_CHATS).map(|n| {
+        let (console, bot) = (stand.console.clone(), bot.clone());
+        async move { console.say(&bot, &format!("chat{n}"), "now!", &uuid()).await.unwrap().1 }
+    });
+    let replies = join_all(said).await;
+    // Confirmations of commands have slots of their own.
+    let asked_at = Instant::now();
+    assert!(!stand.ask(&bot, "other", "/status").await.is_empty());
+    figure(
+        "confirmation beside 100 that wait for a slot",
+        format!("{:?}", asked_at.elapsed()),
+    );
+    for reply in replies {
+        assert_eq!(stand.answer(&reply).await, "echo: now!");
+    }
+    let took = began.elapsed();
+    figure("100 answers of 20 ms with 4 slots", format!("{took:?}"));
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
 /// Says ten things, each in a chat of its own.
 async fn rush(console: Console, bot: String, person: usize) -> Vec<String> {
     let mut replies = Vec::new();

@@ -1,6 +1,9 @@
 //! What the environment of a deployed program says.
 
+use std::num::NonZeroUsize;
+
 use tieline_bridge::operator::{self, MIN_TOKEN_BITS};
+use tieline_bridge::tenant_slots::SlotLimits;
 use tieline_core::secret::Secret;
 use tieline_queue::Urls;
 use tieline_store::Tables;
@@ -22,6 +25,8 @@ pub struct Deployment {
     pub allow_private: bool,
     /// Under which name metrics are written. `None`: they are not.
     pub metrics: Option<String>,
+    /// How much a process does at the same time.
+    pub slots: SlotLimits,
     /// Where DynamoDB, SQS and KMS are, if not at AWS: for tests.
     pub endpoints: Endpoints,
 }
@@ -45,6 +50,13 @@ pub enum KeySource {
     /// It is given, in hex: where there is no KMS.
     Given(Secret),
 }
+
+/// What a container of 1 GB carries: a run waits for its agent in a few dozen kilobytes.
+const DEFAULT_SLOTS: SlotLimits = SlotLimits {
+    runs: 2048,
+    deliveries: 512,
+    working: 256,
+};
 
 /// What is wrong with the environment: all of it, so that one deploy shows every mistake.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +89,10 @@ pub mod variables {
     pub const ALLOW_PRIVATE: &str = "TIELINE_ALLOW_PRIVATE_ENDPOINTS";
     /// The namespace of the metrics. May be absent: then none are written.
     pub const METRICS: &str = "TIELINE_METRICS_NAMESPACE";
+    /// Most runs of a process that call agents. May be absent.
+    pub const MAX_RUNS: &str = "TIELINE_MAX_RUNS";
+    /// Most deliveries of a process. May be absent.
+    pub const MAX_DELIVERIES: &str = "TIELINE_MAX_DELIVERIES";
 }
 
 /// Reads every variable before failing.
@@ -115,6 +131,21 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             variables::MASTER_KEY
         ));
     }
+    let mut limit = |name: &str, default: usize| match get(name).filter(|value| !value.is_empty()) {
+        None => default,
+        Some(value) => value.parse::<NonZeroUsize>().map_or_else(
+            |_| {
+                wrong.push(format!("{name} is not a number from 1"));
+                default
+            },
+            NonZeroUsize::get,
+        ),
+    };
+    let slots = SlotLimits {
+        runs: limit(variables::MAX_RUNS, DEFAULT_SLOTS.runs),
+        deliveries: limit(variables::MAX_DELIVERIES, DEFAULT_SLOTS.deliveries),
+        ..DEFAULT_SLOTS
+    };
     let allow_private = get(variables::ALLOW_PRIVATE).is_some_and(|value| value == "true");
     let metrics = get(variables::METRICS).filter(|name| !name.is_empty());
     let root_token = get(variables::ADMIN_TOKEN)
@@ -138,6 +169,7 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             root_token,
             allow_private,
             metrics,
+            slots,
             endpoints: Endpoints {
                 dynamodb: get("AWS_ENDPOINT_URL_DYNAMODB"),
                 sqs: get("AWS_ENDPOINT_URL_SQS"),

@@ -69,6 +69,7 @@ async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) -> R
     };
     let mut settings = Settings::new(deployment.public_url, owner);
     settings.allow_private = deployment.allow_private;
+    settings.slots = deployment.slots;
     settings.root_token = deployment.root_token;
     settings.max_file_bytes = MAX_FUNCTION_FILE_BYTES;
     settings.max_passing_bytes = MAX_FUNCTION_PASSING_BYTES;

@@ -22,6 +22,7 @@ pub mod integration_log;
 mod large_event;
 pub mod lease_watch;
 pub mod local_claims;
+pub mod local_stops;
 pub mod login;
 pub mod media;
 pub mod memory_budget;

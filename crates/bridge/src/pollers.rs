@@ -37,6 +37,17 @@ pub struct Concurrency {
     pub runs: usize,
 }
 
+impl Concurrency {
+    /// As many wake-ups as there can be slots taken and waited for: fetching them never waits for a run to end.
+    #[must_use]
+    pub fn of(world: &World, dispatchers: usize) -> Self {
+        Self {
+            dispatchers,
+            runs: world.settings.slots.in_flight(),
+        }
+    }
+}
+
 /// Dispatches events until `stop` says so, and finishes what is in flight.
 pub async fn dispatch(world: World, concurrency: Concurrency, stop: watch::Receiver<bool>) {
     let mut pollers = JoinSet::new();
@@ -85,8 +96,7 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     // A set, so that it ends with this future.
     let mut counting = JoinSet::new();
     let failures = Arc::new(AtomicU32::new(0));
-    let (taken, failing) = (Arc::clone(&places), Arc::clone(&failures));
-    counting.spawn(count_runs(world.clone(), taken, concurrency.runs, failing));
+    counting.spawn(count_runs(world.clone(), Arc::clone(&failures)));
     let mut runs = JoinSet::new();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         drop(place);
@@ -122,13 +132,12 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let _ = deleter.await;
 }
 
-/// Tells how many of the places are taken, for as long as there are runs and the queue answers: a poller that can't read it counts as
-/// gone, and silent.
-async fn count_runs(world: World, places: Arc<Semaphore>, n_places: usize, failures: Arc<AtomicU32>) {
+/// Reports how many slots are taken, for as long as the queue answers: a poller that can't read it counts as gone, and silent.
+async fn count_runs(world: World, failures: Arc<AtomicU32>) {
     loop {
         sleep(PERIOD / 2).await;
         if failures.load(Ordering::Relaxed) == 0 {
-            world.metrics.runs_in_hand(n_places - places.available_permits());
+            world.metrics.runs_in_hand(world.tenant_slots.n_taken());
         }
     }
 }

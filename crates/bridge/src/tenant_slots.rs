@@ -1,110 +1,322 @@
-//! Concurrency limits of each tenant in this process: runs that call an agent, and deliveries of what is already known.
+//! Concurrency limits of this process, shared fairly between organizations: runs that call an agent, deliveries, confirmations.
+//!
+//! Sharing is work-conserving: an organization may use every slot that no other organization wants, but for a reserve of an eighth,
+//! which is open only to organizations that hold less than that. A freed slot goes at once to the waiting organization that holds the
+//! fewest, and within it to the wake-up that has waited longest.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tieline_core::ids::OrganizationId;
+use tokio::sync::oneshot;
 
-/// Most that a tenant may have told at the same time, besides its runs that ask.
-pub const MAX_TELLING: usize = 64;
+/// The share of the slots that is left to organizations which hold few: one in so many.
+const RESERVE: usize = 8;
 
-/// What a place is for.
+/// What a slot is for. Each kind has slots of its own, so that none waits for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotKind {
-    /// A run that asks an agent, for as long as that takes.
+    /// A run that calls an agent, for as long as that takes.
     Asking,
-    /// What is known and has only to be shown. It has places of its own, so that it never waits for agents.
+    /// An answer that is known and has only to be delivered.
     Telling,
+    /// A sentence of ours, such as the confirmation of a command.
+    Confirming,
 }
 
-/// Slots that each tenant occupies in this process.
-#[derive(Debug)]
-pub struct TenantSlots {
-    max_runs: usize,
-    taken: Mutex<HashMap<(OrganizationId, SlotKind), usize>>,
+/// How much a process does at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotLimits {
+    /// Most runs that call an agent.
+    pub runs: usize,
+    /// Most deliveries of known answers, and most confirmations.
+    pub deliveries: usize,
 }
 
-impl TenantSlots {
-    /// At most `max_runs` runs a tenant that ask, and [`MAX_TELLING`] things that have only to be told.
-    #[must_use]
-    pub fn new(max_runs: usize) -> Self {
-        Self {
-            max_runs,
-            taken: Mutex::default(),
+impl SlotLimits {
+    const fn of(self, kind: SlotKind) -> usize {
+        match kind {
+            SlotKind::Asking => self.runs,
+            SlotKind::Telling | SlotKind::Confirming => self.deliveries,
         }
     }
 
-    /// One more place, given back when dropped. `None` if the tenant has as many as it may.
+    /// Most wake-ups in flight: those that hold a slot, those that wait for one, and some that need none.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, organization: &OrganizationId, purpose: SlotKind) -> Option<Slot> {
-        let max = match purpose {
-            SlotKind::Asking => self.max_runs,
-            SlotKind::Telling => MAX_TELLING,
+    pub const fn in_flight(self) -> usize {
+        const NEED_NONE: usize = 512;
+        2 * (self.runs + 2 * self.deliveries) + NEED_NONE
+    }
+}
+
+/// Which slot a wake-up doesn't get now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// One of this process.
+    Here(SlotKind),
+    /// One of those that the organization has among all processes.
+    Everywhere,
+}
+
+/// The slots of this process, and the wake-ups that wait for one.
+#[derive(Debug)]
+pub struct TenantSlots {
+    limits: SlotLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pools: HashMap<SlotKind, Pool>,
+    /// Conversations and replies that wait, so that each waits once.
+    waiting: HashSet<String>,
+    /// Wake-ups whose organization has all its slots among all processes.
+    everywhere: HashMap<OrganizationId, VecDeque<oneshot::Sender<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    n_taken: usize,
+    taken: HashMap<OrganizationId, usize>,
+    waiting: HashMap<OrganizationId, VecDeque<oneshot::Sender<Slot>>>,
+    n_waiting: usize,
+}
+
+impl Pool {
+    fn held_by(&self, organization: &OrganizationId) -> usize {
+        self.taken.get(organization).copied().unwrap_or_default()
+    }
+
+    fn is_open_to(&self, organization: &OrganizationId, limit: usize) -> bool {
+        let (free, reserve) = (limit.saturating_sub(self.n_taken), limit / RESERVE);
+        free > reserve || (free > 0 && self.held_by(organization) < reserve)
+    }
+
+    fn take(&mut self, organization: &OrganizationId) {
+        self.n_taken += 1;
+        *self.taken.entry(organization.clone()).or_default() += 1;
+    }
+
+    fn give_back(&mut self, organization: &OrganizationId) {
+        self.n_taken -= 1;
+        if let Some(count) = self.taken.get_mut(organization) {
+            *count -= 1;
+            if *count == 0 {
+                self.taken.remove(organization);
+            }
+        }
+    }
+
+    /// Removes those that have given up waiting.
+    fn forget_gone(&mut self, organization: &OrganizationId) {
+        let Some(queue) = self.waiting.get_mut(organization) else {
+            return;
         };
-        let key = (organization.clone(), purpose);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(key.clone()).or_default();
-        if *count >= max {
+        let n_before = queue.len();
+        queue.retain(|waiting| !waiting.is_closed());
+        self.n_waiting -= n_before - queue.len();
+        if queue.is_empty() {
+            self.waiting.remove(organization);
+        }
+    }
+
+    /// The next wake-up that may have a slot.
+    fn next(&mut self, limit: usize) -> Option<(OrganizationId, oneshot::Sender<Slot>)> {
+        let open = self.waiting.keys().filter(|it| self.is_open_to(it, limit));
+        let organization = open.min_by_key(|it| self.held_by(it))?.clone();
+        let queue = self.waiting.get_mut(&organization)?;
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            self.waiting.remove(&organization);
+        }
+        self.n_waiting -= usize::from(next.is_some());
+        Some((organization, next?))
+    }
+}
+
+impl TenantSlots {
+    /// Slots as limited.
+    #[must_use]
+    pub fn new(limits: SlotLimits) -> Self {
+        Self {
+            limits,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much this process does at the same time.
+    #[must_use]
+    pub const fn limits(&self) -> SlotLimits {
+        self.limits
+    }
+
+    /// How many runs and deliveries are in flight.
+    #[must_use]
+    pub fn n_taken(&self) -> usize {
+        self.state().pools.values().map(|pool| pool.n_taken).sum()
+    }
+
+    /// Takes a slot, given back when dropped. `None` if the organization may have none now.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind) -> Option<Slot> {
+        let mut state = self.state();
+        let pool = state.pools.entry(kind).or_default();
+        if !pool.is_open_to(organization, self.limits.of(kind)) {
             return None;
         }
-        *count += 1;
-        Some(Slot {
+        pool.take(organization);
+        Some(self.slot(organization, kind))
+    }
+
+    /// Waits for a slot. `None`: too many wait already, or the same one does.
+    pub async fn wait(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind, id: &str) -> Option<Slot> {
+        let mut once = Once::begin(self, id, Some((kind, organization)))?;
+        let granted = {
+            let limit = self.limits.of(kind);
+            let mut state = self.state();
+            let pool = state.pools.entry(kind).or_default();
+            if pool.n_waiting >= limit {
+                return None;
+            }
+            // It may have become free since.
+            if pool.is_open_to(organization, limit) {
+                pool.take(organization);
+                return Some(self.slot(organization, kind));
+            }
+            let (grant, granted) = oneshot::channel();
+            pool.waiting.entry(organization.clone()).or_default().push_back(grant);
+            pool.n_waiting += 1;
+            granted
+        };
+        let granted = granted.await.ok();
+        once.left = None;
+        granted
+    }
+
+    /// Waits until this process gives back a slot of the organization's among all processes. `None`: the same one waits already.
+    pub async fn wait_everywhere(self: &Arc<Self>, organization: &OrganizationId, id: &str) -> Option<()> {
+        let _once = Once::begin(self, id, None)?;
+        let freed = {
+            let (free, freed) = oneshot::channel();
+            let mut state = self.state();
+            let queue = state.everywhere.entry(organization.clone()).or_default();
+            queue.retain(|waiting| !waiting.is_closed());
+            queue.push_back(free);
+            freed
+        };
+        freed.await.ok()
+    }
+
+    /// Wakes the wake-up that has waited longest for a slot of the organization's among all processes.
+    pub fn freed_everywhere(&self, organization: &OrganizationId) {
+        let mut state = self.state();
+        let Some(queue) = state.everywhere.get_mut(organization) else {
+            return;
+        };
+        while let Some(next) = queue.pop_front() {
+            if next.send(()).is_ok() {
+                break;
+            }
+        }
+        if queue.is_empty() {
+            state.everywhere.remove(organization);
+        }
+    }
+
+    /// Whether others wait for a slot of this kind.
+    #[must_use]
+    pub fn others_wait(&self, kind: SlotKind) -> bool {
+        self.state().pools.get(&kind).is_some_and(|pool| pool.n_waiting > 0)
+    }
+
+    fn slot(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind) -> Slot {
+        Slot {
             tenants: Arc::clone(self),
-            key,
+            organization: organization.clone(),
+            kind,
+        }
+    }
+
+    /// Hands free slots to those that wait.
+    fn grant(self: &Arc<Self>, kind: SlotKind) {
+        let limit = self.limits.of(kind);
+        loop {
+            let (organization, next) = {
+                let mut state = self.state();
+                let Some(pool) = state.pools.get_mut(&kind) else { return };
+                let Some((organization, next)) = pool.next(limit) else {
+                    return;
+                };
+                if next.is_closed() {
+                    continue;
+                }
+                pool.take(&organization);
+                (organization, next)
+            };
+            // If it has given up waiting, dropping the slot comes here again.
+            drop(next.send(self.slot(&organization, kind)));
+        }
+    }
+}
+
+/// The mark that something waits. Dropping it removes the mark, and its place in the queue if it gave up.
+struct Once<'a> {
+    slots: &'a TenantSlots,
+    id: String,
+    left: Option<(SlotKind, &'a OrganizationId)>,
+}
+
+impl<'a> Once<'a> {
+    fn begin(slots: &'a TenantSlots, id: &str, left: Option<(SlotKind, &'a OrganizationId)>) -> Option<Self> {
+        let is_new = slots.state().waiting.insert(id.to_owned());
+        is_new.then(|| Self {
+            slots,
+            id: id.to_owned(),
+            left,
         })
     }
 }
 
-/// A tenant's place. Dropping it gives the place back.
+impl Drop for Once<'_> {
+    fn drop(&mut self) {
+        let mut state = self.slots.state();
+        state.waiting.remove(&self.id);
+        if let Some((kind, organization)) = self.left
+            && let Some(pool) = state.pools.get_mut(&kind)
+        {
+            pool.forget_gone(organization);
+        }
+    }
+}
+
+/// An organization's slot. Dropping it gives the slot to the next one that waits.
 #[derive(Debug)]
 pub struct Slot {
     tenants: Arc<TenantSlots>,
-    key: (OrganizationId, SlotKind),
+    organization: OrganizationId,
+    kind: SlotKind,
 }
 
 impl Slot {
     /// What it is for.
     #[must_use]
-    pub const fn purpose(&self) -> SlotKind {
-        self.key.1
+    pub const fn kind(&self) -> SlotKind {
+        self.kind
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.tenants.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.key);
-            }
+        if let Some(pool) = self.tenants.state().pools.get_mut(&self.kind) {
+            pool.give_back(&self.organization);
         }
+        self.tenants.grant(self.kind);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenant_at_its_cap_does_not_stop_another() {
-        let tenants = Arc::new(TenantSlots::new(1));
-        let (loud, quiet) = (OrganizationId::new("loud"), OrganizationId::new("quiet"));
-        let place = tenants.enter(&loud, SlotKind::Asking);
-        assert!(place.is_some());
-        assert!(tenants.enter(&loud, SlotKind::Asking).is_none());
-        assert!(tenants.enter(&quiet, SlotKind::Asking).is_some());
-        drop(place);
-        assert!(tenants.enter(&loud, SlotKind::Asking).is_some());
-    }
-
-    #[test]
-    fn what_is_only_told_waits_for_no_agent_and_leaves_places_to_others() {
-        let tenants = Arc::new(TenantSlots::new(3));
-        let tenant = OrganizationId::new("loud");
-        let take_all = |purpose| std::iter::from_fn(|| tenants.enter(&tenant, purpose)).collect::<Vec<_>>();
-        let asking = take_all(SlotKind::Asking);
-        let telling = take_all(SlotKind::Telling);
-        assert_eq!((asking.len(), telling.len()), (3, MAX_TELLING));
-    }
-}
+mod tests;

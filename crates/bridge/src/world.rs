@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::connections::socket_registry::SocketRegistry;
 use crate::egress::Egress;
 use crate::local_claims::LocalClaims;
+use crate::local_stops::LocalStops;
 use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::state::accounts::Accounts;
@@ -28,7 +29,7 @@ use crate::state::rate_limiter::RateLimiter;
 use crate::state::refusal_log::RefusalLog;
 use crate::state::token_uses::TokenUses;
 use crate::state::tokens::Tokens;
-use crate::tenant_slots::TenantSlots;
+use crate::tenant_slots::{SlotLimits, TenantSlots};
 
 /// The connectors, by registry.
 pub type Registry = &'static [&'static dyn Connector];
@@ -60,10 +61,12 @@ pub struct World {
     pub known_users: Arc<KnownUsers>,
     /// Limits of organizations on questions. Cache; bounded.
     pub message_limits: Arc<MessageLimits>,
-    /// Slots that each tenant occupies in this process.
+    /// Slots for runs and deliveries, which organizations share.
     pub tenant_slots: Arc<TenantSlots>,
     /// Which of its tasks has what.
     pub local_claims: Arc<LocalClaims>,
+    /// Runs of this process, which hear at once that they are to end.
+    pub local_stops: Arc<LocalStops>,
     /// Sends that this process may make of what all share.
     pub rate_limiter: Arc<RateLimiter>,
     /// Cooldowns that platforms have closed for a while.
@@ -101,12 +104,15 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long after a wake-up another one looks whether the work was done.
     pub watchdog: Duration,
-    /// Time between two looks for `/stop` while an agent writes.
+    /// Time between two looks for `/stop` while an agent writes, if it is shorter than between heartbeats, which look too. A dispatcher
+    /// in the same process tells the run at once.
     pub stop_poll: Duration,
     /// How long a conversation may keep a place that others of its tenant may wait for: then, between two runs, they come first.
     pub turn: Duration,
-    /// Most runs of one tenant in one process that ask an agent at the same time.
-    pub max_runs_per_organization: usize,
+    /// How much this process does at the same time.
+    pub slots: SlotLimits,
+    /// How long a wake-up waits in this process for a slot. Zero where waiting is paid for: it then goes back to the queue.
+    pub slot_wait: Duration,
     /// Most bytes of pictures in this process that are sent along with what agents are asked; the others go by link.
     pub max_picture_bytes: usize,
     /// Most bytes of files in this process that are passed on at a time; the others wait.
@@ -150,9 +156,13 @@ impl Settings {
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(8),
             watchdog: Duration::from_secs(40),
-            stop_poll: Duration::from_millis(500),
+            stop_poll: Duration::from_secs(2),
             turn: Duration::from_secs(60),
-            max_runs_per_organization: 64,
+            slots: SlotLimits {
+                runs: 4096,
+                deliveries: 1024,
+            },
+            slot_wait: Duration::ZERO,
             // Encoding and sending takes three times as much again, and a runner on AWS may have 256 MB.
             max_picture_bytes: 24 * 1024 * 1024,
             max_passing_bytes: 256 * 1024 * 1024,
@@ -167,7 +177,7 @@ impl World {
     /// Puts a world together.
     #[must_use]
     pub fn new(store: Store, queues: Queues, registry: Registry, clock: Clock, settings: Settings) -> Self {
-        let tenant_slots = Arc::new(TenantSlots::new(settings.max_runs_per_organization));
+        let tenant_slots = Arc::new(TenantSlots::new(settings.slots));
         let file_budget = Arc::new(MemoryBudget::of(settings.max_passing_bytes));
         let image_budget = Arc::new(MemoryBudget::of(settings.max_picture_bytes));
         Self {
@@ -185,6 +195,7 @@ impl World {
             message_limits: Arc::default(),
             tenant_slots,
             local_claims: Arc::default(),
+            local_stops: Arc::default(),
             rate_limiter: Arc::default(),
             cooldowns: Arc::default(),
             sockets: Arc::default(),
@@ -224,14 +235,14 @@ impl World {
         }
     }
 
-    /// The same world, with room for `max` runs of one tenant that ask an agent in this process.
+    /// The same world in a process that fetches its wake-ups itself, so that they may wait in it for a slot.
     #[must_use]
-    pub fn with_runs_per_organization(self, max: usize) -> Self {
+    pub fn with_slots(self, slots: SlotLimits, slot_wait: Duration) -> Self {
         let mut settings = (*self.settings).clone();
-        settings.max_runs_per_organization = max;
+        (settings.slots, settings.slot_wait) = (slots, slot_wait);
         Self {
             settings: Arc::new(settings),
-            tenant_slots: Arc::new(TenantSlots::new(max)),
+            tenant_slots: Arc::new(TenantSlots::new(slots)),
             ..self
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -178,6 +179,12 @@ pub struct Serve {
         value_name = "NETWORKS"
     )]
     pub trusted_proxies: Vec<Network>,
+    /// Most runs that call agents at the same time. Organizations share them; each may use what the others don't need.
+    #[arg(long, env = "TIELINE_MAX_RUNS", default_value = "4096", value_name = "N")]
+    pub max_runs: NonZeroUsize,
+    /// Most answers that are delivered at the same time.
+    #[arg(long, env = "TIELINE_MAX_DELIVERIES", default_value = "1024", value_name = "N")]
+    pub max_deliveries: NonZeroUsize,
     /// Locale that decides the language of the chat page of the first start: Chinese for `zh…`, else English. By default that of the
     /// system (`LANG`).
     #[arg(long, env = "TIELINE_LOCALE", value_name = "LOCALE")]
@@ -459,6 +466,13 @@ mod tests {
     fn all_commands(command: &clap::Command) -> Vec<&clap::Command> {
         let below = command.get_subcommands().flat_map(all_commands);
         std::iter::once(command).chain(below).collect()
+    }
+
+    #[test]
+    fn limits_have_flags() {
+        let served = serve(&["tieline", "--max-runs", "3", "--max-deliveries", "5"]);
+        assert_eq!((served.max_runs.get(), served.max_deliveries.get()), (3, 5));
+        assert!(read(&["tieline", "--max-runs", "0"]).is_err());
     }
 
     #[test]

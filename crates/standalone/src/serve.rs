@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use axum::Router;
 use tieline_bridge::connections::{self, Connections};
 use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::tenant_slots::SlotLimits;
 use tieline_bridge::world::{Settings, World, random};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
@@ -31,6 +32,9 @@ use crate::args::Serve;
 use crate::client::Client;
 use crate::metrics_route::{self, Held};
 use crate::{apply, client_address, data, local, seed, webhook_routes};
+
+/// How long a wake-up waits for a slot before it goes back to the queue.
+const SLOT_WAIT: Duration = Duration::from_secs(20);
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -115,10 +119,7 @@ struct Workers {
 impl Workers {
     fn start(world: &World) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let concurrency = Concurrency {
-            dispatchers: 8,
-            runs: 2048,
-        };
+        let concurrency = Concurrency::of(world, 8);
         let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
         let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
         let started = Connections::start(world.clone(), connections::Options::default())?;
@@ -209,6 +210,13 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     Settings {
         allow_private: args.allow_private_endpoints,
         root_token: Some(token.clone()),
+        slots: SlotLimits {
+            runs: args.max_runs.get(),
+            deliveries: args.max_deliveries.get(),
+        },
+        slot_wait: SLOT_WAIT,
+        // No other process could stop a run.
+        stop_poll: Duration::MAX,
         ..Settings::new(public_url.trim_end_matches('/').to_owned(), owner)
     }
 }

@@ -27,6 +27,14 @@ pub struct RunSlot {
     holder: u64,
 }
 
+impl RunSlot {
+    /// Whose it is.
+    #[must_use]
+    pub const fn organization(&self) -> &OrganizationId {
+        &self.organization
+    }
+}
+
 /// Takes one of the tenant's `limit` places until `expires_at`, for a holder that is a random number, so that no two holders are the same
 /// and those who come together begin to look at different ones. `None`: all are taken.
 ///

@@ -1,29 +1,26 @@
 //! The runner as a container: it asks the queue itself, so that waiting for agents isn't paid by the second.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use tieline_aws::shutdown::{DRAIN, Signals};
 use tieline_bridge::metrics;
 use tieline_bridge::pollers::{self, Concurrency};
-use tieline_bridge::tenant_slots::MAX_TELLING;
 use tieline_bridge::world::World;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-/// Most runs at the same time. One waits for its agent in a few dozen kilobytes.
-const RUNS: usize = 512;
-/// Most runs of one tenant that ask an agent. With what it may have told besides, an eighth of the places is left to others.
-const RUNS_OF_ONE: usize = RUNS - RUNS / 8 - MAX_TELLING;
+/// How long a wake-up waits for a slot before it goes back to the queue.
+const SLOT_WAIT: Duration = Duration::from_secs(20);
 
 /// Runs what is on the queue until a signal, then finishes what is in hand. What can't be finished in time another process goes on
 /// with when its lease has run out.
 pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
-    let world = world.with_runs_per_organization(RUNS_OF_ONE);
+    let slots = world.settings.slots;
+    let world = world.with_slots(slots, SLOT_WAIT);
     let (stop, stopped) = watch::channel(false);
-    let concurrency = Concurrency {
-        dispatchers: 0,
-        runs: RUNS,
-    };
+    let concurrency = Concurrency::of(&world, 0);
     let mut running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
     let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock));
     let mut signals = Signals::listen()?;

@@ -374,11 +374,21 @@ impl Arrival<'_> {
             self.close_waiting(&before.pending, &id, MessageState::Stopped, Notice::Stopped)
                 .await?;
             if self.saved(&before, &mut after, race).await? {
+                self.tell_run(&after);
                 wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
                 return Ok(Notice::Stopped);
             }
         }
         Err(DispatchError::Contended)
+    }
+
+    /// Tells the run, if this process works on it, that it is to end. Others look at the conversation now and then.
+    fn tell_run(&self, conversation: &Conversation) {
+        if let Some(run) = &conversation.run
+            && let Some(cause) = run.stop
+        {
+            self.world.local_stops.stop(&conversation.key.id(), &run.id, cause);
+        }
     }
 
     /// A new session; then the message's text, if any, is its first input.
@@ -442,6 +452,7 @@ impl Arrival<'_> {
             self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
                 .await?;
             if self.saved(&before, &mut after, race).await? {
+                self.tell_run(&after);
                 return Ok(self.wake_for(&after, trigger, message));
             }
         }

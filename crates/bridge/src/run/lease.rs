@@ -13,10 +13,11 @@ use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
 
-use super::slot::RunSlot;
+use super::slot::Slots;
 use super::watchdog::Watchdog;
-use super::{RunError, deferred, has_place};
+use super::{RunError, deferred};
 use crate::local_claims::ClaimGuard;
+use crate::tenant_slots::Missing;
 use crate::world::World;
 
 /// How often a lost race for a conversation is run again at once.
@@ -80,11 +81,11 @@ pub(super) enum Acquired {
     Elsewhere(Box<Conversation>),
     /// There is nothing to do before then.
     NotBefore(Timestamp),
-    /// Its tenant has as many runs as it may.
-    Full(Box<Conversation>),
+    /// There is no slot for its run now.
+    Full(Box<Conversation>, Missing),
 }
 
-/// Takes the conversation's lease, if it is free and there is work, and for that a `place` among the tenant's runs.
+/// Takes the conversation's lease, if it is free and there is work, and for that one of the `slots`.
 ///
 /// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
 /// without one, one is sent.
@@ -92,7 +93,7 @@ pub(super) async fn acquire(
     world: &World,
     watch: &mut Watchdog<'_>,
     wake: &WakeUpV1,
-    place: &mut Option<RunSlot>,
+    slots: &mut Slots,
 ) -> Result<Acquired, RunError> {
     let mut tried: Option<LeasedConversation> = None;
     for race in 0..MAX_RACES {
@@ -131,8 +132,8 @@ pub(super) async fn acquire(
             Err(NotDue(None)) => return Ok(Acquired::Nothing),
             Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
         };
-        if !has_place(world, after.run.as_ref(), &wake.organization, place).await? {
-            return Ok(Acquired::Full(Box::new(before)));
+        if let Some(missing) = slots.ensure(world, &wake.organization, after.run.as_ref()).await? {
+            return Ok(Acquired::Full(Box::new(before), missing));
         }
         let name = match (watched_by, wake.watch_at) {
             // Sent on for as long as the run is there.

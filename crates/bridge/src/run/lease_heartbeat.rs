@@ -1,5 +1,6 @@
 //! Heartbeat of a conversation's lease while an agent writes; also notices `/stop`, and messages that wait behind the run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::ids::{ConversationId, MessageId, RunId};
@@ -12,13 +13,18 @@ use tracing::warn;
 
 use super::LeasedConversation;
 use crate::lease_watch::{LeaseSignal, LeaseState, LeaseWatch};
+use crate::local_stops::{self, ListenGuard};
 use crate::world::World;
+
+/// Longest time between two checks of the clock, and between two tries to renew the lease after one failed.
+const TICK: Duration = Duration::from_secs(2);
 
 /// The task that keeps a lease for one run. Ends when dropped.
 pub(super) struct LeaseHeartbeat {
     hold: LeaseWatch,
     waiting: watch::Receiver<Vec<MessageId>>,
     task: JoinHandle<()>,
+    _listening: ListenGuard,
 }
 
 impl Drop for LeaseHeartbeat {
@@ -36,6 +42,8 @@ impl LeaseHeartbeat {
         let heard = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
         let (say, hold) = LeaseWatch::new(Instant::now() + left, heard);
         let (say_waiting, waiting) = watch::channel(Vec::new());
+        let say = Arc::new(say);
+        let listening = world.local_stops.listen(held.id(), held.run().id.clone(), &say);
         let keeping = Keeping {
             world: world.clone(),
             id: held.id(),
@@ -48,6 +56,7 @@ impl LeaseHeartbeat {
             hold,
             waiting,
             task: tokio::spawn(keeping.keep()),
+            _listening: listening,
         }
     }
 
@@ -67,7 +76,7 @@ struct Keeping {
     id: ConversationId,
     run: RunId,
     fence: u64,
-    say: watch::Sender<LeaseState>,
+    say: Arc<watch::Sender<LeaseState>>,
     say_waiting: watch::Sender<Vec<MessageId>>,
 }
 
@@ -76,8 +85,9 @@ impl Keeping {
         let settings = &self.world.settings;
         let clock = &self.world.clock;
         let (mut beat_at, mut last_beat) = (Instant::now() + settings.heartbeat, clock.now());
+        let looks = settings.stop_poll < settings.heartbeat;
         while !self.say.is_closed() {
-            sleep(settings.stop_poll).await;
+            sleep(settings.stop_poll.min(TICK)).await;
             let now = Instant::now();
             // A machine that slept has not counted the time, but for others it has passed.
             let is_late = clock.now().since(last_beat) >= settings.heartbeat * 2;
@@ -86,9 +96,9 @@ impl Keeping {
             } else if now >= beat_at || is_late {
                 if self.beat().await {
                     self.say.send_modify(|known| known.good_until = now + settings.lease);
+                    (beat_at, last_beat) = (now + settings.heartbeat, clock.now());
                 }
-                (beat_at, last_beat) = (now + settings.heartbeat, clock.now());
-            } else {
+            } else if looks {
                 self.look().await;
             }
             if self.say.borrow().heard == LeaseSignal::Lost {
@@ -138,13 +148,7 @@ impl Keeping {
             is_news
         });
         if let Some(cause) = seen.stop {
-            self.say.send_if_modified(|known| {
-                let is_news = known.heard == LeaseSignal::Nothing;
-                if is_news {
-                    known.heard = LeaseSignal::Stop(cause);
-                }
-                is_news
-            });
+            local_stops::tell(&self.say, cause);
         }
     }
 

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Next;
+use super::slot::Slots;
 use crate::accounts::{self, Bot};
 use crate::media::{self, PartRef};
-use crate::tenant_slots::SlotKind;
+use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
 
 /// What waits for longer is kept already, or gone.
@@ -29,16 +30,28 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Stores the attachments of messages that wait in a conversation which another process holds, whose tenant is at its limit, or whose run
 /// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it. [`Next::Full`] if the
 /// tenant occupies too many slots in this process.
-pub(super) async fn keep(world: &World, conversation: &Conversation, until: Option<Instant>) -> Next {
+pub(super) async fn keep(
+    world: &World,
+    conversation: &Conversation,
+    until: Option<Instant>,
+    slots: &mut Slots,
+) -> Next {
     let end = Instant::now() + PATIENCE;
     let end = until.map_or(end, |until| until.min(end));
-    keep_until(world, conversation, end).await.unwrap_or_else(|error| {
-        warn!(conversation = %conversation.key.id(), error = %error, "what waits can't be looked at");
-        Next::Done
-    })
+    keep_until(world, conversation, end, slots)
+        .await
+        .unwrap_or_else(|error| {
+            warn!(conversation = %conversation.key.id(), error = %error, "what waits can't be looked at");
+            Next::Done
+        })
 }
 
-async fn keep_until(world: &World, conversation: &Conversation, end: Instant) -> Result<Next, StoreError> {
+async fn keep_until(
+    world: &World,
+    conversation: &Conversation,
+    end: Instant,
+    slots: &mut Slots,
+) -> Result<Next, StoreError> {
     let now = world.clock.now();
     let recent = conversation.pending.iter().rev().take(MAX_MESSAGES);
     let recent = recent.filter(|waiting| now.since(waiting.since) < RECENT);
@@ -57,11 +70,8 @@ async fn keep_until(world: &World, conversation: &Conversation, end: Instant) ->
         return Ok(Next::Done);
     }
     // Many of them, each as long as this may take, would leave no room to other tenants.
-    let Some(_place) = world
-        .tenant_slots
-        .enter(&conversation.key.organization, SlotKind::Telling)
-    else {
-        return Ok(Next::Full);
+    let Some(_slot) = slots.enter(world, &conversation.key.organization, SlotKind::Telling) else {
+        return Ok(Next::Full(Missing::Here(SlotKind::Telling)));
     };
     for record in message::get_many(&world.store, &ids, now).await? {
         keep_parts(world, &bot, &record, end).await;

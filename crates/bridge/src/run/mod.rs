@@ -25,9 +25,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tieline_core::conversation::{RunPhase, RunState};
+use tieline_core::conversation::RunPhase;
 use tieline_core::envelope::WakeUpV1;
-use tieline_core::ids::OrganizationId;
 use tieline_queue::QueueError;
 use tieline_store::StoreError;
 use tokio::time::Instant;
@@ -35,10 +34,10 @@ use tracing::{info, warn};
 
 use self::batch::WHEN_FULL_AT_MOST;
 use self::lease::{Acquired, LeasedConversation, acquire, release, settle, update};
-use self::slot::RunSlot;
+use self::slot::Slots;
 use self::watchdog::Watchdog;
 use crate::deliver::DeliverError;
-use crate::tenant_slots::SlotKind;
+use crate::tenant_slots::{Missing, Slot};
 use crate::world::World;
 
 /// Most processes that may begin to work on one run: a run that kills them all is given up.
@@ -58,8 +57,8 @@ pub enum Next {
     Done,
     /// Retry it after this time.
     Again(Duration),
-    /// Retry it when the tenant has fewer runs.
-    Full,
+    /// Retry it when it can have this slot.
+    Full(Missing),
 }
 
 /// Why a wake-up failed. It stays on the queue and is retried.
@@ -110,17 +109,24 @@ impl From<StoreError> for RunError {
     }
 }
 
-/// Looks after the conversation of a wake-up until its mailbox is empty, or until `until`: then it hands over.
+/// Looks after the conversation of a wake-up until its mailbox is empty, or until `until`: then it hands over. `granted`: a slot that it
+/// has waited for.
 ///
 /// # Errors
 /// [`RunError`] if the wake-up must be retried.
-pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Result<Next, RunError> {
+pub async fn wake(
+    world: &World,
+    wake: &WakeUpV1,
+    until: Option<Instant>,
+    granted: Option<Slot>,
+) -> Result<Next, RunError> {
     let mut watch = Watchdog::new(world, wake);
+    let slots = Slots::new(granted);
     let working = async {
         match &wake.reply {
             // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
-            Some(reply) => Box::pin(standalone_reply::deliver(world, &mut watch, wake, reply, until)).await,
-            None => Box::pin(work_through(world, &mut watch, wake, until)).await,
+            Some(reply) => Box::pin(standalone_reply::deliver(world, &mut watch, wake, reply, until, slots)).await,
+            None => Box::pin(work_through(world, &mut watch, wake, until, slots)).await,
         }
     };
     // Nothing of it is used again: what it held is dropped, and locks are taken though they are poisoned.
@@ -131,7 +137,7 @@ pub async fn wake(world: &World, wake: &WakeUpV1, until: Option<Instant>) -> Res
             Ok(Next::Done)
         }
         // If it stayed as well there would be one more each time.
-        Ok(Next::Again(_) | Next::Full) if watch.is_sent_on() => Ok(Next::Done),
+        Ok(Next::Again(_) | Next::Full(_)) if watch.is_sent_on() => Ok(Next::Done),
         Err(error) if watch.is_sent_on() => {
             log_failure(wake, 1, &error);
             Ok(Next::Done)
@@ -145,29 +151,29 @@ async fn work_through(
     watch: &mut Watchdog<'_>,
     wake: &WakeUpV1,
     until: Option<Instant>,
+    mut slots: Slots,
 ) -> Result<Next, RunError> {
-    let mut place = None;
-    let done = match acquire(world, watch, wake, &mut place).await {
+    let done = match acquire(world, watch, wake, &mut slots).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
-        Ok(Acquired::Elsewhere(conversation)) => Ok(media_prefetch::keep(world, &conversation, until).await),
-        Ok(Acquired::Full(conversation)) => {
-            media_prefetch::keep(world, &conversation, until).await;
-            Ok(Next::Full)
+        Ok(Acquired::Elsewhere(conversation)) => {
+            Ok(media_prefetch::keep(world, &conversation, until, &mut slots).await)
+        }
+        Ok(Acquired::Full(conversation, missing)) => {
+            media_prefetch::keep(world, &conversation, until, &mut slots).await;
+            Ok(Next::Full(missing))
         }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
-        Ok(Acquired::LeasedConversation(held)) => Box::pin(work_on(world, *held, &mut place, until)).await,
+        Ok(Acquired::LeasedConversation(held)) => Box::pin(work_on(world, *held, &mut slots, until)).await,
         Err(error) => Err(error),
     };
-    if let Some(place) = place {
-        place.leave(world).await;
-    }
+    slots.leave(world).await;
     done
 }
 
 async fn work_on(
     world: &World,
     mut held: LeasedConversation,
-    place: &mut Option<RunSlot>,
+    slots: &mut Slots,
     until: Option<Instant>,
 ) -> Result<Next, RunError> {
     loop {
@@ -182,7 +188,7 @@ async fn work_on(
                 let conversation = held.conversation.clone();
                 release(world, held, again).await?;
                 // Without the lease: the agent may call back any time, or the platform be ready.
-                return Ok(media_prefetch::keep(world, &conversation, until).await);
+                return Ok(media_prefetch::keep(world, &conversation, until, slots).await);
             }
             Left::Parked(again) => {
                 release(world, held, again).await?;
@@ -193,12 +199,11 @@ async fn work_on(
             Some(next) => held = next,
             None => return Ok(Next::Done),
         }
-        if let Some(place) = place.take_if(|place| place.is_due_to_others(world)) {
-            place.leave(world).await;
+        if slots.yield_to_others(world).await {
             return rest(world, held, REST).await;
         }
         let organization = &held.conversation.key.organization;
-        if !has_place(world, Some(held.run()), organization, place).await? {
+        if slots.ensure(world, organization, Some(held.run())).await?.is_some() {
             return rest(world, held, WHEN_FULL).await;
         }
     }
@@ -210,32 +215,6 @@ async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Re
     update(world, &mut held, |it| execute::rest(it, until)).await?;
     release(world, held, Some(for_)).await?;
     Ok(Next::Done)
-}
-
-/// Whether the run has a place among its tenant's, if need be after taking one.
-async fn has_place(
-    world: &World,
-    run: Option<&RunState>,
-    organization: &OrganizationId,
-    place: &mut Option<RunSlot>,
-) -> Result<bool, RunError> {
-    match run.and_then(purpose) {
-        Some(purpose) if !place.as_ref().is_some_and(|place| place.is_for(purpose)) => {
-            *place = RunSlot::take(world, organization, purpose).await?;
-            Ok(place.is_some())
-        }
-        Some(_) | None => Ok(true),
-    }
-}
-
-/// What the run needs a place for. Whose agent calls back needs none.
-fn purpose(run: &RunState) -> Option<SlotKind> {
-    match run.phase {
-        RunPhase::Deferred => None,
-        RunPhase::Calling if run.stop.is_none() => Some(SlotKind::Asking),
-        // The agent is not asked any more: a known result must not wait behind other runs.
-        RunPhase::Calling | RunPhase::Delivering => Some(SlotKind::Telling),
-    }
 }
 
 /// How far a run got in this process.

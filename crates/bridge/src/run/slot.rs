@@ -1,5 +1,7 @@
-//! A place among a tenant's runs, for tenants that have a limit. Kept alive for as long as the run is in our hands.
+//! The slot of a run: one of this process, and for organizations that have a limit one of theirs among all processes. Kept for as long
+//! as this process works on the run.
 
+use tieline_core::conversation::{RunPhase, RunState};
 use tieline_core::ids::OrganizationId;
 use tieline_store::config::organization;
 use tieline_store::{StoreError, run_slots};
@@ -8,12 +10,21 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::RunError;
-use crate::tenant_slots::{self, SlotKind};
+use crate::tenant_slots::{self, Missing, SlotKind};
 use crate::world::{World, chance};
 
-/// A place in this process, and one among all processes for those who need it. The latter, if it is dropped, is free again when its
+/// The slots of one wake-up.
+#[derive(Default)]
+pub(super) struct Slots {
+    /// What was waited for, until it is used.
+    granted: Option<tenant_slots::Slot>,
+    /// The run's.
+    held: Option<RunSlot>,
+}
+
+/// A slot in this process, and one among all processes for those who need it. The latter, if it is dropped, is free again when its
 /// time runs out.
-pub(super) struct RunSlot {
+struct RunSlot {
     here: tenant_slots::Slot,
     everywhere: Option<Kept>,
     since: Instant,
@@ -30,61 +41,124 @@ impl Drop for Kept {
     }
 }
 
-impl RunSlot {
-    /// Takes a place. `None`: the tenant has as many runs as it may. Only what asks an agent counts among all processes.
-    pub(super) async fn take(
+impl Slots {
+    /// No slot yet, but perhaps one that was waited for.
+    pub(super) fn new(granted: Option<tenant_slots::Slot>) -> Self {
+        Self { granted, held: None }
+    }
+
+    /// Takes a slot of this process.
+    pub(super) fn enter(
+        &mut self,
         world: &World,
         organization: &OrganizationId,
-        purpose: SlotKind,
-    ) -> Result<Option<Self>, RunError> {
-        let Some(here) = world.tenant_slots.enter(organization, purpose) else {
+        kind: SlotKind,
+    ) -> Option<tenant_slots::Slot> {
+        let granted = self.granted.take_if(|slot| slot.kind() == kind);
+        granted.or_else(|| world.tenant_slots.enter(organization, kind))
+    }
+
+    /// Sees to it that the run has the slot that it needs. Gives which one is missing.
+    pub(super) async fn ensure(
+        &mut self,
+        world: &World,
+        organization: &OrganizationId,
+        run: Option<&RunState>,
+    ) -> Result<Option<Missing>, RunError> {
+        let Some(kind) = run.and_then(kind_of) else {
             return Ok(None);
         };
-        let since = Instant::now();
-        if purpose == SlotKind::Telling {
-            return Ok(Some(Self {
-                here,
-                everywhere: None,
-                since,
-            }));
+        if self.held.as_ref().is_some_and(|held| held.is_for(kind)) {
+            return Ok(None);
         }
-        let now = world.clock.now();
-        let limits = organization::look_up_limits(&world.store, organization, now).await?;
-        let Some(limit) = limits.max_concurrent_runs else {
-            return Ok(Some(Self {
-                here,
-                everywhere: None,
-                since,
-            }));
+        let Some(here) = self.enter(world, organization, kind) else {
+            return Ok(Some(Missing::Here(kind)));
         };
-        let until = now.after(world.settings.lease);
-        let taken = run_slots::take(&world.store, organization, limit, chance(), now, until).await?;
-        Ok(taken.map(|slot| {
-            let keeping = tokio::spawn(keep(world.clone(), slot.clone()));
-            Self {
-                here,
-                everywhere: Some(Kept { slot, keeping }),
-                since,
+        let everywhere = match kind {
+            SlotKind::Asking => take_everywhere(world, organization).await?,
+            SlotKind::Telling | SlotKind::Confirming => Everywhere::NotNeeded,
+        };
+        let everywhere = match everywhere {
+            Everywhere::NotNeeded => None,
+            Everywhere::Taken(kept) => Some(kept),
+            Everywhere::Full => return Ok(Some(Missing::Everywhere)),
+        };
+        let since = Instant::now();
+        self.held = Some(RunSlot {
+            here,
+            everywhere,
+            since,
+        });
+        Ok(None)
+    }
+
+    /// Gives the slot back if other runs wait for it and it was held for long enough. `true` if so.
+    pub(super) async fn yield_to_others(&mut self, world: &World) -> bool {
+        match self.held.take_if(|slot| slot.is_due_to_others(world)) {
+            Some(slot) => {
+                slot.leave(world).await;
+                true
             }
-        }))
+            None => false,
+        }
     }
 
-    /// Whether it is good for that too.
-    pub(super) fn is_for(&self, purpose: SlotKind) -> bool {
-        purpose == SlotKind::Telling || self.here.purpose() == purpose
-    }
-
-    /// Whether other runs of the tenant may be waiting for it and it was held for long enough.
-    pub(super) fn is_due_to_others(&self, world: &World) -> bool {
-        self.everywhere.is_some() && self.since.elapsed() > world.settings.turn
-    }
-
-    /// Releases the slot to the next one that waits.
+    /// Gives the slot to the next one that waits.
     pub(super) async fn leave(self, world: &World) {
+        if let Some(slot) = self.held {
+            slot.leave(world).await;
+        }
+    }
+}
+
+/// What the run needs a slot for. Whose agent calls back needs none.
+fn kind_of(run: &RunState) -> Option<SlotKind> {
+    match run.phase {
+        RunPhase::Deferred => None,
+        RunPhase::Calling if run.stop.is_none() => Some(SlotKind::Asking),
+        // The agent is not asked any more: a known result must not wait behind other runs.
+        RunPhase::Calling | RunPhase::Delivering => Some(SlotKind::Telling),
+    }
+}
+
+enum Everywhere {
+    NotNeeded,
+    Taken(Kept),
+    Full,
+}
+
+async fn take_everywhere(world: &World, organization: &OrganizationId) -> Result<Everywhere, RunError> {
+    let now = world.clock.now();
+    let limits = organization::look_up_limits(&world.store, organization, now).await?;
+    let Some(limit) = limits.max_concurrent_runs else {
+        return Ok(Everywhere::NotNeeded);
+    };
+    let until = now.after(world.settings.lease);
+    let taken = run_slots::take(&world.store, organization, limit, chance(), now, until).await?;
+    Ok(taken.map_or(Everywhere::Full, |slot| {
+        let keeping = tokio::spawn(keep(world.clone(), slot.clone()));
+        Everywhere::Taken(Kept { slot, keeping })
+    }))
+}
+
+impl RunSlot {
+    /// Whether it is good for that too.
+    fn is_for(&self, kind: SlotKind) -> bool {
+        kind == SlotKind::Telling || self.here.kind() == kind
+    }
+
+    /// Whether other runs wait for it, as far as can be known, and it was held for long enough.
+    fn is_due_to_others(&self, world: &World) -> bool {
+        let are_others = self.everywhere.is_some() || world.tenant_slots.others_wait(self.here.kind());
+        are_others && self.since.elapsed() > world.settings.turn
+    }
+
+    async fn leave(self, world: &World) {
         let Some(kept) = &self.everywhere else { return };
         kept.keeping.abort();
-        if let Err(error) = run_slots::give_back(&world.store, &kept.slot).await {
-            warn!(error = %error, "a tenant's place is free only when its time runs out");
+        match run_slots::give_back(&world.store, &kept.slot).await {
+            Ok(()) => world.tenant_slots.freed_everywhere(kept.slot.organization()),
+            Err(error) => warn!(error = %error, "a tenant's place is free only when its time runs out"),
         }
     }
 }

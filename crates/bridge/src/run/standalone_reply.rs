@@ -9,16 +9,17 @@ use tieline_core::message_state::LedgerStep;
 use tieline_core::reply::{Progress, ReplyTarget, Stage};
 use tieline_store::config::integration;
 use tieline_store::message::{self, MessageRecord};
-use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::slot::Slots;
 use super::watchdog::Watchdog;
 use super::{Next, RunError};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, DeliveryOutcome, ReplyDelivery};
 use crate::integration_log;
-use crate::tenant_slots::SlotKind;
+use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
 
 /// Delivers one finished reply, unless it is delivered or another process is delivering it.
@@ -28,6 +29,7 @@ pub(super) async fn deliver(
     wake: &WakeUpV1,
     id: &ReplyId,
     until: Option<Instant>,
+    mut slots: Slots,
 ) -> Result<Next, RunError> {
     let now = world.clock.now();
     let Some(mut record) = reply::get(&world.store, id, now).await? else {
@@ -43,8 +45,9 @@ pub(super) async fn deliver(
         }
         return Ok(Next::Done);
     }
-    let Some(_place) = world.tenant_slots.enter(&wake.organization, SlotKind::Telling) else {
-        return Ok(Next::Full);
+    let kind = slot_kind(&record);
+    let Some(_slot) = slots.enter(world, &wake.organization, kind) else {
+        return Ok(Next::Full(Missing::Here(kind)));
     };
     if wake.watch {
         watch.again().await?;
@@ -84,6 +87,14 @@ pub(super) async fn deliver(
     let next = conclude(world, wake, showing, &ledger, shown).await?;
     // The watchdog that was sent on looks again.
     Ok(if wake.watch { Next::Done } else { next })
+}
+
+/// A sentence of ours must not wait behind answers, which may be long and many.
+const fn slot_kind(record: &ReplyRecord) -> SlotKind {
+    match (&record.outcome, record.text.is_empty()) {
+        (Some(Outcome::Completed | Outcome::Failed(_)), false) => SlotKind::Telling,
+        _ => SlotKind::Confirming,
+    }
 }
 
 async fn conclude(
