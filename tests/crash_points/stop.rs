@@ -13,6 +13,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use crate::chat::ChatServer;
 use crate::life::{Fate, Life};
 use crate::scene::{Over, set_up};
+use crate::stage::Scene;
 use crate::{LATER, MOST_POINTS};
 
 /// How long messages are gathered.
@@ -85,4 +86,31 @@ async fn die_at(point: u64, first: First, agent: &FakeAgent, chat: &ChatServer) 
     }
     life.end().await;
     fate.has_died()
+}
+
+/// The platform wants to be left alone for so long that a person has time to think better of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_counts_until_the_answer_is_delivered() {
+    let agent = FakeAgent::start(Manner::default()).await;
+    let settings = agent.as_chat("Counting");
+    let mut scene = Scene::begin(Over::DingTalk, agent, &settings).await;
+    scene.hear("one").await;
+    *scene.chat.busy_s.lock().unwrap() = Some(60);
+    scene.life.work().await;
+    assert_eq!(scene.agent.asked(), ["one"]);
+    scene.hear("/stop").await;
+    scene.life.work().await;
+    *scene.chat.busy_s.lock().unwrap() = None;
+    for _ in 0..3 {
+        scene.life.pass(Duration::from_secs(61));
+        scene.life.work().await;
+    }
+    assert_eq!(
+        scene.chat.said().len(),
+        1,
+        "only the confirmation: {:?}",
+        scene.chat.said()
+    );
+    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
+    assert_eq!(scene.agent.asked(), ["one"]);
 }

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tieline_bridge::notices::{self, NoticeReply};
 use tieline_bridge::tenant_slots::SlotKind;
 use tieline_core::conversation::{Conversation, Lease, Owner};
 use tieline_core::envelope::WakeUp;
 use tieline_core::ids::OrganizationId;
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::receive::{MAX_BATCH, Received, receive};
 use tieline_store::config::organization::DEFAULT;
@@ -203,6 +205,32 @@ async fn message_behind_a_run_needs_no_wake_up() {
         working.await;
     }
     assert_eq!(scene.n_answered().await, 3);
+}
+
+/// Else it would stand still, with its lease held, until that runs out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_another_process_ended_holds_up_no_conversation() {
+    let scene = scene(Over::Web).await;
+    scene.hear("one").await;
+    let working = scene.life.run();
+    tokio::pin!(working);
+    scene.asked_meanwhile(working.as_mut()).await;
+    let (world, now) = (&scene.life.world, scene.life.world.clock.now());
+    let organization = OrganizationId::new(DEFAULT);
+    let found = message::list(&world.store, &organization, &Filter::default(), None, 1, now).await;
+    let id = found.unwrap().items.pop().unwrap().id;
+    let record = message::get(&world.store, &id, now).await.unwrap().unwrap();
+    let conversation = record.conversation.clone().unwrap();
+    let stopped = NoticeReply::stopped(Notice::Stopped);
+    notices::record_for(world, &record, &conversation, stopped)
+        .await
+        .unwrap();
+    scene.agent.open_gate();
+    working.await;
+    scene.life.work().await;
+    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
+    let left = scene.conversation().await;
+    assert!(left.run.is_none() && left.lease.is_none_or(|lease| lease.expires_at <= now));
 }
 
 /// The platform gives it only for minutes, and the run may take longer.

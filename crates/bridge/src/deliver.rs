@@ -13,7 +13,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
-use tieline_store::reply::ReplyRecord;
+use tieline_store::reply::{Outcome, ReplyRecord};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -105,6 +105,8 @@ pub enum DeliveryOutcome {
     Until(Timestamp),
     /// Not before then.
     NotBefore(Timestamp),
+    /// The run was stopped before the chat showed the answer whole. Only the outcome of a final text.
+    Stopped,
     /// Not in this chat, for good.
     Never {
         /// The platform's code, or ours.
@@ -234,6 +236,11 @@ impl<'a> ReplyDelivery<'a> {
                     }
                     return Ok(Some(DeliveryOutcome::Yes));
                 }
+                // Only now: an answer that the chat shows whole is not stopped any more.
+                Ok(Step::Wait { .. } | Step::Call { .. }) if look.stage == Stage::Final && self.is_stopped() => {
+                    self.catch_up().await?;
+                    return Ok(Some(DeliveryOutcome::Stopped));
+                }
                 Ok(Step::Wait { until }) => {
                     self.catch_up().await?;
                     let defers = self.is_pulled() || look.stage == Stage::Final;
@@ -351,7 +358,8 @@ impl<'a> ReplyDelivery<'a> {
                 notice: self.record.notice,
                 files: &files,
             };
-            let shown = match self.is_asked_to_wait() {
+            // A run that was stopped calls no platform, so it needs no wait.
+            let shown = match self.is_asked_to_wait().filter(|_| !self.is_stopped()) {
                 Some(at) => DeliveryOutcome::NotBefore(at),
                 None => match self.show_in_time(look).await? {
                     Some(shown) => shown,
@@ -376,8 +384,36 @@ impl<'a> ReplyDelivery<'a> {
                 return Ok(DeliveryOutcome::NotBefore(at));
             }
             self.world.metrics.time(Metric::BudgetWait, self.platform(), wait);
-            self.pause(wait).await?;
+            match self.hold.as_ref().filter(|_| self.can_be_stopped()) {
+                Some(hold) => {
+                    tokio::select! {
+                        biased;
+                        paused = self.pause(wait) => paused?,
+                        () = hold.stopped() => {}
+                    }
+                }
+                None => self.pause(wait).await?,
+            }
         }
+    }
+
+    /// Whether `/stop` still counts. Not where the platform polls, which may have fetched a recorded answer already.
+    fn can_be_stopped(&self) -> bool {
+        !self.is_pulled() && !matches!(self.record.outcome, Some(Outcome::Stopped))
+    }
+
+    /// Whether a person wants no more of a recorded answer.
+    fn is_stopped(&self) -> bool {
+        self.can_be_stopped() && self.hold.as_ref().is_some_and(LeaseWatch::is_stopped)
+    }
+
+    /// Replaces the recorded answer by the notice that it was stopped. `false`: the chat shows nothing of it, so it needs no notice.
+    pub fn replace_by_stopped(&mut self) -> bool {
+        self.record.outcome = Some(Outcome::Stopped);
+        self.record.notice = Some(Notice::Stopped);
+        self.record.text = String::new();
+        self.record.files = Vec::new();
+        self.record.progress != Progress::default()
     }
 
     /// Until when the platform wants to be left alone: it may have said so to an earlier holder.
@@ -474,8 +510,13 @@ impl<'a> ReplyDelivery<'a> {
 
     /// Ensures that no other process can hold the reply for as long as the call may take.
     async fn ensure_lease(&mut self, limit: Duration) -> Result<(), DeliverError> {
-        if self.hold.as_ref().is_some_and(LeaseWatch::is_lost) {
-            return Err(DeliverError::Lost);
+        if let Some(hold) = &self.hold {
+            // What may take longer than a fresh lease is guarded by the heartbeats that go on beside it.
+            let settings = &self.world.settings;
+            let needed = limit.min(settings.lease.saturating_sub(settings.heartbeat));
+            if !hold.ensure(needed, settings.heartbeat).await {
+                return Err(DeliverError::Lost);
+            }
         }
         let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
         match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {

@@ -12,6 +12,7 @@ use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::{Store, StoreError, conversation, erase};
 use tokio::time::Instant;
 
+use crate::conversation::{Change, update};
 use crate::media::{self, PartRef};
 use crate::pairing;
 use crate::world::World;
@@ -129,27 +130,33 @@ async fn quieten(
 ) -> Result<Quiet, StoreError> {
     let give_up_at = Instant::now() + STOP_LIMIT;
     while Instant::now() < give_up_at {
-        let Some(before) = conversation::load(&world.store, id, world.clock.now()).await? else {
+        let (found, is_running) = update::<_, StoreError>(world, id, |found| {
+            let Some(before) = found else {
+                return Change::Leave(false);
+            };
+            let alone = is_theirs_alone(&before, sender);
+            let is_theirs = |id: &MessageId| alone || messages.iter().any(|record| record.id == *id);
+            let mut after = before.clone();
+            after.pending.retain(|waiting| !is_theirs(&waiting.message));
+            after.closing.retain(|closing| !is_theirs(&closing.message));
+            let run = after.run.as_mut().filter(|run| run.messages.iter().any(is_theirs));
+            let is_running = run.is_some();
+            if let Some(run) = run {
+                run.stop = run.stop.or(Some(StopCause::Stopped));
+            }
+            match after == before {
+                true => Change::Leave(is_running),
+                false => Change::save(after, is_running),
+            }
+        })
+        .await?;
+        let Some(found) = found else {
             return Ok(Quiet::Gone);
         };
-        let alone = is_theirs_alone(&before, sender);
-        let is_theirs = |id: &MessageId| alone || messages.iter().any(|record| record.id == *id);
-        let mut after = before.clone();
-        after.pending.retain(|waiting| !is_theirs(&waiting.message));
-        let run = after.run.as_mut().filter(|run| run.messages.iter().any(is_theirs));
-        let is_running = run.is_some();
-        if let Some(run) = run {
-            run.stop = run.stop.or(Some(StopCause::Stopped));
-        }
-        if after != before {
-            match conversation::save(&world.store, &before, &mut after).await {
-                Err(StoreError::Conflict) => continue,
-                saved => saved?,
-            }
-        }
         if !is_running {
-            return Ok(Quiet::Yes(Box::new(after)));
+            return Ok(Quiet::Yes(Box::new(found)));
         }
+        world.local_stops.notify(&found);
         tokio::time::sleep(STOP_POLL).await;
     }
     Ok(Quiet::Never)

@@ -1,8 +1,14 @@
-//! Watches a lease: whether it is still held by this process, and whether the run was asked to stop.
+//! Watches a lease: whether it is still held by this process, for how long, and whether the run was asked to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tieline_core::conversation::StopCause;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tieline_core::timestamp::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
 
 /// What the holder of a lease hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,27 +26,45 @@ pub enum LeaseSignal {
 pub struct LeaseState {
     /// What was heard last.
     pub heard: LeaseSignal,
-    /// Until when the lease is good, if it isn't renewed. A process that stood still finds it in the past.
-    pub good_until: Instant,
+    /// Until when the lease is good, if it isn't renewed. A process that stood still, or whose machine did, finds it in the past.
+    pub good_until: Timestamp,
 }
 
 /// The reader's end of a lease that a heartbeat renews.
 #[derive(Debug, Clone)]
-pub struct LeaseWatch(watch::Receiver<LeaseState>);
+pub struct LeaseWatch {
+    state: watch::Receiver<LeaseState>,
+    clock: Clock,
+    renew: Arc<Notify>,
+}
+
+/// The heartbeat's end of a lease.
+#[derive(Debug)]
+pub struct LeaseKeeper {
+    /// What is known of the lease.
+    pub state: Arc<watch::Sender<LeaseState>>,
+    /// Rung when the lease is needed for longer than it is good.
+    pub renew: Arc<Notify>,
+}
 
 impl LeaseWatch {
     /// A lease that is good until then, of which that is heard already, and the keeper's end of it.
     #[must_use]
-    pub fn new(good_until: Instant, heard: LeaseSignal) -> (watch::Sender<LeaseState>, Self) {
-        let (keeper, holder) = watch::channel(LeaseState { heard, good_until });
-        (keeper, Self(holder))
+    pub fn new(clock: Clock, good_until: Timestamp, heard: LeaseSignal) -> (LeaseKeeper, Self) {
+        let (said, state) = watch::channel(LeaseState { heard, good_until });
+        let renew = Arc::new(Notify::new());
+        let keeper = LeaseKeeper {
+            state: Arc::new(said),
+            renew: Arc::clone(&renew),
+        };
+        (keeper, Self { state, clock, renew })
     }
 
     /// What was heard last.
     #[must_use]
     pub fn heard(&self) -> LeaseSignal {
-        let known = *self.0.borrow();
-        if Instant::now() >= known.good_until {
+        let known = *self.state.borrow();
+        if self.clock.now() >= known.good_until {
             return LeaseSignal::Lost;
         }
         known.heard
@@ -50,6 +74,12 @@ impl LeaseWatch {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.heard() == LeaseSignal::Lost
+    }
+
+    /// Whether a person typed `/stop`.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.heard() == LeaseSignal::Stop(StopCause::Stopped)
     }
 
     /// Waits until something is heard.
@@ -62,8 +92,27 @@ impl LeaseWatch {
         self.wait_for(|known| known.heard == LeaseSignal::Lost).await;
     }
 
+    /// Waits until a person types `/stop`, or nothing may be sent any more.
+    pub async fn stopped(&self) {
+        let is_end = |heard| matches!(heard, LeaseSignal::Lost | LeaseSignal::Stop(StopCause::Stopped));
+        self.wait_for(|known| is_end(known.heard)).await;
+    }
+
+    /// Has the lease renewed, if need be, until it is good for `needed` from now. `false`: it can't be had for so long within
+    /// `patience`, and what takes so long must not be started.
+    pub async fn ensure(&self, needed: Duration, patience: Duration) -> bool {
+        let lasts = |known: &LeaseState| known.good_until > self.clock.now().after(needed);
+        if lasts(&self.state.borrow()) {
+            return !self.is_lost();
+        }
+        self.renew.notify_one();
+        let ended = |known: &LeaseState| known.heard == LeaseSignal::Lost || lasts(known);
+        let waited = timeout(patience, self.wait_for(ended)).await;
+        waited.is_ok() && !self.is_lost() && lasts(&self.state.borrow())
+    }
+
     async fn wait_for(&self, wanted: impl FnMut(&LeaseState) -> bool) -> LeaseSignal {
-        let mut known = self.0.clone();
+        let mut known = self.state.clone();
         match known.wait_for(wanted).await {
             Ok(known) => known.heard,
             // The heartbeat has ended.
@@ -74,20 +123,56 @@ impl LeaseWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn clock() -> Clock {
+        Clock::starting_at(Timestamp::from_secs(1000))
+    }
+
+    fn watch(clock: Clock, left: Duration) -> (LeaseKeeper, LeaseWatch) {
+        LeaseWatch::new(clock, clock.now().after(left), LeaseSignal::Nothing)
+    }
+
     #[tokio::test]
-    async fn a_lease_that_nobody_renews_is_lost() {
-        let later = || Instant::now() + Duration::from_secs(30);
-        let (keeper, hold) = LeaseWatch::new(later(), LeaseSignal::Nothing);
+    async fn a_lease_that_is_not_renewed_is_lost() {
+        let clock = clock();
+        let (keeper, hold) = watch(clock, LEASE);
         assert_eq!(hold.heard(), LeaseSignal::Nothing);
-        keeper.send_modify(|known| known.good_until = Instant::now());
+        keeper.state.send_modify(|known| known.good_until = clock.now());
         assert!(hold.is_lost());
-        keeper.send_modify(|known| known.good_until = later());
+        keeper
+            .state
+            .send_modify(|known| known.good_until = clock.now().after(LEASE));
         assert!(!hold.is_lost());
         drop(keeper);
         hold.lost().await;
+    }
+
+    /// The monotonic clock doesn't count the time for which a machine is suspended; the clock of the lease does.
+    #[tokio::test]
+    async fn a_lease_runs_out_by_the_clock_that_it_was_written_with() {
+        let behind = Clock::starting_at(Timestamp::from_secs(1000));
+        let after_suspension = Clock::starting_at(Timestamp::from_secs(1031));
+        let (_keeper, hold) = LeaseWatch::new(after_suspension, behind.now().after(LEASE), LeaseSignal::Nothing);
+        assert!(hold.is_lost());
+    }
+
+    #[tokio::test]
+    async fn what_takes_longer_than_the_lease_lasts_has_it_renewed_first() {
+        let clock = clock();
+        let (keeper, hold) = watch(clock, Duration::from_secs(1));
+        assert!(hold.ensure(Duration::from_millis(500), Duration::ZERO).await);
+        let (needed, patience) = (Duration::from_secs(15), Duration::from_millis(50));
+        assert!(!hold.ensure(needed, patience).await, "the heartbeat doesn't answer");
+        let renewing = async {
+            keeper.renew.notified().await;
+            keeper
+                .state
+                .send_modify(|known| known.good_until = clock.now().after(LEASE));
+        };
+        let (is_good, ()) = tokio::join!(hold.ensure(needed, Duration::from_secs(5)), renewing);
+        assert!(is_good);
     }
 }

@@ -9,6 +9,7 @@ pub mod callbacks;
 pub mod chunked_file;
 pub mod clock;
 pub mod connections;
+pub mod conversation;
 pub mod cooldown;
 pub mod courier;
 pub mod deliver;

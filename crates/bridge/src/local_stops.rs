@@ -1,32 +1,36 @@
-//! Tells runs of this process at once that they are to end; those of other processes find out by reading their conversation.
+//! Tells runs of this process at once that they are to end; those of other processes learn it from their conversation's item.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tieline_core::conversation::StopCause;
+use tieline_core::conversation::{Conversation, StopCause};
 use tieline_core::ids::{ConversationId, RunId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::lease_watch::{LeaseSignal, LeaseState};
 
 /// Weak: a lease without its heartbeat is lost.
-type Listener = (RunId, Weak<watch::Sender<LeaseState>>);
+type Listener = (RunId, Weak<watch::Sender<LeaseState>>, Arc<Notify>);
 
 /// The runs that this process works on, by conversation.
 #[derive(Debug, Default)]
 pub struct LocalStops(Mutex<HashMap<ConversationId, Listener>>);
 
 impl LocalStops {
-    /// Has a run hear of its end for as long as the guard lives.
+    /// Registers a run, to be told for as long as the guard lives.
     #[must_use]
     pub fn listen(
         self: &Arc<Self>,
         conversation: ConversationId,
         run: RunId,
         listener: &Arc<watch::Sender<LeaseState>>,
+        look: &Arc<Notify>,
     ) -> ListenGuard {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(conversation.clone(), (run.clone(), Arc::downgrade(listener)));
+        all.insert(
+            conversation.clone(),
+            (run.clone(), Arc::downgrade(listener), Arc::clone(look)),
+        );
         ListenGuard {
             all: Arc::clone(self),
             conversation,
@@ -34,11 +38,31 @@ impl LocalStops {
         }
     }
 
-    /// Tells the run of a conversation, if this process works on it, that it is to end.
-    pub fn stop(&self, conversation: &ConversationId, run: &RunId, cause: StopCause) {
+    /// Tells the run of a conversation, if this process works on it, what the conversation says now: that the run is to end, or that
+    /// messages wait behind it.
+    pub fn notify(&self, conversation: &Conversation) {
+        let id = conversation.key.id();
+        if let Some(run) = &conversation.run
+            && let Some(cause) = run.stop
+        {
+            self.stop(&id, &run.id, cause);
+        }
+        self.nudge(&id);
+    }
+
+    /// Has the run of a conversation, if this process works on it, look at the conversation at once.
+    fn nudge(&self, conversation: &ConversationId) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let listener = all.get(conversation).filter(|(working, _)| working == run);
-        if let Some(listener) = listener.and_then(|(_, listener)| listener.upgrade()) {
+        if let Some((_, _, look)) = all.get(conversation) {
+            look.notify_one();
+        }
+    }
+
+    /// Tells the run of a conversation, if this process works on it, that it is to end.
+    fn stop(&self, conversation: &ConversationId, run: &RunId, cause: StopCause) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = all.get(conversation).filter(|(working, ..)| working == run);
+        if let Some(listener) = listener.and_then(|(_, listener, _)| listener.upgrade()) {
             tell(&listener, cause);
         }
     }
@@ -47,7 +71,11 @@ impl LocalStops {
 /// Tells the holder of a lease that its run is to end, unless it knows already, or has lost the lease.
 pub fn tell(listener: &watch::Sender<LeaseState>, cause: StopCause) {
     listener.send_if_modified(|known| {
-        let is_news = known.heard == LeaseSignal::Nothing;
+        let is_news = match known.heard {
+            LeaseSignal::Nothing => true,
+            LeaseSignal::Stop(before) => before != cause && cause == StopCause::Stopped,
+            LeaseSignal::Lost => false,
+        };
         if is_news {
             known.heard = LeaseSignal::Stop(cause);
         }
@@ -67,7 +95,7 @@ impl Drop for ListenGuard {
     fn drop(&mut self) {
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A run that follows may listen in its place already.
-        if all.get(&self.conversation).is_some_and(|(run, _)| *run == self.run) {
+        if all.get(&self.conversation).is_some_and(|(run, ..)| *run == self.run) {
             all.remove(&self.conversation);
         }
     }
@@ -77,23 +105,27 @@ impl Drop for ListenGuard {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::Instant;
-
     use super::*;
+    use crate::clock::Clock;
     use crate::lease_watch::LeaseWatch;
 
     #[tokio::test]
     async fn only_the_run_that_is_meant_hears_of_its_end() {
         let stops = Arc::new(LocalStops::default());
-        let (say, hold) = LeaseWatch::new(Instant::now() + Duration::from_secs(30), LeaseSignal::Nothing);
-        let say = Arc::new(say);
+        let clock = Clock::system();
+        let until = clock.now().after(Duration::from_secs(30));
+        let (keeper, hold) = LeaseWatch::new(clock, until, LeaseSignal::Nothing);
+        let say = keeper.state;
         let (conversation, run) = (ConversationId::new("cnv_1"), RunId::new("run_1"));
-        let listening = stops.listen(conversation.clone(), run.clone(), &say);
+        let listening = stops.listen(conversation.clone(), run.clone(), &say, &Arc::default());
         stops.stop(&conversation, &RunId::new("run_0"), StopCause::Stopped);
         stops.stop(&ConversationId::new("cnv_2"), &run, StopCause::Stopped);
         assert_eq!(hold.heard(), LeaseSignal::Nothing);
         stops.stop(&conversation, &run, StopCause::Interrupted);
         assert_eq!(hold.hear().await, LeaseSignal::Stop(StopCause::Interrupted));
+        stops.stop(&conversation, &run, StopCause::Stopped);
+        stops.stop(&conversation, &run, StopCause::Interrupted);
+        assert!(hold.is_stopped(), "a person's word counts for more than a new message");
         drop(listening);
         assert!(stops.0.lock().unwrap().is_empty());
     }

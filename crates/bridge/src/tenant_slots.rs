@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 /// The share of the slots that is left to organizations which hold few: one in so many.
 const RESERVE: usize = 8;
 
+/// Most wake-ups that wait for a slot of one kind: each is a message in memory, and no more.
+const MAX_WAITING: usize = 8192;
+
 /// What a slot is for. Each kind has slots of its own, so that none waits for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotKind {
@@ -22,6 +25,8 @@ pub enum SlotKind {
     Telling,
     /// A sentence of ours, such as the confirmation of a command.
     Confirming,
+    /// Work at the tables, for milliseconds: what waits for an agent or a platform holds none.
+    Working,
 }
 
 /// How much a process does at the same time.
@@ -31,6 +36,8 @@ pub struct SlotLimits {
     pub runs: usize,
     /// Most deliveries of known answers, and most confirmations.
     pub deliveries: usize,
+    /// Most runs and deliveries that work at the tables. More would only make each slower, and those of a quiet organization too.
+    pub working: usize,
 }
 
 impl SlotLimits {
@@ -38,6 +45,7 @@ impl SlotLimits {
         match kind {
             SlotKind::Asking => self.runs,
             SlotKind::Telling | SlotKind::Confirming => self.deliveries,
+            SlotKind::Working => self.working,
         }
     }
 
@@ -45,7 +53,7 @@ impl SlotLimits {
     #[must_use]
     pub const fn in_flight(self) -> usize {
         const NEED_NONE: usize = 512;
-        2 * (self.runs + 2 * self.deliveries) + NEED_NONE
+        self.runs + 2 * self.deliveries + 3 * MAX_WAITING + NEED_NONE
     }
 }
 
@@ -157,7 +165,9 @@ impl TenantSlots {
     /// How many runs and deliveries are in flight.
     #[must_use]
     pub fn n_taken(&self) -> usize {
-        self.state().pools.values().map(|pool| pool.n_taken).sum()
+        let state = self.state();
+        let pools = state.pools.iter().filter(|(kind, _)| **kind != SlotKind::Working);
+        pools.map(|(_, pool)| pool.n_taken).sum()
     }
 
     /// Takes a slot, given back when dropped. `None` if the organization may have none now.
@@ -175,11 +185,22 @@ impl TenantSlots {
     /// Waits for a slot. `None`: too many wait already, or the same one does.
     pub async fn wait(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind, id: &str) -> Option<Slot> {
         let mut once = Once::begin(self, id, Some((kind, organization)))?;
+        let slot = self.queue_for(organization, kind).await;
+        once.left = None;
+        slot
+    }
+
+    /// Waits for a slot for work at the tables. `None`: too many wait already.
+    pub async fn wait_to_work(self: &Arc<Self>, organization: &OrganizationId) -> Option<Slot> {
+        self.queue_for(organization, SlotKind::Working).await
+    }
+
+    async fn queue_for(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind) -> Option<Slot> {
         let granted = {
             let limit = self.limits.of(kind);
             let mut state = self.state();
             let pool = state.pools.entry(kind).or_default();
-            if pool.n_waiting >= limit {
+            if pool.n_waiting >= MAX_WAITING {
                 return None;
             }
             // It may have become free since.
@@ -192,9 +213,7 @@ impl TenantSlots {
             pool.n_waiting += 1;
             granted
         };
-        let granted = granted.await.ok();
-        once.left = None;
-        granted
+        granted.await.ok()
     }
 
     /// Waits until this process gives back a slot of the organization's among all processes. `None`: the same one waits already.

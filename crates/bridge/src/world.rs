@@ -161,6 +161,7 @@ impl Settings {
             slots: SlotLimits {
                 runs: 4096,
                 deliveries: 1024,
+                working: usize::MAX,
             },
             slot_wait: Duration::ZERO,
             // Encoding and sending takes three times as much again, and a runner on AWS may have 256 MB.

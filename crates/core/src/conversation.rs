@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Chat;
 use crate::ids::{AgentId, ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SenderId, digest};
 use crate::mailbox::Pending;
+use crate::message_state::MessageState;
 use crate::session::Session;
 use crate::timestamp::Timestamp;
 use crate::trigger::SessionScope;
@@ -81,6 +82,8 @@ pub struct Conversation {
     pub tasks: TaskBook,
     /// Messages that wait, in order.
     pub pending: Vec<Pending>,
+    /// Messages that left the mailbox without a run, and whose end is not in the ledger yet.
+    pub closing: Vec<Closing>,
     /// The run under way, if any.
     pub run: Option<RunState>,
     /// Who works on it.
@@ -99,6 +102,7 @@ impl Conversation {
             session: None,
             tasks: TaskBook::default(),
             pending: Vec::new(),
+            closing: Vec::new(),
             run: None,
             lease: None,
             updated_at: now,
@@ -118,12 +122,35 @@ impl Conversation {
         self.session = Some(session);
     }
 
-    /// Whether a message is already here, waiting or running.
+    /// Keeps messages that were taken out of the mailbox until the ledger has their end, so that no crash loses it.
+    pub fn close(&mut self, waiting: Vec<Pending>, end: MessageState) {
+        let closing = waiting.into_iter().map(|waiting| Closing {
+            message: waiting.message,
+            behind_run: waiting.behind_run,
+            end,
+        });
+        self.closing.extend(closing);
+    }
+
+    /// Whether a message is already here: waiting, running, or about to end.
     #[must_use]
     pub fn holds(&self, message: &MessageId) -> bool {
         self.pending.iter().any(|waiting| waiting.message == *message)
+            || self.closing.iter().any(|closing| closing.message == *message)
             || self.run.as_ref().is_some_and(|run| run.messages.contains(message))
     }
+}
+
+/// A message that left the mailbox without a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The message.
+    pub message: MessageId,
+    /// Whether it may show a sign that it waits, as in [`Pending`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub behind_run: bool,
+    /// How it ends.
+    pub end: MessageState,
 }
 
 /// Who works on a conversation, and until when.

@@ -33,6 +33,9 @@ use crate::client::Client;
 use crate::metrics_route::{self, Held};
 use crate::{apply, client_address, data, local, seed, webhook_routes};
 
+/// Most runs and deliveries that work at the embedded tables, which do one thing after the other.
+const MAX_WORKING: usize = 16;
+
 /// How long a wake-up waits for a slot before it goes back to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(20);
 
@@ -213,6 +216,7 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
         slots: SlotLimits {
             runs: args.max_runs.get(),
             deliveries: args.max_deliveries.get(),
+            working: MAX_WORKING,
         },
         slot_wait: SLOT_WAIT,
         // No other process could stop a run.

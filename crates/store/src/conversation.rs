@@ -1,7 +1,7 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
 //! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `tb` the sealed tasks, `pend`
-//! the mailbox, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
+//! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
 //! Every writer of a conversation reads it, changes it in memory and saves it on the condition that its version is still
@@ -15,7 +15,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::conversation::task::TaskBook;
-use tieline_core::conversation::{Conversation, ConversationKey, Owner, RunState, StopCause};
+use tieline_core::conversation::{Closing, Conversation, ConversationKey, Owner, RunState, StopCause};
 use tieline_core::ids::{ConversationId, MessageId, RunId};
 use tieline_core::mailbox::Pending;
 use tieline_core::session::Session;
@@ -55,6 +55,8 @@ struct StoredV1 {
     tb: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pend: Vec<Pending>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    clos: Vec<Closing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<RunState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,6 +245,10 @@ async fn change(
         let pending = Some(&after.pending).filter(|pending| !pending.is_empty());
         set_or_remove(&mut change, "pend", pending)?;
     }
+    if after.closing != before.closing {
+        let closing = Some(&after.closing).filter(|closing| !closing.is_empty());
+        set_or_remove(&mut change, "clos", closing)?;
+    }
     if after.run != before.run {
         set_or_remove(&mut change, "run", after.run.as_ref())?;
     }
@@ -292,6 +298,7 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
         ses: conversation.session.clone(),
         tb: seal_tasks(store, conversation)?,
         pend: conversation.pending.clone(),
+        clos: conversation.closing.clone(),
         run: conversation.run.clone(),
         lease: conversation.lease.as_ref().map(StoredLease::held),
         at: conversation.updated_at,
@@ -316,6 +323,7 @@ fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
         version: stored.n,
         session: stored.ses,
         pending: stored.pend,
+        closing: stored.clos,
         run: stored.run,
         lease: stored.lease.map(Into::into),
         updated_at: stored.at,

@@ -54,6 +54,26 @@ impl ReplyDelivery<'_> {
         Ok(())
     }
 
+    /// Continues with the record as another writer has left it, if that one has recorded what came of the message and is no later
+    /// holder. `false` if not.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if the table doesn't answer.
+    pub async fn adopt_outcome(&mut self) -> Result<bool, DeliverError> {
+        let found = reply::get(&self.world.store, &self.record.id, self.now()).await?;
+        let found = found.filter(|found| found.outcome.is_some() && found.fence <= self.record.fence);
+        let Some(found) = found else {
+            return Ok(false);
+        };
+        self.record = ReplyRecord {
+            fence: self.record.fence,
+            ..found.clone()
+        };
+        self.saved = Some(found);
+        self.is_ahead = false;
+        Ok(true)
+    }
+
     fn has_written(&self, found: &ReplyRecord) -> bool {
         if self.hold.is_some() {
             return found.fence == self.record.fence;

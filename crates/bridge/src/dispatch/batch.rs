@@ -191,7 +191,7 @@ async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duratio
     let reason = match error {
         DispatchError::Unreadable => "unreadable",
         DispatchError::Panicked => "crashed",
-        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended => {
+        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended(_) => {
             return Err(after_outage(item.attempt));
         }
     };

@@ -24,12 +24,13 @@ use tieline_core::notice::Notice;
 use tieline_core::session::Session;
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
 use tieline_queue::QueueError;
+use tieline_store::StoreError;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
-use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
+use crate::conversation::{Change, Contended, MAX_RACES, update};
 use crate::integration_log;
 use crate::notices::{self, NoticeReply};
 use crate::world::World;
@@ -39,8 +40,6 @@ pub use poison::give_up;
 
 /// A message that was older than this by the platform's own clock when it came is not answered any more.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// How often a lost race for a conversation is run again at once.
-const MAX_RACES: u32 = 20;
 
 /// Why an event could not be dispatched. It stays on the queue and is retried.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +54,8 @@ pub enum DispatchError {
     #[error("event can't be read")]
     Unreadable,
     /// Too many others change the conversation at the same time.
-    #[error("conversation is too busy")]
-    Contended,
+    #[error(transparent)]
+    Contended(#[from] Contended),
     /// A mistake of ours, which must not end what others say in the same batch.
     #[error("the work panicked")]
     Panicked,
@@ -145,6 +144,16 @@ enum Attempt {
     First,
     /// An earlier attempt began with it and got to an unknown point.
     Again,
+}
+
+/// What became of a message on its way into the mailbox.
+enum Appended {
+    /// It is in the conversation.
+    There,
+    /// It isn't in the conversation of this version, so it never was, or has run its course: the ledger knows.
+    Unsure(u64),
+    /// There is no room.
+    Full,
 }
 
 /// A wake-up, and after which delay it is to come.
@@ -356,39 +365,29 @@ impl Arrival<'_> {
     /// Ends the running answer and what waits behind it.
     async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
         let id = key.id();
-        for race in 0..MAX_RACES {
-            let found = conversation::load(&self.world.store, &id, self.world.clock.now()).await?;
-            let Some(before) = found.filter(|found| found.run.is_some() || !found.pending.is_empty()) else {
-                // Who began with it has most likely stopped what there was.
-                return Ok(match turn {
-                    Attempt::First => Notice::NothingToStop,
-                    Attempt::Again => Notice::Stopped,
-                });
+        let (found, is_any) = update::<_, DispatchError>(self.world, &id, |found| {
+            let busy = found.filter(|it| it.run.is_some() || !it.pending.is_empty() || !it.closing.is_empty());
+            let Some(mut after) = busy else {
+                return Change::Leave(false);
             };
-            let mut after = before.clone();
-            after.pending.clear();
-            after.updated_at = self.world.clock.now();
+            let waiting = std::mem::take(&mut after.pending);
+            after.close(waiting, MessageState::Stopped);
             if let Some(run) = &mut after.run {
                 run.stop = Some(StopCause::Stopped);
             }
-            self.close_waiting(&before.pending, &id, MessageState::Stopped, Notice::Stopped)
-                .await?;
-            if self.saved(&before, &mut after, race).await? {
-                self.tell_run(&after);
-                wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
-                return Ok(Notice::Stopped);
-            }
+            Change::save(after, true)
+        })
+        .await?;
+        if let Some(after) = found.filter(|_| is_any) {
+            self.world.local_stops.notify(&after);
+            wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
+            Box::pin(self.end_closing(&after)).await?;
         }
-        Err(DispatchError::Contended)
-    }
-
-    /// Tells the run, if this process works on it, that it is to end. Others look at the conversation now and then.
-    fn tell_run(&self, conversation: &Conversation) {
-        if let Some(run) = &conversation.run
-            && let Some(cause) = run.stop
-        {
-            self.world.local_stops.stop(&conversation.key.id(), &run.id, cause);
-        }
+        Ok(match (is_any, turn) {
+            (false, Attempt::First) => Notice::NothingToStop,
+            // An earlier attempt has most likely stopped what there was.
+            (true, _) | (false, Attempt::Again) => Notice::Stopped,
+        })
     }
 
     /// A new session; then the message's text, if any, is its first input.
@@ -405,22 +404,20 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(None);
         };
-        for race in 0..MAX_RACES {
-            let now = self.world.clock.now();
-            let before = self.load_or_new(key).await?;
-            let mut after = before.clone();
-            let dropped = after.begin_chat(&trigger.agent, now);
-            after.updated_at = now;
-            self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
-                .await?;
-            if self.saved(&before, &mut after, race).await? {
-                self.say(message, &id, NoticeReply::commanded(Notice::NewSession))
-                    .await?;
-                self.end(MessageState::Commanded, None).await?;
-                return Ok(None);
-            }
+        let (after, ()) = update::<_, DispatchError>(self.world, &id, |found| {
+            let mut after = self.or_new(found, key);
+            let dropped = after.begin_chat(&trigger.agent, self.world.clock.now());
+            after.close(dropped, MessageState::Dropped);
+            Change::save(after, ())
+        })
+        .await?;
+        if let Some(after) = after {
+            Box::pin(self.end_closing(&after)).await?;
         }
-        Err(DispatchError::Contended)
+        self.say(message, &id, NoticeReply::commanded(Notice::NewSession))
+            .await?;
+        self.end(MessageState::Commanded, None).await?;
+        Ok(None)
     }
 
     /// Puts the message into its conversation's mailbox. Gives the wake-up for it.
@@ -435,38 +432,64 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(None);
         };
-        for race in 0..MAX_RACES {
-            let before = self.load_or_new(key).await?;
-            if before.holds(&self.envelope.message) {
-                return Ok(self.wake_for(&before, trigger, message));
-            }
-            if turn == Attempt::Again && before.version > 0 && self.is_done().await? {
-                return Ok(None);
-            }
-            // A new session has room: what waits is dropped for it.
-            if !anew && before.pending.len() >= mailbox::MAX_PENDING {
-                self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
-                return Ok(None);
-            }
-            let (mut after, dropped) = self.with_message(&before, message, trigger, anew);
-            self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
-                .await?;
-            if self.saved(&before, &mut after, race).await? {
-                self.tell_run(&after);
-                return Ok(self.wake_for(&after, trigger, message));
+        let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (anew, turn))).await? else {
+            return Ok(None);
+        };
+        self.world.local_stops.notify(&after);
+        if anew {
+            Box::pin(self.end_closing(&after)).await?;
+        } else {
+            // What an earlier event left to be ended must not take this message with it.
+            let closing = AssertUnwindSafe(Box::pin(self.end_closing(&after))).catch_unwind();
+            if !matches!(closing.await, Ok(Ok(()))) {
+                warn!(account.id = %self.envelope.integration, conversation = %id, "messages that left the mailbox are ended later");
             }
         }
-        Err(DispatchError::Contended)
+        Ok(self.wake_for(&after, trigger, message))
     }
 
-    /// The conversation with the message in its mailbox, and the messages that a new session drops.
-    fn with_message(
+    /// Returns the conversation with the message in it. `None` if it has ended: refused for want of room, or answered by now.
+    async fn put_in_mailbox(
         &self,
-        before: &Conversation,
         message: &Message,
+        key: &ConversationKey,
         trigger: &Trigger,
-        anew: bool,
-    ) -> (Conversation, Vec<Pending>) {
+        (anew, turn): (bool, Attempt),
+    ) -> Result<Option<Conversation>, DispatchError> {
+        let id = key.id();
+        let mut not_done_at = (turn == Attempt::First).then_some(0);
+        for _ in 0..MAX_RACES {
+            let (found, appended) = update::<_, DispatchError>(self.world, &id, |found| {
+                let before = self.or_new(found, key);
+                if before.holds(&self.envelope.message) {
+                    return Change::Leave(Appended::There);
+                }
+                let may_be_done = turn == Attempt::Again && before.version > 0;
+                if may_be_done && not_done_at != Some(before.version) {
+                    return Change::Leave(Appended::Unsure(before.version));
+                }
+                // A new session has room: what waits is dropped for it.
+                if !anew && before.pending.len() >= mailbox::MAX_PENDING {
+                    return Change::Leave(Appended::Full);
+                }
+                Change::save(self.with_message(&before, message, trigger, anew), Appended::There)
+            })
+            .await?;
+            match appended {
+                Appended::There => return Ok(found),
+                Appended::Unsure(_) if self.is_done().await? => return Ok(None),
+                Appended::Unsure(version) => not_done_at = Some(version),
+                Appended::Full => {
+                    self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
+                    return Ok(None);
+                }
+            }
+        }
+        Err(Contended.into())
+    }
+
+    /// The conversation with the message in its mailbox.
+    fn with_message(&self, before: &Conversation, message: &Message, trigger: &Trigger, anew: bool) -> Conversation {
         let now = self.world.clock.now();
         let mut after = before.clone();
         after.updated_at = now;
@@ -475,10 +498,10 @@ impl Arrival<'_> {
         if !self.abilities(message).tasks {
             after.enter_chat();
         }
-        let dropped = match anew {
-            true => after.begin_chat(&trigger.agent, now),
-            false => Vec::new(),
-        };
+        if anew {
+            let dropped = after.begin_chat(&trigger.agent, now);
+            after.close(dropped, MessageState::Dropped);
+        }
         let session = after.resolve_session(&trigger.agent, trigger.settings.session_timeout(), now);
         let waiting = Pending {
             message: self.envelope.message.clone(),
@@ -499,7 +522,7 @@ impl Arrival<'_> {
         {
             run.stop = run.stop.or(Some(StopCause::Interrupted));
         }
-        (after, dropped)
+        after
     }
 
     /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the
@@ -509,21 +532,8 @@ impl Arrival<'_> {
         Ok(record.is_some_and(|record| record.state.is_terminal()))
     }
 
-    async fn load_or_new(&self, key: &ConversationKey) -> Result<Conversation, DispatchError> {
-        let found = conversation::load(&self.world.store, &key.id(), self.world.clock.now()).await?;
-        Ok(found.unwrap_or_else(|| Conversation::new(key.clone(), self.world.clock.now())))
-    }
-
-    /// Saves unless another writer was faster; then waits a little.
-    async fn saved(&self, before: &Conversation, after: &mut Conversation, race: u32) -> Result<bool, DispatchError> {
-        match conversation::save(&self.world.store, before, after).await {
-            Ok(()) => Ok(true),
-            Err(StoreError::Conflict) => {
-                crate::pause_after_race(race).await;
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
+    fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {
+        found.unwrap_or_else(|| Conversation::new(key.clone(), self.world.clock.now()))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tieline_core::connector::{Delivery, WaitingSign};
-use tieline_core::conversation::{Conversation, RunPhase, RunState};
+use tieline_core::conversation::{Closing, Conversation, RunPhase, RunState};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Message;
 use tieline_core::ids::ConversationId;
-use tieline_core::mailbox::{self, Due, Pending};
+use tieline_core::mailbox::{self, Due};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::timestamp::Timestamp;
@@ -15,41 +15,57 @@ use tieline_core::trigger::Trigger;
 use tieline_store::message::{self, Ending};
 
 use super::{Arrival, DispatchError, Wake};
+use crate::conversation::{Change, update};
 use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
 impl Arrival<'_> {
-    /// Ends messages that wait, before they leave the mailbox: a crash in between leaves them where a runner skips them.
-    pub(super) async fn close_waiting(
-        &self,
-        waiting: &[Pending],
-        conversation: &ConversationId,
-        state: MessageState,
-        notice: Notice,
-    ) -> Result<(), DispatchError> {
-        for pending in waiting {
-            let now = self.world.clock.now();
-            let steps = vec![LedgerStep::new(now, state.as_str())];
-            let ending = Ending {
-                state,
-                reason: None,
-                run: None,
-                session: None,
-                steps,
-            };
-            if message::finish(&self.world.store, &pending.message, &ending).await? {
-                self.world.metrics.message(&self.bound.integration.platform, state);
-            }
-            // Also if it has ended already: the process that ended it may have died before this step.
-            self.close_sign(pending, conversation, notice).await?;
+    /// Ends the messages that have left the mailbox without a run. In the ledger only now: no runner can have taken one of them. If this
+    /// process dies, the event that it works on is dispatched again, and so does the next event in the conversation.
+    pub(super) async fn end_closing(&self, conversation: &Conversation) -> Result<(), DispatchError> {
+        if conversation.closing.is_empty() {
+            return Ok(());
         }
+        let id = conversation.key.id();
+        for closing in &conversation.closing {
+            self.end_waiting(closing, &id).await?;
+        }
+        update::<_, DispatchError>(self.world, &id, |found| {
+            let to_clear = found.filter(|it| it.closing.iter().any(|it| conversation.closing.contains(it)));
+            let Some(mut after) = to_clear else {
+                return Change::Leave(());
+            };
+            after.closing.retain(|it| !conversation.closing.contains(it));
+            Change::save(after, ())
+        })
+        .await?;
         Ok(())
+    }
+
+    async fn end_waiting(&self, closing: &Closing, conversation: &ConversationId) -> Result<(), DispatchError> {
+        let state = closing.end;
+        let ending = Ending {
+            state,
+            reason: None,
+            run: None,
+            session: None,
+            steps: vec![LedgerStep::new(self.world.clock.now(), state.as_str())],
+        };
+        if message::finish(&self.world.store, &closing.message, &ending).await? {
+            self.world.metrics.message(&self.bound.integration.platform, state);
+        }
+        // Also if it has ended already: the process that ended it may have died before this step.
+        let notice = match state {
+            MessageState::Dropped => Notice::NewSession,
+            _ => Notice::Stopped,
+        };
+        self.close_sign(closing, conversation, notice).await
     }
 
     /// Closes what a waiting message shows already: where the platform fetches, its bubble; else the sign that it may have.
     async fn close_sign(
         &self,
-        waiting: &Pending,
+        waiting: &Closing,
         conversation: &ConversationId,
         notice: Notice,
     ) -> Result<(), DispatchError> {

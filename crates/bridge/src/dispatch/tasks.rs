@@ -8,7 +8,8 @@ use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::task_reply::TaskReply;
 
-use super::{Arrival, DispatchError, MAX_RACES};
+use super::{Arrival, DispatchError};
+use crate::conversation::{Change, update};
 use crate::notices::NoticeReply;
 
 impl Arrival<'_> {
@@ -55,15 +56,13 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(false);
         };
-        for race in 0..MAX_RACES {
-            let before = self.load_or_new(key).await?;
-            if let Some(reply) = before.tasks.applied_to(&self.envelope.message) {
-                return self.answer_task(message, key, reply).await.map(|()| true);
+        let (found, reply) = update::<_, DispatchError>(self.world, &id, |found| {
+            let mut after = self.or_new(found, key);
+            if let Some(reply) = after.tasks.applied_to(&self.envelope.message) {
+                return Change::Leave(Some(reply.clone()));
             }
-            let mut after = before.clone();
-            after.updated_at = self.world.clock.now();
             let mut change = TaskChange {
-                now: after.updated_at,
+                now: self.world.clock.now(),
                 conversation: &mut after,
                 message: &self.envelope.message,
                 agent: &trigger.agent,
@@ -71,16 +70,21 @@ impl Arrival<'_> {
                 dropped: Vec::new(),
             };
             let Some(reply) = apply(&mut change) else {
-                return Ok(false);
+                return Change::Leave(None);
             };
             let dropped = change.dropped;
-            self.close_waiting(&dropped, &id, MessageState::Dropped, Notice::NewSession)
-                .await?;
-            if self.saved(&before, &mut after, race).await? {
-                return self.answer_task(message, key, &reply).await.map(|()| true);
-            }
+            after.close(dropped, MessageState::Dropped);
+            Change::save(after, Some(reply))
+        })
+        .await?;
+        // Of an earlier attempt too, which may have died before it ended them.
+        if let Some(found) = found.filter(|_| reply.is_some()) {
+            Box::pin(self.end_closing(&found)).await?;
         }
-        Err(DispatchError::Contended)
+        match reply {
+            Some(reply) => self.answer_task(message, key, &reply).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn task_origin(&self) -> TaskOrigin {

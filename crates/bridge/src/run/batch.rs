@@ -58,11 +58,11 @@ async fn run_one(world: &World, mut item: Item, until: Option<Instant>) -> Optio
     };
     let mut waiting = Waiting::default();
     let (wait, is_lasting) = loop {
-        match run::wake(world, &wake, until, waiting.granted.take()).await {
+        match Box::pin(run::wake(world, &wake, until, waiting.granted.take())).await {
             Ok(Next::Done) => return None,
             Ok(Next::Again(delay)) => break (delay, false),
             Ok(Next::Full(missing)) => {
-                if let Some(delay) = waiting.wait(world, &item, &wake, missing).await {
+                if let Some(delay) = Box::pin(waiting.wait(world, &item, &wake, missing)).await {
                     break (delay, false);
                 }
             }

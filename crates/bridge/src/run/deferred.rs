@@ -45,6 +45,7 @@ pub(super) async fn resume(
     held: &mut LeasedConversation,
     until: Option<Instant>,
 ) -> Result<Left, RunError> {
+    held.working.pause();
     let asked = execute::load(world, held).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
@@ -260,7 +261,7 @@ pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Durat
     let again = match showing.show(look).await? {
         DeliveryOutcome::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
         // A sign that fades is not worth a wake-up every few seconds.
-        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Never { .. } => {
+        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Stopped | DeliveryOutcome::Never { .. } => {
             showing.record.pace.rotates_at(showing.budget())
         }
     };

@@ -11,6 +11,7 @@ use tieline_core::message_state::LedgerStep;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
 use tieline_store::message::{self, EMPTY_ANSWER};
@@ -26,7 +27,7 @@ use super::request::{self, Asked};
 use super::waiting_signs::WaitingSigns;
 use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, update};
 use crate::accounts::{self, Bot};
-use crate::deliver::{self, DeliveryOutcome, ReplyDelivery, Snapshot};
+use crate::deliver::{self, DeliverError, DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::integration_log;
 use crate::metrics::{Metric, RetrySource};
 use crate::notices::{self, About};
@@ -72,6 +73,7 @@ pub(super) async fn resume(
         let resume = showing.record.resume.clone();
         finish::close_merged(world, held, &bot, &asked).await?;
         let counted = world.metrics.run();
+        held.working.pause();
         let ended = Box::pin(call_agent(
             world,
             held,
@@ -84,6 +86,7 @@ pub(super) async fn resume(
         ))
         .await?;
         drop(counted);
+        held.working.resume(world).await;
         match ended {
             Ended::Result(outcome, notice) => {
                 let took = world.clock.now().since(held.run().started_at);
@@ -137,8 +140,14 @@ pub(super) async fn end(
             agent_stream::cancel(world, &agent, cancel).await;
         }
     };
-    let delivering = Box::pin(finish::deliver(world, held, asked, showing, until, ledger));
+    let delivering = async {
+        let left = Box::pin(finish::deliver(world, held, asked, showing, until, ledger)).await;
+        // The agent may take longer to hear of it.
+        held.working.pause();
+        left
+    };
     let ((), left) = tokio::join!(cancelling, delivering);
+    held.working.resume(world).await;
     left
 }
 
@@ -442,7 +451,7 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         files: &[],
     };
     match showing.show(look).await? {
-        DeliveryOutcome::Yes => {}
+        DeliveryOutcome::Yes | DeliveryOutcome::Stopped => {}
         DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
         // If the platform asked for it, the pace knows.
         DeliveryOutcome::NotBefore(at) => {
@@ -542,5 +551,9 @@ pub(super) async fn record_final(
     showing.record.outcome = Some(outcome);
     showing.record.notice = notice;
     showing.record.resume = None;
-    Ok(showing.save_patiently().await?)
+    match showing.save_patiently().await {
+        // What an earlier holder recorded counts: the chat may show some of it already.
+        Err(DeliverError::Store(StoreError::Conflict)) if Box::pin(showing.adopt_outcome()).await? => Ok(()),
+        saved => Ok(saved?),
+    }
 }

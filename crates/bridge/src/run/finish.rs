@@ -39,13 +39,25 @@ pub(super) async fn deliver(
     if asked.len() == 1 && matches!(showing.record.outcome, Some(Outcome::Completed)) && !showing.is_pulled() {
         showing.let_the_ledger_tell();
     }
-    let shown = match showing.record.delivered {
+    held.working.pause();
+    let mut shown = match showing.record.delivered {
         true => DeliveryOutcome::Yes,
         false => Box::pin(showing.finish(until)).await?,
     };
+    if shown == DeliveryOutcome::Stopped {
+        let shows_something = showing.replace_by_stopped();
+        showing.record.delivered = !shows_something;
+        Box::pin(showing.save_patiently()).await?;
+        if shows_something {
+            shown = Box::pin(showing.finish(until)).await?;
+        }
+    }
+    held.working.resume(world).await;
     let now = world.clock.now();
     match shown {
         DeliveryOutcome::Yes | DeliveryOutcome::Until(_) => ledger.push(LedgerStep::new(now, "delivered")),
+        // The confirmation of `/stop` is all that the chat gets.
+        DeliveryOutcome::Stopped => {}
         DeliveryOutcome::NotBefore(at) if showing.is_pulled() => {
             ledger.push(LedgerStep::new(now, "ready"));
             if !showing.record.text.is_empty() {

@@ -13,15 +13,16 @@ use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
 
-use super::slot::Slots;
+use super::slot::{Slots, Working};
 use super::watchdog::Watchdog;
 use super::{RunError, deferred};
+use crate::conversation::{self as conversations, Change, Contended, MAX_RACES};
 use crate::local_claims::ClaimGuard;
 use crate::tenant_slots::Missing;
 use crate::world::World;
 
-/// How often a lost race for a conversation is run again at once.
-const MAX_RACES: u32 = 20;
+/// How long after a lost write the conversation is taken again: the other writer has finished by then.
+const AFTER_LOST_WRITE: Duration = Duration::from_secs(1);
 /// How much time a process must have left to begin with another run.
 const AMPLE: Duration = Duration::from_secs(10 * 60);
 
@@ -35,10 +36,18 @@ pub(super) struct LeasedConversation {
     /// Whether the agent's protocol keeps no turns, so that we do. Learned when it is asked.
     pub(super) keeps_turns: bool,
     taking: ClaimGuard,
+    /// The right to work at the tables.
+    pub(super) working: Working,
 }
 
 impl LeasedConversation {
-    const fn new(conversation: Conversation, fence: u64, bound: Option<Bound>, taking: ClaimGuard) -> Self {
+    const fn new(
+        conversation: Conversation,
+        fence: u64,
+        bound: Option<Bound>,
+        taking: ClaimGuard,
+        working: Working,
+    ) -> Self {
         Self {
             conversation,
             fence,
@@ -46,6 +55,7 @@ impl LeasedConversation {
             conversation_ref: None,
             keeps_turns: false,
             taking,
+            working,
         }
     }
 
@@ -101,12 +111,15 @@ pub(super) async fn acquire(
         let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
             return Ok(Acquired::Nothing);
         };
-        // Then the write was done and only its answer was lost.
-        if let Some(held) = tried.take().filter(|tried| tried.is_in(&before)) {
-            return Ok(Acquired::LeasedConversation(Box::new(LeasedConversation {
-                conversation: before,
-                ..held
-            })));
+        if let Some(held) = tried.take() {
+            // Then the write was done and only its answer was lost.
+            if held.is_in(&before) {
+                return Ok(Acquired::LeasedConversation(Box::new(LeasedConversation {
+                    conversation: before,
+                    ..held
+                })));
+            }
+            slots.take_back_work(held.working);
         }
         // As a watchdog finds it nearly always.
         if before.run.is_none() && before.pending.is_empty() {
@@ -151,7 +164,8 @@ pub(super) async fn acquire(
             continue;
         };
         let saved = conversation::save(&world.store, &before, &mut after).await;
-        let held = LeasedConversation::new(after, fence, bound, taking);
+        let working = slots.hand_over_work(&wake.organization);
+        let held = LeasedConversation::new(after, fence, bound, taking, working);
         match saved {
             Ok(()) => return Ok(Acquired::LeasedConversation(Box::new(held))),
             Err(StoreError::Conflict) => {
@@ -161,7 +175,7 @@ pub(super) async fn acquire(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(RunError::Contended)
+    Err(Contended.into())
 }
 
 /// Who has the conversation, if anybody.
@@ -289,6 +303,7 @@ pub(super) async fn settle(
         conversation_ref,
         keeps_turns: _,
         taking,
+        working,
     } = held;
     let id = before.key.id();
     let left = before.run.as_ref().map(|run| run.id.clone());
@@ -307,7 +322,7 @@ pub(super) async fn settle(
                 return Ok(after
                     .run
                     .is_some()
-                    .then(|| LeasedConversation::new(after, fence, bound, taking)));
+                    .then(|| LeasedConversation::new(after, fence, bound, taking, working)));
             }
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
@@ -315,7 +330,7 @@ pub(super) async fn settle(
                 // No other process writes under our fencing token: the write was applied and only its answer was lost.
                 if before.run.as_ref().map(|run| &run.id) != left.as_ref() {
                     if before.run.is_some() {
-                        return Ok(Some(LeasedConversation::new(before, fence, bound, taking)));
+                        return Ok(Some(LeasedConversation::new(before, fence, bound, taking, working)));
                     }
                     work::send(&world.queues, &[(wake_up(&before), Duration::ZERO)]).await?;
                     return Ok(None);
@@ -324,7 +339,7 @@ pub(super) async fn settle(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(RunError::Contended)
+    Err(Contended.into())
 }
 
 /// The conversation after its run: with the next one, or without a holder and, if something waits, for how long.
@@ -369,14 +384,8 @@ fn has_time(until: Option<Instant>) -> bool {
 
 /// The conversation as others have changed it, if its lease is still ours.
 async fn reload(world: &World, id: &ConversationId, fence: u64) -> Result<Conversation, RunError> {
-    let found = conversation::load(&world.store, id, world.clock.now())
-        .await?
-        .ok_or(RunError::Lost)?;
-    if found.lease.as_ref().is_some_and(|lease| lease.fence == fence) {
-        Ok(found)
-    } else {
-        Err(RunError::Lost)
-    }
+    let found = conversation::load(&world.store, id, world.clock.now()).await?;
+    found.filter(|it| is_held_under(it, fence)).ok_or(RunError::Lost)
 }
 
 /// Compare-and-swap on the leased conversation: rereads and reapplies the change after a lost race.
@@ -385,23 +394,21 @@ pub(super) async fn update(
     held: &mut LeasedConversation,
     change: impl Fn(&mut Conversation),
 ) -> Result<(), RunError> {
-    for race in 0..MAX_RACES {
-        let mut after = held.conversation.clone();
+    let (known, fence) = (Some(held.conversation.clone()), held.fence);
+    let id = held.id();
+    let saving = conversations::update_found::<_, RunError>(world, &id, known, |found| {
+        let mut after = found.filter(|it| is_held_under(it, fence)).ok_or(RunError::Lost)?;
         change(&mut after);
-        after.updated_at = world.clock.now();
-        match conversation::save(&world.store, &held.conversation, &mut after).await {
-            Ok(()) => {
-                held.conversation = after;
-                return Ok(());
-            }
-            Err(StoreError::Conflict) => {
-                crate::pause_after_race(race).await;
-                held.conversation = reload(world, &held.id(), held.fence).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(RunError::Contended)
+        Ok(Change::save(after, ()))
+    });
+    let (saved, ()) = Box::pin(saving).await?;
+    held.conversation = saved.ok_or(RunError::Lost)?;
+    Ok(())
+}
+
+/// Whether no later holder has taken the conversation than that of this fencing token.
+fn is_held_under(conversation: &Conversation, fence: u64) -> bool {
+    conversation.lease.as_ref().is_some_and(|lease| lease.fence == fence)
 }
 
 /// What identifies a run and its conversation at the agent.
@@ -462,6 +469,26 @@ pub(super) async fn release(
     };
     if let Some(delay) = again {
         work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;
+    }
+    Ok(())
+}
+
+/// Gives back the lease of a conversation that was left because a write was lost, if it is still ours: else the conversation would
+/// wait until the lease runs out.
+pub(super) async fn give_back(world: &World, id: &ConversationId, fence: u64) -> Result<(), RunError> {
+    let me = &world.settings.owner;
+    let (found, is_released) = conversations::update::<_, RunError>(world, id, |found| {
+        let is_ours = |lease: &Lease| lease.fence == fence && lease.owner == *me;
+        let ours = found.filter(|it| it.run.is_some() && it.lease.as_ref().is_some_and(is_ours));
+        let Some(mut after) = ours else {
+            return Change::Leave(false);
+        };
+        after.lease = None;
+        Change::save(after, true)
+    })
+    .await?;
+    if let Some(released) = found.filter(|_| is_released) {
+        work::send(&world.queues, &[(wake_up(&released), AFTER_LOST_WRITE)]).await?;
     }
     Ok(())
 }

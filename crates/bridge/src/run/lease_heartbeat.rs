@@ -6,13 +6,13 @@ use std::time::Duration;
 use tieline_core::ids::{ConversationId, MessageId, RunId};
 use tieline_store::StoreError;
 use tieline_store::conversation::{self, Watch};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::LeasedConversation;
-use crate::lease_watch::{LeaseSignal, LeaseState, LeaseWatch};
+use crate::lease_watch::{LeaseKeeper, LeaseSignal, LeaseState, LeaseWatch};
 use crate::local_stops::{self, ListenGuard};
 use crate::world::World;
 
@@ -37,13 +37,13 @@ impl LeaseHeartbeat {
     /// Begins to keep the lease.
     pub(super) fn start(world: &World, held: &LeasedConversation) -> Self {
         let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
-        let left = expires_at.map_or(Duration::ZERO, |at| at.since(world.clock.now()));
         // It may have been asked to stop before this process acquired it.
         let heard = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
-        let (say, hold) = LeaseWatch::new(Instant::now() + left, heard);
+        let (keeper, hold) = LeaseWatch::new(world.clock, expires_at.unwrap_or_default(), heard);
         let (say_waiting, waiting) = watch::channel(Vec::new());
-        let say = Arc::new(say);
-        let listening = world.local_stops.listen(held.id(), held.run().id.clone(), &say);
+        let LeaseKeeper { state: say, renew } = keeper;
+        let look = Arc::new(Notify::new());
+        let listening = world.local_stops.listen(held.id(), held.run().id.clone(), &say, &look);
         let keeping = Keeping {
             world: world.clone(),
             id: held.id(),
@@ -51,6 +51,8 @@ impl LeaseHeartbeat {
             fence: held.fence,
             say,
             say_waiting,
+            renew,
+            look,
         };
         Self {
             hold,
@@ -78,27 +80,34 @@ struct Keeping {
     fence: u64,
     say: Arc<watch::Sender<LeaseState>>,
     say_waiting: watch::Sender<Vec<MessageId>>,
+    renew: Arc<Notify>,
+    look: Arc<Notify>,
 }
 
 impl Keeping {
     async fn keep(self) {
         let settings = &self.world.settings;
         let clock = &self.world.clock;
-        let (mut beat_at, mut last_beat) = (Instant::now() + settings.heartbeat, clock.now());
+        let mut beat_at = clock.now().after(settings.heartbeat);
         let looks = settings.stop_poll < settings.heartbeat;
         while !self.say.is_closed() {
-            sleep(settings.stop_poll.min(TICK)).await;
-            let now = Instant::now();
-            // A machine that slept has not counted the time, but for others it has passed.
-            let is_late = clock.now().since(last_beat) >= settings.heartbeat * 2;
+            let (mut is_needed, mut is_nudged) = (false, false);
+            tokio::select! {
+                () = self.renew.notified() => is_needed = true,
+                () = self.look.notified() => is_nudged = true,
+                () = sleep(settings.stop_poll.min(TICK)) => {}
+            }
+            // A machine that slept has not counted the time, but for others it has passed, and by this clock.
+            let now = clock.now();
             if now >= self.say.borrow().good_until {
                 self.lose();
-            } else if now >= beat_at || is_late {
+            } else if now >= beat_at || is_needed {
                 if self.beat().await {
-                    self.say.send_modify(|known| known.good_until = now + settings.lease);
-                    (beat_at, last_beat) = (now + settings.heartbeat, clock.now());
+                    self.say
+                        .send_modify(|known| known.good_until = now.after(settings.lease));
+                    beat_at = now.after(settings.heartbeat);
                 }
-            } else if looks {
+            } else if looks || is_nudged {
                 self.look().await;
             }
             if self.say.borrow().heard == LeaseSignal::Lost {

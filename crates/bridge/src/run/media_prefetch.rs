@@ -70,6 +70,7 @@ async fn keep_until(
         return Ok(Next::Done);
     }
     // Many of them, each as long as this may take, would leave no room to other tenants.
+    slots.pause_work();
     let Some(_slot) = slots.enter(world, &conversation.key.organization, SlotKind::Telling) else {
         return Ok(Next::Full(Missing::Here(SlotKind::Telling)));
     };

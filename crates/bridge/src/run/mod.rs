@@ -33,9 +33,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::batch::WHEN_FULL_AT_MOST;
-use self::lease::{Acquired, LeasedConversation, acquire, release, settle, update};
+use self::lease::{Acquired, LeasedConversation, acquire, give_back, release, settle, update};
 use self::slot::Slots;
 use self::watchdog::Watchdog;
+use crate::conversation::Contended;
 use crate::deliver::DeliverError;
 use crate::tenant_slots::{Missing, Slot};
 use crate::world::World;
@@ -74,8 +75,8 @@ pub enum RunError {
     #[error("lease is lost")]
     Lost,
     /// Too many others change the conversation at the same time.
-    #[error("conversation is too busy")]
-    Contended,
+    #[error(transparent)]
+    Contended(#[from] Contended),
     /// A mistake of ours, which must not end what others run in this process.
     #[error("the work panicked")]
     Panicked,
@@ -121,7 +122,7 @@ pub async fn wake(
     granted: Option<Slot>,
 ) -> Result<Next, RunError> {
     let mut watch = Watchdog::new(world, wake);
-    let slots = Slots::new(granted);
+    let slots = Slots::begin(world, &wake.organization, granted).await;
     let working = async {
         match &wake.reply {
             // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
@@ -153,7 +154,7 @@ async fn work_through(
     until: Option<Instant>,
     mut slots: Slots,
 ) -> Result<Next, RunError> {
-    let done = match acquire(world, watch, wake, &mut slots).await {
+    let done = match Box::pin(acquire(world, watch, wake, &mut slots)).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
         Ok(Acquired::Elsewhere(conversation)) => {
             Ok(media_prefetch::keep(world, &conversation, until, &mut slots).await)
@@ -163,7 +164,13 @@ async fn work_through(
             Ok(Next::Full(missing))
         }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
-        Ok(Acquired::LeasedConversation(held)) => Box::pin(work_on(world, *held, &mut slots, until)).await,
+        Ok(Acquired::LeasedConversation(held)) => {
+            let (id, fence) = (held.id(), held.fence);
+            match Box::pin(work_on(world, *held, &mut slots, until)).await {
+                Err(RunError::Lost) => Box::pin(give_back(world, &id, fence)).await.and(Err(RunError::Lost)),
+                done => done,
+            }
+        }
         Err(error) => Err(error),
     };
     slots.leave(world).await;
@@ -195,16 +202,16 @@ async fn work_on(
                 return Ok(Next::Done);
             }
         }
-        match settle(world, held, until).await? {
+        match Box::pin(settle(world, held, until)).await? {
             Some(next) => held = next,
             None => return Ok(Next::Done),
         }
         if slots.yield_to_others(world).await {
-            return rest(world, held, REST).await;
+            return Box::pin(rest(world, held, REST)).await;
         }
         let organization = &held.conversation.key.organization;
         if slots.ensure(world, organization, Some(held.run())).await?.is_some() {
-            return rest(world, held, WHEN_FULL).await;
+            return Box::pin(rest(world, held, WHEN_FULL)).await;
         }
     }
 }

@@ -13,12 +13,40 @@ use super::RunError;
 use crate::tenant_slots::{self, Missing, SlotKind};
 use crate::world::{World, chance};
 
+/// The right to work at the tables, given up for as long as an agent or a platform is waited for. Organizations share it.
+pub(super) struct Working {
+    organization: OrganizationId,
+    slot: Option<tenant_slots::Slot>,
+}
+
+impl Working {
+    async fn begin(world: &World, organization: &OrganizationId) -> Self {
+        Self {
+            organization: organization.clone(),
+            slot: world.tenant_slots.wait_to_work(organization).await,
+        }
+    }
+
+    /// Gives up the right while an agent or a platform is waited for.
+    pub(super) fn pause(&mut self) {
+        self.slot = None;
+    }
+
+    /// Waits until it may go on. Without a slot if too many wait: it goes on all the same.
+    pub(super) async fn resume(&mut self, world: &World) {
+        if self.slot.is_none() {
+            self.slot = world.tenant_slots.wait_to_work(&self.organization).await;
+        }
+    }
+}
+
 /// The slots of one wake-up.
-#[derive(Default)]
 pub(super) struct Slots {
-    /// What was waited for, until it is used.
+    /// The right to work at the tables, until the conversation has it.
+    working: Option<Working>,
+    /// The slot that the wake-up has waited for, until it is used.
     granted: Option<tenant_slots::Slot>,
-    /// The run's.
+    /// The slot of the run.
     held: Option<RunSlot>,
 }
 
@@ -43,8 +71,34 @@ impl Drop for Kept {
 
 impl Slots {
     /// No slot yet, but perhaps one that was waited for.
-    pub(super) fn new(granted: Option<tenant_slots::Slot>) -> Self {
-        Self { granted, held: None }
+    pub(super) async fn begin(
+        world: &World,
+        organization: &OrganizationId,
+        granted: Option<tenant_slots::Slot>,
+    ) -> Self {
+        Self {
+            working: Some(Working::begin(world, organization).await),
+            granted,
+            held: None,
+        }
+    }
+
+    /// The right to work at the tables, for the conversation that is worked on from now on.
+    pub(super) fn hand_over_work(&mut self, organization: &OrganizationId) -> Working {
+        self.working.take().unwrap_or_else(|| Working {
+            organization: organization.clone(),
+            slot: None,
+        })
+    }
+
+    /// Takes the right back from a conversation that another process was faster at.
+    pub(super) fn take_back_work(&mut self, working: Working) {
+        self.working = Some(working);
+    }
+
+    /// Gives up the right while a platform is waited for.
+    pub(super) fn pause_work(&mut self) {
+        self.working = None;
     }
 
     /// Takes a slot of this process.
@@ -58,7 +112,7 @@ impl Slots {
         granted.or_else(|| world.tenant_slots.enter(organization, kind))
     }
 
-    /// Sees to it that the run has the slot that it needs. Gives which one is missing.
+    /// Ensures that the run has the slot that it needs. Returns the missing one, if it doesn't get it now.
     pub(super) async fn ensure(
         &mut self,
         world: &World,
@@ -76,7 +130,7 @@ impl Slots {
         };
         let everywhere = match kind {
             SlotKind::Asking => take_everywhere(world, organization).await?,
-            SlotKind::Telling | SlotKind::Confirming => Everywhere::NotNeeded,
+            SlotKind::Telling | SlotKind::Confirming | SlotKind::Working => Everywhere::NotNeeded,
         };
         let everywhere = match everywhere {
             Everywhere::NotNeeded => None,
@@ -142,7 +196,7 @@ async fn take_everywhere(world: &World, organization: &OrganizationId) -> Result
 }
 
 impl RunSlot {
-    /// Whether it is good for that too.
+    /// Whether a run that needs a slot of this kind may use it.
     fn is_for(&self, kind: SlotKind) -> bool {
         kind == SlotKind::Telling || self.here.kind() == kind
     }

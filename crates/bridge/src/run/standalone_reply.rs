@@ -76,6 +76,7 @@ pub(super) async fn deliver(
     });
     showing.save().await?;
     close_if_over(world, &bot, &mut showing.record).await?;
+    slots.pause_work();
     let limit = Instant::now() + world.settings.lease / 2;
     let limit = until.map_or(limit, |until| until.min(limit));
     let shown = match is_hopeless {
@@ -107,7 +108,7 @@ async fn conclude(
     let now = world.clock.now();
     showing.record.lease = None;
     match shown {
-        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) => {
+        DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Stopped => {
             showing.record.delivered = true;
             showing.save().await?;
             message::note(&world.store, &ledger.id, &[LedgerStep::new(now, "delivered")]).await?;

@@ -7,7 +7,11 @@ use tokio::time::timeout;
 use super::*;
 
 fn slots(runs: usize) -> Arc<TenantSlots> {
-    let limits = SlotLimits { runs, deliveries: runs };
+    let limits = SlotLimits {
+        runs,
+        deliveries: runs,
+        working: runs,
+    };
     Arc::new(TenantSlots::new(limits))
 }
 
@@ -91,14 +95,16 @@ async fn a_slot_of_one_that_gave_up_waiting_goes_to_the_next() {
 }
 
 #[tokio::test]
-async fn each_waits_once_and_no_more_than_there_are_slots() {
+async fn each_waits_once_and_no_more_than_a_process_can_hold() {
     let slots = slots(2);
     let loud = organization("loud");
     let taken = take_all(&slots, &loud, SlotKind::Asking);
     let waiting = [waiting(&slots, &loud, "cnv_1"), waiting(&slots, &loud, "cnv_2")];
     n_waiting(&slots, 2).await;
     assert!(slots.wait(&loud, SlotKind::Asking, "cnv_1").await.is_none());
+    slots.state().pools.get_mut(&SlotKind::Asking).unwrap().n_waiting += MAX_WAITING;
     assert!(slots.wait(&loud, SlotKind::Asking, "cnv_3").await.is_none());
+    slots.state().pools.get_mut(&SlotKind::Asking).unwrap().n_waiting -= MAX_WAITING;
     drop(taken);
     for it in waiting {
         assert!(it.await.unwrap().is_some());

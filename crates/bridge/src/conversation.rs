@@ -1,0 +1,88 @@
+//! Compare-and-swap for conversations: read, change in memory, save on the condition that no other writer was faster.
+//!
+//! All changes go through here but those of `run/lease.rs` that read other tables to decide: taking a conversation, and settling a run.
+
+use tieline_core::conversation::Conversation;
+use tieline_core::ids::ConversationId;
+use tieline_store::{StoreError, conversation};
+
+use crate::world::World;
+
+/// How often a lost race for a conversation is run again at once.
+pub const MAX_RACES: u32 = 20;
+
+/// What a change makes of a conversation.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// The conversation to save.
+    Save(Box<Conversation>, T),
+    /// The conversation stays as it is.
+    Leave(T),
+}
+
+impl<T> Change<T> {
+    /// A conversation to save.
+    pub fn save(after: Conversation, value: T) -> Self {
+        Self::Save(Box::new(after), value)
+    }
+}
+
+/// Too many other writers change the conversation at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("conversation is too busy")]
+pub struct Contended;
+
+impl From<Contended> for StoreError {
+    fn from(_: Contended) -> Self {
+        Self::Conflict
+    }
+}
+
+/// Changes a conversation. `decide` gets it as it is now, `None` if there is none, and is called again after a lost race.
+///
+/// Returns the conversation as saved, or as found if it stays as it is, and the value of `decide`.
+///
+/// # Errors
+/// The table's, or [`Contended`].
+pub async fn update<T, E>(
+    world: &World,
+    id: &ConversationId,
+    mut decide: impl FnMut(Option<Conversation>) -> Change<T>,
+) -> Result<(Option<Conversation>, T), E>
+where
+    E: From<StoreError> + From<Contended>,
+{
+    let found = conversation::load(&world.store, id, world.clock.now()).await?;
+    // Boxed, as a conversation is large and lies in it more than once.
+    Box::pin(update_found(world, id, found, |found| Ok(decide(found)))).await
+}
+
+/// The same for a conversation that was read before: it is read again only after a lost race.
+///
+/// # Errors
+/// The table's, [`Contended`], or that of `decide`.
+pub async fn update_found<T, E>(
+    world: &World,
+    id: &ConversationId,
+    mut found: Option<Conversation>,
+    mut decide: impl FnMut(Option<Conversation>) -> Result<Change<T>, E>,
+) -> Result<(Option<Conversation>, T), E>
+where
+    E: From<StoreError> + From<Contended>,
+{
+    for race in 0..MAX_RACES {
+        let (mut after, value) = match decide(found.clone())? {
+            Change::Leave(value) => return Ok((found, value)),
+            Change::Save(after, value) => (*after, value),
+        };
+        after.updated_at = world.clock.now();
+        let before = found.unwrap_or_else(|| Conversation::new(after.key.clone(), after.updated_at));
+        match conversation::save(&world.store, &before, &mut after).await {
+            Ok(()) => return Ok((Some(after), value)),
+            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+            Err(error) => return Err(error.into()),
+        }
+        found = conversation::load(&world.store, id, world.clock.now()).await?;
+    }
+    Err(Contended.into())
+}
