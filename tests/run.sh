@@ -64,6 +64,9 @@ stage "vendors' own clients"
 bash tests/sdks/run.sh
 bash tests/sdks/agents.sh
 
+stage "clients generated from the API's description"
+bash tests/api_clients/run.sh
+
 stage "deployment"
 bash tests/aws/run.sh
 
