@@ -11,6 +11,8 @@ pub(crate) struct Piece {
     pub(crate) end: usize,
 }
 
+/// Most backticks or tildes of a fence. Every piece of the code behind it repeats them, so more of them would leave no room for the code.
+const MAX_FENCE_MARKS: usize = 64;
 /// Room below which no cut is looked for: one character must always fit.
 const LEAST_ROOM: usize = 8;
 /// Attempts to hit the limit in proportion to the excess. After them the room is halved each time, so that the attempts are few
@@ -240,7 +242,7 @@ pub(super) fn after_line<'a>(open: Option<Fence<'a>>, line: &'a str) -> Option<F
 fn fence_marks(line: &str) -> Option<&str> {
     let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
     let length = line.len() - line.trim_start_matches(mark).len();
-    (length >= 3).then(|| &line[..length])
+    (3..=MAX_FENCE_MARKS).contains(&length).then(|| &line[..length])
 }
 
 fn is_table_rule(line: &str) -> bool {
@@ -263,6 +265,12 @@ mod tests {
             shown.push(piece.shown);
         }
         shown
+    }
+
+    #[test]
+    fn a_long_run_of_backticks_is_cut_like_any_text() {
+        let pieces = pieces(&"`".repeat(4096), 1024);
+        assert!(pieces.len() <= 5, "{} pieces", pieces.len());
     }
 
     #[test]
