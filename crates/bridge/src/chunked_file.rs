@@ -59,7 +59,7 @@ async fn hand_out(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all:
             Err(_) => {
                 warn!(
                     size_bytes = file.len(),
-                    "file is not passed on any further: nobody takes it"
+                    "the reader of the file is gone; the rest of it is not sent"
                 );
                 return;
             }

@@ -51,7 +51,7 @@ impl MemoryBudget {
         }
         let share = self.share(organization);
         let waiting = async {
-            // First the share: whoever waits for it must not stand in the way of other organizations.
+            // First the share: a request that waits for its organization's share must not block other organizations.
             let share = share.acquire_many_owned(n_units.min(self.share_units())).await.ok()?;
             let permit = Arc::clone(&self.free).acquire_many_owned(n_units).await.ok()?;
             Some(MemoryPermit { permit, share })
@@ -150,7 +150,7 @@ mod tests {
         let take = async |id: &str, n_mib: usize| budget.take(&org(id), n_mib * MIB, SOON).await;
         let held = (take("greedy", 3).await.unwrap(), take("greedy", 1).await.unwrap());
         assert!(take("greedy", 1).await.is_none());
-        // Requests that wait for their share stand in nobody's way.
+        // Requests that wait for their share block no others.
         let greedy = org("greedy");
         let mut waiting = std::pin::pin!(budget.take(&greedy, 4 * MIB, Duration::from_secs(60)));
         assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());

@@ -86,7 +86,7 @@ pub async fn speak(
         Claim::Seen(seen) => Some(*seen),
     };
     match reply::save(&world.store, None, &mut said, world.clock.now()).await {
-        // It was said before; whoever said it may have died before the wake-up.
+        // It was recorded before; the process that did may have died before it sent the wake-up.
         Err(StoreError::Conflict) if seen.is_some() => {}
         saved => saved?,
     }

@@ -18,7 +18,7 @@ use tracing::info;
 use crate::world::World;
 use crate::{large_event, wakeups};
 
-/// Why a dead letter is not sent on its road again.
+/// Why a dead letter is not retried.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
     /// Its message is not in the ledger (any more), or can't be read, or its integration is gone.
@@ -46,7 +46,7 @@ const MAX_LOOKS: u32 = 20;
 /// How long a reply that goes out again waits, so that its letter is gone before another one can be written.
 const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
 
-/// Sends the message of a dead letter on its road again: from the inbound queue on, and the agent is asked again. If only its reply was
+/// Retries the message of a dead letter: from the inbound queue on, and the agent is asked again. If only its reply was
 /// refused, as our own sentences are, only that is sent again, and the agent is not asked.
 ///
 /// In this order a crash anywhere leaves the letter where it is, and doing it again goes on from there.
@@ -76,7 +76,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     let reopened = load(world, letter).await?;
     send(world, &reopened).await?;
     deadletter::remove(&world.store, letter).await?;
-    info!(account.id = %record.integration, event.key = %record.id, "sent message {} on its road again", record.id);
+    info!(account.id = %record.integration, event.key = %record.id, "retried message {}", record.id);
     Ok(reopened)
 }
 

@@ -107,7 +107,7 @@ pub struct Settings {
     /// Time between two looks for `/stop` while an agent writes, if it is shorter than between heartbeats, which look too. A dispatcher
     /// in the same process tells the run at once.
     pub stop_poll: Duration,
-    /// How long a conversation may keep a place that others of its tenant may wait for: then, between two runs, they come first.
+    /// How long a conversation may keep a slot that others of its tenant may wait for: then, between two runs, they come first.
     pub turn: Duration,
     /// How much this process does at the same time.
     pub slots: SlotLimits,

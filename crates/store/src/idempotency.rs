@@ -190,16 +190,7 @@ pub async fn answer(store: &Store, claimed: &Claimed, answer: &Answer) -> Result
         .set("a", value(WHAT, &body)?)
         .require_equal("l", number(claimed.lease_until.as_millis()))
         .require_absent("a");
-    let (pk, sk) = claimed.place();
-    dynamo::update(
-        &store.dynamo,
-        &store.tables.state,
-        (&pk, &sk),
-        update,
-        ReturnValue::None,
-    )
-    .await
-    .map(drop)
+    claimed.update(store, update).await
 }
 
 /// Gives a claimed request back that could not be processed for the moment: it may be repeated at once, with the same seed.
@@ -211,19 +202,18 @@ pub async fn release(store: &Store, claimed: &Claimed) -> Result<(), StoreError>
     update
         .set("l", number(0))
         .require_equal("l", number(claimed.lease_until.as_millis()));
-    let (pk, sk) = claimed.place();
-    dynamo::update(
-        &store.dynamo,
-        &store.tables.state,
-        (&pk, &sk),
-        update,
-        ReturnValue::None,
-    )
-    .await
-    .map(drop)
+    claimed.update(store, update).await
 }
 
 impl Claimed {
+    async fn update(&self, store: &Store, change: Update) -> Result<(), StoreError> {
+        let (pk, sk) = self.place();
+        let table = &store.tables.state;
+        dynamo::update(&store.dynamo, table, (&pk, &sk), change, ReturnValue::None)
+            .await
+            .map(drop)
+    }
+
     fn place(&self) -> (String, String) {
         (format!("IDEM#{}", self.owner), digest(&[&self.key]))
     }

@@ -2,7 +2,7 @@
 
 use tieline_core::ids::OrganizationId;
 use tieline_store::config::agent::{self, AgentRecord};
-use tieline_store::config::integration::{self, IntegrationRecord, IntegrationSettings};
+use tieline_store::config::integration::{self, IntegrationRecord};
 use tieline_store::config::organization::{self, Organization};
 use tieline_store::config::trigger::{self, TriggerRecord};
 
@@ -65,18 +65,4 @@ impl Current {
     pub(super) fn integration(&self, name: &str) -> Option<&IntegrationRecord> {
         self.integrations.iter().find(|record| record.name == name)
     }
-}
-
-/// What can be changed about an integration, as it is.
-pub(super) fn settings(state: &AdminState, record: &IntegrationRecord) -> Result<IntegrationSettings, Problem> {
-    Ok(IntegrationSettings {
-        name: record.name.clone(),
-        mode: record.mode,
-        credentials: record.given_credentials(state.world.store.keyring())?,
-        endpoints: record.endpoints.clone(),
-        language: record.language,
-        streaming: record.streaming,
-        enabled: record.enabled,
-        account_key: None,
-    })
 }

@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use super::change::Change;
-use super::current;
 use super::plan::{Plan, Write};
 use crate::auth::Scope;
 use crate::integrations::provision::{Before, provision};
@@ -108,7 +107,7 @@ async fn write(
             Undo::RemoveIntegration(made)
         }
         Write::UpdateIntegration { before, settings } => {
-            let known = what_is_known(&current::settings(state, &before)?, &settings);
+            let known = what_is_known(&before.settings(state.world.store.keyring())?, &settings);
             let store = scope.audited(state, integrations::updated(state, &before, &settings)?);
             let changed = store_integration::update(&store, &before, settings, now).await;
             let after = integrations::explain(state, &scope.organization, changed).await?;
@@ -232,7 +231,7 @@ async fn undo(state: &AdminState, scope: &Scope, step: Undo) -> Result<(), Probl
             removed.map_err(|error| unexplained(&error))
         }
         Undo::RevertIntegration { after, before } => {
-            let settings = current::settings(state, &before)?;
+            let settings = before.settings(state.world.store.keyring())?;
             let store = scope.audited(state, integrations::updated(state, &after, &settings)?);
             let reverted = store_integration::revert(&store, &after, &before, now).await;
             reverted.map(drop).map_err(|error| unexplained(&error))

@@ -10,7 +10,7 @@ use serde_yaml_ng::Value;
 use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 
-use super::current::{self, Current};
+use super::current::Current;
 use super::expand::escaped;
 use super::forms::{AgentForm, IntegrationForm, TriggerForm};
 use crate::auth::{Scope, no_organization};
@@ -100,7 +100,7 @@ async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
     let mut integrations = Vec::new();
     for record in &current.integrations {
         let manifest = state.world.connector(&record.platform).map(|it| it.manifest());
-        let settings = current::settings(state, record)?;
+        let settings = record.settings(state.world.store.keyring())?;
         integrations.push(IntegrationForm::masked(&record.platform, manifest, &settings));
     }
     let exported = ExportedOrganization {

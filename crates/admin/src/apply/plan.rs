@@ -107,7 +107,7 @@ pub(super) async fn plan(
         planner.know(
             record.id.clone(),
             &record.platform,
-            super::current::settings(state, record)?,
+            record.settings(state.world.store.keyring())?,
         );
     }
     planner.organization(mistakes);
@@ -258,7 +258,7 @@ impl Planner<'_> {
         let Some(settings) = attempt(&entry.at, &wanted, mistakes, read) else {
             return Ok(());
         };
-        let current = super::current::settings(self.state, before)?;
+        let current = before.settings(self.state.world.store.keyring())?;
         let old = fields(&IntegrationForm::of(&before.platform, &current));
         let new = fields(&IntegrationForm::of(&before.platform, &settings));
         let shown = difference::between(&old, &new, &entry.written, &self.secrets_of(&before.platform));

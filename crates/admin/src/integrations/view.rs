@@ -127,16 +127,7 @@ pub(super) fn shown(state: &AdminState, platform: &str, settings: &IntegrationSe
 
 /// The same of an integration as it is kept.
 pub(super) fn shown_record(state: &AdminState, record: &IntegrationRecord) -> Result<Shown, Problem> {
-    let settings = IntegrationSettings {
-        name: record.name.clone(),
-        mode: record.mode,
-        credentials: record.given_credentials(state.world.store.keyring())?,
-        endpoints: record.endpoints.clone(),
-        language: record.language,
-        streaming: record.streaming,
-        enabled: record.enabled,
-        account_key: None,
-    };
+    let settings = record.settings(state.world.store.keyring())?;
     Ok(shown(state, &record.platform, &settings))
 }
 

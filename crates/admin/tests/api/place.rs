@@ -1,4 +1,4 @@
-//! A bridge in memory and somebody who asks it.
+//! A bridge in memory and a client of its management API.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

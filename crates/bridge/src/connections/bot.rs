@@ -33,7 +33,7 @@ const MOST_WAITING: usize = 200;
 
 /// A bot with its connection.
 pub(super) struct BotTask {
-    desk: BotContext,
+    context: BotContext,
     standing: Arc<BotStatus>,
     orders: UnboundedReceiver<Box<BotCommand>>,
     link: ConnectionLifecycle,
@@ -78,17 +78,17 @@ enum Event {
 impl BotTask {
     /// A bot that has no connection yet.
     pub(super) fn new(
-        desk: BotContext,
+        context: BotContext,
         standing: Arc<BotStatus>,
         orders: UnboundedReceiver<Box<BotCommand>>,
         kick: Option<Kick>,
     ) -> Self {
-        standing.warm.store(desk.two_sockets, Ordering::Relaxed);
+        standing.warm.store(context.two_sockets, Ordering::Relaxed);
         // It was empty: every bot has a standing of its own.
-        let _ = standing.platform.set(desk.platform());
-        let link = ConnectionLifecycle::new(kick, &desk.house.patience, desk.now(), chance());
+        let _ = standing.platform.set(context.platform());
+        let link = ConnectionLifecycle::new(kick, &context.shared.patience, context.now(), chance());
         Self {
-            desk,
+            context,
             standing,
             orders,
             link,
@@ -118,20 +118,20 @@ impl BotTask {
                 }
                 Event::Current(input) => {
                     let Some(mut line) = self.current.take() else { continue };
-                    let signals = line.handle(input, &self.desk).await;
+                    let signals = line.handle(input, &self.context).await;
                     self.current = Some(line);
                     self.doubt();
                     self.heed_current(signals).await;
                 }
                 // Another relay may hold the bot by now, and our greeting would end its connection. Opening waits until the lease is known to be ours.
-                Event::Opened(Ok(_)) if !self.desk.house.lease.is_valid() => {
-                    self.coming = Some(self.open(self.desk.now()))
+                Event::Opened(Ok(_)) if !self.context.shared.lease.is_valid() => {
+                    self.coming = Some(self.open(self.context.now()))
                 }
                 Event::Opened(Ok(mut line)) => {
-                    let signals = line.open(&self.desk).await;
+                    let signals = line.open(&self.context).await;
                     if let Some(coming) = &mut self.coming {
                         if let Some(limit) = line.greeting_limit() {
-                            coming.give_up_at = self.desk.now().after(limit);
+                            coming.give_up_at = self.context.now().after(limit);
                         }
                         coming.stage = Stage::Greeting(line);
                     }
@@ -146,7 +146,7 @@ impl BotTask {
                     else {
                         continue;
                     };
-                    let signals = line.handle(input, &self.desk).await;
+                    let signals = line.handle(input, &self.context).await;
                     self.coming = Some(Coming {
                         stage: Stage::Greeting(line),
                         give_up_at,
@@ -160,18 +160,18 @@ impl BotTask {
 
     /// Waits for what comes next. Nothing is lost if the future is dropped.
     async fn next(&mut self) -> Event {
-        let now = self.desk.now();
+        let now = self.context.now();
         let wake = self.wake_at().map(|at| at.since(now));
-        let desk = &self.desk;
+        let context = &self.context;
         let (current, coming) = (&mut self.current, &mut self.coming);
         tokio::select! {
             order = self.orders.recv() => Event::BotCommand(order),
-            input = async { match current { Some(line) => line.next(desk).await, None => std::future::pending().await } } => {
+            input = async { match current { Some(line) => line.next(context).await, None => std::future::pending().await } } => {
                 Event::Current(input)
             }
             event = async { match coming {
                 Some(Coming { stage: Stage::Opening(opening), .. }) => Event::Opened(opening.await),
-                Some(Coming { stage: Stage::Greeting(line), .. }) => Event::Greeting(line.next(desk).await),
+                Some(Coming { stage: Stage::Greeting(line), .. }) => Event::Greeting(line.next(context).await),
                 None => std::future::pending().await,
             } } => event,
             () = sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => Event::Time,
@@ -194,10 +194,10 @@ impl BotTask {
         if self.coming.is_some() {
             return;
         }
-        let now = self.desk.now();
+        let now = self.context.now();
         if self.current.is_none() {
             if self.link.retry_at().is_some_and(|at| at <= now) {
-                self.link.begin(&self.desk.house.patience, now);
+                self.link.begin(&self.context.shared.patience, now);
                 self.coming = Some(self.open(now));
                 if self.link.failures == 0 {
                     self.report(None, None);
@@ -210,26 +210,26 @@ impl BotTask {
 
     fn open(&self, now: Timestamp) -> Coming {
         Coming {
-            stage: Stage::Opening(Box::pin(connect::open(self.desk.clone(), self.link.failures))),
-            give_up_at: now.after(self.desk.house.patience.greeting),
+            stage: Stage::Opening(Box::pin(connect::open(self.context.clone(), self.link.failures))),
+            give_up_at: now.after(self.context.shared.patience.greeting),
         }
     }
 
     fn doubtful_at(&self) -> Option<Timestamp> {
-        self.current.as_ref()?.doubtful_at(&self.desk)
+        self.current.as_ref()?.doubtful_at(&self.context)
     }
 
     /// Reports a connection that has become silent, or is heard again.
     fn doubt(&mut self) {
-        let now = self.desk.now();
+        let now = self.context.now();
         let is_silent = self.doubtful_at().is_some_and(|at| at <= now);
         if is_silent == self.is_silent {
             return;
         }
         self.is_silent = is_silent;
         let entry = is_silent.then(|| {
-            warn!(platform = self.desk.platform(), account.id = %self.id(), "connection is silent");
-            self.desk
+            warn!(platform = self.context.platform(), account.id = %self.id(), "connection is silent");
+            self.context
                 .entry(Level::Warn, SILENT, "the connection shows no sign of life")
         });
         self.report(None, entry);
@@ -237,7 +237,7 @@ impl BotTask {
 
     fn look_at_the_clock(&mut self) {
         self.doubt();
-        let now = self.desk.now();
+        let now = self.context.now();
         let (late, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|(_, call)| call.expires_at <= now);
@@ -255,9 +255,9 @@ impl BotTask {
                 ConnectionEvent::Up => {}
                 ConnectionEvent::Delivered => self.link.delivered(),
                 ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
-                ConnectionEvent::Replace(reason) if self.desk.two_sockets => {
+                ConnectionEvent::Replace(reason) if self.context.two_sockets => {
                     info!(account.id = %self.id(), reason, "connection is replaced");
-                    self.replace.get_or_insert((self.desk.now(), 0));
+                    self.replace.get_or_insert((self.context.now(), 0));
                 }
                 ConnectionEvent::Replace(reason) => return self.lose_current(Loss::passing(reason)).await,
                 ConnectionEvent::Lost(loss) => return self.lose_current(loss).await,
@@ -279,7 +279,7 @@ impl BotTask {
                         ..
                     }) = self.coming.take()
                     {
-                        let parting = line.abandon(&self.desk).await;
+                        let parting = line.abandon(&self.context).await;
                         self.answer_all(parting);
                     }
                     return self.failed(loss);
@@ -300,26 +300,29 @@ impl BotTask {
         };
         self.replace = None;
         let first = !self.standing.settled.swap(true, Ordering::Relaxed);
-        if let Some(since) = self.standing.free_since.filter(|_| first && !self.desk.two_sockets) {
-            self.desk
-                .house
+        if let Some(since) = self.standing.free_since.filter(|_| first && !self.context.two_sockets) {
+            self.context
+                .shared
                 .world
                 .metrics
-                .hand_over_gap(self.desk.now().since(since));
+                .hand_over_gap(self.context.now().since(since));
         }
         let old = self.current.replace(line);
         self.is_silent = false;
         if let Some(old) = old {
             let until = Instant::now() + RETIRE_WITHIN;
-            tokio::spawn(old.finish(until, self.desk.clone()));
+            tokio::spawn(old.finish(until, self.context.clone()));
             info!(account.id = %self.id(), "connection was replaced");
         } else {
             let tries = self.link.failures;
-            self.link.up(self.desk.now());
-            self.counted = Some(Counted::new(&self.desk.house, |gauges| &gauges.connected));
-            info!(platform = self.desk.platform(), account.id = %self.id(), attempt = tries + 1, "connected");
+            self.link.up(self.context.now());
+            self.counted = Some(Counted::new(&self.context.shared, |gauges| &gauges.connected));
+            info!(platform = self.context.platform(), account.id = %self.id(), attempt = tries + 1, "connected");
             let again = self.told.take().is_some();
-            let entry = again.then(|| self.desk.entry(Level::Info, "connected", "the connection stands again"));
+            let entry = again.then(|| {
+                self.context
+                    .entry(Level::Info, "connected", "the connection stands again")
+            });
             self.report(None, entry);
         }
         self.send_waiting().await;
@@ -336,9 +339,9 @@ impl BotTask {
         let Some(line) = self.current.take() else { return };
         self.is_silent = false;
         self.counted = None;
-        self.desk
-            .report(vec![StatusChange::LastDisconnectedAt(self.desk.now())], None);
-        let parting = line.abandon(&self.desk).await;
+        self.context
+            .report(vec![StatusChange::LastDisconnectedAt(self.context.now())], None);
+        let parting = line.abandon(&self.context).await;
         self.answer_all(parting);
         let replacing = self.coming.is_some() && !matches!(loss, Loss::Kicked);
         if !replacing {
@@ -348,7 +351,7 @@ impl BotTask {
         self.lost(&loss);
         if replacing {
             // The replacement is the connection now.
-            self.link.begin(&self.desk.house.patience, self.desk.now());
+            self.link.begin(&self.context.shared.patience, self.context.now());
         }
     }
 
@@ -360,16 +363,16 @@ impl BotTask {
             return self.lost(&loss);
         }
         let tries = self.replace.map_or(1, |(_, tries)| tries + 1);
-        let wait = self.desk.house.patience.backoff.wait(tries, chance());
+        let wait = self.context.shared.patience.backoff.wait(tries, chance());
         warn!(account.id = %self.id(), error = ?loss, attempt = tries, "connection can't be replaced yet");
-        self.replace = Some((self.desk.now().after(wait), tries));
+        self.replace = Some((self.context.now().after(wait), tries));
     }
 
     fn lost(&mut self, loss: &Loss) {
-        let now = self.desk.now();
+        let now = self.context.now();
         let patience = Patience {
-            first_refused: self.desk.protocol.first_retry_after_refusal(),
-            ..self.desk.house.patience
+            first_refused: self.context.protocol.first_retry_after_refusal(),
+            ..self.context.shared.patience
         };
         let kick = self.link.lost(loss, &patience, now, chance());
         let code = code_of(loss);
@@ -390,9 +393,9 @@ impl BotTask {
             message: message.clone(),
         };
         // Told once, however often it is tried in vain.
-        let entry = (self.told.as_ref() != Some(&code)).then(|| self.desk.entry(Level::Warn, &code, message));
+        let entry = (self.told.as_ref() != Some(&code)).then(|| self.context.entry(Level::Warn, &code, message));
         if entry.is_some() {
-            warn!(platform = self.desk.platform(), account.id = %self.id(), error = code, attempt = self.link.failures, "no connection");
+            warn!(platform = self.context.platform(), account.id = %self.id(), error = code, attempt = self.link.failures, "no connection");
         }
         self.told = Some(code);
         let mut changes = vec![StatusChange::LastError(error)];
@@ -407,7 +410,7 @@ impl BotTask {
             StatusChange::Kick(KickRecord {
                 at: kick.at,
                 down: kick.down,
-                version: self.desk.version,
+                version: self.context.version,
             })
         }));
         self.report(Some(changes), entry);
@@ -422,7 +425,7 @@ impl BotTask {
                 self.calls.insert(call_id.clone(), to);
                 self.send(call_id, call).await;
             }
-            BotCommand::Welcome(welcome) => self.desk.welcome = welcome,
+            BotCommand::Welcome(welcome) => self.context.welcome = welcome,
             BotCommand::End(end) => return Some(end),
         }
         None
@@ -430,9 +433,9 @@ impl BotTask {
 
     /// Sends a call, now or as soon as there is a connection, or says that there will be none in time.
     async fn send(&mut self, call_id: String, call: SocketCall) {
-        let now = self.desk.now();
+        let now = self.context.now();
         if let (Some(line), true) = (&mut self.current, now < call.expires_at) {
-            let signals = line.call(&call_id, call, &self.desk).await;
+            let signals = line.call(&call_id, call, &self.context).await;
             return self.heed_current(signals).await;
         }
         let soon = self.coming.is_some() || self.link.retry_at().is_some_and(|at| at < call.expires_at);
@@ -460,8 +463,8 @@ impl BotTask {
     fn answer(&mut self, call_id: &str, answer: ApiAnswer) {
         if let Some(to) = self.calls.remove(call_id) {
             to.tell(
-                &self.desk.house.world.store,
-                &self.desk.house.world.clock,
+                &self.context.shared.world.store,
+                &self.context.shared.world.clock,
                 call_id,
                 answer,
             );
@@ -475,19 +478,19 @@ impl BotTask {
         self.refuse(waiting);
         if let Some(line) = self.current.take() {
             let until = Instant::now() + FINISH_WITHIN;
-            let parting = line.finish(until, self.desk.clone()).await;
+            let parting = line.finish(until, self.context.clone()).await;
             self.answer_all(parting);
         }
         // Handing over is reported by the next holder.
         if end == End::Dropped && self.counted.is_some() {
-            self.desk
-                .report(vec![StatusChange::LastDisconnectedAt(self.desk.now())], None);
+            self.context
+                .report(vec![StatusChange::LastDisconnectedAt(self.context.now())], None);
         }
         self.counted = None;
         for (call_id, to) in self.calls.drain() {
             to.tell(
-                &self.desk.house.world.store,
-                &self.desk.house.world.clock,
+                &self.context.shared.world.store,
+                &self.context.shared.world.clock,
                 &call_id,
                 ApiAnswer::Unknown,
             );
@@ -497,14 +500,14 @@ impl BotTask {
         while let Some(order) = self.orders.recv().await {
             if let BotCommand::Call { call_id, to, .. } = *order {
                 to.tell(
-                    &self.desk.house.world.store,
-                    &self.desk.house.world.clock,
+                    &self.context.shared.world.store,
+                    &self.context.shared.world.clock,
                     &call_id,
                     ApiAnswer::NotSent,
                 );
             }
         }
-        info!(platform = self.desk.platform(), account.id = %self.id(), end = ?end, "let go of a bot");
+        info!(platform = self.context.platform(), account.id = %self.id(), end = ?end, "let go of a bot");
         end
     }
 
@@ -526,7 +529,7 @@ impl BotTask {
             StatusChange::State(state, reason.map(str::to_owned)),
             StatusChange::ConnectedAt(since),
             StatusChange::ReconnectAttempts(self.link.failures),
-            StatusChange::Owner(Some(self.desk.house.world.settings.owner.node.clone())),
+            StatusChange::Owner(Some(self.context.shared.world.settings.owner.node.clone())),
         ];
         if since.is_some() {
             changes.push(StatusChange::RateLimitedUntil(None));
@@ -535,11 +538,11 @@ impl BotTask {
             changes.push(StatusChange::CredentialsRefused(None));
         }
         changes.extend(more.into_iter().flatten());
-        self.desk.report(changes, entry);
+        self.context.report(changes, entry);
     }
 
     fn id(&self) -> &str {
-        self.desk.bot.account.integration.as_str()
+        self.context.bot.account.integration.as_str()
     }
 }
 

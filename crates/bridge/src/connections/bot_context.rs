@@ -24,7 +24,7 @@ use crate::{courier, probe, receive};
 #[derive(Clone)]
 pub(super) struct BotContext {
     /// The process.
-    pub(super) house: Arc<RelayShared>,
+    pub(super) shared: Arc<RelayShared>,
     /// The bot as it was when its connection began.
     pub(super) bot: Bot,
     /// The same, with what its platform has told of it since.
@@ -44,12 +44,12 @@ pub(super) struct BotContext {
 impl BotContext {
     /// Now.
     pub(super) fn now(&self) -> Timestamp {
-        self.house.world.clock.now()
+        self.shared.world.clock.now()
     }
 
     /// What the connector is told.
     pub(super) fn context(&self) -> Context<'_> {
-        self.newest().context(&self.house.world, self.welcome.as_deref())
+        self.newest().context(&self.shared.world, self.welcome.as_deref())
     }
 
     /// The platform's name.
@@ -63,17 +63,17 @@ impl BotContext {
 
     /// Asks the platform for what it hasn't told yet of the bot.
     pub(super) fn learn(&self) {
-        if !probe::is_due(&self.house.world, self.newest()) {
+        if !probe::is_due(&self.shared.world, self.newest()) {
             return;
         }
-        let desk = self.clone();
+        let context = self.clone();
         tokio::spawn(async move {
-            let (world, id) = (&desk.house.world, &desk.bot.account.integration);
+            let (world, id) = (&context.shared.world, &context.bot.account.integration);
             match integration::load_bound(&world.store, id).await {
                 Ok(Some(bound)) => {
-                    if let Some(bot) = probe::complete(world, &desk.bot, &bound.integration).await {
+                    if let Some(bot) = probe::complete(world, &context.bot, &bound.integration).await {
                         // Once is enough: concurrent callers were told the same.
-                        let _ = desk.learned.set(bot);
+                        let _ = context.learned.set(bot);
                     }
                 }
                 Ok(None) => {}
@@ -85,7 +85,7 @@ impl BotContext {
     /// Forgets the bot's access token if the platform no longer accepts it, so that the next attempt fetches another.
     pub(super) async fn heed(&self, refusal: &Refusal) {
         if matches!(refusal, Refusal::StaleToken { .. }) {
-            courier::forget_token(&self.house.world, &self.bot).await;
+            courier::forget_token(&self.shared.world, &self.bot).await;
         }
     }
 
@@ -102,7 +102,7 @@ impl BotContext {
         let files: Vec<_> = events.iter_mut().flat_map(take).collect();
         let (sealed, apart): (Vec<_>, Vec<_>) = events
             .iter()
-            .map(|event| receive::inbound(&self.house.world, &self.bot, event))
+            .map(|event| receive::inbound(&self.shared.world, &self.bot, event))
             .unzip();
         let apart: Vec<_> = apart.into_iter().flatten().collect();
         for (inbound, event) in sealed.iter().zip(&events) {
@@ -126,12 +126,12 @@ impl BotContext {
             done,
             token,
         };
-        self.house.inlet.put(&self.bot.account.integration, job);
+        self.shared.inbound_writer.put(&self.bot.account.integration, job);
     }
 
     /// A change of the bot's status, with an entry for its log if there is something to tell.
     pub(super) fn report(&self, changes: Vec<StatusChange>, entry: Option<LogEntry>) {
-        self.house.scribe.note(StatusUpdate {
+        self.shared.scribe.note(StatusUpdate {
             integration: self.bot.account.integration.clone(),
             fence: self.fence,
             changes,
@@ -153,7 +153,7 @@ impl BotContext {
     pub(super) fn complain(&self, code: &'static str, reason: &'static str) {
         let id = &self.bot.account.integration;
         warn!(platform = self.platform(), account.id = %id, error = reason, "frame can't be used");
-        if self.house.world.log_throttle.lets_pass(id, code, self.now()) {
+        if self.shared.world.log_throttle.lets_pass(id, code, self.now()) {
             self.report(Vec::new(), Some(self.entry(Level::Warn, code, reason)));
         }
     }

@@ -16,39 +16,41 @@ use super::poll::{self, Poll};
 use crate::courier;
 
 /// Opens a connection, after this many failures in a row.
-pub(super) async fn open(desk: BotContext, failures: u32) -> Result<Box<Connection>, Loss> {
+pub(super) async fn open(context: BotContext, failures: u32) -> Result<Box<Connection>, Loss> {
     // Another relay may hold the bot by now.
-    desk.house.lease.valid().await;
-    let gate = desk.house.gates.of(desk.platform(), &desk.bot.account);
+    context.shared.lease.valid().await;
+    let gate = context.shared.gates.of(context.platform(), &context.bot.account);
     let place = gate.acquire_owned().await.map_err(|_| Loss::passing("shutting_down"))?;
     // Opening takes ten kilobytes, which those who wait at the gate do without.
-    Box::pin(open_now(&desk, place, failures)).await
+    Box::pin(open_now(&context, place, failures)).await
 }
 
-async fn open_now(desk: &BotContext, place: OwnedSemaphorePermit, failures: u32) -> Result<Box<Connection>, Loss> {
-    let address = match resumed(desk, failures).await? {
+async fn open_now(context: &BotContext, place: OwnedSemaphorePermit, failures: u32) -> Result<Box<Connection>, Loss> {
+    let address = match resumed(context, failures).await? {
         Some(address) => Some(address),
-        None => find(desk).await?,
+        None => find(context).await?,
     };
     let Some(address) = address else {
-        let session = desk.protocol.session(&poll::address(desk).await?, &desk.context());
+        let session = context
+            .protocol
+            .session(&poll::address(context).await?, &context.context());
         return Ok(Connection::polling(Poll::new(place), session));
     };
-    let allow_private = desk.house.world.settings.allow_private;
-    let max = desk.protocol.max_message_bytes();
-    let socket = match dial::dial(&address, max, &desk.house.tls, allow_private).await {
+    let allow_private = context.shared.world.settings.allow_private;
+    let max = context.protocol.max_message_bytes();
+    let socket = match dial::dial(&address, max, &context.shared.tls, allow_private).await {
         Ok(socket) => socket,
         Err(DialError::Answered { status, headers }) => {
-            let refusal = desk.protocol.handshake_failed(status, &headers, &desk.context());
-            desk.heed(&refusal).await;
+            let refusal = context.protocol.handshake_failed(status, &headers, &context.context());
+            context.heed(&refusal).await;
             return Err(Loss::Failed(refusal));
         }
         Err(DialError::Unreachable(code)) => return Err(Loss::passing(code)),
         Err(DialError::Forbidden) => return Err(forbidden()),
     };
-    let cx = desk.context();
-    let session = desk.protocol.session(&address, &cx);
-    let pulse = desk
+    let cx = context.context();
+    let session = context.protocol.session(&address, &cx);
+    let pulse = context
         .protocol
         .keepalive()
         .map(|keepalive| KeepaliveTimer::new(keepalive, cx.now));
@@ -56,32 +58,32 @@ async fn open_now(desk: &BotContext, place: OwnedSemaphorePermit, failures: u32)
 }
 
 /// Where the session that an earlier connection left goes on, if there is one.
-async fn resumed(desk: &BotContext, failures: u32) -> Result<Option<SocketAddress>, Loss> {
-    if !desk.protocol.resumes() {
+async fn resumed(context: &BotContext, failures: u32) -> Result<Option<SocketAddress>, Loss> {
+    if !context.protocol.resumes() {
         return Ok(None);
     }
     // Also where the session can't go on: from now on no earlier holder can save a cursor.
-    let cursor = poll::address(desk).await?.note;
-    Ok(desk.protocol.resume(&cursor, failures, &desk.context()))
+    let cursor = poll::address(context).await?.note;
+    Ok(context.protocol.resume(&cursor, failures, &context.context()))
 }
 
 /// Where to connect. `None`: nowhere, the platform is polled.
-async fn find(desk: &BotContext) -> Result<Option<SocketAddress>, Loss> {
-    let world = &desk.house.world;
-    let address = match desk.protocol.begin(&desk.context()) {
+async fn find(context: &BotContext) -> Result<Option<SocketAddress>, Loss> {
+    let world = &context.shared.world;
+    let address = match context.protocol.begin(&context.context()) {
         Begin::Connect(address) => address,
         Begin::Poll => return Ok(None),
         Begin::Authorize(address, place) => {
-            let token = courier::access_token(world, &desk.bot).await.map_err(no_token)?;
+            let token = courier::access_token(world, &context.bot).await.map_err(no_token)?;
             authorized(address, place, &token).ok_or_else(forbidden)?
         }
         Begin::Ask(call) => {
             if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
                 return Err(forbidden());
             }
-            let answer = courier::send(world, &desk.bot, &call).await;
+            let answer = courier::send(world, &context.bot, &call).await;
             let answer = answer.map_err(|error| Loss::passing(error.to_string()))?;
-            let address = desk.protocol.address(&answer, &desk.context());
+            let address = context.protocol.address(&answer, &context.context());
             address.map_err(Loss::Failed)?
         }
     };

@@ -138,26 +138,29 @@ impl Connection {
     }
 
     /// When the connection is in doubt if nothing comes until then. `None`: its heartbeat notices by itself, or nothing has come yet.
-    pub(super) fn doubtful_at(&self, desk: &BotContext) -> Option<Timestamp> {
-        let silence = desk.protocol.longest_silence().filter(|_| self.transport.is_socket())?;
+    pub(super) fn doubtful_at(&self, context: &BotContext) -> Option<Timestamp> {
+        let silence = context
+            .protocol
+            .longest_silence()
+            .filter(|_| self.transport.is_socket())?;
         Some(self.heard_at?.after(silence))
     }
 
     /// Greets the platform.
-    pub(super) async fn open(&mut self, desk: &BotContext) -> Vec<ConnectionEvent> {
-        let effects = self.session.on_open(&desk.context());
-        self.obey(effects, desk).await
+    pub(super) async fn open(&mut self, context: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_open(&context.context());
+        self.obey(effects, context).await
     }
 
     /// Waits for what comes next. Nothing is lost if the future is dropped.
-    pub(super) async fn next(&mut self, desk: &BotContext) -> Input {
-        let may_read = self.pending < MOST_PENDING && desk.house.inlet.has_room();
-        let now = desk.now();
+    pub(super) async fn next(&mut self, context: &BotContext) -> Input {
+        let may_read = self.pending < MOST_PENDING && context.shared.inbound_writer.has_room();
+        let now = context.now();
         let waits_for_room = !may_read && self.wants_to_read();
         match &mut self.transport {
-            Transport::Poll(poll) if may_read => poll.begin(desk),
+            Transport::Poll(poll) if may_read => poll.begin(context),
             // What a socket's session calls brings no events, so it needs no room.
-            Transport::Socket(_, Some(poll)) => poll.begin(desk),
+            Transport::Socket(_, Some(poll)) => poll.begin(context),
             _ => {}
         }
         let room = waits_for_room.then(|| now.after(ROOM_POLL));
@@ -165,15 +168,15 @@ impl Connection {
         let wake = self.session.wake_at().into_iter().chain(pulse).chain(room).min();
         let wake = wake.map(|wake| coarse(wake, now));
         tokio::select! {
-            input = arrived(&mut self.transport, may_read, desk) => input,
+            input = arrived(&mut self.transport, may_read, context) => input,
             Some((token, stored)) = self.stored.recv() => Input::Stored(token, stored),
             () = sleep(wake.map_or(Duration::MAX, |wake| wake.since(now))), if wake.is_some() => Input::Time,
         }
     }
 
     /// Does what the input asks for.
-    pub(super) async fn handle(&mut self, input: Input, desk: &BotContext) -> Vec<ConnectionEvent> {
-        let cx = desk.context();
+    pub(super) async fn handle(&mut self, input: Input, context: &BotContext) -> Vec<ConnectionEvent> {
+        let cx = context.context();
         if matches!(input, Input::Frame(_) | Input::Life { .. }) {
             self.heard_at = Some(cx.now);
         }
@@ -188,7 +191,7 @@ impl Connection {
             }
             Input::Stored(token, stored) => {
                 self.pending = self.pending.saturating_sub(1);
-                match self.stored(stored, desk) {
+                match self.stored(stored, context) {
                     Some(events) => return events,
                     None => self.session.on_stored(token, &cx),
                 }
@@ -204,7 +207,7 @@ impl Connection {
             Input::Poll(PollInput::Saved(Ok(()))) => return Vec::new(),
             Input::Time => {
                 if let Some(lost) = self.beat(cx.now).await {
-                    return self.lose(lost, desk).await;
+                    return self.lose(lost, context).await;
                 }
                 match self.session.wake_at() {
                     Some(at) if at <= cx.now => self.session.on_time(&cx),
@@ -223,11 +226,11 @@ impl Connection {
                 effects
             }
         };
-        self.obey(effects, desk).await
+        self.obey(effects, context).await
     }
 
     /// What to do about a delivery that the queue doesn't have. `None`: it has it.
-    fn stored(&self, stored: Stored, desk: &BotContext) -> Option<Vec<ConnectionEvent>> {
+    fn stored(&self, stored: Stored, context: &BotContext) -> Option<Vec<ConnectionEvent>> {
         let reason = match stored {
             Stored::Yes => return None,
             Stored::Late => {
@@ -235,7 +238,7 @@ impl Connection {
             }
             Stored::TooLarge => "an event is larger than the queue takes, and is lost",
         };
-        desk.complain("event_not_stored", reason);
+        context.complain("event_not_stored", reason);
         match (&self.transport, stored) {
             // A poll goes on behind what can never be stored, and asks once more for what wasn't stored in time.
             (Transport::Poll(_), Stored::TooLarge) => None,
@@ -252,40 +255,40 @@ impl Connection {
     }
 
     /// Sends a runner's frame.
-    pub(super) async fn call(&mut self, call_id: &str, call: SocketCall, desk: &BotContext) -> Vec<ConnectionEvent> {
-        let effects = self.session.on_call(call_id, call, &desk.context());
-        self.obey(effects, desk).await
+    pub(super) async fn call(&mut self, call_id: &str, call: SocketCall, context: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_call(call_id, call, &context.context());
+        self.obey(effects, context).await
     }
 
     /// Closes the connection politely: acknowledges what the queue still accepts, sends the close frame, and reads what is in flight until the other
     /// side has said it too. Not after `until`.
-    pub(super) async fn finish(mut self: Box<Self>, until: Instant, desk: BotContext) -> Vec<ConnectionEvent> {
+    pub(super) async fn finish(mut self: Box<Self>, until: Instant, context: BotContext) -> Vec<ConnectionEvent> {
         let mut signals = Vec::new();
         if let Transport::Poll(poll) = &mut self.transport
             && let Some(answer) = poll.stop().await
         {
-            signals.extend(self.handle(Input::Poll(PollInput::Fetched(answer)), &desk).await);
+            signals.extend(self.handle(Input::Poll(PollInput::Fetched(answer)), &context).await);
         }
         // What is not in the queue by then still gets there: only the acknowledgement can't be sent any more.
-        let _ = timeout_at(until, self.settle(&desk, &mut signals)).await;
-        let parting = self.session.on_close(&desk.context());
+        let _ = timeout_at(until, self.settle(&context, &mut signals)).await;
+        let parting = self.session.on_close(&context.context());
         if let Transport::Poll(poll) = self.transport {
             let call = parting.into_iter().find_map(|effect| match effect {
                 Effect::Fetch(call) => Some(call),
                 _ => None,
             });
-            poll.part(call, &desk, until).await;
+            poll.part(call, &context, until).await;
             return Vec::new();
         }
-        signals.extend(self.obey(parting, &desk).await);
+        signals.extend(self.obey(parting, &context).await);
         let closing = async {
-            if self.close_socket(&desk).await.is_err() {
+            if self.close_socket(&context).await.is_err() {
                 return;
             }
             loop {
-                let input = self.next(&desk).await;
+                let input = self.next(&context).await;
                 let over = matches!(input, Input::Closed(..));
-                signals.extend(self.handle(input, &desk).await);
+                signals.extend(self.handle(input, &context).await);
                 if over {
                     break;
                 }
@@ -293,18 +296,18 @@ impl Connection {
         };
         let _ = timeout_at(until, closing).await;
         if let Transport::Socket(_, Some(poll)) = self.transport {
-            poll.part(None, &desk, until).await;
+            poll.part(None, &context, until).await;
         }
         signals.retain(|signal| matches!(signal, ConnectionEvent::Answer(..)));
         signals
     }
 
     /// Until every delivery so far is acknowledged.
-    async fn settle(&mut self, desk: &BotContext, signals: &mut Vec<ConnectionEvent>) {
+    async fn settle(&mut self, context: &BotContext, signals: &mut Vec<ConnectionEvent>) {
         while self.pending > 0 {
-            let input = self.next(desk).await;
+            let input = self.next(context).await;
             let over = matches!(input, Input::Closed(..));
-            signals.extend(self.handle(input, desk).await);
+            signals.extend(self.handle(input, context).await);
             if over {
                 return;
             }
@@ -330,8 +333,8 @@ impl Connection {
         answers
     }
 
-    async fn close_socket(&mut self, desk: &BotContext) -> Result<(), tungstenite::Error> {
-        let frame = desk.protocol.close_code().map(|code| CloseFrame {
+    async fn close_socket(&mut self, context: &BotContext) -> Result<(), tungstenite::Error> {
+        let frame = context.protocol.close_code().map(|code| CloseFrame {
             code: code.into(),
             reason: "".into(),
         });
@@ -356,16 +359,16 @@ impl Connection {
         }
     }
 
-    async fn lose(&mut self, lost: Loss, desk: &BotContext) -> Vec<ConnectionEvent> {
-        let effects = self.session.on_closed(ABNORMAL, "", &desk.context());
-        let mut signals = self.obey(effects, desk).await;
+    async fn lose(&mut self, lost: Loss, context: &BotContext) -> Vec<ConnectionEvent> {
+        let effects = self.session.on_closed(ABNORMAL, "", &context.context());
+        let mut signals = self.obey(effects, context).await;
         if !signals.iter().any(|signal| matches!(signal, ConnectionEvent::Lost(_))) {
             signals.push(ConnectionEvent::Lost(lost));
         }
         signals
     }
 
-    async fn obey(&mut self, effects: Vec<Effect>, desk: &BotContext) -> Vec<ConnectionEvent> {
+    async fn obey(&mut self, effects: Vec<Effect>, context: &BotContext) -> Vec<ConnectionEvent> {
         let mut signals = Vec::new();
         for effect in effects {
             match effect {
@@ -376,8 +379,8 @@ impl Connection {
                 }
                 Effect::Up => {
                     // A socket that is half open from then on is in doubt too.
-                    self.heard_at.get_or_insert(desk.now());
-                    desk.learn();
+                    self.heard_at.get_or_insert(context.now());
+                    context.learn();
                     signals.push(ConnectionEvent::Up);
                 }
                 Effect::Heard => {}
@@ -386,14 +389,14 @@ impl Connection {
                     events,
                     give_up_at,
                 } => {
-                    self.deliver(token, events, give_up_at, desk);
+                    self.deliver(token, events, give_up_at, context);
                     signals.push(ConnectionEvent::Delivered);
                 }
                 Effect::Fetch(call) => self.transport.poll().fetch(call),
-                Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, desk),
+                Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, context),
                 Effect::Remark(remark) => {
-                    desk.learn();
-                    remark_on(remark, desk);
+                    context.learn();
+                    remark_on(remark, context);
                 }
                 Effect::Answer { call_id, answer } => signals.push(ConnectionEvent::Answer(call_id, answer)),
                 Effect::Replace { reason } => signals.push(ConnectionEvent::Replace(reason)),
@@ -405,7 +408,7 @@ impl Connection {
                 }
                 Effect::Kicked => signals.push(ConnectionEvent::Lost(Loss::Kicked)),
                 Effect::Refused(refusal) => {
-                    desk.heed(&refusal).await;
+                    context.heed(&refusal).await;
                     signals.push(ConnectionEvent::Lost(Loss::Failed(refusal)));
                 }
             }
@@ -413,9 +416,9 @@ impl Connection {
         signals
     }
 
-    fn deliver(&mut self, token: u64, events: Vec<Event>, give_up_at: Timestamp, desk: &BotContext) {
+    fn deliver(&mut self, token: u64, events: Vec<Event>, give_up_at: Timestamp, context: &BotContext) {
         self.pending += 1;
-        desk.deliver(events, give_up_at, self.stored_to.clone(), token);
+        context.deliver(events, give_up_at, self.stored_to.clone(), token);
     }
 
     async fn write(&mut self, message: Message) -> Result<(), Loss> {
@@ -431,15 +434,15 @@ impl Connection {
 }
 
 /// What comes over a transport. Nothing is lost if the future is dropped.
-async fn arrived(transport: &mut Transport, may_read: bool, desk: &BotContext) -> Input {
+async fn arrived(transport: &mut Transport, may_read: bool, context: &BotContext) -> Input {
     match transport {
         Transport::Socket(socket, poll) => tokio::select! {
             message = socket.next(), if may_read => read(message),
-            input = async { match poll { Some(poll) => poll.next(desk).await, None => std::future::pending().await } } => {
+            input = async { match poll { Some(poll) => poll.next(context).await, None => std::future::pending().await } } => {
                 Input::Poll(input)
             }
         },
-        Transport::Poll(poll) => Input::Poll(poll.next(desk).await),
+        Transport::Poll(poll) => Input::Poll(poll.next(context).await),
     }
 }
 
@@ -456,9 +459,9 @@ const fn ends(effect: &Effect) -> bool {
     matches!(effect, Effect::Reconnect { .. } | Effect::Kicked | Effect::Refused(_))
 }
 
-fn remark_on(remark: Remark, desk: &BotContext) {
+fn remark_on(remark: Remark, context: &BotContext) {
     if let Remark::Unreadable(reason) = remark {
-        desk.complain("unreadable", reason);
+        context.complain("unreadable", reason);
     }
 }
 

@@ -25,9 +25,9 @@ pub(super) struct DesiredBots {
 impl DesiredBots {
     /// The bots of a shard. `None` while nothing is known yet.
     pub(super) fn of(&self, shard: usize) -> Option<&HashMap<IntegrationId, Live>> {
-        static NOBODY: std::sync::LazyLock<HashMap<IntegrationId, Live>> = std::sync::LazyLock::new(HashMap::new);
+        static NONE: std::sync::LazyLock<HashMap<IntegrationId, Live>> = std::sync::LazyLock::new(HashMap::new);
         self.read_at?;
-        Some(self.shards.get(&shard).unwrap_or(&NOBODY))
+        Some(self.shards.get(&shard).unwrap_or(&NONE))
     }
 
     /// Reads the list again, if it may be another.

@@ -13,18 +13,18 @@ use super::Options;
 use super::shared::RelayShared;
 
 /// Writes heartbeats for as long as it is polled; the first one that says that we leave as soon as `stop` does.
-pub(super) async fn beat(house: Arc<RelayShared>, options: Options, mut stop: watch::Receiver<bool>) {
-    let me = house.world.settings.owner.clone();
+pub(super) async fn beat(shared: Arc<RelayShared>, options: Options, mut stop: watch::Receiver<bool>) {
+    let me = shared.world.settings.owner.clone();
     let mut joined = false;
     loop {
         let begun = Instant::now();
         let leaving = *stop.borrow_and_update();
         // One that takes longer is started again: it may be the client's own patience with a table that is back by now.
-        let pause = match timeout(options.lease / 3, write(&house, &options, &me, joined, leaving)).await {
+        let pause = match timeout(options.lease / 3, write(&shared, &options, &me, joined, leaving)).await {
             Ok(Ok(())) => {
                 joined = true;
                 let margin = options.lease / 5;
-                house.lease.renewed(begun, options.lease.saturating_sub(margin));
+                shared.lease.renewed(begun, options.lease.saturating_sub(margin));
                 options.heartbeat.saturating_sub(begun.elapsed())
             }
             Ok(Err(error)) => {
@@ -44,14 +44,14 @@ pub(super) async fn beat(house: Arc<RelayShared>, options: Options, mut stop: wa
 }
 
 async fn write(
-    house: &RelayShared,
+    shared: &RelayShared,
     options: &Options,
     me: &Owner,
     joined: bool,
     leaving: bool,
 ) -> Result<(), StoreError> {
-    let store = &house.world.store;
-    let expires_at = house.world.clock.now().after(options.lease);
+    let store = &shared.world.store;
+    let expires_at = shared.world.clock.now().after(options.lease);
     if !joined {
         return leases::join(store, me, expires_at).await;
     }

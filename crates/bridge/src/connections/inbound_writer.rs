@@ -81,7 +81,7 @@ struct InHand {
 }
 
 impl InboundWriter {
-    /// Begins to work. The workers end with the last inlet.
+    /// Begins to work. The workers end with the last inbound_writer.
     pub(super) fn new(queues: &Queues, store: &Store, clock: Clock) -> Self {
         let in_hand = Arc::new(InHand::default());
         let workers = (0..WORKERS).map(|_| {
@@ -118,7 +118,7 @@ impl InboundWriter {
         let worker = usize::try_from(hash.finish() % WORKERS as u64).unwrap_or(0);
         self.in_hand.jobs.fetch_add(1, Ordering::Relaxed);
         self.in_hand.bytes.fetch_add(job.n_bytes, Ordering::Relaxed);
-        // A worker lives as long as any inlet does.
+        // A worker lives as long as any inbound_writer does.
         let _ = self.workers[worker].send(job);
     }
 

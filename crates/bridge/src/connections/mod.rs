@@ -77,7 +77,7 @@ impl Default for Options {
 
 /// The connections of this process.
 pub struct Connections {
-    house: Arc<RelayShared>,
+    shared: Arc<RelayShared>,
     options: Options,
     stop: watch::Sender<bool>,
     ending: Mutex<Option<Ending>>,
@@ -120,13 +120,13 @@ impl Connections {
     /// [`StartError`].
     pub fn start(world: World, options: Options) -> Result<Self, StartError> {
         let tls = dial::Tls::new().map_err(StartError)?;
-        let inlet = InboundWriter::new(&world.queues, &world.store, world.clock);
+        let inbound_writer = InboundWriter::new(&world.queues, &world.store, world.clock);
         let (scribe, writing) = StatusWriter::new(world.store.clone());
-        let house = Arc::new(RelayShared::new(world, inlet, scribe, tls, options.patience));
+        let shared = Arc::new(RelayShared::new(world, inbound_writer, scribe, tls, options.patience));
         let (stop, stopped) = watch::channel(false);
-        let supervising = tokio::spawn(Supervisor::new(Arc::clone(&house), options.clone()).run(stopped));
+        let supervising = tokio::spawn(Supervisor::new(Arc::clone(&shared), options.clone()).run(stopped));
         Ok(Self {
-            house,
+            shared,
             options,
             stop,
             ending: Mutex::new(Some(Ending { supervising, writing })),
@@ -136,14 +136,14 @@ impl Connections {
     /// How they are.
     #[must_use]
     pub fn health(&self) -> Health {
-        let gauges = &self.house.gauges;
+        let gauges = &self.shared.gauges;
         Health {
-            alive: self.house.lease.is_valid(),
-            heartbeat_age: self.house.lease.age(),
+            alive: self.shared.lease.is_valid(),
+            heartbeat_age: self.shared.lease.age(),
             shards: gauges.shards.load(Ordering::Relaxed),
             bots: gauges.bots.load(Ordering::Relaxed),
             connected: gauges.connected.load(Ordering::Relaxed),
-            events_waiting: self.house.inlet.n_waiting(),
+            events_waiting: self.shared.inbound_writer.n_waiting(),
             leaving: gauges.leaving.load(Ordering::Relaxed),
         }
     }
@@ -156,14 +156,14 @@ impl Connections {
         };
         // Its only error is a panic, which has been printed.
         let _ = supervising.await;
-        let (inlet, drain) = (&self.house.inlet, self.options.drain);
-        if timeout(drain, inlet.drained()).await.is_err() {
+        let (inbound_writer, drain) = (&self.shared.inbound_writer, self.options.drain);
+        if timeout(drain, inbound_writer.drained()).await.is_err() {
             warn!(
-                events_waiting = inlet.n_waiting(),
+                events_waiting = inbound_writer.n_waiting(),
                 "the queue did not take everything in time"
             );
         }
-        self.house.scribe.end();
+        self.shared.scribe.end();
         if timeout(drain, writing).await.is_err() {
             warn!("the table did not take every status in time");
         }

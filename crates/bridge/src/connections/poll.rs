@@ -143,7 +143,7 @@ impl Poll {
 
 /// What a session of a long poll begins with: the cursor, taken over from the bot's previous holder.
 pub(super) async fn address(bot: &BotContext) -> Result<SocketAddress, Loss> {
-    let (store, id) = (&bot.house.world.store, &bot.bot.account.integration);
+    let (store, id) = (&bot.shared.world.store, &bot.bot.account.integration);
     let source = courier::source(&bot.bot);
     let reading = poll_cursor::take_over(store, id, &source, bot.fence);
     let cursor = match timeout(TABLE_WITHIN, reading).await {
@@ -167,8 +167,8 @@ pub(super) async fn address(bot: &BotContext) -> Result<SocketAddress, Loss> {
 }
 
 async fn fetch(bot: BotContext, call: HttpCall) -> Result<ApiAnswer, Loss> {
-    bot.house.lease.valid().await;
-    let world = &bot.house.world;
+    bot.shared.lease.valid().await;
+    let world = &bot.shared.world;
     if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
         return Err(Loss::Failed(Refusal::Credentials {
             code: "address_not_allowed".to_owned(),
@@ -186,7 +186,7 @@ async fn fetch(bot: BotContext, call: HttpCall) -> Result<ApiAnswer, Loss> {
 /// Saves a cursor, however long the table is away. Until then the platform delivers again what was behind the old one, or has
 /// delivered it once and for all: the queue has it.
 async fn save(bot: BotContext, cursor: String) -> Result<(), Loss> {
-    let (store, id) = (&bot.house.world.store, &bot.bot.account.integration);
+    let (store, id) = (&bot.shared.world.store, &bot.bot.account.integration);
     let source = courier::source(&bot.bot);
     let mut failures = 0;
     loop {

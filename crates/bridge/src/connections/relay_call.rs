@@ -175,7 +175,7 @@ async fn elsewhere(
     }
     let shard = relay::shard_of(integration, n_shards);
     if world.sockets.is_held(&world.store, world.clock.now(), shard).await == Some(false) {
-        debug!(account.id = %integration, "nobody holds the bot's socket");
+        debug!(account.id = %integration, "no relay holds the bot's socket");
         return ApiAnswer::NotSent;
     }
     let plain = serde_json::to_vec(&StoredCall::V1(call.clone())).expect("calls serialize as JSON");

@@ -27,16 +27,16 @@ const BACKOFF: Backoff = Backoff {
 const MOST_REMEMBERED: usize = 1000;
 
 /// Empties a shard's mailbox until `stop` says so.
-pub(super) async fn consume(house: Arc<RelayShared>, shard: usize, mut stop: watch::Receiver<bool>) {
-    let Some(url) = house.world.queues.urls().relay.get(shard).cloned() else {
+pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: watch::Receiver<bool>) {
+    let Some(url) = shared.world.queues.urls().relay.get(shard).cloned() else {
         return;
     };
     let mut known = Known::default();
     let mut failures = 0;
     loop {
         let receiving = async {
-            house.lease.valid().await;
-            receive::receive_for::<RelayCall>(&house.world.queues, &url, MAX_BATCH, MAX_WAIT, Some(HIDDEN)).await
+            shared.lease.valid().await;
+            receive::receive_for::<RelayCall>(&shared.world.queues, &url, MAX_BATCH, MAX_WAIT, Some(HIDDEN)).await
         };
         let received = tokio::select! {
             biased;
@@ -47,7 +47,7 @@ pub(super) async fn consume(house: Arc<RelayShared>, shard: usize, mut stop: wat
             Ok(calls) => {
                 failures = 0;
                 if !calls.is_empty() {
-                    pass_on(&house.world, &url, calls, &mut known).await;
+                    pass_on(&shared.world, &url, calls, &mut known).await;
                 }
             }
             Err(error) => {

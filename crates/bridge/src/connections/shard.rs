@@ -46,7 +46,7 @@ const BACKOFF: Backoff = Backoff {
 
 /// A shard that we hold.
 pub(super) struct Shard {
-    house: Arc<RelayShared>,
+    shared: Arc<RelayShared>,
     /// Its number.
     pub(super) number: usize,
     /// The fence that we got with it.
@@ -76,10 +76,10 @@ struct BotHandle {
 
 impl Shard {
     /// A shard without bots yet.
-    pub(super) fn new(house: &Arc<RelayShared>, number: usize, fence: u64, free_since: Option<Timestamp>) -> Self {
+    pub(super) fn new(shared: &Arc<RelayShared>, number: usize, fence: u64, free_since: Option<Timestamp>) -> Self {
         let (stop_mailbox, stopped) = watch::channel(false);
         Self {
-            house: Arc::clone(house),
+            shared: Arc::clone(shared),
             number,
             fence,
             taken_at: Instant::now(),
@@ -87,9 +87,9 @@ impl Shard {
             free_since,
             bots: HashMap::new(),
             ended: HashMap::new(),
-            mailbox: tokio::spawn(relay_consumer::consume(Arc::clone(house), number, stopped)),
+            mailbox: tokio::spawn(relay_consumer::consume(Arc::clone(shared), number, stopped)),
             stop_mailbox,
-            _counted: Counted::new(house, |gauges| &gauges.shards),
+            _counted: Counted::new(shared, |gauges| &gauges.shards),
         }
     }
 
@@ -110,7 +110,7 @@ impl Shard {
                 Some(seat) if seat.live == *live => continue,
                 Some(seat) if seat.live.version == live.version => {
                     seat.live = live.clone();
-                    tokio::spawn(tell_welcome(Arc::clone(&self.house), id.clone(), seat.orders.clone()));
+                    tokio::spawn(tell_welcome(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
                     continue;
                 }
                 Some(_) => self.bots.remove(id),
@@ -123,7 +123,7 @@ impl Shard {
             let before = before.or_else(|| self.ended.remove(id));
             // Those that come later had no holder before.
             let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
-            let seat = BotHandle::start(&self.house, live.clone(), self.fence, before, free_since);
+            let seat = BotHandle::start(&self.shared, live.clone(), self.fence, before, free_since);
             self.bots.insert(id.clone(), seat);
         }
     }
@@ -153,7 +153,7 @@ impl Shard {
     /// Gives the shard away. Bots whose platform allows one socket end first; the others go on until the next holder's stand.
     pub(super) async fn hand_over(self, mut pictures: watch::Receiver<Arc<ShardMap>>, heirs: bool, linger: Duration) {
         let Self {
-            house,
+            shared,
             number,
             fence,
             bots,
@@ -168,28 +168,31 @@ impl Shard {
         end_all(strict).await;
         // What it has received goes to its bots before another consumer reads the same queue.
         let _ = timeout(END_WITHIN, mailbox).await;
-        give(&house, number, fence, linger).await;
+        give(&shared, number, fence, linger).await;
         if heirs && !warm.is_empty() {
             let stands = pictures.wait_for(|picture| {
                 let shard = picture.shards.get(&number);
                 shard.is_some_and(|shard| shard.fence > fence && shard.ready)
             });
             if timeout(linger, stands).await.is_err() {
-                info!(shard = number, "nobody has taken the shard's connections over in time");
+                info!(
+                    shard = number,
+                    "no relay has taken over the shard's connections in time"
+                );
             }
         }
         end_all(warm).await;
     }
 }
 
-async fn give(house: &RelayShared, shard: usize, fence: u64, patience: Duration) {
-    let me = &house.world.settings.owner;
+async fn give(shared: &RelayShared, shard: usize, fence: u64, patience: Duration) {
+    let me = &shared.world.settings.owner;
     let until = Instant::now() + patience;
     let mut failures = 0;
     loop {
         match timeout(
             END_WITHIN,
-            leases::give(&house.world.store, shard, me, fence, house.world.clock.now()),
+            leases::give(&shared.world.store, shard, me, fence, shared.world.clock.now()),
         )
         .await
         {
@@ -223,7 +226,7 @@ async fn end_all(seats: impl IntoIterator<Item = BotHandle>) {
 
 impl BotHandle {
     fn start(
-        house: &Arc<RelayShared>,
+        shared: &Arc<RelayShared>,
         live: Live,
         fence: u64,
         before: Option<JoinHandle<()>>,
@@ -232,7 +235,7 @@ impl BotHandle {
         let (orders, receiver) = unbounded_channel();
         let standing = Arc::new(BotStatus::new(free_since));
         let serving = serve(
-            Arc::clone(house),
+            Arc::clone(shared),
             live.clone(),
             fence,
             Arc::clone(&standing),
@@ -266,14 +269,14 @@ type Orders = (
 
 /// One bot, from its first look at the table to its end.
 async fn serve(
-    house: Arc<RelayShared>,
+    shared: Arc<RelayShared>,
     live: Live,
     fence: u64,
     standing: Arc<BotStatus>,
     (line, mut orders): Orders,
     before: Option<JoinHandle<()>>,
 ) {
-    let _counted = Counted::new(&house, |gauges| &gauges.bots);
+    let _counted = Counted::new(&shared, |gauges| &gauges.bots);
     if let Some(mut before) = before
         && timeout(RESTART_WITHIN, &mut before).await.is_err()
     {
@@ -282,19 +285,19 @@ async fn serve(
     }
     let id = live.integration.clone();
     let loaded = tokio::select! {
-        loaded = load(&house, &live, fence) => loaded,
+        loaded = load(&shared, &live, fence) => loaded,
         () = told_to_end(&mut orders) => return,
     };
     let end = match loaded {
-        Some((desk, kick)) => {
+        Some((context, kick)) => {
             // The supervisor may have ended by now; then no command can arrive either.
             let Some(sender) = line.upgrade() else { return };
-            house.world.sockets.connect(&id, sender.clone());
+            shared.world.sockets.connect(&id, sender.clone());
             let weak = sender.downgrade();
             drop(sender);
-            let end = BotTask::new(desk, standing, orders, kick).serve().await;
+            let end = BotTask::new(context, standing, orders, kick).serve().await;
             if let Some(sender) = weak.upgrade() {
-                house.world.sockets.disconnect(&id, &sender);
+                shared.world.sockets.disconnect(&id, &sender);
             }
             end
         }
@@ -305,7 +308,7 @@ async fn serve(
         }
     };
     if end == End::Dropped {
-        Box::pin(tell_dropped(&house, &id, fence)).await;
+        Box::pin(tell_dropped(&shared, &id, fence)).await;
     }
 }
 
@@ -318,12 +321,12 @@ async fn told_to_end(orders: &mut UnboundedReceiver<Box<BotCommand>>) {
 }
 
 /// All that a bot needs. `None`: it can't be connected as it is configured, which its status tells.
-async fn load(house: &Arc<RelayShared>, live: &Live, fence: u64) -> Option<(BotContext, Option<Kick>)> {
+async fn load(shared: &Arc<RelayShared>, live: &Live, fence: u64) -> Option<(BotContext, Option<Kick>)> {
     let mut failures = 0;
     loop {
         // Asking a table takes kilobytes, which a bot would keep for as long as it lives: they are taken for the question only.
-        let place = house.loading.acquire().await;
-        let loaded = Box::pin(try_load(house, live, fence)).await;
+        let place = shared.loading.acquire().await;
+        let loaded = Box::pin(try_load(shared, live, fence)).await;
         drop(place);
         match loaded {
             Ok(loaded) => return loaded,
@@ -337,11 +340,11 @@ async fn load(house: &Arc<RelayShared>, live: &Live, fence: u64) -> Option<(BotC
 }
 
 async fn try_load(
-    house: &Arc<RelayShared>,
+    shared: &Arc<RelayShared>,
     live: &Live,
     fence: u64,
 ) -> Result<Option<(BotContext, Option<Kick>)>, StoreError> {
-    let world = &house.world;
+    let world = &shared.world;
     let id = &live.integration;
     let Some(bound) = integration::load_bound(&world.store, id).await? else {
         return Ok(None);
@@ -354,24 +357,24 @@ async fn try_load(
         Ok(bot) => bot,
         Err(AccountError::Store(error @ StoreError::Unavailable { .. })) => return Err(error),
         Err(error) => {
-            tell_unusable(house, id, fence, &chain(&error));
+            tell_unusable(shared, id, fence, &chain(&error));
             return Ok(None);
         }
     };
     let mode = bot.connector.manifest().mode(bound.integration.mode);
     let (Some(protocol), Some(mode)) = (bot.connector.stream(), mode) else {
-        tell_unusable(house, id, fence, "the platform has no long connection");
+        tell_unusable(shared, id, fence, "the platform has no long connection");
         return Ok(None);
     };
     if mode.login && bot.account.credentials.iter().next().is_none() {
-        tell_logged_out(house, id, fence);
+        tell_logged_out(shared, id, fence);
         return Ok(None);
     }
     let known = status::get(&world.store, id).await?.kick;
     // A change of the integration, or a restart, forgives.
     let kick = known.filter(|kick| kick.version == bound.integration.version);
-    let desk = BotContext {
-        house: Arc::clone(house),
+    let context = BotContext {
+        shared: Arc::clone(shared),
         bot,
         learned: Arc::default(),
         protocol,
@@ -381,7 +384,7 @@ async fn try_load(
         two_sockets: mode.two_sockets,
     };
     Ok(Some((
-        desk,
+        context,
         kick.map(|kick| Kick {
             at: kick.at,
             down: kick.down,
@@ -389,8 +392,8 @@ async fn try_load(
     )))
 }
 
-async fn tell_welcome(house: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
-    match integration::load_bound(&house.world.store, &id).await {
+async fn tell_welcome(shared: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
+    match integration::load_bound(&shared.world.store, &id).await {
         Ok(bound) => {
             let trigger = bound.and_then(|bound| bound.trigger);
             let welcome = trigger.and_then(|trigger| trigger.settings.welcome).map(Arc::from);
@@ -401,9 +404,9 @@ async fn tell_welcome(house: Arc<RelayShared>, id: IntegrationId, orders: Unboun
     }
 }
 
-fn tell_unusable(house: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
+fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
     warn!(account.id = %id, error = why, "bot can't be connected");
-    let now = house.world.clock.now();
+    let now = shared.world.clock.now();
     let changes = vec![
         StatusChange::State(ConnectionState::Disconnected, Some("config_invalid".to_owned())),
         StatusChange::ConnectedAt(None),
@@ -420,7 +423,7 @@ fn tell_unusable(house: &RelayShared, id: &IntegrationId, fence: u64, why: &str)
         code: "config_invalid".to_owned(),
         message: why.to_owned(),
     };
-    house.scribe.note(StatusUpdate {
+    shared.scribe.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes,
@@ -429,8 +432,8 @@ fn tell_unusable(house: &RelayShared, id: &IntegrationId, fence: u64, why: &str)
 }
 
 /// Reports a bot that has not been logged in yet. A login changes the integration, which restarts the bot.
-fn tell_logged_out(house: &RelayShared, id: &IntegrationId, fence: u64) {
-    house.scribe.note(StatusUpdate {
+fn tell_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
+    shared.scribe.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes: vec![
@@ -443,8 +446,8 @@ fn tell_logged_out(house: &RelayShared, id: &IntegrationId, fence: u64) {
 }
 
 /// Reports that no relay holds a connection any more, unless the integration itself is gone.
-async fn tell_dropped(house: &RelayShared, id: &IntegrationId, fence: u64) {
-    if let Ok(None) = integration::get(&house.world.store, id).await {
+async fn tell_dropped(shared: &RelayShared, id: &IntegrationId, fence: u64) {
+    if let Ok(None) = integration::get(&shared.world.store, id).await {
         return;
     }
     let changes = vec![
@@ -454,7 +457,7 @@ async fn tell_dropped(house: &RelayShared, id: &IntegrationId, fence: u64) {
         StatusChange::RateLimitedUntil(None),
         StatusChange::Owner(None),
     ];
-    house.scribe.note(StatusUpdate {
+    shared.scribe.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes,

@@ -22,7 +22,7 @@ pub(super) struct RelayShared {
     /// The world.
     pub(super) world: World,
     /// Where events go.
-    pub(super) inlet: InboundWriter,
+    pub(super) inbound_writer: InboundWriter,
     /// Who writes statuses.
     pub(super) scribe: StatusWriter,
     /// What TLS needs.
@@ -40,11 +40,17 @@ pub(super) struct RelayShared {
 }
 
 impl RelayShared {
-    /// A house without bots.
-    pub(super) fn new(world: World, inlet: InboundWriter, scribe: StatusWriter, tls: Tls, patience: Patience) -> Self {
+    /// A shared without bots.
+    pub(super) fn new(
+        world: World,
+        inbound_writer: InboundWriter,
+        scribe: StatusWriter,
+        tls: Tls,
+        patience: Patience,
+    ) -> Self {
         Self {
             world,
-            inlet,
+            inbound_writer,
             scribe,
             tls,
             patience,
@@ -136,16 +142,16 @@ type Gauge = fn(&Gauges) -> &AtomicUsize;
 
 /// Counts one as long as it lives.
 pub(super) struct Counted {
-    house: Arc<RelayShared>,
+    shared: Arc<RelayShared>,
     gauge: Gauge,
 }
 
 impl Counted {
     /// Counts one more.
-    pub(super) fn new(house: &Arc<RelayShared>, gauge: Gauge) -> Self {
-        gauge(&house.gauges).fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(shared: &Arc<RelayShared>, gauge: Gauge) -> Self {
+        gauge(&shared.gauges).fetch_add(1, Ordering::Relaxed);
         Self {
-            house: Arc::clone(house),
+            shared: Arc::clone(shared),
             gauge,
         }
     }
@@ -153,7 +159,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        (self.gauge)(&self.house.gauges).fetch_sub(1, Ordering::Relaxed);
+        (self.gauge)(&self.shared.gauges).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -32,7 +32,7 @@ const REPORT_EVERY: Duration = metrics::PERIOD;
 
 /// Holds shards.
 pub(super) struct Supervisor {
-    house: Arc<RelayShared>,
+    shared: Arc<RelayShared>,
     options: Options,
     n_shards: usize,
     me: Owner,
@@ -41,15 +41,15 @@ pub(super) struct Supervisor {
     held: BTreeMap<usize, Shard>,
     /// Shards that are being given away.
     going: BTreeMap<usize, JoinHandle<()>>,
-    roster: DesiredBots,
+    desired_bots: DesiredBots,
     pictures: watch::Sender<Arc<ShardMap>>,
     reported_at: Instant,
 }
 
 impl Supervisor {
     /// One that holds nothing yet.
-    pub(super) fn new(house: Arc<RelayShared>, options: Options) -> Self {
-        let world = &house.world;
+    pub(super) fn new(shared: Arc<RelayShared>, options: Options) -> Self {
+        let world = &shared.world;
         Self {
             n_shards: world.queues.urls().relay.len().max(1),
             me: world.settings.owner.clone(),
@@ -57,10 +57,10 @@ impl Supervisor {
             take_after: None,
             held: BTreeMap::new(),
             going: BTreeMap::new(),
-            roster: DesiredBots::default(),
+            desired_bots: DesiredBots::default(),
             pictures: watch::channel(Arc::default()).0,
             reported_at: Instant::now(),
-            house,
+            shared,
         }
     }
 
@@ -70,7 +70,7 @@ impl Supervisor {
         // Ends with this task, however that ends.
         let mut heart = JoinSet::new();
         heart.spawn(heartbeat::beat(
-            Arc::clone(&self.house),
+            Arc::clone(&self.shared),
             self.options.clone(),
             stop.clone(),
         ));
@@ -88,13 +88,13 @@ impl Supervisor {
                 () = sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop), if !leaving => {
                     leaving = true;
-                    self.house.gauges.leaving.store(true, Ordering::Relaxed);
+                    self.shared.gauges.leaving.store(true, Ordering::Relaxed);
                     info!(shards = self.held.len(), "giving everything away");
                 }
             }
         }
         heart.shutdown().await;
-        if let Err(error) = leases::leave(&self.house.world.store, &self.me).await {
+        if let Err(error) = leases::leave(&self.shared.world.store, &self.me).await {
             debug!(error = %error, "the heartbeat runs out by itself");
         }
     }
@@ -103,8 +103,8 @@ impl Supervisor {
     async fn reconcile(&mut self, leaving: bool) -> bool {
         self.report();
         self.going.retain(|_, task| !task.is_finished());
-        let life = self.house.lease.life();
-        let looked = timeout(CALL_WITHIN, leases::picture(&self.house.world.store)).await;
+        let life = self.shared.lease.life();
+        let looked = timeout(CALL_WITHIN, leases::picture(&self.shared.world.store)).await;
         let picture = match looked {
             Ok(Ok(picture)) => Arc::new(picture),
             Ok(Err(error)) => {
@@ -119,7 +119,7 @@ impl Supervisor {
         self.pictures.send_replace(Arc::clone(&picture));
         self.drop_lost(&picture);
         // The table was away for us and so perhaps for the others: they may be as alive as we are, and get the time to say so.
-        if self.house.lease.saw(life) && life > 1 {
+        if self.shared.lease.saw(life) && life > 1 {
             self.take_after = Some(Instant::now() + self.options.lease);
         }
         if !leaving {
@@ -136,7 +136,7 @@ impl Supervisor {
             self.say_ready().await;
         }
         self.forget_dead(&picture).await;
-        let now = self.house.world.clock.now();
+        let now = self.shared.world.clock.now();
         let free = (0..self.n_shards).any(|shard| picture.holder(shard, now).is_none());
         free || picture.living(now).any(|task| task.leaving) || !self.going.is_empty()
     }
@@ -165,7 +165,7 @@ impl Supervisor {
     }
 
     fn plan(&self, picture: &ShardMap, leaving: bool) -> Plan {
-        let now = self.house.world.clock.now();
+        let now = self.shared.world.clock.now();
         let others = picture.living(now).filter(|task| task.owner.node != self.me.node);
         let mut members: Vec<_> = others
             .map(|task| Member {
@@ -190,7 +190,7 @@ impl Supervisor {
 
     /// Whether anybody could take over from us.
     fn has_heirs(&self, picture: &ShardMap) -> bool {
-        let now = self.house.world.clock.now();
+        let now = self.shared.world.clock.now();
         picture
             .living(now)
             .any(|task| task.owner.node != self.me.node && !task.leaving)
@@ -230,19 +230,19 @@ impl Supervisor {
     }
 
     async fn take_one(&mut self, number: usize, picture: &ShardMap) {
-        if !self.house.lease.is_valid() {
+        if !self.shared.lease.is_valid() {
             return;
         }
         let seen = picture.shards.get(&number);
-        let now = self.house.world.clock.now();
-        let taking = leases::take(&self.house.world.store, number, seen, &self.me, now);
+        let now = self.shared.world.clock.now();
+        let taking = leases::take(&self.shared.world.store, number, seen, &self.me, now);
         match timeout(CALL_WITHIN, taking).await {
             Ok(Ok(fence)) => {
                 info!(shard = number, fence, "took the shard");
                 let others = seen.filter(|seen| seen.owner.as_ref() != Some(&self.me));
                 let free_since = others.and_then(|seen| self.free_since(seen, picture));
                 self.held
-                    .insert(number, Shard::new(&self.house, number, fence, free_since));
+                    .insert(number, Shard::new(&self.shared, number, fence, free_since));
             }
             Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another was faster"),
             Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be taken"),
@@ -259,14 +259,14 @@ impl Supervisor {
 
     /// Follows what operators change.
     async fn follow(&mut self) {
-        let reading = self.roster.refresh(&self.house.world.store, self.n_shards);
+        let reading = self.desired_bots.refresh(&self.shared.world.store, self.n_shards);
         match timeout(CALL_WITHIN * 2, reading).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(error = %error, "list of bots can't be read"),
             Err(_) => warn!("list of bots can't be read in time"),
         }
         for (number, shard) in &mut self.held {
-            if let Some(wanted) = self.roster.of(*number) {
+            if let Some(wanted) = self.desired_bots.of(*number) {
                 shard.follow(wanted);
             }
         }
@@ -275,12 +275,12 @@ impl Supervisor {
     /// Tells the holders before us that they may close.
     async fn say_ready(&mut self) {
         for (number, shard) in &mut self.held {
-            let known = self.roster.of(*number).is_some();
+            let known = self.desired_bots.of(*number).is_some();
             let settled = known && (shard.is_settled() || shard.taken_at.elapsed() >= SETTLE_WITHIN);
             if shard.said_ready || !settled {
                 continue;
             }
-            let saying = leases::ready(&self.house.world.store, *number, &self.me, shard.fence);
+            let saying = leases::ready(&self.shared.world.store, *number, &self.me, shard.fence);
             match timeout(CALL_WITHIN, saying).await {
                 Ok(Ok(()) | Err(StoreError::Conflict)) => shard.said_ready = true,
                 Ok(Err(error)) => warn!(shard = number, error = %error, "can't say that connections stand"),
@@ -290,10 +290,10 @@ impl Supervisor {
     }
 
     async fn forget_dead(&self, picture: &ShardMap) {
-        let now = self.house.world.clock.now();
+        let now = self.shared.world.clock.now();
         let dead = picture.tasks.values();
         for task in dead.filter(|task| now.since(task.expires_at) >= FORGET_AFTER) {
-            if let Err(error) = leases::forget(&self.house.world.store, task).await {
+            if let Err(error) = leases::forget(&self.shared.world.store, task).await {
                 debug!(error = %error, "a dead process is forgotten later");
             }
         }
@@ -304,8 +304,8 @@ impl Supervisor {
             return;
         }
         self.reported_at = Instant::now();
-        let watched = &self.house.world.metrics;
-        if self.house.lease.is_valid() {
+        let watched = &self.shared.world.metrics;
+        if self.shared.lease.is_valid() {
             watched.heartbeat();
         }
         let mut counts = BTreeMap::new();
@@ -313,12 +313,12 @@ impl Supervisor {
             shard.count(&mut counts);
         }
         watched.connection_states(counts);
-        let gauges = &self.house.gauges;
+        let gauges = &self.shared.gauges;
         info!(
             shards = gauges.shards.load(Ordering::Relaxed),
             bots = gauges.bots.load(Ordering::Relaxed),
             connected = gauges.connected.load(Ordering::Relaxed),
-            events_waiting = self.house.inlet.n_waiting(),
+            events_waiting = self.shared.inbound_writer.n_waiting(),
             "connections stand"
         );
     }

@@ -127,7 +127,7 @@ impl Waiting {
     }
 }
 
-/// Replaces a wake-up by a new one: one that waits, for a place or for a table, must not end among the dead letters. `false` if the queue didn't take it.
+/// Replaces a wake-up by a new one: one that waits, for a slot or for a table, must not end among the dead letters. `false` if the queue didn't take it.
 async fn start_over(world: &World, wake: WakeUpV1, delay: Duration) -> bool {
     let sent = work::send(&world.queues, &[(WakeUp::V1(wake), delay)]).await;
     if let Err(error) = &sent {

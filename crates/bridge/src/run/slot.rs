@@ -212,7 +212,9 @@ impl RunSlot {
         kept.keeping.abort();
         match run_slots::give_back(&world.store, &kept.slot).await {
             Ok(()) => world.tenant_slots.freed_everywhere(kept.slot.organization()),
-            Err(error) => warn!(error = %error, "a tenant's place is free only when its time runs out"),
+            Err(error) => {
+                warn!(error = %error, "a tenant's run slot could not be given back; it is free when its time runs out")
+            }
         }
     }
 }
@@ -225,7 +227,7 @@ async fn keep(world: World, slot: run_slots::RunSlot) {
             Ok(()) => {}
             // This process was suspended and another one has the slot. What runs here goes on; the next run finds the tenant full.
             Err(StoreError::Conflict) => return,
-            Err(error) => warn!(error = %error, "a tenant's place can't be prolonged"),
+            Err(error) => warn!(error = %error, "a tenant's run slot can't be prolonged"),
         }
     }
 }

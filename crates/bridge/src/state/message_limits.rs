@@ -1,38 +1,37 @@
-//! Limits of organizations on questions, as they were a moment ago.
+//! Cache of the limits of organizations on questions.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use tieline_core::ids::OrganizationId;
 use tokio::time::Instant;
 
-/// Most organizations that are remembered.
+/// Most organizations that are cached.
 const MAX_REMEMBERED: usize = 10_000;
-/// How long a limit is cached. Nearly no organization has one, and every question asks.
+/// How long a limit is cached. Nearly no organization has one, and every question reads it.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Questions a minute that organizations may ask, and when that was read. Cache; bounded.
-#[derive(Debug, Default)]
-pub struct MessageLimits(Mutex<HashMap<OrganizationId, (Instant, Option<u32>)>>);
+/// Questions a minute that organizations may ask, and when each limit was read. Cache; bounded.
+#[derive(Debug)]
+pub struct MessageLimits(Cache<OrganizationId, (Instant, Option<u32>)>);
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self(Cache::new(MAX_REMEMBERED))
+    }
+}
 
 impl MessageLimits {
-    /// The limit, if it was read lately.
+    /// The limit, if it was read within [`LIFE`].
     pub(crate) fn get(&self, organization: &OrganizationId, now: Instant) -> Option<Option<u32>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = known
-            .get(organization)
-            .filter(|(since, _)| now.duration_since(*since) < LIFE);
-        fresh.map(|(_, limit)| *limit)
+        let fresh = self.0.get(organization);
+        let fresh = fresh.filter(|(since, _)| now.duration_since(*since) < LIFE);
+        fresh.map(|(_, limit)| limit)
     }
 
     /// Keeps a limit that was read at that time.
     pub(crate) fn keep(&self, organization: OrganizationId, limit: Option<u32>, read_at: Instant) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_REMEMBERED {
-            known.clear();
-        }
-        known.insert(organization, (read_at, limit));
+        self.0.insert(organization, (read_at, limit));
     }
 }
 

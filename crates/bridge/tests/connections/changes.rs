@@ -87,7 +87,7 @@ async fn another_welcome_is_said_over_the_same_connection() {
     trigger::update(store, &bound, greeting, Rival::Respect, process.world.clock.now())
         .await
         .unwrap();
-    until("somebody is welcomed", async || {
+    until("a person is welcomed", async || {
         platform.enter("bot1");
         tokio::time::sleep(Duration::from_millis(100)).await;
         platform

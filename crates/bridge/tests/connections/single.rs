@@ -89,6 +89,6 @@ async fn stopping_takes_in_what_was_on_its_way_and_frees_everything() {
     assert_ne!(
         status.state,
         Some(ConnectionState::Connected),
-        "nobody holds it any more"
+        "no relay holds it any more"
     );
 }

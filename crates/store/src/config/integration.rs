@@ -148,6 +148,23 @@ impl IntegrationRecord {
         Ok(self.open(keyring)?.credentials)
     }
 
+    /// What can be changed about the integration, as it is, with the credentials as the operator gave them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsealable`].
+    pub fn settings(&self, keyring: &Keyring) -> Result<IntegrationSettings, StoreError> {
+        Ok(IntegrationSettings {
+            name: self.name.clone(),
+            mode: self.mode,
+            credentials: self.given_credentials(keyring)?,
+            endpoints: self.endpoints.clone(),
+            language: self.language,
+            streaming: self.streaming,
+            enabled: self.enabled,
+            account_key: None,
+        })
+    }
+
     fn open(&self, keyring: &Keyring) -> Result<Unsealed, StoreError> {
         stored::unseal(keyring, &self.id, &self.credentials)
     }
