@@ -220,11 +220,16 @@ impl Platform {
             .split("ticket=")
             .nth(1)
             .and_then(|rest| rest.split([' ', '&']).next());
-        let Ok(socket) = accept_async(stream).await else { return };
-        match ticket {
-            Some(bot) => self.hold(socket, bot.to_owned()).await,
-            None => self.greet(socket).await,
+        let Some(bot) = ticket else {
+            let Ok(socket) = accept_async(stream).await else { return };
+            return self.greet(socket).await;
+        };
+        // A connection counts before its client can know of it, so that nothing the client does next overtakes it.
+        let (number, lines) = self.open(bot);
+        if let Ok(socket) = accept_async(stream).await {
+            self.talk(socket, bot, number, lines).await;
         }
+        self.close(bot, number);
     }
 
     /// DingTalk's bootstrap: the ticket is the bot's name.
@@ -267,11 +272,16 @@ impl Platform {
             book.manners.subscribed
         };
         let answer = json!({ "headers": frame["headers"], "errcode": code, "errmsg": "" });
-        if socket.send(Message::text(answer.to_string())).await.is_err() || code != 0 {
+        if code != 0 {
+            let _ = socket.send(Message::text(answer.to_string())).await;
             return;
         }
         self.kick(&bot);
-        self.hold(socket, bot).await;
+        let (number, lines) = self.open(&bot);
+        if socket.send(Message::text(answer.to_string())).await.is_ok() {
+            self.talk(socket, &bot, number, lines).await;
+        }
+        self.close(&bot, number);
     }
 
     fn kick(&self, bot: &str) {
@@ -293,22 +303,22 @@ impl Platform {
         }
     }
 
-    async fn hold(&self, socket: WebSocketStream<TcpStream>, bot: String) {
+    fn open(&self, bot: &str) -> (usize, UnboundedReceiver<Message>) {
         let (line, lines) = unbounded_channel();
-        let number = {
-            let mut book = self.book.lock().unwrap();
-            book.connections += 1;
-            let number = book.connections;
-            let standing = book.standing.entry(bot.clone()).or_default();
-            standing.push((number, line));
-            if standing.len() > 1 {
-                book.doubled.push(bot.clone());
-            }
-            number
-        };
-        self.talk(socket, &bot, number, lines).await;
         let mut book = self.book.lock().unwrap();
-        if let Some(lines) = book.standing.get_mut(&bot) {
+        book.connections += 1;
+        let number = book.connections;
+        let standing = book.standing.entry(bot.to_owned()).or_default();
+        standing.push((number, line));
+        if standing.len() > 1 {
+            book.doubled.push(bot.to_owned());
+        }
+        (number, lines)
+    }
+
+    fn close(&self, bot: &str, number: usize) {
+        let mut book = self.book.lock().unwrap();
+        if let Some(lines) = book.standing.get_mut(bot) {
             lines.retain(|(known, _)| *known != number);
         }
     }
