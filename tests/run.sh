@@ -31,6 +31,7 @@ esac
 
 stage "install"
 bash tests/install.sh
+sh tests/aws/install.sh
 
 stage "format"
 cargo fmt --all --check
@@ -50,9 +51,9 @@ else
     echo "SKIPPED: advisories are not checked, because their database can't be fetched from here" >&2
 fi
 
-stage "release binaries"
-cargo build --release --locked --bin tieline --bin webhook --bin dispatcher --bin runner --bin admin --bin relay
-export TIELINE_BIN_DIR="${CARGO_TARGET_DIR:-$PWD/target}/release"
+stage "programs as they are released"
+TIELINE_BIN_DIR=$(bash tests/programs.sh)
+export TIELINE_BIN_DIR
 
 stage "tests"
 eval "$(sh tests/oracles.sh start)"

@@ -1,6 +1,6 @@
 //! What starting each function costs: from exec to its first request for an event, memory by then, size of binary and upload.
 //!
-//!     cargo build --release && cargo bench -p tieline-tests --bench cold_start
+//!     TIELINE_BIN_DIR=$(bash tests/programs.sh) cargo bench -p tieline-tests --bench cold_start
 //!
 //! Aims: webhook under 6 ms and under 4 MiB to upload, none over 6 MiB. Nothing is asked over the network before the first event
 //! where the data key is given; with KMS the first start of an instance also waits for one read and one unwrapping.
