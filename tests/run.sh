@@ -59,7 +59,21 @@ stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
 # Whole-system scenarios mostly wait, so more of them than there are cores go at a time.
-RUST_TEST_THREADS=4 cargo test --workspace --locked
+log=$(mktemp)
+unstable=()
+if ! RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"; then
+    # A scenario with platforms, agents and several processes on two busy cores can be held up for longer than its limits allow.
+    # What failed runs once more, alone: what is wrong fails again, what was held up is named at the end.
+    mapfile -t unstable < <(sed -n 's/^    `\(-p .*\)`$/\1/p' "$log")
+    if [ "${#unstable[@]}" -eq 0 ] || [ "${#unstable[@]}" -gt 2 ]; then
+        exit 101
+    fi
+    for target in "${unstable[@]}"; do
+        stage "again: $target"
+        # shellcheck disable=SC2086 # the target is several words
+        cargo test --locked $target
+    done
+fi
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh
@@ -71,4 +85,7 @@ bash tests/api_clients/run.sh
 stage "deployment"
 bash tests/aws/run.sh
 
+for target in "${unstable[@]}"; do
+    printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$target" >&2
+done
 printf '\nAll passed in %d s.\n' "$SECONDS"
