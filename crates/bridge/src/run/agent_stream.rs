@@ -18,7 +18,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::lease::{self, AgentRefs};
+use super::agent_refs::{AgentRefs, record_refs};
 use super::{LeasedConversation, RunError};
 use crate::deliver::ReplyDelivery;
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
@@ -141,7 +141,7 @@ impl AgentStream<'_> {
                 conversation_ref: said.conversation_ref.clone(),
             }
         };
-        match lease::record_refs(self.world, held, &start).await {
+        match record_refs(self.world, held, &start).await {
             Ok(()) => Ok(()),
             Err(RunError::Lost) => Err(Read::Lost),
             Err(error) => {

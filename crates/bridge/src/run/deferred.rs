@@ -11,11 +11,12 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::agent as agents;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::{message, run};
+use tieline_store::run;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::lease::{self, AgentRefs};
+use super::agent_refs::{AgentRefs, record_refs};
+use super::callback_cursor::applied;
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, update};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
@@ -50,13 +51,13 @@ pub(super) async fn resume(
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
-    let Some(bot) = execute::open_bot(world, held) else {
+    let Some(bot) = held.open_bot(world) else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
-    let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || execute::blank(held, last))
+    let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || last.blank_reply(held))
         .under_lease(keeper.hold().clone(), held.fence)
         .in_process_until(until);
     let mut ledger = Vec::new();
@@ -87,30 +88,6 @@ pub(super) async fn resume(
     execute::end(world, held, &asked, showing, until, ledger, cancelling).await
 }
 
-/// Whether something has come for a run whose lease was given back just now: the callback's wake-up found the lease held and ended.
-pub(super) async fn has_news(world: &World, held: &LeasedConversation) -> Result<bool, RunError> {
-    let run = held.run();
-    if run.phase != RunPhase::Deferred {
-        return Ok(false);
-    }
-    if run.stop.is_some() {
-        return Ok(true);
-    }
-    let Some(last) = run.messages.last() else {
-        return Ok(false);
-    };
-    let now = world.clock.now();
-    let Some(record) = message::get(&world.store, last, now).await? else {
-        return Ok(false);
-    };
-    let found = reply::get(&world.store, &record.reply, now).await?;
-    let applied = found.as_ref().map_or(0, applied);
-    let Some(mut head) = run::get_run(&world.store, &run.id, now).await? else {
-        return Ok(false);
-    };
-    Ok(run::last_seq(&world.store, &mut head).await? > applied)
-}
-
 /// Folds the new events into the reply.
 async fn take_in(
     world: &World,
@@ -130,7 +107,7 @@ async fn take_in(
                     let event = media::keep(world, &held.conversation.key.organization, event).await?;
                     draft.apply(&event);
                     if let Some(refs) = refs_of(&event) {
-                        lease::record_refs(world, held, &refs).await?;
+                        record_refs(world, held, &refs).await?;
                     }
                     waits_for_person = match event {
                         AgentEvent::InputRequired { .. } => true,
@@ -200,11 +177,6 @@ fn refs_of(event: &AgentEvent) -> Option<AgentRefs> {
         cursor: None,
         conversation_ref: conversation_ref.clone(),
     })
-}
-
-fn applied(record: &ReplyRecord) -> u64 {
-    let cursor = record.resume.as_ref().and_then(|resume| resume.cursor.as_deref());
-    cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0)
 }
 
 fn draft_of(record: &ReplyRecord) -> Draft {

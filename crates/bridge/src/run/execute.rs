@@ -18,23 +18,23 @@ use tieline_store::message::{self, EMPTY_ANSWER};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::status::{StatusChange, StatusError};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::agent_stream::{self, AgentStream, Ended, StreamState};
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::request::{self, Asked};
+use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
 use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, update};
-use crate::accounts::{self, Bot};
-use crate::deliver::{self, DeliverError, DeliveryOutcome, ReplyDelivery, Snapshot};
+use crate::accounts::Bot;
+use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
 use crate::metrics::{Metric, RetrySource};
-use crate::notices::{self, About};
 use crate::world::World;
 
-/// After a growing answer could not be recorded.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// The code of an answer that has no text and no file, in the log and on the ledger.
+const EMPTY_ANSWER: &str = "empty_answer";
 
 /// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn resume(
@@ -50,7 +50,7 @@ pub(super) async fn resume(
         finish::give_up(world, held, &asked, "crashed").await?;
         return Ok(Left::Finished);
     }
-    let Some(bot) = open_bot(world, held) else {
+    let Some(bot) = held.open_bot(world) else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
@@ -62,7 +62,7 @@ pub(super) async fn resume(
         false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
     };
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
-    let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || blank(held, last))
+    let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || last.blank_reply(held))
         .under_lease(keeper.hold().clone(), held.fence)
         .in_process_until(until);
     if held.run().attempt > 1 {
@@ -188,26 +188,6 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
     Ok(asked)
 }
 
-pub(super) fn open_bot(world: &World, held: &LeasedConversation) -> Option<Bot> {
-    let bound = held.bound.as_ref()?;
-    accounts::open(world, &bound.integration)
-        .inspect_err(|error| warn!(account.id = %bound.integration.id, error = %error, "account can't be opened"))
-        .ok()
-}
-
-pub(super) fn blank(held: &LeasedConversation, asked: &Asked) -> ReplyRecord {
-    let key = &held.conversation.key;
-    notices::blank(&About {
-        reply: &asked.record.reply,
-        organization: &key.organization,
-        integration: &key.integration,
-        conversation: &held.id(),
-        message: &asked.record.id,
-        asker: &asked.message.sender.id,
-        received_at: asked.record.received_at,
-    })
-}
-
 pub(super) fn set_phase(conversation: &mut tieline_core::conversation::Conversation, phase: RunPhase) {
     if let Some(run) = &mut conversation.run {
         run.phase = phase;
@@ -328,142 +308,6 @@ pub(super) fn failed(code: &str, message: &str) -> Ended {
         retryable: false,
     };
     Ended::Result(Outcome::Failed(failure), Some(Notice::AgentFailed))
-}
-
-/// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.
-///
-/// Of a bot that doesn't stream only that we are at it is shown, in as many bubbles as that takes.
-///
-/// Whatever fails here, the answer goes on being read: the final text is what counts.
-pub(super) async fn stream_reply(
-    showing: &mut ReplyDelivery<'_>,
-    bot: &Bot,
-    mut said: watch::Receiver<StreamState>,
-    done: &Notify,
-) {
-    let finished = done.notified();
-    tokio::pin!(finished);
-    let mut stage = Stage::Thinking;
-    loop {
-        let now = showing.world.clock.now();
-        let pace = &showing.record.pace;
-        let wait = pace.next_at(showing.budget(), stage, now);
-        // No update is left but the last: wait for the end.
-        let Some(at) = wait else {
-            return finished.await;
-        };
-        tokio::select! {
-            biased;
-            () = &mut finished => return,
-            () = sleep(at.since(now)) => {}
-        }
-        let snapshot = said.borrow_and_update().clone();
-        let (mut comes_again, mut refresh_at) = (false, None);
-        match show_snapshot(showing, stage, snapshot).await {
-            Ok(Shown::Done) => {}
-            Ok(Shown::Until(at)) => refresh_at = Some(at),
-            // The same again, when the pace lets it.
-            Ok(Shown::Deferred) => comes_again = true,
-            // The new holder of the conversation also shows the answer; reading ends when the heartbeat notices.
-            Err(RunError::Lost) => return finished.await,
-            Err(error) => {
-                warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
-                showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
-                comes_again = true;
-            }
-        }
-        let streams = bot.account.streaming;
-        if !streams && showing.is_pulled() {
-            return finished.await;
-        }
-        if streams {
-            stage = Stage::Growing;
-        }
-        if comes_again {
-            said.mark_changed();
-        }
-        tokio::select! {
-            biased;
-            () = &mut finished => return,
-            changed = said.changed(), if streams || comes_again => if changed.is_err() { return },
-            () = rotation(showing) => showing.record.pace.rotated(),
-            () = reached(showing, refresh_at) => {}
-        }
-    }
-}
-
-/// What became of a snapshot of a growing answer.
-enum Shown {
-    /// The chat shows it.
-    Done,
-    /// The chat shows it until then, if nothing changes before.
-    Until(Timestamp),
-    /// The platform has to be waited for.
-    Deferred,
-}
-
-/// Until a time is reached, if there is one.
-async fn reached(showing: &ReplyDelivery<'_>, at: Option<Timestamp>) {
-    match at {
-        Some(at) => sleep(at.since(showing.world.clock.now())).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Until the bubble that shows the answer runs out of time, though the agent says nothing.
-async fn rotation(showing: &ReplyDelivery<'_>) {
-    reached(showing, showing.record.pace.rotates_at(showing.budget())).await;
-}
-
-/// Shows what has been said so far.
-async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<Shown, RunError> {
-    if showing.is_pulled() {
-        // Nothing to fetch yet is what a missing record says already.
-        if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
-            return Ok(Shown::Done);
-        }
-        let has_text = !said.draft.text.is_empty();
-        showing.record.stage = Stage::Growing;
-        showing.record.text = said.draft.text;
-        showing.record.reasoning = said.draft.reasoning;
-        let resume = said.run_ref.map(|run_ref| Resume {
-            run_ref,
-            cursor: said.cursor,
-        });
-        showing.record.resume = resume.or_else(|| showing.record.resume.take());
-        showing.record.pace.sent(showing.world.clock.now());
-        showing.save().await?;
-        if has_text {
-            showing.note_text();
-        }
-        return Ok(Shown::Done);
-    }
-    let stage = if said.draft.text.is_empty() {
-        Stage::Thinking
-    } else {
-        stage
-    };
-    let look = Snapshot {
-        stage,
-        text: &said.draft.text,
-        reasoning: &said.draft.reasoning,
-        notice: None,
-        files: &[],
-    };
-    match showing.show(look).await? {
-        DeliveryOutcome::Yes | DeliveryOutcome::Stopped => {}
-        DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
-        // If the platform asked for it, the pace knows.
-        DeliveryOutcome::NotBefore(at) => {
-            showing.record.pace.wait(at);
-            return Ok(Shown::Deferred);
-        }
-        // The final text tries again, and says so if it can't either.
-        DeliveryOutcome::Never { code } => {
-            warn!(event.key = %showing.record.message, code, "growing answer can't be shown")
-        }
-    }
-    Ok(Shown::Done)
 }
 
 /// Stores the transcript turn of a result recorded by an earlier process, which may have died before storing it.

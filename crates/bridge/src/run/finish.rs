@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::request::Asked;
-use super::{LeasedConversation, Left, RunError, execute, request, update, waiting_signs};
+use super::{LeasedConversation, Left, RunError, request, update, waiting_signs};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
 use crate::integration_log;
@@ -260,7 +260,7 @@ pub(super) async fn close_ended(
         MessageState::Dropped => Notice::NewSession,
         _ => return Ok(()),
     };
-    let Some(bot) = execute::open_bot(world, held) else {
+    let Some(bot) = held.open_bot(world) else {
         return Ok(());
     };
     // What is pushed shows nothing yet but a sign.
@@ -296,7 +296,7 @@ pub(super) async fn close_merged(
                 .await?;
             }
             Merged::SameAnswer if !deliver::is_pulled(bot) => {}
-            Merged::SameAnswer => show_same(world, execute::blank(held, it), &last.record.reply).await?,
+            Merged::SameAnswer => show_same(world, it.blank_reply(held), &last.record.reply).await?,
         }
     }
     Ok(())

@@ -1,21 +1,22 @@
-//! Conversations come into our hands and leave them: the lease, and the run that it is for.
+//! Acquires and releases the lease of a conversation, and settles its runs.
 
 use std::time::Duration;
 
-use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState, StopCause};
+use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState};
 use tieline_core::envelope::{WakeUp, WakeUpV1};
-use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
-use tieline_core::mailbox::{self, Due};
+use tieline_core::ids::ConversationId;
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
-use tieline_core::trigger::BusyPolicy;
 use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
+use tracing::warn;
 
+use super::next_run::{NotDue, next_run, rebind, take};
 use super::slot::{Slots, Working};
 use super::watchdog::Watchdog;
-use super::{RunError, deferred};
+use super::{RunError, callback_cursor};
+use crate::accounts::{self, Bot};
 use crate::conversation::{self as conversations, Change, Contended, MAX_RACES};
 use crate::local_claims::ClaimGuard;
 use crate::tenant_slots::Missing;
@@ -78,6 +79,14 @@ impl LeasedConversation {
 
     pub(super) fn id(&self) -> ConversationId {
         self.conversation.key.id()
+    }
+
+    /// The bot that was spoken to. `None` if it is deleted, or its credentials can't be read.
+    pub(super) fn open_bot(&self, world: &World) -> Option<Bot> {
+        let bound = self.bound.as_ref()?;
+        accounts::open(world, &bound.integration)
+            .inspect_err(|error| warn!(account.id = %bound.integration.id, error = %error, "account can't be opened"))
+            .ok()
     }
 }
 
@@ -190,9 +199,6 @@ fn rests_until(conversation: &Conversation) -> Option<Timestamp> {
     run.rests_until
 }
 
-/// No message is due: none at all, or none before then.
-struct NotDue(Option<Timestamp>);
-
 /// The free conversation as it would be in our hands.
 fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Result<Conversation, NotDue> {
     let now = world.clock.now();
@@ -221,73 +227,6 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     });
     after.updated_at = now;
     Ok(after)
-}
-
-/// Moves the first `n_taken` messages into `run`; the others wait behind it.
-fn take(conversation: &mut Conversation, run: RunState, n_taken: usize) {
-    conversation.pending.drain(..n_taken);
-    for waiting in &mut conversation.pending {
-        waiting.behind_run = true;
-    }
-    conversation.run = Some(run);
-}
-
-/// What waits goes to the agent that is bound now, in a session with that one: it is not told what was said to another.
-fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp) {
-    let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
-        return;
-    };
-    conversation.rebind(&trigger.agent, now);
-}
-
-/// The run of the messages that are due, and how many these are.
-fn next_run(conversation: &Conversation, bound: Option<&Bound>, now: Timestamp) -> Result<(RunState, usize), NotDue> {
-    let trigger = bound.and_then(|bound| bound.trigger.as_ref());
-    let window = trigger.map_or(Duration::ZERO, |trigger| trigger.settings.window());
-    let n_taken = match mailbox::due(&conversation.pending, window, now) {
-        Due::Now(n_taken) => n_taken,
-        Due::At(at) => return Err(NotDue(Some(at))),
-        Due::Empty => return Err(NotDue(None)),
-    };
-    let taken = &conversation.pending[..n_taken];
-    let session = taken.first().ok_or(NotDue(None))?.session;
-    let current = conversation.session.as_ref();
-    let agent: &AgentId = trigger
-        .map(|it| &it.agent)
-        .or_else(|| current.map(|session| &session.agent))
-        .ok_or(NotDue(None))?;
-    let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
-    let same = conversation.session_numbered(session);
-    let first = same.is_some_and(|current| current.runs == 0);
-    // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
-    let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
-    let is_outdated = interrupts && window.is_zero() && n_taken < conversation.pending.len();
-    let run = RunState {
-        id: run_id(&conversation.key.id(), conversation.version, &messages),
-        messages,
-        session,
-        first,
-        agent: agent.clone(),
-        attempt: 1,
-        // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
-        started_at: same.map_or(now, |current| current.last_at.max(now)),
-        phase: RunPhase::Calling,
-        may_be_signed: taken.iter().any(|waiting| waiting.behind_run),
-        run_ref: None,
-        cursor: None,
-        stop: is_outdated.then_some(StopCause::Interrupted),
-        watch: None,
-        rests_until: None,
-    };
-    Ok((run, n_taken))
-}
-
-/// The same for every process that works on the run, another for a message that is run again on purpose.
-fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -> RunId {
-    let version = version.to_string();
-    let mut fields = vec![conversation.as_str(), &version];
-    fields.extend(messages.iter().map(MessageId::as_str));
-    RunId::new(format!("run_{}", digest(&fields)))
 }
 
 /// Leaves a finished run: takes what has become due meanwhile, else gives the lease back. One write does both.
@@ -411,49 +350,6 @@ fn is_held_under(conversation: &Conversation, fence: u64) -> bool {
     conversation.lease.as_ref().is_some_and(|lease| lease.fence == fence)
 }
 
-/// What identifies a run and its conversation at the agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct AgentRefs {
-    /// The run.
-    pub(super) run_ref: Option<String>,
-    /// Where to resume reading.
-    pub(super) cursor: Option<String>,
-    /// The conversation.
-    pub(super) conversation_ref: Option<String>,
-}
-
-/// Records what identifies the run and its conversation at the agent, if that is news: another process needs it to cancel and to
-/// resume, and the session's next run to stay in the conversation.
-pub(super) async fn record_refs(
-    world: &World,
-    held: &mut LeasedConversation,
-    refs: &AgentRefs,
-) -> Result<(), RunError> {
-    let mut known = held.conversation.clone();
-    apply_refs(&mut known, refs);
-    if known == held.conversation {
-        return Ok(());
-    }
-    update(world, held, |conversation| apply_refs(conversation, refs)).await
-}
-
-fn apply_refs(conversation: &mut Conversation, refs: &AgentRefs) {
-    let Some(run) = &mut conversation.run else {
-        return;
-    };
-    if refs.run_ref.is_some() {
-        run.run_ref.clone_from(&refs.run_ref);
-        run.cursor.clone_from(&refs.cursor);
-    }
-    let number = run.session;
-    // A session that began meanwhile has a conversation of its own.
-    if let Some(session) = conversation.session_numbered_mut(number)
-        && refs.conversation_ref.is_some()
-    {
-        session.conversation_ref.clone_from(&refs.conversation_ref);
-    }
-}
-
 /// Releases the lease with the run still in the conversation, and schedules a wake-up for it.
 pub(super) async fn release(
     world: &World,
@@ -463,7 +359,7 @@ pub(super) async fn release(
     // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
     update(world, &mut held, |conversation| conversation.lease = None).await?;
     let is_now = again.is_some_and(|delay| delay.is_zero());
-    let again = match !is_now && deferred::has_news(world, &held).await? {
+    let again = match !is_now && callback_cursor::has_news(world, &held).await? {
         true => Some(Duration::ZERO),
         false => again,
     };

@@ -4,18 +4,22 @@
 //! chat (progress on the reply after every call) → ledger (each message) → leave (conversation: run gone, next run or no lease).
 //! A process that dies anywhere leaves a state from which the next holder of the lease goes on; nothing before it is done again.
 
+mod agent_refs;
 mod agent_stream;
 mod attachments;
 pub mod batch;
+mod callback_cursor;
 mod deferred;
 mod execute;
 mod finish;
 mod lease;
 mod lease_heartbeat;
 mod media_prefetch;
+mod next_run;
 mod request;
 mod slot;
 mod standalone_reply;
+mod stream_reply;
 #[cfg(test)]
 mod tests;
 mod waiting_signs;

@@ -13,12 +13,14 @@ use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
 use tieline_store::config::user;
 use tieline_store::message::MessageRecord;
+use tieline_store::reply::ReplyRecord;
 use tieline_store::transcript;
 
 use super::attachments::Attachments;
 use super::{LeasedConversation, RunError};
 use crate::accounts::Bot;
 use crate::media::PartRef;
+use crate::notices::{self, About};
 use crate::world::World;
 use crate::{deliver, operator, quotes};
 
@@ -33,6 +35,22 @@ const CALLBACK_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Asked {
     pub(super) record: MessageRecord,
     pub(super) message: Message,
+}
+
+impl Asked {
+    /// The message's reply before anything of it is shown.
+    pub(super) fn blank_reply(&self, held: &LeasedConversation) -> ReplyRecord {
+        let key = &held.conversation.key;
+        notices::blank(&About {
+            reply: &self.record.reply,
+            organization: &key.organization,
+            integration: &key.integration,
+            conversation: &held.id(),
+            message: &self.record.id,
+            asker: &self.message.sender.id,
+            received_at: self.record.received_at,
+        })
+    }
 }
 
 /// Puts the request together.

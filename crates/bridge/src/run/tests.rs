@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::agent_stream::StreamState;
-use super::{deferred, execute};
+use super::{deferred, stream_reply};
 use crate::accounts::Bot;
 use crate::deliver::ReplyDelivery;
 use crate::notices::{self, About};
@@ -143,7 +143,10 @@ async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
         sleep(SOON).await;
         done.notify_one();
     };
-    tokio::join!(execute::stream_reply(&mut showing, &scene.bot, shown, &done), asking);
+    tokio::join!(
+        stream_reply::stream_reply(&mut showing, &scene.bot, shown, &done),
+        asking
+    );
     assert_eq!(scene.n_looks(), 2);
 }
 

@@ -20,7 +20,8 @@ use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use super::agent_stream::StreamState;
-use super::{LeasedConversation, RunError, execute};
+use super::stream_reply::stream_reply;
+use super::{LeasedConversation, RunError};
 use crate::accounts::Bot;
 use crate::deliver::{self, ReplyDelivery};
 use crate::lease_watch::LeaseWatch;
@@ -117,7 +118,7 @@ impl<'a> WaitingSigns<'a> {
             .under_lease(self.hold.clone(), self.fence);
         // Nothing is ever said in it: the sign is all that is shown.
         let (_said, shown) = watch::channel(StreamState::default());
-        execute::stream_reply(&mut showing, self.bot, shown, end).await;
+        stream_reply(&mut showing, self.bot, shown, end).await;
         // It may have been stopped or dropped before there was a record that said so.
         let ended = message::get(&world.store, id, world.clock.now()).await?;
         if let Some(notice) = ended.as_ref().and_then(ended_by) {

@@ -1,0 +1,84 @@
+//! Decides which of the messages that wait the next run is for, and for which agent.
+
+use std::time::Duration;
+
+use tieline_core::conversation::{Conversation, RunPhase, RunState, StopCause};
+use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
+use tieline_core::mailbox::{self, Due};
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::BusyPolicy;
+use tieline_store::config::integration::Bound;
+
+/// No message is due: none at all, or none before then.
+pub(super) struct NotDue(pub(super) Option<Timestamp>);
+
+/// The run of the messages that are due, and how many these are.
+pub(super) fn next_run(
+    conversation: &Conversation,
+    bound: Option<&Bound>,
+    now: Timestamp,
+) -> Result<(RunState, usize), NotDue> {
+    let trigger = bound.and_then(|bound| bound.trigger.as_ref());
+    let window = trigger.map_or(Duration::ZERO, |trigger| trigger.settings.window());
+    let n_taken = match mailbox::due(&conversation.pending, window, now) {
+        Due::Now(n_taken) => n_taken,
+        Due::At(at) => return Err(NotDue(Some(at))),
+        Due::Empty => return Err(NotDue(None)),
+    };
+    let taken = &conversation.pending[..n_taken];
+    let session = taken.first().ok_or(NotDue(None))?.session;
+    let current = conversation.session.as_ref();
+    let agent: &AgentId = trigger
+        .map(|it| &it.agent)
+        .or_else(|| current.map(|session| &session.agent))
+        .ok_or(NotDue(None))?;
+    let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
+    let same = conversation.session_numbered(session);
+    let first = same.is_some_and(|current| current.runs == 0);
+    // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
+    let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
+    let is_outdated = interrupts && window.is_zero() && n_taken < conversation.pending.len();
+    let run = RunState {
+        id: run_id(&conversation.key.id(), conversation.version, &messages),
+        messages,
+        session,
+        first,
+        agent: agent.clone(),
+        attempt: 1,
+        // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
+        started_at: same.map_or(now, |current| current.last_at.max(now)),
+        phase: RunPhase::Calling,
+        may_be_signed: taken.iter().any(|waiting| waiting.behind_run),
+        run_ref: None,
+        cursor: None,
+        stop: is_outdated.then_some(StopCause::Interrupted),
+        watch: None,
+        rests_until: None,
+    };
+    Ok((run, n_taken))
+}
+
+/// The same for every process that works on the run, another for a message that is run again on purpose.
+fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -> RunId {
+    let version = version.to_string();
+    let mut fields = vec![conversation.as_str(), &version];
+    fields.extend(messages.iter().map(MessageId::as_str));
+    RunId::new(format!("run_{}", digest(&fields)))
+}
+
+/// Moves the first `n_taken` messages into `run`; the others wait behind it.
+pub(super) fn take(conversation: &mut Conversation, run: RunState, n_taken: usize) {
+    conversation.pending.drain(..n_taken);
+    for waiting in &mut conversation.pending {
+        waiting.behind_run = true;
+    }
+    conversation.run = Some(run);
+}
+
+/// What waits goes to the agent that is bound now, in a session with that one: it is not told what was said to another.
+pub(super) fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp) {
+    let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
+        return;
+    };
+    conversation.rebind(&trigger.agent, now);
+}

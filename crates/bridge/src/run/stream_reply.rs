@@ -1,0 +1,154 @@
+//! Shows an answer in the chat while it grows.
+
+use std::time::Duration;
+
+use tieline_core::agent::Resume;
+use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::RunError;
+use super::agent_stream::StreamState;
+use crate::accounts::Bot;
+use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
+
+/// After a growing answer could not be recorded.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.
+///
+/// Of a bot that doesn't stream only that we are at it is shown, in as many bubbles as that takes.
+///
+/// Whatever fails here, the answer goes on being read: the final text is what counts.
+pub(super) async fn stream_reply(
+    showing: &mut ReplyDelivery<'_>,
+    bot: &Bot,
+    mut said: watch::Receiver<StreamState>,
+    done: &Notify,
+) {
+    let finished = done.notified();
+    tokio::pin!(finished);
+    let mut stage = Stage::Thinking;
+    loop {
+        let now = showing.world.clock.now();
+        let pace = &showing.record.pace;
+        let wait = pace.next_at(showing.budget(), stage, now);
+        // No update is left but the last: wait for the end.
+        let Some(at) = wait else {
+            return finished.await;
+        };
+        tokio::select! {
+            biased;
+            () = &mut finished => return,
+            () = sleep(at.since(now)) => {}
+        }
+        let snapshot = said.borrow_and_update().clone();
+        let (mut comes_again, mut refresh_at) = (false, None);
+        match show_snapshot(showing, stage, snapshot).await {
+            Ok(Shown::Done) => {}
+            Ok(Shown::Until(at)) => refresh_at = Some(at),
+            // The same again, when the pace lets it.
+            Ok(Shown::Deferred) => comes_again = true,
+            // The new holder of the conversation also shows the answer; reading ends when the heartbeat notices.
+            Err(RunError::Lost) => return finished.await,
+            Err(error) => {
+                warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
+                showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
+                comes_again = true;
+            }
+        }
+        let streams = bot.account.streaming;
+        if !streams && showing.is_pulled() {
+            return finished.await;
+        }
+        if streams {
+            stage = Stage::Growing;
+        }
+        if comes_again {
+            said.mark_changed();
+        }
+        tokio::select! {
+            biased;
+            () = &mut finished => return,
+            changed = said.changed(), if streams || comes_again => if changed.is_err() { return },
+            () = rotation(showing) => showing.record.pace.rotated(),
+            () = reached(showing, refresh_at) => {}
+        }
+    }
+}
+
+/// What became of a snapshot of a growing answer.
+enum Shown {
+    /// The chat shows it.
+    Done,
+    /// The chat shows it until then, if nothing changes before.
+    Until(Timestamp),
+    /// The platform has to be waited for.
+    Deferred,
+}
+
+/// Until a time is reached, if there is one.
+async fn reached(showing: &ReplyDelivery<'_>, at: Option<Timestamp>) {
+    match at {
+        Some(at) => sleep(at.since(showing.world.clock.now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until the bubble that shows the answer runs out of time, though the agent says nothing.
+async fn rotation(showing: &ReplyDelivery<'_>) {
+    reached(showing, showing.record.pace.rotates_at(showing.budget())).await;
+}
+
+/// Shows what has been said so far.
+async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<Shown, RunError> {
+    if showing.is_pulled() {
+        // Nothing to fetch yet is what a missing record says already.
+        if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
+            return Ok(Shown::Done);
+        }
+        let has_text = !said.draft.text.is_empty();
+        showing.record.stage = Stage::Growing;
+        showing.record.text = said.draft.text;
+        showing.record.reasoning = said.draft.reasoning;
+        let resume = said.run_ref.map(|run_ref| Resume {
+            run_ref,
+            cursor: said.cursor,
+        });
+        showing.record.resume = resume.or_else(|| showing.record.resume.take());
+        showing.record.pace.sent(showing.world.clock.now());
+        showing.save().await?;
+        if has_text {
+            showing.note_text();
+        }
+        return Ok(Shown::Done);
+    }
+    let stage = if said.draft.text.is_empty() {
+        Stage::Thinking
+    } else {
+        stage
+    };
+    let look = Snapshot {
+        stage,
+        text: &said.draft.text,
+        reasoning: &said.draft.reasoning,
+        notice: None,
+        files: &[],
+    };
+    match showing.show(look).await? {
+        DeliveryOutcome::Yes | DeliveryOutcome::Stopped => {}
+        DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
+        // If the platform asked for it, the pace knows.
+        DeliveryOutcome::NotBefore(at) => {
+            showing.record.pace.wait(at);
+            return Ok(Shown::Deferred);
+        }
+        // The final text tries again, and says so if it can't either.
+        DeliveryOutcome::Never { code } => {
+            warn!(event.key = %showing.record.message, code, "growing answer can't be shown")
+        }
+    }
+    Ok(Shown::Done)
+}
