@@ -1,55 +1,42 @@
 //! Deliver: brings a chat to show a reply, call by call.
 
+mod call;
+mod final_text;
 mod record;
+mod verdict;
 
 use std::time::Duration;
 
 use tieline_core::account::Account;
-use tieline_core::backoff::Backoff;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, LimitScope, ModeManifest, SentCall, TokenError, Verdict};
+use tieline_core::connector::{Context, Delivery, ModeManifest, SentCall, TokenError, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
-use tieline_store::reply::{Outcome, ReplyRecord};
+use tieline_store::reply::ReplyRecord;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
+use self::call::Sent;
+pub use self::final_text::is_too_late;
 pub use self::record::Patience;
 use crate::accounts::Bot;
-use crate::connections::relay_call::{self, FrameAttempts};
-use crate::delivery_status::RateLimit;
+use crate::connections::relay_call::FrameAttempts;
 use crate::lease_watch::LeaseWatch;
-use crate::media::upload;
-use crate::metrics::{Metric, RetrySource};
-use crate::world::{World, chance};
-use crate::{cooldown, courier, delivery_status, rate_limiter, rendering, reply_links};
+use crate::metrics::Metric;
+use crate::world::World;
+use crate::{rate_limiter, rendering, reply_links};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
-/// Between two tries of a call that failed in passing.
-const BACKOFF: Backoff = Backoff {
-    base: Duration::from_millis(400),
-    cap: Duration::from_secs(30),
-};
-/// So many failures of a call in a row are worth the operator's attention.
-const LASTING_FAILURES: u32 = 3;
 /// How long the platform is left alone when it says "slower" and not how much.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
-/// How long a call over a socket may take.
-const SOCKET_LIMIT: Duration = Duration::from_secs(15);
-/// How long it may take to record what came of a call.
-const RECORDING: Duration = Duration::from_secs(3);
 /// How often in a row a shared limit is waited for.
 const MAX_WAITS: u32 = 20;
 /// A shared limit that is free again so soon is waited for.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
-/// How long a final text is retried where the target names no end, from when the text was final.
-const PATIENCE: Duration = Duration::from_secs(3600);
-/// Longest wait for a platform that the conversation is held for. After a longer one a wake-up goes on.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// A reply on its way into its chat.
 pub struct ReplyDelivery<'a> {
@@ -63,7 +50,7 @@ pub struct ReplyDelivery<'a> {
     pub record: ReplyRecord,
     /// The record as the table has it, if it has it.
     saved: Option<ReplyRecord>,
-    /// FrameAttempts in a row that failed in passing.
+    /// Calls in a row that failed in passing.
     failures: u32,
     /// How often the same frame went to the bot's socket.
     tries: FrameAttempts,
@@ -114,11 +101,12 @@ pub enum DeliveryOutcome {
     },
 }
 
-/// What came of a call.
-enum Sent {
-    Answer(ApiAnswer),
-    NoToken(TokenError),
-    NoTime,
+/// What is to be done next.
+enum Plan {
+    /// This call, with the progress that it makes if the platform accepts it.
+    Call(ApiCall, Progress),
+    /// Nothing.
+    Over(DeliveryOutcome),
 }
 
 /// Why showing had to be given up by this process.
@@ -220,43 +208,14 @@ impl<'a> ReplyDelivery<'a> {
 
     /// The same. `None`: this process ends before a call could be answered.
     async fn show_in_time(&mut self, look: Snapshot<'_>) -> Result<Option<DeliveryOutcome>, DeliverError> {
-        let link = reply_links::link(self.world, &self.record);
         let mut token_renewed = false;
         let (mut n_calls, mut n_waits) = (0, 0);
         while n_calls < MAX_CALLS {
             let cx = self.bot.context(self.world, None);
-            let id = self.record.id.clone();
             let progress = self.progress();
-            let closed = self.record.closed.clone();
-            let wanted = self.wanted(&id, look, &link, closed.as_ref());
-            let (call, on_success) = match rendering::deliver(self.bot, &wanted, self.target, &progress, &cx).await {
-                Ok(Step::Done) => {
-                    if look.stage != Stage::Thinking && !look.text.is_empty() {
-                        self.note_text();
-                    }
-                    return Ok(Some(DeliveryOutcome::Yes));
-                }
-                // Only now: an answer that the chat shows whole is not stopped any more.
-                Ok(Step::Wait { .. } | Step::Call { .. }) if look.stage == Stage::Final && self.is_stopped() => {
-                    self.catch_up().await?;
-                    return Ok(Some(DeliveryOutcome::Stopped));
-                }
-                Ok(Step::Wait { until }) => {
-                    self.catch_up().await?;
-                    let defers = self.is_pulled() || look.stage == Stage::Final;
-                    let outcome = if defers {
-                        DeliveryOutcome::NotBefore(until)
-                    } else {
-                        DeliveryOutcome::Until(until)
-                    };
-                    return Ok(Some(outcome));
-                }
-                Ok(Step::Call { call, on_success }) => (call, on_success),
-                Err(error) => {
-                    self.catch_up().await?;
-                    let code = compose_code(&error).to_owned();
-                    return Ok(Some(DeliveryOutcome::Never { code }));
-                }
+            let (call, on_success) = match self.plan(look, &progress, &cx).await? {
+                Plan::Call(call, on_success) => (call, on_success),
+                Plan::Over(outcome) => return Ok(Some(outcome)),
             };
             self.catch_up().await?;
             let quotas = self.budget().quotas;
@@ -293,48 +252,8 @@ impl<'a> ReplyDelivery<'a> {
                     _ => Some(self.tries.so_far()),
                 };
             }
-            match verdict {
-                Verdict::Accepted(progress) => self.accepted(progress, look.stage).await?,
-                Verdict::FallBack { progress, code } => {
-                    info!(account.id = %self.bot.account.integration, call = call.name(), code, "reply takes another way");
-                    self.record.progress = progress;
-                    self.save().await?;
-                }
-                Verdict::Closed {
-                    progress,
-                    code,
-                    rest,
-                    missing,
-                } => {
-                    cooldown::close(self.world, self.bot, rest, &code, &missing).await;
-                    self.record.progress = progress;
-                    self.save().await?;
-                }
-                Verdict::Resting {
-                    progress,
-                    code,
-                    way,
-                    rest,
-                } => {
-                    cooldown::rest(self.world, self.bot, way, rest, &code).await;
-                    self.record.progress = progress;
-                    self.save().await?;
-                }
-                Verdict::SlowDown {
-                    retry_after,
-                    code,
-                    scope,
-                } => {
-                    return Ok(Some(self.slower(retry_after, &code, scope).await));
-                }
-                Verdict::TokenExpired if !token_renewed => {
-                    token_renewed = true;
-                    courier::forget_token(self.world, self.bot).await;
-                }
-                Verdict::TokenExpired => return Ok(Some(self.later("token_expired").await)),
-                Verdict::Retry { code } => return Ok(Some(self.later(&code).await)),
-                Verdict::Refused { code } => return Ok(Some(self.refused(code).await)),
-                Verdict::CredentialsRefused { code } => return Ok(Some(self.unauthorized(code).await)),
+            if let Some(outcome) = self.apply(verdict, call.name(), look.stage, &mut token_renewed).await? {
+                return Ok(Some(outcome));
             }
         }
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "reply goes in circles");
@@ -342,91 +261,33 @@ impl<'a> ReplyDelivery<'a> {
         Ok(Some(DeliveryOutcome::Never { code }))
     }
 
-    /// Brings the final text there, waiting a little and trying again: until `until`, or until the target has run out. What takes
-    /// longer is for another time.
-    ///
-    /// # Errors
-    /// [`DeliverError`] if the record can't be written, or the conversation was lost.
-    pub async fn finish(&mut self, until: Option<Instant>) -> Result<DeliveryOutcome, DeliverError> {
-        loop {
-            let (text, reasoning) = (self.record.text.clone(), String::new());
-            let files = self.record.files.clone();
-            let look = Snapshot {
-                stage: Stage::Final,
-                text: &text,
-                reasoning: &reasoning,
-                notice: self.record.notice,
-                files: &files,
-            };
-            // A run that was stopped calls no platform, so it needs no wait.
-            let shown = match self.is_asked_to_wait().filter(|_| !self.is_stopped()) {
-                Some(at) => DeliveryOutcome::NotBefore(at),
-                None => match self.show_in_time(look).await? {
-                    Some(shown) => shown,
-                    // By another process, at once.
-                    None => return Ok(DeliveryOutcome::NotBefore(self.now())),
-                },
-            };
-            let DeliveryOutcome::NotBefore(at) = shown else {
-                return Ok(shown);
-            };
-            // Where the platform polls, this process doesn't wait: a wake-up checks later.
-            if self.is_pulled() {
-                return Ok(DeliveryOutcome::NotBefore(at));
-            }
-            if at > self.end() {
-                return Ok(DeliveryOutcome::Never {
-                    code: "target_expired".into(),
-                });
-            }
-            let wait = at.since(self.now());
-            if wait > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + wait >= until) {
-                return Ok(DeliveryOutcome::NotBefore(at));
-            }
-            self.world.metrics.time(Metric::BudgetWait, self.platform(), wait);
-            match self.hold.as_ref().filter(|_| self.can_be_stopped()) {
-                Some(hold) => {
-                    tokio::select! {
-                        biased;
-                        paused = self.pause(wait) => paused?,
-                        () = hold.stopped() => {}
-                    }
+    /// Asks the connector for the next step from what the chat shows to what it should show.
+    async fn plan(&mut self, look: Snapshot<'_>, progress: &Progress, cx: &Context<'_>) -> Result<Plan, DeliverError> {
+        let link = reply_links::link(self.world, &self.record);
+        let (id, closed) = (self.record.id.clone(), self.record.closed.clone());
+        let wanted = self.wanted(&id, look, &link, closed.as_ref());
+        let outcome = match rendering::deliver(self.bot, &wanted, self.target, progress, cx).await {
+            Ok(Step::Done) => {
+                if look.stage != Stage::Thinking && !look.text.is_empty() {
+                    self.note_text();
                 }
-                None => self.pause(wait).await?,
+                return Ok(Plan::Over(DeliveryOutcome::Yes));
             }
-        }
-    }
-
-    /// Whether `/stop` still counts. Not where the platform polls, which may have fetched a recorded answer already.
-    fn can_be_stopped(&self) -> bool {
-        !self.is_pulled() && !matches!(self.record.outcome, Some(Outcome::Stopped))
-    }
-
-    /// Whether a person wants no more of a recorded answer.
-    fn is_stopped(&self) -> bool {
-        self.can_be_stopped() && self.hold.as_ref().is_some_and(LeaseWatch::is_stopped)
-    }
-
-    /// Replaces the recorded answer by the notice that it was stopped. `false`: the chat shows nothing of it, so it needs no notice.
-    pub fn replace_by_stopped(&mut self) -> bool {
-        self.record.outcome = Some(Outcome::Stopped);
-        self.record.notice = Some(Notice::Stopped);
-        self.record.text = String::new();
-        self.record.files = Vec::new();
-        self.record.progress != Progress::default()
-    }
-
-    /// Until when the platform wants to be left alone: it may have said so to an earlier holder.
-    fn is_asked_to_wait(&self) -> Option<Timestamp> {
-        let now = self.now();
-        let at = self.record.pace.next_at(self.budget(), Stage::Final, now);
-        at.filter(|at| *at > now && !self.is_pulled())
-    }
-
-    /// When there is no point in trying any more.
-    fn end(&self) -> Timestamp {
-        let patience = || self.record.final_at.unwrap_or_else(|| self.now()).after(PATIENCE);
-        self.target.expires_at.unwrap_or_else(patience)
+            // Only now: an answer that the chat shows whole is not stopped any more.
+            Ok(Step::Wait { .. } | Step::Call { .. }) if look.stage == Stage::Final && self.is_stopped() => {
+                DeliveryOutcome::Stopped
+            }
+            Ok(Step::Wait { until }) if self.is_pulled() || look.stage == Stage::Final => {
+                DeliveryOutcome::NotBefore(until)
+            }
+            Ok(Step::Wait { until }) => DeliveryOutcome::Until(until),
+            Ok(Step::Call { call, on_success }) => return Ok(Plan::Call(call, on_success)),
+            Err(error) => DeliveryOutcome::Never {
+                code: compose_code(&error).to_owned(),
+            },
+        };
+        self.catch_up().await?;
+        Ok(Plan::Over(outcome))
     }
 
     async fn pause(&self, wait: Duration) -> Result<(), DeliverError> {
@@ -472,123 +333,9 @@ impl<'a> ReplyDelivery<'a> {
         }
     }
 
-    async fn send(&mut self, call: &ApiCall) -> Result<Sent, DeliverError> {
-        let limit = match call {
-            ApiCall::Http(call) => call.timeout,
-            ApiCall::Socket(_) => SOCKET_LIMIT,
-        };
-        if !self.has_time_for(limit) {
-            return Ok(Sent::NoTime);
-        }
-        let token = match call {
-            ApiCall::Http(call) => courier::token_for(self.world, self.bot, call).await,
-            ApiCall::Socket(_) => Ok(None),
-        };
-        let token = match token {
-            Ok(token) => token,
-            Err(error) => return Ok(Sent::NoToken(error)),
-        };
-        // Only now: getting the token may have taken long, and a new holder of the reply sends it too.
-        if !self.has_time_for(limit) {
-            return Ok(Sent::NoTime);
-        }
-        self.ensure_lease(limit).await?;
-        Ok(Sent::Answer(match call {
-            ApiCall::Http(call) => upload::send(self.world, self.bot, call, token.as_ref()).await,
-            ApiCall::Socket(call) => {
-                let bot = &self.bot.account.integration;
-                relay_call::send(self.world, bot, &self.record.id, call, &mut self.tries).await
-            }
-        }))
-    }
-
-    /// Whether this process lives until a call that takes so long is answered and that is recorded.
-    fn has_time_for(&self, limit: Duration) -> bool {
-        self.process_ends
-            .is_none_or(|end| Instant::now() + limit + RECORDING < end)
-    }
-
-    /// Ensures that no other process can hold the reply for as long as the call may take.
-    async fn ensure_lease(&mut self, limit: Duration) -> Result<(), DeliverError> {
-        if let Some(hold) = &self.hold {
-            // What may take longer than a fresh lease is guarded by the heartbeats that go on beside it.
-            let settings = &self.world.settings;
-            let needed = limit.min(settings.lease.saturating_sub(settings.heartbeat));
-            if !hold.ensure(needed, settings.heartbeat).await {
-                return Err(DeliverError::Lost);
-            }
-        }
-        let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
-        match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {
-            // Saving extends it, unless another process was faster.
-            true => self.save().await,
-            false => Ok(()),
-        }
-    }
-
-    async fn accepted(&mut self, progress: Progress, stage: Stage) -> Result<(), DeliverError> {
-        self.failures = 0;
-        self.record.progress = progress;
-        self.record.pace.sent(self.now());
-        debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply moved on");
-        if stage == Stage::Final && self.ledger_tells {
-            self.is_ahead = true;
-            return Ok(());
-        }
-        match stage {
-            // The platform accepted it: a holder that doesn't know would send it again.
-            Stage::Final => self.save_patiently().await,
-            Stage::Thinking | Stage::Growing => self.save().await,
-        }
-    }
-
-    async fn slower(&mut self, retry_after: Option<Duration>, code: &str, scope: LimitScope) -> DeliveryOutcome {
-        let now = self.now();
-        let limit = RateLimit {
-            code,
-            scope,
-            until: retry_after.map(|wait| now.after(wait)),
-        };
-        delivery_status::rate_limited(self.world, &self.bot.account.integration, &limit).await;
-        // Once a delivery: a platform that repeats it says nothing new.
-        if !std::mem::replace(&mut self.limit_noted, true) {
-            delivery_status::note_limit(self.world, &self.record.message, code).await;
-        }
-        self.record.pace.slowed(retry_after, now, SLOW_DOWN);
-        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "platform asks to go slower");
-        DeliveryOutcome::NotBefore(now.after(retry_after.unwrap_or(SLOW_DOWN)))
-    }
-
-    async fn later(&mut self, code: &str) -> DeliveryOutcome {
-        self.failures += 1;
-        if self.failures >= LASTING_FAILURES {
-            delivery_status::calls_failing(self.world, &self.bot.account.integration, code).await;
-        }
-        self.world.metrics.retry(RetrySource::Platform);
-        let wait = BACKOFF.wait(self.failures, chance());
-        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "reply is tried again");
-        DeliveryOutcome::NotBefore(self.now().after(wait))
-    }
-
-    async fn refused(&self, code: String) -> DeliveryOutcome {
-        delivery_status::call_refused(self.world, &self.bot.account.integration, &code).await;
-        DeliveryOutcome::Never { code }
-    }
-
-    async fn unauthorized(&self, code: String) -> DeliveryOutcome {
-        delivery_status::credentials_refused(self.world, &self.bot.account.integration, &code).await;
-        DeliveryOutcome::Never { code }
-    }
-
     fn now(&self) -> Timestamp {
         self.world.clock.now()
     }
-}
-
-/// Whether a final text has been tried for so long that there is no point in going on, whatever its target says.
-#[must_use]
-pub fn is_too_late(record: &ReplyRecord, now: Timestamp) -> bool {
-    record.final_at.is_some_and(|at| now > at.after(PATIENCE))
 }
 
 /// The facts about a bot's mode.

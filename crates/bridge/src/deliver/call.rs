@@ -1,0 +1,80 @@
+//! One call of a delivery: made only if this process and its lease last until it is answered and that is recorded.
+
+use std::time::Duration;
+
+use tieline_core::connector::TokenError;
+use tieline_core::http_types::{ApiAnswer, ApiCall};
+use tokio::time::Instant;
+
+use super::{DeliverError, ReplyDelivery};
+use crate::connections::relay_call;
+use crate::courier;
+use crate::media::upload;
+
+/// How long a call over a socket may take.
+const SOCKET_LIMIT: Duration = Duration::from_secs(15);
+/// How long it may take to record what came of a call.
+const RECORDING: Duration = Duration::from_secs(3);
+
+/// What came of a call.
+pub(super) enum Sent {
+    Answer(ApiAnswer),
+    NoToken(TokenError),
+    NoTime,
+}
+
+impl ReplyDelivery<'_> {
+    pub(super) async fn send(&mut self, call: &ApiCall) -> Result<Sent, DeliverError> {
+        let limit = match call {
+            ApiCall::Http(call) => call.timeout,
+            ApiCall::Socket(_) => SOCKET_LIMIT,
+        };
+        if !self.has_time_for(limit) {
+            return Ok(Sent::NoTime);
+        }
+        let token = match call {
+            ApiCall::Http(call) => courier::token_for(self.world, self.bot, call).await,
+            ApiCall::Socket(_) => Ok(None),
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => return Ok(Sent::NoToken(error)),
+        };
+        // Only now: getting the token may have taken long, and a new holder of the reply sends it too.
+        if !self.has_time_for(limit) {
+            return Ok(Sent::NoTime);
+        }
+        self.ensure_lease(limit).await?;
+        Ok(Sent::Answer(match call {
+            ApiCall::Http(call) => upload::send(self.world, self.bot, call, token.as_ref()).await,
+            ApiCall::Socket(call) => {
+                let bot = &self.bot.account.integration;
+                relay_call::send(self.world, bot, &self.record.id, call, &mut self.tries).await
+            }
+        }))
+    }
+
+    /// Whether this process lives until a call that takes so long is answered and that is recorded.
+    fn has_time_for(&self, limit: Duration) -> bool {
+        self.process_ends
+            .is_none_or(|end| Instant::now() + limit + RECORDING < end)
+    }
+
+    /// Ensures that no other process can hold the reply for as long as the call may take.
+    async fn ensure_lease(&mut self, limit: Duration) -> Result<(), DeliverError> {
+        if let Some(hold) = &self.hold {
+            // What may take longer than a fresh lease is guarded by the heartbeats that go on beside it.
+            let settings = &self.world.settings;
+            let needed = limit.min(settings.lease.saturating_sub(settings.heartbeat));
+            if !hold.ensure(needed, settings.heartbeat).await {
+                return Err(DeliverError::Lost);
+            }
+        }
+        let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
+        match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {
+            // Saving extends it, unless another process was faster.
+            true => self.save().await,
+            false => Ok(()),
+        }
+    }
+}

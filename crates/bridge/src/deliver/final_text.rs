@@ -1,0 +1,113 @@
+//! The final text: brought into the chat with patience, unless a person types `/stop` before it is there whole.
+
+use std::time::Duration;
+
+use tieline_core::notice::Notice;
+use tieline_core::reply::{Progress, Stage};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::reply::{Outcome, ReplyRecord};
+use tokio::time::Instant;
+
+use super::{DeliverError, DeliveryOutcome, ReplyDelivery, Snapshot};
+use crate::lease_watch::LeaseWatch;
+use crate::metrics::Metric;
+
+/// How long a final text is retried where the target names no end, from when the text was final.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Longest wait for a platform that the conversation is held for. After a longer one a wake-up goes on.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+impl ReplyDelivery<'_> {
+    /// Brings the final text there, waiting a little and trying again: until `until`, or until the target has run out. What takes
+    /// longer is for another time.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if the record can't be written, or the conversation was lost.
+    pub async fn finish(&mut self, until: Option<Instant>) -> Result<DeliveryOutcome, DeliverError> {
+        loop {
+            let (text, reasoning) = (self.record.text.clone(), String::new());
+            let files = self.record.files.clone();
+            let look = Snapshot {
+                stage: Stage::Final,
+                text: &text,
+                reasoning: &reasoning,
+                notice: self.record.notice,
+                files: &files,
+            };
+            // A run that was stopped calls no platform, so it needs no wait.
+            let shown = match self.is_asked_to_wait().filter(|_| !self.is_stopped()) {
+                Some(at) => DeliveryOutcome::NotBefore(at),
+                None => match self.show_in_time(look).await? {
+                    Some(shown) => shown,
+                    // By another process, at once.
+                    None => return Ok(DeliveryOutcome::NotBefore(self.now())),
+                },
+            };
+            let DeliveryOutcome::NotBefore(at) = shown else {
+                return Ok(shown);
+            };
+            // Where the platform polls, this process doesn't wait: a wake-up checks later.
+            if self.is_pulled() {
+                return Ok(DeliveryOutcome::NotBefore(at));
+            }
+            if at > self.end() {
+                return Ok(DeliveryOutcome::Never {
+                    code: "target_expired".into(),
+                });
+            }
+            let wait = at.since(self.now());
+            if wait > LONGEST_WAIT || until.is_some_and(|until| Instant::now() + wait >= until) {
+                return Ok(DeliveryOutcome::NotBefore(at));
+            }
+            self.world.metrics.time(Metric::BudgetWait, self.platform(), wait);
+            match self.hold.as_ref().filter(|_| self.can_be_stopped()) {
+                Some(hold) => {
+                    tokio::select! {
+                        biased;
+                        paused = self.pause(wait) => paused?,
+                        () = hold.stopped() => {}
+                    }
+                }
+                None => self.pause(wait).await?,
+            }
+        }
+    }
+
+    /// Whether `/stop` still counts. Not where the platform polls, which may have fetched a recorded answer already.
+    fn can_be_stopped(&self) -> bool {
+        !self.is_pulled() && !matches!(self.record.outcome, Some(Outcome::Stopped))
+    }
+
+    /// Whether a person wants no more of a recorded answer.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.can_be_stopped() && self.hold.as_ref().is_some_and(LeaseWatch::is_stopped)
+    }
+
+    /// Replaces the recorded answer by the notice that it was stopped. `false`: the chat shows nothing of it, so it needs no notice.
+    pub fn replace_by_stopped(&mut self) -> bool {
+        self.record.outcome = Some(Outcome::Stopped);
+        self.record.notice = Some(Notice::Stopped);
+        self.record.text = String::new();
+        self.record.files = Vec::new();
+        self.record.progress != Progress::default()
+    }
+
+    /// Until when the platform wants to be left alone: it may have said so to an earlier holder.
+    fn is_asked_to_wait(&self) -> Option<Timestamp> {
+        let now = self.now();
+        let at = self.record.pace.next_at(self.budget(), Stage::Final, now);
+        at.filter(|at| *at > now && !self.is_pulled())
+    }
+
+    /// When there is no point in trying any more.
+    fn end(&self) -> Timestamp {
+        let patience = || self.record.final_at.unwrap_or_else(|| self.now()).after(PATIENCE);
+        self.target.expires_at.unwrap_or_else(patience)
+    }
+}
+
+/// Whether a final text has been tried for so long that there is no point in going on, whatever its target says.
+#[must_use]
+pub fn is_too_late(record: &ReplyRecord, now: Timestamp) -> bool {
+    record.final_at.is_some_and(|at| now > at.after(PATIENCE))
+}
