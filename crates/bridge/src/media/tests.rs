@@ -6,7 +6,7 @@ use serde_json::json;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Connector;
 use tieline_core::event::{Chat, ChatKind, PartKind, Sender};
-use tieline_core::http_types::Body;
+use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_embedded::Embedded;
@@ -14,7 +14,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use super::fetch::moved;
 use super::*;
+use crate::memory_budget::MemoryPermit;
 use crate::test_support::{self, FakeConnector};
 use crate::world::LeastRate;
 

@@ -3,7 +3,7 @@
 use tieline_core::http_types::{AccessToken, ApiAnswer, Body, FILE_NOT_FETCHED, HttpCall};
 use tracing::info;
 
-use super::fetch_address;
+use super::fetch::fetch_address;
 use crate::accounts::Bot;
 use crate::courier;
 use crate::error_chain::chain;
