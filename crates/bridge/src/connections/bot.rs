@@ -1,17 +1,19 @@
 //! One bot: opens its connection, keeps it, replaces it, and tells how it stands.
 
+mod calls;
+mod report;
+
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tieline_core::connection_state::{ConnectionLifecycle, ConnectionPhase, Kick, Loss, Patience};
+use tieline_core::connection_state::{ConnectionLifecycle, Kick, Loss};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
-use tieline_core::stream::Refusal;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::log::{Level, LogEntry};
-use tieline_store::status::{ConnectionState, KickRecord, StatusChange, StatusError};
+use tieline_store::log::Level;
+use tieline_store::status::StatusChange;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -28,9 +30,6 @@ use crate::world::chance;
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// How long a socket that was replaced may go on: its last acknowledgements belong on it.
 const RETIRE_WITHIN: Duration = Duration::from_secs(8);
-/// Most calls that wait for a connection.
-const MOST_WAITING: usize = 200;
-
 /// A bot with its connection.
 pub(super) struct BotTask {
     context: BotContext,
@@ -215,26 +214,6 @@ impl BotTask {
         }
     }
 
-    fn doubtful_at(&self) -> Option<Timestamp> {
-        self.current.as_ref()?.doubtful_at(&self.context)
-    }
-
-    /// Reports a connection that has become silent, or is heard again.
-    fn doubt(&mut self) {
-        let now = self.context.now();
-        let is_silent = self.doubtful_at().is_some_and(|at| at <= now);
-        if is_silent == self.is_silent {
-            return;
-        }
-        self.is_silent = is_silent;
-        let entry = is_silent.then(|| {
-            warn!(platform = self.context.platform(), account.id = %self.id(), "connection is silent");
-            self.context
-                .entry(Level::Warn, SILENT, "the connection shows no sign of life")
-        });
-        self.report(None, entry);
-    }
-
     fn look_at_the_clock(&mut self) {
         self.doubt();
         let now = self.context.now();
@@ -328,12 +307,6 @@ impl BotTask {
         self.send_waiting().await;
     }
 
-    async fn send_waiting(&mut self) {
-        for (call_id, call) in std::mem::take(&mut self.waiting) {
-            self.send(call_id, call).await;
-        }
-    }
-
     /// The connection that stood is gone.
     async fn lose_current(&mut self, loss: Loss) {
         let Some(line) = self.current.take() else { return };
@@ -366,109 +339,6 @@ impl BotTask {
         let wait = self.context.shared.patience.backoff.wait(tries, chance());
         warn!(account.id = %self.id(), error = ?loss, attempt = tries, "connection can't be replaced yet");
         self.replace = Some((self.context.now().after(wait), tries));
-    }
-
-    fn lost(&mut self, loss: &Loss) {
-        let now = self.context.now();
-        let patience = Patience {
-            first_refused: self.context.protocol.first_retry_after_refusal(),
-            ..self.context.shared.patience
-        };
-        let kick = self.link.lost(loss, &patience, now, chance());
-        let code = code_of(loss);
-        let message = message_of(loss);
-        let hopeless = self.link.retry_at().is_none();
-        if hopeless
-            || self
-                .link
-                .retry_at()
-                .is_some_and(|at| self.waiting.iter().all(|(_, call)| call.expires_at < at))
-        {
-            let waiting = std::mem::take(&mut self.waiting);
-            self.refuse(waiting);
-        }
-        let error = StatusError {
-            at: now,
-            code: code.clone(),
-            message: message.clone(),
-        };
-        // Told once, however often it is tried in vain.
-        let entry = (self.told.as_ref() != Some(&code)).then(|| self.context.entry(Level::Warn, &code, message));
-        if entry.is_some() {
-            warn!(platform = self.context.platform(), account.id = %self.id(), error = code, attempt = self.link.failures, "no connection");
-        }
-        self.told = Some(code);
-        let mut changes = vec![StatusChange::LastError(error)];
-        if let Loss::Failed(Refusal::Passing {
-            retry_after: Some(after),
-            ..
-        }) = loss
-        {
-            changes.push(StatusChange::RateLimitedUntil(Some(now.after(*after))));
-        }
-        changes.extend(kick.map(|kick| {
-            StatusChange::Kick(KickRecord {
-                at: kick.at,
-                down: kick.down,
-                version: self.context.version,
-            })
-        }));
-        self.report(Some(changes), entry);
-    }
-
-    async fn obey(&mut self, order: BotCommand) -> Option<End> {
-        match order {
-            BotCommand::Call { call_id, call, to } => {
-                if self.calls.contains_key(&call_id) {
-                    return None;
-                }
-                self.calls.insert(call_id.clone(), to);
-                self.send(call_id, call).await;
-            }
-            BotCommand::Welcome(welcome) => self.context.welcome = welcome,
-            BotCommand::End(end) => return Some(end),
-        }
-        None
-    }
-
-    /// Sends a call, now or as soon as there is a connection, or says that there will be none in time.
-    async fn send(&mut self, call_id: String, call: SocketCall) {
-        let now = self.context.now();
-        if let (Some(line), true) = (&mut self.current, now < call.expires_at) {
-            let signals = line.call(&call_id, call, &self.context).await;
-            return self.heed_current(signals).await;
-        }
-        let soon = self.coming.is_some() || self.link.retry_at().is_some_and(|at| at < call.expires_at);
-        if soon && now < call.expires_at && self.waiting.len() < MOST_WAITING {
-            self.waiting.push((call_id, call));
-        } else {
-            self.answer(&call_id, ApiAnswer::NotSent);
-        }
-    }
-
-    fn refuse(&mut self, calls: Vec<(String, SocketCall)>) {
-        for (call_id, _) in calls {
-            self.answer(&call_id, ApiAnswer::NotSent);
-        }
-    }
-
-    fn answer_all(&mut self, signals: Vec<ConnectionEvent>) {
-        for signal in signals {
-            if let ConnectionEvent::Answer(call_id, answer) = signal {
-                self.answer(&call_id, answer);
-            }
-        }
-    }
-
-    fn answer(&mut self, call_id: &str, answer: ApiAnswer) {
-        if let Some(to) = self.calls.remove(call_id) {
-            to.tell(
-                &self.context.shared.world.store,
-                &self.context.shared.world.clock,
-                call_id,
-                answer,
-            );
-        }
     }
 
     /// Ends: politely, so that nothing that was on its way is lost.
@@ -511,59 +381,7 @@ impl BotTask {
         end
     }
 
-    /// Tells how it stands.
-    fn report(&self, more: Option<Vec<StatusChange>>, entry: Option<LogEntry>) {
-        let (state, reason, since) = match &self.link.state {
-            ConnectionPhase::Up { .. } if self.is_silent => (ConnectionState::Retrying, Some(SILENT), None),
-            ConnectionPhase::Up { since } => (ConnectionState::Connected, None, Some(*since)),
-            ConnectionPhase::Down { .. } | ConnectionPhase::Greeting { .. } if self.link.failures == 0 => {
-                (ConnectionState::Connecting, None, None)
-            }
-            ConnectionPhase::Down { .. } | ConnectionPhase::Greeting { .. } => (ConnectionState::Retrying, None, None),
-            ConnectionPhase::Refused { .. } => (ConnectionState::Disconnected, Some("config_invalid"), None),
-            ConnectionPhase::LoggedOut { .. } => (ConnectionState::NeedsLogin, Some(LOGIN_EXPIRED), None),
-            ConnectionPhase::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
-        };
-        self.standing.tell(state);
-        let mut changes = vec![
-            StatusChange::State(state, reason.map(str::to_owned)),
-            StatusChange::ConnectedAt(since),
-            StatusChange::ReconnectAttempts(self.link.failures),
-            StatusChange::Owner(Some(self.context.shared.world.settings.owner.node.clone())),
-        ];
-        if since.is_some() {
-            changes.push(StatusChange::RateLimitedUntil(None));
-            changes.extend(since.map(StatusChange::LastConnectedAt));
-            // The platform has just accepted them.
-            changes.push(StatusChange::CredentialsRefused(None));
-        }
-        changes.extend(more.into_iter().flatten());
-        self.context.report(changes, entry);
-    }
-
     fn id(&self) -> &str {
         self.context.bot.account.integration.as_str()
-    }
-}
-
-/// Reason and log code of a bot whose connection shows no sign of life.
-const SILENT: &str = "silent";
-/// Reason and error code of a bot whose login the platform has ended.
-const LOGIN_EXPIRED: &str = "login_expired";
-
-fn code_of(loss: &Loss) -> String {
-    match loss {
-        Loss::Kicked => "kicked".to_owned(),
-        Loss::Failed(Refusal::LoggedOut { .. }) => LOGIN_EXPIRED.to_owned(),
-        Loss::Failed(Refusal::Credentials { code } | Refusal::StaleToken { code } | Refusal::Passing { code, .. }) => {
-            code.clone()
-        }
-    }
-}
-
-fn message_of(loss: &Loss) -> String {
-    match loss {
-        Loss::Kicked => "another client has taken the bot over".to_owned(),
-        Loss::Failed(refusal) => refusal.to_string(),
     }
 }

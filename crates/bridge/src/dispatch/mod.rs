@@ -1,7 +1,9 @@
 //! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
 
+mod append;
 pub mod batch;
 mod clicks;
+mod commands;
 mod pending;
 mod people;
 mod poison;
@@ -14,15 +16,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tieline_core::command::{self, Command, TaskCommand};
-use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
+use tieline_core::conversation::{Conversation, ConversationKey};
 use tieline_core::envelope::{EnvelopeV1, StoredEvent, WakeUpV1};
 use tieline_core::event::{Event, Message, Quoted};
 use tieline_core::ids::ConversationId;
-use tieline_core::mailbox::{self, Pending};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
-use tieline_core::session::Session;
-use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger};
+use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, Bound};
@@ -30,7 +30,7 @@ use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
 use tracing::{info, warn};
 
-use crate::conversation::{Change, Contended, MAX_RACES, update};
+use crate::conversation::Contended;
 use crate::integration_log;
 use crate::notices::{self, NoticeReply};
 use crate::world::World;
@@ -144,16 +144,6 @@ enum Attempt {
     First,
     /// An earlier attempt began with it and got to an unknown point.
     Again,
-}
-
-/// What became of a message on its way into the mailbox.
-enum Appended {
-    /// It is in the conversation.
-    There,
-    /// It isn't in the conversation of this version, so it never was, or has run its course: the ledger knows.
-    Unsure(u64),
-    /// There is no room.
-    Full,
 }
 
 /// A wake-up, and after which delay it is to come.
@@ -339,197 +329,6 @@ impl Arrival<'_> {
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
         let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
         Ok(wakeups::send_watched(self.world, [(wake, Duration::ZERO)]).await?)
-    }
-
-    async fn run_command(
-        &self,
-        message: &Message,
-        key: &ConversationKey,
-        command: &Command,
-        turn: Attempt,
-    ) -> Result<Option<Wake>, DispatchError> {
-        let reply = match command {
-            Command::New(_) => return self.start_session(message, key, turn).await,
-            Command::Task(command) => return self.task_command(message, key, command).await.map(|()| None),
-            Command::Link(code) => NoticeReply::text(self.link(message, code).await?),
-            Command::Approve(code) => NoticeReply::text(self.approve(message, code).await?),
-            Command::Help => NoticeReply::text(self.help(message)),
-            Command::Status => NoticeReply::text(self.status(key).await?),
-            Command::Stop => NoticeReply::commanded(self.stop(key, turn).await?),
-        };
-        self.say(message, &key.id(), reply).await?;
-        self.end(MessageState::Commanded, None).await?;
-        Ok(None)
-    }
-
-    /// Ends the running answer and what waits behind it.
-    async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
-        let id = key.id();
-        let (found, is_any) = update::<_, DispatchError>(self.world, &id, |found| {
-            let busy = found.filter(|it| it.run.is_some() || !it.pending.is_empty() || !it.closing.is_empty());
-            let Some(mut after) = busy else {
-                return Change::Leave(false);
-            };
-            let waiting = std::mem::take(&mut after.pending);
-            after.close(waiting, MessageState::Stopped);
-            if let Some(run) = &mut after.run {
-                run.stop = Some(StopCause::Stopped);
-            }
-            Change::save(after, true)
-        })
-        .await?;
-        if let Some(after) = found.filter(|_| is_any) {
-            self.world.local_stops.notify(&after);
-            wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
-            Box::pin(self.end_closing(&after)).await?;
-        }
-        Ok(match (is_any, turn) {
-            (false, Attempt::First) => Notice::NothingToStop,
-            // An earlier attempt has most likely stopped what there was.
-            (true, _) | (false, Attempt::Again) => Notice::Stopped,
-        })
-    }
-
-    /// A new session; then the message's text, if any, is its first input.
-    async fn start_session(
-        &self,
-        message: &Message,
-        key: &ConversationKey,
-        turn: Attempt,
-    ) -> Result<Option<Wake>, DispatchError> {
-        if !message.text.is_empty() || !message.parts.is_empty() {
-            return self.append(message, key, true, turn).await;
-        }
-        let id = key.id();
-        let Some(trigger) = &self.bound.trigger else {
-            return Ok(None);
-        };
-        let (after, ()) = update::<_, DispatchError>(self.world, &id, |found| {
-            let mut after = self.or_new(found, key);
-            let dropped = after.begin_chat(&trigger.agent, self.world.clock.now());
-            after.close(dropped, MessageState::Dropped);
-            Change::save(after, ())
-        })
-        .await?;
-        if let Some(after) = after {
-            Box::pin(self.end_closing(&after)).await?;
-        }
-        self.say(message, &id, NoticeReply::commanded(Notice::NewSession))
-            .await?;
-        self.end(MessageState::Commanded, None).await?;
-        Ok(None)
-    }
-
-    /// Puts the message into its conversation's mailbox. Gives the wake-up for it.
-    async fn append(
-        &self,
-        message: &Message,
-        key: &ConversationKey,
-        anew: bool,
-        turn: Attempt,
-    ) -> Result<Option<Wake>, DispatchError> {
-        let id = key.id();
-        let Some(trigger) = &self.bound.trigger else {
-            return Ok(None);
-        };
-        let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (anew, turn))).await? else {
-            return Ok(None);
-        };
-        self.world.local_stops.notify(&after);
-        if anew {
-            Box::pin(self.end_closing(&after)).await?;
-        } else {
-            // What an earlier event left to be ended must not take this message with it.
-            let closing = AssertUnwindSafe(Box::pin(self.end_closing(&after))).catch_unwind();
-            if !matches!(closing.await, Ok(Ok(()))) {
-                warn!(account.id = %self.envelope.integration, conversation = %id, "messages that left the mailbox are ended later");
-            }
-        }
-        Ok(self.wake_for(&after, trigger, message))
-    }
-
-    /// Returns the conversation with the message in it. `None` if it has ended: refused for want of room, or answered by now.
-    async fn put_in_mailbox(
-        &self,
-        message: &Message,
-        key: &ConversationKey,
-        trigger: &Trigger,
-        (anew, turn): (bool, Attempt),
-    ) -> Result<Option<Conversation>, DispatchError> {
-        let id = key.id();
-        let mut not_done_at = (turn == Attempt::First).then_some(0);
-        for _ in 0..MAX_RACES {
-            let (found, appended) = update::<_, DispatchError>(self.world, &id, |found| {
-                let before = self.or_new(found, key);
-                if before.holds(&self.envelope.message) {
-                    return Change::Leave(Appended::There);
-                }
-                let may_be_done = turn == Attempt::Again && before.version > 0;
-                if may_be_done && not_done_at != Some(before.version) {
-                    return Change::Leave(Appended::Unsure(before.version));
-                }
-                // A new session has room: what waits is dropped for it.
-                if !anew && before.pending.len() >= mailbox::MAX_PENDING {
-                    return Change::Leave(Appended::Full);
-                }
-                Change::save(self.with_message(&before, message, trigger, anew), Appended::There)
-            })
-            .await?;
-            match appended {
-                Appended::There => return Ok(found),
-                Appended::Unsure(_) if self.is_done().await? => return Ok(None),
-                Appended::Unsure(version) => not_done_at = Some(version),
-                Appended::Full => {
-                    self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
-                    return Ok(None);
-                }
-            }
-        }
-        Err(Contended.into())
-    }
-
-    /// The conversation with the message in its mailbox.
-    fn with_message(&self, before: &Conversation, message: &Message, trigger: &Trigger, anew: bool) -> Conversation {
-        let now = self.world.clock.now();
-        let mut after = before.clone();
-        after.updated_at = now;
-        // What is no choice ends the menu that waited for one.
-        after.tasks.choice = None;
-        if !self.abilities(message).tasks {
-            after.enter_chat();
-        }
-        if anew {
-            let dropped = after.begin_chat(&trigger.agent, now);
-            after.close(dropped, MessageState::Dropped);
-        }
-        let session = after.resolve_session(&trigger.agent, trigger.settings.session_timeout(), now);
-        let waiting = Pending {
-            message: self.envelope.message.clone(),
-            since: now,
-            session: session.number,
-            urgent: !message.parts.is_empty(),
-            behind_run: before.run.is_some(),
-            sent_at: message.sent_at,
-        };
-        mailbox::insert(&mut after.pending, waiting);
-        let is_other = |old: &Session| old.agent != session.agent;
-        match after.session.as_ref().is_some_and(is_other) {
-            true => after.go_over_to(session),
-            false => after.session = Some(session),
-        }
-        if trigger.settings.busy_policy == BusyPolicy::Interrupt
-            && let Some(run) = &mut after.run
-        {
-            run.stop = run.stop.or(Some(StopCause::Interrupted));
-        }
-        after
-    }
-
-    /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the
-    /// ledger first and leaves the conversation second.
-    async fn is_done(&self) -> Result<bool, DispatchError> {
-        let record = message::get(&self.world.store, &self.envelope.message, self.world.clock.now()).await?;
-        Ok(record.is_some_and(|record| record.state.is_terminal()))
     }
 
     fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {

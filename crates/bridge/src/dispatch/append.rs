@@ -1,0 +1,141 @@
+//! A message for the agent goes into its conversation's mailbox, once.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
+use tieline_core::event::Message;
+use tieline_core::mailbox::{self, Pending};
+use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
+use tieline_core::session::Session;
+use tieline_core::trigger::{BusyPolicy, Trigger};
+use tieline_store::message;
+use tracing::warn;
+
+use super::{Arrival, Attempt, DispatchError, Refusal, Wake};
+use crate::conversation::{Change, Contended, MAX_RACES, update};
+
+/// What became of a message on its way into the mailbox.
+enum Appended {
+    /// It is in the conversation.
+    There,
+    /// It isn't in the conversation of this version, so it never was, or has run its course: the ledger knows.
+    Unsure(u64),
+    /// There is no room.
+    Full,
+}
+
+impl Arrival<'_> {
+    /// Puts the message into its conversation's mailbox. Gives the wake-up for it.
+    pub(super) async fn append(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        anew: bool,
+        turn: Attempt,
+    ) -> Result<Option<Wake>, DispatchError> {
+        let id = key.id();
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(None);
+        };
+        let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (anew, turn))).await? else {
+            return Ok(None);
+        };
+        self.world.local_stops.notify(&after);
+        if anew {
+            Box::pin(self.end_closing(&after)).await?;
+        } else {
+            // What an earlier event left to be ended must not take this message with it.
+            let closing = AssertUnwindSafe(Box::pin(self.end_closing(&after))).catch_unwind();
+            if !matches!(closing.await, Ok(Ok(()))) {
+                warn!(account.id = %self.envelope.integration, conversation = %id, "messages that left the mailbox are ended later");
+            }
+        }
+        Ok(self.wake_for(&after, trigger, message))
+    }
+
+    /// Returns the conversation with the message in it. `None` if it has ended: refused for want of room, or answered by now.
+    async fn put_in_mailbox(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        trigger: &Trigger,
+        (anew, turn): (bool, Attempt),
+    ) -> Result<Option<Conversation>, DispatchError> {
+        let id = key.id();
+        let mut not_done_at = (turn == Attempt::First).then_some(0);
+        for _ in 0..MAX_RACES {
+            let (found, appended) = update::<_, DispatchError>(self.world, &id, |found| {
+                let before = self.or_new(found, key);
+                if before.holds(&self.envelope.message) {
+                    return Change::Leave(Appended::There);
+                }
+                let may_be_done = turn == Attempt::Again && before.version > 0;
+                if may_be_done && not_done_at != Some(before.version) {
+                    return Change::Leave(Appended::Unsure(before.version));
+                }
+                // A new session has room: what waits is dropped for it.
+                if !anew && before.pending.len() >= mailbox::MAX_PENDING {
+                    return Change::Leave(Appended::Full);
+                }
+                Change::save(self.with_message(&before, message, trigger, anew), Appended::There)
+            })
+            .await?;
+            match appended {
+                Appended::There => return Ok(found),
+                Appended::Unsure(_) if self.is_done().await? => return Ok(None),
+                Appended::Unsure(version) => not_done_at = Some(version),
+                Appended::Full => {
+                    self.refuse(message, &id, Refusal(Notice::Busy, "mailbox_full")).await?;
+                    return Ok(None);
+                }
+            }
+        }
+        Err(Contended.into())
+    }
+
+    /// The conversation with the message in its mailbox.
+    fn with_message(&self, before: &Conversation, message: &Message, trigger: &Trigger, anew: bool) -> Conversation {
+        let now = self.world.clock.now();
+        let mut after = before.clone();
+        after.updated_at = now;
+        // What is no choice ends the menu that waited for one.
+        after.tasks.choice = None;
+        if !self.abilities(message).tasks {
+            after.enter_chat();
+        }
+        if anew {
+            let dropped = after.begin_chat(&trigger.agent, now);
+            after.close(dropped, MessageState::Dropped);
+        }
+        let session = after.resolve_session(&trigger.agent, trigger.settings.session_timeout(), now);
+        let waiting = Pending {
+            message: self.envelope.message.clone(),
+            since: now,
+            session: session.number,
+            urgent: !message.parts.is_empty(),
+            behind_run: before.run.is_some(),
+            sent_at: message.sent_at,
+        };
+        mailbox::insert(&mut after.pending, waiting);
+        let is_other = |old: &Session| old.agent != session.agent;
+        match after.session.as_ref().is_some_and(is_other) {
+            true => after.go_over_to(session),
+            false => after.session = Some(session),
+        }
+        if trigger.settings.busy_policy == BusyPolicy::Interrupt
+            && let Some(run) = &mut after.run
+        {
+            run.stop = run.stop.or(Some(StopCause::Interrupted));
+        }
+        after
+    }
+
+    /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the
+    /// ledger first and leaves the conversation second.
+    async fn is_done(&self) -> Result<bool, DispatchError> {
+        let record = message::get(&self.world.store, &self.envelope.message, self.world.clock.now()).await?;
+        Ok(record.is_some_and(|record| record.state.is_terminal()))
+    }
+}

@@ -1,0 +1,95 @@
+//! What people type instead of a question: `/new`, `/stop`, and the commands that only ask for an answer.
+
+use std::time::Duration;
+
+use tieline_core::command::Command;
+use tieline_core::conversation::{ConversationKey, StopCause};
+use tieline_core::event::Message;
+use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
+
+use super::{Arrival, Attempt, DispatchError, Wake};
+use crate::conversation::{Change, update};
+use crate::notices::NoticeReply;
+use crate::wakeups;
+
+impl Arrival<'_> {
+    pub(super) async fn run_command(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        command: &Command,
+        turn: Attempt,
+    ) -> Result<Option<Wake>, DispatchError> {
+        let reply = match command {
+            Command::New(_) => return self.start_session(message, key, turn).await,
+            Command::Task(command) => return self.task_command(message, key, command).await.map(|()| None),
+            Command::Link(code) => NoticeReply::text(self.link(message, code).await?),
+            Command::Approve(code) => NoticeReply::text(self.approve(message, code).await?),
+            Command::Help => NoticeReply::text(self.help(message)),
+            Command::Status => NoticeReply::text(self.status(key).await?),
+            Command::Stop => NoticeReply::commanded(self.stop(key, turn).await?),
+        };
+        self.say(message, &key.id(), reply).await?;
+        self.end(MessageState::Commanded, None).await?;
+        Ok(None)
+    }
+
+    /// Ends the running answer and what waits behind it.
+    async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
+        let id = key.id();
+        let (found, is_any) = update::<_, DispatchError>(self.world, &id, |found| {
+            let busy = found.filter(|it| it.run.is_some() || !it.pending.is_empty() || !it.closing.is_empty());
+            let Some(mut after) = busy else {
+                return Change::Leave(false);
+            };
+            let waiting = std::mem::take(&mut after.pending);
+            after.close(waiting, MessageState::Stopped);
+            if let Some(run) = &mut after.run {
+                run.stop = Some(StopCause::Stopped);
+            }
+            Change::save(after, true)
+        })
+        .await?;
+        if let Some(after) = found.filter(|_| is_any) {
+            self.world.local_stops.notify(&after);
+            wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
+            Box::pin(self.end_closing(&after)).await?;
+        }
+        Ok(match (is_any, turn) {
+            (false, Attempt::First) => Notice::NothingToStop,
+            // An earlier attempt has most likely stopped what there was.
+            (true, _) | (false, Attempt::Again) => Notice::Stopped,
+        })
+    }
+
+    /// A new session; then the message's text, if any, is its first input.
+    pub(super) async fn start_session(
+        &self,
+        message: &Message,
+        key: &ConversationKey,
+        turn: Attempt,
+    ) -> Result<Option<Wake>, DispatchError> {
+        if !message.text.is_empty() || !message.parts.is_empty() {
+            return self.append(message, key, true, turn).await;
+        }
+        let id = key.id();
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(None);
+        };
+        let (after, ()) = update::<_, DispatchError>(self.world, &id, |found| {
+            let mut after = self.or_new(found, key);
+            let dropped = after.begin_chat(&trigger.agent, self.world.clock.now());
+            after.close(dropped, MessageState::Dropped);
+            Change::save(after, ())
+        })
+        .await?;
+        if let Some(after) = after {
+            Box::pin(self.end_closing(&after)).await?;
+        }
+        self.say(message, &id, NoticeReply::commanded(Notice::NewSession))
+            .await?;
+        self.end(MessageState::Commanded, None).await?;
+        Ok(None)
+    }
+}
