@@ -14,6 +14,7 @@ const CRATES: &[&str] = &[
     "admin",
     "agents",
     "aws",
+    "bridge",
     "connectors",
     "core",
     "embedded",

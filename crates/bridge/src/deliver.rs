@@ -104,7 +104,7 @@ pub enum DeliveryOutcome {
 /// What is to be done next.
 enum Plan {
     /// This call, with the progress that it makes if the platform accepts it.
-    Call(ApiCall, Progress),
+    Call(Box<ApiCall>, Progress),
     /// Nothing.
     Over(DeliveryOutcome),
 }
@@ -245,7 +245,7 @@ impl<'a> ReplyDelivery<'a> {
                 on_success: &on_success,
             };
             let verdict = self.bot.connector.classify(&sent, &answer, &cx);
-            if matches!((&call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
+            if matches!((&*call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
                 // Else the next holder would find this answer again, for as long as it is kept.
                 self.record.tried = match &verdict {
                     Verdict::Accepted(_) => None,
@@ -281,7 +281,7 @@ impl<'a> ReplyDelivery<'a> {
                 DeliveryOutcome::NotBefore(until)
             }
             Ok(Step::Wait { until }) => DeliveryOutcome::Until(until),
-            Ok(Step::Call { call, on_success }) => return Ok(Plan::Call(call, on_success)),
+            Ok(Step::Call { call, on_success }) => return Ok(Plan::Call(Box::new(call), on_success)),
             Err(error) => DeliveryOutcome::Never {
                 code: compose_code(&error).to_owned(),
             },

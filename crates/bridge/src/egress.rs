@@ -1,4 +1,4 @@
-//! The one HTTP client that calls addresses which a user or a platform gave us.
+//! SSRF guard: the one HTTP client that calls addresses which a user or a platform gave us.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

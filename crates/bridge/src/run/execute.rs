@@ -33,9 +33,6 @@ use crate::integration_log;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::World;
 
-/// The code of an answer that has no text and no file, in the log and on the ledger.
-const EMPTY_ANSWER: &str = "empty_answer";
-
 /// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn resume(
     world: &World,
