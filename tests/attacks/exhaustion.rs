@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tieline_tests::stand::{Stand, figure};
+use tieline_tests::test_bridge::{TestBridge, figure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -28,9 +28,9 @@ const MAX_PEAK_BYTES: u64 = 320 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn held_connections_and_unproved_bodies_starve_nobody() {
-    let stand = Stand::start();
-    let integration = stand.web(&json!({ "protocol": "echo" }), &json!({})).await;
-    let address = stand.bridge.url().strip_prefix("http://").unwrap().to_owned();
+    let bridge = TestBridge::start();
+    let integration = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    let address = bridge.process.url().strip_prefix("http://").unwrap().to_owned();
     let mut attack = Attack::start(&address).await;
 
     let begun = Instant::now();
@@ -46,7 +46,7 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
         let path = format!("/api/web/webhook/{integration}");
         replies.push((
             n,
-            stand.post(&path, &message).await["replyId"]
+            bridge.post(&path, &message).await["replyId"]
                 .as_str()
                 .unwrap()
                 .to_owned(),
@@ -60,11 +60,11 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
     let (nine_of_ten, slowest) = (probes[probes.len() * 9 / 10], probes[probes.len() - 1]);
 
     for (n, reply) in &replies {
-        let shown = stand.console.read(reply).await.unwrap();
+        let shown = bridge.console.read(reply).await.unwrap();
         let answer = shown.last().unwrap();
         assert!(answer.to_string().contains(&format!("hello {n}")), "{answer}");
     }
-    let peak = stand.bridge.peak_memory().unwrap();
+    let peak = bridge.process.peak_memory().unwrap();
     figure("/healthz, nine of ten within", format!("{nine_of_ten:?}"));
     figure("/healthz, slowest", format!("{slowest:?}"));
     figure("messages answered", replies.len());
@@ -76,7 +76,7 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
     assert!(nine_of_ten < HEALTH_LIMIT, "{nine_of_ten:?}");
     assert!(slowest < SLOWEST_LIMIT, "{slowest:?}");
     assert!(peak < MAX_PEAK_BYTES, "{} MiB", peak / 1024 / 1024);
-    let log = stand.bridge.log();
+    let log = bridge.process.log();
     assert!(!log.contains("Too many open files"), "out of file descriptors");
 }
 

@@ -6,7 +6,7 @@ mod chromium;
 
 use serde_json::{Value, json};
 use tieline_tests::process::ADMIN_TOKEN;
-use tieline_tests::stand::{Stand, figure};
+use tieline_tests::test_bridge::{TestBridge, figure};
 
 use chromium::Page;
 
@@ -26,8 +26,8 @@ const WATCH: &str = "
     true";
 
 /// Signs in by the link that the program prints, and opens a page of the console.
-async fn console(stand: &Stand, path: &str) -> Page {
-    let mut page = Page::open(&format!("{}/#token={ADMIN_TOKEN}", stand.bridge.url())).await;
+async fn console(bridge: &TestBridge, path: &str) -> Page {
+    let mut page = Page::open(&format!("{}/#token={ADMIN_TOKEN}", bridge.process.url())).await;
     page.until(SIGNED_IN).await;
     open(&mut page, path).await;
     page
@@ -39,8 +39,8 @@ async fn open(page: &mut Page, path: &str) {
 
 #[tokio::test]
 async fn a_typed_message_is_answered_in_streamed_pieces() {
-    let stand = Stand::start();
-    let mut page = Page::open(&format!("{}/#token={ADMIN_TOKEN}", stand.bridge.url())).await;
+    let bridge = TestBridge::start();
+    let mut page = Page::open(&format!("{}/#token={ADMIN_TOKEN}", bridge.process.url())).await;
     page.until(SIGNED_IN).await;
     assert_eq!(page.look("location.hash").await, "", "the token stays in no history");
     open(&mut page, "playground").await;
@@ -76,8 +76,8 @@ async fn a_typed_message_is_answered_in_streamed_pieces() {
 
 #[tokio::test]
 async fn what_an_agent_says_is_text_and_commands_have_buttons() {
-    let stand = Stand::start();
-    let mut page = console(&stand, "playground").await;
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "playground").await;
     page.until(READY_TO_TALK).await;
 
     let words = "<img src=x onerror=alert(1)><script>alert(2)</script>";
@@ -123,13 +123,13 @@ const CHOOSE_ACME: &str = "
 
 #[tokio::test]
 async fn a_slow_answer_does_not_cover_the_organization_chosen_since() {
-    let stand = Stand::start();
-    stand.post("/api/v1/orgs", &json!({ "id": "acme" })).await;
-    let theirs = stand
+    let bridge = TestBridge::start();
+    bridge.post("/api/v1/orgs", &json!({ "id": "acme" })).await;
+    let theirs = bridge
         .web_of("acme", &json!({ "name": "Echo", "protocol": "echo" }), &json!({}))
         .await;
     let theirs = theirs["integrationId"].as_str().unwrap();
-    let mut page = console(&stand, "bots").await;
+    let mut page = console(&bridge, "bots").await;
     page.until("!!document.querySelector('#integrations li')").await;
     page.look(HOLD_BACK).await;
 
@@ -155,8 +155,8 @@ const UNREACHABLE_ONCE: &str = "(() => {
 
 #[tokio::test]
 async fn a_failure_that_passes_keeps_the_token() {
-    let stand = Stand::start();
-    let mut page = Page::open(&stand.bridge.url()).await;
+    let bridge = TestBridge::start();
+    let mut page = Page::open(&bridge.process.url()).await;
     page.until(SIGNED_OUT).await;
     page.look(UNREACHABLE_ONCE).await;
     page.look(&format!("location.hash = 'token={ADMIN_TOKEN}'")).await;
@@ -167,8 +167,8 @@ async fn a_failure_that_passes_keeps_the_token() {
 
 #[tokio::test]
 async fn a_wrong_token_is_refused() {
-    let stand = Stand::start();
-    let mut page = Page::open(&stand.bridge.url()).await;
+    let bridge = TestBridge::start();
+    let mut page = Page::open(&bridge.process.url()).await;
     page.until(SIGNED_OUT).await;
     page.enter("#token", "a wrong token").await;
     page.until("!!document.querySelector('#error')").await;
@@ -182,8 +182,8 @@ async fn a_wrong_token_is_refused() {
 
 #[tokio::test]
 async fn a_link_with_a_token_replaces_no_session_silently() {
-    let stand = Stand::start();
-    let mut page = console(&stand, "bots").await;
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "bots").await;
     page.until("!!document.querySelector('#integrations li')").await;
     page.look("location.hash = 'token=another-token'; true").await;
     page.until("!!document.querySelector('#keep-session')").await;
@@ -206,8 +206,8 @@ async fn a_link_with_a_token_replaces_no_session_silently() {
 
 #[tokio::test]
 async fn one_sign_in_serves_every_tab_until_the_session_ends() {
-    let stand = Stand::start();
-    let mut page = console(&stand, "bots").await;
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "bots").await;
     page.until("!!document.querySelector('#integrations li')").await;
     // The reload forgets all that scripts knew: only the cookie is left, as in a new tab.
     page.look("sessionStorage.clear(); true").await;
@@ -224,8 +224,8 @@ async fn one_sign_in_serves_every_tab_until_the_session_ends() {
 
 #[tokio::test]
 async fn a_bot_is_added_bound_and_deleted_with_its_impact_shown() {
-    let stand = Stand::start();
-    let mut page = console(&stand, "bots/add").await;
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "bots/add").await;
     page.until("!!document.querySelector('[data-platform=wecom]')").await;
     page.look("document.querySelector('[data-platform=wecom]').click()")
         .await;
@@ -266,15 +266,15 @@ async fn a_bot_is_added_bound_and_deleted_with_its_impact_shown() {
 
 #[tokio::test]
 async fn a_viewer_sees_no_button_that_would_be_refused() {
-    let stand = Stand::start();
-    let made = stand
+    let bridge = TestBridge::start();
+    let made = bridge
         .post(
             "/api/v1/orgs/default/tokens",
             &json!({ "name": "Reader", "role": "viewer" }),
         )
         .await;
     let token = made["token"].as_str().unwrap();
-    let mut page = Page::open(&format!("{}/#token={token}", stand.bridge.url())).await;
+    let mut page = Page::open(&format!("{}/#token={token}", bridge.process.url())).await;
     page.until(SIGNED_IN).await;
     for path in ["bots", "people", "settings", "messages"] {
         open(&mut page, path).await;
@@ -291,8 +291,8 @@ async fn a_viewer_sees_no_button_that_would_be_refused() {
 
 #[tokio::test]
 async fn every_page_opens_without_a_complaint_in_both_languages() {
-    let stand = Stand::start();
-    let mut page = console(&stand, "overview").await;
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "overview").await;
     for language in ["en", "zh-CN"] {
         page.look(&format!("localStorage.setItem('tieline.language', '{language}')"))
             .await;

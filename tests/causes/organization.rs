@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tieline_tests::console::Console;
-use tieline_tests::stand::uuid;
+use tieline_tests::test_bridge::uuid;
 use tokio::time::{Instant, sleep};
 
 /// Limit of every wait.

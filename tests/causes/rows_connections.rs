@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tieline_tests::process::free_port;
-use tieline_tests::stand::uuid;
+use tieline_tests::test_bridge::uuid;
 use tieline_tests::{dingtalk, lark, wecom_socket};
 
 use crate::expected::{Expected, Injected};

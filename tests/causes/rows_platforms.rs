@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
-use tieline_tests::stand::uuid;
+use tieline_tests::test_bridge::uuid;
 use tieline_tests::{dingtalk, discord, telegram, wechat, wecom_app};
 
 use crate::expected::{Expected, Injected};

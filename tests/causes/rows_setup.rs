@@ -4,7 +4,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tieline_tests::lark;
 use tieline_tests::outbound::Speaker;
-use tieline_tests::stand::uuid;
+use tieline_tests::test_bridge::uuid;
 
 use crate::expected::{Expected, Injected};
 use crate::organization::{Organization, web};

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tieline_tests::lark;
 use tieline_tests::outbound::Speaker;
-use tieline_tests::stand::uuid;
+use tieline_tests::test_bridge::uuid;
 use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
 
 use crate::expected::{Expected, Injected};

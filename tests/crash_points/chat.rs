@@ -42,7 +42,7 @@ impl ChatServer {
             cards: Arc::default(),
         };
         let router = Router::new()
-            .route("/session", post(hear))
+            .route("/session", post(receive))
             .route("/v1.0/oauth2/accessToken", post(token))
             .route("/v1.0/robot/messageFiles/download", post(locate))
             .route("/file", get(fetch))
@@ -60,7 +60,7 @@ impl ChatServer {
     }
 }
 
-async fn hear(State(server): State<ChatServer>, Json(body): Json<Value>) -> Response {
+async fn receive(State(server): State<ChatServer>, Json(body): Json<Value>) -> Response {
     if let Some(seconds) = *server.busy_s.lock().unwrap() {
         server.n_refused.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())]).into_response();

@@ -10,24 +10,24 @@ use tieline_store::transcript;
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Over, set_up};
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::test_bot::{Over, set_up};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn turns_are_in_the_order_in_which_they_were_said() {
     let dir = tempfile::tempdir().unwrap();
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
-    let life = Life::begin(dir.path(), Fate::new(None), CLOCKS_DIFFER).await;
+    let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), CLOCKS_DIFFER).await;
     let settings = agent.as_chat("Counting");
-    let bot = set_up(&life.world, Over::Web, &settings, &chat, Duration::ZERO).await;
-    assert!(bot.hear(&life.world, "m1", "one").await);
-    life.work().await;
-    life.end().await;
+    let bot = set_up(&process.world, Over::Web, &settings, &chat, Duration::ZERO).await;
+    assert!(bot.receive(&process.world, "m1", "one").await);
+    process.work().await;
+    process.end().await;
 
-    let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-    assert!(bot.hear(&life.world, "m2", "two").await);
-    life.work().await;
-    let (store, now) = (&life.world.store, life.world.clock.now());
+    let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
+    assert!(bot.receive(&process.world, "m2", "two").await);
+    process.work().await;
+    let (store, now) = (&process.world.store, process.world.clock.now());
     let organization = OrganizationId::new(DEFAULT);
     let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
     let (session, _) = found.unwrap().items[0].session.clone().unwrap();

@@ -9,14 +9,14 @@ use tieline_core::ids::RunId;
 use tieline_core::message_state::MessageState;
 use tieline_store::conversation;
 use tieline_tests::agents::{FakeAgent, Manner};
-use tieline_tests::stand::until;
+use tieline_tests::test_bridge::until;
 
 use crate::LATER;
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
 use crate::picture;
-use crate::scene::{Bot, Over, set_up};
-use crate::stage::{Scene, n_ended};
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::scenario::{Scenario, n_ended};
+use crate::test_bot::{Bot, Over, set_up};
 
 /// An agent that takes nearly every question for later.
 async fn deferring() -> FakeAgent {
@@ -28,51 +28,51 @@ async fn deferring() -> FakeAgent {
 }
 
 /// What the agent calls back about its newest question. Whether it was taken, now or before.
-async fn call_back(life: &Life, agent: &FakeAgent, seq: u64, event: Value) -> bool {
+async fn call_back(process: &ProcessRun, agent: &FakeAgent, seq: u64, event: Value) -> bool {
     let body = agent.seen().pop().unwrap().body;
     let events_url = body["reply"]["eventsUrl"].as_str().unwrap().to_owned();
     let run = RunId::new(events_url.rsplit('/').nth(1).unwrap());
     let token = body["reply"]["token"].as_str().unwrap();
     let body = json!({ "seq": seq, "event": event }).to_string();
-    let taken = callbacks::take_in(&life.world, &run, token, body.as_bytes()).await;
+    let taken = callbacks::take_in(&process.world, &run, token, body.as_bytes()).await;
     matches!(taken, Ok(_) | Err(CallbackError::Closed))
 }
 
 /// One with an agent that calls back.
-async fn scene(over: Over) -> Scene {
+async fn scenario(over: Over) -> Scenario {
     let agent = deferring().await;
     let settings = agent.as_webhook("Later");
-    Scene::begin(over, agent, &settings).await
+    Scenario::begin(over, agent, &settings).await
 }
 
-impl Scene {
+impl Scenario {
     /// A person says that, and all is done that can be.
     async fn say(&self, text: &str) {
-        self.hear(text).await;
-        self.life.work().await;
+        self.receive(text).await;
+        self.process.work().await;
     }
 
     async fn call_back(&self, seq: u64, event: Value) {
-        assert!(call_back(&self.life, &self.agent, seq, event).await);
+        assert!(call_back(&self.process, &self.agent, seq, event).await);
     }
 }
 
 /// It can't go on before the person has answered, whose answer would wait behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_of_the_agent_ends_its_turn() {
-    let scene = scene(Over::DingTalk).await;
-    scene.say("order one").await;
+    let scenario = scenario(Over::DingTalk).await;
+    scenario.say("order one").await;
     let question = json!({ "type": "input.required", "prompt": "Which one?" });
-    scene
+    scenario
         .call_back(1, json!({ "type": "text.delta", "text": "There are two. " }))
         .await;
-    scene.call_back(2, question).await;
-    scene.life.work().await;
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
-    let said = scene.chat.said();
+    scenario.call_back(2, question).await;
+    scenario.process.work().await;
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
+    let said = scenario.chat.said();
     assert!(said.len() == 1 && said[0].contains("Which one?"), "{said:?}");
-    scene.say("at once: the first").await;
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 2);
+    scenario.say("at once: the first").await;
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 2);
 }
 
 /// A process dies before or after each durable write, and the agent repeats what it has no acknowledgement for.
@@ -80,7 +80,7 @@ async fn a_question_of_the_agent_ends_its_turn() {
 async fn an_agent_that_calls_back_is_heard_whoever_dies() {
     let (agent, chat) = (deferring().await, ChatServer::start().await);
     let template = tempfile::tempdir().unwrap();
-    let before = Life::begin(template.path(), Fate::new(None), Duration::ZERO).await;
+    let before = ProcessRun::begin(template.path(), CrashPlan::new(None), Duration::ZERO).await;
     let settings = agent.as_webhook("Later");
     let bot = set_up(&before.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
     before.end().await;
@@ -89,22 +89,22 @@ async fn an_agent_that_calls_back_is_heard_whoever_dies() {
         let dir = tempfile::tempdir().unwrap();
         crate::copy(template.path(), dir.path());
         let n_said = chat.said().len();
-        let fate = Fate::new(Some(dies_at));
-        let life = Life::begin(dir.path(), fate.clone(), Duration::ZERO).await;
-        life.watch();
+        let plan = CrashPlan::new(Some(dies_at));
+        let process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
+        process.watch();
         let first = Told::begin(&agent, &bot, "one");
-        fate.unless_dead(first.tell(&life)).await;
-        life.end().await;
-        let mut life = Life::begin(dir.path(), Fate::new(None), LATER).await;
-        first.tell(&life).await;
-        life.pass(LATER);
-        life.work().await;
-        let place = fate.place();
-        assert_eq!(n_ended(&life, MessageState::Answered).await, 1, "died {place}");
+        plan.unless_dead(first.tell(&process)).await;
+        process.end().await;
+        let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), LATER).await;
+        first.tell(&process).await;
+        process.pass(LATER);
+        process.work().await;
+        let crash_point = plan.crash_point();
+        assert_eq!(n_ended(&process, MessageState::Answered).await, 1, "died {crash_point}");
         let n_said = chat.said().len() - n_said;
-        assert!((1..=2).contains(&n_said), "died {place}: said {n_said} times");
-        life.end().await;
-        if !fate.has_died() {
+        assert!((1..=2).contains(&n_said), "died {crash_point}: said {n_said} times");
+        process.end().await;
+        if !plan.has_died() {
             assert_eq!(n_said, 1, "no process died");
             break;
         }
@@ -133,12 +133,12 @@ impl<'a> Told<'a> {
         }
     }
 
-    async fn tell(&self, life: &Life) {
+    async fn tell(&self, process: &ProcessRun) {
         if self.acknowledged.load(Ordering::SeqCst) == 0 {
-            assert!(self.bot.hear(&life.world, self.text, self.text).await);
+            assert!(self.bot.receive(&process.world, self.text, self.text).await);
             self.acknowledged.store(1, Ordering::SeqCst);
         }
-        life.work().await;
+        process.work().await;
         if self.agent.asked().len() == self.n_asked {
             return;
         }
@@ -150,10 +150,10 @@ impl<'a> Told<'a> {
         for (seq, event) in (1..).zip(events) {
             if self.acknowledged.load(Ordering::SeqCst) <= seq {
                 let seq_sent = u64::try_from(seq).unwrap();
-                assert!(call_back(life, self.agent, seq_sent, event).await);
+                assert!(call_back(process, self.agent, seq_sent, event).await);
                 self.acknowledged.store(seq + 1, Ordering::SeqCst);
             }
-            life.work().await;
+            process.work().await;
         }
     }
 }
@@ -161,93 +161,93 @@ impl<'a> Told<'a> {
 /// Every watchdog that comes by finds an answer to deliver. One of them does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_platform_hears_the_answer_once() {
-    let mut scene = scene(Over::DingTalk).await;
-    scene.say("one").await;
-    *scene.chat.busy_s.lock().unwrap() = Some(60);
-    scene
+    let mut scenario = scenario(Over::DingTalk).await;
+    scenario.say("one").await;
+    *scenario.chat.busy_s.lock().unwrap() = Some(60);
+    scenario
         .call_back(1, json!({ "type": "completed", "text": "the answer" }))
         .await;
-    scene.life.work().await;
+    scenario.process.work().await;
     for _ in 0..3 {
-        scene.life.pass(Duration::from_secs(31));
-        tokio::join!(scene.life.run(), scene.life.run(), scene.life.run());
+        scenario.process.pass(Duration::from_secs(31));
+        tokio::join!(scenario.process.run(), scenario.process.run(), scenario.process.run());
     }
-    assert_eq!(scene.chat.said(), Vec::<String>::new());
+    assert_eq!(scenario.chat.said(), Vec::<String>::new());
     // At once, and when the minute that it asked for was over; not whenever a watchdog comes by.
-    assert_eq!(scene.chat.n_refused.load(Ordering::SeqCst), 2);
-    *scene.chat.busy_s.lock().unwrap() = None;
+    assert_eq!(scenario.chat.n_refused.load(Ordering::SeqCst), 2);
+    *scenario.chat.busy_s.lock().unwrap() = None;
     for _ in 0..3 {
-        scene.life.pass(Duration::from_secs(61));
-        tokio::join!(scene.life.run(), scene.life.run(), scene.life.run());
+        scenario.process.pass(Duration::from_secs(61));
+        tokio::join!(scenario.process.run(), scenario.process.run(), scenario.process.run());
     }
-    assert_eq!(scene.chat.said().len(), 1, "{:?}", scene.chat.said());
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+    assert_eq!(scenario.chat.said().len(), 1, "{:?}", scenario.chat.said());
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }
 
 /// A process that brings the next event while the one before is being shown finds the lease held, and leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
-    let mut scene = scene(Over::DingTalkCards).await;
-    scene.say("one").await;
+    let mut scenario = scenario(Over::DingTalkCards).await;
+    scenario.say("one").await;
     let delta = |text: &str| json!({ "type": "text.delta", "text": text });
-    scene.call_back(1, delta("the ")).await;
-    scene.life.work().await;
+    scenario.call_back(1, delta("the ")).await;
+    scenario.process.work().await;
     // Until the card may change again.
-    scene.life.pass(Duration::from_secs(5));
-    scene.life.work().await;
-    scene.life.pass(Duration::from_secs(5));
-    scene.chat.holds_cards.send_replace(true);
-    scene.call_back(2, delta("answer")).await;
-    let showing = scene.life.run();
+    scenario.process.pass(Duration::from_secs(5));
+    scenario.process.work().await;
+    scenario.process.pass(Duration::from_secs(5));
+    scenario.chat.holds_cards.send_replace(true);
+    scenario.call_back(2, delta("answer")).await;
+    let showing = scenario.process.run();
     let coming = async {
-        until("a card", || scene.chat.holds_cards.receiver_count() > 0).await;
-        scene.call_back(3, json!({ "type": "completed" })).await;
-        scene.life.run().await;
-        scene.chat.holds_cards.send_replace(false);
+        until("a card", || scenario.chat.holds_cards.receiver_count() > 0).await;
+        scenario.call_back(3, json!({ "type": "completed" })).await;
+        scenario.process.run().await;
+        scenario.chat.holds_cards.send_replace(false);
     };
     tokio::join!(showing, coming);
-    scene.life.work().await;
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+    scenario.process.work().await;
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }
 
 /// What waits behind a run that calls back, and wants to interrupt it, sends a wake-up itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
-    let scene = scene(Over::DingTalk).await;
-    scene.say("one").await;
-    scene.say("/stop").await;
-    scene.life.work().await;
-    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
-    assert_eq!(scene.n_ended(MessageState::Commanded).await, 1);
-    scene.say("at once").await;
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+    let scenario = scenario(Over::DingTalk).await;
+    scenario.say("one").await;
+    scenario.say("/stop").await;
+    scenario.process.work().await;
+    assert_eq!(scenario.n_ended(MessageState::Stopped).await, 1);
+    assert_eq!(scenario.n_ended(MessageState::Commanded).await, 1);
+    scenario.say("at once").await;
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }
 
 /// No process may hold the conversation for hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
-    let scene = scene(Over::DingTalk).await;
-    scene.say("one").await;
-    picture::send(&scene.life, &scene.bot, "picture").await;
-    scene.life.work().await;
-    assert_eq!(scene.agent.asked().len(), 1);
-    assert_eq!(scene.chat.n_fetched.load(Ordering::SeqCst), 1);
+    let scenario = scenario(Over::DingTalk).await;
+    scenario.say("one").await;
+    picture::send(&scenario.process, &scenario.bot, "picture").await;
+    scenario.process.work().await;
+    assert_eq!(scenario.agent.asked().len(), 1);
+    assert_eq!(scenario.chat.n_fetched.load(Ordering::SeqCst), 1);
 }
 
 /// Another process, or the session's next run, needs it whatever becomes of this one.
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_that_a_callback_names_is_recorded_at_once() {
-    let scene = scene(Over::DingTalk).await;
-    scene.say("later").await;
-    scene
+    let scenario = scenario(Over::DingTalk).await;
+    scenario.say("later").await;
+    scenario
         .call_back(
             1,
             json!({"type": "run.started", "runRef": "r-9", "conversationRef": "thread-7"}),
         )
         .await;
-    scene.life.work().await;
-    let (store, now) = (&scene.life.world.store, scene.life.world.clock.now());
-    let listed = conversation::list(store, &scene.bot.id, None, None, 10, now)
+    scenario.process.work().await;
+    let (store, now) = (&scenario.process.world.store, scenario.process.world.clock.now());
+    let listed = conversation::list(store, &scenario.bot.id, None, None, 10, now)
         .await
         .unwrap();
     let [found] = listed.items.as_slice() else {

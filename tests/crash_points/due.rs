@@ -12,8 +12,8 @@ use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Over, set_up};
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::test_bot::{Over, set_up};
 
 /// The wake-up of the old time is there, and the one of the new time was not sent.
 #[tokio::test(flavor = "multi_thread")]
@@ -21,23 +21,23 @@ async fn a_window_that_grows_loses_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
-    let mut life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+    let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
     let settings = agent.as_chat("Counting");
-    let bot = set_up(&life.world, Over::Web, &settings, &chat, Duration::from_secs(5)).await;
-    assert!(bot.hear(&life.world, "m1", "one").await);
-    life.work().await;
+    let bot = set_up(&process.world, Over::Web, &settings, &chat, Duration::from_secs(5)).await;
+    assert!(bot.receive(&process.world, "m1", "one").await);
+    process.work().await;
     let longer = |settings: TriggerSettings| TriggerSettings {
         summary_window_seconds: 600,
         ..settings
     };
-    change_trigger(&life, longer).await;
+    change_trigger(&process, longer).await;
     for _ in 0..10 {
-        life.pass(Duration::from_secs(58));
-        life.work().await;
+        process.pass(Duration::from_secs(58));
+        process.work().await;
         assert_eq!(agent.asked().len(), 0, "it waits for more");
     }
-    life.pass(Duration::from_secs(58));
-    life.work().await;
+    process.pass(Duration::from_secs(58));
+    process.work().await;
     assert_eq!(agent.asked(), ["one"]);
 }
 
@@ -47,13 +47,13 @@ async fn a_new_session_begins_though_the_mailbox_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
-    let mut life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+    let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
     let settings = agent.as_chat("Counting");
     let window = Duration::from_secs(5);
-    let bot = set_up(&life.world, Over::Web, &settings, &chat, window).await;
-    assert!(bot.hear(&life.world, "m1", "one").await);
-    life.dispatch().await;
-    let (store, now) = (&life.world.store, life.world.clock.now());
+    let bot = set_up(&process.world, Over::Web, &settings, &chat, window).await;
+    assert!(bot.receive(&process.world, "m1", "one").await);
+    process.dispatch().await;
+    let (store, now) = (&process.world.store, process.world.clock.now());
     let found = message::list(store, &OrganizationId::new(DEFAULT), &Filter::default(), None, 1, now).await;
     let id = found.unwrap().items.pop().unwrap().conversation.unwrap();
     let before = conversation::load(store, &id, now).await.unwrap().unwrap();
@@ -66,15 +66,15 @@ async fn a_new_session_begins_though_the_mailbox_is_full() {
         });
     }
     conversation::save(store, &before, &mut after).await.unwrap();
-    assert!(bot.hear(&life.world, "m2", "/new hello").await);
-    life.dispatch().await;
-    life.pass(window);
-    life.work().await;
+    assert!(bot.receive(&process.world, "m2", "/new hello").await);
+    process.dispatch().await;
+    process.pass(window);
+    process.work().await;
     assert_eq!(agent.asked(), ["hello"]);
 }
 
-async fn change_trigger(life: &Life, change: impl Fn(TriggerSettings) -> TriggerSettings) {
-    let (store, now) = (&life.world.store, life.world.clock.now());
+async fn change_trigger(process: &ProcessRun, change: impl Fn(TriggerSettings) -> TriggerSettings) {
+    let (store, now) = (&process.world.store, process.world.clock.now());
     let all = trigger::list(store, &OrganizationId::new(DEFAULT), None, 10).await;
     let before = all.unwrap().items.pop().unwrap();
     let after = Trigger {

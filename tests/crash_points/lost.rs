@@ -11,20 +11,20 @@ use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
-use crate::scene::Over;
-use crate::stage::Scene;
+use crate::scenario::Scenario;
+use crate::test_bot::Over;
 
-async fn scene() -> Scene {
+async fn scenario() -> Scenario {
     let agent = FakeAgent::start(Manner::default()).await;
     let settings = agent.as_chat("Counting");
-    Scene::begin(Over::DingTalk, agent, &settings).await
+    Scenario::begin(Over::DingTalk, agent, &settings).await
 }
 
-impl Scene {
+impl Scenario {
     /// The answer to the next change of such an item gets lost.
     fn lose_answer(&self, item: &'static str) {
         let is_lost = AtomicBool::new(false);
-        self.life.fate.fail(move |point| {
+        self.process.plan.fail(move |point| {
             let is_it = point.operation == "UpdateItem" && str::from_utf8(point.request).unwrap().contains(item);
             is_it && point.moment == Moment::After && !is_lost.swap(true, Ordering::SeqCst)
         });
@@ -33,45 +33,45 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_was_taken_is_worked_on() {
-    let scene = scene().await;
-    scene.hear("one").await;
-    scene.lose_answer("CNV#");
-    scene.life.work().await;
-    assert_eq!((scene.agent.asked().len(), scene.chat.said().len()), (1, 1));
+    let scenario = scenario().await;
+    scenario.receive("one").await;
+    scenario.lose_answer("CNV#");
+    scenario.process.work().await;
+    assert_eq!((scenario.agent.asked().len(), scenario.chat.said().len()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_is_a_reply() {
-    let scene = scene().await;
-    scene.hear("/help").await;
-    scene.lose_answer("RPL#");
-    scene.life.work().await;
-    assert_eq!(scene.chat.said().len(), 1);
+    let scenario = scenario().await;
+    scenario.receive("/help").await;
+    scenario.lose_answer("RPL#");
+    scenario.process.work().await;
+    assert_eq!(scenario.chat.said().len(), 1);
 }
 
 /// They have one name, so what one of them wrote looks to all as if they had.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_come_at_once_one_works() {
     for _ in 0..5 {
-        let scene = scene().await;
-        scene.hear("one").await;
-        scene.lose_answer("CNV#");
-        let wake = scene.wake(false).await;
-        scene.run_many(&wake).await;
-        assert_eq!((scene.agent.asked().len(), scene.chat.said().len()), (1, 1));
+        let scenario = scenario().await;
+        scenario.receive("one").await;
+        scenario.lose_answer("CNV#");
+        let wake = scenario.wake(false).await;
+        scenario.run_many(&wake).await;
+        assert_eq!((scenario.agent.asked().len(), scenario.chat.said().len()), (1, 1));
 
-        scene.hear("/help").await;
-        scene.lose_answer("RPL#");
-        let wake = scene.wake(true).await;
-        scene.run_many(&wake).await;
-        assert_eq!(scene.chat.said().len(), 2);
+        scenario.receive("/help").await;
+        scenario.lose_answer("RPL#");
+        let wake = scenario.wake(true).await;
+        scenario.run_many(&wake).await;
+        assert_eq!(scenario.chat.said().len(), 2);
     }
 }
 
-impl Scene {
+impl Scenario {
     /// A wake-up for the newest message, or for its reply.
     async fn wake(&self, is_for_reply: bool) -> WakeUpV1 {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let organization = OrganizationId::new(DEFAULT);
         let found = message::list(store, &organization, &Filter::default(), None, 10, now).await;
         let newest = found.unwrap().items.swap_remove(0);
@@ -90,7 +90,7 @@ impl Scene {
                 attempt: 1,
                 wake: Some(WakeUp::V1(wake.clone())),
             };
-            let world = self.life.world.clone();
+            let world = self.process.world.clone();
             tokio::spawn(async move { run::batch::run(&world, vec![item], None).await })
         });
         join_all(runs).await;

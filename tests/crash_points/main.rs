@@ -1,6 +1,6 @@
 //! A process may die before and after every durable write. The next process finishes what it left, and repeats nothing.
 //!
-//! Every road is first travelled undisturbed, which counts its crash points; then once for each of them, with a process that
+//! Every case first runs without a crash, which counts its crash points; then once for each of them, with a process that
 //! dies there and another that comes twenty minutes later.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -9,16 +9,16 @@ mod chat;
 mod clocks;
 mod deferred;
 mod due;
-mod life;
 mod lost;
 mod panics;
 mod picture;
-mod places;
+mod process_run;
 mod rebound;
 mod redrive;
-mod scene;
-mod stage;
+mod run_slots;
+mod scenario;
 mod stop;
+mod test_bot;
 mod unreadable;
 mod watch;
 
@@ -39,17 +39,17 @@ use tieline_store::transcript;
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use chat::ChatServer;
-use life::{Fate, Life};
-use scene::{Bot, Over, set_up};
+use process_run::{CrashPlan, ProcessRun};
+use test_bot::{Bot, Over, set_up};
 
 /// Until every lease has run out and everything hidden is shown again.
 const LATER: Duration = Duration::from_secs(20 * 60);
 /// More crash points than this are a loop.
 const MOST_POINTS: u64 = 1000;
 
-/// What happens on a road.
+/// One kind of message, and how it ends.
 #[derive(Clone, Copy)]
-struct Road {
+struct Case {
     over: Over,
     /// What people say, one after the other.
     texts: &'static [&'static str],
@@ -71,58 +71,58 @@ enum Ends {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_that_is_fetched() {
-    let road = Road {
+    let case = Case {
         over: Over::Web,
         texts: &["one"],
         window: Duration::ZERO,
         ends: Ends::Answered(&["echo: one"]),
     };
-    travel_and_die(road, 30).await;
+    crash_everywhere(case, 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_that_is_pushed() {
-    let road = Road {
+    let case = Case {
         over: Over::DingTalk,
         texts: &["one"],
         window: Duration::ZERO,
         ends: Ends::Answered(&["echo: one"]),
     };
-    travel_and_die(road, 30).await;
+    crash_everywhere(case, 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_messages_that_are_merged() {
-    let road = Road {
+    let case = Case {
         over: Over::Web,
         texts: &["one", "two"],
         window: Duration::from_secs(5),
         ends: Ends::Answered(&["echo: one\ntwo", "echo: one", "echo: two"]),
     };
-    travel_and_die(road, 50).await;
+    crash_everywhere(case, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_is_confirmed() {
-    let road = Road {
+    let case = Case {
         over: Over::DingTalk,
         texts: &["/new"],
         window: Duration::ZERO,
         ends: Ends::Commanded(Notice::NewSession),
     };
-    travel_and_die(road, 24).await;
+    crash_everywhere(case, 24).await;
 }
 
 /// Made twice, the task would be there already the second time, and the text another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_makes_a_task() {
-    let road = Road {
+    let case = Case {
         over: Over::DingTalk,
         texts: &["/task Deploy"],
         window: Duration::ZERO,
         ends: Ends::Told("已创建任务“Deploy”。接下来的消息都属于该任务，发送 /chat 可返回会话。"),
     };
-    travel_and_die(road, 24).await;
+    crash_everywhere(case, 24).await;
 }
 
 /// The platform took the answer, and the process lives: it must not forget that because of a table that is gone for a moment.
@@ -132,10 +132,10 @@ async fn a_table_that_fails_for_seconds_repeats_nothing() {
     const GONE_FOR: Duration = Duration::from_secs(5);
     let dir = tempfile::tempdir().unwrap();
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
-    let fate = Fate::new(None);
-    let mut life = Life::begin(dir.path(), fate.clone(), Duration::ZERO).await;
+    let plan = CrashPlan::new(None);
+    let mut process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
     let bot = set_up(
-        &life.world,
+        &process.world,
         Over::DingTalk,
         &agent.as_chat("Counting"),
         &chat,
@@ -143,52 +143,52 @@ async fn a_table_that_fails_for_seconds_repeats_nothing() {
     )
     .await;
     let (platform, gone_at) = (chat.clone(), OnceLock::new());
-    fate.fail_tables_while(move || {
+    plan.fail_tables_while(move || {
         !platform.said().is_empty() && gone_at.get_or_init(Instant::now).elapsed() < GONE_FOR
     });
-    assert!(bot.hear(&life.world, "m1", "one").await);
-    life.work().await;
+    assert!(bot.receive(&process.world, "m1", "one").await);
+    process.work().await;
     tokio::time::sleep(GONE_FOR).await;
-    life.pass(LATER);
-    life.work().await;
+    process.pass(LATER);
+    process.work().await;
     assert_eq!(chat.said().len(), 1, "{:?}", chat.said());
 }
 
-/// Travels the road once for each of its crash points, of which there must be some.
-async fn travel_and_die(road: Road, at_least: u64) {
+/// Runs the case once for each of its crash points, of which there must be some.
+async fn crash_everywhere(case: Case, at_least: u64) {
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
     let template = tempfile::tempdir().unwrap();
-    let before = Life::begin(template.path(), Fate::new(None), Duration::ZERO).await;
-    let bot = set_up(&before.world, road.over, &agent.as_chat("Counting"), &chat, road.window).await;
-    if matches!(road.ends, Ends::Told(_)) {
+    let before = ProcessRun::begin(template.path(), CrashPlan::new(None), Duration::ZERO).await;
+    let bot = set_up(&before.world, case.over, &agent.as_chat("Counting"), &chat, case.window).await;
+    if matches!(case.ends, Ends::Told(_)) {
         allow_tasks(&before).await;
     }
     before.end().await;
 
-    let scene = Scene {
-        road,
+    let scenario = CrashScenario {
+        case,
         agent,
         chat,
         bot,
         template: template.path(),
     };
-    let undisturbed = scene.travel(None).await;
+    let undisturbed = scenario.travel(None).await;
     let mut n_points = 0;
-    while scene.travel(Some(n_points)).await.has_died() {
+    while scenario.travel(Some(n_points)).await.has_died() {
         n_points += 1;
-        assert!(n_points < MOST_POINTS, "the road doesn't end");
+        assert!(n_points < MOST_POINTS, "the case doesn't end");
     }
     assert!(
         n_points >= at_least,
         "only {n_points} crash points: something isn't watched"
     );
-    println_count(road, n_points, undisturbed.n_points());
+    println_count(case, n_points, undisturbed.n_points());
 }
 
 /// Switches task mode on in the only trigger.
-async fn allow_tasks(life: &Life) {
-    let (store, now) = (&life.world.store, life.world.clock.now());
+async fn allow_tasks(process: &ProcessRun) {
+    let (store, now) = (&process.world.store, process.world.clock.now());
     let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true)
         .await
         .unwrap();
@@ -200,23 +200,23 @@ async fn allow_tasks(life: &Life) {
 }
 
 #[expect(clippy::print_stdout, reason = "how much was tried is worth a line")]
-fn println_count(road: Road, n_points: u64, undisturbed: u64) {
+fn println_count(case: Case, n_points: u64, undisturbed: u64) {
     println!(
-        "{:?}, {} message(s): died at {n_points} points; {undisturbed} in an undisturbed life",
-        road.over,
-        road.texts.len()
+        "{:?}, {} message(s): died at {n_points} points; {undisturbed} without a crash",
+        case.over,
+        case.texts.len()
     );
 }
 
-struct Scene<'a> {
-    road: Road,
+struct CrashScenario<'a> {
+    case: Case,
     agent: FakeAgent,
     chat: ChatServer,
     bot: Bot,
     template: &'a Path,
 }
 
-/// What was there before a life began.
+/// What was there before a process started.
 struct Before {
     n_asked: usize,
     n_said: usize,
@@ -238,64 +238,64 @@ impl Before {
     }
 }
 
-impl Scene<'_> {
-    /// One life that may die, and one that finishes.
-    async fn travel(&self, dies_at: Option<u64>) -> Fate {
+impl CrashScenario<'_> {
+    /// One process that may die, and one that finishes.
+    async fn travel(&self, dies_at: Option<u64>) -> CrashPlan {
         let dir = tempfile::tempdir().unwrap();
         copy(self.template, dir.path());
         let (n_asked, n_said) = (self.agent.asked().len(), self.chat.said().len());
-        let fate = Fate::new(dies_at);
-        let mut life = Life::begin(dir.path(), fate.clone(), Duration::ZERO).await;
-        life.watch();
-        let acknowledged = self.first_life(&mut life).await;
-        life.end().await;
+        let plan = CrashPlan::new(dies_at);
+        let mut process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
+        process.watch();
+        let acknowledged = self.first_life(&mut process).await;
+        process.end().await;
 
-        let mut life = Life::begin(dir.path(), Fate::new(None), LATER).await;
+        let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), LATER).await;
         let before = Before {
             n_asked: self.agent.asked().len(),
             n_said: self.chat.said().len(),
-            replies: self.replies(&life).await,
+            replies: self.replies(&process).await,
         };
         // The platform repeats what it has no acknowledgement for, and nothing else.
-        for at in acknowledged..self.road.texts.len() {
-            assert!(self.say(&life, at).await, "a living bridge takes everything in");
+        for at in acknowledged..self.case.texts.len() {
+            assert!(self.say(&process, at).await, "a living bridge takes everything in");
         }
-        life.work().await;
-        life.pass(self.road.window * 2);
-        life.work().await;
+        process.work().await;
+        process.pass(self.case.window * 2);
+        process.work().await;
         let end = End {
-            scene: self,
-            place: fate.place(),
+            scenario: self,
+            crash_point: plan.crash_point(),
         };
-        let finished = end.check_answers(&life).await;
+        let finished = end.check_answers(&process).await;
         end.check_repetitions(&before, n_asked, n_said);
-        end.check_rest(&mut life, &finished).await;
-        life.end().await;
-        fate
+        end.check_rest(&mut process, &finished).await;
+        process.end().await;
+        plan
     }
 
     /// How many messages were acknowledged.
-    async fn first_life(&self, life: &mut Life) -> usize {
-        let fate = life.fate.clone();
+    async fn first_life(&self, process: &mut ProcessRun) -> usize {
+        let plan = process.plan.clone();
         let mut acknowledged = 0;
-        for at in 0..self.road.texts.len() {
-            match fate.unless_dead(self.say(life, at)).await {
+        for at in 0..self.case.texts.len() {
+            match plan.unless_dead(self.say(process, at)).await {
                 Some(true) => acknowledged += 1,
                 Some(false) => panic!("a living bridge takes everything in"),
                 None => return acknowledged,
             }
         }
-        if fate.unless_dead(life.work()).await.is_some() && !self.road.window.is_zero() {
-            life.pass(self.road.window * 2);
-            fate.unless_dead(life.work()).await;
+        if plan.unless_dead(process.work()).await.is_some() && !self.case.window.is_zero() {
+            process.pass(self.case.window * 2);
+            plan.unless_dead(process.work()).await;
         }
         acknowledged
     }
 
     /// The ledger's messages and what is known of their replies, in the order of the texts.
-    async fn replies(&self, life: &Life) -> Vec<(MessageRecord, Option<ReplyRecord>)> {
-        let store = &life.world.store;
-        let now = life.world.clock.now();
+    async fn replies(&self, process: &ProcessRun) -> Vec<(MessageRecord, Option<ReplyRecord>)> {
+        let store = &process.world.store;
+        let now = process.world.clock.now();
         let organization = OrganizationId::new(DEFAULT);
         let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
         let mut messages = found.unwrap().items;
@@ -308,24 +308,26 @@ impl Scene<'_> {
         replies
     }
 
-    async fn say(&self, life: &Life, at: usize) -> bool {
-        self.bot.hear(&life.world, &format!("m{at}"), self.road.texts[at]).await
+    async fn say(&self, process: &ProcessRun, at: usize) -> bool {
+        self.bot
+            .receive(&process.world, &format!("m{at}"), self.case.texts[at])
+            .await
     }
 }
 
-/// What must hold when the second life has nothing left to do.
+/// What must hold when the second process has nothing left to do.
 struct End<'a> {
-    scene: &'a Scene<'a>,
-    /// Where the first life died.
-    place: String,
+    scenario: &'a CrashScenario<'a>,
+    /// Where the first process died.
+    crash_point: String,
 }
 
 impl End<'_> {
     /// Every message is answered, by one answer that is right.
-    async fn check_answers(&self, life: &Life) -> Vec<(MessageRecord, Option<ReplyRecord>)> {
-        let place = &self.place;
-        let replies = self.scene.replies(life).await;
-        assert_eq!(replies.len(), self.scene.road.texts.len(), "died {place}");
+    async fn check_answers(&self, process: &ProcessRun) -> Vec<(MessageRecord, Option<ReplyRecord>)> {
+        let crash_point = &self.crash_point;
+        let replies = self.scenario.replies(process).await;
+        assert_eq!(replies.len(), self.scenario.case.texts.len(), "died {crash_point}");
         for (message, reply) in &replies {
             let reply = reply.as_ref().unwrap();
             let shown = match &reply.same_as {
@@ -335,68 +337,76 @@ impl End<'_> {
                     .unwrap(),
                 None => reply.clone(),
             };
-            let (state, outcome, notice) = match self.scene.road.ends {
+            let (state, outcome, notice) = match self.scenario.case.ends {
                 Ends::Answered(_) => (MessageState::Answered, Outcome::Completed, None),
                 Ends::Commanded(notice) => (MessageState::Commanded, Outcome::Commanded, Some(notice)),
                 Ends::Told(_) => (MessageState::Commanded, Outcome::Commanded, None),
             };
-            assert_eq!(message.state, state, "died {place}: {:?}", message.steps);
-            assert_eq!(shown.stage, Stage::Final, "died {place}");
-            assert_eq!(shown.outcome, Some(outcome), "died {place}");
-            assert_eq!(shown.notice, notice, "died {place}");
-            let right = match self.scene.road.ends {
+            assert_eq!(message.state, state, "died {crash_point}: {:?}", message.steps);
+            assert_eq!(shown.stage, Stage::Final, "died {crash_point}");
+            assert_eq!(shown.outcome, Some(outcome), "died {crash_point}");
+            assert_eq!(shown.notice, notice, "died {crash_point}");
+            let right = match self.scenario.case.ends {
                 Ends::Answered(answers) => answers.contains(&shown.text.as_str()),
                 Ends::Commanded(_) => shown.text.is_empty(),
                 Ends::Told(text) => shown.text == text,
             };
-            assert!(right, "died {place}: {:?}", shown.text);
+            assert!(right, "died {crash_point}: {:?}", shown.text);
         }
-        if matches!(self.scene.road.ends, Ends::Answered(_)) {
-            self.check_transcript(life, &replies[0].0).await;
+        if matches!(self.scenario.case.ends, Ends::Answered(_)) {
+            self.check_transcript(process, &replies[0].0).await;
         }
         replies
     }
 
     /// What was said is remembered for the agent: once, in order, with its answers.
-    async fn check_transcript(&self, life: &Life, message: &MessageRecord) {
+    async fn check_transcript(&self, process: &ProcessRun, message: &MessageRecord) {
         let (session, _) = message.session.as_ref().unwrap();
-        let now = life.world.clock.now();
-        let turns = transcript::latest(&life.world.store, session, 100, usize::MAX, now)
+        let now = process.world.clock.now();
+        let turns = transcript::latest(&process.world.store, session, 100, usize::MAX, now)
             .await
             .unwrap();
         let said: Vec<&str> = turns.iter().flat_map(|turn| turn.user.lines()).collect();
-        assert_eq!(said, self.scene.road.texts, "died {}", self.place);
+        assert_eq!(said, self.scenario.case.texts, "died {}", self.crash_point);
         for turn in &turns {
-            assert_eq!(turn.assistant, format!("echo: {}", turn.user), "died {}", self.place);
+            assert_eq!(
+                turn.assistant,
+                format!("echo: {}", turn.user),
+                "died {}",
+                self.crash_point
+            );
         }
     }
 
     /// An agent whose result was recorded was not asked again; what the platform confirmed was not said again.
     fn check_repetitions(&self, before: &Before, n_asked: usize, n_said: usize) {
-        let Self { scene, place } = self;
-        let asked = scene.agent.asked();
+        let Self { scenario, crash_point } = self;
+        let asked = scenario.agent.asked();
         let (first, second) = (&asked[n_asked..before.n_asked], &asked[before.n_asked..]);
-        if !matches!(scene.road.ends, Ends::Answered(_)) {
-            assert_eq!(asked.len(), 0, "died {place}: a command is not for the agent");
+        if !matches!(scenario.case.ends, Ends::Answered(_)) {
+            assert_eq!(asked.len(), 0, "died {crash_point}: a command is not for the agent");
         }
-        for (at, text) in scene.road.texts.iter().enumerate() {
+        for (at, text) in scenario.case.texts.iter().enumerate() {
             let times = |asked: &[String]| asked.iter().filter(|it| it.lines().any(|line| line == *text)).count();
-            assert!(times(first) <= 1 && times(second) <= 1, "died {place}: asked {asked:?}");
+            assert!(
+                times(first) <= 1 && times(second) <= 1,
+                "died {crash_point}: asked {asked:?}"
+            );
             let is_recorded = before.has_result(at);
             assert!(
                 !is_recorded || times(second) == 0,
-                "died {place}: asked again for {text:?}"
+                "died {crash_point}: asked again for {text:?}"
             );
         }
         let n_first = before.n_said - n_said;
-        let n_second = scene.chat.said().len() - before.n_said;
-        if scene.road.over == Over::Web {
+        let n_second = scenario.chat.said().len() - before.n_said;
+        if scenario.case.over == Over::Web {
             assert_eq!(n_first + n_second, 0, "nothing is pushed into our own channel");
             return;
         }
         // Where one call shows all of an answer, the ledger tells; else the reply's own record. A command ends before it is confirmed.
         let is_confirmed = before.replies.iter().any(|(message, reply)| {
-            let answered = matches!(scene.road.ends, Ends::Answered(_)) && message.state.is_terminal();
+            let answered = matches!(scenario.case.ends, Ends::Answered(_)) && message.state.is_terminal();
             answered
                 || reply
                     .as_ref()
@@ -404,26 +414,34 @@ impl End<'_> {
         });
         // Between the platform's answer and our record of it a platform without idempotency hears twice; nowhere else.
         let n_wanted = usize::from(!is_confirmed);
-        assert!(n_first <= 1, "died {place}: said {n_first} times");
-        assert_eq!(n_second, n_wanted, "died {place}: said {n_first} times before");
+        assert!(n_first <= 1, "died {crash_point}: said {n_first} times");
+        assert_eq!(n_second, n_wanted, "died {crash_point}: said {n_first} times before");
     }
 
     /// Nothing more happens, whatever the platform repeats and however long one waits.
-    async fn check_rest(&self, life: &mut Life, finished: &[(MessageRecord, Option<ReplyRecord>)]) {
-        let Self { scene, place } = self;
-        let before = (scene.agent.asked(), scene.chat.said());
-        life.pass(LATER);
-        for at in 0..scene.road.texts.len() {
-            assert!(scene.say(life, at).await, "died {place}");
+    async fn check_rest(&self, process: &mut ProcessRun, finished: &[(MessageRecord, Option<ReplyRecord>)]) {
+        let Self { scenario, crash_point } = self;
+        let before = (scenario.agent.asked(), scenario.chat.said());
+        process.pass(LATER);
+        for at in 0..scenario.case.texts.len() {
+            assert!(scenario.say(process, at).await, "died {crash_point}");
         }
-        life.work().await;
-        life.pass(LATER);
-        life.work().await;
-        assert_eq!((scene.agent.asked(), scene.chat.said()), before, "died {place}");
+        process.work().await;
+        process.pass(LATER);
+        process.work().await;
+        assert_eq!(
+            (scenario.agent.asked(), scenario.chat.said()),
+            before,
+            "died {crash_point}"
+        );
         let replies = |all: &[(MessageRecord, Option<ReplyRecord>)]| -> Vec<_> {
             all.iter().map(|(_, reply)| reply.clone()).collect()
         };
-        assert_eq!(replies(&scene.replies(life).await), replies(finished), "died {place}");
+        assert_eq!(
+            replies(&scenario.replies(process).await),
+            replies(finished),
+            "died {crash_point}"
+        );
     }
 }
 

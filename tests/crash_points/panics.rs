@@ -20,8 +20,8 @@ use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Bot, Over, set_up};
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::test_bot::{Bot, Over, set_up};
 
 /// More tries than this are a loop.
 const MOST_TRIES: usize = 20;
@@ -72,8 +72,8 @@ impl Connector for Fragile {
     }
 }
 
-struct Scene {
-    life: Life,
+struct PanicScenario {
+    process: ProcessRun,
     agent: FakeAgent,
     chat: ChatServer,
     bot: Bot,
@@ -81,19 +81,19 @@ struct Scene {
     _dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl PanicScenario {
     async fn begin(window: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
-        let mut life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
         let connector: &'static Fragile = Box::leak(Box::new(Fragile {
             breaks: AtomicBool::new(false),
         }));
-        life.world.registry = Box::leak(Box::new([connector as &dyn Connector]));
+        process.world.registry = Box::leak(Box::new([connector as &dyn Connector]));
         let settings = agent.as_chat("Counting");
-        let bot = set_up(&life.world, Over::DingTalk, &settings, &chat, window).await;
+        let bot = set_up(&process.world, Over::DingTalk, &settings, &chat, window).await;
         Self {
-            life,
+            process,
             agent,
             chat,
             bot,
@@ -102,19 +102,19 @@ impl Scene {
         }
     }
 
-    async fn hear(&self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
+    async fn receive(&self, text: &str) {
+        assert!(self.bot.receive(&self.process.world, text, text).await);
     }
 
-    async fn hear_elsewhere(&self, text: &str) {
+    async fn receive_elsewhere(&self, text: &str) {
         let mut other = self.bot.clone();
         "2".clone_into(&mut other.chat);
-        assert!(other.hear(&self.life.world, text, text).await);
+        assert!(other.receive(&self.process.world, text, text).await);
     }
 
     /// Takes in all that was said, in one batch. How many have to come again.
     async fn dispatch_together(&self) -> usize {
-        let (queues, url) = (&self.life.world.queues, &self.life.world.queues.urls().inbound);
+        let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().inbound);
         let mut received = receive::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO)
             .await
             .unwrap();
@@ -127,7 +127,7 @@ impl Scene {
             envelope: it.message,
             unreadable: it.unreadable,
         });
-        let failed = dispatch::batch::dispatch_batch(&self.life.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.process.world, items.collect()).await;
         receipts.retain(|(id, _)| !failed.contains(id));
         let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
         delete(queues, url, &done).await.unwrap();
@@ -136,7 +136,7 @@ impl Scene {
 
     /// Does what all wake-ups want that are due, in one batch.
     async fn run_together(&self) {
-        let (queues, url) = (&self.life.world.queues, &self.life.world.queues.urls().work);
+        let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().work);
         let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let items = received.into_iter().map(|it| run::batch::Item {
@@ -145,7 +145,7 @@ impl Scene {
             attempt: it.attempt,
             wake: it.message,
         });
-        let failed = run::batch::run(&self.life.world, items.collect(), None).await;
+        let failed = run::batch::run(&self.process.world, items.collect(), None).await;
         receipts.retain(|(id, _)| !failed.contains(id));
         let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
         delete(queues, url, &done).await.unwrap();
@@ -153,7 +153,7 @@ impl Scene {
 
     /// What became of the messages, by their texts.
     async fn state(&self, text: &str) -> MessageState {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let organization = OrganizationId::new(DEFAULT);
         let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
         let mut all = found.unwrap().items.into_iter();
@@ -161,7 +161,7 @@ impl Scene {
     }
 
     async fn letters(&self) -> Vec<DeadLetter> {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let found = deadletter::list(store, &OrganizationId::new(DEFAULT), None, 10, now).await;
         found.unwrap().items
     }
@@ -169,110 +169,110 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_can_not_be_told_holds_up_nobody_for_ever() {
-    let mut scene = Scene::begin(Duration::ZERO).await;
-    scene.hear("poison").await;
-    scene.hear_elsewhere("fine").await;
-    scene.life.dispatch().await;
-    scene.run_together().await;
-    assert_eq!(scene.state("fine").await, MessageState::Answered);
+    let mut scenario = PanicScenario::begin(Duration::ZERO).await;
+    scenario.receive("poison").await;
+    scenario.receive_elsewhere("fine").await;
+    scenario.process.dispatch().await;
+    scenario.run_together().await;
+    assert_eq!(scenario.state("fine").await, MessageState::Answered);
 
-    scene.hear("after").await;
-    scene.life.work().await;
+    scenario.receive("after").await;
+    scenario.process.work().await;
     let mut n_tries = 1;
-    while scene.state("after").await != MessageState::Answered {
+    while scenario.state("after").await != MessageState::Answered {
         n_tries += 1;
         assert!(n_tries < MOST_TRIES, "the conversation is held up");
-        scene.life.pass(Duration::from_secs(60));
-        scene.life.work().await;
+        scenario.process.pass(Duration::from_secs(60));
+        scenario.process.work().await;
     }
-    assert_eq!(scene.state("poison").await, MessageState::Failed);
-    let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
+    assert_eq!(scenario.state("poison").await, MessageState::Failed);
+    let reasons: Vec<String> = scenario.letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
-    let n_asked = scene.agent.asked().iter().filter(|text| *text == "poison").count();
+    let n_asked = scenario.agent.asked().iter().filter(|text| *text == "poison").count();
     assert_eq!(n_asked, 1, "its result was recorded");
-    assert_eq!(scene.chat.said().len(), 2);
+    assert_eq!(scenario.chat.said().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentence_of_ours_that_can_not_be_told_is_given_up() {
-    let mut scene = Scene::begin(Duration::ZERO).await;
-    scene.hear("/stop").await;
-    scene.life.work().await;
-    assert_eq!(scene.letters().await.len(), 0);
+    let mut scenario = PanicScenario::begin(Duration::ZERO).await;
+    scenario.receive("/stop").await;
+    scenario.process.work().await;
+    assert_eq!(scenario.letters().await.len(), 0);
     for _ in 0..8 {
-        scene.life.pass(Duration::from_secs(600));
-        scene.life.work().await;
+        scenario.process.pass(Duration::from_secs(600));
+        scenario.process.work().await;
     }
-    let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
+    let reasons: Vec<String> = scenario.letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
-    scene.life.pass(Duration::from_secs(600));
-    assert!(!scene.life.run().await, "a wake-up is still in the queue");
+    scenario.process.pass(Duration::from_secs(600));
+    assert!(!scenario.process.run().await, "a wake-up is still in the queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_can_not_be_dispatched_holds_up_no_other_conversation() {
     let window = Duration::from_secs(5);
-    let mut scene = Scene::begin(window).await;
-    scene.hear("one").await;
-    scene.life.dispatch().await;
-    scene.hear("/stop").await;
-    scene.hear_elsewhere("two").await;
-    scene.connector.breaks.store(true, Ordering::SeqCst);
-    assert_eq!(scene.dispatch_together().await, 1);
-    scene.connector.breaks.store(false, Ordering::SeqCst);
+    let mut scenario = PanicScenario::begin(window).await;
+    scenario.receive("one").await;
+    scenario.process.dispatch().await;
+    scenario.receive("/stop").await;
+    scenario.receive_elsewhere("two").await;
+    scenario.connector.breaks.store(true, Ordering::SeqCst);
+    assert_eq!(scenario.dispatch_together().await, 1);
+    scenario.connector.breaks.store(false, Ordering::SeqCst);
     // And comes again.
-    scene.life.pass(Duration::from_secs(60));
-    scene.life.work().await;
-    assert_eq!(scene.state("two").await, MessageState::Answered);
-    assert_eq!(scene.state("/stop").await, MessageState::Commanded);
-    assert_eq!(scene.state("one").await, MessageState::Stopped);
+    scenario.process.pass(Duration::from_secs(60));
+    scenario.process.work().await;
+    assert_eq!(scenario.state("two").await, MessageState::Answered);
+    assert_eq!(scenario.state("/stop").await, MessageState::Commanded);
+    assert_eq!(scenario.state("one").await, MessageState::Stopped);
 }
 
 /// Neither what is received with it again and again, nor its own message: both ends are told.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_can_never_be_dispatched_takes_nothing_with_it() {
-    let mut scene = Scene::begin(Duration::from_secs(5)).await;
-    scene.hear("one").await;
-    scene.life.dispatch().await;
-    scene.hear("/stop").await;
-    scene.hear("two").await;
-    scene.connector.breaks.store(true, Ordering::SeqCst);
+    let mut scenario = PanicScenario::begin(Duration::from_secs(5)).await;
+    scenario.receive("one").await;
+    scenario.process.dispatch().await;
+    scenario.receive("/stop").await;
+    scenario.receive("two").await;
+    scenario.connector.breaks.store(true, Ordering::SeqCst);
     let mut n_tries = 0;
-    while scene.dispatch_together().await > 0 {
+    while scenario.dispatch_together().await > 0 {
         n_tries += 1;
         assert!(n_tries < 50, "the queue gives both up without a word");
         // It holds up its chat for minutes at the most.
-        scene.life.pass(Duration::from_secs(4));
+        scenario.process.pass(Duration::from_secs(4));
     }
-    assert_eq!(scene.state("/stop").await, MessageState::Failed);
-    let reasons: Vec<String> = scene.letters().await.into_iter().map(|it| it.reason).collect();
+    assert_eq!(scenario.state("/stop").await, MessageState::Failed);
+    let reasons: Vec<String> = scenario.letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
-    scene.connector.breaks.store(false, Ordering::SeqCst);
-    scene.life.pass(Duration::from_secs(60));
-    scene.life.work().await;
-    assert_eq!(scene.state("two").await, MessageState::Answered);
+    scenario.connector.breaks.store(false, Ordering::SeqCst);
+    scenario.process.pass(Duration::from_secs(60));
+    scenario.process.work().await;
+    assert_eq!(scenario.state("two").await, MessageState::Answered);
     assert_eq!(
-        scene.chat.said().len(),
+        scenario.chat.said().len(),
         2,
         "an answer and an apology: {:?}",
-        scene.chat.said()
+        scenario.chat.said()
     );
 }
 
 /// Each time another process begins with it, and none of them fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_waits_for_its_platform_is_not_given_up() {
-    let mut scene = Scene::begin(Duration::ZERO).await;
-    scene.hear("one").await;
-    *scene.chat.busy_s.lock().unwrap() = Some(60);
-    scene.life.work().await;
+    let mut scenario = PanicScenario::begin(Duration::ZERO).await;
+    scenario.receive("one").await;
+    *scenario.chat.busy_s.lock().unwrap() = Some(60);
+    scenario.process.work().await;
     for _ in 0..MOST_TRIES {
-        scene.life.pass(Duration::from_secs(61));
-        scene.life.work().await;
+        scenario.process.pass(Duration::from_secs(61));
+        scenario.process.work().await;
     }
-    assert!(scene.chat.n_refused.load(Ordering::SeqCst) > MOST_TRIES);
-    *scene.chat.busy_s.lock().unwrap() = None;
-    scene.life.pass(Duration::from_secs(61));
-    scene.life.work().await;
-    assert_eq!(scene.state("one").await, MessageState::Answered);
+    assert!(scenario.chat.n_refused.load(Ordering::SeqCst) > MOST_TRIES);
+    *scenario.chat.busy_s.lock().unwrap() = None;
+    scenario.process.pass(Duration::from_secs(61));
+    scenario.process.work().await;
+    assert_eq!(scenario.state("one").await, MessageState::Answered);
 }

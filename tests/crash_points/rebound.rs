@@ -11,18 +11,18 @@ use tieline_store::config::trigger::Rival;
 use tieline_store::config::{agent, trigger};
 use tieline_tests::agents::{FakeAgent, Manner};
 
-use crate::scene::Over;
-use crate::stage::Scene;
+use crate::scenario::Scenario;
+use crate::test_bot::Over;
 
-async fn scene() -> Scene {
+async fn scenario() -> Scenario {
     let agent = FakeAgent::start(Manner::default()).await;
     let settings = agent.as_chat("First");
-    Scene::begin(Over::DingTalk, agent, &settings).await
+    Scenario::begin(Over::DingTalk, agent, &settings).await
 }
 
-impl Scene {
+impl Scenario {
     async fn change_trigger(&self, change: impl FnOnce(&mut Trigger)) {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |it| it.integration == self.bot.id).await;
         let before = found.unwrap().remove(0);
         let mut after = before.trigger.clone();
@@ -43,7 +43,7 @@ impl Scene {
             protocol: settings["protocol"].as_str().unwrap().to_owned(),
             config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
         };
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         agent::create(store, asked, now).await.unwrap();
         self.change_trigger(|trigger| trigger.agent = id).await;
     }
@@ -65,46 +65,46 @@ fn words(turn: &Value) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_agent_is_not_told_what_was_said_to_the_first() {
-    let scene = scene().await;
+    let scenario = scenario().await;
     let other = FakeAgent::start(Manner::default()).await;
-    scene.hear("one").await;
-    scene.life.work().await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
     // It waits while the bot is bound to another.
-    scene.hear("two").await;
-    scene.rebind(&other).await;
-    scene.life.work().await;
+    scenario.receive("two").await;
+    scenario.rebind(&other).await;
+    scenario.process.work().await;
     assert_eq!(told(&other), ["two"]);
-    scene.hear("three").await;
-    scene.life.work().await;
+    scenario.receive("three").await;
+    scenario.process.work().await;
     assert_eq!(told(&other), ["two", "echo: two", "three"]);
-    assert_eq!(scene.agent.asked(), ["one"]);
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 3);
+    assert_eq!(scenario.agent.asked(), ["one"]);
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_is_it_told_if_the_next_message_is_the_first_to_notice() {
-    let scene = scene().await;
+    let scenario = scenario().await;
     let other = FakeAgent::start(Manner::default()).await;
-    scene.hear("one").await;
-    scene.life.work().await;
-    scene.hear("two").await;
-    scene.rebind(&other).await;
-    scene.hear("three").await;
-    scene.life.work().await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    scenario.receive("two").await;
+    scenario.rebind(&other).await;
+    scenario.receive("three").await;
+    scenario.process.work().await;
     assert_eq!(told(&other), ["two", "echo: two", "three"]);
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 3);
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_interrupted_by_what_came_after_it() {
-    let scene = scene().await;
-    scene
+    let scenario = scenario().await;
+    scenario
         .change_trigger(|trigger| trigger.settings.busy_policy = BusyPolicy::Interrupt)
         .await;
-    scene.hear("one").await;
-    scene.hear("two").await;
-    scene.life.work().await;
-    assert_eq!(scene.agent.asked(), ["two"]);
-    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
-    assert_eq!(scene.n_ended(MessageState::Answered).await, 1);
+    scenario.receive("one").await;
+    scenario.receive("two").await;
+    scenario.process.work().await;
+    assert_eq!(scenario.agent.asked(), ["two"]);
+    assert_eq!(scenario.n_ended(MessageState::Stopped).await, 1);
+    assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }

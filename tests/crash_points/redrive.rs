@@ -1,4 +1,4 @@
-//! Messages that failed and are sent on their road again.
+//! Messages that failed and are retried by an operator.
 
 use std::time::Duration;
 
@@ -19,41 +19,41 @@ use tieline_store::reply::{self, ReplyRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Bot, Over, set_up};
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::test_bot::{Bot, Over, set_up};
 
 /// A bridge whose agent can't be reached, until it is told where to find it.
-struct Scene {
-    life: Life,
+struct RedriveScenario {
+    process: ProcessRun,
     agent: FakeAgent,
     bot: Bot,
     _dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl RedriveScenario {
     async fn begin(window: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
+        let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
         let unreachable =
             json!({ "protocol": "openai_chat", "config": { "baseUrl": "http://127.0.0.1:1", "model": "m" } });
-        let bot = set_up(&life.world, Over::Web, &unreachable, &chat, window).await;
+        let bot = set_up(&process.world, Over::Web, &unreachable, &chat, window).await;
         Self {
-            life,
+            process,
             agent,
             bot,
             _dir: dir,
         }
     }
 
-    async fn hear(&mut self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
-        self.life.dispatch().await;
+    async fn receive(&mut self, text: &str) {
+        assert!(self.bot.receive(&self.process.world, text, text).await);
+        self.process.dispatch().await;
     }
 
     /// From now on the agent can be reached.
     async fn mend(&self) {
-        let (store, organization) = (&self.life.world.store, OrganizationId::new(DEFAULT));
+        let (store, organization) = (&self.process.world.store, OrganizationId::new(DEFAULT));
         let found = agent::list(store, &organization, None, 10).await;
         let before = found.unwrap().items.pop().unwrap();
         let settings = self.agent.as_chat("Counting");
@@ -61,25 +61,25 @@ impl Scene {
             config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
             ..before.agent.clone()
         };
-        let now = self.life.world.clock.now();
+        let now = self.process.world.clock.now();
         agent::update(store, &before, after, now).await.unwrap();
     }
 
     async fn letter(&self) -> DeadLetter {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let found = deadletter::list(store, &OrganizationId::new(DEFAULT), None, 10, now).await;
         found.unwrap().items.pop().unwrap()
     }
 
     async fn conversation(&self) -> Conversation {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let id = self.letter().await.conversation.unwrap();
         conversation::load(store, &id, now).await.unwrap().unwrap()
     }
 
     /// Messages and their replies, in the order of their texts.
     async fn ledger(&self) -> Vec<(MessageRecord, ReplyRecord)> {
-        let (store, now) = (&self.life.world.store, self.life.world.clock.now());
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let organization = OrganizationId::new(DEFAULT);
         let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
         let mut messages = found.unwrap().items;
@@ -96,13 +96,13 @@ impl Scene {
 /// A dispatcher would find the message in the conversation already, and the run would take it away with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
-    let mut scene = Scene::begin(Duration::ZERO).await;
-    scene.hear("one").await;
-    scene.life.work().await;
-    scene.mend().await;
-    let letter = scene.letter().await;
+    let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    scenario.mend().await;
+    let letter = scenario.letter().await;
     // As it was a moment ago: the message has failed, and its run hasn't left.
-    let left = scene.conversation().await;
+    let left = scenario.conversation().await;
     let mut before = left.clone();
     before.run = Some(RunState {
         id: RunId::new("run_1"),
@@ -120,60 +120,62 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
         watch: None,
         rests_until: None,
     });
-    let store = &scene.life.world.store;
+    let store = &scenario.process.world.store;
     conversation::save(store, &left, &mut before).await.unwrap();
-    let refused = redrive(&scene.life.world, &letter).await;
+    let refused = redrive(&scenario.process.world, &letter).await;
     assert!(matches!(refused, Err(RedriveError::InHand)), "{refused:?}");
-    assert_eq!(scene.letter().await, letter, "it can be sent later");
+    assert_eq!(scenario.letter().await, letter, "it can be sent later");
     let mut after = Conversation {
         run: None,
         ..before.clone()
     };
     conversation::save(store, &before, &mut after).await.unwrap();
-    redrive(&scene.life.world, &letter).await.unwrap();
-    scene.life.work().await;
-    assert_eq!(scene.ledger().await[0].0.state, MessageState::Answered);
+    redrive(&scenario.process.world, &letter).await.unwrap();
+    scenario.process.work().await;
+    assert_eq!(scenario.ledger().await[0].0.state, MessageState::Answered);
 }
 
 /// No process would bring it to an end any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_can_not_be_read_stays_failed() {
-    let mut scene = Scene::begin(Duration::ZERO).await;
-    scene.hear("one").await;
-    scene.life.work().await;
-    let letter = scene.letter().await;
+    let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    let letter = scenario.letter().await;
     let text = |value: String| AttributeValue::S(value);
     let other = Keyring::new([9; 32]).seal(b"{}", letter.message.as_str());
-    let change = scene.life.tables().update_item().table_name("tieline-state");
+    let change = scenario.process.tables().update_item().table_name("tieline-state");
     let change = change.key("pk", text(format!("MSG#{}", letter.message)));
     let change = change.key("sk", text("MSG".to_owned()));
     let change = change.update_expression("SET ev = :ev");
     let change = change.expression_attribute_values(":ev", text(other));
     change.send().await.unwrap();
-    let before = scene.ledger().await;
-    let refused = redrive(&scene.life.world, &letter).await;
+    let before = scenario.ledger().await;
+    let refused = redrive(&scenario.process.world, &letter).await;
     assert!(matches!(refused, Err(RedriveError::Gone)), "{refused:?}");
-    assert_eq!(scene.ledger().await, before);
+    assert_eq!(scenario.ledger().await, before);
     assert_eq!(before[0].0.state, MessageState::Failed);
-    assert_eq!(scene.letter().await, letter);
+    assert_eq!(scenario.letter().await, letter);
 }
 
 /// The reader of the one that failed asks for its own reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_merged_when_it_comes_again_shows_the_answer_too() {
     let window = Duration::from_secs(5);
-    let mut scene = Scene::begin(window).await;
-    scene.hear("one").await;
-    scene.life.pass(window * 2);
-    scene.life.work().await;
-    scene.mend().await;
-    redrive(&scene.life.world, &scene.letter().await).await.unwrap();
-    scene.life.dispatch().await;
-    scene.hear("two").await;
-    scene.life.pass(window * 2);
-    scene.life.work().await;
-    let ledger = scene.ledger().await;
-    assert_eq!(scene.agent.asked(), ["one\ntwo"]);
+    let mut scenario = RedriveScenario::begin(window).await;
+    scenario.receive("one").await;
+    scenario.process.pass(window * 2);
+    scenario.process.work().await;
+    scenario.mend().await;
+    redrive(&scenario.process.world, &scenario.letter().await)
+        .await
+        .unwrap();
+    scenario.process.dispatch().await;
+    scenario.receive("two").await;
+    scenario.process.pass(window * 2);
+    scenario.process.work().await;
+    let ledger = scenario.ledger().await;
+    assert_eq!(scenario.agent.asked(), ["one\ntwo"]);
     assert!(
         ledger
             .iter()

@@ -11,15 +11,15 @@ use tieline_store::reply;
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Over, set_up};
-use crate::stage::Scene;
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::scenario::Scenario;
+use crate::test_bot::{Over, set_up};
 use crate::{LATER, MOST_POINTS};
 
 /// How long messages are gathered.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Whom the second life hears first.
+/// Whom the second process hears first.
 #[derive(Debug, Clone, Copy)]
 enum First {
     Dispatcher,
@@ -41,7 +41,7 @@ async fn die_everywhere(first: First) {
     let mut n_points = 0;
     while die_at(n_points, first, &agent, &chat).await {
         n_points += 1;
-        assert!(n_points < MOST_POINTS, "the road doesn't end");
+        assert!(n_points < MOST_POINTS, "the case doesn't end");
     }
     assert!(n_points >= 20, "only {n_points} crash points: something isn't watched");
 }
@@ -49,43 +49,46 @@ async fn die_everywhere(first: First) {
 /// Whether it came to that point.
 async fn die_at(point: u64, first: First, agent: &FakeAgent, chat: &ChatServer) -> bool {
     let dir = tempfile::tempdir().unwrap();
-    let fate = Fate::new(Some(point));
-    let life = Life::begin(dir.path(), fate.clone(), Duration::ZERO).await;
-    let bot = set_up(&life.world, Over::Web, &agent.as_chat("Counting"), chat, WINDOW).await;
-    assert!(bot.hear(&life.world, "m0", "one").await);
-    life.dispatch().await;
-    life.watch();
-    let heard = fate.unless_dead(bot.hear(&life.world, "m1", "/stop")).await;
+    let plan = CrashPlan::new(Some(point));
+    let process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
+    let bot = set_up(&process.world, Over::Web, &agent.as_chat("Counting"), chat, WINDOW).await;
+    assert!(bot.receive(&process.world, "m0", "one").await);
+    process.dispatch().await;
+    process.watch();
+    let heard = plan.unless_dead(bot.receive(&process.world, "m1", "/stop")).await;
     if heard.is_some() {
-        fate.unless_dead(life.dispatch()).await;
+        plan.unless_dead(process.dispatch()).await;
     }
-    life.end().await;
+    process.end().await;
 
-    let life = Life::begin(dir.path(), Fate::new(None), LATER).await;
+    let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), LATER).await;
     if heard.is_none() {
-        assert!(bot.hear(&life.world, "m1", "/stop").await);
+        assert!(bot.receive(&process.world, "m1", "/stop").await);
     }
     match first {
-        First::Dispatcher => life.dispatch().await,
-        First::Runner => life.run().await,
+        First::Dispatcher => process.dispatch().await,
+        First::Runner => process.run().await,
     };
-    life.work().await;
-    let (store, now) = (&life.world.store, life.world.clock.now());
+    process.work().await;
+    let (store, now) = (&process.world.store, process.world.clock.now());
     let organization = OrganizationId::new(DEFAULT);
     let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
     let found = found.unwrap().items;
     assert_eq!(found.len(), 2);
     for message in found {
-        let place = fate.place();
-        assert!(message.state.is_terminal(), "died {place}: {:?}", message.steps);
+        let crash_point = plan.crash_point();
+        assert!(message.state.is_terminal(), "died {crash_point}: {:?}", message.steps);
         let reply = reply::get(store, &message.reply, now).await.unwrap();
         let stage = reply.map(|reply| reply.stage);
-        assert_eq!(stage, Some(Stage::Final), "died {place}: {:?}", message.steps);
+        assert_eq!(stage, Some(Stage::Final), "died {crash_point}: {:?}", message.steps);
         let is_stopped = message.state == MessageState::Stopped;
-        assert!(!is_stopped || message.platform_message.as_str() == "m0", "died {place}");
+        assert!(
+            !is_stopped || message.platform_message.as_str() == "m0",
+            "died {crash_point}"
+        );
     }
-    life.end().await;
-    fate.has_died()
+    process.end().await;
+    plan.has_died()
 }
 
 /// The platform wants to be left alone for so long that a person has time to think better of it.
@@ -93,24 +96,24 @@ async fn die_at(point: u64, first: First, agent: &FakeAgent, chat: &ChatServer) 
 async fn stop_counts_until_the_answer_is_delivered() {
     let agent = FakeAgent::start(Manner::default()).await;
     let settings = agent.as_chat("Counting");
-    let mut scene = Scene::begin(Over::DingTalk, agent, &settings).await;
-    scene.hear("one").await;
-    *scene.chat.busy_s.lock().unwrap() = Some(60);
-    scene.life.work().await;
-    assert_eq!(scene.agent.asked(), ["one"]);
-    scene.hear("/stop").await;
-    scene.life.work().await;
-    *scene.chat.busy_s.lock().unwrap() = None;
+    let mut scenario = Scenario::begin(Over::DingTalk, agent, &settings).await;
+    scenario.receive("one").await;
+    *scenario.chat.busy_s.lock().unwrap() = Some(60);
+    scenario.process.work().await;
+    assert_eq!(scenario.agent.asked(), ["one"]);
+    scenario.receive("/stop").await;
+    scenario.process.work().await;
+    *scenario.chat.busy_s.lock().unwrap() = None;
     for _ in 0..3 {
-        scene.life.pass(Duration::from_secs(61));
-        scene.life.work().await;
+        scenario.process.pass(Duration::from_secs(61));
+        scenario.process.work().await;
     }
     assert_eq!(
-        scene.chat.said().len(),
+        scenario.chat.said().len(),
         1,
         "only the confirmation: {:?}",
-        scene.chat.said()
+        scenario.chat.said()
     );
-    assert_eq!(scene.n_ended(MessageState::Stopped).await, 1);
-    assert_eq!(scene.agent.asked(), ["one"]);
+    assert_eq!(scenario.n_ended(MessageState::Stopped).await, 1);
+    assert_eq!(scenario.agent.asked(), ["one"]);
 }

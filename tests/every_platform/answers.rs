@@ -6,7 +6,7 @@ use anyhow::ensure;
 use tieline_tests::agents::Manner;
 use tieline_tests::outbound::Speaker;
 
-use crate::stage::Stage;
+use crate::test_bridge::TestBridge;
 
 fn in_pieces() -> Manner {
     Manner {
@@ -22,66 +22,63 @@ fn in_pieces() -> Manner {
 
 #[tokio::test]
 async fn answer_grows_to_its_exact_final_text() {
-    let stage = Stage::open(in_pieces()).await;
-    stage
-        .play(async |bot| {
-            let lisi = Speaker::alone("1001");
-            let expected = ["You said: 你好 🚀. That is all there is to say."];
-            bot.say(&lisi, "你好 🚀");
-            bot.shows(&lisi, &expected).await?;
-            bot.goes_on_showing(&lisi, &expected).await?;
-            let bubbles = bot.simulator.shown(&lisi);
-            let states = &bubbles[0].states;
-            let grown: Vec<_> = states.iter().filter(|text| text.starts_with("You")).collect();
-            ensure!(
-                grown.is_sorted_by(|a, b| b.starts_with(a.as_str())),
-                "text shrinks: {states:?}"
-            );
-            ensure!(
-                !bot.simulator.features().streams || grown.len() >= 2,
-                "text does not grow: {states:?}"
-            );
-            ensure!(bot.agent.asked() == ["你好 🚀"], "asked {:?}", bot.agent.asked());
-            Ok(())
-        })
-        .await;
+    let test = TestBridge::open(in_pieces()).await;
+    test.play(async |bot| {
+        let lisi = Speaker::alone("1001");
+        let expected = ["You said: 你好 🚀. That is all there is to say."];
+        bot.say(&lisi, "你好 🚀");
+        bot.shows(&lisi, &expected).await?;
+        bot.goes_on_showing(&lisi, &expected).await?;
+        let bubbles = bot.simulator.shown(&lisi);
+        let states = &bubbles[0].states;
+        let grown: Vec<_> = states.iter().filter(|text| text.starts_with("You")).collect();
+        ensure!(
+            grown.is_sorted_by(|a, b| b.starts_with(a.as_str())),
+            "text shrinks: {states:?}"
+        );
+        ensure!(
+            !bot.simulator.features().streams || grown.len() >= 2,
+            "text does not grow: {states:?}"
+        );
+        ensure!(bot.agent.asked() == ["你好 🚀"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn redelivered_message_is_answered_once() {
-    let stage = Stage::open(in_pieces()).await;
-    stage
-        .play(async |bot| {
-            let lisi = Speaker::alone("1001");
-            let expected = ["You said: once. That is all there is to say."];
-            let id = bot.say(&lisi, "once");
-            bot.simulator.redeliver(&id);
-            bot.agent_is_asked(&["once"]).await?;
-            bot.simulator.redeliver(&id);
-            bot.shows(&lisi, &expected).await?;
-            bot.simulator.redeliver(&id);
-            bot.goes_on_showing(&lisi, &expected).await?;
-            ensure!(bot.agent.asked() == ["once"], "asked {:?}", bot.agent.asked());
-            Ok(())
-        })
-        .await;
+    let test = TestBridge::open(in_pieces()).await;
+    test.play(async |bot| {
+        let lisi = Speaker::alone("1001");
+        let expected = ["You said: once. That is all there is to say."];
+        let id = bot.say(&lisi, "once");
+        bot.simulator.redeliver(&id);
+        bot.agent_is_asked(&["once"]).await?;
+        bot.simulator.redeliver(&id);
+        bot.shows(&lisi, &expected).await?;
+        bot.simulator.redeliver(&id);
+        bot.goes_on_showing(&lisi, &expected).await?;
+        ensure!(bot.agent.asked() == ["once"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn people_get_their_own_answers() {
-    let stage = Stage::open(Manner::default()).await;
-    stage
-        .play(async |bot| {
-            if !bot.simulator.features().many_people {
-                return Ok(());
-            }
-            let (lisi, wangwu) = (Speaker::alone("1001"), Speaker::alone("1002"));
-            bot.say(&lisi, "one");
-            bot.say(&wangwu, "two");
-            bot.shows(&lisi, &["echo: one"]).await?;
-            bot.shows(&wangwu, &["echo: two"]).await
-        })
-        .await;
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().many_people {
+            return Ok(());
+        }
+        let (lisi, wangwu) = (Speaker::alone("1001"), Speaker::alone("1002"));
+        bot.say(&lisi, "one");
+        bot.say(&wangwu, "two");
+        bot.shows(&lisi, &["echo: one"]).await?;
+        bot.shows(&wangwu, &["echo: two"]).await
+    })
+    .await;
 }
 
 /// Long enough for several messages on every platform.
@@ -93,51 +90,49 @@ fn paragraph(n: usize) -> String {
 
 #[tokio::test]
 async fn long_answer_is_shown_whole_and_in_order() {
-    let stage = Stage::open(Manner {
+    let test = TestBridge::open(Manner {
         answer: |_| (0..N_PARAGRAPHS).map(|n| format!("{}\n\n", paragraph(n))).collect(),
         ..Manner::default()
     })
     .await;
-    stage
-        .play(async |bot| {
-            if !bot.simulator.features().long_answers {
-                return Ok(());
-            }
-            let lisi = Speaker::alone("1001");
-            bot.say(&lisi, "long");
-            let last = paragraph(N_PARAGRAPHS - 1);
-            let is_whole = || bot.texts(&lisi).last().is_some_and(|text| text.contains(&last));
-            bot.wait_until("the last paragraph", is_whole).await?;
-            let all = bot.texts(&lisi).join("\n");
-            let mut rest = all.as_str();
-            for n in 0..N_PARAGRAPHS {
-                let Some((_, after)) = rest.split_once(&paragraph(n)) else {
-                    anyhow::bail!("paragraph {n} is missing or out of order");
-                };
-                rest = after;
-            }
-            let n_shown = all.matches("Paragraph").count();
-            ensure!(n_shown == N_PARAGRAPHS, "{n_shown} paragraphs are shown");
-            Ok(())
-        })
-        .await;
+    test.play(async |bot| {
+        if !bot.simulator.features().long_answers {
+            return Ok(());
+        }
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "long");
+        let last = paragraph(N_PARAGRAPHS - 1);
+        let is_whole = || bot.texts(&lisi).last().is_some_and(|text| text.contains(&last));
+        bot.wait_until("the last paragraph", is_whole).await?;
+        let all = bot.texts(&lisi).join("\n");
+        let mut rest = all.as_str();
+        for n in 0..N_PARAGRAPHS {
+            let Some((_, after)) = rest.split_once(&paragraph(n)) else {
+                anyhow::bail!("paragraph {n} is missing or out of order");
+            };
+            rest = after;
+        }
+        let n_shown = all.matches("Paragraph").count();
+        ensure!(n_shown == N_PARAGRAPHS, "{n_shown} paragraphs are shown");
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn group_message_without_mention_is_ignored() {
-    let stage = Stage::open(Manner::default()).await;
-    stage
-        .play(async |bot| {
-            if !bot.simulator.features().groups {
-                return Ok(());
-            }
-            let lisi = Speaker::in_group("1001", "-1002001");
-            bot.simulator.say(&lisi, "not for the bot", false);
-            bot.say(&lisi, "for the bot");
-            bot.shows(&lisi, &["echo: for the bot"]).await?;
-            bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
-            ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
-            Ok(())
-        })
-        .await;
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().groups {
+            return Ok(());
+        }
+        let lisi = Speaker::in_group("1001", "-1002001");
+        bot.simulator.say(&lisi, "not for the bot", false);
+        bot.say(&lisi, "for the bot");
+        bot.shows(&lisi, &["echo: for the bot"]).await?;
+        bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
+        ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
 }

@@ -6,36 +6,34 @@ use anyhow::ensure;
 use tieline_tests::agents::Manner;
 use tieline_tests::outbound::{Speaker, stays};
 
-use crate::stage::Stage;
+use crate::test_bridge::TestBridge;
 
 #[tokio::test]
 async fn rate_limited_answer_is_shown_later_and_once() {
-    let stage = Stage::open(Manner::default()).await;
-    stage
-        .play(async |bot| {
-            if !bot.simulator.features().rate_limits {
-                return Ok(());
-            }
-            let lisi = Speaker::alone("1001");
-            bot.simulator.rate_limit_once();
-            bot.say(&lisi, "hello");
-            bot.shows(&lisi, &["echo: hello"]).await?;
-            bot.goes_on_showing(&lisi, &["echo: hello"]).await
-        })
-        .await;
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().rate_limits {
+            return Ok(());
+        }
+        let lisi = Speaker::alone("1001");
+        bot.simulator.rate_limit_once();
+        bot.say(&lisi, "hello");
+        bot.shows(&lisi, &["echo: hello"]).await?;
+        bot.goes_on_showing(&lisi, &["echo: hello"]).await
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn wrong_credentials_show_in_the_status() {
-    let stage = Stage::with(Manner::default(), |simulator| simulator.wrong_integration()).await;
-    stage
-        .play(async |bot| {
-            if !bot.simulator.features().checks_credentials {
-                return Ok(());
-            }
-            bot.status_is("disconnected", "config_invalid").await
-        })
-        .await;
+    let test = TestBridge::with(Manner::default(), |simulator| simulator.wrong_integration()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().checks_credentials {
+            return Ok(());
+        }
+        bot.status_is("disconnected", "config_invalid").await
+    })
+    .await;
 }
 
 /// Waits before its last piece, so that something can happen in the middle of an answer.
@@ -49,62 +47,60 @@ fn held() -> Manner {
 
 #[tokio::test]
 async fn platform_that_is_away_gets_the_answer_when_it_is_back() {
-    let stage = Stage::open(held()).await;
-    stage
-        .play(async |bot| {
-            let lisi = Speaker::alone("1001");
-            bot.say(&lisi, "one");
-            bot.agent_is_asked(&["one"]).await?;
-            for gate in &bot.gates {
-                gate.close();
-            }
-            bot.agent.open_gate();
-            stays("the platform is away", Duration::from_secs(3), || true).await?;
-            for gate in &bot.gates {
-                gate.open();
-            }
-            bot.shows(&lisi, &["The answer to one has an end."]).await?;
-            ensure!(bot.agent.asked() == ["one"], "asked {:?}", bot.agent.asked());
-            Ok(())
-        })
-        .await;
+    let test = TestBridge::open(held()).await;
+    test.play(async |bot| {
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "one");
+        bot.agent_is_asked(&["one"]).await?;
+        for gate in &bot.gates {
+            gate.close();
+        }
+        bot.agent.open_gate();
+        stays("the platform is away", Duration::from_secs(3), || true).await?;
+        for gate in &bot.gates {
+            gate.open();
+        }
+        bot.shows(&lisi, &["The answer to one has an end."]).await?;
+        ensure!(bot.agent.asked() == ["one"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_bridge_goes_on_with_the_answer() {
-    let mut stage = Stage::open(held()).await;
+    let mut test = TestBridge::open(held()).await;
     let lisi = Speaker::alone("1001");
-    for bot in &stage.bots {
+    for bot in &test.bots {
         bot.say(&lisi, "one");
     }
-    for bot in &stage.bots {
+    for bot in &test.bots {
         bot.agent_is_asked(&["one"]).await.unwrap();
     }
-    tokio::task::block_in_place(|| stage.bridge.restart()).unwrap();
+    tokio::task::block_in_place(|| test.bridge.restart()).unwrap();
     // A card that was created right before the kill is created again under its id.
-    stage.forgiven = &["create_card: param.cardAlreadyExist"];
-    for bot in &stage.bots {
+    test.forgiven = &["create_card: param.cardAlreadyExist"];
+    for bot in &test.bots {
         bot.agent.open_gate();
     }
-    stage
-        .play(async |bot| {
-            let is_answered = || {
-                bot.texts(&lisi)
-                    .last()
-                    .is_some_and(|text| text == "The answer to one has an end.")
-            };
-            bot.wait_until("the answer", is_answered).await?;
-            bot.say(&lisi, "two");
-            let last = || {
-                bot.texts(&lisi)
-                    .last()
-                    .is_some_and(|text| text == "The answer to two has an end.")
-            };
-            bot.wait_until("the next answer", last).await?;
-            let texts = bot.texts(&lisi);
-            let n_answers = texts.iter().filter(|text| text.contains("to one has an end")).count();
-            ensure!(n_answers == 1, "the answer is shown {n_answers} times: {texts:?}");
-            Ok(())
-        })
-        .await;
+    test.play(async |bot| {
+        let is_answered = || {
+            bot.texts(&lisi)
+                .last()
+                .is_some_and(|text| text == "The answer to one has an end.")
+        };
+        bot.wait_until("the answer", is_answered).await?;
+        bot.say(&lisi, "two");
+        let last = || {
+            bot.texts(&lisi)
+                .last()
+                .is_some_and(|text| text == "The answer to two has an end.")
+        };
+        bot.wait_until("the next answer", last).await?;
+        let texts = bot.texts(&lisi);
+        let n_answers = texts.iter().filter(|text| text.contains("to one has an end")).count();
+        ensure!(n_answers == 1, "the answer is shown {n_answers} times: {texts:?}");
+        Ok(())
+    })
+    .await;
 }

@@ -8,6 +8,6 @@ mod answers;
 mod commands;
 mod faults;
 mod rows;
-mod stage;
 mod tasks;
 mod telegram;
+mod test_bridge;

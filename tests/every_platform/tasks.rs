@@ -7,7 +7,7 @@ use tieline_core::task_reply::TaskReply;
 use tieline_tests::agents::Manner;
 use tieline_tests::outbound::Speaker;
 
-use crate::stage::{Bot, Stage, sentence};
+use crate::test_bridge::{Bot, TestBridge, sentence};
 
 fn told(reply: &TaskReply) -> String {
     reply.text(Language::English)
@@ -23,63 +23,61 @@ async fn talk(bot: &Bot, from: &Speaker, shown: &mut Vec<String>, text: &str, an
 
 #[tokio::test]
 async fn task_survives_a_new_chat() {
-    let stage = Stage::open(Manner::default()).await;
-    stage
-        .play(async |bot| {
-            bot.change_trigger(&json!({ "taskMode": true })).await?;
-            let (lisi, mut shown) = (Speaker::alone("1001"), Vec::new());
-            if bot.simulator.features().tasks_from_outside {
-                let guidance = told(&TaskReply::OnlyFromOutside);
-                return talk(bot, &lisi, &mut shown, "/task Deploy", guidance).await;
-            }
-            // What isn't registered can't be chosen there, so tasks need the other mode.
-            if !bot.simulator.features().typed_commands {
-                return Ok(());
-            }
-            let made = told(&TaskReply::TaskMade("Deploy".to_owned()));
-            talk(bot, &lisi, &mut shown, "/task Deploy", made).await?;
-            talk(bot, &lisi, &mut shown, "one", "echo: one".to_owned()).await?;
-            talk(bot, &lisi, &mut shown, "/new", told(&TaskReply::Menu { recent: true })).await?;
-            talk(bot, &lisi, &mut shown, "1", sentence(Notice::NewSession).to_owned()).await?;
-            talk(bot, &lisi, &mut shown, "two", "echo: two".to_owned()).await?;
-            let entered = told(&TaskReply::TaskEntered("Deploy".to_owned()));
-            talk(bot, &lisi, &mut shown, "/Task deploy", entered).await?;
-            talk(bot, &lisi, &mut shown, "three", "echo: three".to_owned()).await?;
-            let seen = bot.agent.seen();
-            let n_told = |at: usize| seen[at].body["messages"].as_array().map(Vec::len);
-            ensure!(n_told(1) == Some(1), "the new chat knows the task: {:?}", n_told(1));
-            ensure!(
-                n_told(2) == Some(3),
-                "the task has forgotten its beginning: {:?}",
-                n_told(2)
-            );
-            Ok(())
-        })
-        .await;
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        bot.change_trigger(&json!({ "taskMode": true })).await?;
+        let (lisi, mut shown) = (Speaker::alone("1001"), Vec::new());
+        if bot.simulator.features().tasks_from_outside {
+            let guidance = told(&TaskReply::OnlyFromOutside);
+            return talk(bot, &lisi, &mut shown, "/task Deploy", guidance).await;
+        }
+        // What isn't registered can't be chosen there, so tasks need the other mode.
+        if !bot.simulator.features().typed_commands {
+            return Ok(());
+        }
+        let made = told(&TaskReply::TaskMade("Deploy".to_owned()));
+        talk(bot, &lisi, &mut shown, "/task Deploy", made).await?;
+        talk(bot, &lisi, &mut shown, "one", "echo: one".to_owned()).await?;
+        talk(bot, &lisi, &mut shown, "/new", told(&TaskReply::Menu { recent: true })).await?;
+        talk(bot, &lisi, &mut shown, "1", sentence(Notice::NewSession).to_owned()).await?;
+        talk(bot, &lisi, &mut shown, "two", "echo: two".to_owned()).await?;
+        let entered = told(&TaskReply::TaskEntered("Deploy".to_owned()));
+        talk(bot, &lisi, &mut shown, "/Task deploy", entered).await?;
+        talk(bot, &lisi, &mut shown, "three", "echo: three".to_owned()).await?;
+        let seen = bot.agent.seen();
+        let n_told = |at: usize| seen[at].body["messages"].as_array().map(Vec::len);
+        ensure!(n_told(1) == Some(1), "the new chat knows the task: {:?}", n_told(1));
+        ensure!(
+            n_told(2) == Some(3),
+            "the task has forgotten its beginning: {:?}",
+            n_told(2)
+        );
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn stranger_is_let_in_by_the_code_they_were_shown() {
-    let stage = Stage::open(Manner::default()).await;
-    stage
-        .play(async |bot| {
-            bot.change_trigger(&json!({ "access": { "pairing": true } })).await?;
-            let lisi = Speaker::alone("1001");
-            bot.say(&lisi, "hello");
-            let code = || {
-                let texts = bot.texts(&lisi);
-                let (_, rest) = texts.first()?.split_once("this bot: ")?;
-                Some(rest.chars().take(8).collect::<String>())
-            };
-            bot.wait_until("a code", || code().is_some_and(|code| code.len() == 8))
-                .await?;
-            let body = json!({ "integrationId": bot.id, "code": code() });
-            bot.console.post("/api/v1/orgs/default/pairings/approve", &body).await?;
-            bot.say(&lisi, "hello again");
-            let answered = || bot.texts(&lisi).last().is_some_and(|text| text == "echo: hello again");
-            bot.wait_until("the answer", answered).await?;
-            ensure!(bot.agent.asked() == ["hello again"], "asked {:?}", bot.agent.asked());
-            Ok(())
-        })
-        .await;
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        bot.change_trigger(&json!({ "access": { "pairing": true } })).await?;
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "hello");
+        let code = || {
+            let texts = bot.texts(&lisi);
+            let (_, rest) = texts.first()?.split_once("this bot: ")?;
+            Some(rest.chars().take(8).collect::<String>())
+        };
+        bot.wait_until("a code", || code().is_some_and(|code| code.len() == 8))
+            .await?;
+        let body = json!({ "integrationId": bot.id, "code": code() });
+        bot.console.post("/api/v1/orgs/default/pairings/approve", &body).await?;
+        bot.say(&lisi, "hello again");
+        let answered = || bot.texts(&lisi).last().is_some_and(|text| text == "echo: hello again");
+        bot.wait_until("the answer", answered).await?;
+        ensure!(bot.agent.asked() == ["hello again"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
 }

@@ -10,9 +10,9 @@ use tieline_tests::outbound::{Speaker, until};
 use tieline_tests::process::Bridge;
 use tieline_tests::telegram::Platform;
 
-use crate::stage::PATIENCE;
+use crate::test_bridge::PATIENCE;
 
-struct Scene {
+struct Scenario {
     bridge: Bridge,
     console: Console,
     platform: Platform,
@@ -21,7 +21,7 @@ struct Scene {
     _dir: TempDir,
 }
 
-impl Scene {
+impl Scenario {
     async fn start(manner: Manner) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bridge = Bridge::start(&dir.path().join("data")).unwrap();
@@ -77,14 +77,14 @@ impl Scene {
 
 #[tokio::test]
 async fn webhook_of_another_program_is_left_alone_and_told() {
-    let scene = Scene::start(Manner::default()).await;
-    scene
+    let scenario = Scenario::start(Manner::default()).await;
+    scenario
         .platform
-        .set_foreign_webhook(&scene.token, "http://127.0.0.1:1/elsewhere");
-    let id = scene.create("long_connection").await;
+        .set_foreign_webhook(&scenario.token, "http://127.0.0.1:1/elsewhere");
+    let id = scenario.create("long_connection").await;
     let began = std::time::Instant::now();
     loop {
-        let status = scene.status(&id).await;
+        let status = scenario.status(&id).await;
         if status["reason"] == "config_invalid" {
             assert!(
                 status["lastError"].to_string().contains("webhook_of_another_program"),
@@ -95,17 +95,17 @@ async fn webhook_of_another_program_is_left_alone_and_told() {
         assert!(began.elapsed() < PATIENCE, "{status}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(scene.platform.webhook(&scene.token).is_some());
+    assert!(scenario.platform.webhook(&scenario.token).is_some());
 }
 
 #[tokio::test]
 async fn own_webhook_gives_way_to_polling() {
-    let scene = Scene::start(Manner::default()).await;
-    let id = scene.create("webhook").await;
-    scene.connected().await;
+    let scenario = Scenario::start(Manner::default()).await;
+    let id = scenario.create("webhook").await;
+    scenario.connected().await;
     let path = format!("/api/v1/orgs/default/integrations/{id}");
     let change = json!({ "connectionMode": "long_connection" });
-    let changed = scene
+    let changed = scenario
         .console
         .request(reqwest::Method::PATCH, &path)
         .json(&change)
@@ -114,37 +114,37 @@ async fn own_webhook_gives_way_to_polling() {
         .unwrap();
     assert!(changed.status().is_success(), "{}", changed.text().await.unwrap());
     let gone = until("the webhook is removed", PATIENCE, || {
-        scene.platform.webhook(&scene.token).is_none().then_some(())
+        scenario.platform.webhook(&scenario.token).is_none().then_some(())
     })
     .await;
-    gone.unwrap_or_else(|error| panic!("{error}\n{}", scene.bridge.log_tail()));
-    scene
+    gone.unwrap_or_else(|error| panic!("{error}\n{}", scenario.bridge.log_tail()));
+    scenario
         .platform
-        .text(&scene.token, &Speaker::alone("1001"), "hello", true);
-    scene.shows(&["echo: hello"]).await;
+        .text(&scenario.token, &Speaker::alone("1001"), "hello", true);
+    scenario.shows(&["echo: hello"]).await;
 }
 
 #[tokio::test]
 async fn typing_is_repeated_and_holds_nothing_back() {
-    let scene = Scene::start(Manner {
+    let scenario = Scenario::start(Manner {
         answer: |_| vec!["Done.".to_owned()],
         holds: |_| true,
         ..Manner::default()
     })
     .await;
-    scene.create("long_connection").await;
-    scene.connected().await;
-    scene
+    scenario.create("long_connection").await;
+    scenario.connected().await;
+    scenario
         .platform
-        .text(&scene.token, &Speaker::alone("1001"), "hello", true);
+        .text(&scenario.token, &Speaker::alone("1001"), "hello", true);
     let twice = until("typing again", PATIENCE, || {
-        (scene.platform.typing(&scene.token) >= 2).then_some(())
+        (scenario.platform.typing(&scenario.token) >= 2).then_some(())
     })
     .await;
-    twice.unwrap_or_else(|error| panic!("{error}\n{}", scene.bridge.log_tail()));
+    twice.unwrap_or_else(|error| panic!("{error}\n{}", scenario.bridge.log_tail()));
     let opened = std::time::Instant::now();
-    scene.agent.open_gate();
-    scene.shows(&["Done."]).await;
+    scenario.agent.open_gate();
+    scenario.shows(&["Done."]).await;
     assert!(
         opened.elapsed() < Duration::from_secs(3),
         "the typing sign held the answer back: {:?}",

@@ -6,7 +6,7 @@ use tieline_tests::dingtalk::{Answer, Fault, Platform as DingTalk};
 use tieline_tests::outbound::{Speaker, stays, until};
 
 use crate::agent::{Agent, pieces};
-use crate::stage::{Mode, Platform, SOON, Stage};
+use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
 
 const BOT: &str = "bot1";
 /// How long it is watched that nothing is tried again: by then a passing fault would have been, several times.
@@ -16,22 +16,22 @@ fn lisi() -> Speaker {
     Speaker::alone("lisi")
 }
 
-fn dingtalk(stage: &Stage) -> &DingTalk {
-    match &stage.platform {
+fn dingtalk(test: &TestBridge) -> &DingTalk {
+    match &test.platform {
         Platform::DingTalk(it) => it,
         _ => unreachable!("these stages are DingTalk's"),
     }
 }
 
-async fn stage(between: Duration) -> Stage {
+async fn test(between: Duration) -> TestBridge {
     let agent =
         Agent::start(move |asked| (pieces(&format!("You said {}; that is all.", asked.text), 6), between)).await;
-    Stage::open(Mode::DingTalkStream, agent).await
+    TestBridge::open(Mode::DingTalkStream, agent).await
 }
 
 /// The whole answer stands in the chat, once, this way.
-async fn answered(stage: &Stage, text: &str, way: &str) {
-    let told = stage
+async fn answered(test: &TestBridge, text: &str, way: &str) {
+    let told = test
         .settled_within(&lisi(), "that is all.", Duration::from_secs(60))
         .await;
     let all: Vec<(&str, &str)> = told.iter().map(|it| (it.way, it.text())).collect();
@@ -47,84 +47,81 @@ const TOO_FAST: Answer = Answer::Refused(403, "Forbidden.AccessDenied.QpsLimitFo
 
 #[tokio::test]
 async fn half_open_socket_is_left_for_a_new_one() {
-    let stage = stage(Duration::ZERO).await;
-    dingtalk(&stage).go_half_open(BOT);
-    let again = || (dingtalk(&stage).connections(BOT) == (1, 2)).then_some(());
+    let test = test(Duration::ZERO).await;
+    dingtalk(&test).go_half_open(BOT);
+    let again = || (dingtalk(&test).connections(BOT) == (1, 2)).then_some(());
     until("a new connection", Duration::from_secs(80), again).await.unwrap();
-    stage.say(&lisi(), "hi").await;
-    answered(&stage, "hi", "card").await;
-    stage.status_is("connected", None, SOON).await;
-    stage.nothing_wrong();
+    test.say(&lisi(), "hi").await;
+    answered(&test, "hi", "card").await;
+    test.status_is("connected", None, SOON).await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn announced_end_costs_no_message() {
-    let stage = stage(Duration::ZERO).await;
+    let test = test(Duration::ZERO).await;
     for n in 0..6 {
         if n == 3 {
-            dingtalk(&stage).disconnect(BOT);
+            dingtalk(&test).disconnect(BOT);
             // The new socket comes before the old one goes.
-            dingtalk(&stage).connected(BOT, Duration::from_secs(5)).await.unwrap();
+            dingtalk(&test).connected(BOT, Duration::from_secs(5)).await.unwrap();
         }
-        stage.say(&Speaker::alone(&format!("user{n}")), &format!("m{n}")).await;
+        test.say(&Speaker::alone(&format!("user{n}")), &format!("m{n}")).await;
     }
     for n in 0..6 {
-        let told = stage
-            .settled(&Speaker::alone(&format!("user{n}")), "that is all.")
-            .await;
+        let told = test.settled(&Speaker::alone(&format!("user{n}")), "that is all.").await;
         assert_eq!(told.len(), 1, "{told:#?}");
     }
-    assert_eq!(stage.agent.asked().len(), 6);
-    assert_eq!(dingtalk(&stage).connections(BOT), (1, 2));
-    stage.nothing_wrong();
+    assert_eq!(test.agent.asked().len(), 6);
+    assert_eq!(dingtalk(&test).connections(BOT), (1, 2));
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn token_that_expires_in_the_middle_is_renewed() {
-    let stage = stage(Duration::from_secs(1)).await;
-    stage.say(&lisi(), "token").await;
+    let test = test(Duration::from_secs(1)).await;
+    test.say(&lisi(), "token").await;
     let grows = || {
-        stage
-            .shown(&lisi())
+        test.shown(&lisi())
             .first()
             .filter(|it| it.states.len() >= 2)
             .map(|_| ())
     };
     until("a growing answer", SOON, grows).await.unwrap();
-    dingtalk(&stage).expire_tokens(BOT);
-    answered(&stage, "token", "card").await;
-    stage.nothing_wrong();
+    dingtalk(&test).expire_tokens(BOT);
+    answered(&test, "token", "card").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn limits_delay_the_answer_and_no_more() {
-    let stage = stage(Duration::from_millis(500)).await;
-    dingtalk(&stage).misbehave(|faults| {
+    let test = test(Duration::from_millis(500)).await;
+    dingtalk(&test).misbehave(|faults| {
         let calls = ["stream", "stream", "update_card", "stream"];
         faults.answers = calls.map(|call| fault(call, TOO_FAST)).into();
     });
-    stage.say(&lisi(), "busy").await;
-    answered(&stage, "busy", "card").await;
-    stage.nothing_wrong();
+    test.say(&lisi(), "busy").await;
+    answered(&test, "busy", "card").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn card_that_reaches_nobody_is_replaced_by_a_message() {
     for refusal in [Answer::Undelivered, Answer::Refused(400, "param.templateNotExist")] {
-        let stage = stage(Duration::from_millis(100)).await;
-        dingtalk(&stage).misbehave(|faults| faults.answers = [fault("create_card", refusal)].into());
-        stage.say(&lisi(), "no card").await;
-        answered(&stage, "no card", "session").await;
-        stage.nothing_wrong();
+        let test = test(Duration::from_millis(100)).await;
+        dingtalk(&test).misbehave(|faults| faults.answers = [fault("create_card", refusal)].into());
+        test.say(&lisi(), "no card").await;
+        answered(&test, "no card", "session").await;
+        test.nothing_wrong();
     }
 }
 
 #[tokio::test]
 async fn expired_session_webhook_is_replaced_by_the_api() {
-    let stage = stage(Duration::from_millis(100)).await;
+    let test = test(Duration::from_millis(100)).await;
     let group = Speaker::in_group("lisi", "cidGroup==");
     for (from, way) in [(lisi(), "direct"), (group, "group")] {
-        dingtalk(&stage).misbehave(|faults| {
+        dingtalk(&test).misbehave(|faults| {
             faults.webhook_life = Duration::from_secs(61);
             faults.answers = [
                 fault("create_card", Answer::Refused(400, "param.templateNotExist")),
@@ -132,74 +129,72 @@ async fn expired_session_webhook_is_replaced_by_the_api() {
             ]
             .into();
         });
-        stage.say(&from, "late").await;
-        let told = stage.settled(&from, "that is all.").await;
+        test.say(&from, "late").await;
+        let told = test.settled(&from, "that is all.").await;
         assert_eq!((told.len(), told[0].way), (1, way), "{told:#?}");
     }
-    stage.nothing_wrong();
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn lost_answers_neither_lose_nor_double_the_text() {
-    let stage = stage(Duration::from_millis(500)).await;
-    dingtalk(&stage).misbehave(|faults| {
+    let test = test(Duration::from_millis(500)).await;
+    dingtalk(&test).misbehave(|faults| {
         let calls = ["create_card", "stream", "update_card", "update_card"];
         faults.answers = calls.map(|call| fault(call, Answer::Lost)).into();
     });
-    stage.say(&lisi(), "lost").await;
-    answered(&stage, "lost", "card").await;
+    test.say(&lisi(), "lost").await;
+    answered(&test, "lost", "card").await;
 }
 
 #[tokio::test]
 async fn refused_handshake_gets_a_new_ticket() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
-    let mut stage = Stage::empty(Mode::DingTalkStream, agent).await;
-    let platform = dingtalk(&stage).clone();
+    let mut test = TestBridge::empty(Mode::DingTalkStream, agent).await;
+    let platform = dingtalk(&test).clone();
     platform.misbehave(|faults| faults.refuse_handshake = Some(503));
     let later = tokio::spawn(async move {
         let refused_twice = || (platform.connections(BOT).1 > 2).then_some(());
         until("a third ticket", SOON, refused_twice).await.unwrap();
         platform.misbehave(|faults| faults.refuse_handshake = None);
     });
-    stage.add(BOT).await;
+    test.add(BOT).await;
     later.await.unwrap();
-    stage.status_is("connected", None, SOON).await;
-    assert!(dingtalk(&stage).connections(BOT).1 > 2);
+    test.status_is("connected", None, SOON).await;
+    assert!(dingtalk(&test).connections(BOT).1 > 2);
     assert_eq!(
-        stage.logged_error("503"),
+        test.logged_error("503"),
         1,
         "the log names the cause once:\n{}",
-        stage.bridge.log_tail()
+        test.bridge.log_tail()
     );
-    stage.nothing_wrong();
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn revoked_credentials_are_named_and_not_hammered_on() {
-    let stage = stage(Duration::ZERO).await;
-    dingtalk(&stage).add_app(BOT, "new secret");
-    dingtalk(&stage).cut(BOT);
-    let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
+    let test = test(Duration::ZERO).await;
+    dingtalk(&test).add_app(BOT, "new secret");
+    dingtalk(&test).cut(BOT);
+    let status = test.status_is("disconnected", Some("config_invalid"), SOON).await;
     assert_eq!(status["lastError"]["code"], "authFailed", "{status}");
-    stays("told once", WATCHED, || stage.logged_error("authFailed") == 1)
+    stays("told once", WATCHED, || test.logged_error("authFailed") == 1)
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn message_that_comes_twice_is_answered_once() {
-    let stage = stage(Duration::from_millis(200)).await;
-    let message = dingtalk(&stage).text(BOT, &lisi(), "twice");
-    dingtalk(&stage).push(BOT, &message).unwrap();
-    dingtalk(&stage).push(BOT, &message).unwrap();
-    answered(&stage, "twice", "card").await;
-    dingtalk(&stage).push(BOT, &message).unwrap();
-    until("three acks", SOON, || {
-        (dingtalk(&stage).acks().len() == 3).then_some(())
-    })
-    .await
-    .unwrap();
-    answered(&stage, "twice", "card").await;
-    assert_eq!(stage.agent.asked().len(), 1);
-    stage.nothing_wrong();
+    let test = test(Duration::from_millis(200)).await;
+    let message = dingtalk(&test).text(BOT, &lisi(), "twice");
+    dingtalk(&test).push(BOT, &message).unwrap();
+    dingtalk(&test).push(BOT, &message).unwrap();
+    answered(&test, "twice", "card").await;
+    dingtalk(&test).push(BOT, &message).unwrap();
+    until("three acks", SOON, || (dingtalk(&test).acks().len() == 3).then_some(()))
+        .await
+        .unwrap();
+    answered(&test, "twice", "card").await;
+    assert_eq!(test.agent.asked().len(), 1);
+    test.nothing_wrong();
 }

@@ -6,7 +6,7 @@ use tieline_tests::lark::{Answer, Fault, Platform as Lark};
 use tieline_tests::outbound::{Speaker, stays, until};
 
 use crate::agent::{Agent, pieces};
-use crate::stage::{Mode, Platform, SOON, Stage};
+use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
 
 const BOT: &str = "bot1";
 /// How long it is watched that nothing is tried again: by then a passing fault would have been, several times.
@@ -16,26 +16,26 @@ fn lisi() -> Speaker {
     Speaker::alone("ou_lisi")
 }
 
-fn lark(stage: &Stage) -> &Lark {
-    match &stage.platform {
+fn lark(test: &TestBridge) -> &Lark {
+    match &test.platform {
         Platform::Lark(it) => it,
         _ => unreachable!("these stages are Lark's"),
     }
 }
 
-async fn stage(between: Duration) -> Stage {
+async fn test(between: Duration) -> TestBridge {
     let agent =
         Agent::start(move |asked| (pieces(&format!("You said {}; that is all.", asked.text), 6), between)).await;
-    Stage::open(Mode::LarkSocket, agent).await
+    TestBridge::open(Mode::LarkSocket, agent).await
 }
 
 /// The whole answer stands in the chat, once, and nothing that was only there for the time being.
-async fn answered(stage: &Stage, text: &str) {
-    let told = stage.settled(&lisi(), "that is all.").await;
+async fn answered(test: &TestBridge, text: &str) {
+    let told = test.settled(&lisi(), "that is all.").await;
     let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
     let whole = format!("You said {text}; that is all.");
     assert_eq!(all, [whole.as_str()], "{told:#?}");
-    until("no reaction", SOON, || (lark(stage).reactions(BOT) == 0).then_some(()))
+    until("no reaction", SOON, || (lark(test).reactions(BOT) == 0).then_some(()))
         .await
         .unwrap();
 }
@@ -47,68 +47,66 @@ fn fault(call: &'static str, answer: Answer) -> Fault {
 #[tokio::test]
 async fn half_open_socket_is_left_for_a_new_one() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
-    let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
-    lark(&stage).misbehave(|faults| faults.ping_interval = 2);
-    stage.add(BOT).await;
-    let pinged = || (lark(&stage).pings(BOT) > 1).then_some(());
+    let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
+    lark(&test).misbehave(|faults| faults.ping_interval = 2);
+    test.add(BOT).await;
+    let pinged = || (lark(&test).pings(BOT) > 1).then_some(());
     until("a second ping", SOON, pinged).await.unwrap();
-    lark(&stage).go_half_open(BOT);
-    let again = || (lark(&stage).connections(BOT) == (1, 2)).then_some(());
+    lark(&test).go_half_open(BOT);
+    let again = || (lark(&test).connections(BOT) == (1, 2)).then_some(());
     until("a new connection", Duration::from_secs(60), again).await.unwrap();
-    stage.say(&lisi(), "hi").await;
+    test.say(&lisi(), "hi").await;
     // What went to the dead socket is delivered again; this one goes to either.
-    stage
-        .settled_within(&lisi(), "that is all.", Duration::from_secs(60))
+    test.settled_within(&lisi(), "that is all.", Duration::from_secs(60))
         .await;
-    stage.status_is("connected", None, SOON).await;
-    stage.nothing_wrong();
+    test.status_is("connected", None, SOON).await;
+    test.nothing_wrong();
 }
 
 /// Not told when the integration is saved, it is asked for again when the connection stands.
 #[tokio::test]
 async fn mention_is_known_by_an_id_that_was_missing_at_first() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
-    let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
+    let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
     let answer = Answer::Refused(500, 1, None);
-    lark(&stage).misbehave(|faults| faults.answers.push_back(fault("bot", answer)));
-    stage.add(BOT).await;
-    let asked = || (lark(&stage).calls().iter().any(|it| it.name == "bot")).then_some(());
+    lark(&test).misbehave(|faults| faults.answers.push_back(fault("bot", answer)));
+    test.add(BOT).await;
+    let asked = || (lark(&test).calls().iter().any(|it| it.name == "bot")).then_some(());
     until("another question for the bot's id", SOON, asked).await.unwrap();
     let group = Speaker::in_group("ou_lisi", "oc_g");
     // By the time this is answered, the platform's answer is there too.
-    stage.say(&group, "hello").await;
-    stage.asked(1).await;
-    let mut other = lark(&stage).text(BOT, &group, "for another bot");
+    test.say(&group, "hello").await;
+    test.asked(1).await;
+    let mut other = lark(&test).text(BOT, &group, "for another bot");
     other["event"]["message"]["mentions"][0]["id"]["open_id"] = "ou_other".into();
-    lark(&stage).push(BOT, &other).unwrap();
-    let mut own = lark(&stage).text(BOT, &group, "for the bot");
+    lark(&test).push(BOT, &other).unwrap();
+    let mut own = lark(&test).text(BOT, &group, "for the bot");
     own["event"]["message"]["mentions"][0]["mentioned_type"].take();
-    lark(&stage).push(BOT, &own).unwrap();
-    let texts: Vec<String> = stage.asked(2).await.into_iter().map(|it| it.text).collect();
+    lark(&test).push(BOT, &own).unwrap();
+    let texts: Vec<String> = test.asked(2).await.into_iter().map(|it| it.text).collect();
     assert_eq!(texts, ["hello", "for the bot"]);
 }
 
 #[tokio::test]
 async fn token_that_expires_in_the_middle_is_renewed() {
-    let stage = stage(Duration::from_millis(700)).await;
-    stage.say(&lisi(), "token").await;
+    let test = test(Duration::from_millis(700)).await;
+    test.say(&lisi(), "token").await;
     let grows = || {
-        stage
-            .shown(&lisi())
+        test.shown(&lisi())
             .first()
             .filter(|it| it.states.len() >= 2)
             .map(|_| ())
     };
     until("a growing answer", SOON, grows).await.unwrap();
-    lark(&stage).expire_tokens(BOT);
-    answered(&stage, "token").await;
-    stage.nothing_wrong();
+    lark(&test).expire_tokens(BOT);
+    answered(&test, "token").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn limits_with_and_without_a_hint_delay_the_answer_and_no_more() {
-    let stage = stage(Duration::from_millis(400)).await;
-    lark(&stage).misbehave(|faults| {
+    let test = test(Duration::from_millis(400)).await;
+    lark(&test).misbehave(|faults| {
         faults.answers = [
             fault("react", Answer::Refused(429, 99_991_400, Some(1))),
             fault("create_card", Answer::Refused(429, 99_991_400, Some(2))),
@@ -119,44 +117,44 @@ async fn limits_with_and_without_a_hint_delay_the_answer_and_no_more() {
         ]
         .into();
     });
-    stage.say(&lisi(), "busy").await;
-    answered(&stage, "busy").await;
-    stage.nothing_wrong();
+    test.say(&lisi(), "busy").await;
+    answered(&test, "busy").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn streaming_that_ended_is_switched_on_again() {
-    let stage = stage(Duration::from_secs(1)).await;
-    lark(&stage).misbehave(|faults| faults.streaming_life = Duration::from_secs(2));
-    stage.say(&lisi(), "a long story").await;
-    answered(&stage, "a long story").await;
-    stage.nothing_wrong();
+    let test = test(Duration::from_secs(1)).await;
+    lark(&test).misbehave(|faults| faults.streaming_life = Duration::from_secs(2));
+    test.say(&lisi(), "a long story").await;
+    answered(&test, "a long story").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn event_with_a_lost_part_is_not_acknowledged_and_comes_again() {
-    let stage = stage(Duration::ZERO).await;
-    lark(&stage).misbehave(|faults| {
+    let test = test(Duration::ZERO).await;
+    lark(&test).misbehave(|faults| {
         faults.parts = 3;
         faults.lost_part = Some(1);
         faults.redeliver_after = Duration::from_secs(4);
     });
-    stage.say(&lisi(), "in parts").await;
-    answered(&stage, "in parts").await;
-    assert_eq!(lark(&stage).acks().len(), 1);
-    assert_eq!(stage.agent.asked().len(), 1);
-    stage.nothing_wrong();
+    test.say(&lisi(), "in parts").await;
+    answered(&test, "in parts").await;
+    assert_eq!(lark(&test).acks().len(), 1);
+    assert_eq!(test.agent.asked().len(), 1);
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn lost_answers_neither_lose_nor_double_the_text() {
-    let stage = stage(Duration::from_millis(400)).await;
-    lark(&stage).misbehave(|faults| {
+    let test = test(Duration::from_millis(400)).await;
+    lark(&test).misbehave(|faults| {
         let calls = ["react", "create_card", "reply", "write_card", "settings"];
         faults.answers = calls.map(|call| fault(call, Answer::Lost)).into();
     });
-    stage.say(&lisi(), "lost").await;
-    let told = stage.settled(&lisi(), "that is all.").await;
+    test.say(&lisi(), "lost").await;
+    let told = test.settled(&lisi(), "that is all.").await;
     let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
     assert_eq!(all, ["You said lost; that is all."], "{told:#?}");
 }
@@ -164,52 +162,52 @@ async fn lost_answers_neither_lose_nor_double_the_text() {
 #[tokio::test]
 async fn refused_handshake_gets_a_new_ticket() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
-    let mut stage = Stage::empty(Mode::LarkSocket, agent).await;
-    let platform = lark(&stage).clone();
+    let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
+    let platform = lark(&test).clone();
     platform.misbehave(|faults| faults.refuse_handshake = Some((401, 514, 0)));
     let later = tokio::spawn(async move {
         let refused_twice = || (platform.connections(BOT).1 > 2).then_some(());
         until("a third ticket", SOON, refused_twice).await.unwrap();
         platform.misbehave(|faults| faults.refuse_handshake = None);
     });
-    stage.add(BOT).await;
+    test.add(BOT).await;
     later.await.unwrap();
-    stage.status_is("connected", None, SOON).await;
+    test.status_is("connected", None, SOON).await;
     assert_eq!(
-        stage.logged_error("514"),
+        test.logged_error("514"),
         1,
         "the log names the cause once:\n{}",
-        stage.bridge.log_tail()
+        test.bridge.log_tail()
     );
-    stage.nothing_wrong();
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn revoked_credentials_are_named_and_not_hammered_on() {
-    let stage = stage(Duration::ZERO).await;
-    lark(&stage).misbehave(|faults| faults.bootstrap_code = Some(514));
-    lark(&stage).cut(BOT);
-    let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
+    let test = test(Duration::ZERO).await;
+    lark(&test).misbehave(|faults| faults.bootstrap_code = Some(514));
+    lark(&test).cut(BOT);
+    let status = test.status_is("disconnected", Some("config_invalid"), SOON).await;
     assert_eq!(status["lastError"]["code"], "514", "{status}");
-    stays("told once", WATCHED, || stage.logged_error("514") == 1)
+    stays("told once", WATCHED, || test.logged_error("514") == 1)
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn too_many_connections_are_waited_out() {
-    let stage = stage(Duration::ZERO).await;
-    lark(&stage).misbehave(|faults| faults.refuse_handshake = Some((401, 514, 1_000_040_350)));
-    lark(&stage).cut(BOT);
+    let test = test(Duration::ZERO).await;
+    lark(&test).misbehave(|faults| faults.refuse_handshake = Some((401, 514, 1_000_040_350)));
+    lark(&test).cut(BOT);
     let began = std::time::Instant::now();
-    while stage.status().await["lastError"]["code"] != "1000040350" {
-        assert!(began.elapsed() < SOON, "{}", stage.status().await);
+    while test.status().await["lastError"]["code"] != "1000040350" {
+        assert!(began.elapsed() < SOON, "{}", test.status().await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    stage.status_is("retrying", None, SOON).await;
-    let asked = lark(&stage).connections(BOT).1;
+    test.status_is("retrying", None, SOON).await;
+    let asked = lark(&test).connections(BOT).1;
     stays("five minutes are waited", WATCHED, || {
-        lark(&stage).connections(BOT).1 == asked
+        lark(&test).connections(BOT).1 == asked
     })
     .await
     .unwrap();
@@ -217,27 +215,27 @@ async fn too_many_connections_are_waited_out() {
 
 #[tokio::test]
 async fn event_that_comes_twice_is_answered_once() {
-    let stage = stage(Duration::from_millis(200)).await;
-    let event = lark(&stage).text(BOT, &lisi(), "twice");
-    lark(&stage).push(BOT, &event).unwrap();
-    lark(&stage).push(BOT, &event).unwrap();
-    answered(&stage, "twice").await;
-    lark(&stage).push(BOT, &event).unwrap();
-    until("three acks", SOON, || (lark(&stage).acks().len() == 3).then_some(()))
+    let test = test(Duration::from_millis(200)).await;
+    let event = lark(&test).text(BOT, &lisi(), "twice");
+    lark(&test).push(BOT, &event).unwrap();
+    lark(&test).push(BOT, &event).unwrap();
+    answered(&test, "twice").await;
+    lark(&test).push(BOT, &event).unwrap();
+    until("three acks", SOON, || (lark(&test).acks().len() == 3).then_some(()))
         .await
         .unwrap();
-    answered(&stage, "twice").await;
-    assert_eq!(stage.agent.asked().len(), 1);
-    stage.nothing_wrong();
+    answered(&test, "twice").await;
+    assert_eq!(test.agent.asked().len(), 1);
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn answer_to_a_recalled_message_goes_to_its_chat() {
-    let stage = stage(Duration::from_millis(300)).await;
-    let event = lark(&stage).text(BOT, &lisi(), "recalled");
-    lark(&stage).recall(BOT, event["event"]["message"]["message_id"].as_str().unwrap());
-    lark(&stage).push(BOT, &event).unwrap();
-    let told = stage.settled(&lisi(), "that is all.").await;
+    let test = test(Duration::from_millis(300)).await;
+    let event = lark(&test).text(BOT, &lisi(), "recalled");
+    lark(&test).recall(BOT, event["event"]["message"]["message_id"].as_str().unwrap());
+    lark(&test).push(BOT, &event).unwrap();
+    let told = test.settled(&lisi(), "that is all.").await;
     assert_eq!((told.len(), told[0].way), (1, "send"), "{told:#?}");
-    stage.nothing_wrong();
+    test.nothing_wrong();
 }

@@ -8,7 +8,7 @@ use tieline_tests::outbound::{Speaker, until};
 use tieline_tests::wecom_socket::Platform as Wecom;
 
 use crate::agent::{Agent, pieces};
-use crate::stage::{Mode, Platform, SOON, Stage};
+use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
 
 const BOT: &str = "bot1";
 
@@ -16,22 +16,22 @@ fn lisi() -> Speaker {
     Speaker::alone("lisi")
 }
 
-fn wecom(stage: &Stage) -> &Wecom {
-    match &stage.platform {
+fn wecom(test: &TestBridge) -> &Wecom {
+    match &test.platform {
         Platform::WecomSocket(it) => it,
         _ => unreachable!("these stages are WeCom's"),
     }
 }
 
-async fn stage(between: Duration) -> Stage {
+async fn test(between: Duration) -> TestBridge {
     let agent =
         Agent::start(move |asked| (pieces(&format!("You said {}; that is all.", asked.text), 6), between)).await;
-    Stage::open(Mode::WecomSocket, agent).await
+    TestBridge::open(Mode::WecomSocket, agent).await
 }
 
 /// The whole answer stands in the chat, once.
-async fn answered(stage: &Stage, text: &str) {
-    let told = stage.settled(&lisi(), "that is all.").await;
+async fn answered(test: &TestBridge, text: &str) {
+    let told = test.settled(&lisi(), "that is all.").await;
     let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
     let whole = format!("You said {text}; that is all.");
     assert_eq!(all, [whole.as_str()], "{told:#?}");
@@ -39,45 +39,44 @@ async fn answered(stage: &Stage, text: &str) {
 
 #[tokio::test]
 async fn half_open_socket_is_left_for_a_new_one() {
-    let stage = stage(Duration::ZERO).await;
-    wecom(&stage).go_half_open(BOT);
+    let test = test(Duration::ZERO).await;
+    wecom(&test).go_half_open(BOT);
     // Two pings are given their time, the third is not sent.
-    let again = || (wecom(&stage).subscriptions(BOT).1 == 2).then_some(());
+    let again = || (wecom(&test).subscriptions(BOT).1 == 2).then_some(());
     until("a new subscription", Duration::from_secs(110), again)
         .await
         .unwrap();
-    stage.say(&lisi(), "hi").await;
-    answered(&stage, "hi").await;
-    assert_eq!(stage.logged("pings were not answered"), 1);
-    stage.status_is("connected", None, SOON).await;
-    stage.nothing_wrong();
+    test.say(&lisi(), "hi").await;
+    answered(&test, "hi").await;
+    assert_eq!(test.logged("pings were not answered"), 1);
+    test.status_is("connected", None, SOON).await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn lost_acknowledgements_neither_lose_nor_double_the_answer() {
-    let stage = stage(Duration::from_millis(700)).await;
-    stage.say(&lisi(), "first").await;
+    let test = test(Duration::from_millis(700)).await;
+    test.say(&lisi(), "first").await;
     let grows = || {
-        stage
-            .shown(&lisi())
+        test.shown(&lisi())
             .first()
             .filter(|it| it.states.len() >= 2)
             .map(|_| ())
     };
     until("a growing answer", SOON, grows).await.unwrap();
-    wecom(&stage).misbehave(|faults| faults.lost_acks = 2);
-    answered(&stage, "first").await;
-    stage.nothing_wrong();
+    wecom(&test).misbehave(|faults| faults.lost_acks = 2);
+    answered(&test, "first").await;
+    test.nothing_wrong();
     // One more, that loses those of its first and its last frame.
-    let stage = self::stage(Duration::ZERO).await;
-    wecom(&stage).misbehave(|faults| {
+    let test = self::test(Duration::ZERO).await;
+    wecom(&test).misbehave(|faults| {
         faults.lost_acks = 1;
         faults.lost_last_acks = 1;
     });
-    stage.say(&lisi(), "second").await;
-    answered(&stage, "second").await;
+    test.say(&lisi(), "second").await;
+    answered(&test, "second").await;
     until("the end of repeats", SOON, || {
-        let frames = wecom(&stage).frames();
+        let frames = wecom(&test).frames();
         let last = frames
             .iter()
             .filter(|(_, frame)| frame["body"]["stream"]["finish"] == true)
@@ -86,58 +85,57 @@ async fn lost_acknowledgements_neither_lose_nor_double_the_answer() {
     })
     .await
     .unwrap();
-    answered(&stage, "second").await;
-    stage.nothing_wrong();
+    answered(&test, "second").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn kicked_bot_comes_back_once_and_then_stays_down_until_restarted() {
-    let stage = stage(Duration::ZERO).await;
-    wecom(&stage).kick(BOT);
-    let status = stage
+    let test = test(Duration::ZERO).await;
+    wecom(&test).kick(BOT);
+    let status = test
         .status_is("disconnected", Some("kicked"), Duration::from_secs(10))
         .await;
     assert!(status["next"].as_str().is_some_and(|next| !next.is_empty()), "{status}");
     tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(wecom(&stage).subscriptions(BOT).0, 1, "came back too early");
-    let again = || (wecom(&stage).subscriptions(BOT).1 == 2).then_some(());
+    assert_eq!(wecom(&test).subscriptions(BOT).0, 1, "came back too early");
+    let again = || (wecom(&test).subscriptions(BOT).1 == 2).then_some(());
     until("the one automatic return", Duration::from_secs(35), again)
         .await
         .unwrap();
-    stage.status_is("connected", None, SOON).await;
-    wecom(&stage).kick(BOT);
-    stage
-        .status_is("disconnected", Some("kicked"), Duration::from_secs(10))
+    test.status_is("connected", None, SOON).await;
+    wecom(&test).kick(BOT);
+    test.status_is("disconnected", Some("kicked"), Duration::from_secs(10))
         .await;
     tokio::time::sleep(Duration::from_secs(35)).await;
     assert_eq!(
-        wecom(&stage).subscriptions(BOT).0,
+        wecom(&test).subscriptions(BOT).0,
         2,
         "two clients would kick each other for ever"
     );
-    let restart = format!("/api/v1/orgs/default/integrations/{}/restart", stage.cast[0].id);
-    stage.console.post(&restart, &json!({})).await.unwrap();
-    stage.status_is("connected", None, SOON).await;
-    stage.say(&lisi(), "hi").await;
-    answered(&stage, "hi").await;
-    stage.nothing_wrong();
+    let restart = format!("/api/v1/orgs/default/integrations/{}/restart", test.bots[0].id);
+    test.console.post(&restart, &json!({})).await.unwrap();
+    test.status_is("connected", None, SOON).await;
+    test.say(&lisi(), "hi").await;
+    answered(&test, "hi").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn revoked_credentials_are_named_and_not_hammered_on() {
-    let stage = stage(Duration::ZERO).await;
-    wecom(&stage).add_bot(BOT, "new secret");
-    wecom(&stage).cut(BOT);
-    let status = stage.status_is("disconnected", Some("config_invalid"), SOON).await;
+    let test = test(Duration::ZERO).await;
+    wecom(&test).add_bot(BOT, "new secret");
+    wecom(&test).cut(BOT);
+    let status = test.status_is("disconnected", Some("config_invalid"), SOON).await;
     assert_eq!(status["lastError"]["code"], "853000", "{status}");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (asked, subscribed) = wecom(&stage).subscriptions(BOT);
+    let (asked, subscribed) = wecom(&test).subscriptions(BOT);
     assert_eq!((asked, subscribed), (2, 1), "retried too soon");
-    assert_eq!(stage.logged_error("853000"), 1);
+    assert_eq!(test.logged_error("853000"), 1);
     // The right secret needs no restart.
-    let path = format!("/api/v1/orgs/default/integrations/{}", stage.cast[0].id);
+    let path = format!("/api/v1/orgs/default/integrations/{}", test.bots[0].id);
     let change = json!({ "credentials": { "secret": "new secret" } });
-    let patched = stage
+    let patched = test
         .console
         .request(Method::PATCH, &path)
         .json(&change)
@@ -145,67 +143,67 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
         .await
         .unwrap();
     assert!(patched.status().is_success(), "{patched:?}");
-    stage.status_is("connected", None, Duration::from_secs(10)).await;
-    stage.nothing_wrong();
+    test.status_is("connected", None, Duration::from_secs(10)).await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn expired_stream_goes_on_elsewhere() {
-    let stage = stage(Duration::from_secs(1)).await;
-    wecom(&stage).misbehave(|faults| faults.stream_life = Duration::from_secs(3));
-    stage.say(&lisi(), "a long story").await;
-    let told = stage.settled(&lisi(), "that is all.").await;
+    let test = test(Duration::from_secs(1)).await;
+    wecom(&test).misbehave(|faults| faults.stream_life = Duration::from_secs(3));
+    test.say(&lisi(), "a long story").await;
+    let told = test.settled(&lisi(), "that is all.").await;
     let all: String = told.iter().map(|it| it.text()).collect();
     let squeezed: String = all.split_whitespace().collect();
     assert!(told.len() >= 2, "{told:#?}");
     for word in ["Yousaid", "along", "story;", "thatisall."] {
         assert_eq!(squeezed.matches(word).count(), 1, "{word}: {told:#?}");
     }
-    stage.nothing_wrong();
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn limits_delay_the_answer_and_no_more() {
-    let stage = stage(Duration::from_millis(300)).await;
-    wecom(&stage).misbehave(|faults| faults.codes = [45009, 0, 45009, 6000, -1].into());
-    stage.say(&lisi(), "busy").await;
-    answered(&stage, "busy").await;
-    stage.nothing_wrong();
+    let test = test(Duration::from_millis(300)).await;
+    wecom(&test).misbehave(|faults| faults.codes = [45009, 0, 45009, 6000, -1].into());
+    test.say(&lisi(), "busy").await;
+    answered(&test, "busy").await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]
 async fn refused_handshake_is_tried_again() {
     let agent = Agent::echo(Duration::ZERO).await;
-    let mut stage = Stage::empty(Mode::WecomSocket, agent).await;
-    let platform = wecom(&stage).clone();
+    let mut test = TestBridge::empty(Mode::WecomSocket, agent).await;
+    let platform = wecom(&test).clone();
     platform.misbehave(|faults| faults.refuse_handshake = Some(503));
     let later = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(6)).await;
         platform.misbehave(|faults| faults.refuse_handshake = None);
     });
-    let adding = stage.add(BOT);
+    let adding = test.add(BOT);
     adding.await;
     later.await.unwrap();
-    stage.status_is("connected", None, SOON).await;
+    test.status_is("connected", None, SOON).await;
     assert_eq!(
-        stage.logged_error("503"),
+        test.logged_error("503"),
         1,
         "the log names the cause once:\n{}",
-        stage.bridge.log_tail()
+        test.bridge.log_tail()
     );
 }
 
 #[tokio::test]
 async fn message_that_comes_twice_is_answered_once() {
-    let stage = stage(Duration::from_millis(200)).await;
-    let req_id = wecom(&stage).say(BOT, &lisi(), "m1", "twice").unwrap();
-    until("the first frame", SOON, || stage.shown(&lisi()).pop())
+    let test = test(Duration::from_millis(200)).await;
+    let req_id = wecom(&test).say(BOT, &lisi(), "m1", "twice").unwrap();
+    until("the first frame", SOON, || test.shown(&lisi()).pop())
         .await
         .unwrap();
-    wecom(&stage).cut(BOT);
-    wecom(&stage).connected(BOT, SOON).await.unwrap();
-    wecom(&stage).redeliver(BOT, &req_id).unwrap();
-    answered(&stage, "twice").await;
-    assert_eq!(stage.agent.asked().len(), 1);
-    stage.nothing_wrong();
+    wecom(&test).cut(BOT);
+    wecom(&test).connected(BOT, SOON).await.unwrap();
+    wecom(&test).redeliver(BOT, &req_id).unwrap();
+    answered(&test, "twice").await;
+    assert_eq!(test.agent.asked().len(), 1);
+    test.nothing_wrong();
 }

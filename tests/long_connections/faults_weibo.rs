@@ -20,7 +20,7 @@ use tieline_tests::process::Bridge;
 use tieline_tests::weibo::Platform;
 use tokio::net::TcpListener;
 
-use crate::stage::SOON;
+use crate::test_bridge::SOON;
 
 /// A bridge with one Weibo bot, and an agent that answers with a file.
 struct WeiboStage {
@@ -78,9 +78,9 @@ fn lisi() -> Speaker {
 
 impl WeiboStage {
     async fn open() -> Self {
-        let stage = Self::with(Platform::start().await, json!({})).await;
-        stage.platform.connected(SOON).await.unwrap();
-        stage
+        let test = Self::with(Platform::start().await, json!({})).await;
+        test.platform.connected(SOON).await.unwrap();
+        test
     }
 
     async fn with(platform: Platform, credentials: Value) -> Self {
@@ -145,42 +145,42 @@ impl WeiboStage {
 
 #[tokio::test]
 async fn token_is_kept_until_the_platform_says_that_it_is_void() {
-    let stage = WeiboStage::open().await;
-    let asked = stage.platform.counts().1;
-    stage.platform.close(1001, "going away").unwrap();
-    stage.reconnected(2, SOON).await;
-    assert_eq!(stage.platform.counts().1, asked, "the token was still good");
-    stage.platform.expire_tokens();
-    stage.platform.close(4002, "").unwrap();
-    stage.reconnected(3, SOON).await;
-    assert_eq!(stage.platform.counts().1, asked + 1);
+    let test = WeiboStage::open().await;
+    let asked = test.platform.counts().1;
+    test.platform.close(1001, "going away").unwrap();
+    test.reconnected(2, SOON).await;
+    assert_eq!(test.platform.counts().1, asked, "the token was still good");
+    test.platform.expire_tokens();
+    test.platform.close(4002, "").unwrap();
+    test.reconnected(3, SOON).await;
+    assert_eq!(test.platform.counts().1, asked + 1);
     // The token is void when it is used again.
-    stage.platform.expire_tokens();
-    stage.platform.cut().unwrap();
-    stage.reconnected(5, SOON).await;
-    assert_eq!(stage.platform.counts().1, asked + 2);
-    stage.platform.say(&lisi(), "still there?", true);
-    stage.shows(&lisi(), &["echo: still there?"]).await;
+    test.platform.expire_tokens();
+    test.platform.cut().unwrap();
+    test.reconnected(5, SOON).await;
+    assert_eq!(test.platform.counts().1, asked + 2);
+    test.platform.say(&lisi(), "still there?", true);
+    test.shows(&lisi(), &["echo: still there?"]).await;
 }
 
 #[tokio::test]
 async fn wrong_credentials_are_named_and_right_ones_need_no_restart() {
-    let stage = WeiboStage::with(Platform::start().await, json!({ "appSecret": "old" })).await;
-    let status = stage.status_is("disconnected", SOON).await;
+    let test = WeiboStage::with(Platform::start().await, json!({ "appSecret": "old" })).await;
+    let status = test.status_is("disconnected", SOON).await;
     assert_eq!(
         (&status["reason"], &status["lastError"]["code"]),
         (&json!("config_invalid"), &json!("4002")),
         "{status}"
     );
-    let asked = stage.platform.counts().1;
+    let asked = test.platform.counts().1;
     stays("no other try", Duration::from_secs(5), || {
-        stage.platform.counts().1 == asked
+        test.platform.counts().1 == asked
     })
     .await
     .unwrap();
-    let path = format!("/api/v1/orgs/default/integrations/{}", stage.id);
+    let path = format!("/api/v1/orgs/default/integrations/{}", test.id);
     let change = json!({ "credentials": { "appSecret": "s3cr3t-9f21" } });
-    let patched = stage
+    let patched = test
         .console
         .request(Method::PATCH, &path)
         .json(&change)
@@ -188,8 +188,8 @@ async fn wrong_credentials_are_named_and_right_ones_need_no_restart() {
         .await
         .unwrap();
     assert!(patched.status().is_success(), "{patched:?}");
-    stage.platform.connected(Duration::from_secs(10)).await.unwrap();
-    stage.status_is("connected", SOON).await;
+    test.platform.connected(Duration::from_secs(10)).await.unwrap();
+    test.status_is("connected", SOON).await;
 }
 
 #[tokio::test]
@@ -198,25 +198,25 @@ async fn busy_token_endpoint_is_asked_again() {
     platform.misbehave(|faults| {
         faults.token_answers = [(503, json!("upstream")), (429, json!({ "code": 42900 }))].into();
     });
-    let stage = WeiboStage::with(platform, json!({})).await;
-    stage.platform.connected(SOON).await.unwrap();
-    assert!(stage.platform.counts().1 >= 3, "{:?}", stage.platform.counts());
+    let test = WeiboStage::with(platform, json!({})).await;
+    test.platform.connected(SOON).await.unwrap();
+    assert!(test.platform.counts().1 >= 3, "{:?}", test.platform.counts());
 }
 
 #[tokio::test]
 async fn connection_that_only_looks_open_is_left_for_a_new_one() {
-    let stage = WeiboStage::open().await;
-    stage.platform.misbehave(|faults| faults.no_pongs = true);
-    stage.platform.go_half_open().unwrap();
-    stage.reconnected(2, Duration::from_secs(60)).await;
-    stage.platform.misbehave(|faults| faults.no_pongs = false);
-    stage.platform.say(&lisi(), "hi", true);
-    stage.shows(&lisi(), &["echo: hi"]).await;
+    let test = WeiboStage::open().await;
+    test.platform.misbehave(|faults| faults.no_pongs = true);
+    test.platform.go_half_open().unwrap();
+    test.reconnected(2, Duration::from_secs(60)).await;
+    test.platform.misbehave(|faults| faults.no_pongs = false);
+    test.platform.say(&lisi(), "hi", true);
+    test.shows(&lisi(), &["echo: hi"]).await;
 }
 
 #[tokio::test]
 async fn frames_that_mean_nothing_change_nothing() {
-    let stage = WeiboStage::open().await;
+    let test = WeiboStage::open().await;
     let vectors = include_str!("../../crates/connectors/src/weibo/vectors/weibo.json");
     let vectors: Value = serde_json::from_str(vectors).unwrap();
     for vector in vectors["hostile"].as_array().unwrap() {
@@ -224,33 +224,33 @@ async fn frames_that_mean_nothing_change_nothing() {
             .as_str()
             .map_or_else(|| vector["body"].to_string(), str::to_owned);
         if vector.get("precondition").is_none() && vector.get("repeat").is_none() {
-            stage.platform.push(&body).unwrap();
+            test.platform.push(&body).unwrap();
         }
     }
-    stage.platform.push_bytes(b"\xff\x00").unwrap();
-    stage.platform.say(&lisi(), "real", true);
-    stage.shows(&lisi(), &["echo: real"]).await;
-    assert_eq!(stage.platform.counts().2, 1, "the connection lasts");
-    assert_eq!(stage.agent.seen().len(), 1);
+    test.platform.push_bytes(b"\xff\x00").unwrap();
+    test.platform.say(&lisi(), "real", true);
+    test.shows(&lisi(), &["echo: real"]).await;
+    assert_eq!(test.platform.counts().2, 1, "the connection lasts");
+    assert_eq!(test.agent.seen().len(), 1);
 }
 
 #[tokio::test]
 async fn files_inside_a_message_reach_the_agent() {
-    let stage = WeiboStage::open().await;
+    let test = WeiboStage::open().await;
     // Larger than any queue takes, and larger than the platform allows.
     let (png, huge) = (
         [&b"\x89PNG\r\n\x1a\n"[..], &[9; 6_000_000]].concat(),
         vec![1; 6_000_000],
     );
     let part = |kind: &str, name: &str, mime: &str, bytes: &[u8]| json!({ "type": kind, "filename": name, "source": { "type": "base64", "media_type": mime, "data": STANDARD.encode(bytes) } });
-    let mut message = stage.platform.text(&lisi(), "look");
+    let mut message = test.platform.text(&lisi(), "look");
     let content = message["payload"]["input"][0]["content"].as_array_mut().unwrap();
     content.push(part("input_image", "../a.png", "image/png", &png));
     content.push(part("input_file", "huge.bin", "application/pdf", &huge));
     content.push(part("input_file", "b.txt", "text/plain", "日志".as_bytes()));
-    stage.platform.push(&message.to_string()).unwrap();
-    stage.shows(&lisi(), &["echo: look"]).await;
-    let seen = stage.agent.seen();
+    test.platform.push(&message.to_string()).unwrap();
+    test.shows(&lisi(), &["echo: look"]).await;
+    let seen = test.agent.seen();
     let parts = seen[0]["message"]["parts"].as_array().unwrap().clone();
     let names: Vec<&Value> = parts.iter().map(|part| &part["name"]).collect();
     assert_eq!(names, ["a.png", "b.txt"], "{parts:?}");
@@ -263,9 +263,9 @@ async fn files_inside_a_message_reach_the_agent() {
 
 #[tokio::test]
 async fn owner_is_sent_files_and_others_links() {
-    let stage = WeiboStage::with(Platform::start().await, json!({ "ownerUid": "1001" })).await;
-    stage.platform.connected(SOON).await.unwrap();
-    stage.platform.misbehave(|faults| {
+    let test = WeiboStage::with(Platform::start().await, json!({ "ownerUid": "1001" })).await;
+    test.platform.connected(SOON).await.unwrap();
+    test.platform.misbehave(|faults| {
         let busy = (503, json!({ "code": 50000 }));
         faults.file_answers = [
             busy,
@@ -273,20 +273,20 @@ async fn owner_is_sent_files_and_others_links() {
         ]
         .into();
     });
-    stage.platform.say(&lisi(), "file", true);
-    let gone = format!("[gone.bin]({}/nothing)", stage.agent.url);
-    stage.shows(&lisi(), &["echo: file", "报告 1.bin", &gone]).await;
-    let files = stage.platform.files();
+    test.platform.say(&lisi(), "file", true);
+    let gone = format!("[gone.bin]({}/nothing)", test.agent.url);
+    test.shows(&lisi(), &["echo: file", "报告 1.bin", &gone]).await;
+    let files = test.platform.files();
     assert_eq!((files.len(), files[0].bytes.as_slice()), (1, &[7; 100_000][..]));
     let other = Speaker::alone("1002");
-    stage.platform.say(&other, "file", true);
+    test.platform.say(&other, "file", true);
     let links = format!(
         "echo: file\n\n[报告 1.bin]({0}/a.bin)\n[gone.bin]({0}/nothing)",
-        stage.agent.url
+        test.agent.url
     );
-    stage.shows(&other, &[&links]).await;
+    test.shows(&other, &[&links]).await;
     assert_eq!(
-        stage.platform.files().len(),
+        test.platform.files().len(),
         1,
         "a file of another person would go to the owner"
     );
@@ -294,32 +294,31 @@ async fn owner_is_sent_files_and_others_links() {
 
 #[tokio::test]
 async fn servers_that_confirm_less_are_answered_too() {
-    let stage = WeiboStage::open().await;
-    stage.platform.misbehave(|faults| faults.no_acks = true);
-    stage.platform.say(&lisi(), "one", true);
-    stage.shows(&lisi(), &["echo: one"]).await;
-    stage.platform.close(1001, "").unwrap();
-    stage.reconnected(2, SOON).await;
-    stage.platform.misbehave(|faults| faults.no_pongs = true);
-    stage.platform.say(&lisi(), "two", true);
-    stage.platform.say(&Speaker::alone("1002"), "three", true);
-    stage.shows(&lisi(), &["echo: one", "echo: two"]).await;
-    stage.shows(&Speaker::alone("1002"), &["echo: three"]).await;
-    assert_eq!(stage.platform.counts().2, 2, "the connection lasts");
+    let test = WeiboStage::open().await;
+    test.platform.misbehave(|faults| faults.no_acks = true);
+    test.platform.say(&lisi(), "one", true);
+    test.shows(&lisi(), &["echo: one"]).await;
+    test.platform.close(1001, "").unwrap();
+    test.reconnected(2, SOON).await;
+    test.platform.misbehave(|faults| faults.no_pongs = true);
+    test.platform.say(&lisi(), "two", true);
+    test.platform.say(&Speaker::alone("1002"), "three", true);
+    test.shows(&lisi(), &["echo: one", "echo: two"]).await;
+    test.shows(&Speaker::alone("1002"), &["echo: three"]).await;
+    assert_eq!(test.platform.counts().2, 2, "the connection lasts");
 }
 
 #[tokio::test]
 async fn chunk_that_a_dying_connection_lost_is_written_again() {
-    let stage = WeiboStage::open().await;
-    stage.platform.say(&lisi(), "one", true);
-    stage.shows(&lisi(), &["echo: one"]).await;
+    let test = WeiboStage::open().await;
+    test.platform.say(&lisi(), "one", true);
+    test.shows(&lisi(), &["echo: one"]).await;
     // Nothing is read any more, and the end of the connection is noticed later.
-    stage
-        .platform
-        .push(&stage.platform.text(&lisi(), "two").to_string())
+    test.platform
+        .push(&test.platform.text(&lisi(), "two").to_string())
         .unwrap();
-    stage.platform.go_half_open().unwrap();
-    stage.reconnected(2, SOON).await;
-    stage.shows(&lisi(), &["echo: one", "echo: two"]).await;
-    assert_eq!(stage.agent.seen().len(), 2);
+    test.platform.go_half_open().unwrap();
+    test.reconnected(2, SOON).await;
+    test.shows(&lisi(), &["echo: one", "echo: two"]).await;
+    assert_eq!(test.agent.seen().len(), 2);
 }

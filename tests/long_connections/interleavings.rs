@@ -10,7 +10,7 @@ use tieline_tests::outbound::{Bubble, Speaker, until};
 use tieline_tests::{dingtalk, lark};
 
 use crate::agent::{Agent, pieces};
-use crate::stage::{Mode, Platform, Stage};
+use crate::test_bridge::{Mode, Platform, TestBridge};
 
 /// Bots on one platform.
 const N_BOTS: usize = 3;
@@ -78,20 +78,20 @@ async fn play(mode: Mode, steps: Vec<Step>) {
         (pieces(&answer.concat(), 5), Duration::from_millis(250))
     })
     .await;
-    let mut stage = Stage::empty(mode, agent).await;
+    let mut test = TestBridge::empty(mode, agent).await;
     for n in 0..N_BOTS {
-        stage.add(&format!("bot{n}")).await;
+        test.add(&format!("bot{n}")).await;
     }
     let mut questions = Vec::new();
     for (n, step) in steps.into_iter().enumerate() {
-        take(step, n, &stage, &mut questions).await;
+        take(step, n, &test, &mut questions).await;
     }
-    quiet(&stage, true);
+    quiet(&test, true);
     let limit = Duration::from_secs(90);
     // WeCom doesn't say again what was on its way when a socket was cut, so there only what was heard is answered.
     let deaf = mode == Mode::WecomSocket;
     let open = || {
-        let (asked, bubbles) = (stage.agent.asked(), stage.platform.bubbles());
+        let (asked, bubbles) = (test.agent.asked(), test.platform.bubbles());
         let heard = |mark: &str| asked.iter().any(|it| it.text.contains(mark));
         let open = questions
             .iter()
@@ -99,7 +99,7 @@ async fn play(mode: Mode, steps: Vec<Step>) {
         open.map(|it| it.mark.clone()).collect::<Vec<_>>()
     };
     let all = until("all answers", limit, || open().is_empty().then_some(())).await;
-    let bubbles = stage.platform.bubbles();
+    let bubbles = test.platform.bubbles();
     for bubble in &bubbles {
         belongs(bubble, &questions, mode);
     }
@@ -109,10 +109,10 @@ async fn play(mode: Mode, steps: Vec<Step>) {
             "{mode:?} {error}: {:?} of {}, {left:#?}\n{}",
             open(),
             questions.len(),
-            stage.bridge.log_tail()
+            test.bridge.log_tail()
         )
     });
-    let asked = stage.agent.asked();
+    let asked = test.agent.asked();
     for asked in &asked {
         let question = questions.iter().find(|it| asked.text.contains(&it.mark));
         let question = question.unwrap_or_else(|| panic!("{mode:?}: no question {asked:?} arrived"));
@@ -123,45 +123,45 @@ async fn play(mode: Mode, steps: Vec<Step>) {
     assert!(deaf || asked.len() == questions.len(), "{mode:?}");
 }
 
-async fn take(step: Step, n: usize, stage: &Stage, questions: &mut Vec<Question>) {
+async fn take(step: Step, n: usize, test: &TestBridge, questions: &mut Vec<Question>) {
     match step {
         Step::Say { bot, person, group } => {
             let (from, mark) = (speaker(person, group), format!("q{n:03}z"));
-            there(stage, bot).await;
-            stage.say_to(bot, &from, &mark).await;
+            there(test, bot).await;
+            test.say_to(bot, &from, &mark).await;
             questions.push(Question {
                 mark,
-                bot: stage.cast[bot].bot.clone(),
+                bot: test.bots[bot].bot.clone(),
                 from,
             });
         }
-        Step::Cut { bot } => match &stage.platform {
-            Platform::WecomSocket(it) => it.cut(&stage.cast[bot].bot),
-            Platform::Lark(it) => it.cut(&stage.cast[bot].bot),
-            Platform::DingTalk(it) => it.cut(&stage.cast[bot].bot),
+        Step::Cut { bot } => match &test.platform {
+            Platform::WecomSocket(it) => it.cut(&test.bots[bot].bot),
+            Platform::Lark(it) => it.cut(&test.bots[bot].bot),
+            Platform::DingTalk(it) => it.cut(&test.bots[bot].bot),
             Platform::WecomCallback(_) => {}
         },
         Step::Announce { bot } => {
-            if let Platform::DingTalk(it) = &stage.platform {
-                it.disconnect(&stage.cast[bot].bot);
+            if let Platform::DingTalk(it) = &test.platform {
+                it.disconnect(&test.bots[bot].bot);
             }
         }
-        Step::Expire { bot } => match &stage.platform {
-            Platform::Lark(it) => it.expire_tokens(&stage.cast[bot].bot),
-            Platform::DingTalk(it) => it.expire_tokens(&stage.cast[bot].bot),
+        Step::Expire { bot } => match &test.platform {
+            Platform::Lark(it) => it.expire_tokens(&test.bots[bot].bot),
+            Platform::DingTalk(it) => it.expire_tokens(&test.bots[bot].bot),
             Platform::WecomSocket(_) | Platform::WecomCallback(_) => {}
         },
-        Step::ShortLives(short) => quiet(stage, !short),
-        Step::Trouble { which } => trouble(stage, which),
+        Step::ShortLives(short) => quiet(test, !short),
+        Step::Trouble { which } => trouble(test, which),
         Step::Pause { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
     }
 }
 
 /// Waits until a client is connected: what is said without one is the platform's business.
-async fn there(stage: &Stage, bot: usize) {
-    let id = &stage.cast[bot].bot;
+async fn there(test: &TestBridge, bot: usize) {
+    let id = &test.bots[bot].bot;
     let limit = Duration::from_secs(30);
-    match &stage.platform {
+    match &test.platform {
         Platform::WecomSocket(it) => it.connected(id, limit).await.unwrap(),
         Platform::Lark(it) => it.connected(id, limit).await.unwrap(),
         Platform::DingTalk(it) => it.connected(id, limit).await.unwrap(),
@@ -170,9 +170,9 @@ async fn there(stage: &Stage, bot: usize) {
 }
 
 /// Streams live long, or hardly at all.
-fn quiet(stage: &Stage, quiet: bool) {
+fn quiet(test: &TestBridge, quiet: bool) {
     let life = Duration::from_millis(if quiet { 600_000 } else { 700 });
-    match &stage.platform {
+    match &test.platform {
         Platform::WecomSocket(it) => it.misbehave(|faults| faults.stream_life = life),
         Platform::Lark(it) => it.misbehave(|faults| faults.streaming_life = life),
         Platform::DingTalk(it) => it.misbehave(|faults| faults.webhook_life = life.max(Duration::from_secs(61))),
@@ -180,8 +180,8 @@ fn quiet(stage: &Stage, quiet: bool) {
     }
 }
 
-fn trouble(stage: &Stage, which: usize) {
-    match &stage.platform {
+fn trouble(test: &TestBridge, which: usize) {
+    match &test.platform {
         Platform::WecomSocket(it) => it.misbehave(|faults| match which {
             0 => faults.lost_acks = 1,
             1 => faults.lost_last_acks = 1,

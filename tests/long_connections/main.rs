@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agent;
+mod answers;
 mod faults_dingtalk;
 mod faults_discord;
 mod faults_lark;
@@ -11,6 +12,5 @@ mod faults_weibo;
 mod fleet;
 mod interleavings;
 mod relays;
-mod roads;
-mod stage;
+mod test_bridge;
 mod waiting_signs;

@@ -6,8 +6,8 @@
 #[path = "../crash_points/chat.rs"]
 mod chat;
 mod counting;
-#[path = "../crash_points/scene.rs"]
-mod scene;
+#[path = "../crash_points/test_bot.rs"]
+mod test_bot;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 
 use chat::ChatServer;
 use counting::{Bill, Counting};
-use scene::{Over, set_up};
+use test_bot::{Over, set_up};
 
 /// How many messages come together, each to a bot of its own: how many a receive brings decides what queues cost.
 const TOGETHER: [usize; 4] = [1, 2, 5, 10];
@@ -61,7 +61,7 @@ async fn a_message_costs_what_was_written_down() {
             }
             for bot in &bots {
                 assert!(
-                    bot.hear(&bridge.world, &format!("msg{round}"), "how is the weather?")
+                    bot.receive(&bridge.world, &format!("msg{round}"), "how is the weather?")
                         .await
                 );
             }

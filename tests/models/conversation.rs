@@ -122,7 +122,7 @@ enum Mistake {
     StopOnlyWhileAsking,
 }
 
-struct Road {
+struct ConversationModel {
     script: Vec<Event>,
     interrupts: bool,
     deaths: u8,
@@ -131,7 +131,7 @@ struct Road {
     mistake: Mistake,
 }
 
-impl Road {
+impl ConversationModel {
     fn is_held(state: &State) -> bool {
         state.item.holder.is_some() && !state.expired
     }
@@ -490,7 +490,7 @@ impl Road {
     }
 }
 
-impl Model for Road {
+impl Model for ConversationModel {
     type State = State;
 
     fn start(&self) -> State {
@@ -616,7 +616,7 @@ fn scripts() -> Vec<(Vec<Event>, bool)> {
 
 fn explore_all(mistake: Mistake, [deaths, pauses, doubles]: [u8; 3]) -> Vec<Explored> {
     let explored = scripts().into_iter().map(|(script, interrupts)| {
-        explore(&Road {
+        explore(&ConversationModel {
             script,
             interrupts,
             deaths,

@@ -5,7 +5,7 @@ use tieline_store::log::{self, Level};
 use tieline_tests::dingtalk::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "ding1";
 
@@ -14,7 +14,7 @@ async fn refused_cards_are_not_tried_with_every_message() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    let house = House::open("dingtalk", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("dingtalk", &integration, TriggerSettings::default()).await;
     platform.misbehave(|faults| {
         let answer = Answer::Refused(403, "Forbidden.AccessDenied.ApiCountLimitForOrg");
         faults.answers.push_back(Fault {
@@ -24,8 +24,8 @@ async fn refused_cards_are_not_tried_with_every_message() {
     });
     for text in ["one", "two"] {
         let message = platform.text(APP, &Speaker::alone("lisi"), text);
-        house.hear(&platform.request(APP, &message)).await;
-        house.work().await;
+        bridge.hear(&platform.request(APP, &message)).await;
+        bridge.work().await;
     }
     let shown: Vec<(&str, String)> = platform
         .bubbles()
@@ -38,12 +38,12 @@ async fn refused_cards_are_not_tried_with_every_message() {
     );
     assert!(platform.calls().iter().all(|it| it.name != "create_card"));
     let log = log::list(
-        &house.world.store,
-        &house.bot,
+        &bridge.world.store,
+        &bridge.bot,
         Level::Warn,
         None,
         10,
-        house.world.clock.now(),
+        bridge.world.clock.now(),
     )
     .await
     .unwrap()

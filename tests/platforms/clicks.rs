@@ -8,43 +8,43 @@ use tieline_core::trigger::{SessionScope, TriggerSettings};
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "cli_a1";
 
-async fn open(settings: TriggerSettings) -> (House, Platform) {
+async fn open(settings: TriggerSettings) -> (TestBridge, Platform) {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    (House::open("lark", &integration, settings).await, platform)
+    (TestBridge::open("lark", &integration, settings).await, platform)
 }
 
-async fn hear(house: &House, platform: &Platform, event: &Value) -> Value {
-    let answer = house.hear(&platform.request(APP, event)).await;
+async fn hear(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
+    let answer = bridge.hear(&platform.request(APP, event)).await;
     assert_eq!(answer.status, 200);
-    house.work().await;
+    bridge.work().await;
     serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// The numbers of the sessions in which the agent was asked.
-fn sessions(house: &House) -> Vec<u64> {
-    let seen = house.agent.seen().into_iter();
+fn sessions(bridge: &TestBridge) -> Vec<u64> {
+    let seen = bridge.agent.seen().into_iter();
     seen.map(|seen| seen.body["session"]["number"].as_u64().unwrap())
         .collect()
 }
 
 #[tokio::test]
 async fn click_on_the_button_begins_a_session() {
-    let (house, platform) = open(TriggerSettings::default()).await;
+    let (bridge, platform) = open(TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
-    hear(&house, &platform, &platform.text(APP, &lisi, "one")).await;
-    hear(&house, &platform, &platform.text(APP, &lisi, "/new")).await;
-    hear(&house, &platform, &platform.text(APP, &lisi, "two")).await;
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "/new")).await;
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
     let click = platform.press(APP, &lisi).unwrap();
-    let answer = hear(&house, &platform, &click).await;
+    let answer = hear(&bridge, &platform, &click).await;
     assert_eq!(answer["toast"]["content"], "A new session has begun.");
-    hear(&house, &platform, &platform.text(APP, &lisi, "three")).await;
-    assert_eq!(sessions(&house), [1, 2, 3]);
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "three")).await;
+    assert_eq!(sessions(&bridge), [1, 2, 3]);
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
@@ -58,18 +58,18 @@ async fn click_of_a_stranger_changes_nothing() {
         },
         ..TriggerSettings::default()
     };
-    let (house, platform) = open(settings).await;
+    let (bridge, platform) = open(settings).await;
     let lisi = Speaker::in_group("ou_lisi", "oc_group");
-    hear(&house, &platform, &platform.text(APP, &lisi, "/new")).await;
-    hear(&house, &platform, &platform.text(APP, &lisi, "one")).await;
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "/new")).await;
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
     let click = platform
         .press(APP, &Speaker::in_group("ou_stranger", "oc_group"))
         .unwrap();
-    hear(&house, &platform, &click).await;
-    hear(&house, &platform, &platform.text(APP, &lisi, "two")).await;
-    let sessions = sessions(&house);
+    hear(&bridge, &platform, &click).await;
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
+    let sessions = sessions(&bridge);
     assert_eq!(sessions[0], sessions[1], "the stranger has begun a new session");
-    let ledger = house.ledger().await;
+    let ledger = bridge.ledger().await;
     let click = ledger.iter().find(|it| it.reason.as_deref() == Some("not_allowed"));
     assert_eq!(click.unwrap().state, MessageState::Refused);
 }

@@ -4,36 +4,36 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::dingtalk::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "dingapp1";
 
-async fn house(faults: &[(&'static str, u16, &'static str)]) -> (House, Platform) {
+async fn bridge(faults: &[(&'static str, u16, &'static str)]) -> (TestBridge, Platform) {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    let house = House::open("dingtalk", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("dingtalk", &integration, TriggerSettings::default()).await;
     let faults = faults.iter().map(|&(call, status, code)| Fault {
         call,
         answer: Answer::Refused(status, code),
     });
     platform.misbehave(|found| found.answers.extend(faults));
-    (house, platform)
+    (bridge, platform)
 }
 
 /// A person of a group asks for help. The texts that the bot shows then.
-async fn help(house: &House, platform: &Platform) -> usize {
+async fn help(bridge: &TestBridge, platform: &Platform) -> usize {
     let message = platform.text(APP, &Speaker::in_group("lisi", "cidGROUP1=="), "/help");
-    house.hear(&platform.request(APP, &message)).await;
-    house.work().await;
+    bridge.hear(&platform.request(APP, &message)).await;
+    bridge.work().await;
     platform.bubbles().len()
 }
 
 #[tokio::test]
 async fn blocked_address_is_tried_by_one_reply_alone() {
-    let (house, platform) = house(&[("session", 200, "410100"), ("session", 200, "410100")]).await;
-    assert_eq!(help(&house, &platform).await, 1);
-    assert_eq!(help(&house, &platform).await, 2);
+    let (bridge, platform) = bridge(&[("session", 200, "410100"), ("session", 200, "410100")]).await;
+    assert_eq!(help(&bridge, &platform).await, 1);
+    assert_eq!(help(&bridge, &platform).await, 2);
     let mut n_left = 0;
     platform.misbehave(|faults| n_left = faults.answers.len());
     assert_eq!(n_left, 1, "the second reply asked again");
@@ -43,6 +43,6 @@ async fn blocked_address_is_tried_by_one_reply_alone() {
 #[tokio::test]
 async fn token_that_fails_for_a_moment_loses_no_answer() {
     let fails = ("token", 500, "unknownError");
-    let (house, platform) = house(&[("session", 200, "300001"), fails, fails]).await;
-    assert_eq!(help(&house, &platform).await, 1);
+    let (bridge, platform) = bridge(&[("session", 200, "300001"), fails, fails]).await;
+    assert_eq!(help(&bridge, &platform).await, 1);
 }

@@ -5,7 +5,7 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "cli_a1";
 
@@ -14,11 +14,11 @@ async fn download_gets_a_new_token_and_is_tried_again() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
     let event = platform.file(APP, &Speaker::alone("ou_lisi"), "a.pdf");
-    house.hear(&platform.request(APP, &event)).await;
-    house.work().await;
-    let seen = house.agent.seen();
+    bridge.hear(&platform.request(APP, &event)).await;
+    bridge.work().await;
+    let seen = bridge.agent.seen();
     let link = seen[0].body["message"]["parts"][0]["url"].as_str().unwrap();
     let token = link.rsplit('/').next().unwrap();
     platform.expire_tokens(APP);
@@ -29,7 +29,7 @@ async fn download_gets_a_new_token_and_is_tried_again() {
             answer,
         });
     });
-    let fetched = media::open(&house.world, token).await.unwrap();
+    let fetched = media::open(&bridge.world, token).await.unwrap();
     assert!(fetched.bytes.starts_with(b"bytes of file_v3_"));
     assert_eq!(fetched.name.as_deref(), Some("a.pdf"));
     platform.misbehave(|faults| {
@@ -40,7 +40,7 @@ async fn download_gets_a_new_token_and_is_tried_again() {
         });
     });
     assert!(
-        media::open(&house.world, token).await.is_err(),
+        media::open(&bridge.world, token).await.is_err(),
         "what is for good isn't tried again"
     );
 }

@@ -10,7 +10,7 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 fn quotas() -> &'static [Quota] {
     let lark = registry::ALL
@@ -26,10 +26,10 @@ async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_anoth
     let platform = Platform::start().await;
     platform.add_app("cli_a1", "s3");
     let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
     let take = async |chat: &str, call: &str| {
         let chat = ChatId::new(chat);
-        rate_limiter::take(&house.world, &house.bot, &chat, call, Stage::Final, quotas()).await
+        rate_limiter::take(&bridge.world, &bridge.bot, &chat, call, Stage::Final, quotas()).await
     };
     for _ in 0..100 {
         assert_eq!(take("oc_1", "write_card").await, None);
@@ -48,14 +48,14 @@ async fn limit_with_a_hint_is_waited_out() {
     let platform = Platform::start().await;
     platform.add_app("cli_a1", "s3");
     let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
     platform.misbehave(|faults| {
         let answer = Answer::Refused(429, 99_991_400, Some(3));
         faults.answers.push_back(Fault { call: "reply", answer });
     });
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
-    house.hear(&platform.request("cli_a1", &event)).await;
-    house.work().await;
+    bridge.hear(&platform.request("cli_a1", &event)).await;
+    bridge.work().await;
     let shown: Vec<String> = platform.bubbles().iter().map(|it| it.text().to_owned()).collect();
     assert_eq!(shown, ["echo: one"]);
     assert_eq!(platform.complaints(), Vec::<String>::new());

@@ -4,7 +4,7 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "cli_a1";
 
@@ -13,14 +13,14 @@ async fn who_receives_callbacks_asks_the_platform_nothing() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    let house = House::open("lark", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
     let answer = Answer::Refused(500, 1, None);
     platform.misbehave(|faults| faults.answers.push_back(Fault { call: "bot", answer }));
     for text in ["one", "two", "three"] {
         let event = platform.text(APP, &Speaker::in_group("ou_lisi", "oc_g"), text);
-        house.hear(&platform.request(APP, &event)).await;
+        bridge.hear(&platform.request(APP, &event)).await;
     }
-    house.work().await;
-    assert_eq!(house.agent.asked(), ["one", "two", "three"]);
+    bridge.work().await;
+    assert_eq!(bridge.agent.asked(), ["one", "two", "three"]);
     assert!(platform.calls().iter().all(|it| it.name != "bot"));
 }

@@ -10,14 +10,14 @@ use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
 use tieline_tests::wechat_mp::Platform;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
-async fn open() -> (House, Platform) {
+async fn open() -> (TestBridge, Platform) {
     let platform = Platform::start(false).await;
     let mut integration = platform.integration();
     integration["credentials"]["replies"] = json!("passive");
-    let house = House::open("wechat_mp", &integration, TriggerSettings::default()).await;
-    (house, platform)
+    let bridge = TestBridge::open("wechat_mp", &integration, TriggerSettings::default()).await;
+    (bridge, platform)
 }
 
 fn show(platform: &Platform, document: &str, answer: &WebhookAnswer) -> String {
@@ -31,23 +31,23 @@ fn show(platform: &Platform, document: &str, answer: &WebhookAnswer) -> String {
 
 #[tokio::test]
 async fn delivery_is_held_until_the_answer_is_there() {
-    let (house, platform) = open().await;
+    let (bridge, platform) = open().await;
     let document = platform.text(&Speaker::alone("o1"), "one");
     let request = platform.request(&document);
     let working = async {
-        while house.agent.asked().is_empty() {
-            house.work().await;
+        while bridge.agent.asked().is_empty() {
+            bridge.work().await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        house.work().await;
+        bridge.work().await;
     };
-    let (answer, ()) = tokio::join!(house.hear(&request), working);
+    let (answer, ()) = tokio::join!(bridge.hear(&request), working);
     assert_eq!(show(&platform, &document, &answer), "echo: one");
     // The same again, as after an answer that got lost.
-    let again = house.hear(&platform.request(&document)).await;
+    let again = bridge.hear(&platform.request(&document)).await;
     assert_eq!(show(&platform, &document, &again), "echo: one");
-    house.work().await;
-    assert_eq!(house.agent.asked(), ["one"]);
+    bridge.work().await;
+    assert_eq!(bridge.agent.asked(), ["one"]);
     assert_eq!(platform.bubbles().len(), 1);
     assert!(platform.calls().iter().all(|call| *call != "send"));
     assert_eq!(platform.complaints(), Vec::<String>::new());
@@ -55,17 +55,17 @@ async fn delivery_is_held_until_the_answer_is_there() {
 
 #[tokio::test]
 async fn last_delivery_is_answered_with_where_the_answer_will_be() {
-    let (house, platform) = open().await;
+    let (bridge, platform) = open().await;
     let said = platform.text(&Speaker::alone("o1"), "one");
     let now = tieline_tests::sealed_xml::field(&said, "CreateTime").unwrap();
     let earlier = (now.parse::<i64>().unwrap() - 10).to_string();
     let document = said.replace(&now, &earlier);
-    let answer = house.hear(&platform.request(&document)).await;
+    let answer = bridge.hear(&platform.request(&document)).await;
     let shown = show(&platform, &document, &answer);
     let token = shown.rsplit('/').next().unwrap();
     assert!(shown.contains("/api/replies/"), "{shown}");
-    let read = async || page(&house.world, token).await.unwrap();
+    let read = async || page(&bridge.world, token).await.unwrap();
     assert_eq!(read().await, Some(ReplyPage::Pending));
-    house.work().await;
+    bridge.work().await;
     assert_eq!(read().await, Some(ReplyPage::Text("echo: one".to_owned())));
 }

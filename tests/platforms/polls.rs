@@ -15,10 +15,10 @@ use tieline_tests::outbound::Speaker;
 use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
 use tokio::time::Instant;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 /// Sends a callback. Gives the stream that it is answered with.
-async fn hear(house: &House, bot: &Bot, message: &Value) -> Value {
+async fn hear(bridge: &TestBridge, bot: &Bot, message: &Value) -> Value {
     let (query, body, nonce) = bot.cipher.callback(&message.to_string());
     let request = WebhookRequest {
         method: "POST".to_owned(),
@@ -26,7 +26,7 @@ async fn hear(house: &House, bot: &Bot, message: &Value) -> Value {
         headers: Vec::new(),
         body: body.into_bytes(),
     };
-    let answer = house.hear(&request).await;
+    let answer = bridge.hear(&request).await;
     let plain = bot
         .cipher
         .open_reply(std::str::from_utf8(&answer.body).unwrap(), &nonce);
@@ -40,23 +40,23 @@ async fn stream_ends_in_time_though_there_is_nothing_to_show() {
     let responses = ResponseServer::start().await;
     let mut integration = bot.as_integration("Bot");
     integration["endpoints"] = json!({ "apiBase": responses.url });
-    let mut house = House::open("wecom", &integration, TriggerSettings::default()).await;
-    let (lisi, begun) = (Speaker::alone("lisi"), house.world.clock.now());
+    let mut bridge = TestBridge::open("wecom", &integration, TriggerSettings::default()).await;
+    let (lisi, begun) = (Speaker::alone("lisi"), bridge.world.clock.now());
     let message = bot.text(&lisi, "m1", "one", &responses.url_for("RC1"));
-    let stream = hear(&house, &bot, &message).await["id"].as_str().unwrap().to_owned();
-    let poll = async |house: &mut House, seconds: u64| {
-        house.world.clock = Clock::starting_at(begun.after(Duration::from_secs(seconds)));
-        hear(house, &bot, &bot.poll(&lisi, &stream)).await
+    let stream = hear(&bridge, &bot, &message).await["id"].as_str().unwrap().to_owned();
+    let poll = async |bridge: &mut TestBridge, seconds: u64| {
+        bridge.world.clock = Clock::starting_at(begun.after(Duration::from_secs(seconds)));
+        hear(bridge, &bot, &bot.poll(&lisi, &stream)).await
     };
     for seconds in [1, 2, 300, 329] {
-        assert_eq!(poll(&mut house, seconds).await["finish"], false, "after {seconds} s");
+        assert_eq!(poll(&mut bridge, seconds).await["finish"], false, "after {seconds} s");
     }
-    let last = poll(&mut house, 332).await;
+    let last = poll(&mut bridge, 332).await;
     assert_eq!(last["finish"], true);
     assert!(!last["content"].as_str().unwrap().trim().is_empty(), "{last}");
 
-    house.world.clock = Clock::starting_at(begun.after(Duration::from_secs(361)));
-    house.work().await;
+    bridge.world.clock = Clock::starting_at(begun.after(Duration::from_secs(361)));
+    bridge.work().await;
     let said = responses.said();
     assert_eq!((said.len(), said[0].content.as_str()), (1, "echo: one"));
 }
@@ -69,15 +69,15 @@ async fn made_up_stream_is_over_at_once() {
         integration["endpoints"] = json!({});
         integration
     };
-    let house = House::open("wecom", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("wecom", &integration, TriggerSettings::default()).await;
     let poll = bot.poll(&Speaker::alone("lisi"), "tl-01J9");
-    assert_eq!(hear(&house, &bot, &poll).await["finish"], true);
+    assert_eq!(hear(&bridge, &bot, &poll).await["finish"], true);
 }
 
 #[tokio::test]
 async fn reply_of_another_organization_is_as_unknown_as_one_that_never_was() {
     let integration = json!({ "connectionMode": "webhook", "credentials": {}, "endpoints": {} });
-    let house = House::open("web", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open("web", &integration, TriggerSettings::default()).await;
     let said = WebhookRequest {
         method: "POST".to_owned(),
         query: String::new(),
@@ -86,21 +86,21 @@ async fn reply_of_another_organization_is_as_unknown_as_one_that_never_was() {
             .to_string()
             .into_bytes(),
     };
-    let answer = receive(&house.world, "web", &house.bot, &said, Some(&Operator::Root)).await;
+    let answer = receive(&bridge.world, "web", &bridge.bot, &said, Some(&Operator::Root)).await;
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
-    house.work().await;
+    bridge.work().await;
     let stranger = Operator::Member {
         organization: OrganizationId::new("theirs"),
         role: Role::Admin,
     };
     let reply = ReplyId::new(answer["replyId"].as_str().unwrap());
-    let own = long_poll(&house.world, &reply, "", Some(&Operator::Root)).await;
+    let own = long_poll(&bridge.world, &reply, "", Some(&Operator::Root)).await;
     assert!(String::from_utf8_lossy(&own.body).contains("echo: one"));
 
     let unknown = ReplyId::new(format!("tl-{}", "A".repeat(32)));
     let ask = async |reply: &ReplyId| {
         let begun = Instant::now();
-        let answer = long_poll(&house.world, reply, "", Some(&stranger)).await;
+        let answer = long_poll(&bridge.world, reply, "", Some(&stranger)).await;
         (answer, begun.elapsed())
     };
     let (theirs, none) = tokio::join!(ask(&reply), ask(&unknown));

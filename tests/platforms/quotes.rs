@@ -6,25 +6,25 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "cli_a1";
 
-async fn open() -> (House, Platform) {
+async fn open() -> (TestBridge, Platform) {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
     (
-        House::open("lark", &integration, TriggerSettings::default()).await,
+        TestBridge::open("lark", &integration, TriggerSettings::default()).await,
         platform,
     )
 }
 
 /// Delivers the event and gives what the agent was asked.
-async fn asked(house: &House, platform: &Platform, event: &Value) -> Value {
-    house.hear(&platform.request(APP, event)).await;
-    house.work().await;
-    house.agent.seen().pop().unwrap().body["message"].take()
+async fn asked(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
+    bridge.hear(&platform.request(APP, event)).await;
+    bridge.work().await;
+    bridge.agent.seen().pop().unwrap().body["message"].take()
 }
 
 fn id(event: &Value) -> &str {
@@ -33,14 +33,14 @@ fn id(event: &Value) -> &str {
 
 #[tokio::test]
 async fn quoted_message_reaches_the_agent() {
-    let (house, platform) = open().await;
+    let (bridge, platform) = open().await;
     let (lisi, tom) = (
         Speaker::in_group("ou_lisi", "oc_g"),
         Speaker::in_group("ou_tom", "oc_g"),
     );
     let earlier = platform.text(APP, &tom, "order 42 is late");
     let event = platform.quoting(APP, &lisi, "what about this?", id(&earlier));
-    let message = asked(&house, &platform, &event).await;
+    let message = asked(&bridge, &platform, &event).await;
     assert_eq!(message["text"], "what about this?");
     assert!(
         message["quoted"]["text"]
@@ -54,46 +54,46 @@ async fn quoted_message_reaches_the_agent() {
 
 #[tokio::test]
 async fn forwarded_messages_reach_the_agent() {
-    let (house, platform) = open().await;
+    let (bridge, platform) = open().await;
     let event = platform.forward(APP, &Speaker::alone("ou_lisi"), &["one", "two"]);
-    let message = asked(&house, &platform, &event).await;
+    let message = asked(&bridge, &platform, &event).await;
     assert_eq!(message["quoted"]["text"], "ou_lisi: one\nou_lisi: two");
 }
 
 #[tokio::test]
 async fn quoted_picture_reaches_the_agent() {
-    let (house, platform) = open().await;
+    let (bridge, platform) = open().await;
     let (lisi, tom) = (
         Speaker::in_group("ou_lisi", "oc_g"),
         Speaker::in_group("ou_tom", "oc_g"),
     );
     let picture = platform.picture(APP, &tom);
     let event = platform.quoting(APP, &lisi, "what is this?", id(&picture));
-    let message = asked(&house, &platform, &event).await;
+    let message = asked(&bridge, &platform, &event).await;
     let part = &message["quoted"]["parts"][0];
     assert_eq!(part["type"], "image", "{message}");
     let token = part["url"].as_str().unwrap().rsplit('/').next().unwrap();
     platform.expire_tokens(APP);
-    let fetched = media::open(&house.world, token).await.unwrap();
+    let fetched = media::open(&bridge.world, token).await.unwrap();
     assert!(fetched.bytes.starts_with(b"bytes of img_v3_"));
     platform.recall(APP, id(&picture));
-    assert!(media::open(&house.world, token).await.is_err());
+    assert!(media::open(&bridge.world, token).await.is_err());
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn quote_that_is_gone_or_needs_a_new_token_keeps_nobody_from_answering() {
-    let (house, platform) = open().await;
+    let (bridge, platform) = open().await;
     let lisi = Speaker::alone("ou_lisi");
     let earlier = platform.text(APP, &lisi, "order 42");
     let before = platform.quoting(APP, &lisi, "this?", id(&earlier));
-    assert_eq!(asked(&house, &platform, &before).await["quoted"]["text"], "order 42");
+    assert_eq!(asked(&bridge, &platform, &before).await["quoted"]["text"], "order 42");
     platform.expire_tokens(APP);
     let again = platform.quoting(APP, &lisi, "and this?", id(&earlier));
-    assert_eq!(asked(&house, &platform, &again).await["quoted"]["text"], "order 42");
+    assert_eq!(asked(&bridge, &platform, &again).await["quoted"]["text"], "order 42");
     platform.recall(APP, id(&earlier));
     let gone = platform.quoting(APP, &lisi, "and now?", id(&earlier));
-    let message = asked(&house, &platform, &gone).await;
+    let message = asked(&bridge, &platform, &gone).await;
     assert_eq!(message["quoted"]["text"], "(What is quoted here can't be read.)");
     assert_eq!(platform.bubbles().last().unwrap().text(), "echo: and now?");
 }

@@ -9,10 +9,10 @@ use tieline_store::config::integration;
 use tieline_tests::outbound::Speaker;
 use tieline_tests::telegram::{Answer, Platform};
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 struct Bot {
-    house: House,
+    bridge: TestBridge,
     platform: Platform,
     token: String,
 }
@@ -22,19 +22,23 @@ impl Bot {
         let platform = Platform::start().await;
         let token = platform.add_bot(7_012_345_678, "tieline_demo_bot");
         let settings = platform.as_integration(&token, "Bot", "webhook");
-        let house = House::open("telegram", &settings, TriggerSettings::default()).await;
-        let bot = Self { house, platform, token };
+        let bridge = TestBridge::open("telegram", &settings, TriggerSettings::default()).await;
+        let bot = Self {
+            bridge,
+            platform,
+            token,
+        };
         bot.register().await;
         bot
     }
 
     /// The integration starts, as when an operator saves it.
     async fn register(&self) {
-        let world = &self.house.world;
-        let record = integration::look_up(&world.store, &self.house.bot, world.clock.now()).await;
+        let world = &self.bridge.world;
+        let record = integration::look_up(&world.store, &self.bridge.bot, world.clock.now()).await;
         let record = record.unwrap().unwrap().integration;
         let bot = accounts::open(world, &record).unwrap();
-        let url = format!("http://127.0.0.1:1/api/telegram/webhook/{}", self.house.bot);
+        let url = format!("http://127.0.0.1:1/api/telegram/webhook/{}", self.bridge.bot);
         assert_eq!(probe::register(world, &bot, &url).await, Vec::<String>::new());
         probe::probe(world, &bot, &record).await.unwrap();
     }
@@ -42,9 +46,9 @@ impl Bot {
     /// Delivers what waits at the platform, and works until there is nothing that is due.
     async fn work(&self) {
         while let Some(request) = self.platform.next_request(&self.token) {
-            assert_eq!(self.house.hear(&request).await.status, 200);
+            assert_eq!(self.bridge.hear(&request).await.status, 200);
         }
-        self.house.work().await;
+        self.bridge.work().await;
     }
 
     async fn say(&self, from: &Speaker, text: &str) {
@@ -75,7 +79,7 @@ impl Bot {
 async fn registration_sets_webhook_and_menu_the_same_every_time() {
     let bot = Bot::start().await;
     let (url, secret) = bot.platform.webhook(&bot.token).unwrap();
-    assert!(url.ends_with(bot.house.bot.as_str()) && secret.is_some());
+    assert!(url.ends_with(bot.bridge.bot.as_str()) && secret.is_some());
     bot.register().await;
     assert_eq!(
         bot.platform.webhook(&bot.token).unwrap().1,
@@ -102,7 +106,7 @@ async fn press_of_the_button_is_answered_and_begins_a_session() {
     let new = Notice::NewSession.text(Language::English);
     assert_eq!(bot.shown(), ["echo: one", new, new, "echo: two"]);
     let sessions = bot
-        .house
+        .bridge
         .agent
         .seen()
         .into_iter()
@@ -147,7 +151,7 @@ async fn blocked_bot_gives_up_at_once() {
     bot.platform.text(&bot.token, &Speaker::alone("1001"), "hello", true);
     bot.platform.block(&bot.token, 1001);
     bot.work().await;
-    let ledger = bot.house.ledger().await;
+    let ledger = bot.bridge.ledger().await;
     assert_eq!(ledger[0].state, MessageState::Failed);
     assert_eq!(ledger[0].reason.as_deref(), Some("bot_blocked"));
     assert_eq!(bot.sent().len(), 1);
@@ -159,12 +163,12 @@ async fn voice_message_reaches_the_agent_by_link() {
     let voice = json!({ "voice": { "file_id": "AwAC-v1", "file_unique_id": "u", "duration": 7, "mime_type": "audio/ogg", "file_size": 8 } });
     bot.platform.say(&bot.token, &Speaker::alone("1001"), voice);
     bot.work().await;
-    let seen = bot.house.agent.seen();
+    let seen = bot.bridge.agent.seen();
     let part = &seen[0].body["message"]["parts"][0];
     assert_eq!(part["type"], "audio");
     let link = part["url"].as_str().unwrap();
     assert!(!link.contains(&bot.token), "the platform's address holds the token");
-    let fetched = media::open(&bot.house.world, link.rsplit('/').next().unwrap())
+    let fetched = media::open(&bot.bridge.world, link.rsplit('/').next().unwrap())
         .await
         .unwrap();
     assert_eq!(fetched.bytes, "bytes of documents/AwAC-v1.bin");

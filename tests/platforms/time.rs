@@ -12,14 +12,14 @@ use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 use tokio::time::{Instant, sleep};
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
-async fn house() -> (House, Platform) {
+async fn bridge() -> (TestBridge, Platform) {
     let platform = Platform::start().await;
     platform.add_app("cli_a1", "s3");
     let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let house = House::open("lark", &integration, TriggerSettings::default()).await;
-    (house, platform)
+    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    (bridge, platform)
 }
 
 fn shown(platform: &Platform) -> Vec<String> {
@@ -28,16 +28,16 @@ fn shown(platform: &Platform) -> Vec<String> {
 
 #[tokio::test]
 async fn an_answer_that_comes_at_a_process_s_end_is_shown_by_the_next() {
-    let (house, platform) = house().await;
+    let (bridge, platform) = bridge().await;
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
-    house.hear(&platform.request("cli_a1", &event)).await;
-    house.dispatch().await;
+    bridge.hear(&platform.request("cli_a1", &event)).await;
+    bridge.dispatch().await;
     // Time to ask, but not for a call that may take 15 s.
-    house.run(Some(Instant::now() + Duration::from_secs(17))).await;
-    assert_eq!((house.agent.asked().len(), shown(&platform).len()), (1, 0));
-    house.work().await;
+    bridge.run(Some(Instant::now() + Duration::from_secs(17))).await;
+    assert_eq!((bridge.agent.asked().len(), shown(&platform).len()), (1, 0));
+    bridge.work().await;
     assert_eq!(
-        (house.agent.asked().len(), shown(&platform)),
+        (bridge.agent.asked().len(), shown(&platform)),
         (1, vec!["echo: one".to_owned()])
     );
     assert_eq!(platform.complaints(), Vec::<String>::new());
@@ -63,14 +63,14 @@ fn another(world: &World, name: &str) -> World {
 
 #[tokio::test]
 async fn who_waited_for_a_token_for_too_long_leaves_the_reply_to_others() {
-    let (house, platform) = house().await;
+    let (bridge, platform) = bridge().await;
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "/help");
-    house.hear(&platform.request("cli_a1", &event)).await;
-    house.dispatch().await;
-    let message = house.ledger().await.remove(0);
+    bridge.hear(&platform.request("cli_a1", &event)).await;
+    bridge.dispatch().await;
+    let message = bridge.ledger().await.remove(0);
     let conversation = message.conversation.unwrap();
     let wake = WakeUpV1::of_reply(message.organization, conversation, message.reply);
-    let (slow, quick) = (another(&house.world, "slow"), another(&house.world, "quick"));
+    let (slow, quick) = (another(&bridge.world, "slow"), another(&bridge.world, "quick"));
     platform.misbehave(|faults| faults.token_latencies.push_back(Duration::from_secs(3)));
     let later = async {
         sleep(Duration::from_secs(2)).await;

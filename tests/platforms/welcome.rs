@@ -6,7 +6,7 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
-use crate::house::House;
+use crate::test_bridge::TestBridge;
 
 const APP: &str = "cli_a1";
 
@@ -15,14 +15,14 @@ async fn told(settings: TriggerSettings, opened_by: &[&str]) -> Vec<(String, Str
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    let house = House::open("lark", &integration, settings).await;
+    let bridge = TestBridge::open("lark", &integration, settings).await;
     for person in opened_by {
         let event = platform.enter(APP, &Speaker::alone(person));
-        house.hear(&platform.request(APP, &event)).await;
-        house.work().await;
+        bridge.hear(&platform.request(APP, &event)).await;
+        bridge.work().await;
     }
     assert_eq!(platform.complaints(), Vec::<String>::new());
-    assert_eq!(house.agent.asked(), Vec::<String>::new());
+    assert_eq!(bridge.agent.asked(), Vec::<String>::new());
     let bubbles = platform.bubbles();
     bubbles
         .iter()

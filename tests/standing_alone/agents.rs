@@ -1,7 +1,7 @@
 //! Agents of several protocols behind the whole bridge: streamed answers, conversations that go on, and what a crash leaves of them.
 
 use serde_json::{Value, json};
-use tieline_tests::stand::{PATIENCE, Stand, uuid};
+use tieline_tests::test_bridge::{PATIENCE, TestBridge, uuid};
 use tokio::time::timeout;
 
 use crate::server::Server;
@@ -29,11 +29,11 @@ fn n_asked(server: &Server, target: &str) -> usize {
 }
 
 /// Waits until some of the answer is shown.
-async fn first_text(stand: &Stand, reply: &str) -> String {
+async fn first_text(bridge: &TestBridge, reply: &str) -> String {
     let shown = async {
         loop {
             let path = format!("/api/web/replies/{reply}?after=0");
-            let state = stand.console.get(&path).await.unwrap();
+            let state = bridge.console.get(&path).await.unwrap();
             if let Some(text) = state["text"].as_str().filter(|text| !text.is_empty()) {
                 return text.to_owned();
             }
@@ -44,64 +44,69 @@ async fn first_text(stand: &Stand, reply: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversations_of_every_protocol_go_on_after_a_restart() {
-    let mut stand = Stand::start();
+    let mut bridge = TestBridge::start();
     let dify_app = dify_server::start(dify_server::Habits::default()).await;
     let coze_bot = coze_server::start(coze_server::Habits::default()).await;
     let model = responses_server::start(responses_server::Habits::default()).await;
     let agents = [dify(&dify_app), coze(&coze_bot), responses(&model)];
     let mut bots = Vec::new();
     for agent in &agents {
-        bots.push(stand.web(agent, &json!({})).await);
+        bots.push(bridge.web(agent, &json!({})).await);
     }
     for bot in &bots {
-        assert!(stand.ask(bot, "chat", "hello").await.starts_with("turn 1: hello"));
+        assert!(bridge.ask(bot, "chat", "hello").await.starts_with("turn 1: hello"));
     }
-    stand.bridge.kill();
-    stand.bridge.restart().unwrap();
-    let stand = stand.afresh();
+    bridge.process.kill();
+    bridge.process.restart().unwrap();
+    let bridge = bridge.afresh();
     for bot in &bots {
-        assert!(stand.ask(bot, "chat", "again").await.starts_with("turn 2: again"));
-        assert!(stand.ask(bot, "other chat", "hello").await.starts_with("turn 1: hello"));
+        assert!(bridge.ask(bot, "chat", "again").await.starts_with("turn 2: again"));
+        assert!(
+            bridge
+                .ask(bot, "other chat", "hello")
+                .await
+                .starts_with("turn 1: hello")
+        );
     }
 }
 
 /// What was shown came from a conversation that is known from then on, whatever happens to the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_is_known_before_its_first_text_is_shown() {
-    let mut stand = Stand::start();
+    let mut bridge = TestBridge::start();
     let habits = dify_server::Habits {
         cut_after: Some(3),
         hangs: true,
         ..dify_server::Habits::default()
     };
     let server = dify_server::start(habits).await;
-    let bot = stand.web(&dify(&server), &json!({})).await;
-    let (_, reply) = stand.console.say(&bot, "chat", "hello", &uuid()).await.unwrap();
-    assert!("turn 1: hello".starts_with(&first_text(&stand, &reply).await));
-    stand.bridge.kill();
-    stand.bridge.restart().unwrap();
-    let stand = stand.afresh();
+    let bot = bridge.web(&dify(&server), &json!({})).await;
+    let (_, reply) = bridge.console.say(&bot, "chat", "hello", &uuid()).await.unwrap();
+    assert!("turn 1: hello".starts_with(&first_text(&bridge, &reply).await));
+    bridge.process.kill();
+    bridge.process.restart().unwrap();
+    let bridge = bridge.afresh();
     // A chatbot's answer is lost with its connection: it is asked again, in the same conversation.
-    assert_eq!(stand.answer(&reply).await, "turn 2: hello");
+    assert_eq!(bridge.answer(&reply).await, "turn 2: hello");
     assert_eq!(server.calls()[1].json()["conversation_id"], "c-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chat_that_goes_on_is_not_asked_again_after_a_crash() {
-    let mut stand = Stand::start();
+    let mut bridge = TestBridge::start();
     let habits = coze_server::Habits {
         cut_after: Some(6),
         hangs: true,
         ..coze_server::Habits::default()
     };
     let server = coze_server::start(habits).await;
-    let bot = stand.web(&coze(&server), &json!({})).await;
-    let (_, reply) = stand.console.say(&bot, "chat", "hello", &uuid()).await.unwrap();
-    assert!("turn 1: hello".starts_with(&first_text(&stand, &reply).await));
-    stand.bridge.kill();
-    stand.bridge.restart().unwrap();
-    let stand = stand.afresh();
-    assert_eq!(stand.answer(&reply).await, "turn 1: hello\n\nAnd more.");
+    let bot = bridge.web(&coze(&server), &json!({})).await;
+    let (_, reply) = bridge.console.say(&bot, "chat", "hello", &uuid()).await.unwrap();
+    assert!("turn 1: hello".starts_with(&first_text(&bridge, &reply).await));
+    bridge.process.kill();
+    bridge.process.restart().unwrap();
+    let bridge = bridge.afresh();
+    assert_eq!(bridge.answer(&reply).await, "turn 1: hello\n\nAnd more.");
     assert_eq!(n_asked(&server, "POST /v3/chat"), 1);
     assert!(n_asked(&server, "GET /v3/chat/retrieve") >= 1);
 }
@@ -109,12 +114,12 @@ async fn chat_that_goes_on_is_not_asked_again_after_a_crash() {
 /// The operator reads the agent's own words, without the key and without what the person said.
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_is_in_the_log_with_the_agents_own_words() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let words = r#"{"code":"quota","message":"quota of app-secret used up by: a private question"}"#;
     let server = Server::start(vec![crate::server::answer(402, crate::server::JSON, words)]).await;
-    let bot = stand.web(&dify(&server), &json!({})).await;
-    stand.ask(&bot, "chat", "a private question").await;
-    let log = stand
+    let bot = bridge.web(&dify(&server), &json!({})).await;
+    bridge.ask(&bot, "chat", "a private question").await;
+    let log = bridge
         .console
         .get(&format!("/api/v1/orgs/default/integrations/{bot}/logs"))
         .await

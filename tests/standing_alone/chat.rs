@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::wecom::{Bot, Speaker};
 
-use tieline_tests::stand::{PATIENCE, Stand, until, uuid};
+use tieline_tests::test_bridge::{PATIENCE, TestBridge, until, uuid};
 
 const NEW_SESSION: &str = "A new session has begun.";
 const STOPPED: &str = "(Stopped.)";
@@ -29,16 +29,16 @@ fn session(number: u64, is_new: bool, text: &str) -> (u64, bool, String) {
     (number, is_new, text.to_owned())
 }
 
-async fn say(stand: &Stand, bot: &str, text: &str) -> String {
-    stand.console.say(bot, "chat", text, &uuid()).await.unwrap().1
+async fn say(bridge: &TestBridge, bot: &str, text: &str) -> String {
+    bridge.console.say(bot, "chat", text, &uuid()).await.unwrap().1
 }
 
 #[tokio::test]
 async fn new_begins_a_session_and_nothing_like_it_does() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let bot = stand.web(&agent.as_webhook(""), &json!({})).await;
-    let ask = async |text: &str| stand.ask(&bot, "chat", text).await;
+    let bot = bridge.web(&agent.as_webhook(""), &json!({})).await;
+    let ask = async |text: &str| bridge.ask(&bot, "chat", text).await;
     assert_eq!(ask("one").await, "echo: one");
     assert_eq!(ask("  /new ").await, NEW_SESSION);
     assert_eq!(ask("two").await, "echo: two");
@@ -61,13 +61,13 @@ async fn new_begins_a_session_and_nothing_like_it_does() {
 
 #[tokio::test]
 async fn a_new_session_forgets_what_was_said() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
-    stand.ask(&bot, "chat", "one").await;
-    stand.ask(&bot, "chat", "two").await;
-    stand.ask(&bot, "chat", "/new").await;
-    stand.ask(&bot, "chat", "three").await;
+    let bot = bridge.web(&agent.as_chat(""), &json!({})).await;
+    bridge.ask(&bot, "chat", "one").await;
+    bridge.ask(&bot, "chat", "two").await;
+    bridge.ask(&bot, "chat", "/new").await;
+    bridge.ask(&bot, "chat", "three").await;
     let told: Vec<usize> = agent
         .seen()
         .iter()
@@ -78,15 +78,15 @@ async fn a_new_session_forgets_what_was_said() {
 
 #[tokio::test]
 async fn who_was_idle_too_long_begins_anew() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let bot = stand
+    let bot = bridge
         .web(&agent.as_webhook(""), &json!({ "sessionTimeoutSeconds": 5 }))
         .await;
-    stand.ask(&bot, "chat", "one").await;
-    stand.ask(&bot, "chat", "two").await;
+    bridge.ask(&bot, "chat", "one").await;
+    bridge.ask(&bot, "chat", "two").await;
     tokio::time::sleep(Duration::from_millis(7000)).await;
-    stand.ask(&bot, "chat", "three").await;
+    bridge.ask(&bot, "chat", "three").await;
     assert_eq!(
         sessions(&agent),
         [
@@ -99,37 +99,37 @@ async fn who_was_idle_too_long_begins_anew() {
 
 #[tokio::test]
 async fn messages_within_the_window_are_one_question() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let bot = stand
+    let bot = bridge
         .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 5 }))
         .await;
     let mut replies = Vec::new();
     for text in ["one", "two", "three"] {
-        replies.push(say(&stand, &bot, text).await);
+        replies.push(say(&bridge, &bot, text).await);
     }
     // A command is not held back, and doesn't disturb what waits.
-    let status = stand.ask(&bot, "chat", "/status").await;
+    let status = bridge.ask(&bot, "chat", "/status").await;
     assert!(
         status.ends_with("No answer is running.\n3 messages are waiting."),
         "{status}"
     );
     assert!(agent.asked().is_empty(), "asked before the window was over");
     for reply in replies {
-        assert_eq!(stand.answer(&reply).await, "echo: one\ntwo\nthree");
+        assert_eq!(bridge.answer(&reply).await, "echo: one\ntwo\nthree");
     }
     assert_eq!(agent.asked(), ["one\ntwo\nthree"]);
 }
 
 #[tokio::test]
 async fn twenty_messages_are_not_held_back() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let bot = stand
+    let bot = bridge
         .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 300 }))
         .await;
     for n in 0..20 {
-        say(&stand, &bot, &n.to_string()).await;
+        say(&bridge, &bot, &n.to_string()).await;
     }
     until("twenty are enough", || !agent.asked().is_empty()).await;
     assert_eq!(agent.asked()[0].lines().count(), 20);
@@ -137,15 +137,15 @@ async fn twenty_messages_are_not_held_back() {
 
 #[tokio::test]
 async fn nobody_waits_longer_than_five_windows() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let bot = stand
+    let bot = bridge
         .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 2 }))
         .await;
     let began = Instant::now();
     // Never silent for a whole window, and never twenty messages, which are not held back.
     while agent.asked().is_empty() {
-        say(&stand, &bot, "and another thing").await;
+        say(&bridge, &bot, "and another thing").await;
         assert!(began.elapsed() < Duration::from_secs(30), "held back for ever");
         tokio::time::sleep(Duration::from_millis(800)).await;
     }
@@ -166,13 +166,13 @@ fn holding_first() -> Manner {
 }
 
 /// A bot whose agent is in the middle of its answer to `first`. Gives its reply.
-async fn in_the_middle(stand: &Stand, agent: &FakeAgent, trigger: &Value) -> (String, String) {
-    let bot = stand.web(&agent.as_chat(""), trigger).await;
-    let reply = say(stand, &bot, "first").await;
+async fn in_the_middle(bridge: &TestBridge, agent: &FakeAgent, trigger: &Value) -> (String, String) {
+    let bot = bridge.web(&agent.as_chat(""), trigger).await;
+    let reply = say(bridge, &bot, "first").await;
     let began = Instant::now();
     let mut after = 0;
     loop {
-        let state = stand
+        let state = bridge
             .console
             .get(&format!("/api/web/replies/{reply}?after={after}"))
             .await
@@ -187,18 +187,18 @@ async fn in_the_middle(stand: &Stand, agent: &FakeAgent, trigger: &Value) -> (St
 
 #[tokio::test]
 async fn a_message_waits_while_an_answer_is_written() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
-    let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
-    let second = say(&stand, &bot, "second").await;
-    let status = stand.ask(&bot, "chat", "/status").await;
+    let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
+    let second = say(&bridge, &bot, "second").await;
+    let status = bridge.ask(&bot, "chat", "/status").await;
     assert!(status.contains("\nAn answer is being written, for "), "{status}");
     assert!(status.ends_with("\n1 message is waiting."), "{status}");
     assert_eq!(agent.asked(), ["first"]);
     agent.open_gate();
-    assert_eq!(stand.answer(&first).await, "part of first, rest");
-    assert_eq!(stand.answer(&second).await, "part of second, rest");
-    let status = stand.ask(&bot, "chat", "/status").await;
+    assert_eq!(bridge.answer(&first).await, "part of first, rest");
+    assert_eq!(bridge.answer(&second).await, "part of second, rest");
+    let status = bridge.ask(&bot, "chat", "/status").await;
     assert!(
         status.ends_with("\nNo answer is running.\nNo message is waiting."),
         "{status}"
@@ -208,83 +208,83 @@ async fn a_message_waits_while_an_answer_is_written() {
 
 #[tokio::test]
 async fn a_message_interrupts_if_the_operator_wants_it() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
-    let (bot, first) = in_the_middle(&stand, &agent, &json!({ "busyPolicy": "interrupt" })).await;
-    assert_eq!(stand.ask(&bot, "chat", "second").await, "part of second, rest");
-    assert_eq!(stand.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
+    let (bot, first) = in_the_middle(&bridge, &agent, &json!({ "busyPolicy": "interrupt" })).await;
+    assert_eq!(bridge.ask(&bot, "chat", "second").await, "part of second, rest");
+    assert_eq!(bridge.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
 }
 
 #[tokio::test]
 async fn stop_ends_the_answer_and_what_waits_behind_it() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
-    let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
-    let second = say(&stand, &bot, "second").await;
+    let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
+    let second = say(&bridge, &bot, "second").await;
     let began = Instant::now();
-    assert_eq!(stand.ask(&bot, "chat", "/stop").await, STOPPED);
-    assert_eq!(stand.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
-    assert_eq!(stand.answer(&second).await, STOPPED);
+    assert_eq!(bridge.ask(&bot, "chat", "/stop").await, STOPPED);
+    assert_eq!(bridge.answer(&first).await, format!("part of first, \n\n{STOPPED}"));
+    assert_eq!(bridge.answer(&second).await, STOPPED);
     assert!(
         began.elapsed() < Duration::from_secs(15),
         "stopping took {:?}",
         began.elapsed()
     );
-    assert_eq!(stand.ask(&bot, "chat", "/stop").await, "No answer is running.");
-    assert_eq!(stand.ask(&bot, "chat", "third").await, "part of third, rest");
+    assert_eq!(bridge.ask(&bot, "chat", "/stop").await, "No answer is running.");
+    assert_eq!(bridge.ask(&bot, "chat", "third").await, "part of third, rest");
     assert_eq!(agent.asked(), ["first", "third"]);
 }
 
 #[tokio::test]
 async fn new_drops_what_waits_and_lets_the_answer_end() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
-    let (bot, first) = in_the_middle(&stand, &agent, &json!({})).await;
-    let second = say(&stand, &bot, "second").await;
-    assert_eq!(stand.ask(&bot, "chat", "/new").await, NEW_SESSION);
-    assert_eq!(stand.answer(&second).await, NEW_SESSION);
+    let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
+    let second = say(&bridge, &bot, "second").await;
+    assert_eq!(bridge.ask(&bot, "chat", "/new").await, NEW_SESSION);
+    assert_eq!(bridge.answer(&second).await, NEW_SESSION);
     agent.open_gate();
-    assert_eq!(stand.answer(&first).await, "part of first, rest");
-    assert_eq!(stand.ask(&bot, "chat", "third").await, "part of third, rest");
+    assert_eq!(bridge.answer(&first).await, "part of first, rest");
+    assert_eq!(bridge.ask(&bot, "chat", "third").await, "part of third, rest");
     let history = agent.seen().last().unwrap().body["messages"].as_array().unwrap().len();
     assert_eq!(history, 1, "the new session knows nothing of the old one");
 }
 
 #[tokio::test]
 async fn people_are_told_that_nobody_answers() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let echo = json!({ "protocol": "echo", "config": {} });
     let integration = json!({ "name": "Lonely", "platform": "web", "connectionMode": "webhook", "language": "en" });
-    let lonely = stand.post("/api/v1/orgs/default/integrations", &integration).await;
+    let lonely = bridge.post("/api/v1/orgs/default/integrations", &integration).await;
     let lonely = lonely["id"].as_str().unwrap();
     let told = "This bot has no agent yet. Please ask your administrator to bind one.";
-    assert_eq!(stand.ask(lonely, "chat", "hi").await, told);
+    assert_eq!(bridge.ask(lonely, "chat", "hi").await, told);
 
-    let trigger = stand.web_of("default", &echo, &json!({})).await;
+    let trigger = bridge.web_of("default", &echo, &json!({})).await;
     let (id, bot) = (
         trigger["id"].as_str().unwrap(),
         trigger["integrationId"].as_str().unwrap(),
     );
-    assert_eq!(stand.ask(bot, "chat", "hi").await, "hi");
+    assert_eq!(bridge.ask(bot, "chat", "hi").await, "hi");
     let path = format!("/api/v1/orgs/default/triggers/{id}");
-    stand.patch(&path, &json!({ "enabled": false })).await;
+    bridge.patch(&path, &json!({ "enabled": false })).await;
     let told = "This bot is switched off at the moment. Please ask your administrator.";
-    assert_eq!(stand.ask(bot, "chat", "hi").await, told);
-    stand.patch(&path, &json!({ "enabled": true })).await;
-    assert_eq!(stand.ask(bot, "chat", "hi again").await, "hi again");
+    assert_eq!(bridge.ask(bot, "chat", "hi").await, told);
+    bridge.patch(&path, &json!({ "enabled": true })).await;
+    assert_eq!(bridge.ask(bot, "chat", "hi again").await, "hi again");
 
     let access = json!({ "users": ["another person"], "chats": [], "pairing": false });
-    stand.patch(&path, &json!({ "access": access })).await;
+    bridge.patch(&path, &json!({ "access": access })).await;
     let told = "You are not allowed to use this bot here. Please ask your administrator.";
-    assert_eq!(stand.ask(bot, "chat", "hi").await, told);
+    assert_eq!(bridge.ask(bot, "chat", "hi").await, told);
 }
 
 #[tokio::test]
 async fn a_group_shares_a_session_if_the_operator_wants_it() {
     for (scope, expected) in [("sender", 2), ("chat", 1)] {
-        let stand = Stand::start();
+        let bridge = TestBridge::start();
         let agent = FakeAgent::start(Manner::default()).await;
-        let (bot, responses) = stand
+        let (bot, responses) = bridge
             .wecom(&agent.as_webhook(""), &json!({ "sessionScope": scope }))
             .await;
         for person in ["lisi", "wangwu"] {
@@ -304,9 +304,9 @@ async fn a_group_shares_a_session_if_the_operator_wants_it() {
 
 #[tokio::test]
 async fn in_a_group_a_command_follows_the_mention() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let (bot, responses) = stand.wecom(&agent.as_webhook(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_webhook(""), &json!({})).await;
     let speaker = Speaker::in_group("lisi", "wrkGROUP1");
     for (n, (text, expected)) in [
         ("@Helper /new", NEW_SESSION),

@@ -12,42 +12,42 @@ use tieline_tests::custom::{Platform, SECRET, with_signature};
 use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
 use tieline_tests::process::free_port;
-use tieline_tests::stand::{Stand, until};
+use tieline_tests::test_bridge::{TestBridge, until};
 
 fn lisi() -> Speaker {
     Speaker::alone("1001")
 }
 
-struct Scene {
-    stand: Stand,
+struct Scenario {
+    bridge: TestBridge,
     platform: Platform,
     agent: FakeAgent,
     id: String,
 }
 
-async fn scene(polls: bool) -> Scene {
-    let stand = Stand::start();
+async fn scenario(polls: bool) -> Scenario {
+    let bridge = TestBridge::start();
     let platform = Platform::start(polls).await;
     let agent = FakeAgent::start(Manner::default()).await;
-    let id = add(&stand, &platform, &agent, "Custom").await;
-    Scene {
-        stand,
+    let id = add(&bridge, &platform, &agent, "Custom").await;
+    Scenario {
+        bridge,
         platform,
         agent,
         id,
     }
 }
 
-async fn add(stand: &Stand, platform: &Platform, agent: &FakeAgent, name: &str) -> String {
+async fn add(bridge: &TestBridge, platform: &Platform, agent: &FakeAgent, name: &str) -> String {
     let mut integration = platform.as_integration(name);
     integration["language"] = json!("en");
     let agent = agent.as_webhook(&format!("Agent of {name}"));
-    let made = stand.console.bind(&integration, &agent, &json!({})).await.unwrap();
+    let made = bridge.console.bind(&integration, &agent, &json!({})).await.unwrap();
     platform.created(made["callbackUrl"].as_str().unwrap());
     made["id"].as_str().unwrap().to_owned()
 }
 
-async fn shows(it: &Scene, expected: &[&str]) {
+async fn shows(it: &Scenario, expected: &[&str]) {
     let texts = || {
         it.platform
             .shown(&lisi())
@@ -61,7 +61,7 @@ async fn shows(it: &Scene, expected: &[&str]) {
 
 #[tokio::test]
 async fn attachments_reach_the_agent_inline_and_by_link() {
-    let it = scene(false).await;
+    let it = scenario(false).await;
     let png = [&b"\x89PNG\r\n\x1a\n"[..], &[3; 700_000]].concat();
     let mut message = it.platform.text(&lisi(), "look", true);
     message["parts"] = json!([
@@ -92,7 +92,7 @@ async fn attachments_reach_the_agent_inline_and_by_link() {
 
 #[tokio::test]
 async fn unproved_requests_look_alike_and_mistakes_are_named() {
-    let it = scene(false).await;
+    let it = scenario(false).await;
     let body = it.platform.text(&lisi(), "hi", true).to_string();
     let url = it.platform.signed(&body).unwrap().build().unwrap().url().to_string();
     let http = reqwest::Client::new();
@@ -124,7 +124,7 @@ async fn unproved_requests_look_alike_and_mistakes_are_named() {
     );
     assert!(it.agent.seen().is_empty());
     let logs = format!("/api/v1/orgs/default/integrations/{}/logs", it.id);
-    let logs = it.stand.console.get(&logs).await.unwrap().to_string();
+    let logs = it.bridge.console.get(&logs).await.unwrap().to_string();
     for code in ["unproved", "unreadable"] {
         assert!(logs.contains(code), "{code}: {logs}");
     }
@@ -132,7 +132,7 @@ async fn unproved_requests_look_alike_and_mistakes_are_named() {
 
 #[tokio::test]
 async fn program_that_is_busy_waits_and_one_that_is_gone_is_left_alone() {
-    let it = scene(false).await;
+    let it = scenario(false).await;
     it.platform.fail([(500, None), (503, Some(1)), (429, Some(1))]);
     it.platform.say(&lisi(), "one", true);
     shows(&it, &["echo: one"]).await;
@@ -142,9 +142,9 @@ async fn program_that_is_busy_waits_and_one_that_is_gone_is_left_alone() {
         "/api/v1/orgs/default/messages/{}",
         answer["messageId"].as_str().unwrap()
     );
-    let give_up_at = std::time::Instant::now() + tieline_tests::stand::PATIENCE;
+    let give_up_at = std::time::Instant::now() + tieline_tests::test_bridge::PATIENCE;
     loop {
-        let message = it.stand.console.get(&path).await.unwrap_or_default();
+        let message = it.bridge.console.get(&path).await.unwrap_or_default();
         if message.to_string().contains("gone") {
             break;
         }
@@ -159,9 +159,9 @@ async fn program_that_is_busy_waits_and_one_that_is_gone_is_left_alone() {
 
 #[tokio::test]
 async fn replies_are_polled_by_their_own_integration_only() {
-    let it = scene(true).await;
+    let it = scenario(true).await;
     let other = Platform::start(true).await;
-    add(&it.stand, &other, &it.agent, "Other").await;
+    add(&it.bridge, &other, &it.agent, "Other").await;
     let answer = it.platform.post(&it.platform.text(&lisi(), "one", true)).await.unwrap();
     shows(&it, &["echo: one"]).await;
     let reply = answer["replyId"].as_str().unwrap();
@@ -197,7 +197,7 @@ impl Example {
             printed.read_line(&mut line).unwrap();
             (line, printed.into_inner())
         });
-        let (line, stdout) = tokio::time::timeout(tieline_tests::stand::PATIENCE, reading)
+        let (line, stdout) = tokio::time::timeout(tieline_tests::test_bridge::PATIENCE, reading)
             .await
             .unwrap()
             .unwrap();
@@ -216,7 +216,7 @@ impl Drop for Example {
 
 #[tokio::test]
 async fn example_program_holds_a_conversation() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     for port in [None, Some(free_port().unwrap())] {
         let name = format!("Example {port:?}");
@@ -226,7 +226,7 @@ async fn example_program_holds_a_conversation() {
             integration["endpoints"] = json!({ "sendUrl": format!("http://127.0.0.1:{port}/") });
         }
         let agent = agent.as_webhook(&format!("Agent of {name}"));
-        let made = stand.console.bind(&integration, &agent, &json!({})).await.unwrap();
+        let made = bridge.console.bind(&integration, &agent, &json!({})).await.unwrap();
         let mut example = Example::start(made["callbackUrl"].as_str().unwrap(), port);
         assert_eq!(example.say("你好").await, "bot: echo: 你好");
         assert_eq!(example.say("/new").await, "bot: A new session has begun.");

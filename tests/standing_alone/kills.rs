@@ -22,7 +22,7 @@ use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::console::Console;
 
-use tieline_tests::stand::{PATIENCE, Stand, figure};
+use tieline_tests::test_bridge::{PATIENCE, TestBridge, figure};
 
 struct Size {
     kills: usize,
@@ -61,7 +61,7 @@ type Turns = Vec<(String, String)>;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_has_one_answer_whenever_the_process_is_killed() {
     let size = Size::of_this_run();
-    let mut stand = Stand::start();
+    let mut bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner {
         before: Duration::from_millis(30),
         between: Duration::from_millis(30),
@@ -69,12 +69,12 @@ async fn every_message_has_one_answer_whenever_the_process_is_killed() {
         ..Manner::default()
     })
     .await;
-    let bot = stand.web(&agent.as_chat(""), &json!({})).await;
+    let bot = bridge.web(&agent.as_chat(""), &json!({})).await;
     let n_kills = AtomicUsize::new(0);
-    let console = stand.console.clone();
+    let console = bridge.console.clone();
     let people = (0..size.conversations).map(|person| speak(&console, &bot, person, &size, &n_kills));
     let people = join_all(people);
-    let killer = kill_again_and_again(&mut stand, &size, &n_kills);
+    let killer = kill_again_and_again(&mut bridge, &size, &n_kills);
     let began = Instant::now();
     let (conversations, ()) = tokio::join!(people, killer);
     figure("messages", size.conversations * size.per_conversation);
@@ -87,8 +87,8 @@ async fn every_message_has_one_answer_whenever_the_process_is_killed() {
         check_order(turns);
         check_history(turns, &histories);
     }
-    stand.bridge.stop().unwrap();
-    let ledger = ledger(stand.dir.path()).await;
+    bridge.process.stop().unwrap();
+    let ledger = ledger(bridge.dir.path()).await;
     assert_eq!(ledger.len(), size.conversations * size.per_conversation);
     for record in ledger {
         assert_eq!(record.state, MessageState::Answered, "{:?}", record.steps);
@@ -143,11 +143,11 @@ async fn read(console: &Console, reply: &str) -> Value {
     }
 }
 
-async fn kill_again_and_again(stand: &mut Stand, size: &Size, n_kills: &AtomicUsize) {
+async fn kill_again_and_again(bridge: &mut TestBridge, size: &Size, n_kills: &AtomicUsize) {
     let mut moments = Moments::new();
     for _ in 0..size.kills {
         tokio::time::sleep(moments.next()).await;
-        tokio::task::block_in_place(|| stand.bridge.restart()).unwrap();
+        tokio::task::block_in_place(|| bridge.process.restart()).unwrap();
         n_kills.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 
 use serde_json::json;
 use tieline_tests::process::free_port;
-use tieline_tests::stand::{Stand, until};
+use tieline_tests::test_bridge::{TestBridge, until};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -55,11 +55,11 @@ impl Drop for Example {
 
 async fn check(command: Command) {
     let example = Example::start(command).await;
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = json!({"protocol": "webhook", "config": {"url": example.url, "secret": SECRET}});
-    let bot = stand.web(&agent, &json!({})).await;
+    let bot = bridge.web(&agent, &json!({})).await;
     for text in ["at once", "stream it", "later, please"] {
-        assert_eq!(stand.ask(&bot, "chat", text).await, format!("You said: {text}"));
+        assert_eq!(bridge.ask(&bot, "chat", text).await, format!("You said: {text}"));
     }
     let forged = reqwest::Client::new()
         .post(&example.url)

@@ -7,7 +7,7 @@ use serde_json::json;
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::wecom::{Shown, Speaker};
 
-use tieline_tests::stand::{PATIENCE, Stand, until};
+use tieline_tests::test_bridge::{PATIENCE, TestBridge, until};
 
 fn in_pieces() -> Manner {
     Manner {
@@ -26,9 +26,9 @@ fn in_pieces() -> Manner {
 
 #[tokio::test]
 async fn polls_show_a_growing_text_and_its_exact_end() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(in_pieces()).await;
-    let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let person = Speaker::in_group("lisi", "wrkGROUP1");
 
     let message = bot.text(&person, "m1", "@Helper 你好", &responses.url_for("RC1"));
@@ -50,9 +50,9 @@ async fn polls_show_a_growing_text_and_its_exact_end() {
 
 #[tokio::test]
 async fn five_times_the_same_callback_is_one_message() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(in_pieces()).await;
-    let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let person = Speaker::alone("lisi");
     let message = bot.text(&person, "m1", "once", &responses.url_for("RC1"));
 
@@ -76,9 +76,9 @@ async fn five_times_the_same_callback_is_one_message() {
 
 #[tokio::test]
 async fn an_answer_is_shown_to_nobody_else() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let asker = Speaker::alone("lisi");
     let message = bot.text(&asker, "m1", "my secret", &responses.url_for("RC1"));
     let shown = bot.converse(&asker, &message, PATIENCE).await.unwrap();
@@ -91,7 +91,7 @@ async fn an_answer_is_shown_to_nobody_else() {
 
 #[tokio::test]
 async fn what_is_too_long_for_a_bubble_arrives_whole() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner {
         answer: |_| {
             (0..700)
@@ -101,7 +101,7 @@ async fn what_is_too_long_for_a_bubble_arrives_whole() {
         ..Manner::default()
     })
     .await;
-    let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let person = Speaker::alone("lisi");
     let message = bot.text(&person, "m1", "long", &responses.url_for("RC1"));
     let shown = bot.converse(&person, &message, PATIENCE).await.unwrap();

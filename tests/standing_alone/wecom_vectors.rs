@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use tieline_tests::wecom::{Bot, Cipher};
 use url::form_urlencoded;
 
-use tieline_tests::stand::Stand;
+use tieline_tests::test_bridge::TestBridge;
 
 const VECTORS: &str = include_str!("../../crates/connectors/src/wecom/vectors/crypto.json");
 
 /// Bots by token and key, made when a vector wants them.
 struct Bots<'a> {
-    stand: &'a Stand,
+    bridge: &'a TestBridge,
     http: Client,
     urls: HashMap<(String, String), String>,
 }
@@ -27,7 +27,7 @@ impl Bots<'_> {
         let bot = Bot::new(Cipher::new(&token, &key).unwrap(), String::new());
         let name = format!("Bot {}", self.urls.len());
         let made = self
-            .stand
+            .bridge
             .post("/api/v1/orgs/default/integrations", &bot.as_integration(&name))
             .await;
         let url = made["callbackUrl"].as_str().unwrap().to_owned();
@@ -58,10 +58,10 @@ impl Bots<'_> {
 
 #[tokio::test]
 async fn valid_vectors_are_opened_and_invalid_ones_refused() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let mut bots = Bots {
-        stand: &stand,
+        bridge: &bridge,
         http: Client::builder().no_proxy().build().unwrap(),
         urls: HashMap::new(),
     };
@@ -97,14 +97,14 @@ async fn valid_vectors_are_opened_and_invalid_ones_refused() {
 
 #[tokio::test]
 async fn published_requests_pass_as_they_stand() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let named = |list: &str, name: &Value| {
         let list = vectors[list].as_array().unwrap();
         list.iter().find(|it| it["name"] == *name).unwrap().clone()
     };
     let mut bots = Bots {
-        stand: &stand,
+        bridge: &bridge,
         http: Client::builder().no_proxy().build().unwrap(),
         urls: HashMap::new(),
     };
@@ -134,13 +134,13 @@ async fn published_requests_pass_as_they_stand() {
 
 #[tokio::test]
 async fn keys_that_are_none_are_refused_when_saved() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     for (at, vector) in vectors["keys"].as_array().unwrap().iter().enumerate() {
         let credentials = json!({ "token": format!("token{at}"), "encodingAesKey": vector["encoding_aes_key"] });
         let integration = json!({ "name": format!("Bot {at}"), "platform": "wecom", "connectionMode": "webhook",
                                   "credentials": credentials });
-        let request = stand
+        let request = bridge
             .console
             .request(reqwest::Method::POST, "/api/v1/orgs/default/integrations");
         let answer = request.json(&integration).send().await.unwrap();

@@ -7,7 +7,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::wecom::Speaker;
 
 use crate::rude_agent;
-use tieline_tests::stand::{PATIENCE, Stand, figure, until, uuid};
+use tieline_tests::test_bridge::{PATIENCE, TestBridge, figure, until, uuid};
 
 const INCOMPLETE: &str = "(The answer broke off here.)";
 const FAILED: &str = "The agent could not answer. Please try again later.";
@@ -18,24 +18,24 @@ const MOST_GROWTH: u64 = 200 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_an_agent_does_the_person_is_told() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let url = rude_agent::start().await;
     let mut bots = Vec::new();
     for way in rude_agent::WAYS {
         let config =
             json!({ "baseUrl": format!("{url}/{way}/v1"), "apiKey": "k", "model": "m", "idleTimeoutSeconds": 2 });
         let agent = json!({ "protocol": "openai_chat", "config": config });
-        bots.push((*way, stand.web(&agent, &json!({})).await));
+        bots.push((*way, bridge.web(&agent, &json!({})).await));
     }
-    let fine = stand
+    let fine = bridge
         .web(&json!({ "protocol": "echo", "config": {} }), &json!({}))
         .await;
-    assert_eq!(stand.ask(&fine, "c", "hi").await, "hi");
-    let before = stand.bridge.peak_memory().unwrap();
+    assert_eq!(bridge.ask(&fine, "c", "hi").await, "hi");
+    let before = bridge.process.peak_memory().unwrap();
 
     let asked = bots
         .iter()
-        .map(|(way, bot)| async { (*way, stand.ask(bot, "c", "hello").await) });
+        .map(|(way, bot)| async { (*way, bridge.ask(bot, "c", "hello").await) });
     for (way, answer) in join_all(asked).await {
         let shown: String = answer.chars().take(120).collect();
         match way {
@@ -48,24 +48,24 @@ async fn whatever_an_agent_does_the_person_is_told() {
             _ => assert_eq!(answer, FAILED, "{way}: {shown}"),
         }
     }
-    let growth = stand.bridge.peak_memory().unwrap().saturating_sub(before);
+    let growth = bridge.process.peak_memory().unwrap().saturating_sub(before);
     figure("memory that rude agents cost, in MiB", growth / 1024 / 1024);
     assert!(growth < MOST_GROWTH, "{growth} bytes more");
-    assert_eq!(stand.ask(&fine, "c", "still there?").await, "still there?");
+    assert_eq!(bridge.ask(&fine, "c", "still there?").await, "still there?");
 }
 
 #[tokio::test]
 async fn an_unproved_request_gets_one_flat_answer() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let (bot, _responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, _responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let message = bot.text(&Speaker::alone("lisi"), "m1", "hello", "");
     let (query, body, _) = bot.cipher.callback(&message.to_string());
     let url = &bot.callback_url;
     let id = url.rsplit('/').next().unwrap();
-    let elsewhere = format!("{}/api/lark/webhook/{id}?{query}", stand.bridge.url());
-    let unknown = format!("{}/api/wecom/webhook/int_unknown?{query}", stand.bridge.url());
-    let no_platform = format!("{}/api/none/webhook/{id}?{query}", stand.bridge.url());
+    let elsewhere = format!("{}/api/lark/webhook/{id}?{query}", bridge.process.url());
+    let unknown = format!("{}/api/wecom/webhook/int_unknown?{query}", bridge.process.url());
+    let no_platform = format!("{}/api/none/webhook/{id}?{query}", bridge.process.url());
     let right = format!("{url}?{query}");
     let flipped = query.replace("timestamp=1", "timestamp=2");
     let cases: Vec<(&str, String, Vec<u8>)> = vec![
@@ -99,9 +99,9 @@ async fn an_unproved_request_gets_one_flat_answer() {
 
 #[tokio::test]
 async fn what_is_proved_but_unreadable_is_acknowledged_and_logged() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let (bot, _responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, _responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let id = bot.callback_url.rsplit('/').next().unwrap().to_owned();
     for plain in [
         "not JSON",
@@ -117,7 +117,7 @@ async fn what_is_proved_but_unreadable_is_acknowledged_and_logged() {
         assert_eq!((status, body.as_str()), (200, ""), "{plain:?}");
     }
     assert!(agent.asked().is_empty());
-    let logs = stand
+    let logs = bridge
         .console
         .get(&format!("/api/v1/orgs/default/integrations/{id}/logs"))
         .await
@@ -128,9 +128,9 @@ async fn what_is_proved_but_unreadable_is_acknowledged_and_logged() {
 
 #[tokio::test]
 async fn a_replayed_request_changes_nothing() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
-    let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let person = Speaker::alone("lisi");
     let message = bot.text(&person, "m1", "hello", &responses.url_for("RC1"));
     bot.converse(&person, &message, PATIENCE).await.unwrap();
@@ -148,11 +148,11 @@ async fn a_replayed_request_changes_nothing() {
 
 #[tokio::test]
 async fn a_callback_from_another_time_is_refused_where_the_platform_says_so() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let credentials = json!({ "clientId": "ding1", "clientSecret": "s3cret" });
     let integration = json!({ "name": "DingTalk", "platform": "dingtalk", "connectionMode": "webhook",
                               "credentials": credentials });
-    let made = stand.post("/api/v1/orgs/default/integrations", &integration).await;
+    let made = bridge.post("/api/v1/orgs/default/integrations", &integration).await;
     let url = made["callbackUrl"].as_str().unwrap();
     let now_ms = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     for (hours, expected) in [(0, 200), (-2, 401), (2, 401), (-24 * 365, 401)] {
@@ -164,7 +164,7 @@ async fn a_callback_from_another_time_is_refused_where_the_platform_says_so() {
 
 #[tokio::test]
 async fn operators_are_told_what_is_wrong() {
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let base = "/api/v1/orgs/default/integrations";
     let web = json!({ "name": "A", "platform": "web", "connectionMode": "webhook" });
     let mut misspelt = web.clone();
@@ -177,7 +177,7 @@ async fn operators_are_told_what_is_wrong() {
         (base, huge.to_string(), 413, None),
     ];
     for (path, body, status, code) in cases {
-        let request = stand
+        let request = bridge
             .console
             .request(Method::POST, path)
             .header("content-type", "application/json");
@@ -191,13 +191,13 @@ async fn operators_are_told_what_is_wrong() {
         }
     }
     // The connection of a body that was not read to its end can't be used again.
-    let stand = stand.afresh();
-    let bot = stand
+    let bridge = bridge.afresh();
+    let bot = bridge
         .web(&json!({ "protocol": "echo", "config": {} }), &json!({}))
         .await;
     let client = Client::new();
     let said = json!({ "text": "hi", "chatId": "c", "senderId": "s" });
-    let url = format!("{}/api/web/webhook/{bot}", stand.bridge.url());
+    let url = format!("{}/api/web/webhook/{bot}", bridge.process.url());
     let answer = client.post(&url).json(&said).send().await.unwrap();
     assert_eq!(answer.status(), 401, "our own channel is for operators");
     let answer = client.post(&url).bearer_auth("wrong").json(&said).send().await.unwrap();

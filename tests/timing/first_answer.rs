@@ -7,18 +7,18 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::wecom::Speaker;
 
 use crate::alone;
-use tieline_tests::stand::{Stand, figure};
+use tieline_tests::test_bridge::{TestBridge, figure};
 
 #[tokio::test]
 async fn the_first_answer_comes_at_once() {
     let _alone = alone().await;
-    let stand = Stand::start();
+    let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner {
         before: Duration::from_secs(2),
         ..Manner::default()
     })
     .await;
-    let (bot, responses) = stand.wecom(&agent.as_chat(""), &json!({})).await;
+    let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
     let mut took = Vec::new();
     for at in 0..40 {
         let person = Speaker::alone(&format!("user{at}"));

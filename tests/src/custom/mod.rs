@@ -84,7 +84,7 @@ impl Platform {
     pub fn text(&self, from: &Speaker, text: &str, mentioned: bool) -> Value {
         let n = self.book().said.len();
         let kind = if from.group.is_some() { "group" } else { "direct" };
-        json!({ "version": 1, "type": "message", "id": format!("m{n}-{}", crate::stand::uuid()), "text": text,
+        json!({ "version": 1, "type": "message", "id": format!("m{n}-{}", crate::test_bridge::uuid()), "text": text,
                 "chat": { "id": from.chat(), "kind": kind, "thread": null }, "sender": { "id": from.user, "name": "Ann" },
                 "mentioned": mentioned, "replyHandle": { "ticket": n } })
     }
@@ -167,7 +167,7 @@ impl Platform {
 
 /// Adds the three headers.
 pub fn with_signature(request: RequestBuilder, secret: &str, signed: &[u8]) -> RequestBuilder {
-    let (id, now) = (format!("msg_{}", crate::stand::uuid()), now_s().to_string());
+    let (id, now) = (format!("msg_{}", crate::test_bridge::uuid()), now_s().to_string());
     let signature = sign(secret, &id, &now, signed);
     request
         .header("webhook-id", id)

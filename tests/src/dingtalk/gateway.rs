@@ -34,12 +34,12 @@ const TOPICS: [(&str, &str); 2] = [
 pub(super) struct Connection {
     pub(super) number: u64,
     frames: mpsc::UnboundedSender<Value>,
-    fate: watch::Sender<Fate>,
+    link_state: watch::Sender<LinkState>,
 }
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum LinkState {
     Open,
     /// A `disconnect` was sent: no message comes this way any more.
     Leaving,
@@ -52,12 +52,12 @@ impl Connection {
         let _ = self.frames.send(frame);
     }
 
-    pub(super) fn end(&self, fate: Fate) {
-        self.fate.send_replace(fate);
+    pub(super) fn end(&self, link_state: LinkState) {
+        self.link_state.send_replace(link_state);
     }
 
-    pub(super) fn fate(&self) -> Fate {
-        *self.fate.borrow()
+    pub(super) fn link_state(&self) -> LinkState {
+        *self.link_state.borrow()
     }
 }
 
@@ -117,24 +117,24 @@ pub(super) fn connect(platform: &Platform, request: Request) -> Response {
 
 async fn serve(mut socket: Socket, app: String, platform: Platform) {
     let (frames, mut outgoing) = mpsc::unbounded_channel();
-    let (fate, mut fates) = watch::channel(Fate::Open);
+    let (link_state, mut link_states) = watch::channel(LinkState::Open);
     let (number, every) = {
         let mut book = platform.book();
         (book.number(), book.faults.ping_every)
     };
-    platform
-        .book()
-        .app(&app)
-        .connections
-        .push(Connection { number, frames, fate });
+    platform.book().app(&app).connections.push(Connection {
+        number,
+        frames,
+        link_state,
+    });
     let mut pings = interval(every);
     pings.reset();
     let mut pinged: Option<(String, String)> = None;
     loop {
         tokio::select! {
             biased;
-            ended = next_fate(&mut fates) => match ended {
-                Fate::HalfOpen => return std::future::pending().await,
+            ended = next_link_state(&mut link_states) => match ended {
+                LinkState::HalfOpen => return std::future::pending().await,
                 _ => break,
             },
             frame = outgoing.recv() => match frame {
@@ -167,13 +167,13 @@ async fn serve(mut socket: Socket, app: String, platform: Platform) {
     platform.book().app(&app).connections.retain(|it| it.number != number);
 }
 
-async fn next_fate(fates: &mut watch::Receiver<Fate>) -> Fate {
-    let ended = fates
-        .wait_for(|fate| matches!(fate, Fate::HalfOpen | Fate::Cut))
+async fn next_link_state(link_states: &mut watch::Receiver<LinkState>) -> LinkState {
+    let ended = link_states
+        .wait_for(|link_state| matches!(link_state, LinkState::HalfOpen | LinkState::Cut))
         .await
-        .map(|fate| *fate);
+        .map(|link_state| *link_state);
     match ended {
-        Ok(fate) => fate,
+        Ok(link_state) => link_state,
         Err(_) => std::future::pending().await,
     }
 }
@@ -249,11 +249,11 @@ pub(super) fn disconnect(connection: &Connection, id: &str) {
         &format!("disc_{id}"),
         "{\"reason\":\"connection is expired\"}",
     ));
-    connection.end(Fate::Leaving);
+    connection.end(LinkState::Leaving);
     let connection = connection.clone();
     tokio::spawn(async move {
         sleep(FAREWELL).await;
-        connection.end(Fate::Cut);
+        connection.end(LinkState::Cut);
     });
 }
 
@@ -291,7 +291,7 @@ fn send(app: &str, topic: &str, data: &str, platform: &Platform) -> anyhow::Resu
     let id = book.fresh("212c_");
     let number = book.number();
     // What is half open still looks open to the platform.
-    let open = |it: &&Connection| it.fate() != Fate::Leaving;
+    let open = |it: &&Connection| it.link_state() != LinkState::Leaving;
     let connections: Vec<Connection> = book.app(app).connections.iter().filter(open).cloned().collect();
     anyhow::ensure!(!connections.is_empty(), "no client is connected");
     // One of them, as if at random, but so that each gets its turn.

@@ -26,7 +26,7 @@ use crate::outbound::{Bubble, Speaker, until};
 
 pub use book::{Ack, Answer, Call, Fault, Faults};
 use book::{Book, Webhook};
-use gateway::Fate;
+use gateway::LinkState;
 
 /// The platform.
 #[derive(Clone)]
@@ -199,14 +199,14 @@ impl Platform {
     /// The app's connections stay open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, app: &str) {
         for connection in &self.book().app(app).connections {
-            connection.end(Fate::HalfOpen);
+            connection.end(LinkState::HalfOpen);
         }
     }
 
     /// Cuts the app's connections without a word.
     pub fn cut(&self, app: &str) {
         for connection in &self.book().app(app).connections {
-            connection.end(Fate::Cut);
+            connection.end(LinkState::Cut);
         }
     }
 
@@ -215,7 +215,11 @@ impl Platform {
     pub fn connections(&self, app: &str) -> (usize, usize) {
         let mut book = self.book();
         let app = book.app(app);
-        let live = app.connections.iter().filter(|it| it.fate() == Fate::Open).count();
+        let live = app
+            .connections
+            .iter()
+            .filter(|it| it.link_state() == LinkState::Open)
+            .count();
         (live, app.opened)
     }
 

@@ -32,12 +32,12 @@ const SERVICE: i32 = 33_554_678;
 pub(super) struct Connection {
     pub(super) number: u64,
     frames: mpsc::UnboundedSender<Vec<u8>>,
-    fate: watch::Sender<Fate>,
+    link_state: watch::Sender<LinkState>,
 }
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum LinkState {
     Open,
     HalfOpen,
     Cut,
@@ -48,12 +48,12 @@ impl Connection {
         let _ = self.frames.send(frame.encode());
     }
 
-    pub(super) fn end(&self, fate: Fate) {
-        self.fate.send_replace(fate);
+    pub(super) fn end(&self, link_state: LinkState) {
+        self.link_state.send_replace(link_state);
     }
 
     pub(super) fn is_deaf(&self) -> bool {
-        *self.fate.borrow() == Fate::HalfOpen
+        *self.link_state.borrow() == LinkState::HalfOpen
     }
 }
 
@@ -118,18 +118,22 @@ pub(super) fn connect(platform: &Platform, request: Request) -> Response {
 
 async fn serve(mut socket: Socket, app: String, platform: Platform) {
     let (frames, mut outgoing) = mpsc::unbounded_channel();
-    let (fate, mut fates) = watch::channel(Fate::Open);
+    let (link_state, mut link_states) = watch::channel(LinkState::Open);
     let number = platform.book().number();
-    let connection = Connection { number, frames, fate };
+    let connection = Connection {
+        number,
+        frames,
+        link_state,
+    };
     let pongs = connection.frames.downgrade();
     platform.book().app(&app).connections.push(connection);
     let mut pinged: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
-            ended = next_fate(&mut fates) => match ended {
-                Fate::HalfOpen => return std::future::pending().await,
-                Fate::Open | Fate::Cut => break,
+            ended = next_link_state(&mut link_states) => match ended {
+                LinkState::HalfOpen => return std::future::pending().await,
+                LinkState::Open | LinkState::Cut => break,
             },
             frame = outgoing.recv() => match frame {
                 Some(frame) => if socket.send(Message::binary(frame)).await.is_err() { break },
@@ -162,10 +166,13 @@ async fn serve(mut socket: Socket, app: String, platform: Platform) {
     platform.book().app(&app).connections.retain(|it| it.number != number);
 }
 
-async fn next_fate(fates: &mut watch::Receiver<Fate>) -> Fate {
-    let ended = fates.wait_for(|fate| *fate != Fate::Open).await.map(|fate| *fate);
+async fn next_link_state(link_states: &mut watch::Receiver<LinkState>) -> LinkState {
+    let ended = link_states
+        .wait_for(|link_state| *link_state != LinkState::Open)
+        .await
+        .map(|link_state| *link_state);
     match ended {
-        Ok(fate) => fate,
+        Ok(link_state) => link_state,
         Err(_) => std::future::pending().await,
     }
 }

@@ -28,7 +28,7 @@ use crate::outbound::{Bubble, Speaker, until};
 
 use book::Book;
 pub use book::{Ack, Answer, Call, Fault, Faults};
-use gateway::Fate;
+use gateway::LinkState;
 
 /// The platform.
 #[derive(Clone)]
@@ -282,14 +282,14 @@ impl Platform {
     /// The app's connections stay open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, app: &str) {
         for connection in &self.book().app(app).connections {
-            connection.end(Fate::HalfOpen);
+            connection.end(LinkState::HalfOpen);
         }
     }
 
     /// Cuts the app's connections without a word.
     pub fn cut(&self, app: &str) {
         for connection in &self.book().app(app).connections {
-            connection.end(Fate::Cut);
+            connection.end(LinkState::Cut);
         }
     }
 

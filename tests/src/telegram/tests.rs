@@ -163,7 +163,7 @@ async fn second_poller_ends_the_first() {
     let wait = json!({ "timeout": 20 });
     let (first, ()) = tokio::join!(bot.call("getUpdates", &wait), async {
         let waits = || bot.platform.calls().len() >= 2;
-        crate::stand::until("the first poll", waits).await;
+        crate::test_bridge::until("the first poll", waits).await;
         bot.call("getUpdates", &json!({})).await;
     });
     Bot::refused(&first, 409, "terminated by other getUpdates request");

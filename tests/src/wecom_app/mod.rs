@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use crate::outbound::{Bubble, Complaints, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
 use crate::sealed_xml;
-use crate::stand::uuid;
+use crate::test_bridge::uuid;
 use crate::wecom::Cipher;
 
 /// The application's number.

@@ -18,7 +18,7 @@ use super::rules;
 #[derive(Clone)]
 pub(super) struct Connection {
     frames: mpsc::UnboundedSender<Value>,
-    fate: watch::Sender<Fate>,
+    link_state: watch::Sender<LinkState>,
     /// Tells connections apart.
     pub(super) number: u64,
 }
@@ -30,8 +30,8 @@ impl Connection {
     }
 
     /// Ends it in a way that the client isn't told.
-    pub(super) fn end(&self, fate: Fate) {
-        self.fate.send_replace(fate);
+    pub(super) fn end(&self, link_state: LinkState) {
+        self.link_state.send_replace(link_state);
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -41,7 +41,7 @@ impl Connection {
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum LinkState {
     /// It goes on.
     Open,
     /// The socket stays open, but the platform is gone.
@@ -67,18 +67,22 @@ pub(super) enum Response {
 /// Serves a client until it or the platform ends the connection.
 pub(super) async fn serve(mut socket: Socket, book: Arc<Mutex<Book>>) {
     let (frames, mut outgoing) = mpsc::unbounded_channel();
-    let (fate, mut fates) = watch::channel(Fate::Open);
+    let (link_state, mut link_states) = watch::channel(LinkState::Open);
     let number = lock(&book).number();
-    let mut held = Some(Connection { frames, fate, number });
+    let mut held = Some(Connection {
+        frames,
+        link_state,
+        number,
+    });
     // Responses keep the channel open only for as long as they take.
     let weak = held.as_ref().map(|it| it.frames.downgrade());
     let mut bot = None;
     loop {
         tokio::select! {
             biased;
-            ended = next_fate(&mut fates) => match ended {
-                Fate::HalfOpen => return std::future::pending().await,
-                Fate::Open | Fate::Cut => break,
+            ended = next_link_state(&mut link_states) => match ended {
+                LinkState::HalfOpen => return std::future::pending().await,
+                LinkState::Open | LinkState::Cut => break,
             },
             frame = outgoing.recv() => match frame {
                 Some(frame) => if socket.send(Message::text(frame.to_string())).await.is_err() { break },
@@ -130,10 +134,13 @@ pub(super) async fn serve(mut socket: Socket, book: Arc<Mutex<Book>>) {
 }
 
 /// The end that was decided. Never, if the connection's owner only let go of it: that one is a polite end.
-async fn next_fate(fates: &mut watch::Receiver<Fate>) -> Fate {
-    let ended = fates.wait_for(|fate| *fate != Fate::Open).await.map(|fate| *fate);
+async fn next_link_state(link_states: &mut watch::Receiver<LinkState>) -> LinkState {
+    let ended = link_states
+        .wait_for(|link_state| *link_state != LinkState::Open)
+        .await
+        .map(|link_state| *link_state);
     match ended {
-        Ok(fate) => fate,
+        Ok(link_state) => link_state,
         Err(_) => std::future::pending().await,
     }
 }

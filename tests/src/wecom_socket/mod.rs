@@ -29,7 +29,7 @@ use crate::wecom::ResponseServer;
 
 pub use book::Faults;
 use book::{Book, Callback, Kind};
-use connection::Fate;
+use connection::LinkState;
 
 /// The platform.
 #[derive(Clone)]
@@ -131,14 +131,14 @@ impl Platform {
     /// The bot's connection stays open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, bot: &str) {
         if let Some(connection) = &self.book().bot(bot).connection {
-            connection.end(Fate::HalfOpen);
+            connection.end(LinkState::HalfOpen);
         }
     }
 
     /// Cuts the bot's connection without a word.
     pub fn cut(&self, bot: &str) {
         if let Some(connection) = self.book().bot(bot).connection.take() {
-            connection.end(Fate::Cut);
+            connection.end(LinkState::Cut);
         }
     }
 

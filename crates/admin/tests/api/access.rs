@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place, ROOT};
+use crate::test_api::{DEFAULT, ROOT, TestApi};
 
 #[tokio::test]
 async fn without_a_known_token_nothing_is_told() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     for token in ["", "wrong", "root-token-of-the-test"] {
         for (method, path) in [
             ("GET", "/api/v1/orgs"),
@@ -17,40 +17,34 @@ async fn without_a_known_token_nothing_is_told() {
             ("POST", "/api/runs/run_1/events"),
             ("GET", "/api/runs/run_1/events"),
         ] {
-            place
-                .ask(token, method, path, &Value::Null)
+            api.ask(token, method, path, &Value::Null)
                 .await
                 .problem(401, "unauthorized");
         }
     }
-    assert_eq!(place.get("/healthz").await.text, "ok");
+    assert_eq!(api.get("/healthz").await.text, "ok");
 }
 
 #[tokio::test]
 async fn tokens_see_one_organization_and_viewers_only_look() {
-    let place = Place::new().await;
-    let admin = place.organization("acme", "admin").await;
-    let viewer = place.organization("acme", "viewer").await;
+    let api = TestApi::new().await;
+    let admin = api.organization("acme", "admin").await;
+    let viewer = api.organization("acme", "viewer").await;
     let base = "/api/v1/orgs/acme";
     let agent = json!({ "name": "Echo", "protocol": "echo" });
     let path = format!("{base}/agents");
-    place
-        .ask(&viewer, "POST", &path, &agent)
-        .await
-        .problem(403, "forbidden");
-    place.ask(&admin, "POST", &path, &agent).await.ok();
+    api.ask(&viewer, "POST", &path, &agent).await.problem(403, "forbidden");
+    api.ask(&admin, "POST", &path, &agent).await.ok();
     for token in [&admin, &viewer] {
-        let seen = place.ask(token, "GET", &path, &Value::Null).await.ok();
+        let seen = api.ask(token, "GET", &path, &Value::Null).await.ok();
         assert_eq!(seen["items"].as_array().unwrap().len(), 1);
-        let orgs = place.ask(token, "GET", "/api/v1/orgs", &Value::Null).await.ok();
+        let orgs = api.ask(token, "GET", "/api/v1/orgs", &Value::Null).await.ok();
         assert_eq!(orgs["items"].as_array().unwrap().len(), 1);
         let other = format!("{DEFAULT}/agents");
-        place
-            .ask(token, "GET", &other, &Value::Null)
+        api.ask(token, "GET", &other, &Value::Null)
             .await
             .problem(404, "organization_not_found");
-        place
-            .ask(token, "POST", "/api/v1/orgs", &json!({ "id": "more" }))
+        api.ask(token, "POST", "/api/v1/orgs", &json!({ "id": "more" }))
             .await
             .problem(403, "forbidden");
     }
@@ -58,63 +52,56 @@ async fn tokens_see_one_organization_and_viewers_only_look() {
 
 #[tokio::test]
 async fn a_token_is_shown_once_and_ends_when_it_is_deleted() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let path = format!("{DEFAULT}/tokens");
-    let made = place.post(&path, json!({ "name": "ci", "role": "admin" })).await.ok();
+    let made = api.post(&path, json!({ "name": "ci", "role": "admin" })).await.ok();
     let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
-    let list = place.get(&path).await;
+    let list = api.get(&path).await;
     assert!(!list.text.contains(token), "{list:?}");
     assert_eq!(list.ok()["items"][0]["id"], id);
-    place.ask(token, "GET", &path, &Value::Null).await.ok();
-    assert_eq!(place.delete(&format!("{path}/{id}")).await.status, 204);
-    place
-        .ask(token, "GET", &path, &Value::Null)
+    api.ask(token, "GET", &path, &Value::Null).await.ok();
+    assert_eq!(api.delete(&format!("{path}/{id}")).await.status, 204);
+    api.ask(token, "GET", &path, &Value::Null)
         .await
         .problem(401, "unauthorized");
-    place
-        .delete(&format!("{path}/{id}"))
+    api.delete(&format!("{path}/{id}"))
         .await
         .problem(404, "token_not_found");
 }
 
 #[tokio::test]
 async fn bodies_are_read_strictly() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
-    let typo = place.post(&path, json!({ "name": "a", "protocl": "echo" })).await;
+    let typo = api.post(&path, json!({ "name": "a", "protocl": "echo" })).await;
     assert_eq!(typo.problem(400, "unknown_field")["field"], "protocl");
-    let missing = place.post(&path, json!({ "name": "a" })).await;
+    let missing = api.post(&path, json!({ "name": "a" })).await;
     assert_eq!(missing.problem(400, "invalid_field")["field"], "protocol");
-    let list = place.get(&format!("{path}?limt=1")).await;
+    let list = api.get(&format!("{path}?limt=1")).await;
     assert_eq!(list.problem(400, "unknown_field")["field"], "limt");
-    place
-        .get(&format!("{path}?limit=0"))
+    api.get(&format!("{path}?limit=0")).await.problem(400, "invalid_field");
+    api.get(&format!("{path}?cursor=%21"))
         .await
         .problem(400, "invalid_field");
-    place
-        .get(&format!("{path}?cursor=%21"))
-        .await
-        .problem(400, "invalid_field");
-    place
-        .ask(ROOT, "POST", &path, &json!(["a"]))
+    api.ask(ROOT, "POST", &path, &json!(["a"]))
         .await
         .problem(400, "invalid_body");
     let large = json!({ "name": "a".repeat(1024 * 1024), "protocol": "echo" });
-    place.post(&path, large).await.problem(413, "too_large");
+    api.post(&path, large).await.problem(413, "too_large");
 }
 
 #[tokio::test]
 async fn unknown_addresses_and_methods_are_problems() {
-    let place = Place::new().await;
-    place.get("/api/v1/nothing").await.problem(404, "not_found");
-    place.get("/nothing").await.problem(404, "not_found");
-    place.delete("/api/v1/orgs").await.problem(405, "method_not_allowed");
+    let api = TestApi::new().await;
+    api.get("/api/v1/nothing").await.problem(404, "not_found");
+    api.get("/nothing").await.problem(404, "not_found");
+    api.delete("/api/v1/orgs").await.problem(405, "method_not_allowed");
 }
 
 #[tokio::test]
 async fn organizations_are_made_once() {
-    let place = Place::new().await;
-    let made = place
+    let api = TestApi::new().await;
+    let made = api
         .post(
             "/api/v1/orgs",
             json!({ "id": "acme", "limits": { "maxConcurrentRuns": 3 } }),
@@ -123,19 +110,18 @@ async fn organizations_are_made_once() {
     assert_eq!(made.status, 201);
     assert_eq!(made.ok()["limits"]["maxConcurrentRuns"], 3);
     for id in ["acme", "default"] {
-        let again = place.post("/api/v1/orgs", json!({ "id": id })).await;
+        let again = api.post("/api/v1/orgs", json!({ "id": id })).await;
         again.problem(409, "organization_exists");
     }
-    place
-        .post("/api/v1/orgs", json!({ "id": "A/B" }))
+    api.post("/api/v1/orgs", json!({ "id": "A/B" }))
         .await
         .problem(400, "invalid_field");
     for limit in [0, 10_001] {
         let limits = json!({ "limits": { "maxConcurrentRuns": limit } });
-        let refused = place.patch("/api/v1/orgs/acme", limits).await;
+        let refused = api.patch("/api/v1/orgs/acme", limits).await;
         refused.problem(400, "invalid_field");
     }
-    let lifted = place
+    let lifted = api
         .patch(
             "/api/v1/orgs/acme",
             json!({ "limits": { "maxConcurrentRuns": null }, "name": "ACME" }),

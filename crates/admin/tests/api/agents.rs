@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::place::{DEFAULT, Place, answering, dead_address};
+use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
 
 fn agents() -> String {
     format!("{DEFAULT}/agents")
@@ -10,32 +10,32 @@ fn agents() -> String {
 
 #[tokio::test]
 async fn settings_are_checked_and_secrets_kept() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let config = json!({ "baseUrl": "https://llm.example/v1", "model": "m", "apiKey": "sk-hunter2" });
     let body = json!({ "name": "Chat", "protocol": "openai_chat", "config": config });
-    let id = place.create(&agents(), body).await;
+    let id = api.create(&agents(), body).await;
     let path = format!("{}/{id}", agents());
-    let shown = place.get(&path).await.ok();
+    let shown = api.get(&path).await.ok();
     assert_eq!(shown["config"]["apiKey"], "***");
     for kept in [
         json!({ "apiKey": "***" }),
         json!({ "apiKey": "" }),
         json!({ "model": "n" }),
     ] {
-        let changed = place.patch(&path, json!({ "config": kept })).await.ok();
+        let changed = api.patch(&path, json!({ "config": kept })).await.ok();
         assert_eq!(changed["config"]["apiKey"], "***");
         assert_eq!(changed["config"]["baseUrl"], "https://llm.example/v1");
     }
-    let gone = place.patch(&path, json!({ "config": { "apiKey": null } })).await.ok();
+    let gone = api.patch(&path, json!({ "config": { "apiKey": null } })).await.ok();
     assert!(gone["config"].get("apiKey").is_none(), "{gone}");
 }
 
 #[tokio::test]
 async fn mistakes_name_the_field() {
-    let place = Place::guarded().await;
+    let api = TestApi::guarded().await;
     let try_config = async |config| {
         let body = json!({ "name": "x", "protocol": "openai_chat", "config": config });
-        place.post(&agents(), body).await
+        api.post(&agents(), body).await
     };
     let unknown = try_config(json!({ "baseUrl": "https://a.example", "model": "m", "nonsense": 1 })).await;
     let unknown = unknown.problem(400, "unknown_field");
@@ -64,7 +64,7 @@ async fn mistakes_name_the_field() {
     }
     let version = json!({ "baseUrl": "https://a.example", "protocolVersion": "2.0" });
     let body = json!({ "name": "x", "protocol": "a2a", "config": version });
-    let choice = place.post(&agents(), body).await;
+    let choice = api.post(&agents(), body).await;
     let choice = choice.problem(400, "invalid_field");
     assert_eq!(choice["field"], "config.protocolVersion");
     assert_eq!(choice["allowed"], json!(["auto", "1.0", "0.3"]));
@@ -73,50 +73,49 @@ async fn mistakes_name_the_field() {
     let private = try_config(json!({ "baseUrl": "https://10.0.0.1/v1", "model": "m" })).await;
     assert_eq!(private.problem(400, "private_address")["field"], "config.baseUrl");
     let body = json!({ "name": "x", "protocol": "telepathy" });
-    let protocol = place.post(&agents(), body).await;
+    let protocol = api.post(&agents(), body).await;
     assert_eq!(protocol.problem(400, "invalid_field")["field"], "protocol");
 }
 
 #[tokio::test]
 async fn names_are_unique_and_used_agents_stay() {
-    let place = Place::new().await;
-    let agent = place.echo("Echo").await;
+    let api = TestApi::new().await;
+    let agent = api.echo("Echo").await;
     let again = json!({ "name": "Echo", "protocol": "echo" });
-    place.post(&agents(), again).await.problem(409, "name_taken");
-    let integration = place.web("Web").await;
-    let trigger = place.trigger(&integration, &agent).await;
+    api.post(&agents(), again).await.problem(409, "name_taken");
+    let integration = api.web("Web").await;
+    let trigger = api.trigger(&integration, &agent).await;
     let path = format!("{}/{agent}", agents());
-    let in_use = place.delete(&path).await.problem(409, "in_use");
+    let in_use = api.delete(&path).await.problem(409, "in_use");
     assert_eq!(in_use["impact"]["triggers"][0]["id"], trigger.as_str(), "{in_use}");
-    assert_eq!(place.delete(&format!("{path}?force=true")).await.status, 204);
-    place.get(&path).await.problem(404, "agent_not_found");
-    place
-        .get(&format!("{DEFAULT}/triggers/{trigger}"))
+    assert_eq!(api.delete(&format!("{path}?force=true")).await.status, 204);
+    api.get(&path).await.problem(404, "agent_not_found");
+    api.get(&format!("{DEFAULT}/triggers/{trigger}"))
         .await
         .problem(404, "trigger_not_found");
 }
 
 #[tokio::test]
 async fn a_test_tells_what_is_wrong() {
-    let place = Place::new().await;
-    let echo = place.echo("Echo").await;
-    let tested = place.post(&format!("{}/{echo}/test", agents()), json!(null)).await.ok();
+    let api = TestApi::new().await;
+    let echo = api.echo("Echo").await;
+    let tested = api.post(&format!("{}/{echo}/test", agents()), json!(null)).await.ok();
     assert_eq!(tested["ok"], true, "{tested}");
     let config = json!({ "baseUrl": dead_address(), "model": "m" });
     let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
-    let dead = place.create(&agents(), body).await;
-    let tested = place.post(&format!("{}/{dead}/test", agents()), json!(null)).await.ok();
+    let dead = api.create(&agents(), body).await;
+    let tested = api.post(&format!("{}/{dead}/test", agents()), json!(null)).await.ok();
     assert_eq!(tested["ok"], false, "{tested}");
     assert!(tested["code"].is_string(), "{tested}");
 }
 
 #[tokio::test]
 async fn another_protocol_begins_anew() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let config = json!({ "baseUrl": answering(json!({})).await, "model": "m" });
     let body = json!({ "name": "Chat", "protocol": "openai_chat", "config": config });
-    let id = place.create(&agents(), body).await;
-    let changed = place
+    let id = api.create(&agents(), body).await;
+    let changed = api
         .patch(&format!("{}/{id}", agents()), json!({ "protocol": "echo" }))
         .await
         .ok();

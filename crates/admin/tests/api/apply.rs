@@ -5,7 +5,7 @@ use axum::http::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place, ROOT, Reply};
+use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
 const FILE: &str = "
 agents:
@@ -24,18 +24,18 @@ triggers:
   - {integration: Page, agent: Helper, summaryWindowSeconds: 2}
 ";
 
-async fn apply(place: &Place, file: &str, query: &str) -> Reply {
+async fn apply(api: &TestApi, file: &str, query: &str) -> Reply {
     let body = json!({ "file": file, "variables": { "KEY": "k3y-value", "TOKEN": "t0ken-value" } });
-    place.post(&format!("{DEFAULT}/apply{query}"), body).await
+    api.post(&format!("{DEFAULT}/apply{query}"), body).await
 }
 
-async fn apply_text(place: &Place, token: &str, organization: &str, file: &str) -> Reply {
+async fn apply_text(api: &TestApi, token: &str, organization: &str, file: &str) -> Reply {
     let request = Request::builder()
         .method("POST")
         .uri(format!("/api/v1/orgs/{organization}/apply"))
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .header(CONTENT_TYPE, "application/yaml");
-    place.send(request.body(Body::from(file.to_owned())).unwrap()).await
+    api.send(request.body(Body::from(file.to_owned())).unwrap()).await
 }
 
 fn counts(applied: &Value) -> [u64; 4] {
@@ -43,31 +43,31 @@ fn counts(applied: &Value) -> [u64; 4] {
 }
 
 /// All that an organization owns, as it is shown.
-async fn owned(place: &Place) -> Vec<Value> {
+async fn owned(api: &TestApi) -> Vec<Value> {
     let mut lists = Vec::new();
     for list in ["agents", "integrations", "triggers"] {
-        lists.push(place.get(&format!("{DEFAULT}/{list}")).await.ok());
+        lists.push(api.get(&format!("{DEFAULT}/{list}")).await.ok());
     }
     lists
 }
 
 #[tokio::test]
 async fn applying_twice_changes_once_and_shows_no_secrets() {
-    let place = Place::new().await;
-    let before = owned(&place).await;
-    let dry = apply(&place, FILE, "?dryRun=true").await.ok();
+    let api = TestApi::new().await;
+    let before = owned(&api).await;
+    let dry = apply(&api, FILE, "?dryRun=true").await.ok();
     assert_eq!((counts(&dry), &dry["dryRun"]), ([4, 0, 0, 0], &json!(true)));
-    assert_eq!(owned(&place).await, before, "a dry run changes nothing");
-    let first = apply(&place, FILE, "").await;
+    assert_eq!(owned(&api).await, before, "a dry run changes nothing");
+    let first = apply(&api, FILE, "").await;
     assert_eq!(counts(&first.ok()), [4, 0, 0, 0]);
     assert_eq!(
         first.ok()["changes"][0]["fields"][0],
         json!({"field": "config.apiKey", "before": null, "after": "${KEY}"})
     );
-    let after = owned(&place).await;
-    let again = apply(&place, FILE, "").await;
+    let after = owned(&api).await;
+    let again = apply(&api, FILE, "").await;
     assert_eq!(counts(&again.ok()), [0, 0, 4, 0]);
-    assert_eq!(owned(&place).await, after, "what is as it was stays untouched");
+    assert_eq!(owned(&api).await, after, "what is as it was stays untouched");
     for shown in [first, again] {
         assert!(!shown.text.contains("-value"), "{shown:?}");
     }
@@ -75,14 +75,14 @@ async fn applying_twice_changes_once_and_shows_no_secrets() {
 
 #[tokio::test]
 async fn differences_are_found_in_secrets_too() {
-    let place = Place::new().await;
-    apply(&place, FILE, "").await.ok();
+    let api = TestApi::new().await;
+    apply(&api, FILE, "").await.ok();
     let file = FILE
         .replace("m1", "m2")
         .replace("'${TOKEN}'", "another-t0ken")
         .replace("Seconds: 2", "Seconds: 0");
     for query in ["?dryRun=true", ""] {
-        let reply = apply(&place, &file, query).await;
+        let reply = apply(&api, &file, query).await;
         let applied = reply.ok();
         assert_eq!(counts(&applied), [0, 3, 1, 0], "{applied}");
         let fields: Vec<&Value> = applied["changes"]
@@ -101,46 +101,46 @@ async fn differences_are_found_in_secrets_too() {
         );
         assert!(!reply.text.contains("t0ken"), "{reply:?}");
     }
-    assert_eq!(counts(&apply(&place, &file, "").await.ok()), [0, 0, 4, 0]);
+    assert_eq!(counts(&apply(&api, &file, "").await.ok()), [0, 0, 4, 0]);
 }
 
 #[tokio::test]
 async fn what_is_exported_is_no_change_when_it_is_applied() {
-    let place = Place::new().await;
-    apply(&place, FILE, "").await.ok();
+    let api = TestApi::new().await;
+    apply(&api, FILE, "").await.ok();
     // Texts that look like variables, and a trigger with everything.
     let agent =
         json!({ "config": { "systemPrompt": "Say ${NAME} and $${NAME}.\n", "headers": { "X-Key": "s3cret" } } });
-    let agents = place.get(&format!("{DEFAULT}/agents")).await.ok();
+    let agents = api.get(&format!("{DEFAULT}/agents")).await.ok();
     let id = agents["items"][0]["id"].as_str().unwrap();
-    place.patch(&format!("{DEFAULT}/agents/{id}"), agent).await.ok();
-    let triggers = place.get(&format!("{DEFAULT}/triggers")).await.ok();
+    api.patch(&format!("{DEFAULT}/agents/{id}"), agent).await.ok();
+    let triggers = api.get(&format!("{DEFAULT}/triggers")).await.ok();
     let id = triggers["items"][0]["id"].as_str().unwrap();
     let trigger = json!({ "access": { "users": ["lisi", "007"] }, "sessionScope": "chat" });
-    place.patch(&format!("{DEFAULT}/triggers/{id}"), trigger).await.ok();
-    let before = owned(&place).await;
+    api.patch(&format!("{DEFAULT}/triggers/{id}"), trigger).await.ok();
+    let before = owned(&api).await;
     for format in ["yaml", "json"] {
-        let exported = place.get(&format!("{DEFAULT}/export?format={format}")).await;
+        let exported = api.get(&format!("{DEFAULT}/export?format={format}")).await;
         assert_eq!(exported.headers[CONTENT_TYPE], format!("application/{format}"));
         for secret in ["k3y-value", "t0ken-value", "s3cret", "abcdefghijklmnop"] {
             assert!(!exported.text.contains(secret), "{}", exported.text);
         }
         for query in ["?dryRun=true&prune=true", "?prune=true"] {
-            let applied = apply(&place, &exported.text, query).await.ok();
+            let applied = apply(&api, &exported.text, query).await.ok();
             assert_eq!(counts(&applied), [0, 0, 5, 0], "{applied}\n{}", exported.text);
         }
-        assert_eq!(owned(&place).await, before);
+        assert_eq!(owned(&api).await, before);
     }
 }
 
 #[tokio::test]
 async fn what_the_file_does_not_name_is_pruned_only_when_told() {
-    let place = Place::new().await;
-    apply(&place, FILE, "").await.ok();
-    let (page, agent) = (place.web("Old page").await, place.echo("Old agent").await);
-    place.trigger(&page, &agent).await;
-    assert_eq!(counts(&apply(&place, FILE, "").await.ok()), [0, 0, 4, 0]);
-    let dry = apply(&place, FILE, "?dryRun=true&prune=true").await.ok();
+    let api = TestApi::new().await;
+    apply(&api, FILE, "").await.ok();
+    let (page, agent) = (api.web("Old page").await, api.echo("Old agent").await);
+    api.trigger(&page, &agent).await;
+    assert_eq!(counts(&apply(&api, FILE, "").await.ok()), [0, 0, 4, 0]);
+    let dry = apply(&api, FILE, "?dryRun=true&prune=true").await.ok();
     let names: Vec<&Value> = dry["changes"]
         .as_array()
         .unwrap()
@@ -149,16 +149,14 @@ async fn what_the_file_does_not_name_is_pruned_only_when_told() {
         .collect();
     assert_eq!(names, ["Old page -> Old agent", "Old agent", "Old page"]);
     assert_eq!(dry["changes"][2]["impact"]["agents"][0]["name"], "Old agent");
-    assert_eq!(counts(&apply(&place, FILE, "?prune=true").await.ok()), [0, 0, 4, 3]);
-    place
-        .get(&format!("{DEFAULT}/integrations/{page}"))
+    assert_eq!(counts(&apply(&api, FILE, "?prune=true").await.ok()), [0, 0, 4, 3]);
+    api.get(&format!("{DEFAULT}/integrations/{page}"))
         .await
         .problem(404, "integration_not_found");
-    place
-        .get(&format!("{DEFAULT}/agents/{agent}"))
+    api.get(&format!("{DEFAULT}/agents/{agent}"))
         .await
         .problem(404, "agent_not_found");
-    assert_eq!(counts(&apply(&place, FILE, "?prune=true").await.ok()), [0, 0, 4, 0]);
+    assert_eq!(counts(&apply(&api, FILE, "?prune=true").await.ok()), [0, 0, 4, 0]);
 }
 
 /// A trigger that passes every check and is too large to be stored.
@@ -170,9 +168,9 @@ fn too_large(agent: &str) -> String {
 
 #[tokio::test]
 async fn a_write_that_is_refused_takes_the_others_back() {
-    let place = Place::new().await;
-    apply(&place, FILE, "").await.ok();
-    let before = owned(&place).await;
+    let api = TestApi::new().await;
+    apply(&api, FILE, "").await.ok();
+    let before = owned(&api).await;
     let changed = FILE
         .replace("m1", "m2")
         .replace("enabled: false", "enabled: false\n    language: en")
@@ -180,23 +178,23 @@ async fn a_write_that_is_refused_takes_the_others_back() {
         .replace("Seconds: 2", "Seconds: 5")
         .replace("agents:\n", "agents:\n  - {name: Fresh, protocol: echo}\n")
         .replace("integrations:\n", "integrations:\n  - {name: Mine, platform: web}\n");
-    let refused = apply(&place, &format!("{changed}{}", too_large("Fresh")), "").await;
+    let refused = apply(&api, &format!("{changed}{}", too_large("Fresh")), "").await;
     let problem = refused.problem(413, "too_large");
     let detail = problem["detail"].as_str().unwrap();
     assert!(
         detail.starts_with("trigger Mine -> Fresh: ") && detail.ends_with("; nothing was changed"),
         "{problem}"
     );
-    assert_eq!(without_versions(owned(&place).await), without_versions(before));
+    assert_eq!(without_versions(owned(&api).await), without_versions(before));
     for list in ["agents", "integrations", "triggers"] {
-        let kept = place.get(&format!("{DEFAULT}/{list}?deleted=true")).await.ok();
+        let kept = api.get(&format!("{DEFAULT}/{list}?deleted=true")).await.ok();
         assert_eq!(kept["items"], json!([]), "what was taken back can't be restored");
     }
-    let actions = actions(&place).await;
+    let actions = actions(&api).await;
     assert!(actions.contains(&"agent.delete".to_owned()), "{actions:?}");
     // Secrets came back too: the file of before finds no difference.
-    assert_eq!(counts(&apply(&place, FILE, "").await.ok()), [0, 0, 4, 0]);
-    assert_eq!(counts(&apply(&place, &changed, "").await.ok()), [2, 3, 1, 0]);
+    assert_eq!(counts(&apply(&api, FILE, "").await.ok()), [0, 0, 4, 0]);
+    assert_eq!(counts(&apply(&api, &changed, "").await.ok()), [2, 3, 1, 0]);
 }
 
 fn without_versions(mut lists: Vec<Value>) -> Vec<Value> {
@@ -210,8 +208,8 @@ fn without_versions(mut lists: Vec<Value>) -> Vec<Value> {
 }
 
 /// The actions of the organization's audit log, the oldest first.
-async fn actions(place: &Place) -> Vec<String> {
-    let entries = place.get(&format!("{DEFAULT}/audit")).await.ok()["items"].clone();
+async fn actions(api: &TestApi) -> Vec<String> {
+    let entries = api.get(&format!("{DEFAULT}/audit")).await.ok()["items"].clone();
     let entries = entries.as_array().unwrap().iter().rev();
     entries
         .map(|entry| entry["action"].as_str().unwrap().to_owned())
@@ -220,13 +218,13 @@ async fn actions(place: &Place) -> Vec<String> {
 
 #[tokio::test]
 async fn every_write_of_a_file_is_in_the_audit_log() {
-    let place = Place::new().await;
-    apply(&place, FILE, "?dryRun=true").await.ok();
-    assert_eq!(actions(&place).await, [""; 0]);
-    apply(&place, FILE, "").await.ok();
-    apply(&place, &FILE.replace("m1", "m2"), "").await.ok();
-    apply(&place, "agents: []", "?prune=true").await.ok();
-    let mut found = actions(&place).await;
+    let api = TestApi::new().await;
+    apply(&api, FILE, "?dryRun=true").await.ok();
+    assert_eq!(actions(&api).await, [""; 0]);
+    apply(&api, FILE, "").await.ok();
+    apply(&api, &FILE.replace("m1", "m2"), "").await.ok();
+    apply(&api, "agents: []", "?prune=true").await.ok();
+    let mut found = actions(&api).await;
     // Entries of one millisecond are in no order.
     found.sort();
     let expected = [
@@ -241,18 +239,18 @@ async fn every_write_of_a_file_is_in_the_audit_log() {
         "trigger.delete",
     ];
     assert_eq!(found, expected);
-    let log = place.get(&format!("{DEFAULT}/audit")).await;
+    let log = api.get(&format!("{DEFAULT}/audit")).await;
     assert!(!log.text.contains("-value"), "{log:?}");
 }
 
 /// An integration whose item has nearly the most bytes that the store takes: a copy beside the time of its deletion is too large.
-async fn undeletable(place: &Place) -> String {
+async fn undeletable(api: &TestApi) -> String {
     let create = async |n_bytes: usize| {
         let credentials =
             json!({ "token": "t".repeat(n_bytes), "encodingAesKey": "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG" });
         let new = json!({ "name": "Big", "platform": "wecom", "connectionMode": "webhook", "enabled": false,
             "credentials": credentials });
-        place.post(&format!("{DEFAULT}/integrations"), new).await
+        api.post(&format!("{DEFAULT}/integrations"), new).await
     };
     let (mut fits, mut refused) = (1, 500_000);
     while refused - fits > 1 {
@@ -264,7 +262,7 @@ async fn undeletable(place: &Place) -> String {
             continue;
         }
         let id = reply.ok()["id"].as_str().unwrap().to_owned();
-        let deleted = place.delete(&format!("{DEFAULT}/integrations/{id}")).await;
+        let deleted = api.delete(&format!("{DEFAULT}/integrations/{id}")).await;
         if deleted.status != 204 {
             deleted.problem(413, "too_large");
             return id;
@@ -276,34 +274,33 @@ async fn undeletable(place: &Place) -> String {
 
 #[tokio::test]
 async fn a_deletion_that_is_refused_restores_what_was_deleted() {
-    let place = Place::new().await;
-    apply(&place, FILE, "").await.ok();
-    let id = undeletable(&place).await;
-    let before = owned(&place).await;
-    let refused = apply(&place, "agents: []", "?prune=true").await;
+    let api = TestApi::new().await;
+    apply(&api, FILE, "").await.ok();
+    let id = undeletable(&api).await;
+    let before = owned(&api).await;
+    let refused = apply(&api, "agents: []", "?prune=true").await;
     let problem = refused.problem(413, "too_large");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.ends_with("; nothing was changed"), "{problem}");
-    assert_eq!(without_versions(owned(&place).await), without_versions(before));
-    place
-        .patch(
-            &format!("{DEFAULT}/integrations/{id}"),
-            json!({ "credentials": { "token": "t" } }),
-        )
-        .await
-        .ok();
-    assert_eq!(counts(&apply(&place, FILE, "?prune=true").await.ok()), [0, 0, 4, 1]);
+    assert_eq!(without_versions(owned(&api).await), without_versions(before));
+    api.patch(
+        &format!("{DEFAULT}/integrations/{id}"),
+        json!({ "credentials": { "token": "t" } }),
+    )
+    .await
+    .ok();
+    assert_eq!(counts(&apply(&api, FILE, "?prune=true").await.ok()), [0, 0, 4, 1]);
 }
 
 #[tokio::test]
 async fn a_file_under_the_same_idempotency_key_is_applied_once() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let post = async || {
         let request = Request::post(format!("{DEFAULT}/apply"))
             .header(AUTHORIZATION, format!("Bearer {ROOT}"))
             .header("idempotency-key", "k1");
         let file = "agents: [{name: Echo, protocol: echo}]";
-        place.send(request.body(Body::from(file)).unwrap()).await
+        api.send(request.body(Body::from(file)).unwrap()).await
     };
     let (first, again) = (post().await, post().await);
     assert_eq!(counts(&first.ok()), [1, 0, 0, 0]);
@@ -312,93 +309,78 @@ async fn a_file_under_the_same_idempotency_key_is_applied_once() {
 
 #[tokio::test]
 async fn an_organization_that_is_refused_is_not_left_behind() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let file = |trigger: &str| {
         format!(
             "organizations:\n- id: acme\n  name: Acme\n  limits: {{maxConcurrentRuns: 3}}\n  agents: [{{name: Echo, protocol: echo}}]\n\
              \x20 integrations: [{{name: Mine, platform: web}}]\n  triggers:\n{trigger}"
         )
     };
-    let refused = apply_text(&place, ROOT, "acme", &file(&too_large("Echo"))).await;
+    let refused = apply_text(&api, ROOT, "acme", &file(&too_large("Echo"))).await;
     refused.problem(413, "too_large");
-    place
-        .get("/api/v1/orgs/acme")
+    api.get("/api/v1/orgs/acme")
         .await
         .problem(404, "organization_not_found");
     let small = file("  - {integration: Mine, agent: Echo}\n");
+    assert_eq!(counts(&apply_text(&api, ROOT, "acme", &small).await.ok()), [4, 0, 0, 0]);
+    assert_eq!(counts(&apply_text(&api, ROOT, "acme", &small).await.ok()), [0, 0, 4, 0]);
     assert_eq!(
-        counts(&apply_text(&place, ROOT, "acme", &small).await.ok()),
-        [4, 0, 0, 0]
-    );
-    assert_eq!(
-        counts(&apply_text(&place, ROOT, "acme", &small).await.ok()),
-        [0, 0, 4, 0]
-    );
-    assert_eq!(
-        place.get("/api/v1/orgs/acme").await.ok()["limits"]["maxConcurrentRuns"],
+        api.get("/api/v1/orgs/acme").await.ok()["limits"]["maxConcurrentRuns"],
         3
     );
 }
 
 #[tokio::test]
 async fn tokens_apply_to_their_own_organization_only() {
-    let place = Place::new().await;
-    let admin = place.organization("acme", "admin").await;
-    let viewer = place.organization("acme", "viewer").await;
+    let api = TestApi::new().await;
+    let admin = api.organization("acme", "admin").await;
+    let viewer = api.organization("acme", "viewer").await;
     let file = "organizations: [{id: acme, agents: [{name: Echo, protocol: echo}]}, {id: other}]";
-    apply_text(&place, &viewer, "acme", file)
-        .await
-        .problem(403, "forbidden");
-    apply_text(&place, &admin, "default", file)
+    apply_text(&api, &viewer, "acme", file).await.problem(403, "forbidden");
+    apply_text(&api, &admin, "default", file)
         .await
         .problem(404, "organization_not_found");
-    apply_text(&place, &admin, "other", file)
+    apply_text(&api, &admin, "other", file)
         .await
         .problem(404, "organization_not_found");
-    apply_text(&place, ROOT, "nowhere", "agents: []")
+    apply_text(&api, ROOT, "nowhere", "agents: []")
         .await
         .problem(404, "organization_not_found");
-    assert_eq!(
-        counts(&apply_text(&place, &admin, "acme", file).await.ok()),
-        [1, 0, 1, 0]
-    );
+    assert_eq!(counts(&apply_text(&api, &admin, "acme", file).await.ok()), [1, 0, 1, 0]);
     let renamed = "organizations: [{id: acme, name: Best}]";
-    let problem = apply_text(&place, &admin, "acme", renamed)
+    let problem = apply_text(&api, &admin, "acme", renamed)
         .await
         .problem(400, "invalid_file");
     assert!(
         problem["errors"][0]["detail"].as_str().unwrap().contains("root token"),
         "{problem}"
     );
-    let exported = place
-        .ask(&viewer, "GET", "/api/v1/orgs/acme/export", &Value::Null)
-        .await;
+    let exported = api.ask(&viewer, "GET", "/api/v1/orgs/acme/export", &Value::Null).await;
     assert!(
         exported.text.contains("id: acme") && exported.text.contains("name: Echo"),
         "{exported:?}"
     );
-    place
-        .ask(&viewer, "GET", &format!("{DEFAULT}/export"), &Value::Null)
+    api.ask(&viewer, "GET", &format!("{DEFAULT}/export"), &Value::Null)
         .await
         .problem(404, "organization_not_found");
 }
 
 #[tokio::test]
 async fn bots_change_hands_without_a_gap() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let file = |agent: &str| {
         format!(
             "agents: [{{name: A, protocol: echo}}, {{name: B, protocol: echo}}]\nintegrations: [{{name: P, platform: web}}]\n\
                  triggers: [{{integration: P, agent: {agent}}}]"
         )
     };
-    assert_eq!(counts(&apply(&place, &file("A"), "").await.ok()), [4, 0, 0, 0]);
-    let moved = apply(&place, &file("B"), "").await.ok();
+    assert_eq!(counts(&apply(&api, &file("A"), "").await.ok()), [4, 0, 0, 0]);
+    let moved = apply(&api, &file("B"), "").await.ok();
     assert_eq!(counts(&moved), [0, 1, 3, 0]);
     assert_eq!(
         moved["changes"][0]["fields"],
         json!([{"field": "agent", "before": "A", "after": "B"}])
     );
-    let triggers = place.get(&format!("{DEFAULT}/triggers")).await.ok();
+    let triggers = api.get(&format!("{DEFAULT}/triggers")).await.ok();
     assert_eq!(triggers["items"].as_array().unwrap().len(), 1);
 }

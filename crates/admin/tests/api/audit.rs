@@ -7,19 +7,19 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use tieline_admin::client_address::ClientAddress;
 
-use crate::place::{DEFAULT, Place, ROOT};
+use crate::test_api::{DEFAULT, ROOT, TestApi};
 
 /// The actions of the newest entries, the newest first.
-async fn actions(place: &Place, path: &str) -> Vec<String> {
-    let list = place.get(path).await.ok();
+async fn actions(api: &TestApi, path: &str) -> Vec<String> {
+    let list = api.get(path).await.ok();
     let items = list["items"].as_array().unwrap().iter();
     items.map(|item| item["action"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn a_change_has_its_author_and_what_it_changed() {
-    let place = Place::new().await;
-    let admin = place.organization("acme", "admin").await;
+    let api = TestApi::new().await;
+    let admin = api.organization("acme", "admin").await;
     let path = "/api/v1/orgs/acme/agents";
     let config = json!({ "baseUrl": "http://127.0.0.1:1/v1", "apiKey": "sk-canary-1", "model": "m" });
     let new = json!({ "name": "GPT", "protocol": "openai_chat", "config": config });
@@ -29,18 +29,18 @@ async fn a_change_has_its_author_and_what_it_changed() {
         .unwrap();
     let address: IpAddr = "192.0.2.7".parse().unwrap();
     request.extensions_mut().insert(ClientAddress(address));
-    let made = place.send(request).await.ok();
+    let made = api.send(request).await.ok();
     let agent = format!("{path}/{}", made["id"].as_str().unwrap());
     let patch = json!({ "config": { "apiKey": "sk-canary-2", "model": "n" } });
-    place.ask(&admin, "PATCH", &agent, &patch).await.ok();
+    api.ask(&admin, "PATCH", &agent, &patch).await.ok();
     // What changes nothing leaves nothing.
-    place.ask(&admin, "PATCH", &agent, &json!({ "name": "GPT" })).await.ok();
-    place.ask(&admin, "DELETE", &agent, &Value::Null).await.ok();
+    api.ask(&admin, "PATCH", &agent, &json!({ "name": "GPT" })).await.ok();
+    api.ask(&admin, "DELETE", &agent, &Value::Null).await.ok();
 
-    let list = place.ask(&admin, "GET", "/api/v1/orgs/acme/audit", &Value::Null).await;
+    let list = api.ask(&admin, "GET", "/api/v1/orgs/acme/audit", &Value::Null).await;
     assert!(!list.text.contains("canary") && !list.text.contains(&admin), "{list:?}");
     let entries = list.ok()["items"].clone();
-    let found = actions(&place, "/api/v1/orgs/acme/audit").await;
+    let found = actions(&api, "/api/v1/orgs/acme/audit").await;
     let expected = [
         "agent.delete",
         "agent.update",
@@ -73,69 +73,62 @@ async fn a_change_has_its_author_and_what_it_changed() {
 
 #[tokio::test]
 async fn an_organization_sees_its_own_entries_and_the_root_all() {
-    let place = Place::new().await;
-    let admin = place.organization("acme", "admin").await;
-    place.organization("other", "admin").await;
+    let api = TestApi::new().await;
+    let admin = api.organization("acme", "admin").await;
+    api.organization("other", "admin").await;
     assert_eq!(
-        actions(&place, "/api/v1/orgs/other/audit").await,
+        actions(&api, "/api/v1/orgs/other/audit").await,
         ["token.create", "organization.create"]
     );
-    place
-        .ask(&admin, "GET", "/api/v1/orgs/other/audit", &Value::Null)
+    api.ask(&admin, "GET", "/api/v1/orgs/other/audit", &Value::Null)
         .await
         .problem(404, "organization_not_found");
-    place
-        .ask(&admin, "GET", "/api/v1/audit", &Value::Null)
+    api.ask(&admin, "GET", "/api/v1/audit", &Value::Null)
         .await
         .problem(403, "forbidden");
-    assert_eq!(actions(&place, "/api/v1/audit").await.len(), 4);
-    let first = place.get("/api/v1/audit?limit=3").await.ok();
+    assert_eq!(actions(&api, "/api/v1/audit").await.len(), 4);
+    let first = api.get("/api/v1/audit?limit=3").await.ok();
     let next = first["nextCursor"].as_str().unwrap();
-    assert_eq!(actions(&place, &format!("/api/v1/audit?cursor={next}")).await.len(), 1);
+    assert_eq!(actions(&api, &format!("/api/v1/audit?cursor={next}")).await.len(), 1);
     let last = first["items"][2]["at"].as_str().unwrap();
-    assert!(actions(&place, &format!("/api/v1/audit?since={last}")).await.len() >= 3);
-    assert_eq!(
-        actions(&place, "/api/v1/audit?until=2020-01-01T00:00:00Z").await.len(),
-        0
-    );
-    place
-        .get("/api/v1/audit?since=yesterday")
+    assert!(actions(&api, &format!("/api/v1/audit?since={last}")).await.len() >= 3);
+    assert_eq!(actions(&api, "/api/v1/audit?until=2020-01-01T00:00:00Z").await.len(), 0);
+    api.get("/api/v1/audit?since=yesterday")
         .await
         .problem(400, "invalid_field");
 }
 
 #[tokio::test]
 async fn sign_ins_and_wrong_tokens_are_in_the_root_log_only() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let body = json!({ "token": ROOT });
-    place.ask("", "POST", "/api/v1/session", &body).await.ok();
+    api.ask("", "POST", "/api/v1/session", &body).await.ok();
     for n in 0..30 {
-        place
-            .ask(&format!("wrong-{n}"), "GET", "/api/v1/orgs", &Value::Null)
+        api.ask(&format!("wrong-{n}"), "GET", "/api/v1/orgs", &Value::Null)
             .await;
     }
-    let found = actions(&place, "/api/v1/audit").await;
+    let found = actions(&api, "/api/v1/audit").await;
     let expected = ["session.too_many_wrong_tokens", "session.wrong_token", "session.open"];
     assert_eq!(found, expected);
-    let list = place.get("/api/v1/audit").await;
+    let list = api.get("/api/v1/audit").await;
     assert!(!list.text.contains("wrong-") && !list.text.contains(ROOT), "{list:?}");
     assert_eq!(list.ok()["items"][0]["actor"]["role"], "unknown");
-    assert_eq!(actions(&place, &format!("{DEFAULT}/audit")).await, [""; 0]);
+    assert_eq!(actions(&api, &format!("{DEFAULT}/audit")).await, [""; 0]);
 }
 
 #[tokio::test]
 async fn the_log_of_an_integration_tells_who_stopped_moved_and_deleted() {
-    let place = Place::new().await;
-    let (bot, agent) = (place.web("Bot").await, place.echo("Echo").await);
-    let other = place.echo("Other").await;
-    let trigger = place.trigger(&bot, &agent).await;
+    let api = TestApi::new().await;
+    let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
+    let other = api.echo("Other").await;
+    let trigger = api.trigger(&bot, &agent).await;
     let base = format!("{DEFAULT}/integrations/{bot}");
-    place.post(&format!("{base}/stop"), Value::Null).await.ok();
-    place.post(&format!("{base}/start"), Value::Null).await.ok();
+    api.post(&format!("{base}/stop"), Value::Null).await.ok();
+    api.post(&format!("{base}/start"), Value::Null).await.ok();
     let path = format!("{DEFAULT}/triggers/{trigger}");
-    place.patch(&path, json!({ "agentId": other })).await.ok();
-    place.patch(&path, json!({ "enabled": false })).await.ok();
-    let logs = place.get(&format!("{base}/logs")).await.ok();
+    api.patch(&path, json!({ "agentId": other })).await.ok();
+    api.patch(&path, json!({ "enabled": false })).await.ok();
+    let logs = api.get(&format!("{base}/logs")).await.ok();
     let lines: Vec<(&str, &str)> = logs["items"]
         .as_array()
         .unwrap()

@@ -8,7 +8,7 @@ use tieline_bridge::receive;
 use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::IntegrationId;
 
-use crate::place::{DEFAULT, Place, answering, dead_address};
+use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
 
 /// What an operator is shown of a bot.
 struct Expected {
@@ -51,9 +51,9 @@ impl Expected {
     }
 }
 
-async fn check(place: &Place, integration: &str, expected: &Expected) {
+async fn check(api: &TestApi, integration: &str, expected: &Expected) {
     let path = format!("{DEFAULT}/integrations/{integration}");
-    let found = place.post(&format!("{path}/doctor"), Value::Null).await.ok();
+    let found = api.post(&format!("{path}/doctor"), Value::Null).await.ok();
     let checks = found["checks"].as_array().unwrap();
     let cause = found["cause"].as_str().unwrap_or_else(|| panic!("no cause: {found}"));
     for part in &expected.cause {
@@ -73,13 +73,13 @@ async fn check(place: &Place, integration: &str, expected: &Expected) {
             "also failed: {check}"
         );
     }
-    let status = place.get(&format!("{path}/status")).await.ok();
+    let status = api.get(&format!("{path}/status")).await.ok();
     assert_eq!(
         (&status["state"], status["reason"].as_str()),
         (&json!(expected.status.0), expected.status.1),
         "{status}"
     );
-    let log = place.get(&format!("{path}/logs?level=warn")).await.ok();
+    let log = api.get(&format!("{path}/logs?level=warn")).await.ok();
     let codes: Vec<_> = log["items"]
         .as_array()
         .unwrap()
@@ -110,18 +110,18 @@ async fn server(status: u16, body: &'static str) -> String {
 }
 
 /// A started web integration with an agent at this address.
-async fn with_agent(place: &Place, address: &str) -> String {
-    let web = place.web("Web").await;
+async fn with_agent(api: &TestApi, address: &str) -> String {
+    let web = api.web("Web").await;
     let config = json!({ "baseUrl": address, "model": "m", "apiKey": "k-secret", "idleTimeoutSeconds": 5 });
     let body = json!({ "name": "Support", "protocol": "openai_chat", "config": config });
-    let agent = place.create(&format!("{DEFAULT}/agents"), body).await;
-    place.trigger(&web, &agent).await;
+    let agent = api.create(&format!("{DEFAULT}/agents"), body).await;
+    api.trigger(&web, &agent).await;
     web
 }
 
-async fn ended(place: &Place, message: &str, state: &str) -> Value {
+async fn ended(api: &TestApi, message: &str, state: &str) -> Value {
     let path = format!("{DEFAULT}/messages/{message}");
-    place.wait(&path, |shown| shown["state"] == state).await
+    api.wait(&path, |shown| shown["state"] == state).await
 }
 
 fn host(address: &str) -> &str {
@@ -130,35 +130,34 @@ fn host(address: &str) -> &str {
 
 #[tokio::test]
 async fn what_operators_have_set_up() {
-    let place = Place::new().await;
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let api = TestApi::new().await;
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     let missing = Expected::failed("trigger_present", "create_trigger", &["no trigger"]);
     let unbound = |it: Expected| it.status("connected", Some("unbound"));
-    check(&place, &web, &unbound(missing)).await;
-    let trigger = place.trigger(&web, &agent).await;
+    check(&api, &web, &unbound(missing)).await;
+    let trigger = api.trigger(&web, &agent).await;
     let trigger_path = format!("{DEFAULT}/triggers/{trigger}");
-    place.patch(&trigger_path, json!({ "enabled": false })).await.ok();
+    api.patch(&trigger_path, json!({ "enabled": false })).await.ok();
     let disabled = Expected::failed("trigger_enabled", "enable_trigger", &[&trigger, "disabled"]);
-    check(&place, &web, &unbound(disabled)).await;
-    place.patch(&trigger_path, json!({ "enabled": true })).await.ok();
-    place
-        .post(&format!("{DEFAULT}/integrations/{web}/stop"), Value::Null)
+    check(&api, &web, &unbound(disabled)).await;
+    api.patch(&trigger_path, json!({ "enabled": true })).await.ok();
+    api.post(&format!("{DEFAULT}/integrations/{web}/stop"), Value::Null)
         .await
         .ok();
     let stopped = Expected::failed("started", "start", &["stopped"]);
-    check(&place, &web, &stopped.status("disabled", Some("stopped"))).await;
+    check(&api, &web, &stopped.status("disabled", Some("stopped"))).await;
 }
 
 #[tokio::test]
 async fn agents_that_fail() {
     const ERROR: &str = r#"{"error":{"message":"quota of k-secret is used up","code":"no_quota"}}"#;
     for (status, code) in [(401, "no_quota"), (404, "no_quota"), (500, "no_quota")] {
-        let place = Place::new().await;
-        place.work();
+        let api = TestApi::new().await;
+        api.work();
         let address = server(status, ERROR).await;
-        let web = with_agent(&place, &address).await;
-        let message = place.say(&web, "hello").await;
-        let shown = ended(&place, &message, "failed").await;
+        let web = with_agent(&api, &address).await;
+        let message = api.say(&web, "hello").await;
+        let shown = ended(&api, &message, "failed").await;
         let result = shown["steps"]
             .as_array()
             .unwrap()
@@ -171,8 +170,8 @@ async fn agents_that_fail() {
         let expected = Expected::failed("agent_reachable", "edit_agent", &parts)
             .status("degraded", Some("agent_failed"))
             .log("agent_failed");
-        check(&place, &web, &expected).await;
-        let status = place.get(&format!("{DEFAULT}/integrations/{web}/status")).await.ok();
+        check(&api, &web, &expected).await;
+        let status = api.get(&format!("{DEFAULT}/integrations/{web}/status")).await.ok();
         assert!(status["next"].as_str().unwrap().contains("is used up"), "{status}");
         let error = status["lastError"]["message"].as_str().unwrap();
         assert!(error.contains("is used up") && !error.contains("k-secret"), "{status}");
@@ -181,72 +180,72 @@ async fn agents_that_fail() {
 
 #[tokio::test]
 async fn agent_at_an_address_where_nobody_listens_is_named_with_its_host() {
-    let place = Place::new().await;
-    place.work();
+    let api = TestApi::new().await;
+    api.work();
     let address = dead_address();
-    let web = with_agent(&place, &address).await;
-    let message = place.say(&web, "hello").await;
-    ended(&place, &message, "failed").await;
+    let web = with_agent(&api, &address).await;
+    let message = api.say(&web, "hello").await;
+    ended(&api, &message, "failed").await;
     let expected = Expected::failed("agent_reachable", "edit_agent", &["connect", host(&address)])
         .status("degraded", Some("agent_failed"))
         .log("agent_failed");
-    check(&place, &web, &expected).await;
+    check(&api, &web, &expected).await;
 }
 
 #[tokio::test]
 async fn answer_without_text() {
     const DONE: &str =
         "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
-    let place = Place::new().await;
-    place.work();
+    let api = TestApi::new().await;
+    api.work();
     let address = server(200, DONE).await;
-    let web = with_agent(&place, &address).await;
-    let message = place.say(&web, "hello").await;
-    ended(&place, &message, "answered").await;
+    let web = with_agent(&api, &address).await;
+    let message = api.say(&web, "hello").await;
+    ended(&api, &message, "answered").await;
     let parts = [message.as_str(), "Support", host(&address)];
     let expected = Expected::failed("empty_answers", "test_agent", &parts)
         .status("degraded", Some("empty_answer"))
         .log("empty_answer");
-    check(&place, &web, &expected).await;
+    check(&api, &web, &expected).await;
 }
 
 #[tokio::test]
 async fn person_who_is_not_on_the_access_list() {
-    let place = Place::new().await;
-    place.work();
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     let body = json!({ "integrationId": web, "agentId": agent, "access": { "users": ["zhangsan"] } });
-    let trigger = place.create(&format!("{DEFAULT}/triggers"), body).await;
-    let message = place.say_as(&web, "lisi", "hello").await;
-    ended(&place, &message, "refused").await;
+    let trigger = api.create(&format!("{DEFAULT}/triggers"), body).await;
+    let message = api.say_as(&web, "lisi", "hello").await;
+    ended(&api, &message, "refused").await;
     let expected = Expected {
         level: "warning",
         ..Expected::failed("access", "edit_access", &[&trigger, "lisi"])
             .status("connected", Some("not_allowed"))
             .log("not_allowed")
     };
-    check(&place, &web, &expected).await;
+    check(&api, &web, &expected).await;
 }
 
-async fn wecom(place: &Place) -> String {
+async fn wecom(api: &TestApi) -> String {
     let platform = answering(json!({ "errcode": 0 })).await;
     let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
     let credentials = json!({ "token": "t", "encodingAesKey": key });
     let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "webhook", "credentials": credentials,
         "endpoints": { "apiBase": platform } });
-    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
-    let agent = place.echo("Echo").await;
-    place.trigger(&id, &agent).await;
+    let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    let agent = api.echo("Echo").await;
+    api.trigger(&id, &agent).await;
     id
 }
 
 #[tokio::test]
 async fn platform_that_never_called_and_one_whose_token_is_another() {
-    let place = Place::new().await;
-    let id = wecom(&place).await;
+    let api = TestApi::new().await;
+    let id = wecom(&api).await;
     let url = format!("https://bridge.example/api/wecom/webhook/{id}");
     let never = Expected::failed("url_verified", "copy_callback_url", &[&url]);
-    check(&place, &id, &never.status("connecting", Some("not_called"))).await;
+    check(&api, &id, &never.status("connecting", Some("not_called"))).await;
     let request = WebhookRequest {
         method: "GET".to_owned(),
         query: "msg_signature=0123456789012345678901234567890123456789&timestamp=1790000000&nonce=n&echostr=e"
@@ -254,7 +253,7 @@ async fn platform_that_never_called_and_one_whose_token_is_another() {
         ..WebhookRequest::default()
     };
     for _ in 0..3 {
-        let answer = receive::receive(&place.world, "wecom", &IntegrationId::new(id.clone()), &request, None).await;
+        let answer = receive::receive(&api.world, "wecom", &IntegrationId::new(id.clone()), &request, None).await;
         assert_eq!(answer.status, 401);
     }
     let wrong = Expected::failed(
@@ -263,20 +262,20 @@ async fn platform_that_never_called_and_one_whose_token_is_another() {
         &["signature does not match", "`token`"],
     );
     check(
-        &place,
+        &api,
         &id,
         &wrong.status("connecting", Some("signature")).log("unproved"),
     )
     .await;
 }
 
-async fn lark(place: &Place, address: &str) -> String {
+async fn lark(api: &TestApi, address: &str) -> String {
     let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
     let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
         "endpoints": { "apiBase": address } });
-    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
-    let agent = place.echo("Echo").await;
-    place.trigger(&id, &agent).await;
+    let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    let agent = api.echo("Echo").await;
+    api.trigger(&id, &agent).await;
     // It has called before.
     let challenge = json!({ "type": "url_verification", "token": "v", "challenge": "c" });
     let request = WebhookRequest {
@@ -284,25 +283,25 @@ async fn lark(place: &Place, address: &str) -> String {
         body: challenge.to_string().into_bytes(),
         ..WebhookRequest::default()
     };
-    let answer = receive::receive(&place.world, "lark", &IntegrationId::new(id.clone()), &request, None).await;
+    let answer = receive::receive(&api.world, "lark", &IntegrationId::new(id.clone()), &request, None).await;
     assert_eq!(answer.status, 200);
     id
 }
 
 #[tokio::test]
 async fn credentials_that_the_platform_refuses_and_a_platform_that_is_not_there() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let refusing = answering(json!({ "code": 10014, "msg": "app secret invalid" })).await;
-    let id = lark(&place, &refusing).await;
+    let id = lark(&api, &refusing).await;
     let refused = Expected::failed("credentials", "edit_credentials", &["10014", "appSecret"]);
     let refused = refused.status("disconnected", Some("config_invalid"));
-    check(&place, &id, &refused.log("config_invalid")).await;
+    check(&api, &id, &refused.log("config_invalid")).await;
 
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let address = dead_address();
-    let id = lark(&place, &address).await;
+    let id = lark(&api, &address).await;
     let gone = Expected::failed("platform_reachable", "edit_settings", &[host(&address)]);
-    check(&place, &id, &gone).await;
+    check(&api, &id, &gone).await;
 }
 
 #[tokio::test]
@@ -310,15 +309,15 @@ async fn doctor_and_next_speak_chinese_where_they_are_asked_to() {
     use axum::http::Request;
     use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 
-    let place = Place::new().await;
-    let web = place.web("Web").await;
+    let api = TestApi::new().await;
+    let web = api.web("Web").await;
     let ask = async |method: &str, path: String| {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(AUTHORIZATION, format!("Bearer {}", crate::place::ROOT))
+            .header(AUTHORIZATION, format!("Bearer {}", crate::test_api::ROOT))
             .header(ACCEPT_LANGUAGE, "zh-CN,zh;q=0.9,en;q=0.8");
-        place.send(request.body(Body::empty()).unwrap()).await
+        api.send(request.body(Body::empty()).unwrap()).await
     };
     let found = ask("POST", format!("{DEFAULT}/integrations/{web}/doctor")).await.ok();
     assert_eq!(found["cause"], "没有触发器指向该机器人，因此没有智能体应答");

@@ -3,12 +3,12 @@
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use sha2::{Digest as _, Sha256};
 
-use crate::place::Place;
+use crate::test_api::TestApi;
 
 #[tokio::test]
 async fn nothing_on_the_page_is_inline_or_from_elsewhere() {
-    let place = Place::new().await;
-    let page = place.get("/").await;
+    let api = TestApi::new().await;
+    let page = api.get("/").await;
     assert_eq!(page.headers[CONTENT_TYPE], "text/html; charset=utf-8");
     let policy = page.headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
     assert!(
@@ -22,7 +22,7 @@ async fn nothing_on_the_page_is_inline_or_from_elsewhere() {
     let files = page.text.split('"').filter(|part| part.starts_with("/console/"));
     let mut seen = 0;
     for file in files {
-        let got = place.get(file).await;
+        let got = api.get(file).await;
         assert!(got.status.is_success() && !got.text.is_empty(), "{file}");
         assert!(!got.text.contains("eval("), "{file}");
         seen += 1;
@@ -35,15 +35,15 @@ const LIT_HTML: &str = "22115ca1002e4afc0dd2cb208f28d9c71a577a8989d4185028e26b29
 
 #[tokio::test]
 async fn vendored_library_is_the_one_that_was_released() {
-    let place = Place::new().await;
-    let script = place.get("/console/lit-html.js").await;
+    let api = TestApi::new().await;
+    let script = api.get("/console/lit-html.js").await;
     assert_eq!(hex::encode(Sha256::digest(script.text.as_bytes())), LIT_HTML);
     assert!(script.text.contains("SPDX-License-Identifier: BSD-3-Clause"));
 }
 
 #[tokio::test]
 async fn scripts_import_only_what_is_served() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     for file in [
         "app",
         "api",
@@ -60,12 +60,12 @@ async fn scripts_import_only_what_is_served() {
         "pages/playground",
         "pages/settings",
     ] {
-        let script = place.get(&format!("/console/{file}.js")).await;
+        let script = api.get(&format!("/console/{file}.js")).await;
         assert_eq!(script.headers[CONTENT_TYPE], "text/javascript; charset=utf-8");
         let imports = script.text.lines().filter(|line| line.starts_with("import "));
         for line in imports {
             let from = line.split('"').nth(1).unwrap();
-            assert!(place.get(from).await.status.is_success(), "{file}: {from}");
+            assert!(api.get(from).await.status.is_success(), "{file}: {from}");
         }
     }
 }

@@ -5,93 +5,93 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use tieline_store::idempotency::{self, Claim};
 
-use crate::place::{DEFAULT, Place, ROOT, Reply};
+use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
-async fn post(place: &Place, token: &str, key: &str, path: &str, body: &Value) -> Reply {
+async fn post(api: &TestApi, token: &str, key: &str, path: &str, body: &Value) -> Reply {
     let request = Request::post(path)
         .header("authorization", format!("Bearer {token}"))
         .header("idempotency-key", key)
         .body(Body::from(body.to_string()))
         .unwrap();
-    place.send(request).await
+    api.send(request).await
 }
 
-async fn count(place: &Place, path: &str) -> usize {
-    place.get(path).await.ok()["items"].as_array().unwrap().len()
+async fn count(api: &TestApi, path: &str) -> usize {
+    api.get(path).await.ok()["items"].as_array().unwrap().len()
 }
 
 #[tokio::test]
 async fn the_same_request_has_the_same_answer() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let path = format!("{DEFAULT}/tokens");
     let body = json!({ "name": "ci", "role": "admin" });
-    let first = post(&place, ROOT, "k1", &path, &body).await;
-    let again = post(&place, ROOT, "k1", &path, &body).await;
+    let first = post(&api, ROOT, "k1", &path, &body).await;
+    let again = post(&api, ROOT, "k1", &path, &body).await;
     assert_eq!((again.status, &again.text), (first.status, &first.text));
     assert_eq!(again.headers["content-type"], first.headers["content-type"]);
     assert!(!first.headers.contains_key("idempotent-replayed"));
     assert_eq!(again.headers["idempotent-replayed"], "true");
-    assert_eq!(count(&place, &path).await, 1);
+    assert_eq!(count(&api, &path).await, 1);
     let other = json!({ "name": "other", "role": "admin" });
-    post(&place, ROOT, "k1", &path, &other)
+    post(&api, ROOT, "k1", &path, &other)
         .await
         .problem(422, "idempotency_key_reused");
-    post(&place, ROOT, "k2", &path, &other).await.ok();
+    post(&api, ROOT, "k2", &path, &other).await.ok();
     // Another token's key is another key.
     let token = first.json()["token"].as_str().unwrap().to_owned();
-    assert_ne!(post(&place, &token, "k1", &path, &body).await.text, first.text);
-    assert_eq!(count(&place, &path).await, 3);
+    assert_ne!(post(&api, &token, "k1", &path, &body).await.text, first.text);
+    assert_eq!(count(&api, &path).await, 3);
 }
 
 #[tokio::test]
 async fn a_refusal_is_repeated_and_a_key_is_bounded() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let wrong = json!({ "name": "a", "protocol": "nothing" });
-    let first = post(&place, ROOT, "k1", &path, &wrong).await;
+    let first = post(&api, ROOT, "k1", &path, &wrong).await;
     first.problem(400, "invalid_field");
-    assert_eq!(post(&place, ROOT, "k1", &path, &wrong).await.text, first.text);
+    assert_eq!(post(&api, ROOT, "k1", &path, &wrong).await.text, first.text);
     let long = "k".repeat(256);
-    let refused = post(&place, ROOT, &long, &path, &wrong).await;
+    let refused = post(&api, ROOT, &long, &path, &wrong).await;
     assert_eq!(refused.problem(400, "invalid_field")["field"], "Idempotency-Key");
-    post(&place, "wrong", "k1", &path, &wrong)
+    post(&api, "wrong", "k1", &path, &wrong)
         .await
         .problem(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn of_many_at_once_one_is_processed() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let body = json!({ "name": "Echo", "protocol": "echo" });
-    let all = futures_util::future::join_all((0..8).map(|_| post(&place, ROOT, "k1", &path, &body))).await;
+    let all = futures_util::future::join_all((0..8).map(|_| post(&api, ROOT, "k1", &path, &body))).await;
     for answer in &all {
         if answer.status != 201 {
             answer.problem(409, "idempotency_key_in_use");
         }
     }
     assert!(all.iter().any(|answer| answer.status == 201), "{all:?}");
-    assert_eq!(count(&place, &path).await, 1);
+    assert_eq!(count(&api, &path).await, 1);
 }
 
 /// Claims what a process of long ago claimed, and leaves it as one does that died.
-async fn claimed_and_lost(place: &Place, key: &str, path: &str, body: &Value) {
-    let now = place.world.clock.now();
+async fn claimed_and_lost(api: &TestApi, key: &str, path: &str, body: &Value) {
+    let now = api.world.clock.now();
     let text = body.to_string();
     let asked = ["POST", path, text.as_str()];
     let seed = tieline_bridge::world::random();
-    let claim = idempotency::claim(&place.world.store, ("/root", key), &asked, seed, now).await;
+    let claim = idempotency::claim(&api.world.store, ("/root", key), &asked, seed, now).await;
     let Claim::Mine(claimed) = claim.unwrap() else {
         panic!("the key is in use");
     };
-    idempotency::release(&place.world.store, &claimed).await.unwrap();
+    idempotency::release(&api.world.store, &claimed).await.unwrap();
 }
 
 /// The process dies after what it made is written and before its answer is.
 #[tokio::test]
 async fn after_a_crash_what_was_made_is_found_and_not_made_twice() {
-    let place = Place::new().await;
-    let (bot, agent) = (place.web("Bot").await, place.echo("Echo").await);
+    let api = TestApi::new().await;
+    let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let requests = [
         (format!("{DEFAULT}/tokens"), json!({ "name": "ci", "role": "admin" })),
         (
@@ -110,25 +110,24 @@ async fn after_a_crash_what_was_made_is_found_and_not_made_twice() {
     ];
     for (n, (path, body)) in requests.iter().enumerate() {
         let key = format!("k{n}");
-        let before = count(&place, path).await;
-        claimed_and_lost(&place, &key, path, body).await;
-        let first = post(&place, ROOT, &key, path, body).await;
+        let before = count(&api, path).await;
+        claimed_and_lost(&api, &key, path, body).await;
+        let first = post(&api, ROOT, &key, path, body).await;
         assert_eq!(first.status, 201, "{path}: {first:?}");
-        forget_answer(&place, &key).await;
-        let again = post(&place, ROOT, &key, path, body).await;
+        forget_answer(&api, &key).await;
+        let again = post(&api, ROOT, &key, path, body).await;
         assert_eq!(again.status, 201, "{path}: {again:?}");
         assert!(!again.headers.contains_key("idempotent-replayed"), "{path}");
         assert_eq!(
             (&again.json()["id"], &again.json()["token"]),
             (&first.json()["id"], &first.json()["token"])
         );
-        assert_eq!(count(&place, path).await, before + 1, "{path}");
+        assert_eq!(count(&api, path).await, before + 1, "{path}");
     }
 }
 
 /// Takes the answer of a key out of the table, as if its process had died before it wrote it.
-async fn forget_answer(place: &Place, key: &str) {
-    place
-        .forget_answer("IDEM#/root", &tieline_core::ids::digest(&[key]))
+async fn forget_answer(api: &TestApi, key: &str) {
+    api.forget_answer("IDEM#/root", &tieline_core::ids::digest(&[key]))
         .await;
 }

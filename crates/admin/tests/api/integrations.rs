@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tieline_core::ids::IntegrationId;
 use tieline_store::status::{self, ConnectionState, StatusChange};
 
-use crate::place::{DEFAULT, Place, recording};
+use crate::test_api::{DEFAULT, TestApi, recording};
 
 fn integrations() -> String {
     format!("{DEFAULT}/integrations")
@@ -17,10 +17,10 @@ fn wecom(name: &str, bot: &str) -> Value {
 
 #[tokio::test]
 async fn all_that_is_wrong_is_told_at_once() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let body = json!({ "name": "", "platform": "wecom", "connectionMode": "long_connection",
         "credentials": { "botId": ["canary"], "tokn": "x" }, "endpoints": { "wsUrl": "ftp://canary" } });
-    let refused = place.post(&format!("{DEFAULT}/integrations"), body).await;
+    let refused = api.post(&format!("{DEFAULT}/integrations"), body).await;
     assert!(!refused.text.contains("canary"), "{refused:?}");
     let problem = refused.problem(400, "invalid_field");
     let fields: Vec<&str> = problem["errors"]
@@ -41,15 +41,15 @@ async fn all_that_is_wrong_is_told_at_once() {
     assert_eq!(problem["errors"][1]["code"], "unknown_field");
     let trigger =
         json!({ "integrationId": "x", "agentId": "y", "summaryWindowSeconds": 5000, "welcome": "w".repeat(3000) });
-    let problem = place.post(&format!("{DEFAULT}/triggers"), trigger).await;
+    let problem = api.post(&format!("{DEFAULT}/triggers"), trigger).await;
     let problem = problem.problem(400, "invalid_field");
     assert_eq!(problem["errors"].as_array().unwrap().len(), 2, "{problem}");
 }
 
 #[tokio::test]
 async fn what_is_created_is_shown_with_its_callback_url() {
-    let place = Place::new().await;
-    let made = place.post(&integrations(), wecom("Bot", "b1")).await;
+    let api = TestApi::new().await;
+    let made = api.post(&integrations(), wecom("Bot", "b1")).await;
     assert_eq!(made.status, 201, "{made:?}");
     let made = made.ok();
     let id = made["id"].as_str().unwrap();
@@ -62,15 +62,15 @@ async fn what_is_created_is_shown_with_its_callback_url() {
         (&made["enabled"], &made["streaming"], &made["language"]),
         (&json!(true), &json!(true), &json!("zh-CN"))
     );
-    assert_eq!(place.get(&format!("{}/{id}", integrations())).await.ok(), made);
-    assert_eq!(place.get(&integrations()).await.ok()["items"], json!([made]));
+    assert_eq!(api.get(&format!("{}/{id}", integrations())).await.ok(), made);
+    assert_eq!(api.get(&integrations()).await.ok()["items"], json!([made]));
 }
 
 #[tokio::test]
 async fn mistakes_name_the_field() {
-    let place = Place::guarded().await;
+    let api = TestApi::guarded().await;
     let check = async |body: Value, code: &str, field: &str| {
-        let problem = place.post(&integrations(), body).await.problem(400, code);
+        let problem = api.post(&integrations(), body).await.problem(400, code);
         assert_eq!(problem["field"], field, "{problem}");
     };
     check(
@@ -106,14 +106,14 @@ async fn mistakes_name_the_field() {
 
 #[tokio::test]
 async fn a_patch_keeps_what_it_does_not_say() {
-    let place = Place::new().await;
-    let id = place.create(&integrations(), wecom("Bot", "b1")).await;
+    let api = TestApi::new().await;
+    let id = api.create(&integrations(), wecom("Bot", "b1")).await;
     let path = format!("{}/{id}", integrations());
     for credentials in [json!({}), json!({ "secret": "" }), json!({ "secret": "***" })] {
-        let changed = place.patch(&path, json!({ "credentials": credentials })).await.ok();
+        let changed = api.patch(&path, json!({ "credentials": credentials })).await.ok();
         assert_eq!(changed["credentials"], json!({ "botId": "b1", "secret": "***" }));
     }
-    let changed = place
+    let changed = api
         .patch(&path, json!({ "language": "en", "streaming": false }))
         .await
         .ok();
@@ -121,26 +121,22 @@ async fn a_patch_keeps_what_it_does_not_say() {
         (&changed["language"], &changed["streaming"], &changed["name"]),
         (&json!("en"), &json!(false), &json!("Bot"))
     );
-    let problem = place.patch(&path, json!({ "platform": "lark" })).await;
+    let problem = api.patch(&path, json!({ "platform": "lark" })).await;
     assert_eq!(problem.problem(400, "unknown_field")["field"], "platform");
 }
 
 #[tokio::test]
 async fn the_platform_is_asked_about_what_is_new() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let answer = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
     let (platform, asked) = recording(answer).await;
     let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
     let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
         "endpoints": { "apiBase": platform } });
-    let path = format!(
-        "{}/{}",
-        integrations(),
-        place.create(&integrations(), body.clone()).await
-    );
+    let path = format!("{}/{}", integrations(), api.create(&integrations(), body.clone()).await);
     let asks = async |patch: Value| {
         asked.lock().unwrap().clear();
-        place.patch(&path, patch).await.ok();
+        api.patch(&path, patch).await.ok();
         !asked.lock().unwrap().is_empty()
     };
     let (credentials, endpoints) = (&body["credentials"], &body["endpoints"]);
@@ -152,81 +148,78 @@ async fn the_platform_is_asked_about_what_is_new() {
 
 #[tokio::test]
 async fn one_bot_is_in_one_integration() {
-    let place = Place::new().await;
-    let first = place.create(&integrations(), wecom("One", "b1")).await;
-    let second = place.post(&integrations(), wecom("Two", "b1")).await;
+    let api = TestApi::new().await;
+    let first = api.create(&integrations(), wecom("One", "b1")).await;
+    let second = api.post(&integrations(), wecom("Two", "b1")).await;
     let problem = second.problem(409, "account_in_use");
     assert_eq!(problem["boundTo"]["integrationId"], first.as_str(), "{problem}");
     assert!(problem["impact"].is_object(), "{problem}");
-    place
-        .post(&integrations(), wecom("One", "b2"))
+    api.post(&integrations(), wecom("One", "b2"))
         .await
         .problem(409, "name_taken");
 }
 
 #[tokio::test]
 async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_work() {
-    let place = Place::new().await;
-    place.organization("squat", "admin").await;
-    place.organization("acme", "admin").await;
-    let squatter = place
+    let api = TestApi::new().await;
+    api.organization("squat", "admin").await;
+    api.organization("acme", "admin").await;
+    let squatter = api
         .create("/api/v1/orgs/squat/integrations", wecom("Squat", "b1"))
         .await;
     // Nothing has shown that these credentials work: the claim gives way without a word.
-    let first = place.create(&integrations(), wecom("One", "b1")).await;
+    let first = api.create(&integrations(), wecom("One", "b1")).await;
     // The relay tells that the platform has accepted these.
     let connected = [
         StatusChange::State(ConnectionState::Connected, None),
-        StatusChange::ConnectedAt(Some(place.world.clock.now())),
+        StatusChange::ConnectedAt(Some(api.world.clock.now())),
     ];
-    status::merge(&place.world.store, &IntegrationId::new(&*first), &connected)
+    status::merge(&api.world.store, &IntegrationId::new(&*first), &connected)
         .await
         .unwrap();
-    let elsewhere = place.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
+    let elsewhere = api.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
     let problem = elsewhere.problem(409, "account_in_use");
     assert!(problem.get("boundTo").is_none(), "{problem}");
     for told in [&*first, &squatter, "default", "squat"] {
         assert!(!elsewhere.text.contains(told), "{elsewhere:?}");
     }
     // It stays so when the connection has ended.
-    status::remove(&place.world.store, &IntegrationId::new(&*first))
+    status::remove(&api.world.store, &IntegrationId::new(&*first))
         .await
         .unwrap();
-    let again = place.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
+    let again = api.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
     again.problem(409, "account_in_use");
 
     let account = json!({ "platform": "wecom", "connectionMode": "long_connection", "credentials": { "botId": "b1" } });
-    let member = place.organization("nosy", "admin").await;
-    let refused = place.ask(&member, "POST", "/api/v1/accounts/release", &account).await;
+    let member = api.organization("nosy", "admin").await;
+    let refused = api.ask(&member, "POST", "/api/v1/accounts/release", &account).await;
     refused.problem(403, "forbidden");
     let nameless = json!({ "platform": "wecom", "credentials": {} });
-    let nameless = place.post("/api/v1/accounts/release", nameless).await;
+    let nameless = api.post("/api/v1/accounts/release", nameless).await;
     assert_eq!(nameless.problem(400, "invalid_field")["field"], "credentials");
-    let released = place.post("/api/v1/accounts/release", account).await.ok();
+    let released = api.post("/api/v1/accounts/release", account).await.ok();
     let expected = json!({ "released": [{ "organization": "default", "integrationId": first }] });
     assert_eq!(released, expected);
-    place
-        .create("/api/v1/orgs/acme/integrations", wecom("Mine", "b1"))
-        .await;
+    api.create("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
 }
 
 #[tokio::test]
 async fn status_follows_what_is_configured() {
-    let place = Place::new().await;
-    let id = place.create(&integrations(), wecom("Bot", "b1")).await;
+    let api = TestApi::new().await;
+    let id = api.create(&integrations(), wecom("Bot", "b1")).await;
     let path = format!("{}/{id}", integrations());
-    let status = async || place.get(&format!("{path}/status")).await.ok();
+    let status = async || api.get(&format!("{path}/status")).await.ok();
     let unbound = status().await;
     assert_eq!(
         (&unbound["state"], &unbound["reason"]),
         (&json!("disconnected"), &json!("unbound"))
     );
     assert!(unbound["next"].is_string());
-    let agent = place.echo("Echo").await;
-    place.trigger(&id, &agent).await;
+    let agent = api.echo("Echo").await;
+    api.trigger(&id, &agent).await;
     assert_eq!(status().await["state"], "connecting");
     assert_eq!(
-        place.post(&format!("{path}/stop"), Value::Null).await.ok()["enabled"],
+        api.post(&format!("{path}/stop"), Value::Null).await.ok()["enabled"],
         false
     );
     let stopped = status().await;
@@ -236,7 +229,7 @@ async fn status_follows_what_is_configured() {
     );
     for power in ["start", "restart"] {
         assert_eq!(
-            place.post(&format!("{path}/{power}"), Value::Null).await.ok()["enabled"],
+            api.post(&format!("{path}/{power}"), Value::Null).await.ok()["enabled"],
             true
         );
     }
@@ -257,72 +250,66 @@ async fn status_follows_what_is_configured() {
 
 #[tokio::test]
 async fn what_is_bound_stays_unless_it_is_forced() {
-    let place = Place::new().await;
-    let (id, agent) = (place.web("Web").await, place.echo("Echo").await);
-    let trigger = place.trigger(&id, &agent).await;
+    let api = TestApi::new().await;
+    let (id, agent) = (api.web("Web").await, api.echo("Echo").await);
+    let trigger = api.trigger(&id, &agent).await;
     let path = format!("{}/{id}", integrations());
-    let problem = place.delete(&path).await.problem(409, "in_use");
+    let problem = api.delete(&path).await.problem(409, "in_use");
     assert_eq!(problem["impact"]["triggers"][0]["id"], trigger.as_str());
     assert_eq!(problem["impact"]["agents"][0]["name"], "Echo");
-    let impact = place.get(&format!("{path}/impact")).await.ok();
+    let impact = api.get(&format!("{path}/impact")).await.ok();
     assert_eq!(impact, problem["impact"]);
-    assert_eq!(place.delete(&format!("{path}?force=true")).await.status, 204);
-    place.get(&path).await.problem(404, "integration_not_found");
-    place
-        .get(&format!("{DEFAULT}/triggers/{trigger}"))
+    assert_eq!(api.delete(&format!("{path}?force=true")).await.status, 204);
+    api.get(&path).await.problem(404, "integration_not_found");
+    api.get(&format!("{DEFAULT}/triggers/{trigger}"))
         .await
         .problem(404, "trigger_not_found");
 }
 
 #[tokio::test]
 async fn only_platforms_that_can_speak_unasked() {
-    let place = Place::new().await;
-    let web = place.web("Web").await;
+    let api = TestApi::new().await;
+    let web = api.web("Web").await;
     let say = json!({ "chatId": "c", "text": "hello" });
-    place
-        .post(&format!("{}/{web}/messages", integrations()), say.clone())
+    api.post(&format!("{}/{web}/messages", integrations()), say.clone())
         .await
         .problem(409, "not_supported");
-    let wecom = place.create(&integrations(), wecom("Bot", "b1")).await;
+    let wecom = api.create(&integrations(), wecom("Bot", "b1")).await;
     let path = format!("{}/{wecom}/messages", integrations());
-    place
-        .post(&path, json!({ "text": "hello" }))
+    api.post(&path, json!({ "text": "hello" }))
         .await
         .problem(400, "invalid_field");
-    place
-        .post(&path, json!({ "chatId": "c" }))
+    api.post(&path, json!({ "chatId": "c" }))
         .await
         .problem(400, "invalid_field");
-    place
-        .post(&path, json!({ "chatId": "c", "card": {} }))
+    api.post(&path, json!({ "chatId": "c", "card": {} }))
         .await
         .problem(501, "card_not_supported");
-    let said = place.post(&path, say).await;
+    let said = api.post(&path, say).await;
     assert_eq!(said.status, 202, "{said:?}");
     let id = said.ok()["id"].as_str().unwrap().to_owned();
     assert_eq!(
-        place.get(&format!("{DEFAULT}/messages/{id}")).await.ok()["reason"],
+        api.get(&format!("{DEFAULT}/messages/{id}")).await.ok()["reason"],
         "proactive"
     );
-    place
-        .post(&format!("{}/{wecom}/login", integrations()), Value::Null)
+    api.post(&format!("{}/{wecom}/login", integrations()), Value::Null)
         .await
         .problem(409, "login_not_offered");
 }
 
 #[tokio::test]
 async fn what_is_said_unasked_reaches_its_chat() {
-    let place = Place::new().await;
-    place.work();
+    let api = TestApi::new().await;
+    api.work();
     let answer = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" },
         "data": { "message_id": "om_1", "card_id": "card_1" } });
     let (platform, asked) = recording(answer).await;
     let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
     let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
         "endpoints": { "apiBase": platform } });
-    let id = place.create(&integrations(), body).await;
+    let id = api.create(&integrations(), body).await;
     let say = json!({ "chatId": "oc_somewhere", "text": "The build is green." });
-    let said = place.post(&format!("{}/{id}/messages", integrations()), say).await.ok();
+    let said = api.post(&format!("{}/{id}/messages", integrations()), say).await.ok();
     let message = format!("{DEFAULT}/messages/{}", said["id"].as_str().unwrap());
     let delivered = |it: &Value| {
         it["steps"]
@@ -331,7 +318,7 @@ async fn what_is_said_unasked_reaches_its_chat() {
             .iter()
             .any(|step| step["step"] == "delivered")
     };
-    place.wait(&message, delivered).await;
+    api.wait(&message, delivered).await;
     let asked = asked.lock().unwrap();
     assert!(asked.iter().any(|(_, body)| body.contains("oc_somewhere")), "{asked:?}");
     assert!(

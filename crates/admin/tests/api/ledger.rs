@@ -4,17 +4,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place, changing, dead_address};
+use crate::test_api::{DEFAULT, TestApi, changing, dead_address};
 
 #[tokio::test]
 async fn the_ledger_tells_every_step() {
-    let place = Place::new().await;
-    place.work();
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
-    place.trigger(&web, &agent).await;
-    let message = place.say(&web, "hello").await;
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
+    let message = api.say(&web, "hello").await;
     let path = format!("{DEFAULT}/messages/{message}");
-    let shown = place.wait(&path, |it| it["state"] == "answered").await;
+    let shown = api.wait(&path, |it| it["state"] == "answered").await;
     let steps: Vec<&str> = shown["steps"]
         .as_array()
         .unwrap()
@@ -29,7 +29,7 @@ async fn the_ledger_tells_every_step() {
     );
     assert!(!shown.to_string().contains("hello"), "{shown}");
     let list = async |filter: &str| {
-        let found = place.get(&format!("{DEFAULT}/messages?{filter}")).await.ok();
+        let found = api.get(&format!("{DEFAULT}/messages?{filter}")).await.ok();
         found["items"].as_array().unwrap().len()
     };
     assert_eq!(list("state=answered").await, 1);
@@ -42,131 +42,126 @@ async fn the_ledger_tells_every_step() {
 
 #[tokio::test]
 async fn a_dead_letter_is_redriven_to_its_answer() {
-    let place = Place::new().await;
-    place.work();
-    let web = place.web("Web").await;
+    let api = TestApi::new().await;
+    api.work();
+    let web = api.web("Web").await;
     let config = json!({ "baseUrl": dead_address(), "model": "m" });
     let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
-    let agent = place.create(&format!("{DEFAULT}/agents"), body).await;
-    place.trigger(&web, &agent).await;
-    let message = place.say(&web, "hello").await;
+    let agent = api.create(&format!("{DEFAULT}/agents"), body).await;
+    api.trigger(&web, &agent).await;
+    let message = api.say(&web, "hello").await;
     let path = format!("{DEFAULT}/messages/{message}");
-    place.wait(&path, |it| it["state"] == "failed").await;
-    let letters = place.get(&format!("{DEFAULT}/deadletters")).await.ok();
+    api.wait(&path, |it| it["state"] == "failed").await;
+    let letters = api.get(&format!("{DEFAULT}/deadletters")).await.ok();
     assert_eq!(letters["items"][0]["messageId"], message.as_str(), "{letters}");
     let letter = letters["items"][0]["id"].as_str().unwrap();
 
-    place
-        .patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
+    api.patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
         .await
         .ok();
     let redrive = format!("{DEFAULT}/deadletters/{letter}/redrive");
-    let sent = place.post(&redrive, Value::Null).await;
+    let sent = api.post(&redrive, Value::Null).await;
     assert_eq!(sent.status, 202, "{sent:?}");
-    let shown = place.wait(&path, |it| it["state"] == "answered").await;
+    let shown = api.wait(&path, |it| it["state"] == "answered").await;
     assert_eq!(shown["redrives"], 1);
-    let again = place.post(&redrive, Value::Null).await;
+    let again = api.post(&redrive, Value::Null).await;
     again.problem(404, "deadletter_not_found");
 }
 
 #[tokio::test]
 async fn a_reply_that_was_refused_is_sent_out_again() {
-    let place = Place::new().await;
-    place.work();
+    let api = TestApi::new().await;
+    api.work();
     let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" },
         "data": { "message_id": "om_1", "card_id": "card_1" } });
     let (platform, answer) = changing(json!({ "code": 230_002, "msg": "the bot is not in the chat" })).await;
     let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
     let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials,
         "endpoints": { "apiBase": platform } });
-    let bot = place.create(&format!("{DEFAULT}/integrations"), body).await;
+    let bot = api.create(&format!("{DEFAULT}/integrations"), body).await;
     let say = json!({ "chatId": "oc_somewhere", "text": "The build is green." });
-    let said = place
+    let said = api
         .post(&format!("{DEFAULT}/integrations/{bot}/messages"), say)
         .await
         .ok();
     let message = said["id"].as_str().unwrap();
     let path = format!("{DEFAULT}/messages/{message}");
-    place.wait(&path, |it| it["state"] == "failed").await;
-    let failed = place.get(&format!("{DEFAULT}/messages?state=failed")).await.ok();
+    api.wait(&path, |it| it["state"] == "failed").await;
+    let failed = api.get(&format!("{DEFAULT}/messages?state=failed")).await.ok();
     assert_eq!(failed["items"][0]["id"], message, "{failed}");
-    let status = place.get(&format!("{DEFAULT}/integrations/{bot}/status")).await.ok();
+    let status = api.get(&format!("{DEFAULT}/integrations/{bot}/status")).await.ok();
     assert_ne!(status["state"], "connected", "no request has arrived: {status}");
 
     *answer.lock().unwrap() = well;
-    let letters = place.get(&format!("{DEFAULT}/deadletters")).await.ok();
+    let letters = api.get(&format!("{DEFAULT}/deadletters")).await.ok();
     assert_eq!(letters["items"][0]["messageId"], message, "{letters}");
     // The ledger's id of the message does as well as the letter's own.
     let redrive = format!("{DEFAULT}/deadletters/{message}/redrive");
-    let sent = place.post(&redrive, Value::Null).await;
+    let sent = api.post(&redrive, Value::Null).await;
     assert_eq!(sent.status, 202, "{sent:?}");
     let last = |it: &Value| it["steps"].as_array().unwrap().last().unwrap()["step"].clone();
-    let shown = place.wait(&path, |it| last(it) == "delivered").await;
+    let shown = api.wait(&path, |it| last(it) == "delivered").await;
     assert_eq!((&shown["state"], &shown["redrives"]), (&json!("commanded"), &json!(1)));
-    place
-        .post(&redrive, Value::Null)
+    api.post(&redrive, Value::Null)
         .await
         .problem(404, "deadletter_not_found");
 }
 
 #[tokio::test]
 async fn the_ledger_is_searched_for_what_has_no_conversation() {
-    let place = Place::new().await;
-    place.work();
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
-    let refused = place.say(&web, "hello").await;
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
+    let refused = api.say(&web, "hello").await;
     let path = format!("{DEFAULT}/messages/{refused}");
-    let shown = place.wait(&path, |it| it["state"] == "refused").await;
+    let shown = api.wait(&path, |it| it["state"] == "refused").await;
     let conversation = shown["conversationId"].as_str().unwrap();
     let filter = format!("{DEFAULT}/messages?conversationId={conversation}");
-    let list = async |filter: &str| place.get(filter).await.ok()["items"].as_array().unwrap().len();
+    let list = async |filter: &str| api.get(filter).await.ok()["items"].as_array().unwrap().len();
     assert_eq!(list(&filter).await, 1);
-    place.trigger(&web, &agent).await;
+    api.trigger(&web, &agent).await;
     let of_the_bot = format!("{DEFAULT}/messages?integrationId={web}");
-    place
-        .delete(&format!("{DEFAULT}/integrations/{web}?force=true"))
+    api.delete(&format!("{DEFAULT}/integrations/{web}?force=true"))
         .await
         .ok();
     assert_eq!(list(&of_the_bot).await, 1, "it was deleted, and its ledger stays");
-    let stranger = place.organization("other", "admin").await;
+    let stranger = api.organization("other", "admin").await;
     let theirs = format!("/api/v1/orgs/other/messages?integrationId={web}");
-    let found = place.ask(&stranger, "GET", &theirs, &Value::Null).await.ok();
+    let found = api.ask(&stranger, "GET", &theirs, &Value::Null).await.ok();
     assert_eq!(found, json!({ "items": [], "nextCursor": null }));
 }
 
 #[tokio::test]
 async fn a_conversation_is_shown_searched_and_reset() {
-    let place = Place::new().await;
-    place.work();
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
-    place.trigger(&web, &agent).await;
-    let message = place.say(&web, "hello").await;
-    place
-        .wait(&format!("{DEFAULT}/messages/{message}"), |it| it["state"] == "answered")
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
+    let message = api.say(&web, "hello").await;
+    api.wait(&format!("{DEFAULT}/messages/{message}"), |it| it["state"] == "answered")
         .await;
     let path = format!("{DEFAULT}/integrations/{web}/conversations");
-    let shown = place.wait(&path, |it| it["items"][0]["running"] == false).await;
+    let shown = api.wait(&path, |it| it["items"][0]["running"] == false).await;
     let found = &shown["items"][0];
     assert_eq!(
         (&found["chatType"], &found["chatId"], &found["senderId"]),
         (&json!("direct"), &json!("c"), &json!("lisi"))
     );
     assert_eq!(found["agentId"], agent.as_str());
-    let none = place.get(&format!("{path}?search=wangwu")).await.ok();
+    let none = api.get(&format!("{path}?search=wangwu")).await.ok();
     assert_eq!(none["items"], json!([]));
     let id = found["id"].as_str().unwrap();
-    let reset = place.post(&format!("{path}/{id}/reset"), Value::Null).await.ok();
+    let reset = api.post(&format!("{path}/{id}/reset"), Value::Null).await.ok();
     assert_ne!(reset["sessionId"], found["sessionId"]);
-    place
-        .post(&format!("{path}/cnv_nothing/reset"), Value::Null)
+    api.post(&format!("{path}/cnv_nothing/reset"), Value::Null)
         .await
         .problem(404, "conversation_not_found");
 }
 
 #[tokio::test]
 async fn a_cursor_of_elsewhere_is_a_mistake() {
-    let place = Place::new().await;
-    let web = place.web("Web").await;
+    let api = TestApi::new().await;
+    let web = api.web("Web").await;
     let bot = format!("{DEFAULT}/integrations/{web}");
     let timed = [
         format!("{bot}/logs"),
@@ -180,7 +175,7 @@ async fn a_cursor_of_elsewhere_is_a_mistake() {
     let refused = async |list: &str, cursor: &str| {
         let and = if list.contains('?') { '&' } else { '?' };
         let asked = format!("{list}{and}cursor={}", URL_SAFE_NO_PAD.encode(cursor));
-        let problem = place.get(&asked).await.problem(400, "invalid_field");
+        let problem = api.get(&asked).await.problem(400, "invalid_field");
         assert_eq!(problem["field"], "cursor", "{asked}");
     };
     let long = "1".repeat(2000);
@@ -201,28 +196,27 @@ async fn a_cursor_of_elsewhere_is_a_mistake() {
 
 #[tokio::test]
 async fn people_are_known_linked_and_forgotten() {
-    let place = Place::new().await;
-    place.work();
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
-    place.trigger(&web, &agent).await;
-    place.say(&web, "hello").await;
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
+    api.say(&web, "hello").await;
     let users = format!("{DEFAULT}/users");
-    let shown = place.wait(&users, |it| !it["items"][0].is_null()).await;
+    let shown = api.wait(&users, |it| !it["items"][0].is_null()).await;
     let person = &shown["items"][0];
     assert_eq!(
         (&person["name"], &person["email"], &person["source"]),
         (&json!("lisi"), &json!("lisi@im-platform.com"), &json!("web"))
     );
     let path = format!("{users}/{}", person["id"].as_str().unwrap());
-    let linked = place
+    let linked = api
         .patch(&path, json!({ "linked": "emp-7", "name": "李四" }))
         .await
         .ok();
     assert_eq!((&linked["linked"], &linked["name"]), (&json!("emp-7"), &json!("李四")));
-    place
-        .patch(&path, json!({ "email": "nonsense" }))
+    api.patch(&path, json!({ "email": "nonsense" }))
         .await
         .problem(400, "invalid_field");
-    assert_eq!(place.delete(&path).await.status, 204);
-    place.get(&path).await.problem(404, "user_not_found");
+    assert_eq!(api.delete(&path).await.status, 204);
+    api.get(&path).await.problem(404, "user_not_found");
 }

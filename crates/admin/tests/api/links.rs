@@ -6,34 +6,34 @@ use tieline_bridge::media;
 use tieline_core::agent::AgentEvent;
 use tieline_core::ids::OrganizationId;
 
-use crate::place::Place;
+use crate::test_api::TestApi;
 
 const N_BYTES: usize = 300_000;
 
 /// A file of an agent's, and the path of its link.
-async fn kept(place: &Place) -> (String, String) {
+async fn kept(api: &TestApi) -> (String, String) {
     let text: String = ('a'..='z').cycle().take(N_BYTES).collect();
     let given = AgentEvent::FileBytes {
         bytes: text.clone().into_bytes(),
         name: "a.txt".to_owned(),
         mime: "text/plain".to_owned(),
     };
-    let AgentEvent::File(file) = media::keep(&place.world, &OrganizationId::new("default"), given)
+    let AgentEvent::File(file) = media::keep(&api.world, &OrganizationId::new("default"), given)
         .await
         .unwrap()
     else {
         panic!("a file by content is kept as one by address");
     };
-    let path = file.url.strip_prefix(&place.world.settings.public_url).unwrap();
+    let path = file.url.strip_prefix(&api.world.settings.public_url).unwrap();
     (text, path.to_owned())
 }
 
 #[tokio::test]
 async fn file_comes_whole_and_says_how_long_it_is() {
-    let place = Place::new().await;
-    let (text, path) = kept(&place).await;
+    let api = TestApi::new().await;
+    let (text, path) = kept(&api).await;
     for method in ["GET", "HEAD"] {
-        let answer = place.ask("", method, &path, &Value::Null).await;
+        let answer = api.ask("", method, &path, &Value::Null).await;
         assert_eq!(answer.status, 200, "{method}");
         assert_eq!(answer.headers[CONTENT_LENGTH], *N_BYTES.to_string(), "{method}");
         assert_eq!(answer.headers[CONTENT_TYPE], "text/plain", "{method}");
@@ -41,8 +41,8 @@ async fn file_comes_whole_and_says_how_long_it_is() {
         let expected = if method == "GET" { text.as_str() } else { "" };
         assert!(answer.text == expected, "{method}: {} bytes", answer.text.len());
     }
-    let all = place.world.settings.max_passing_bytes;
-    let free = place
+    let all = api.world.settings.max_passing_bytes;
+    let free = api
         .world
         .file_budget
         .take(&OrganizationId::new("default"), all, std::time::Duration::from_secs(20))

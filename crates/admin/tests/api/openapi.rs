@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::place::{Place, ROOT};
+use crate::test_api::{ROOT, TestApi};
 
 /// What the design promises, with its methods.
 const PROMISED: &[(&str, &[&str])] = &[
@@ -81,8 +81,8 @@ const BESIDE: [(&str, &[&str]); 2] = [
 
 #[tokio::test]
 async fn the_description_tells_all_that_is_promised_and_no_more() {
-    let place = Place::new().await;
-    let description = place.get("/api/openapi.json").await.ok();
+    let api = TestApi::new().await;
+    let description = api.get("/api/openapi.json").await.ok();
     assert!(
         description["openapi"].as_str().unwrap().starts_with("3.1"),
         "{}",
@@ -99,8 +99,8 @@ async fn the_description_tells_all_that_is_promised_and_no_more() {
 
 #[tokio::test]
 async fn what_is_described_is_served() {
-    let place = Place::new().await;
-    let description = place.get("/api/openapi.json").await.ok();
+    let api = TestApi::new().await;
+    let description = api.get("/api/openapi.json").await.ok();
     let own = |path: &str| BESIDE.iter().all(|(beside, _)| *beside != path);
     for (path, method, operation) in operations(&description).filter(|(path, ..)| own(path)) {
         let address = path
@@ -108,7 +108,7 @@ async fn what_is_described_is_served() {
             .map(|part| if part.starts_with('{') { "x" } else { part })
             .collect::<Vec<_>>()
             .join("/");
-        let answer = place.ask(ROOT, &method.to_uppercase(), &address, &Value::Null).await;
+        let answer = api.ask(ROOT, &method.to_uppercase(), &address, &Value::Null).await;
         assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
         let nowhere = answer.status == StatusCode::NOT_FOUND && answer.json()["code"] == "not_found";
         assert!(!nowhere, "{method} {path}");
@@ -134,8 +134,8 @@ async fn what_is_described_is_served() {
 /// Every `$ref` leads somewhere.
 #[tokio::test]
 async fn no_reference_is_dangling() {
-    let place = Place::new().await;
-    let description = place.get("/api/openapi.json").await.ok();
+    let api = TestApi::new().await;
+    let description = api.get("/api/openapi.json").await.ok();
     let mut references = Vec::new();
     collect(&description, &mut references);
     assert!(references.len() > 50);
@@ -166,8 +166,8 @@ fn operations(description: &Value) -> impl Iterator<Item = (String, String, &Val
 
 #[tokio::test]
 async fn every_operation_has_a_name_of_its_own_and_every_answer_a_description() {
-    let place = Place::new().await;
-    let description = place.get("/api/openapi.json").await.ok();
+    let api = TestApi::new().await;
+    let description = api.get("/api/openapi.json").await.ok();
     let mut names = BTreeSet::new();
     for (path, method, operation) in operations(&description) {
         let name = operation["operationId"].as_str().unwrap();
@@ -185,8 +185,8 @@ async fn every_operation_has_a_name_of_its_own_and_every_answer_a_description() 
 
 #[tokio::test]
 async fn the_catalogue_marks_secrets() {
-    let place = Place::new().await;
-    let catalogue = place.get("/api/v1/platforms").await.ok();
+    let api = TestApi::new().await;
+    let catalogue = api.get("/api/v1/platforms").await.ok();
     let platforms = catalogue["items"].as_array().unwrap();
     for mode in platforms.iter().flat_map(|it| it["modes"].as_array().unwrap()) {
         let limit = mode["abilities"]["maxText"].as_u64().unwrap();
@@ -203,12 +203,12 @@ async fn the_catalogue_marks_secrets() {
 
 #[tokio::test]
 async fn the_catalogue_explains_in_the_language_asked_for() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let request = Request::builder()
         .uri("/api/v1/platforms")
         .header(AUTHORIZATION, format!("Bearer {ROOT}"))
         .header(ACCEPT_LANGUAGE, "zh-CN");
-    let catalogue = place.send(request.body(Body::empty()).unwrap()).await.ok();
+    let catalogue = api.send(request.body(Body::empty()).unwrap()).await.ok();
     let platforms = catalogue["items"].as_array().unwrap();
     let lark = platforms.iter().find(|it| it["platform"] == "lark").unwrap();
     let mode = &lark["modes"][0];

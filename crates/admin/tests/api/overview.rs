@@ -3,21 +3,20 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place};
+use crate::test_api::{DEFAULT, TestApi};
 
 /// A web integration with an echo behind it, to which three people have written.
-async fn talked(place: &Place) -> String {
-    place.work();
-    let (web, agent) = (place.web("Front desk").await, place.echo("Echo").await);
-    place.trigger(&web, &agent).await;
-    place.web("Unbound").await;
+async fn talked(api: &TestApi) -> String {
+    api.work();
+    let (web, agent) = (api.web("Front desk").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
+    api.web("Unbound").await;
     for (person, text) in [("anna", "one"), ("bo", "two"), ("anna", "three")] {
-        let id = place.say_as(&web, person, text).await;
-        place
-            .wait(&format!("{DEFAULT}/messages/{id}"), |shown| {
-                shown["state"] == "answered"
-            })
-            .await;
+        let id = api.say_as(&web, person, text).await;
+        api.wait(&format!("{DEFAULT}/messages/{id}"), |shown| {
+            shown["state"] == "answered"
+        })
+        .await;
     }
     web
 }
@@ -29,13 +28,13 @@ fn ids(list: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_list_includes_what_it_is_asked_for_and_nothing_else() {
-    let place = Place::new().await;
-    let web = talked(&place).await;
-    let plain = place.get(&format!("{DEFAULT}/integrations")).await.ok();
+    let api = TestApi::new().await;
+    let web = talked(&api).await;
+    let plain = api.get(&format!("{DEFAULT}/integrations")).await.ok();
     for field in ["status", "agent", "counts"] {
         assert!(plain["items"][0].get(field).is_none(), "{field}");
     }
-    let full = place
+    let full = api
         .get(&format!(
             "{DEFAULT}/integrations?include=status,agent,counts&search=FRONT"
         ))
@@ -46,12 +45,12 @@ async fn a_list_includes_what_it_is_asked_for_and_nothing_else() {
     assert_eq!(item["status"]["state"], "connected");
     assert_eq!(item["agent"]["name"], "Echo");
     assert_eq!(item["counts"]["answered"], 3);
-    let unbound = place
+    let unbound = api
         .get(&format!("{DEFAULT}/integrations?include=agent&search=unbound"))
         .await
         .ok();
     assert_eq!(unbound["items"][0]["agent"], Value::Null);
-    let problem = place
+    let problem = api
         .get(&format!("{DEFAULT}/integrations?include=everything"))
         .await
         .problem(400, "invalid_field");
@@ -60,19 +59,18 @@ async fn a_list_includes_what_it_is_asked_for_and_nothing_else() {
 
 #[tokio::test]
 async fn a_filtered_list_has_full_pages() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     for n in 0..6 {
-        place
-            .web(&format!("{} {n}", if n % 2 == 0 { "Even" } else { "Odd" }))
+        api.web(&format!("{} {n}", if n % 2 == 0 { "Even" } else { "Odd" }))
             .await;
     }
-    let first = place
+    let first = api
         .get(&format!("{DEFAULT}/integrations?search=odd&limit=2"))
         .await
         .ok();
     assert_eq!(ids(&first).len(), 2);
     let cursor = first["nextCursor"].as_str().unwrap();
-    let second = place
+    let second = api
         .get(&format!("{DEFAULT}/integrations?search=odd&limit=2&cursor={cursor}"))
         .await
         .ok();
@@ -81,13 +79,13 @@ async fn a_filtered_list_has_full_pages() {
 
 #[tokio::test]
 async fn messages_are_found_by_person_time_and_id() {
-    let place = Place::new().await;
-    talked(&place).await;
-    let find = async |query: &str| place.get(&format!("{DEFAULT}/messages?{query}")).await.ok();
+    let api = TestApi::new().await;
+    talked(&api).await;
+    let find = async |query: &str| api.get(&format!("{DEFAULT}/messages?{query}")).await.ok();
     let of_anna = find("userId=anna").await;
     assert_eq!(ids(&of_anna).len(), 2);
     assert_eq!(of_anna["items"][0]["senderId"], "anna");
-    let users = place.get(&format!("{DEFAULT}/users")).await.ok();
+    let users = api.get(&format!("{DEFAULT}/users")).await.ok();
     let bo = users["items"]
         .as_array()
         .unwrap()
@@ -124,9 +122,9 @@ async fn messages_are_found_by_person_time_and_id() {
 
 #[tokio::test]
 async fn the_summary_names_what_needs_attention() {
-    let place = Place::new().await;
-    talked(&place).await;
-    let summary = place.get(&format!("{DEFAULT}/summary")).await.ok();
+    let api = TestApi::new().await;
+    talked(&api).await;
+    let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
     assert_eq!(summary["counts"]["integrations"], 2);
     assert_eq!(summary["counts"]["agents"], 1);
     assert_eq!(summary["lastDay"]["answered"], 3);
@@ -139,12 +137,12 @@ async fn the_summary_names_what_needs_attention() {
 
 #[tokio::test]
 async fn a_session_knows_its_role_and_organization() {
-    let place = Place::new().await;
-    let root = place.get("/api/v1/session").await.ok();
+    let api = TestApi::new().await;
+    let root = api.get("/api/v1/session").await.ok();
     let nothing =
         json!({ "role": "root", "organization": null, "tokenId": null, "tokenName": null, "expiresAt": null });
     assert_eq!(root, nothing);
-    let made = place
+    let made = api
         .post(
             &format!("{DEFAULT}/tokens"),
             json!({ "name": "Reader", "role": "viewer" }),
@@ -152,10 +150,10 @@ async fn a_session_knows_its_role_and_organization() {
         .await
         .ok();
     let token = made["token"].as_str().unwrap();
-    let viewer = place.ask(token, "GET", "/api/v1/session", &Value::Null).await.ok();
+    let viewer = api.ask(token, "GET", "/api/v1/session", &Value::Null).await.ok();
     let expected = json!({ "role": "viewer", "organization": "default", "tokenId": made["id"], "tokenName": "Reader",
         "expiresAt": null });
     assert_eq!(viewer, expected);
-    let stranger = place.ask("no-such-token", "GET", "/api/v1/session", &Value::Null).await;
+    let stranger = api.ask("no-such-token", "GET", "/api/v1/session", &Value::Null).await;
     assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
 }

@@ -5,20 +5,20 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tieline_core::timestamp::Timestamp;
 
-use crate::place::{DEFAULT, Place};
+use crate::test_api::{DEFAULT, TestApi};
 
-/// A place with an English web bot, and the path of its trigger.
-async fn bot(settings: Value) -> (Place, String, String) {
-    let place = Place::new().await;
+/// A bridge with an English web bot, and the path of its trigger.
+async fn bot(settings: Value) -> (TestApi, String, String) {
+    let api = TestApi::new().await;
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });
-    let integration = place.create(&format!("{DEFAULT}/integrations"), body).await;
-    let agent = place.echo("Echo").await;
+    let integration = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    let agent = api.echo("Echo").await;
     let mut trigger = json!({ "integrationId": integration, "agentId": agent });
     let fields = trigger.as_object_mut().unwrap();
     fields.extend(settings.as_object().unwrap().clone());
-    let id = place.create(&format!("{DEFAULT}/triggers"), trigger).await;
-    place.work();
-    (place, integration, format!("{DEFAULT}/triggers/{id}"))
+    let id = api.create(&format!("{DEFAULT}/triggers"), trigger).await;
+    api.work();
+    (api, integration, format!("{DEFAULT}/triggers/{id}"))
 }
 
 /// `HH:MM` in UTC.
@@ -26,8 +26,8 @@ fn clock(at: Timestamp) -> String {
     at.to_string()[11..16].to_owned()
 }
 
-async fn refusals(place: &Place, reason: &str) -> usize {
-    let listed = place.get(&format!("{DEFAULT}/messages?state=refused")).await.ok();
+async fn refusals(api: &TestApi, reason: &str) -> usize {
+    let listed = api.get(&format!("{DEFAULT}/messages?state=refused")).await.ok();
     let items = listed["items"].as_array().unwrap();
     items.iter().filter(|it| it["reason"] == reason).count()
 }
@@ -35,68 +35,66 @@ async fn refusals(place: &Place, reason: &str) -> usize {
 #[tokio::test]
 async fn question_in_quiet_hours_is_refused_with_a_notice() {
     let hour = Duration::from_secs(3600);
-    let (place, web, trigger) = bot(json!({})).await;
-    let now = place.world.clock.now();
+    let (api, web, trigger) = bot(json!({})).await;
+    let now = api.world.clock.now();
     let hours = json!({ "from": clock(now.before(hour)), "to": clock(now.after(hour)) });
-    let shown = place.patch(&trigger, json!({ "quietHours": hours })).await.ok();
+    let shown = api.patch(&trigger, json!({ "quietHours": hours })).await.ok();
     assert_eq!(shown["quietHours"]["utcOffset"], "+00:00");
-    let told = place.ask_as(&web, "lisi", "hello").await;
+    let told = api.ask_as(&web, "lisi", "hello").await;
     assert!(
         told.starts_with("This bot answers no questions at these hours: "),
         "{told}"
     );
     assert!(
-        place
-            .ask_as(&web, "lisi", "/new hello")
+        api.ask_as(&web, "lisi", "/new hello")
             .await
             .starts_with("This bot answers"),
         "a question too"
     );
-    assert_eq!(place.ask_as(&web, "lisi", "/stop").await, "No answer is running.");
-    assert_eq!(place.ask_as(&web, "lisi", "/new").await, "A new session has begun.");
-    assert_eq!(refusals(&place, "quiet_hours").await, 2);
-    let logs = place.get(&format!("{DEFAULT}/integrations/{web}/logs")).await.ok();
+    assert_eq!(api.ask_as(&web, "lisi", "/stop").await, "No answer is running.");
+    assert_eq!(api.ask_as(&web, "lisi", "/new").await, "A new session has begun.");
+    assert_eq!(refusals(&api, "quiet_hours").await, 2);
+    let logs = api.get(&format!("{DEFAULT}/integrations/{web}/logs")).await.ok();
     assert!(logs.to_string().contains("quiet_hours"), "{logs}");
-    place.patch(&trigger, json!({ "quietHours": null })).await.ok();
-    assert_eq!(place.ask_as(&web, "lisi", "hello").await, "hello");
+    api.patch(&trigger, json!({ "quietHours": null })).await.ok();
+    assert_eq!(api.ask_as(&web, "lisi", "hello").await, "hello");
 }
 
 #[tokio::test]
 async fn one_person_may_ask_so_often_in_a_minute() {
-    let (place, web, trigger) = bot(json!({ "maxMessagesPerPersonPerMinute": 2 })).await;
+    let (api, web, trigger) = bot(json!({ "maxMessagesPerPersonPerMinute": 2 })).await;
     for _ in 0..2 {
-        assert_eq!(place.ask_as(&web, "lisi", "hello").await, "hello");
+        assert_eq!(api.ask_as(&web, "lisi", "hello").await, "hello");
     }
-    let told = place.ask_as(&web, "lisi", "hello").await;
+    let told = api.ask_as(&web, "lisi", "hello").await;
     assert!(
         told.starts_with("You are asking faster than this bot may answer."),
         "{told}"
     );
-    assert_eq!(place.ask_as(&web, "lisi", "/stop").await, "No answer is running.");
-    assert_eq!(place.ask_as(&web, "wangwu", "hello").await, "hello");
-    assert_eq!(refusals(&place, "person_rate_limit").await, 1);
-    place
-        .patch(&trigger, json!({ "maxMessagesPerPersonPerMinute": null }))
+    assert_eq!(api.ask_as(&web, "lisi", "/stop").await, "No answer is running.");
+    assert_eq!(api.ask_as(&web, "wangwu", "hello").await, "hello");
+    assert_eq!(refusals(&api, "person_rate_limit").await, 1);
+    api.patch(&trigger, json!({ "maxMessagesPerPersonPerMinute": null }))
         .await
         .ok();
-    assert_eq!(place.ask_as(&web, "lisi", "hello").await, "hello");
+    assert_eq!(api.ask_as(&web, "lisi", "hello").await, "hello");
 }
 
 #[tokio::test]
 async fn organization_may_ask_so_often_in_a_minute() {
     let place_limits = json!({ "limits": { "maxMessagesPerMinute": 1 } });
-    let (place, web, _) = bot(json!({})).await;
-    let shown = place.patch(DEFAULT, place_limits).await.ok();
+    let (api, web, _) = bot(json!({})).await;
+    let shown = api.patch(DEFAULT, place_limits).await.ok();
     assert_eq!(shown["limits"]["maxMessagesPerMinute"], 1);
-    assert_eq!(place.ask_as(&web, "lisi", "hello").await, "hello");
-    let told = place.ask_as(&web, "wangwu", "hello").await;
+    assert_eq!(api.ask_as(&web, "lisi", "hello").await, "hello");
+    let told = api.ask_as(&web, "wangwu", "hello").await;
     assert!(told.starts_with("Too many questions at the moment."), "{told}");
-    assert_eq!(refusals(&place, "organization_rate_limit").await, 1);
+    assert_eq!(refusals(&api, "organization_rate_limit").await, 1);
 }
 
 #[tokio::test]
 async fn wrong_limits_are_named() {
-    let (place, _, trigger) = bot(json!({})).await;
+    let (api, _, trigger) = bot(json!({})).await;
     let night =
         |from: &str, to: &str, offset: &str| json!({ "quietHours": { "from": from, "to": to, "utcOffset": offset } });
     for (change, field) in [
@@ -113,13 +111,13 @@ async fn wrong_limits_are_named() {
             "maxMessagesPerPersonPerMinute",
         ),
     ] {
-        let problem = place.patch(&trigger, change).await.problem(400, "invalid_field");
+        let problem = api.patch(&trigger, change).await.problem(400, "invalid_field");
         assert_eq!(problem["field"], field, "{problem}");
     }
     let unknown = json!({ "quietHours": { "from": "22:00", "to": "07:00", "zone": "x" } });
-    let problem = place.patch(&trigger, unknown).await.problem(400, "unknown_field");
+    let problem = api.patch(&trigger, unknown).await.problem(400, "unknown_field");
     assert_eq!(problem["field"], "quietHours.zone", "{problem}");
-    let problem = place
+    let problem = api
         .patch(DEFAULT, json!({ "limits": { "maxMessagesPerMinute": 0 } }))
         .await;
     assert_eq!(
@@ -131,21 +129,20 @@ async fn wrong_limits_are_named() {
 #[tokio::test]
 async fn limits_are_exported_and_applied() {
     let settings = json!({ "quietHours": { "from": "22:00", "to": "07:00", "utcOffset": "+08:00" }, "maxMessagesPerPersonPerMinute": 9 });
-    let (place, _, trigger) = bot(settings.clone()).await;
-    let exported = place.get(&format!("{DEFAULT}/export?format=json")).await.ok();
+    let (api, _, trigger) = bot(settings.clone()).await;
+    let exported = api.get(&format!("{DEFAULT}/export?format=json")).await.ok();
     let shown = &exported["organizations"][0]["triggers"][0];
     for (name, value) in settings.as_object().unwrap() {
         assert_eq!(&shown[name], value, "{name}");
     }
-    place
-        .patch(
-            &trigger,
-            json!({ "quietHours": null, "maxMessagesPerPersonPerMinute": null }),
-        )
-        .await
-        .ok();
-    place.post(&format!("{DEFAULT}/apply"), exported).await.ok();
-    let again = place.get(&trigger).await.ok();
+    api.patch(
+        &trigger,
+        json!({ "quietHours": null, "maxMessagesPerPersonPerMinute": null }),
+    )
+    .await
+    .ok();
+    api.post(&format!("{DEFAULT}/apply"), exported).await.ok();
+    let again = api.get(&trigger).await.ok();
     for (name, value) in settings.as_object().unwrap() {
         assert_eq!(&again[name], value, "{name}");
     }

@@ -12,7 +12,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::conversation;
 use tieline_store::run::{self, MAX_AHEAD, MAX_EVENTS, RunRecord};
 
-use crate::place::{Place, Reply};
+use crate::test_api::{Reply, TestApi};
 
 const PATH: &str = "/api/runs/run_1/events";
 
@@ -48,18 +48,16 @@ fn under_way(now: Timestamp) -> RunState {
     }
 }
 
-async fn save(place: &Place, before: &Conversation, run: Option<RunState>) {
+async fn save(api: &TestApi, before: &Conversation, run: Option<RunState>) {
     let mut after = Conversation { run, ..before.clone() };
-    conversation::save(&place.world.store, before, &mut after)
-        .await
-        .unwrap();
+    conversation::save(&api.world.store, before, &mut after).await.unwrap();
 }
 
 /// A run that waits for its agent, and the agent's token.
-async fn waiting(place: &Place, n_events: u64) -> String {
-    let now = place.world.clock.now();
+async fn waiting(api: &TestApi, n_events: u64) -> String {
+    let now = api.world.clock.now();
     let before = Conversation::new(key(), now);
-    save(place, &before, Some(under_way(now))).await;
+    save(api, &before, Some(under_way(now))).await;
     let record = RunRecord {
         id: RunId::new("run_1"),
         organization: key().organization,
@@ -72,26 +70,26 @@ async fn waiting(place: &Place, n_events: u64) -> String {
         n_bytes: 0,
         last_seq: 0,
     };
-    run::open_run(&place.world.store, &record).await.unwrap();
+    run::open_run(&api.world.store, &record).await.unwrap();
     let grant = RunGrant {
         run: record.id,
         conversation: record.conversation,
         organization: record.organization,
         expires_at: now.after(Duration::from_secs(60)),
     };
-    run_token(&place.world, &grant).expose().to_owned()
+    run_token(&api.world, &grant).expose().to_owned()
 }
 
-async fn report(place: &Place, token: &str, events: &[(u64, &str)]) -> Reply {
+async fn report(api: &TestApi, token: &str, events: &[(u64, &str)]) -> Reply {
     let events: Vec<Value> = events
         .iter()
         .map(|(seq, kind)| json!({ "seq": seq, "event": { "type": kind, "text": "t" } }))
         .collect();
-    place.ask(token, "POST", PATH, &Value::Array(events)).await
+    api.ask(token, "POST", PATH, &Value::Array(events)).await
 }
 
-async fn n_wake_ups(place: &Place) -> usize {
-    let queues = &place.world.queues;
+async fn n_wake_ups(api: &TestApi) -> usize {
+    let queues = &api.world.queues;
     let wait = Duration::from_millis(10);
     let received = tieline_queue::receive::receive::<WakeUp>(queues, &queues.urls().work, 10, wait).await;
     received.unwrap().len()
@@ -99,41 +97,41 @@ async fn n_wake_ups(place: &Place) -> usize {
 
 #[tokio::test]
 async fn runner_is_woken_for_the_end_though_something_comes_after_it() {
-    let place = Place::new().await;
-    let token = waiting(&place, 0).await;
-    let answer = report(&place, &token, &[(1, "completed"), (2, "text.delta")]).await;
+    let api = TestApi::new().await;
+    let token = waiting(&api, 0).await;
+    let answer = report(&api, &token, &[(1, "completed"), (2, "text.delta")]).await;
     answer.problem(409, "run_closed");
-    assert_eq!(n_wake_ups(&place).await, 1);
-    let seen = place.ask(&token, "GET", PATH, &Value::Null).await.ok();
+    assert_eq!(n_wake_ups(&api).await, 1);
+    let seen = api.ask(&token, "GET", PATH, &Value::Null).await.ok();
     assert_eq!(seen["lastSeq"], 1);
 }
 
 #[tokio::test]
 async fn more_than_a_run_takes_is_refused_with_a_word_for_it() {
-    let place = Place::new().await;
-    let token = waiting(&place, MAX_EVENTS - 1).await;
-    let far = report(&place, &token, &[(MAX_AHEAD + 1, "text.delta")]).await;
+    let api = TestApi::new().await;
+    let token = waiting(&api, MAX_EVENTS - 1).await;
+    let far = report(&api, &token, &[(MAX_AHEAD + 1, "text.delta")]).await;
     far.problem(413, "seq_too_far_ahead");
-    let many = report(&place, &token, &[(1, "text.delta"), (2, "text.delta")]).await;
+    let many = report(&api, &token, &[(1, "text.delta"), (2, "text.delta")]).await;
     many.problem(413, "too_many_events");
-    let again = report(&place, &token, &[(1, "text.delta")]).await.ok();
+    let again = report(&api, &token, &[(1, "text.delta")]).await.ok();
     assert_eq!(again["lastSeq"], 1);
-    let end = report(&place, &token, &[(2, "completed")]).await.ok();
+    let end = report(&api, &token, &[(2, "completed")]).await.ok();
     assert_eq!(end["lastSeq"], 2);
 }
 
 #[tokio::test]
 async fn nothing_new_is_taken_after_the_run_though_nobody_closed_it() {
-    let place = Place::new().await;
-    let token = waiting(&place, 0).await;
-    report(&place, &token, &[(1, "text.delta")]).await.ok();
-    let (store, now) = (&place.world.store, place.world.clock.now());
+    let api = TestApi::new().await;
+    let token = waiting(&api, 0).await;
+    report(&api, &token, &[(1, "text.delta")]).await.ok();
+    let (store, now) = (&api.world.store, api.world.clock.now());
     let before = conversation::load(store, &key().id(), now).await.unwrap().unwrap();
-    save(&place, &before, None).await;
-    let late = report(&place, &token, &[(2, "text.delta")]).await;
+    save(&api, &before, None).await;
+    let late = report(&api, &token, &[(2, "text.delta")]).await;
     late.problem(409, "run_closed");
-    let again = report(&place, &token, &[(1, "text.delta")]).await.ok();
-    let seen = place.ask(&token, "GET", PATH, &Value::Null).await.ok();
+    let again = report(&api, &token, &[(1, "text.delta")]).await.ok();
+    let seen = api.ask(&token, "GET", PATH, &Value::Null).await.ok();
     for told in [again, seen] {
         assert_eq!((&told["lastSeq"], &told["state"]), (&json!(1), &json!("closed")));
     }

@@ -8,13 +8,13 @@ use axum::http::{HeaderName, Request};
 use serde_json::{Value, json};
 use tieline_admin::client_address::ClientAddress;
 
-use crate::place::{DEFAULT, Place, ROOT, Reply};
+use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
 const SESSION: &str = "/api/v1/session";
 const AGENTS: &str = "/api/v1/orgs/default/agents";
 const GUARD: (&str, &str) = ("x-tieline-request", "1");
 
-async fn send(place: &Place, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+async fn send(api: &TestApi, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(HeaderName::try_from(*name).unwrap(), *value);
@@ -24,12 +24,12 @@ async fn send(place: &Place, method: &str, path: &str, headers: &[(&str, &str)],
     } else {
         Body::from(body.to_string())
     };
-    place.send(request.body(body).unwrap()).await
+    api.send(request.body(body).unwrap()).await
 }
 
 /// Opens a session and returns the cookie as a browser sends it.
-async fn sign_in(place: &Place, token: &str) -> String {
-    let opened = send(place, "POST", SESSION, &[], &json!({ "token": token })).await;
+async fn sign_in(api: &TestApi, token: &str) -> String {
+    let opened = send(api, "POST", SESSION, &[], &json!({ "token": token })).await;
     let cookie = set_cookie(&opened);
     cookie.split(';').next().unwrap().to_owned()
 }
@@ -42,9 +42,9 @@ fn set_cookie(reply: &Reply) -> String {
 
 #[tokio::test]
 async fn a_session_stands_for_its_token() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let opened = send(
-        &place,
+        &api,
         "POST",
         SESSION,
         &[(HOST.as_str(), "bridge.example")],
@@ -58,13 +58,13 @@ async fn a_session_stands_for_its_token() {
     assert!(!cookie.contains(ROOT) && !opened.text.contains(ROOT));
     assert_eq!(opened.headers["cache-control"], "no-store");
     let cookie = cookie.split(';').next().unwrap();
-    let shown = send(&place, "GET", SESSION, &[(COOKIE.as_str(), cookie)], &Value::Null)
+    let shown = send(&api, "GET", SESSION, &[(COOKIE.as_str(), cookie)], &Value::Null)
         .await
         .ok();
     assert_eq!((&shown["role"], &shown["tokenId"]), (&json!("root"), &Value::Null));
     assert!(shown["expiresAt"].is_string(), "{shown}");
     let local = send(
-        &place,
+        &api,
         "POST",
         SESSION,
         &[("host", "127.0.0.1:8080")],
@@ -72,63 +72,61 @@ async fn a_session_stands_for_its_token() {
     )
     .await;
     assert!(!set_cookie(&local).contains("Secure"));
-    send(&place, "POST", SESSION, &[], &json!({ "token": "wrong" }))
+    send(&api, "POST", SESSION, &[], &json!({ "token": "wrong" }))
         .await
         .problem(401, "unauthorized");
-    send(&place, "POST", SESSION, &[], &Value::Null)
+    send(&api, "POST", SESSION, &[], &Value::Null)
         .await
         .problem(401, "unauthorized");
     let made = format!("{cookie}x");
-    send(&place, "GET", SESSION, &[("cookie", &made)], &Value::Null)
+    send(&api, "GET", SESSION, &[("cookie", &made)], &Value::Null)
         .await
         .problem(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn a_change_with_the_cookie_needs_a_header_that_no_form_sends() {
-    let place = Place::new().await;
-    let cookie = sign_in(&place, ROOT).await;
+    let api = TestApi::new().await;
+    let cookie = sign_in(&api, ROOT).await;
     let agent = json!({ "name": "Echo", "protocol": "echo" });
-    send(&place, "POST", AGENTS, &[("cookie", &cookie)], &agent)
+    send(&api, "POST", AGENTS, &[("cookie", &cookie)], &agent)
         .await
         .problem(403, "request_header_missing");
-    send(&place, "DELETE", SESSION, &[("cookie", &cookie)], &Value::Null)
+    send(&api, "DELETE", SESSION, &[("cookie", &cookie)], &Value::Null)
         .await
         .problem(403, "request_header_missing");
-    let made = send(&place, "POST", AGENTS, &[("cookie", &cookie), GUARD], &agent).await;
+    let made = send(&api, "POST", AGENTS, &[("cookie", &cookie), GUARD], &agent).await;
     assert_eq!(made.status, 201, "{made:?}");
     let foreign = [("sec-fetch-site", "cross-site")];
-    send(&place, "POST", SESSION, &foreign, &json!({ "token": ROOT }))
+    send(&api, "POST", SESSION, &foreign, &json!({ "token": ROOT }))
         .await
         .problem(403, "cross_site");
     let own = [("sec-fetch-site", "same-origin")];
-    send(&place, "POST", SESSION, &own, &json!({ "token": ROOT }))
-        .await
-        .ok();
+    send(&api, "POST", SESSION, &own, &json!({ "token": ROOT })).await.ok();
 }
 
 #[tokio::test]
 async fn a_session_ends_with_itself_and_with_its_token() {
-    let place = Place::new().await;
-    let token = place.organization("acme", "admin").await;
+    let api = TestApi::new().await;
+    let token = api.organization("acme", "admin").await;
     let path = "/api/v1/orgs/acme/agents";
-    let (first, second) = (sign_in(&place, &token).await, sign_in(&place, &token).await);
-    let agents = async |cookie: &str| send(&place, "GET", path, &[("cookie", cookie)], &Value::Null).await;
+    let (first, second) = (sign_in(&api, &token).await, sign_in(&api, &token).await);
+    let agents = async |cookie: &str| send(&api, "GET", path, &[("cookie", cookie)], &Value::Null).await;
     agents(&first).await.ok();
-    let ended = send(&place, "DELETE", SESSION, &[("cookie", &first), GUARD], &Value::Null).await;
+    let ended = send(&api, "DELETE", SESSION, &[("cookie", &first), GUARD], &Value::Null).await;
     assert_eq!(ended.status, 204);
     assert!(set_cookie(&ended).contains("Max-Age=0"));
     agents(&first).await.problem(401, "unauthorized");
     agents(&second).await.ok();
-    let tokens = place.get("/api/v1/orgs/acme/tokens").await.ok();
+    let tokens = api.get("/api/v1/orgs/acme/tokens").await.ok();
     let id = tokens["items"][0]["id"].as_str().unwrap();
-    place.delete(&format!("/api/v1/orgs/acme/tokens/{id}")).await.ok();
+    api.delete(&format!("/api/v1/orgs/acme/tokens/{id}")).await.ok();
     agents(&second).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
 async fn wrong_tokens_are_slowed_down_by_address_and_right_ones_never() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let ask = async |token: &str, address: &str| {
         let mut request = Request::get(AGENTS)
             .header("authorization", format!("Bearer {token}"))
@@ -136,7 +134,7 @@ async fn wrong_tokens_are_slowed_down_by_address_and_right_ones_never() {
             .unwrap();
         let address: IpAddr = address.parse().unwrap();
         request.extensions_mut().insert(ClientAddress(address));
-        place.send(request).await
+        api.send(request).await
     };
     for n in 0..20 {
         ask(&format!("wrong-{n}"), "192.0.2.1")
@@ -153,21 +151,21 @@ async fn wrong_tokens_are_slowed_down_by_address_and_right_ones_never() {
 
 #[tokio::test]
 async fn tokens_expire_and_show_their_last_use() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let path = format!("{DEFAULT}/tokens");
     let past = json!({ "name": "ci", "role": "admin", "expiresAt": "2020-01-01T00:00:00Z" });
     assert_eq!(
-        place.post(&path, past).await.problem(400, "invalid_field")["field"],
+        api.post(&path, past).await.problem(400, "invalid_field")["field"],
         "expiresAt"
     );
     let body = json!({ "name": "ci", "role": "admin", "expiresAt": "2999-01-01T00:00:00Z" });
-    let made = place.post(&path, body).await.ok();
+    let made = api.post(&path, body).await.ok();
     assert_eq!(
         (&made["expiresAt"], &made["lastUsedAt"]),
         (&json!("2999-01-01T00:00:00Z"), &Value::Null)
     );
     let token = made["token"].as_str().unwrap();
-    place.ask(token, "GET", &path, &Value::Null).await.ok();
-    let list = place.get(&path).await.ok();
+    api.ask(token, "GET", &path, &Value::Null).await.ok();
+    let list = api.get(&path).await.ok();
     assert!(list["items"][0]["lastUsedAt"].is_string(), "{list}");
 }

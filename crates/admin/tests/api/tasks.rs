@@ -2,36 +2,36 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place};
+use crate::test_api::{DEFAULT, TestApi};
 
 const LISI: &str = "lisi";
 
-/// A place with an English web bot whose trigger has these settings.
-async fn bot(settings: Value) -> (Place, String) {
-    let place = Place::new().await;
+/// A bridge with an English web bot whose trigger has these settings.
+async fn bot(settings: Value) -> (TestApi, String) {
+    let api = TestApi::new().await;
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });
-    let integration = place.create(&format!("{DEFAULT}/integrations"), body).await;
-    let agent = place.echo("Echo").await;
+    let integration = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    let agent = api.echo("Echo").await;
     let mut trigger = json!({ "integrationId": integration, "agentId": agent });
     trigger
         .as_object_mut()
         .unwrap()
         .extend(settings.as_object().unwrap().clone());
-    place.create(&format!("{DEFAULT}/triggers"), trigger).await;
-    place.work();
-    (place, integration)
+    api.create(&format!("{DEFAULT}/triggers"), trigger).await;
+    api.work();
+    (api, integration)
 }
 
 /// The only conversation of the bot.
-async fn conversation(place: &Place, integration: &str) -> Value {
+async fn conversation(api: &TestApi, integration: &str) -> Value {
     let path = format!("{DEFAULT}/integrations/{integration}/conversations");
-    let listed = place.get(&path).await.ok();
+    let listed = api.get(&path).await.ok();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
     listed["items"][0].clone()
 }
 
-async fn session(place: &Place, integration: &str) -> String {
-    conversation(place, integration).await["sessionId"]
+async fn session(api: &TestApi, integration: &str) -> String {
+    conversation(api, integration).await["sessionId"]
         .as_str()
         .unwrap()
         .to_owned()
@@ -39,14 +39,14 @@ async fn session(place: &Place, integration: &str) -> String {
 
 #[tokio::test]
 async fn tasks_survive_new_chats_and_are_shown_in_lists() {
-    let (place, web) = bot(json!({ "taskMode": true })).await;
-    let ask = async |text: &str| place.ask_as(&web, LISI, text).await;
+    let (api, web) = bot(json!({ "taskMode": true })).await;
+    let ask = async |text: &str| api.ask_as(&web, LISI, text).await;
     ask("hello").await;
-    let chat = session(&place, &web).await;
+    let chat = session(&api, &web).await;
     assert!(ask("/task Deploy").await.contains("New task “Deploy”"));
     ask("step one").await;
-    let deploy = session(&place, &web).await;
-    let shown = conversation(&place, &web).await;
+    let deploy = session(&api, &web).await;
+    let shown = conversation(&api, &web).await;
     assert_eq!((&shown["mode"], &shown["task"]), (&json!("task"), &json!("Deploy")));
     assert!(ask("/status").await.contains("Mode: task “Deploy”"));
 
@@ -57,24 +57,24 @@ async fn tasks_survive_new_chats_and_are_shown_in_lists() {
     );
     assert_eq!(ask("1").await, "A new session has begun.");
     ask("hello again").await;
-    let fresh = session(&place, &web).await;
+    let fresh = session(&api, &web).await;
     assert!(fresh != chat && fresh != deploy);
-    let shown = conversation(&place, &web).await;
+    let shown = conversation(&api, &web).await;
     assert_eq!((&shown["mode"], &shown["task"]), (&json!("chat"), &Value::Null));
     assert_eq!(shown["tasks"], json!(["Deploy"]));
 
     assert!(ask("/new").await.contains("3."));
     assert!(ask("3").await.contains("1. Deploy"));
     assert!(ask("1").await.contains("“Deploy”"));
-    assert_eq!(session(&place, &web).await, deploy);
+    assert_eq!(session(&api, &web).await, deploy);
     assert!(ask("/CHAT").await.contains("in the chat"));
-    assert_eq!(session(&place, &web).await, fresh);
+    assert_eq!(session(&api, &web).await, fresh);
 }
 
 #[tokio::test]
 async fn text_ends_a_menu_and_goes_to_the_agent() {
-    let (place, web) = bot(json!({ "taskMode": true })).await;
-    let ask = async |text: &str| place.ask_as(&web, LISI, text).await;
+    let (api, web) = bot(json!({ "taskMode": true })).await;
+    let ask = async |text: &str| api.ask_as(&web, LISI, text).await;
     ask("/new").await;
     let answer = ask("never mind, what is up?").await;
     assert!(answer.contains("never mind"), "{answer}");
@@ -88,13 +88,13 @@ async fn text_ends_a_menu_and_goes_to_the_agent() {
     // With text there is no menu, and the text is the first input of a new chat.
     let answer = ask("/new what is this?").await;
     assert!(answer.contains("what is this?"), "{answer}");
-    assert_eq!(conversation(&place, &web).await["mode"], "chat");
+    assert_eq!(conversation(&api, &web).await["mode"], "chat");
 }
 
 #[tokio::test]
 async fn without_task_mode_its_commands_are_text() {
-    let (place, web) = bot(json!({})).await;
-    let ask = async |text: &str| place.ask_as(&web, LISI, text).await;
+    let (api, web) = bot(json!({})).await;
+    let ask = async |text: &str| api.ask_as(&web, LISI, text).await;
     for text in ["/task Deploy", "/chat", "/bind x", "/cancel"] {
         let answer = ask(text).await;
         assert!(answer.contains(text), "{answer}");
@@ -105,21 +105,21 @@ async fn without_task_mode_its_commands_are_text() {
 
 #[tokio::test]
 async fn conversation_is_bound_to_a_task_from_outside() {
-    let (place, web) = bot(json!({ "taskMode": true })).await;
-    place.ask_as(&web, LISI, "hello").await;
-    let before = conversation(&place, &web).await;
+    let (api, web) = bot(json!({ "taskMode": true })).await;
+    api.ask_as(&web, LISI, "hello").await;
+    let before = conversation(&api, &web).await;
     let path = format!(
         "{DEFAULT}/integrations/{web}/conversations/{}/bind",
         before["id"].as_str().unwrap()
     );
     let body = json!({ "task": "Release 7", "conversationRef": "thread_7" });
-    let bound = place.post(&path, body.clone()).await.ok();
+    let bound = api.post(&path, body.clone()).await.ok();
     assert_eq!((&bound["mode"], &bound["task"]), (&json!("task"), &json!("Release 7")));
     assert_ne!(bound["sessionId"], before["sessionId"]);
-    let again = place.post(&path, body).await.ok();
+    let again = api.post(&path, body).await.ok();
     assert_eq!(again, bound, "binding twice changes nothing");
-    place.ask_as(&web, LISI, "go on").await;
-    assert_eq!(session(&place, &web).await, bound["sessionId"].as_str().unwrap());
+    api.ask_as(&web, LISI, "go on").await;
+    assert_eq!(session(&api, &web).await, bound["sessionId"].as_str().unwrap());
 
     for (body, field) in [
         (json!({ "task": " " }), "task"),
@@ -127,25 +127,23 @@ async fn conversation_is_bound_to_a_task_from_outside() {
         (json!({ "task": "a", "conversationRef": "" }), "conversationRef"),
     ] {
         assert_eq!(
-            place.post(&path, body).await.problem(400, "invalid_field")["field"],
+            api.post(&path, body).await.problem(400, "invalid_field")["field"],
             field
         );
     }
     let nowhere = path.replace(before["id"].as_str().unwrap(), "cnv_nothing");
-    place
-        .post(&nowhere, json!({ "task": "a" }))
+    api.post(&nowhere, json!({ "task": "a" }))
         .await
         .problem(404, "conversation_not_found");
 }
 
 #[tokio::test]
 async fn conversation_without_task_mode_is_not_bound() {
-    let (place, web) = bot(json!({})).await;
-    place.ask_as(&web, LISI, "hello").await;
-    let id = conversation(&place, &web).await["id"].as_str().unwrap().to_owned();
+    let (api, web) = bot(json!({})).await;
+    api.ask_as(&web, LISI, "hello").await;
+    let id = conversation(&api, &web).await["id"].as_str().unwrap().to_owned();
     let path = format!("{DEFAULT}/integrations/{web}/conversations/{id}/bind");
-    place
-        .post(&path, json!({ "task": "a" }))
+    api.post(&path, json!({ "task": "a" }))
         .await
         .problem(409, "task_mode_off");
 }

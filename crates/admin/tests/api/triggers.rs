@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place};
+use crate::test_api::{DEFAULT, TestApi};
 
 fn triggers() -> String {
     format!("{DEFAULT}/triggers")
@@ -10,11 +10,11 @@ fn triggers() -> String {
 
 #[tokio::test]
 async fn settings_have_defaults_and_limits() {
-    let place = Place::new().await;
-    let (integration, agent) = (place.web("Web").await, place.echo("Echo").await);
-    let id = place.trigger(&integration, &agent).await;
+    let api = TestApi::new().await;
+    let (integration, agent) = (api.web("Web").await, api.echo("Echo").await);
+    let id = api.trigger(&integration, &agent).await;
     let path = format!("{}/{id}", triggers());
-    let made = place.get(&path).await.ok();
+    let made = api.get(&path).await.ok();
     let expected = json!({ "sessionTimeoutSeconds": 3600, "summaryWindowSeconds": 0, "sessionScope": "sender",
         "busyPolicy": "queue", "access": { "users": [], "chats": [], "pairing": false }, "welcome": null,
         "taskMode": false, "enabled": true });
@@ -23,9 +23,9 @@ async fn settings_have_defaults_and_limits() {
     }
     let change = json!({ "sessionScope": "chat", "busyPolicy": "interrupt", "welcome": " Hi ",
         "access": { "users": ["lisi"] }, "summaryWindowSeconds": 3 });
-    let changed = place.patch(&path, change).await.ok();
+    let changed = api.patch(&path, change).await.ok();
     assert_eq!(changed["welcome"], "Hi");
-    let again = place
+    let again = api
         .patch(&path, json!({ "access": { "chats": ["g"] }, "welcome": null }))
         .await
         .ok();
@@ -43,44 +43,44 @@ async fn settings_have_defaults_and_limits() {
         (json!({ "sessionScope": "planet" }), "sessionScope"),
         (json!({ "access": { "users": [""] } }), "access.users[0]"),
     ] {
-        let problem = place.patch(&path, change).await.problem(400, "invalid_field");
+        let problem = api.patch(&path, change).await.problem(400, "invalid_field");
         assert_eq!(problem["field"], field, "{problem}");
     }
-    let unknown = place.patch(&path, json!({ "access": { "people": [] } })).await;
+    let unknown = api.patch(&path, json!({ "access": { "people": [] } })).await;
     assert_eq!(unknown.problem(400, "unknown_field")["field"], "access.people");
 }
 
 #[tokio::test]
 async fn welcome_that_the_platform_would_cut_is_refused() {
-    let place = Place::new().await;
-    let agent = place.echo("Echo").await;
+    let api = TestApi::new().await;
+    let agent = api.echo("Echo").await;
     let wecom = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
         "credentials": { "botId": "b1", "secret": "s3" } });
-    let wecom = place.create(&format!("{DEFAULT}/integrations"), wecom).await;
+    let wecom = api.create(&format!("{DEFAULT}/integrations"), wecom).await;
     // 683 characters, 2049 bytes.
     let (longest, too_long) = ("a".repeat(2048 - 2000), "好".repeat(683));
     let trigger = |welcome: &str| json!({ "integrationId": wecom, "agentId": agent, "welcome": welcome });
-    let problem = place.post(&triggers(), trigger(&too_long)).await;
+    let problem = api.post(&triggers(), trigger(&too_long)).await;
     assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
     let fits = format!("{}{longest}", "好".repeat(666));
-    let id = place.create(&triggers(), trigger(&fits)).await;
+    let id = api.create(&triggers(), trigger(&fits)).await;
     let path = format!("{}/{id}", triggers());
-    let problem = place.patch(&path, json!({ "welcome": too_long })).await;
+    let problem = api.patch(&path, json!({ "welcome": too_long })).await;
     assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
     // No text is shown there, so none is too long.
-    let web = place.web("Web").await;
+    let web = api.web("Web").await;
     let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });
-    place.create(&triggers(), elsewhere).await;
+    api.create(&triggers(), elsewhere).await;
 }
 
 #[tokio::test]
 async fn an_integration_has_one_enabled_trigger() {
-    let place = Place::new().await;
-    let integration = place.web("Web").await;
-    let (one, two) = (place.echo("One").await, place.echo("Two").await);
-    let first = place.trigger(&integration, &one).await;
+    let api = TestApi::new().await;
+    let integration = api.web("Web").await;
+    let (one, two) = (api.echo("One").await, api.echo("Two").await);
+    let first = api.trigger(&integration, &one).await;
     let second = json!({ "integrationId": integration, "agentId": two });
-    let problem = place.post(&triggers(), second.clone()).await;
+    let problem = api.post(&triggers(), second.clone()).await;
     let problem = problem.problem(409, "integration_already_bound");
     assert_eq!(problem["boundTo"]["triggerId"], first.as_str(), "{problem}");
     assert_eq!(problem["boundTo"]["agentName"], "One");
@@ -88,30 +88,29 @@ async fn an_integration_has_one_enabled_trigger() {
 
     let mut disabled = second.clone();
     disabled["enabled"] = json!(false);
-    let third = place.create(&triggers(), disabled).await;
+    let third = api.create(&triggers(), disabled).await;
     let path = format!("{}/{third}", triggers());
-    place
-        .patch(&path, json!({ "enabled": true }))
+    api.patch(&path, json!({ "enabled": true }))
         .await
         .problem(409, "integration_already_bound");
-    let moved = place
+    let moved = api
         .patch(&format!("{path}?takeover=true"), json!({ "enabled": true }))
         .await;
     assert_eq!(moved.ok()["enabled"], true);
-    let displaced = place.get(&format!("{}/{first}", triggers())).await.ok();
+    let displaced = api.get(&format!("{}/{first}", triggers())).await.ok();
     assert_eq!(displaced["enabled"], false);
-    let back = place.post(&format!("{}?takeover=true", triggers()), second).await;
+    let back = api.post(&format!("{}?takeover=true", triggers()), second).await;
     assert_eq!(back.status, 201, "{back:?}");
-    assert_eq!(place.get(&path).await.ok()["enabled"], false);
+    assert_eq!(api.get(&path).await.ok()["enabled"], false);
 }
 
 #[tokio::test]
 async fn many_at_once_leave_one_bound() {
-    let place = Place::new().await;
-    let (integration, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let api = TestApi::new().await;
+    let (integration, agent) = (api.web("Web").await, api.echo("Echo").await);
     let body = json!({ "integrationId": integration, "agentId": agent });
     let path = triggers();
-    let tries = (0..8).map(|_| place.post(&path, body.clone()));
+    let tries = (0..8).map(|_| api.post(&path, body.clone()));
     let mut made = 0;
     for answer in futures(tries).await {
         match answer.status.as_u16() {
@@ -147,17 +146,14 @@ async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
 
 #[tokio::test]
 async fn what_is_not_there_can_not_be_bound() {
-    let place = Place::new().await;
-    let (integration, agent) = (place.web("Web").await, place.echo("Echo").await);
+    let api = TestApi::new().await;
+    let (integration, agent) = (api.web("Web").await, api.echo("Echo").await);
     for enabled in [true, false] {
         let body = json!({ "integrationId": "int_nothing", "agentId": agent, "enabled": enabled });
-        let problem = place
-            .post(&triggers(), body)
-            .await
-            .problem(404, "integration_not_found");
+        let problem = api.post(&triggers(), body).await.problem(404, "integration_not_found");
         assert_eq!(problem["field"], "integrationId");
         let body = json!({ "integrationId": integration, "agentId": "agt_nothing", "enabled": enabled });
-        let problem = place.post(&triggers(), body).await.problem(404, "agent_not_found");
+        let problem = api.post(&triggers(), body).await.problem(404, "agent_not_found");
         assert_eq!(problem["field"], "agentId");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place};
+use crate::test_api::{DEFAULT, TestApi};
 
 /// A wrong file: what it shows, its text, the line, the field, and a part of the sentence: what is allowed.
 struct Wrong(&'static str, &'static str, u64, &'static str, &'static str);
@@ -411,33 +411,33 @@ const WRONG: &[Wrong] = &[
 ];
 
 /// A bridge with an integration `There`, and one that has the bot account `taken`.
-async fn place() -> Place {
-    let place = Place::guarded().await;
-    place.web("There").await;
+async fn api() -> TestApi {
+    let api = TestApi::guarded().await;
+    api.web("There").await;
     let taken = json!({ "name": "Taken", "platform": "wecom", "enabled": false,
         "credentials": { "botId": "taken", "secret": "s" } });
-    place.create(&format!("{DEFAULT}/integrations"), taken).await;
-    place
+    api.create(&format!("{DEFAULT}/integrations"), taken).await;
+    api
 }
 
-async fn owned(place: &Place) -> Vec<Value> {
+async fn owned(api: &TestApi) -> Vec<Value> {
     let mut lists = Vec::new();
     for list in ["agents", "integrations", "triggers"] {
-        lists.push(place.get(&format!("{DEFAULT}/{list}")).await.ok());
+        lists.push(api.get(&format!("{DEFAULT}/{list}")).await.ok());
     }
-    lists.push(place.get("/api/v1/orgs").await.ok());
+    lists.push(api.get("/api/v1/orgs").await.ok());
     lists
 }
 
 #[tokio::test]
 async fn each_is_refused_with_its_line_its_field_and_what_is_allowed() {
     assert!(WRONG.len() >= 40);
-    let place = place().await;
-    let before = owned(&place).await;
+    let api = api().await;
+    let before = owned(&api).await;
     let mut failures = Vec::new();
     for Wrong(what, file, line, field, allowed) in WRONG {
         for query in ["?dryRun=true", ""] {
-            let reply = place
+            let reply = api
                 .post(&format!("{DEFAULT}/apply{query}"), json!({ "file": file }))
                 .await;
             let body = reply.json();
@@ -454,14 +454,14 @@ async fn each_is_refused_with_its_line_its_field_and_what_is_allowed() {
                 failures.push(format!("{what}: {body}"));
             }
         }
-        assert_eq!(owned(&place).await, before, "{what}");
+        assert_eq!(owned(&api).await, before, "{what}");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[tokio::test]
 async fn all_mistakes_are_told_at_once() {
-    let place = place().await;
+    let api = api().await;
     let file = "agents:
 - name: A
   protocol: openai_chat
@@ -477,7 +477,7 @@ integrations:
 triggers:
 - {integration: Nowhere, agent: A, busyPolicy: wait}
 ";
-    let problem = place
+    let problem = api
         .post(&format!("{DEFAULT}/apply"), json!({ "file": file }))
         .await
         .problem(400, "invalid_file");

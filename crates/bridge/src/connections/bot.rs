@@ -55,13 +55,13 @@ pub(super) struct BotTask {
 
 /// A connection on its way up.
 struct Coming {
-    stage: Stage,
+    step: OpeningStep,
     give_up_at: Timestamp,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Box<Connection>, Loss>> + Send>>;
 
-enum Stage {
+enum OpeningStep {
     Opening(Opening),
     Greeting(Box<Connection>),
 }
@@ -132,14 +132,14 @@ impl BotTask {
                         if let Some(limit) = line.greeting_limit() {
                             coming.give_up_at = self.context.now().after(limit);
                         }
-                        coming.stage = Stage::Greeting(line);
+                        coming.step = OpeningStep::Greeting(line);
                     }
                     self.heed_coming(signals).await;
                 }
                 Event::Opened(Err(loss)) => self.failed(loss),
                 Event::Greeting(input) => {
                     let Some(Coming {
-                        stage: Stage::Greeting(mut line),
+                        step: OpeningStep::Greeting(mut line),
                         give_up_at,
                     }) = self.coming.take()
                     else {
@@ -147,7 +147,7 @@ impl BotTask {
                     };
                     let signals = line.handle(input, &self.context).await;
                     self.coming = Some(Coming {
-                        stage: Stage::Greeting(line),
+                        step: OpeningStep::Greeting(line),
                         give_up_at,
                     });
                     self.heed_coming(signals).await;
@@ -169,8 +169,8 @@ impl BotTask {
                 Event::Current(input)
             }
             event = async { match coming {
-                Some(Coming { stage: Stage::Opening(opening), .. }) => Event::Opened(opening.await),
-                Some(Coming { stage: Stage::Greeting(line), .. }) => Event::Greeting(line.next(context).await),
+                Some(Coming { step: OpeningStep::Opening(opening), .. }) => Event::Opened(opening.await),
+                Some(Coming { step: OpeningStep::Greeting(line), .. }) => Event::Greeting(line.next(context).await),
                 None => std::future::pending().await,
             } } => event,
             () = sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => Event::Time,
@@ -209,7 +209,7 @@ impl BotTask {
 
     fn open(&self, now: Timestamp) -> Coming {
         Coming {
-            stage: Stage::Opening(Box::pin(connect::open(self.context.clone(), self.link.failures))),
+            step: OpeningStep::Opening(Box::pin(connect::open(self.context.clone(), self.link.failures))),
             give_up_at: now.after(self.context.shared.patience.greeting),
         }
     }
@@ -254,7 +254,7 @@ impl BotTask {
                 ConnectionEvent::Lost(loss) if self.coming.is_none() => return self.lose_current(loss).await,
                 ConnectionEvent::Lost(loss) => {
                     if let Some(Coming {
-                        stage: Stage::Greeting(line),
+                        step: OpeningStep::Greeting(line),
                         ..
                     }) = self.coming.take()
                     {
@@ -271,7 +271,7 @@ impl BotTask {
     /// The coming connection stands: it takes over.
     async fn promote(&mut self) {
         let Some(Coming {
-            stage: Stage::Greeting(line),
+            step: OpeningStep::Greeting(line),
             ..
         }) = self.coming.take()
         else {

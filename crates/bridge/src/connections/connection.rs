@@ -75,7 +75,7 @@ pub(super) enum Input {
     /// A frame.
     Frame(Frame),
     /// A sign of life below the protocol.
-    Life {
+    SignOfLife {
         /// Whether it answers a Ping of ours.
         pong: bool,
     },
@@ -177,7 +177,7 @@ impl Connection {
     /// Does what the input asks for.
     pub(super) async fn handle(&mut self, input: Input, context: &BotContext) -> Vec<ConnectionEvent> {
         let cx = context.context();
-        if matches!(input, Input::Frame(_) | Input::Life { .. }) {
+        if matches!(input, Input::Frame(_) | Input::SignOfLife { .. }) {
             self.heard_at = Some(cx.now);
         }
         let effects = match input {
@@ -185,7 +185,7 @@ impl Connection {
                 self.alive(cx.now, false);
                 self.session.on_frame(frame, &cx)
             }
-            Input::Life { pong } => {
+            Input::SignOfLife { pong } => {
                 self.alive(cx.now, pong);
                 return Vec::new();
             }
@@ -476,8 +476,8 @@ fn read(message: Option<Result<Message, tungstenite::Error>>) -> Input {
     match message {
         Some(Ok(Message::Text(text))) => Input::Frame(Frame::Text(text.as_str().to_owned())),
         Some(Ok(Message::Binary(bytes))) => Input::Frame(Frame::Binary(bytes.into())),
-        Some(Ok(Message::Pong(_))) => Input::Life { pong: true },
-        Some(Ok(Message::Ping(_) | Message::Frame(_))) => Input::Life { pong: false },
+        Some(Ok(Message::Pong(_))) => Input::SignOfLife { pong: true },
+        Some(Ok(Message::Ping(_) | Message::Frame(_))) => Input::SignOfLife { pong: false },
         Some(Ok(Message::Close(Some(frame)))) => Input::Closed(frame.code.into(), frame.reason.as_str().to_owned()),
         Some(Ok(Message::Close(None))) => Input::Closed(NO_STATUS, String::new()),
         Some(Err(_)) | None => Input::Closed(ABNORMAL, String::new()),

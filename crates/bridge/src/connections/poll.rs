@@ -37,7 +37,7 @@ pub(super) struct Poll {
     /// The newest cursor that is not being saved yet.
     unsaved: Option<String>,
     saving: Option<Pending<Result<(), Loss>>>,
-    /// Place among the connections that are being opened, until the first call is answered.
+    /// Permit among the connections that are being opened, until the first call is answered.
     opening: Option<OwnedSemaphorePermit>,
     /// Whether only parting calls are made any more.
     closing: bool,

@@ -57,7 +57,7 @@ static SHELF: FakeConnector = FakeConnector { is_short_lived: false };
 static REGISTRY: &[&dyn Connector] = &[&SHELF];
 
 /// A bridge, and a server that answers every request with a head of this many announced bytes and as many that come.
-struct Scene {
+struct Fixture {
     _engine: Embedded,
     world: World,
     bot: Bot,
@@ -65,7 +65,7 @@ struct Scene {
     n_asked: Arc<AtomicUsize>,
 }
 
-async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
+async fn fixture(announced: Option<usize>, n_bytes: usize) -> Fixture {
     let (engine, mut world) = test_support::world(REGISTRY).await;
     let mut settings = (*world.settings).clone();
     settings.file_patience = Duration::from_secs(2);
@@ -92,7 +92,7 @@ async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
             });
         }
     });
-    Scene {
+    Fixture {
         _engine: engine,
         world,
         bot: test_support::bot(&SHELF, ConnectionMode::Webhook, true),
@@ -101,7 +101,7 @@ async fn scene(announced: Option<usize>, n_bytes: usize) -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     /// Fetches the file while others have all room but `free` bytes.
     async fn fetch(&self, free: usize) -> Result<usize, FetchError> {
         let others = self.world.settings.max_passing_bytes - free;
@@ -139,14 +139,14 @@ impl Scene {
 
 #[tokio::test]
 async fn file_that_tells_its_length_takes_no_more_room_than_that() {
-    let it = scene(Some(3 * MIB), 3 * MIB).await;
+    let it = fixture(Some(3 * MIB), 3 * MIB).await;
     assert_eq!(it.fetch(3 * MIB).await.unwrap(), 3 * MIB);
     assert!(matches!(it.fetch(2 * MIB).await, Err(FetchError::NoRoom(_))));
 }
 
 #[tokio::test]
 async fn file_that_does_not_tell_takes_what_it_may_have() {
-    let it = scene(None, 3 * MIB).await;
+    let it = fixture(None, 3 * MIB).await;
     assert!(matches!(it.fetch(3 * MIB).await, Err(FetchError::NoRoom(_))));
     let most = it.world.settings.max_file_bytes;
     assert_eq!(it.fetch(most).await.unwrap(), 3 * MIB);
@@ -154,7 +154,7 @@ async fn file_that_does_not_tell_takes_what_it_may_have() {
 
 #[tokio::test]
 async fn file_that_tells_too_great_a_length_is_refused_at_once() {
-    let it = scene(Some(1024 * MIB), 0).await;
+    let it = fixture(Some(1024 * MIB), 0).await;
     let most = it.world.settings.max_file_bytes;
     let refused = it.fetch(MIB).await;
     assert!(matches!(refused, Err(FetchError::Download(DownloadError::TooLong(max))) if max == most));
@@ -196,7 +196,7 @@ fn with_inline_picture(bot: &Bot, bytes: &[u8]) -> Event {
 
 #[tokio::test]
 async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
-    let it = scene(None, 0).await;
+    let it = fixture(None, 0).await;
     let png = [&b"\x89PNG\r\n\x1a\n"[..], &[7; 100_000]].concat();
     let mut event = with_inline_picture(&it.bot, &png);
     let files = take_inline(&it.bot, &mut event);
@@ -244,7 +244,7 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
 
 #[tokio::test]
 async fn a_download_that_trickles_is_given_up() {
-    let mut it = scene(None, 0).await;
+    let mut it = fixture(None, 0).await;
     let mut settings = (*it.world.settings).clone();
     settings.least_download = LeastRate {
         n_bytes: 64 * 1024,

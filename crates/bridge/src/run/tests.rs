@@ -68,7 +68,7 @@ impl Connector for Bubbles {
     }
 }
 
-struct Scene {
+struct Fixture {
     _engine: Embedded,
     world: World,
     bubbles: &'static Bubbles,
@@ -76,12 +76,12 @@ struct Scene {
     target: ReplyTarget,
 }
 
-async fn scene() -> Scene {
+async fn fixture() -> Fixture {
     let bubbles: &'static Bubbles = Box::leak(Box::new(Bubbles {
         n_looks: AtomicUsize::new(0),
     }));
     let (engine, world) = test_support::world(&[]).await;
-    Scene {
+    Fixture {
         _engine: engine,
         world,
         // It doesn't stream.
@@ -106,7 +106,7 @@ fn target() -> ReplyTarget {
     }
 }
 
-impl Scene {
+impl Fixture {
     /// A reply whose bubble runs out soon.
     fn showing(&self) -> ReplyDelivery<'_> {
         let now = self.world.clock.now();
@@ -132,8 +132,8 @@ impl Scene {
 
 #[tokio::test]
 async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
-    let scene = scene().await;
-    let mut showing = scene.showing();
+    let fixture = fixture().await;
+    let mut showing = fixture.showing();
     let (said, shown) = watch::channel(StreamState::default());
     let done = Notify::new();
     let asking = async {
@@ -144,20 +144,20 @@ async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
         done.notify_one();
     };
     tokio::join!(
-        stream_reply::stream_reply(&mut showing, &scene.bot, shown, &done),
+        stream_reply::stream_reply(&mut showing, &fixture.bot, shown, &done),
         asking
     );
-    assert_eq!(scene.n_looks(), 2);
+    assert_eq!(fixture.n_looks(), 2);
 }
 
 #[tokio::test]
 async fn so_is_one_of_an_agent_that_calls_back() {
-    let scene = scene().await;
-    let mut showing = scene.showing();
+    let fixture = fixture().await;
+    let mut showing = fixture.showing();
     let wait = deferred::show(&mut showing).await.unwrap().unwrap();
     assert!(wait <= SOON, "{wait:?}");
-    assert_eq!(scene.n_looks(), 0);
+    assert_eq!(fixture.n_looks(), 0);
     sleep(wait).await;
     deferred::show(&mut showing).await.unwrap();
-    assert_eq!(scene.n_looks(), 1);
+    assert_eq!(fixture.n_looks(), 1);
 }

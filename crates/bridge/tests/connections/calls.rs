@@ -18,8 +18,8 @@ use tieline_store::config::integration;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
 
-use crate::place::{Place, until};
 use crate::platform::Manners;
+use crate::test_cluster::{TestCluster, until};
 
 async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut FrameAttempts) -> ApiAnswer {
     let call = SocketCall {
@@ -40,15 +40,15 @@ fn is_ok(answer: &ApiAnswer) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_reaches_the_socket_from_this_process_and_from_another() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     assert!(is_ok(
         &send(&process.world, &id, "here", &mut FrameAttempts::default()).await
     ));
-    let runner = place.world("runner");
+    let runner = cluster.world("runner");
     let begun = Instant::now();
     assert!(is_ok(
         &send(&runner, &id, "elsewhere", &mut FrameAttempts::default()).await
@@ -64,20 +64,20 @@ async fn a_frame_reaches_the_socket_from_this_process_and_from_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     // The second runner knows nothing of the first.
     for node in ["runner1", "runner2"] {
         assert!(is_ok(
-            &send(&place.world(node), &id, "the end", &mut FrameAttempts::default()).await
+            &send(&cluster.world(node), &id, "the end", &mut FrameAttempts::default()).await
         ));
     }
     assert_eq!(platform.said().len(), 1);
     // A repetition on purpose is sent.
-    let runner = place.world("runner3");
+    let runner = cluster.world("runner3");
     let mut tries = FrameAttempts::default();
     for _ in 0..2 {
         assert!(is_ok(&send(&runner, &id, "the end", &mut tries).await));
@@ -126,10 +126,10 @@ async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
 /// The answer to its first try is kept for minutes, so that none is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_goes_on_does_not_take_an_old_refusal_for_a_new_one() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     let busy = Manners {
         code: -1,
@@ -137,14 +137,14 @@ async fn a_runner_that_goes_on_does_not_take_an_old_refusal_for_a_new_one() {
     };
     platform.behave(busy);
     for n in 1..=2 {
-        let shown = finish(&place.world(&format!("runner{n}")), &id).await;
+        let shown = finish(&cluster.world(&format!("runner{n}")), &id).await;
         assert!(matches!(shown, DeliveryOutcome::NotBefore(_)), "{shown:?}");
         assert_eq!(platform.said().len(), n);
     }
     platform.behave(Manners::default());
     for n in 3..=4 {
         assert_eq!(
-            finish(&place.world(&format!("runner{n}")), &id).await,
+            finish(&cluster.world(&format!("runner{n}")), &id).await,
             DeliveryOutcome::Yes
         );
         assert_eq!(platform.said().len(), 3);
@@ -153,22 +153,22 @@ async fn a_runner_that_goes_on_does_not_take_an_old_refusal_for_a_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_holder_or_a_socket_nothing_is_sent_and_that_is_certain() {
-    let place = Place::new().await;
-    let runner = place.world("runner");
-    let id = place.wecom(&runner, "bot1").await;
+    let cluster = TestCluster::new().await;
+    let runner = cluster.world("runner");
+    let id = cluster.wecom(&runner, "bot1").await;
     let begun = Instant::now();
     assert_eq!(
         send(&runner, &id, "x", &mut FrameAttempts::default()).await,
         ApiAnswer::NotSent
     );
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    place.platform.behave(Manners {
+    cluster.platform.behave(Manners {
         subscribed: 853_000,
         ..Manners::default()
     });
-    let process = place.process("a");
+    let process = cluster.process("a");
     until("it is refused", async || process.status(&id).await.reason.is_some()).await;
-    let runner = place.world("runner2");
+    let runner = cluster.world("runner2");
     let begun = Instant::now();
     for world in [&runner, &process.world] {
         assert_eq!(
@@ -177,22 +177,22 @@ async fn without_a_holder_or_a_socket_nothing_is_sent_and_that_is_certain() {
         );
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(place.platform.said().len(), 0);
+    assert_eq!(cluster.platform.said().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_acknowledgement_is_uncertain_within_a_quarter_of_a_minute() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     platform.behave(Manners {
         no_acks: true,
         ..Manners::default()
     });
     let begun = Instant::now();
-    let runner = place.world("runner");
+    let runner = cluster.world("runner");
     assert_eq!(
         send(&runner, &id, "x", &mut FrameAttempts::default()).await,
         ApiAnswer::Unknown
@@ -202,10 +202,10 @@ async fn a_lost_acknowledgement_is_uncertain_within_a_quarter_of_a_minute() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_waits_for_a_socket_that_comes_back() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     platform.drop_connection("bot1");
     // It reconnects at once, so the gap may be over before it is seen.
@@ -213,7 +213,7 @@ async fn a_frame_waits_for_a_socket_that_comes_back() {
         process.connections.health().connected == 0 || platform.dialed() > 1
     })
     .await;
-    let runner = place.world("runner");
+    let runner = cluster.world("runner");
     assert!(is_ok(&send(&runner, &id, "x", &mut FrameAttempts::default()).await));
     assert_eq!(platform.said().len(), 1);
     assert_eq!(platform.said()[0].connection, 2);

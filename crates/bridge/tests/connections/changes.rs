@@ -9,21 +9,21 @@ use tieline_store::config::trigger::{self, Rival};
 use tieline_store::status::ConnectionState;
 use tokio::time::Instant;
 
-use crate::place::{Place, Process, until};
+use crate::test_cluster::{Process, TestCluster, until};
 
 /// With the timing of a deployment.
-fn process(place: &Place) -> Process {
-    place.process_with("a", tieline_bridge::connections::Options::default())
+fn process(cluster: &TestCluster) -> Process {
+    cluster.process_with("a", tieline_bridge::connections::Options::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn started_stopped_bound_and_unbound_bots_are_followed_within_two_seconds() {
-    let place = Place::new().await;
-    let process = process(&place);
-    let (store, platform) = (&process.world.store, &place.platform);
+    let cluster = TestCluster::new().await;
+    let process = process(&cluster);
+    let (store, platform) = (&process.world.store, &cluster.platform);
     let now = process.world.clock.now();
     until("the process is up", async || process.connections.health().shards == 8).await;
-    let id = place.wecom(&process.world, "bot1").await;
+    let id = cluster.wecom(&process.world, "bot1").await;
     let within = async |n: usize| {
         let begun = Instant::now();
         until("the connection follows", async || platform.standing() == n).await;
@@ -50,10 +50,10 @@ async fn started_stopped_bound_and_unbound_bots_are_followed_within_two_seconds(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_connects_anew_without_a_kick() {
-    let place = Place::new().await;
-    let process = process(&place);
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = process(&cluster);
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     let record = integration::get(&process.world.store, &id).await.unwrap().unwrap();
     integration::set_enabled(&process.world.store, &record, true, process.world.clock.now())
@@ -68,10 +68,10 @@ async fn a_restart_connects_anew_without_a_kick() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_welcome_is_said_over_the_same_connection() {
-    let place = Place::new().await;
-    let process = process(&place);
-    let (store, platform) = (&process.world.store, &place.platform);
-    place.wecom(&process.world, "bot1").await;
+    let cluster = TestCluster::new().await;
+    let process = process(&cluster);
+    let (store, platform) = (&process.world.store, &cluster.platform);
+    cluster.wecom(&process.world, "bot1").await;
     until("it connects", async || platform.standing() == 1).await;
     let bound = trigger::get(store, &OrganizationId::new("default"), &TriggerId::new("trg_bot1"))
         .await

@@ -14,8 +14,8 @@ use tieline_store::status::ConnectionState;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::place::{Place, Process, options, until};
 use crate::platform::{Manners, Platform};
+use crate::test_cluster::{Process, TestCluster, options, until};
 
 /// As patient as is good for a test.
 fn hasty() -> Options {
@@ -59,14 +59,14 @@ async fn rival(platform: &Platform, bot: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_credentials_are_told_and_not_tried_again_soon() {
-    let place = Place::new().await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let platform = &cluster.platform;
     platform.behave(Manners {
         subscribed: 853_000,
         ..Manners::default()
     });
-    let process = place.process_with("a", hasty());
-    let id = place.wecom(&process.world, "bot1").await;
+    let process = cluster.process_with("a", hasty());
+    let id = cluster.wecom(&process.world, "bot1").await;
     until("it is told", async || {
         process.status(&id).await.reason.as_deref() == Some("config_invalid")
     })
@@ -81,14 +81,14 @@ async fn refused_credentials_are_told_and_not_tried_again_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_handshake_is_tried_again_and_logged_once() {
-    let place = Place::new().await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let platform = &cluster.platform;
     platform.behave(Manners {
         handshake: Some(503),
         ..Manners::default()
     });
-    let process = place.process_with("a", hasty());
-    let id = place.wecom(&process.world, "bot1").await;
+    let process = cluster.process_with("a", hasty());
+    let id = cluster.wecom(&process.world, "bot1").await;
     until("it is tried several times", async || {
         process.status(&id).await.reconnect_attempts >= 3
     })
@@ -108,10 +108,10 @@ async fn a_refused_handshake_is_tried_again_and_logged_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_comes_back() {
-    let place = Place::new().await;
-    let process = place.process_with("a", hasty());
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process_with("a", hasty());
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     platform.drop_connection("bot1");
     until("it comes back", async || {
@@ -128,10 +128,10 @@ async fn a_lost_connection_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kick_is_answered_once_and_the_second_not_before_a_restart() {
-    let place = Place::new().await;
-    let process = place.process_with("a", hasty());
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process_with("a", hasty());
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
     rival(platform, "bot1").await;
     until("it is told", async || {
@@ -152,7 +152,7 @@ async fn a_kick_is_answered_once_and_the_second_not_before_a_restart() {
     assert_eq!(platform.attempts_of("bot1"), 4, "the rival may have it");
     // Another process knows of it too.
     process.connections.stop().await;
-    let next = place.process_with("b", hasty());
+    let next = cluster.process_with("b", hasty());
     until("it holds the bot", async || next.connections.health().bots == 1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(platform.attempts_of("bot1"), 4);
@@ -170,10 +170,10 @@ async fn a_kick_is_answered_once_and_the_second_not_before_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_can_not_be_used_are_told() {
-    let place = Place::new().await;
-    let process = place.process_with("a", hasty());
-    let id = place.wecom(&process.world, "bot1").await;
-    until("it connects", async || place.platform.standing() == 1).await;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process_with("a", hasty());
+    let id = cluster.wecom(&process.world, "bot1").await;
+    until("it connects", async || cluster.platform.standing() == 1).await;
     let record = integration::get(&process.world.store, &id).await.unwrap().unwrap();
     let settings = integration::IntegrationSettings {
         name: record.name.clone(),
@@ -192,5 +192,5 @@ async fn settings_that_can_not_be_used_are_told() {
         process.status(&id).await.reason.as_deref() == Some("config_invalid")
     })
     .await;
-    until("it is let go of", async || place.platform.standing() == 0).await;
+    until("it is let go of", async || cluster.platform.standing() == 0).await;
 }

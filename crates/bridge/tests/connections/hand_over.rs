@@ -9,7 +9,7 @@ use tieline_bridge::world::World;
 use tieline_store::status::{self, ConnectionState};
 use tokio::time::Instant;
 
-use crate::place::{Place, options, until};
+use crate::test_cluster::{TestCluster, options, until};
 
 /// A process that can be killed: it has a runtime of its own.
 pub(crate) struct Mortal {
@@ -45,14 +45,14 @@ impl Mortal {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_joins_gets_a_share_and_nobody_is_kicked_for_it() {
-    let place = Place::new().await;
-    let a = place.process("a");
+    let cluster = TestCluster::new().await;
+    let a = cluster.process("a");
     for n in 0..24 {
-        place.wecom(&a.world, &format!("bot{n}")).await;
+        cluster.wecom(&a.world, &format!("bot{n}")).await;
     }
-    let platform = &place.platform;
+    let platform = &cluster.platform;
     until("all connect", async || platform.standing() == 24).await;
-    let b = place.process("b");
+    let b = cluster.process("b");
     until("both hold half of the shards", async || {
         let (a, b) = (a.connections.health(), b.connections.health());
         (a.shards, b.shards) == (4, 4) && a.connected + b.connected == 24
@@ -69,16 +69,19 @@ async fn who_joins_gets_a_share_and_nobody_is_kicked_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_gives_away_within_three_seconds_and_no_message_is_lost() {
-    let place = Place::new().await;
-    let a = place.process("a");
+    let cluster = TestCluster::new().await;
+    let a = cluster.process("a");
     let mut bots = Vec::new();
     for n in 0..12 {
-        bots.push((format!("bot{n}"), place.wecom(&a.world, &format!("bot{n}")).await));
-        bots.push((format!("ding{n}"), place.dingtalk(&a.world, &format!("ding{n}")).await));
+        bots.push((format!("bot{n}"), cluster.wecom(&a.world, &format!("bot{n}")).await));
+        bots.push((
+            format!("ding{n}"),
+            cluster.dingtalk(&a.world, &format!("ding{n}")).await,
+        ));
     }
-    let platform = place.platform.clone();
+    let platform = cluster.platform.clone();
     until("all connect", async || platform.standing() == 24).await;
-    let b = place.process("b");
+    let b = cluster.process("b");
     until("both hold half", async || {
         b.connections.health().shards == 4 && platform.standing() == 24
     })
@@ -134,15 +137,15 @@ async fn who_leaves_gives_away_within_three_seconds_and_no_message_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_killed_is_replaced_within_its_lease_and_five_seconds() {
-    let place = Place::new().await;
-    let a = Mortal::start(place.world("a"), options());
-    let world = place.world("setup");
+    let cluster = TestCluster::new().await;
+    let a = Mortal::start(cluster.world("a"), options());
+    let world = cluster.world("setup");
     for n in 0..40 {
-        place.wecom(&world, &format!("bot{n}")).await;
+        cluster.wecom(&world, &format!("bot{n}")).await;
     }
-    let platform = &place.platform;
+    let platform = &cluster.platform;
     until("all connect", async || platform.standing() == 40).await;
-    let b = place.process("b");
+    let b = cluster.process("b");
     until("both hold half", async || {
         (a.health().shards, b.connections.health().shards) == (4, 4)
     })
@@ -164,11 +167,11 @@ async fn who_is_killed_is_replaced_within_its_lease_and_five_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_holders_bots_are_not_shown_as_connected() {
-    let place = Place::new().await;
-    let a = Mortal::start(place.world("a"), options());
+    let cluster = TestCluster::new().await;
+    let a = Mortal::start(cluster.world("a"), options());
     // An observer that holds nothing.
-    let watcher = place.world("watcher");
-    let id = place.wecom(&watcher, "bot1").await;
+    let watcher = cluster.world("watcher");
+    let id = cluster.wecom(&watcher, "bot1").await;
     let state = async || {
         status::seen(&watcher.store, &id, watcher.shard_of(&id), watcher.clock.now())
             .await

@@ -7,21 +7,21 @@ use tieline_bridge::connections::Options;
 use tieline_embedded::Service;
 use tieline_store::status::ConnectionState;
 
-use crate::place::{Place, options, until};
 use crate::platform::Manners;
+use crate::test_cluster::{TestCluster, options, until};
 
 /// Longer than a lease.
 const OUTAGE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_stand_while_the_tables_fail() {
-    let place = Place::new().await;
-    let (a, b) = (place.process("a"), place.process("b"));
+    let cluster = TestCluster::new().await;
+    let (a, b) = (cluster.process("a"), cluster.process("b"));
     let mut ids = Vec::new();
     for n in 0..12 {
-        ids.push(place.wecom(&a.world, &format!("bot{n}")).await);
+        ids.push(cluster.wecom(&a.world, &format!("bot{n}")).await);
     }
-    let platform = &place.platform;
+    let platform = &cluster.platform;
     until("both hold half", async || {
         let (a, b) = (a.connections.health(), b.connections.health());
         (a.shards, b.shards) == (4, 4) && a.connected + b.connected == 12
@@ -29,7 +29,7 @@ async fn connections_stand_while_the_tables_fail() {
     .await;
     let attempts = |n: usize| platform.attempts_of(&format!("bot{n}"));
     let before: Vec<_> = (0..12).map(attempts).collect();
-    place.fail(Service::DynamoDb, true);
+    cluster.fail(Service::DynamoDb, true);
     tokio::time::sleep(OUTAGE).await;
     assert!(OUTAGE > options().lease);
     assert!(!a.connections.health().alive, "and it says so");
@@ -37,7 +37,7 @@ async fn connections_stand_while_the_tables_fail() {
         assert!(platform.say(&format!("bot{n}"), &format!("m{n}"), "你好"));
     }
     assert_eq!(a.take_events(12).await.len(), 12);
-    place.fail(Service::DynamoDb, false);
+    cluster.fail(Service::DynamoDb, false);
     until("both are alive again", async || {
         a.connections.health().alive && b.connections.health().alive
     })
@@ -60,39 +60,39 @@ async fn connections_stand_while_the_tables_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_is_held_though_the_answer_to_its_taking_was_lost() {
-    let place = Place::new().await;
-    place.lose_answers(3);
-    let a = place.process("a");
+    let cluster = TestCluster::new().await;
+    cluster.lose_answers(3);
+    let a = cluster.process("a");
     let mut ids = Vec::new();
     for n in 0..12 {
-        ids.push(place.wecom(&a.world, &format!("bot{n}")).await);
+        ids.push(cluster.wecom(&a.world, &format!("bot{n}")).await);
     }
     until("all are connected", async || {
         let health = a.connections.health();
         (health.shards, health.connected) == (8, 12)
     })
     .await;
-    assert_eq!(place.platform.kicked(), Vec::<String>::new());
+    assert_eq!(cluster.platform.kicked(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_could_not_be_given_away_in_time_is_served_on() {
-    let place = Place::new().await;
+    let cluster = TestCluster::new().await;
     let impatient = Options {
         linger: Duration::from_millis(200),
         ..options()
     };
-    let a = place.process_with("a", impatient.clone());
+    let a = cluster.process_with("a", impatient.clone());
     for n in 0..12 {
-        place.wecom(&a.world, &format!("bot{n}")).await;
+        cluster.wecom(&a.world, &format!("bot{n}")).await;
     }
     until("all are connected", async || a.connections.health().connected == 12).await;
-    place.fail_shards(true);
-    let b = place.process_with("b", impatient);
+    cluster.fail_shards(true);
+    let b = cluster.process_with("b", impatient);
     until("a tries to give half away", async || a.connections.health().shards == 4).await;
     until("a has given that up", async || a.connections.health().connected < 12).await;
     tokio::time::sleep(OUTAGE).await;
-    place.fail_shards(false);
+    cluster.fail_shards(false);
     until("both hold half", async || {
         let (a, b) = (a.connections.health(), b.connections.health());
         (a.shards, b.shards) == (4, 4) && a.connected + b.connected == 12
@@ -102,33 +102,33 @@ async fn a_shard_that_could_not_be_given_away_in_time_is_served_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_greets_a_platform_after_the_lease_has_run_out() {
-    let place = Place::new().await;
-    let a = place.process("a");
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let a = cluster.process("a");
+    let platform = &cluster.platform;
     platform.behave(Manners {
         slow: true,
         ..Manners::default()
     });
-    place.wecom(&a.world, "bot1").await;
+    cluster.wecom(&a.world, "bot1").await;
     until("it is on its way", async || platform.dialed() == 1).await;
-    place.fail(Service::DynamoDb, true);
+    cluster.fail(Service::DynamoDb, true);
     until("the lease runs out", async || !a.connections.health().alive).await;
     platform.behave(Manners::default());
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(platform.attempts_of("bot1"), 0, "the bot may be another's by now");
-    place.fail(Service::DynamoDb, false);
+    cluster.fail(Service::DynamoDb, false);
     until("it connects", async || a.connections.health().connected == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_while_the_queues_fail() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    place.wecom(&process.world, "bot1").await;
-    place.dingtalk(&process.world, "ding1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    cluster.wecom(&process.world, "bot1").await;
+    cluster.dingtalk(&process.world, "ding1").await;
+    let platform = &cluster.platform;
     until("both connect", async || platform.standing() == 2).await;
-    place.fail(Service::Sqs, true);
+    cluster.fail(Service::Sqs, true);
     for n in 0..40 {
         assert!(platform.say("bot1", &format!("m{n}"), "你好"));
         assert!(platform.ding("ding1", &format!("d{n}"), "你好"));
@@ -136,7 +136,7 @@ async fn nothing_is_lost_while_the_queues_fail() {
     tokio::time::sleep(OUTAGE).await;
     let acknowledged = platform.said().iter().filter(|said| said.frame["code"] == 200).count();
     assert_eq!(acknowledged, 0, "nothing is acknowledged that the queue doesn't have");
-    place.fail(Service::Sqs, false);
+    cluster.fail(Service::Sqs, false);
     let taken = process.take_events(80).await;
     let once: HashSet<_> = taken.iter().collect();
     assert_eq!((taken.len(), once.len()), (80, 80));
@@ -144,12 +144,12 @@ async fn nothing_is_lost_while_the_queues_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_while_the_queues_fail_takes_the_events_along_until_they_are_stored() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("it connects", async || platform.standing() == 1).await;
-    place.fail(Service::Sqs, true);
+    cluster.fail(Service::Sqs, true);
     for n in 0..10 {
         assert!(platform.say("bot1", &format!("m{n}"), "你好"));
     }
@@ -162,7 +162,7 @@ async fn who_leaves_while_the_queues_fail_takes_the_events_along_until_they_are_
     until("the connection is given up", async || platform.standing() == 0).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!left.is_finished(), "not before the queue has them");
-    place.fail(Service::Sqs, false);
+    cluster.fail(Service::Sqs, false);
     left.await.unwrap();
     assert_eq!(process.take_events(10).await.len(), 10);
 }

@@ -12,24 +12,24 @@ use tieline_store::status::ConnectionState;
 use tokio::time::Instant;
 
 use crate::hand_over::Mortal;
-use crate::place::{Place, Process, options, take_events, until};
 use crate::poll_platform::PollPlatform;
+use crate::test_cluster::{Process, TestCluster, options, take_events, until};
 
 struct Stage {
-    place: Place,
+    cluster: TestCluster,
     platform: PollPlatform,
 }
 
 impl Stage {
     async fn new() -> Self {
         Self {
-            place: Place::new().await,
+            cluster: TestCluster::new().await,
             platform: PollPlatform::start().await,
         }
     }
 
     async fn add(&self, world: &World, name: &str) -> tieline_core::ids::IntegrationId {
-        self.place.wechat(world, name, &self.platform.url()).await
+        self.cluster.wechat(world, name, &self.platform.url()).await
     }
 
     async fn polled(&self, bot: &str) {
@@ -44,7 +44,7 @@ async fn is_state(process: &Process, id: &tieline_core::ids::IntegrationId, stat
 #[tokio::test(flavor = "multi_thread")]
 async fn polled_messages_reach_the_queue_and_the_status_is_connected() {
     let stage = Stage::new().await;
-    let process = stage.place.process("a");
+    let process = stage.cluster.process("a");
     let id = stage.add(&process.world, "poll1").await;
     is_state(&process, &id, ConnectionState::Connected).await;
     for n in 0..20 {
@@ -59,10 +59,10 @@ async fn polled_messages_reach_the_queue_and_the_status_is_connected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_that_the_queue_does_not_have() {
     let stage = Stage::new().await;
-    let process = stage.place.process("a");
+    let process = stage.cluster.process("a");
     stage.add(&process.world, "poll1").await;
     stage.polled("poll1").await;
-    stage.place.fail(Service::Sqs, true);
+    stage.cluster.fail(Service::Sqs, true);
     stage.platform.say("poll1", 1);
     until("the message is fetched", async || {
         stage.platform.bot("poll1").polls == 0
@@ -76,7 +76,7 @@ async fn nothing_is_acknowledged_that_the_queue_does_not_have() {
         "{bot:?}"
     );
     assert_eq!(bot.polls, 0);
-    stage.place.fail(Service::Sqs, false);
+    stage.cluster.fail(Service::Sqs, false);
     assert_eq!(process.take_events(1).await.len(), 1);
     until("it is acknowledged", async || {
         stage
@@ -92,8 +92,8 @@ async fn nothing_is_acknowledged_that_the_queue_does_not_have() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_is_followed_by_one_that_goes_on_at_its_cursor() {
     let stage = Stage::new().await;
-    let setup = stage.place.world("setup");
-    let mortal = Mortal::start(stage.place.world("a"), options());
+    let setup = stage.cluster.world("setup");
+    let mortal = Mortal::start(stage.cluster.world("a"), options());
     stage.add(&setup, "poll1").await;
     stage.polled("poll1").await;
     stage.platform.say("poll1", 1);
@@ -109,7 +109,7 @@ async fn a_killed_process_is_followed_by_one_that_goes_on_at_its_cursor() {
     mortal.kill();
     let n_before = stage.platform.bot("poll1").cursors.len();
     stage.platform.say("poll1", 2);
-    let process = stage.place.process("b");
+    let process = stage.cluster.process("b");
     assert_eq!(process.take_events(2).await.len(), 2);
     let after = stage.platform.bot("poll1").cursors;
     assert!(
@@ -123,7 +123,7 @@ async fn a_killed_process_is_followed_by_one_that_goes_on_at_its_cursor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_never_poll_at_once_when_a_bot_changes_hands() {
     let stage = Stage::new().await;
-    let a = stage.place.process("a");
+    let a = stage.cluster.process("a");
     for n in 0..12 {
         stage.add(&a.world, &format!("poll{n}")).await;
     }
@@ -134,7 +134,7 @@ async fn two_processes_never_poll_at_once_when_a_bot_changes_hands() {
     for n in 0..12 {
         stage.platform.say(&format!("poll{n}"), n);
     }
-    let b = stage.place.process("b");
+    let b = stage.cluster.process("b");
     until("both poll", async || {
         let (a, b) = (a.connections.health(), b.connections.health());
         (a.shards, b.shards) == (4, 4) && a.connected + b.connected == 12
@@ -153,7 +153,7 @@ async fn two_processes_never_poll_at_once_when_a_bot_changes_hands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_does_not_wait_for_a_held_poll_and_says_goodbye() {
     let stage = Stage::new().await;
-    let process = stage.place.process("a");
+    let process = stage.cluster.process("a");
     stage.add(&process.world, "poll1").await;
     stage.polled("poll1").await;
     for n in 0..5 {
@@ -166,14 +166,14 @@ async fn stopping_does_not_wait_for_a_held_poll_and_says_goodbye() {
     assert_eq!(stage.platform.bot("poll1").stops, 1);
     let left = stage.platform.bot("poll1");
     // What was fetched is on the queue; what wasn't comes to the next process.
-    let next = stage.place.process("b");
+    let next = stage.cluster.process("b");
     assert_eq!(next.take_events(5).await.len(), 5, "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_login_needs_a_person_and_is_told_once() {
     let stage = Stage::new().await;
-    let process = stage.place.process("a");
+    let process = stage.cluster.process("a");
     let id = stage.add(&process.world, "poll1").await;
     is_state(&process, &id, ConnectionState::Connected).await;
     stage
@@ -201,7 +201,7 @@ async fn ended_login_needs_a_person_and_is_told_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_platform_is_retried_and_the_status_says_so() {
     let stage = Stage::new().await;
-    let process = stage.place.process("a");
+    let process = stage.cluster.process("a");
     stage.platform.answer(Some((503, json!({}))));
     let id = stage.add(&process.world, "poll1").await;
     is_state(&process, &id, ConnectionState::Retrying).await;
@@ -216,7 +216,7 @@ async fn failing_platform_is_retried_and_the_status_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn private_addresses_are_not_polled() {
     let stage = Stage::new().await;
-    let world = stage.place.world("a");
+    let world = stage.cluster.world("a");
     let guarded = World {
         settings: Arc::new(Settings {
             allow_private: false,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tieline_store::status::ConnectionState;
 
-use crate::place::{Place, until};
+use crate::test_cluster::{TestCluster, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_connects_and_its_messages_reach_the_queue() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("the bot connects", async || platform.standing() == 1).await;
     until("the status says so", async || {
         process.status(&id).await.state == Some(ConnectionState::Connected)
@@ -33,10 +33,10 @@ async fn a_bot_connects_and_its_messages_reach_the_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_robot_is_acknowledged_only_after_the_queue_has_its_message() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    place.dingtalk(&process.world, "ding1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    cluster.dingtalk(&process.world, "ding1").await;
+    let platform = &cluster.platform;
     until("the robot connects", async || platform.standing() == 1).await;
     assert!(platform.ding("ding1", "x1", "你好"));
     until("it is acknowledged", async || !platform.said().is_empty()).await;
@@ -47,10 +47,10 @@ async fn a_robot_is_acknowledged_only_after_the_queue_has_its_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_announced_end_brings_the_new_socket_first() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.dingtalk(&process.world, "ding1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.dingtalk(&process.world, "ding1").await;
+    let platform = &cluster.platform;
     until("the robot connects", async || platform.standing() == 1).await;
     let first = platform.connection_of("ding1").unwrap();
     assert!(platform.announce_end("ding1"));
@@ -72,10 +72,10 @@ async fn an_announced_end_brings_the_new_socket_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_takes_in_what_was_on_its_way_and_frees_everything() {
-    let place = Place::new().await;
-    let process = place.process("a");
-    let id = place.wecom(&process.world, "bot1").await;
-    let platform = &place.platform;
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
     until("the bot connects", async || platform.standing() == 1).await;
     for n in 0..50 {
         assert!(platform.say("bot1", &format!("m{n}"), "你好"));

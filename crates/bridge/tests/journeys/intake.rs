@@ -14,7 +14,7 @@ use tieline_queue::receive::{MAX_BATCH, MAX_WAIT, Received, delete, receive};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
 
-use crate::place::{Place, web_bot};
+use crate::test_bridge::{TestBridge, web_bot};
 
 /// All that is to be seen, waiting for the first.
 async fn seen(world: &World, n: usize) -> Vec<Received<Envelope>> {
@@ -82,8 +82,8 @@ async fn wake_ups(world: &World) -> Vec<usize> {
 
 #[tokio::test]
 async fn a_conversation_is_woken_once_for_what_came_together() {
-    let place = Place::new().await;
-    let world = place.world();
+    let bridge = TestBridge::new().await;
+    let world = bridge.world();
     let bot = web_bot(&world).await;
     for (chat, id) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")] {
         type_in(&world, &bot, chat, id).await;
@@ -95,8 +95,8 @@ async fn a_conversation_is_woken_once_for_what_came_together() {
 
 #[tokio::test]
 async fn a_body_of_one_mebibyte_is_taken_and_dispatched() {
-    let place = Place::new().await;
-    let world = place.world();
+    let bridge = TestBridge::new().await;
+    let world = bridge.world();
     let bot = web_bot(&world).await;
     let text = "x".repeat(MAX_BODY_BYTES - 100);
     type_text(&world, &bot, "a", "1", &text).await;
@@ -116,14 +116,14 @@ async fn a_body_of_one_mebibyte_is_taken_and_dispatched() {
 
 #[tokio::test]
 async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
-    let place = Place::new().await;
-    let world = place.world();
+    let bridge = TestBridge::new().await;
+    let world = bridge.world();
     let bot = web_bot(&world).await;
     for (chat, id) in [("a", "1"), ("b", "2"), ("a", "3")] {
         type_in(&world, &bot, chat, id).await;
     }
     let received = seen(&world, 3).await;
-    let failed = batch::dispatch_batch(&place.world_without_work(), items(received)).await;
+    let failed = batch::dispatch_batch(&bridge.world_without_work(), items(received)).await;
     assert_eq!(failed.len(), 3, "the queue for wake-ups could not be reached");
 
     let again = seen(&world, 3).await;
@@ -138,10 +138,10 @@ async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
 
 #[tokio::test]
 async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() {
-    let place = Place::new().await;
-    let world = place.world();
+    let bridge = TestBridge::new().await;
+    let world = bridge.world();
     for (group, body) in [("a", "first"), ("a", "second"), ("b", "other")] {
-        let message = place.sqs.send_message().queue_url(&world.queues.urls().inbound);
+        let message = bridge.sqs.send_message().queue_url(&world.queues.urls().inbound);
         let message = message.message_group_id(group).message_deduplication_id(body);
         message.message_body(body).send().await.unwrap();
     }
@@ -165,10 +165,10 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
 
 #[tokio::test]
 async fn an_event_that_stays_unreadable_moves_out_of_the_way_of_its_chat() {
-    let place = Place::new().await;
-    let world = place.world();
+    let bridge = TestBridge::new().await;
+    let world = bridge.world();
     let inbound = &world.queues.urls().inbound;
-    let message = place.sqs.send_message().queue_url(inbound).message_group_id("a");
+    let message = bridge.sqs.send_message().queue_url(inbound).message_group_id("a");
     message
         .message_deduplication_id("1")
         .message_body("from a later version")

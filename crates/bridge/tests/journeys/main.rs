@@ -3,5 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod intake;
-mod place;
+mod test_bridge;
 mod tokens;

@@ -13,7 +13,7 @@ use tieline_core::notice::Language;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::place::Place;
+use crate::test_bridge::TestBridge;
 
 /// A platform that gives out the secret as token, and answers every other call with the token that it carries.
 #[derive(Clone)]
@@ -115,9 +115,9 @@ async fn carried(world: &World, bot: &Bot, platform: &Platform) -> String {
 
 #[tokio::test]
 async fn a_token_is_asked_for_once_by_all_processes() {
-    let (place, platform) = (Place::new().await, Platform::start().await);
+    let (bridge, platform) = (TestBridge::new().await, Platform::start().await);
     for _ in 0..2 {
-        let world = place.world();
+        let world = bridge.world();
         let bot = robot(&world, "secret", &platform.url);
         for _ in 0..2 {
             assert_eq!(carried(&world, &bot, &platform).await, "secret");
@@ -128,8 +128,12 @@ async fn a_token_is_asked_for_once_by_all_processes() {
 
 #[tokio::test]
 async fn changed_credentials_or_addresses_have_a_token_of_their_own_at_once() {
-    let (place, platform, other) = (Place::new().await, Platform::start().await, Platform::start().await);
-    let (one, two) = (place.world(), place.world());
+    let (bridge, platform, other) = (
+        TestBridge::new().await,
+        Platform::start().await,
+        Platform::start().await,
+    );
+    let (one, two) = (bridge.world(), bridge.world());
     let old = robot(&one, "old", &platform.url);
     assert_eq!(carried(&one, &old, &platform).await, "old");
     assert_eq!(carried(&two, &old, &platform).await, "old");

@@ -81,7 +81,7 @@ enum Fetch {
     Start,
     Updates,
     /// Asks for something at hand, to see that the platform is alive.
-    Life,
+    Probe,
     /// Reports to the platform that the bot goes offline.
     Stop,
 }
@@ -124,7 +124,7 @@ impl StreamSession for Session {
         match self.in_flight {
             Fetch::Start => self.started(&outcome, cx),
             Fetch::Updates => self.updated(outcome, cx),
-            Fetch::Life => self.probed(&outcome, cx),
+            Fetch::Probe => self.probed(&outcome, cx),
             Fetch::Stop => Vec::new(),
         }
     }
@@ -260,7 +260,7 @@ impl Session {
         let (Some(user), MOST_SILENT..) = (user, self.silent) else {
             return self.poll_not_before(self.begun_at.after(LEAST_INTERVAL), cx);
         };
-        self.in_flight = Fetch::Life;
+        self.in_flight = Fetch::Probe;
         vec![Effect::Fetch(config("get_life", user, None, cx))]
     }
 

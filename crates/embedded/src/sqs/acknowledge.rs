@@ -2,7 +2,7 @@
 
 use super::engine_state::{EngineState, Failure, Outcome};
 use super::error::{Code, FailedEntry, Refusal};
-use super::ready_queue::Place;
+use super::ready_queue::Visibility;
 use super::receipt::Receipt;
 use super::wire::EntryId;
 
@@ -22,7 +22,7 @@ pub(super) type Settlements = Vec<(String, Result<(String, Settlement), Refusal>
 impl EngineState {
     pub(super) fn settle(&mut self, name: &str, handle: &str, what: &Settlement, now_ms: i64) -> Outcome<()> {
         let queue = self.queue(name)?;
-        queue.shelf.settle(now_ms);
+        queue.ready_queue.settle(now_ms);
         let id = queue.id;
         let receipt = Receipt::parse(handle)?;
         if receipt.queue != id {
@@ -60,18 +60,18 @@ impl EngineState {
         let Some(queue) = self.queues.get_mut(&receipt.queue) else {
             return Ok(());
         };
-        let Some(entry) = queue.shelf.get(receipt.seq) else {
+        let Some(entry) = queue.ready_queue.get(receipt.seq) else {
             return Ok(()); // Deleted before: deleting again is no error.
         };
         let is_current = entry.nonce == receipt.nonce;
-        let is_lent = matches!(entry.place, Place::Lent { .. });
+        let is_lent = matches!(entry.visibility, Visibility::InFlight { .. });
         if queue.settings.is_fifo() && !(is_current && is_lent) {
             let reason = "The receipt handle has expired.";
             return Err(Refusal::invalid("ReceiptHandle", handle, reason).into());
         }
         // A standard queue takes an old handle without a word, and the newer delivery stays.
         if is_current {
-            queue.shelf.remove(receipt.seq);
+            queue.ready_queue.remove(receipt.seq);
             self.disk.remove_message(receipt.seq)?;
         }
         Ok(())
@@ -81,12 +81,12 @@ impl EngineState {
         let Some(queue) = self.queues.get_mut(&receipt.queue) else {
             return Err(Refusal::no_queue().into());
         };
-        let current = queue.shelf.get(receipt.seq).filter(|e| e.nonce == receipt.nonce);
+        let current = queue.ready_queue.get(receipt.seq).filter(|e| e.nonce == receipt.nonce);
         let Some(entry) = current else {
             let reason = "Message does not exist or is not available for visibility timeout change.";
             return Err(Refusal::invalid("ReceiptHandle", handle, reason).into());
         };
-        let Place::Lent { since_ms, .. } = entry.place else {
+        let Visibility::InFlight { since_ms, .. } = entry.visibility else {
             let message = "The message referred to isn't in flight.";
             return Err(Refusal::new(Code::MessageNotInflight, message).into());
         };
@@ -95,8 +95,8 @@ impl EngineState {
             let reason = "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
             return Err(Refusal::invalid("VisibilityTimeout", visibility_s, reason).into());
         }
-        queue.shelf.extend(receipt.seq, until_ms, now_ms);
-        if let Some(entry) = queue.shelf.get(receipt.seq) {
+        queue.ready_queue.extend(receipt.seq, until_ms, now_ms);
+        if let Some(entry) = queue.ready_queue.get(receipt.seq) {
             self.disk.set_delivery(receipt.seq, entry)?;
         }
         Ok(())

@@ -36,7 +36,7 @@ impl EngineState {
         self.put_queue(Queue {
             id,
             name: name.clone(),
-            shelf: ReadyQueue::new(settings.order),
+            ready_queue: ReadyQueue::new(settings.order),
             settings,
             created_ms: now_ms,
             modified_ms: now_ms,
@@ -66,20 +66,20 @@ impl EngineState {
         now_ms: i64,
     ) -> Outcome<BTreeMap<&'static str, String>> {
         let queue = self.queue(name)?;
-        queue.shelf.settle(now_ms);
+        queue.ready_queue.settle(now_ms);
         let mut all = queue.settings.in_force();
         all.extend([
             ("QueueArn", arn(&queue.name)),
             ("CreatedTimestamp", (queue.created_ms / 1_000).to_string()),
             ("LastModifiedTimestamp", (queue.modified_ms / 1_000).to_string()),
-            ("ApproximateNumberOfMessages", queue.shelf.n_ready().to_string()),
+            ("ApproximateNumberOfMessages", queue.ready_queue.n_ready().to_string()),
             (
                 "ApproximateNumberOfMessagesDelayed",
-                queue.shelf.n_delayed().to_string(),
+                queue.ready_queue.n_delayed().to_string(),
             ),
             (
                 "ApproximateNumberOfMessagesNotVisible",
-                queue.shelf.n_lent().to_string(),
+                queue.ready_queue.n_lent().to_string(),
             ),
         ]);
         if wanted.iter().any(|w| w == "All") {
@@ -164,7 +164,7 @@ impl EngineState {
         let id = queue.id;
         self.disk.clear_queue(id)?;
         let queue = self.queue(name)?;
-        queue.shelf = ReadyQueue::new(queue.settings.order);
+        queue.ready_queue = ReadyQueue::new(queue.settings.order);
         queue.purged_ms = Some(now_ms);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The queues on disk: SQLite tables and every statement on them.
 //!
 //! `message` keeps what was sent and is written once. `slot` keeps where each message stands, a short row that changes with
-//! each delivery and that the shelves are rebuilt from. Nothing here decides anything.
+//! each delivery and that the ready queues are rebuilt from. Nothing here decides anything.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::dedup;
 use super::new_message::Draft;
-use super::ready_queue::{Entry, Place, Seq};
+use super::ready_queue::{Entry, Seq, Visibility};
 use crate::Durability;
 
 const SCHEMA_VERSION: i64 = 1;
@@ -169,10 +169,10 @@ impl Disk {
             "SELECT seq, queue, grp, sent_ms, visible_ms, since_ms, count, nonce, first_ms FROM slot ORDER BY seq";
         self.all(sql, |row| {
             let (until_ms, since_ms) = (row.get(4)?, row.get(5)?);
-            let place = match (until_ms, since_ms) {
-                (0, _) => Place::Ready,
-                (until_ms, 0) => Place::Delayed { until_ms },
-                (until_ms, since_ms) => Place::Lent { since_ms, until_ms },
+            let visibility = match (until_ms, since_ms) {
+                (0, _) => Visibility::Ready,
+                (until_ms, 0) => Visibility::Delayed { until_ms },
+                (until_ms, since_ms) => Visibility::InFlight { since_ms, until_ms },
             };
             let entry = Entry {
                 group: row.get::<_, Option<String>>(2)?.map(Into::into),
@@ -180,7 +180,7 @@ impl Disk {
                 count: row.get(6)?,
                 nonce: row.get(7)?,
                 first_ms: row.get(8)?,
-                place,
+                visibility,
             };
             Ok(SlotRow {
                 seq: row.get(0)?,
@@ -259,7 +259,7 @@ impl Disk {
         let sql = "INSERT OR REPLACE INTO slot
             (seq, queue, grp, source, sent_ms, visible_ms, since_ms, count, nonce, first_ms)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        let (until_ms, since_ms) = times(entry.place);
+        let (until_ms, since_ms) = times(entry.visibility);
         let group = entry.group.as_deref();
         let Entry {
             sent_ms,
@@ -281,7 +281,7 @@ impl Disk {
     pub(super) fn set_delivery(&mut self, seq: Seq, entry: &Entry) -> rusqlite::Result<()> {
         let sql =
             "UPDATE slot SET visible_ms = ?2, since_ms = ?3, count = ?4, nonce = ?5, first_ms = ?6 WHERE seq = ?1";
-        let (until_ms, since_ms) = times(entry.place);
+        let (until_ms, since_ms) = times(entry.visibility);
         self.write(
             sql,
             params![seq, until_ms, since_ms, entry.count, entry.nonce, entry.first_ms],
@@ -339,10 +339,10 @@ impl Disk {
 }
 
 /// The columns `visible_ms` and `since_ms`.
-fn times(place: Place) -> (i64, i64) {
-    match place {
-        Place::Ready => (0, 0),
-        Place::Delayed { until_ms } => (until_ms, 0),
-        Place::Lent { since_ms, until_ms } => (until_ms, since_ms),
+fn times(visibility: Visibility) -> (i64, i64) {
+    match visibility {
+        Visibility::Ready => (0, 0),
+        Visibility::Delayed { until_ms } => (until_ms, 0),
+        Visibility::InFlight { since_ms, until_ms } => (until_ms, since_ms),
     }
 }

@@ -1,4 +1,4 @@
-//! All queues of one engine: the shelves in memory and the disk below, kept in step.
+//! All queues of one engine: ready queues in memory and rows on disk, kept in step.
 //!
 //! Owned by the writer's thread. Every change is made to both at once and becomes durable with the next commit; if the disk
 //! fails, both are read again from what was committed.
@@ -30,7 +30,7 @@ pub(super) struct Queue {
     pub(super) id: i64,
     pub(super) name: String,
     pub(super) settings: Settings,
-    pub(super) shelf: ReadyQueue,
+    pub(super) ready_queue: ReadyQueue,
     pub(super) created_ms: i64,
     pub(super) modified_ms: i64,
     pub(super) purged_ms: Option<i64>,
@@ -62,7 +62,7 @@ pub(super) type Outcome<T> = Result<T, Failure>;
 impl EngineState {
     /// Reads everything that `disk` has.
     pub(super) fn read(disk: Disk) -> rusqlite::Result<Self> {
-        let mut books = Self {
+        let mut state = Self {
             disk,
             queues: BTreeMap::new(),
             names: HashMap::new(),
@@ -71,8 +71,8 @@ impl EngineState {
             next_seq: 0,
             seq_limit: 0,
         };
-        books.fill()?;
-        Ok(books)
+        state.fill()?;
+        Ok(state)
     }
 
     /// Forgets everything since the last commit, after the disk failed.
@@ -92,7 +92,7 @@ impl EngineState {
         }
         for slot in self.disk.slots()? {
             if let Some(queue) = self.queues.get_mut(&slot.queue) {
-                queue.shelf.add(slot.seq, slot.entry);
+                queue.ready_queue.add(slot.seq, slot.entry);
             }
         }
         for (key, original) in self.disk.originals()? {
@@ -109,7 +109,7 @@ impl EngineState {
         self.put_queue(Queue {
             id: row.id,
             name: row.name,
-            shelf: ReadyQueue::new(settings.order),
+            ready_queue: ReadyQueue::new(settings.order),
             settings,
             created_ms: row.created_ms,
             modified_ms: row.modified_ms,
@@ -150,7 +150,7 @@ impl EngineState {
         }
         for queue in self.queues.values_mut() {
             let cutoff_ms = now_ms - queue.settings.retention_s * 1_000;
-            for seq in queue.shelf.expire(cutoff_ms) {
+            for seq in queue.ready_queue.expire(cutoff_ms) {
                 self.disk.remove_message(seq)?;
             }
         }

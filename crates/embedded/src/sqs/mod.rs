@@ -1,7 +1,7 @@
 //! The SQS engine: the queue service of AWS, on one SQLite file.
 //!
 //! A request is parsed and checked where it arrives, then handed to the one thread that owns all queues (`writer`), which answers
-//! it after the commit. `shelf` decides who gets what, `disk` holds the statements.
+//! it after the commit. `ready_queue` decides which message is delivered next, `disk` holds the SQL.
 //!
 //! Not there, because nothing here needs it: policies and permissions, tags, encryption, `ReceiveRequestAttemptId` (accepted and
 //! ignored), the enforcement of `RedriveAllowPolicy`, the 60 s for which AWS keeps a deleted queue's name.
@@ -76,14 +76,14 @@ impl Sqs {
         if in_hand == InHand::Returned {
             disk.end_deliveries().map_err(OpenError::of_queues)?;
         }
-        let books = EngineState::read(disk).map_err(OpenError::of_queues)?;
+        let state = EngineState::read(disk).map_err(OpenError::of_queues)?;
         let (jobs, taken) = channel();
         let back = jobs.clone();
         let thread = Builder::new()
             .name("sqs-writer".into())
             .spawn(move || {
                 let _alive = alive;
-                writer::run(books, &taken, back, clock);
+                writer::run(state, &taken, back, clock);
             })
             .map_err(OpenError::Thread)?;
         Ok(Self {
@@ -121,9 +121,9 @@ impl Sqs {
             Reply::SourceNames(names) => wire::Answer::SourceQueues {
                 queue_urls: names.into_iter().map(url).collect(),
             },
-            Reply::Deliveries(loan) => {
+            Reply::Deliveries(guard) => {
                 let wanted = request::wanted(body)?;
-                let messages = loan.take().into_iter().map(|d| receive_response::present(d, &wanted));
+                let messages = guard.take().into_iter().map(|d| receive_response::present(d, &wanted));
                 wire::Answer::Messages {
                     messages: messages.collect(),
                 }

@@ -1,13 +1,13 @@
 //! Which message of a queue comes next. Pure: in memory, no IO, time is an argument.
 //!
-//! A shelf holds one small entry for each message of its queue; bodies stay on disk. Messages stand in lanes, one
+//! It holds one small entry for each message of its queue; bodies stay on disk. Messages are in lanes, one
 //! lane a message group (one for all messages without a group). Lanes take turns, so a lane with a large backlog
 //! doesn't hold up the others, and no operation walks through a backlog.
 //!
-//! - **Fifo:** a lane gives from its oldest message on, as many as asked, and nothing more until all of those are deleted
+//! - **Fifo:** a lane delivers from its oldest message on, as many as asked, and nothing more until all of those are deleted
 //!   or visible again. That is the group lock. Groups whose names are the same up to the first `.` are one family, and families
 //!   take turns too: who has many groups waiting doesn't hold up who has one. SQS promises no order between groups, so any will do.
-//! - **Fair:** a lane gives one message a turn. The lane with the fewest messages in flight goes first, so one tenant's
+//! - **Fair:** a lane delivers one message a turn. The lane with the fewest messages in flight goes first, so one tenant's
 //!   slow messages can't take every consumer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,7 +24,7 @@ pub(super) enum Order {
     Fair,
 }
 
-/// What the shelf knows about one message.
+/// What is kept in memory about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) group: Group,
@@ -35,17 +35,17 @@ pub(super) struct Entry {
     pub(super) count: i64,
     /// Names the newest delivery; 0 before the first.
     pub(super) nonce: i64,
-    pub(super) place: Place,
+    pub(super) visibility: Visibility,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Visibility {
     Ready,
     Delayed {
         until_ms: i64,
     },
     /// In flight: received at `since_ms`, hidden until `until_ms`.
-    Lent {
+    InFlight {
         since_ms: i64,
         until_ms: i64,
     },
@@ -61,11 +61,11 @@ pub(super) struct Terms {
     pub(super) most: usize,
 }
 
-/// What a receive took from the shelf.
+/// What a receive took.
 #[derive(Debug, Default)]
 pub(super) struct Picked {
     pub(super) lent: Vec<Seq>,
-    /// Received too often: no longer on this shelf.
+    /// Received too often: no longer in this queue.
     pub(super) dead: Vec<(Seq, Entry)>,
 }
 
@@ -74,10 +74,10 @@ pub(super) struct ReadyQueue {
     order: Order,
     entries: BTreeMap<Seq, Entry>,
     lanes: HashMap<Group, Lane>,
-    /// The lanes that have something to give: fewest in flight first, then longest waiting.
+    /// The lanes that can deliver: fewest in flight first, then longest waiting.
     turns: BTreeMap<Turn, Group>,
     next_turn: u64,
-    /// The round that families are in: the one of the latest lane that gave something.
+    /// The round that families are in: the one of the latest lane that delivered something.
     round: u64,
     /// The latest round in which a family has a lane in line.
     families: HashMap<Box<str>, u64>,
@@ -139,9 +139,9 @@ impl ReadyQueue {
 
     pub(super) fn add(&mut self, seq: Seq, entry: Entry) {
         let group = entry.group.clone();
-        let place = entry.place;
+        let visibility = entry.visibility;
         self.entries.insert(seq, entry);
-        self.enter(seq, &group, place);
+        self.enter(seq, &group, visibility);
         self.requeue(&group);
     }
 
@@ -151,7 +151,7 @@ impl ReadyQueue {
 
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Entry> {
         let entry = self.entries.remove(&seq)?;
-        self.leave(seq, &entry.group, entry.place);
+        self.leave(seq, &entry.group, entry.visibility);
         self.requeue(&entry.group);
         Some(entry)
     }
@@ -162,7 +162,7 @@ impl ReadyQueue {
             if at_ms > now_ms {
                 break;
             }
-            self.put(seq, Place::Ready);
+            self.put(seq, Visibility::Ready);
         }
     }
 
@@ -227,11 +227,11 @@ impl ReadyQueue {
                 entry.first_ms = terms.now_ms;
             }
         }
-        let place = Place::Lent {
+        let visibility = Visibility::InFlight {
             since_ms: terms.now_ms,
             until_ms: terms.until_ms,
         };
-        self.put(seq, place);
+        self.put(seq, visibility);
     }
 
     /// Moves the end of a delivery; at or before `now_ms` it ends now.
@@ -239,12 +239,12 @@ impl ReadyQueue {
         let Some(entry) = self.entries.get(&seq) else {
             return;
         };
-        match entry.place {
-            Place::Lent { since_ms, .. } if until_ms > now_ms => {
-                self.put(seq, Place::Lent { since_ms, until_ms });
+        match entry.visibility {
+            Visibility::InFlight { since_ms, .. } if until_ms > now_ms => {
+                self.put(seq, Visibility::InFlight { since_ms, until_ms });
             }
-            Place::Lent { .. } => self.put(seq, Place::Ready),
-            Place::Ready | Place::Delayed { .. } => {}
+            Visibility::InFlight { .. } => self.put(seq, Visibility::Ready),
+            Visibility::Ready | Visibility::Delayed { .. } => {}
         }
     }
 
@@ -253,7 +253,7 @@ impl ReadyQueue {
         let Some(entry) = self.entries.get_mut(&seq) else {
             return false;
         };
-        if entry.nonce != nonce || !matches!(entry.place, Place::Lent { .. }) {
+        if entry.nonce != nonce || !matches!(entry.visibility, Visibility::InFlight { .. }) {
             return false;
         }
         entry.count -= 1;
@@ -261,7 +261,7 @@ impl ReadyQueue {
         if entry.count == 0 {
             entry.first_ms = 0;
         }
-        self.put(seq, Place::Ready);
+        self.put(seq, Visibility::Ready);
         true
     }
 
@@ -281,7 +281,7 @@ impl ReadyQueue {
 
     /// The oldest `most` messages that are visible.
     pub(super) fn oldest_ready(&self, most: usize) -> Vec<Seq> {
-        let ready = self.entries.iter().filter(|(_, e)| e.place == Place::Ready);
+        let ready = self.entries.iter().filter(|(_, e)| e.visibility == Visibility::Ready);
         ready.map(|(seq, _)| *seq).take(most).collect()
     }
 
@@ -297,29 +297,29 @@ impl ReadyQueue {
         self.n_lent
     }
 
-    fn put(&mut self, seq: Seq, place: Place) {
+    fn put(&mut self, seq: Seq, visibility: Visibility) {
         let Some(entry) = self.entries.get_mut(&seq) else {
             return;
         };
-        let before = std::mem::replace(&mut entry.place, place);
+        let before = std::mem::replace(&mut entry.visibility, visibility);
         let group = entry.group.clone();
         self.leave(seq, &group, before);
-        self.enter(seq, &group, place);
+        self.enter(seq, &group, visibility);
         self.requeue(&group);
     }
 
-    fn enter(&mut self, seq: Seq, group: &Group, place: Place) {
+    fn enter(&mut self, seq: Seq, group: &Group, visibility: Visibility) {
         let lane = self.lanes.entry(group.clone()).or_default();
-        match place {
-            Place::Ready => {
+        match visibility {
+            Visibility::Ready => {
                 lane.ready.insert(seq);
             }
-            Place::Delayed { until_ms } => {
+            Visibility::Delayed { until_ms } => {
                 lane.delayed.insert(seq);
                 self.n_delayed += 1;
                 self.timers.insert((until_ms, seq));
             }
-            Place::Lent { until_ms, .. } => {
+            Visibility::InFlight { until_ms, .. } => {
                 lane.n_lent += 1;
                 self.n_lent += 1;
                 self.timers.insert((until_ms, seq));
@@ -327,20 +327,20 @@ impl ReadyQueue {
         }
     }
 
-    fn leave(&mut self, seq: Seq, group: &Group, place: Place) {
+    fn leave(&mut self, seq: Seq, group: &Group, visibility: Visibility) {
         let Some(lane) = self.lanes.get_mut(group) else {
             return;
         };
-        match place {
-            Place::Ready => {
+        match visibility {
+            Visibility::Ready => {
                 lane.ready.remove(&seq);
             }
-            Place::Delayed { until_ms } => {
+            Visibility::Delayed { until_ms } => {
                 lane.delayed.remove(&seq);
                 self.n_delayed -= 1;
                 self.timers.remove(&(until_ms, seq));
             }
-            Place::Lent { until_ms, .. } => {
+            Visibility::InFlight { until_ms, .. } => {
                 lane.n_lent -= 1;
                 self.n_lent -= 1;
                 self.timers.remove(&(until_ms, seq));

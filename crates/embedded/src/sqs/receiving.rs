@@ -3,7 +3,7 @@
 use super::disk::MessageRow;
 use super::engine_state::{EngineState, Outcome, random_bytes};
 use super::error::{Code, Refusal};
-use super::ready_queue::{Entry, Picked, Place, Seq, Terms};
+use super::ready_queue::{Entry, Picked, Seq, Terms, Visibility};
 use super::receipt::Receipt;
 use super::settings::arn;
 
@@ -32,8 +32,8 @@ impl EngineState {
         let Some(found) = self.queues.get_mut(&queue) else {
             return Err(Refusal::no_queue().into());
         };
-        found.shelf.settle(now_ms);
-        let n_free = MAX_IN_FLIGHT.saturating_sub(found.shelf.n_lent());
+        found.ready_queue.settle(now_ms);
+        let n_free = MAX_IN_FLIGHT.saturating_sub(found.ready_queue.n_lent());
         if n_free == 0 && !found.settings.is_fifo() {
             let message = "Too many messages in flight.";
             return Err(Refusal::new(Code::OverLimit, message).into());
@@ -49,7 +49,7 @@ impl EngineState {
             max_receives: target.map(|(_, max)| max),
             most: most.min(n_free),
         };
-        let Picked { lent, dead } = found.shelf.pick(terms, new_nonce);
+        let Picked { lent, dead } = found.ready_queue.pick(terms, new_nonce);
         for (seq, entry) in dead {
             self.bury(seq, entry, queue, target.map_or(queue, |(id, _)| id))?;
         }
@@ -64,17 +64,17 @@ impl EngineState {
     }
 
     fn bury(&mut self, seq: Seq, mut entry: Entry, from: i64, to: i64) -> Outcome<()> {
-        entry.place = Place::Ready;
+        entry.visibility = Visibility::Ready;
         self.disk.put_slot(seq, to, Some(from), &entry)?;
         if let Some(target) = self.queues.get_mut(&to) {
-            target.shelf.add(seq, entry);
+            target.ready_queue.add(seq, entry);
         }
         Ok(())
     }
 
     fn deliver(&mut self, queue: i64, seq: Seq) -> Outcome<Delivery> {
         let found = self.queues.get(&queue).ok_or_else(Refusal::no_queue)?;
-        let entry = found.shelf.get(seq).ok_or_else(Refusal::internal)?.clone();
+        let entry = found.ready_queue.get(seq).ok_or_else(Refusal::internal)?.clone();
         let is_fifo = found.settings.is_fifo();
         self.disk.set_delivery(seq, &entry)?;
         let message = self.disk.message(seq)?;
@@ -98,8 +98,8 @@ impl EngineState {
             let Some(queue) = self.queues.get_mut(&receipt.queue) else {
                 continue;
             };
-            if queue.shelf.take_back(receipt.seq, receipt.nonce)
-                && let Some(entry) = queue.shelf.get(receipt.seq)
+            if queue.ready_queue.take_back(receipt.seq, receipt.nonce)
+                && let Some(entry) = queue.ready_queue.get(receipt.seq)
             {
                 self.disk.set_delivery(receipt.seq, entry)?;
             }

@@ -6,7 +6,7 @@
 use super::engine_state::{EngineState, Outcome, new_message_id, random_bytes};
 use super::error::{Code, Refusal};
 use super::move_task::{MoveTask, State};
-use super::ready_queue::{Entry, Place, Seq};
+use super::ready_queue::{Entry, Seq, Visibility};
 use super::settings::name_of_arn;
 use super::wire;
 
@@ -41,7 +41,7 @@ impl EngineState {
             return Err(Refusal::new(Code::InvalidParameterValue, message).into());
         }
         let per_second = per_second(request.max_number_of_messages_per_second)?;
-        let n_to_move = self.queue(&source_name)?.shelf.n_ready() as u64;
+        let n_to_move = self.queue(&source_name)?.ready_queue.n_ready() as u64;
         let handle = hex::encode(random_bytes());
         self.forget_old_moves(source);
         self.moves.push(MoveTask {
@@ -123,8 +123,8 @@ impl EngineState {
         let slice = self.moves[at].per_second.unwrap_or(SLICE);
         let seqs = match self.queues.get_mut(&source) {
             Some(queue) => {
-                queue.shelf.settle(now_ms);
-                queue.shelf.oldest_ready(slice)
+                queue.ready_queue.settle(now_ms);
+                queue.ready_queue.oldest_ready(slice)
             }
             None => Vec::new(),
         };
@@ -151,7 +151,10 @@ impl EngineState {
 
     /// To SQS a redriven message is a new one: new id, new time, never received.
     fn move_message(&mut self, seq: Seq, from: i64, to: i64, now_ms: i64) -> Outcome<()> {
-        let old = self.queues.get_mut(&from).and_then(|queue| queue.shelf.remove(seq));
+        let old = self
+            .queues
+            .get_mut(&from)
+            .and_then(|queue| queue.ready_queue.remove(seq));
         let Some(old) = old else { return Ok(()) };
         let entry = Entry {
             group: old.group,
@@ -159,13 +162,13 @@ impl EngineState {
             first_ms: 0,
             count: 0,
             nonce: 0,
-            place: Place::Ready,
+            visibility: Visibility::Ready,
         };
         let new_seq = self.next_seq()?;
         self.disk.renumber(seq, new_seq, new_message_id())?;
         self.disk.put_slot(new_seq, to, None, &entry)?;
         if let Some(target) = self.queues.get_mut(&to) {
-            target.shelf.add(new_seq, entry);
+            target.ready_queue.add(new_seq, entry);
         }
         Ok(())
     }

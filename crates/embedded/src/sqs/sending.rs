@@ -5,7 +5,7 @@ use super::digest;
 use super::engine_state::{EngineState, Failure, Outcome, Queue, new_message_id, spell_message_id, spell_seq};
 use super::error::{Code, FailedEntry, Refusal};
 use super::new_message::Draft;
-use super::ready_queue::{Entry, Place};
+use super::ready_queue::{Entry, Visibility};
 use super::wire::Sent;
 
 /// The entries of a batch, each with the refusal it earned before it came here.
@@ -34,7 +34,7 @@ impl EngineState {
         self.disk.add_message(seq, message, &draft)?;
         let queue = self.queue(name)?;
         let entry = fresh_entry(queue, &draft, now_ms);
-        queue.shelf.add(seq, entry.clone());
+        queue.ready_queue.add(seq, entry.clone());
         self.disk.put_slot(seq, id, None, &entry)?;
         Ok(sent(draft, message, is_fifo.then_some(seq)))
     }
@@ -107,13 +107,13 @@ fn dedup_key(queue: &Queue, draft: &Draft) -> Result<Option<dedup::Key>, Refusal
 }
 
 fn fresh_entry(queue: &Queue, draft: &Draft, now_ms: i64) -> Entry {
-    let place = match draft.delay_s.unwrap_or(queue.settings.delay_s) {
+    let visibility = match draft.delay_s.unwrap_or(queue.settings.delay_s) {
         // On a FIFO queue a message may only say zero, which means that of the queue.
-        0 if !queue.settings.is_fifo() || queue.settings.delay_s == 0 => Place::Ready,
-        0 => Place::Delayed {
+        0 if !queue.settings.is_fifo() || queue.settings.delay_s == 0 => Visibility::Ready,
+        0 => Visibility::Delayed {
             until_ms: now_ms + queue.settings.delay_s * 1_000,
         },
-        delay_s => Place::Delayed {
+        delay_s => Visibility::Delayed {
             until_ms: now_ms + delay_s * 1_000,
         },
     };
@@ -123,7 +123,7 @@ fn fresh_entry(queue: &Queue, draft: &Draft, now_ms: i64) -> Entry {
         first_ms: 0,
         count: 0,
         nonce: 0,
-        place,
+        visibility,
     }
 }
 

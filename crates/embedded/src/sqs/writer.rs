@@ -1,4 +1,4 @@
-//! The thread that owns the books, and its rule: what waits together is committed together.
+//! The thread that owns the engine state, and its rule: what waits together is committed together.
 //!
 //! Callers' requests queue up while a commit is under way; the next turn takes all of them into one transaction, and each is
 //! answered only after its commit. Receivers with nothing to receive are parked here and served within the turn that brings them
@@ -25,7 +25,7 @@ use delivery_guard::DeliveryGuard;
 
 /// The most requests that share a commit.
 const MAX_BATCH: usize = 256;
-/// How often the books are tidied, and the longest sleep.
+/// How often expired entries are removed, and the longest sleep.
 const TIDY_EVERY_MS: i64 = 60_000;
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ struct Waiter {
 }
 
 struct Writer {
-    books: EngineState,
+    state: EngineState,
     clock: Clock,
     parked: HashMap<i64, VecDeque<Waiter>>,
     /// Answers that wait for the commit.
@@ -68,10 +68,10 @@ struct Writer {
 }
 
 /// Works until [`Job::Close`]. `back` is the other end of `jobs`.
-pub(super) fn run(books: EngineState, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
+pub(super) fn run(state: EngineState, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
     let mut writer = Writer {
         tidied_ms: clock.now_ms(),
-        books,
+        state,
         clock,
         parked: HashMap::new(),
         answers: Vec::new(),
@@ -107,7 +107,7 @@ impl Writer {
                     break;
                 }
                 Job::Wake => {}
-                Job::TakeBack(receipts) if done.is_ok() => done = self.books.take_back(&receipts),
+                Job::TakeBack(receipts) if done.is_ok() => done = self.state.take_back(&receipts),
                 Job::Do(request, answerer) if done.is_ok() => done = self.take(request, answerer, now_ms),
                 // Undone with everything else of this turn.
                 Job::TakeBack(_) => {}
@@ -120,7 +120,7 @@ impl Writer {
     }
 
     fn rest_of_turn(&mut self, now_ms: i64) -> rusqlite::Result<()> {
-        disk_only(self.books.advance_moves(now_ms))?;
+        disk_only(self.state.advance_moves(now_ms))?;
         self.serve_parked(now_ms)?;
         self.release_parked();
         Ok(())
@@ -130,17 +130,17 @@ impl Writer {
     fn tidy(&mut self, now_ms: i64) -> rusqlite::Result<()> {
         if now_ms >= self.tidied_ms + TIDY_EVERY_MS {
             self.tidied_ms = now_ms;
-            self.books.tidy(now_ms)?;
+            self.state.tidy(now_ms)?;
         }
         Ok(())
     }
 
     /// Commits and answers; after a failure everything of the turn is undone and refused.
     fn commit(&mut self, done: rusqlite::Result<()>) -> rusqlite::Result<()> {
-        let committed = done.and_then(|()| self.books.disk.commit());
+        let committed = done.and_then(|()| self.state.disk.commit());
         if let Err(error) = &committed {
             warn!(%error, "queue storage failed, the requests under way are refused");
-            self.books.start_over()?;
+            self.state.start_over()?;
         }
         for (answerer, answer) in self.answers.drain(..) {
             let answer = if committed.is_ok() {
@@ -158,7 +158,7 @@ impl Writer {
         match request {
             Request::Receive(receive) => self.receive_or_park(receive, answerer, now_ms),
             Request::Now(now) => {
-                let outcome = self.books.answer(now, now_ms);
+                let outcome = self.state.answer(now, now_ms);
                 self.record(answerer, outcome)
             }
         }
@@ -175,12 +175,12 @@ impl Writer {
     }
 
     fn receive_or_park(&mut self, receive: Receive, answerer: Answerer, now_ms: i64) -> rusqlite::Result<()> {
-        let queue = match self.books.queue(&receive.queue) {
+        let queue = match self.state.queue(&receive.queue) {
             Ok(queue) => queue,
             Err(refusal) => return self.record(answerer, Err(refusal.into())),
         };
         let (id, queue_wait_s) = (queue.id, queue.settings.wait_s);
-        let received = self.books.receive(id, receive.most, receive.visibility_s, now_ms);
+        let received = self.state.receive(id, receive.most, receive.visibility_s, now_ms);
         let wait_s = receive.wait_s.unwrap_or(queue_wait_s);
         match received {
             Ok(deliveries) if deliveries.is_empty() && wait_s > 0 => {
@@ -198,8 +198,8 @@ impl Writer {
     }
 
     fn hand_over(&mut self, answerer: Answerer, received: Outcome<Vec<Delivery>>) -> rusqlite::Result<()> {
-        let loan = received.map(|deliveries| DeliveryGuard::new(deliveries, self.back.clone()));
-        self.record(answerer, loan.map(Reply::Deliveries))
+        let guard = received.map(|deliveries| DeliveryGuard::new(deliveries, self.back.clone()));
+        self.record(answerer, guard.map(Reply::Deliveries))
     }
 
     /// Serves parked receivers, longest waiting first, as far as there are messages.
@@ -209,7 +209,7 @@ impl Writer {
         while let Some(id) = queues.pop() {
             while let Some(waiter) = self.next_to_serve(id, now_ms) {
                 let Receive { most, visibility_s, .. } = waiter.receive;
-                match self.books.receive(id, most, visibility_s, now_ms) {
+                match self.state.receive(id, most, visibility_s, now_ms) {
                     Ok(deliveries) if deliveries.is_empty() => {
                         self.parked.entry(id).or_default().push_front(waiter);
                         queues.extend(self.parked.keys().filter(|other| **other != id));
@@ -224,10 +224,10 @@ impl Writer {
 
     /// The first parked receiver that is still there, if its queue has something for it.
     fn next_to_serve(&mut self, id: i64, now_ms: i64) -> Option<Waiter> {
-        let has_some = match self.books.queues.get_mut(&id) {
+        let has_some = match self.state.queues.get_mut(&id) {
             Some(queue) => {
-                queue.shelf.settle(now_ms);
-                queue.shelf.can_give()
+                queue.ready_queue.settle(now_ms);
+                queue.ready_queue.can_give()
             }
             None => true, // Deleted: the receivers are to hear of it.
         };
@@ -266,8 +266,8 @@ impl Writer {
         let due = self
             .parked
             .keys()
-            .filter_map(|id| self.books.queues.get(id)?.shelf.next_due_ms());
-        let due = due.chain(self.books.next_move_ms());
+            .filter_map(|id| self.state.queues.get(id)?.ready_queue.next_due_ms());
+        let due = due.chain(self.state.next_move_ms());
         let due = due.map(|at_ms| Duration::from_millis((at_ms - now_ms).max(0).unsigned_abs()));
         let longest = Duration::from_millis(TIDY_EVERY_MS.unsigned_abs());
         patience.chain(due).fold(longest, Duration::min)

@@ -39,7 +39,7 @@ fn a_move() -> impl Strategy<Value = Move> {
     ]
 }
 
-struct Scene {
+struct Mailbox {
     store: Store,
     now: Timestamp,
     read: Option<Conversation>,
@@ -53,7 +53,7 @@ struct Runner {
     seen: Option<Conversation>,
 }
 
-impl Scene {
+impl Mailbox {
     async fn play(&mut self, step: Move) {
         match step {
             Move::Read => self.read = Some(self.load().await),
@@ -147,7 +147,7 @@ async fn every_message_is_somewhere_once(moves: Vec<Move>) {
         me: owner(node, "1"),
         seen: None,
     };
-    let mut scene = Scene {
+    let mut mailbox = Mailbox {
         store: it.store.clone(),
         now: at(0),
         read: None,
@@ -156,15 +156,15 @@ async fn every_message_is_somewhere_once(moves: Vec<Move>) {
         answered: Vec::new(),
     };
     for step in moves {
-        scene.play(step).await;
+        mailbox.play(step).await;
     }
-    let left = scene.load().await;
+    let left = mailbox.load().await;
     let running = left.run.into_iter().flat_map(|run| run.messages);
     let waiting = left.pending.into_iter().map(|waiting| waiting.message);
-    let mut somewhere = scene.answered.clone();
+    let mut somewhere = mailbox.answered.clone();
     somewhere.extend(running.chain(waiting));
     // In the order in which they came, too.
-    assert_eq!(somewhere, scene.appended);
+    assert_eq!(somewhere, mailbox.appended);
     let once: BTreeSet<_> = somewhere.iter().collect();
     assert_eq!(once.len(), somewhere.len());
 }

@@ -82,16 +82,16 @@ async fn serve(mut socket: tokio::net::TcpStream, n_served: Arc<AtomicUsize>) {
     let _ = socket.write_all(&answer).await;
 }
 
-struct Scene {
+struct Fixture {
     _engine: Embedded,
     world: World,
     bot: Bot,
     warehouse: Warehouse,
 }
 
-async fn scene() -> Scene {
+async fn fixture() -> Fixture {
     let (engine, world) = test_support::world(REGISTRY).await;
-    Scene {
+    Fixture {
         _engine: engine,
         world,
         bot: test_support::bot(&LASTING, ConnectionMode::Webhook, true),
@@ -120,7 +120,7 @@ fn record(world: &World) -> MessageRecord {
     }
 }
 
-impl Scene {
+impl Fixture {
     async fn pack(&self, inline: bool, parts: &[Part]) -> Vec<AgentPart> {
         let record = record(&self.world);
         let mut luggage = Attachments::new(&self.world, &self.bot, inline);
@@ -146,7 +146,7 @@ fn sizes(packed: &[AgentPart]) -> Vec<Option<usize>> {
 
 #[tokio::test]
 async fn pictures_of_a_run_share_one_budget_and_the_rest_goes_by_link() {
-    let it = scene().await;
+    let it = fixture().await;
     let packed = it.pack(true, &it.pictures(&[5 * MIB, 5 * MIB, 2 * MIB])).await;
     assert_eq!(sizes(&packed), [Some(5 * MIB), None, Some(2 * MIB)]);
     assert!(
@@ -160,14 +160,14 @@ async fn pictures_of_a_run_share_one_budget_and_the_rest_goes_by_link() {
 
 #[tokio::test]
 async fn agent_that_wants_no_pictures_gets_links() {
-    let it = scene().await;
+    let it = fixture().await;
     assert_eq!(sizes(&it.pack(false, &it.pictures(&[1])).await), [None]);
     assert_eq!(it.warehouse.n_served(), 0);
 }
 
 #[tokio::test]
 async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
-    let it = scene().await;
+    let it = fixture().await;
     let picture = it.pictures(&[1]);
     let held = it.pack(true, &picture).await;
     // Others have all but the room of a small picture at its beginning.
@@ -185,7 +185,7 @@ async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
 
 #[tokio::test]
 async fn picture_that_has_moved_is_followed_three_times() {
-    let it = scene().await;
+    let it = fixture().await;
     let at = |path: &str| it.warehouse.part(PartKind::Image, path);
     let parts = [at("to//7"), at("to//to//to//7"), at("to//to//to//to//7")];
     assert_eq!(sizes(&it.pack(true, &parts).await), [Some(7), Some(7), None]);
@@ -194,7 +194,7 @@ async fn picture_that_has_moved_is_followed_three_times() {
 
 #[tokio::test]
 async fn picture_that_has_moved_where_nobody_may_call_is_not_followed() {
-    let it = scene().await;
+    let it = fixture().await;
     let away = it.warehouse.part(PartKind::Image, "to/ftp://127.0.0.1/7");
     assert_eq!(sizes(&it.pack(true, &[away]).await), [None]);
     assert_eq!(it.warehouse.n_served(), 1);
@@ -206,7 +206,7 @@ fn token(part: &AgentPart) -> &str {
 
 #[tokio::test]
 async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
-    let mut it = scene().await;
+    let mut it = fixture().await;
     it.bot.connector = &FLEETING;
     let parts = [
         it.warehouse.part(PartKind::File, "5"),
@@ -231,13 +231,13 @@ async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
 
 #[tokio::test]
 async fn what_lasts_is_fetched_when_the_link_is_followed() {
-    let it = scene().await;
+    let it = fixture().await;
     let packed = it.pack(false, &[it.warehouse.part(PartKind::File, "none")]).await;
     assert!(!packed[0].unavailable);
     assert_eq!(it.warehouse.n_served(), 0);
 }
 
-impl Scene {
+impl Fixture {
     fn set(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = (*self.world.settings).clone();
         change(&mut settings);
@@ -254,7 +254,7 @@ fn is_too_long(opened: &Result<Fetched, media::FetchError>) -> bool {
 
 #[tokio::test]
 async fn link_gives_no_more_than_the_process_can_answer_with() {
-    let mut it = scene().await;
+    let mut it = fixture().await;
     it.bot.connector = &FLEETING;
     let part = it.warehouse.part(PartKind::File, &(2 * MIB).to_string());
     let packed = it.pack(false, std::slice::from_ref(&part)).await;
@@ -265,7 +265,7 @@ async fn link_gives_no_more_than_the_process_can_answer_with() {
 
 #[tokio::test]
 async fn long_file_is_fetched_again_with_more_room() {
-    let it = scene().await;
+    let it = fixture().await;
     let part = it.warehouse.part(PartKind::File, &(9 * MIB).to_string());
     let fetched = media::fetch_for_link(&it.world, &it.bot, &part).await.unwrap();
     assert_eq!((fetched.bytes.len(), it.warehouse.n_served()), (9 * MIB, 2));
@@ -273,7 +273,7 @@ async fn long_file_is_fetched_again_with_more_room() {
 
 #[tokio::test]
 async fn links_wait_for_room_no_longer_than_they_may_take() {
-    let mut it = scene().await;
+    let mut it = fixture().await;
     it.set(|settings| settings.file_patience = Duration::from_millis(900));
     let all = it
         .world

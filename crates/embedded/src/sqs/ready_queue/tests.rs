@@ -4,136 +4,136 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{Entry, Group, Order, Place, ReadyQueue, Seq, Terms};
+use super::{Entry, Group, Order, ReadyQueue, Seq, Terms, Visibility};
 
 const HOLD_MS: i64 = 1_000;
 
-fn entry(group: &str, place: Place) -> Entry {
+fn entry(group: &str, visibility: Visibility) -> Entry {
     Entry {
         group: (!group.is_empty()).then(|| group.into()),
         sent_ms: 0,
         first_ms: 0,
         count: 0,
         nonce: 0,
-        place,
+        visibility,
     }
 }
 
 fn filled(order: Order, messages: &[(Seq, &str)]) -> ReadyQueue {
-    let mut shelf = ReadyQueue::new(order);
+    let mut queue = ReadyQueue::new(order);
     for (seq, group) in messages {
-        shelf.add(*seq, entry(group, Place::Ready));
+        queue.add(*seq, entry(group, Visibility::Ready));
     }
-    shelf
+    queue
 }
 
-fn receive(shelf: &mut ReadyQueue, now_ms: i64, most: usize) -> Vec<Seq> {
-    shelf.settle(now_ms);
+fn receive(queue: &mut ReadyQueue, now_ms: i64, most: usize) -> Vec<Seq> {
+    queue.settle(now_ms);
     let terms = Terms {
         now_ms,
         until_ms: now_ms + HOLD_MS,
         max_receives: None,
         most,
     };
-    shelf.pick(terms, || 1).lent
+    queue.pick(terms, || 1).lent
 }
 
 #[test]
 fn a_group_in_flight_is_locked_until_its_last_message_is_settled() {
-    let mut shelf = filled(Order::Fifo, &[(1, "a"), (2, "a"), (3, "a"), (4, "b")]);
-    assert_eq!(receive(&mut shelf, 0, 2), [1, 2]);
-    assert_eq!(receive(&mut shelf, 0, 10), [4]);
-    shelf.remove(1);
-    assert_eq!(receive(&mut shelf, 0, 10), [0; 0]);
-    shelf.extend(2, 0, 0);
-    assert_eq!(receive(&mut shelf, 0, 10), [2, 3]);
+    let mut queue = filled(Order::Fifo, &[(1, "a"), (2, "a"), (3, "a"), (4, "b")]);
+    assert_eq!(receive(&mut queue, 0, 2), [1, 2]);
+    assert_eq!(receive(&mut queue, 0, 10), [4]);
+    queue.remove(1);
+    assert_eq!(receive(&mut queue, 0, 10), [0; 0]);
+    queue.extend(2, 0, 0);
+    assert_eq!(receive(&mut queue, 0, 10), [2, 3]);
 }
 
 #[test]
 fn an_expired_delivery_comes_back_in_its_old_place() {
-    let mut shelf = filled(Order::Fifo, &[(1, "a"), (2, "a")]);
-    assert_eq!(receive(&mut shelf, 0, 1), [1]);
-    assert_eq!(receive(&mut shelf, HOLD_MS - 1, 10), [0; 0]);
-    assert_eq!(receive(&mut shelf, HOLD_MS, 10), [1, 2]);
+    let mut queue = filled(Order::Fifo, &[(1, "a"), (2, "a")]);
+    assert_eq!(receive(&mut queue, 0, 1), [1]);
+    assert_eq!(receive(&mut queue, HOLD_MS - 1, 10), [0; 0]);
+    assert_eq!(receive(&mut queue, HOLD_MS, 10), [1, 2]);
 }
 
 #[test]
 fn a_delayed_message_holds_back_the_younger_ones_of_its_group() {
-    let mut shelf = ReadyQueue::new(Order::Fifo);
-    shelf.add(1, entry("a", Place::Delayed { until_ms: 50 }));
-    shelf.add(2, entry("a", Place::Ready));
-    shelf.add(3, entry("b", Place::Ready));
-    assert_eq!(receive(&mut shelf, 0, 10), [3]);
-    assert_eq!(receive(&mut shelf, 50, 10), [1, 2]);
+    let mut queue = ReadyQueue::new(Order::Fifo);
+    queue.add(1, entry("a", Visibility::Delayed { until_ms: 50 }));
+    queue.add(2, entry("a", Visibility::Ready));
+    queue.add(3, entry("b", Visibility::Ready));
+    assert_eq!(receive(&mut queue, 0, 10), [3]);
+    assert_eq!(receive(&mut queue, 50, 10), [1, 2]);
 }
 
 #[test]
 fn fair_lanes_take_turns_whatever_their_backlog() {
     let mut messages: Vec<(Seq, &str)> = (0..100).map(|seq| (seq, "noisy")).collect();
     messages.extend([(200, "quiet"), (201, "quiet"), (300, "other")]);
-    let mut shelf = filled(Order::Fair, &messages);
-    assert_eq!(receive(&mut shelf, 0, 6), [0, 200, 300, 1, 201, 2]);
+    let mut queue = filled(Order::Fair, &messages);
+    assert_eq!(receive(&mut queue, 0, 6), [0, 200, 300, 1, 201, 2]);
 }
 
 #[test]
 fn a_family_with_many_groups_does_not_hold_up_another() {
-    let mut shelf = ReadyQueue::new(Order::Fifo);
+    let mut queue = ReadyQueue::new(Order::Fifo);
     for seq in 0..500 {
-        shelf.add(seq, entry(&format!("loud.{seq}"), Place::Ready));
+        queue.add(seq, entry(&format!("loud.{seq}"), Visibility::Ready));
     }
-    assert_eq!(receive(&mut shelf, 0, 10).len(), 10);
+    assert_eq!(receive(&mut queue, 0, 10).len(), 10);
     for seq in 500..503 {
-        shelf.add(seq, entry(&format!("quiet.{seq}"), Place::Ready));
+        queue.add(seq, entry(&format!("quiet.{seq}"), Visibility::Ready));
     }
-    let next = receive(&mut shelf, 0, 10);
+    let next = receive(&mut queue, 0, 10);
     assert_eq!(next.iter().filter(|seq| **seq >= 500).count(), 3, "{next:?}");
     // And the many still get theirs, in order.
-    let rest: Vec<Seq> = std::iter::from_fn(|| receive(&mut shelf, 0, 1).pop()).collect();
+    let rest: Vec<Seq> = std::iter::from_fn(|| receive(&mut queue, 0, 1).pop()).collect();
     assert_eq!(rest, (17..500).collect::<Vec<Seq>>());
 }
 
 #[test]
 fn the_fair_lane_with_the_fewest_in_flight_goes_first() {
-    let mut shelf = filled(Order::Fair, &[(1, "noisy"), (2, "noisy"), (3, "noisy")]);
-    assert_eq!(receive(&mut shelf, 0, 2), [1, 2]);
-    shelf.add(4, entry("quiet", Place::Ready));
-    assert_eq!(receive(&mut shelf, 0, 2), [4, 3]);
+    let mut queue = filled(Order::Fair, &[(1, "noisy"), (2, "noisy"), (3, "noisy")]);
+    assert_eq!(receive(&mut queue, 0, 2), [1, 2]);
+    queue.add(4, entry("quiet", Visibility::Ready));
+    assert_eq!(receive(&mut queue, 0, 2), [4, 3]);
 }
 
 #[test]
 fn a_message_received_too_often_leaves_the_shelf_and_frees_its_group() {
-    let mut shelf = filled(Order::Fifo, &[(1, "a"), (2, "a")]);
+    let mut queue = filled(Order::Fifo, &[(1, "a"), (2, "a")]);
     let terms = Terms {
         now_ms: 0,
         until_ms: 0,
         max_receives: Some(1),
         most: 1,
     };
-    assert_eq!(shelf.pick(terms, || 1).lent, [1]);
-    shelf.settle(0);
-    let second = shelf.pick(terms, || 2);
+    assert_eq!(queue.pick(terms, || 1).lent, [1]);
+    queue.settle(0);
+    let second = queue.pick(terms, || 2);
     assert_eq!(second.dead.iter().map(|d| d.0).collect::<Vec<_>>(), [1]);
     assert_eq!(second.lent, [2]);
 }
 
 #[test]
 fn a_delivery_taken_back_never_happened() {
-    let mut shelf = filled(Order::Fifo, &[(1, "a")]);
-    assert_eq!(receive(&mut shelf, 5, 1), [1]);
-    assert!(!shelf.take_back(1, 2), "that is another delivery");
-    assert!(shelf.take_back(1, 1));
-    assert_eq!(shelf.get(1), Some(&entry("a", Place::Ready)));
-    assert_eq!(receive(&mut shelf, 5, 1), [1]);
+    let mut queue = filled(Order::Fifo, &[(1, "a")]);
+    assert_eq!(receive(&mut queue, 5, 1), [1]);
+    assert!(!queue.take_back(1, 2), "that is another delivery");
+    assert!(queue.take_back(1, 1));
+    assert_eq!(queue.get(1), Some(&entry("a", Visibility::Ready)));
+    assert_eq!(receive(&mut queue, 5, 1), [1]);
 }
 
 #[test]
 fn emptied_lanes_leave_nothing_behind() {
-    let mut shelf = filled(Order::Fair, &[(1, "a"), (2, "b")]);
-    receive(&mut shelf, 0, 1);
-    shelf.remove(1);
-    shelf.remove(2);
-    assert!(shelf.lanes.is_empty() && shelf.turns.is_empty() && shelf.timers.is_empty());
-    assert_eq!((shelf.n_ready(), shelf.n_lent()), (0, 0));
+    let mut queue = filled(Order::Fair, &[(1, "a"), (2, "b")]);
+    receive(&mut queue, 0, 1);
+    queue.remove(1);
+    queue.remove(2);
+    assert!(queue.lanes.is_empty() && queue.turns.is_empty() && queue.timers.is_empty());
+    assert_eq!((queue.n_ready(), queue.n_lent()), (0, 0));
 }
 
 #[derive(Debug, Clone)]
@@ -155,7 +155,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Every message with the time it is visible from and whether it is out on loan.
+/// Every message with the time it is visible from and whether it is in flight.
 #[derive(Debug, Default)]
 struct Model(Vec<(Seq, Group, i64, bool)>);
 
@@ -182,7 +182,7 @@ impl Model {
 }
 
 fn run(order: Order, steps: &[Step]) {
-    let (mut shelf, mut model, mut now_ms) = (ReadyQueue::new(order), Model::default(), 0);
+    let (mut queue, mut model, mut now_ms) = (ReadyQueue::new(order), Model::default(), 0);
     for (at, step) in steps.iter().enumerate() {
         let seq = at as Seq;
         let nth_out = |model: &Model, nth: usize| {
@@ -194,38 +194,38 @@ fn run(order: Order, steps: &[Step]) {
         };
         match *step {
             Step::Send { group, delay_ms } => {
-                let place = match delay_ms {
-                    0 => Place::Ready,
-                    ms => Place::Delayed { until_ms: now_ms + ms },
+                let visibility = match delay_ms {
+                    0 => Visibility::Ready,
+                    ms => Visibility::Delayed { until_ms: now_ms + ms },
                 };
-                let entry = entry(&group.to_string(), place);
+                let entry = entry(&group.to_string(), visibility);
                 model.0.push((seq, entry.group.clone(), now_ms + delay_ms, false));
-                shelf.add(seq, entry);
+                queue.add(seq, entry);
             }
-            Step::Receive { most } => check_receive(&mut shelf, &mut model, order, now_ms, most),
+            Step::Receive { most } => check_receive(&mut queue, &mut model, order, now_ms, most),
             Step::Delete { nth } => {
                 if let Some(seq) = nth_out(&model, nth) {
-                    shelf.remove(seq);
+                    queue.remove(seq);
                     model.0.retain(|m| m.0 != seq);
                 }
             }
             Step::Release { nth } => {
                 if let Some(seq) = nth_out(&model, nth) {
-                    shelf.extend(seq, now_ms, now_ms);
+                    queue.extend(seq, now_ms, now_ms);
                     let message = model.0.iter_mut().find(|m| m.0 == seq);
                     message.expect("it was found above").2 = now_ms;
                 }
             }
             Step::Wait { ms } => now_ms += ms,
         }
-        shelf.settle(now_ms);
-        assert_eq!(shelf.can_give(), model.has_any(order, now_ms), "after {step:?}");
+        queue.settle(now_ms);
+        assert_eq!(queue.can_give(), model.has_any(order, now_ms), "after {step:?}");
     }
 }
 
-fn check_receive(shelf: &mut ReadyQueue, model: &mut Model, order: Order, now_ms: i64, most: usize) {
+fn check_receive(queue: &mut ReadyQueue, model: &mut Model, order: Order, now_ms: i64, most: usize) {
     let before = Model(model.0.clone());
-    let got = receive(shelf, now_ms, most);
+    let got = receive(queue, now_ms, most);
     let mut last: HashMap<Group, Seq> = HashMap::new();
     for seq in &got {
         let message = model.0.iter_mut().find(|m| m.0 == *seq);

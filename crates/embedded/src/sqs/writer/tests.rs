@@ -15,7 +15,7 @@ use crate::{Clock, Durability};
 fn writer() -> Writer {
     let disk = Disk::open(None, Durability::ProcessCrash).unwrap();
     Writer {
-        books: EngineState::read(disk).unwrap(),
+        state: EngineState::read(disk).unwrap(),
         clock: Clock::new(|| 1_800_000_000_000),
         parked: std::collections::HashMap::new(),
         answers: Vec::new(),
@@ -68,7 +68,7 @@ fn send(queue: &str, group: &str, id: &str, body: &str) -> (&'static str, String
 fn receive(writer: &mut Writer, queue: &str, most: u32) -> Vec<String> {
     let body = format!(r#"{{"QueueUrl":"{queue}","MaxNumberOfMessages":{most}}}"#);
     match one(writer, "ReceiveMessage", &body).unwrap() {
-        Reply::Deliveries(loan) => loan.take().into_iter().map(|d| d.message.body).collect(),
+        Reply::Deliveries(guard) => guard.take().into_iter().map(|d| d.message.body).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -79,13 +79,13 @@ fn a_full_disk_refuses_the_whole_turn_and_keeps_what_was_before() {
     create(&mut writer, "q.fifo");
     let (large, ids) = ("x".repeat(100_000), ["a", "b", "c"]);
     one(&mut writer, "SendMessage", &send("q.fifo", "g", "first", "first").1).unwrap();
-    writer.books.disk.leave_room(40);
+    writer.state.disk.leave_room(40);
     // The first of the three fits; it shares the fate of the others.
     let sends = ids.map(|id| send("q.fifo", id, id, &large));
     for answer in together(&mut writer, &sends) {
         assert_eq!(answer.unwrap_err().code, Code::InternalFailure);
     }
-    writer.books.disk.leave_room(1_000_000);
+    writer.state.disk.leave_room(1_000_000);
     assert_eq!(receive(&mut writer, "q.fifo", 10), ["first"]);
     // Nothing is remembered of what failed, so it can be sent again.
     for answer in together(&mut writer, &sends) {

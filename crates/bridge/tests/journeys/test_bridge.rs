@@ -19,7 +19,7 @@ use tieline_store::config::{agent, integration, trigger};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
 /// Tables and queues of one test.
-pub(crate) struct Place {
+pub(crate) struct TestBridge {
     pub(crate) sqs: aws_sdk_sqs::Client,
     dynamo: aws_sdk_dynamodb::Client,
     tables: Tables,
@@ -27,7 +27,7 @@ pub(crate) struct Place {
     _engine: Embedded,
 }
 
-impl Place {
+impl TestBridge {
     pub(crate) async fn new() -> Self {
         let engine = Embedded::in_memory(Options::default()).unwrap();
         let keys = Keys::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");

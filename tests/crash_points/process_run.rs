@@ -1,4 +1,4 @@
-//! One life of the bridge over a data directory: it works until nothing is left to do, or until it dies at its crash point.
+//! One run of a bridge process on a data directory: it works until the queues are empty, or until it dies at its crash point.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -18,12 +18,12 @@ use tieline_standalone::local;
 use tieline_store::{Keyring, Store, Tables};
 use tokio::sync::watch;
 
-/// The key that seals everything at rest; all lives have the same.
+/// The key that seals everything at rest; all processes have the same.
 const KEY: [u8; 32] = [7; 32];
 
 /// Counts the durable changes, and says at which of them the process dies.
 #[derive(Clone)]
-pub(crate) struct Fate {
+pub(crate) struct CrashPlan {
     watches: Arc<AtomicBool>,
     n_points: Arc<AtomicU64>,
     dies_at: Option<u64>,
@@ -34,7 +34,7 @@ pub(crate) struct Fate {
 
 type Failing = Box<dyn Fn(&CrashPoint<'_>) -> bool + Send>;
 
-impl Fate {
+impl CrashPlan {
     /// Dies at the crash point of this number, or never.
     pub(crate) fn new(dies_at: Option<u64>) -> Self {
         Self {
@@ -48,8 +48,8 @@ impl Fate {
     }
 
     fn observer(&self) -> Observer {
-        let fate = self.clone();
-        Observer::new(move |point| fate.decide(point))
+        let plan = self.clone();
+        Observer::new(move |point| plan.decide(point))
     }
 
     /// From now on no table can be written while that is so.
@@ -87,8 +87,8 @@ impl Fate {
         self.n_points.load(Ordering::SeqCst)
     }
 
-    /// Where it died.
-    pub(crate) fn place(&self) -> String {
+    /// The crash point at which it died.
+    pub(crate) fn crash_point(&self) -> String {
         self.last.lock().unwrap().clone()
     }
 
@@ -107,22 +107,22 @@ impl Fate {
     }
 }
 
-/// A process that works.
-pub(crate) struct Life {
+/// A bridge process on one data directory.
+pub(crate) struct ProcessRun {
     pub(crate) world: World,
-    pub(crate) fate: Fate,
+    pub(crate) plan: CrashPlan,
     embedded: Embedded,
     ahead_ms: Arc<AtomicI64>,
 }
 
-impl Life {
-    /// A new life over `dir`, when the time is `ahead` of the machine's.
-    pub(crate) async fn begin(dir: &Path, fate: Fate, ahead: Duration) -> Self {
+impl ProcessRun {
+    /// A new process on `dir`, when the time is `ahead` of the machine's.
+    pub(crate) async fn begin(dir: &Path, plan: CrashPlan, ahead: Duration) -> Self {
         let ahead_ms = Arc::new(AtomicI64::new(millis(ahead)));
         let queues_ahead = Arc::clone(&ahead_ms);
         let options = Options {
             clock: tieline_embedded::Clock::new(move || machine_ms() + queues_ahead.load(Ordering::SeqCst)),
-            observer: Some(fate.observer()),
+            observer: Some(plan.observer()),
             ..Options::default()
         };
         let embedded = Embedded::open(dir, options).unwrap();
@@ -136,19 +136,19 @@ impl Life {
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };
         let world = local::world(&embedded, KEY, registry::ALL, settings).await.unwrap();
-        let mut life = Self {
+        let mut process = Self {
             world,
-            fate,
+            plan,
             embedded,
             ahead_ms,
         };
-        life.set_clock();
-        life
+        process.set_clock();
+        process
     }
 
     /// From here on changes are counted.
     pub(crate) fn watch(&self) {
-        self.fate.watches.store(true, Ordering::SeqCst);
+        self.plan.watches.store(true, Ordering::SeqCst);
     }
 
     /// Lets time pass.

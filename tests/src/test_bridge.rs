@@ -13,16 +13,16 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running bridge with an operator.
-pub struct Stand {
+pub struct TestBridge {
     /// The process.
-    pub bridge: Bridge,
+    pub process: Bridge,
     /// The operator.
     pub console: Console,
     /// Where the process keeps everything.
     pub dir: TempDir,
 }
 
-impl Stand {
+impl TestBridge {
     /// Starts a bridge.
     ///
     /// # Panics
@@ -39,16 +39,16 @@ impl Stand {
     #[must_use]
     pub fn start_with(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let bridge = Bridge::start_with(dir.path(), flags).expect("the bridge starts");
-        let console = Console::new(bridge.url());
-        Self { bridge, console, dir }
+        let process = Bridge::start_with(dir.path(), flags).expect("the bridge starts");
+        let console = Console::new(process.url());
+        Self { process, console, dir }
     }
 
     /// The same with connections of its own.
     #[must_use]
     pub fn afresh(self) -> Self {
         Self {
-            console: Console::new(self.bridge.url()),
+            console: Console::new(self.process.url()),
             ..self
         }
     }

@@ -27,7 +27,7 @@ pub(crate) fn sentence(notice: Notice) -> &'static str {
 }
 
 /// The bridge and the operator's console.
-pub(crate) struct Stage {
+pub(crate) struct TestBridge {
     pub(crate) bridge: Bridge,
     pub(crate) bots: Vec<Bot>,
     /// Complaints that the scenario explains.
@@ -53,16 +53,16 @@ fn rows() -> impl Iterator<Item = &'static Row> {
         .filter(move |row| wanted.as_deref().is_none_or(|wanted| row.platform == wanted))
 }
 
-impl Stage {
+impl TestBridge {
     /// A bridge where every bot is connected.
     pub(crate) async fn open(manner: Manner) -> Self {
-        let stage = Self::with(manner, |simulator| simulator.integration()).await;
-        for bot in &stage.bots {
+        let test = Self::with(manner, |simulator| simulator.integration()).await;
+        for bot in &test.bots {
             bot.wait_until("connected", || bot.simulator.is_connected())
                 .await
                 .unwrap();
         }
-        stage
+        test
     }
 
     /// A bridge whose bots are created with what `integration` says.

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{DEFAULT, Place, ROOT, Reply};
+use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
 /// Something of everything in one organization.
-async fn furnish(place: &Place, base: &str) -> Vec<String> {
-    let make = async |kind: &str, body: Value| place.create(&format!("{base}/{kind}"), body).await;
+async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
+    let make = async |kind: &str, body: Value| api.create(&format!("{base}/{kind}"), body).await;
     let credentials = json!({ "botId": "b1", "secret": "s" });
     let body =
         json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection", "credentials": credentials });
@@ -15,11 +15,10 @@ async fn furnish(place: &Place, base: &str) -> Vec<String> {
     let agent = make("agents", json!({ "name": "Echo", "protocol": "echo" })).await;
     let trigger = make("triggers", json!({ "integrationId": web, "agentId": agent })).await;
     let token = make("tokens", json!({ "name": "t", "role": "viewer" })).await;
-    let message = place.say(&web, "hello").await;
-    place
-        .wait(&format!("{base}/messages/{message}"), |it| it["state"] == "answered")
+    let message = api.say(&web, "hello").await;
+    api.wait(&format!("{base}/messages/{message}"), |it| it["state"] == "answered")
         .await;
-    let user = place.get(&format!("{base}/users")).await.ok()["items"][0]["id"]
+    let user = api.get(&format!("{base}/users")).await.ok()["items"][0]["id"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -28,20 +27,20 @@ async fn furnish(place: &Place, base: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_route_treats_a_strange_id_as_none() {
-    let place = Place::new().await;
-    place.work();
-    place.organization("theirs", "admin").await;
-    let me = place.organization("mine", "admin").await;
-    let mut ids = furnish(&place, "/api/v1/orgs/theirs").await;
+    let api = TestApi::new().await;
+    api.work();
+    api.organization("theirs", "admin").await;
+    let me = api.organization("mine", "admin").await;
+    let mut ids = furnish(&api, "/api/v1/orgs/theirs").await;
     let conversations = format!("/api/v1/orgs/theirs/integrations/{}/conversations", ids[1]);
-    let conversation = place.get(&conversations).await.ok()["items"][0]["id"]
+    let conversation = api.get(&conversations).await.ok()["items"][0]["id"]
         .as_str()
         .unwrap()
         .to_owned();
     ids.push(conversation);
     // No table takes such a key.
     ids.push("x".repeat(4000));
-    let description = place.get("/api/openapi.json").await.ok();
+    let description = api.get("/api/openapi.json").await.ok();
     let mut asked = 0;
     for (path, item) in description["paths"].as_object().unwrap() {
         if !path.contains("{org}") {
@@ -49,11 +48,11 @@ async fn every_route_treats_a_strange_id_as_none() {
         }
         for method in item.as_object().unwrap().keys() {
             for id in &ids {
-                let strange = attempt(&place, &me, method, path, "mine", id).await;
-                let unknown = attempt(&place, &me, method, path, "mine", "nothing").await;
+                let strange = attempt(&api, &me, method, path, "mine", id).await;
+                let unknown = attempt(&api, &me, method, path, "mine", "nothing").await;
                 compare(method, path, id, &strange, &unknown);
-                let theirs = attempt(&place, &me, method, path, "theirs", id).await;
-                let unheard = attempt(&place, &me, method, path, "unheard", id).await;
+                let theirs = attempt(&api, &me, method, path, "theirs", id).await;
+                let unheard = attempt(&api, &me, method, path, "unheard", id).await;
                 assert!(
                     matches!(theirs.status.as_u16(), 403 | 404),
                     "{method} {path}: {theirs:?}"
@@ -65,14 +64,14 @@ async fn every_route_treats_a_strange_id_as_none() {
     }
     assert!(asked > 200, "{asked}");
     // Nothing of theirs was touched.
-    let left = place
+    let left = api
         .ask(ROOT, "GET", "/api/v1/orgs/theirs/integrations", &Value::Null)
         .await
         .ok();
     assert_eq!(left["items"].as_array().unwrap().len(), 2, "{left}");
 }
 
-async fn attempt(place: &Place, token: &str, method: &str, path: &str, org: &str, id: &str) -> Reply {
+async fn attempt(api: &TestApi, token: &str, method: &str, path: &str, org: &str, id: &str) -> Reply {
     let path = path
         .replace("{org}", org)
         .replace("{id}", id)
@@ -82,37 +81,37 @@ async fn attempt(place: &Place, token: &str, method: &str, path: &str, org: &str
         "post" | "patch" => json!({}),
         _ => Value::Null,
     };
-    place.ask(token, &method.to_uppercase(), &path, &body).await
+    api.ask(token, &method.to_uppercase(), &path, &body).await
 }
 
 #[tokio::test]
 async fn an_id_that_no_table_takes_is_unknown() {
-    let place = Place::new().await;
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
-    let trigger = place.trigger(&web, &agent).await;
+    let api = TestApi::new().await;
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
+    let trigger = api.trigger(&web, &agent).await;
     let triggers = format!("{DEFAULT}/triggers");
     for long in ["x".repeat(257), "x".repeat(4000)] {
         for enabled in [true, false] {
             let bind = async |integration: &str, agent: &str| {
                 let body = json!({ "integrationId": integration, "agentId": agent, "enabled": enabled });
-                place.post(&triggers, body).await
+                api.post(&triggers, body).await
             };
             bind(&long, &agent).await.problem(404, "integration_not_found");
-            let own = place.web(&format!("{} {enabled}", long.len())).await;
+            let own = api.web(&format!("{} {enabled}", long.len())).await;
             bind(&own, &long).await.problem(404, "agent_not_found");
         }
         let path = format!("{triggers}/{trigger}");
-        let moved = place.patch(&path, json!({ "integrationId": long })).await;
+        let moved = api.patch(&path, json!({ "integrationId": long })).await;
         moved.problem(404, "integration_not_found");
-        let handed = place.patch(&path, json!({ "agentId": long })).await;
+        let handed = api.patch(&path, json!({ "agentId": long })).await;
         handed.problem(404, "agent_not_found");
         for filter in ["integrationId", "conversationId"] {
-            let found = place.get(&format!("{DEFAULT}/messages?{filter}={long}")).await.ok();
+            let found = api.get(&format!("{DEFAULT}/messages?{filter}={long}")).await.ok();
             assert_eq!(found, json!({ "items": [], "nextCursor": null }));
         }
         let org = format!("/api/v1/orgs/{long}");
-        place.get(&org).await.problem(404, "organization_not_found");
-        let named = place.patch(&org, json!({ "name": "x" })).await;
+        api.get(&org).await.problem(404, "organization_not_found");
+        let named = api.patch(&org, json!({ "name": "x" })).await;
         named.problem(404, "organization_not_found");
     }
 }
@@ -130,26 +129,22 @@ fn compare(method: &str, path: &str, id: &str, strange: &Reply, unknown: &Reply)
 
 #[tokio::test]
 async fn triggers_and_filters_do_not_reach_over_the_wall() {
-    let place = Place::new().await;
-    place.work();
-    place.organization("theirs", "admin").await;
-    let me = place.organization("mine", "admin").await;
-    let ids = furnish(&place, "/api/v1/orgs/theirs").await;
+    let api = TestApi::new().await;
+    api.work();
+    api.organization("theirs", "admin").await;
+    let me = api.organization("mine", "admin").await;
+    let ids = furnish(&api, "/api/v1/orgs/theirs").await;
     let (web, agent) = (&ids[1], &ids[2]);
     let own_agent = json!({ "name": "Mine", "protocol": "echo" });
-    let made = place
-        .ask(&me, "POST", "/api/v1/orgs/mine/agents", &own_agent)
-        .await
-        .ok();
+    let made = api.ask(&me, "POST", "/api/v1/orgs/mine/agents", &own_agent).await.ok();
     let own_web = json!({ "name": "Mine", "platform": "web" });
-    let own = place
+    let own = api
         .ask(&me, "POST", "/api/v1/orgs/mine/integrations", &own_web)
         .await
         .ok();
     let bind = async |integration: &Value, agent: &Value| {
         let body = json!({ "integrationId": integration, "agentId": agent });
-        place
-            .ask(&me, "POST", "/api/v1/orgs/mine/triggers?takeover=true", &body)
+        api.ask(&me, "POST", "/api/v1/orgs/mine/triggers?takeover=true", &body)
             .await
     };
     bind(&json!(web), &made["id"])
@@ -157,6 +152,6 @@ async fn triggers_and_filters_do_not_reach_over_the_wall() {
         .problem(404, "integration_not_found");
     bind(&own["id"], &json!(agent)).await.problem(404, "agent_not_found");
     let list = format!("/api/v1/orgs/mine/messages?integrationId={web}");
-    let seen = place.ask(&me, "GET", &list, &Value::Null).await.ok();
+    let seen = api.ask(&me, "GET", &list, &Value::Null).await.ok();
     assert_eq!(seen, json!({ "items": [], "nextCursor": null }));
 }

@@ -1,14 +1,14 @@
-//! What a person sees who asks at night why a bot is silent.
+//! The doctor: what it reports about bots that are silent.
 
 use serde_json::{Value, json};
 use tieline_core::ids::IntegrationId;
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
 
-use crate::place::{DEFAULT, Place, answering, dead_address};
+use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
 
-async fn examine(place: &Place, integration: &str) -> Value {
+async fn examine(api: &TestApi, integration: &str) -> Value {
     let path = format!("{DEFAULT}/integrations/{integration}/doctor");
-    place.post(&path, Value::Null).await.ok()
+    api.post(&path, Value::Null).await.ok()
 }
 
 #[track_caller]
@@ -32,53 +32,52 @@ fn first_bad(diagnosis: &Value) -> Option<&str> {
 
 #[tokio::test]
 async fn the_doctor_leads_from_cause_to_cause_until_all_is_well() {
-    let place = Place::new().await;
-    let web = place.web("Web").await;
+    let api = TestApi::new().await;
+    let web = api.web("Web").await;
     let path = format!("{DEFAULT}/integrations/{web}");
-    place.post(&format!("{path}/stop"), Value::Null).await.ok();
-    assert_eq!(first_bad(&examine(&place, &web).await), Some("started"));
-    place.post(&format!("{path}/start"), Value::Null).await.ok();
-    assert_eq!(first_bad(&examine(&place, &web).await), Some("trigger_present"));
+    api.post(&format!("{path}/stop"), Value::Null).await.ok();
+    assert_eq!(first_bad(&examine(&api, &web).await), Some("started"));
+    api.post(&format!("{path}/start"), Value::Null).await.ok();
+    assert_eq!(first_bad(&examine(&api, &web).await), Some("trigger_present"));
     let config = json!({ "baseUrl": dead_address(), "model": "m" });
     let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
-    let agent = place.create(&format!("{DEFAULT}/agents"), body).await;
-    let trigger = place.trigger(&web, &agent).await;
+    let agent = api.create(&format!("{DEFAULT}/agents"), body).await;
+    let trigger = api.trigger(&web, &agent).await;
     let trigger = format!("{DEFAULT}/triggers/{trigger}");
-    place.patch(&trigger, json!({ "enabled": false })).await.ok();
-    assert_eq!(first_bad(&examine(&place, &web).await), Some("trigger_enabled"));
-    place.patch(&trigger, json!({ "enabled": true })).await.ok();
-    assert_eq!(first_bad(&examine(&place, &web).await), Some("agent_reachable"));
-    place
-        .patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
+    api.patch(&trigger, json!({ "enabled": false })).await.ok();
+    assert_eq!(first_bad(&examine(&api, &web).await), Some("trigger_enabled"));
+    api.patch(&trigger, json!({ "enabled": true })).await.ok();
+    assert_eq!(first_bad(&examine(&api, &web).await), Some("agent_reachable"));
+    api.patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
         .await
         .ok();
-    assert_eq!(first_bad(&examine(&place, &web).await), None);
+    assert_eq!(first_bad(&examine(&api, &web).await), None);
 }
 
-async fn lark(place: &Place, platform: &str, mode: &str) -> String {
+async fn lark(api: &TestApi, platform: &str, mode: &str) -> String {
     let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
     let body = json!({ "name": mode, "platform": "lark", "connectionMode": mode, "credentials": credentials,
         "endpoints": { "apiBase": platform } });
-    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
-    let agent = place.echo(mode).await;
-    place.trigger(&id, &agent).await;
+    let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    let agent = api.echo(mode).await;
+    api.trigger(&id, &agent).await;
     id
 }
 
 #[tokio::test]
 async fn refused_credentials_are_the_cause_and_the_status() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let platform = answering(json!({ "code": 10014, "msg": "app secret invalid" })).await;
-    let id = lark(&place, &platform, "webhook").await;
-    let diagnosis = examine(&place, &id).await;
+    let id = lark(&api, &platform, "webhook").await;
+    let diagnosis = examine(&api, &id).await;
     assert_eq!(first_bad(&diagnosis), Some("credentials"));
     assert!(diagnosis["cause"].as_str().unwrap().contains("10014"), "{diagnosis}");
-    let status = place.get(&format!("{DEFAULT}/integrations/{id}/status")).await.ok();
+    let status = api.get(&format!("{DEFAULT}/integrations/{id}/status")).await.ok();
     assert_eq!(
         (&status["state"], &status["reason"]),
         (&json!("disconnected"), &json!("config_invalid"))
     );
-    let tested = place
+    let tested = api
         .post(&format!("{DEFAULT}/integrations/{id}/test"), Value::Null)
         .await
         .ok();
@@ -95,19 +94,19 @@ async fn refused_credentials_are_the_cause_and_the_status() {
 
 #[tokio::test]
 async fn credentials_that_work_are_no_long_connection() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
-    let id = lark(&place, &answering(well).await, "webhook").await;
+    let id = lark(&api, &answering(well).await, "webhook").await;
     let path = format!("{DEFAULT}/integrations/{id}");
-    let tested = place.post(&format!("{path}/test"), Value::Null).await.ok();
+    let tested = api.post(&format!("{path}/test"), Value::Null).await.ok();
     let checks = tested["checks"].as_array().unwrap();
     let credentials = checks.iter().find(|check| check["name"] == "credentials").unwrap();
     assert_eq!(credentials["ok"], true, "{tested}");
-    let reported = status::get(&place.world.store, &IntegrationId::new(id)).await.unwrap();
+    let reported = status::get(&api.world.store, &IntegrationId::new(id)).await.unwrap();
     assert_eq!(reported.state, Some(ConnectionState::Connected));
     let patch = json!({ "connectionMode": "long_connection" });
-    place.patch(&path, patch).await.ok();
-    let status = place.get(&format!("{path}/status")).await.ok();
+    api.patch(&path, patch).await.ok();
+    let status = api.get(&format!("{path}/status")).await.ok();
     assert_eq!(
         (&status["state"], &status["owner"], &status["connectedAt"]),
         (&json!("connecting"), &Value::Null, &Value::Null)
@@ -118,16 +117,16 @@ async fn credentials_that_work_are_no_long_connection() {
 /// A platform that takes credentials only where it would throw the bot's own connection out.
 #[tokio::test]
 async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
         "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address() } });
-    let id = place.create(&format!("{DEFAULT}/integrations"), body).await;
+    let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
     let told = async |changes: &[StatusChange]| {
-        let store = &place.world.store;
+        let store = &api.world.store;
         status::merge(store, &IntegrationId::new(id.clone()), changes)
             .await
             .unwrap();
-        let tested = place
+        let tested = api
             .post(&format!("{DEFAULT}/integrations/{id}/test"), Value::Null)
             .await;
         let tested = tested.ok()["checks"].as_array().unwrap().clone();
@@ -135,7 +134,7 @@ async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
     };
     let down = StatusChange::State(ConnectionState::Disconnected, Some("config_invalid".to_owned()));
     let error = StatusError {
-        at: place.world.clock.now(),
+        at: api.world.clock.now(),
         code: "853000".to_owned(),
         message: String::new(),
     };
@@ -149,9 +148,9 @@ async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
 
 #[tokio::test]
 async fn a_platform_that_is_gone_is_told_from_wrong_credentials() {
-    let place = Place::new().await;
-    let id = lark(&place, &dead_address(), "long_connection").await;
-    let tested = place
+    let api = TestApi::new().await;
+    let id = lark(&api, &dead_address(), "long_connection").await;
+    let tested = api
         .post(&format!("{DEFAULT}/integrations/{id}/test"), Value::Null)
         .await
         .ok();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_tests::outbound::{Bubble, Speaker};
 
 use crate::agent::{Agent, pieces};
-use crate::stage::{Mode, Stage};
+use crate::test_bridge::{Mode, TestBridge};
 
 /// Words in several scripts, code with signs that Markdown knows, and a table.
 const RICH: &str = "订单 **42** 已发货 🚚👩‍👩‍👧\n\n```rust\nlet a = b * c; // 注释\n```\n\n| 城市 | 天气 |\n| --- | --- |\n| 北京 | ☀️ |\n\n完毕。";
@@ -23,7 +23,7 @@ fn squeezed(text: &str) -> String {
     text.replace("<br>", "").split_whitespace().collect()
 }
 
-async fn road(mode: Mode) {
+async fn message_is_answered(mode: Mode) {
     let agent = Agent::start(|asked| {
         let answer = if asked.text.contains("rich") {
             RICH.to_owned()
@@ -33,10 +33,10 @@ async fn road(mode: Mode) {
         (pieces(&answer, 8), Duration::from_millis(500))
     })
     .await;
-    let stage = Stage::open(mode, agent).await;
-    stage.say(&lisi(), "查一下 rich 订单").await;
-    stage.say(&group(), "你好 🙂").await;
-    let asked = stage.asked(2).await;
+    let test = TestBridge::open(mode, agent).await;
+    test.say(&lisi(), "查一下 rich 订单").await;
+    test.say(&group(), "你好 🙂").await;
+    let asked = test.asked(2).await;
     for (from, text, kind) in [(lisi(), "查一下 rich 订单", "direct"), (group(), "你好 🙂", "group")] {
         let found = asked.iter().find(|it| it.text == text);
         let found = found.unwrap_or_else(|| panic!("{mode:?}: {asked:?}"));
@@ -45,9 +45,9 @@ async fn road(mode: Mode) {
             (from.user.as_str(), kind),
             "{mode:?}"
         );
-        assert_eq!(found.chat, stage.chat_id(0, &from), "{mode:?}");
+        assert_eq!(found.chat, test.chat_id(0, &from), "{mode:?}");
     }
-    let told = stage.settled(&lisi(), "完毕。").await;
+    let told = test.settled(&lisi(), "完毕。").await;
     assert_eq!(told.len(), 1, "{mode:?} {told:#?}");
     grew(&told[0], mode);
     assert_eq!(squeezed(told[0].text()), squeezed(RICH), "{mode:?}");
@@ -58,11 +58,11 @@ async fn road(mode: Mode) {
     ] {
         assert!(told[0].text().contains(part), "{mode:?} {}", told[0].text());
     }
-    let told = stage.settled(&group(), "done.").await;
+    let told = test.settled(&group(), "done.").await;
     assert_eq!(told.len(), 1, "{mode:?} {told:#?}");
     assert_eq!(told[0].text(), "heard 你好 🙂, done.", "{mode:?}");
-    assert_eq!(stage.platform.bubbles().len(), 2, "{mode:?}");
-    stage.nothing_wrong();
+    assert_eq!(test.platform.bubbles().len(), 2, "{mode:?}");
+    test.nothing_wrong();
 }
 
 /// A sign of thinking or the first words came early, then more and more.
@@ -79,8 +79,8 @@ async fn long_road(mode: Mode) {
     let whole = lines.join("\n\n");
     let answer = whole.clone();
     let agent = Agent::start(move |_| (pieces(&answer, 5), Duration::from_millis(300))).await;
-    let stage = Stage::open(mode, agent).await;
-    stage.say(&lisi(), "tell me all").await;
+    let test = TestBridge::open(mode, agent).await;
+    test.say(&lisi(), "tell me all").await;
     // WeCom's callbacks have room for two messages; what doesn't fit stands behind a link, and that is said.
     let last = if mode == Mode::WecomCallback {
         "http"
@@ -88,7 +88,7 @@ async fn long_road(mode: Mode) {
         "第02999行"
     };
     let limit = Duration::from_secs(240);
-    let told = stage.settled_within(&lisi(), last, limit).await;
+    let told = test.settled_within(&lisi(), last, limit).await;
     let shown: String = told.iter().map(|it| it.text()).collect();
     let marks: Vec<&str> = shown
         .match_indices('第')
@@ -108,15 +108,15 @@ async fn long_road(mode: Mode) {
     } else {
         assert_eq!(marks, expected, "{mode:?}");
     }
-    stage.nothing_wrong();
+    test.nothing_wrong();
 }
 
 macro_rules! roads {
-    ($($road:ident $long:ident $mode:ident;)*) => {
+    ($($message_is_answered:ident $long:ident $mode:ident;)*) => {
         $(
             #[tokio::test]
-            async fn $road() {
-                road(Mode::$mode).await;
+            async fn $message_is_answered() {
+                message_is_answered(Mode::$mode).await;
             }
 
             #[tokio::test]

@@ -1,4 +1,4 @@
-//! What becomes of messages on their road, as the ledger and the list of people tell it.
+//! Messages from receipt to their end, as the ledger and the list of people show them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, Platfo
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
 
-use crate::place::{DEFAULT, Place};
+use crate::test_api::{DEFAULT, TestApi};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -44,7 +44,7 @@ fn message(integration: &str, text: &str) -> Message {
     }
 }
 
-impl Place {
+impl TestApi {
     /// Dispatches a message that came at that time, and gives it as the ledger tells it.
     async fn dispatch(&self, message: Message, received_at: Timestamp) -> Value {
         let id = MessageId::new("tl-road");
@@ -71,23 +71,23 @@ impl Place {
 }
 
 /// An integration of our own with an echo behind it.
-async fn bound(place: &Place) -> String {
-    let (web, agent) = (place.web("Web").await, place.echo("Echo").await);
-    place.trigger(&web, &agent).await;
+async fn bound(api: &TestApi) -> String {
+    let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
     web
 }
 
 #[tokio::test]
 async fn stale_is_what_was_old_when_it_came() {
     for (age_when_it_came, state) in [(23 * HOUR, "queued"), (25 * HOUR, "refused")] {
-        let place = Place::new().await;
-        let web = bound(&place).await;
-        let sent_at = place.world.clock.now().before(72 * HOUR);
+        let api = TestApi::new().await;
+        let web = bound(&api).await;
+        let sent_at = api.world.clock.now().before(72 * HOUR);
         let late = Message {
             sent_at: Some(sent_at),
             ..message(&web, "hello")
         };
-        let shown = place.dispatch(late, sent_at.after(age_when_it_came)).await;
+        let shown = api.dispatch(late, sent_at.after(age_when_it_came)).await;
         assert_eq!(shown["state"], state, "{shown}");
     }
 }
@@ -103,13 +103,13 @@ async fn a_quotation_is_something_to_be_answered() {
         (Some(quoting("")), "refused"),
         (Some(quoting("look at this")), "queued"),
     ] {
-        let place = Place::new().await;
-        let web = bound(&place).await;
+        let api = TestApi::new().await;
+        let web = bound(&api).await;
         let wordless = Message {
             quoted,
             ..message(&web, "")
         };
-        let shown = place.dispatch(wordless, place.world.clock.now()).await;
+        let shown = api.dispatch(wordless, api.world.clock.now()).await;
         assert_eq!(shown["state"], state, "{shown}");
     }
 }
@@ -117,44 +117,42 @@ async fn a_quotation_is_something_to_be_answered() {
 #[tokio::test]
 async fn whoever_says_anything_is_known() {
     for first_word in ["/new", "/help", "/status", "/stop", "hello"] {
-        let place = Place::new().await;
-        let web = bound(&place).await;
-        let now = place.world.clock.now();
-        place.dispatch(message(&web, first_word), now).await;
-        assert_eq!(place.users().await, 1, "{first_word}");
+        let api = TestApi::new().await;
+        let web = bound(&api).await;
+        let now = api.world.clock.now();
+        api.dispatch(message(&web, first_word), now).await;
+        assert_eq!(api.users().await, 1, "{first_word}");
     }
-    let place = Place::new().await;
-    let unbound = place.web("Web").await;
-    let shown = place
-        .dispatch(message(&unbound, "hello"), place.world.clock.now())
-        .await;
-    assert_eq!((&shown["state"], place.users().await), (&json!("refused"), 1));
+    let api = TestApi::new().await;
+    let unbound = api.web("Web").await;
+    let shown = api.dispatch(message(&unbound, "hello"), api.world.clock.now()).await;
+    assert_eq!((&shown["state"], api.users().await), (&json!("refused"), 1));
 }
 
 #[tokio::test]
 async fn whoever_was_forgotten_is_known_anew() {
-    let place = Place::new().await;
-    place.work();
-    let web = bound(&place).await;
+    let api = TestApi::new().await;
+    api.work();
+    let web = bound(&api).await;
     let users = format!("{DEFAULT}/users");
     for _ in 0..2 {
-        place.say(&web, "hello").await;
-        let shown = place.wait(&users, |it| !it["items"][0].is_null()).await;
+        api.say(&web, "hello").await;
+        let shown = api.wait(&users, |it| !it["items"][0].is_null()).await;
         let id = shown["items"][0]["id"].as_str().unwrap();
-        assert_eq!(place.delete(&format!("{users}/{id}")).await.status, 204);
+        assert_eq!(api.delete(&format!("{users}/{id}")).await.status, 204);
     }
 }
 
 #[tokio::test]
 async fn an_address_that_is_none_of_ours_is_refused_unread() {
-    let place = Place::new().await;
+    let api = TestApi::new().await;
     let request = |method: &str| WebhookRequest {
         method: method.to_owned(),
         ..WebhookRequest::default()
     };
     for id in ["int_unknown".to_owned(), format!("int_{}", "a".repeat(3000))] {
         let id = IntegrationId::new(id);
-        let answer = async |method| receive::receive(&place.world, "web", &id, &request(method), None).await;
+        let answer = async |method| receive::receive(&api.world, "web", &id, &request(method), None).await;
         assert_eq!(answer("POST").await, WebhookAnswer::empty(401));
         assert_eq!(answer("GET").await.status, 200, "a probe");
     }

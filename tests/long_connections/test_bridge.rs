@@ -188,31 +188,31 @@ impl Callback {
     }
 }
 
-/// One bot on stage.
+/// One bot of the bridge.
 #[derive(Clone)]
-pub(crate) struct Cast {
+pub(crate) struct ConnectedBot {
     pub(crate) bot: String,
     pub(crate) id: String,
     pub(crate) callback_url: String,
 }
 
 /// Everything.
-pub(crate) struct Stage {
+pub(crate) struct TestBridge {
     pub(crate) mode: Mode,
     pub(crate) platform: Platform,
     pub(crate) agent: Agent,
     pub(crate) bridge: Bridge,
     pub(crate) console: Console,
-    pub(crate) cast: Vec<Cast>,
+    pub(crate) bots: Vec<ConnectedBot>,
     _dir: TempDir,
 }
 
-impl Stage {
+impl TestBridge {
     /// A bridge with one bot that is connected.
     pub(crate) async fn open(mode: Mode, agent: Agent) -> Self {
-        let mut stage = Self::empty(mode, agent).await;
-        stage.add("bot1").await;
-        stage
+        let mut test = Self::empty(mode, agent).await;
+        test.add("bot1").await;
+        test
     }
 
     pub(crate) async fn empty(mode: Mode, agent: Agent) -> Self {
@@ -224,7 +224,7 @@ impl Stage {
             console: Console::new(bridge.url()),
             agent,
             bridge,
-            cast: Vec::new(),
+            bots: Vec::new(),
             _dir: dir,
         }
     }
@@ -238,7 +238,7 @@ impl Stage {
             .bind(&integration, &self.agent.settings(bot), &json!({}))
             .await
             .unwrap();
-        self.cast.push(Cast {
+        self.bots.push(ConnectedBot {
             bot: bot.to_owned(),
             id: made["id"].as_str().unwrap().to_owned(),
             callback_url: made["callbackUrl"].as_str().unwrap_or_default().to_owned(),
@@ -263,7 +263,7 @@ impl Stage {
 
     /// A person says something to one of the bots; in a group they mention it.
     pub(crate) async fn say_to(&self, n: usize, from: &Speaker, text: &str) {
-        let Cast { bot, callback_url, .. } = &self.cast[n];
+        let ConnectedBot { bot, callback_url, .. } = &self.bots[n];
         match &self.platform {
             Platform::WecomCallback(it) => {
                 let id = {
@@ -311,7 +311,7 @@ impl Stage {
 
     /// A chat's id, as the agent should see it.
     pub(crate) fn chat_id(&self, n: usize, from: &Speaker) -> String {
-        let bot = &self.cast[n].bot;
+        let bot = &self.bots[n].bot;
         match self.platform {
             Platform::WecomCallback(_) | Platform::WecomSocket(_) => from.chat().to_owned(),
             Platform::Lark(_) => lark::Platform::chat_id(bot, from),
@@ -357,7 +357,7 @@ impl Stage {
 
     /// The first bot's status.
     pub(crate) async fn status(&self) -> Value {
-        let path = format!("/api/v1/orgs/default/integrations/{}/status", self.cast[0].id);
+        let path = format!("/api/v1/orgs/default/integrations/{}/status", self.bots[0].id);
         self.console.get(&path).await.unwrap()
     }
 

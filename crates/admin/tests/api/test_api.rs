@@ -38,7 +38,7 @@ pub(crate) const DEFAULT: &str = "/api/v1/orgs/default";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A bridge in memory.
-pub(crate) struct Place {
+pub(crate) struct TestApi {
     _engine: Embedded,
     pub(crate) world: World,
     /// The tables, to look into them.
@@ -80,7 +80,7 @@ impl Reply {
     }
 }
 
-impl Place {
+impl TestApi {
     /// A bridge that may call private addresses, as tests need it.
     pub(crate) async fn new() -> Self {
         Self::with(true).await

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The bridge, and who answers for the bot.
-pub(crate) struct House {
+pub(crate) struct TestBridge {
     pub(crate) world: World,
     pub(crate) agent: FakeAgent,
     pub(crate) bot: IntegrationId,
@@ -38,12 +38,12 @@ pub(crate) struct House {
     _embedded: Embedded,
 }
 
-impl House {
+impl TestBridge {
     /// A bridge with a bot as `integration` describes it, as an operator would.
     pub(crate) async fn open(platform: &'static str, integration: &Value, settings: TriggerSettings) -> Self {
         let embedded = Embedded::in_memory(Options::default()).unwrap();
         let owner = Owner {
-            node: "house".to_owned(),
+            node: "bridge".to_owned(),
             life: hex::encode(random::<8>()),
         };
         let world_settings = Settings {

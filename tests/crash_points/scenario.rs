@@ -1,4 +1,4 @@
-//! A scene with a life to it: most tests begin with one.
+//! One bot, its agent and a bridge process: the start of most tests.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use tieline_store::message::{self, Filter};
 use tieline_tests::agents::FakeAgent;
 
 use crate::chat::ChatServer;
-use crate::life::{Fate, Life};
-use crate::scene::{Bot, Over, set_up};
+use crate::process_run::{CrashPlan, ProcessRun};
+use crate::test_bot::{Bot, Over, set_up};
 
-/// A bot with its agent, in a life of its own.
-pub(crate) struct Scene {
-    pub(crate) life: Life,
+/// A bot with its agent, in a process of its own.
+pub(crate) struct Scenario {
+    pub(crate) process: ProcessRun,
     pub(crate) agent: FakeAgent,
     pub(crate) chat: ChatServer,
     pub(crate) bot: Bot,
     _dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl Scenario {
     /// `settings`: of the agent, as the bridge has them.
     pub(crate) async fn begin(over: Over, agent: FakeAgent, settings: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let chat = ChatServer::start().await;
-        let life = Life::begin(dir.path(), Fate::new(None), Duration::ZERO).await;
-        let bot = set_up(&life.world, over, settings, &chat, Duration::ZERO).await;
+        let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
+        let bot = set_up(&process.world, over, settings, &chat, Duration::ZERO).await;
         Self {
-            life,
+            process,
             agent,
             chat,
             bot,
@@ -39,20 +39,20 @@ impl Scene {
     }
 
     /// A person says that, and it reaches its conversation.
-    pub(crate) async fn hear(&self, text: &str) {
-        assert!(self.bot.hear(&self.life.world, text, text).await);
-        self.life.dispatch().await;
+    pub(crate) async fn receive(&self, text: &str) {
+        assert!(self.bot.receive(&self.process.world, text, text).await);
+        self.process.dispatch().await;
     }
 
     /// How many messages came to this end.
     pub(crate) async fn n_ended(&self, state: MessageState) -> usize {
-        n_ended(&self.life, state).await
+        n_ended(&self.process, state).await
     }
 }
 
 /// How many messages came to this end.
-pub(crate) async fn n_ended(life: &Life, state: MessageState) -> usize {
-    let (store, now) = (&life.world.store, life.world.clock.now());
+pub(crate) async fn n_ended(process: &ProcessRun, state: MessageState) -> usize {
+    let (store, now) = (&process.world.store, process.world.clock.now());
     let organization = OrganizationId::new(DEFAULT);
     let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
     found.unwrap().items.iter().filter(|it| it.state == state).count()

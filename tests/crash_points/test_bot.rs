@@ -111,7 +111,7 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatSe
 
 impl Bot {
     /// Delivers a message as the platform does. Whether it was acknowledged.
-    pub(crate) async fn hear(&self, world: &World, id: &str, text: &str) -> bool {
+    pub(crate) async fn receive(&self, world: &World, id: &str, text: &str) -> bool {
         let (platform, request) = match self.over {
             Over::Web => ("web", self.on_web(id, text)),
             Over::DingTalk | Over::DingTalkCards => {

@@ -1,4 +1,4 @@
-//! Places for runs: never more than the tenant may have, and none lost for good.
+//! Slots for runs: never more than the tenant may have, and none lost for good.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::tables::{NOW, fresh, organization, race};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Takes the only place.
+/// Takes the only slot.
 async fn take(store: &Store, holder: u64, now: Timestamp) -> Option<RunSlot> {
     run_slots::take(store, &organization(), 1, holder, now, now.after(LEASE))
         .await
@@ -27,9 +27,9 @@ async fn many_at_once_get_as_many_places_as_there_are() {
         async move { run_slots::take(&store, &organization(), 7, holder, NOW, NOW.after(LEASE)).await }
     }))
     .await;
-    let places: Vec<_> = taken.into_iter().filter_map(|taken| taken.unwrap()).collect();
-    let different: BTreeSet<_> = places.iter().map(|place| format!("{place:?}")).collect();
-    assert_eq!((places.len(), different.len()), (7, 7));
+    let slots: Vec<_> = taken.into_iter().filter_map(|taken| taken.unwrap()).collect();
+    let different: BTreeSet<_> = slots.iter().map(|slot| format!("{slot:?}")).collect();
+    assert_eq!((slots.len(), different.len()), (7, 7));
     let other = OrganizationId::new("other");
     let other = run_slots::take(&it.store, &other, 7, 1, NOW, NOW.after(LEASE)).await;
     assert!(other.unwrap().is_some(), "another tenant has its own");

@@ -33,7 +33,7 @@ const SHARDS: usize = 8;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tables and queues, shared by the processes of a test.
-pub(crate) struct Place {
+pub(crate) struct TestCluster {
     engine: Embedded,
     outage: Outage,
     urls: Urls,
@@ -95,7 +95,7 @@ pub(crate) fn options() -> Options {
     }
 }
 
-impl Place {
+impl TestCluster {
     pub(crate) async fn new() -> Self {
         let outage = Outage::default();
         let watched = outage.clone();
@@ -110,14 +110,14 @@ impl Place {
         create_missing(&dynamo, &tables).await.unwrap();
         let urls = definitions::create_missing(&sqs, "test-", SHARDS).await.unwrap();
         // The agent that all triggers name.
-        let place = Self {
+        let cluster = Self {
             engine,
             outage,
             urls,
             tables,
             platform: Platform::start().await,
         };
-        let world = place.world("setup");
+        let world = cluster.world("setup");
         let echo = Agent {
             id: AgentId::new("agt_1"),
             organization: OrganizationId::new("default"),
@@ -130,7 +130,7 @@ impl Place {
             .await
             .unwrap();
         agent::create(&world.store, echo, now).await.unwrap();
-        place
+        cluster
     }
 
     /// Lets a service fail, or not any more.
