@@ -75,6 +75,9 @@ if ! RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast 2>&1 | t
     done
 fi
 
+stage "rendering takes time in proportion to the text"
+cargo test --release --locked -p tieline-connectors --test rendering_time
+
 stage "vendors' own clients"
 bash tests/sdks/run.sh
 bash tests/sdks/agents.sh
