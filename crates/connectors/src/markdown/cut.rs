@@ -13,6 +13,9 @@ pub(crate) struct Piece {
 
 /// Most backticks or tildes of a fence. Every piece of the code behind it repeats them, so more of them would leave no room for the code.
 const MAX_FENCE_MARKS: usize = 64;
+/// Most bytes of quote marks and blanks before a fence, and of what may follow it on its line. A line is looked at again for each piece that
+/// begins within it, so no more than this of it may count.
+const MAX_AROUND_FENCE: usize = 1024;
 /// Room below which no cut is looked for: one character must always fit.
 const LEAST_ROOM: usize = 8;
 /// Attempts to hit the limit in proportion to the excess. After them the room is halved each time, so that the attempts are few
@@ -76,8 +79,7 @@ impl<'a> Cutter<'a> {
         let mut last = "";
         let mut at = 0;
         for whole in text.split_inclusive('\n') {
-            let line = whole.strip_suffix('\n').unwrap_or(whole);
-            let line = line.strip_suffix('\r').unwrap_or(line);
+            let line = without_line_break(whole);
             at += whole.len();
             let after = after_line(fence, line);
             if after.is_some() != fence.is_some() {
@@ -113,6 +115,19 @@ impl<'a> Cutter<'a> {
     /// Whether `at` is between two rows of a table.
     pub(crate) fn is_in_table(&self, at: usize) -> bool {
         self.table_head(at).is_some()
+    }
+
+    /// Where the words begin behind more than `bytes` of quote marks and blanks, which show nothing but take long to be rendered; `from`
+    /// where there are fewer.
+    pub(crate) fn past_quote_marks(&self, from: usize, bytes: usize) -> usize {
+        let rest = self.text[from..].bytes();
+        let n_marks = rest
+            .take_while(|byte| matches!(byte, b'>' | b' ' | b'\t' | b'\n'))
+            .count();
+        if n_marks > bytes && !self.is_in_code(from) {
+            return from + n_marks;
+        }
+        from
     }
 
     /// The text.
@@ -207,6 +222,16 @@ impl<'a> Cutter<'a> {
     }
 }
 
+/// A line without its end. By bytes, because a text may have a million lines.
+fn without_line_break(line: &str) -> &str {
+    let kept = match line.as_bytes() {
+        [.., b'\r', b'\n'] => line.len() - 2,
+        [.., b'\n' | b'\r'] => line.len() - 1,
+        _ => line.len(),
+    };
+    &line[..kept]
+}
+
 /// A code fence.
 #[derive(Clone, Copy)]
 pub(super) struct Fence<'a> {
@@ -220,15 +245,20 @@ pub(super) struct Fence<'a> {
 
 /// The code fence that is open after `line`, if `open` was before it.
 pub(super) fn after_line<'a>(open: Option<Fence<'a>>, line: &'a str) -> Option<Fence<'a>> {
-    let body = line.trim_start_matches([' ', '\t', '>']);
+    let before = line.bytes().take(MAX_AROUND_FENCE + 1);
+    let n_before = before.take_while(|byte| matches!(byte, b' ' | b'\t' | b'>')).count();
+    let body = &line[n_before..];
     let Some(marks) = fence_marks(body) else { return open };
     let info = &body[marks.len()..];
+    if n_before > MAX_AROUND_FENCE || info.len() > MAX_AROUND_FENCE {
+        return open;
+    }
     match &open {
         Some(fence) if marks.starts_with(fence.marks) && info.trim().is_empty() => None,
         Some(_) => open,
         None if marks.starts_with('`') && info.contains('`') => None,
         None => {
-            let before = &line[..line.len() - body.len()];
+            let before = &line[..n_before];
             let quote = if before.contains('>') { before } else { "" };
             Some(Fence {
                 quote,
@@ -240,8 +270,9 @@ pub(super) fn after_line<'a>(open: Option<Fence<'a>>, line: &'a str) -> Option<F
 }
 
 fn fence_marks(line: &str) -> Option<&str> {
-    let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
-    let length = line.len() - line.trim_start_matches(mark).len();
+    let mark = line.bytes().next().filter(|byte| matches!(byte, b'`' | b'~'))?;
+    let marks = line.bytes().take(MAX_FENCE_MARKS + 1);
+    let length = marks.take_while(|byte| *byte == mark).count();
     (3..=MAX_FENCE_MARKS).contains(&length).then(|| &line[..length])
 }
 
@@ -271,6 +302,24 @@ mod tests {
     fn a_long_run_of_backticks_is_cut_like_any_text() {
         let pieces = pieces(&"`".repeat(4096), 1024);
         assert!(pieces.len() <= 5, "{} pieces", pieces.len());
+    }
+
+    #[test]
+    fn more_quote_marks_than_a_piece_takes_are_passed_but_not_in_code() {
+        let marks = "> ".repeat(100);
+        let text = format!("{marks}word");
+        assert_eq!(Cutter::new(&text).past_quote_marks(0, 64), marks.len());
+        assert_eq!(Cutter::new(&text).past_quote_marks(0, marks.len()), 0);
+        let code = format!("```\n{text}\n```");
+        assert_eq!(Cutter::new(&code).past_quote_marks(4, 64), 4);
+    }
+
+    #[test]
+    fn what_stands_far_from_a_fence_on_its_line_does_not_make_one() {
+        let far = " ".repeat(MAX_AROUND_FENCE + 1);
+        assert!(after_line(None, &format!("{far}```")).is_none());
+        assert!(after_line(None, &format!("```{far}a")).is_none());
+        assert!(after_line(None, &format!("{}```sh", &far[1..])).is_some());
     }
 
     #[test]

@@ -130,6 +130,7 @@ fn next_piece(
     let cutter = Cutter::new(full_text);
     let mut from = shown.start(full_text);
     while from < full_text.len() {
+        from = cutter.past_quote_marks(from, TEXT.max);
         let piece = plain_piece(&cutter, from, TEXT.max);
         if piece.shown.trim().is_empty() {
             from = piece.end;

@@ -181,6 +181,7 @@ fn next_piece(full_text: &str, shown: &AppProgress, link: Option<&str>, cx: &Con
     let cutter = Cutter::new(full_text);
     let mut from = shown.start(full_text);
     while from < full_text.len() {
+        from = cutter.past_quote_marks(from, TEXT.max);
         let piece = cutter.piece(from, TEXT.max, render);
         if piece.shown.trim().is_empty() {
             from = piece.end;
