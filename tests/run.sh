@@ -76,7 +76,7 @@ if ! RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast 2>&1 | t
 fi
 
 stage "rendering takes time in proportion to the text"
-cargo test --release --locked -p tieline-connectors --test rendering_time
+cargo test --release --locked -p tieline-connectors --test rendering_time -- rendering_time
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh
