@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tieline_bridge::error_chain::chain;
 use tieline_bridge::redrive::{self, RedriveError};
 use tieline_core::ids::{IntegrationId, MessageId};
 use tieline_core::timestamp::Timestamp;
@@ -18,7 +19,7 @@ use crate::body::{Body, Query};
 use crate::messages::MessageView;
 use crate::page::{self, List, PageQuery};
 use crate::path::Id;
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
 

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tieline_bridge::error_chain::chain;
 use tieline_bridge::operator::{Identity, Operator};
 use tieline_bridge::world::random;
 use tieline_store::idempotency::{self, Answer, Claim, Claimed};
@@ -18,7 +19,7 @@ use tracing::warn;
 use crate::auth::Caller;
 use crate::body;
 use crate::fresh::Fresh;
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::state::AdminState;
 
 /// The header.

@@ -8,12 +8,13 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tieline_bridge::courier::DownloadError;
+use tieline_bridge::error_chain::chain;
 use tieline_bridge::media::{self, FetchError, Fetched};
 use tieline_bridge::reply_links::ReplyPage;
 use tieline_bridge::{chunked_file, reply_links};
 use tracing::{error, warn};
 
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::state::AdminState;
 
 /// Serves a part of a message, decrypted, to the bearer of a link: an agent, for an hour.

@@ -5,6 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use tieline_bridge::callbacks::{self, CallbackError, Progress};
+use tieline_bridge::error_chain::chain;
 use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::ids::RunId;
 use tieline_store::run::{Excess, MAX_AHEAD, MAX_EVENTS};
@@ -13,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::auth::bearer;
 use crate::body;
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::state::AdminState;
 
 /// How far the events of a run are.

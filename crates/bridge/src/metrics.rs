@@ -102,7 +102,7 @@ impl Metric {
         match self {
             Self::Messages => &[&["Fate"], &["Platform", "Fate"]],
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait => &[&["Platform"]],
-            Self::Retries => &[&["Place"]],
+            Self::Retries => &[&["Source"]],
             // All together too: alarms are about shares of them.
             Self::Connections => &[&[], &["State"], &["Platform", "State"]],
             Self::HandOverGap | Self::Heartbeats | Self::RunsInHand => &[&[]],
@@ -216,8 +216,8 @@ impl Metrics {
     }
 
     /// Something is tried again.
-    pub fn retry(&self, place: RetrySource) {
-        self.add(Metric::Retries, vec![("Place", place.as_str().into())], 1.0);
+    pub fn retry(&self, source: RetrySource) {
+        self.add(Metric::Retries, vec![("Source", source.as_str().into())], 1.0);
     }
 
     /// How many long connections of a platform are in this state in this process.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, stream};
+use tieline_bridge::error_chain::chain;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::trigger::Trigger;
 use tieline_store::StoreError;
@@ -18,7 +19,7 @@ use super::change::Change;
 use super::plan::{Plan, Write};
 use crate::auth::Scope;
 use crate::integrations::provision::{Before, provision};
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{agents, integrations, organizations, triggers};
 

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use tieline_bridge::accounts;
+use tieline_bridge::error_chain::chain;
 use tieline_bridge::proactive::{self, Recipient, SpeakError};
 use tieline_core::ids::{ChatId, SenderId};
 use tracing::error;
@@ -18,7 +19,7 @@ use crate::body::Body;
 use crate::fresh::Fresh;
 use crate::messages::MessageView;
 use crate::path::Id;
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::validation;
 

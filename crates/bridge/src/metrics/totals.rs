@@ -165,7 +165,7 @@ fn label_name(label: &str) -> &str {
     match label {
         "Platform" => "platform",
         "Fate" | "State" => "state",
-        "Place" => "source",
+        "Source" => "source",
         other => other,
     }
 }
