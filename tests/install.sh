@@ -2,6 +2,7 @@
 # Installs what the tests need beside Rust: into tests/.tools, and Chromium from the system's packages. Quick if all is there.
 set -euo pipefail
 cd "$(dirname "$0")"
+source packages.sh
 
 CARGO_DENY_VERSION=0.20.2
 
@@ -22,9 +23,4 @@ if ! command -v chromium >/dev/null && [ -z "${CHROMIUM:-}" ]; then
 fi
 
 # The compiler for the documentation's example in TypeScript.
-if ! cmp -s examples.json .tools/examples-node/package.json; then
-    rm -rf .tools/examples-node
-    mkdir -p .tools/examples-node
-    cp examples.json .tools/examples-node/package.json
-    (cd .tools/examples-node && npm install --silent --no-audit --no-fund)
-fi
+node_packages examples.json .tools/examples-node

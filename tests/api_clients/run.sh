@@ -5,25 +5,15 @@
 # Needs the release binary (`TIELINE_BIN_DIR`), python3, node and npm; the rest is installed into tests/.tools.
 set -euo pipefail
 cd "$(dirname "$0")"
+source ../packages.sh
 
 tools=$PWD/../.tools
 venv=$tools/api-python
 node=$tools/api-node
 binary=${TIELINE_BIN_DIR:-../../target/release}/tieline
 
-if ! cmp -s requirements.txt "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-    cp requirements.txt "$venv/"
-fi
-if ! cmp -s package.json "$node/package.json.installed"; then
-    rm -rf "$node"
-    mkdir -p "$node"
-    cp package.json "$node/"
-    (cd "$node" && npm install --silent --no-audit --no-fund)
-    cp package.json "$node/package.json.installed"
-fi
+python_packages requirements.txt "$venv"
+node_packages package.json "$node"
 
 work=$(mktemp -d)
 trap 'kill "$bridge" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT

@@ -7,16 +7,12 @@
 # Needs python3; the servers are installed into tests/.tools and listen on the loopback address.
 set -euo pipefail
 cd "$(dirname "$0")/agents"
+source ../../packages.sh
 
 venv=$PWD/../../.tools/sdks-agents
 target=${CARGO_TARGET_DIR:-../../../target}
 
-if ! cmp -s requirements.txt "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-    cp requirements.txt "$venv/"
-fi
+python_packages requirements.txt "$venv"
 cargo build --quiet --locked -p tieline-tests --bin ask_agent
 
 work=$(mktemp -d)

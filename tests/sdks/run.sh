@@ -7,27 +7,12 @@
 # Each connects, gets a message and answers it. Needs python3, node and npm; the clients are installed into tests/.tools.
 set -euo pipefail
 cd "$(dirname "$0")"
+source ../packages.sh
 
 tools=$PWD/../.tools
 venv=$tools/sdks-python
 node=$tools/sdks-node
 target=${CARGO_TARGET_DIR:-../../target}
-
-install() {
-    if ! cmp -s requirements.txt "$venv/requirements.txt"; then
-        rm -rf "$venv"
-        python3 -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-        cp requirements.txt "$venv/"
-    fi
-    if ! cmp -s package.json "$node/package.json.installed"; then
-        rm -rf "$node"
-        mkdir -p "$node"
-        cp package.json "$node/"
-        (cd "$node" && npm install --silent --no-audit --no-fund)
-        cp package.json "$node/package.json.installed"
-    fi
-}
 
 # A client is looked for beside the modules that it imports.
 interpret() {
@@ -60,7 +45,8 @@ try() {
     return "$passed"
 }
 
-install
+python_packages requirements.txt "$venv"
+node_packages package.json "$node"
 cargo build --quiet --locked -p tieline-tests --bin simulate
 failed=0
 for client in ${*:-*.py *.mjs}; do
