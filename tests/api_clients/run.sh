@@ -48,6 +48,7 @@ echo "== TypeScript"
 )
 
 echo "== requests made up from the description"
+cd "$work" # where it leaves files of its own
 # What waits by design (long polls, streams) and what ends the session of the caller is left out.
 "$venv/bin/schemathesis" run "$work/openapi.json" --url "$TIELINE_URL" -H "Authorization: Bearer $TIELINE_TOKEN" \
     --phases fuzzing --max-examples 20 --seed 1 --generation-database none \
