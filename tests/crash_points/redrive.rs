@@ -9,13 +9,17 @@ use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::{Conversation, RunPhase, RunState};
 use tieline_core::ids::{OrganizationId, RunId};
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
+use tieline_core::reply::Stage;
+use tieline_core::trigger::Trigger;
 use tieline_store::Keyring;
 use tieline_store::config::agent;
 use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::{self, Rival};
 use tieline_store::conversation;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Filter, MessageRecord};
-use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
@@ -133,6 +137,84 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
     redrive(&scenario.process.world, &letter).await.unwrap();
     scenario.process.work().await;
     assert_eq!(scenario.ledger().await[0].0.state, MessageState::Answered);
+}
+
+/// Its reply has been there since the first time, and is to say so: a reader of the chat page waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_when_it_comes_again_is_told() {
+    let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    let store = &scenario.process.world.store;
+    let before = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true).await;
+    let before = before.unwrap().remove(0);
+    let after = Trigger {
+        enabled: false,
+        ..before.trigger.clone()
+    };
+    trigger::update(
+        store,
+        &before,
+        after,
+        Rival::Respect,
+        scenario.process.world.clock.now(),
+    )
+    .await
+    .unwrap();
+    redrive(&scenario.process.world, &scenario.letter().await)
+        .await
+        .unwrap();
+    scenario.process.work().await;
+    let (message, reply) = scenario.ledger().await.remove(0);
+    assert_eq!(message.state, MessageState::Refused);
+    assert_eq!((reply.stage, reply.notice), (Stage::Final, Some(Notice::Disabled)));
+    assert_eq!(reply.outcome, Some(Outcome::Refused));
+}
+
+/// Who redrives a moment later than somebody else wipes out nothing of what is shown by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_is_restarted_once_for_each_redrive() {
+    let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    let (world, letter) = (scenario.process.world.clone(), scenario.letter().await);
+    redrive(&world, &letter).await.unwrap();
+    let (_, before) = scenario.ledger().await.remove(0);
+    assert_eq!((before.stage, before.redrive), (Stage::Thinking, 1));
+    let mut shown = ReplyRecord {
+        stage: Stage::Growing,
+        text: "the ans".to_owned(),
+        fence: 5,
+        ..before.clone()
+    };
+    reply::save(&world.store, Some(&before), &mut shown, world.clock.now())
+        .await
+        .unwrap();
+    redrive(&world, &letter).await.unwrap();
+    assert_eq!(scenario.ledger().await[0].1, shown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_redrives_at_once_one_asks_the_agent() {
+    let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    scenario.mend().await;
+    let (world, letter) = (scenario.process.world.clone(), scenario.letter().await);
+    let redrives = (0..8).map(|_| redrive(&world, &letter));
+    let came_of = futures_util::future::join_all(redrives).await;
+    assert!(came_of.iter().any(Result::is_ok), "{came_of:?}");
+    scenario.process.work().await;
+    let late = redrive(&world, &letter).await;
+    assert!(
+        matches!(late, Err(RedriveError::NotFailed(MessageState::Answered))),
+        "{late:?}"
+    );
+    scenario.process.work().await;
+    let (message, reply) = scenario.ledger().await.remove(0);
+    assert_eq!((message.state, message.redrives), (MessageState::Answered, 1));
+    assert_eq!((reply.stage, &*reply.text), (Stage::Final, "echo: one"));
+    assert_eq!(scenario.agent.asked(), ["one"]);
 }
 
 /// No process would bring it to an end any more.

@@ -128,11 +128,12 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
         delivered: false,
         lease: None,
         fence: 0,
+        redrive: 0,
         version: 0,
     }
 }
 
-/// Records a sentence as the reply to an event. Nothing happens if there is a reply already.
+/// Records a sentence as the reply to an event. Nothing happens if there is a reply already that says something, or that a run shows.
 ///
 /// # Errors
 /// The table's.
@@ -212,16 +213,29 @@ pub async fn end_sign(world: &World, id: &ReplyId, sign: WaitingSign, notice: No
 }
 
 async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(), StoreError> {
-    let mut record = ReplyRecord {
+    let final_from = |before: ReplyRecord| ReplyRecord {
         stage: Stage::Final,
         notice: word.notice,
-        text: word.text,
-        outcome: Some(word.outcome),
-        ..blank(about)
+        text: word.text.clone(),
+        outcome: Some(word.outcome.clone()),
+        ..before
     };
-    match reply::save(&world.store, None, &mut record, world.clock.now()).await {
-        // An earlier try of the same event was here.
-        Ok(()) | Err(StoreError::Conflict) => Ok(()),
-        Err(error) => Err(error),
+    let mut before = None;
+    for race in 0..MAX_RACES {
+        let now = world.clock.now();
+        let mut record = final_from(before.clone().unwrap_or_else(|| blank(about)));
+        match reply::save(&world.store, before.as_ref(), &mut record, now).await {
+            Err(StoreError::Conflict) => {}
+            saved => return saved,
+        }
+        before = match reply::get(&world.store, about.reply, now).await? {
+            // A redrive has restarted it, and the message is not to go to the agent this time.
+            Some(found) if found.redrive > 0 && found.outcome.is_none() && found.fence == 0 => Some(found),
+            // An earlier try of the same event was here.
+            Some(_) => return Ok(()),
+            None => None,
+        };
+        crate::pause_after_race(race).await;
     }
+    Err(StoreError::Conflict)
 }

@@ -63,8 +63,9 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
         // First: it would be queued for ever.
         MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
         MessageState::Failed => {
-            restart_reply(world, &record).await?;
-            if !message::reopen(&world.store, &record.id, now).await? {
+            restarted_reply(world, &record).await?;
+            // Of two redrives at once, one goes on.
+            if !message::reopen(&world.store, &record.id, record.redrives, now).await? {
                 return Err(StoreError::Conflict.into());
             }
         }
@@ -74,6 +75,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
         state => return Err(RedriveError::NotFailed(state)),
     }
     let reopened = load(world, letter).await?;
+    restart_reply(world, &reopened).await?;
     send(world, &reopened).await?;
     deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "retried message {}", record.id);
@@ -159,13 +161,28 @@ async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, Redri
         .ok_or(RedriveError::Gone)
 }
 
-/// The reply starts from the beginning: with a recorded result the agent would never be asked again.
+/// The reply starts from the beginning: with a recorded result the agent would never be asked again. Once for each redrive: a second
+/// operator who is a moment late must not wipe out what is shown already.
 async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
-    let now = world.clock.now();
-    let Some(before) = reply::get(&world.store, &record.reply, now).await? else {
+    let Some((before, mut after)) = restarted_reply(world, record).await? else {
         return Ok(());
     };
-    let mut after = ReplyRecord {
+    if before.redrive >= record.redrives {
+        return Ok(());
+    }
+    after.redrive = record.redrives;
+    Ok(reply::restart(&world.store, &before, &mut after, world.clock.now()).await?)
+}
+
+/// The reply of a message, and what it becomes when it starts from the beginning. `None` if there is none.
+async fn restarted_reply(
+    world: &World,
+    record: &MessageRecord,
+) -> Result<Option<(ReplyRecord, ReplyRecord)>, RedriveError> {
+    let Some(before) = reply::get(&world.store, &record.reply, world.clock.now()).await? else {
+        return Ok(None);
+    };
+    let after = ReplyRecord {
         stage: Stage::Thinking,
         text: String::new(),
         reasoning: String::new(),
@@ -183,7 +200,7 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Redr
         fence: 0,
         ..before.clone()
     };
-    Ok(reply::restart(&world.store, &before, &mut after, now).await?)
+    Ok(Some((before, after)))
 }
 
 /// Progress of the restarted reply. The platform may refuse the same idempotency key twice, so its connector writes it.

@@ -274,13 +274,15 @@ pub async fn note(store: &Store, id: &MessageId, steps: &[LedgerStep]) -> Result
     write_change(store, id, change).await.map(drop)
 }
 
-/// Starts the processing of a failed message again. `false` if it isn't failed (any more).
+/// Starts the processing of a failed message again, that was redriven `redrives` times before. `false` if it isn't failed (any more), or
+/// was redriven meanwhile.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
-pub async fn reopen(store: &Store, id: &MessageId, now: Timestamp) -> Result<bool, StoreError> {
+pub async fn reopen(store: &Store, id: &MessageId, redrives: u32, now: Timestamp) -> Result<bool, StoreError> {
     let mut change = Update::new();
     change
+        .require_equal("rd", number(redrives))
         .set("st", text(MessageState::Queued.as_str()))
         .set("ttl", number(now.after(LIFETIME).as_secs()))
         .remove("why")

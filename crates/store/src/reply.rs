@@ -4,7 +4,7 @@
 //! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, progress: long
 //! ones continue in other items), `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
 //! platform's fetching ended with, `fin` since when it is final, `go` where the run goes on, `done` whether the chat shows the
-//! last word, `lease` who brings a finished reply into its chat, `f` fence, `n` version.
+//! last word, `lease` who brings a finished reply into its chat, `f` fence, `rd` the redrive that restarted it, `n` version.
 
 mod stored;
 
@@ -86,6 +86,8 @@ pub struct ReplyRecord {
     pub lease: Option<Lease>,
     /// The fence of the holder that wrote last. Never shrinks.
     pub fence: u64,
+    /// For which redrive of its message it was restarted last. 0 if for none.
+    pub redrive: u32,
     /// Grows with every change but [`close`].
     pub version: u64,
 }
@@ -149,7 +151,7 @@ pub async fn save(
 }
 
 /// Saves a reply that starts over because an operator redrives its message: the last stage may be left, and
-/// nothing is delivered or closed any more.
+/// nothing is delivered or closed any more. `after.redrive` must be a later redrive than `before`'s.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has changed meanwhile.
@@ -252,6 +254,7 @@ async fn change(
         let end = after.closed.as_ref().map(|end| stored::seal_end(store, &after.id, end));
         set_or_remove(&mut change, "end", end.transpose()?.as_ref())?;
         set_or_remove(&mut change, "same", after.same_as.as_ref())?;
+        change.set("rd", number(after.redrive));
     } else {
         keep_or_set(&mut change, before, after)?;
     }

@@ -57,7 +57,14 @@ pub(super) struct StoredV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease: Option<Lease>,
     f: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rd: u32,
     n: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The only attribute that is read before a long text is replaced.
@@ -170,6 +177,7 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
         done: reply.delivered,
         lease: reply.lease.clone(),
         f: reply.fence,
+        rd: reply.redrive,
         n: 1,
     }))
 }
@@ -204,6 +212,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         delivered: stored.done,
         lease: stored.lease,
         fence: stored.f,
+        redrive: stored.rd,
         version: stored.n,
     })
 }

@@ -230,18 +230,22 @@ async fn only_a_failed_message_is_reopened() {
     let it = fresh().await;
     let id = message("1").id;
     message::claim(&it.store, &message("1")).await.unwrap();
-    assert!(!message::reopen(&it.store, &id, at(9)).await.unwrap());
+    assert!(!message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
     let failed = Ending {
         reason: Some("connect".into()),
         ..ending(MessageState::Failed)
     };
     message::finish(&it.store, &id, &failed).await.unwrap();
-    assert!(message::reopen(&it.store, &id, at(9)).await.unwrap());
-    assert!(!message::reopen(&it.store, &id, at(9)).await.unwrap());
+    assert!(message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
+    assert!(!message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
+    // It fails again: who still looks at its first failure comes too late.
+    message::finish(&it.store, &id, &failed).await.unwrap();
+    assert!(!message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
+    assert!(message::reopen(&it.store, &id, 1, at(9)).await.unwrap());
     let record = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
     assert_eq!(
         (record.state, record.redrives, record.reason),
-        (MessageState::Queued, 1, None)
+        (MessageState::Queued, 2, None)
     );
     assert!(
         message::finish(&it.store, &id, &ending(MessageState::Answered))

@@ -183,6 +183,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
         delivered: false,
         lease: None,
         fence: 0,
+        redrive: 0,
         version: 0,
     }
 }
