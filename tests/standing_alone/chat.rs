@@ -290,7 +290,13 @@ async fn a_group_shares_a_session_if_the_operator_wants_it() {
         for person in ["lisi", "wangwu"] {
             let speaker = Speaker::in_group(person, "wrkGROUP1");
             let message = bot.text(&speaker, &uuid(), "@Helper hi", &responses.url_for(person));
-            said(&bot, &speaker, &message, "echo: hi").await;
+            // Who shares a session is told apart by name.
+            let said_by = if scope == "chat" {
+                format!("{person}: ")
+            } else {
+                String::new()
+            };
+            said(&bot, &speaker, &message, &format!("echo: {said_by}hi")).await;
         }
         let mut ids: Vec<String> = agent
             .seen()
@@ -300,6 +306,33 @@ async fn a_group_shares_a_session_if_the_operator_wants_it() {
         ids.dedup();
         assert_eq!(ids.len(), expected, "{scope}");
     }
+}
+
+#[tokio::test]
+async fn agent_that_may_not_know_names_is_told_of_speakers_by_alias() {
+    let bridge = TestBridge::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let mut pseudonymous = agent.as_webhook("");
+    pseudonymous["config"]["identity"] = json!("pseudonym");
+    let (bot, responses) = bridge.wecom(&pseudonymous, &json!({ "sessionScope": "chat" })).await;
+    for person in ["lisi", "wangwu", "lisi"] {
+        let speaker = Speaker::in_group(person, "wrkGROUP1");
+        let message = bot.text(&speaker, &uuid(), "@Helper hi", &responses.url_for(person));
+        bot.converse(&speaker, &message, PATIENCE).await.unwrap();
+    }
+    let seen = agent.seen();
+    for told in &seen {
+        let told = told.body.to_string();
+        for word in ["lisi", "wangwu", "wrkGROUP1"] {
+            assert!(!told.contains(word), "{word}: {told}");
+        }
+    }
+    let aliases: Vec<String> = agent
+        .asked()
+        .iter()
+        .map(|text| text.strip_suffix(": hi").unwrap().to_owned())
+        .collect();
+    assert!(aliases[0] == aliases[2] && aliases[0] != aliases[1], "{aliases:?}");
 }
 
 #[tokio::test]

@@ -91,6 +91,37 @@ async fn attachments_reach_the_agent_inline_and_by_link() {
 }
 
 #[tokio::test]
+async fn agent_is_told_who_asks_and_in_which_chat() {
+    let it = scenario(false).await;
+    let ask = async |text: &str| {
+        let mut message = it.platform.text(&lisi(), text, true);
+        message["chat"]["name"] = json!("Support");
+        it.platform.post(&message).await.unwrap();
+    };
+    ask("hello").await;
+    shows(&it, &["echo: hello"]).await;
+    let told = it.agent.seen()[0].body.clone();
+    assert_eq!(told["integration"], json!({ "id": it.id, "name": "Custom" }));
+    assert_eq!(
+        (&told["user"]["displayName"], &told["chat"]["name"]),
+        (&json!("Ann"), &json!("Support")),
+        "{told}"
+    );
+    assert_eq!(told["user"].get("person"), None, "nobody is linked yet: {told}");
+
+    // A link that an operator makes reaches the agent with the next question.
+    let user = format!("/api/v1/orgs/default/users/{}", told["user"]["id"].as_str().unwrap());
+    let link = json!({ "linked": "E-17", "name": "Ann Wong", "email": "ann@example.com" });
+    it.bridge.patch(&user, &link).await;
+    ask("again").await;
+    shows(&it, &["echo: hello", "echo: again"]).await;
+    let told = it.agent.seen()[1].body.clone();
+    let person = json!({ "id": "E-17", "name": "Ann Wong", "email": "ann@example.com" });
+    assert_eq!(told["user"]["person"], person, "{told}");
+    assert_eq!(told["user"]["displayName"], "Ann Wong");
+}
+
+#[tokio::test]
 async fn unproved_requests_look_alike_and_mistakes_are_named() {
     let it = scenario(false).await;
     let body = it.platform.text(&lisi(), "hi", true).to_string();

@@ -116,6 +116,7 @@ pub(crate) async fn patch(
         }
         let store = scope.audited(&state, updated(&before, &after));
         let changed = user::change(&store, &before, change.clone()).await?;
+        state.world.known_users.evict_facts(&changed.id);
         Ok(Tagged::ok(UserView::of(changed)))
     })
     .await

@@ -116,6 +116,17 @@ pub const MAX_RUN: Field = Field {
         zh: "运行超过该时间即失败。",
     },
 };
+/// `identity`
+pub const IDENTITY: Field = Field {
+    name: "identity",
+    kind: FieldKind::Choice(&["full", "pseudonym"]),
+    required: false,
+    secret: false,
+    help: Bilingual {
+        en: "`full`: the agent is told names, mail addresses and the platform's own ids. `pseudonym`: digests of the ids alone.",
+        zh: "`full`：告诉智能体姓名、邮箱和平台自己的 ID；`pseudonym`：只告诉这些 ID 的摘要。",
+    },
+};
 /// `systemPrompt`
 pub const SYSTEM_PROMPT: Field = Field {
     name: "systemPrompt",
@@ -123,8 +134,8 @@ pub const SYSTEM_PROMPT: Field = Field {
     required: false,
     secret: false,
     help: Bilingual {
-        en: "What the model is told before every conversation.",
-        zh: "每次对话之前告诉模型的内容。",
+        en: "What the model is told before every conversation. `{{displayName}}` and the other facts are filled in.",
+        zh: "每次对话之前告诉模型的内容。其中的 `{{displayName}}` 等占位符会替换为实际信息。",
     },
 };
 

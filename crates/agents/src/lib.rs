@@ -30,6 +30,7 @@ mod call;
 mod content;
 mod derived_id;
 mod error_body;
+mod facts;
 mod json;
 mod json_api;
 mod manifest;

@@ -2,9 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
-use tieline_core::agent::{AgentMessage, AgentPart, AgentRequest};
-use tieline_core::event::ChatKind;
+use tieline_core::agent::{AgentMessage, AgentPart};
 
 /// The attachments of a message: those of the quoted message first.
 pub(crate) fn parts(message: &AgentMessage) -> impl Iterator<Item = &AgentPart> {
@@ -72,22 +70,4 @@ pub(crate) fn file_name(mime: &str) -> String {
         .next_back()
         .filter(|it| it.chars().all(char::is_alphanumeric));
     format!("file.{}", extension.unwrap_or("bin"))
-}
-
-/// Facts about the question that have no field of their own.
-pub(crate) fn metadata(request: &AgentRequest) -> Map<String, Value> {
-    let chat = match request.chat.kind {
-        ChatKind::Direct => "direct",
-        ChatKind::Group => "group",
-    };
-    let facts = [
-        ("session", request.session.id.as_str()),
-        ("message", request.message.id.as_str()),
-        ("locale", request.user.locale.tag()),
-        ("chat", chat),
-    ];
-    facts
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::agent::{AgentConfig, AgentFailure, AgentRequest, Resume};
+use tieline_core::ids::{OrganizationId, UserId};
 use tieline_core::notice::Language;
 use tieline_core::outbound_url;
 use tieline_core::secret::Secret;
@@ -18,8 +19,10 @@ use crate::coze::Coze;
 use crate::dify::Dify;
 use crate::echo::Echo;
 use crate::env::Env;
+use crate::facts;
 use crate::failure;
 use crate::langgraph::Langgraph;
+use crate::manifest::end_user;
 use crate::openai_chat::OpenaiChat;
 use crate::openai_responses::OpenaiResponses;
 use crate::run::{End, EventSink, Run, redact};
@@ -28,6 +31,9 @@ use crate::webhook::Webhook;
 use crate::xpert::Xpert;
 
 pub use crate::manifest::{CancelRequest, History, Manifest};
+
+/// Length of a speaker's alias: enough to tell the people of one chat apart.
+const ALIAS_CHARS: usize = 12;
 
 /// An agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +121,7 @@ impl Protocol {
         Ok(Adapter {
             protocol,
             max_run: settings.seconds(&config::MAX_RUN),
+            is_pseudonymous: settings.choice(&config::IDENTITY) == "pseudonym",
             addresses: settings.addresses(),
             secrets: settings.secrets(),
             wire: match protocol {
@@ -153,6 +160,7 @@ impl Protocol {
 pub struct Adapter {
     protocol: Protocol,
     max_run: Duration,
+    is_pseudonymous: bool,
     addresses: Vec<String>,
     secrets: Vec<Secret>,
     wire: Wire,
@@ -211,6 +219,14 @@ impl Adapter {
         self.max_run
     }
 
+    /// What stands for a speaker's name before an agent that may not know names: the beginning of the `userId` that it is told. `None` for an
+    /// agent that may know them.
+    #[must_use]
+    pub fn speaker_alias(&self, organization: &OrganizationId, user: &UserId) -> Option<String> {
+        let digest = self.is_pseudonymous.then(|| end_user(organization, user))?;
+        Some(digest.chars().take(ALIAS_CHARS).collect())
+    }
+
     /// Whether another process can go on reading the run that `resume` identifies. Settings and kind of agent decide.
     #[must_use]
     pub const fn can_resume(&self, resume: &Resume) -> bool {
@@ -226,6 +242,8 @@ impl Adapter {
     /// Asks the agent. `ran_for` is how long earlier processes have been at this run.
     pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, env: &'a Env) -> Run<'a> {
         Run::new(move |mut sink| async move {
+            let disguised = self.is_pseudonymous.then(|| facts::pseudonymous(request));
+            let request = disguised.as_ref().unwrap_or(request);
             let time_left = self.max_run.saturating_sub(ran_for);
             let ended = timeout(time_left, self.ask(request, &mut sink, env)).await;
             let ended = ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run)));

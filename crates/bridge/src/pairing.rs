@@ -187,7 +187,10 @@ async fn change_user(
         };
         match user::change(store, &before, change.clone()).await {
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
-            done => return done.map(drop),
+            done => {
+                world.known_users.evict_facts(id);
+                return done.map(drop);
+            }
         }
     }
     Err(StoreError::Conflict)

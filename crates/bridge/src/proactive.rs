@@ -124,6 +124,7 @@ async fn message(world: &World, bot: &Bot, to: Recipient, random: [u8; 12]) -> R
         text: String::new(),
         parts: Vec::new(),
         quoted: None,
+        chat_name: None,
         refers_to: None,
         target: ReplyTarget {
             integration: bot.account.integration.clone(),

@@ -1,12 +1,14 @@
 //! People, known from their first message on.
 
+use tieline_core::agent::KnownPerson;
 use tieline_core::envelope::EnvelopeV1;
-use tieline_core::ids::SenderId;
+use tieline_core::ids::{IntegrationId, OrganizationId, SenderId};
 use tieline_store::StoreError;
 use tieline_store::config::integration::Bound;
 use tieline_store::config::user::{self, User};
 use tokio::time::Instant;
 
+use crate::state::known_users::UserFacts;
 use crate::world::World;
 
 /// Creates the person on first contact.
@@ -35,4 +37,41 @@ pub(crate) async fn ensure(
     user::ensure(&world.store, &person).await?;
     world.known_users.add(id, begun);
     Ok(())
+}
+
+/// What is recorded of a sender, as it was a moment ago: for what agents are told.
+///
+/// # Errors
+/// The table's.
+pub(crate) async fn facts(
+    world: &World,
+    organization: &OrganizationId,
+    integration: &IntegrationId,
+    sender: &SenderId,
+) -> Result<UserFacts, StoreError> {
+    if sender.as_str().is_empty() {
+        return Ok(UserFacts::default());
+    }
+    let id = user::id_of(integration, sender);
+    let begun = Instant::now();
+    if let Some(facts) = world.known_users.facts(&id, begun) {
+        return Ok(facts);
+    }
+    let found = user::look_up(&world.store, organization, &id).await?;
+    let facts = found.map(facts_of).unwrap_or_default();
+    world.known_users.keep(id, facts.clone(), begun);
+    Ok(facts)
+}
+
+/// Name and mail address of a first contact are made up from the platform's own id: they are no facts.
+fn facts_of(user: User) -> UserFacts {
+    let is_made_up = user.email == user::made_up_email(&user.external_id);
+    let email = (!is_made_up).then_some(user.email);
+    let name = (user.name != user.external_id).then(|| user.name.clone());
+    let person = user.linked.map(|id| KnownPerson {
+        id,
+        name: user.name,
+        email,
+    });
+    UserFacts { name, person }
 }

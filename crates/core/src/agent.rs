@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::{ChatKind, PartKind};
-use crate::ids::{AgentId, MessageId, OrganizationId, RunId, SessionId, UserId};
+use crate::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use crate::notice::Language;
 use crate::reply::ReplyFile;
 use crate::secret::Secret;
@@ -60,6 +60,8 @@ pub struct AgentRequest {
     pub organization: OrganizationId,
     /// Which agent is asked.
     pub agent: AskedAgent,
+    /// Through which bot.
+    pub integration: AskedIntegration,
     /// The session.
     pub session: AgentSession,
     /// Who asks.
@@ -83,6 +85,15 @@ pub struct AgentRequest {
 pub struct AskedAgent {
     /// Its id.
     pub id: AgentId,
+    /// Its name.
+    pub name: String,
+}
+
+/// The integration through which an agent is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedIntegration {
+    /// Its id.
+    pub id: IntegrationId,
     /// Its name.
     pub name: String,
 }
@@ -111,8 +122,21 @@ pub struct AgentUser {
     pub external_id: String,
     /// The display name, if known.
     pub display_name: Option<String>,
+    /// The known person behind the account, if it is linked to one.
+    pub person: Option<KnownPerson>,
     /// The language of the integration.
     pub locale: Language,
+}
+
+/// A person whom an operator, a mapper or a code has linked with an account of a platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPerson {
+    /// The id in the operator's own system. Unique within the organization.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// The mail address, if there is a real one.
+    pub email: Option<String>,
 }
 
 /// The chat in which the question was asked.
@@ -122,6 +146,8 @@ pub struct AgentChat {
     pub kind: ChatKind,
     /// The platform's own id.
     pub id: String,
+    /// Its name, if the platform tells it.
+    pub name: Option<String>,
     /// The platform's own id of the thread.
     pub thread_id: Option<String>,
 }

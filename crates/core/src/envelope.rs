@@ -183,6 +183,8 @@ pub enum EventV1 {
 pub struct MessageV1 {
     id: PlatformMessageId,
     sender: Sender,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chat_name: Option<String>,
     #[serde(with = "crate::timestamp::millis::option", default)]
     sent_at: Option<Timestamp>,
     text: String,
@@ -296,6 +298,7 @@ impl From<Message> for MessageV1 {
         Self {
             id: value.id,
             sender: value.sender,
+            chat_name: value.chat_name,
             sent_at: value.sent_at,
             text: value.text,
             parts: value.parts.into_iter().map(Into::into).collect(),
@@ -311,6 +314,7 @@ impl From<MessageV1> for Message {
         Self {
             id: value.id,
             sender: value.sender,
+            chat_name: value.chat_name,
             sent_at: value.sent_at,
             text: value.text,
             parts: value.parts.into_iter().map(Into::into).collect(),
@@ -346,6 +350,7 @@ mod tests {
                 id: SenderId::new("lisi"),
                 name: None,
             },
+            chat_name: Some("Release".into()),
             sent_at: Some(Timestamp::from_millis(1_760_000_000_001)),
             text: "你好".into(),
             parts: vec![part.clone()],

@@ -87,6 +87,8 @@ pub struct Message {
     pub id: PlatformMessageId,
     /// Who said it.
     pub sender: Sender,
+    /// The name of the chat, if the platform tells it.
+    pub chat_name: Option<String>,
     /// When, by the platform's own clock, if it tells.
     pub sent_at: Option<Timestamp>,
     /// The text, trimmed of the mention of the bot. May be empty if there are parts.

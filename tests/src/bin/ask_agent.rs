@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 use tieline_agents::env::{BACKOFF, Env};
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{
-    AgentChat, AgentConfig, AgentEvent, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, Draft,
-    ReplyAddress, ReplyLimits, Resume,
+    AgentChat, AgentConfig, AgentEvent, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent,
+    AskedIntegration, Draft, ReplyAddress, ReplyLimits, Resume,
 };
 use tieline_core::event::ChatKind;
-use tieline_core::ids::{AgentId, MessageId, OrganizationId, RunId, SessionId, UserId};
+use tieline_core::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::notice::Language;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
@@ -218,6 +218,10 @@ fn request(session: &str, text: &str, conversation_ref: Option<String>) -> Agent
             id: AgentId::new("agt_1"),
             name: "agent".into(),
         },
+        integration: AskedIntegration {
+            id: IntegrationId::new("int_1"),
+            name: "Help desk".into(),
+        },
         session: AgentSession {
             id: SessionId::new(format!("ses_{session}")),
             number: 1,
@@ -229,11 +233,13 @@ fn request(session: &str, text: &str, conversation_ref: Option<String>) -> Agent
             platform: "web".into(),
             external_id: "ann".into(),
             display_name: None,
+            person: None,
             locale: Language::English,
         },
         chat: AgentChat {
             kind: ChatKind::Direct,
             id: "ann".into(),
+            name: None,
             thread_id: None,
         },
         message: AgentMessage {

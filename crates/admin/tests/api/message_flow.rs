@@ -28,6 +28,7 @@ fn message(integration: &str, text: &str) -> Message {
         text: text.to_owned(),
         parts: Vec::new(),
         quoted: None,
+        chat_name: None,
         refers_to: None,
         target: ReplyTarget {
             integration: IntegrationId::new(integration),

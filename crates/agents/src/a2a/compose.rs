@@ -4,13 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use tieline_core::agent::{AgentPart, AgentRequest};
-use tieline_core::event::ChatKind;
 
 use super::card::Endpoint;
 use super::refs::ContextRef;
 use super::wire::Version;
-use crate::manifest::end_user;
-use crate::{derived_id, prompt};
+use crate::{derived_id, facts, prompt};
 
 /// What we can show.
 const OUTPUT_MODES: &[&str] = &[
@@ -29,7 +27,7 @@ pub(crate) fn params(request: &AgentRequest, to: &ContextRef, endpoint: &Endpoin
     let mut message = Map::new();
     message.insert("messageId".into(), message_id(request).into());
     message.insert("parts".into(), parts(request, version).into());
-    message.insert("metadata".into(), metadata(request));
+    message.insert("metadata".into(), facts::object(request).into());
     let (role, kind) = match version {
         Version::V1 => ("ROLE_USER", None),
         Version::V03 => ("user", Some("message")),
@@ -79,19 +77,6 @@ fn message_id(request: &AgentRequest) -> String {
         request.message.id.as_str(),
         &redrives,
     ])
-}
-
-fn metadata(request: &AgentRequest) -> Value {
-    json!({
-        "userId": end_user(&request.organization, &request.user.id),
-        "sessionId": request.session.id.as_str(),
-        "runId": request.run.as_str(),
-        "locale": request.user.locale.tag(),
-        "chatType": match request.chat.kind {
-            ChatKind::Direct => "direct",
-            ChatKind::Group => "group",
-        },
-    })
 }
 
 fn parts(request: &AgentRequest, version: Version) -> Vec<Value> {

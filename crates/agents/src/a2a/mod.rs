@@ -60,6 +60,7 @@ pub static MANIFEST: Manifest = Manifest {
         config::HEADERS,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: true,

@@ -59,9 +59,9 @@ const PAYLOAD_TEMPLATE: Field = Field {
     required: false,
     secret: false,
     help: Bilingual {
-        en: "JSON that is sent; {\"prompt\":\"{{text}}\"} if absent. Placeholders: {{text}}, {{userId}}, {{sessionId}}, {{messageId}}, \
-           {{locale}}; a string that is only {{files}} becomes the list of attachments.",
-        zh: "发送的 JSON；不填则为 {\"prompt\":\"{{text}}\"}。可用占位符：{{text}}、{{userId}}、{{sessionId}}、{{messageId}}、{{locale}}；内容仅为 {{files}} 的字符串会变成附件列表。",
+        en: "JSON that is sent; {\"prompt\":\"{{text}}\"} if absent. Placeholders: {{text}}, {{displayName}} and the other \
+           facts; a string that is only {{files}} becomes the list of attachments.",
+        zh: "发送的 JSON；不填则为 {\"prompt\":\"{{text}}\"}。可用占位符：{{text}}、{{displayName}} 等；内容仅为 {{files}} 的字符串会变成附件列表。",
     },
 };
 const TEXT_POINTER: Field = Field {
@@ -142,6 +142,7 @@ pub static MANIFEST: Manifest = Manifest {
         BASE_URL,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: false,

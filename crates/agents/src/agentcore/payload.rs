@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tieline_core::agent::{AgentPart, AgentRequest};
 
-use crate::manifest::end_user;
+use crate::facts::Facts;
 use crate::prompt;
 
 /// A string that is nothing but this becomes the list of attachments.
@@ -18,7 +18,7 @@ pub(crate) fn default_template() -> Value {
 pub(crate) struct Values {
     text: String,
     files: Vec<Value>,
-    others: Vec<(&'static str, String)>,
+    facts: Option<Facts>,
 }
 
 impl Values {
@@ -32,12 +32,7 @@ impl Values {
                 .filter(|part| !part.unavailable)
                 .map(file)
                 .collect(),
-            others: vec![
-                ("{{userId}}", end_user(&request.organization, &request.user.id)),
-                ("{{sessionId}}", request.session.id.to_string()),
-                ("{{messageId}}", request.message.id.to_string()),
-                ("{{locale}}", request.user.locale.tag().to_owned()),
-            ],
+            facts: Some(Facts::of(request)),
         }
     }
 
@@ -46,7 +41,7 @@ impl Values {
         Self {
             text: "ping".into(),
             files: Vec::new(),
-            others: Vec::new(),
+            facts: None,
         }
     }
 
@@ -65,10 +60,10 @@ impl Values {
     }
 
     fn fill_text(&self, template: &str) -> String {
-        let known = self.others.iter();
-        let filled = known.fold(template.to_owned(), |text, (name, value)| text.replace(name, value));
-        // Last: the person's words may look like a placeholder.
-        filled.replace("{{text}}", &self.text)
+        match &self.facts {
+            Some(facts) => facts.fill(template, Some(&self.text)),
+            None => template.replace("{{text}}", &self.text),
+        }
     }
 }
 
@@ -90,15 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_filled_and_words_of_a_person_are_not() {
+    fn text_and_files_are_filled_in() {
         let values = Values {
             text: "say {{userId}} \"twice\"".into(),
             files: vec![json!({"url": "https://x"})],
-            others: vec![("{{userId}}", "u1".into())],
+            facts: None,
         };
-        let template =
-            json!({"prompt": "{{text}}", "user": ["id {{userId}}", 5], "files": "{{files}}", "kept": "{{other}}"});
-        let expected = json!({"prompt": "say {{userId}} \"twice\"", "user": ["id u1", 5], "files": [{"url": "https://x"}], "kept": "{{other}}"});
+        let template = json!({"prompt": "{{text}}", "user": [5], "files": "{{files}}", "kept": "{{other}}"});
+        let expected = json!({"prompt": "say {{userId}} \"twice\"", "user": [5], "files": [{"url": "https://x"}], "kept": "{{other}}"});
         assert_eq!(values.fill(&template), expected);
         assert!(mentions(&template, FILES) && !mentions(&default_template(), FILES));
     }

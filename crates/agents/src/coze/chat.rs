@@ -14,9 +14,9 @@ use crate::answer::{self, Answer, Events};
 use crate::api::{self, document};
 use crate::call::{self, Manner};
 use crate::env::Env;
+use crate::facts::{self, Facts};
 use crate::failure;
 use crate::manifest::end_user;
-use crate::prompt;
 use crate::run::{End, EventSink};
 
 /// How long a chat without a stream is waited for.
@@ -122,15 +122,16 @@ impl<'a> Run<'a> {
         if !self.conversation.is_empty() {
             url.query_pairs_mut().append_pair("conversation_id", &self.conversation);
         }
+        let facts = Facts::of(self.request);
         let body = Request {
             bot_id: &self.coze.bot,
             user_id: &end_user(&self.request.organization, &self.request.user.id),
             stream: true,
             auto_save_history: true,
             additional_messages: std::slice::from_ref(message),
-            custom_variables: &self.coze.custom_variables,
-            parameters: &self.coze.parameters,
-            meta_data: prompt::metadata(self.request),
+            custom_variables: &facts.fill_object(&self.coze.custom_variables),
+            parameters: &facts.fill_object(&self.coze.parameters),
+            meta_data: facts::metadata(self.request),
         };
         let key = Some(call::idempotency_key(&self.request.run, question));
         let manner = Manner::asking(self.coze.idle);

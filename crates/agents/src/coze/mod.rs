@@ -61,8 +61,8 @@ const CUSTOM_VARIABLES: Field = Field {
     required: false,
     secret: false,
     help: Bilingual {
-        en: "Values of the variables in the bot's prompt.",
-        zh: "智能体提示词中各变量的值。",
+        en: "Values of the variables in the bot's prompt. `{{displayName}}` and the other facts are filled in.",
+        zh: "智能体提示词中各变量的值。其中的 `{{displayName}}` 等占位符会替换为实际信息。",
     },
 };
 const PARAMETERS: Field = Field {
@@ -71,8 +71,8 @@ const PARAMETERS: Field = Field {
     required: false,
     secret: false,
     help: Bilingual {
-        en: "Values of the start node of the bot's chatflow.",
-        zh: "智能体对话流开始节点的各项值。",
+        en: "Values of the start node of the bot's chatflow. `{{displayName}}` and the other facts are filled in.",
+        zh: "智能体对话流开始节点的各项值。其中的 `{{displayName}}` 等占位符会替换为实际信息。",
     },
 };
 
@@ -89,6 +89,7 @@ pub static MANIFEST: Manifest = Manifest {
         config::HEADERS,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: true,

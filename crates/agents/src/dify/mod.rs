@@ -25,6 +25,7 @@ use crate::api::Api;
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
+use crate::facts::Facts;
 use crate::failure;
 use crate::manifest::{CancelRequest, Manifest, end_user};
 use crate::run::{End, EventSink};
@@ -49,8 +50,8 @@ const INPUTS: Field = Field {
     required: false,
     secret: false,
     help: Bilingual {
-        en: "Values of the app's input variables.",
-        zh: "应用各输入变量的值。",
+        en: "Values of the app's input variables. `{{displayName}}` and the other facts are filled in.",
+        zh: "应用各输入变量的值。其中的 `{{displayName}}` 等占位符会替换为实际信息。",
     },
 };
 
@@ -65,6 +66,7 @@ pub static MANIFEST: Manifest = Manifest {
         config::HEADERS,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: true,
@@ -173,11 +175,12 @@ impl Run<'_> {
     /// Sends the question, in a new conversation if the app doesn't know the old one any more.
     async fn create(&mut self, request: &AgentRequest) -> Result<Response, AgentFailure> {
         let question = attachments::prepare(self.dify, request, self.user, self.env).await?;
+        let inputs = Facts::of(request).fill_object(&self.dify.inputs);
         let url = self.dify.api.url(&["chat-messages"]);
         for n in 1.. {
             let conversation_id = self.reading.conversation.id.clone();
             let body = Request {
-                inputs: &self.dify.inputs,
+                inputs: &inputs,
                 query: &question.query,
                 user: self.user,
                 response_mode: "streaming",

@@ -14,16 +14,16 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
 use tieline_core::bilingual::Bilingual;
-use tieline_core::event::ChatKind;
 use tracing::debug;
 
 use crate::answer::Events;
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
+use crate::facts;
 use crate::failure;
 use crate::json_api::{JsonApi, JsonCall};
-use crate::manifest::{CancelRequest, Manifest, end_user};
+use crate::manifest::{CancelRequest, Manifest};
 use crate::openai_chat::compose;
 use crate::rejoin::{self, Next, Rejoins};
 use crate::run::{End, EventSink};
@@ -54,6 +54,7 @@ pub static MANIFEST: Manifest = Manifest {
         config::HEADERS,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: true,
@@ -158,11 +159,10 @@ impl Langgraph {
     }
 
     async fn create_thread(&self, request: &AgentRequest, env: &Env) -> Result<ThreadRef, AgentFailure> {
-        let user = end_user(&request.organization, &request.user.id);
         let body = wire::CreateThread {
             thread_id: &refs::thread_id(request),
             if_exists: "do_nothing",
-            metadata: &metadata(request, &user),
+            metadata: &facts::object(request),
         };
         let call = JsonCall::post(&["threads"], &body)?;
         let manner = Manner::asking(self.api.idle).idempotent();
@@ -180,7 +180,6 @@ impl Langgraph {
         may_create: bool,
         env: &Env,
     ) -> Result<reqwest::Response, AgentFailure> {
-        let user = end_user(&request.organization, &request.user.id);
         let answer = &request.message.text;
         let resume = match thread.interrupts.as_slice() {
             [] => None,
@@ -197,7 +196,7 @@ impl Langgraph {
             assistant_id: &self.assistant,
             input,
             command: resume.map(|resume| wire::Command { resume }),
-            metadata: &metadata(request, &user),
+            metadata: &facts::object(request),
             stream_mode: STREAM_MODES,
             stream_subgraphs: false,
             stream_resumable: true,
@@ -407,20 +406,6 @@ fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
         );
     }
     Ok(headers)
-}
-
-fn metadata<'a>(request: &'a AgentRequest, user: &'a str) -> wire::Metadata<'a> {
-    wire::Metadata {
-        user_id: user,
-        session_id: request.session.id.as_str(),
-        message_id: request.message.id.as_str(),
-        run_id: request.run.as_str(),
-        locale: request.user.locale.tag(),
-        chat_type: match request.chat.kind {
-            ChatKind::Direct => "direct",
-            ChatKind::Group => "group",
-        },
-    }
 }
 
 /// The run's id in `Content-Location: /threads/{thread}/runs/{run}`, known before the first event.

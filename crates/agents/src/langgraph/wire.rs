@@ -6,32 +6,20 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct CreateThread<'a> {
     /// Derived from the session, so that creating it twice makes one thread.
     pub(crate) thread_id: &'a str,
     pub(crate) if_exists: &'static str,
-    pub(crate) metadata: &'a Metadata<'a>,
+    /// What the server keeps with it, for its operator to search by.
+    pub(crate) metadata: &'a Map<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Thread {
     pub(crate) thread_id: String,
-}
-
-/// What the server keeps with a thread or a run, for its operator to search by.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Metadata<'a> {
-    /// A digest: stable, and of no use elsewhere.
-    pub(crate) user_id: &'a str,
-    pub(crate) session_id: &'a str,
-    pub(crate) message_id: &'a str,
-    pub(crate) run_id: &'a str,
-    pub(crate) locale: &'static str,
-    pub(crate) chat_type: &'static str,
 }
 
 /// A run. Every strategy is set, because the defaults of clients and servers differ.
@@ -42,7 +30,8 @@ pub(crate) struct CreateRun<'a, M: Serialize> {
     pub(crate) input: Option<Input<M>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Command<'a>>,
-    pub(crate) metadata: &'a Metadata<'a>,
+    /// What the server keeps with it, for its operator to search by.
+    pub(crate) metadata: &'a Map<String, Value>,
     pub(crate) stream_mode: &'static [&'static str],
     pub(crate) stream_subgraphs: bool,
     pub(crate) stream_resumable: bool,

@@ -6,6 +6,7 @@ use tieline_core::event::PartKind;
 
 use super::window::Window;
 use super::wire::{Content, ImageUrl, Message, Part, Request, StreamOptions};
+use crate::facts::Facts;
 use crate::{failure, prompt};
 
 /// The body of the call.
@@ -31,7 +32,7 @@ pub(crate) fn body(
 
 /// The system prompt, the earlier turns that fit, and what is asked now.
 pub(crate) fn messages(system_prompt: &str, window: &Window, request: &AgentRequest) -> Vec<Message> {
-    let system = (!system_prompt.is_empty()).then(|| text("system", system_prompt));
+    let system = (!system_prompt.is_empty()).then(|| text("system", &Facts::of(request).fill(system_prompt, None)));
     let past = window.of(&request.transcript).into_iter().flat_map(turn);
     system.into_iter().chain(past).chain([asked(request)]).collect()
 }

@@ -25,9 +25,9 @@ use crate::api::Api;
 use crate::call::{self, Fault, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig, invalid};
 use crate::env::Env;
+use crate::facts::{self, Facts};
 use crate::failure;
 use crate::manifest::{CancelRequest, Manifest, end_user};
-use crate::prompt;
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
@@ -81,6 +81,7 @@ pub static MANIFEST: Manifest = Manifest {
         config::HEADERS,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: true,
@@ -222,11 +223,11 @@ impl OpenaiResponses {
         match self.dialect {
             Dialect::Wegent => common,
             Dialect::Openai => Request {
-                instructions: &self.instructions,
+                instructions: Facts::of(request).fill(&self.instructions, None),
                 background: Some(self.background),
                 store: Some(true),
                 user: Some(user),
-                metadata: prompt::metadata(request),
+                metadata: facts::metadata(request),
                 ..common
             },
         }

@@ -13,8 +13,8 @@ pub(crate) struct Request<'a> {
     pub(crate) input: Input,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) previous_response_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(crate) instructions: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) instructions: String,
     pub(crate) stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) background: Option<bool>,

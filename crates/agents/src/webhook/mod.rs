@@ -56,7 +56,14 @@ const SECRET: Field = Field {
 pub static MANIFEST: Manifest = Manifest {
     word: "webhook",
     name: "Webhook",
-    fields: &[URL, SECRET, config::HEADERS, config::IDLE_TIMEOUT, config::MAX_RUN],
+    fields: &[
+        URL,
+        SECRET,
+        config::HEADERS,
+        config::IDLE_TIMEOUT,
+        config::MAX_RUN,
+        config::IDENTITY,
+    ],
     needs_transcript: false,
     wants_inline_images: false,
     can_resume: false,

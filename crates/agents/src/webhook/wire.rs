@@ -17,7 +17,8 @@ pub(crate) struct Created<'a> {
     version: u32,
     run_id: &'a str,
     organization: &'a str,
-    agent: Agent<'a>,
+    agent: Named<'a>,
+    integration: Named<'a>,
     session: Session<'a>,
     user: User<'a>,
     chat: Chat<'a>,
@@ -51,7 +52,7 @@ pub(crate) struct Answer {
 }
 
 #[derive(Debug, Serialize)]
-struct Agent<'a> {
+struct Named<'a> {
     id: &'a str,
     name: &'a str,
 }
@@ -71,7 +72,18 @@ struct User<'a> {
     platform: &'a str,
     external_id: &'a str,
     display_name: Option<&'a str>,
+    /// Only told where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<Person<'a>>,
     locale: &'static str,
+}
+
+/// The known person behind the account.
+#[derive(Debug, Serialize)]
+struct Person<'a> {
+    id: &'a str,
+    name: &'a str,
+    email: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +92,9 @@ struct Chat<'a> {
     #[serde(rename = "type")]
     kind: ChatKind,
     id: &'a str,
+    /// Only told where the platform tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     thread_id: Option<&'a str>,
 }
 
@@ -132,9 +147,13 @@ impl<'a> Created<'a> {
             version: VERSION,
             run_id: request.run.as_str(),
             organization: request.organization.as_str(),
-            agent: Agent {
+            agent: Named {
                 id: request.agent.id.as_str(),
                 name: &request.agent.name,
+            },
+            integration: Named {
+                id: request.integration.id.as_str(),
+                name: &request.integration.name,
             },
             session: Session {
                 id: request.session.id.as_str(),
@@ -146,11 +165,17 @@ impl<'a> Created<'a> {
                 platform: &request.user.platform,
                 external_id: &request.user.external_id,
                 display_name: request.user.display_name.as_deref(),
+                person: request.user.person.as_ref().map(|person| Person {
+                    id: &person.id,
+                    name: &person.name,
+                    email: person.email.as_deref(),
+                }),
                 locale: request.user.locale.tag(),
             },
             chat: Chat {
                 kind: request.chat.kind,
                 id: &request.chat.id,
+                name: request.chat.name.as_deref(),
                 thread_id: request.chat.thread_id.as_deref(),
             },
             message: Message {

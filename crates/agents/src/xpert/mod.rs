@@ -28,7 +28,7 @@ use crate::manifest::{CancelRequest, Manifest};
 use crate::rejoin::{self, Next, Rejoins};
 use crate::run::{End, EventSink};
 use crate::settings::{self, Settings};
-use crate::{derived_id, failure, prompt};
+use crate::{derived_id, facts, failure, prompt};
 
 use read::Reading;
 use wire::{CreateRun, CreateThread, Decision, Human, Input, Message, Run, Target};
@@ -66,6 +66,7 @@ pub static MANIFEST: Manifest = Manifest {
         config::HEADERS,
         config::IDLE_TIMEOUT,
         config::MAX_RUN,
+        config::IDENTITY,
     ],
     needs_transcript: false,
     wants_inline_images: false,
@@ -223,7 +224,8 @@ impl Xpert {
                         input: prompt::text(&request.message, |_| false),
                     },
                 },
-                state: json!({}),
+                // What the expert has declared of it as state variables it gets.
+                state: facts::object(request).into(),
             },
         };
         let body = CreateRun {

@@ -10,11 +10,11 @@ use tieline_agents::env::Env;
 use tieline_agents::protocol::{Adapter, Protocol};
 use tieline_core::agent::{
     AgentChat, AgentConfig, AgentEvent, AgentFailure, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent,
-    Draft, ReplyAddress, ReplyLimits,
+    AskedIntegration, Draft, ReplyAddress, ReplyLimits,
 };
 use tieline_core::backoff::Backoff;
 use tieline_core::event::ChatKind;
-use tieline_core::ids::{AgentId, MessageId, OrganizationId, RunId, SessionId, UserId};
+use tieline_core::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::notice::Language;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
@@ -59,6 +59,10 @@ pub fn request(text: &str) -> AgentRequest {
             id: AgentId::new("agt_1"),
             name: "Echo".into(),
         },
+        integration: AskedIntegration {
+            id: IntegrationId::new("int_1"),
+            name: "Help desk".into(),
+        },
         session: AgentSession {
             id: SessionId::new("ses_1"),
             number: 3,
@@ -70,11 +74,13 @@ pub fn request(text: &str) -> AgentRequest {
             platform: "wecom".into(),
             external_id: "zhangsan".into(),
             display_name: None,
+            person: None,
             locale: Language::Chinese,
         },
         chat: AgentChat {
             kind: ChatKind::Direct,
             id: "zhangsan".into(),
+            name: None,
             thread_id: None,
         },
         message: AgentMessage {

@@ -9,6 +9,7 @@ mod coze;
 mod coze_server;
 mod dify;
 mod dify_server;
+mod facts;
 mod langgraph;
 mod openai_chat;
 mod openai_responses;

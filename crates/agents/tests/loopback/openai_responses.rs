@@ -68,7 +68,11 @@ async fn answer_is_streamed_and_the_conversation_goes_on() {
     );
     assert_eq!(
         body["metadata"],
-        json!({"session": "ses_1", "message": "msg_1", "locale": "zh-CN", "chat": "direct"})
+        json!({
+            "organization": "default", "integrationId": "int_1", "integrationName": "Help desk", "platform": "wecom",
+            "externalId": "zhangsan", "locale": "zh-CN", "sessionId": "ses_1", "sessionNumber": "3", "messageId": "msg_1",
+            "chatType": "direct", "chatId": "zhangsan", "runId": "run_1",
+        })
     );
     assert_eq!(calls[1].json()["previous_response_id"], "resp_1");
     assert!(calls[0].header("idempotency-key").is_some());

@@ -230,6 +230,7 @@ async fn post_has_the_documented_shape() {
         json!({
             "type": "message.created", "version": 1, "runId": "run_1", "organization": "default",
             "agent": {"id": "agt_1", "name": "Echo"},
+            "integration": {"id": "int_1", "name": "Help desk"},
             "session": {"id": "ses_1", "number": 3, "isNew": true},
             "user": {"id": "usr_1", "platform": "wecom", "externalId": "zhangsan", "displayName": null, "locale": "zh-CN"},
             "chat": {"type": "group", "id": "zhangsan", "threadId": null},

@@ -16,6 +16,7 @@ impl Arrival<'_> {
             text: String::new(),
             parts: Vec::new(),
             quoted: None,
+            chat_name: None,
             refers_to: None,
             target: action.target.clone(),
         };

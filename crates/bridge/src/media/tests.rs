@@ -178,6 +178,7 @@ fn with_inline_picture(bot: &Bot, bytes: &[u8]) -> Event {
             bytes,
         )],
         quoted: None,
+        chat_name: None,
         refers_to: None,
         target: ReplyTarget {
             integration: bot.account.integration.clone(),

@@ -26,7 +26,7 @@ use super::lease_heartbeat::LeaseHeartbeat;
 use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
-use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, update};
+use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, speakers, update};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
@@ -182,6 +182,7 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
             }
         }
     }
+    speakers::name_all(world, held, &mut asked).await?;
     Ok(asked)
 }
 

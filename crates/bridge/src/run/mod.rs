@@ -18,6 +18,7 @@ mod media_prefetch;
 mod next_run;
 mod request;
 mod slot;
+mod speakers;
 mod standalone_reply;
 mod stream_reply;
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tieline_agents::protocol::Adapter;
 use tieline_core::agent::{
-    Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, ReplyAddress, ReplyLimits,
-    Resume, Turn,
+    Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, AskedIntegration, ReplyAddress,
+    ReplyLimits, Resume, Turn,
 };
 use tieline_core::event::{Message, Part, Quoted};
 use tieline_core::ids::ConversationId;
@@ -22,7 +22,7 @@ use crate::accounts::Bot;
 use crate::media::PartRef;
 use crate::notices::{self, About};
 use crate::world::World;
-use crate::{deliver, operator, quotes};
+use crate::{deliver, operator, quotes, users};
 
 /// Most earlier turns that are read for a protocol that keeps none.
 const MAX_TURNS: usize = 200;
@@ -73,12 +73,18 @@ pub(super) async fn build(
     };
     let platform = bot.connector.manifest().platform;
     let (organization, integration) = (&held.conversation.key.organization, &held.conversation.key.integration);
+    let sender = &last.message.sender;
+    let known = users::facts(world, organization, integration, &sender.id).await?;
     Ok(AgentRequest {
         run: run.id.clone(),
         organization: organization.clone(),
         agent: AskedAgent {
             id: agent.id.clone(),
             name: agent.name.clone(),
+        },
+        integration: AskedIntegration {
+            id: integration.clone(),
+            name: name_of(held),
         },
         session: AgentSession {
             id: session.id.clone(),
@@ -90,12 +96,14 @@ pub(super) async fn build(
             id: user::id_of(integration, &last.message.sender.id),
             platform: platform.to_owned(),
             external_id: last.message.sender.id.as_str().to_owned(),
-            display_name: last.message.sender.name.clone(),
+            display_name: known.name.or_else(|| sender.name.clone()),
+            person: known.person,
             locale: bot.account.language,
         },
         chat: AgentChat {
             kind: last.message.target.chat.kind,
             id: last.message.target.chat.id.as_str().to_owned(),
+            name: last.message.chat_name.clone(),
             thread_id: last
                 .message
                 .target
@@ -110,6 +118,12 @@ pub(super) async fn build(
         transcript,
         resume,
     })
+}
+
+/// The integration's name. One that was deleted meanwhile has none.
+fn name_of(held: &LeasedConversation) -> String {
+    let bound = held.bound.as_ref();
+    bound.map(|bound| bound.integration.name.clone()).unwrap_or_default()
 }
 
 /// The earlier turns that the agent can use, and that there is room for.
@@ -266,6 +280,7 @@ mod tests {
                 text: text.to_owned(),
                 parts,
             }),
+            chat_name: None,
             refers_to: None,
             target: ReplyTarget {
                 integration: integration.clone(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tieline_core::agent::KnownPerson;
 use tieline_core::ids::UserId;
 use tokio::time::Instant;
 
@@ -12,28 +13,66 @@ const MAX_REMEMBERED: usize = 100_000;
 /// message after this. A person who talks all the time costs one small read per period.
 const LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// Users already recorded, so that a message from one writes nothing, and since when. Cache; bounded.
+/// How long what is known of a person is cached: a link that an operator makes reaches the agents after this.
+const FACTS_LIFE: Duration = Duration::from_secs(30);
+
+/// What is recorded of a user, as agents are told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UserFacts {
+    /// The name, if it is another one than the platform's own id.
+    pub(crate) name: Option<String>,
+    /// The known person, if the account is linked to one.
+    pub(crate) person: Option<KnownPerson>,
+}
+
+/// Users already recorded, so that a message from one writes nothing, and since when; and what is recorded of them. Cache; bounded.
 #[derive(Debug)]
-pub struct KnownUsers(Cache<UserId, Instant>);
+pub struct KnownUsers {
+    recorded: Cache<UserId, Instant>,
+    facts: Cache<UserId, (Instant, UserFacts)>,
+}
 
 impl Default for KnownUsers {
     fn default() -> Self {
-        Self(Cache::new(MAX_REMEMBERED))
+        Self {
+            recorded: Cache::new(MAX_REMEMBERED),
+            facts: Cache::new(MAX_REMEMBERED),
+        }
     }
 }
 
 impl KnownUsers {
     pub(crate) fn holds(&self, id: &UserId, now: Instant) -> bool {
-        let since = self.0.get(id);
+        let since = self.recorded.get(id);
         since.is_some_and(|since| now.duration_since(since) < LIFE)
     }
 
     pub(crate) fn add(&self, id: UserId, now: Instant) {
-        self.0.insert(id, now);
+        self.recorded.insert(id, now);
+    }
+
+    /// What was recorded of the user a moment ago.
+    pub(crate) fn facts(&self, id: &UserId, now: Instant) -> Option<UserFacts> {
+        let fresh = self
+            .facts
+            .get(id)
+            .filter(|(since, _)| now.duration_since(*since) < FACTS_LIFE);
+        fresh.map(|(_, facts)| facts)
+    }
+
+    /// Keeps what was read of the user at that time.
+    pub(crate) fn keep(&self, id: UserId, facts: UserFacts, read_at: Instant) {
+        self.facts.insert(id, (read_at, facts));
+    }
+
+    /// What was read of the user counts no longer: for a process that changes it.
+    pub fn evict_facts(&self, id: &UserId) {
+        self.facts.remove(id);
     }
 
     pub(crate) fn forget(&self, id: &UserId) {
-        self.0.remove(id);
+        self.recorded.remove(id);
+        self.facts.remove(id);
     }
 }
 
@@ -63,5 +102,21 @@ mod tests {
         }
         let n_held = (0..n_added).filter(|n| known.holds(&id(*n), now)).count();
         assert!((MAX_REMEMBERED / 2..=MAX_REMEMBERED).contains(&n_held), "{n_held}");
+    }
+
+    #[test]
+    fn facts_are_read_again_soon() {
+        let (known, now) = (KnownUsers::default(), Instant::now());
+        let id = UserId::new("usr_1");
+        let facts = UserFacts {
+            name: Some("Li Si".into()),
+            person: None,
+        };
+        known.keep(id.clone(), facts.clone(), now);
+        assert_eq!(known.facts(&id, now + FACTS_LIFE / 2), Some(facts.clone()));
+        assert_eq!(known.facts(&id, now + FACTS_LIFE), None);
+        known.keep(id.clone(), facts, now);
+        known.forget(&id);
+        assert_eq!(known.facts(&id, now), None);
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
         text: unmentioned.unwrap_or(said.text),
         parts: all_parts("parts", said.parts)?,
         quoted,
+        chat_name: said.chat.name,
         refers_to: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),

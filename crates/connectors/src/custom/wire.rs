@@ -51,6 +51,7 @@ pub(super) struct ChatId {
     pub(super) id: String,
     pub(super) kind: ChatKind,
     pub(super) thread: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 /// Something that came with a message.
@@ -172,12 +173,11 @@ fn chat_of(mut chat: Object, unread: &mut Vec<String>) -> Result<ChatId, Mistake
         Some("group") => ChatKind::Group,
         Some(_) => return Err(chat.mistake("kind", "must be `direct` or `group`")),
     };
-    // A chat's name is accepted for what may use it one day.
-    chat.text("name", MAX_NAME)?;
     let found = ChatId {
         id: chat.required("id", MAX_ID)?,
         kind,
         thread: chat.text("thread", MAX_ID)?.filter(|thread| !thread.is_empty()),
+        name: chat.text("name", MAX_NAME)?.filter(|name| !name.is_empty()),
     };
     chat.report_rest(unread);
     Ok(found)

@@ -29,6 +29,9 @@ pub(super) struct RobotMessage {
     /// Case-sensitive.
     #[serde(deserialize_with = "word")]
     pub(super) conversation_id: Option<String>,
+    /// The group's name.
+    #[serde(deserialize_with = "word")]
+    pub(super) conversation_title: Option<String>,
     /// Encrypted: of no use in calls.
     #[serde(deserialize_with = "word")]
     pub(super) sender_id: Option<String>,

@@ -49,6 +49,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
         text,
         parts,
         quoted,
+        chat_name: None,
         refers_to: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),

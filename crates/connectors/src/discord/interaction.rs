@@ -159,6 +159,7 @@ fn said(interaction: &Interaction, origin: Origin, text: String) -> Event {
         text,
         parts: Vec::new(),
         quoted: None,
+        chat_name: None,
         refers_to: None,
         target: origin.target,
     })

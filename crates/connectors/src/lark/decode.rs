@@ -116,6 +116,7 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
         text: mentions::named(&content.text, &message.mentions, bot),
         parts: content.parts,
         quoted: None,
+        chat_name: None,
         refers_to: refers_to(&message),
         target: target(&message, kind, asker, cx),
     }))

@@ -133,6 +133,7 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         text,
         parts,
         quoted,
+        chat_name: message.chat.title.clone().filter(|title| !title.is_empty()),
         refers_to: None,
         target,
     }))
@@ -288,6 +289,7 @@ fn stopped(id: PlatformMessageId, stopped: &wire::MessageGenerationStopped, cx: 
         text: STOP.to_owned(),
         parts: Vec::new(),
         quoted: None,
+        chat_name: None,
         refers_to: None,
     })
 }

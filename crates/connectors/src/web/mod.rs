@@ -107,6 +107,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
             text: said.text,
             parts: Vec::new(),
             quoted: None,
+            chat_name: None,
             refers_to: None,
             target,
         })],

@@ -80,6 +80,7 @@ pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
         text: said.text,
         parts: said.parts,
         quoted: said.quoted,
+        chat_name: None,
         refers_to: None,
         target,
     };

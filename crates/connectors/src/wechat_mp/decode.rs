@@ -106,6 +106,7 @@ impl Callback<'_> {
             text: self.words(kind),
             parts: self.part(kind).into_iter().collect(),
             quoted: None,
+            chat_name: None,
             refers_to: None,
             target: self.target(id.clone(), AFTER_MESSAGE),
             id,

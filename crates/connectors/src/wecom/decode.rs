@@ -217,6 +217,7 @@ fn said(mut callback: Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<
         sent_at: callback.create_time.map(Timestamp::from_secs),
         text,
         parts: gathered.parts,
+        chat_name: None,
         refers_to: None,
         quoted: quote.map(|()| Quoted {
             text: quoted.text,

@@ -82,6 +82,7 @@ impl Callback<'_> {
             text: xml_message::text(self.fields, kind),
             parts: self.part(kind).into_iter().collect(),
             quoted: None,
+            chat_name: None,
             refers_to: None,
             target: self.target(id.clone(), json!({})),
             id,

@@ -101,6 +101,7 @@ fn event(id: String, said: &Said, text: String, parts: Vec<Part>, cx: &Context<'
         text,
         parts,
         quoted: None,
+        chat_name: None,
         refers_to: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),

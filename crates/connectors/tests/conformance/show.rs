@@ -19,6 +19,7 @@ fn message(message: &Message) -> Value {
     json!({
         "id": message.id,
         "sender": sender(&message.sender),
+        "chatName": message.chat_name,
         "sentAt": message.sent_at,
         "text": message.text,
         "parts": parts(&message.parts),

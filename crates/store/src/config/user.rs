@@ -58,7 +58,7 @@ impl User {
             integration: integration.clone(),
             external_id: sender.as_str().to_owned(),
             name: sender.as_str().to_owned(),
-            email: format!("{sender}@im-platform.com"),
+            email: made_up_email(sender.as_str()),
             source: platform.to_owned(),
             linked: None,
             admitted: false,
@@ -77,6 +77,12 @@ impl User {
             ..self
         }
     }
+}
+
+/// The mail address of a person of whom only the platform's own id is known: nothing that is sent there arrives.
+#[must_use]
+pub fn made_up_email(external_id: &str) -> String {
+    format!("{external_id}@im-platform.com")
 }
 
 /// The id of a person: the same at every contact.
@@ -146,6 +152,14 @@ pub async fn ensure(store: &Store, user: &User) -> Result<User, StoreError> {
 /// [`StoreError`].
 pub async fn get(store: &Store, organization: &OrganizationId, id: &UserId) -> Result<Option<User>, StoreError> {
     find(store, organization, id, Reading::Strong).await
+}
+
+/// The same as it was a moment ago: for the road of messages.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn look_up(store: &Store, organization: &OrganizationId, id: &UserId) -> Result<Option<User>, StoreError> {
+    find(store, organization, id, Reading::Eventual).await
 }
 
 async fn find(

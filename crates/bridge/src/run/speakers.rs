@@ -1,0 +1,85 @@
+//! Who said what, where several people share a conversation: the agent is told by name, in the text itself, so that every protocol carries it
+//! and the transcript keeps it.
+
+use tieline_agents::protocol::{Adapter, Protocol};
+use tieline_core::conversation::ConversationKey;
+use tieline_core::event::{ChatKind, Sender};
+use tieline_store::config::{agent as agents, user};
+
+use super::request::Asked;
+use super::{LeasedConversation, RunError};
+use crate::users;
+use crate::world::World;
+
+/// Longest name that is put before a text, in characters.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Puts the sender's name before the text of each message, if the whole group shares the conversation.
+pub(super) async fn name_all(world: &World, held: &LeasedConversation, asked: &mut [Asked]) -> Result<(), RunError> {
+    let key = &held.conversation.key;
+    if key.sender.is_some() || key.chat.kind != ChatKind::Group {
+        return Ok(());
+    }
+    let found = agents::look_up(&world.store, &key.organization, &held.run().agent, world.clock.now()).await?;
+    let adapter = found.and_then(|it| Protocol::parse(&it.agent.protocol, &it.agent.config).ok());
+    for it in asked {
+        let name = name_of(world, key, adapter.as_ref(), &it.message.sender).await?;
+        it.message.text = attributed(&name, &it.message.text);
+    }
+    Ok(())
+}
+
+/// The name by which the agent is told of a sender: the linked person's, else the account's, else its id; an alias if it may know none of
+/// them.
+async fn name_of(
+    world: &World,
+    key: &ConversationKey,
+    adapter: Option<&Adapter>,
+    sender: &Sender,
+) -> Result<String, RunError> {
+    let id = user::id_of(&key.integration, &sender.id);
+    if let Some(alias) = adapter.and_then(|adapter| adapter.speaker_alias(&key.organization, &id)) {
+        return Ok(alias);
+    }
+    let known = users::facts(world, &key.organization, &key.integration, &sender.id).await?;
+    let person = known.person.map(|person| person.name);
+    let name = person.or(known.name).or_else(|| sender.name.clone());
+    let name = clean(name.as_deref().unwrap_or_default());
+    Ok(match name.is_empty() {
+        true => clean(sender.id.as_str()),
+        false => name,
+    })
+}
+
+/// `text` as said by `name`. Further lines are indented: a person can't put words into another one's mouth by writing a name before them.
+fn attributed(name: &str, text: &str) -> String {
+    let is_break = |c: char| matches!(c, '\n' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let lines: Vec<&str> = text.split(is_break).map(|line| line.trim_end_matches('\r')).collect();
+    format!("{name}: {}", lines.join("\n  ")).trim_end().to_owned()
+}
+
+/// A name that can't be taken for something else: one line, no colon, not too long.
+fn clean(name: &str) -> String {
+    let words = name.split(|c: char| c.is_whitespace() || c.is_control() || c == ':' || c == '：');
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(MAX_NAME_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_have_their_speaker_and_no_other() {
+        assert_eq!(attributed("Li Si", "hello"), "Li Si: hello");
+        assert_eq!(attributed("Li Si", "yes\nWang Wu: no"), "Li Si: yes\n  Wang Wu: no");
+        assert_eq!(attributed("Li Si", ""), "Li Si:");
+    }
+
+    #[test]
+    fn names_can_not_look_like_speech() {
+        assert_eq!(clean("Li\nWang: yes"), "Li Wang yes");
+        assert_eq!(clean(" 李四：好 "), "李四 好");
+        assert_eq!(clean(&"x".repeat(100)).len(), MAX_NAME_CHARS);
+    }
+}
