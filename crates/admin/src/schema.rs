@@ -83,6 +83,28 @@ pub(crate) enum CheckLevel {
     Unknown,
 }
 
+/// What is done to credentials in what people write.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Incoming {
+    /// Nothing.
+    Off,
+    /// The agent gets them; the person is warned below the answer.
+    Warn,
+    /// They are masked before anything is kept; the person is told so below the answer.
+    Mask,
+}
+
+/// What is done to credentials in what agents write.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Outgoing {
+    /// Nothing.
+    Off,
+    /// They are masked before anything is shown or kept.
+    Mask,
+}
+
 /// Who shares a conversation in a group.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

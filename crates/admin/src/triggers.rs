@@ -26,6 +26,7 @@ use crate::state::AdminState;
 
 mod body;
 pub(crate) mod question_limits;
+mod redaction;
 pub(crate) mod welcome;
 
 /// Whether an integration is taken from the trigger that has it.

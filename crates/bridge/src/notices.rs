@@ -115,6 +115,7 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
         stage: Stage::Thinking,
         text: String::new(),
         reasoning: String::new(),
+        held_back: tieline_core::redaction::HeldBack::default(),
         files: Vec::new(),
         notice: None,
         outcome: None,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::event::{ChatKind, PartKind};
 use crate::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use crate::notice::Language;
+use crate::redaction::HeldBack;
 use crate::reply::ReplyFile;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
@@ -324,6 +325,9 @@ pub struct Draft {
     /// Whether the agent began a new conversation because the old one was gone.
     #[serde(default)]
     pub conversation_lost: bool,
+    /// What is held back until it is known whether it is a credential.
+    #[serde(default, skip_serializing_if = "HeldBack::is_empty")]
+    pub held_back: HeldBack,
 }
 
 impl Draft {

@@ -30,6 +30,7 @@ pub mod budget;
 pub mod chat_texts;
 pub mod notice;
 pub mod quiet_hours;
+pub mod redaction;
 pub mod reply;
 pub mod split;
 

@@ -87,6 +87,10 @@ pub enum Notice {
     ButtonStop,
     /// A button below another person's answer was pressed.
     NotYourButton,
+    /// A message had a credential in it, which the agent got.
+    CredentialSeen,
+    /// A message had a credential in it, which the agent didn't get.
+    CredentialHidden,
 }
 
 impl Notice {
@@ -132,6 +136,12 @@ impl Notice {
             Self::ButtonNewSession => "New session",
             Self::ButtonStop => "Stop",
             Self::NotYourButton => "Only the person who asked can use this button.",
+            Self::CredentialSeen => {
+                "(Your message contains what looks like a key or a password. Please delete it and have it changed.)"
+            }
+            Self::CredentialHidden => {
+                "(What looks like a key or a password in your message was hidden from the agent. Please delete it there.)"
+            }
         }
     }
 
@@ -168,6 +178,8 @@ impl Notice {
             Self::ButtonNewSession => "新会话",
             Self::ButtonStop => "停止",
             Self::NotYourButton => "只有提问者可以使用此按钮。",
+            Self::CredentialSeen => "（您的消息中似乎包含密钥或密码，请撤回该消息并尽快更换。）",
+            Self::CredentialHidden => "（您的消息中似乎包含密钥或密码，已对智能体隐藏，请撤回该消息。）",
         }
     }
 }

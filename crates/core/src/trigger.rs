@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use crate::quiet_hours::QuietHours;
+use crate::redaction::Redaction;
 
 /// Binds one integration to one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct TriggerSettings {
     pub quiet_hours: Option<QuietHours>,
     /// How many questions one person may ask in a minute.
     pub max_messages_per_person_per_minute: Option<u32>,
+    /// What is done to credentials.
+    pub redaction: Redaction,
 }
 
 impl Default for TriggerSettings {
@@ -61,6 +64,7 @@ impl Default for TriggerSettings {
             task_mode: false,
             quiet_hours: None,
             max_messages_per_person_per_minute: None,
+            redaction: Redaction::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use tieline_core::budget::Pace;
 use tieline_core::conversation::Lease;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
+use tieline_core::redaction::HeldBack;
 use tieline_core::reply::{Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
 
@@ -60,6 +61,8 @@ pub struct ReplyRecord {
     pub text: String,
     /// The agent's reasoning so far.
     pub reasoning: String,
+    /// What of text and reasoning is held back until it is known whether it is a credential.
+    pub held_back: HeldBack,
     /// Files of the answer.
     pub files: Vec<ReplyFile>,
     /// A sentence of ours in place of or after the text.

@@ -9,6 +9,7 @@ use tieline_store::config::trigger::TriggerRecord;
 use utoipa::ToSchema;
 
 use super::question_limits::{QuietHoursBody, per_minute};
+use super::redaction::{RedactionPatch, RedactionView};
 use crate::audit::{self, Shown};
 use crate::body::nullable;
 use crate::etag::{self, Versioned};
@@ -47,6 +48,7 @@ pub(crate) struct TriggerView {
     task_mode: bool,
     quiet_hours: Option<QuietHoursBody>,
     max_messages_per_person_per_minute: Option<u32>,
+    redaction: RedactionView,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -106,6 +108,8 @@ pub(crate) struct NewTrigger {
     /// How many questions one person may ask in a minute: any number, if absent.
     #[schema(minimum = 1)]
     max_messages_per_person_per_minute: Option<u32>,
+    /// What is done to credentials: nothing, if absent.
+    redaction: Option<RedactionPatch>,
 }
 
 /// Changes of a trigger. What is absent stays.
@@ -135,6 +139,7 @@ pub(crate) struct TriggerPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1)]
     max_messages_per_person_per_minute: Option<Option<u32>>,
+    redaction: Option<RedactionPatch>,
 }
 
 /// Changes of who may use the bot. What is absent stays.
@@ -170,6 +175,7 @@ impl NewTrigger {
             task_mode: self.task_mode,
             quiet_hours: Some(self.quiet_hours),
             max_messages_per_person_per_minute: Some(self.max_messages_per_person_per_minute),
+            redaction: self.redaction,
         };
         patch.apply(blank)
     }
@@ -212,6 +218,9 @@ impl TriggerPatch {
                 Some(limit) => errors.keep(per_minute(PER_PERSON, limit)).flatten(),
                 None => old.max_messages_per_person_per_minute,
             },
+            redaction: errors
+                .keep(self.redaction.clone().unwrap_or_default().apply(old.redaction))
+                .unwrap_or_default(),
         };
         errors.end()?;
         Ok(Trigger {
@@ -303,6 +312,7 @@ impl TriggerView {
             task_mode: settings.task_mode,
             quiet_hours: settings.quiet_hours.map(QuietHoursBody::of),
             max_messages_per_person_per_minute: settings.max_messages_per_person_per_minute,
+            redaction: RedactionView::of(settings.redaction),
             created_at,
             updated_at,
             etag: etag::of_version(version),
@@ -322,6 +332,7 @@ pub(super) fn shown(trigger: &Trigger) -> Shown {
         "access": AccessView::of(settings.access.clone()),
         "welcome": settings.welcome, "taskMode": settings.task_mode,
         "quietHours": settings.quiet_hours, "maxMessagesPerPersonPerMinute": settings.max_messages_per_person_per_minute,
+        "redaction": settings.redaction,
     }))
 }
 

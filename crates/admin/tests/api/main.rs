@@ -17,6 +17,7 @@ mod openapi;
 mod overview;
 mod people;
 mod question_limits;
+mod redaction;
 mod restore;
 mod runs;
 mod secrets;

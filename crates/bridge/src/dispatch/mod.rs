@@ -4,6 +4,7 @@ mod append;
 pub mod batch;
 mod clicks;
 mod commands;
+mod incoming_guard;
 mod pending;
 mod people;
 mod poison;
@@ -155,6 +156,9 @@ struct Refusal(Notice, &'static str);
 impl Arrival<'_> {
     async fn message(&self, mut message: Message) -> Result<Option<Wake>, DispatchError> {
         let intent = self.intent(&mut message).await?;
+        if intent.is_question(&message) {
+            Box::pin(self.guard(&mut message)).await;
+        }
         let key = self.key(&message);
         let id = key.id();
         let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {

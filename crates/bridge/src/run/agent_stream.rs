@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::agent_refs::{AgentRefs, record_refs};
+use super::outgoing_guard::OutgoingGuard;
 use super::{LeasedConversation, RunError};
 use crate::deliver::ReplyDelivery;
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
@@ -71,6 +72,7 @@ pub(super) struct AgentStream<'a> {
     pub(super) adapter: &'a Adapter,
     pub(super) request: AgentRequest,
     pub(super) hold: &'a LeaseWatch,
+    pub(super) guard: OutgoingGuard,
     pub(super) until: Option<Instant>,
     pub(super) started_at: Timestamp,
 }
@@ -169,7 +171,7 @@ impl AgentStream<'_> {
                 _ => {}
             }
             said.cursor = cursor.or_else(|| said.cursor.take());
-            let changed = said.draft.apply(&event);
+            let changed = self.guard.apply(&mut said.draft, &event);
             if changed && said.first_text_at.is_none() && !said.draft.text.is_empty() {
                 said.first_text_at = Some(now);
             }
@@ -177,7 +179,7 @@ impl AgentStream<'_> {
         });
         match event {
             AgentEvent::Completed { .. } => Some(Read::Completed),
-            AgentEvent::Failed(failure) => Some(Read::Failed(failure)),
+            AgentEvent::Failed(failure) => Some(Read::Failed(self.guard.failure(failure))),
             AgentEvent::Cancelled => Some(Read::Cancelled),
             AgentEvent::Deferred => Some(Read::Deferred),
             _ => None,
@@ -193,14 +195,23 @@ impl AgentStream<'_> {
         ended: Read,
     ) -> Result<Ended, RunError> {
         let StreamState {
-            draft,
+            mut draft,
             run_ref,
             conversation_ref,
             cursor,
             ..
         } = said;
+        // Only a run that goes on elsewhere, or by callbacks, may still complete what is held back.
+        let goes_on = matches!(ended, Read::TimeUp | Read::Deferred | Read::Lost);
+        if !goes_on {
+            self.guard.finish(&mut draft);
+            self.guard
+                .log(self.world, held, &self.request.agent.id, &draft.held_back)
+                .await;
+        }
         let has_text = !draft.text.trim().is_empty();
         let lost = draft.conversation_lost;
+        showing.record.held_back = draft.held_back;
         showing.record.text = draft.text;
         showing.record.files = draft.files;
         Ok(match ended {
@@ -251,7 +262,11 @@ impl AgentStream<'_> {
         };
         if !goes_on {
             warn!(run = %held.run().id, "run outlives its process and its agent can't resume");
-            let notice = if has_text {
+            self.guard.finish_reply(&mut showing.record);
+            self.guard
+                .log(self.world, held, &self.request.agent.id, &showing.record.held_back)
+                .await;
+            let notice = if !showing.record.text.trim().is_empty() {
                 Notice::Incomplete
             } else {
                 Notice::AgentTimedOut

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::agent_refs::{AgentRefs, record_refs};
 use super::callback_cursor::applied;
 use super::lease_heartbeat::LeaseHeartbeat;
+use super::outgoing_guard::OutgoingGuard;
 use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, update};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::media;
@@ -94,6 +95,7 @@ async fn take_in(
     held: &mut LeasedConversation,
     showing: &mut ReplyDelivery<'_>,
 ) -> Result<TakenIn, RunError> {
+    let guard = OutgoingGuard::of(held);
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
     let mut terminal = None;
@@ -105,7 +107,7 @@ async fn take_in(
             match events::read(&json) {
                 Ok(Some(event)) => {
                     let event = media::keep(world, &held.conversation.key.organization, event).await?;
-                    draft.apply(&event);
+                    guard.apply(&mut draft, &event);
                     if let Some(refs) = refs_of(&event) {
                         record_refs(world, held, &refs).await?;
                     }
@@ -139,16 +141,21 @@ async fn take_in(
             showing.save().await?;
         }
     }
+    if let Some(AgentEvent::Failed(failure)) = terminal {
+        terminal = Some(AgentEvent::Failed(guard.failure(failure)));
+    }
     // A question to the person ends the agent's turn: the answer to it is the next message, which would wait behind this run.
     if terminal.is_none() && waits_for_person {
         terminal = Some(AgentEvent::Completed { final_text: None });
     }
     let has_text = !draft.text.trim().is_empty();
     if let Some(event) = terminal {
+        guard.log(world, held, &held.run().agent, &draft.held_back).await;
         let (outcome, notice) = ending(event, has_text, !showing.record.files.is_empty());
         return Ok(TakenIn::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
+        guard.finish_reply(&mut showing.record);
         return Ok(TakenIn::Stopped);
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
@@ -157,6 +164,7 @@ async fn take_in(
             message: "no last event in time".into(),
             retryable: false,
         };
+        guard.finish_reply(&mut showing.record);
         let notice = agent_stream::apology(&failure, has_text);
         return Ok(TakenIn::Ended(Outcome::Failed(failure), Some(notice)));
     }
@@ -184,6 +192,7 @@ fn draft_of(record: &ReplyRecord) -> Draft {
         text: record.text.clone(),
         reasoning: record.reasoning.clone(),
         files: record.files.clone(),
+        held_back: record.held_back.clone(),
         ..Draft::default()
     }
 }
@@ -193,6 +202,7 @@ fn keep(held: &LeasedConversation, showing: &mut ReplyDelivery<'_>, draft: &Draf
     showing.record.text.clone_from(&draft.text);
     showing.record.reasoning.clone_from(&draft.reasoning);
     showing.record.files.clone_from(&draft.files);
+    showing.record.held_back.clone_from(&draft.held_back);
     showing.record.resume = Some(Resume {
         run_ref: held.run().id.to_string(),
         cursor: Some(seq.to_string()),

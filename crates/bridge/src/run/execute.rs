@@ -9,6 +9,7 @@ use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::message_state::LedgerStep;
 use tieline_core::notice::Notice;
+use tieline_core::redaction::HeldBack;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
@@ -23,10 +24,11 @@ use tracing::warn;
 
 use super::agent_stream::{self, AgentStream, Ended, StreamState};
 use super::lease_heartbeat::LeaseHeartbeat;
+use super::outgoing_guard::OutgoingGuard;
 use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
-use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, speakers, update};
+use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, incoming_guard, speakers, update};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
@@ -86,6 +88,7 @@ pub(super) async fn resume(
         held.working.resume(world).await;
         match ended {
             Ended::Result(outcome, notice) => {
+                let notice = incoming_guard::notice(held, &asked, &outcome, notice);
                 let took = world.clock.now().since(held.run().started_at);
                 world.metrics.time(Metric::RunTime, finish::platform(held), took);
                 record_result(world, held, &mut showing, (outcome, notice), &mut ledger).await?;
@@ -229,18 +232,20 @@ async fn call_agent(
     let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
     let (done, signs_done) = (Notify::new(), Notify::new());
     let signs = WaitingSigns::new(world, bot, held, hold);
-    let started_at = held.run().started_at;
+    let (started_at, guard) = (held.run().started_at, OutgoingGuard::of(held));
     let asking = async {
         let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
-        let request = match agent_stream::or_interrupted(packing, hold, until).await {
+        let mut request = match agent_stream::or_interrupted(packing, hold, until).await {
             Ok(request) => request?,
             Err(called_away) => return Ok(Err(called_away)),
         };
+        incoming_guard::mask_quote(held, &mut request.message);
         let talk = AgentStream {
             world,
             adapter: &adapter,
             request,
             hold,
+            guard,
             until,
             started_at,
         };
@@ -283,14 +288,15 @@ fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> StreamState {
         return StreamState::default();
     };
     // Without a cursor the agent says everything again.
-    let (text, files) = match resume.cursor {
-        Some(_) => (record.text.clone(), record.files.clone()),
+    let (text, files, held_back) = match resume.cursor {
+        Some(_) => (record.text.clone(), record.files.clone(), record.held_back.clone()),
         None => Default::default(),
     };
     StreamState {
         draft: Draft {
             text,
             files,
+            held_back,
             ..Draft::default()
         },
         run_ref: Some(resume.run_ref.clone()),
@@ -390,6 +396,7 @@ pub(super) async fn record_final(
 ) -> Result<(), RunError> {
     showing.record.stage = Stage::Final;
     showing.record.reasoning = String::new();
+    showing.record.held_back = HeldBack::default();
     showing.record.outcome = Some(outcome);
     showing.record.notice = notice;
     showing.record.resume = None;

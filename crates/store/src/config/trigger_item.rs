@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::access::Access;
 use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
 use tieline_core::quiet_hours::{QuietHours, TimeOfDay, UtcOffset};
+use tieline_core::redaction::{Incoming, Outgoing, Redaction};
 use tieline_core::timestamp::{Timestamp, millis};
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
 
@@ -77,6 +78,16 @@ struct SettingsV1 {
     quiet_hours: Option<QuietHoursV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_messages_per_person_per_minute: Option<u32>,
+    #[serde(default)]
+    redaction: RedactionV1,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RedactionV1 {
+    incoming: Incoming,
+    outgoing: Outgoing,
+    patterns: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,6 +162,11 @@ impl From<TriggerSettings> for SettingsV1 {
                 utc_offset: hours.utc_offset,
             }),
             max_messages_per_person_per_minute: settings.max_messages_per_person_per_minute,
+            redaction: RedactionV1 {
+                incoming: settings.redaction.incoming,
+                outgoing: settings.redaction.outgoing,
+                patterns: settings.redaction.patterns,
+            },
         }
     }
 }
@@ -175,6 +191,11 @@ impl From<SettingsV1> for TriggerSettings {
                 utc_offset: hours.utc_offset,
             }),
             max_messages_per_person_per_minute: stored.max_messages_per_person_per_minute,
+            redaction: Redaction {
+                incoming: stored.redaction.incoming,
+                outgoing: stored.redaction.outgoing,
+                patterns: stored.redaction.patterns,
+            },
         }
     }
 }

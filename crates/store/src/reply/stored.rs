@@ -6,6 +6,7 @@ use tieline_core::budget::Pace;
 use tieline_core::conversation::Lease;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
+use tieline_core::redaction::HeldBack;
 use tieline_core::reply::{Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
 
@@ -96,6 +97,9 @@ struct WordsV1<'a> {
     /// What a failed agent said.
     #[serde(default, skip_serializing_if = "str_is_empty")]
     failure: std::borrow::Cow<'a, str>,
+    /// What may be a credential.
+    #[serde(default, skip_serializing_if = "HeldBack::is_empty")]
+    held: HeldBack,
 }
 
 #[expect(clippy::ptr_arg, reason = "serde gives a reference to the field")]
@@ -114,6 +118,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
             Some(Outcome::Failed(failure)) => failure.message.as_str().into(),
             _ => "".into(),
         },
+        held: reply.held_back.clone(),
     });
     sealed_blob::json(WHAT, &words, reply.reasoning.len() + reply.text.len())
 }
@@ -199,6 +204,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         stage: stored.st,
         text: words.text.into_owned(),
         reasoning: words.reasoning.into_owned(),
+        held_back: words.held,
         files: words.files.into_owned(),
         notice: stored.note,
         outcome: with_words(stored.out, &words.failure),

@@ -170,6 +170,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
         stage: Stage::Thinking,
         text: String::new(),
         reasoning: String::new(),
+        held_back: tieline_core::redaction::HeldBack::default(),
         files: Vec::new(),
         notice: None,
         outcome: None,

@@ -123,6 +123,9 @@ const VIEWS = {
         <div class="field"><label for="quiet-from">${text("quietHours")}</label><span class="bar"><input id="quiet-from" name="quietFrom" type="time" .value=${bound?.quietHours?.from ?? ""}>–<input name="quietTo" type="time" aria-label=${text("quietTo")} .value=${bound?.quietHours?.to ?? ""}>
           <input name="quietOffset" size="6" pattern="[+\\-][0-9]{2}:[0-9]{2}" aria-label=${text("utcOffset")} .value=${bound?.quietHours?.utcOffset ?? "+08:00"}></span><small>${text("quietHoursHelp")}</small></div>
         <div class="field"><label for="per-person">${text("perPerson")}</label><input id="per-person" name="perPerson" type="number" min="1" max="10000" .value=${String(bound?.maxMessagesPerPersonPerMinute ?? "")} placeholder=${text("unlimited")}></div>
+        <div class="field"><label for="incoming">${text("incoming")}</label><select id="incoming" name="incoming">${["off", "warn", "mask"].map((one) => html`<option value=${one} ?selected=${one === bound?.redaction.incoming}>${text(`incoming_${one}`)}</option>`)}</select></div>
+        <div class="field"><label for="outgoing">${text("outgoing")}</label><select id="outgoing" name="outgoing">${["off", "mask"].map((one) => html`<option value=${one} ?selected=${one === bound?.redaction.outgoing}>${text(`outgoing_${one}`)}</option>`)}</select></div>
+        <div class="field"><label for="patterns">${text("patterns")}</label><textarea id="patterns" name="patterns" rows="2" .value=${(bound?.redaction.patterns ?? []).join("\n")}></textarea></div>
         <div class="field"><label for="users">${text("allowedUsers")}</label><textarea id="users" name="users" rows="3" .value=${(bound?.access.users ?? []).join("\n")}></textarea></div>
         <div class="field"><label for="chats">${text("allowedChats")}</label><textarea id="chats" name="chats" rows="3" .value=${(bound?.access.chats ?? []).join("\n")}></textarea></div>
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
@@ -192,6 +195,7 @@ function bind(shell, state, bound, event) {
     welcome: form.welcome.value.trim() || null,
     taskMode: form.taskMode.checked,
     quietHours: quietHours(form),
+    redaction: { incoming: form.incoming.value, outgoing: form.outgoing.value, patterns: lines(form.patterns.value) },
     maxMessagesPerPersonPerMinute: form.perPerson.value === "" ? null : Number(form.perPerson.value),
     access: { users: lines(form.users.value), chats: lines(form.chats.value), pairing: form.pairing.checked },
   };

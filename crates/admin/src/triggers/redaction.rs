@@ -1,0 +1,65 @@
+//! What is done to credentials, as operators say and read it.
+
+use serde::{Deserialize, Serialize};
+use tieline_core::redaction::{Incoming, MAX_PATTERNS, Outgoing, Redaction, check_pattern};
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+use crate::schema;
+
+/// What is done to keys, tokens, passwords and card numbers.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Redaction)]
+pub(crate) struct RedactionView {
+    /// In what people write.
+    #[schema(value_type = schema::Incoming)]
+    incoming: Incoming,
+    /// In what agents write.
+    #[schema(value_type = schema::Outgoing)]
+    outgoing: Outgoing,
+    /// Regular expressions of the organization's own, each matched within a line.
+    patterns: Vec<String>,
+}
+
+/// Changes of what is done to credentials. What is absent stays; a new trigger does nothing to them.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RedactionPatch {
+    #[schema(value_type = Option<schema::Incoming>)]
+    incoming: Option<Incoming>,
+    #[schema(value_type = Option<schema::Outgoing>)]
+    outgoing: Option<Outgoing>,
+    /// Regular expressions of at most 256 bytes each.
+    #[schema(max_items = 20)]
+    patterns: Option<Vec<String>>,
+}
+
+impl RedactionView {
+    pub(super) fn of(redaction: Redaction) -> Self {
+        Self {
+            incoming: redaction.incoming,
+            outgoing: redaction.outgoing,
+            patterns: redaction.patterns,
+        }
+    }
+}
+
+impl RedactionPatch {
+    pub(super) fn apply(self, before: Redaction) -> Result<Redaction, Problem> {
+        let patterns = self.patterns.unwrap_or(before.patterns);
+        if patterns.len() > MAX_PATTERNS {
+            let reason = format!("has more than {MAX_PATTERNS} entries");
+            return Err(Problem::invalid("redaction.patterns", &reason));
+        }
+        for (at, pattern) in patterns.iter().enumerate() {
+            check_pattern(pattern)
+                .map_err(|error| Problem::invalid(format!("redaction.patterns[{at}]"), &error.to_string()))?;
+        }
+        Ok(Redaction {
+            incoming: self.incoming.unwrap_or(before.incoming),
+            outgoing: self.outgoing.unwrap_or(before.outgoing),
+            patterns,
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Credentials in questions that a run meets: the notice below an answer to a message that had one, and quotes, which only the platform can
+//! tell and which are fetched for the run.
+
+use tieline_core::agent::AgentMessage;
+use tieline_core::notice::Notice;
+use tieline_core::redaction::{Detector, Incoming, MARK};
+use tieline_store::reply::Outcome;
+
+use super::LeasedConversation;
+use super::request::Asked;
+
+/// The notice of a run, which is the warning about a credential where an answer has no other.
+pub(super) fn notice(
+    held: &LeasedConversation,
+    asked: &[Asked],
+    outcome: &Outcome,
+    notice: Option<Notice>,
+) -> Option<Notice> {
+    if notice.is_some() || *outcome != Outcome::Completed {
+        return notice;
+    }
+    let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref())?;
+    let redaction = &trigger.settings.redaction;
+    let mut texts = asked.iter().map(|it| it.message.text.as_str());
+    match redaction.incoming {
+        Incoming::Off => None,
+        Incoming::Mask => texts
+            .any(|text| text.contains(MARK))
+            .then_some(Notice::CredentialHidden),
+        Incoming::Warn => {
+            let detector = Detector::new(&redaction.patterns);
+            texts.any(|text| detector.finds(text)).then_some(Notice::CredentialSeen)
+        }
+    }
+}
+
+/// Masks credentials in what a question quotes, if the trigger wants that.
+pub(super) fn mask_quote(held: &LeasedConversation, message: &mut AgentMessage) {
+    let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
+    let redaction = trigger.map(|trigger| &trigger.settings.redaction);
+    let redaction = redaction.filter(|redaction| redaction.incoming == Incoming::Mask);
+    if let (Some(redaction), Some((quote, _))) = (redaction, &mut message.quoted)
+        && let Some(masked) = Detector::new(&redaction.patterns).mask(quote)
+    {
+        *quote = masked;
+    }
+}

@@ -1,0 +1,177 @@
+//! Redaction: finds keys, tokens, passwords and card numbers in what people and agents write, and takes their place with a mark.
+//!
+//! What is built in needs time that grows with the length of the text, and so do an organization's own patterns, which are matched line by
+//! line by an engine without backtracking. [`Redactor`] does the same to a text that comes in pieces.
+
+mod rules;
+mod stream;
+
+use std::fmt;
+use std::ops::Range;
+
+use regex_lite::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+pub use stream::{HeldBack, Redactor};
+
+/// What takes the place of a credential, in any language.
+pub const MARK: &str = "[redacted]";
+
+/// Most patterns of an organization's own.
+pub const MAX_PATTERNS: usize = 20;
+/// Longest pattern, in bytes.
+pub const MAX_PATTERN_BYTES: usize = 256;
+/// Most memory that a compiled pattern may take, in bytes.
+const MAX_COMPILED_BYTES: usize = 16 * 1024;
+/// Matches of one pattern in one line that are masked each for itself; from the next one on, the rest of the line is.
+const MAX_MATCHES: usize = 64;
+
+/// What a trigger does to credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Redaction {
+    /// In what people write.
+    pub incoming: Incoming,
+    /// In what agents write.
+    pub outgoing: Outgoing,
+    /// Regular expressions of the organization's own, each matched within a line.
+    pub patterns: Vec<String>,
+}
+
+/// What is done to credentials in what people write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incoming {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The agent gets them; the person is warned below the answer.
+    Warn,
+    /// They are masked before anything is kept; the person is told so below the answer.
+    Mask,
+}
+
+/// What is done to credentials in what agents write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outgoing {
+    /// Nothing.
+    #[default]
+    Off,
+    /// They are masked before anything is shown or kept.
+    Mask,
+}
+
+/// A pattern can't be used. Says why, as the engine does, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidPattern(String);
+
+/// Finds credentials. Prints as `Detector(..)`: an organization's patterns may tell what its secrets look like.
+#[derive(Clone, Default)]
+pub struct Detector {
+    patterns: Vec<Regex>,
+}
+
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Detector(..)")
+    }
+}
+
+impl Detector {
+    /// What is built in, and an organization's own patterns. One that can't be used is left out: it was refused when it was saved.
+    #[must_use]
+    pub fn new(patterns: &[String]) -> Self {
+        let patterns = patterns.iter().take(MAX_PATTERNS);
+        Self {
+            patterns: patterns.filter_map(|pattern| compile(pattern).ok()).collect(),
+        }
+    }
+
+    /// `text` with a mark in place of each credential. `None` if there is none.
+    #[must_use]
+    pub fn mask(&self, text: &str) -> Option<String> {
+        let mut redactor = Redactor::default();
+        let mut masked = redactor.push(self, text);
+        masked.push_str(&redactor.finish(self));
+        (redactor.n_redacted() > 0).then_some(masked)
+    }
+
+    /// Whether there is a credential in `text`.
+    #[must_use]
+    pub fn finds(&self, text: &str) -> bool {
+        self.mask(text).is_some()
+    }
+
+    /// Whether it needs whole lines.
+    fn is_by_line(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// Where credentials are: in order, apart from each other.
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let mut spans = Vec::new();
+        rules::private_keys(text, &mut spans);
+        rules::tokens(text, &mut spans);
+        rules::named_values(text, &mut spans);
+        rules::card_numbers(text, &mut spans);
+        for pattern in &self.patterns {
+            let mut from = 0;
+            for line in text.split_inclusive('\n') {
+                let words = line.trim_end_matches(['\r', '\n']);
+                let found = pattern.find_iter(words).filter(|found| !found.is_empty());
+                for (n, found) in found.enumerate() {
+                    // Each search may read the line to its end: without a limit, time would grow with the square of its length.
+                    let is_last = n == MAX_MATCHES;
+                    let end = if is_last { words.len() } else { found.end() };
+                    spans.push(from + found.start()..from + end);
+                    if is_last {
+                        break;
+                    }
+                }
+                from += line.len();
+            }
+        }
+        merged(spans)
+    }
+}
+
+/// Checks a pattern.
+///
+/// # Errors
+/// [`InvalidPattern`] if it is too long, too large, or no regular expression.
+pub fn check_pattern(pattern: &str) -> Result<(), InvalidPattern> {
+    compile(pattern).map(|_| ())
+}
+
+fn compile(pattern: &str) -> Result<Regex, InvalidPattern> {
+    if pattern.is_empty() || pattern.len() > MAX_PATTERN_BYTES {
+        return Err(InvalidPattern(format!("must have 1 to {MAX_PATTERN_BYTES} bytes")));
+    }
+    let compiled = RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).build();
+    let compiled = compiled.map_err(|error| {
+        let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        InvalidPattern(format!("is no regular expression: {error}"))
+    })?;
+    if compiled.is_match("") {
+        return Err(InvalidPattern("must not match an empty text".to_owned()));
+    }
+    Ok(compiled)
+}
+
+/// The same spans in order, with those that overlap as one.
+fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    spans.sort_by_key(|span| span.start);
+    let mut apart: Vec<Range<usize>> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match apart.last_mut() {
+            Some(last) if span.start < last.end => last.end = last.end.max(span.end),
+            _ => apart.push(span),
+        }
+    }
+    apart
+}
+
+#[cfg(test)]
+mod tests;
