@@ -23,6 +23,7 @@ pub mod trigger;
 
 pub mod agent;
 pub mod backoff;
+pub mod incident;
 pub mod message_state;
 
 pub mod bilingual;
