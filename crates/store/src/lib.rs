@@ -29,6 +29,7 @@ pub mod log;
 pub mod login;
 pub mod message;
 pub mod message_rate;
+pub mod notifications;
 pub mod pairing;
 pub mod poll_cursor;
 pub mod quota;

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod desired_connections;
 pub mod integration;
+pub mod notify;
 pub mod organization;
 pub mod token;
 pub mod trash;

@@ -5,6 +5,7 @@
 
 mod agents;
 mod integrations;
+mod notify;
 mod organizations;
 mod tables;
 mod tokens;

@@ -12,6 +12,7 @@ mod logs;
 mod mailbox;
 mod message_rates;
 mod messages;
+mod notifications;
 mod poll_cursors;
 mod quotas;
 mod replies;
