@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod conversations;
 pub(crate) mod doctor;
+pub(crate) mod health;
 pub(crate) mod impact;
 pub(crate) mod lifecycle;
 pub(crate) mod login;

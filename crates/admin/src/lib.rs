@@ -20,6 +20,7 @@ mod integrations;
 mod links;
 mod mask;
 mod messages;
+pub mod notify;
 mod openapi;
 mod organizations;
 mod page;

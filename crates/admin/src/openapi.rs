@@ -17,8 +17,8 @@ use tieline_bridge::operator::session::COOKIE;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, apply, audit_log, deadletters, integrations, links, messages, organizations, pairings, platforms, runs,
-    session, tokens, triggers, users,
+    agents, apply, audit_log, deadletters, integrations, links, messages, notify, organizations, pairings, platforms,
+    runs, session, tokens, triggers, users,
 };
 
 #[derive(OpenApi)]
@@ -67,6 +67,8 @@ fn of_organizations() -> OpenApiRouter<AdminState> {
         .routes(routes!(platforms::list))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::get, organizations::patch))
+        .routes(routes!(notify::get, notify::patch, notify::delete))
+        .routes(routes!(notify::test))
         .routes(routes!(apply::apply))
         .routes(routes!(apply::export::export))
         .routes(routes!(tokens::list, tokens::create))
@@ -201,7 +203,9 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
 /// Describes the headers that many operations take, and what they lead to.
 fn describe_headers(address: &str, item: &mut PathItem) {
     // Tokens don't change, so they have no versions.
-    let has_versions = (address.ends_with("{id}") && !address.ends_with("/tokens/{id}")) || address.ends_with("{org}");
+    let has_versions = (address.ends_with("{id}") && !address.ends_with("/tokens/{id}"))
+        || address.ends_with("{org}")
+        || address.ends_with("/notify");
     for operation in [&mut item.patch, &mut item.delete].into_iter().flatten() {
         operation
             .parameters

@@ -29,6 +29,7 @@ pub mod media;
 pub mod memory_budget;
 pub mod metrics;
 pub mod notices;
+pub mod notifier;
 pub mod operator;
 pub mod pairing;
 pub mod pollers;

@@ -13,6 +13,7 @@ mod integrations;
 mod ledger;
 mod links;
 mod message_flow;
+mod notify;
 mod openapi;
 mod overview;
 mod people;

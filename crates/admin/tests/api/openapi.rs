@@ -20,6 +20,8 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/platforms", &["get"]),
     ("/api/v1/audit", &["get"]),
     ("/api/v1/orgs/{org}/audit", &["get"]),
+    ("/api/v1/orgs/{org}/notify", &["get", "patch", "delete"]),
+    ("/api/v1/orgs/{org}/notify/test", &["post"]),
     ("/api/v1/orgs/{org}/agents/{id}/restore", &["post"]),
     ("/api/v1/orgs/{org}/integrations/{id}/restore", &["post"]),
     ("/api/v1/orgs/{org}/triggers/{id}/restore", &["post"]),

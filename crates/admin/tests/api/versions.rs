@@ -48,6 +48,11 @@ async fn resources(api: &TestApi) -> Vec<(String, Value, Value)> {
         ),
         (format!("{DEFAULT}/agents/{agent}"), names.0.clone(), names.1.clone()),
         ("/api/v1/orgs/acme".to_owned(), names.0, names.1),
+        (
+            format!("{DEFAULT}/notify"),
+            json!({ "webhook": { "url": "https://ops.example", "secret": "a secret of some length" } }),
+            json!({ "language": "en" }),
+        ),
     ]
 }
 

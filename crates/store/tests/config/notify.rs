@@ -39,7 +39,7 @@ async fn settings_are_replaced_only_in_the_version_that_was_read() {
     assert!(matches!(notify::remove(store, &first).await, Err(StoreError::Conflict)));
     assert_eq!(
         notify::organizations(store, None, 10).await.unwrap().items,
-        [acme.clone()]
+        std::slice::from_ref(&acme)
     );
     notify::remove(store, &second).await.unwrap();
     assert_eq!(notify::organizations(store, None, 10).await.unwrap().items, []);

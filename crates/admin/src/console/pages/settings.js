@@ -1,4 +1,4 @@
-// Settings: tokens, organizations, limits, version and the API's description.
+// Settings: tokens, notifications, organizations, limits, version and the API's description.
 
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
@@ -7,8 +7,8 @@ import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
 
 export async function load(shell) {
   const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
-  const [tokens, organization, { items }] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit]);
-  return { tokens: tokens.items, organization, audit: items };
+  const [tokens, organization, { items }, notify, bots] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit, shell.get("/notify"), shell.get("/integrations?limit=200")]);
+  return { tokens: tokens.items, organization, audit: items, notify, bots: bots.items };
 }
 
 export function view(shell, state) {
@@ -16,6 +16,7 @@ export function view(shell, state) {
   return html`
     ${heading(text("page_settings"))}
     ${tokens(shell, state)}
+    ${notifications(shell, state)}
     ${limits(shell, state)}
     ${organizations(shell, state)}
     ${auditLog(shell, state)}
@@ -60,6 +61,38 @@ const changes = ({ before, after }) => [["-", before], ["+", after]].filter(([, 
 async function revoke(shell, token) {
   if (await shell.confirm(text("revokeTitle", token.name), text("revokeBody"), text("revoke"))) await shell.act(() => shell.send("DELETE", `/tokens/${encodeURIComponent(token.id)}`));
 }
+
+/** Where operators are told of incidents: a webhook, or a chat of one of the bots. */
+const notifications = (shell, state) => {
+  const { notify, bots } = state;
+  const way = state.way ?? (notify.chat ? "chat" : "webhook");
+  const isSet = notify.webhook || notify.chat;
+  return html`
+  <section class="card" aria-labelledby="notify-title"><h3 id="notify-title">${text("notifications")}</h3>
+    <p>${text("notifyHelp")}</p>
+    ${notify.lastAttempt ? html`<p class="kind">${time(notify.lastAttempt.at)} · ${notify.lastAttempt.error ?? text("notifySent")}${notify.waiting ? ` · ${text("notifyWaiting", notify.waiting)}` : ""}</p>` : nothing}
+    ${state.tested ? html`<p class="note" id="notify-tested" role="status">${state.tested.ok ? text("notifySent") : state.tested.detail}</p>` : nothing}
+    <form class="bar" id="notify-form" @submit=${(event) => {
+      event.preventDefault();
+      const { url, secret, bot, chat, language } = event.target.elements;
+      const target = way === "chat" ? { chat: { integrationId: bot.value, chatId: chat.value.trim() } } : { webhook: { url: url.value.trim(), ...(secret.value ? { secret: secret.value } : {}) } };
+      shell.act(() => shell.send("PATCH", "/notify", { ...target, language: language.value }));
+    }}>
+      <label>${text("notifyWay")} <select name="way" @change=${(event) => { state.way = event.target.value; shell.update(); }}>
+        ${["webhook", "chat"].map((one) => html`<option value=${one} ?selected=${one === way}>${text(`notify_${one}`)}</option>`)}</select></label>
+      ${way === "chat" ? html`
+      <label>${text("notifyBot")} <select name="bot" required>${bots.map((bot) => html`<option value=${bot.id} ?selected=${bot.id === notify.chat?.integrationId}>${bot.name}</option>`)}</select></label>
+      <label>${text("notifyChatId")} <input name="chat" required .value=${notify.chat?.chatId ?? ""}></label>` : html`
+      <label>${text("notifyUrl")} <input name="url" type="url" required .value=${notify.webhook?.url ?? ""}></label>
+      <label>${text("notifySecret")} <input name="secret" type="password" minlength="16" autocomplete="off" ?required=${!notify.webhook} placeholder=${notify.webhook ? "***" : ""}></label>`}
+      <label>${text("language")} <select name="language">${[["en", "English"], ["zh-CN", "中文"]].map(([tag, name]) => html`<option value=${tag} ?selected=${tag === notify.language}>${name}</option>`)}</select></label>
+      ${shell.app.mayWrite ? html`<button type="submit">${text("save")}</button>` : nothing}
+    </form>
+    ${shell.app.mayWrite && isSet ? html`<p class="bar">
+      <button class="quiet" @click=${() => shell.act(async () => { state.tested = await shell.post("/notify/test"); })}>${text("notifyTest")}</button>
+      <button class="danger quiet" @click=${() => shell.act(() => shell.send("DELETE", "/notify"))}>${text("notifyEnd")}</button></p>` : nothing}
+  </section>`;
+};
 
 const limits = (shell, { organization }) => html`
   <section class="card" aria-labelledby="limits-title"><h3 id="limits-title">${text("limits")}</h3>

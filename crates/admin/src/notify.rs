@@ -1,0 +1,366 @@
+//! Notifications of incidents: where an organization's operators are told that a bot is down, that answers fail, and that it is over.
+
+mod message;
+mod watch;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tieline_bridge::notifier::{self, Notification};
+use tieline_core::ids::{ChatId, IntegrationId, SenderId};
+use tieline_core::notice::Language;
+use tieline_core::secret::Secret;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::webhook_signature::SigningKeys;
+use tieline_store::config::notify::{self as store_notify, NotifyChannel, NotifyRecipient, NotifySettings};
+use tieline_store::notifications::{self, Attempt};
+use utoipa::ToSchema;
+
+use crate::audit::{Change, Shown};
+use crate::auth::Scope;
+use crate::body::Body;
+use crate::etag::{self, IfMatch, Tagged, Versioned};
+use crate::integrations;
+use crate::mask::MASK;
+use crate::problem::{Problem, chain};
+use crate::retry::until_settled;
+use crate::state::AdminState;
+use crate::{schema, secret_origin, validation};
+
+pub use self::watch::{look_at_all, watch};
+
+/// Shortest secret of a webhook, in characters.
+const MIN_SECRET_CHARS: usize = 16;
+
+/// Notification settings of an organization.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NotifySettings)]
+pub(crate) struct NotifyView {
+    /// Null if notifications don't go to a webhook.
+    webhook: Option<WebhookView>,
+    /// Null if notifications don't go to a chat.
+    chat: Option<ChatView>,
+    #[schema(value_type = schema::Language)]
+    language: Language,
+    /// Notifications that wait to be sent.
+    waiting: usize,
+    /// What became of the newest attempt to send one.
+    last_attempt: Option<AttemptView>,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+}
+
+/// A webhook that gets notifications, signed after Standard Webhooks.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NotifyWebhook)]
+pub(crate) struct WebhookView {
+    url: String,
+    /// Masked.
+    secret: &'static str,
+}
+
+/// A chat that gets notifications.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NotifyChat)]
+pub(crate) struct ChatView {
+    /// The bot that writes.
+    integration_id: String,
+    /// The platform's id of the chat. Null if it writes to a person.
+    chat_id: Option<String>,
+    /// The platform's id of the person. Null if it writes into a chat.
+    user_id: Option<String>,
+}
+
+/// An attempt to send a notification.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NotifyAttempt)]
+pub(crate) struct AttemptView {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Why it failed. Null: it was delivered.
+    error: Option<String>,
+}
+
+/// Changes of notification settings. What is absent stays; a webhook takes the place of a chat, and a chat that of a webhook.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NotifyPatch {
+    webhook: Option<WebhookPatch>,
+    chat: Option<ChatPatch>,
+    /// `zh-CN`, if it was never set.
+    #[schema(value_type = Option<schema::Language>)]
+    language: Option<Language>,
+}
+
+/// A webhook that is to get notifications.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct WebhookPatch {
+    url: String,
+    /// At least 16 characters; `whsec_` and base64, or any text. Absent, empty or `***` keeps the one before.
+    #[schema(write_only)]
+    secret: Option<String>,
+}
+
+/// A chat that is to get notifications: `chatId`, or `userId`.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ChatPatch {
+    /// The bot that writes. Best one of another platform than the bots that it is to tell of.
+    integration_id: String,
+    chat_id: Option<String>,
+    user_id: Option<String>,
+}
+
+/// What became of a test notification.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NotifyTest {
+    /// Whether the webhook accepted it, or the message of the bot is recorded.
+    ok: bool,
+    /// Why it failed.
+    detail: Option<String>,
+    /// The message of the bot, whose steps tell whether it arrives.
+    message_id: Option<String>,
+}
+
+impl Versioned for NotifyView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
+}
+
+/// Shows where the organization's operators are notified of incidents.
+#[utoipa::path(get, path = "/api/v1/orgs/{org}/notify", tag = "organizations", responses((status = 200, body = NotifyView)))]
+pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Tagged<NotifyView>, Problem> {
+    let found = store_notify::get(&state.world.store, &scope.organization).await?;
+    view(&state, &scope, found).await.map(Tagged::ok)
+}
+
+/// Sets where the organization's operators are notified of incidents: a signed webhook, or a chat of one of its bots.
+#[utoipa::path(patch, path = "/api/v1/orgs/{org}/notify", tag = "organizations", request_body = NotifyPatch,
+    responses((status = 200, body = NotifyView),
+        (status = 409, body = Problem, description = "`not_supported`: the platform lets the bot only answer")))]
+pub(crate) async fn patch(
+    State(state): State<AdminState>,
+    scope: Scope,
+    if_match: IfMatch,
+    Body(patch): Body<NotifyPatch>,
+) -> Result<Tagged<NotifyView>, Problem> {
+    let after = until_settled(|| async {
+        let before = store_notify::get(&state.world.store, &scope.organization).await?;
+        if_match.check(&etag_of(before.as_ref()))?;
+        let channel = channel(&state, &scope, before.as_ref(), &patch).await?;
+        let language = before.as_ref().map(|before| before.language);
+        let language = patch.language.or(language).unwrap_or_default();
+        let change = Change::of("notify.update", ("organization", scope.organization.as_str(), None));
+        let change = change.between(&shown(before.as_ref()), &shown_channel(&channel, language));
+        let store = scope.audited(&state, change);
+        let version = before.map(|before| before.version);
+        Ok(store_notify::save(&store, version, &scope.organization, channel, language).await?)
+    })
+    .await?;
+    view(&state, &scope, Some(after)).await.map(Tagged::ok)
+}
+
+/// Ends notifications.
+#[utoipa::path(delete, path = "/api/v1/orgs/{org}/notify", tag = "organizations", responses((status = 204)))]
+pub(crate) async fn delete(
+    State(state): State<AdminState>,
+    scope: Scope,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    until_settled(|| async {
+        let before = store_notify::get(&state.world.store, &scope.organization).await?;
+        if_match.check(&etag_of(before.as_ref()))?;
+        let Some(before) = before else { return Ok(()) };
+        let change = Change::of("notify.delete", ("organization", scope.organization.as_str(), None));
+        let store = scope.audited(&state, change.from(shown(Some(&before))));
+        Ok(store_notify::remove(&store, &before).await?)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends a test notification now.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/notify/test", tag = "organizations",
+    responses((status = 200, body = NotifyTest), (status = 409, body = Problem, description = "`notify_not_set`")))]
+pub(crate) async fn test(State(state): State<AdminState>, scope: Scope) -> Result<Json<NotifyTest>, Problem> {
+    let found = store_notify::get(&state.world.store, &scope.organization).await?;
+    let settings = found.ok_or_else(|| {
+        Problem::conflict(
+            "notify_not_set",
+            "the organization has neither a webhook nor a chat for notifications",
+        )
+    })?;
+    let id = notifier::fresh_id();
+    let body = message::test(watch::about(&state, &settings, &id)).to_body();
+    let notification = Notification { id: &id, body: &body };
+    let sent = notifier::send(&state.world, &settings, notification).await;
+    Ok(Json(NotifyTest {
+        ok: sent.is_ok(),
+        detail: sent.as_ref().err().map(|error| chain(error)),
+        message_id: sent.ok().flatten().map(|id| id.to_string()),
+    }))
+}
+
+/// Where notifications go after a change.
+async fn channel(
+    state: &AdminState,
+    scope: &Scope,
+    before: Option<&NotifySettings>,
+    patch: &NotifyPatch,
+) -> Result<NotifyChannel, Problem> {
+    match (&patch.webhook, &patch.chat) {
+        (Some(_), Some(_)) => Err(Problem::invalid("chat", "can't stand beside webhook")),
+        (Some(webhook), None) => read_webhook(state, before, webhook),
+        (None, Some(chat)) => read_chat(state, scope, chat).await,
+        (None, None) => match before {
+            Some(before) => Ok(before.channel.clone()),
+            None => Err(Problem::invalid("webhook", "or chat is required")),
+        },
+    }
+}
+
+fn read_webhook(
+    state: &AdminState,
+    before: Option<&NotifySettings>,
+    patch: &WebhookPatch,
+) -> Result<NotifyChannel, Problem> {
+    let url = patch.url.trim();
+    validation::address("webhook.url", url, state.allow_private())?;
+    let kept = match before.map(|before| &before.channel) {
+        Some(NotifyChannel::Webhook { url: from, secret }) => Some((from, secret)),
+        _ => None,
+    };
+    let given = patch
+        .secret
+        .as_deref()
+        .filter(|secret| !secret.is_empty() && *secret != MASK);
+    let secret = match (given, kept) {
+        (Some(given), _) => given,
+        (None, Some((from, secret))) => {
+            let fields = json!({ "secret": secret.expose() });
+            let none = Map::new();
+            let before = fields.as_object().unwrap_or(&none);
+            secret_origin::check(
+                "webhook",
+                before,
+                None,
+                |_| true,
+                [("url", from.as_str())],
+                [("url", url)],
+            )?;
+            secret.expose()
+        }
+        (None, None) => return Err(Problem::invalid("webhook.secret", "is required")),
+    };
+    if secret.chars().count() < MIN_SECRET_CHARS {
+        return Err(Problem::invalid("webhook.secret", "must have at least 16 characters"));
+    }
+    if SigningKeys::read(&[secret]).is_err() {
+        return Err(Problem::invalid("webhook.secret", "must have base64 after whsec_"));
+    }
+    Ok(NotifyChannel::Webhook {
+        url: url.to_owned(),
+        secret: Secret::new(secret),
+    })
+}
+
+async fn read_chat(state: &AdminState, scope: &Scope, patch: &ChatPatch) -> Result<NotifyChannel, Problem> {
+    let id = validation::named_id(&patch.integration_id);
+    let record = integrations::find(state, scope, id)
+        .await
+        .map_err(|problem| match problem.code() {
+            "integration_not_found" => problem.on("chat.integrationId"),
+            _ => problem,
+        })?;
+    let connector = state.world.connector(&record.platform);
+    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
+    if !mode.is_some_and(|mode| mode.proactive) {
+        let detail = "the platform lets the bot only answer in this mode";
+        return Err(Problem::conflict("not_supported", detail).on("chat.integrationId"));
+    }
+    let chat = validation::optional_text(patch.chat_id.clone());
+    let to = match (chat, validation::optional_text(patch.user_id.clone())) {
+        (Some(chat), None) => NotifyRecipient::Chat(ChatId::new(chat)),
+        (None, Some(person)) => NotifyRecipient::Person(SenderId::new(person)),
+        (None, None) => return Err(Problem::invalid("chat.chatId", "or chat.userId is required")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("chat.userId", "can't stand beside chat.chatId")),
+    };
+    Ok(NotifyChannel::Chat {
+        integration: record.id,
+        to,
+    })
+}
+
+async fn view(state: &AdminState, scope: &Scope, settings: Option<NotifySettings>) -> Result<NotifyView, Problem> {
+    let known = notifications::get(&state.world.store, &scope.organization).await?;
+    let etag = etag_of(settings.as_ref());
+    let language = settings.as_ref().map(|settings| settings.language).unwrap_or_default();
+    let (webhook, chat) = match settings.map(|settings| settings.channel) {
+        Some(NotifyChannel::Webhook { url, .. }) => (Some(WebhookView { url, secret: MASK }), None),
+        Some(NotifyChannel::Chat { integration, to }) => (None, Some(ChatView::of(&integration, &to))),
+        None => (None, None),
+    };
+    Ok(NotifyView {
+        webhook,
+        chat,
+        language,
+        waiting: known.outbox.len(),
+        last_attempt: known
+            .last_attempt
+            .map(|Attempt { at, error }| AttemptView { at, error }),
+        etag,
+    })
+}
+
+/// The entity tag of settings. That there are none is a version too.
+fn etag_of(settings: Option<&NotifySettings>) -> String {
+    etag::of_version(settings.map(|settings| settings.version).unwrap_or_default())
+}
+
+/// Settings for the audit log.
+fn shown(settings: Option<&NotifySettings>) -> Shown {
+    match settings {
+        Some(settings) => shown_channel(&settings.channel, settings.language),
+        None => crate::audit::shown(json!({})),
+    }
+}
+
+fn shown_channel(channel: &NotifyChannel, language: Language) -> Shown {
+    let (view, secrets) = match channel {
+        NotifyChannel::Webhook { url, secret } => (
+            json!({ "webhook": { "url": url, "secret": MASK }, "language": language }),
+            Map::from_iter([("webhook".to_owned(), json!({ "secret": secret.expose() }))]),
+        ),
+        NotifyChannel::Chat { integration, to } => {
+            let chat = ChatView::of(integration, to);
+            (
+                json!({ "chat": chat, "language": language }),
+                Map::<String, Value>::new(),
+            )
+        }
+    };
+    Shown { view, secrets }
+}
+
+impl ChatView {
+    fn of(integration: &IntegrationId, to: &NotifyRecipient) -> Self {
+        let (chat_id, user_id) = match to {
+            NotifyRecipient::Chat(chat) => (Some(chat.to_string()), None),
+            NotifyRecipient::Person(person) => (None, Some(person.to_string())),
+        };
+        Self {
+            integration_id: integration.to_string(),
+            chat_id,
+            user_id,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Looks at all bots of the organizations that want notifications, once a minute, and notifies their operators of what has changed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tieline_bridge::notifier;
+use tieline_bridge::world::{World, chance};
+use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_core::incident::IncidentEvent;
+use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
+use tieline_store::StoreError;
+use tieline_store::config::notify::{self, NotifySettings};
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::notifications::{self, Notifications};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::message::{self, About};
+use crate::integrations::health::{self, BotHealth};
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// Time between two looks.
+const PERIOD: Duration = Duration::from_mins(1);
+/// Organizations that are looked at at the same time.
+const CONCURRENCY: usize = 4;
+/// Organizations read at a time.
+const PAGE: usize = 200;
+/// Newest dead letters that are looked at. More appear as that many.
+const MAX_LETTERS: usize = 200;
+
+/// Looks once a minute, for as long as the process lives.
+pub async fn watch(world: World) {
+    loop {
+        let jitter = Duration::from_millis(chance() % 5_000);
+        sleep(PERIOD + jitter).await;
+        look_at_all(&world).await;
+    }
+}
+
+/// Looks once at every organization that wants notifications, and sends what is due. What fails is logged: the next look makes up for it.
+pub async fn look_at_all(world: &World) {
+    let mut cursor = None;
+    loop {
+        let found = match notify::organizations(&world.store, cursor.as_deref(), PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(error = %error, "organizations that want notifications can't be listed");
+                return;
+            }
+        };
+        let mut looks = Vec::with_capacity(found.items.len());
+        for organization in &found.items {
+            looks.push(look_at(world, organization));
+        }
+        let () = stream::iter(looks).buffer_unordered(CONCURRENCY).collect().await;
+        cursor = found.cursor;
+        if cursor.is_none() {
+            return;
+        }
+    }
+}
+
+async fn look_at(world: &World, organization: &OrganizationId) {
+    let settings = match notify::get(&world.store, organization).await {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return,
+        Err(error) => {
+            warn!(organization.id = %organization, error = %error, "notification settings can't be read");
+            return;
+        }
+    };
+    let state = AdminState { world: world.clone() };
+    if let Err(problem) = look(&state, &settings).await {
+        warn!(organization.id = %organization, code = problem.code(), "bots can't be looked at for notifications");
+    }
+    // Also after a look that failed: what was recorded before waits.
+    if let Err(error) = notifier::send_due(world, &settings).await {
+        warn!(organization.id = %organization, error = %error, "notifications can't be sent");
+    }
+}
+
+/// Compares how the bots are with what is known, and records what their operators are to be notified of.
+async fn look(state: &AdminState, settings: &NotifySettings) -> Result<(), Problem> {
+    let organization = &settings.organization;
+    let store = &state.world.store;
+    // Before the look: what another process records meanwhile makes this one's write a conflict.
+    let before = notifications::get(store, organization).await?;
+    let bots = health::of_all(state, organization, settings.language).await?;
+    let letters = deadletter::list(store, organization, None, MAX_LETTERS, state.now()).await?;
+    let mut after = before.clone();
+    let events = compare(&mut after, &bots, &letters.items, state.now());
+    if !events.is_empty() {
+        let id = notifier::fresh_id();
+        let body = message::of(about(state, settings, &id), &events, &by_id(&bots)).to_body();
+        notifier::enqueue(&mut after, id, body, state.now());
+    }
+    if after == before {
+        return Ok(());
+    }
+    match notifications::save(store, organization, &mut after).await {
+        // Another process looked at the same time and has recorded it.
+        Err(StoreError::Conflict) => Ok(()),
+        saved => Ok(saved?),
+    }
+}
+
+fn compare(all: &mut Notifications, bots: &[BotHealth], letters: &[DeadLetter], now: Timestamp) -> Vec<IncidentEvent> {
+    let found: HashMap<_, _> = bots
+        .iter()
+        .map(|bot| (bot.record.id.clone(), bot.health.clone()))
+        .collect();
+    let mut events = all.book.look(&found, now);
+    // As late as clocks differ, so that a letter of a machine whose clock is behind is not passed over.
+    let until = now.before(CLOCKS_DIFFER);
+    let since = all.letters_until.unwrap_or(until);
+    let is_new = |letter: &&DeadLetter| since < letter.failed_at && letter.failed_at <= until;
+    // A look that finds nothing new writes nothing.
+    if all.letters_until.is_none() || letters.iter().any(|letter| is_new(&letter)) {
+        all.letters_until = Some(until);
+    }
+    let is_news = |letter: &&DeadLetter| {
+        let is_failing = letter.integration.as_ref().is_some_and(|bot| all.book.is_failing(bot));
+        !is_failing && !all.own_messages.contains(&letter.message)
+    };
+    let n = letters.iter().filter(is_new).filter(is_news).count();
+    events.extend(all.book.count_letters(u32::try_from(n).unwrap_or(u32::MAX), now));
+    events
+}
+
+fn by_id(bots: &[BotHealth]) -> HashMap<&IntegrationId, &BotHealth> {
+    bots.iter().map(|bot| (&bot.record.id, bot)).collect()
+}
+
+/// What is said of all events of a look.
+pub(super) fn about<'a>(state: &'a AdminState, settings: &'a NotifySettings, id: &'a str) -> About<'a> {
+    About {
+        id,
+        organization: &settings.organization,
+        at: state.now(),
+        language: settings.language,
+        public_url: &state.world.settings.public_url,
+    }
+}

@@ -1,0 +1,259 @@
+//! Sends notifications to an organization's operators: to a webhook, or as a message of one of the organization's bots.
+//!
+//! What is to be sent waits in the table and is retried with backoff. Each attempt is recorded before it is made, so that two processes
+//! don't make the same one, and a process that dies during one only delays the next. A notification keeps its id in all attempts: a
+//! receiver that was reached twice recognizes it, and a chat shows it once.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use tieline_core::backoff::Backoff;
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, digest, fresh};
+use tieline_core::outbound_url::{self, AddressError};
+use tieline_core::secret::Secret;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::webhook_signature::{self, InvalidSecret, SigningKeys};
+use tieline_store::StoreError;
+use tieline_store::config::integration;
+use tieline_store::config::notify::{NotifyChannel, NotifyRecipient, NotifySettings};
+use tieline_store::notifications::{self, Attempt, Notifications, Outgoing};
+use tracing::{info, warn};
+
+use crate::accounts::{self, AccountError};
+use crate::error_chain::chain;
+use crate::proactive::{self, Recipient, SpeakError};
+use crate::world::{World, chance, random};
+
+/// Time between two attempts to send a notification: with [`MAX_ATTEMPTS`] about three hours in all.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_mins(1),
+    cap: Duration::from_hours(1),
+};
+/// Attempts of one notification.
+const MAX_ATTEMPTS: u32 = 8;
+/// How long a webhook may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Notifications of one organization that are sent in one go. The rest waits for the next time.
+const MAX_SENDS: usize = 2;
+/// Most notifications of an organization that wait. The oldest one makes room.
+const MAX_WAITING: usize = 20;
+/// Messages that are remembered as notifications.
+const MAX_OWN_MESSAGES: usize = 20;
+/// Attempts to record what became of a notification.
+const MAX_RACES: usize = 5;
+
+/// A notification as it is sent: a JSON object for a webhook, and text for a chat.
+#[derive(Debug, Clone, Copy)]
+pub struct Notification<'a> {
+    /// Its id, the same in every attempt.
+    pub id: &'a str,
+    /// JSON, with the text for people in `text`.
+    pub body: &'a str,
+}
+
+/// Why a notification was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// The address may not be called.
+    #[error("the address can't be used")]
+    Address(#[from] AddressError),
+    /// The secret can't be used.
+    #[error("the secret can't be used")]
+    Secret(#[from] InvalidSecret),
+    /// The webhook can't be reached, or didn't answer in time.
+    #[error("the webhook can't be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// The webhook answered with something else than success.
+    #[error("the webhook answered {0}")]
+    Refused(StatusCode),
+    /// The bot is gone, stopped, or may only answer.
+    #[error("the bot {0} can't send messages: it was deleted or stopped, or its platform lets it only answer")]
+    NoBot(IntegrationId),
+    /// The bot's settings can't be used.
+    #[error("the bot can't be used")]
+    Account(#[from] AccountError),
+    /// The message can't be recorded.
+    #[error("the message can't be recorded")]
+    Speak(#[from] SpeakError),
+    /// The table.
+    #[error("table is unavailable")]
+    Store(#[from] StoreError),
+}
+
+/// A fresh id of a notification.
+#[must_use]
+pub fn fresh_id() -> String {
+    fresh("ntf", random())
+}
+
+/// Adds a notification to those that wait. The caller saves them.
+pub fn enqueue(notifications: &mut Notifications, id: String, body: String, now: Timestamp) {
+    if notifications.outbox.len() >= MAX_WAITING {
+        let dropped = notifications.outbox.remove(0);
+        warn!(notification.id = %dropped.id, "dropped a notification, for too many wait");
+    }
+    notifications.outbox.push(Outgoing {
+        id,
+        at: now,
+        attempts: 0,
+        next_at: now,
+        body,
+    });
+}
+
+/// Sends what is due. What fails is tried again later, and given up in the end.
+///
+/// # Errors
+/// The table's.
+pub async fn send_due(world: &World, settings: &NotifySettings) -> Result<(), StoreError> {
+    let organization = &settings.organization;
+    for _ in 0..MAX_SENDS {
+        let Some((due, attempt)) = claim(world, organization).await? else {
+            return Ok(());
+        };
+        let notification = Notification {
+            id: &due.id,
+            body: &due.body,
+        };
+        let sent = send(world, settings, notification).await;
+        match &sent {
+            Ok(_) => info!(organization.id = %organization, notification.id = %due.id, "sent a notification"),
+            Err(error) => {
+                let error = chain(error);
+                warn!(organization.id = %organization, notification.id = %due.id, attempt, error, "a notification can't be sent");
+            }
+        }
+        record(world, organization, &due.id, &sent).await?;
+    }
+    Ok(())
+}
+
+/// The next notification that is due, with the number of the attempt, which is recorded. `None`: there is none, or another process
+/// sends at the same time.
+async fn claim(world: &World, organization: &OrganizationId) -> Result<Option<(Outgoing, u32)>, StoreError> {
+    let now = world.clock.now();
+    let mut all = notifications::get(&world.store, organization).await?;
+    let Some(due) = all.outbox.iter_mut().find(|waiting| waiting.next_at <= now) else {
+        return Ok(None);
+    };
+    due.attempts += 1;
+    due.next_at = now.after(BACKOFF.wait(due.attempts, chance()));
+    let claimed = (due.clone(), due.attempts);
+    match notifications::save(&world.store, organization, &mut all).await {
+        Ok(()) => Ok(Some(claimed)),
+        Err(StoreError::Conflict) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Records what became of an attempt.
+async fn record(
+    world: &World,
+    organization: &OrganizationId,
+    id: &str,
+    sent: &Result<Option<MessageId>, NotifyError>,
+) -> Result<(), StoreError> {
+    let at = world.clock.now();
+    for _ in 0..MAX_RACES {
+        let mut all = notifications::get(&world.store, organization).await?;
+        all.outbox
+            .retain(|waiting| waiting.id != id || sent.is_err() && waiting.attempts < MAX_ATTEMPTS);
+        if let Ok(Some(message)) = sent {
+            all.own_messages.push(message.clone());
+            let n_old = all.own_messages.len().saturating_sub(MAX_OWN_MESSAGES);
+            all.own_messages.drain(..n_old);
+        }
+        all.last_attempt = Some(Attempt {
+            at,
+            error: sent.as_ref().err().map(|error| chain(error)),
+        });
+        match notifications::save(&world.store, organization, &mut all).await {
+            Err(StoreError::Conflict) => {}
+            saved => return saved,
+        }
+    }
+    // It is sent once more, under the same id.
+    Err(StoreError::Conflict)
+}
+
+/// Sends a notification now. Gives the message, if it is one of a bot; the ledger knows what becomes of that.
+///
+/// # Errors
+/// [`NotifyError`].
+pub async fn send(
+    world: &World,
+    settings: &NotifySettings,
+    notification: Notification<'_>,
+) -> Result<Option<MessageId>, NotifyError> {
+    match &settings.channel {
+        NotifyChannel::Webhook { url, secret } => post(world, url, secret, notification).await.map(|()| None),
+        NotifyChannel::Chat { integration, to } => say(world, &settings.organization, integration, to, notification)
+            .await
+            .map(Some),
+    }
+}
+
+async fn post(world: &World, url: &str, secret: &Secret, notification: Notification<'_>) -> Result<(), NotifyError> {
+    // A name is checked when it is resolved: see `egress`.
+    let url = outbound_url::check(url, world.settings.allow_private)?;
+    let keys = SigningKeys::read(&[secret.expose()])?;
+    let signed_at = world.clock.now().as_secs();
+    let Notification { id, body } = notification;
+    let request = world
+        .http
+        .client()
+        .post(url)
+        .timeout(PATIENCE)
+        .header(CONTENT_TYPE, "application/json")
+        .header(webhook_signature::ID_HEADER, id)
+        .header(webhook_signature::TIMESTAMP_HEADER, signed_at)
+        .header(
+            webhook_signature::SIGNATURE_HEADER,
+            keys.sign(id, signed_at, body.as_bytes()),
+        )
+        .body(body.to_owned());
+    let answer = request.send().await;
+    // The address may carry a key of its receiver.
+    let answer = answer.map_err(|error| NotifyError::Unreachable(error.without_url()))?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(NotifyError::Refused(status)),
+    }
+}
+
+async fn say(
+    world: &World,
+    organization: &OrganizationId,
+    id: &IntegrationId,
+    to: &NotifyRecipient,
+    notification: Notification<'_>,
+) -> Result<MessageId, NotifyError> {
+    let found = integration::get(&world.store, id).await?;
+    let record = found.filter(|record| record.enabled && record.organization == *organization);
+    let record = record.ok_or_else(|| NotifyError::NoBot(id.clone()))?;
+    let bot = accounts::open(world, &record)?;
+    let mode = bot.connector.manifest().mode(record.mode);
+    if !mode.is_some_and(|mode| mode.proactive) {
+        return Err(NotifyError::NoBot(id.clone()));
+    }
+    let to = match to {
+        NotifyRecipient::Chat(chat) => Recipient::Chat(chat.clone()),
+        NotifyRecipient::Person(person) => Recipient::Person(person.clone()),
+    };
+    let said = proactive::speak(world, &bot, to, &text_of(notification.body), name_of(notification.id)).await?;
+    Ok(said.id)
+}
+
+/// The text for people.
+fn text_of(body: &str) -> String {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    body["text"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What a message gets its name from: the same for the same notification, so that it is said once however often it is sent.
+fn name_of(id: &str) -> [u8; 12] {
+    let mut name = [0; 12];
+    name.copy_from_slice(&digest(&["notification", id]).as_bytes()[..12]);
+    name
+}
