@@ -1,4 +1,4 @@
-//! API Gateway's words into the management API's, and back.
+//! API Gateway's words into the management API's, and back; and the schedule's look at all bots.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -7,9 +7,14 @@ use std::pin::Pin;
 use axum::Router;
 use axum::body::to_bytes;
 use lambda_http::http::StatusCode;
-use lambda_http::request::RequestContext;
+use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::tower::ServiceExt as _;
-use lambda_http::{Body, Error, IntoResponse, Request, RequestExt as _, Response, Service, service_fn};
+use lambda_http::{
+    Adapter, Body, Error, IntoResponse, LambdaEvent, Request, RequestExt as _, Response, Service, lambda_runtime,
+    service_fn,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tieline_admin::client_address::ClientAddress;
 use tieline_bridge::world::World;
 
@@ -18,7 +23,35 @@ const FILES: &str = "/api/media/";
 
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
-    lambda_http::run(service(tieline_admin::router(world))).await
+    let router = tieline_admin::router(world.clone());
+    let answer = move |event: LambdaEvent<Box<RawValue>>| {
+        let (world, requests) = (world.clone(), Adapter::from(service(router.clone())));
+        async move {
+            if is_scheduled(event.payload.get()) {
+                tieline_admin::notify::look_at_all(&world).await;
+                return Ok(None);
+            }
+            let request: LambdaRequest = serde_json::from_str(event.payload.get())?;
+            let answer = requests.oneshot(LambdaEvent::new(request, event.context)).await?;
+            Ok::<_, Error>(Some(answer))
+        }
+    };
+    lambda_runtime::run(service_fn(answer)).await
+}
+
+/// What EventBridge sends on a schedule. A request from API Gateway has none of these fields, whatever its sender writes into it.
+///
+/// See [EventBridge Docs/Creating a rule that runs on a schedule](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html).
+#[derive(Deserialize)]
+struct Scheduled {
+    source: String,
+    #[serde(rename = "detail-type")]
+    detail_type: String,
+}
+
+fn is_scheduled(event: &str) -> bool {
+    serde_json::from_str::<Scheduled>(event)
+        .is_ok_and(|event| event.source == "aws.events" && event.detail_type == "Scheduled Event")
 }
 
 fn service(router: Router) -> impl Service<Request, Response = Answer, Error = Infallible, Future: Send> {
@@ -107,6 +140,19 @@ mod tests {
             );
             assert!(!answer.headers().contains_key("content-encoding"), "{answer:?}");
         }
+    }
+
+    #[test]
+    fn the_schedule_is_told_from_a_request() {
+        let scheduled =
+            r#"{"version":"0","id":"53dc4d37","detail-type":"Scheduled Event","source":"aws.events","detail":{}}"#;
+        assert!(is_scheduled(scheduled));
+        let body = r#"{\"source\":\"aws.events\",\"detail-type\":\"Scheduled Event\"}"#;
+        let request = format!(r#"{{"version":"2.0","rawPath":"/api/v1/orgs","body":"{body}"}}"#);
+        assert!(!is_scheduled(&request));
+        assert!(!is_scheduled(
+            r#"{"source":"someone.else","detail-type":"Scheduled Event"}"#
+        ));
     }
 
     #[tokio::test]
