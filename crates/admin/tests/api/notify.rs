@@ -209,6 +209,7 @@ async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_
     );
     // Not at once.
     look(&api, 3).await;
+    assert_eq!(receiver.got.lock().unwrap().len(), 1);
     for minute in 4..400 {
         look(&api, minute).await;
     }
