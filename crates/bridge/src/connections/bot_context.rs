@@ -131,7 +131,7 @@ impl BotContext {
 
     /// A change of the bot's status, with an entry for its log if there is something to tell.
     pub(super) fn report(&self, changes: Vec<StatusChange>, entry: Option<LogEntry>) {
-        self.shared.scribe.note(StatusUpdate {
+        self.shared.status_writer.note(StatusUpdate {
             integration: self.bot.account.integration.clone(),
             fence: self.fence,
             changes,

@@ -121,8 +121,14 @@ impl Connections {
     pub fn start(world: World, options: Options) -> Result<Self, StartError> {
         let tls = dial::Tls::new().map_err(StartError)?;
         let inbound_writer = InboundWriter::new(&world.queues, &world.store, world.clock);
-        let (scribe, writing) = StatusWriter::new(world.store.clone());
-        let shared = Arc::new(RelayShared::new(world, inbound_writer, scribe, tls, options.patience));
+        let (status_writer, writing) = StatusWriter::new(world.store.clone());
+        let shared = Arc::new(RelayShared::new(
+            world,
+            inbound_writer,
+            status_writer,
+            tls,
+            options.patience,
+        ));
         let (stop, stopped) = watch::channel(false);
         let supervising = tokio::spawn(Supervisor::new(Arc::clone(&shared), options.clone()).run(stopped));
         Ok(Self {
@@ -163,7 +169,7 @@ impl Connections {
                 "the queue did not take everything in time"
             );
         }
-        self.shared.scribe.end();
+        self.shared.status_writer.end();
         if timeout(drain, writing).await.is_err() {
             warn!("the table did not take every status in time");
         }

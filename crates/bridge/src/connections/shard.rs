@@ -423,7 +423,7 @@ fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str
         code: "config_invalid".to_owned(),
         message: why.to_owned(),
     };
-    shared.scribe.note(StatusUpdate {
+    shared.status_writer.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes,
@@ -433,7 +433,7 @@ fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str
 
 /// Reports a bot that has not been logged in yet. A login changes the integration, which restarts the bot.
 fn tell_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
-    shared.scribe.note(StatusUpdate {
+    shared.status_writer.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes: vec![
@@ -457,7 +457,7 @@ async fn tell_dropped(shared: &RelayShared, id: &IntegrationId, fence: u64) {
         StatusChange::RateLimitedUntil(None),
         StatusChange::Owner(None),
     ];
-    shared.scribe.note(StatusUpdate {
+    shared.status_writer.note(StatusUpdate {
         integration: id.clone(),
         fence,
         changes,

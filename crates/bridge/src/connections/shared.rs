@@ -24,7 +24,7 @@ pub(super) struct RelayShared {
     /// Where events go.
     pub(super) inbound_writer: InboundWriter,
     /// Who writes statuses.
-    pub(super) scribe: StatusWriter,
+    pub(super) status_writer: StatusWriter,
     /// What TLS needs.
     pub(super) tls: Tls,
     /// How patient we are.
@@ -44,14 +44,14 @@ impl RelayShared {
     pub(super) fn new(
         world: World,
         inbound_writer: InboundWriter,
-        scribe: StatusWriter,
+        status_writer: StatusWriter,
         tls: Tls,
         patience: Patience,
     ) -> Self {
         Self {
             world,
             inbound_writer,
-            scribe,
+            status_writer,
             tls,
             patience,
             lease: Lease::default(),

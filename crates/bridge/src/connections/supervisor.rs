@@ -68,8 +68,8 @@ impl Supervisor {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut leaving = false;
         // Ends with this task, however that ends.
-        let mut heart = JoinSet::new();
-        heart.spawn(heartbeat::beat(
+        let mut heartbeats = JoinSet::new();
+        heartbeats.spawn(heartbeat::beat(
             Arc::clone(&self.shared),
             self.options.clone(),
             stop.clone(),
@@ -93,7 +93,7 @@ impl Supervisor {
                 }
             }
         }
-        heart.shutdown().await;
+        heartbeats.shutdown().await;
         if let Err(error) = leases::leave(&self.shared.world.store, &self.me).await {
             debug!(error = %error, "the heartbeat runs out by itself");
         }

@@ -123,10 +123,10 @@ fn record(world: &World) -> MessageRecord {
 impl Fixture {
     async fn pack(&self, inline: bool, parts: &[Part]) -> Vec<AgentPart> {
         let record = record(&self.world);
-        let mut luggage = Attachments::new(&self.world, &self.bot, inline);
+        let mut attachments = Attachments::new(&self.world, &self.bot, inline);
         let mut packed = Vec::new();
         for (at, part) in parts.iter().enumerate() {
-            packed.push(luggage.part(&record, part, PartRef::Message(at)).await);
+            packed.push(attachments.part(&record, part, PartRef::Message(at)).await);
         }
         packed
     }
