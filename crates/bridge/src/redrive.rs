@@ -1,4 +1,4 @@
-//! Redrive: a message that failed goes its road again, because an operator says so.
+//! Redrive: a message that failed is processed again, because an operator says so.
 
 use std::time::Duration;
 

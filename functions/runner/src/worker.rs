@@ -14,7 +14,7 @@ use tracing::{info, warn};
 /// How long a wake-up waits for a slot before it goes back to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(20);
 
-/// Runs what is on the queue until a signal, then finishes what is in hand. What can't be finished in time another process goes on
+/// Serves wake-ups from the queue until a signal, then finishes the runs it has. What can't be finished in time another process goes on
 /// with when its lease has run out.
 pub(crate) async fn serve(world: World) -> anyhow::Result<()> {
     let slots = world.settings.slots;

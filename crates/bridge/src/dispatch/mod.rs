@@ -180,7 +180,7 @@ impl Arrival<'_> {
     }
 
     async fn intent(&self, message: &mut Message) -> Result<Intent, DispatchError> {
-        // By when it came, not by now: we may have kept it, and an operator may send it on its road again much later.
+        // By when it came, not by now: we may have kept it, and an operator may redrive it much later.
         let received_at = self.envelope.received_at;
         if message
             .sent_at

@@ -16,7 +16,7 @@ use crate::integration_log;
 use crate::notices::NoticeReply;
 use crate::world::World;
 
-/// Ends an event that can't be dispatched: in the ledger and among the dead letters, whence it can be sent on its road again when what
+/// Ends an event that can't be dispatched: in the ledger and among the dead letters, whence it can be redriven when what
 /// failed is repaired. Its sender is told, if possible. Idempotent.
 ///
 /// # Errors

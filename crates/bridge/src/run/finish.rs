@@ -314,7 +314,7 @@ async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result
         Err(StoreError::Conflict) => {}
         saved => return saved,
     }
-    // We were here before, or its message failed once and was sent on its road again.
+    // We were here before, or its message failed once and was redriven.
     let found = reply::get(&world.store, &id, now).await?;
     let Some(before) = found.filter(|it| it.outcome.is_none() && it.same_as.is_none()) else {
         return Ok(());

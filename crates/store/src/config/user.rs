@@ -154,7 +154,7 @@ pub async fn get(store: &Store, organization: &OrganizationId, id: &UserId) -> R
     find(store, organization, id, Reading::Strong).await
 }
 
-/// The same as it was a moment ago: for the road of messages.
+/// The same as it was a moment ago: for the processing of messages.
 ///
 /// # Errors
 /// [`StoreError`].
