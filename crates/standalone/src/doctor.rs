@@ -1,5 +1,7 @@
 //! `tieline doctor`: what is wrong with an integration, and what to do about it.
 
+mod remedy;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -19,12 +21,13 @@ use crate::{output, table};
 pub async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let Some(which) = args.integration.as_deref().filter(|_| !args.all) else {
-        return all(&client, args.output).await;
+        return all(&client, &args.bridge.org, args.output).await;
     };
     let integration = integration_id(&client, which).await?;
     let found = examine(&client, &integration).await?;
     if !output::structured(&found, args.output)? {
-        terminal::line(&painted(&report(&found)))?;
+        let command = remedy::command(&found, which, &args.bridge.org);
+        terminal::line(&painted(&report(&found, command.as_deref())))?;
     }
     Ok(verdict(found["cause"].is_null()))
 }
@@ -39,7 +42,7 @@ const fn verdict(is_well: bool) -> ExitCode {
 }
 
 /// Examines every integration of the organization, one after the other: each examination asks a platform and an agent.
-async fn all(client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+async fn all(client: &Client, organization: &str, output: Output) -> anyhow::Result<ExitCode> {
     let mut examined = Vec::new();
     for integration in client.all(Kind::Integrations).await? {
         let id = integration["id"].as_str().context("the integration has no id")?;
@@ -54,26 +57,28 @@ async fn all(client: &Client, output: Output) -> anyhow::Result<ExitCode> {
         );
     }
     let is_well = examined.iter().all(|one| one["doctor"]["cause"].is_null());
-    let rows: Vec<Vec<String>> = examined.iter().map(summary).collect();
+    let rows: Vec<Vec<String>> = examined.iter().map(|one| summary(one, organization)).collect();
     if !output::structured(&json!({ "items": examined }), output)? {
         terminal::line(&painted(&table::draw(
-            &["INTEGRATION", "PLATFORM", "", "CAUSE", "NEXT"],
+            &["INTEGRATION", "PLATFORM", "", "CAUSE", "NEXT", "RUN"],
             &rows,
         )))?;
     }
     Ok(verdict(is_well))
 }
 
-fn summary(one: &Value) -> Vec<String> {
+fn summary(one: &Value, organization: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().map(one_line).unwrap_or_default();
     let found = &one["doctor"];
     let sign = if found["cause"].is_null() { "ok" } else { "FAILED" };
+    let command = remedy::command(found, one["name"].as_str().unwrap_or_default(), organization);
     vec![
         text(&one["name"]),
         text(&one["platform"]),
         sign.to_owned(),
         text(&found["cause"]),
         text(&found["next"]),
+        command.as_deref().map(one_line).unwrap_or_default(),
     ]
 }
 
@@ -101,17 +106,22 @@ pub async fn integration_id(client: &Client, which: &str) -> anyhow::Result<Stri
     Ok(found["id"].as_str().context("the integration has no id")?.to_owned())
 }
 
-/// The checks, and below them, where it is seen first, what to do.
-fn report(found: &Value) -> String {
+/// The checks, and below them, where it is seen first, what to do, and the command that does it.
+fn report(found: &Value, command: Option<&str>) -> String {
     let checks = found["checks"].as_array().into_iter().flatten();
     let rows: Vec<Vec<String>> = checks.map(row).collect();
     let checks = table::draw(&["CHECK", "", "DETAIL"], &rows);
     let text = |field: &str| found[field].as_str().map(one_line);
-    match (text("cause"), text("next")) {
-        (None, _) => format!("{checks}\n\nAll is well."),
-        (Some(cause), Some(next)) => format!("{checks}\n\nCause: {cause}\nNext:  {next}"),
-        (Some(cause), None) => format!("{checks}\n\nCause: {cause}"),
+    let Some(cause) = text("cause") else {
+        return format!("{checks}\n\nAll is well.");
+    };
+    let mut report = format!("{checks}\n\nCause: {cause}");
+    for (label, line) in [("Next: ", text("next")), ("Run:  ", command.map(one_line))] {
+        if let Some(line) = line {
+            report.push_str(&format!("\n{label} {line}"));
+        }
     }
+    report
 }
 
 fn row(check: &Value) -> Vec<String> {
@@ -137,9 +147,9 @@ mod tests {
             "checks": [{ "name": "trigger", "ok": false, "detail": "none" }, { "name": "agent", "ok": null, "detail": "" },
                 { "name": "speed", "ok": true, "level": "warning", "detail": "slow" }] });
         assert_eq!(
-            report(&found),
-            "CHECK             DETAIL\ntrigger  FAILED   none\nagent    -\nspeed    warning  slow\n\nCause: no trigger\nNext:  create one"
+            report(&found, Some("tieline start Bot")),
+            "CHECK             DETAIL\ntrigger  FAILED   none\nagent    -\nspeed    warning  slow\n\nCause: no trigger\nNext:  create one\nRun:   tieline start Bot"
         );
-        assert!(report(&json!({ "cause": null, "checks": [] })).ends_with("All is well."));
+        assert!(report(&json!({ "cause": null, "checks": [] }), None).ends_with("All is well."));
     }
 }

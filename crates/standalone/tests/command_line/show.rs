@@ -199,6 +199,17 @@ fn doctor_fails_where_something_is_wrong() {
     );
 }
 
+#[test]
+fn doctor_tells_the_command_that_mends_it() {
+    let bridge = Bridge::start();
+    bridge.tieline(&["stop", "Playground", "--yes"]).good();
+    let ill = bridge.tieline(&["doctor", "Playground"]);
+    assert!(ill.out.ends_with("\nRun:   tieline start Playground\n"), "{}", ill.out);
+    bridge.tieline(&["start", "Playground"]).good();
+    let well = bridge.tieline(&["doctor", "Playground"]).good();
+    assert!(well.ends_with("All is well.\n"), "{well}");
+}
+
 /// The status of a GET, by hand: no more is needed here.
 fn get(url: &str) -> u16 {
     use std::io::{Read as _, Write as _};
