@@ -17,9 +17,10 @@ use tracing::warn;
 
 use super::agent_refs::{AgentRefs, record_refs};
 use super::callback_cursor::applied;
+use super::execute::RunContext;
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
-use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, update};
+use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, incoming_guard, update};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::media;
 use crate::world::World;
@@ -66,7 +67,10 @@ pub(super) async fn resume(
     let is_recorded = showing.record.outcome.is_some();
     if !is_recorded {
         let (outcome, notice) = match take_in(world, held, &mut showing).await? {
-            TakenIn::Ended(outcome, notice) => (outcome, notice),
+            TakenIn::Ended(outcome, notice) => {
+                let notice = incoming_guard::notice(held, &asked, &outcome, notice);
+                (outcome, notice)
+            }
             TakenIn::Stopped => {
                 cancelling = Some(execute::cancel_request(held, &bot, last, None));
                 (Outcome::Stopped, Some(Notice::Stopped))
@@ -86,7 +90,13 @@ pub(super) async fn resume(
         // The process that recorded it died before the end: from here on attempts are counted.
         update(world, held, |it| execute::set_phase(it, RunPhase::Delivering)).await?;
     }
-    execute::end(world, held, &asked, showing, until, ledger, cancelling).await
+    let context = RunContext {
+        world,
+        bot: &bot,
+        asked: &asked,
+        until,
+    };
+    context.end(held, showing, ledger, cancelling).await
 }
 
 /// Folds the new events into the reply.

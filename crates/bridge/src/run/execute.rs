@@ -35,7 +35,27 @@ use crate::integration_log;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::World;
 
-/// Goes on with the run in our hands: asks the agent unless its result is recorded, then brings the chat there.
+/// What stays the same while this process works on a run.
+pub(super) struct RunContext<'a> {
+    /// What every run needs.
+    pub(super) world: &'a World,
+    /// The bot that was spoken to.
+    pub(super) bot: &'a Bot,
+    /// The messages of the run that are not at their ends.
+    pub(super) asked: &'a [Asked],
+    /// When this process is cut off, if it is.
+    pub(super) until: Option<Instant>,
+}
+
+/// What comes after the agent was asked.
+enum Next {
+    /// The result is recorded and goes to the chat; meanwhile the agent is told to stop, if it is to.
+    Deliver(Option<CancelRequest>),
+    /// Nothing in this process.
+    Leave(Left),
+}
+
+/// Goes on with the run that this process holds: asks the agent unless its result is recorded, then brings the chat there.
 pub(super) async fn resume(
     world: &World,
     held: &mut LeasedConversation,
@@ -67,53 +87,17 @@ pub(super) async fn resume(
     if held.run().attempt > 1 {
         world.metrics.retry(RetrySource::Run);
     }
+    let context = RunContext {
+        world,
+        bot: &bot,
+        asked: &asked,
+        until,
+    };
     let mut cancelling = None;
     if showing.record.outcome.is_none() {
-        let resume = showing.record.resume.clone();
-        finish::close_merged(world, held, &bot, &asked).await?;
-        let counted = world.metrics.run();
-        held.working.pause();
-        let ended = Box::pin(call_agent(
-            world,
-            held,
-            &bot,
-            &asked,
-            &mut showing,
-            &keeper,
-            until,
-            &mut ledger,
-        ))
-        .await?;
-        drop(counted);
-        held.working.resume(world).await;
-        match ended {
-            Ended::Result(outcome, notice) => {
-                let notice = incoming_guard::notice(held, &asked, &outcome, notice);
-                let took = world.clock.now().since(held.run().started_at);
-                world.metrics.time(Metric::RunTime, finish::platform(held), took);
-                record_result(world, held, &mut showing, (outcome, notice), &mut ledger).await?;
-                remember(world, held, &asked, &showing.record).await?;
-            }
-            Ended::Stopped(cancel) => {
-                // The chat before the agent, which may take its time to hear of it.
-                let stopped = (Outcome::Stopped, Some(Notice::Stopped));
-                record_result(world, held, &mut showing, stopped, &mut ledger).await?;
-                remember(world, held, &asked, &showing.record).await?;
-                // The run's previous holder may have asked the agent.
-                let asked_before = || cancel_request(held, &bot, last, resume);
-                cancelling = cancel.or_else(|| (held.run().attempt > 1).then(asked_before));
-            }
-            Ended::HandOver => {
-                // A process that ended as planned is no failed attempt. Not the first one either: the reply has a record now.
-                update(world, held, |it| it.run.iter_mut().for_each(|run| run.attempt = 1)).await?;
-                return Ok(Left::Parked(Some(Duration::ZERO)));
-            }
-            Ended::Deferred => {
-                update(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
-                // A callback that arrived before the lease was released woke no runner: this wake-up reads it.
-                return Ok(Left::Parked(Some(Duration::ZERO)));
-            }
-            Ended::Lost => return Err(RunError::Lost),
+        match context.ask(held, &mut showing, &keeper, &mut ledger).await? {
+            Next::Deliver(cancel) => cancelling = cancel,
+            Next::Leave(left) => return Ok(left),
         }
     } else {
         recall(world, held, &asked, &showing.record).await?;
@@ -121,34 +105,161 @@ pub(super) async fn resume(
     if keeper.hold().is_lost() {
         return Err(RunError::Lost);
     }
-    end(world, held, &asked, showing, until, ledger, cancelling).await
+    context.end(held, showing, ledger, cancelling).await
 }
 
-/// Brings the chat to the recorded result, and tells the agent meanwhile if it is to stop.
-pub(super) async fn end(
-    world: &World,
-    held: &mut LeasedConversation,
-    asked: &[Asked],
-    showing: ReplyDelivery<'_>,
-    until: Option<Instant>,
-    ledger: Vec<LedgerStep>,
-    cancelling: Option<CancelRequest>,
-) -> Result<Left, RunError> {
-    let agent = held.run().agent.clone();
-    let cancelling = async {
-        if let Some(cancel) = &cancelling {
-            agent_stream::cancel(world, &agent, cancel).await;
-        }
-    };
-    let delivering = async {
-        let left = Box::pin(finish::deliver(world, held, asked, showing, until, ledger)).await;
-        // The agent may take longer to hear of it.
+impl RunContext<'_> {
+    /// Asks the agent, and records what it came to.
+    async fn ask(
+        &self,
+        held: &mut LeasedConversation,
+        showing: &mut ReplyDelivery<'_>,
+        keeper: &LeaseHeartbeat,
+        ledger: &mut Vec<LedgerStep>,
+    ) -> Result<Next, RunError> {
+        let Self { world, bot, asked, .. } = *self;
+        let resume = showing.record.resume.clone();
+        finish::close_merged(world, held, bot, asked).await?;
+        let counted = world.metrics.run();
         held.working.pause();
+        let ended = Box::pin(self.call_agent(held, showing, keeper, ledger)).await?;
+        drop(counted);
+        held.working.resume(world).await;
+        match ended {
+            Ended::Result(outcome, notice) => {
+                let notice = incoming_guard::notice(held, asked, &outcome, notice);
+                let took = world.clock.now().since(held.run().started_at);
+                world.metrics.time(Metric::RunTime, finish::platform(held), took);
+                record_result(world, held, showing, (outcome, notice), ledger).await?;
+                remember(world, held, asked, &showing.record).await?;
+                Ok(Next::Deliver(None))
+            }
+            Ended::Stopped(cancel) => {
+                // The chat before the agent, which may take its time to hear of it.
+                let stopped = (Outcome::Stopped, Some(Notice::Stopped));
+                record_result(world, held, showing, stopped, ledger).await?;
+                remember(world, held, asked, &showing.record).await?;
+                // The run's previous holder may have asked the agent.
+                let before = asked.last().filter(|_| held.run().attempt > 1);
+                let before = before.map(|last| cancel_request(held, bot, last, resume));
+                Ok(Next::Deliver(cancel.or(before)))
+            }
+            Ended::HandOver => {
+                // A process that ended as planned is no failed attempt. Not the first one either: the reply has a record now.
+                update(world, held, |it| it.run.iter_mut().for_each(|run| run.attempt = 1)).await?;
+                Ok(Next::Leave(Left::Parked(Some(Duration::ZERO))))
+            }
+            Ended::Deferred => {
+                update(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
+                // A callback that arrived before the lease was released woke no runner: this wake-up reads it.
+                Ok(Next::Leave(Left::Parked(Some(Duration::ZERO))))
+            }
+            Ended::Lost => Err(RunError::Lost),
+        }
+    }
+
+    /// Brings the chat to the recorded result, and tells the agent meanwhile if it is to stop.
+    pub(super) async fn end(
+        &self,
+        held: &mut LeasedConversation,
+        showing: ReplyDelivery<'_>,
+        ledger: Vec<LedgerStep>,
+        cancelling: Option<CancelRequest>,
+    ) -> Result<Left, RunError> {
+        let Self {
+            world, asked, until, ..
+        } = *self;
+        let agent = held.run().agent.clone();
+        let cancelling = async {
+            if let Some(cancel) = &cancelling {
+                agent_stream::cancel(world, &agent, cancel).await;
+            }
+        };
+        let delivering = async {
+            let left = Box::pin(finish::deliver(world, held, asked, showing, until, ledger)).await;
+            // The agent may take longer to hear of it.
+            held.working.pause();
+            left
+        };
+        let ((), left) = tokio::join!(cancelling, delivering);
+        held.working.resume(world).await;
         left
-    };
-    let ((), left) = tokio::join!(cancelling, delivering);
-    held.working.resume(world).await;
-    left
+    }
+
+    async fn call_agent(
+        &self,
+        held: &mut LeasedConversation,
+        showing: &mut ReplyDelivery<'_>,
+        keeper: &LeaseHeartbeat,
+        ledger: &mut Vec<LedgerStep>,
+    ) -> Result<Ended, RunError> {
+        let Self {
+            world,
+            bot,
+            asked,
+            until,
+        } = *self;
+        let hold = keeper.hold();
+        if held.run().attempt > MAX_ATTEMPTS {
+            return Ok(failed("crashed", "every process that worked on it ended"));
+        }
+        let organization = held.conversation.key.organization.clone();
+        let found = agents::look_up(&world.store, &organization, &held.run().agent, world.clock.now()).await?;
+        let Some(agent) = found.map(|record| record.agent) else {
+            return Ok(failed("agent_gone", "the agent was deleted"));
+        };
+        let adapter = match Protocol::parse(&agent.protocol, &agent.config) {
+            Ok(adapter) => adapter,
+            Err(error) => return Ok(failed("agent_config", &error.to_string())),
+        };
+        let abilities = adapter.manifest();
+        held.keeps_turns = abilities.needs_transcript;
+        let resume = showing.record.resume.clone().or_else(|| begun(held));
+        let resume = resume.filter(|resume| adapter.can_resume(resume));
+        let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
+        let (done, signs_done) = (Notify::new(), Notify::new());
+        let signs = WaitingSigns::new(world, bot, held, hold);
+        let (started_at, guard) = (held.run().started_at, OutgoingGuard::of(held));
+        let asking = async {
+            let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
+            let mut request = match agent_stream::or_interrupted(packing, hold, until).await {
+                Ok(request) => request?,
+                Err(called_away) => return Ok(Err(called_away)),
+            };
+            incoming_guard::mask_quote(held, &mut request.message);
+            let talk = AgentStream {
+                world,
+                adapter: &adapter,
+                request,
+                hold,
+                guard,
+                until,
+                started_at,
+            };
+            let read = talk.read(&said, held).await;
+            Ok::<_, RunError>(Ok((talk, read)))
+        };
+        let asking = async {
+            let read = asking.await;
+            // However it ended: the delivering task goes on until it is told.
+            done.notify_one();
+            signs_done.notify_one();
+            read
+        };
+        let signing = Box::pin(signs.show(keeper.waiting(), &signs_done));
+        let (read, (), ()) = tokio::join!(asking, stream_reply(showing, bot, shown, &done), signing);
+        let (talk, read) = match read? {
+            Ok(read) => read,
+            Err(called_away) => return Ok(called_away),
+        };
+        // There is no receiver any more.
+        let said = said.send_replace(StreamState::default());
+        if let Some(at) = said.first_text_at {
+            ledger.push(LedgerStep::new(at, "first_text"));
+        }
+        held.conversation_ref.clone_from(&said.conversation_ref);
+        talk.conclude(held, showing, said, read).await
+    }
 }
 
 /// The question of a run whose agent was asked by an earlier process.
@@ -199,79 +310,6 @@ pub(super) fn rest(conversation: &mut tieline_core::conversation::Conversation, 
     if let Some(run) = &mut conversation.run {
         run.rests_until = Some(until);
     }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the one place where everything of a run meets")]
-async fn call_agent(
-    world: &World,
-    held: &mut LeasedConversation,
-    bot: &Bot,
-    asked: &[Asked],
-    showing: &mut ReplyDelivery<'_>,
-    keeper: &LeaseHeartbeat,
-    until: Option<Instant>,
-    ledger: &mut Vec<LedgerStep>,
-) -> Result<Ended, RunError> {
-    let hold = keeper.hold();
-    if held.run().attempt > MAX_ATTEMPTS {
-        return Ok(failed("crashed", "every process that worked on it ended"));
-    }
-    let organization = held.conversation.key.organization.clone();
-    let found = agents::look_up(&world.store, &organization, &held.run().agent, world.clock.now()).await?;
-    let Some(agent) = found.map(|record| record.agent) else {
-        return Ok(failed("agent_gone", "the agent was deleted"));
-    };
-    let adapter = match Protocol::parse(&agent.protocol, &agent.config) {
-        Ok(adapter) => adapter,
-        Err(error) => return Ok(failed("agent_config", &error.to_string())),
-    };
-    let abilities = adapter.manifest();
-    held.keeps_turns = abilities.needs_transcript;
-    let resume = showing.record.resume.clone().or_else(|| begun(held));
-    let resume = resume.filter(|resume| adapter.can_resume(resume));
-    let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
-    let (done, signs_done) = (Notify::new(), Notify::new());
-    let signs = WaitingSigns::new(world, bot, held, hold);
-    let (started_at, guard) = (held.run().started_at, OutgoingGuard::of(held));
-    let asking = async {
-        let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
-        let mut request = match agent_stream::or_interrupted(packing, hold, until).await {
-            Ok(request) => request?,
-            Err(called_away) => return Ok(Err(called_away)),
-        };
-        incoming_guard::mask_quote(held, &mut request.message);
-        let talk = AgentStream {
-            world,
-            adapter: &adapter,
-            request,
-            hold,
-            guard,
-            until,
-            started_at,
-        };
-        let read = talk.read(&said, held).await;
-        Ok::<_, RunError>(Ok((talk, read)))
-    };
-    let asking = async {
-        let read = asking.await;
-        // However it ended: the delivering task goes on until it is told.
-        done.notify_one();
-        signs_done.notify_one();
-        read
-    };
-    let signing = Box::pin(signs.show(keeper.waiting(), &signs_done));
-    let (read, (), ()) = tokio::join!(asking, stream_reply(showing, bot, shown, &done), signing);
-    let (talk, read) = match read? {
-        Ok(read) => read,
-        Err(called_away) => return Ok(called_away),
-    };
-    // There is no receiver any more.
-    let said = said.send_replace(StreamState::default());
-    if let Some(at) = said.first_text_at {
-        ledger.push(LedgerStep::new(at, "first_text"));
-    }
-    held.conversation_ref.clone_from(&said.conversation_ref);
-    talk.conclude(held, showing, said, read).await
 }
 
 /// The run as the agent knows it, from a process that died before it recorded some text.
