@@ -101,7 +101,8 @@ const LEAST_KEY_LINE: usize = 24;
 /// nothing like a key follows is a mention.
 pub(super) fn private_keys(text: &str, spans: &mut Vec<Range<usize>>) -> Option<usize> {
     let bytes = text.as_bytes();
-    let mut from = 0;
+    // Where the characters of a key end that the last key is among: of many keys in a row, each would read to the same place.
+    let (mut from, mut reach) = (0, 0);
     while let Some(at) = text[from..].find(KEY_BEGIN) {
         let start = from + at;
         let head = start + KEY_BEGIN.len();
@@ -115,7 +116,9 @@ pub(super) fn private_keys(text: &str, spans: &mut Vec<Range<usize>>) -> Option<
             continue;
         };
         let body = head + kind + KEY_KIND.len();
-        let reach = body + run(&bytes[body..], is_of_key);
+        if body >= reach {
+            reach = body + run(&bytes[body..], is_of_key);
+        }
         let end = text[body..reach].find(KEY_END).and_then(|at| {
             let tail = body + at;
             text[tail..reach]

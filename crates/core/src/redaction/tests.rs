@@ -172,6 +172,8 @@ fn long_hostile_texts_take_little_time() {
         "pwd",
         "bearer ",
         "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----a-----END PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----a-----END ",
     ] {
         let text = piece.repeat(200_000 / piece.len());
         let begun = Instant::now();
