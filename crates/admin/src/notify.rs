@@ -247,12 +247,10 @@ fn read_webhook(
     let secret = match (given, kept) {
         (Some(given), _) => given,
         (None, Some((from, secret))) => {
-            let fields = json!({ "secret": secret.expose() });
-            let none = Map::new();
-            let before = fields.as_object().unwrap_or(&none);
+            let before = Map::from_iter([("secret".to_owned(), json!(secret.expose()))]);
             secret_origin::check(
                 "webhook",
-                before,
+                &before,
                 None,
                 |_| true,
                 [("url", from.as_str())],

@@ -32,6 +32,8 @@ const BACKOFF: Backoff = Backoff {
 };
 /// Attempts of one notification.
 const MAX_ATTEMPTS: u32 = 8;
+/// How long a notification is news: longer than all attempts take. What waits longer waited while notifications were off.
+const LIFETIME: Duration = Duration::from_hours(6);
 /// How long a webhook may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Notifications of one organization that are sent in one go. The rest waits for the next time.
@@ -134,14 +136,21 @@ pub async fn send_due(world: &World, settings: &NotifySettings) -> Result<(), St
 async fn claim(world: &World, organization: &OrganizationId) -> Result<Option<(Outgoing, u32)>, StoreError> {
     let now = world.clock.now();
     let mut all = notifications::get(&world.store, organization).await?;
-    let Some(due) = all.outbox.iter_mut().find(|waiting| waiting.next_at <= now) else {
+    let n_waiting = all.outbox.len();
+    // A process that died during the last attempt recorded nothing of it.
+    all.outbox
+        .retain(|waiting| waiting.attempts < MAX_ATTEMPTS && now.since(waiting.at) < LIFETIME);
+    let due = all.outbox.iter_mut().find(|waiting| waiting.next_at <= now);
+    let claimed = due.map(|due| {
+        due.attempts += 1;
+        due.next_at = now.after(BACKOFF.wait(due.attempts, chance()));
+        (due.clone(), due.attempts)
+    });
+    if claimed.is_none() && all.outbox.len() == n_waiting {
         return Ok(None);
-    };
-    due.attempts += 1;
-    due.next_at = now.after(BACKOFF.wait(due.attempts, chance()));
-    let claimed = (due.clone(), due.attempts);
+    }
     match notifications::save(&world.store, organization, &mut all).await {
-        Ok(()) => Ok(Some(claimed)),
+        Ok(()) => Ok(claimed),
         Err(StoreError::Conflict) => Ok(None),
         Err(error) => Err(error),
     }

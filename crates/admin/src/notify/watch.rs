@@ -40,24 +40,34 @@ pub async fn watch(world: World) {
 }
 
 /// Looks once at every organization that wants notifications, and sends what is due. What fails is logged: the next look makes up for it.
+///
+/// Each look begins with another organization: where there are so many that a process is cut off before the last, each gets its turn.
 pub async fn look_at_all(world: &World) {
-    let mut cursor = None;
-    loop {
-        let found = match notify::organizations(&world.store, cursor.as_deref(), PAGE).await {
-            Ok(found) => found,
-            Err(error) => {
-                warn!(error = %error, "organizations that want notifications can't be listed");
-                return;
-            }
-        };
-        let mut looks = Vec::with_capacity(found.items.len());
-        for organization in &found.items {
-            looks.push(look_at(world, organization));
+    let mut organizations = match list_all(world).await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!(error = %error, "organizations that want notifications can't be listed");
+            return;
         }
-        let () = stream::iter(looks).buffer_unordered(CONCURRENCY).collect().await;
+    };
+    let first = chance().checked_rem(organizations.len() as u64).unwrap_or_default();
+    organizations.rotate_left(usize::try_from(first).unwrap_or_default());
+    let mut looks = Vec::with_capacity(organizations.len());
+    for organization in &organizations {
+        looks.push(look_at(world, organization));
+    }
+    stream::iter(looks).buffer_unordered(CONCURRENCY).collect().await
+}
+
+/// All organizations that want notifications.
+async fn list_all(world: &World) -> Result<Vec<OrganizationId>, StoreError> {
+    let (mut organizations, mut cursor) = (Vec::new(), None);
+    loop {
+        let found = notify::organizations(&world.store, cursor.as_deref(), PAGE).await?;
+        organizations.extend(found.items);
         cursor = found.cursor;
         if cursor.is_none() {
-            return;
+            return Ok(organizations);
         }
     }
 }

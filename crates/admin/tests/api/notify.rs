@@ -219,6 +219,24 @@ async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_
     assert_eq!(api.get(&format!("{DEFAULT}/notify")).await.ok()["waiting"], 0);
 }
 
+/// Notifications were off meanwhile, or the bridge was.
+#[tokio::test]
+async fn what_is_no_news_any_more_is_not_sent() {
+    let api = TestApi::new().await;
+    let receiver = Receiver::start().await;
+    notify(&api, &receiver.url).await;
+    bot(&api, ConnectionState::Disconnected, Some("kicked")).await;
+    *receiver.answer.lock().unwrap() = StatusCode::INTERNAL_SERVER_ERROR;
+    for minute in [0, 3] {
+        look(&api, minute).await;
+    }
+    assert_eq!(receiver.take(), ["bot_down"]);
+    *receiver.answer.lock().unwrap() = StatusCode::NO_CONTENT;
+    look(&api, 3 + 6 * 60).await;
+    assert_eq!(receiver.take(), [""; 0]);
+    assert_eq!(api.get(&format!("{DEFAULT}/notify")).await.ok()["waiting"], 0);
+}
+
 #[tokio::test]
 async fn two_processes_that_look_at_the_same_time_send_it_once() {
     let api = TestApi::new().await;
