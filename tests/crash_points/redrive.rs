@@ -171,7 +171,7 @@ async fn a_message_that_is_refused_when_it_comes_again_is_told() {
     assert_eq!(reply.outcome, Some(Outcome::Refused));
 }
 
-/// Who redrives a moment later than somebody else wipes out nothing of what is shown by then.
+/// A second redrive a moment later must not wipe out what the run of the first one shows by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_is_restarted_once_for_each_redrive() {
     let mut scenario = RedriveScenario::begin(Duration::ZERO).await;

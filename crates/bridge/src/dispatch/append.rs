@@ -18,8 +18,8 @@ use crate::conversation::{Change, Contended, MAX_RACES, update};
 
 /// What became of a message on its way into the mailbox.
 enum Appended {
-    /// It is in the conversation.
-    There,
+    /// It is there, by this call or an earlier one.
+    InMailbox,
     /// It isn't in the conversation of this version, so it never was, or has run its course: the ledger knows.
     Unsure(u64),
     /// There is no room.
@@ -69,7 +69,7 @@ impl Arrival<'_> {
             let (found, appended) = update::<_, DispatchError>(self.world, &id, |found| {
                 let before = self.or_new(found, key);
                 if before.holds(&self.envelope.message) {
-                    return Change::Leave(Appended::There);
+                    return Change::Leave(Appended::InMailbox);
                 }
                 let may_be_done = turn == Attempt::Again && before.version > 0;
                 if may_be_done && not_done_at != Some(before.version) {
@@ -79,11 +79,11 @@ impl Arrival<'_> {
                 if !anew && before.pending.len() >= mailbox::MAX_PENDING {
                     return Change::Leave(Appended::Full);
                 }
-                Change::save(self.with_message(&before, message, trigger, anew), Appended::There)
+                Change::save(self.with_message(&before, message, trigger, anew), Appended::InMailbox)
             })
             .await?;
             match appended {
-                Appended::There => return Ok(found),
+                Appended::InMailbox => return Ok(found),
                 Appended::Unsure(_) if self.is_done().await? => return Ok(None),
                 Appended::Unsure(version) => not_done_at = Some(version),
                 Appended::Full => {
