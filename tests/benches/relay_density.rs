@@ -23,6 +23,7 @@ use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::envelope::Envelope;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{ACCESS_KEY_ID, Embedded, Options, REGION, SECRET_ACCESS_KEY};
@@ -195,6 +196,7 @@ async fn configure(store: &Store, port: u16) -> Result<()> {
                 endpoints: Endpoints::from([("wsUrl".to_owned(), format!("ws://127.0.0.1:{port}"))]),
                 language: Language::Chinese,
                 streaming: true,
+                thinking: ThinkingDisplay::default(),
                 enabled: true,
                 account_key: Some(n.to_string()),
             };

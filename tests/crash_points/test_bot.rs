@@ -15,6 +15,7 @@ use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
 use tieline_store::config::organization::DEFAULT;
@@ -83,6 +84,7 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatSe
         },
         language: Language::default(),
         streaming: [Over::Web, Over::DingTalkCards].contains(&over),
+        thinking: ThinkingDisplay::default(),
         enabled: true,
         account_key: None,
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use tieline_tests::agents::Manner;
+use tieline_tests::agents::{Manner, REASONING};
 use tieline_tests::outbound::Speaker;
 
 use crate::test_bridge::TestBridge;
@@ -132,6 +132,79 @@ async fn group_message_without_mention_is_ignored() {
         bot.shows(&lisi, &["echo: for the bot"]).await?;
         bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
         ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
+}
+
+fn thoughtful() -> Manner {
+    Manner {
+        between: Duration::from_millis(900),
+        answer: |_| {
+            [
+                "<reasoning>Two options.\n\n",
+                "<reasoning>Weighing ```them``` up. ",
+                "<reasoning>Done.",
+                "The second",
+                " one.",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        },
+        ..Manner::default()
+    }
+}
+
+#[tokio::test]
+async fn reasoning_stands_where_the_text_begins_and_gives_way_to_it() {
+    assert!(
+        (thoughtful().answer)("")
+            .iter()
+            .any(|piece| piece.starts_with(REASONING))
+    );
+    let test = TestBridge::with(thoughtful(), |simulator| {
+        let mut integration = simulator.integration();
+        integration["reasoning"] = "full".into();
+        integration
+    })
+    .await;
+    test.play(async |bot| {
+        let lisi = Speaker::alone("1001");
+        let expected = ["The second one."];
+        bot.wait_until("connected", || bot.simulator.is_connected()).await?;
+        bot.say(&lisi, "which?");
+        bot.shows(&lisi, &expected).await?;
+        bot.goes_on_showing(&lisi, &expected).await?;
+        let states = bot.simulator.shown(&lisi)[0].states.clone();
+        let first_text = states.iter().position(|text| text.starts_with("The"));
+        let (before, after) = states.split_at(first_text.unwrap_or(0));
+        let is_shown = before.iter().any(|text| text.contains("Weighing"));
+        ensure!(
+            is_shown == bot.simulator.features().shows_reasoning,
+            "reasoning in {states:?}"
+        );
+        ensure!(
+            after.iter().all(|text| text.starts_with("The")),
+            "reasoning after the text: {states:?}"
+        );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reasoning_is_hidden_unless_the_integration_shows_it() {
+    let test = TestBridge::open(thoughtful()).await;
+    test.play(async |bot| {
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "which?");
+        bot.shows(&lisi, &["The second one."]).await?;
+        let bubbles = bot.simulator.shown(&lisi);
+        let all: Vec<_> = bubbles.iter().flat_map(|bubble| &bubble.states).collect();
+        ensure!(
+            !all.iter().any(|text| text.contains("Weighing")),
+            "reasoning in {all:?}"
+        );
         Ok(())
     })
     .await;

@@ -14,6 +14,7 @@ use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{Embedded, Options};
 use tieline_queue::receive::{MAX_BATCH, delete, receive as take};
@@ -159,6 +160,7 @@ async fn make_bot(world: &World, platform: &str, integration: &Value) -> Integra
         endpoints: texts("endpoints").collect::<Endpoints>(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         enabled: true,
         account_key: None,
     };

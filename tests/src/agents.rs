@@ -17,6 +17,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+/// Makes a piece of an answer a piece of reasoning. Only in Chat Completions.
+pub const REASONING: &str = "<reasoning>";
+
 /// What an agent saw of one request.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -135,7 +138,11 @@ async fn chat(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body): Js
     let pieces = (manner.answer)(&asked);
     let held = (manner.holds)(&asked).then(|| pieces.len().saturating_sub(1));
     let pieces = pieces.into_iter().map(|piece| {
-        let delta = json!({ "choices": [{ "index": 0, "delta": { "content": piece }, "finish_reason": null }] });
+        let delta = match piece.strip_prefix(REASONING) {
+            Some(reasoning) => json!({ "reasoning_content": reasoning }),
+            None => json!({ "content": piece }),
+        };
+        let delta = json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] });
         format!("data: {delta}\n\n")
     });
     let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });

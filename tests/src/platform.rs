@@ -65,6 +65,8 @@ pub struct Features {
     pub long_answers: bool,
     /// Tasks are made outside only.
     pub tasks_from_outside: bool,
+    /// An agent's reasoning can stand where its text will begin.
+    pub shows_reasoning: bool,
     /// Commands are typed. Else people choose among those that the bridge has registered.
     pub typed_commands: bool,
 }
@@ -80,6 +82,7 @@ impl Features {
         many_people: true,
         long_answers: true,
         tasks_from_outside: false,
+        shows_reasoning: true,
         typed_commands: true,
     };
 }

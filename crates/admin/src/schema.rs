@@ -22,6 +22,26 @@ pub(crate) enum Language {
     Chinese,
 }
 
+/// How much of an agent's reasoning is shown before its text begins.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ReasoningDetail {
+    Hidden,
+    /// The line that it has come to.
+    Brief,
+    /// All of it, or its end where it is long.
+    Full,
+}
+
+/// Whether a sign says that the agent is at it.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ThinkingSign {
+    On,
+    /// Not shown, but where the platform's protocol begins an answer with one.
+    Off,
+}
+
 /// How a connection is.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

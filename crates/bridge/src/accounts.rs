@@ -44,6 +44,18 @@ impl Bot {
             welcome,
         }
     }
+
+    /// As much of an agent's reasoning as the bot's chats are shown before the text begins.
+    #[must_use]
+    pub fn shown_reasoning<'r>(&self, reasoning: &'r str) -> &'r str {
+        let account = &self.account;
+        let mode = self.connector.manifest().mode(account.mode);
+        let detail = account.thinking.reasoning.or(mode.map(|mode| mode.reasoning));
+        match detail {
+            Some(detail) if account.streaming => detail.of(reasoning),
+            _ => "",
+        }
+    }
 }
 
 /// The account of an integration as it stands in the table.
@@ -104,6 +116,7 @@ fn build(
         endpoints: record.endpoints.clone(),
         language: record.language,
         streaming: record.streaming,
+        thinking: record.thinking,
         ids: IdMint::new(&id_key),
         allow_private: world.settings.allow_private,
     })

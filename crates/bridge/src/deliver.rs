@@ -13,6 +13,7 @@ use tieline_core::connector::{Context, Delivery, ModeManifest, SentCall, TokenEr
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, Stage, Step};
+use tieline_core::thinking_display::ThinkingSign;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::reply::ReplyRecord;
@@ -202,6 +203,10 @@ impl<'a> ReplyDelivery<'a> {
     /// # Errors
     /// [`DeliverError`] if the record can't be written.
     pub async fn show(&mut self, look: Snapshot<'_>) -> Result<DeliveryOutcome, DeliverError> {
+        let is_sign = look.stage == Stage::Thinking && self.bot.shown_reasoning(look.reasoning).is_empty();
+        if is_sign && self.bot.account.thinking.sign == ThinkingSign::Off {
+            return Ok(DeliveryOutcome::Yes);
+        }
         let shown = self.show_in_time(look).await?;
         Ok(shown.unwrap_or_else(|| DeliveryOutcome::NotBefore(self.now().after(SLOW_DOWN))))
     }
@@ -319,7 +324,7 @@ impl<'a> ReplyDelivery<'a> {
             reply: id,
             stage: look.stage,
             text: look.text,
-            reasoning: look.reasoning,
+            reasoning: self.bot.shown_reasoning(look.reasoning),
             notice: look.notice,
             files: look.files,
             link: Some(link),

@@ -43,7 +43,7 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
     let Some(mut record) = record else {
         return answer_without_record(world, bot, asked, polled, &cx).await;
     };
-    let mut view = view(world, &mut record);
+    let mut view = view(world, bot, &mut record);
     if view.closed.is_none()
         && view.asker == asked.asker
         && let Some(mut closing) = rendering::final_poll_state(bot, asked, &view, &cx).await
@@ -136,11 +136,11 @@ async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
 }
 
 /// A reply as a poll sees it. Takes the words out of the record, for they may be long.
-fn view(world: &World, record: &mut ReplyRecord) -> ReplyView {
+fn view(world: &World, bot: &Bot, record: &mut ReplyRecord) -> ReplyView {
     ReplyView {
         stage: record.stage,
         text: std::mem::take(&mut record.text),
-        reasoning: std::mem::take(&mut record.reasoning),
+        reasoning: bot.shown_reasoning(&record.reasoning).to_owned(),
         notice: record.notice,
         files: std::mem::take(&mut record.files),
         version: record.version,

@@ -10,6 +10,7 @@ use tieline_core::connector::Connector;
 use tieline_core::conversation::Owner;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::{Queues, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
@@ -68,6 +69,7 @@ pub(crate) fn bot(connector: &'static dyn Connector, mode: ConnectionMode, strea
         endpoints: Endpoints::default(),
         language: Language::English,
         streaming,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: true,
     };

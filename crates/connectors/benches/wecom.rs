@@ -14,6 +14,7 @@ use tieline_core::connector::{Connector as _, Context};
 use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 /// Rounds of this length; the best one counts, so that a busy machine doesn't spoil it.
@@ -75,6 +76,7 @@ fn account(fields: &Value) -> Account {
         endpoints: Endpoints::new(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

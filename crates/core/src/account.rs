@@ -11,6 +11,7 @@ use url::Url;
 use crate::ids::{IdMint, IntegrationId, OrganizationId};
 use crate::notice::Language;
 use crate::secret::Secret;
+use crate::thinking_display::ThinkingDisplay;
 
 /// How an integration is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,6 +134,8 @@ pub struct Account {
     pub language: Language,
     /// Whether answers are shown while they grow.
     pub streaming: bool,
+    /// What is shown before they begin.
+    pub thinking: ThinkingDisplay,
     /// Derives the ids that must be the same on any instance.
     pub ids: IdMint,
     /// Whether plain HTTP and private addresses are allowed (`--allow-private-endpoints`).

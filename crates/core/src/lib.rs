@@ -19,6 +19,7 @@ pub mod pairing;
 pub mod people_texts;
 pub mod session;
 pub mod task_reply;
+pub mod thinking_display;
 pub mod trigger;
 
 pub mod agent;

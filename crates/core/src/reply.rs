@@ -79,7 +79,7 @@ pub struct DesiredReply<'a> {
     pub stage: Stage,
     /// The whole text so far, in common Markdown, as the agent wrote it. Empty while thinking.
     pub text: &'a str,
-    /// The agent's reasoning so far, if it tells. Never part of the text.
+    /// The agent's reasoning so far, as much as is to be shown while there is no text. Never part of it.
     pub reasoning: &'a str,
     /// A sentence of ours that stands in place of the text (it is empty then) or after it.
     pub notice: Option<Notice>,
@@ -188,7 +188,7 @@ pub struct ReplyView {
     pub stage: Stage,
     /// The text so far.
     pub text: String,
-    /// The agent's reasoning so far, if it tells. Never part of the text.
+    /// The agent's reasoning so far, as much as is to be shown while there is no text. Never part of it.
     pub reasoning: String,
     /// A sentence of ours in place of or after the text.
     pub notice: Option<Notice>,

@@ -11,6 +11,7 @@ use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::agent::{self, AgentError};
@@ -110,6 +111,7 @@ async fn playground(
         endpoints: Endpoints::default(),
         language,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         enabled: true,
         account_key: None,
     };

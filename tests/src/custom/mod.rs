@@ -216,6 +216,7 @@ impl PlatformSimulator for Platform {
         Features {
             checks_credentials: false,
             rate_limits: !self.polls,
+            shows_reasoning: false,
             ..Features::ALL
         }
     }

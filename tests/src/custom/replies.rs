@@ -89,6 +89,7 @@ impl Book {
             "replyHandle",
             "files",
             "notice",
+            "reasoning",
         ];
         let fields = post.as_object().cloned().unwrap_or_default();
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
@@ -96,7 +97,7 @@ impl Book {
         }
         for name in known
             .iter()
-            .filter(|name| **name != "notice" && !fields.contains_key(**name))
+            .filter(|name| !["notice", "reasoning"].contains(*name) && !fields.contains_key(**name))
         {
             wrong.add(format!("no field {name}"));
         }
@@ -109,7 +110,11 @@ impl Book {
         {
             wrong.add("a field has another type");
         }
-        if post["text"].as_str().is_none_or(str::is_empty) && post["files"].as_array().is_none_or(Vec::is_empty) {
+        let is_blank = |field: &str| post[field].as_str().is_none_or(str::is_empty);
+        if !is_blank("text") && !is_blank("reasoning") {
+            wrong.add("reasoning beside text");
+        }
+        if is_blank("text") && is_blank("reasoning") && post["files"].as_array().is_none_or(Vec::is_empty) {
             wrong.add("a post shows nothing");
         }
         if post["type"] == "message" {

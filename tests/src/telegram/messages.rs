@@ -135,6 +135,7 @@ fn check_entities(units: usize, body: &Value) -> Result<(), Refused> {
         "code",
         "pre",
         "blockquote",
+        "expandable_blockquote",
         "text_link",
         "underline",
         "spoiler",
@@ -164,8 +165,9 @@ fn check_entities(units: usize, body: &Value) -> Result<(), Refused> {
             let apart = other_start >= end || start >= other_end;
             let inside = (other_start >= start && other_end <= end) || (start >= other_start && end <= other_end);
             let is_code = |kind: &str| kind == "code" || kind == "pre";
-            let clash = (is_code(kind) && *other != "blockquote") || (is_code(other) && *kind != "blockquote");
-            let nested_quotes = *kind == "blockquote" && *other == "blockquote";
+            let is_quote = |kind: &str| ["blockquote", "expandable_blockquote"].contains(&kind);
+            let clash = (is_code(kind) && !is_quote(other)) || (is_code(other) && !is_quote(kind));
+            let nested_quotes = is_quote(kind) && is_quote(other);
             if !apart && (!inside || clash || nested_quotes) {
                 return Err(bad(format!("can't parse entities: {kind} and {other} overlap")));
             }

@@ -35,6 +35,7 @@ impl PlatformSimulator for Row {
         Features {
             groups: false,
             streams: false,
+            shows_reasoning: false,
             checks_credentials: false,
             rate_limits: false,
             typed_credentials: false,

@@ -239,6 +239,7 @@ impl PlatformSimulator for Platform {
             streams: false,
             // Five messages of two kilobytes; the rest is behind a link.
             long_answers: false,
+            shows_reasoning: false,
             ..Features::ALL
         }
     }

@@ -247,6 +247,7 @@ impl PlatformSimulator for Platform {
         Features {
             groups: false,
             streams: false,
+            shows_reasoning: false,
             ..Features::ALL
         }
     }

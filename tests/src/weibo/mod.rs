@@ -200,6 +200,7 @@ impl PlatformSimulator for Platform {
             // It says nothing to what is written to its socket, rate limits included.
             rate_limits: false,
             tasks_from_outside: true,
+            shows_reasoning: false,
             ..Features::ALL
         }
     }

@@ -9,6 +9,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::agent::Agent;
 use tieline_core::connector::Manifest;
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::integration::IntegrationSettings;
 
@@ -38,6 +39,9 @@ pub(super) struct IntegrationForm {
     endpoints: BTreeMap<String, String>,
     language: Language,
     streaming: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<ReasoningDetail>,
+    thinking_sign: ThinkingSign,
     enabled: bool,
 }
 
@@ -90,6 +94,8 @@ impl IntegrationForm {
             endpoints: settings.endpoints.clone(),
             language: settings.language,
             streaming: settings.streaming,
+            reasoning: settings.thinking.reasoning,
+            thinking_sign: settings.thinking.sign,
             enabled: settings.enabled,
         }
     }

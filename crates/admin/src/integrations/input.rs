@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting};
 use tieline_core::connector::{Connector, Manifest, ModeManifest};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::{ReasoningDetail, ThinkingDisplay, ThinkingSign};
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 use utoipa::ToSchema;
 
@@ -39,6 +40,12 @@ pub(crate) struct NewIntegrationBody {
     language: Option<Language>,
     /// Whether answers are shown while they grow: true, if absent.
     streaming: Option<bool>,
+    /// How much of an agent's reasoning is shown before its text begins: what the platform usually shows, if absent.
+    #[schema(value_type = Option<schema::ReasoningDetail>)]
+    reasoning: Option<ReasoningDetail>,
+    /// Whether a sign says that the agent is at it: `on`, if absent.
+    #[schema(value_type = Option<schema::ThinkingSign>)]
+    thinking_sign: Option<ThinkingSign>,
     /// Whether it is started: true, if absent.
     enabled: Option<bool>,
 }
@@ -57,6 +64,10 @@ pub(crate) struct IntegrationPatch {
     #[schema(value_type = Option<schema::Language>)]
     language: Option<Language>,
     streaming: Option<bool>,
+    #[schema(value_type = Option<schema::ReasoningDetail>)]
+    reasoning: Option<ReasoningDetail>,
+    #[schema(value_type = Option<schema::ThinkingSign>)]
+    thinking_sign: Option<ThinkingSign>,
     enabled: Option<bool>,
 }
 
@@ -92,6 +103,10 @@ fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<Integrat
         endpoints: mask::patched("endpoints", &Map::new(), body.endpoints.unwrap_or_default(), |_| false)?,
         language: body.language.unwrap_or_default(),
         streaming: body.streaming.unwrap_or(true),
+        thinking: ThinkingDisplay {
+            reasoning: body.reasoning,
+            sign: body.thinking_sign.unwrap_or(ThinkingSign::On),
+        },
         enabled: body.enabled.unwrap_or(true),
     };
     check(state, connector, draft)
@@ -133,6 +148,10 @@ pub(crate) fn read_patch(
         )?,
         language: patch.language.unwrap_or(before.language),
         streaming: patch.streaming.unwrap_or(before.streaming),
+        thinking: ThinkingDisplay {
+            reasoning: patch.reasoning.or(before.thinking.reasoning),
+            sign: patch.thinking_sign.unwrap_or(before.thinking.sign),
+        },
         enabled: patch.enabled.unwrap_or(before.enabled),
     };
     let settings = check(state, connector, draft)?;
@@ -187,6 +206,7 @@ struct Draft {
     endpoints: Map<String, Value>,
     language: Language,
     streaming: bool,
+    thinking: ThinkingDisplay,
     enabled: bool,
 }
 
@@ -210,6 +230,7 @@ fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<
         endpoints,
         language: draft.language,
         streaming: draft.streaming,
+        thinking: draft.thinking,
         enabled: draft.enabled,
     })
 }

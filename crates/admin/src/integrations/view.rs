@@ -8,6 +8,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Manifest;
 use tieline_core::notice::Language;
 use tieline_core::outbound_url;
+use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 use utoipa::ToSchema;
@@ -37,6 +38,12 @@ pub(crate) struct IntegrationView {
     language: Language,
     /// Whether answers are shown while they grow.
     streaming: bool,
+    /// How much of an agent's reasoning is shown before its text begins.
+    #[schema(value_type = schema::ReasoningDetail)]
+    reasoning: ReasoningDetail,
+    /// Whether a sign says that the agent is at it.
+    #[schema(value_type = schema::ThinkingSign)]
+    thinking_sign: ThinkingSign,
     /// Whether it is started.
     enabled: bool,
     /// The address that the platform calls, where it calls one.
@@ -75,6 +82,9 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
         .world
         .connector(&record.platform)
         .map(|connector| connector.manifest());
+    let habit = manifest
+        .and_then(|manifest| manifest.mode(record.mode))
+        .map(|mode| mode.reasoning);
     let show = |(name, value): (&str, &tieline_core::secret::Secret)| {
         let shown = if is_secret(manifest, name) && !value.expose().is_empty() {
             MASK
@@ -92,6 +102,8 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
         endpoints: record.endpoints.clone(),
         language: record.language,
         streaming: record.streaming,
+        reasoning: record.thinking.reasoning.or(habit).unwrap_or(ReasoningDetail::Hidden),
+        thinking_sign: record.thinking.sign,
         enabled: record.enabled,
         callback_url: callback_url(state, record),
         created_at: record.created_at,
@@ -117,7 +129,7 @@ pub(super) fn shown(state: &AdminState, platform: &str, settings: &IntegrationSe
     let view = serde_json::json!({
         "name": settings.name, "platform": platform, "connectionMode": settings.mode, "credentials": masked,
         "endpoints": settings.endpoints, "language": settings.language, "streaming": settings.streaming,
-        "enabled": settings.enabled,
+        "reasoning": settings.thinking.reasoning, "thinkingSign": settings.thinking.sign, "enabled": settings.enabled,
     });
     Shown {
         view,

@@ -106,7 +106,8 @@ async fn rotation(showing: &ReplyDelivery<'_>) {
 async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<Shown, RunError> {
     if showing.is_pulled() {
         // Nothing to fetch yet is what a missing record says already.
-        if said.draft.text.is_empty() && said.draft.reasoning.is_empty() {
+        let reasoning = showing.bot.shown_reasoning(&said.draft.reasoning);
+        if said.draft.text.is_empty() && reasoning.is_empty() {
             return Ok(Shown::Done);
         }
         let has_text = !said.draft.text.is_empty();

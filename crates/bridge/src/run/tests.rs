@@ -1,5 +1,6 @@
-//! Bubbles that run out of time while there is nothing new to show in them.
+//! What is shown before there is text: bubbles that run out of time, signs and reasoning.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tieline_core::ids::{
     ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_embedded::Embedded;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -160,4 +162,41 @@ async fn so_is_one_of_an_agent_that_calls_back() {
     sleep(wait).await;
     deferred::show(&mut showing).await.unwrap();
     assert_eq!(fixture.n_looks(), 1);
+}
+
+#[tokio::test]
+async fn a_bot_without_a_thinking_sign_shows_none() {
+    let mut fixture = fixture().await;
+    let mut account = (*fixture.bot.account).clone();
+    account.thinking.sign = ThinkingSign::Off;
+    fixture.bot.account = Arc::new(account);
+    let mut showing = fixture.showing();
+    let (said, shown) = watch::channel(StreamState::default());
+    let done = Notify::new();
+    let asking = async {
+        said.send_modify(|said| said.draft.reasoning = "Hm".to_owned());
+        sleep(2 * SOON).await;
+        done.notify_one();
+    };
+    tokio::join!(
+        stream_reply::stream_reply(&mut showing, &fixture.bot, shown, &done),
+        asking
+    );
+    assert_eq!(fixture.n_looks(), 0);
+}
+
+#[test]
+fn reasoning_is_shown_as_the_integration_says_else_as_the_platform_usually_does() {
+    let bot = |streaming, reasoning| {
+        let mut bot = test_support::bot(&WeCom, ConnectionMode::LongConnection, streaming);
+        let mut account = (*bot.account).clone();
+        account.thinking.reasoning = reasoning;
+        bot.account = Arc::new(account);
+        bot
+    };
+    let said = "First.\nThen.";
+    assert_eq!(bot(true, None).shown_reasoning(said), said);
+    assert_eq!(bot(true, Some(ReasoningDetail::Brief)).shown_reasoning(said), "Then.");
+    assert_eq!(bot(true, Some(ReasoningDetail::Hidden)).shown_reasoning(said), "");
+    assert_eq!(bot(false, None).shown_reasoning(said), "");
 }

@@ -8,6 +8,7 @@ use tieline_bridge::connections::Options;
 use tieline_core::backoff::Backoff;
 use tieline_core::connection_state::Patience;
 use tieline_core::ids::IntegrationId;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_store::config::integration;
 use tieline_store::log;
 use tieline_store::status::ConnectionState;
@@ -182,6 +183,7 @@ async fn settings_that_can_not_be_used_are_told() {
         endpoints: record.endpoints.clone(),
         language: record.language,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         enabled: true,
         account_key: None,
     };

@@ -14,6 +14,7 @@ use tieline_core::conversation::Owner;
 use tieline_core::envelope::Envelope;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{
     ACCESS_KEY_ID, CrashPoint, ENDPOINT_URL, Embedded, Moment, Observer, REGION, SECRET_ACCESS_KEY, Service, Verdict,
@@ -223,6 +224,7 @@ impl TestCluster {
             endpoints,
             language: Language::Chinese,
             streaming: true,
+            thinking: ThinkingDisplay::default(),
             enabled: true,
             account_key: None,
         };

@@ -9,6 +9,7 @@ use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::Owner;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::{Queues, Urls, definitions};
@@ -106,6 +107,7 @@ pub(crate) async fn web_bot(world: &World) -> IntegrationId {
         endpoints: Endpoints::default(),
         language: Language::default(),
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         enabled: true,
         account_key: None,
     };

@@ -10,6 +10,7 @@ use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -87,6 +88,7 @@ fn robot(world: &World, secret: &str, api: &str) -> Bot {
         endpoints,
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: true,
     };

@@ -36,6 +36,9 @@ pub(super) struct Posted {
     pub(super) digest: String,
     /// Whether it is the final one.
     pub(super) done: bool,
+    /// Whether a snapshot had text, after which reasoning is news no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) has_text: bool,
 }
 
 impl Posted {
@@ -66,8 +69,17 @@ pub(super) fn deliver(
         Stage::Growing if cx.account.streaming && desired.text.len() <= MAX_GROWING_BYTES => desired.text,
         Stage::Growing | Stage::Thinking => "",
     };
-    let digest = ids::digest(&[text]);
-    let is_news = done || (!text.trim().is_empty() && digest != before.digest);
+    let reasoning = match done || before.has_text || !text.trim().is_empty() {
+        true => "",
+        false => desired.reasoning,
+    };
+    let digest = if reasoning.is_empty() {
+        ids::digest(&[text])
+    } else {
+        ids::digest(&[text, reasoning])
+    };
+    let has_news = !text.trim().is_empty() || !reasoning.is_empty();
+    let is_news = done || (has_news && digest != before.digest);
     if before.done || !is_news {
         return Ok(Step::Done);
     }
@@ -76,8 +88,12 @@ pub(super) fn deliver(
         snapshot: if done { FINAL_VERSION } else { before.snapshot + 1 },
         digest,
         done,
+        has_text: before.has_text || !text.trim().is_empty(),
     };
-    let state = state(text, done, desired.notice, desired.files, after.version(), cx);
+    let state = State {
+        reasoning,
+        ..state(text, done, desired.notice, desired.files, after.version(), cx)
+    };
     Ok(Step::Call {
         call: ApiCall::Http(post(url, desired, to, state, settings, cx)),
         on_success: Progress::write(&after),
@@ -133,7 +149,10 @@ pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     } else {
         ""
     };
-    state(text, done, reply.notice, &reply.files, reply.version, cx)
+    State {
+        reasoning: if text.is_empty() && !done { &reply.reasoning } else { "" },
+        ..state(text, done, reply.notice, &reply.files, reply.version, cx)
+    }
 }
 
 /// A state of a reply: our sentence is below the text, or replaces it; files are listed beside it.
@@ -157,6 +176,7 @@ fn state<'a>(
     };
     State {
         text,
+        reasoning: "",
         done,
         version,
         files,

@@ -8,6 +8,7 @@ use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::thinking_display::ReasoningDetail;
 
 /// The endpoint where replies are posted.
 pub(super) const SEND_URL: &str = "sendUrl";
@@ -73,6 +74,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         },
         merged: Merged::SameAnswer,
         waiting_sign: WaitingSign::Nothing,
+        reasoning: ReasoningDetail::Hidden,
         budget: Budget {
             // The program decides how it shows a text.
             text: TextLimit {

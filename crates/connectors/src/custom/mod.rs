@@ -112,6 +112,7 @@ impl PolledReplies for Custom {
             // Not begun yet.
             None if cx.account.ids.made("tl-", asked.reply.as_str()) => WebhookAnswer::json(&State {
                 text: "".into(),
+                reasoning: "",
                 done: false,
                 version: match asked.wait {
                     PollWait::Newer(version) => version,

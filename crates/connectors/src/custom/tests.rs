@@ -8,6 +8,7 @@ use tieline_core::http_types::{ApiCall, Body, HttpCall, WebhookRequest};
 use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Language;
 use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::webhook_signature::SigningKeys;
 
@@ -30,6 +31,7 @@ fn account() -> Account {
         endpoints,
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

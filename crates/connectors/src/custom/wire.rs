@@ -251,6 +251,9 @@ pub(super) fn not_accepted(code: &str, mistake: Option<&Mistake>) -> WebhookAnsw
 #[derive(Serialize)]
 pub(super) struct State<'a> {
     pub(super) text: Cow<'a, str>,
+    /// The agent's reasoning, until the text begins.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) reasoning: &'a str,
     pub(super) done: bool,
     pub(super) version: u64,
     pub(super) files: &'a [ReplyFile],

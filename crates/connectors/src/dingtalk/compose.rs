@@ -39,7 +39,11 @@ pub(super) fn deliver(
         },
         Due::Begin => {
             let is_final = desired.stage == Stage::Final;
-            let after = shown.with_card(CardState::Writing).with_call(Call::Begin { is_final });
+            let begun = DingTalkProgress {
+                reasons: !is_final && desired.text.trim().is_empty(),
+                ..shown
+            };
+            let after = begun.with_card(CardState::Writing).with_call(Call::Begin { is_final });
             (card::begin(&card, cx), after)
         }
         Due::Frame(frame) => {
@@ -67,6 +71,7 @@ fn framed(frame: &Frame, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx
     };
     let shown = DingTalkProgress {
         frame: fingerprint(&frame.content),
+        reasons: !frame.last && frame.covers == 0,
         ..shown
     };
     if !frame.last {

@@ -7,6 +7,7 @@ use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::call::{API_BASE, OAPI_BASE};
 
@@ -96,6 +97,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
     welcome: None,
     two_sockets: true,

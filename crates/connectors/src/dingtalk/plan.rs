@@ -3,6 +3,7 @@
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
+use tieline_core::thinking_display::tail;
 
 use super::dialect::{self, Surface};
 use super::progress::{CardState, DingTalkProgress, MessagesPlan, Withheld, fingerprint};
@@ -35,6 +36,8 @@ const MESSAGE: Room = Room {
     bytes: 12_000,
     escaped: 14_500,
 };
+/// Most reasoning that a card shows, though each line of it is one letter behind its mark.
+const MAX_REASONING_BYTES: usize = 750;
 /// So many messages at most, if the rest can be read behind a link: more would be refused within the minute.
 const MOST_MESSAGES: usize = 20;
 
@@ -107,12 +110,15 @@ fn wants_card(desired: &DesiredReply<'_>, cx: &Context<'_>) -> bool {
 
 fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Due {
     let grows = desired.stage != Stage::Final;
-    let nothing_new =
-        desired.stage == Stage::Thinking || desired.text.trim().is_empty() || shown.card == CardState::Muted;
-    if grows && nothing_new {
+    let has_text = desired.stage != Stage::Thinking && !desired.text.trim().is_empty();
+    let reasons = !has_text && !desired.reasoning.is_empty() && (shown.reasons || shown.card == CardState::Thinking);
+    if grows && (shown.card == CardState::Muted || !(has_text || reasons)) {
         return Due::Nothing;
     }
-    let frame = frame(desired, cx);
+    let frame = match grows && reasons {
+        true => reasoning(desired.reasoning),
+        false => frame(desired, cx),
+    };
     if !frame.last && fingerprint(&frame.content) == shown.frame {
         return Due::Nothing;
     }
@@ -146,6 +152,17 @@ fn frame(desired: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
         last: true,
         failed: false,
         covers: head.end,
+    }
+}
+
+/// The reasoning of an agent that has said nothing yet, as a quotation.
+fn reasoning(reasoning: &str) -> Frame {
+    let quotation = markdown::quotation(tail(reasoning, MAX_REASONING_BYTES));
+    Frame {
+        content: whole(&quotation, Surface::Card),
+        last: false,
+        failed: false,
+        covers: 0,
     }
 }
 

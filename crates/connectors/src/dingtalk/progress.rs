@@ -18,6 +18,9 @@ pub(super) struct DingTalkProgress {
     pub(super) card: CardState,
     /// Fingerprint of the newest text that the card took.
     pub(super) frame: String,
+    /// The card shows reasoning, and no text yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) reasons: bool,
     /// How many bytes of the text are out for good, in the card or in messages.
     pub(super) sent: usize,
     /// Fingerprint of these bytes: if the text was exchanged since, it is sent whole.

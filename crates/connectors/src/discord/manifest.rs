@@ -6,6 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::pages::LIMIT;
 use super::settings::API;
@@ -122,6 +123,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
     // The platform doesn't report that a person has opened the chat.
     welcome: None,

@@ -1,6 +1,7 @@
 //! The pages of an answer: what each message of it shows.
 
 use tieline_core::split::{TextLimit, TextUnit, split_first};
+use tieline_core::thinking_display::tail;
 
 use super::dialect;
 use crate::markdown::{Cutter, less_room, next_visible};
@@ -12,6 +13,8 @@ pub(super) const LIMIT: TextLimit = TextLimit {
     max: 2000,
     unit: TextUnit::Utf16,
 };
+/// Most reasoning that a message shows, though each line of it is one letter behind its mark.
+const MAX_REASONING_BYTES: usize = 750;
 /// Most bytes that a code unit of UTF-16 takes in UTF-8.
 const BYTES_PER_UNIT: usize = 3;
 
@@ -48,6 +51,20 @@ pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
         }
     }
     None
+}
+
+/// The reasoning of an agent that has said nothing yet, in small print.
+pub(super) fn reasoning(reasoning: &str) -> Page {
+    let lines = tail(reasoning, MAX_REASONING_BYTES).lines();
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty());
+    let text: Vec<String> = lines
+        .map(|line| format!("-# {}", line.replace("```", "``\u{200b}`")))
+        .collect();
+    Page {
+        text: text.join("\n"),
+        end: 0,
+        more: false,
+    }
 }
 
 /// `text` from `from` to `end` as one message shows it.

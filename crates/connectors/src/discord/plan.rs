@@ -113,9 +113,17 @@ impl<'a> Situation<'a> {
     fn shows_text(&self) -> bool {
         match self.desired.stage {
             Stage::Final => true,
+            Stage::Thinking | Stage::Growing if self.shows_reasoning() => true,
             Stage::Thinking => false,
             Stage::Growing => self.cx.account.streaming && !self.desired.proactive && !self.text.trim().is_empty(),
         }
+    }
+
+    /// Whether the reasoning stands where the text will begin.
+    fn shows_reasoning(&self) -> bool {
+        let bubble = &self.shown.bubble;
+        let untouched = bubble.number == 0 && bubble.end == 0;
+        self.grows() && untouched && self.text.trim().is_empty() && !self.desired.reasoning.is_empty()
     }
 
     fn grows(&self) -> bool {
@@ -184,7 +192,10 @@ impl<'a> Situation<'a> {
         if let Some(end) = shown.filter(|_| self.leaves_token()) {
             return Some(self.parting(end));
         }
-        let page = pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?;
+        let page = match self.shows_reasoning() {
+            true => pages::reasoning(self.desired.reasoning),
+            false => pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?,
+        };
         let button = if page.more { None } else { self.button() };
         Some(Aim {
             page,

@@ -5,6 +5,7 @@ use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::{Connector as _, Context};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::Lark;
@@ -44,6 +45,7 @@ pub(super) fn account(mode: ConnectionMode, more: &[(&str, &str)]) -> Account {
         endpoints,
         language: Language::Chinese,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

@@ -7,6 +7,7 @@ use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::plan::MAX_CARD;
 use super::settings::FEISHU;
@@ -172,6 +173,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Mark,
+    reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     // Fifty connections are allowed, and each event goes to one of them.
@@ -214,6 +216,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Mark,
+    reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     two_sockets: true,

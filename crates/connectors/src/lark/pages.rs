@@ -2,7 +2,7 @@
 
 use super::dialect;
 use super::surface::Surface;
-use crate::markdown::{Cutter, Piece, less_of_piece, next_visible};
+use crate::markdown::{self, Cutter, Piece, less_of_piece, next_visible};
 
 /// Tables in one card. Four are documented; errors have been measured from the fourth on.
 ///
@@ -29,6 +29,16 @@ pub(super) fn weight(text: &str) -> usize {
         c => c.len_utf8(),
     };
     text.chars().map(of).sum()
+}
+
+/// The reasoning of an agent that has said nothing yet, as a quotation.
+pub(super) fn reasoning(reasoning: &str, max: usize, surface: Surface) -> Option<Page> {
+    let page = page(&markdown::quotation(reasoning), 0, max, surface)?;
+    Some(Page {
+        end: 0,
+        more: false,
+        ..page
+    })
 }
 
 /// The page of `text` that begins at `from` and weighs at most `max`. `None` if nothing but white space is left.

@@ -132,7 +132,11 @@ impl<'a> Situation<'a> {
 
     /// What the current bubble should show. `None` if there is no text for it.
     pub(super) fn aim(&self) -> Option<Aim> {
-        let page = pages::page(&self.full_text, self.shown.bubble.start, self.max(), self.surface())?;
+        let (max, surface) = (self.max(), self.surface());
+        let page = match self.shows_reasoning() {
+            true => pages::reasoning(self.desired.reasoning, max, surface)?,
+            false => pages::page(&self.full_text, self.shown.bubble.start, max, surface)?,
+        };
         let last = !page.more && self.desired.stage == Stage::Final;
         let button = last && self.shown.way.edits() && self.desired.notice.is_some_and(offers_new_session);
         let mark = short_digest(&[&page.text, if button { "button" } else { "" }]);
@@ -233,10 +237,17 @@ impl<'a> Situation<'a> {
     fn shows_text(&self) -> bool {
         match self.desired.stage {
             Stage::Final => true,
-            Stage::Thinking => false,
+            Stage::Thinking => self.shows_reasoning(),
             // What can't be changed is only sent at the end.
             Stage::Growing => self.cx.account.streaming && !self.desired.proactive && self.shown.way.edits(),
         }
+    }
+
+    /// Whether the reasoning stands where the text will begin.
+    fn shows_reasoning(&self) -> bool {
+        let bubble = &self.shown.bubble;
+        let untouched = bubble.number == 0 && bubble.end == 0 && self.shown.way.edits();
+        self.grows() && untouched && self.full_text.trim().is_empty() && !self.desired.reasoning.is_empty()
     }
 
     fn sign(&self) -> Option<Move> {

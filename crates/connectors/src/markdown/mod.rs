@@ -5,9 +5,11 @@ mod data;
 mod files;
 mod inline;
 mod plain;
+mod quotation;
 
 pub(crate) use cut::{Cutter, Piece, less_of_piece, less_room, next_visible, piece};
 pub(crate) use data::without_data;
 pub(crate) use files::{address, with_files};
 pub(crate) use inline::{Inline, Kind, Part, Span};
 pub(crate) use plain::{LinkStyle, PlainStyle, plain};
+pub(crate) use quotation::quotation;

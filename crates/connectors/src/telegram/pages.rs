@@ -1,5 +1,8 @@
 //! Cuts a reply into messages.
 
+use serde_json::json;
+use tieline_core::thinking_display::tail;
+
 use super::dialect::{self, Rendered};
 use crate::markdown::{Cutter, less_of_piece, next_visible};
 
@@ -39,6 +42,22 @@ pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) 
         }
     }
     None
+}
+
+/// The reasoning of an agent that has said nothing yet, as a quotation that can be unfolded.
+pub(super) fn reasoning(reasoning: &str) -> Page {
+    let text = tail(reasoning, MAX_UNITS).to_owned();
+    let units = dialect::units(&text);
+    let quotation = json!({ "type": "expandable_blockquote", "offset": 0, "length": units });
+    Page {
+        shown: Rendered {
+            text,
+            units,
+            entities: vec![quotation],
+        },
+        end: 0,
+        more: false,
+    }
 }
 
 /// The longest piece that fits. The cutter counts bytes of Markdown, so it is asked for fewer until the message fits.

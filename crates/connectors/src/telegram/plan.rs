@@ -111,7 +111,10 @@ impl<'a> Situation<'a> {
     /// What the current bubble should show. `None` if there is no text for it.
     fn aim(&self) -> Option<Aim> {
         let max = (MAX_UNITS >> self.shown.shrunk.min(8)).max(MIN_UNITS);
-        let page = pages::page(&self.full_text, self.shown.bubble.start, max, self.grows())?;
+        let page = match self.shows_reasoning() {
+            true => pages::reasoning(self.desired.reasoning),
+            false => pages::page(&self.full_text, self.shown.bubble.start, max, self.grows())?,
+        };
         let last = !page.more && !self.grows();
         let button = last && self.desired.notice.is_some_and(offers_new_session);
         let entities = if self.shown.plain {
@@ -136,9 +139,16 @@ impl<'a> Situation<'a> {
     fn shows_text(&self) -> bool {
         match self.desired.stage {
             Stage::Final => true,
-            Stage::Thinking => false,
+            Stage::Thinking => self.shows_reasoning(),
             Stage::Growing => self.cx.account.streaming && !self.desired.proactive,
         }
+    }
+
+    /// Whether the reasoning stands where the text will begin.
+    fn shows_reasoning(&self) -> bool {
+        let bubble = &self.shown.bubble;
+        let untouched = bubble.number == 0 && bubble.end == 0;
+        self.grows() && untouched && self.full_text.trim().is_empty() && !self.desired.reasoning.is_empty()
     }
 
     fn is_drafted(&self) -> bool {

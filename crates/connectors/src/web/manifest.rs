@@ -8,6 +8,7 @@ use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::thinking_display::ReasoningDetail;
 
 /// Facts about our own chat page.
 pub(super) static MANIFEST: Manifest = Manifest {
@@ -33,6 +34,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         },
         merged: Merged::SameAnswer,
         waiting_sign: WaitingSign::Nothing,
+        reasoning: ReasoningDetail::Hidden,
         budget: Budget {
             // The reader is ours and takes whatever an agent may say.
             text: TextLimit {

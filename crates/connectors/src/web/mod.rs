@@ -135,6 +135,7 @@ fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
         (false, sentence) => format!("{text}\n\n{sentence}").into(),
     };
     State {
+        reasoning: if text.is_empty() && !done { &reply.reasoning } else { "" },
         text,
         done,
         version: reply.version,
@@ -148,6 +149,7 @@ mod tests {
     use tieline_core::connector::PollWait;
     use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, ReplyId};
     use tieline_core::notice::Language;
+    use tieline_core::thinking_display::ThinkingDisplay;
     use tieline_core::timestamp::Timestamp;
 
     use super::*;
@@ -162,6 +164,7 @@ mod tests {
             endpoints: Endpoints::new(),
             language: Language::English,
             streaming: true,
+            thinking: ThinkingDisplay::default(),
             ids: IdMint::new(&[7; 32]),
             allow_private: false,
         }

@@ -104,6 +104,9 @@ impl Accepted {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct State<'a> {
     pub(super) text: Cow<'a, str>,
+    /// The agent's reasoning, until the text begins.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) reasoning: &'a str,
     pub(super) done: bool,
     pub(super) version: u64,
 }

@@ -6,6 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::plan::{TEXT, TYPING_LIFE};
 use super::settings::{API_BASE, CDN_BASE};
@@ -60,6 +61,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
     // The platform doesn't report that a person has opened the chat.
     welcome: None,

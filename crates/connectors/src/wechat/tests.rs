@@ -7,6 +7,7 @@ use tieline_core::event::{ChatKind, Message, PartKind};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::WeChat;
@@ -32,6 +33,7 @@ pub(super) fn account(credentials: &[(&str, &str)], endpoints: &[(&str, &str)]) 
         endpoints,
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

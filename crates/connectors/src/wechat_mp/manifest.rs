@@ -6,6 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::compose::TEXT;
 use super::settings::API_BASE;
@@ -101,6 +102,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Note,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Hidden,
     budget: Budget {
         text: TEXT,
         min_interval: Duration::from_secs(1),

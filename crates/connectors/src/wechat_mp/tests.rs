@@ -9,6 +9,7 @@ use tieline_core::event::{Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, Body, TokenPlace, WebhookRequest};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::{OfficialAccount, compose, media, tokens};
@@ -34,6 +35,7 @@ fn account(more: &[(&str, &str)]) -> Account {
         endpoints: Endpoints::new(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

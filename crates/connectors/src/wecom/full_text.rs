@@ -14,8 +14,6 @@ pub(super) const MAX_BYTES: usize = 20480;
 ///
 /// See the official plugin, `WecomTeam/wecom-openclaw-plugin`, `src/const.ts`.
 pub(super) const DOTS: &str = "<think></think>";
-/// Most of the reasoning that is shown while there is no text: its end.
-const MAX_REASONING: usize = 4000;
 
 /// The text from `from` on, while it grows. Moving dots while it is blank.
 pub(super) fn growing(text: &str, from: usize) -> String {
@@ -25,11 +23,7 @@ pub(super) fn growing(text: &str, from: usize) -> String {
 
 /// What a bubble shows before the text begins.
 pub(super) fn thinking(reasoning: &str) -> String {
-    let mut start = reasoning.len().saturating_sub(MAX_REASONING);
-    while !reasoning.is_char_boundary(start) {
-        start += 1;
-    }
-    format!("<think>{}</think>", defused(reasoning[start..].trim()))
+    format!("<think>{}</think>", defused(reasoning))
 }
 
 /// As much of the text from `from` on as fits, and that it goes on elsewhere.

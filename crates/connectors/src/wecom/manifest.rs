@@ -7,6 +7,7 @@ use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::callback_answer::MAX_WELCOME;
 use super::decode::POLLED;
@@ -100,6 +101,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Bubble,
+    reasoning: ReasoningDetail::Full,
     budget: Budget {
         text: TEXT,
         // 30 messages a minute and chat, and every refresh may count: 10 in the first 10 s, then 20 a minute.
@@ -180,6 +182,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     },
     merged: Merged::Note,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Full,
     budget: Budget {
         text: TEXT,
         // What the polls find: they come about every second.

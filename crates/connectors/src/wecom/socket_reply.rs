@@ -378,8 +378,7 @@ fn show(
     }
     // A late "thinking" doesn't take back what is there.
     let back = blank && shown.bubble.as_ref().is_some_and(|bubble| bubble.end > from);
-    let reasons = cx.account.streaming && !desired.reasoning.trim().is_empty();
-    let content = if blank && reasons {
+    let content = if blank && !desired.reasoning.is_empty() {
         full_text::thinking(desired.reasoning)
     } else {
         full_text::growing(text, from)

@@ -11,6 +11,7 @@ use tieline_core::http_types::{ApiCall, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, SenderId};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{DesiredReply, Progress, Pulled, ReplyHandle, ReplyView, Stage, Step};
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::*;
@@ -34,6 +35,7 @@ fn account(fields: &[(&str, &str)]) -> Account {
         endpoints: Endpoints::new(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

@@ -6,6 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::thinking_display::ReasoningDetail;
 
 use super::compose::{MESSAGES, TEXT};
 use super::settings::API_BASE;
@@ -114,6 +115,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Hidden,
     budget: Budget {
         text: TEXT,
         // Nothing is shown before the answer is whole.

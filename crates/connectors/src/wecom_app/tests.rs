@@ -8,6 +8,7 @@ use tieline_core::http_types::{ApiAnswer, ApiCall, Body, TokenPlace};
 use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Language;
 use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::settings::Settings;
@@ -37,6 +38,7 @@ fn account() -> Account {
         endpoints: Endpoints::new(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

@@ -10,6 +10,7 @@ use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
+use tieline_core::thinking_display::ReasoningDetail;
 
 /// Where the socket leads. The vendor's client uses `ws://` on the same host; an unencrypted connection is the operator's choice.
 pub(super) const WS_URL: &str = "wss://open-im.api.weibo.com/ws/stream";
@@ -109,6 +110,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     delivery: Delivery::Push,
     merged: Merged::Nothing,
     waiting_sign: WaitingSign::Nothing,
+    reasoning: ReasoningDetail::Hidden,
     budget: Budget {
         text: MAX_MESSAGE,
         // A frame per 300 to 500 ms. No rate limit is documented.

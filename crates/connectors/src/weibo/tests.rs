@@ -9,6 +9,7 @@ use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformM
 use tieline_core::notice::Language;
 use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::stream::{Effect, Frame, Refusal, SocketAddress, StreamSession};
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::Weibo;
@@ -32,6 +33,7 @@ fn account() -> Account {
         endpoints: Endpoints::new(),
         language: Language::Chinese,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

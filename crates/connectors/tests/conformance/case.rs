@@ -271,6 +271,7 @@ impl AccountCase {
             endpoints: self.endpoints.clone(),
             language: self.language.unwrap_or_default(),
             streaming: self.streaming.unwrap_or(true),
+            thinking: tieline_core::thinking_display::ThinkingDisplay::default(),
             ids: IdMint::new(&[7; 32]),
             allow_private: self.allow_private,
         })

@@ -6,6 +6,7 @@ use crate::account::{ConnectionMode, Endpoints};
 use crate::bilingual::Bilingual;
 use crate::budget::Budget;
 use crate::split::TextLimit;
+use crate::thinking_display::ReasoningDetail;
 
 /// Facts about a platform. Abilities are data, so that nothing outside the folder asks for a platform's name.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,8 @@ pub struct ModeManifest {
     pub merged: Merged,
     /// The sign of a message that waits behind a running answer.
     pub waiting_sign: WaitingSign,
+    /// How much of an agent's reasoning an integration shows that doesn't say.
+    pub reasoning: ReasoningDetail,
     /// Limits on what we send.
     pub budget: Budget,
     /// Longest welcome text for a person who opens the chat. `None` where the platform has no such event.

@@ -6,6 +6,7 @@
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
@@ -49,6 +50,8 @@ pub struct IntegrationRecord {
     pub language: Language,
     /// Whether answers are shown while they grow.
     pub streaming: bool,
+    /// What is shown before they begin.
+    pub thinking: ThinkingDisplay,
     /// Whether it is started.
     pub enabled: bool,
     /// A digest of what identifies the bot on the platform, if anything does.
@@ -76,6 +79,8 @@ pub struct IntegrationSettings {
     pub language: Language,
     /// Whether answers are shown while they grow.
     pub streaming: bool,
+    /// What is shown before they begin.
+    pub thinking: ThinkingDisplay,
     /// Whether it is started.
     pub enabled: bool,
     /// What identifies the bot on the platform, if anything does.
@@ -160,6 +165,7 @@ impl IntegrationRecord {
             endpoints: self.endpoints.clone(),
             language: self.language,
             streaming: self.streaming,
+            thinking: self.thinking,
             enabled: self.enabled,
             account_key: None,
         })
@@ -213,6 +219,7 @@ pub async fn create(
         endpoints: settings.endpoints,
         language: settings.language,
         streaming: settings.streaming,
+        thinking: settings.thinking,
         enabled: settings.enabled,
         created_at: now,
         updated_at: now,
@@ -256,6 +263,7 @@ pub async fn update(
         endpoints: settings.endpoints,
         language: settings.language,
         streaming: settings.streaming,
+        thinking: settings.thinking,
         enabled: settings.enabled,
         updated_at: now,
         version: before.version + 1,
@@ -268,7 +276,8 @@ pub async fn update(
 fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) -> bool {
     let account = settings.account_key.as_deref().map(account_digest);
     (&before.name, before.mode, before.language) == (&settings.name, settings.mode, settings.language)
-        && (before.streaming, before.enabled) == (settings.streaming, settings.enabled)
+        && (before.streaming, before.thinking, before.enabled)
+            == (settings.streaming, settings.thinking, settings.enabled)
         && before.account == account
 }
 

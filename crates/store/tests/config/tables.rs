@@ -5,6 +5,7 @@ use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
@@ -61,6 +62,7 @@ pub(crate) fn settings(name: &str) -> IntegrationSettings {
         endpoints: Endpoints::from([("apiBase".to_owned(), "https://example.com".to_owned())]),
         language: Language::Chinese,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         enabled: true,
         account_key: None,
     }

@@ -98,6 +98,8 @@ const VIEWS = {
         <div class="field"><label for="language-of-bot">${text("languageOfBot")}</label><select id="language-of-bot" name="language">
           ${["zh-CN", "en"].map((one) => html`<option value=${one} ?selected=${one === state.bot.language}>${one === "en" ? "English" : "简体中文"}</option>`)}</select></div>
         <label class="choice"><input type="checkbox" name="streaming" ?checked=${state.bot.streaming}> ${text("streaming")}</label>
+        <div class="field"><label for="reasoning">${text("reasoning")}</label><select id="reasoning" name="reasoning">${["hidden", "brief", "full"].map((one) => html`<option value=${one} ?selected=${one === state.bot.reasoning}>${text(`reasoning_${one}`)}</option>`)}</select></div>
+        <label class="choice"><input type="checkbox" name="thinkingSign" ?checked=${state.bot.thinkingSign === "on"}> ${text("thinkingSign")}</label>
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
           <button type="button" class="quiet" @click=${() => shell.act(async () => (state.tested = await shell.post(`${pathOf(shell)}/test`)))}>${text("test")}</button></div>` : nothing}
       </form>
@@ -171,6 +173,8 @@ function save(shell, state, mode, event) {
       endpoints: readFields(form, mode.endpoints, "endpoints."),
       language: form.elements.language.value,
       streaming: form.elements.streaming.checked,
+      reasoning: form.elements.reasoning.value,
+      thinkingSign: form.elements.thinkingSign.checked ? "on" : "off",
     });
     state.tested = await shell.post(`${pathOf(shell)}/test`);
   });

@@ -2,6 +2,7 @@ use tieline_core::account::{Account, ConnectionMode, Credentials};
 use tieline_core::connector::Connector as _;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
 use super::cursor::Resumable;
@@ -26,6 +27,7 @@ fn account(content: &str) -> Account {
         endpoints: std::collections::BTreeMap::default(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

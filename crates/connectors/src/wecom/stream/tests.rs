@@ -3,6 +3,7 @@ use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::Connector as _;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
 
 use super::*;
 use crate::wecom::WeCom;
@@ -21,6 +22,7 @@ fn account() -> Account {
         endpoints: Endpoints::new(),
         language: Language::English,
         streaming: true,
+        thinking: ThinkingDisplay::default(),
         ids: IdMint::new(&[7; 32]),
         allow_private: false,
     }

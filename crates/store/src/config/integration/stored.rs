@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::thinking_display::{ReasoningDetail, ThinkingDisplay, ThinkingSign};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::{INT, IntegrationRecord, pk};
@@ -31,6 +32,10 @@ struct StoredV1 {
     endpoints: Endpoints,
     language: Language,
     streaming: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning: Option<ReasoningDetail>,
+    #[serde(default = "shown")]
+    thinking_sign: ThinkingSign,
     enabled: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<String>,
@@ -39,6 +44,10 @@ struct StoredV1 {
     #[serde(with = "millis")]
     updated_at: Timestamp,
     version: u64,
+}
+
+const fn shown() -> ThinkingSign {
+    ThinkingSign::On
 }
 
 /// What is sealed as one.
@@ -104,6 +113,8 @@ pub(super) fn write(record: &IntegrationRecord) -> Result<Item, StoreError> {
         endpoints: record.endpoints,
         language: record.language,
         streaming: record.streaming,
+        reasoning: record.thinking.reasoning,
+        thinking_sign: record.thinking.sign,
         enabled: record.enabled,
         account: record.account,
         created_at: record.created_at,
@@ -125,6 +136,10 @@ pub(super) fn read(item: Item) -> Result<IntegrationRecord, StoreError> {
         endpoints: stored.endpoints,
         language: stored.language,
         streaming: stored.streaming,
+        thinking: ThinkingDisplay {
+            reasoning: stored.reasoning,
+            sign: stored.thinking_sign,
+        },
         enabled: stored.enabled,
         account: stored.account,
         created_at: stored.created_at,
