@@ -19,6 +19,7 @@ mod run_slots;
 mod scenario;
 mod stop;
 mod test_bot;
+mod unknown_person;
 mod unreadable;
 mod watch;
 

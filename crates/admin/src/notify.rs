@@ -12,9 +12,7 @@ use tieline_bridge::error_chain::chain;
 use tieline_bridge::notifier::{self, Notification};
 use tieline_core::ids::{ChatId, IntegrationId, SenderId};
 use tieline_core::notice::Language;
-use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
-use tieline_core::webhook_signature::SigningKeys;
 use tieline_store::config::notify::{self as store_notify, NotifyChannel, NotifyRecipient, NotifySettings};
 use tieline_store::notifications::{self, Attempt};
 use utoipa::ToSchema;
@@ -28,12 +26,9 @@ use crate::mask::MASK;
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
-use crate::{schema, secret_origin, validation};
+use crate::{schema, signed_endpoint, validation};
 
 pub use self::watch::{look_at_all, watch};
-
-/// Shortest secret of a webhook, in characters.
-const MIN_SECRET_CHARS: usize = 16;
 
 /// Notification settings of an organization.
 #[derive(Serialize, ToSchema)]
@@ -234,42 +229,12 @@ fn read_webhook(
     before: Option<&NotifySettings>,
     patch: &WebhookPatch,
 ) -> Result<NotifyChannel, Problem> {
-    let url = patch.url.trim();
-    validation::address("webhook.url", url, state.allow_private())?;
     let kept = match before.map(|before| &before.channel) {
-        Some(NotifyChannel::Webhook { url: from, secret }) => Some((from, secret)),
+        Some(NotifyChannel::Webhook { url, secret }) => Some((&**url, secret)),
         _ => None,
     };
-    let given = patch
-        .secret
-        .as_deref()
-        .filter(|secret| !secret.is_empty() && *secret != MASK);
-    let secret = match (given, kept) {
-        (Some(given), _) => given,
-        (None, Some((from, secret))) => {
-            let before = Map::from_iter([("secret".to_owned(), json!(secret.expose()))]);
-            secret_origin::check(
-                "webhook",
-                &before,
-                None,
-                |_| true,
-                [("url", from.as_str())],
-                [("url", url)],
-            )?;
-            secret.expose()
-        }
-        (None, None) => return Err(Problem::invalid("webhook.secret", "is required")),
-    };
-    if secret.chars().count() < MIN_SECRET_CHARS {
-        return Err(Problem::invalid("webhook.secret", "must have at least 16 characters"));
-    }
-    if SigningKeys::read(&[secret]).is_err() {
-        return Err(Problem::invalid("webhook.secret", "must have base64 after whsec_"));
-    }
-    Ok(NotifyChannel::Webhook {
-        url: url.to_owned(),
-        secret: Secret::new(secret),
-    })
+    let (url, secret) = signed_endpoint::read(state, "webhook", kept, (&patch.url, patch.secret.as_deref()))?;
+    Ok(NotifyChannel::Webhook { url, secret })
 }
 
 async fn read_chat(state: &AdminState, scope: &Scope, patch: &ChatPatch) -> Result<NotifyChannel, Problem> {

@@ -17,8 +17,8 @@ use tieline_bridge::operator::session::COOKIE;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, apply, audit_log, deadletters, integrations, links, messages, notify, organizations, pairings, platforms,
-    runs, session, tokens, triggers, users,
+    agents, apply, audit_log, deadletters, integrations, links, mapper, messages, notify, organizations, pairings,
+    platforms, runs, session, tokens, triggers, users,
 };
 
 #[derive(OpenApi)]
@@ -69,6 +69,8 @@ fn of_organizations() -> OpenApiRouter<AdminState> {
         .routes(routes!(organizations::get, organizations::patch))
         .routes(routes!(notify::get, notify::patch, notify::delete))
         .routes(routes!(notify::test))
+        .routes(routes!(mapper::get, mapper::patch, mapper::delete))
+        .routes(routes!(mapper::map))
         .routes(routes!(apply::apply))
         .routes(routes!(apply::export::export))
         .routes(routes!(tokens::list, tokens::create))
@@ -205,7 +207,8 @@ fn describe_headers(address: &str, item: &mut PathItem) {
     // Tokens don't change, so they have no versions.
     let has_versions = (address.ends_with("{id}") && !address.ends_with("/tokens/{id}"))
         || address.ends_with("{org}")
-        || address.ends_with("/notify");
+        || address.ends_with("/notify")
+        || address.ends_with("/mapper");
     for operation in [&mut item.patch, &mut item.delete].into_iter().flatten() {
         operation
             .parameters

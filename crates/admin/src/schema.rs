@@ -42,6 +42,34 @@ pub(crate) enum ThinkingSign {
     Off,
 }
 
+/// What becomes of the messages of a person whom the mapper doesn't know.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum UnknownPolicy {
+    /// They are answered.
+    Allow,
+    /// They are refused, with a notice.
+    Refuse,
+}
+
+/// What a mapper says of an account.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum MapperAnswer {
+    Person,
+    Unknown,
+}
+
+/// Who has linked an account to a known person.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum LinkedBy {
+    /// An operator, or a person with an operator's code.
+    Operator,
+    /// The organization's mapper.
+    Mapper,
+}
+
 /// How a connection is.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

@@ -30,10 +30,18 @@ pub(crate) fn check<'a>(
     });
     match kept {
         Some((name, _)) => Err(Problem::invalid(
-            format!("{group}.{name}"),
+            field(group, name),
             &format!("must be given again, because {moved} leads to another origin (scheme, host or port)"),
         )),
         None => Ok(()),
+    }
+}
+
+/// The path of a field of `group`, which is empty for the body itself.
+pub(crate) fn field(group: &str, name: &str) -> String {
+    match group {
+        "" => name.to_owned(),
+        group => format!("{group}.{name}"),
     }
 }
 

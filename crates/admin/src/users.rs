@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tieline_bridge::forget::{self, Forgotten};
 use tieline_core::ids::{UserId, digest};
+use tieline_core::mapper::{MapperAnswer, Mapping};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::user::{self, User, UserChange};
 use utoipa::ToSchema;
@@ -21,7 +22,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
-use crate::validation;
+use crate::{schema, validation};
 
 /// A person, known by one platform account.
 #[derive(Serialize, ToSchema)]
@@ -37,14 +38,36 @@ pub(crate) struct UserView {
     email: String,
     /// Where the person comes from: the platform.
     source: String,
-    /// The known person behind the account, if an operator has said so.
+    /// The known person behind the account, as an operator or the organization's mapper says.
     linked: Option<String>,
+    /// Who says so.
+    #[schema(value_type = Option<schema::LinkedBy>)]
+    linked_by: Option<&'static str>,
     /// Whether the person was let in by pairing.
     admitted: bool,
+    /// What the organization's mapper says of the account. Null: it was never asked.
+    mapping: Option<MappingView>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// The entity tag, for `If-Match`.
     etag: String,
+}
+
+/// What a mapper says of an account.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Mapping)]
+pub(crate) struct MappingView {
+    /// Its last answer. Null: it gave none yet.
+    #[schema(value_type = Option<schema::MapperAnswer>)]
+    answer: Option<&'static str>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    answered_at: Option<Timestamp>,
+    /// Why it could not be asked since.
+    error: Option<String>,
+    /// When it is asked again, if the person writes.
+    #[schema(value_type = String, format = DateTime)]
+    next_at: Timestamp,
 }
 
 impl Versioned for UserView {
@@ -59,7 +82,7 @@ impl Versioned for UserView {
 pub(crate) struct UserPatch {
     name: Option<String>,
     email: Option<String>,
-    /// The known person behind the account, in the operator's own words. Null undoes the link.
+    /// The known person behind the account, in the operator's own words. Null undoes the link, a mapper's too, which is asked again.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     linked: Option<Option<String>>,
@@ -148,7 +171,7 @@ pub(crate) async fn delete(
     .await
 }
 
-async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<User, Problem> {
+pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<User, Problem> {
     let found = user::get(&state.world.store, &scope.organization, &UserId::new(id)).await?;
     found.ok_or_else(missing)
 }
@@ -186,11 +209,18 @@ fn etag_of(user: &User) -> String {
     let admitted = if user.admitted { "1" } else { "0" };
     format!(
         "\"{}\"",
-        &digest(&[&user.name, &user.email, linked, is_linked, admitted])[..16]
+        &digest(&[
+            &user.name,
+            &user.email,
+            linked,
+            is_linked,
+            admitted,
+            &user.mapping_version.to_string()
+        ])[..16]
     )
 }
 
-fn missing() -> Problem {
+pub(crate) fn missing() -> Problem {
     Problem::not_found("user_not_found", "user")
 }
 
@@ -207,19 +237,40 @@ fn email(text: String) -> Result<String, Problem> {
 }
 
 impl UserView {
-    fn of(user: User) -> Self {
+    pub(crate) fn of(user: User) -> Self {
+        let linked_by = match (&user.linked, user.linked_to()) {
+            (Some(_), _) => Some("operator"),
+            (None, Some(_)) => Some("mapper"),
+            (None, None) => None,
+        };
         Self {
             etag: etag_of(&user),
             id: user.id.to_string(),
-            platform: user.platform,
             integration_id: user.integration.to_string(),
-            external_id: user.external_id,
-            name: user.name,
-            email: user.email,
+            name: user.known_name().to_owned(),
+            email: user.known_email().unwrap_or(&user.email).to_owned(),
+            linked: user.linked_to().map(str::to_owned),
+            linked_by,
+            mapping: user.mapping.map(MappingView::of),
+            platform: user.platform,
             source: user.source,
-            linked: user.linked,
             admitted: user.admitted,
+            external_id: user.external_id,
             created_at: user.created_at,
+        }
+    }
+}
+
+impl MappingView {
+    fn of(mapping: Mapping) -> Self {
+        Self {
+            answer: mapping.answer.map(|answer| match answer {
+                MapperAnswer::Person(_) => "person",
+                MapperAnswer::Unknown => "unknown",
+            }),
+            answered_at: mapping.answered_at,
+            error: mapping.error,
+            next_at: mapping.next_at,
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod lease_watch;
 pub mod local_claims;
 pub mod local_stops;
 pub mod login;
+pub mod mapper;
 pub mod media;
 pub mod memory_budget;
 pub mod metrics;
@@ -43,6 +44,7 @@ pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;
 pub mod run;
+pub mod signed_post;
 mod state;
 pub mod tenant_slots;
 #[cfg(test)]

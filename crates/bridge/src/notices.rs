@@ -1,8 +1,10 @@
 //! Sentences of ours, and of the operator, as replies of their own.
 
+use std::time::Duration;
+
 use tieline_core::agent::AgentFailure;
 use tieline_core::connector::WaitingSign;
-use tieline_core::envelope::EnvelopeV1;
+use tieline_core::envelope::{EnvelopeV1, WakeUpV1};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
@@ -74,6 +76,17 @@ impl NoticeReply {
             retryable: false,
         };
         Self::ours(Notice::AgentFailed, Outcome::Failed(failure))
+    }
+
+    /// The reply with this as its final state.
+    fn on(self, before: ReplyRecord) -> ReplyRecord {
+        ReplyRecord {
+            stage: Stage::Final,
+            notice: self.notice,
+            text: self.text,
+            outcome: Some(self.outcome),
+            ..before
+        }
     }
 
     /// The message is stopped or dropped.
@@ -213,18 +226,37 @@ pub async fn end_sign(world: &World, id: &ReplyId, sign: WaitingSign, notice: No
     Err(StoreError::Conflict)
 }
 
+/// Ends the reply of a message that no agent was asked about, though it may show a sign that it waits. Returns the wake-up that delivers
+/// it; none if it is delivered. For the holder of the conversation's lease.
+///
+/// # Errors
+/// The table's; [`StoreError::Conflict`] if others keep changing the reply.
+pub(crate) async fn end_waiting(
+    world: &World,
+    blank: &ReplyRecord,
+    word: NoticeReply,
+) -> Result<Option<(WakeUpV1, Duration)>, StoreError> {
+    let wake = WakeUpV1::of_reply(blank.organization.clone(), blank.conversation.clone(), blank.id.clone());
+    for race in 0..MAX_RACES {
+        let now = world.clock.now();
+        let before = reply::get(&world.store, &blank.id, now).await?;
+        if let Some(before) = before.as_ref().filter(|before| before.outcome.is_some()) {
+            return Ok((!before.delivered).then_some((wake, Duration::ZERO)));
+        }
+        let mut after = word.clone().on(before.clone().unwrap_or_else(|| blank.clone()));
+        match reply::save(&world.store, before.as_ref(), &mut after, now).await {
+            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+            saved => return saved.map(|()| Some((wake, Duration::ZERO))),
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
 async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(), StoreError> {
-    let final_from = |before: ReplyRecord| ReplyRecord {
-        stage: Stage::Final,
-        notice: word.notice,
-        text: word.text.clone(),
-        outcome: Some(word.outcome.clone()),
-        ..before
-    };
     let mut before = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
-        let mut record = final_from(before.clone().unwrap_or_else(|| blank(about)));
+        let mut record = word.clone().on(before.clone().unwrap_or_else(|| blank(about)));
         match reply::save(&world.store, before.as_ref(), &mut record, now).await {
             Err(StoreError::Conflict) => {}
             saved => return saved,

@@ -6,14 +6,10 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
 use tieline_core::backoff::Backoff;
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, digest, fresh};
-use tieline_core::outbound_url::{self, AddressError};
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
-use tieline_core::webhook_signature::{self, InvalidSecret, SigningKeys};
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::config::notify::{NotifyChannel, NotifyRecipient, NotifySettings};
@@ -23,6 +19,7 @@ use tracing::{info, warn};
 use crate::accounts::{self, AccountError};
 use crate::error_chain::chain;
 use crate::proactive::{self, Recipient, SpeakError};
+use crate::signed_post::{self, SignedPostError};
 use crate::world::{World, chance, random};
 
 /// Time between two attempts to send a notification: with [`MAX_ATTEMPTS`] about three hours in all.
@@ -57,18 +54,9 @@ pub struct Notification<'a> {
 /// Why a notification was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// The address may not be called.
-    #[error("the address can't be used")]
-    Address(#[from] AddressError),
-    /// The secret can't be used.
-    #[error("the secret can't be used")]
-    Secret(#[from] InvalidSecret),
-    /// The webhook can't be reached, or didn't answer in time.
-    #[error("the webhook can't be reached")]
-    Unreachable(#[source] reqwest::Error),
-    /// The webhook answered with something else than success.
-    #[error("the webhook answered {0}")]
-    Refused(StatusCode),
+    /// The webhook.
+    #[error(transparent)]
+    Webhook(#[from] SignedPostError),
     /// The bot is gone, stopped, or may only answer.
     #[error("the bot {0} can't send messages: it was deleted or stopped, or its platform lets it only answer")]
     NoBot(IntegrationId),
@@ -204,31 +192,9 @@ pub async fn send(
 }
 
 async fn post(world: &World, url: &str, secret: &Secret, notification: Notification<'_>) -> Result<(), NotifyError> {
-    // A name is checked when it is resolved: see `egress`.
-    let url = outbound_url::check(url, world.settings.allow_private)?;
-    let keys = SigningKeys::read(&[secret.expose()])?;
-    let signed_at = world.clock.now().as_secs();
     let Notification { id, body } = notification;
-    let request = world
-        .http
-        .client()
-        .post(url)
-        .timeout(PATIENCE)
-        .header(CONTENT_TYPE, "application/json")
-        .header(webhook_signature::ID_HEADER, id)
-        .header(webhook_signature::TIMESTAMP_HEADER, signed_at)
-        .header(
-            webhook_signature::SIGNATURE_HEADER,
-            keys.sign(id, signed_at, body.as_bytes()),
-        )
-        .body(body.to_owned());
-    let answer = request.send().await;
-    // The address may carry a key of its receiver.
-    let answer = answer.map_err(|error| NotifyError::Unreachable(error.without_url()))?;
-    match answer.status() {
-        status if status.is_success() => Ok(()),
-        status => Err(NotifyError::Refused(status)),
-    }
+    signed_post::send(world, (url, secret), (id, body.to_owned()), PATIENCE).await?;
+    Ok(())
 }
 
 async fn say(

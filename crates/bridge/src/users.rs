@@ -1,6 +1,5 @@
 //! People, known from their first message on.
 
-use tieline_core::agent::KnownPerson;
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::ids::{IntegrationId, OrganizationId, SenderId};
 use tieline_store::StoreError;
@@ -65,13 +64,11 @@ pub(crate) async fn facts(
 
 /// Name and mail address of a first contact are made up from the platform's own id: they are no facts.
 fn facts_of(user: User) -> UserFacts {
-    let is_made_up = user.email == user::made_up_email(&user.external_id);
-    let email = (!is_made_up).then_some(user.email);
-    let name = (user.name != user.external_id).then(|| user.name.clone());
-    let person = user.linked.map(|id| KnownPerson {
-        id,
-        name: user.name,
-        email,
-    });
-    UserFacts { name, person }
+    let name = user.known_name();
+    UserFacts {
+        name: (name != user.external_id).then(|| name.to_owned()),
+        person: user.known_person(),
+        is_linked: user.linked.is_some(),
+        mapping: user.mapping,
+    }
 }

@@ -25,6 +25,7 @@ pub mod trigger;
 pub mod agent;
 pub mod backoff;
 pub mod incident;
+pub mod mapper;
 pub mod message_state;
 
 pub mod bilingual;

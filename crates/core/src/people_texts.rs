@@ -28,6 +28,8 @@ pub enum PeopleReply {
     TooOften(u64),
     /// All people together ask too often, and may again after so many seconds.
     TooMany(u64),
+    /// The organization's mapper doesn't know the person.
+    UnknownPerson,
 }
 
 impl PeopleReply {
@@ -57,6 +59,9 @@ impl PeopleReply {
                 format!("You are asking faster than this bot may answer. Please try again in {seconds} s.")
             }
             Self::TooMany(seconds) => format!("Too many questions at the moment. Please try again in {seconds} s."),
+            Self::UnknownPerson => {
+                "This bot answers people whom your organization knows, and your account is not among them. Please ask your administrator.".to_owned()
+            }
         }
     }
 
@@ -75,6 +80,7 @@ impl PeopleReply {
             Self::Quiet(hours) => format!("本机器人在以下时段不回答问题：{hours}。请稍后再问。"),
             Self::TooOften(seconds) => format!("您的提问过于频繁，请在 {seconds} 秒后重试。"),
             Self::TooMany(seconds) => format!("当前提问过多，请在 {seconds} 秒后重试。"),
+            Self::UnknownPerson => "本机器人仅回答本组织已登记的人员，未能识别您的账号。请联系管理员。".to_owned(),
         }
     }
 }

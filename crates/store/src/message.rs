@@ -42,9 +42,13 @@ pub const PROACTIVE: &str = "proactive";
 /// The reason of a message whose sender or chat is not on the trigger's access list.
 pub const NOT_ALLOWED: &str = "not_allowed";
 
+/// The reason of a message whose sender the organization's mapper doesn't know.
+pub const UNKNOWN_PERSON: &str = "mapper_unknown_person";
+
 /// Reasons of refusals that are no trouble of their own: nothing was said, or the operators have set it up so.
-const EXPECTED_REFUSALS: [&str; 5] = [
+const EXPECTED_REFUSALS: [&str; 6] = [
     NOT_ALLOWED,
+    UNKNOWN_PERSON,
     "empty",
     "integration_stopped",
     "no_trigger",
@@ -358,6 +362,12 @@ impl MessageRecord {
     #[must_use]
     pub fn is_turned_away(&self) -> bool {
         self.state == MessageState::Refused && self.reason.as_deref() == Some(NOT_ALLOWED)
+    }
+
+    /// Whether it was refused because the organization's mapper doesn't know its sender.
+    #[must_use]
+    pub fn is_of_unknown_person(&self) -> bool {
+        self.state == MessageState::Refused && self.reason.as_deref() == Some(UNKNOWN_PERSON)
     }
 
     /// Why it was refused, if for a reason that neither its sender nor the operators have chosen.

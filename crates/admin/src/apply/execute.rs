@@ -10,7 +10,7 @@ use tieline_core::trigger::Trigger;
 use tieline_store::StoreError;
 use tieline_store::config::agent::{self, AgentRecord};
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord, IntegrationSettings};
-use tieline_store::config::organization::{self, Limits, Organization};
+use tieline_store::config::organization::{self, Limits, Mapper, Organization};
 use tieline_store::config::trigger::{self, Rival, TriggerRecord};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -21,7 +21,7 @@ use crate::auth::Scope;
 use crate::integrations::provision::{Before, provision};
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::{agents, integrations, organizations, triggers};
+use crate::{agents, integrations, mapper, organizations, triggers};
 
 /// Platforms that are spoken to at the same time.
 const CONCURRENCY: usize = 16;
@@ -34,6 +34,10 @@ enum Undo {
     RevertOrganization {
         after: Organization,
         before: Organization,
+    },
+    RevertMapper {
+        after: Box<Organization>,
+        before: Option<Mapper>,
     },
     RemoveAgent(AgentRecord),
     RevertAgent {
@@ -89,6 +93,17 @@ async fn write(
             let store = scope.audited(state, organizations::updated(&before, &name, limits));
             let after = organization::update(&store, &before, &name, limits).await?;
             Undo::RevertOrganization { after, before }
+        }
+        Write::SetMapper { version, after } => {
+            let found = organization::get(&state.world.store, &scope.organization, now).await?;
+            let before = found.filter(|found| found.mapper_version == version);
+            let before = before.ok_or(StoreError::Conflict)?;
+            let store = scope.audited(state, mapper::changed(&before, after.as_ref()));
+            let after = organization::set_mapper(&store, &before, after).await?;
+            Undo::RevertMapper {
+                after: Box::new(after),
+                before: before.mapper,
+            }
         }
         Write::CreateAgent(new) => {
             let store = scope.audited(state, agents::created(&new));
@@ -215,6 +230,11 @@ async fn undo(state: &AdminState, scope: &Scope, step: Undo) -> Result<(), Probl
         Undo::RevertOrganization { after, before } => {
             let store = scope.audited(state, organizations::updated(&after, &before.name, before.limits));
             organization::update(&store, &after, &before.name, before.limits).await?;
+            Ok(())
+        }
+        Undo::RevertMapper { after, before } => {
+            let store = scope.audited(state, mapper::changed(&after, before.as_ref()));
+            organization::set_mapper(&store, &after, before).await?;
             Ok(())
         }
         Undo::RemoveAgent(made) => {

@@ -15,9 +15,9 @@ use super::expand::escaped;
 use super::forms::{AgentForm, IntegrationForm, TriggerForm};
 use crate::auth::{Scope, no_organization};
 use crate::body::Query;
-use crate::organizations;
 use crate::problem::Problem;
 use crate::state::AdminState;
+use crate::{mapper, organizations};
 
 /// How the file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -103,9 +103,11 @@ async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
         let settings = record.settings(state.world.store.keyring())?;
         integrations.push(IntegrationForm::masked(&record.platform, manifest, &settings));
     }
+    let mut settings = organizations::form(organization, &organization.name, organization.limits);
+    settings.extend(mapper::masked(organization.mapper.as_ref()));
     let exported = ExportedOrganization {
         id: organization.id.to_string(),
-        settings: organizations::form(organization, &organization.name, organization.limits),
+        settings,
         agents: current.agents.iter().map(|it| AgentForm::masked(&it.agent)).collect(),
         integrations,
         triggers: triggers(&current),

@@ -14,6 +14,8 @@ pub(super) struct OrganizationEntry {
     pub(super) at: String,
     /// Its name and limits, as far as they are given.
     pub(super) settings: Entry,
+    /// Its mapper, if the file says anything of it.
+    pub(super) mapper: Option<Entry>,
     /// Its agents.
     pub(super) agents: Vec<Entry>,
     /// Its integrations.
@@ -48,7 +50,7 @@ pub(super) struct TriggerEntry {
 
 const LISTS: [&str; 3] = ["agents", "integrations", "triggers"];
 const TOP_KEYS: [&str; 4] = ["organizations", "agents", "integrations", "triggers"];
-const ORGANIZATION_KEYS: [&str; 6] = ["id", "name", "limits", "agents", "integrations", "triggers"];
+const ORGANIZATION_KEYS: [&str; 7] = ["id", "name", "limits", "mapper", "agents", "integrations", "triggers"];
 
 /// What the file says of the organization `id`. `None` with a mistake noted if nothing can be read.
 pub(super) fn read(
@@ -104,8 +106,28 @@ fn organizations(listed: (Value, Value), mistakes: &mut Mistakes<'_>) -> BTreeMa
 fn organization(mut settings: Entry, mistakes: &mut Mistakes<'_>) -> OrganizationEntry {
     let at = settings.at.clone();
     let owner = lists(&at, &mut settings, mistakes);
+    let mapper = mapper(&mut settings);
     settings.refuse_others(&["name", "limits"], &ORGANIZATION_KEYS, mistakes);
-    OrganizationEntry { at, settings, ..owner }
+    OrganizationEntry {
+        at,
+        settings,
+        mapper,
+        ..owner
+    }
+}
+
+/// Takes the mapper out of an organization. Null is one: it removes what there is.
+fn mapper(settings: &mut Entry) -> Option<Entry> {
+    let take = |fields: &mut Map<String, Value>| {
+        let taken = fields.remove("mapper")?;
+        Some(Map::from_iter([("mapper".to_owned(), taken)]))
+    };
+    Some(Entry {
+        at: settings.at.clone(),
+        name: settings.name.clone(),
+        fields: take(&mut settings.fields)?,
+        written: take(&mut settings.written).unwrap_or_default(),
+    })
 }
 
 /// Takes the three lists out of an organization, or of the file's top.

@@ -8,7 +8,7 @@ use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
 use tieline_core::trigger::Trigger;
 use tieline_store::config::agent::AgentRecord;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings, NewIntegration};
-use tieline_store::config::organization::{Limits, Organization};
+use tieline_store::config::organization::{Limits, Mapper, Organization};
 use tieline_store::config::trigger::TriggerRecord;
 
 use super::attempt::attempt;
@@ -26,6 +26,7 @@ use crate::state::AdminState;
 use crate::{agents, body, integrations, organizations};
 
 mod accounts;
+mod mapper;
 mod prune;
 mod triggers;
 
@@ -47,6 +48,11 @@ pub(super) enum Write {
         before: Organization,
         name: String,
         limits: Limits,
+    },
+    SetMapper {
+        /// The version of the mapper that is replaced.
+        version: u64,
+        after: Option<Mapper>,
     },
     CreateAgent(Agent),
     UpdateAgent {
@@ -111,6 +117,7 @@ pub(super) async fn plan(
         );
     }
     planner.organization(mistakes);
+    planner.mapper(mistakes);
     for entry in &wanted.entry.agents {
         planner.agent(entry, mistakes);
     }

@@ -10,6 +10,8 @@ use axum::extract::State;
 use serde::Serialize;
 use tieline_bridge::accounts;
 use tieline_bridge::agents as bridge_agents;
+use tieline_bridge::error_chain::chain;
+use tieline_bridge::mapper as bridge_mapper;
 use tieline_bridge::probe::{self as bridge_probe, Probed};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Withheld;
@@ -100,9 +102,10 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
     let is_own_channel = status::is_own_channel(state, record);
     let askable = seen.unusable.is_none() && !is_own_channel;
     // At the same time: both may be slow, and a person waits.
-    let (credentials, agent) = tokio::try_join!(
+    let (credentials, agent, mapper) = tokio::try_join!(
         credentials(state, record, askable),
         ask_agent(state, record, bound.as_ref().map(|trigger| &trigger.agent)),
+        ask_mapper(state, record),
     )?;
     let messages = newest_messages(state, record).await?;
     Ok(Facts {
@@ -128,6 +131,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         bound: bound.map(|trigger| trigger.id.to_string()),
         elsewhere,
         agent,
+        mapper,
         relay: relay(state, record).await?,
         condition: seen.condition,
         reported: seen.reported,
@@ -199,6 +203,15 @@ async fn ask_agent(
         failure: probed.err().map(|failure| (failure.code, failure.message)),
         ..blank
     }))
+}
+
+async fn ask_mapper(state: &AdminState, record: &IntegrationRecord) -> Result<Option<Result<(), String>>, Problem> {
+    let facts = organization::look_up(&state.world.store, &record.organization, state.now()).await?;
+    let Some((mapper, _)) = facts.mapper else {
+        return Ok(None);
+    };
+    let answered = bridge_mapper::probe(&state.world, &mapper, record).await;
+    Ok(Some(answered.map_err(|error| chain(&error))))
 }
 
 async fn credentials(
@@ -289,8 +302,8 @@ async fn hosts(state: &AdminState, record: &IntegrationRecord, credentials: Opti
 /// The organization's limit of concurrent runs, if no further run may begin.
 async fn runs_used_up(state: &AdminState, record: &IntegrationRecord) -> Result<Option<u32>, Problem> {
     let (store, organization, now) = (&state.world.store, &record.organization, state.now());
-    let limits = organization::look_up_limits(store, organization, now).await?;
-    let Some(limit) = limits.max_concurrent_runs else {
+    let facts = organization::look_up(store, organization, now).await?;
+    let Some(limit) = facts.limits.max_concurrent_runs else {
         return Ok(None);
     };
     let n_taken = run_slots::count(store, organization, limit, now).await?;

@@ -385,6 +385,46 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "用户自第一条消息起即被记录；最近一天收到 {n} 条消息",
     },
     Phrase {
+        code: "users_mapped",
+        en: "the organization's mapper answers; {n} message(s) came in the last day",
+        zh: "组织的用户映射服务应答正常；最近一天收到 {n} 条消息",
+    },
+    Phrase {
+        code: "mapper_unreachable",
+        en: "the organization's mapper can't be asked who people are: {error}; what it said before still counts, and people whom it was never asked about are answered",
+        zh: "无法向组织的用户映射服务查询人员身份：{error}；此前的答复继续有效，从未查询过的人员照常得到回答",
+    },
+    Phrase {
+        code: "mapper_unreachable_next",
+        en: "Check the mapper's address, certificate and secret, and that it answers within 3 s.",
+        zh: "请检查用户映射服务的地址、证书和密钥，并确认其在 3 秒内应答。",
+    },
+    Phrase {
+        code: "sender_withheld",
+        en: "the platform did not tell who wrote {n} message(s) of the last day, so their senders can't be recognized; the last one is {message}",
+        zh: "最近一天有 {n} 条消息平台未告知发送者，因此无法识别；最近一条为 {message}",
+    },
+    Phrase {
+        code: "sender_withheld_next",
+        en: "Give the app the platform's permission to read who sends messages.",
+        zh: "请在平台上为应用开通读取消息发送者的权限。",
+    },
+    Phrase {
+        code: "person_refused",
+        en: "{n} message(s) were refused in the last day because the organization's mapper does not know their sender; the last one came from {sender}",
+        zh: "最近一天有 {n} 条消息被拒绝，因为组织的用户映射服务不认识发送者；最近一条来自 {sender}",
+    },
+    Phrase {
+        code: "person_unknown",
+        en: "the organization's mapper answers, and does not know everybody: {message}",
+        zh: "组织的用户映射服务应答正常，但有不认识的人员：{message}",
+    },
+    Phrase {
+        code: "person_unknown_next",
+        en: "Add the person to the mapper's directory, or link them by hand on the page People.",
+        zh: "请将该人员加入用户映射服务的名录，或在“人员”页面手动关联。",
+    },
+    Phrase {
         code: "queue_ok",
         en: "no message waits longer than it should",
         zh: "没有等待过久的消息",

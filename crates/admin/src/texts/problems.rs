@@ -29,6 +29,7 @@ const TABLE: &[(&str, &str)] = &[
     ("invalid_body", "请求正文无法读取"),
     ("invalid_field", "字段的值无效"),
     ("login_not_offered", "该平台不提供扫码登录"),
+    ("mapper_not_set", "该组织没有设置用户映射服务"),
     ("message_gone", "该消息已不存在"),
     ("message_not_found", "没有该消息"),
     ("method_not_allowed", "该地址不支持此方法"),

@@ -12,6 +12,7 @@ mod idempotency;
 mod integrations;
 mod ledger;
 mod links;
+mod mapper;
 mod message_flow;
 mod notify;
 mod openapi;

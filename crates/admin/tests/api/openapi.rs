@@ -22,6 +22,8 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs/{org}/audit", &["get"]),
     ("/api/v1/orgs/{org}/notify", &["get", "patch", "delete"]),
     ("/api/v1/orgs/{org}/notify/test", &["post"]),
+    ("/api/v1/orgs/{org}/mapper", &["get", "patch", "delete"]),
+    ("/api/v1/orgs/{org}/users/{id}/map", &["post"]),
     ("/api/v1/orgs/{org}/agents/{id}/restore", &["post"]),
     ("/api/v1/orgs/{org}/integrations/{id}/restore", &["post"]),
     ("/api/v1/orgs/{org}/triggers/{id}/restore", &["post"]),

@@ -53,6 +53,11 @@ async fn resources(api: &TestApi) -> Vec<(String, Value, Value)> {
             json!({ "webhook": { "url": "https://ops.example", "secret": "a secret of some length" } }),
             json!({ "language": "en" }),
         ),
+        (
+            format!("{DEFAULT}/mapper"),
+            json!({ "url": "https://people.example", "secret": "a secret of some length" }),
+            json!({ "unknown": "refuse" }),
+        ),
     ]
 }
 

@@ -46,7 +46,7 @@ impl Arrival<'_> {
         let record = &self.bound.integration;
         let me = user::id_of(&record.id, &message.sender.id);
         let me = user::get(&self.world.store, &record.organization, &me).await?;
-        if me.is_none_or(|me| me.linked.is_none()) {
+        if me.is_none_or(|me| me.linked_to().is_none()) {
             return Ok(PeopleReply::OnlyLinked.text(record.language));
         }
         if code.is_empty() {

@@ -82,8 +82,8 @@ async fn organization_limit(world: &World, organization: &OrganizationId) -> Res
     if let Some(limit) = world.message_limits.get(organization, begun) {
         return Ok(limit);
     }
-    let limits = organization::look_up_limits(&world.store, organization, world.clock.now()).await?;
-    let limit = limits.max_messages_per_minute;
+    let facts = organization::look_up(&world.store, organization, world.clock.now()).await?;
+    let limit = facts.limits.max_messages_per_minute;
     world.message_limits.keep(organization.clone(), limit, begun);
     Ok(limit)
 }

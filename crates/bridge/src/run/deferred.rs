@@ -20,7 +20,7 @@ use super::callback_cursor::applied;
 use super::execute::RunContext;
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
-use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, incoming_guard, update};
+use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, incoming_guard, speakers, update};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::media;
 use crate::world::World;
@@ -49,7 +49,8 @@ pub(super) async fn resume(
     until: Option<Instant>,
 ) -> Result<Left, RunError> {
     held.working.pause();
-    let asked = execute::load(world, held).await?;
+    let mut asked = execute::load(world, held).await?;
+    speakers::name_all(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };

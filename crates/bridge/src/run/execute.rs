@@ -28,7 +28,9 @@ use super::outgoing_guard::OutgoingGuard;
 use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
-use super::{LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, incoming_guard, speakers, update};
+use super::{
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, incoming_guard, senders, speakers, update,
+};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
@@ -62,9 +64,9 @@ pub(super) async fn resume(
     until: Option<Instant>,
 ) -> Result<Left, RunError> {
     let asked = load(world, held).await?;
-    let Some(last) = asked.last() else {
+    if asked.is_empty() {
         return Ok(Left::Finished);
-    };
+    }
     if held.run().attempt > LAST_ATTEMPT {
         finish::give_up(world, held, &asked, "crashed").await?;
         return Ok(Left::Finished);
@@ -74,6 +76,11 @@ pub(super) async fn resume(
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
+    let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
+    speakers::name_all(world, held, &mut asked).await?;
+    let Some(last) = asked.last() else {
+        return Ok(Left::Finished);
+    };
     // The first holder of a run is the first to write its reply, unless an operator redrove its message or it was signed while it waited.
     let may_be_signed = held.run().may_be_signed && deliver::mode(&bot).waiting_sign != WaitingSign::Nothing;
     let found = match held.run().attempt == 1 && last.record.redrives == 0 && !may_be_signed {
@@ -296,7 +303,6 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
             }
         }
     }
-    speakers::name_all(world, held, &mut asked).await?;
     Ok(asked)
 }
 

@@ -102,7 +102,8 @@ fn fate(record: &ReplyRecord) -> (MessageState, Option<String>) {
         Some(Outcome::Completed) | None => (MessageState::Answered, None),
         Some(Outcome::Failed(failure)) => (MessageState::Failed, Some(failure.code.clone())),
         Some(Outcome::Stopped) => (MessageState::Stopped, None),
-        Some(Outcome::Refused) => (MessageState::Refused, None),
+        // By the mapper, before it named the person after all: nothing else refuses a message in its run.
+        Some(Outcome::Refused) => (MessageState::Refused, Some(message::UNKNOWN_PERSON.to_owned())),
         Some(Outcome::Commanded) => (MessageState::Commanded, None),
     }
 }

@@ -19,6 +19,7 @@ mod media_prefetch;
 mod next_run;
 mod outgoing_guard;
 mod request;
+mod senders;
 mod slot;
 mod speakers;
 mod standalone_reply;

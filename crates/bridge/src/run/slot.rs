@@ -183,8 +183,8 @@ enum Everywhere {
 
 async fn take_everywhere(world: &World, organization: &OrganizationId) -> Result<Everywhere, RunError> {
     let now = world.clock.now();
-    let limits = organization::look_up_limits(&world.store, organization, now).await?;
-    let Some(limit) = limits.max_concurrent_runs else {
+    let facts = organization::look_up(&world.store, organization, now).await?;
+    let Some(limit) = facts.limits.max_concurrent_runs else {
         return Ok(Everywhere::NotNeeded);
     };
     let until = now.after(world.settings.lease);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tieline_core::agent::KnownPerson;
 use tieline_core::ids::UserId;
+use tieline_core::mapper::Mapping;
 use tokio::time::Instant;
 
 /// Most users that are cached.
@@ -23,6 +24,10 @@ pub(crate) struct UserFacts {
     pub(crate) name: Option<String>,
     /// The known person, if the account is linked to one.
     pub(crate) person: Option<KnownPerson>,
+    /// Whether an operator, or a code of one, has linked it.
+    pub(crate) is_linked: bool,
+    /// What the organization's mapper says of the account.
+    pub(crate) mapping: Option<Mapping>,
 }
 
 /// Users already recorded, so that a message from one writes nothing, and since when; and what is recorded of them. Cache; bounded.
@@ -110,7 +115,7 @@ mod tests {
         let id = UserId::new("usr_1");
         let facts = UserFacts {
             name: Some("Li Si".into()),
-            person: None,
+            ..UserFacts::default()
         };
         known.keep(id.clone(), facts.clone(), now);
         assert_eq!(known.facts(&id, now + FACTS_LIFE / 2), Some(facts.clone()));

@@ -13,7 +13,7 @@ use tieline_core::timestamp::Timestamp;
 
 use super::agent::AgentRecord;
 use super::integration::Bound;
-use super::organization::Limits;
+use super::organization::OrganizationFacts;
 
 /// How long a reading is good for.
 const LIFE: Duration = Duration::from_secs(1);
@@ -27,8 +27,8 @@ pub(crate) struct Recent {
     pub(super) bound: Readings<IntegrationId, Bound>,
     /// Agents.
     pub(super) agents: Readings<(OrganizationId, AgentId), AgentRecord>,
-    /// What organizations may use.
-    pub(super) limits: Readings<OrganizationId, Limits>,
+    /// Limits and mappers of organizations.
+    pub(super) organizations: Readings<OrganizationId, OrganizationFacts>,
 }
 
 impl Recent {
@@ -36,7 +36,7 @@ impl Recent {
     pub(super) fn forget(&self) {
         self.bound.forget();
         self.agents.forget();
-        self.limits.forget();
+        self.organizations.forget();
     }
 }
 

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::OrganizationId;
+use tieline_core::mapper::UnknownPolicy;
+use tieline_core::secret::Secret;
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::list;
-use super::transaction::{Cancelled, Transaction, absent, where_equal};
+use super::transaction::{Cancelled, Transaction, absent, present, where_equal};
 use crate::Store;
 use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
@@ -13,6 +15,8 @@ use crate::item::{self, get_text, number, text, value};
 use crate::page::Page;
 use crate::tables::SK;
 use crate::update::Update;
+
+const MAPPER_VERSION: &str = "mapperVersion";
 
 /// The organization that exists from the start.
 pub const DEFAULT: &str = "default";
@@ -26,10 +30,34 @@ pub struct Organization {
     pub name: String,
     /// What it may use.
     pub limits: Limits,
+    /// Who says which known persons its users are.
+    pub mapper: Option<Mapper>,
+    /// Grows with every change of `mapper`.
+    pub mapper_version: u64,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Grows with every change.
+    /// Grows with every change of name and limits.
     pub version: u64,
+}
+
+/// An endpoint that says which known persons an organization's users are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapper {
+    /// The address.
+    pub url: String,
+    /// The key of the signature.
+    pub secret: Secret,
+    /// What becomes of the messages of people whom it doesn't know.
+    pub unknown: UnknownPolicy,
+}
+
+/// What the processing of messages asks about an organization.
+#[derive(Debug, Clone, Default)]
+pub struct OrganizationFacts {
+    /// What it may use.
+    pub limits: Limits,
+    /// Its mapper with the version of its settings.
+    pub mapper: Option<(Mapper, u64)>,
 }
 
 /// What an organization may use. `None`: as the deployment has it.
@@ -55,6 +83,10 @@ struct StoredV1 {
     name: String,
     #[serde(default)]
     limits: LimitsV1,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mapper: Option<MapperV1>,
+    #[serde(default)]
+    mapper_version: u64,
     #[serde(with = "millis")]
     created_at: Timestamp,
     version: u64,
@@ -67,6 +99,14 @@ struct LimitsV1 {
     max_concurrent_runs: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_messages_per_minute: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MapperV1 {
+    url: String,
+    sealed_secret: String,
+    unknown: UnknownPolicy,
 }
 
 /// Creates an organization. `false` if there is one of that id.
@@ -84,6 +124,8 @@ pub async fn create(
         id: id.clone(),
         name: name.to_owned(),
         limits,
+        mapper: None,
+        mapper_version: 0,
         created_at: now,
         version: 1,
     };
@@ -130,25 +172,35 @@ pub async fn get(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<O
     find(store, id, Reading::Strong).await
 }
 
-/// The limits of an organization from the cache, so up to a second old: for processing messages.
+/// What the processing of messages asks about an organization, from the cache, so up to a second old.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn look_up_limits(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<Limits, StoreError> {
-    let begun = match store.recent.limits.get(id, now) {
-        Ok(limits) => return Ok(limits),
+pub async fn look_up(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<OrganizationFacts, StoreError> {
+    let begun = match store.recent.organizations.get(id, now) {
+        Ok(facts) => return Ok(facts),
         Err(begun) => begun,
     };
     let found = find(store, id, Reading::Eventual).await?;
-    let limits = found.map(|found| found.limits).unwrap_or_default();
-    store.recent.limits.keep(id.clone(), limits, begun);
-    Ok(limits)
+    let facts = found.map(OrganizationFacts::of).unwrap_or_default();
+    store.recent.organizations.keep(id.clone(), facts.clone(), begun);
+    Ok(facts)
+}
+
+impl OrganizationFacts {
+    fn of(organization: Organization) -> Self {
+        let version = organization.mapper_version;
+        Self {
+            limits: organization.limits,
+            mapper: organization.mapper.map(|mapper| (mapper, version)),
+        }
+    }
 }
 
 async fn find(store: &Store, id: &OrganizationId, reading: Reading) -> Result<Option<Organization>, StoreError> {
     let pk = format!("ORG#{id}");
     let found = dynamo::get(&store.dynamo, &store.tables.config, (&pk, "ORG"), reading, &[]).await?;
-    found.map(read).transpose()
+    found.map(|item| read(store, item)).transpose()
 }
 
 /// All organizations, by id.
@@ -171,7 +223,7 @@ pub async fn list(
     let items = list::in_order(store, keys)
         .await?
         .into_iter()
-        .map(read)
+        .map(|item| read(store, item))
         .collect::<Result<_, _>>()?;
     Ok(Page {
         items,
@@ -210,19 +262,81 @@ pub async fn update(
     }
 }
 
+/// Sets or removes the mapper of the organization as it was read.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if its mapper isn't as it was read any more.
+pub async fn set_mapper(
+    store: &Store,
+    before: &Organization,
+    mapper: Option<Mapper>,
+) -> Result<Organization, StoreError> {
+    let version = before.mapper_version + 1;
+    let mut update = present();
+    update.set(MAPPER_VERSION, number(version));
+    match before.mapper_version {
+        // Written before there were mappers.
+        0 => {
+            let (path, zero) = (update.path(MAPPER_VERSION), update.value(number(0)));
+            update.require(format!("(attribute_not_exists({path}) OR {path} = {zero})"));
+        }
+        before => {
+            update.require_equal(MAPPER_VERSION, number(before));
+        }
+    }
+    match &mapper {
+        Some(mapper) => {
+            let stored = MapperV1 {
+                url: mapper.url.clone(),
+                sealed_secret: store
+                    .keyring
+                    .seal(mapper.secret.expose().as_bytes(), &bound_to(&before.id)),
+                unknown: mapper.unknown,
+            };
+            update.set("mapper", value("organization", &stored)?)
+        }
+        None => update.remove("mapper"),
+    };
+    let pk = format!("ORG#{}", before.id);
+    let mut writes = Transaction::new();
+    writes.change((), (&pk, "ORG"), update);
+    let written = writes.commit(store).await;
+    match written {
+        Ok(()) => Ok(Organization {
+            mapper,
+            mapper_version: version,
+            ..before.clone()
+        }),
+        Err(Cancelled::Refused((), _)) => Err(StoreError::Conflict),
+        Err(Cancelled::Store(error)) => Err(error),
+    }
+}
+
+/// A sealed secret opens only in the organization that it was given for.
+fn bound_to(id: &OrganizationId) -> String {
+    format!("ORG#{id}/mapper/secret")
+}
+
+/// A new organization, which has no mapper yet.
 fn write(organization: &Organization) -> Result<item::Item, StoreError> {
     let stored = Stored::V1(StoredV1 {
         id: organization.id.clone(),
         name: organization.name.clone(),
         limits: organization.limits.into(),
+        mapper: None,
+        mapper_version: organization.mapper_version,
         created_at: organization.created_at,
         version: organization.version,
     });
     item::write("organization", &format!("ORG#{}", organization.id), "ORG", &stored)
 }
 
-fn read(item: item::Item) -> Result<Organization, StoreError> {
+fn read(store: &Store, item: item::Item) -> Result<Organization, StoreError> {
     let Stored::V1(stored) = item::read("organization", item)?;
+    let mapper = stored
+        .mapper
+        .map(|mapper| open(store, &stored.id, mapper))
+        .transpose()?;
     Ok(Organization {
         id: stored.id,
         name: stored.name,
@@ -230,8 +344,20 @@ fn read(item: item::Item) -> Result<Organization, StoreError> {
             max_concurrent_runs: stored.limits.max_concurrent_runs,
             max_messages_per_minute: stored.limits.max_messages_per_minute,
         },
+        mapper,
+        mapper_version: stored.mapper_version,
         created_at: stored.created_at,
         version: stored.version,
+    })
+}
+
+fn open(store: &Store, id: &OrganizationId, stored: MapperV1) -> Result<Mapper, StoreError> {
+    let secret = store.keyring.open(&stored.sealed_secret, &bound_to(id))?;
+    let secret = String::from_utf8(secret).map_err(|_| StoreError::Unreadable { what: "organization" })?;
+    Ok(Mapper {
+        url: stored.url,
+        secret: Secret::new(secret),
+        unknown: stored.unknown,
     })
 }
 

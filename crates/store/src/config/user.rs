@@ -1,8 +1,10 @@
 //! People, known by one platform account each. Made on first contact.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
+use tieline_core::agent::KnownPerson;
 use tieline_core::ids::{IntegrationId, OrganizationId, SenderId, UserId, digest};
+use tieline_core::mapper::{MappedPerson, Mapping};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use super::list;
@@ -10,9 +12,11 @@ use super::transaction::{Cancelled, Transaction, absent, present};
 use crate::Store;
 use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
-use crate::item::{self, Item, text};
+use crate::item::{self, Item, number, text, value};
 use crate::page::Page;
 use crate::update::Update;
+
+const MAPPING_VERSION: &str = "mappingVersion";
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub struct User {
     pub linked: Option<String>,
     /// Whether the person was let in by pairing.
     pub admitted: bool,
+    /// What the organization's mapper says of the account.
+    pub mapping: Option<Mapping>,
+    /// Grows with every change of `mapping`.
+    pub mapping_version: u64,
     /// When the person first spoke.
     pub created_at: Timestamp,
 }
@@ -62,14 +70,59 @@ impl User {
             source: platform.to_owned(),
             linked: None,
             admitted: false,
+            mapping: None,
+            mapping_version: 0,
             created_at: now,
         }
     }
 
-    /// The same with a change.
+    /// The id of the known person behind the account: whom an operator has named, else whom the mapper knows.
+    #[must_use]
+    pub fn linked_to(&self) -> Option<&str> {
+        self.linked.as_deref().or(self.mapped().map(|person| &*person.id))
+    }
+
+    /// The name: what an operator has set, else what the mapper says.
+    #[must_use]
+    pub fn known_name(&self) -> &str {
+        match self.mapped() {
+            Some(person) if self.name == self.external_id => &person.name,
+            _ => &self.name,
+        }
+    }
+
+    /// The mail address: what an operator has set, else what the mapper says. `None`: only the made-up one is known.
+    #[must_use]
+    pub fn known_email(&self) -> Option<&str> {
+        if self.email == made_up_email(&self.external_id) {
+            return self.mapped()?.email.as_deref();
+        }
+        Some(&self.email)
+    }
+
+    /// The known person behind the account.
+    #[must_use]
+    pub fn known_person(&self) -> Option<KnownPerson> {
+        Some(KnownPerson {
+            id: self.linked_to()?.to_owned(),
+            name: self.known_name().to_owned(),
+            email: self.known_email().map(str::to_owned),
+        })
+    }
+
+    /// The person whom the mapper knows, unless an operator has named one.
+    fn mapped(&self) -> Option<&MappedPerson> {
+        let mapping = self.mapping.as_ref().filter(|_| self.linked.is_none());
+        mapping.and_then(Mapping::person)
+    }
+
+    /// The same with a change. Without its link the mapper is asked again.
     #[must_use]
     pub fn with(self, change: UserChange) -> Self {
+        let is_unlinked = change.linked == Some(None);
         Self {
+            mapping_version: self.mapping_version + u64::from(is_unlinked && self.mapping.is_some()),
+            mapping: self.mapping.filter(|_| !is_unlinked),
             name: change.name.unwrap_or(self.name),
             email: change.email.unwrap_or(self.email),
             linked: change.linked.unwrap_or(self.linked),
@@ -126,8 +179,17 @@ struct StoredV1 {
     linked: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     admitted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mapping: Option<Mapping>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    mapping_version: u64,
     #[serde(with = "millis")]
     created_at: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(version: &u64) -> bool {
+    *version == 0
 }
 
 /// The person as known, or `user` from now on.
@@ -203,6 +265,29 @@ pub async fn change(store: &Store, before: &User, change: UserChange) -> Result<
     Ok(after)
 }
 
+/// Records what the mapper says of a person as it was read.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if the record is gone, or another answer was recorded meanwhile.
+pub async fn record_mapping(store: &Store, before: &User, mapping: Mapping) -> Result<User, StoreError> {
+    let version = before.mapping_version + 1;
+    let mut update = present();
+    update
+        .set("mapping", value("user", &mapping)?)
+        .set(MAPPING_VERSION, number(version));
+    require_mapping(&mut update, before);
+    let key = (&*pk(&before.organization), &*sk(&before.id));
+    let written = dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::None).await?;
+    if matches!(written, Written::Refused(_)) {
+        return Err(StoreError::Conflict);
+    }
+    Ok(User {
+        mapping: Some(mapping),
+        mapping_version: version,
+        ..before.clone()
+    })
+}
+
 /// Deletes a person's record as it was read. It is created again at the next contact.
 ///
 /// # Errors
@@ -235,7 +320,15 @@ fn as_read(before: &User) -> Update {
     } else {
         when.require_absent("admitted");
     }
+    require_mapping(&mut when, before);
     when
+}
+
+fn require_mapping(when: &mut Update, before: &User) {
+    match before.mapping_version {
+        0 => when.require_absent(MAPPING_VERSION),
+        version => when.require_equal(MAPPING_VERSION, number(version)),
+    };
 }
 
 fn write(user: &User) -> Result<Item, StoreError> {
@@ -252,6 +345,8 @@ fn write(user: &User) -> Result<Item, StoreError> {
         source: user.source,
         linked: user.linked,
         admitted: user.admitted,
+        mapping: user.mapping,
+        mapping_version: user.mapping_version,
         created_at: user.created_at,
     });
     item::write("user", &pk, &sk, &stored)
@@ -270,6 +365,8 @@ fn read(item: Item) -> Result<User, StoreError> {
         source: stored.source,
         linked: stored.linked,
         admitted: stored.admitted,
+        mapping: stored.mapping,
+        mapping_version: stored.mapping_version,
         created_at: stored.created_at,
     })
 }

@@ -7,8 +7,8 @@ import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
 
 export async function load(shell) {
   const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
-  const [tokens, organization, { items }, notify, bots] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit, shell.get("/notify"), shell.get("/integrations?limit=200")]);
-  return { tokens: tokens.items, organization, audit: items, notify, bots: bots.items };
+  const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit, shell.get("/notify"), shell.get("/integrations?limit=200"), shell.get("/mapper")]);
+  return { tokens: tokens.items, organization, audit: items, notify, bots: bots.items, mapper: people };
 }
 
 export function view(shell, state) {
@@ -17,6 +17,7 @@ export function view(shell, state) {
     ${heading(text("page_settings"))}
     ${tokens(shell, state)}
     ${notifications(shell, state)}
+    ${mapper(shell, state)}
     ${limits(shell, state)}
     ${organizations(shell, state)}
     ${auditLog(shell, state)}
@@ -93,6 +94,23 @@ const notifications = (shell, state) => {
       <button class="danger quiet" @click=${() => shell.act(() => shell.send("DELETE", "/notify"))}>${text("notifyEnd")}</button></p>` : nothing}
   </section>`;
 };
+
+/** The endpoint that says which known persons people are. */
+const mapper = (shell, { mapper: set }) => html`
+  <section class="card" aria-labelledby="mapper-title"><h3 id="mapper-title">${text("mapper")}</h3>
+    <p>${text("mapperHelp")}</p>
+    <form class="bar" id="mapper-form" @submit=${(event) => {
+      event.preventDefault();
+      const { url, secret, unknown } = event.target.elements;
+      shell.act(() => shell.send("PATCH", "/mapper", { url: url.value.trim(), unknown: unknown.value, ...(secret.value ? { secret: secret.value } : {}) }));
+    }}>
+      <label>${text("notifyUrl")} <input name="url" type="url" required .value=${set.url ?? ""}></label>
+      <label>${text("notifySecret")} <input name="secret" type="password" minlength="16" autocomplete="off" ?required=${!set.url} placeholder=${set.url ? "***" : ""}></label>
+      <label>${text("mapperUnknown")} <select name="unknown">${["allow", "refuse"].map((policy) => html`<option value=${policy} ?selected=${policy === (set.unknown ?? "allow")}>${text(`unknown_${policy}`)}</option>`)}</select></label>
+      ${shell.app.mayWrite ? html`<button type="submit">${text("save")}</button>` : nothing}
+    </form>
+    ${shell.app.mayWrite && set.url ? html`<p class="bar"><button class="danger quiet" @click=${() => shell.act(() => shell.send("DELETE", "/mapper"))}>${text("mapperEnd")}</button></p>` : nothing}
+  </section>`;
 
 const limits = (shell, { organization }) => html`
   <section class="card" aria-labelledby="limits-title"><h3 id="limits-title">${text("limits")}</h3>

@@ -58,6 +58,8 @@ pub(super) struct Facts {
     pub(super) messages: Vec<MessageRecord>,
     /// Conversations in which an answer is being written, of those in which a message waits.
     pub(super) running: HashSet<ConversationId>,
+    /// What came of asking the organization's mapper. `None`: it has none.
+    pub(super) mapper: Option<Result<(), String>>,
     /// The organization's limit of concurrent runs, if all of them are taken.
     pub(super) runs_used_up: Option<u32>,
     /// The newest warnings and errors, the newest first.

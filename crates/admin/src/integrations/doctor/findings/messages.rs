@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_bridge::cooldown::PERMISSION_MISSING;
+use tieline_bridge::mapper::PERSON_UNKNOWN;
 use tieline_core::message_state::MessageState;
 use tieline_store::log::{Level as LogLevel, LogEntry};
 use tieline_store::message::{FailedAnswer, LATELY, MANY_FAILURES, MessageRecord};
@@ -60,13 +61,42 @@ pub(super) fn refusals(facts: &Facts) -> Finding {
     bad(NAME, detail.with("reason", reason), Text::new(next), remedy)
 }
 
+/// Whether people are recognized: apart from each other are a mapper that can't be asked, a platform that keeps back who wrote, and a
+/// person whom the mapper doesn't know.
 pub(super) fn user_mapping(facts: &Facts) -> Finding {
-    let n_messages = facts
-        .messages
-        .iter()
-        .filter(|record| is_within(facts, record, DAY))
-        .count();
-    good("user_mapping", Text::new("users_ok").with("n", n_messages))
+    const NAME: &str = "user_mapping";
+    let recent = || facts.messages.iter().filter(|record| is_within(facts, record, DAY));
+    let edit = || Remedy::new(Action::EditOrganization);
+    if let Some(Err(error)) = &facts.mapper {
+        let detail = Text::new("mapper_unreachable").with("error", error);
+        return bad(NAME, detail, Text::new("mapper_unreachable_next"), edit());
+    }
+    let is_nameless = |record: &&MessageRecord| record.sender.is_none() && !record.is_proactive();
+    let n_nameless = recent().filter(is_nameless).count();
+    if let Some(last) = recent().find(is_nameless) {
+        let detail = Text::new("sender_withheld")
+            .with("n", n_nameless)
+            .with("message", &last.id);
+        let remedy = Remedy::on(Action::ViewMessage, last.id.as_str());
+        return warning(NAME, detail, Text::new("sender_withheld_next"), Some(remedy));
+    }
+    let is_refused = |record: &&MessageRecord| record.is_of_unknown_person();
+    let n_refused = recent().filter(is_refused).count();
+    if let Some(last) = recent().find(is_refused) {
+        let sender = last.sender.as_ref().map_or("", |sender| sender.as_str());
+        let detail = Text::new("person_refused").with("n", n_refused).with("sender", sender);
+        return warning(NAME, detail, Text::new("person_unknown_next"), Some(edit()));
+    }
+    let is_unknown = |entry: &&LogEntry| entry.code == PERSON_UNKNOWN && facts.now.since(entry.at) < DAY;
+    if let Some(entry) = facts.log.iter().find(is_unknown) {
+        let detail = Text::new("person_unknown").with("message", &entry.message);
+        return warning(NAME, detail, Text::new("person_unknown_next"), Some(edit()));
+    }
+    let code = match facts.mapper {
+        Some(_) => "users_mapped",
+        None => "users_ok",
+    };
+    good(NAME, Text::new(code).with("n", recent().count()))
 }
 
 pub(super) fn stuck(facts: &Facts) -> Finding {

@@ -1,12 +1,14 @@
 //! What facts lead to which cause.
 
-use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId};
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Language;
 use tieline_store::log::Level as LogLevel;
 use tieline_store::status::{ConnectionState, SignatureFailure, StatusError};
 
 use super::*;
+
+mod mapping;
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
@@ -47,6 +49,7 @@ fn healthy() -> Facts {
         reported: Status::default(),
         messages: Vec::new(),
         running: HashSet::new(),
+        mapper: None,
         runs_used_up: None,
         log: Vec::new(),
     }
@@ -215,7 +218,7 @@ fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> Messa
         platform_message: PlatformMessageId::new("m"),
         conversation: Some(ConversationId::new("cnv_1")),
         session: None,
-        sender: None,
+        sender: Some(SenderId::new("lisi")),
         received_at: at(received_at),
         state,
         event: String::new(),
