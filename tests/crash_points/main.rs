@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod chat;
+mod chosen_agent;
 mod clocks;
 mod deferred;
 mod due;

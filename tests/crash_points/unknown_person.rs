@@ -42,7 +42,7 @@ async fn unknowing_mapper() -> String {
 async fn die_at(point: u64, agent: &FakeAgent, mapper: &str) -> bool {
     let (dir, chat) = (tempfile::tempdir().unwrap(), ChatServer::start().await);
     let plan = CrashPlan::new(Some(point));
-    let mut process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
+    let process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
     let settings = agent.as_chat("Counting");
     let bot = set_up(&process.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
     set_mapper(&process, mapper).await;

@@ -7,6 +7,7 @@ mod agents;
 mod chat;
 mod custom_platform;
 mod kills;
+mod people;
 mod redaction;
 mod rude_agent;
 mod webhook_examples;

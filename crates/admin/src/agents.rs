@@ -241,7 +241,7 @@ pub(crate) async fn delete(
         if_match.check(&etag::of_version(before.version))?;
         let agent = &before.agent.id;
         if query.force {
-            let names = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.agent == *agent;
+            let names = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.agents().contains(&agent);
             for bound in trigger::naming(&state.world.store, &scope.organization, names).await? {
                 crate::triggers::remove(&state, &scope, &bound).await?;
             }

@@ -27,6 +27,7 @@ use crate::state::AdminState;
 mod body;
 pub(crate) mod question_limits;
 mod redaction;
+mod routes;
 pub(crate) mod welcome;
 
 /// Whether an integration is taken from the trigger that has it.
@@ -88,7 +89,7 @@ pub(crate) async fn create(
         }
         let store = scope.audited(&state, created(&trigger));
         let made = store_trigger::create(&store, trigger.clone(), query.rival(), state.now()).await;
-        explain(&state, &scope.organization, made).await
+        explain(&state, &trigger, made).await
     })
     .await?;
     Ok(Tagged::created(TriggerView::of(made)))
@@ -138,8 +139,8 @@ pub(crate) async fn patch(
             welcome::check(&state, &trigger).await?;
         }
         let store = scope.audited(&state, updated(old, &trigger));
-        let changed = store_trigger::update(&store, &before, trigger, query.rival(), state.now()).await;
-        explain(&state, &scope.organization, changed)
+        let changed = store_trigger::update(&store, &before, trigger.clone(), query.rival(), state.now()).await;
+        explain(&state, &trigger, changed)
             .await
             .map(TriggerView::of)
             .map(Tagged::ok)
@@ -181,7 +182,7 @@ pub(crate) async fn restore(
         let found = found.ok_or_else(missing)?;
         let store = scope.audited(&state, restored(&found.record.trigger));
         let restored = store_trigger::restore(&store, &found, query.rival(), now).await;
-        explain(&state, &scope.organization, restored)
+        explain(&state, &found.record.trigger, restored)
             .await
             .map(TriggerView::of)
             .map(Tagged::ok)
@@ -275,14 +276,16 @@ fn lines(change: Change, before: Option<&Trigger>, after: &Trigger) -> Change {
 /// Says why a trigger was not written, with who is concerned.
 pub(crate) async fn explain<T>(
     state: &AdminState,
-    organization: &OrganizationId,
+    trigger: &Trigger,
     outcome: Result<T, TriggerError>,
 ) -> Result<T, Problem> {
     Err(match outcome {
         Ok(done) => return Ok(done),
         Err(TriggerError::IntegrationNotFound) => Problem::integration_not_found().on("integrationId"),
-        Err(TriggerError::AgentNotFound) => Problem::agent_not_found().on("agentId"),
-        Err(TriggerError::AlreadyBound(holder)) => already_bound(state, organization, &holder).await?,
+        Err(TriggerError::AgentNotFound) => {
+            Problem::agent_not_found().on(routes::field_without_agent(state, trigger).await?)
+        }
+        Err(TriggerError::AlreadyBound(holder)) => already_bound(state, &trigger.organization, &holder).await?,
         Err(TriggerError::Store(error)) => error.into(),
     })
 }

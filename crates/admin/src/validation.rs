@@ -70,6 +70,18 @@ pub(crate) fn optional_text(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
+/// Platform ids, without the white space around them.
+pub(crate) fn platform_ids(field: &str, ids: Vec<String>, max: usize) -> Result<Vec<String>, Problem> {
+    if ids.len() > max {
+        return Err(Problem::invalid(field, &format!("has more than {max} entries")));
+    }
+    let ids: Vec<String> = ids.into_iter().map(|id| id.trim().to_owned()).collect();
+    match ids.iter().position(|id| id.is_empty() || id.len() > 256) {
+        Some(at) => Err(Problem::invalid(format!("{field}[{at}]"), "must have 1 to 256 bytes")),
+        None => Ok(ids),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

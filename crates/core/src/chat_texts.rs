@@ -149,6 +149,11 @@ const HELP: &[HelpLine] = &[
         chinese: "/stop 停止正在生成的回答。\n/status 查看当前状态。",
     },
     HelpLine {
+        possible: |chat| chat.agents,
+        english: "/agents lists the agents of this bot.\n/agent NAME chooses the one that answers.",
+        chinese: "/agents 列出本机器人的智能体。\n/agent 名称 选择由哪个智能体回答。",
+    },
+    HelpLine {
         possible: |chat| chat.direct,
         english: "/link CODE links you to the person whom your administrator knows.",
         chinese: "/link 关联码 关联您的身份（关联码由管理员提供）。",
@@ -207,10 +212,22 @@ mod tests {
             direct: true,
             tasks: true,
             pairing: true,
+            agents: true,
         };
-        for word in ["/chat", "/task", "/switch", "/bind", "/cancel", "/link", "/approve"] {
+        for word in [
+            "/chat",
+            "/task",
+            "/switch",
+            "/bind",
+            "/cancel",
+            "/link",
+            "/approve",
+            "/agents",
+            "/agent NAME",
+        ] {
             assert!(!group.contains(word), "{word}");
             assert!(help(tasks, Language::English).contains(word), "{word}");
+            let word = word.trim_end_matches(" NAME");
             assert!(help(tasks, Language::Chinese).contains(word), "{word}");
         }
     }

@@ -11,6 +11,10 @@ pub enum Command {
     Status,
     /// `/help`
     Help,
+    /// `/agents`: which agents answer here.
+    Agents,
+    /// `/agent NAME`: this agent answers from now on.
+    Agent(String),
     /// A command of task mode.
     Task(TaskCommand),
     /// `/link CODE`: link oneself to the known person for whom an operator made the code.
@@ -45,6 +49,8 @@ pub struct Abilities {
     pub tasks: bool,
     /// Whether strangers may ask to be let in.
     pub pairing: bool,
+    /// Whether there are agents to choose from.
+    pub agents: bool,
 }
 
 /// Reads a command from a message's text, with the mention of the bot already removed.
@@ -63,6 +69,11 @@ pub fn parse(text: &str, chat: Abilities) -> Option<Command> {
         "/stop" => Some(Command::Stop),
         "/status" => Some(Command::Status),
         "/help" => Some(Command::Help),
+        "/agents" if chat.agents => Some(Command::Agents),
+        "/agent" if chat.agents => Some(match rest.trim() {
+            "" => Command::Agents,
+            name => Command::Agent(name.to_owned()),
+        }),
         "/link" if chat.direct => Some(Command::Link(rest.trim().to_owned())),
         "/approve" if chat.direct && chat.pairing => Some(Command::Approve(rest.trim().to_owned())),
         word if chat.direct && chat.tasks => task_command(word, rest.trim()).map(Command::Task),
@@ -93,6 +104,7 @@ mod tests {
             direct: true,
             tasks: true,
             pairing: true,
+            agents: true,
         };
         assert_eq!(parse(text, everything), expected, "{text}");
     }
@@ -102,7 +114,7 @@ mod tests {
         let abilities = |direct, tasks| Abilities {
             direct,
             tasks,
-            pairing: false,
+            ..Abilities::default()
         };
         let expected = Command::Task(TaskCommand::Task("Deploy  It".into()));
         assert_eq!(
@@ -148,6 +160,23 @@ mod tests {
         check("/Help", Some(Command::Help));
         check("/unknown", None);
         check("", None);
+    }
+
+    #[test]
+    fn agents_are_chosen_only_where_there_are_some() {
+        let agents = Abilities {
+            agents: true,
+            ..Abilities::default()
+        };
+        assert_eq!(parse("/Agents@Helper", agents), Some(Command::Agents));
+        assert_eq!(parse("/agent", agents), Some(Command::Agents));
+        assert_eq!(
+            parse("/AGENT  Human Resources ", agents),
+            Some(Command::Agent("Human Resources".into()))
+        );
+        for text in ["/agents", "/agent", "/agent HR"] {
+            assert_eq!(parse(text, Abilities::default()), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Conversations: the unit of order, and all that is kept about one.
 
+mod choice;
 pub mod task;
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub struct Conversation {
     pub version: u64,
     /// The newest session, if there was one.
     pub session: Option<Session>,
+    /// Sessions that gave way to one with another agent while messages of theirs wait or are answered.
+    pub leaving: Vec<Session>,
     /// Tasks of a direct chat, and the menu that waits for a choice.
     pub tasks: TaskBook,
     /// Messages that wait, in order.
@@ -100,6 +103,7 @@ impl Conversation {
             key,
             version: 0,
             session: None,
+            leaving: Vec::new(),
             tasks: TaskBook::default(),
             pending: Vec::new(),
             closing: Vec::new(),
@@ -111,7 +115,7 @@ impl Conversation {
 
     /// A session with another agent begins, and what waits goes there too, but for what waits in other tasks: that agent will answer it.
     pub fn go_over_to(&mut self, session: Session) {
-        let parked: Vec<u64> = self.tasks.parked().map(|session| session.number).collect();
+        let parked: Vec<u64> = self.kept_aside().map(|session| session.number).collect();
         for waiting in self
             .pending
             .iter_mut()

@@ -17,12 +17,14 @@ pub mod conversation;
 pub mod mailbox;
 pub mod pairing;
 pub mod people_texts;
+pub mod routes;
 pub mod session;
 pub mod task_reply;
 pub mod thinking_display;
 pub mod trigger;
 
 pub mod agent;
+pub mod agent_texts;
 pub mod backoff;
 pub mod incident;
 pub mod mapper;

@@ -31,6 +31,9 @@ pub struct Session {
     /// What identifies the conversation at the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_ref: Option<String>,
+    /// Whether a person chose the agent: then it answers until the session ends, whatever the routes say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
 }
 
 impl Session {
@@ -46,6 +49,7 @@ impl Session {
             last_at: now,
             runs: 0,
             conversation_ref: None,
+            chosen: false,
         }
     }
 

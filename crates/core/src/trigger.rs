@@ -5,9 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
+use crate::event::Chat;
+use crate::ids::{AgentId, IntegrationId, OrganizationId, SenderId, TriggerId};
 use crate::quiet_hours::QuietHours;
 use crate::redaction::Redaction;
+use crate::routes::Route;
+use crate::session::Session;
 
 /// Binds one integration to one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,40 @@ pub struct Trigger {
     pub enabled: bool,
     /// The rest.
     pub settings: TriggerSettings,
+}
+
+impl Trigger {
+    /// The agent of a message: of the first route that matches it, else the trigger's own.
+    #[must_use]
+    pub fn agent_for(&self, chat: &Chat, sender: &SenderId, text: &str) -> &AgentId {
+        let mut routes = self.settings.routes.iter();
+        let route = routes.find(|route| route.matches(chat, sender, text));
+        route.map_or(&self.agent, |route| &route.agent)
+    }
+
+    /// The agents that it names, each once: its own first.
+    #[must_use]
+    pub fn agents(&self) -> Vec<&AgentId> {
+        let mut agents = vec![&self.agent];
+        for route in &self.settings.routes {
+            if !agents.contains(&&route.agent) {
+                agents.push(&route.agent);
+            }
+        }
+        agents
+    }
+
+    /// Whether people may list agents and choose one.
+    #[must_use]
+    pub const fn offers_agents(&self) -> bool {
+        self.settings.agent_choice || !self.settings.routes.is_empty()
+    }
+
+    /// Whether a session's agent still answers here.
+    #[must_use]
+    pub fn allows(&self, session: &Session) -> bool {
+        (self.settings.agent_choice && session.chosen) || self.agents().contains(&&session.agent)
+    }
 }
 
 /// How a trigger treats conversations.
@@ -50,6 +87,12 @@ pub struct TriggerSettings {
     pub max_messages_per_person_per_minute: Option<u32>,
     /// What is done to credentials.
     pub redaction: Redaction,
+    /// Other agents, and which messages they answer. The first that matches counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Whether people may choose among all agents of the organization.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub agent_choice: bool,
 }
 
 impl Default for TriggerSettings {
@@ -65,6 +108,8 @@ impl Default for TriggerSettings {
             quiet_hours: None,
             max_messages_per_person_per_minute: None,
             redaction: Redaction::default(),
+            routes: Vec::new(),
+            agent_choice: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
-//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `tb` the sealed tasks, `pend`
+//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `lvg` sessions that are left, `tb` the sealed tasks, `pend`
 //! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
@@ -53,6 +53,8 @@ struct StoredV1 {
     ses: Option<Session>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tb: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lvg: Vec<Session>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pend: Vec<Pending>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -238,6 +240,10 @@ async fn change(
     if after.session != before.session {
         set_or_remove(&mut change, "ses", after.session.as_ref())?;
     }
+    if after.leaving != before.leaving {
+        let leaving = Some(&after.leaving).filter(|leaving| !leaving.is_empty());
+        set_or_remove(&mut change, "lvg", leaving)?;
+    }
     if after.tasks != before.tasks {
         set_or_remove(&mut change, "tb", seal_tasks(store, after)?.as_ref())?;
     }
@@ -297,6 +303,7 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
         n: 1,
         ses: conversation.session.clone(),
         tb: seal_tasks(store, conversation)?,
+        lvg: conversation.leaving.clone(),
         pend: conversation.pending.clone(),
         clos: conversation.closing.clone(),
         run: conversation.run.clone(),
@@ -322,6 +329,7 @@ fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
         key: stored.key,
         version: stored.n,
         session: stored.ses,
+        leaving: stored.lvg,
         pending: stored.pend,
         closing: stored.clos,
         run: stored.run,

@@ -1,6 +1,6 @@
 //! What an organization owns before a file is applied to it.
 
-use tieline_core::ids::OrganizationId;
+use tieline_core::ids::{AgentId, OrganizationId};
 use tieline_store::config::agent::{self, AgentRecord};
 use tieline_store::config::integration::{self, IntegrationRecord};
 use tieline_store::config::organization::{self, Organization};
@@ -60,6 +60,13 @@ impl Current {
 
     pub(super) fn agent(&self, name: &str) -> Option<&AgentRecord> {
         self.agents.iter().find(|record| record.agent.name == name)
+    }
+
+    /// The name of an agent.
+    pub(super) fn name_of(&self, id: &AgentId) -> Option<String> {
+        let mut agents = self.agents.iter();
+        let found = agents.find(|record| record.agent.id == *id);
+        found.map(|record| record.agent.name.clone())
     }
 
     pub(super) fn integration(&self, name: &str) -> Option<&IntegrationRecord> {

@@ -132,13 +132,13 @@ async fn write(
         }
         Write::CreateTrigger(new) => {
             let store = scope.audited(state, triggers::created(&new));
-            let made = trigger::create(&store, new, Rival::Respect, now).await;
-            Undo::RemoveTrigger(triggers::explain(state, &scope.organization, made).await?)
+            let made = trigger::create(&store, new.clone(), Rival::Respect, now).await;
+            Undo::RemoveTrigger(triggers::explain(state, &new, made).await?)
         }
         Write::UpdateTrigger { before, after } => {
             let store = scope.audited(state, triggers::updated(&before.trigger, &after));
-            let changed = trigger::update(&store, &before, after, Rival::Respect, now).await;
-            let after = triggers::explain(state, &scope.organization, changed).await?;
+            let changed = trigger::update(&store, &before, Trigger::clone(&after), Rival::Respect, now).await;
+            let after = triggers::explain(state, &after, changed).await?;
             let before = before.trigger;
             Undo::RevertTrigger { after, before }
         }

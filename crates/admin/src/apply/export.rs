@@ -131,7 +131,7 @@ fn triggers(current: &Current) -> Vec<TriggerForm> {
         let (Some(integration), Some(agent)) = (integration, agent) else {
             continue;
         };
-        let form = TriggerForm::of(trigger, &integration.name, &agent.agent.name);
+        let form = TriggerForm::of(trigger, &integration.name, &agent.agent.name, |id| current.name_of(id));
         match forms
             .iter_mut()
             .find(|it| it.integration == form.integration && it.agent == form.agent)

@@ -8,7 +8,9 @@ use tieline_bridge::agents as bridge_agents;
 use tieline_core::account::ConnectionMode;
 use tieline_core::agent::Agent;
 use tieline_core::connector::Manifest;
+use tieline_core::ids::AgentId;
 use tieline_core::notice::Language;
+use tieline_core::routes::Route;
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::integration::IntegrationSettings;
@@ -113,12 +115,24 @@ impl IntegrationForm {
 }
 
 impl TriggerForm {
-    pub(super) fn of(trigger: &Trigger, integration: &str, agent: &str) -> Self {
+    /// Without routes to agents that have no name any more: they do nothing, and can't be named.
+    pub(super) fn of(
+        trigger: &Trigger,
+        integration: &str,
+        agent: &str,
+        name_of: impl Fn(&AgentId) -> Option<String>,
+    ) -> Self {
+        let named = |route: &Route| {
+            let agent = AgentId::new(name_of(&route.agent)?);
+            Some(Route { agent, ..route.clone() })
+        };
+        let mut settings = trigger.settings.clone();
+        settings.routes = settings.routes.iter().filter_map(named).collect();
         Self {
             integration: integration.to_owned(),
             agent: agent.to_owned(),
             enabled: trigger.enabled,
-            settings: trigger.settings.clone(),
+            settings,
         }
     }
 }

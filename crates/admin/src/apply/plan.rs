@@ -69,8 +69,8 @@ pub(super) enum Write {
     },
     CreateTrigger(Trigger),
     UpdateTrigger {
-        before: TriggerRecord,
-        after: Trigger,
+        before: Box<TriggerRecord>,
+        after: Box<Trigger>,
     },
     DeleteTrigger(TriggerRecord),
     DeleteIntegration(IntegrationRecord),
@@ -306,6 +306,11 @@ impl Planner<'_> {
     fn named(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
         let entry = self.wanted.entry;
         let agents = entry.agents.iter().map(|it| &*it.name);
+        let routes = entry
+            .triggers
+            .iter()
+            .flat_map(|it| triggers::route_agents(&it.entry.fields));
+        let agents = agents.chain(routes.filter_map(|(_, name)| name));
         let integrations = entry.integrations.iter().map(|it| &*it.name);
         (
             agents.chain(entry.triggers.iter().map(|it| &*it.agent)).collect(),

@@ -102,7 +102,7 @@ pub(crate) async fn reset(
             return Ok(Json(ConversationView::of(before)));
         };
         let mut after = before.clone();
-        after.session = Some(before.next_session(&old.agent, state.now()));
+        after.leave_for(before.next_session(&old.agent, state.now()));
         after.updated_at = state.now();
         scope
             .note(

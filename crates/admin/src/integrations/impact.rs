@@ -84,8 +84,10 @@ pub(crate) async fn of(
     let mut agents: Vec<AgentId> = Vec::new();
     for record in triggers {
         impact.triggers.push(AffectedTrigger::of(&record.trigger));
-        if record.trigger.enabled && !agents.contains(&record.trigger.agent) {
-            agents.push(record.trigger.agent);
+        for agent in record.trigger.agents().into_iter().filter(|_| record.trigger.enabled) {
+            if !agents.contains(agent) {
+                agents.push(agent.clone());
+            }
         }
     }
     for id in &agents {
@@ -101,7 +103,10 @@ pub(crate) async fn of_agent(
     organization: &OrganizationId,
     agent: &AgentId,
 ) -> Result<Impact, Problem> {
-    let triggers = trigger::naming(&state.world.store, organization, |trigger| trigger.agent == *agent).await?;
+    let triggers = trigger::naming(&state.world.store, organization, |trigger| {
+        trigger.agents().contains(&agent)
+    })
+    .await?;
     let mut impact = Impact::default();
     for record in &triggers {
         impact.triggers.push(AffectedTrigger::of(&record.trigger));

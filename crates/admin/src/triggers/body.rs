@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::question_limits::{QuietHoursBody, per_minute};
 use super::redaction::{RedactionPatch, RedactionView};
+use super::routes::{self, RouteBody};
 use crate::audit::{self, Shown};
 use crate::body::nullable;
 use crate::etag::{self, Versioned};
@@ -49,6 +50,10 @@ pub(crate) struct TriggerView {
     quiet_hours: Option<QuietHoursBody>,
     max_messages_per_person_per_minute: Option<u32>,
     redaction: RedactionView,
+    /// Other agents, and which messages they answer. The first that matches counts; what none names goes to `agentId`.
+    routes: Vec<RouteBody>,
+    /// Whether people may choose among all agents of the organization.
+    agent_choice: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -110,6 +115,11 @@ pub(crate) struct NewTrigger {
     max_messages_per_person_per_minute: Option<u32>,
     /// What is done to credentials: nothing, if absent.
     redaction: Option<RedactionPatch>,
+    /// Other agents, and which messages they answer: none, if absent.
+    #[schema(max_items = 20)]
+    routes: Option<Vec<RouteBody>>,
+    /// Whether people may choose among all agents of the organization: false, if absent.
+    agent_choice: Option<bool>,
 }
 
 /// Changes of a trigger. What is absent stays.
@@ -140,6 +150,10 @@ pub(crate) struct TriggerPatch {
     #[schema(value_type = Option<u32>, minimum = 1)]
     max_messages_per_person_per_minute: Option<Option<u32>>,
     redaction: Option<RedactionPatch>,
+    /// All of them: the list is replaced.
+    #[schema(max_items = 20)]
+    routes: Option<Vec<RouteBody>>,
+    agent_choice: Option<bool>,
 }
 
 /// Changes of who may use the bot. What is absent stays.
@@ -176,6 +190,8 @@ impl NewTrigger {
             quiet_hours: Some(self.quiet_hours),
             max_messages_per_person_per_minute: Some(self.max_messages_per_person_per_minute),
             redaction: self.redaction,
+            routes: self.routes,
+            agent_choice: self.agent_choice,
         };
         patch.apply(blank)
     }
@@ -221,6 +237,11 @@ impl TriggerPatch {
             redaction: errors
                 .keep(self.redaction.clone().unwrap_or_default().apply(old.redaction))
                 .unwrap_or_default(),
+            routes: match &self.routes {
+                Some(given) => errors.keep(routes::read(given)).unwrap_or_default(),
+                None => old.routes,
+            },
+            agent_choice: self.agent_choice.unwrap_or(old.agent_choice),
         };
         errors.end()?;
         Ok(Trigger {
@@ -241,25 +262,19 @@ impl TriggerPatch {
 
 impl AccessPatch {
     fn apply(self, before: Access) -> Result<Access, Problem> {
-        let users = self.users.map(|ids| listed("access.users", ids)).transpose()?;
-        let chats = self.chats.map(|ids| listed("access.chats", ids)).transpose()?;
+        let users = self
+            .users
+            .map(|ids| validation::platform_ids("access.users", ids, MAX_ACCESS_ENTRIES))
+            .transpose()?;
+        let chats = self
+            .chats
+            .map(|ids| validation::platform_ids("access.chats", ids, MAX_ACCESS_ENTRIES))
+            .transpose()?;
         Ok(Access {
             users: users.map_or(before.users, |ids| ids.into_iter().map(SenderId::new).collect()),
             chats: chats.map_or(before.chats, |ids| ids.into_iter().map(ChatId::new).collect()),
             pairing: self.pairing.unwrap_or(before.pairing),
         })
-    }
-}
-
-/// Platform ids, without the white space around them.
-fn listed(field: &str, ids: Vec<String>) -> Result<Vec<String>, Problem> {
-    if ids.len() > MAX_ACCESS_ENTRIES {
-        return Err(Problem::invalid(field, "has more than 1000 entries"));
-    }
-    let ids: Vec<String> = ids.into_iter().map(|id| id.trim().to_owned()).collect();
-    match ids.iter().position(|id| id.is_empty() || id.len() > 256) {
-        Some(at) => Err(Problem::invalid(format!("{field}[{at}]"), "must have 1 to 256 bytes")),
-        None => Ok(ids),
     }
 }
 
@@ -313,6 +328,8 @@ impl TriggerView {
             quiet_hours: settings.quiet_hours.map(QuietHoursBody::of),
             max_messages_per_person_per_minute: settings.max_messages_per_person_per_minute,
             redaction: RedactionView::of(settings.redaction),
+            routes: settings.routes.into_iter().map(RouteBody::of).collect(),
+            agent_choice: settings.agent_choice,
             created_at,
             updated_at,
             etag: etag::of_version(version),
@@ -332,7 +349,7 @@ pub(super) fn shown(trigger: &Trigger) -> Shown {
         "access": AccessView::of(settings.access.clone()),
         "welcome": settings.welcome, "taskMode": settings.task_mode,
         "quietHours": settings.quiet_hours, "maxMessagesPerPersonPerMinute": settings.max_messages_per_person_per_minute,
-        "redaction": settings.redaction,
+        "redaction": settings.redaction, "routes": settings.routes, "agentChoice": settings.agent_choice,
     }))
 }
 

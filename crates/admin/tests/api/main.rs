@@ -21,6 +21,7 @@ mod people;
 mod question_limits;
 mod redaction;
 mod restore;
+mod routes;
 mod runs;
 mod secrets;
 mod sessions;

@@ -140,7 +140,7 @@ const WRONG: &[Wrong] = &[
         "organizations:\n- id: default\n  bots: []\n  agents: [{name: Good, protocol: echo}]\n",
         3,
         "organizations[0].bots",
-        "id, name, limits, agents, integrations, triggers",
+        "id, name, limits, mapper, agents, integrations, triggers",
     ),
     Wrong(
         "a limit that is none",

@@ -8,7 +8,6 @@ use tieline_core::event::Message;
 use tieline_core::mailbox::{self, Pending};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
-use tieline_core::session::Session;
 use tieline_core::trigger::{BusyPolicy, Trigger};
 use tieline_store::message;
 use tracing::warn;
@@ -106,10 +105,13 @@ impl Arrival<'_> {
             after.enter_chat();
         }
         if anew {
-            let dropped = after.begin_chat(&trigger.agent, now);
+            let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
+            let dropped = after.begin_chat(routed, now);
             after.close(dropped, MessageState::Dropped);
+            after.forget_left();
         }
-        let session = after.resolve_session(&trigger.agent, trigger.settings.session_timeout(), now);
+        let agent = self.agent_for(&after, trigger, message);
+        let session = after.resolve_session(&agent, trigger.settings.session_timeout(), now);
         let waiting = Pending {
             message: self.envelope.message.clone(),
             since: now,
@@ -119,10 +121,12 @@ impl Arrival<'_> {
             sent_at: message.sent_at,
         };
         mailbox::insert(&mut after.pending, waiting);
-        let is_other = |old: &Session| old.agent != session.agent;
-        match after.session.as_ref().is_some_and(is_other) {
-            true => after.go_over_to(session),
-            false => after.session = Some(session),
+        let present = after.session.as_ref().filter(|old| old.agent != session.agent);
+        match present.map(|old| trigger.allows(old)) {
+            // Another one of the trigger's agents: what waits stays with its own.
+            Some(true) => after.leave_for(session),
+            Some(false) => after.go_over_to(session),
+            None => after.session = Some(session),
         }
         if trigger.settings.busy_policy == BusyPolicy::Interrupt
             && let Some(run) = &mut after.run

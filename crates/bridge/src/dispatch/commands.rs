@@ -27,7 +27,9 @@ impl Arrival<'_> {
             Command::Link(code) => NoticeReply::text(self.link(message, code).await?),
             Command::Approve(code) => NoticeReply::text(self.approve(message, code).await?),
             Command::Help => NoticeReply::text(self.help(message)),
-            Command::Status => NoticeReply::text(self.status(key).await?),
+            Command::Status => NoticeReply::text(self.status(message, key).await?),
+            Command::Agents => NoticeReply::text(self.list_agents(message, key).await?),
+            Command::Agent(name) => NoticeReply::text(self.choose_agent(key, name).await?),
             Command::Stop => NoticeReply::commanded(self.stop(key, turn).await?),
         };
         self.say(message, &key.id(), reply).await?;
@@ -79,8 +81,10 @@ impl Arrival<'_> {
         };
         let (after, ()) = update::<_, DispatchError>(self.world, &id, |found| {
             let mut after = self.or_new(found, key);
-            let dropped = after.begin_chat(&trigger.agent, self.world.clock.now());
+            let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
+            let dropped = after.begin_chat(routed, self.world.clock.now());
             after.close(dropped, MessageState::Dropped);
+            after.forget_left();
             Change::save(after, ())
         })
         .await?;

@@ -1,5 +1,6 @@
 //! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
 
+mod agents;
 mod append;
 pub mod batch;
 mod clicks;

@@ -13,21 +13,25 @@ impl Arrival<'_> {
         chat_texts::help(self.abilities(message), self.bound.integration.language)
     }
 
-    pub(super) async fn status(&self, key: &ConversationKey) -> Result<String, DispatchError> {
+    pub(super) async fn status(&self, message: &Message, key: &ConversationKey) -> Result<String, DispatchError> {
         let now = self.world.clock.now();
         let found = conversation::load(&self.world.store, &key.id(), now).await?;
         let found = found.unwrap_or_else(|| Conversation::new(key.clone(), now));
         let trigger = self.bound.trigger.as_ref();
         let agent = match trigger {
-            Some(trigger) => agent::get(&self.world.store, &trigger.organization, &trigger.agent).await?,
+            Some(trigger) => {
+                let id = self.agent_for(&found, trigger, message);
+                agent::get(&self.world.store, &trigger.organization, &id).await?
+            }
             None => None,
         };
         let status = ChatStatus {
-            agent: agent.map(|record| record.agent.name),
+            agent: agent.as_ref().map(|record| record.agent.name.clone()),
             task: found.tasks.current().map(|task| task.name.clone()),
             // A session that has been idle for too long has ended, though the next message has yet to begin another.
             session: found.session.as_ref().filter(|session| {
-                let timeout = trigger.map(|trigger| (&trigger.agent, trigger.settings.session_timeout()));
+                let agent = agent.as_ref().map(|record| &record.agent.id);
+                let timeout = agent.zip(trigger.map(|trigger| trigger.settings.session_timeout()));
                 let busy = found.run.is_some() || found.tasks.current().is_some();
                 busy || timeout.is_some_and(|(agent, timeout)| session.goes_on(agent, timeout, now))
             }),

@@ -7,6 +7,7 @@ use tieline_core::event::{ChatKind, Message};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::task_reply::TaskReply;
+use tieline_core::trigger::Trigger;
 
 use super::{Arrival, DispatchError};
 use crate::conversation::{Change, update};
@@ -21,6 +22,7 @@ impl Arrival<'_> {
             direct,
             tasks: direct && trigger.is_some_and(|trigger| trigger.settings.task_mode),
             pairing: trigger.is_some_and(|trigger| trigger.settings.access.pairing),
+            agents: trigger.is_some_and(Trigger::offers_agents),
         }
     }
 
@@ -56,6 +58,7 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(false);
         };
+        let routed = trigger.agent_for(&message.target.chat, &message.sender.id, "");
         let (found, reply) = update::<_, DispatchError>(self.world, &id, |found| {
             let mut after = self.or_new(found, key);
             if let Some(reply) = after.tasks.applied_to(&self.envelope.message) {
@@ -65,7 +68,7 @@ impl Arrival<'_> {
                 now: self.world.clock.now(),
                 conversation: &mut after,
                 message: &self.envelope.message,
-                agent: &trigger.agent,
+                agent: routed,
                 origin: self.task_origin(),
                 dropped: Vec::new(),
             };
@@ -74,6 +77,7 @@ impl Arrival<'_> {
             };
             let dropped = change.dropped;
             after.close(dropped, MessageState::Dropped);
+            after.forget_left();
             Change::save(after, Some(reply))
         })
         .await?;

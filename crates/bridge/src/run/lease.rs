@@ -299,6 +299,7 @@ fn settled(
         session.runs += 1;
         session.conversation_ref = conversation_ref.cloned().or_else(|| session.conversation_ref.take());
     }
+    after.forget_left();
     rebind(&mut after, bound, now);
     let wait = match next_run(&after, bound, now) {
         Ok((next, n_taken)) if has_time(until) => {

@@ -28,12 +28,14 @@ pub(super) fn next_run(
     let taken = &conversation.pending[..n_taken];
     let session = taken.first().ok_or(NotDue(None))?.session;
     let current = conversation.session.as_ref();
-    let agent: &AgentId = trigger
-        .map(|it| &it.agent)
-        .or_else(|| current.map(|session| &session.agent))
+    // Of a session whose agent doesn't answer here any more nothing waits: see `rebind`.
+    let same = conversation.session_numbered(session);
+    let agent: &AgentId = same
+        .or(current.filter(|_| trigger.is_none()))
+        .map(|session| &session.agent)
+        .or_else(|| trigger.map(|it| &it.agent))
         .ok_or(NotDue(None))?;
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
-    let same = conversation.session_numbered(session);
     let first = same.is_some_and(|current| current.runs == 0);
     // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
     let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
@@ -80,5 +82,5 @@ pub(super) fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now
     let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
         return;
     };
-    conversation.rebind(&trigger.agent, now);
+    conversation.rebind(&trigger.agent, |session| trigger.allows(session), now);
 }

@@ -1,7 +1,7 @@
 //! Triggers: at most one enabled one per integration.
 //!
 //! `ORG#{org}`/`TRG#{id}` is the trigger. While it is enabled, `INT#{integration}`/`BOUND` is a copy of it: the writer that succeeds in writing
-//! that item has the integration. An agent counts the enabled triggers that name it, so that it can't vanish under one.
+//! that item has the integration. An agent counts the enabled triggers that name it, as their own or in a route, so that it can't vanish under one.
 
 use std::collections::BTreeMap;
 
@@ -124,7 +124,9 @@ fn deletion(before: &TriggerRecord) -> Transaction<Rule> {
     writes.delete(Rule::AsRead, (&pk(&trigger.organization), &sk(&trigger.id)), version);
     if trigger.enabled {
         unbind(&mut writes, trigger);
-        agent::count(&mut writes, Rule::AgentThere, &trigger.organization, &trigger.agent, -1);
+        for agent in trigger.agents() {
+            agent::count(&mut writes, Rule::AgentThere, &trigger.organization, agent, -1);
+        }
     }
     writes
 }
@@ -289,7 +291,7 @@ async fn fill(
     let mut agents = Agents::default();
     let held = before.map(|before| &before.trigger).filter(|before| before.enabled);
     if let Some(held) = held {
-        agents.count(&held.agent, -1);
+        agents.count_all(held, -1);
     }
     hold(
         store,
@@ -301,9 +303,14 @@ async fn fill(
     )
     .await?;
     if after.trigger.enabled {
-        agents.count(&after.trigger.agent, 1);
-    } else if before.is_none_or(|before| before.trigger.agent != after.trigger.agent) {
-        agents.count(&after.trigger.agent, 0);
+        agents.count_all(&after.trigger, 1);
+    } else {
+        let known = before.map_or_else(Vec::new, |before| before.trigger.agents());
+        for agent in after.trigger.agents() {
+            if !known.contains(&agent) {
+                agents.count(agent, 0);
+            }
+        }
     }
     agents.write(writes, &after.trigger.organization);
     let as_read = before.map_or_else(absent, |before| where_equal("version", number(before.version)));
@@ -380,7 +387,7 @@ async fn bind(
         (None, _) => absent(),
         (Some(holder), Rival::Displace) => {
             displace(writes, &holder, after.updated_at);
-            agents.count(&holder.agent, -1);
+            agents.count_all(&holder, -1);
             where_equal("id", text(holder.id.as_str()))
         }
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
@@ -438,6 +445,12 @@ struct Agents(BTreeMap<AgentId, i64>);
 impl Agents {
     fn count(&mut self, agent: &AgentId, change: i64) {
         *self.0.entry(agent.clone()).or_default() += change;
+    }
+
+    fn count_all(&mut self, trigger: &Trigger, change: i64) {
+        for agent in trigger.agents() {
+            self.count(agent, change);
+        }
     }
 
     fn write(self, writes: &mut Transaction<Rule>, organization: &OrganizationId) {

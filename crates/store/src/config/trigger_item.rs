@@ -5,6 +5,7 @@ use tieline_core::access::Access;
 use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
 use tieline_core::quiet_hours::{QuietHours, TimeOfDay, UtcOffset};
 use tieline_core::redaction::{Incoming, Outgoing, Redaction};
+use tieline_core::routes::Route;
 use tieline_core::timestamp::{Timestamp, millis};
 use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
 
@@ -80,6 +81,22 @@ struct SettingsV1 {
     max_messages_per_person_per_minute: Option<u32>,
     #[serde(default)]
     redaction: RedactionV1,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<RouteV1>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    agent_choice: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RouteV1 {
+    agent: AgentId,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    chats: Vec<ChatId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    users: Vec<SenderId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_word: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -167,6 +184,8 @@ impl From<TriggerSettings> for SettingsV1 {
                 outgoing: settings.redaction.outgoing,
                 patterns: settings.redaction.patterns,
             },
+            routes: settings.routes.into_iter().map(RouteV1::from).collect(),
+            agent_choice: settings.agent_choice,
         }
     }
 }
@@ -196,6 +215,42 @@ impl From<SettingsV1> for TriggerSettings {
                 outgoing: stored.redaction.outgoing,
                 patterns: stored.redaction.patterns,
             },
+            routes: stored.routes.into_iter().map(Route::from).collect(),
+            agent_choice: stored.agent_choice,
+        }
+    }
+}
+
+impl From<Route> for RouteV1 {
+    fn from(route: Route) -> Self {
+        let Route {
+            agent,
+            chats,
+            users,
+            first_word,
+        } = route;
+        Self {
+            agent,
+            chats,
+            users,
+            first_word,
+        }
+    }
+}
+
+impl From<RouteV1> for Route {
+    fn from(stored: RouteV1) -> Self {
+        let RouteV1 {
+            agent,
+            chats,
+            users,
+            first_word,
+        } = stored;
+        Self {
+            agent,
+            chats,
+            users,
+            first_word,
         }
     }
 }

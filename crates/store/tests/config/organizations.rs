@@ -1,5 +1,7 @@
+use tieline_core::mapper::UnknownPolicy;
+use tieline_core::secret::Secret;
 use tieline_store::StoreError;
-use tieline_store::config::organization::{self, Limits};
+use tieline_store::config::organization::{self, Limits, Mapper};
 
 use crate::tables::{NOW, fresh, org, race};
 
@@ -67,6 +69,61 @@ async fn update_of_a_stale_read_is_refused() {
     assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
     assert_eq!(
         organization::get(&fresh.store, &org("default"), NOW).await.unwrap(),
+        Some(after)
+    );
+}
+
+#[tokio::test]
+async fn mapper_and_name_change_apart_and_its_secret_is_sealed() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let before = organization::get(store, &org("default"), NOW).await.unwrap().unwrap();
+    let mapper = Mapper {
+        url: "https://people.example".to_owned(),
+        secret: Secret::new("a secret of the tests"),
+        unknown: UnknownPolicy::Refuse,
+    };
+    let after = organization::set_mapper(store, &before, Some(mapper.clone()))
+        .await
+        .unwrap();
+    // Name and limits have a version of their own.
+    let renamed = organization::update(store, &before, "Acme", Limits::default())
+        .await
+        .unwrap();
+    let found = organization::get(store, &org("default"), NOW).await.unwrap().unwrap();
+    assert_eq!((found.name.as_str(), found.version), ("Acme", renamed.version));
+    assert_eq!((found.mapper.as_ref(), found.mapper_version), (Some(&mapper), 1));
+    let late = organization::set_mapper(store, &before, None).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    let facts = organization::look_up(store, &org("default"), NOW).await.unwrap();
+    assert_eq!(facts.mapper, Some((mapper, 1)));
+    let item = fresh.item("ORG#default", "ORG").await;
+    assert!(
+        item.contains("people.example") && !item.contains("a secret of the tests"),
+        "{item}"
+    );
+    organization::set_mapper(store, &after, None).await.unwrap();
+    assert_eq!(
+        organization::look_up(store, &org("default"), NOW).await.unwrap().mapper,
+        None
+    );
+}
+
+#[tokio::test]
+async fn organization_of_an_older_version_gets_a_mapper() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    organization::get(store, &org("default"), NOW).await.unwrap();
+    fresh.remove_attribute(("ORG#default", "ORG"), "mapperVersion").await;
+    let before = organization::get(store, &org("default"), NOW).await.unwrap().unwrap();
+    let mapper = Mapper {
+        url: "https://people.example".to_owned(),
+        secret: Secret::new("a secret of the tests"),
+        unknown: UnknownPolicy::Allow,
+    };
+    let after = organization::set_mapper(store, &before, Some(mapper)).await.unwrap();
+    assert_eq!(
+        organization::get(store, &org("default"), NOW).await.unwrap(),
         Some(after)
     );
 }

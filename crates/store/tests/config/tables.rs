@@ -1,6 +1,7 @@
 //! Fresh tables for one test, and things to put there.
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials as Keys, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
@@ -18,7 +19,32 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_760_000_000);
 /// A store with tables of its own. The engine lives as long as this.
 pub(crate) struct Fresh {
     pub(crate) store: Store,
+    client: aws_sdk_dynamodb::Client,
+    table: String,
     _engine: Option<Embedded>,
+}
+
+impl Fresh {
+    /// An item of the table `config` as it lies there, in words.
+    pub(crate) async fn item(&self, pk: &str, sk: &str) -> String {
+        let asked = self.client.get_item().table_name(&self.table);
+        let asked = asked
+            .key("pk", AttributeValue::S(pk.into()))
+            .key("sk", AttributeValue::S(sk.into()));
+        format!("{:?}", asked.send().await.unwrap().item.unwrap())
+    }
+
+    /// Takes an attribute out of an item, as if an older version had written it.
+    pub(crate) async fn remove_attribute(&self, (pk, sk): (&str, &str), name: &str) {
+        let change = self.client.update_item().table_name(&self.table);
+        let change = change
+            .key("pk", AttributeValue::S(pk.into()))
+            .key("sk", AttributeValue::S(sk.into()));
+        let change = change
+            .update_expression("REMOVE #a")
+            .expression_attribute_names("#a", name);
+        change.send().await.unwrap();
+    }
 }
 
 pub(crate) async fn fresh() -> Fresh {
@@ -45,6 +71,8 @@ pub(crate) async fn fresh() -> Fresh {
     ));
     create_missing(&client, &tables).await.unwrap();
     Fresh {
+        client: client.clone(),
+        table: tables.config.clone(),
         store: Store::new(client, tables, Keyring::new([7; 32])),
         _engine: engine,
     }

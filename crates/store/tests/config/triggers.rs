@@ -1,4 +1,5 @@
 use tieline_core::ids::{AgentId, IntegrationId, TriggerId};
+use tieline_core::routes::Route;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::agent::{self, AgentError};
 use tieline_store::config::integration;
@@ -259,4 +260,46 @@ async fn triggers_are_found_by_what_they_name() {
         .unwrap();
     assert_eq!(naming.len(), 3);
     assert!(trigger::naming(store, &org("acme"), |_| true).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn agents_of_routes_are_there_and_stay_while_the_trigger_is_enabled() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    tables::integration(store, "default", "int_1").await;
+    tables::agent(store, "default", "agt_1").await;
+    let route = |agent: &str, word: &str| Route {
+        agent: AgentId::new(agent),
+        chats: Vec::new(),
+        users: Vec::new(),
+        first_word: Some(word.to_owned()),
+    };
+    let mut wanted = trigger("trg_1", "int_1", "agt_1");
+    wanted.settings.routes = vec![route("agt_2", "a"), route("agt_2", "b"), route("agt_1", "c")];
+    let missing = trigger::create(store, wanted.clone(), Rival::Respect, NOW).await;
+    assert!(matches!(missing, Err(TriggerError::AgentNotFound)), "{missing:?}");
+    tables::agent(store, "default", "agt_2").await;
+    let made = trigger::create(store, wanted.clone(), Rival::Respect, NOW)
+        .await
+        .unwrap();
+    assert_eq!(in_force(store, "int_1").await, Some(wanted.clone()));
+    let in_use = async || {
+        let agent = agent::get(store, &org("default"), &AgentId::new("agt_2"))
+            .await
+            .unwrap()
+            .unwrap();
+        matches!(agent::delete(store, &agent, NOW).await, Err(AgentError::InUse))
+    };
+    assert!(in_use().await);
+    // Another trigger takes the integration over: the first one counts no more.
+    let rival = trigger("trg_2", "int_1", "agt_1");
+    trigger::create(store, rival, Rival::Displace, NOW).await.unwrap();
+    let displaced = own(store, "trg_1").await;
+    assert_eq!(displaced.trigger.settings, made.trigger.settings);
+    let back = trigger::update(store, &displaced, wanted, Rival::Displace, NOW)
+        .await
+        .unwrap();
+    assert!(in_use().await);
+    trigger::delete(store, &back, NOW).await.unwrap();
+    assert!(!in_use().await, "nothing names it any more");
 }

@@ -1,4 +1,5 @@
 use tieline_core::ids::{IntegrationId, SenderId};
+use tieline_core::mapper::{MappedPerson, MapperAnswer, Mapping};
 use tieline_store::StoreError;
 use tieline_store::config::user::{self, User, UserChange};
 
@@ -71,4 +72,54 @@ async fn a_deleted_person_is_made_anew() {
     assert!(matches!(user::delete(store, &lisi()).await, Err(StoreError::Conflict)));
     assert_eq!(user::get(store, &org("default"), &lisi().id).await.unwrap(), None);
     user::ensure(store, &lisi()).await.unwrap();
+}
+
+#[tokio::test]
+async fn mappers_answer_is_recorded_once_and_goes_with_the_link() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    user::ensure(store, &lisi()).await.unwrap();
+    let person = MappedPerson {
+        id: "E-7".into(),
+        name: "Li Si".into(),
+        email: None,
+    };
+    let mapping = Mapping::answered(MapperAnswer::Person(person), 1, NOW);
+    let mapped = user::record_mapping(store, &lisi(), mapping.clone()).await.unwrap();
+    assert_eq!(
+        user::get(store, &org("default"), &lisi().id).await.unwrap().as_ref(),
+        Some(&mapped)
+    );
+    assert_eq!((mapped.linked_to(), mapped.known_name()), (Some("E-7"), "Li Si"));
+    let known = mapped.known_person().unwrap();
+    assert_eq!(
+        (known.id.as_str(), known.email),
+        ("E-7", None),
+        "the made-up address is none"
+    );
+    let late = user::record_mapping(store, &lisi(), mapping.clone()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    let late = user::change(store, &lisi(), UserChange::default()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    let link = UserChange {
+        linked: Some(Some("staff-7".into())),
+        ..UserChange::default()
+    };
+    let linked = user::change(store, &mapped, link).await.unwrap();
+    assert_eq!((linked.linked_to(), linked.known_name()), (Some("staff-7"), "lisi"));
+    let unlink = UserChange {
+        linked: Some(None),
+        ..UserChange::default()
+    };
+    let unlinked = user::change(store, &linked, unlink).await.unwrap();
+    assert_eq!((unlinked.linked_to(), &unlinked.mapping), (None, &None));
+    user::record_mapping(store, &unlinked, mapping.clone()).await.unwrap();
+    user::delete(
+        store,
+        &user::get(store, &org("default"), &lisi().id).await.unwrap().unwrap(),
+    )
+    .await
+    .unwrap();
+    let gone = user::record_mapping(store, &lisi(), mapping).await;
+    assert!(matches!(gone, Err(StoreError::Conflict)), "{gone:?}");
 }

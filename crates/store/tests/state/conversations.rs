@@ -36,6 +36,8 @@ async fn all_of_it_round_trips() {
     let saved = change(&it.store, "a", |it| {
         let mut session = Session::begin(&it.key.id(), 3, &AgentId::new("agt_1"), at(1));
         session.conversation_ref = Some("thread".into());
+        it.leaving = vec![Session::begin(&it.key.id(), 2, &AgentId::new("agt_2"), at(1))];
+        session.chosen = true;
         it.session = Some(session);
         it.pending = vec![waiting("1"), waiting("2")];
         it.run = Some(run_state("1"));
@@ -48,6 +50,7 @@ async fn all_of_it_round_trips() {
     assert_eq!(load(&it.store, "a").await, saved);
     let emptied = change(&it.store, "a", |it| {
         it.session = None;
+        it.leaving.clear();
         it.pending.clear();
         it.run = None;
         it.updated_at = at(2);

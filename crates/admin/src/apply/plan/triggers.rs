@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+use tieline_core::ids::AgentId;
 use tieline_core::trigger::Trigger;
 use tieline_store::config::trigger::TriggerRecord;
 
@@ -65,7 +66,36 @@ impl<'a> Planner<'a> {
                 resolve = false;
             }
         }
+        for (at, name) in route_agents(&wanted.entry.fields) {
+            if let Some(name) = name.filter(|name| !self.agents.contains_key(*name)) {
+                let reason = format!("`{name}`: there is no agent of this name in the file or in the organization");
+                let problem = Problem::invalid("agent", &reason).allowing(self.agents.keys());
+                let field = join(&wanted.entry.at, &format!("routes[{at}].agent"));
+                mistakes.problem(&field, &problem);
+                resolve = false;
+            }
+        }
         resolve && self.integrations.contains_key(&wanted.integration)
+    }
+
+    /// The fields as the API has them: with ids in place of names.
+    fn with_ids(&self, wanted: &TriggerEntry, mut fields: Map<String, Value>) -> Map<String, Value> {
+        fields.extend(self.ids(wanted));
+        let routes = fields.get_mut("routes").and_then(Value::as_array_mut);
+        for route in routes.into_iter().flatten().filter_map(Value::as_object_mut) {
+            if let Some(agent) = route.get_mut("agent")
+                && let Some(id) = agent.as_str().and_then(|name| self.agents.get(name))
+            {
+                *agent = id.as_str().into();
+            }
+        }
+        fields
+    }
+
+    /// The name of an agent as it will be.
+    fn name_of(&self, id: &AgentId) -> Option<String> {
+        let mut agents = self.agents.iter();
+        agents.find(|(_, known)| *known == id).map(|(name, _)| name.clone())
     }
 
     /// The trigger between these two; of several, the one in force.
@@ -102,9 +132,8 @@ impl<'a> Planner<'a> {
     fn new_trigger(&mut self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) {
         let entry = &wanted.entry;
         let id = self.wanted.fresh.trigger_named(&entry.name);
-        let read = |mut fields: Map<String, Value>| {
-            fields.extend(self.ids(wanted));
-            let new = body::parse_value(Value::Object(fields))?;
+        let read = |fields: Map<String, Value>| {
+            let new = body::parse_value(Value::Object(self.with_ids(wanted, fields)))?;
             let trigger = triggers::read_new(id.clone(), self.wanted.scope.organization.clone(), new)?;
             self.fits(wanted, &trigger)?;
             Ok(trigger)
@@ -124,9 +153,9 @@ impl<'a> Planner<'a> {
         if wanted.is_on_unsaid() {
             patch.insert("enabled".to_owned(), true.into());
         }
-        let read = |mut fields: Map<String, Value>| {
-            fields.extend(self.ids(wanted));
-            let after = triggers::read_patch(before.clone(), &body::parse_value(Value::Object(fields))?)?;
+        let read = |fields: Map<String, Value>| {
+            let patch = body::parse_value(Value::Object(self.with_ids(wanted, fields)))?;
+            let after = triggers::read_patch(before.clone(), &patch)?;
             // What was saved before there was a limit doesn't stand in the way of other changes.
             if before.settings.welcome != after.settings.welcome {
                 self.fits(wanted, &after)?;
@@ -142,12 +171,13 @@ impl<'a> Planner<'a> {
         }
         let agent = self.current.agents.iter().find(|it| it.agent.id == before.agent);
         let agent = agent.map_or(before.agent.as_str(), |it| &it.agent.name);
-        let old = fields(&TriggerForm::of(before, &wanted.integration, agent));
-        let new = fields(&TriggerForm::of(&after, &wanted.integration, &wanted.agent));
+        let name_of = |id: &AgentId| self.name_of(id);
+        let old = fields(&TriggerForm::of(before, &wanted.integration, agent, name_of));
+        let new = fields(&TriggerForm::of(&after, &wanted.integration, &wanted.agent, name_of));
         let written = without(&entry.written, &["integration", "agent"]);
         let shown = difference::between(&old, &new, &written, &|_| false);
         let change = Change::updated(Kind::Trigger, &entry.name, before.id.as_str(), shown);
-        let before = current.clone();
+        let (before, after) = (Box::new(current.clone()), Box::new(after));
         self.step(Write::UpdateTrigger { before, after }, change);
     }
 
@@ -158,4 +188,11 @@ impl<'a> Planner<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// What the routes of a trigger say their agent is, if that is a text.
+pub(super) fn route_agents(fields: &Map<String, Value>) -> impl Iterator<Item = (usize, Option<&str>)> {
+    let routes = fields.get("routes").and_then(Value::as_array);
+    let agents = routes.into_iter().flatten().enumerate();
+    agents.map(|(at, route)| (at, route.get("agent").and_then(Value::as_str)))
 }

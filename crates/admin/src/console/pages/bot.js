@@ -128,6 +128,8 @@ const VIEWS = {
         <div class="field"><label for="incoming">${text("incoming")}</label><select id="incoming" name="incoming">${["off", "warn", "mask"].map((one) => html`<option value=${one} ?selected=${one === bound?.redaction.incoming}>${text(`incoming_${one}`)}</option>`)}</select></div>
         <div class="field"><label for="outgoing">${text("outgoing")}</label><select id="outgoing" name="outgoing">${["off", "mask"].map((one) => html`<option value=${one} ?selected=${one === bound?.redaction.outgoing}>${text(`outgoing_${one}`)}</option>`)}</select></div>
         <div class="field"><label for="patterns">${text("patterns")}</label><textarea id="patterns" name="patterns" rows="2" .value=${(bound?.redaction.patterns ?? []).join("\n")}></textarea></div>
+        <div class="field"><label for="routes">${text("routes")}</label><textarea id="routes" name="routes" rows="3" placeholder="HR | word: hr&#10;Sales | chats: oc_1, oc_2 | users: ou_1" .value=${(bound?.routes ?? []).map((route) => routeLine(route, state.agents)).join("\n")}></textarea><small>${text("routesHelp")}</small></div>
+        <label class="choice"><input type="checkbox" name="agentChoice" ?checked=${bound?.agentChoice ?? false}> ${text("agentChoice")}</label>
         <div class="field"><label for="users">${text("allowedUsers")}</label><textarea id="users" name="users" rows="3" .value=${(bound?.access.users ?? []).join("\n")}></textarea></div>
         <div class="field"><label for="chats">${text("allowedChats")}</label><textarea id="chats" name="chats" rows="3" .value=${(bound?.access.chats ?? []).join("\n")}></textarea></div>
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
@@ -180,6 +182,24 @@ function save(shell, state, mode, event) {
   });
 }
 
+/** A route as a line: the agent's name and its conditions. */
+function routeLine({ agent, chats, users, firstWord }, agents) {
+  const conditions = [chats.length ? `chats: ${chats.join(", ")}` : "", users.length ? `users: ${users.join(", ")}` : "", firstWord ? `word: ${firstWord}` : ""];
+  return [agents.find((one) => one.id === agent)?.name ?? agent, ...conditions.filter(Boolean)].join(" | ");
+}
+
+/** The route of such a line; the API says what is wrong with it. */
+function readRoute(line, agents) {
+  const [name, ...conditions] = line.split("|").map((part) => part.trim());
+  const route = { agent: agents.find((one) => one.name === name)?.id ?? name };
+  for (const condition of conditions) {
+    const [field, value] = [condition.slice(0, condition.indexOf(":")).trim(), condition.slice(condition.indexOf(":") + 1).trim()];
+    if (field === "word") route.firstWord = value;
+    else route[field] = value.split(",").map((id) => id.trim()).filter(Boolean);
+  }
+  return route;
+}
+
 /** None, if both ends are empty; the API says what is wrong with half of them. */
 function quietHours({ quietFrom, quietTo, quietOffset }) {
   if (quietFrom.value === "" && quietTo.value === "") return null;
@@ -199,6 +219,8 @@ function bind(shell, state, bound, event) {
     welcome: form.welcome.value.trim() || null,
     taskMode: form.taskMode.checked,
     quietHours: quietHours(form),
+    routes: lines(form.routes.value).map((line) => readRoute(line, state.agents)),
+    agentChoice: form.agentChoice.checked,
     redaction: { incoming: form.incoming.value, outgoing: form.outgoing.value, patterns: lines(form.patterns.value) },
     maxMessagesPerPersonPerMinute: form.perPerson.value === "" ? null : Number(form.perPerson.value),
     access: { users: lines(form.users.value), chats: lines(form.chats.value), pairing: form.pairing.checked },

@@ -13,14 +13,20 @@ impl Conversation {
     /// The session of this number, current or kept aside.
     #[must_use]
     pub fn session_numbered(&self, number: u64) -> Option<&Session> {
-        let mut all = self.session.iter().chain(self.tasks.parked());
+        let mut all = self.session.iter().chain(self.kept_aside());
         all.find(|session| session.number == number)
     }
 
     /// Like [`Self::session_numbered`], but mutable.
     pub fn session_numbered_mut(&mut self, number: u64) -> Option<&mut Session> {
-        let mut all = self.session.iter_mut().chain(self.tasks.parked_mut());
+        let aside = self.tasks.parked_mut().chain(&mut self.leaving);
+        let mut all = self.session.iter_mut().chain(aside);
         all.find(|session| session.number == number)
+    }
+
+    /// Sessions that messages may wait in though another one is current.
+    pub(crate) fn kept_aside(&self) -> impl Iterator<Item = &Session> {
+        self.tasks.parked().chain(&self.leaving)
     }
 
     /// The next session, of a number that no session of the conversation has had.
@@ -35,7 +41,7 @@ impl Conversation {
         let numbers = self
             .session
             .iter()
-            .chain(self.tasks.parked())
+            .chain(self.kept_aside())
             .map(|session| session.number);
         numbers.max().unwrap_or(0).max(self.tasks.last_session)
     }
@@ -158,13 +164,13 @@ impl Conversation {
         }
     }
 
-    /// What waits goes to `agent`, which is bound now, in sessions with that one: it is not told what was said to another.
-    pub fn rebind(&mut self, agent: &AgentId, now: Timestamp) {
+    /// What waits in sessions whose agents don't answer here any more goes to `agent`, in sessions with that one: it is not told what was
+    /// said to another.
+    pub fn rebind(&mut self, agent: &AgentId, stays: impl Fn(&Session) -> bool, now: Timestamp) {
         let waits_in = |number: u64| self.pending.iter().any(|waiting| waiting.session == number);
         let left: Vec<u64> = self
-            .tasks
-            .parked()
-            .filter(|old| old.agent != *agent && waits_in(old.number))
+            .kept_aside()
+            .filter(|old| !stays(old) && waits_in(old.number))
             .map(|old| old.number)
             .collect();
         for old in left {
@@ -177,9 +183,9 @@ impl Conversation {
                 *session = next;
             }
         }
-        let parked: Vec<u64> = self.tasks.parked().map(|session| session.number).collect();
+        let parked: Vec<u64> = self.kept_aside().map(|session| session.number).collect();
         let is_own = |waiting: &Pending| !parked.contains(&waiting.session);
-        let is_other = self.session.as_ref().is_some_and(|session| session.agent != *agent);
+        let is_other = self.session.as_ref().is_some_and(|session| !stays(session));
         if is_other && self.pending.iter().any(is_own) {
             self.go_over_to(self.next_session(agent, now));
         }

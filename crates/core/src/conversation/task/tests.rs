@@ -222,7 +222,7 @@ fn sessions_of_another_agent_are_left_when_messages_wait_in_them() {
     });
     command(&mut it, 2, &TaskCommand::Chat);
     let other = AgentId::new("agt_2");
-    it.rebind(&other, at(3));
+    it.rebind(&other, |session| session.agent == other, at(3));
     let waits_in = it.pending[0].session;
     assert_ne!(waits_in, session);
     assert_eq!(it.session_numbered(waits_in).unwrap().agent, other);

@@ -1,0 +1,83 @@
+//! `/agents` and `/agent NAME`: the agents behind a bot, and the choice of one.
+
+use tieline_core::agent_texts::{self, AgentReply};
+use tieline_core::conversation::{Conversation, ConversationKey};
+use tieline_core::event::Message;
+use tieline_core::ids::AgentId;
+use tieline_core::trigger::Trigger;
+use tieline_store::StoreError;
+use tieline_store::config::agent;
+use tieline_store::conversation;
+
+use super::{Arrival, DispatchError};
+use crate::conversation::{Change, update};
+
+/// Most agents that are offered where people may choose among all of the organization's.
+const MAX_OFFERED: usize = 50;
+
+impl Arrival<'_> {
+    /// The agent that answers the message in this conversation: the one that was chosen for its session, else the one that the routes name.
+    pub(super) fn agent_for(&self, conversation: &Conversation, trigger: &Trigger, message: &Message) -> AgentId {
+        let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
+        let now = self.world.clock.now();
+        conversation.answering_agent(trigger, routed, now).clone()
+    }
+
+    /// `/agents`, and `/agent` without a name.
+    pub(super) async fn list_agents(&self, message: &Message, key: &ConversationKey) -> Result<String, DispatchError> {
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(String::new());
+        };
+        let offered = self.offered(trigger).await?;
+        let now = self.world.clock.now();
+        let found = conversation::load(&self.world.store, &key.id(), now).await?;
+        let current = self.agent_for(&self.or_new(found, key), trigger, message);
+        let reply = AgentReply::List {
+            current: offered.iter().position(|(id, _)| *id == current),
+            names: offered.into_iter().map(|(_, name)| name).collect(),
+        };
+        Ok(reply.text(self.bound.integration.language))
+    }
+
+    /// `/agent NAME`. What waits stays with the agent that it was said to.
+    pub(super) async fn choose_agent(&self, key: &ConversationKey, wanted: &str) -> Result<String, DispatchError> {
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(String::new());
+        };
+        let offered = self.offered(trigger).await?;
+        let names: Vec<String> = offered.iter().map(|(_, name)| name.clone()).collect();
+        let language = self.bound.integration.language;
+        let Some((agent, name)) = agent_texts::find(&names, wanted).map(|at| &offered[at]) else {
+            return Ok(AgentReply::NoSuchAgent(names).text(language));
+        };
+        let timeout = trigger.settings.session_timeout();
+        update::<_, DispatchError>(self.world, &key.id(), |found| {
+            let mut after = self.or_new(found, key);
+            let now = self.world.clock.now();
+            after.choose_agent(agent, timeout, now);
+            after.updated_at = now;
+            Change::save(after, ())
+        })
+        .await?;
+        Ok(AgentReply::Chosen(name.clone()).text(language))
+    }
+
+    /// The agents among which people may choose, with their names: the trigger's and its routes', or all of the organization.
+    async fn offered(&self, trigger: &Trigger) -> Result<Vec<(AgentId, String)>, StoreError> {
+        let (store, now) = (&self.world.store, self.world.clock.now());
+        let mut offered: Vec<(AgentId, String)> = Vec::new();
+        for id in trigger.agents() {
+            let found = agent::look_up(store, &trigger.organization, id, now).await?;
+            offered.extend(found.map(|record| (record.agent.id, record.agent.name)));
+        }
+        if trigger.settings.agent_choice {
+            let all = agent::list(store, &trigger.organization, None, MAX_OFFERED).await?;
+            for record in all.items {
+                if offered.iter().all(|(id, _)| *id != record.agent.id) {
+                    offered.push((record.agent.id, record.agent.name));
+                }
+            }
+        }
+        Ok(offered)
+    }
+}
