@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+use tieline_core::notice::Notice;
 use tieline_tests::agents::Manner;
 use tieline_tests::outbound::{Speaker, stays};
+use tokio::time::{Instant, sleep};
 
-use crate::test_bridge::TestBridge;
+use crate::test_bridge::{PATIENCE, TestBridge, sentence};
 
 #[tokio::test]
 async fn rate_limited_answer_is_shown_later_and_once() {
@@ -43,6 +46,40 @@ fn held() -> Manner {
         holds: |_| true,
         ..Manner::default()
     }
+}
+
+#[tokio::test]
+async fn failed_answer_shows_a_reference_that_finds_the_message() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        let lisi = Speaker::alone("1001");
+        bot.agent_is_gone().await?;
+        bot.say(&lisi, "hello");
+        let notice = sentence(Notice::AgentFailed);
+        bot.wait_until("the notice", || {
+            bot.texts(&lisi).iter().any(|text| text.contains(notice))
+        })
+        .await?;
+        let shown = bot.texts(&lisi).concat();
+        let reference = shown.split("(Ref ").nth(1).and_then(|rest| rest.split(')').next());
+        let reference = reference.with_context(|| format!("no reference in {shown:?}"))?;
+        // The ledger may lag behind the chat by the time of one write: only the end is listed as failed.
+        let path = format!("/api/v1/orgs/default/messages?search={reference}&state=failed");
+        let began = Instant::now();
+        loop {
+            let found = bot.console.get(&path).await?;
+            let found = found["items"].as_array().context("no list")?;
+            if let [message] = found.as_slice() {
+                let names = (&message["integrationId"], &message["reference"]);
+                ensure!(names == (&json!(bot.id), &json!(reference)), "{message}");
+                return Ok(());
+            }
+            ensure!(found.is_empty(), "{reference} finds {found:?}");
+            ensure!(began.elapsed() < PATIENCE, "{reference} finds nothing that failed");
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -155,6 +155,21 @@ impl Bot {
         Ok(())
     }
 
+    /// Has the bot's agent answer no request any more: nothing listens at its address.
+    pub(crate) async fn agent_is_gone(&self) -> anyhow::Result<()> {
+        let triggers = self.console.get("/api/v1/orgs/default/triggers?limit=200").await?;
+        let all = triggers["items"].as_array().into_iter().flatten();
+        for trigger in all.filter(|trigger| trigger["integrationId"] == self.id.as_str()) {
+            let agent = trigger["agentId"].as_str().unwrap_or_default();
+            let config = json!({ "baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKey": "k" });
+            let change = json!({ "protocol": "openai_chat", "config": config });
+            self.console
+                .patch(&format!("/api/v1/orgs/default/agents/{agent}"), &change)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// The newest text of every message that the bot shows in a chat.
     pub(crate) fn texts(&self, chat: &Speaker) -> Vec<String> {
         let shown = self.simulator.shown(chat);

@@ -37,6 +37,8 @@ async fn whatever_an_agent_does_the_person_is_told() {
         .iter()
         .map(|(way, bot)| async { (*way, bridge.ask(bot, "c", "hello").await) });
     for (way, answer) in join_all(asked).await {
+        let (answer, reference) = answer.rsplit_once(" (Ref ").unwrap_or((&answer, ""));
+        assert_eq!(reference.len(), "7KQ4-X9MA)".len(), "{way}: {reference}");
         let shown: String = answer.chars().take(120).collect();
         match way {
             "silent" | "cut" => assert_eq!(answer, format!("so far\n\n{INCOMPLETE}"), "{way}"),

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId};
 use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_core::reference::Reference;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::user;
 use tieline_store::message::{self, Filter, MessageRecord};
@@ -33,6 +34,9 @@ pub(crate) struct MessageView {
     /// The platform's own id of the message.
     platform_message_id: String,
     reply_id: String,
+    /// Short reference that the notice of a failure shows in the chat.
+    #[schema(example = "7KQ4-X9MA")]
+    reference: String,
     /// The run that answers it. Merged messages have the same.
     run_id: Option<String>,
     #[schema(value_type = schema::MessageState)]
@@ -84,7 +88,8 @@ pub(crate) struct MessageQuery {
     /// Received before this time (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
-    /// Part of one of the message's ids: its own, the platform's, the reply's, the run's or the conversation's.
+    /// The reference that a notice showed in the chat, or part of one of the message's ids: its own, the platform's, the reply's, the
+    /// run's or the conversation's.
     search: Option<String>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
@@ -123,9 +128,11 @@ pub(crate) async fn list(
     let page = if person.is_none() && search.is_none() {
         message::list(store, &scope.organization, &filter, cursor, limit, state.now()).await?
     } else {
+        let reference = search.as_deref().and_then(Reference::read);
         let matches = |record: &MessageRecord| {
             person.as_deref().is_none_or(|person| is_from(record, person))
-                && search.as_deref().is_none_or(|search| has_id(record, search))
+                && (search.as_deref().is_none_or(|search| has_id(record, search))
+                    || reference.is_some_and(|wanted| wanted == Reference::of(&record.reply)))
         };
         message::list_matching(
             store,
@@ -185,6 +192,7 @@ impl MessageView {
             conversation_id: record.conversation.map(|id| id.to_string()),
             session_id: record.session.map(|(id, _)| id.to_string()),
             platform_message_id: record.platform_message.to_string(),
+            reference: Reference::of(&record.reply).to_string(),
             reply_id: record.reply.to_string(),
             run_id: record.run.map(|id| id.to_string()),
             state: record.state,

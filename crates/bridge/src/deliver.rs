@@ -28,7 +28,7 @@ use crate::connections::relay_call::FrameAttempts;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::Metric;
 use crate::world::World;
-use crate::{rate_limiter, rendering, reply_links};
+use crate::{notices, rate_limiter, rendering, reply_links};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -326,6 +326,7 @@ impl<'a> ReplyDelivery<'a> {
             text: look.text,
             reasoning: self.bot.shown_reasoning(look.reasoning),
             notice: look.notice,
+            reference: look.notice.and_then(|notice| notices::reference(notice, id)),
             files: look.files,
             link: Some(link),
             // A target without a message is none that is answered.

@@ -7,6 +7,7 @@ use tieline_core::connector::WaitingSign;
 use tieline_core::envelope::{EnvelopeV1, WakeUpV1};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
+use tieline_core::reference::Reference;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
@@ -94,6 +95,12 @@ impl NoticeReply {
     pub const fn stopped(notice: Notice) -> Self {
         Self::ours(notice, Outcome::Stopped)
     }
+}
+
+/// The reference that is shown with the notice of a failure.
+#[must_use]
+pub fn reference(notice: Notice, reply: &ReplyId) -> Option<Reference> {
+    notice.is_failure().then(|| Reference::of(reply))
 }
 
 /// What a new reply record is about.

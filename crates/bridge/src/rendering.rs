@@ -9,6 +9,7 @@ use tieline_core::account::Account;
 use tieline_core::connector::{Connector, Context, PollRequest};
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::notice::Notice;
+use tieline_core::reference::Reference;
 use tieline_core::reply::{
     ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, ReplyView, Stage, Step,
 };
@@ -123,6 +124,7 @@ struct Desired {
     text: String,
     reasoning: String,
     notice: Option<Notice>,
+    reference: Option<Reference>,
     files: Vec<ReplyFile>,
     link: Option<String>,
     proactive: bool,
@@ -138,6 +140,7 @@ impl Desired {
             text: desired.text.to_owned(),
             reasoning: desired.reasoning.to_owned(),
             notice: desired.notice,
+            reference: desired.reference,
             files: desired.files.to_vec(),
             link: desired.link.map(str::to_owned),
             proactive: desired.proactive,
@@ -155,6 +158,7 @@ impl Desired {
             text: &self.text,
             reasoning: &self.reasoning,
             notice: self.notice,
+            reference: self.reference,
             files: &self.files,
             link: self.link.as_deref(),
             proactive: self.proactive,
@@ -231,6 +235,7 @@ mod tests {
             text,
             reasoning: "",
             notice: None,
+            reference: None,
             files: &[],
             link: Some("link"),
             proactive: false,

@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::accounts::{self, Bot};
 use crate::operator::{self, Operator};
 use crate::world::World;
-use crate::{deliver, rendering, reply_links, wakeups};
+use crate::{deliver, notices, rendering, reply_links, wakeups};
 
 /// Longest wait for something newer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -101,6 +101,7 @@ async fn answer_without_record(
         text: String::new(),
         reasoning: String::new(),
         notice: None,
+        reference: None,
         files: Vec::new(),
         version: 0,
         asker: asked.asker.clone(),
@@ -142,6 +143,7 @@ fn view(world: &World, bot: &Bot, record: &mut ReplyRecord) -> ReplyView {
         text: std::mem::take(&mut record.text),
         reasoning: bot.shown_reasoning(&record.reasoning).to_owned(),
         notice: record.notice,
+        reference: record.notice.and_then(|notice| notices::reference(notice, &record.id)),
         files: std::mem::take(&mut record.files),
         version: record.version,
         asker: record.asker.clone(),

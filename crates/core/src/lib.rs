@@ -36,6 +36,7 @@ pub mod chat_texts;
 pub mod notice;
 pub mod quiet_hours;
 pub mod redaction;
+pub mod reference;
 pub mod reply;
 pub mod split;
 

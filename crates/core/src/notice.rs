@@ -1,6 +1,10 @@
 //! Our own sentences to people in a chat.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+use crate::reference::Reference;
 
 /// The language of an integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,6 +105,26 @@ impl Notice {
             Language::English => self.english(),
             Language::Chinese => self.chinese(),
         }
+    }
+
+    /// The sentence, with the reference under which operators find the message if there is one.
+    #[must_use]
+    pub fn referring(self, reference: Option<Reference>, language: Language) -> Cow<'static, str> {
+        let text = self.text(language);
+        match (reference, language) {
+            (None, _) => text.into(),
+            (Some(reference), Language::English) => format!("{text} (Ref {reference})").into(),
+            (Some(reference), Language::Chinese) => format!("{text}（编号 {reference}）").into(),
+        }
+    }
+
+    /// Whether it says that an answer is missing or not whole, so that people will ask what became of it.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::AgentFailed | Self::AgentTimedOut | Self::Incomplete | Self::EmptyAnswer
+        )
     }
 
     const fn english(self) -> &'static str {

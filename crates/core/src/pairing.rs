@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::timestamp::{Timestamp, millis};
 
 /// Characters of a code, without look-alikes (`0 O`, `1 I L`, `2 Z`, `5 S`, `8 B`, `U V W`).
-const ALPHABET: &[u8; 21] = b"ACDEFGHJKMNPQRTXY3479";
+pub(crate) const ALPHABET: &[u8; 21] = b"ACDEFGHJKMNPQRTXY3479";
 /// Length of a code.
 pub const CODE_CHARS: usize = 8;
 /// How long a code is good.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::Chat;
 use crate::ids::{IntegrationId, PlatformMessageId, ReplyId, SenderId};
 use crate::notice::Notice;
+use crate::reference::Reference;
 use crate::timestamp::Timestamp;
 
 /// Where an answer goes. Made once, by the connector that read the message, and never changed or looked up again.
@@ -83,6 +84,8 @@ pub struct DesiredReply<'a> {
     pub reasoning: &'a str,
     /// A sentence of ours that stands in place of the text (it is empty then) or after it.
     pub notice: Option<Notice>,
+    /// Shown with the notice: operators find the message by it. Only with a notice of a failure.
+    pub reference: Option<Reference>,
     /// Files that go with the final text.
     pub files: &'a [ReplyFile],
     /// A signed link to the whole text, for what a platform has no room for.
@@ -192,6 +195,8 @@ pub struct ReplyView {
     pub reasoning: String,
     /// A sentence of ours in place of or after the text.
     pub notice: Option<Notice>,
+    /// As in [`DesiredReply::reference`].
+    pub reference: Option<Reference>,
     /// Files that go with the final text.
     pub files: Vec<ReplyFile>,
     /// Grows with every change.

@@ -10,6 +10,7 @@ use tieline_core::connector::Context;
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::ids;
 use tieline_core::notice::Notice;
+use tieline_core::reference::Reference;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyTarget, ReplyView, Stage, Step};
 use tieline_core::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
@@ -90,9 +91,10 @@ pub(super) fn deliver(
         done,
         has_text: before.has_text || !text.trim().is_empty(),
     };
+    let notice = (desired.notice, desired.reference);
     let state = State {
         reasoning,
-        ..state(text, done, desired.notice, desired.files, after.version(), cx)
+        ..state(text, done, notice, desired.files, after.version(), cx)
     };
     Ok(Step::Call {
         call: ApiCall::Http(post(url, desired, to, state, settings, cx)),
@@ -149,9 +151,10 @@ pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     } else {
         ""
     };
+    let notice = (reply.notice, reply.reference);
     State {
         reasoning: if text.is_empty() && !done { &reply.reasoning } else { "" },
-        ..state(text, done, reply.notice, &reply.files, reply.version, cx)
+        ..state(text, done, notice, &reply.files, reply.version, cx)
     }
 }
 
@@ -159,7 +162,7 @@ pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
 fn state<'a>(
     text: &'a str,
     done: bool,
-    notice: Option<Notice>,
+    (notice, reference): (Option<Notice>, Option<Reference>),
     files: &'a [ReplyFile],
     version: u64,
     cx: &Context<'_>,
@@ -168,11 +171,10 @@ fn state<'a>(
         None if done && text.trim().is_empty() && files.is_empty() => Some(Notice::EmptyAnswer),
         notice => notice,
     };
-    let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
-    let text = match (text.trim().is_empty(), sentence.is_empty()) {
-        (_, true) => text.into(),
-        (true, false) => sentence.into(),
-        (false, false) => format!("{text}\n\n{sentence}").into(),
+    let text = match notice.map(|notice| notice.referring(reference, cx.account.language)) {
+        None => text.into(),
+        Some(sentence) if text.trim().is_empty() => sentence,
+        Some(sentence) => format!("{text}\n\n{sentence}").into(),
     };
     State {
         text,

@@ -65,6 +65,7 @@ fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
         text,
         reasoning: "",
         notice: None,
+        reference: None,
         files: &[],
         link: None,
         proactive: false,

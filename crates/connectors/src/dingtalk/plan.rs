@@ -318,7 +318,10 @@ pub(super) fn body(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
         return body;
     }
     let mut blocks: Vec<String> = Vec::new();
-    blocks.extend(desired.notice.map(|notice| notice.text(cx.account.language).to_owned()));
+    blocks.extend(desired.notice.map(|notice| {
+        let sentence = notice.referring(desired.reference, cx.account.language);
+        sentence.into_owned()
+    }));
     blocks.extend(desired.files.iter().map(file_link));
     if body.trim().is_empty() {
         // A card must not be left thinking, and an empty message is refused.

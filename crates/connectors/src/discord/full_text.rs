@@ -9,7 +9,9 @@ use crate::markdown;
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
     let mut text = markdown::without_data(desired.text).trim_end().to_owned();
     let files: Vec<_> = desired.files.iter().map(link).collect();
-    let notice = desired.notice.map(|notice| notice.text(language).to_owned());
+    let notice = desired
+        .notice
+        .map(|notice| notice.referring(desired.reference, language).into_owned());
     for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {
         if !text.is_empty() {
             // Nothing of ours may end up inside code that the agent left open.

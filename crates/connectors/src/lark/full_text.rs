@@ -9,7 +9,9 @@ use crate::markdown;
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
     let mut full_text = markdown::without_data(desired.text).trim_end().to_owned();
     let files: Vec<_> = desired.files.iter().map(link).collect();
-    let notice = desired.notice.map(|notice| sentence(notice, language));
+    let notice = desired
+        .notice
+        .map(|notice| sentence(&notice.referring(desired.reference, language)));
     for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {
         if !full_text.is_empty() {
             // Nothing of ours may end up inside code that the agent left open.
@@ -20,7 +22,7 @@ pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
     }
     if desired.stage == Stage::Final && full_text.trim().is_empty() {
         // A card must not be left thinking.
-        full_text = sentence(Notice::EmptyAnswer, language);
+        full_text = sentence(Notice::EmptyAnswer.text(language));
     }
     full_text
 }
@@ -34,8 +36,8 @@ pub(super) fn withheld(desired: &DesiredReply<'_>, language: Language) -> String
 }
 
 /// A single line end may be joined to a space, so there are two.
-fn sentence(notice: Notice, language: Language) -> String {
-    notice.text(language).replace('\n', "\n\n")
+fn sentence(text: &str) -> String {
+    text.replace('\n', "\n\n")
 }
 
 fn link(file: &ReplyFile) -> String {
@@ -57,6 +59,7 @@ mod tests {
             text: " \n",
             reasoning: "",
             notice: None,
+            reference: None,
             files: &[],
             link: None,
             proactive: false,
@@ -82,6 +85,7 @@ mod tests {
             text: "a\n```\nb\n",
             reasoning: "",
             notice: Some(Notice::Stopped),
+            reference: None,
             files: &files,
             link: None,
             proactive: false,

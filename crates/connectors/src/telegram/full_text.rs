@@ -14,7 +14,7 @@ pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
             full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown;
             full_text.push_str("\n\n");
         }
-        full_text.push_str(notice.text(language));
+        full_text.push_str(&notice.referring(desired.reference, language));
     }
     let full_text = markdown::with_files(&full_text, desired.files).into_owned();
     if desired.stage == Stage::Final && full_text.trim().is_empty() {

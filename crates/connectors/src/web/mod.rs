@@ -128,11 +128,10 @@ fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
         None if done && text.trim().is_empty() => Some(Notice::EmptyAnswer),
         notice => notice,
     };
-    let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
-    let text = match (text.is_empty(), sentence) {
-        (_, "") => text,
-        (true, sentence) => sentence.into(),
-        (false, sentence) => format!("{text}\n\n{sentence}").into(),
+    let text = match notice.map(|notice| notice.referring(reply.reference, cx.account.language)) {
+        None => text,
+        Some(sentence) if text.is_empty() => sentence,
+        Some(sentence) => format!("{text}\n\n{sentence}").into(),
     };
     State {
         reasoning: if text.is_empty() && !done { &reply.reasoning } else { "" },
@@ -188,6 +187,7 @@ mod tests {
             text: text.to_owned(),
             reasoning: String::new(),
             notice,
+            reference: None,
             files: Vec::new(),
             version: 4,
             asker: SenderId::new("u1"),

@@ -211,9 +211,11 @@ fn fit(cutter: &Cutter<'_>, start: usize) -> Piece {
 /// The whole text: the agent's, then our sentence, then its files as links.
 fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let text = markdown::without_data(desired.text);
-    let notice = desired.notice.map(|notice| notice.text(cx.account.language));
+    let notice = desired
+        .notice
+        .map(|notice| notice.referring(desired.reference, cx.account.language));
     let mut full_text = match (text.trim().is_empty(), notice) {
-        (true, Some(notice)) => notice.to_owned(),
+        (true, Some(notice)) => notice.into_owned(),
         (false, Some(notice)) => {
             // A fence that the text leaves open would take our sentence in.
             let closed = markdown::piece(&text, 0, usize::MAX, str::to_owned).shown;

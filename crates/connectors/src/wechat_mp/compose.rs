@@ -11,6 +11,7 @@ use tieline_core::connector::Context;
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::ids::digest;
 use tieline_core::notice::{Language, Notice};
+use tieline_core::reference::Reference;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyTarget, Stage, Step};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::timestamp::{Timestamp, millis};
@@ -77,7 +78,12 @@ pub(super) fn deliver(
     if desired.stage != Stage::Final {
         return Ok(typing(to, shown, cx));
     }
-    let text = full_text(desired.text, desired.files, desired.notice, cx.account.language);
+    let text = full_text(
+        desired.text,
+        desired.files,
+        (desired.notice, desired.reference),
+        cx.account.language,
+    );
     let most = to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES);
     Ok(
         match next_piece(&text, &shown, most, desired.link, cx.account.language) {
@@ -104,18 +110,23 @@ fn typing(to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) ->
 }
 
 /// All that is to be said: the answer, its files as links, our sentence.
-pub(super) fn full_text(text: &str, files: &[ReplyFile], notice: Option<Notice>, language: Language) -> String {
+pub(super) fn full_text(
+    text: &str,
+    files: &[ReplyFile],
+    (notice, reference): (Option<Notice>, Option<Reference>),
+    language: Language,
+) -> String {
     let answer = markdown::without_data(text);
     let mut full_text = markdown::with_files(answer.trim_end(), files).into_owned();
     let sentence = match notice {
-        Some(notice) => notice.text(language),
-        None if full_text.trim().is_empty() => Notice::EmptyAnswer.text(language),
+        Some(notice) => notice.referring(reference, language),
+        None if full_text.trim().is_empty() => Notice::EmptyAnswer.text(language).into(),
         None => return full_text,
     };
     if !full_text.is_empty() {
         full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown + "\n\n";
     }
-    full_text.push_str(sentence);
+    full_text.push_str(&sentence);
     full_text
 }
 

@@ -96,7 +96,8 @@ impl PolledReplies for PassiveReplies {
         let reply = reply.filter(|reply| reply.asker == asked.asker);
         match reply {
             Some(reply) if reply.stage == Stage::Final => {
-                let full_text = compose::full_text(&reply.text, &reply.files, reply.notice, language);
+                let full_text =
+                    compose::full_text(&reply.text, &reply.files, (reply.notice, reply.reference), language);
                 say(
                     asked,
                     &compose::last_piece(&full_text, 0, reply.link.as_deref(), language),

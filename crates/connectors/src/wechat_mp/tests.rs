@@ -197,7 +197,7 @@ proptest! {
         pieces in prop::collection::vec("\n\n|```\n[a-z]{9}\n```\n|汉字{1,40}。|😀|[a-z]{3,9} |- [a-z]{4}\n", 1..30),
         times in 1usize..60,
     ) {
-        let text = compose::full_text(&pieces.concat().repeat(times), &[], None, Language::Chinese);
+        let text = compose::full_text(&pieces.concat().repeat(times), &[], (None, None), Language::Chinese);
         let shown = compose::last_piece(&text, 0, Some("https://b.example/api/replies/token"), Language::Chinese);
         prop_assert!(shown.len() <= 2048, "{} bytes", shown.len());
         prop_assert!(!shown.trim().is_empty());

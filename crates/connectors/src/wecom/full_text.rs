@@ -1,6 +1,9 @@
 //! Content of a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
 
+use std::borrow::Cow;
+
 use tieline_core::notice::{Language, Notice};
+use tieline_core::reference::Reference;
 use tieline_core::reply::DesiredReply;
 
 use super::dialect::{defused, render};
@@ -57,16 +60,16 @@ pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> P
 
 /// The text from `from` on in the only message that is left; what doesn't fit is behind the link. `None` if there is nothing to say.
 pub(super) fn only(text: &str, from: usize, desired: &DesiredReply<'_>, language: Language) -> Option<String> {
-    let tail = sentence(desired.notice, language);
-    if nothing_left(text, from, tail) {
+    let tail = sentence(desired.notice, desired.reference, language);
+    if nothing_left(text, from, &tail) {
         return None;
     }
-    let whole = last(text, from, tail, language);
+    let whole = last(text, from, &tail, language);
     if whole.end == text.len() {
         return Some(whole.shown);
     }
     let behind = behind(desired.link, language);
-    let tail = if tail.is_empty() { behind } else { below(&behind, tail) };
+    let tail = if tail.is_empty() { behind } else { below(&behind, &tail) };
     Some(last(text, from, &tail, language).shown)
 }
 
@@ -84,8 +87,8 @@ pub(super) fn nothing_left(text: &str, from: usize, tail: &str) -> bool {
 }
 
 /// Our sentence, if any.
-pub(super) fn sentence(notice: Option<Notice>, language: Language) -> &'static str {
-    notice.map_or("", |notice| notice.text(language))
+pub(super) fn sentence(notice: Option<Notice>, reference: Option<Reference>, language: Language) -> Cow<'static, str> {
+    notice.map_or_else(Cow::default, |notice| notice.referring(reference, language))
 }
 
 /// Whether a person would see nothing.

@@ -82,7 +82,12 @@ pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: 
 fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
     if reply.stage == Stage::Final {
         let text = &*markdown::with_files(&reply.text, &reply.files);
-        let whole = full_text::last(text, 0, full_text::sentence(reply.notice, language), language);
+        let whole = full_text::last(
+            text,
+            0,
+            &full_text::sentence(reply.notice, reply.reference, language),
+            language,
+        );
         return Some(if whole.end == text.len() {
             Ending::at(text, text.len(), true)
         } else {
@@ -120,7 +125,13 @@ pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) ->
         return full_text::last(part, 0, &full_text::behind(reply.link.as_deref(), language), language).shown;
     }
     if ending.last {
-        return full_text::last(text, 0, full_text::sentence(reply.notice, language), language).shown;
+        return full_text::last(
+            text,
+            0,
+            &full_text::sentence(reply.notice, reply.reference, language),
+            language,
+        )
+        .shown;
     }
     let part = ending.part(text).unwrap_or_default();
     full_text::part(part, 0, language).shown

@@ -321,11 +321,11 @@ fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Co
             return step;
         }
         let from = shown.rest_of(text);
-        let tail = full_text::sentence(desired.notice, language);
-        if shown.bubble.is_none() && full_text::nothing_left(text, from, tail) {
+        let tail = full_text::sentence(desired.notice, desired.reference, language);
+        if shown.bubble.is_none() && full_text::nothing_left(text, from, &tail) {
             return Step::Done;
         }
-        let last = full_text::last(text, from, tail, language);
+        let last = full_text::last(text, from, &tail, language);
         if last.end < text.len() {
             return turn_over(
                 desired,
@@ -496,14 +496,14 @@ fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
     let language = cx.account.language;
     let text = &*markdown::with_files(desired.text, desired.files);
     let from = shown.rest_of(text);
-    let tail = full_text::sentence(desired.notice, language);
-    if full_text::nothing_left(text, from, tail) {
+    let tail = full_text::sentence(desired.notice, desired.reference, language);
+    if full_text::nothing_left(text, from, &tail) {
         return Step::Done;
     }
     if let Some(doubt) = shown.doubt.filter(|doubt| doubt.until > cx.now) {
         return Step::Wait { until: doubt.until };
     }
-    let last = full_text::last(text, from, tail, language);
+    let last = full_text::last(text, from, &tail, language);
     let complete = last.end == text.len();
     let part = if complete { last } else { full_text::message(text, from) };
     let then = SocketProgress {

@@ -160,16 +160,18 @@ fn card(
 fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let answer = markdown::without_data(desired.text);
     let mut full_text = markdown::with_files(answer.trim_end(), desired.files).into_owned();
-    let sentence = desired.notice.map(|notice| notice.text(cx.account.language));
+    let sentence = desired
+        .notice
+        .map(|notice| notice.referring(desired.reference, cx.account.language));
     let sentence = sentence.or_else(|| {
         let is_empty = full_text.trim().is_empty();
-        is_empty.then(|| Notice::EmptyAnswer.text(cx.account.language))
+        is_empty.then(|| Notice::EmptyAnswer.text(cx.account.language).into())
     });
     if let Some(sentence) = sentence {
         if !full_text.is_empty() {
             full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown + "\n\n";
         }
-        full_text.push_str(sentence);
+        full_text.push_str(&sentence);
     }
     full_text
 }

@@ -185,6 +185,7 @@ fn sent(text: &str, link: Option<&str>) -> Vec<String> {
         text,
         reasoning: "",
         notice: None,
+        reference: None,
         files: &[],
         link,
         proactive: false,

@@ -90,11 +90,10 @@ fn final_text<'a>(desired: &DesiredReply<'a>, sends_files: bool, cx: &Context<'_
         None if text.trim().is_empty() && !has_files => Some(Notice::EmptyAnswer),
         notice => notice,
     };
-    let sentence = notice.map_or("", |notice| notice.text(cx.account.language));
-    match (text.trim().is_empty(), sentence.is_empty()) {
-        (_, true) => text,
-        (true, false) => sentence.into(),
-        (false, false) => format!("{text}\n\n{sentence}").into(),
+    match notice.map(|notice| notice.referring(desired.reference, cx.account.language)) {
+        None => text,
+        Some(sentence) if text.trim().is_empty() => sentence,
+        Some(sentence) => format!("{text}\n\n{sentence}").into(),
     }
 }
 

@@ -229,6 +229,7 @@ fn replies_go_out_as_the_vectors_say() {
                 text: &text,
                 reasoning: "",
                 notice: None,
+                reference: None,
                 files: &[],
                 link: None,
                 proactive: false,

@@ -60,6 +60,7 @@ function one(shell, { message }) {
       <dl class="facts">
         <dt>${text("bot")}</dt><dd><a href="#/bots/${message.integrationId}">${message.integrationId}</a></dd>
         <dt>${text("sender")}</dt><dd>${message.senderId ?? "–"}</dd>
+        <dt>${text("reference")}</dt><dd>${message.reference}</dd>
         <dt>${text("conversation")}</dt><dd><code>${message.conversationId ?? "–"}</code></dd>
       </dl>
       <table><thead><tr><th>${text("time")}</th><th>${text("after")}</th><th>${text("step")}</th><th>${text("attempt")}</th><th>${text("code")}</th></tr></thead>

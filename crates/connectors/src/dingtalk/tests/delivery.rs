@@ -187,6 +187,7 @@ fn desired<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> DesiredReply<
         text,
         reasoning: "",
         notice: None,
+        reference: None,
         files: &[],
         link: None,
         proactive: false,

@@ -231,6 +231,7 @@ impl Bridge {
                 text,
                 reasoning: "",
                 notice: None,
+                reference: None,
                 files: &[],
                 link: None,
                 proactive: false,
