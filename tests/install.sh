@@ -24,3 +24,6 @@ fi
 
 # The compiler for the documentation's example in TypeScript.
 node_packages examples.json .tools/examples-node
+
+# What checks the console in the browser: accessibility, and the codes that it draws.
+node_packages browser/package.json .tools/browser-node

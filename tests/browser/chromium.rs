@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -32,6 +34,19 @@ const QUIET: &[&str] = &[
     "--metrics-recording-only",
     "--remote-debugging-port=0",
 ];
+
+/// A script of a package that `tests/install.sh` installs for the browser.
+pub(crate) fn package(path: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(".tools/browser-node/node_modules")
+        .join(path);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| {
+        panic!(
+            "{} can't be read ({error}): run `bash tests/install.sh`",
+            file.display()
+        )
+    })
+}
 
 /// One open page. Chromium ends when it is dropped.
 pub(crate) struct Page {
@@ -99,6 +114,75 @@ impl Page {
         let answer = self.call("Runtime.evaluate", asked).await;
         assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
         answer["result"]["value"].clone()
+    }
+
+    /// The value that a promise in the page resolves to.
+    pub(crate) async fn resolve(&mut self, expression: &str) -> Value {
+        let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let answer = self.call("Runtime.evaluate", asked).await;
+        assert!(answer.get("exceptionDetails").is_none(), "{answer}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Gives the window this many pixels.
+    pub(crate) async fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Keeps a picture of the page in the folder `TIELINE_PICTURES`, if it is set.
+    pub(crate) async fn picture(&mut self, name: &str) {
+        let Ok(folder) = std::env::var("TIELINE_PICTURES") else {
+            return;
+        };
+        let shot = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        let bytes = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
+    }
+
+    /// Clicks with the pointer on the middle of an element, as far as the page scrolls it into view.
+    pub(crate) async fn click(&mut self, element: &str) {
+        self.until(&format!("!!{element}")).await;
+        let found = self
+            .look(&format!(
+                "(() => {{ const it = {element}; it.scrollIntoView({{ block: 'center' }}); \
+                 const box = it.getBoundingClientRect(); const at = [box.x + box.width / 2, box.y + box.height / 2]; \
+                 const hit = document.elementFromPoint(...at); return it.contains(hit) ? at : hit.outerHTML; }})()"
+            ))
+            .await;
+        assert!(found.is_array(), "{element} is covered by {found}");
+        let at = json!({ "x": found[0], "y": found[1], "button": "left", "clickCount": 1 });
+        for kind in ["mousePressed", "mouseReleased"] {
+            let mut event = at.clone();
+            event["type"] = json!(kind);
+            self.call("Input.dispatchMouseEvent", event).await;
+        }
+    }
+
+    /// Presses a key: `Tab`, `Enter`, `Space` or an arrow.
+    pub(crate) async fn press(&mut self, key: &str) {
+        let (code, number, text) = match key {
+            "Tab" => ("Tab", 9, ""),
+            "Enter" => ("Enter", 13, "\r"),
+            "Space" => ("Space", 32, " "),
+            "ArrowDown" => ("ArrowDown", 40, ""),
+            "ArrowUp" => ("ArrowUp", 38, ""),
+            other => panic!("unknown key {other}"),
+        };
+        let name = if key == "Space" { " " } else { key };
+        for (kind, text) in [
+            (if text.is_empty() { "rawKeyDown" } else { "keyDown" }, text),
+            ("keyUp", ""),
+        ] {
+            let event =
+                json!({ "type": kind, "key": name, "code": code, "windowsVirtualKeyCode": number, "text": text });
+            self.call("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
+    /// Types into the element that has the focus.
+    pub(crate) async fn insert(&mut self, text: &str) {
+        self.call("Input.insertText", json!({ "text": text })).await;
     }
 
     /// Waits until an expression is true. As long as the page loads, it may speak of what isn't there yet.

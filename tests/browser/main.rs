@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod accessibility;
 mod chromium;
+mod journeys;
+mod repairs;
 
 use serde_json::{Value, json};
 use tieline_tests::process::ADMIN_TOKEN;

@@ -20,13 +20,15 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Address, type and content of every file.
-const FILES: [(&str, &str, &str); 19] = [
+const FILES: [(&str, &str, &str); 21] = [
     ("/", HTML, include_str!("console/index.html")),
     ("/console/app.js", SCRIPT, include_str!("console/app.js")),
     ("/console/actions.js", SCRIPT, include_str!("console/actions.js")),
     ("/console/api.js", SCRIPT, include_str!("console/api.js")),
     ("/console/chat.js", SCRIPT, include_str!("console/chat.js")),
+    ("/console/deleted.js", SCRIPT, include_str!("console/deleted.js")),
     ("/console/lit-html.js", SCRIPT, include_str!("console/lit-html.js")),
+    ("/console/qr.js", SCRIPT, include_str!("console/qr.js")),
     ("/console/texts.js", SCRIPT, include_str!("console/texts.js")),
     ("/console/view.js", SCRIPT, include_str!("console/view.js")),
     (

@@ -14,8 +14,9 @@ import * as people from "/console/pages/people.js";
 import * as playground from "/console/pages/playground.js";
 import * as settings from "/console/pages/settings.js";
 
-const REFRESH_MS = 10000;
+const REFRESH_MS = 5000;
 const RETRY_MS = 5000;
+const UNDO_MS = 60000;
 
 /** Pages by the first part of the address, in the order of the navigation. */
 const PAGES = { overview, bots, agents, messages, people, playground, settings };
@@ -33,6 +34,7 @@ const app = {
   page: {},
   path: [],
   dialog: null,
+  undo: null,
   theme: localStorage.getItem("tieline.theme") ?? "",
 };
 
@@ -70,6 +72,12 @@ const shell = {
       onError(error);
     }
   },
+  /** Offers to take something back that was just deleted: for a minute, on whichever page is open. */
+  offerUndo: (name, run) => {
+    const undo = { name, run };
+    app.undo = undo;
+    setTimeout(() => app.undo === undo && ((app.undo = null), draw()), UNDO_MS);
+  },
   /** Asks before something that can't be taken back; resolves to whether it was confirmed. */
   confirm: (title, body, verb) =>
     new Promise((resolve) => {
@@ -104,6 +112,7 @@ function signedOut(message = null) {
   app.page = {};
   app.error = message;
   app.dialog = null;
+  app.undo = null;
   playground.leave();
   draw();
   document.getElementById("token")?.focus();
@@ -203,8 +212,15 @@ function choose(organization) {
   app.organization = organization;
   sessionStorage.setItem("tieline.organization", organization);
   app.page = {};
+  app.undo = null;
   draw();
   return load(true);
+}
+
+function undo() {
+  const { run } = app.undo;
+  app.undo = null;
+  return shell.act(run);
 }
 
 function setTheme(theme) {
@@ -271,6 +287,8 @@ const signedInView = () => html`
     <nav aria-label=${text("navigation")}>${Object.keys(PAGES).map(link)}</nav>
     <main id="main">
       ${app.error ? html`<p id="error" role="alert">${app.error}</p>` : nothing}
+      ${app.undo ? html`<p id="undo" class="note" role="status">${text("deletedNow", app.undo.name)}
+        <button type="button" class="quiet" @click=${undo}>${text("undo")}</button></p>` : nothing}
       ${current().view(shell, app.page)}
     </main>
   </div>`;

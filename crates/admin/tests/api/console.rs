@@ -48,6 +48,8 @@ async fn scripts_import_only_what_is_served() {
         "app",
         "api",
         "chat",
+        "deleted",
+        "qr",
         "texts",
         "view",
         "pages/add_bot",

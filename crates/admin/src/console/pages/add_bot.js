@@ -1,4 +1,5 @@
-// Add a bot: platform, mode, credentials beside the platform's own steps, agent, callback address, first event.
+// Add a bot: platform, mode, credentials beside the platform's own steps, agent (which the address may name), callback address, first
+// event.
 
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
@@ -56,7 +57,7 @@ const form = (shell, state) => html`
       <div class="field"><label for="language-of-bot">${text("languageOfBot")}</label>
         <select id="language-of-bot" name="language"><option value="zh-CN">简体中文</option><option value="en" ?selected=${document.documentElement.lang === "en"}>English</option></select></div>
       <div class="field"><label for="agent">${text("agent")}</label>
-        <select id="agent" name="agent"><option value="">${text("later")}</option>${state.agents.map((agent) => html`<option value=${agent.id}>${agent.name}</option>`)}</select>
+        <select id="agent" name="agent"><option value="">${text("later")}</option>${state.agents.map((agent) => html`<option value=${agent.id} ?selected=${agent.id === shell.app.path[2]}>${agent.name}</option>`)}</select>
         ${state.agents.length === 0 ? html`<small><a href="#/agents/add">${text("addAgent")}</a></small>` : nothing}</div>
       ${state.failed ? html`<p class="error" role="alert">${state.failed}</p>` : nothing}
       <div class="bar"><button type="submit" id="create-bot" ?disabled=${state.busy}>${text("create")}</button>

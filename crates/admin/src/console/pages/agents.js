@@ -1,6 +1,7 @@
 // Agents: the list, and one agent with its settings, its test and the bots that use it.
 
 import { call } from "/console/api.js";
+import * as deleted from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
 import { language, text } from "/console/texts.js";
 import { empty, fields, heading, loadingLine, readFields } from "/console/view.js";
@@ -24,7 +25,8 @@ export function view(shell, state) {
     ${heading(text("page_agents"), html`<a class="button" id="add-agent" href="#/agents/add">${text("addAgent")}</a>`)}
     ${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noAgents")) : html`<ul class="rows" id="agents">${state.items.map((agent) => html`
       <li data-id=${agent.id}><div class="head"><a class="name" href="#/agents/${agent.id}">${agent.name}</a></div>
-        <p class="kind">${agent.protocol} ${agent.config.baseUrl ?? agent.config.url ?? ""}</p></li>`)}</ul>`}`;
+        <p class="kind">${agent.protocol} ${agent.config.baseUrl ?? agent.config.url ?? ""}</p></li>`)}</ul>`}
+    ${deleted.deletedList(shell, state, "agents")}`;
 }
 
 function one(shell, state) {
@@ -46,12 +48,12 @@ function one(shell, state) {
       ${state.failed ? html`<p class="error" role="alert">${state.failed}</p>` : nothing}
       ${shell.app.mayWrite ? html`<div class="bar"><button type="submit" id="save-agent">${text(isNew ? "create" : "save")}</button>
         ${isNew ? nothing : html`<button type="button" class="quiet" id="test-agent" @click=${() => test(shell, state)}>${text("test")}</button>
-        <button type="button" class="danger quiet" @click=${() => remove(shell, state)}>${text("deleteAgent")}</button>`}</div>` : nothing}
+        <button type="button" class="danger quiet" id="delete-agent" @click=${() => remove(shell, state)}>${text("deleteAgent")}</button>`}</div>` : nothing}
       ${state.tested ? html`<p id="tested" class=${state.tested.ok ? "good" : "bad"} role="status">${state.tested.detail} <small>${state.tested.millis} ms</small></p>` : nothing}
     </form>
     ${isNew ? nothing : html`<section class="card"><h3>${text("usedBy")}</h3>
       ${state.bots.length === 0 ? empty(text("noIntegrations")) : html`<ul>${state.bots.map((bot) => html`<li><a href="#/bots/${bot.id}">${bot.name}</a> <span class="kind">${bot.platform}</span></li>`)}</ul>`}
-      <a class="button quiet" href="#/bots/add">${text("addBot")}</a></section>`}`;
+      <a class="button quiet" id="add-bot" href="#/bots/add/${idOf(shell)}">${text("addBot")}</a></section>`}`;
 }
 
 const schemaOf = (protocol) => protocol?.config ?? protocol?.schema ?? {};
@@ -82,7 +84,6 @@ async function remove(shell, state) {
   const body = html`<p>${text("impactIntro")}</p><ul>${used.length ? used : "–"}</ul>`;
   if (!(await shell.confirm(text("deleteTitle", state.agent.name), body, text("deleteAgent")))) return;
   await shell.act(async () => {
-    await shell.send("DELETE", `/agents/${idOf(shell)}?force=true`);
-    shell.go("agents");
+    await deleted.remove(shell, "agents", state.agent, (one) => one.agentId === state.agent.id, "agents");
   });
 }

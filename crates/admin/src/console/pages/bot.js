@@ -2,7 +2,9 @@
 
 import { actionButton } from "/console/actions.js";
 import { call } from "/console/api.js";
+import * as deleted from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
+import { qr } from "/console/qr.js";
 import { language, text } from "/console/texts.js";
 import { copyable, duration, empty, fields, heading, impact, lines, loadingLine, mark, readFields, stateMark, time } from "/console/view.js";
 
@@ -33,9 +35,11 @@ const LOADERS = {
     return { triggers: triggers.items.filter((one) => one.integrationId === idOf(shell)), agents: agents.items };
   },
   log: async (shell, state, path) => ({ log: (await shell.get(`${path}/logs?limit=100${state.level ? `&level=${state.level}` : ""}`)).items }),
-  conversations: async (shell, state, path) => ({
-    conversations: (await shell.get(`${path}/conversations?limit=100${state.search ? `&search=${encodeURIComponent(state.search)}` : ""}`)).items,
-  }),
+  conversations: async (shell, state, path) => {
+    const search = state.search ? `&search=${encodeURIComponent(state.search)}` : "";
+    const [found, people] = await Promise.all([shell.get(`${path}/conversations?limit=100${search}`), state.people ? { items: state.people } : shell.get("/users?limit=200")]);
+    return { conversations: found.items, people: people.items.filter((one) => one.integrationId === idOf(shell)) };
+  },
   messages: async (shell) => ({ messages: (await shell.get(`/messages?limit=100&integrationId=${encodeURIComponent(idOf(shell))}`)).items }),
 };
 
@@ -63,8 +67,7 @@ async function remove(shell, bot) {
   const found = await shell.get(`${pathOf(shell)}/impact`);
   if (!(await shell.confirm(text("deleteTitle", bot.name), impact(found), text("deleteBot")))) return;
   await shell.act(async () => {
-    await shell.send("DELETE", `${pathOf(shell)}?force=true`);
-    shell.go("bots");
+    await deleted.remove(shell, "integrations", bot, (one) => one.integrationId === bot.id, "bots");
   });
 }
 
@@ -134,7 +137,8 @@ const VIEWS = {
         <div class="field"><label for="chats">${text("allowedChats")}</label><textarea id="chats" name="chats" rows="3" .value=${(bound?.access.chats ?? []).join("\n")}></textarea></div>
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
           ${bound ? html`<button type="button" class="danger quiet" id="unbind" @click=${() => unbind(shell, state, bound)}>${text("removeFromAgent")}</button>` : nothing}</div>` : nothing}
-      </form>`;
+      </form>
+      ${deleted.deletedList(shell, state, "triggers", { shown: (one) => one.integrationId === idOf(shell), words: (one) => agentName(state, one.agentId) })}`;
   },
 
   log: (shell, state) => html`
@@ -148,7 +152,7 @@ const VIEWS = {
       <li><div class="head"><span class="name">${one.chatType} · ${one.chatId}</span></div>
         <p class="kind">${text("sender")}: ${one.senderId ?? "–"} · ${one.task ? html`${text("task")}: ${one.task} · ` : nothing}${text("session")}: ${one.sessionId ?? "–"} · ${time(one.updatedAt)}</p>
         ${shell.app.mayWrite ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`${pathOf(shell)}/conversations/${encodeURIComponent(one.id)}/reset`))}>${text("resetSession")}</button>` : nothing}</li>`)}</ul>`}
-    ${shell.app.mayWrite ? proactive(shell, state) : nothing}`,
+    ${shell.app.mayWrite && state.people ? proactive(shell, state) : nothing}`,
 
   messages: (_shell, state) =>
     !state.messages ? loadingLine() : state.messages.length === 0 ? empty(text("noMessages")) : html`<ul class="rows">${state.messages.map((one) => html`
@@ -228,15 +232,7 @@ function bind(shell, state, bound, event) {
   const write = (takeover) =>
     bound ? shell.send("PATCH", `/triggers/${bound.id}${takeover}`, body) : shell.post(`/triggers${takeover}`, { integrationId: idOf(shell), ...body });
   return shell.act(async () => {
-    try {
-      await write("");
-    } catch (error) {
-      if (error.code !== "integration_already_bound") throw error;
-      const shown = error.body.impact ? impact(error.body.impact) : text("takeOverBody");
-      if (!(await shell.confirm(text("takeOverTitle"), shown, text("takeOver")))) return;
-      await write("?takeover=true");
-    }
-    state.dirty = false;
+    if (await deleted.withTakeover(shell, write, impact)) state.dirty = false;
   });
 }
 
@@ -244,21 +240,26 @@ async function unbind(shell, state, bound) {
   const found = await shell.get(`${pathOf(shell)}/impact`);
   if (!(await shell.confirm(text("unbindTitle"), impact(found), text("removeFromAgent")))) return;
   state.dirty = false;
-  await shell.act(() => shell.send("DELETE", `/triggers/${bound.id}`));
+  await shell.act(() => deleted.unbind(shell, bound, text("bindingOf", state.bot.name)));
 }
+
+const agentName = (state, id) => state.agents.find((one) => one.id === id)?.name ?? id;
 
 const proactive = (shell, state) => html`
   <form id="proactive" @submit=${(event) => {
     event.preventDefault();
-    const { chat, words } = event.target.elements;
+    const { person, chat, words } = event.target.elements;
+    const to = person.value ? { userId: person.value } : { chatId: chat.value.trim() };
     shell.act(async () => {
-      await shell.post(`${pathOf(shell)}/messages`, { chatId: chat.value.trim(), text: words.value });
+      await shell.post(`${pathOf(shell)}/messages`, { ...to, text: words.value });
       event.target.reset();
-      state.sent = true;
+      Object.assign(state, { sent: true, toPerson: false });
     });
   }}>
     <h3>${text("sendMessage")}</h3>
-    <div class="field"><label for="chat">${text("chatId")}</label><input id="chat" name="chat" required></div>
+    <div class="field"><label for="person">${text("person")}</label><select id="person" name="person" @change=${(event) => ((state.toPerson = event.target.value !== ""), shell.update())}>
+      <option value="">${text("intoChat")}</option>${state.people.map((one) => html`<option value=${one.externalId}>${one.linked ?? one.name} (${one.externalId})</option>`)}</select></div>
+    <div class="field" ?hidden=${state.toPerson}><label for="chat">${text("chatId")}</label><input id="chat" name="chat" ?required=${!state.toPerson}></div>
     <div class="field"><label for="words">${text("message")}</label><textarea id="words" name="words" rows="2" required></textarea></div>
     <button type="submit">${text("send")}</button> ${state.sent ? html`<span role="status">${text("sent")}</span>` : nothing}
   </form>`;
@@ -267,7 +268,7 @@ const login = (shell, state) => html`
   <section id="scan-login" class="note">
     <p>${text("scanLoginHelp")}</p>
     ${state.login ? html`<p role="status">${text(`login_${state.login.state}`)}</p>
-      ${state.login.qrImage ? html`<img id="qr" src=${state.login.qrImage} alt=${text("qrCode")} width="240" height="240">` : state.login.qrUrl ? copyable(state.login.qrUrl) : nothing}
+      ${state.login.qrUrl ? html`${qr(state.login.qrUrl, text("qrCode"))}<p>${copyable(state.login.qrUrl)}</p>` : nothing}
       ${state.login.state === "verify_code" || state.login.state === "verify_code_needed" ? html`<form @submit=${(event) => {
         event.preventDefault();
         startLogin(shell, state, { verifyCode: event.target.elements.code.value.trim() });

@@ -1,5 +1,6 @@
 // Bots: the list of integrations with state, agent and failures; one request a refresh, however many there are.
 
+import { deletedList } from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { empty, heading, loadingLine, stateMark, time } from "/console/view.js";
@@ -30,7 +31,8 @@ export function view(shell, state) {
       </select></label>
     </form>
     ${list(shell, state)}
-    ${pager(shell, state)}`;
+    ${pager(shell, state)}
+    ${deletedList(shell, state, "integrations", { restored: (bot) => shell.go(`bots/${bot.id}/trigger`) })}`;
 }
 
 function find(shell, state, change) {
