@@ -48,6 +48,16 @@ impl Keyboard {
         self.press("Enter").await;
     }
 
+    /// Follows to another page, which takes the focus when it is there.
+    async fn go(&mut self, selector: &str, address: &str) {
+        self.follow(selector).await;
+        self.page
+            .until(&format!(
+                "location.hash.startsWith('{address}') && document.activeElement.matches('main h2')"
+            ))
+            .await;
+    }
+
     async fn fill(&mut self, selector: &str, text: &str) {
         self.reach(selector).await;
         self.page.insert(text).await;
@@ -84,18 +94,18 @@ async fn an_agent_and_a_bot_are_added_by_keyboard_alone() {
     keys.press("Enter").await;
     keys.page.until(SIGNED_IN).await;
 
-    keys.follow("nav a[href='#/agents']").await;
-    keys.follow("#add-agent").await;
+    keys.go("nav a[href='#/agents']", "#/agents").await;
+    keys.go("#add-agent", "#/agents/add").await;
     keys.fill("#name", "Support").await;
     keys.choose("#protocol", "openai_chat").await;
     keys.fill("[name='config.apiKey']", "k").await;
     keys.fill("[name='config.baseUrl']", &format!("{}/v1", agent.url)).await;
     keys.fill("[name='config.model']", "m").await;
-    keys.follow("#save-agent").await;
+    keys.go("#save-agent", "#/agents/agt_").await;
     keys.follow("#test-agent").await;
     keys.page.until("!!document.querySelector('#tested.good')").await;
 
-    keys.follow("#add-bot").await;
+    keys.go("#add-bot", "#/bots/add").await;
     keys.follow("[data-platform=telegram]").await;
     keys.reach("[name=mode]:checked").await;
     keys.press("ArrowDown").await;
@@ -118,7 +128,7 @@ async fn an_agent_and_a_bot_are_added_by_keyboard_alone() {
         .until("document.querySelector('#made [role=status]').textContent.includes('arrived')")
         .await;
 
-    keys.follow("nav a[href='#/playground']").await;
+    keys.go("nav a[href='#/playground']", "#/playground").await;
     keys.page
         .until("document.querySelectorAll('#talk-to option').length === 2")
         .await;

@@ -38,8 +38,16 @@ async fn a_kicked_bot_is_shown_at_once_and_restarted_from_the_overview() {
 
     platform.kick("aib-1");
     let began = Instant::now();
-    page.until("document.querySelector('#attention')?.innerText.includes('kicked')")
+    page.until("!!document.querySelector('#attention [data-verb=restart]')")
         .await;
+    let shown = page.look("document.querySelector('#attention').innerText").await;
+    assert!(
+        shown
+            .as_str()
+            .unwrap()
+            .contains("another client has taken the bot over"),
+        "{shown}"
+    );
     figure("ms from the kick to the overview", began.elapsed().as_millis());
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     page.picture("kicked").await;
