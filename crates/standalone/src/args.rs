@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
 use tieline_server::Network;
 use tracing_subscriber::EnvFilter;
@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::kind::Kind;
 use crate::since;
 
+mod environment;
 mod verbs;
 
 pub use verbs::{
@@ -45,12 +46,13 @@ impl Args {
     /// # Errors
     /// What is wrong with it, or the help that was asked for.
     pub fn read(mut words: Vec<OsString>) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(&words)?;
+        let tool = environment::without_empty(Self::command());
+        let matches = tool.clone().try_get_matches_from(&words)?;
         if let Some((_, command)) = matches.subcommand() {
             words.extend(early_flags(&matches, command));
         }
         // Those that the command doesn't know are refused here, rather than passed over.
-        Self::try_parse_from(words)
+        Self::from_arg_matches(&tool.try_get_matches_from(words)?)
     }
 }
 

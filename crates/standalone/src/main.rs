@@ -41,7 +41,9 @@ fn main() -> ExitCode {
 
 fn run_bridge(args: Serve, log: Option<&str>, format: Option<LogFormat>) -> ExitCode {
     let format = logging::start(log, format);
-    let locale = args.locale.or_else(|| std::env::var("LANG").ok());
+    let locale = args
+        .locale
+        .or_else(|| std::env::var("LANG").ok().filter(|locale| !locale.is_empty()));
     match serve::run(Serve { locale, ..args }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if format == LogFormat::Json => {

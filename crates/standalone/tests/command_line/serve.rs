@@ -326,3 +326,28 @@ fn nobody_else_can_read_what_it_keeps() {
     let fix = format!("run `chmod 700 {}`", data.display());
     assert!(refused.contains(&fix), "{refused}");
 }
+
+/// Every variable of a command, as its help names it, set to nothing.
+fn empty_variables(command: &str) -> Vec<(String, &'static str)> {
+    let help = Said::of(tieline().args([command, "--help"])).good();
+    let names = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
+    let variables: Vec<_> = names.map(|name| (name.to_owned(), "")).collect();
+    assert!(variables.len() > 5, "{help}");
+    variables
+}
+
+#[test]
+fn empty_variables_count_as_absent_in_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start_in(dir, tieline().envs(empty_variables("serve")));
+    for words in [&["get", "agents"][..], &["describe", "agents"], &["export"]] {
+        let mut command = tieline();
+        command.args(words).args(["--url", &bridge.url, "--admin-token", TOKEN]);
+        let said = Said::of(command.envs(empty_variables(words[0])));
+        assert!(said.good().contains("Echo"), "{words:?}");
+    }
+    // A data directory that is named by an empty variable is the usual one.
+    let mut elsewhere = tieline();
+    elsewhere.args(["get", "agents"]).env("TIELINE_DATA_DIR", "");
+    assert!(Said::of(&mut elsewhere).bad().contains("tieline-data"));
+}

@@ -1,0 +1,17 @@
+//! Environment variables that are set to nothing, as compose files and unit files leave them.
+
+use clap::builder::Resettable;
+use clap::{Arg, Command};
+
+/// The command line with each empty variable taken as absent, in all its commands.
+pub(super) fn without_empty(command: Command) -> Command {
+    command.mut_args(drop_empty).mut_subcommands(without_empty)
+}
+
+fn drop_empty(flag: Arg) -> Arg {
+    let is_empty = flag
+        .get_env()
+        .and_then(std::env::var_os)
+        .is_some_and(|value| value.is_empty());
+    if is_empty { flag.env(Resettable::Reset) } else { flag }
+}
