@@ -1,5 +1,6 @@
 //! Notifications of incidents: where an organization's operators are told that a bot is down, that answers fail, and that it is over.
 
+pub(crate) mod form;
 mod message;
 mod watch;
 
@@ -155,9 +156,7 @@ pub(crate) async fn patch(
         let channel = channel(&state, &scope, before.as_ref(), &patch).await?;
         let language = before.as_ref().map(|before| before.language);
         let language = patch.language.or(language).unwrap_or_default();
-        let change = Change::of("notify.update", ("organization", scope.organization.as_str(), None));
-        let change = change.between(&shown(before.as_ref()), &shown_channel(&channel, language));
-        let store = scope.audited(&state, change);
+        let store = scope.audited(&state, updated(&scope, before.as_ref(), (&channel, language)));
         let version = before.map(|before| before.version);
         Ok(store_notify::save(&store, version, &scope.organization, channel, language).await?)
     })
@@ -176,8 +175,7 @@ pub(crate) async fn delete(
         let before = store_notify::get(&state.world.store, &scope.organization).await?;
         if_match.check(&etag_of(before.as_ref()))?;
         let Some(before) = before else { return Ok(()) };
-        let change = Change::of("notify.delete", ("organization", scope.organization.as_str(), None));
-        let store = scope.audited(&state, change.from(shown(Some(&before))));
+        let store = scope.audited(&state, deleted(&scope, &before));
         Ok(store_notify::remove(&store, &before).await?)
     })
     .await?;
@@ -245,21 +243,37 @@ async fn read_chat(state: &AdminState, scope: &Scope, patch: &ChatPatch) -> Resu
             "integration_not_found" => problem.on("chat.integrationId"),
             _ => problem,
         })?;
-    let connector = state.world.connector(&record.platform);
-    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
+    let bot = (&record.id, &*record.platform, record.mode);
+    chat_channel(
+        state,
+        bot,
+        (patch.chat_id.clone(), patch.user_id.clone()),
+        "chat.integrationId",
+    )
+}
+
+/// A chat or a person that the bot can write to. `field` names the bot in the request.
+fn chat_channel(
+    state: &AdminState,
+    (integration, platform, mode): form::NamedBot<'_>,
+    (chat, person): (Option<String>, Option<String>),
+    field: &'static str,
+) -> Result<NotifyChannel, Problem> {
+    let connector = state.world.connector(platform);
+    let mode = connector.and_then(|connector| connector.manifest().mode(mode));
     if !mode.is_some_and(|mode| mode.proactive) {
         let detail = "the platform lets the bot only answer in this mode";
-        return Err(Problem::conflict("not_supported", detail).on("chat.integrationId"));
+        return Err(Problem::conflict("not_supported", detail).on(field));
     }
-    let chat = validation::optional_text(patch.chat_id.clone());
-    let to = match (chat, validation::optional_text(patch.user_id.clone())) {
+    let chat = validation::optional_text(chat);
+    let to = match (chat, validation::optional_text(person)) {
         (Some(chat), None) => NotifyRecipient::Chat(ChatId::new(chat)),
         (None, Some(person)) => NotifyRecipient::Person(SenderId::new(person)),
         (None, None) => return Err(Problem::invalid("chat.chatId", "or chat.userId is required")),
         (Some(_), Some(_)) => return Err(Problem::invalid("chat.userId", "can't stand beside chat.chatId")),
     };
     Ok(NotifyChannel::Chat {
-        integration: record.id,
+        integration: integration.clone(),
         to,
     })
 }
@@ -288,6 +302,22 @@ async fn view(state: &AdminState, scope: &Scope, settings: Option<NotifySettings
 /// The entity tag of settings. That there are none is a version too.
 fn etag_of(settings: Option<&NotifySettings>) -> String {
     etag::of_version(settings.map(|settings| settings.version).unwrap_or_default())
+}
+
+/// A change of the settings, for the audit log.
+pub(crate) fn updated(
+    scope: &Scope,
+    before: Option<&NotifySettings>,
+    (channel, language): (&NotifyChannel, Language),
+) -> Change {
+    let change = Change::of("notify.update", ("organization", scope.organization.as_str(), None));
+    change.between(&shown(before), &shown_channel(channel, language))
+}
+
+/// The end of notifications, for the audit log.
+pub(crate) fn deleted(scope: &Scope, before: &NotifySettings) -> Change {
+    let change = Change::of("notify.delete", ("organization", scope.organization.as_str(), None));
+    change.from(shown(Some(before)))
 }
 
 /// Settings for the audit log.

@@ -252,7 +252,9 @@ fn changes(applied: &Value) -> impl Iterator<Item = &Value> {
 fn title(organization: &str, change: &Value) -> String {
     let text = |field: &str| one_line(change[field].as_str().unwrap_or_default());
     let (kind, name) = (text("kind"), text("name"));
-    if organization == "default" || kind == "organization" {
+    if kind == "notify" {
+        format!("notifications of {name}")
+    } else if organization == "default" || kind == "organization" {
         format!("{kind} {name}")
     } else {
         format!("{kind} {name} of {organization}")

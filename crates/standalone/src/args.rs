@@ -15,8 +15,10 @@ use crate::kind::Kind;
 use crate::since;
 
 mod environment;
+mod notify;
 mod verbs;
 
+pub use notify::{Notify, NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
 pub use verbs::{
     Completion, Consent, Delete, Disable, Doctor, Enable, Export, Listing, Organization, OrganizationCreate, Redrive,
     Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,
@@ -125,6 +127,9 @@ pub enum Command {
     Redrive(Redrive),
     /// Send a message into a chat, or to a person.
     Send(Send),
+    /// Say where operators are told that a bot is down or its answers fail.
+    #[command(subcommand)]
+    Notify(Notify),
     /// Make, list and delete tokens.
     #[command(subcommand)]
     Token(Token),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tieline_standalone::args::{Args, Command, LogFormat, Organization, Serve, Token};
+use tieline_standalone::args::{Args, Command, LogFormat, Notify, Organization, Serve, Token};
 use tieline_standalone::{apply, chat, completion, doctor, export, logging, login, logs, serve, show, terminal, verbs};
 use tokio::runtime::Builder;
 use tracing::error;
@@ -30,6 +30,11 @@ fn main() -> ExitCode {
         Command::Reset(args) => run_client(verbs::reset(args)),
         Command::Redrive(args) => run_client(verbs::redrive(args)),
         Command::Send(args) => run_client(verbs::send(args)),
+        Command::Notify(Notify::Show(args)) => run_client(verbs::show_notify(args)),
+        Command::Notify(Notify::Webhook(args)) => run_client(verbs::notify_webhook(args)),
+        Command::Notify(Notify::Chat(args)) => run_client(verbs::notify_chat(args)),
+        Command::Notify(Notify::Test(args)) => run_client(verbs::test_notify(args)),
+        Command::Notify(Notify::End(args)) => run_client(verbs::end_notify(args)),
         Command::Token(Token::Create(args)) => run_client(verbs::create_token(args)),
         Command::Token(Token::List(args)) => run_client(verbs::list_tokens(args)),
         Command::Token(Token::Delete(args)) => run_client(verbs::delete_token(args)),

@@ -40,6 +40,7 @@ pub(crate) enum Kind {
     Agent,
     Integration,
     Trigger,
+    Notify,
 }
 
 impl Change {
@@ -94,6 +95,7 @@ impl Change {
             Kind::Agent => "agent",
             Kind::Integration => "integration",
             Kind::Trigger => "trigger",
+            Kind::Notify => "notifications of",
         };
         format!("{kind} {}", self.name)
     }

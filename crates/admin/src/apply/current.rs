@@ -1,8 +1,9 @@
 //! What an organization owns before a file is applied to it.
 
-use tieline_core::ids::{AgentId, OrganizationId};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
 use tieline_store::config::agent::{self, AgentRecord};
 use tieline_store::config::integration::{self, IntegrationRecord};
+use tieline_store::config::notify::{self, NotifySettings};
 use tieline_store::config::organization::{self, Organization};
 use tieline_store::config::trigger::{self, TriggerRecord};
 
@@ -19,6 +20,7 @@ pub(super) struct Current {
     pub(super) agents: Vec<AgentRecord>,
     pub(super) integrations: Vec<IntegrationRecord>,
     pub(super) triggers: Vec<TriggerRecord>,
+    pub(super) notify: Option<NotifySettings>,
 }
 
 /// Reads the whole of a list, page by page.
@@ -48,6 +50,7 @@ impl Current {
                 agents: Vec::new(),
                 integrations: Vec::new(),
                 triggers: Vec::new(),
+                notify: None,
             });
         }
         Ok(Self {
@@ -55,6 +58,7 @@ impl Current {
             agents: all!(cursor => agent::list(store, id, cursor, PAGE)),
             integrations: all!(cursor => integration::list(store, id, cursor, PAGE)),
             triggers: all!(cursor => trigger::list(store, id, cursor, PAGE)),
+            notify: notify::get(store, id).await?,
         })
     }
 
@@ -63,10 +67,16 @@ impl Current {
     }
 
     /// The name of an agent.
-    pub(super) fn name_of(&self, id: &AgentId) -> Option<String> {
+    pub(super) fn agent_name(&self, id: &AgentId) -> Option<String> {
         let mut agents = self.agents.iter();
         let found = agents.find(|record| record.agent.id == *id);
         found.map(|record| record.agent.name.clone())
+    }
+
+    /// The name of an integration that isn't deleted.
+    pub(super) fn integration_name(&self, id: &IntegrationId) -> Option<String> {
+        let record = self.integrations.iter().find(|record| record.id == *id);
+        record.map(|record| record.name.clone())
     }
 
     pub(super) fn integration(&self, name: &str) -> Option<&IntegrationRecord> {

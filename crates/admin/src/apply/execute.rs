@@ -6,10 +6,12 @@ use axum::http::StatusCode;
 use futures_util::{StreamExt as _, stream};
 use tieline_bridge::error_chain::chain;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
+use tieline_core::notice::Language;
 use tieline_core::trigger::Trigger;
 use tieline_store::StoreError;
 use tieline_store::config::agent::{self, AgentRecord};
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord, IntegrationSettings};
+use tieline_store::config::notify::{self as store_notify, NotifyChannel, NotifySettings};
 use tieline_store::config::organization::{self, Limits, Mapper, Organization};
 use tieline_store::config::trigger::{self, Rival, TriggerRecord};
 use tokio::time::timeout;
@@ -21,7 +23,7 @@ use crate::auth::Scope;
 use crate::integrations::provision::{Before, provision};
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::{agents, integrations, mapper, organizations, triggers};
+use crate::{agents, integrations, mapper, notify, organizations, triggers};
 
 /// Platforms that are spoken to at the same time.
 const CONCURRENCY: usize = 16;
@@ -57,6 +59,10 @@ enum Undo {
         before: Trigger,
     },
     RestoreTrigger(TriggerId),
+    RevertNotify {
+        after: NotifySettings,
+        before: Option<NotifySettings>,
+    },
 }
 
 /// Writes a plan, each write with its entry of the audit log. Returns what was changed.
@@ -142,6 +148,11 @@ async fn write(
             let before = before.trigger;
             Undo::RevertTrigger { after, before }
         }
+        Write::SaveNotify {
+            before,
+            channel,
+            language,
+        } => save_notify(state, scope, before, (channel, language)).await?,
         Write::DeleteTrigger(record) => {
             triggers::remove(state, scope, &record).await?;
             Undo::RestoreTrigger(record.trigger.id)
@@ -155,6 +166,18 @@ async fn write(
             Undo::RestoreAgent(record.agent.id)
         }
     })
+}
+
+async fn save_notify(
+    state: &AdminState,
+    scope: &Scope,
+    before: Option<NotifySettings>,
+    (channel, language): (NotifyChannel, Language),
+) -> Result<Undo, Problem> {
+    let store = scope.audited(state, notify::updated(scope, before.as_ref(), (&channel, language)));
+    let version = before.as_ref().map(|before| before.version);
+    let after = store_notify::save(&store, version, &scope.organization, channel, language).await?;
+    Ok(Undo::RevertNotify { after, before })
 }
 
 async fn create_organization(
@@ -266,6 +289,20 @@ async fn undo(state: &AdminState, scope: &Scope, step: Undo) -> Result<(), Probl
             let store = scope.audited(state, triggers::updated(&after.trigger, &before));
             let reverted = trigger::update(&store, &after, before, Rival::Respect, now).await;
             reverted.map(drop).map_err(|error| unexplained(&error))
+        }
+        Undo::RevertNotify {
+            after,
+            before: Some(before),
+        } => {
+            let wanted = (&before.channel, before.language);
+            let store = scope.audited(state, notify::updated(scope, Some(&after), wanted));
+            let version = Some(after.version);
+            store_notify::save(&store, version, &scope.organization, before.channel, before.language).await?;
+            Ok(())
+        }
+        Undo::RevertNotify { after, before: None } => {
+            let store = scope.audited(state, notify::deleted(scope, &after));
+            Ok(store_notify::remove(&store, &after).await?)
         }
         Undo::RestoreTrigger(id) => restore_trigger(state, scope, &id).await,
         Undo::RestoreIntegration(id) => restore_integration(state, scope, &id).await,

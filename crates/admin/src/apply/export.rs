@@ -15,6 +15,7 @@ use super::expand::escaped;
 use super::forms::{AgentForm, IntegrationForm, TriggerForm};
 use crate::auth::{Scope, no_organization};
 use crate::body::Query;
+use crate::notify::form::NotifyForm;
 use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{mapper, organizations};
@@ -52,6 +53,8 @@ struct ExportedOrganization {
     agents: Vec<AgentForm>,
     integrations: Vec<IntegrationForm>,
     triggers: Vec<TriggerForm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notify: Option<NotifyForm>,
 }
 
 /// Exports an organization as a file that `apply` accepts, with `***` in place of secrets: applied here, it changes nothing.
@@ -111,6 +114,7 @@ async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
         agents: current.agents.iter().map(|it| AgentForm::masked(&it.agent)).collect(),
         integrations,
         triggers: triggers(&current),
+        notify: notify(&current),
     };
     let file = ExportedFile {
         organizations: [exported],
@@ -118,6 +122,13 @@ async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
     let mut file = serde_yaml_ng::to_value(file).map_err(|_| unwritable())?;
     escape(&mut file);
     Ok(file)
+}
+
+/// Nothing where the bot that writes is deleted: it can't be named.
+fn notify(current: &Current) -> Option<NotifyForm> {
+    let settings = current.notify.as_ref()?;
+    let form = NotifyForm::of(&settings.channel, settings.language, |id| current.integration_name(id));
+    form.map(NotifyForm::masked)
 }
 
 /// Of several triggers between the same two, a file can name one: the one in force.
@@ -131,7 +142,9 @@ fn triggers(current: &Current) -> Vec<TriggerForm> {
         let (Some(integration), Some(agent)) = (integration, agent) else {
             continue;
         };
-        let form = TriggerForm::of(trigger, &integration.name, &agent.agent.name, |id| current.name_of(id));
+        let form = TriggerForm::of(trigger, &integration.name, &agent.agent.name, |id| {
+            current.agent_name(id)
+        });
         match forms
             .iter_mut()
             .find(|it| it.integration == form.integration && it.agent == form.agent)

@@ -16,6 +16,8 @@ pub(super) struct OrganizationEntry {
     pub(super) settings: Entry,
     /// Its mapper, if the file says anything of it.
     pub(super) mapper: Option<Entry>,
+    /// Its notification settings, if the file says something of them.
+    pub(super) notify: Option<Entry>,
     /// Its agents.
     pub(super) agents: Vec<Entry>,
     /// Its integrations.
@@ -48,9 +50,19 @@ pub(super) struct TriggerEntry {
     pub(super) entry: Entry,
 }
 
-const LISTS: [&str; 3] = ["agents", "integrations", "triggers"];
-const TOP_KEYS: [&str; 4] = ["organizations", "agents", "integrations", "triggers"];
-const ORGANIZATION_KEYS: [&str; 7] = ["id", "name", "limits", "mapper", "agents", "integrations", "triggers"];
+/// What belongs to an organization, and so either below its entry or at the top of a file without such entries.
+const LISTS: [&str; 4] = ["agents", "integrations", "triggers", "notify"];
+const TOP_KEYS: [&str; 5] = ["organizations", "agents", "integrations", "triggers", "notify"];
+const ORGANIZATION_KEYS: [&str; 8] = [
+    "id",
+    "name",
+    "limits",
+    "mapper",
+    "agents",
+    "integrations",
+    "triggers",
+    "notify",
+];
 
 /// What the file says of the organization `id`. `None` with a mistake noted if nothing can be read.
 pub(super) fn read(
@@ -68,7 +80,7 @@ pub(super) fn read(
     for name in doubled {
         mistakes.invalid(
             name,
-            "and organizations exclude each other: put the list below its organization",
+            "and organizations exclude each other: put it below its organization",
         );
     }
     top.refuse_others(&LISTS, &TOP_KEYS, mistakes);
@@ -130,7 +142,7 @@ fn mapper(settings: &mut Entry) -> Option<Entry> {
     })
 }
 
-/// Takes the three lists out of an organization, or of the file's top.
+/// Takes the three lists and the notification settings out of an organization, or of the file's top.
 fn lists(at: &str, from: &mut Entry, mistakes: &mut Mistakes<'_>) -> OrganizationEntry {
     let mut take = |name: &str, mistakes: &mut Mistakes<'_>| {
         let found = from.take(name);
@@ -143,7 +155,10 @@ fn lists(at: &str, from: &mut Entry, mistakes: &mut Mistakes<'_>) -> Organizatio
         .into_iter()
         .filter_map(|entry| trigger(entry, mistakes))
         .collect();
+    let notify = from.take("notify");
+    let notify = notify.and_then(|found| entry(&join(at, "notify"), found, mistakes));
     OrganizationEntry {
+        notify,
         agents: with_names(agents, mistakes),
         integrations: with_names(integrations, mistakes),
         triggers: check_triggers(triggers, mistakes),

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use tieline_core::agent::Agent;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
+use tieline_core::notice::Language;
 use tieline_core::trigger::Trigger;
 use tieline_store::config::agent::AgentRecord;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings, NewIntegration};
+use tieline_store::config::notify::{NotifyChannel, NotifySettings};
 use tieline_store::config::organization::{Limits, Mapper, Organization};
 use tieline_store::config::trigger::TriggerRecord;
 
@@ -27,6 +29,7 @@ use crate::{agents, body, integrations, organizations};
 
 mod accounts;
 mod mapper;
+mod notify;
 mod prune;
 mod triggers;
 
@@ -71,6 +74,11 @@ pub(super) enum Write {
     UpdateTrigger {
         before: Box<TriggerRecord>,
         after: Box<Trigger>,
+    },
+    SaveNotify {
+        before: Option<NotifySettings>,
+        channel: NotifyChannel,
+        language: Language,
     },
     DeleteTrigger(TriggerRecord),
     DeleteIntegration(IntegrationRecord),
@@ -126,6 +134,7 @@ pub(super) async fn plan(
     }
     accounts::check(&planner, mistakes).await?;
     planner.triggers(mistakes);
+    planner.notify(mistakes);
     if wanted.prune && mistakes.is_empty() {
         planner.prune().await?;
     }
@@ -302,7 +311,7 @@ impl Planner<'_> {
         move |path| matches!(path, ["credentials", name, ..] if integrations::view::is_secret(manifest, name))
     }
 
-    /// Names that the file has in its lists or in its triggers.
+    /// Names that the file has in its lists, in its triggers or for its notifications.
     fn named(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
         let entry = self.wanted.entry;
         let agents = entry.agents.iter().map(|it| &*it.name);
@@ -311,7 +320,9 @@ impl Planner<'_> {
             .iter()
             .flat_map(|it| triggers::route_agents(&it.entry.fields));
         let agents = agents.chain(routes.filter_map(|(_, name)| name));
-        let integrations = entry.integrations.iter().map(|it| &*it.name);
+        let writer = entry.notify.as_ref().and_then(|notify| notify.fields.get("chat"));
+        let writer = writer.and_then(|chat| chat.get("integration")?.as_str());
+        let integrations = entry.integrations.iter().map(|it| &*it.name).chain(writer);
         (
             agents.chain(entry.triggers.iter().map(|it| &*it.agent)).collect(),
             integrations

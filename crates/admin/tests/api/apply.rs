@@ -116,8 +116,24 @@ async fn what_is_exported_is_no_change_when_it_is_applied() {
     api.patch(&format!("{DEFAULT}/agents/{id}"), agent).await.ok();
     let triggers = api.get(&format!("{DEFAULT}/triggers")).await.ok();
     let id = triggers["items"][0]["id"].as_str().unwrap();
-    let trigger = json!({ "access": { "users": ["lisi", "007"] }, "sessionScope": "chat" });
+    let trigger = json!({ "access": { "users": ["lisi", "007"], "chats": ["c"], "pairing": true }, "sessionScope": "chat",
+        "busyPolicy": "interrupt", "sessionTimeoutSeconds": 60, "welcome": "Hi: {", "taskMode": true,
+        "quietHours": { "from": "22:00", "to": "07:00", "utcOffset": "+08:00" },
+        "redaction": { "incoming": "mask", "outgoing": "mask", "patterns": ["a: \\d+"] }, "maxMessagesPerPersonPerMinute": 3 });
     api.patch(&format!("{DEFAULT}/triggers/{id}"), trigger).await.ok();
+    let limits = json!({ "name": "Acme: the first", "limits": { "maxConcurrentRuns": 4, "maxMessagesPerMinute": 90 } });
+    api.patch(DEFAULT, limits).await.ok();
+    let bots = api.get(&format!("{DEFAULT}/integrations")).await.ok();
+    let mut bots = bots["items"].as_array().unwrap().iter();
+    let id = bots.find(|it| it["platform"] == "wecom").unwrap()["id"]
+        .as_str()
+        .unwrap();
+    let bot = json!({ "language": "en", "streaming": false, "endpoints": { "apiBase": "https://proxy.example" },
+        "credentials": { "token": "t0ken-value", "encodingAesKey": "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG" } });
+    api.patch(&format!("{DEFAULT}/integrations/{id}"), bot).await.ok();
+    let webhook = json!({ "url": "https://ops.example/hook", "secret": "notify-s3cret-of-16" });
+    let notify = json!({ "webhook": webhook, "language": "en" });
+    api.patch(&format!("{DEFAULT}/notify"), notify).await.ok();
     let before = owned(&api).await;
     for format in ["yaml", "json"] {
         let exported = api.get(&format!("{DEFAULT}/export?format={format}")).await;
@@ -127,10 +143,65 @@ async fn what_is_exported_is_no_change_when_it_is_applied() {
         }
         for query in ["?dryRun=true&prune=true", "?prune=true"] {
             let applied = apply(&api, &exported.text, query).await.ok();
-            assert_eq!(counts(&applied), [0, 0, 5, 0], "{applied}\n{}", exported.text);
+            assert_eq!(counts(&applied), [0, 0, 6, 0], "{applied}\n{}", exported.text);
         }
         assert_eq!(owned(&api).await, before);
     }
+}
+
+const NOTIFY: &str = "
+agents: [{name: Helper, protocol: echo}]
+integrations:
+  - {name: Desk, platform: telegram, enabled: false, credentials: {botToken: '4711:${TOKEN}'}}
+notify:
+  chat: {integration: Desk, chatId: '-100'}
+  language: en
+";
+
+#[tokio::test]
+async fn notifications_are_applied_changed_and_exported() {
+    let api = TestApi::new().await;
+    let applied = apply(&api, NOTIFY, "").await.ok();
+    assert_eq!(counts(&applied), [3, 0, 0, 0], "{applied}");
+    assert_eq!(counts(&apply(&api, NOTIFY, "").await.ok()), [0, 0, 3, 0]);
+    let set = api.get(&format!("{DEFAULT}/notify")).await.ok();
+    assert_eq!(
+        (&set["chat"]["chatId"], &set["language"]),
+        (&json!("-100"), &json!("en"))
+    );
+    let exported = api.get(&format!("{DEFAULT}/export?format=json")).await.ok();
+    let chat = json!({ "chat": { "integration": "Desk", "chatId": "-100" }, "language": "en" });
+    assert_eq!(exported["organizations"][0]["notify"], chat);
+
+    let webhook = "notify: {webhook: {url: 'https://ops.example/hook', secret: '${TOKEN}-of-sixteen'}}\n";
+    let changed = apply(&api, webhook, "").await.ok();
+    assert_eq!(counts(&changed), [0, 1, 0, 0], "{changed}");
+    assert!(!changed.to_string().contains("t0ken"), "{changed}");
+    let set = api.get(&format!("{DEFAULT}/notify")).await.ok();
+    assert_eq!(
+        set["webhook"],
+        json!({ "url": "https://ops.example/hook", "secret": "***" })
+    );
+    assert_eq!((&set["chat"], &set["language"]), (&Value::Null, &json!("en")));
+    let kept = webhook.replace("${TOKEN}-of-sixteen", "***");
+    assert_eq!(counts(&apply(&api, &kept, "").await.ok()), [0, 0, 1, 0]);
+    let actions = actions(&api).await;
+    assert_eq!(actions.iter().filter(|action| *action == "notify.update").count(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_file_leaves_notifications_as_they_were() {
+    let api = TestApi::new().await;
+    apply(&api, NOTIFY, "").await.ok();
+    let before = api.get(&format!("{DEFAULT}/notify")).await.ok();
+    let id = undeletable(&api).await;
+    let file = "notify: {chat: {integration: Desk, userId: lisi}, language: zh-CN}\nagents: [{name: Helper, protocol: echo}]\n\
+                integrations: [{name: Desk, platform: telegram}]\n";
+    let refused = apply(&api, file, "?prune=true").await;
+    assert!(!refused.status.is_success(), "{id}: {refused:?}");
+    let mut after = api.get(&format!("{DEFAULT}/notify")).await.ok();
+    after["etag"] = before["etag"].clone();
+    assert_eq!(after, before);
 }
 
 #[tokio::test]

@@ -408,6 +408,41 @@ const WRONG: &[Wrong] = &[
         "triggers[0].access.people",
         "users, chats, pairing",
     ),
+    Wrong(
+        "notifications to two places",
+        "agents: [{name: Good, protocol: echo}]\nnotify:\n  webhook: {url: 'https://x.example', secret: 0123456789abcdef}\n  chat: {integration: There, chatId: c}\n",
+        4,
+        "notify.chat",
+        "can't stand beside webhook",
+    ),
+    Wrong(
+        "a short secret of notifications",
+        "agents: [{name: Good, protocol: echo}]\nnotify:\n  webhook:\n    url: https://x.example\n    secret: short\n",
+        5,
+        "notify.webhook.secret",
+        "at least 16 characters",
+    ),
+    Wrong(
+        "notifications by a bot that isn't there",
+        "agents: [{name: Good, protocol: echo}]\nnotify:\n  chat:\n    integration: Nowhere\n    chatId: c\n",
+        4,
+        "notify.chat.integration",
+        "the name of an integration",
+    ),
+    Wrong(
+        "notifications by a bot that only answers",
+        "agents: [{name: Good, protocol: echo}]\nnotify:\n  chat: {integration: There, chatId: c}\n",
+        3,
+        "notify.chat.integration",
+        "lets the bot only answer",
+    ),
+    Wrong(
+        "an unknown field of notifications",
+        "agents: [{name: Good, protocol: echo}]\nnotify:\n  webhook: {url: 'https://x.example', secret: 0123456789abcdef}\n  mail: a@b.example\n",
+        4,
+        "notify.mail",
+        "webhook, chat, language",
+    ),
 ];
 
 /// A bridge with an integration `There`, and one that has the bot account `taken`.

@@ -7,6 +7,7 @@ mod bridge;
 mod chat;
 mod fake;
 mod login;
+mod notify;
 mod readme;
 mod release;
 mod serve;

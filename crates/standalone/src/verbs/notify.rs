@@ -1,0 +1,114 @@
+//! Where an organization's operators are notified of incidents.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::lifecycle::text;
+use crate::args::{NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
+use crate::client::{self, Client};
+use crate::doctor::integration_id;
+use crate::terminal::{self, one_line};
+
+/// Shows where notifications go.
+///
+/// # Errors
+/// If it can't be found out.
+pub async fn show_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let set = client.get(&["notify"], &[]).await?;
+    for line in lines(&set) {
+        terminal::line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(set: &Value) -> Vec<String> {
+    let field = |value: &Value| one_line(value.as_str().unwrap_or_default());
+    let chat = &set["chat"];
+    let to = match (&set["webhook"]["url"], chat["chatId"].is_null()) {
+        (Value::String(url), _) => format!("to the webhook {}", one_line(url)),
+        _ if chat.is_null() => return vec!["notifications are off".to_owned()],
+        (_, false) => format!(
+            "into the chat {} by {}",
+            field(&chat["chatId"]),
+            field(&chat["integrationId"])
+        ),
+        (_, true) => format!("to {} by {}", field(&chat["userId"]), field(&chat["integrationId"])),
+    };
+    let mut lines = vec![format!("notifications go {to}, in {}", field(&set["language"]))];
+    let last = &set["lastAttempt"];
+    if !last.is_null() {
+        let became = match &last["error"] {
+            Value::String(error) => format!("failed: {}", one_line(error)),
+            _ => "sent".to_owned(),
+        };
+        lines.push(format!("newest attempt {}: {became}", field(&last["at"])));
+    }
+    if let Some(waiting) = set["waiting"].as_u64().filter(|waiting| *waiting > 0) {
+        lines.push(format!("{waiting} waiting"));
+    }
+    lines
+}
+
+/// Sends notifications to a webhook from now on.
+///
+/// # Errors
+/// If the bridge refuses.
+pub async fn notify_webhook(args: NotifyWebhook) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let mut webhook = Map::from_iter([("url".to_owned(), json!(args.address))]);
+    webhook.extend(args.secret.map(|secret| ("secret".to_owned(), json!(secret))));
+    save(&client, json!({ "webhook": webhook }), args.language).await
+}
+
+/// Sends notifications by a bot from now on.
+///
+/// # Errors
+/// As [`notify_webhook`].
+pub async fn notify_chat(args: NotifyChat) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let id = integration_id(&client, &args.integration).await?;
+    let chat = match (&args.chat, &args.user) {
+        (Some(chat), _) => json!({ "integrationId": id, "chatId": chat }),
+        (None, user) => json!({ "integrationId": id, "userId": user }),
+    };
+    save(&client, json!({ "chat": chat }), args.language).await
+}
+
+async fn save(client: &Client, mut body: Value, language: Option<NotifyLanguage>) -> anyhow::Result<ExitCode> {
+    if let Some(language) = language {
+        body["language"] = json!(language.tag());
+    }
+    let set = client.patch(&["notify"], &body).await?;
+    for line in lines(&set).into_iter().take(1) {
+        terminal::line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a test notification.
+///
+/// # Errors
+/// If there are no settings.
+pub async fn test_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let sent = client.post(&["notify", "test"], &client::nothing()).await?;
+    if sent["ok"] == true {
+        terminal::line("sent")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    terminal::line(&format!("not sent: {}", text(&sent["detail"])))?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// Ends notifications.
+///
+/// # Errors
+/// If the bridge refuses.
+pub async fn end_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    client.delete(&["notify"], &[]).await?;
+    terminal::line("notifications ended")?;
+    Ok(ExitCode::SUCCESS)
+}
