@@ -7,6 +7,7 @@ mod apply;
 mod audit;
 mod causes;
 mod console;
+mod described;
 mod doctor;
 mod idempotency;
 mod integrations;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
 /// Something of everything in one organization.
-async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
+pub(crate) async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
     let make = async |kind: &str, body: Value| api.create(&format!("{base}/{kind}"), body).await;
     let credentials = json!({ "botId": "b1", "secret": "s" });
     let body =
