@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::card::Card;
 use crate::event::{ChatKind, PartKind};
 use crate::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use crate::notice::Language;
@@ -257,6 +258,8 @@ pub enum AgentEvent {
         /// Its MIME type.
         mime: String,
     },
+    /// A card to show below the text. The latest one counts.
+    Card(Card),
     /// The agent waits for a person.
     InputRequired {
         /// What it asks.
@@ -319,6 +322,9 @@ pub struct Draft {
     /// Files so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<ReplyFile>,
+    /// The card below the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<Card>,
     /// The latest tool or node, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
@@ -339,6 +345,7 @@ impl Draft {
             AgentEvent::ReasoningDelta(delta) => self.reasoning.push_str(delta),
             AgentEvent::Progress { label, .. } => self.progress = Some(label.clone()),
             AgentEvent::File(file) => self.files.push(file.clone()),
+            AgentEvent::Card(card) => self.card = Some(card.clone()),
             AgentEvent::InputRequired { prompt, choices, .. } => self.ask(prompt, choices),
             // An empty one closes what was said, it doesn't take it back.
             AgentEvent::Completed { final_text: Some(text) } if !text.trim().is_empty() => self.text.clone_from(text),
@@ -359,10 +366,25 @@ impl Draft {
             self.text.push_str("\n\n");
         }
         self.text.push_str(prompt);
+        match Card::of_choices(choices) {
+            Some(choices) if self.card.is_none() => self.card = Some(choices),
+            _ => self.list(choices),
+        }
+    }
+
+    /// Choices that can't be buttons are a list in the text.
+    fn list(&mut self, choices: &[String]) {
         for choice in choices {
             self.text.push_str("\n- ");
             self.text.push_str(choice);
         }
+    }
+
+    /// Whether there is nothing that a person could see.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        let has_card = self.card.as_ref().is_some_and(|card| !card.body().is_empty());
+        self.text.trim().is_empty() && self.files.is_empty() && !has_card
     }
 }
 
@@ -383,6 +405,23 @@ mod tests {
             final_text: Some("d".into()),
         });
         assert_eq!(draft.text, "d");
+    }
+
+    #[test]
+    fn choices_become_buttons_or_a_list() {
+        let ask = |choices: &[&str]| AgentEvent::InputRequired {
+            prompt: "Sure?".into(),
+            choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
+            resume_ref: None,
+        };
+        let mut draft = Draft::default();
+        draft.apply(&ask(&["yes", "no"]));
+        assert_eq!(
+            (draft.text.as_str(), draft.card.as_ref().map(|card| card.buttons.len())),
+            ("Sure?", Some(2))
+        );
+        draft.apply(&ask(&["a", "b"]));
+        assert_eq!(draft.text, "Sure?\n\nSure?\n- a\n- b", "there is one card");
     }
 
     #[test]

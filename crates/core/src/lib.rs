@@ -32,6 +32,7 @@ pub mod message_state;
 
 pub mod bilingual;
 pub mod budget;
+pub mod card;
 pub mod chat_texts;
 pub mod notice;
 pub mod quiet_hours;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::card::Button;
 use crate::chat::Chat;
 use crate::ids::{IntegrationId, PlatformMessageId, ReplyId, SenderId};
 use crate::notice::Notice;
@@ -88,6 +89,8 @@ pub struct DesiredReply<'a> {
     pub reference: Option<Reference>,
     /// Files that go with the final text.
     pub files: &'a [ReplyFile],
+    /// Buttons below the final text. None in a mode without [`crate::connector::ModeManifest::buttons`].
+    pub buttons: &'a [Button],
     /// A signed link to the whole text, for what a platform has no room for.
     pub link: Option<&'a str>,
     /// Whether this is a message of its own, not an answer: push only, nothing to stream.

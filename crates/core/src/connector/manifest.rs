@@ -75,6 +75,8 @@ pub struct ModeManifest {
     pub two_sockets: bool,
     /// Whether the bot can speak without being asked.
     pub proactive: bool,
+    /// Whether its connector shows the buttons of cards. Where it doesn't, they are lines of the text.
+    pub buttons: bool,
     /// Whether credentials are obtained by scanning a code instead of being typed in.
     pub login: bool,
 }
