@@ -70,6 +70,8 @@ pub(crate) struct Abilities {
     delivery: &'static str,
     /// Whether the bot can speak without being asked.
     proactive: bool,
+    /// Whether the buttons of cards are shown as buttons. Elsewhere they are lines of the text.
+    buttons: bool,
     /// Whether credentials are obtained by scanning a code.
     login: bool,
     /// Longest text of one message.
@@ -148,6 +150,7 @@ impl Mode {
                     Delivery::PushTo { .. } => "push_or_pull",
                 },
                 proactive: mode.proactive,
+                buttons: mode.buttons,
                 login: mode.login,
                 max_text: mode.budget.text.max,
                 text_unit: match mode.budget.text.unit {

@@ -172,3 +172,41 @@ pub(crate) enum BusyPolicy {
     /// It stops the answer.
     Interrupt,
 }
+
+/// A card. Addresses of buttons are https addresses.
+#[derive(ToSchema)]
+pub(crate) struct Card {
+    /// One line, no Markdown.
+    #[schema(max_length = 100)]
+    title: Option<String>,
+    /// Markdown.
+    #[schema(max_length = 4000)]
+    text: String,
+    #[schema(max_items = 10)]
+    fields: Option<Vec<CardField>>,
+    #[schema(max_items = 5)]
+    buttons: Option<Vec<CardButton>>,
+}
+
+/// A named value, listed below the text.
+#[derive(ToSchema)]
+pub(crate) struct CardField {
+    #[schema(max_length = 50)]
+    name: String,
+    #[schema(max_length = 500)]
+    value: String,
+}
+
+/// A button: with either `url` or `value`.
+#[derive(ToSchema)]
+pub(crate) struct CardButton {
+    /// One line, no Markdown.
+    #[schema(max_length = 40)]
+    text: String,
+    /// The address that a click opens.
+    #[schema(max_length = 1000)]
+    url: Option<String>,
+    /// What a click says to the agent, as the person who clicks.
+    #[schema(max_length = 500)]
+    value: Option<String>,
+}

@@ -130,6 +130,7 @@ impl EventSink {
             AgentEvent::ReasoningDelta(delta) => self.other_bytes += delta.len(),
             AgentEvent::File(file) => self.other_bytes += file.url.len() + file.name.len() + file.mime.len(),
             AgentEvent::FileBytes { bytes, .. } => self.other_bytes += bytes.len(),
+            AgentEvent::Card(card) => self.other_bytes += card.n_bytes(),
             AgentEvent::InputRequired { prompt, choices, .. } => {
                 self.other_bytes += prompt.len() + choices.iter().map(String::len).sum::<usize>();
             }
@@ -166,7 +167,9 @@ fn longest_ref(event: &AgentEvent) -> usize {
 fn shows(event: &AgentEvent) -> bool {
     match event {
         AgentEvent::TextDelta(text) | AgentEvent::TextSnapshot(text) => !text.is_empty(),
-        AgentEvent::File(_) | AgentEvent::FileBytes { .. } | AgentEvent::InputRequired { .. } => true,
+        AgentEvent::File(_) | AgentEvent::FileBytes { .. } | AgentEvent::Card(_) | AgentEvent::InputRequired { .. } => {
+            true
+        }
         _ => false,
     }
 }

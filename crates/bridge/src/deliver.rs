@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tieline_core::account::Account;
 use tieline_core::budget::Budget;
+use tieline_core::card::Button;
 use tieline_core::connector::{Context, Delivery, ModeManifest, SentCall, TokenError, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
@@ -82,6 +83,8 @@ pub struct Snapshot<'a> {
     pub notice: Option<Notice>,
     /// Files.
     pub files: &'a [ReplyFile],
+    /// Buttons, in a mode that has them.
+    pub buttons: &'a [Button],
 }
 
 /// What came of showing.
@@ -328,6 +331,7 @@ impl<'a> ReplyDelivery<'a> {
             notice: look.notice,
             reference: look.notice.and_then(|notice| notices::reference(notice, id)),
             files: look.files,
+            buttons: look.buttons,
             link: Some(link),
             // A target without a message is none that is answered.
             proactive: self.target.message.as_str().is_empty(),

@@ -147,8 +147,10 @@ pub fn link(world: &World, record: &MessageRecord, place: PartRef) -> String {
 /// # Errors
 /// The table's.
 pub async fn keep(world: &World, organization: &OrganizationId, event: AgentEvent) -> Result<AgentEvent, StoreError> {
-    let AgentEvent::FileBytes { bytes, name, mime } = event else {
-        return Ok(event);
+    let (bytes, name, mime) = match event {
+        AgentEvent::FileBytes { bytes, name, mime } => (bytes, name, mime),
+        AgentEvent::Card(card) if !world.settings.allow_private => return Ok(AgentEvent::Card(card.without_http())),
+        event => return Ok(event),
     };
     let id = fresh("fil", random());
     let expires_at = world.clock.now().after(FILE_LIFE);

@@ -137,6 +137,7 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
         reasoning: String::new(),
         held_back: tieline_core::redaction::HeldBack::default(),
         files: Vec::new(),
+        card: None,
         notice: None,
         outcome: None,
         progress: tieline_core::reply::Progress::default(),

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::accounts::{self, AccountError};
 use crate::error_chain::chain;
-use crate::proactive::{self, Recipient, SpeakError};
+use crate::proactive::{self, Content, Recipient, SpeakError};
 use crate::signed_post::{self, SignedPostError};
 use crate::world::{World, chance, random};
 
@@ -216,7 +216,14 @@ async fn say(
         NotifyRecipient::Chat(chat) => Recipient::Chat(chat.clone()),
         NotifyRecipient::Person(person) => Recipient::Person(person.clone()),
     };
-    let said = proactive::speak(world, &bot, to, &text_of(notification.body), name_of(notification.id)).await?;
+    let said = proactive::speak(
+        world,
+        &bot,
+        to,
+        Content::Text(text_of(notification.body)),
+        name_of(notification.id),
+    )
+    .await?;
     Ok(said.id)
 }
 

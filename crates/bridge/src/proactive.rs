@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tieline_core::card::Card;
 use tieline_core::conversation::ConversationKey;
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
@@ -34,6 +35,15 @@ pub enum Recipient {
     Person(SenderId),
 }
 
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Markdown.
+    Text(String),
+    /// A card.
+    Card(Card),
+}
+
 /// Why nothing is said.
 #[derive(Debug, thiserror::Error)]
 pub enum SpeakError {
@@ -54,7 +64,7 @@ pub async fn speak(
     world: &World,
     bot: &Bot,
     to: Recipient,
-    text: &str,
+    content: Content,
     random: [u8; 12],
 ) -> Result<MessageRecord, SpeakError> {
     let message = message(world, bot, to, random).await?;
@@ -74,9 +84,14 @@ pub async fn speak(
         asker: &asker,
         received_at: record.received_at,
     };
+    let (text, card) = match content {
+        Content::Text(text) => (text, None),
+        Content::Card(card) => (String::new(), Some(card)),
+    };
     let mut said = ReplyRecord {
         stage: Stage::Final,
-        text: text.to_owned(),
+        text,
+        card,
         outcome: Some(Outcome::Completed),
         ..notices::blank(&about)
     };

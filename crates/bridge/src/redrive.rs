@@ -187,6 +187,7 @@ async fn restarted_reply(
         text: String::new(),
         reasoning: String::new(),
         files: Vec::new(),
+        card: None,
         notice: None,
         outcome: None,
         progress: restarted_progress(world, &before).await?,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tieline_core::account::Account;
+use tieline_core::card::Button;
 use tieline_core::connector::{Connector, Context, PollRequest};
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::notice::Notice;
@@ -126,6 +127,7 @@ struct Desired {
     notice: Option<Notice>,
     reference: Option<Reference>,
     files: Vec<ReplyFile>,
+    buttons: Vec<Button>,
     link: Option<String>,
     proactive: bool,
     plain: bool,
@@ -142,6 +144,7 @@ impl Desired {
             notice: desired.notice,
             reference: desired.reference,
             files: desired.files.to_vec(),
+            buttons: desired.buttons.to_vec(),
             link: desired.link.map(str::to_owned),
             proactive: desired.proactive,
             plain: desired.plain,
@@ -160,6 +163,7 @@ impl Desired {
             notice: self.notice,
             reference: self.reference,
             files: &self.files,
+            buttons: &self.buttons,
             link: self.link.as_deref(),
             proactive: self.proactive,
             plain: self.plain,
@@ -237,6 +241,7 @@ mod tests {
             notice: None,
             reference: None,
             files: &[],
+            buttons: &[],
             link: Some("link"),
             proactive: false,
             plain: false,

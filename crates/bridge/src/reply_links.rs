@@ -91,14 +91,16 @@ pub async fn page(world: &World, token: &str) -> Result<Option<ReplyPage>, Store
 
 /// What the reply says, in the language of its bot where a sentence of ours belongs to it.
 async fn whole_text(world: &World, record: ReplyRecord) -> Result<String, StoreError> {
-    let Some(notice) = record.notice else {
+    if record.notice.is_none() && record.card.is_none() {
         return Ok(record.text);
-    };
+    }
     let bound = integration::look_up(&world.store, &record.integration, world.clock.now()).await?;
     let language = bound.map(|bound| bound.integration.language).unwrap_or_default();
-    let sentence = notice.text(language);
-    Ok(match record.text.is_empty() {
-        true => sentence.to_owned(),
-        false => format!("{}\n\n{sentence}", record.text),
+    let text = record.text_with_buttons(language).into_owned();
+    let sentence = record.notice.map_or("", |notice| notice.text(language));
+    Ok(match (text.is_empty(), sentence.is_empty()) {
+        (true, _) => sentence.to_owned(),
+        (false, true) => text,
+        (false, false) => format!("{text}\n\n{sentence}"),
     })
 }

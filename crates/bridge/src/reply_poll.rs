@@ -138,9 +138,12 @@ async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
 
 /// A reply as a poll sees it. Takes the words out of the record, for they may be long.
 fn view(world: &World, bot: &Bot, record: &mut ReplyRecord) -> ReplyView {
+    // A card is shown below the text when that is whole, and no poll shows buttons.
+    let with_card = (record.stage == Stage::Final && record.card.is_some())
+        .then(|| record.text_with_buttons(bot.account.language).into_owned());
     ReplyView {
         stage: record.stage,
-        text: std::mem::take(&mut record.text),
+        text: with_card.unwrap_or_else(|| std::mem::take(&mut record.text)),
         reasoning: bot.shown_reasoning(&record.reasoning).to_owned(),
         notice: record.notice,
         reference: record.notice.and_then(|notice| notices::reference(notice, &record.id)),

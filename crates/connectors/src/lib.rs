@@ -9,6 +9,7 @@ mod errcode;
 mod file_name;
 mod markdown;
 mod mentions;
+mod template_card;
 mod temporary_media;
 mod xml;
 mod xml_callback;

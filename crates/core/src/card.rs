@@ -112,6 +112,16 @@ impl Card {
         }
     }
 
+    /// The same without buttons that open an unencrypted address: they are links of the text.
+    #[must_use]
+    pub fn without_http(mut self) -> Self {
+        let is_open = |button: &Button| button.url().is_some_and(|url| !url.starts_with("https://"));
+        let (open, buttons): (Vec<_>, Vec<_>) = self.buttons.into_iter().partition(is_open);
+        self.text = below(&self.text, &button_lines(&open, Language::English));
+        self.buttons = buttons;
+        self
+    }
+
     /// Its length, in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
@@ -169,7 +179,7 @@ pub fn button_lines<'a>(buttons: impl IntoIterator<Item = &'a Button>, language:
     lines.join("\n")
 }
 
-/// `text` with `block` as a paragraph below it, outside of code that `text` leaves open.
+/// `text` with `block` as a paragraph below it, outside of code that `text` leaves open. `text` stays the beginning, to the byte.
 #[must_use]
 pub fn below(text: &str, block: &str) -> String {
     if block.is_empty() {
@@ -188,7 +198,7 @@ pub fn below(text: &str, block: &str) -> String {
         }
     });
     let end = open.map(|fence| format!("\n{fence}")).unwrap_or_default();
-    format!("{}{end}\n\n{block}", text.trim_end())
+    format!("{text}{end}\n\n{block}")
 }
 
 /// The beginning of the key of a click on a button that says something to the agent: see [`choice_key`].
@@ -201,9 +211,23 @@ pub fn choice_key(reply: &ReplyId, button: usize) -> String {
     format!("{CHOICE}{button}:{reply}")
 }
 
-/// Reads a key of [`choice_key`].
+/// The same with what the button says, for a platform that doesn't repeat that with a click: see [`chosen_label`].
+#[must_use]
+pub fn labelled_choice_key(reply: &ReplyId, number: usize, button: &Button) -> String {
+    format!("{}|{}", choice_key(reply, number), button.text)
+}
+
+/// What a clicked button says, as its key has it.
+#[must_use]
+pub fn chosen_label(key: &str) -> Option<&str> {
+    read_choice_key(key)?;
+    key.split_once('|').map(|(_, label)| label)
+}
+
+/// Reads a key of [`choice_key`] or [`labelled_choice_key`].
 #[must_use]
 pub fn read_choice_key(key: &str) -> Option<(ReplyId, usize)> {
+    let key = key.split_once('|').map_or(key, |(key, _)| key);
     let (button, reply) = key.strip_prefix(CHOICE)?.split_once(':')?;
     let is_one = button.len() <= 2 && button.bytes().all(|digit| digit.is_ascii_digit());
     let button = button.parse().ok().filter(|_| is_one && !reply.is_empty())?;

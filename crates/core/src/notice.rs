@@ -91,6 +91,10 @@ pub enum Notice {
     ButtonStop,
     /// A button below another person's answer was pressed.
     NotYourButton,
+    /// The title of buttons that stand alone.
+    Choose,
+    /// A button of a card that isn't kept any more was pressed.
+    ButtonGone,
     /// A message had a credential in it, which the agent got.
     CredentialSeen,
     /// A message had a credential in it, which the agent didn't get.
@@ -160,6 +164,8 @@ impl Notice {
             Self::ButtonNewSession => "New session",
             Self::ButtonStop => "Stop",
             Self::NotYourButton => "Only the person who asked can use this button.",
+            Self::Choose => "Please choose",
+            Self::ButtonGone => "This button no longer works.",
             Self::CredentialSeen => {
                 "(Your message contains what looks like a key or a password. Please delete it and have it changed.)"
             }
@@ -202,6 +208,8 @@ impl Notice {
             Self::ButtonNewSession => "新会话",
             Self::ButtonStop => "停止",
             Self::NotYourButton => "只有提问者可以使用此按钮。",
+            Self::Choose => "请选择",
+            Self::ButtonGone => "该按钮已失效。",
             Self::CredentialSeen => "（您的消息中似乎包含密钥或密码，请撤回该消息并尽快更换。）",
             Self::CredentialHidden => "（您的消息中似乎包含密钥或密码，已对智能体隐藏，请撤回该消息。）",
         }

@@ -1,22 +1,24 @@
 //! Replies: what the chat should show, and how far it is.
 //!
 //! Item `RPL#{reply}`/`RPL` of `state`, 7 days from its last change. Attributes: `o` organization, `i` integration, `c`
-//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, progress: long
+//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, card, progress: long
 //! ones continue in other items), `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
 //! platform's fetching ended with, `fin` since when it is final, `go` where the run goes on, `done` whether the chat shows the
 //! last word, `lease` who brings a finished reply into its chat, `f` fence, `rd` the redrive that restarted it, `n` version.
 
 mod stored;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::{AgentFailure, Resume};
 use tieline_core::budget::Pace;
+use tieline_core::card::{self, Button, Card};
 use tieline_core::conversation::Lease;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
-use tieline_core::notice::Notice;
+use tieline_core::notice::{Language, Notice};
 use tieline_core::redaction::HeldBack;
 use tieline_core::reply::{Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
@@ -65,6 +67,8 @@ pub struct ReplyRecord {
     pub held_back: HeldBack,
     /// Files of the answer.
     pub files: Vec<ReplyFile>,
+    /// The card below the text.
+    pub card: Option<Card>,
     /// A sentence of ours in place of or after the text.
     pub notice: Option<Notice>,
     /// What the agent came to. Once it is there, the agent is never asked again.
@@ -93,6 +97,33 @@ pub struct ReplyRecord {
     pub redrive: u32,
     /// Grows with every change but [`close`].
     pub version: u64,
+}
+
+impl ReplyRecord {
+    /// The final text with the card's words below it. The card's buttons are not in it.
+    #[must_use]
+    pub fn whole_text(&self) -> Cow<'_, str> {
+        match &self.card {
+            Some(card) => card::below(&self.text, &card.body()).into(),
+            None => self.text.as_str().into(),
+        }
+    }
+
+    /// The same with the buttons as lines below it, for where there are none.
+    #[must_use]
+    pub fn text_with_buttons(&self, language: Language) -> Cow<'_, str> {
+        let lines = card::button_lines(self.buttons(), language);
+        match lines.is_empty() {
+            true => self.whole_text(),
+            false => card::below(&self.whole_text(), &lines).into(),
+        }
+    }
+
+    /// The card's buttons.
+    #[must_use]
+    pub fn buttons(&self) -> &[Button] {
+        self.card.as_ref().map_or(&[], |card| &card.buttons)
+    }
 }
 
 /// Tries of a frame whose answers are known and led to nothing. The next attempt is numbered after them.

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tieline_bridge::accounts;
 use tieline_bridge::error_chain::chain;
-use tieline_bridge::proactive::{self, Recipient, SpeakError};
+use tieline_bridge::proactive::{self, Content, Recipient, SpeakError};
+use tieline_core::card::{Card, CardError};
 use tieline_core::ids::{ChatId, SenderId};
 use tracing::error;
 use utoipa::ToSchema;
@@ -20,6 +21,7 @@ use crate::fresh::Fresh;
 use crate::messages::MessageView;
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::schema;
 use crate::state::AdminState;
 use crate::validation;
 
@@ -36,16 +38,15 @@ pub(crate) struct ProactiveMessage {
     user_id: Option<String>,
     /// Markdown.
     text: Option<String>,
-    /// A card in the platform's own words. No platform takes one yet.
-    #[schema(value_type = Option<Object>)]
+    /// A card, in place of `text`: shown as the platform's own card, or as text with links where it has none.
+    #[schema(value_type = Option<schema::Card>)]
     card: Option<Value>,
 }
 
 /// Says something without being asked. The message's steps tell what came of it.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/messages", tag = "integrations",
     request_body = ProactiveMessage, responses((status = 202, body = MessageView),
-        (status = 409, body = Problem, description = "`not_supported`: the platform can't in this mode; `integration_stopped`; `config_invalid`"),
-        (status = 501, body = Problem, description = "`card_not_supported`")))]
+        (status = 409, body = Problem, description = "`not_supported`: the platform can't in this mode; `integration_stopped`; `config_invalid`")))]
 pub(crate) async fn say(
     State(state): State<AdminState>,
     scope: Scope,
@@ -54,7 +55,7 @@ pub(crate) async fn say(
     Body(said): Body<ProactiveMessage>,
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     let record = find(&state, &scope, &id).await?;
-    let (to, text) = read(said)?;
+    let (to, content) = read(said, state.world.settings.allow_private)?;
     let connector = state.world.connector(&record.platform);
     let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
     if !mode.is_some_and(|mode| mode.proactive) {
@@ -71,17 +72,13 @@ pub(crate) async fn say(
         "userId": match &to { Recipient::Person(person) => Some(person), Recipient::Chat(_) => None },
     })));
     scope.note(&state, change).await?;
-    let kept = proactive::speak(&state.world, &bot, to, &text, fresh.bytes())
+    let kept = proactive::speak(&state.world, &bot, to, content, fresh.bytes())
         .await
         .map_err(explain)?;
     Ok((StatusCode::ACCEPTED, Json(MessageView::of(kept))))
 }
 
-fn read(said: ProactiveMessage) -> Result<(Recipient, String), Problem> {
-    if said.card.is_some() {
-        let detail = "cards can't be sent yet; send a text";
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "card_not_supported", detail).on("card"));
-    }
+fn read(said: ProactiveMessage, allow_http: bool) -> Result<(Recipient, Content), Problem> {
     let to = match (
         validation::optional_text(said.chat_id),
         validation::optional_text(said.user_id),
@@ -91,11 +88,23 @@ fn read(said: ProactiveMessage) -> Result<(Recipient, String), Problem> {
         (None, None) => return Err(Problem::invalid("chatId", "or userId is required")),
         (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't stand beside chatId")),
     };
-    let text = validation::optional_text(said.text).ok_or_else(|| Problem::invalid("text", "is required"))?;
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(Problem::invalid("text", "must have at most 200000 bytes"));
+    let content = match (validation::optional_text(said.text), said.card) {
+        (Some(text), None) if text.len() > MAX_TEXT_BYTES => {
+            return Err(Problem::invalid("text", "must have at most 200000 bytes"));
+        }
+        (Some(text), None) => Content::Text(text),
+        (None, Some(card)) => Content::Card(Card::read(&card, allow_http).map_err(explain_card)?),
+        (None, None) => return Err(Problem::invalid("text", "or card is required")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("card", "can't stand beside text")),
+    };
+    Ok((to, content))
+}
+
+fn explain_card(error: CardError) -> Problem {
+    match error {
+        CardError::Unknown(field) => Problem::unknown(field),
+        CardError::Field { field, reason } => Problem::invalid(field, &reason),
     }
-    Ok((to, text))
 }
 
 fn explain(failure: SpeakError) -> Problem {

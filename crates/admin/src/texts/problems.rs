@@ -16,7 +16,6 @@ const MAX_BYTES: usize = 1024 * 1024;
 const TABLE: &[(&str, &str)] = &[
     ("account_in_use", "该机器人账号已在另一个集成中"),
     ("agent_not_found", "没有该智能体"),
-    ("card_not_supported", "该平台不支持卡片"),
     ("conflict", "他人同时修改了该对象，请重新读取"),
     ("conversation_not_found", "没有该会话"),
     ("deadletter_not_found", "没有该死信"),

@@ -6,6 +6,7 @@
 //! | `text.delta`, `text.snapshot`, `reasoning.delta` | `text` |
 //! | `progress` | `label`, `state?` |
 //! | `file` | `url` or `bytes` (base64), `name?`, `mime?` |
+//! | `card` | `card`: see [`Card`] |
 //! | `input.required` | `prompt`, `choices?`, `resumeRef?` |
 //! | `cursor` | `value` |
 //! | `completed` | `finalText?` |
@@ -20,6 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure};
+use tieline_core::card::{Card, CardError};
 use tieline_core::reply::ReplyFile;
 
 use crate::failure;
@@ -63,6 +65,9 @@ pub enum InvalidEvents {
         /// What is wrong with it, to follow the name in a sentence.
         reason: &'static str,
     },
+    /// A card that can't be shown.
+    #[error("event.{0}")]
+    Card(#[from] CardError),
     /// An event of a known type lacks something, or has a reference that is too long.
     #[error(
         "event of type {kind} does not have the documented fields, or has a reference of over {MAX_REF_BYTES} bytes"
@@ -80,7 +85,7 @@ impl InvalidEvents {
         match self {
             Self::UnknownField(field) => Some((field, true)),
             Self::Field { field, .. } => Some((field, false)),
-            Self::Event { .. } => Some(("event", false)),
+            Self::Event { .. } | Self::Card(_) => Some(("event", false)),
             Self::NotJson { .. } => None,
         }
     }
@@ -143,6 +148,10 @@ fn event(value: Value) -> Result<Option<AgentEvent>, InvalidEvents> {
         });
     };
     let told: Result<Told, _> = serde_json::from_value(value);
+    if let Ok(Told::Card { card }) = &told {
+        // Whether the address of a button may be called without encryption is known only to who shows it.
+        return Ok(Some(AgentEvent::Card(Card::read(card, true)?)));
+    }
     // Only an event of a known type can lack something, so its type is a word of ours.
     told.ok()
         .and_then(Told::into_event)
@@ -177,6 +186,8 @@ enum Told {
         name: Option<String>,
         mime: Option<String>,
     },
+    #[serde(rename = "card")]
+    Card { card: Value },
     #[serde(rename = "input.required")]
     InputRequired {
         prompt: String,
@@ -235,7 +246,8 @@ impl Told {
                 retryable,
             } => AgentEvent::Failed(failed(code, &message, retryable)),
             Self::Cancelled => AgentEvent::Cancelled,
-            Self::Unknown => return Some(None),
+            // Read before, for it has errors of its own.
+            Self::Card { .. } | Self::Unknown => return Some(None),
         };
         Some(Some(event))
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tieline_core::card::Button;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{Progress, Stage};
 use tieline_core::timestamp::Timestamp;
@@ -25,14 +26,15 @@ impl ReplyDelivery<'_> {
     /// [`DeliverError`] if the record can't be written, or the conversation was lost.
     pub async fn finish(&mut self, until: Option<Instant>) -> Result<DeliveryOutcome, DeliverError> {
         loop {
-            let (text, reasoning) = (self.record.text.clone(), String::new());
-            let files = self.record.files.clone();
+            let (text, buttons) = self.final_words();
+            let (reasoning, files) = (String::new(), self.record.files.clone());
             let look = Snapshot {
                 stage: Stage::Final,
                 text: &text,
                 reasoning: &reasoning,
                 notice: self.record.notice,
                 files: &files,
+                buttons: &buttons,
             };
             // A run that was stopped calls no platform, so it needs no wait.
             let shown = match self.is_asked_to_wait().filter(|_| !self.is_stopped()) {
@@ -73,6 +75,17 @@ impl ReplyDelivery<'_> {
         }
     }
 
+    /// The text with the card's words, and its buttons, if the mode has any: else they are lines of the text.
+    fn final_words(&self) -> (String, Vec<Button>) {
+        match super::mode(self.bot).buttons {
+            true => (self.record.whole_text().into_owned(), self.record.buttons().to_vec()),
+            false => {
+                let text = self.record.text_with_buttons(self.bot.account.language);
+                (text.into_owned(), Vec::new())
+            }
+        }
+    }
+
     /// Whether `/stop` still counts. Not where the platform polls, which may have fetched a recorded answer already.
     fn can_be_stopped(&self) -> bool {
         !self.is_pulled() && !matches!(self.record.outcome, Some(Outcome::Stopped))
@@ -89,6 +102,7 @@ impl ReplyDelivery<'_> {
         self.record.notice = Some(Notice::Stopped);
         self.record.text = String::new();
         self.record.files = Vec::new();
+        self.record.card = None;
         self.record.progress != Progress::default()
     }
 

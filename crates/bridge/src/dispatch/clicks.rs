@@ -1,25 +1,22 @@
 //! Events that are no messages: clicks, opened chats, ratings.
 
-use tieline_core::event::{CardAction, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
+use tieline_core::card;
+use tieline_core::event::{CardAction, ChatKind, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
+use tieline_core::ids::ReplyId;
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
+use tieline_store::reply::{self, ReplyRecord};
 
 use super::{Arrival, DispatchError, Refusal, Wake};
 use crate::notices::NoticeReply;
 
 impl Arrival<'_> {
     pub(super) async fn card_action(&self, action: CardAction) -> Result<Option<Wake>, DispatchError> {
+        if let Some((reply, button)) = card::read_choice_key(&action.key) {
+            return Box::pin(self.choice(action, &reply, button)).await;
+        }
         let ours = action.key == NEW_SESSION_KEY;
-        let message = Message {
-            id: action.id.clone(),
-            sender: action.sender.clone(),
-            sent_at: None,
-            text: String::new(),
-            parts: Vec::new(),
-            quoted: None,
-            chat_name: None,
-            refers_to: None,
-            target: action.target.clone(),
-        };
+        let message = message(&action, String::new());
         if action.key == WELCOME_KEY {
             return self.greet(action, &message).await.map(|()| None);
         }
@@ -34,6 +31,30 @@ impl Arrival<'_> {
             Some(refusal) => self.refuse(&message, &id, refusal).await?,
             None if ours => return self.start_session(&message, &key, turn).await,
             None => self.end(MessageState::Commanded, Some("unknown_card_action")).await?,
+        }
+        Ok(None)
+    }
+
+    /// A click on a button that says something to the agent is a message of the person who clicked. What it says is read from the card
+    /// that we sent, so a click can only choose among the card's own values.
+    async fn choice(&self, action: CardAction, reply: &ReplyId, button: usize) -> Result<Option<Wake>, DispatchError> {
+        let found = reply::get(&self.world.store, reply, self.world.clock.now()).await?;
+        let found = found.filter(|found| found.integration == self.envelope.integration);
+        let value = found.as_ref().and_then(|found| found.buttons().get(button)?.value());
+        let refusal = match (&found, value) {
+            (Some(found), Some(_)) if !may_press(found, &action) => Refusal(Notice::NotYourButton, "not_your_button"),
+            (_, Some(_)) => {
+                let text = value.unwrap_or_default().to_owned();
+                return self.message(message(&action, text)).await;
+            }
+            (_, None) => Refusal(Notice::ButtonGone, "unknown_button"),
+        };
+        let message = message(&action, String::new());
+        // A stranger is told the same as after words, and learns nothing of the card.
+        let refusal = self.denial(&message).await?.unwrap_or(refusal);
+        let id = self.key(&message).id();
+        if self.claim(Event::CardAction(action), Some(id.clone())).await?.is_some() {
+            self.refuse(&message, &id, refusal).await?;
         }
         Ok(None)
     }
@@ -63,4 +84,25 @@ impl Arrival<'_> {
         }
         Ok(())
     }
+}
+
+/// What a person does by a click, as a message.
+fn message(action: &CardAction, text: String) -> Message {
+    Message {
+        id: action.id.clone(),
+        sender: action.sender.clone(),
+        sent_at: None,
+        text,
+        parts: Vec::new(),
+        quoted: None,
+        chat_name: None,
+        refers_to: None,
+        target: action.target.clone(),
+    }
+}
+
+/// In a group an answer's buttons are its asker's. A proactive message to a group has no asker, and its buttons are everybody's.
+fn may_press(card: &ReplyRecord, action: &CardAction) -> bool {
+    let is_direct = action.target.chat.kind == ChatKind::Direct;
+    is_direct || card.asker.as_str().is_empty() || card.asker == action.sender.id
 }

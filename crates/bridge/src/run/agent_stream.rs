@@ -210,13 +210,15 @@ impl AgentStream<'_> {
                 .await;
         }
         let has_text = !draft.text.trim().is_empty();
+        let is_blank = draft.is_blank();
         let lost = draft.conversation_lost;
         showing.record.held_back = draft.held_back;
         showing.record.text = draft.text;
         showing.record.files = draft.files;
+        showing.record.card = draft.card;
         Ok(match ended {
             Read::Completed => {
-                let silent = (!has_text && showing.record.files.is_empty()).then_some(Notice::EmptyAnswer);
+                let silent = is_blank.then_some(Notice::EmptyAnswer);
                 Ended::Result(Outcome::Completed, silent.or(lost.then_some(Notice::ConversationLost)))
             }
             Read::Failed(failure) => Ended::Result(Outcome::Failed(failure.clone()), Some(apology(&failure, has_text))),

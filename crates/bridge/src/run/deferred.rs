@@ -162,7 +162,7 @@ async fn take_in(
     let has_text = !draft.text.trim().is_empty();
     if let Some(event) = terminal {
         guard.log(world, held, &held.run().agent, &draft.held_back).await;
-        let (outcome, notice) = ending(event, has_text, !showing.record.files.is_empty());
+        let (outcome, notice) = ending(event, has_text, draft.is_blank());
         return Ok(TakenIn::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
@@ -203,6 +203,7 @@ fn draft_of(record: &ReplyRecord) -> Draft {
         text: record.text.clone(),
         reasoning: record.reasoning.clone(),
         files: record.files.clone(),
+        card: record.card.clone(),
         held_back: record.held_back.clone(),
         ..Draft::default()
     }
@@ -213,6 +214,7 @@ fn keep(held: &LeasedConversation, showing: &mut ReplyDelivery<'_>, draft: &Draf
     showing.record.text.clone_from(&draft.text);
     showing.record.reasoning.clone_from(&draft.reasoning);
     showing.record.files.clone_from(&draft.files);
+    showing.record.card.clone_from(&draft.card);
     showing.record.held_back.clone_from(&draft.held_back);
     showing.record.resume = Some(Resume {
         run_ref: held.run().id.to_string(),
@@ -250,6 +252,7 @@ pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Durat
         reasoning: &reasoning,
         notice: None,
         files: &[],
+        buttons: &[],
     };
     let again = match showing.show(look).await? {
         DeliveryOutcome::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
@@ -261,17 +264,14 @@ pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Durat
     Ok(again.map(|at| at.since(showing.world.clock.now())))
 }
 
-fn ending(event: AgentEvent, has_text: bool, has_files: bool) -> (Outcome, Option<Notice>) {
+fn ending(event: AgentEvent, has_text: bool, is_blank: bool) -> (Outcome, Option<Notice>) {
     match event {
         AgentEvent::Failed(failure) => {
             let notice = agent_stream::apology(&failure, has_text);
             (Outcome::Failed(failure), Some(notice))
         }
         AgentEvent::Cancelled => (Outcome::Stopped, Some(Notice::Stopped)),
-        _ => (
-            Outcome::Completed,
-            (!has_text && !has_files).then_some(Notice::EmptyAnswer),
-        ),
+        _ => (Outcome::Completed, is_blank.then_some(Notice::EmptyAnswer)),
     }
 }
 

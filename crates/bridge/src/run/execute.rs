@@ -332,17 +332,18 @@ fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> StreamState {
         return StreamState::default();
     };
     // Without a cursor the agent says everything again.
-    let (text, files, held_back) = match resume.cursor {
-        Some(_) => (record.text.clone(), record.files.clone(), record.held_back.clone()),
-        None => Default::default(),
-    };
-    StreamState {
-        draft: Draft {
-            text,
-            files,
-            held_back,
+    let draft = match resume.cursor {
+        Some(_) => Draft {
+            text: record.text.clone(),
+            files: record.files.clone(),
+            card: record.card.clone(),
+            held_back: record.held_back.clone(),
             ..Draft::default()
         },
+        None => Draft::default(),
+    };
+    StreamState {
+        draft,
         run_ref: Some(resume.run_ref.clone()),
         cursor: resume.cursor.clone(),
         ..StreamState::default()

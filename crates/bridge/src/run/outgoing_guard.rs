@@ -56,6 +56,7 @@ impl OutgoingGuard {
                 };
                 draft.apply(&asked)
             }
+            AgentEvent::Card(card) => draft.apply(&AgentEvent::Card(card.with_words(|words| masked(detector, words)))),
             AgentEvent::Progress { label, state } => draft.apply(&AgentEvent::Progress {
                 label: masked(detector, label),
                 state: masked(detector, state),

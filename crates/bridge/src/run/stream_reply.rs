@@ -138,6 +138,7 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         reasoning: &said.draft.reasoning,
         notice: None,
         files: &[],
+        buttons: &[],
     };
     match showing.show(look).await? {
         DeliveryOutcome::Yes | DeliveryOutcome::Stopped => {}

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tieline_core::card;
 use tieline_core::connector::Context;
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::ids;
@@ -64,9 +65,10 @@ pub(super) fn deliver(
         };
     };
     let before: Posted = progress.read()?;
+    let final_text = card::below(desired.text, &card::button_lines(desired.buttons, cx.account.language));
     let done = desired.stage == Stage::Final;
     let text = match desired.stage {
-        Stage::Final => desired.text,
+        Stage::Final => &final_text,
         Stage::Growing if cx.account.streaming && desired.text.len() <= MAX_GROWING_BYTES => desired.text,
         Stage::Growing | Stage::Thinking => "",
     };
@@ -116,6 +118,7 @@ fn post(
         kind: if desired.proactive { "message" } else { "reply" },
         reply_id: desired.reply.as_str(),
         state,
+        buttons: desired.buttons,
         chat: PostedChat {
             id: to.chat.id.as_str(),
             kind: to.chat.kind,

@@ -93,6 +93,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         welcome: None,
         two_sockets: true,
         proactive: true,
+        buttons: true,
         login: false,
     }],
 };

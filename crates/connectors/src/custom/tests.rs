@@ -67,6 +67,7 @@ fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
         notice: None,
         reference: None,
         files: &[],
+        buttons: &[],
         link: None,
         proactive: false,
         plain: false,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::Value;
+use tieline_core::card::Button;
 use tieline_core::event::{ChatKind, PartKind};
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{MessageId, ReplyId};
@@ -271,6 +272,9 @@ pub(super) struct PostedReply<'a> {
     pub(super) reply_id: &'a str,
     #[serde(flatten)]
     pub(super) state: State<'a>,
+    /// The buttons of a card. Also lines of the text, for programs that show none.
+    #[serde(skip_serializing_if = "<[Button]>::is_empty")]
+    pub(super) buttons: &'a [Button],
     pub(super) chat: PostedChat<'a>,
     pub(super) thread: Option<&'a str>,
     pub(super) asker: &'a str,

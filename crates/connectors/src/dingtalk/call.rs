@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use tieline_core::connector::Context;
 use tieline_core::http_types::{Body, HttpCall, TokenPlace};
@@ -49,36 +48,78 @@ pub(super) fn open_api(
     }
 }
 
-/// The content of `markdown` and `sampleMarkdown`.
-#[derive(Serialize)]
-struct Markdown<'a> {
-    /// What the list of chats shows. Required.
-    title: &'a str,
-    text: &'a str,
+/// What a message says, in the words of the two ways to send it.
+struct Content {
+    /// `msgtype` of a message to the message's own address.
+    kind: &'static str,
+    /// Its member of that name.
+    body: Value,
+    /// `msgKey` of a message over the API.
+    key: String,
+    /// `msgParam` of it.
+    param: Value,
 }
 
-impl Markdown<'_> {
-    fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("text is JSON")
+impl Content {
+    /// Markdown, with buttons that open addresses as an action card.
+    ///
+    /// See [DingTalk Docs/消息发送与接收类型](https://open.dingtalk.com/document/development/robot-message-type).
+    fn of(outgoing: &Outgoing) -> Self {
+        let Outgoing { title, text, links, .. } = outgoing;
+        match links.as_slice() {
+            [] => {
+                let markdown = json!({ "title": title, "text": text });
+                Self {
+                    kind: "markdown",
+                    key: "sampleMarkdown".to_owned(),
+                    param: markdown.clone(),
+                    body: markdown,
+                }
+            }
+            [link] => {
+                let card = json!({ "title": title, "text": text, "singleTitle": link.label, "singleURL": link.url });
+                Self {
+                    kind: "actionCard",
+                    key: "sampleActionCard".to_owned(),
+                    param: card.clone(),
+                    body: card,
+                }
+            }
+            links => {
+                let mut param = json!({ "title": title, "text": text });
+                for (number, link) in (1..).zip(links) {
+                    param[format!("actionTitle{number}")] = link.label.as_str().into();
+                    param[format!("actionURL{number}")] = link.url.as_str().into();
+                }
+                let buttons = links
+                    .iter()
+                    .map(|link| json!({ "title": link.label, "actionURL": link.url }));
+                let buttons: Vec<_> = buttons.collect();
+                Self {
+                    kind: "actionCard",
+                    key: format!("sampleActionCard{}", links.len()),
+                    param,
+                    body: json!({ "title": title, "text": text, "btnOrientation": "0", "btns": buttons }),
+                }
+            }
+        }
     }
 }
 
 /// Sends a message.
 pub(super) fn message(way: &Way, outgoing: &Outgoing, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
-    let markdown = Markdown {
-        title: &outgoing.title,
-        text: &outgoing.text,
-    };
+    let content = Content::of(outgoing);
     match way {
-        Way::Webhook(url) => webhook(url, &markdown),
-        Way::Direct { user } => direct(user, &markdown, to, cx),
-        Way::Group => group(&markdown, to, cx),
+        Way::Webhook(url) => webhook(url, &content),
+        Way::Direct { user } => direct(user, &content, to, cx),
+        Way::Group => group(&content, to, cx),
     }
 }
 
 /// See [DingTalk Docs/机器人回复/发送消息](https://open.dingtalk.com/document/dingstart/robot-reply-and-send-messages).
-fn webhook(url: &str, markdown: &Markdown<'_>) -> HttpCall {
-    let body = json!({ "msgtype": "markdown", "markdown": markdown });
+fn webhook(url: &str, content: &Content) -> HttpCall {
+    let mut body = json!({ "msgtype": content.kind });
+    body[content.kind] = content.body.clone();
     HttpCall {
         name: "send_webhook",
         method: "POST",
@@ -91,23 +132,23 @@ fn webhook(url: &str, markdown: &Markdown<'_>) -> HttpCall {
 }
 
 /// See [DingTalk Docs/批量发送人与机器人会话中机器人消息](https://open.dingtalk.com/document/development/chatbots-send-one-on-one-chat-messages-in-batches).
-fn direct(user: &str, markdown: &Markdown<'_>, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
+fn direct(user: &str, content: &Content, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
     let body = json!({
         "robotCode": Handle::of(to).robot(cx),
         "userIds": [user],
-        "msgKey": "sampleMarkdown",
-        "msgParam": markdown.to_json(),
+        "msgKey": content.key,
+        "msgParam": content.param.to_string(),
     });
     api(cx, "send_direct", "POST", "/v1.0/robot/oToMessages/batchSend", &body)
 }
 
 /// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
-fn group(markdown: &Markdown<'_>, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
+fn group(content: &Content, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
     let body = json!({
         "robotCode": Handle::of(to).robot(cx),
         "openConversationId": to.chat.id,
-        "msgKey": "sampleMarkdown",
-        "msgParam": markdown.to_json(),
+        "msgKey": content.key,
+        "msgParam": content.param.to_string(),
     });
     api(cx, "send_group", "POST", "/v1.0/robot/groupMessages/send", &body)
 }

@@ -81,7 +81,8 @@ fn framed(frame: &Frame, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx
         TemplateKind::Own => CardState::Settled,
         TemplateKind::Public => CardState::Ended,
     };
-    let shown = shown.with_card(done).with_sent(&plan::body(desired, cx), frame.covers);
+    let text = plan::body(desired, &shown, cx);
+    let shown = shown.with_card(done).with_sent(&text, frame.covers);
     shown.with_call(call)
 }
 

@@ -102,6 +102,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: None,
     two_sockets: true,
     proactive: true,
+    buttons: true,
     login: false,
 };
 

@@ -1,5 +1,6 @@
 //! The next change on the way to what the chat should show: a function of the desired text and of what is shown already.
 
+use tieline_core::card::{self, Button};
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
@@ -38,6 +39,14 @@ const MESSAGE: Room = Room {
 };
 /// Most reasoning that a card shows, though each line of it is one letter behind its mark.
 const MAX_REASONING_BYTES: usize = 750;
+/// A message with buttons, whose addresses need room too.
+const MESSAGE_WITH_BUTTONS: Room = Room {
+    bytes: 11_000,
+    escaped: 12_000,
+    ..MESSAGE
+};
+/// Longest addresses of the buttons of a message together, in bytes: longer ones are links of the text.
+const MAX_ADDRESSES: usize = 2000;
 /// So many messages at most, if the rest can be read behind a link: more would be refused within the minute.
 const MOST_MESSAGES: usize = 20;
 
@@ -83,6 +92,15 @@ pub(super) struct Outgoing {
     pub(super) end: usize,
     /// The plan of this message and those after it, if there are any.
     pub(super) plan: Option<MessagesPlan>,
+    /// The buttons below it.
+    pub(super) links: Vec<ButtonLink>,
+}
+
+/// A button that opens an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ButtonLink {
+    pub(super) label: String,
+    pub(super) url: String,
 }
 
 /// What comes next.
@@ -117,7 +135,7 @@ fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
     }
     let frame = match grows && reasons {
         true => reasoning(desired.reasoning),
-        false => frame(desired, cx),
+        false => frame(desired, shown, cx),
     };
     if !frame.last && fingerprint(&frame.content) == shown.frame {
         return Due::Nothing;
@@ -129,8 +147,8 @@ fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
 }
 
 /// What the card shows. Text that doesn't fit ends the card with what does; the rest goes as messages, when it is all there.
-fn frame(desired: &DesiredReply<'_>, cx: &Context<'_>) -> Frame {
-    let text = body(desired, cx);
+fn frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Frame {
+    let text = body(desired, shown, cx);
     let cutter = Cutter::new(&text);
     let piece = fit(&cutter, 0, CARD);
     if piece.end == text.len() {
@@ -168,7 +186,7 @@ fn reasoning(reasoning: &str) -> Frame {
 
 /// What the card showed last, again: as much of the text as it took, though the text may have grown since.
 fn last_frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Frame {
-    let text = body(desired, cx);
+    let text = body(desired, shown, cx);
     match shown.start(&text) {
         end if end > 0 && end < text.len() => Frame {
             content: whole(&text[..end], Surface::Card) + &pointer(cx),
@@ -176,7 +194,7 @@ fn last_frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context
             failed: false,
             covers: end,
         },
-        _ => frame(desired, cx),
+        _ => frame(desired, shown, cx),
     }
 }
 
@@ -226,10 +244,16 @@ fn whole(text: &str, surface: Surface) -> String {
 fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Option<Outgoing> {
     let text = full_text(desired, shown, cx);
     let cutter = Cutter::new(&text);
+    let links = button_links(desired, shown);
+    let full = if links.is_empty() {
+        MESSAGE
+    } else {
+        MESSAGE_WITH_BUTTONS
+    };
     let room = Room {
-        chars: MESSAGE.chars >> shown.shrunk.min(8),
-        bytes: MESSAGE.bytes >> shown.shrunk.min(8),
-        ..MESSAGE
+        chars: full.chars >> shown.shrunk.min(8),
+        bytes: full.bytes >> shown.shrunk.min(8),
+        ..full
     };
     let start = shown.start(&text);
     let print = fingerprint(&text);
@@ -249,8 +273,10 @@ fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
             text: line,
             end: text.len(),
             plan: None,
+            links,
         });
     }
+    let is_last = more.is_empty();
     let piece = cutter.piece_within(*end, *from, room.bytes, |part| dialect::write(part, room.surface));
     let title = dialect::title(&piece.shown);
     let number = match total {
@@ -263,6 +289,7 @@ fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
         text: piece.shown + &number,
         end: piece.end,
         plan: (total > 1).then_some(plan),
+        links: if is_last { links } else { Vec::new() },
     })
 }
 
@@ -298,7 +325,7 @@ fn plan_messages(
 /// What the messages are made of: the whole text, or its replacement if the platform blocks it.
 pub(super) fn full_text(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> String {
     match (shown.withheld, desired.link) {
-        (Withheld::No, _) => body(desired, cx),
+        (Withheld::No, _) => body(desired, shown, cx),
         (Withheld::Answer, Some(link)) => {
             let sentence = Notice::BlockedBehindLink.text(cx.account.language);
             format!("{sentence}\n\n{link}")
@@ -311,13 +338,34 @@ fn behind(link: &str, cx: &Context<'_>) -> String {
     format!("{}\n\n{link}", Notice::RestBehindLink.text(cx.account.language))
 }
 
-/// The whole text: the agent's, then our sentence, then the files, as links.
-pub(super) fn body(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
+/// The buttons that the last message has: those that open an address, for the platform reports no click on a message. A reply that is
+/// shown in a streamed card has none.
+fn button_links(desired: &DesiredReply<'_>, shown: &DingTalkProgress) -> Vec<ButtonLink> {
+    let in_messages = matches!(shown.card, CardState::None | CardState::Refused) && shown.withheld == Withheld::No;
+    let links = desired.buttons.iter().filter_map(|button| {
+        Some(ButtonLink {
+            label: button.text.clone(),
+            url: button.url()?.to_owned(),
+        })
+    });
+    let links: Vec<_> = links.filter(|_| in_messages).collect();
+    match links.iter().map(|link| link.url.len()).sum::<usize>() {
+        0..=MAX_ADDRESSES => links,
+        _ => Vec::new(),
+    }
+}
+
+/// The whole text: the agent's, then what can't be a button, then our sentence, then the files, as links.
+pub(super) fn body(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> String {
     let mut body = markdown::without_data(desired.text).into_owned();
     if desired.stage != Stage::Final {
         return body;
     }
+    let has_links = !button_links(desired, shown).is_empty();
+    let is_line = |button: &&Button| !has_links || button.value().is_some();
+    let lines = card::button_lines(desired.buttons.iter().filter(is_line), cx.account.language);
     let mut blocks: Vec<String> = Vec::new();
+    blocks.extend(Some(lines).filter(|lines| !lines.is_empty()));
     blocks.extend(desired.notice.map(|notice| {
         let sentence = notice.referring(desired.reference, cx.account.language);
         sentence.into_owned()

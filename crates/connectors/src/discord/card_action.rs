@@ -1,6 +1,8 @@
 //! Buttons below an answer: what they carry, and who may press them.
 
 use serde_json::{Value, json};
+use tieline_core::card;
+use tieline_core::ids::ReplyId;
 use tieline_core::notice::{Language, Notice};
 
 /// What a button does.
@@ -8,33 +10,45 @@ use tieline_core::notice::{Language, Notice};
 pub(super) enum Action {
     NewSession,
     Stop,
+    /// Says what the card's button of this number says.
+    Choice(u8),
 }
 
 impl Action {
-    pub(super) const fn word(self) -> &'static str {
+    pub(super) fn word(self) -> String {
         match self {
-            Self::NewSession => "new",
-            Self::Stop => "stop",
+            Self::NewSession => "new".to_owned(),
+            Self::Stop => "stop".to_owned(),
+            Self::Choice(number) => format!("{CHOICE}{number}"),
         }
     }
 
-    const fn label(self) -> Notice {
-        match self {
-            Self::NewSession => Notice::ButtonNewSession,
-            Self::Stop => Notice::ButtonStop,
+    fn read(word: &str) -> Option<Self> {
+        match word {
+            "new" => Some(Self::NewSession),
+            "stop" => Some(Self::Stop),
+            _ => word.strip_prefix(CHOICE)?.parse().ok().map(Self::Choice),
         }
     }
 }
 
 /// The beginning of the `custom_id` of our buttons.
 const PREFIX: &str = "tl";
+/// The beginning of the word of a choice.
+const CHOICE: &str = "choice";
+/// Styles of buttons.
+///
+/// See [Discord Docs/Button](https://discord.com/developers/docs/components/reference#button-button-styles).
+const PRIMARY: u8 = 1;
+const SECONDARY: u8 = 2;
+const LINK: u8 = 5;
 
 /// What a button carries in its `custom_id`. The platform hands it back under its own signature, and hands back only what a message of
 /// the bot holds, so it needs no proof of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Button<'a> {
     pub action: Action,
-    /// Who may press it: a session may be shared, but an answer has one asker.
+    /// Who may press it: a session may be shared, but an answer has one asker. Empty: everybody in the chat.
     pub asker: &'a str,
     /// The reply below which it is shown.
     pub reply: &'a str,
@@ -47,10 +61,7 @@ impl<'a> Button<'a> {
         if fields.next() != Some(PREFIX) {
             return None;
         }
-        let word = fields.next()?;
-        let action = [Action::NewSession, Action::Stop]
-            .into_iter()
-            .find(|action| action.word() == word)?;
+        let action = Action::read(fields.next()?)?;
         let (asker, reply) = (fields.next()?, fields.next()?);
         fields.next().is_none().then_some(Self { action, asker, reply })
     }
@@ -59,17 +70,37 @@ impl<'a> Button<'a> {
         format!("{PREFIX}:{}:{}:{}", self.action.word(), self.asker, self.reply)
     }
 
-    /// The `components` of a message with this button.
-    ///
-    /// See [Discord Docs/Button](https://discord.com/developers/docs/components/reference#button).
-    pub(super) fn components(&self, language: Language) -> Value {
-        json!([{ "type": 1, "components": [{
-            "type": 2,
-            "style": 2,
-            "label": self.action.label().text(language),
-            "custom_id": self.custom_id(),
-        }]}])
+    /// Whether `person` may press it.
+    pub(super) fn is_for(&self, person: &str) -> bool {
+        self.asker.is_empty() || self.asker == person
     }
+}
+
+/// The buttons below an answer: those of its card, and our own.
+pub(super) fn components(
+    own: Option<Action>,
+    card: &[card::Button],
+    asker: &str,
+    reply: &ReplyId,
+    language: Language,
+) -> Value {
+    let callback = |style: u8, label: &str, action: Action| {
+        let reply = reply.as_str();
+        let custom_id = Button { action, asker, reply }.custom_id();
+        json!({ "type": 2, "style": style, "label": label, "custom_id": custom_id })
+    };
+    let of_card = card.iter().zip(0..).map(|(button, number)| match &button.action {
+        card::Action::Url(url) => json!({ "type": 2, "style": LINK, "label": button.text, "url": url }),
+        card::Action::Value(_) => callback(PRIMARY, &button.text, Action::Choice(number)),
+    });
+    let label = |action: Action| match action {
+        Action::Stop => Notice::ButtonStop.text(language),
+        _ => Notice::ButtonNewSession.text(language),
+    };
+    let own = own.map(|action| callback(SECONDARY, label(action), action));
+    let rows = [of_card.collect(), own.into_iter().collect::<Vec<_>>()];
+    let rows = rows.into_iter().filter(|row| !row.is_empty());
+    rows.map(|row| json!({ "type": 1, "components": row })).collect()
 }
 
 #[cfg(test)]
@@ -78,7 +109,7 @@ mod tests {
 
     #[test]
     fn buttons_are_read_back_and_others_are_not() {
-        for action in [Action::NewSession, Action::Stop] {
+        for action in [Action::NewSession, Action::Stop, Action::Choice(4)] {
             let button = Button {
                 action,
                 asker: "310000000000000042",
@@ -94,6 +125,8 @@ mod tests {
             "stop:run_81",
             "tl:stop:42",
             "tl:ban:42:tl-1",
+            "tl:choice:42:tl-1",
+            "tl:choice-1:42:tl-1",
             "tl:stop:42:tl-1:x",
         ] {
             assert_eq!(Button::read(other), None, "{other}");

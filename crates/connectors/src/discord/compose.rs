@@ -6,7 +6,7 @@ use tieline_core::http_types::{ApiCall, HttpCall};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 
 use super::call;
-use super::card_action::Button;
+use super::card_action;
 use super::plan::{Aim, Move, Situation, Way, word};
 use super::progress::{CallKind, DiscordProgress, MessageId, digest, tail};
 use super::settings::{Settings, address, is_snowflake};
@@ -70,7 +70,7 @@ fn write(situation: &Situation<'_>, next: Move) -> (HttpCall, DiscordProgress) {
 fn shown(after: &mut DiscordProgress, situation: &Situation<'_>, aim: &Aim) {
     let bubble = &mut after.bubble;
     bubble.text = digest(&aim.page.text);
-    word(aim.button).clone_into(&mut bubble.button);
+    bubble.button = word(aim);
     bubble.end = aim.page.end;
     bubble.end_tail = tail(&situation.text, aim.page.end);
     bubble.continued = aim.continued;
@@ -129,17 +129,19 @@ fn edit(situation: &Situation<'_>, aim: &Aim, message: &MessageId) -> HttpCall {
 
 /// What a message shows. Without `allowed_mentions` an agent could be talked into pinging everyone; an edit without it parses them again.
 fn content(situation: &Situation<'_>, aim: &Aim) -> Value {
-    let button = aim.button.map(|action| Button {
-        action,
-        asker: situation.to.asker.as_str(),
-        reply: situation.desired.reply.as_str(),
-    });
-    let components = button.map(|button| button.components(situation.cx.account.language));
+    let desired = situation.desired;
+    // A proactive message has no asker, also if it is to one person.
+    let asker = if desired.proactive {
+        ""
+    } else {
+        situation.to.asker.as_str()
+    };
+    let card = if aim.has_card { desired.buttons } else { &[] };
     json!({
         "content": aim.page.text,
         "allowed_mentions": { "parse": [] },
         "flags": SUPPRESS_EMBEDS,
-        "components": components.unwrap_or_else(|| json!([])),
+        "components": card_action::components(aim.button, card, asker, desired.reply, situation.cx.account.language),
     })
 }
 

@@ -1,10 +1,11 @@
 //! Interactions (slash commands and buttons) into events, and the answer that the platform waits three seconds for.
 
 use serde_json::{Value, json};
+use tieline_core::card::choice_key;
 use tieline_core::connector::{Context, Remark};
 use tieline_core::event::{CardAction, ChatKind, Event, Message};
 use tieline_core::http_types::HttpCall;
-use tieline_core::ids::{PlatformMessageId, SenderId};
+use tieline_core::ids::{PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
@@ -172,7 +173,7 @@ fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Dec
         let action = action(interaction, origin, custom_id.to_owned(), String::new());
         return Decoded::event(action, json!({ "type": 6 }));
     };
-    if button.asker != origin.sender.id.as_str() {
+    if !button.is_for(origin.sender.id.as_str()) {
         return Decoded::ignored(
             "button of another person's answer",
             whispered(Notice::NotYourButton, cx),
@@ -192,6 +193,13 @@ fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Dec
             ),
             Command::New.response(),
         ),
+        Action::Choice(number) => {
+            let key = choice_key(&ReplyId::new(button.reply), number.into());
+            Decoded::event(
+                action(interaction, origin, key, button.reply.to_owned()),
+                Command::Ask.response(),
+            )
+        }
     }
 }
 

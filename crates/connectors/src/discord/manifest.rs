@@ -130,6 +130,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // Both connections of a bot get every event, which is recognized by its id.
     two_sockets: true,
     proactive: true,
+    buttons: true,
     login: false,
 };
 

@@ -49,6 +49,8 @@ pub(super) enum Way {
 pub(super) struct Aim {
     pub page: Page,
     pub button: Option<Action>,
+    /// Whether the buttons of the card are below it.
+    pub has_card: bool,
     /// Whether it says that the answer goes on in another message.
     pub continued: bool,
 }
@@ -197,9 +199,11 @@ impl<'a> Situation<'a> {
             false => pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?,
         };
         let button = if page.more { None } else { self.button() };
+        let has_card = !page.more && !self.grows() && !self.desired.buttons.is_empty();
         Some(Aim {
             page,
             button,
+            has_card,
             continued: false,
         })
     }
@@ -223,6 +227,7 @@ impl<'a> Situation<'a> {
                 more: true,
             },
             button: None,
+            has_card: false,
             continued: true,
         }
     }
@@ -267,10 +272,14 @@ impl<'a> Situation<'a> {
 
 /// Whether a message shows `aim` already.
 fn shows(bubble: &Bubble, aim: &Aim) -> bool {
-    bubble.text == digest(&aim.page.text) && bubble.button == word(aim.button) && bubble.end == aim.page.end
+    bubble.text == digest(&aim.page.text) && bubble.button == word(aim) && bubble.end == aim.page.end
 }
 
-/// How a button is remembered.
-pub(super) fn word(button: Option<Action>) -> &'static str {
-    button.map_or("", Action::word)
+/// How the buttons of a message are remembered.
+pub(super) fn word(aim: &Aim) -> String {
+    let own = aim.button.map(Action::word).unwrap_or_default();
+    match aim.has_card {
+        true => format!("card {own}"),
+        false => own,
+    }
 }

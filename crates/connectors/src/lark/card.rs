@@ -21,18 +21,18 @@ pub(super) fn streaming(text: &str, summary: &str) -> Value {
             "print_strategy": "fast",
         },
     });
-    card(&config, text, None)
+    card(&config, text, Vec::new())
 }
 
 /// A card that is not being written.
-pub(super) fn still(text: &str, button: Option<Value>) -> Value {
+pub(super) fn still(text: &str, buttons: Vec<Value>) -> Value {
     let config = json!({ "streaming_mode": false, "update_multi": true, "summary": { "content": summary(text) } });
-    card(&config, text, button)
+    card(&config, text, buttons)
 }
 
-fn card(config: &Value, text: &str, button: Option<Value>) -> Value {
-    let markdown = json!({ "tag": "markdown", "element_id": TEXT, "content": text });
-    let elements: Vec<_> = [Some(markdown), button].into_iter().flatten().collect();
+fn card(config: &Value, text: &str, buttons: Vec<Value>) -> Value {
+    let mut elements = vec![json!({ "tag": "markdown", "element_id": TEXT, "content": text })];
+    elements.extend(buttons);
     json!({ "schema": "2.0", "config": config, "body": { "elements": elements } })
 }
 

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tieline_core::card;
 use tieline_core::event::{ChatKind, NEW_SESSION_KEY};
+use tieline_core::ids::ReplyId;
 use tieline_core::reply::ReplyTarget;
 
 /// Key of the button that starts a new session. Constant: cards that were sent long ago have it.
@@ -21,6 +23,12 @@ pub(super) struct Button {
     pub chat: ChatKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
+    /// Who may press it in a group. Empty: everybody.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asker: String,
+    /// What it says, for the words that answer a click on a button of a card.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
 }
 
 const fn group() -> ChatKind {
@@ -44,23 +52,59 @@ impl Button {
         }
     }
 
-    /// The button that starts a new session, as a card element.
-    ///
-    /// See [Feishu Docs/按钮](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/interactive-components/button).
-    pub(super) fn new_session(card: &str, label: &str, to: &ReplyTarget) -> Value {
-        let button = Self {
-            key: NEW_SESSION.to_owned(),
+    /// Whether `person` may press it.
+    pub(super) fn is_for(&self, person: &str) -> bool {
+        self.chat == ChatKind::Direct || self.asker.is_empty() || self.asker == person
+    }
+
+    fn new(key: String, card: &str, to: &ReplyTarget) -> Self {
+        Self {
+            key,
             card: card.to_owned(),
             chat: to.chat.kind,
             thread: to.chat.thread.as_ref().map(ToString::to_string),
-        };
-        json!({
-            "tag": "button",
-            "element_id": "btn_new",
-            "type": "default",
-            "size": "small",
-            "text": { "tag": "plain_text", "content": label },
-            "behaviors": [{ "type": "callback", "value": button }],
-        })
+            asker: String::new(),
+            label: String::new(),
+        }
     }
+
+    /// The button that starts a new session, as a card element.
+    pub(super) fn new_session(card: &str, label: &str, to: &ReplyTarget) -> Value {
+        let value = json!(Self::new(NEW_SESSION.to_owned(), card, to));
+        element(
+            "btn_new",
+            "default",
+            "small",
+            label,
+            &json!({ "type": "callback", "value": value }),
+        )
+    }
+
+    /// A button of a card, as a card element.
+    pub(super) fn of_card(button: &card::Button, number: usize, reply: &ReplyId, to: &ReplyTarget) -> Value {
+        let behavior = match &button.action {
+            card::Action::Url(url) => json!({ "type": "open_url", "default_url": url }),
+            card::Action::Value(_) => {
+                let value = Self {
+                    asker: to.asker.to_string(),
+                    label: button.text.clone(),
+                    ..Self::new(card::choice_key(reply, number), reply.as_str(), to)
+                };
+                json!({ "type": "callback", "value": value })
+            }
+        };
+        element(&format!("btn_{number}"), "primary", "medium", &button.text, &behavior)
+    }
+}
+
+/// See [Feishu Docs/按钮](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/interactive-components/button).
+fn element(id: &str, kind: &str, size: &str, label: &str, behavior: &Value) -> Value {
+    json!({
+        "tag": "button",
+        "element_id": id,
+        "type": kind,
+        "size": size,
+        "text": { "tag": "plain_text", "content": label },
+        "behaviors": [behavior],
+    })
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::notice::Notice;
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 
 use super::card_action::Button;
 use super::plan::{self, Aim, Hook, Move, Situation};
@@ -153,9 +153,11 @@ impl Write<'_> {
 
     fn still(&self, aim: &Aim) -> Value {
         let label = Notice::ButtonNewSession.text(self.situation.cx.account.language);
-        let reply = self.situation.desired.reply.as_str();
-        let button = aim.button.then(|| Button::new_session(reply, label, self.to));
-        card::still(&aim.page.text, button)
+        let DesiredReply { reply, buttons, .. } = *self.situation.desired;
+        let of_card = buttons.iter().enumerate().filter(|_| aim.has_card);
+        let of_card = of_card.map(|(number, button)| Button::of_card(button, number, reply, self.to));
+        let new_session = aim.button.then(|| Button::new_session(reply.as_str(), label, self.to));
+        card::still(&aim.page.text, of_card.chain(new_session).collect())
     }
 
     fn content(&self, aim: &Aim) -> Content {

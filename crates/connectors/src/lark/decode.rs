@@ -213,6 +213,11 @@ fn handle(root: &str) -> ReplyHandle {
 
 fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
     let stale = is_stale(&envelope.header.create_time, cx);
+    let button = envelope.event.pointer("/action/value").and_then(Button::read);
+    let label = button
+        .as_ref()
+        .map(|it| it.label.clone())
+        .filter(|label| !label.is_empty());
     let event = click(envelope, cx);
     let (event, answer) = match event {
         Ok(Event::CardAction(_)) if stale => (
@@ -223,6 +228,11 @@ fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
             let answer = toast("success", Notice::NewSession, cx.account.language);
             (Ok(Event::CardAction(action)), answer)
         }
+        Ok(Event::CardAction(action)) if button.as_ref().is_some_and(|it| !it.is_for(action.sender.id.as_str())) => (
+            Err(Remark::Ignored("button of another person's answer")),
+            toast("warning", Notice::NotYourButton, cx.account.language),
+        ),
+        Ok(event) if let Some(label) = label => (Ok(event), chosen(&label)),
         event => (event, json!({})),
     };
     Decoded {
@@ -272,6 +282,11 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
             expires_at: None,
         },
     }))
+}
+
+/// The words that confirm which button of a card was clicked.
+fn chosen(label: &str) -> Value {
+    json!({ "toast": { "type": "success", "content": format!("✓ {label}") } })
 }
 
 /// The words that appear over the chat at once. The action itself is queued like every event.

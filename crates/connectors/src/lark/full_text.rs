@@ -1,5 +1,6 @@
 //! The whole text of a reply, in common Markdown: the answer, a sentence of ours, links to files.
 
+use tieline_core::card;
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
@@ -25,6 +26,18 @@ pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
         full_text = sentence(Notice::EmptyAnswer.text(language));
     }
     full_text
+}
+
+/// The same with the buttons as lines of the text.
+pub(super) fn whole_with_buttons(desired: &DesiredReply<'_>, language: Language) -> String {
+    let text = card::below(desired.text, &card::button_lines(desired.buttons, language));
+    whole(
+        &DesiredReply {
+            text: &text,
+            ..*desired
+        },
+        language,
+    )
 }
 
 /// The replacement of a text that the platform refuses.
@@ -61,6 +74,7 @@ mod tests {
             notice: None,
             reference: None,
             files: &[],
+            buttons: &[],
             link: None,
             proactive: false,
             plain: false,
@@ -87,6 +101,7 @@ mod tests {
             notice: Some(Notice::Stopped),
             reference: None,
             files: &files,
+            buttons: &[],
             link: None,
             proactive: false,
             plain: false,

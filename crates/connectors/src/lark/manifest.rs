@@ -179,6 +179,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // Fifty connections are allowed, and each event goes to one of them.
     two_sockets: true,
     proactive: true,
+    buttons: true,
     login: false,
 };
 
@@ -221,6 +222,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(BUDGET.text),
     two_sockets: true,
     proactive: true,
+    buttons: true,
     login: false,
 };
 

@@ -77,6 +77,8 @@ pub(super) struct Aim {
     pub page: Page,
     /// Whether a button for a new session is below.
     pub button: bool,
+    /// Whether the buttons of the card are below.
+    pub has_card: bool,
     /// Digest that distinguishes it from any other aim.
     pub mark: String,
 }
@@ -101,10 +103,11 @@ impl<'a> Situation<'a> {
             shown.way = shown.way.max(Way::Card);
         }
         let language = cx.account.language;
-        let full_text = if shown.withheld {
-            full_text::withheld(desired, language)
-        } else {
-            full_text::whole(desired, language)
+        let full_text = match (shown.withheld, shown.way.edits()) {
+            (true, _) => full_text::withheld(desired, language),
+            (false, true) => full_text::whole(desired, language),
+            // What isn't a card has no buttons.
+            (false, false) => full_text::whole_with_buttons(desired, language),
         };
         let mut situation = Self {
             desired,
@@ -139,8 +142,19 @@ impl<'a> Situation<'a> {
         };
         let last = !page.more && self.desired.stage == Stage::Final;
         let button = last && self.shown.way.edits() && self.desired.notice.is_some_and(offers_new_session);
-        let mark = short_digest(&[&page.text, if button { "button" } else { "" }]);
-        Some(Aim { page, button, mark })
+        let has_card = last && self.shown.way.edits() && !self.desired.buttons.is_empty();
+        let buttons = match (button, has_card) {
+            (false, false) => "",
+            (true, false) => "button",
+            (_, true) => "card",
+        };
+        let mark = short_digest(&[&page.text, buttons]);
+        Some(Aim {
+            page,
+            button,
+            has_card,
+            mark,
+        })
     }
 
     /// The progress once the platform has accepted the call of `next`, but for the ids that its answer brings.
@@ -287,7 +301,7 @@ impl<'a> Situation<'a> {
         match (card.open, shown) {
             (false, true) => None,
             (true, true) => Some(Move::Close(card, aim)),
-            (true, false) if !lapsed && !aim.button => Some(Move::Write(card, aim)),
+            (true, false) if !lapsed && !aim.button && !aim.has_card => Some(Move::Write(card, aim)),
             (_, false) => Some(Move::Replace(card, aim)),
         }
     }

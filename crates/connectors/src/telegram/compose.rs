@@ -1,11 +1,13 @@
 //! Moves into calls of the Bot API.
 
 use serde_json::{Value, json};
+use tieline_core::card::{Action, Button, choice_key};
 use tieline_core::event::NEW_SESSION_KEY;
 use tieline_core::http_types::{ApiCall, HttpCall};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
 
+use super::decode::CHOSEN;
 use super::plan::{Aim, Move, Situation};
 use super::progress::{Call, TelegramProgress};
 use super::settings;
@@ -69,7 +71,10 @@ fn call(next: &Move, situation: &Situation<'_>) -> HttpCall {
     let named = |direct: &'static str, group: &'static str| if situation.is_group() { group } else { direct };
     match next {
         Move::AnswerQuery(query) => {
-            let parameters = json!({ "callback_query_id": query });
+            let mut parameters = json!({ "callback_query_id": query });
+            if let Some(chosen) = situation.to.handle.text(CHOSEN) {
+                parameters["text"] = json!(chosen);
+            }
             settings::call(account, "answer_query", "answerCallbackQuery", &parameters)
         }
         Move::Typing => {
@@ -126,12 +131,29 @@ fn with_text(mut parameters: Value, situation: &Situation<'_>, aim: &Aim) -> Val
 /// Adds what a message has besides its text. An edit without the button removes it.
 fn with_trimmings(mut parameters: Value, situation: &Situation<'_>, aim: &Aim) -> Value {
     parameters["link_preview_options"] = json!({ "is_disabled": true });
+    let mut rows = Vec::new();
+    if aim.has_card {
+        let buttons = situation.desired.buttons.iter().enumerate();
+        rows.extend(buttons.map(|(at, button)| json!([inline_button(button, at, situation)])));
+    }
     if aim.button {
         let label = Notice::ButtonNewSession.text(situation.cx.account.language);
-        let button = json!({ "text": label, "callback_data": NEW_SESSION_KEY });
-        parameters["reply_markup"] = json!({ "inline_keyboard": [[button]] });
+        rows.push(json!([{ "text": label, "callback_data": NEW_SESSION_KEY }]));
+    }
+    if !rows.is_empty() {
+        parameters["reply_markup"] = json!({ "inline_keyboard": rows });
     }
     parameters
+}
+
+/// A button of a card. Its `callback_data` has at most 64 bytes.
+///
+/// See [Telegram Docs/InlineKeyboardButton](https://core.telegram.org/bots/api#inlinekeyboardbutton).
+fn inline_button(button: &Button, at: usize, situation: &Situation<'_>) -> Value {
+    match &button.action {
+        Action::Url(url) => json!({ "text": button.text, "url": url }),
+        Action::Value(_) => json!({ "text": button.text, "callback_data": choice_key(situation.desired.reply, at) }),
+    }
 }
 
 fn send(situation: &Situation<'_>, aim: &Aim) -> Value {

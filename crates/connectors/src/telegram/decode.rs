@@ -3,6 +3,7 @@
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tieline_core::card::read_choice_key;
 use tieline_core::connector::{Context, Remark};
 use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Quoted, Sender, WELCOME_KEY};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
@@ -20,6 +21,12 @@ const START: &str = "/start";
 const STOP: &str = "/stop";
 /// Field of a reply handle: the callback query that has to be answered first.
 pub(super) const CALLBACK: &str = "callback";
+/// The field of a reply's handle with the words that answer the press.
+pub(super) const CHOSEN: &str = "chosen";
+/// Longest label of a pressed button in these words: 200 characters are allowed, and the label comes from the client.
+///
+/// See [Bot API/answerCallbackQuery](https://core.telegram.org/bots/api#answercallbackquery).
+const MAX_LABEL: usize = 60;
 
 /// One update, read.
 #[derive(Debug)]
@@ -238,7 +245,8 @@ fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
         Ok(query) => query,
         Err(remark) => return Decoded::without_event(None, remark),
     };
-    let is_ours = query.data == NEW_SESSION_KEY;
+    let is_ours = query.data == NEW_SESSION_KEY || read_choice_key(&query.data).is_some();
+    let chosen = query.message.as_ref().and_then(|message| chosen(message, &query.data));
     let unanswered_query = Some(query.id.clone());
     let pressed_at = query.message.filter(|_| !query.data.is_empty());
     let placed = pressed_at.and_then(|message| Some((chat(chat_kind(&message.chat)?, &message), message.message_id)));
@@ -250,10 +258,10 @@ fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
         };
     };
     let sender = person(&query.from);
-    let handle = if is_ours {
-        json!({ CALLBACK: query.id })
-    } else {
-        json!({})
+    let handle = match (is_ours, chosen) {
+        (false, _) => json!({}),
+        (true, None) => json!({ CALLBACK: query.id }),
+        (true, Some(chosen)) => json!({ CALLBACK: query.id, CHOSEN: chosen }),
     };
     Decoded {
         update_id: None,
@@ -266,6 +274,17 @@ fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
         })),
         unanswered_query: unanswered_query.filter(|_| !is_ours),
     }
+}
+
+/// What the pressed button of a card says, for the words that appear over the chat. `None` for other buttons.
+fn chosen(message: &wire::Message, data: &str) -> Option<String> {
+    read_choice_key(data)?;
+    let mut buttons = message.reply_markup.as_ref()?.inline_keyboard.iter().flatten();
+    let pressed = buttons.find(|button| button.callback_data == data)?;
+    Some(format!(
+        "✓ {}",
+        pressed.text.chars().take(MAX_LABEL).collect::<String>()
+    ))
 }
 
 /// The Stop button of a draft is the command. Drafts exist in private chats only, whose id is the person's.

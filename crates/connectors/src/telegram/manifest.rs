@@ -114,6 +114,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(BUDGET.text),
     two_sockets: true,
     proactive: true,
+    buttons: true,
     login: false,
 };
 
@@ -139,6 +140,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // A second poller ends the first one's request.
     two_sockets: false,
     proactive: true,
+    buttons: true,
     login: false,
 };
 

@@ -51,6 +51,8 @@ pub(super) struct Aim {
     pub page: Page,
     /// Whether a button for a new session is below it.
     pub button: bool,
+    /// Whether the buttons of the card are below it.
+    pub has_card: bool,
     /// Digest that distinguishes it from any other aim.
     pub mark: String,
 }
@@ -117,13 +119,20 @@ impl<'a> Situation<'a> {
         };
         let last = !page.more && !self.grows();
         let button = last && self.desired.notice.is_some_and(offers_new_session);
+        let has_card = last && !self.desired.buttons.is_empty();
         let entities = if self.shown.plain {
             String::new()
         } else {
             serde_json::json!(page.shown.entities).to_string()
         };
-        let mark = short_digest(&format!("{} {entities} {button}", page.shown.text));
-        Some(Aim { page, button, mark })
+        let card = if has_card { " card" } else { "" };
+        let mark = short_digest(&format!("{} {entities} {button}{card}", page.shown.text));
+        Some(Aim {
+            page,
+            button,
+            has_card,
+            mark,
+        })
     }
 
     /// Whether this isn't the last word yet.

@@ -44,6 +44,8 @@ pub(super) struct Message {
     #[serde(default, deserialize_with = "lenient")]
     pub caption_entities: Option<Vec<Entity>>,
     #[serde(default, deserialize_with = "lenient")]
+    pub reply_markup: Option<InlineKeyboard>,
+    #[serde(default, deserialize_with = "lenient")]
     pub photo: Option<Vec<File>>,
     #[serde(default, deserialize_with = "lenient")]
     pub document: Option<File>,
@@ -179,6 +181,20 @@ pub(super) struct CallbackQuery {
     pub message: Option<Message>,
     #[serde(default)]
     pub data: String,
+}
+
+/// See [Bot API/InlineKeyboardMarkup](https://core.telegram.org/bots/api#inlinekeyboardmarkup).
+#[derive(Debug, Deserialize)]
+pub(super) struct InlineKeyboard {
+    pub inline_keyboard: Vec<Vec<InlineButton>>,
+}
+
+/// See [Bot API/InlineKeyboardButton](https://core.telegram.org/bots/api#inlinekeyboardbutton).
+#[derive(Debug, Deserialize)]
+pub(super) struct InlineButton {
+    pub text: String,
+    #[serde(default)]
+    pub callback_data: String,
 }
 
 /// See [Bot API/ChatMemberUpdated](https://core.telegram.org/bots/api#chatmemberupdated).

@@ -53,6 +53,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         welcome: None,
         two_sockets: true,
         proactive: false,
+        buttons: false,
         login: false,
     }],
 };

@@ -68,6 +68,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // Two pollers of one token would share the messages between them.
     two_sockets: false,
     proactive: false,
+    buttons: false,
     login: true,
 };
 

@@ -117,5 +117,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(TEXT),
     two_sockets: true,
     proactive: true,
+    buttons: false,
     login: false,
 };

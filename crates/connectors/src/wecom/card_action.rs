@@ -1,10 +1,13 @@
 //! Clicks on the buttons of our cards: what a clicked card becomes.
 
+use std::borrow::Cow;
+
 use tieline_core::connector::Context;
 use tieline_core::event::NEW_SESSION_KEY;
 use tieline_core::notice::Notice;
 
 use super::wire::{CardLink, CardTitle, NoticeCard, UpdateCard};
+use crate::template_card;
 
 /// Where a click on a card of ours leads: a card must lead somewhere.
 const CARD_LINK: CardLink = CardLink {
@@ -14,25 +17,30 @@ const CARD_LINK: CardLink = CardLink {
 
 /// What the card becomes whose button was clicked, if the button is one of ours.
 pub(super) fn update<'a>(key: &str, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+    if let Some(chosen) = template_card::chosen(key) {
+        return saying(chosen.into(), card);
+    }
     (key == NEW_SESSION_KEY)
-        .then(|| saying(Notice::NewSession, card, cx))
+        .then(|| saying(words(Notice::NewSession, cx), card))
         .flatten()
 }
 
 /// What the card becomes whose button was clicked too long ago.
 pub(super) fn stale<'a>(card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
-    saying(Notice::StaleClick, card, cx)
+    saying(words(Notice::StaleClick, cx), card)
+}
+
+fn words(notice: Notice, cx: &Context<'_>) -> Cow<'static, str> {
+    notice.text(cx.account.language).into()
 }
 
 /// A card without a button, in place of the one that was clicked.
-fn saying<'a>(notice: Notice, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
+fn saying<'a>(title: Cow<'static, str>, card: &'a str) -> Option<UpdateCard<'a>> {
     (!card.is_empty()).then(|| UpdateCard {
         response_type: "update_template_card",
         template_card: NoticeCard {
             card_type: "text_notice",
-            main_title: CardTitle {
-                title: notice.text(cx.account.language),
-            },
+            main_title: CardTitle { title },
             card_action: CARD_LINK,
             task_id: card,
         },

@@ -12,7 +12,7 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::compose::Rest;
-use super::socket_reply::{CallKind, SocketCallInFlight, SocketProgress, Way};
+use super::socket_reply::{CallKind, CardState, SocketCallInFlight, SocketProgress, Way};
 
 /// A wait that lets a limit of 30 a minute recover.
 const RATE_PAUSE: Duration = Duration::from_secs(10);
@@ -30,6 +30,8 @@ mod code {
     pub(super) const ALREADY_ANSWERED: i64 = 846_606;
     /// Too many messages; or no message was ever sent to the bot there.
     pub(super) const SEND_LIMIT: i64 = 846_607;
+    /// The id of a card was used before.
+    pub(super) const TASK_ID_USED: i64 = 42014;
     /// Older than 10 minutes.
     pub(super) const STREAM_TOO_OLD: i64 = 846_608;
     pub(super) const NOT_SUBSCRIBED: i64 = 846_609;
@@ -159,6 +161,12 @@ fn framed(
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
         // The bubble got no other frame than its end, so it has it if it is known.
         code::STREAM_TOO_OLD if in_bubble && before.has_only_its_end() => accepted(&then),
+        // A card's own id is accepted once: if the answer to the first time was lost, it has worked.
+        code::TASK_ID_USED if call.kind == CallKind::Card && before.card == CardState::Unsure => accepted(&then),
+        _ if call.kind == CallKind::Card => Verdict::FallBack {
+            progress: Progress::write(&before.without_card()),
+            code: code.to_string(),
+        },
         // What is shown already can't be shown otherwise.
         _ if before.complete => accepted(&then),
         _ => elsewhere(code, in_bubble, before),
@@ -179,6 +187,10 @@ fn unacknowledged(kind: CallKind, before: SocketProgress, then: SocketProgress, 
             None => return accepted(&then),
             doubted => doubted,
         },
+        CallKind::Card => (before.card != CardState::Unsure).then(|| SocketProgress {
+            card: CardState::Unsure,
+            ..before.present()
+        }),
         CallKind::Respond => None,
     };
     match perhaps {

@@ -131,6 +131,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: Some(MAX_WELCOME),
     two_sockets: false,
     proactive: true,
+    buttons: true,
     login: false,
 };
 
@@ -197,5 +198,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(MAX_WELCOME),
     two_sockets: true,
     proactive: false,
+    buttons: false,
     login: false,
 };

@@ -21,6 +21,7 @@ use tieline_core::timestamp::Timestamp;
 use super::wire::{Say, SayContent, SayFeedback, SayStream};
 use super::{full_text, response_url};
 use crate::markdown::{self, Piece};
+use crate::template_card;
 
 /// When we end a bubble ourselves: half a minute before the platform refuses its frames.
 pub(super) const LIFETIME: Duration = Duration::from_secs(9 * 60 + 30);
@@ -60,6 +61,9 @@ pub(super) struct SocketProgress {
     pub(super) complete: bool,
     /// `response_url` may have been used: the answer got lost.
     pub(super) unsure: bool,
+    /// `response_url` was used in place of the socket.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) url_used: bool,
     /// `response_url` was refused: what waits for a connection goes on waiting.
     pub(super) url_closed: bool,
     /// Since when the last word has waited for a connection.
@@ -71,9 +75,32 @@ pub(super) struct SocketProgress {
     pub(super) closing: Option<Closing>,
     /// Everything is shown, but not in the bubble, which still waits for it.
     pub(super) left_open: bool,
+    /// How the card with the buttons is.
+    #[serde(skip_serializing_if = "is_due")]
+    pub(super) card: CardState,
     /// The call that leads to this progress. `None` once its answer is classified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) call: Option<SocketCallInFlight>,
+}
+
+/// How far the card is that follows the text, if there are buttons.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CardState {
+    /// Not sent.
+    #[default]
+    Due,
+    /// Sent, and perhaps not arrived.
+    Unsure,
+    /// Sent.
+    Sent,
+    /// Refused: its buttons are lines of the text.
+    Refused,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
+fn is_due(state: &CardState) -> bool {
+    *state == CardState::Due
 }
 
 /// A call, as far as the classification of its answer depends on it.
@@ -107,6 +134,8 @@ pub(super) enum CallKind {
     End,
     /// Sends a message of its own.
     Message,
+    /// Sends the card with the buttons.
+    Card,
     /// Sends the rest by `response_url`.
     Respond,
 }
@@ -203,10 +232,21 @@ impl SocketProgress {
         self.bubble.is_none() && self.closing.is_some()
     }
 
+    /// The card was refused: its buttons are to be said in a message.
+    pub(super) fn without_card(self) -> Self {
+        Self {
+            card: CardState::Refused,
+            complete: false,
+            way: Way::Send,
+            ..self.present()
+        }
+    }
+
     /// Everything was shown another way. A bubble that is open stays so until it gets its end.
     pub(super) fn used_url(self) -> Self {
         Self {
             complete: true,
+            url_used: true,
             left_open: self.bubble.is_some(),
             ..self
         }
@@ -296,19 +336,73 @@ pub(super) fn deliver(
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
     let shown: SocketProgress = done.read()?;
+    let has_card = has_card(to, &shown);
+    let language = cx.account.language;
+    let text = template_card::with_other_buttons(desired.text, desired.buttons, has_card, language);
+    // The one call to `response_url` has no card behind it.
+    let whole = template_card::with_other_buttons(desired.text, desired.buttons, false, language);
+    let alone = &DesiredReply {
+        text: &whole,
+        ..*desired
+    };
+    let desired = &DesiredReply {
+        text: &text,
+        ..*desired
+    };
     let expired = to.expires_at.is_some_and(|end| end <= cx.now);
     let absent = |since: Timestamp| cx.now.since(since) >= ABSENT && shown.may_leave_socket(to, cx);
     if desired.stage == Stage::Final && !shown.complete && shown.absent_since.is_some_and(absent) {
-        return respond(desired, to, shown, true, cx);
+        return respond(alone, to, shown, true, cx);
     }
     let req_id = to.handle.text("reqId").filter(|_| !desired.proactive && !expired);
     match (shown.way, req_id) {
         (_, Some(req_id)) if shown.left_open => Ok(close_left(desired, req_id, shown, cx)),
+        _ if shown.complete && has_card => Ok(card(desired, to, shown, cx)),
         _ if shown.complete => Ok(Step::Done),
         (Way::Stream, Some(req_id)) => Ok(grow(desired, req_id, shown, cx)),
         _ if desired.stage != Stage::Final => Ok(Step::Done),
         (Way::Stream | Way::Send, _) => Ok(send(desired, to, shown, cx)),
-        (Way::Url, _) => respond(desired, to, shown, false, cx),
+        (Way::Url, _) => respond(alone, to, shown, false, cx),
+    }
+}
+
+/// Whether buttons are shown in a card. Cards are documented for direct chats, and `response_url` is for one call only.
+///
+/// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
+fn has_card(to: &ReplyTarget, shown: &SocketProgress) -> bool {
+    to.chat.kind == ChatKind::Direct && shown.way != Way::Url && !shown.url_used && shown.card != CardState::Refused
+}
+
+/// The card with the buttons, below the text that is complete.
+fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx: &Context<'_>) -> Step {
+    let task = cx.account.ids.other("tl_", desired.reply.as_str());
+    let card = template_card::choices(desired.reply, desired.buttons, &task, cx);
+    let Some(card) = card.filter(|_| shown.card != CardState::Sent) else {
+        return Step::Done;
+    };
+    let then = SocketProgress {
+        card: CardState::Sent,
+        ..shown
+    };
+    let body = json!({ "msgtype": "template_card", "template_card": card });
+    own_message(body, to, then.after(CallKind::Card, desired), cx)
+}
+
+/// A message that answers none.
+fn own_message(mut body: Value, to: &ReplyTarget, on_success: Progress, cx: &Context<'_>) -> Step {
+    let chat = &to.chat;
+    body["chatid"] = chat.id.as_str().into();
+    // Absent, the platform would guess.
+    body["chat_type"] = if chat.kind == ChatKind::Direct { 1 } else { 2 }.into();
+    Step::Call {
+        call: ApiCall::Socket(SocketCall {
+            name: SEND.to_owned(),
+            lane: format!("chat {}", chat.id),
+            frame: envelope("aibot_send_msg", None, &body),
+            replaceable: false,
+            expires_at: cx.now.after(LAST_WORD),
+        }),
+        on_success,
     }
 }
 
@@ -512,23 +606,10 @@ fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
         doubt: None,
         ..shown.up_to(text, part.end)
     };
-    let chat = &to.chat;
-    let mut body = json!(Say::Markdown {
+    let body = json!(Say::Markdown {
         markdown: SayContent { content: &part.shown },
     });
-    body["chatid"] = chat.id.as_str().into();
-    // Absent, the platform would guess.
-    body["chat_type"] = if chat.kind == ChatKind::Direct { 1 } else { 2 }.into();
-    Step::Call {
-        call: ApiCall::Socket(SocketCall {
-            name: SEND.to_owned(),
-            lane: format!("chat {}", chat.id),
-            frame: envelope("aibot_send_msg", None, &body),
-            replaceable: false,
-            expires_at: cx.now.after(LAST_WORD),
-        }),
-        on_success: then.after(CallKind::Message, desired),
-    }
+    own_message(body, to, then.after(CallKind::Message, desired), cx)
 }
 
 /// Whether there is a `response_url` that is still good.

@@ -363,7 +363,7 @@ pub(super) struct NoticeCard<'a> {
 /// A card's title.
 #[derive(Debug, Serialize)]
 pub(super) struct CardTitle<'a> {
-    pub(super) title: &'a str,
+    pub(super) title: Cow<'a, str>,
 }
 
 /// Where a click on a card leads. Required.

@@ -5,13 +5,14 @@
 
 use serde_json::{Value, json};
 use tieline_core::connector::Context;
-use tieline_core::event::NEW_SESSION_KEY;
+use tieline_core::event::{CardAction, NEW_SESSION_KEY};
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 
 use super::settings::Settings;
 use super::verify::Authentic;
+use crate::template_card;
 use crate::xml::cdata;
 use crate::xml_callback::passive;
 
@@ -22,8 +23,13 @@ pub(super) fn new_session(reply: &ReplyId, round: u32, notice: Notice, cx: &Cont
         "card_type": "button_interaction",
         "main_title": { "title": notice.text(language) },
         "button_list": [{ "text": Notice::ButtonNewSession.text(language), "style": 1, "key": NEW_SESSION_KEY }],
-        "task_id": cx.account.ids.other("tl_", &format!("{reply}/{round}")),
+        "task_id": task_id(reply, round, cx),
     })
+}
+
+/// The card's own id, once for ever.
+pub(super) fn task_id(reply: &ReplyId, round: u32, cx: &Context<'_>) -> String {
+    cx.account.ids.other("tl_", &format!("{reply}/{round}"))
 }
 
 /// What the clicked button becomes: words that can't be clicked.
@@ -35,8 +41,19 @@ pub(super) fn clicked(notice: Notice, cx: &Context<'_>) -> Value {
 ///
 /// See [WeCom Docs/被动回复消息格式](https://developer.work.weixin.qq.com/document/path/90241).
 pub(super) fn too_late(clicker: &str, callback: &Authentic, cx: &Context<'_>) -> WebhookAnswer {
+    said(Notice::Expired.text(cx.account.language), clicker, callback, cx)
+}
+
+/// The answer to a click on a button of a card: the button says that it was chosen. `None` for other clicks.
+pub(super) fn chosen(action: &CardAction, callback: &Authentic, cx: &Context<'_>) -> Option<WebhookAnswer> {
+    let words = template_card::chosen(&action.key)?;
+    Some(said(&words, action.sender.id.as_str(), callback, cx))
+}
+
+/// What the clicked button becomes: these words.
+fn said(words: &str, clicker: &str, callback: &Authentic, cx: &Context<'_>) -> WebhookAnswer {
     let keys = &Settings::of(cx.account).keys;
-    let words = cdata(Notice::Expired.text(cx.account.language));
+    let words = cdata(words);
     let button = format!("<Button><ReplaceName>{words}</ReplaceName></Button>");
     let message = passive(clicker, &keys.receiver, "update_button", &button, cx);
     keys.seal(&message, callback.nonce(), cx)

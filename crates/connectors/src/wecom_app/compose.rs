@@ -15,6 +15,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::card_action;
 use super::settings::{Settings, address};
 use crate::markdown::{self, Cutter, LinkStyle, PlainStyle};
+use crate::template_card;
 
 /// Longest text of one message. The platform cuts what is longer.
 ///
@@ -91,11 +92,21 @@ pub(super) fn deliver(
     if let Some(step) = card(desired, to, member, &shown, cx) {
         return Ok(step);
     }
-    let text = full_text(desired, cx);
-    Ok(match next_piece(&text, &shown, desired.link, cx) {
-        Some((content, end)) => send_text(&content, &text[..end], member, shown, cx),
-        None => Step::Done,
-    })
+    let has_card = !shown.no_cards;
+    let words = template_card::with_other_buttons(desired.text, desired.buttons, has_card, cx.account.language);
+    let text = full_text(
+        &DesiredReply {
+            text: &words,
+            ..*desired
+        },
+        cx,
+    );
+    if let Some((content, end)) = next_piece(&text, &shown, desired.link, cx) {
+        return Ok(send_text(&content, &text[..end], member, shown, cx));
+    }
+    let task = card_action::task_id(desired.reply, shown.round, cx);
+    let card = template_card::choices(desired.reply, desired.buttons, &task, cx).filter(|_| has_card);
+    Ok(card.map_or(Step::Done, |card| send_card(&card, member, &shown, cx)))
 }
 
 /// A reply that is shown once more.
@@ -128,32 +139,30 @@ fn card(
     if !is_confirmation || shown.no_cards || desired.proactive {
         return None;
     }
-    let agent = Settings::of(cx.account).agent_id;
     let code = to.handle.text("responseCode").filter(|code| !code.is_empty());
-    let (name, path, kind, body) = match code {
-        Some(code) => {
-            let button = card_action::clicked(Notice::NewSession, cx);
-            let body = json!({ "userids": [member], "agentid": agent, "response_code": code, "button": button });
-            (
-                UPDATE_CARD,
-                "/cgi-bin/message/update_template_card",
-                CallKind::Update,
-                body,
-            )
-        }
-        None => {
-            let card = card_action::new_session(desired.reply, shown.round, Notice::NewSession, cx);
-            let body = json!({ "touser": member, "msgtype": "template_card", "agentid": agent, "template_card": card });
-            (SEND_CARD, "/cgi-bin/message/send", CallKind::Card, body)
-        }
+    let Some(code) = code else {
+        let card = card_action::new_session(desired.reply, shown.round, Notice::NewSession, cx);
+        return Some(send_card(&card, member, shown, cx));
     };
-    let on_success = AppProgress {
-        call: kind,
-        done: true,
-        unsure_since: None,
-        ..shown.clone()
-    };
-    Some(call(name, path, &body, &on_success, cx))
+    let (agent, button) = (
+        Settings::of(cx.account).agent_id,
+        card_action::clicked(Notice::NewSession, cx),
+    );
+    let body = json!({ "userids": [member], "agentid": agent, "response_code": code, "button": button });
+    let path = "/cgi-bin/message/update_template_card";
+    Some(call(UPDATE_CARD, path, &body, &shown.done_by(CallKind::Update), cx))
+}
+
+fn send_card(card: &Value, member: &str, shown: &AppProgress, cx: &Context<'_>) -> Step {
+    let agent = Settings::of(cx.account).agent_id;
+    let body = json!({ "touser": member, "msgtype": "template_card", "agentid": agent, "template_card": card });
+    call(
+        SEND_CARD,
+        "/cgi-bin/message/send",
+        &body,
+        &shown.done_by(CallKind::Card),
+        cx,
+    )
 }
 
 /// All that is to be said: the answer, its files as links, our sentence.
@@ -219,6 +228,16 @@ fn style(cx: &Context<'_>) -> PlainStyle {
 }
 
 impl AppProgress {
+    /// The progress once a call has shown all that is left.
+    fn done_by(&self, kind: CallKind) -> Self {
+        Self {
+            call: kind,
+            done: true,
+            unsure_since: None,
+            ..self.clone()
+        }
+    }
+
     /// Where the unsent text begins.
     fn start(&self, full_text: &str) -> usize {
         let is_same = full_text

@@ -146,5 +146,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(TEXT),
     two_sockets: true,
     proactive: true,
+    buttons: true,
     login: false,
 };

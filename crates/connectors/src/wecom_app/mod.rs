@@ -24,6 +24,7 @@ use tieline_core::connector::{
     Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, Remark, SentCall, TokenExchange,
     Verdict,
 };
+use tieline_core::event::Event;
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 
@@ -60,11 +61,17 @@ impl Connector for WeComApp {
         Ok(match verify::verify(request, settings, cx)? {
             Proved::Challenge(echo) => Received::only(WebhookAnswer::text(echo)),
             Proved::Callback(callback) => match decode::decode(&callback, cx) {
-                Decoded::Event(event) => Received {
-                    events: vec![*event],
-                    answer: Answer::Fixed(received()),
-                    remark: None,
-                },
+                Decoded::Event(event) => {
+                    let chosen = match &*event {
+                        Event::CardAction(action) => card_action::chosen(action, &callback, cx),
+                        Event::Message(_) | Event::Feedback(_) => None,
+                    };
+                    Received {
+                        events: vec![*event],
+                        answer: Answer::Fixed(chosen.unwrap_or_else(received)),
+                        remark: None,
+                    }
+                }
                 Decoded::LateClick { clicker } => Received::only(card_action::too_late(&clicker, &callback, cx)),
                 Decoded::Nothing(Remark::Ignored(reason)) => Received::ignored(reason, received()),
                 Decoded::Nothing(Remark::Unreadable(reason)) => Received::unreadable(reason, received()),

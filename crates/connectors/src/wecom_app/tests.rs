@@ -187,6 +187,7 @@ fn sent(text: &str, link: Option<&str>) -> Vec<String> {
         notice: None,
         reference: None,
         files: &[],
+        buttons: &[],
         link,
         proactive: false,
         plain: false,

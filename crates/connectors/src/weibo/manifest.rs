@@ -126,5 +126,6 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // One connection per AppId: whether a second one is given the messages too is not documented.
     two_sockets: false,
     proactive: true,
+    buttons: false,
     login: false,
 };

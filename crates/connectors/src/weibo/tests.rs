@@ -231,6 +231,7 @@ fn replies_go_out_as_the_vectors_say() {
                 notice: None,
                 reference: None,
                 files: &[],
+                buttons: &[],
                 link: None,
                 proactive: false,
                 plain: false,

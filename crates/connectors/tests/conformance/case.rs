@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
+use tieline_core::card::Button;
 use tieline_core::connector::{Connector, Context};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, SocketCall, WebhookRequest};
@@ -106,6 +107,8 @@ struct WantedCase {
     notice: Option<Notice>,
     #[serde(default)]
     files: Vec<ReplyFile>,
+    #[serde(default)]
+    buttons: Vec<Button>,
     link: Option<String>,
     #[serde(default)]
     proactive: bool,
@@ -361,6 +364,7 @@ impl WantedOwned {
             notice: self.case.notice,
             reference: None,
             files: &self.case.files,
+            buttons: &self.case.buttons,
             link: self.case.link.as_deref(),
             proactive: self.case.proactive,
             plain: self.case.plain,

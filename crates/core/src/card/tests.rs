@@ -113,7 +113,7 @@ fn choices_that_fit_become_buttons() {
 #[test]
 fn block_stands_outside_of_open_code() {
     assert_eq!(below("", "b"), "b");
-    assert_eq!(below("a\n", "b"), "a\n\nb");
+    assert_eq!(below("a\n", "b"), "a\n\n\nb");
     assert_eq!(below("```\na", "b"), "```\na\n```\n\nb");
     assert_eq!(below("```\na\n```", "b"), "```\na\n```\n\nb");
 }
@@ -123,7 +123,16 @@ fn keys_of_choices_are_short_and_read_back() {
     let reply = ReplyId::new(format!("tl-{}", "x".repeat(32)));
     let key = choice_key(&reply, 4);
     assert!(key.len() <= 64, "{} bytes", key.len());
-    assert_eq!(read_choice_key(&key), Some((reply, 4)));
+    assert_eq!(
+        (read_choice_key(&key), chosen_label(&key)),
+        (Some((reply.clone(), 4)), None)
+    );
+    let button = Card::of_choices(&["a|b".to_owned()]).unwrap().buttons.remove(0);
+    let key = labelled_choice_key(&reply, 0, &button);
+    assert_eq!(
+        (read_choice_key(&key), chosen_label(&key)),
+        (Some((reply, 0)), Some("a|b"))
+    );
     for other in [
         "tl:new_session",
         "tl:choice:",

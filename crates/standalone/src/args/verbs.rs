@@ -132,7 +132,11 @@ pub struct Send {
     /// The integration: its id or its name.
     pub integration: String,
     /// What to say.
-    pub text: String,
+    #[arg(required_unless_present = "card", conflicts_with = "card")]
+    pub text: Option<String>,
+    /// A card in place of the text: a JSON or YAML file, or `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub card: Option<std::path::PathBuf>,
     /// Into this chat, by the platform's id.
     #[arg(
         long,

@@ -1,5 +1,6 @@
 //! Messages and conversations: send, start a new session, retry.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -21,13 +22,28 @@ use crate::terminal;
 pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = integration_id(&client, &args.integration).await?;
-    let body = match (&args.chat, &args.user) {
-        (Some(chat), _) => json!({ "chatId": chat, "text": args.text }),
-        (None, user) => json!({ "userId": user, "text": args.text }),
+    let mut body = match (&args.chat, &args.user) {
+        (Some(chat), _) => json!({ "chatId": chat }),
+        (None, user) => json!({ "userId": user }),
     };
+    match &args.card {
+        Some(file) => body["card"] = card(file)?,
+        None => body["text"] = json!(args.text),
+    }
     client.post(&["integrations", &id, "messages"], &body).await?;
     terminal::line("sent")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The card of a file. JSON is YAML.
+fn card(file: &Path) -> anyhow::Result<Value> {
+    let read = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let name = file.display();
+    let text = read.with_context(|| format!("{name} can't be read"))?;
+    serde_yaml_ng::from_str(&text).with_context(|| format!("{name} is neither JSON nor YAML"))
 }
 
 /// Ends the session of a conversation.

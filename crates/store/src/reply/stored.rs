@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::Resume;
 use tieline_core::budget::Pace;
+use tieline_core::card::Card;
 use tieline_core::conversation::Lease;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
@@ -94,6 +95,8 @@ struct WordsV1<'a> {
     text: std::borrow::Cow<'a, str>,
     files: std::borrow::Cow<'a, [ReplyFile]>,
     progress: std::borrow::Cow<'a, Progress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    card: Option<std::borrow::Cow<'a, Card>>,
     /// What a failed agent said.
     #[serde(default, skip_serializing_if = "str_is_empty")]
     failure: std::borrow::Cow<'a, str>,
@@ -114,6 +117,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
         text: reply.text.as_str().into(),
         files: reply.files.as_slice().into(),
         progress: std::borrow::Cow::Borrowed(&reply.progress),
+        card: reply.card.as_ref().map(std::borrow::Cow::Borrowed),
         failure: match &reply.outcome {
             Some(Outcome::Failed(failure)) => failure.message.as_str().into(),
             _ => "".into(),
@@ -206,6 +210,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         reasoning: words.reasoning.into_owned(),
         held_back: words.held,
         files: words.files.into_owned(),
+        card: words.card.map(std::borrow::Cow::into_owned),
         notice: stored.note,
         outcome: with_words(stored.out, &words.failure),
         progress: words.progress.into_owned(),

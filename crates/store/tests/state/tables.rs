@@ -172,6 +172,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
         reasoning: String::new(),
         held_back: tieline_core::redaction::HeldBack::default(),
         files: Vec::new(),
+        card: None,
         notice: None,
         outcome: None,
         progress: Progress::default(),

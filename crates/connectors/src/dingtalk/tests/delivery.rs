@@ -189,6 +189,7 @@ fn desired<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> DesiredReply<
         notice: None,
         reference: None,
         files: &[],
+        buttons: &[],
         link: None,
         proactive: false,
         plain: false,
@@ -592,6 +593,7 @@ fn addresses_of_files_end_where_they_end() {
     }];
     let desired = DesiredReply {
         files: &files,
+        buttons: &[],
         ..desired(&reply, Stage::Final, "Here")
     };
     let mut platform = Platform::new();

@@ -233,6 +233,7 @@ impl Bridge {
                 notice: None,
                 reference: None,
                 files: &[],
+                buttons: &[],
                 link: None,
                 proactive: false,
                 plain: self.plain,
