@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tieline_tests::outbound::{Bubble, Speaker};
+use tieline_tests::outbound::{Bubble, ShownButton, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
 use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom_app, weibo};
 
@@ -173,6 +173,15 @@ impl PlatformSimulator for Lark {
         all
     }
 
+    fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        self.platform.buttons(app(self.mode), chat)
+    }
+
+    fn click(&self, by: &Speaker, label: &str) {
+        let click = self.platform.press_one(app(self.mode), by, |it| it == label);
+        self.redeliver(&self.said.keep(&click.expect("the button is there")));
+    }
+
     fn rate_limit_once(&self) {
         let answer = lark::Answer::Refused(429, 99_991_400, Some(1));
         let call = "create_card";
@@ -257,6 +266,10 @@ impl PlatformSimulator for DingTalk {
         let mut all = self.platform.bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        self.platform.buttons(chat)
     }
 
     fn rate_limit_once(&self) {

@@ -30,6 +30,26 @@ impl Bubble {
     }
 }
 
+/// A button of a card, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownButton {
+    /// What it says.
+    pub label: String,
+    /// The address that it opens. `None`: a click on it is reported to the bot.
+    pub url: Option<String>,
+}
+
+impl ShownButton {
+    /// A button; an empty address is none.
+    #[must_use]
+    pub fn new(label: &str, url: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            url: Some(url.to_owned()).filter(|url| !url.is_empty()),
+        }
+    }
+}
+
 /// Who says something, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Speaker {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::outbound::{Bubble, Speaker};
+use crate::outbound::{Bubble, ShownButton, Speaker};
 
 /// A chat platform with one bot account, in one connection mode, as a shared scenario drives it.
 ///
@@ -39,6 +39,16 @@ pub trait PlatformSimulator: Send + Sync {
     /// What the bot's side of a chat shows, the oldest first.
     fn shown(&self, chat: &Speaker) -> Vec<Bubble>;
 
+    /// The buttons that the bot shows in a chat, the oldest first.
+    fn buttons(&self, _chat: &Speaker) -> Vec<ShownButton> {
+        Vec::new()
+    }
+
+    /// A person clicks on the newest button with this label, which opens no address.
+    fn click(&self, _by: &Speaker, label: &str) {
+        unimplemented!("this platform reports no click on {label}");
+    }
+
     /// Answers the next call that shows text with the platform's rate limit.
     fn rate_limit_once(&self);
 
@@ -67,6 +77,8 @@ pub struct Features {
     pub tasks_from_outside: bool,
     /// An agent's reasoning can stand where its text will begin.
     pub shows_reasoning: bool,
+    /// Buttons of cards can open addresses.
+    pub link_buttons: bool,
     /// Commands are typed. Else people choose among those that the bridge has registered.
     pub typed_commands: bool,
 }
@@ -83,6 +95,7 @@ impl Features {
         long_answers: true,
         tasks_from_outside: false,
         shows_reasoning: true,
+        link_buttons: true,
         typed_commands: true,
     };
 }

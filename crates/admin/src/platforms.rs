@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tieline_bridge::agents as bridge_agents;
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{Delivery, Field, Manifest, ModeManifest};
+use tieline_core::connector::{CardButtons, Delivery, Field, Manifest, ModeManifest};
 use tieline_core::notice::Language;
 use tieline_core::split::TextUnit;
 use utoipa::ToSchema;
@@ -70,8 +70,8 @@ pub(crate) struct Abilities {
     delivery: &'static str,
     /// Whether the bot can speak without being asked.
     proactive: bool,
-    /// Whether the buttons of cards are shown as buttons. Elsewhere they are lines of the text.
-    buttons: bool,
+    /// Which buttons of cards are shown as buttons: `none`, `links`, `all`. The others are lines of the text.
+    buttons: &'static str,
     /// Whether credentials are obtained by scanning a code.
     login: bool,
     /// Longest text of one message.
@@ -150,7 +150,11 @@ impl Mode {
                     Delivery::PushTo { .. } => "push_or_pull",
                 },
                 proactive: mode.proactive,
-                buttons: mode.buttons,
+                buttons: match mode.buttons {
+                    CardButtons::None => "none",
+                    CardButtons::Links => "links",
+                    CardButtons::All => "all",
+                },
                 login: mode.login,
                 max_text: mode.budget.text.max,
                 text_unit: match mode.budget.text.unit {

@@ -204,7 +204,7 @@ pub(crate) struct CardButton {
     #[schema(max_length = 40)]
     text: String,
     /// The address that a click opens.
-    #[schema(max_length = 1000)]
+    #[schema(max_length = 500)]
     url: Option<String>,
     /// What a click says to the agent, as the person who clicks.
     #[schema(max_length = 500)]

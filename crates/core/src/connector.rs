@@ -19,7 +19,7 @@ use crate::timestamp::Timestamp;
 pub use context::{Context, Remark};
 pub use credentials::{Probe, TokenError, TokenExchange, probe_by_status};
 pub use inquiry::{AddressQuestion, Withheld};
-pub use manifest::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+pub use manifest::{CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 pub use media::{Lookup, LookupReader, Media, MediaError, MediaSource};
 pub use polled_replies::{PollRequest, PollWait, PolledReplies};
 pub use received::{Answer, Received, Rejection};

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::outbound::{Bubble, Speaker};
+use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
 
 use replies::Book;
@@ -258,6 +258,25 @@ impl PlatformSimulator for Platform {
         let mut all = self.book().bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        let book = self.book();
+        let here = book.buttons.iter().filter(|(at, _)| at == chat.chat());
+        let text = |button: &Value, name: &str| button[name].as_str().unwrap_or_default().to_owned();
+        here.map(|(_, button)| ShownButton::new(&text(button, "text"), &text(button, "url")))
+            .collect()
+    }
+
+    /// The program says what the button means, as a message of the person.
+    fn click(&self, by: &Speaker, label: &str) {
+        let found = {
+            let book = self.book();
+            let mut here = book.buttons.iter().filter(|(at, _)| at == by.chat());
+            here.find(|(_, button)| button["text"] == label).cloned()
+        };
+        let (_, button) = found.expect("the button is there");
+        self.say(by, button["value"].as_str().unwrap_or_default(), true);
     }
 
     fn rate_limit_once(&self) {

@@ -22,6 +22,8 @@ pub(super) struct Book {
     pub(super) said: BTreeMap<String, Value>,
     /// Every post that was accepted.
     pub(super) posts: Vec<Value>,
+    /// Buttons by chat.
+    pub(super) buttons: Vec<(String, Value)>,
     replies: Vec<Reply>,
     by_id: BTreeMap<String, usize>,
 }
@@ -70,6 +72,10 @@ impl Book {
             .states
             .push(post["text"].as_str().unwrap_or_default().to_owned());
         reply.bubble.done = done;
+        let chat = reply.bubble.chat.clone();
+        let buttons = post["buttons"].as_array().into_iter().flatten();
+        self.buttons
+            .extend(buttons.map(|button| (chat.clone(), button.clone())));
         self.posts.push(post);
         204
     }
@@ -90,6 +96,7 @@ impl Book {
             "files",
             "notice",
             "reasoning",
+            "buttons",
         ];
         let fields = post.as_object().cloned().unwrap_or_default();
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
@@ -97,7 +104,7 @@ impl Book {
         }
         for name in known
             .iter()
-            .filter(|name| !["notice", "reasoning"].contains(*name) && !fields.contains_key(**name))
+            .filter(|name| !["notice", "reasoning", "buttons"].contains(*name) && !fields.contains_key(**name))
         {
             wrong.add(format!("no field {name}"));
         }
@@ -116,6 +123,12 @@ impl Book {
         }
         if is_blank("text") && is_blank("reasoning") && post["files"].as_array().is_none_or(Vec::is_empty) {
             wrong.add("a post shows nothing");
+        }
+        for button in post["buttons"].as_array().into_iter().flatten() {
+            let does_one_thing = button["url"].is_string() != button["value"].is_string();
+            if !button["text"].is_string() || !does_one_thing {
+                wrong.add("a button has not the documented fields");
+            }
         }
         if post["type"] == "message" {
             return;

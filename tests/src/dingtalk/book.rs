@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::outbound::{Bubble, Complaints, Speaker};
+use crate::outbound::{Bubble, Complaints, ShownButton, Speaker};
 
 use super::gateway::Connection;
 
@@ -68,6 +68,8 @@ pub(super) struct Book {
     pub(super) tickets: HashMap<String, (String, Instant)>,
     pub(super) webhooks: HashMap<String, Webhook>,
     pub(super) bubbles: Vec<Bubble>,
+    /// Buttons of action cards, by chat.
+    pub(super) buttons: Vec<(String, ShownButton)>,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
     pub(super) complaints: Complaints,

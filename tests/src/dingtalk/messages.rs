@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::outbound::{Bubble, Speaker};
+use crate::outbound::{Bubble, ShownButton, Speaker};
 
 use super::api::{Refused, refuse};
 use super::book::Book;
@@ -45,6 +45,19 @@ fn by_session(query: &str, body: &Value, n_bytes: usize, book: &mut Book) -> Res
             }
             body["markdown"]["text"].as_str()
         }
+        Some("actionCard") => {
+            let card = &body["actionCard"];
+            if card["title"].as_str().is_none_or(|title| title.trim().is_empty()) {
+                return Err((40035, "no title"));
+            }
+            let list = card["btns"].as_array().into_iter().flatten();
+            let mut links: Vec<_> = list.map(|button| (&button["title"], &button["actionURL"])).collect();
+            if card["btns"].is_null() {
+                links.push((&card["singleTitle"], &card["singleURL"]));
+            }
+            keep_links(&webhook.to, &links, book).ok_or((40035, "a button without title or address"))?;
+            card["text"].as_str()
+        }
         _ => return Err((400_105, "msgtype")),
     };
     let text = text.filter(|text| !text.trim().is_empty());
@@ -56,6 +69,16 @@ fn by_session(query: &str, body: &Value, n_bytes: usize, book: &mut Book) -> Res
     let bubble = bubble(&webhook.app, &webhook.to, Some(&webhook.answers), "session", text);
     book.bubbles.push(bubble);
     Ok(())
+}
+
+/// Keeps the buttons of an action card. `None` if one lacks its title or its address.
+fn keep_links(to: &Speaker, links: &[(&Value, &Value)], book: &mut Book) -> Option<()> {
+    let word = |value: &Value| value.as_str().filter(|word| !word.trim().is_empty()).map(str::to_owned);
+    for (title, address) in links {
+        let button = ShownButton::new(&word(title)?, &word(address)?);
+        book.buttons.push((to.chat().to_owned(), button));
+    }
+    (!links.is_empty()).then_some(())
 }
 
 fn bubble(app: &str, to: &Speaker, answers: Option<&str>, way: &'static str, text: &str) -> Bubble {
@@ -85,6 +108,7 @@ pub(super) fn direct(app: &str, body: &Value, book: &mut Book) -> Result<Value, 
     for user in users {
         match cards::known(app, user, false, book) {
             Ok(to) => {
+                keep_links_of(&to, body, book)?;
                 let bubble = bubble(app, &to, None, "direct", &text);
                 book.bubbles.push(bubble);
             }
@@ -103,10 +127,29 @@ pub(super) fn group(app: &str, body: &Value, book: &mut Book) -> Result<Value, R
     let text = param(app, body)?;
     let id = body["openConversationId"].as_str().unwrap_or_default();
     let to = cards::known(app, id, true, book)?;
+    keep_links_of(&to, body, book)?;
     let bubble = bubble(app, &to, None, "group", &text);
     book.bubbles.push(bubble);
     let key = book.fresh("pqk");
     Ok(json!({ "processQueryKey": key }))
+}
+
+/// The buttons of `sampleActionCard`, which has one, and of `sampleActionCard2` to `5`, which have as many as they say.
+fn keep_links_of(to: &Speaker, body: &Value, book: &mut Book) -> Result<(), Refused> {
+    let Some(count) = body["msgKey"]
+        .as_str()
+        .and_then(|key| key.strip_prefix("sampleActionCard"))
+    else {
+        return Ok(());
+    };
+    let param: Value = serde_json::from_str(body["msgParam"].as_str().unwrap_or_default()).unwrap_or_default();
+    let links: Vec<_> = match count {
+        "" => vec![(&param["singleTitle"], &param["singleURL"])],
+        count => (1..=count.parse().unwrap_or(0))
+            .map(|n: usize| (&param[format!("actionTitle{n}")], &param[format!("actionURL{n}")]))
+            .collect(),
+    };
+    keep_links(to, &links, book).ok_or_else(|| refuse("invalidParameter.msgParam.invalid"))
 }
 
 fn param(app: &str, body: &Value) -> Result<String, Refused> {
@@ -122,10 +165,11 @@ fn param(app: &str, body: &Value) -> Result<String, Refused> {
     let param: Value = serde_json::from_str(raw).map_err(|_| refuse("invalidParameter.msgParam.invalid"))?;
     let text = match body["msgKey"].as_str() {
         Some("sampleText") => &param["content"],
-        Some("sampleMarkdown") if param["title"].as_str().is_some_and(|title| !title.trim().is_empty()) => {
-            &param["text"]
-        }
-        Some("sampleMarkdown") => return Err(refuse("miss.param.markdownTotitle")),
+        Some(
+            "sampleMarkdown" | "sampleActionCard" | "sampleActionCard2" | "sampleActionCard3" | "sampleActionCard4"
+            | "sampleActionCard5",
+        ) if param["title"].as_str().is_some_and(|title| !title.trim().is_empty()) => &param["text"],
+        Some(key) if key.starts_with("sample") => return Err(refuse("miss.param.markdownTotitle")),
         _ => return Err(refuse("invalidParameter.msgKey.invalid")),
     };
     let text = text.as_str().filter(|text| !text.trim().is_empty());

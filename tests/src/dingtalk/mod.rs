@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
-use crate::outbound::{Bubble, Speaker, until};
+use crate::outbound::{Bubble, ShownButton, Speaker, until};
 
 pub use book::{Ack, Answer, Call, Fault, Faults};
 use book::{Book, Webhook};
@@ -235,6 +235,14 @@ impl Platform {
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
+    }
+
+    /// The buttons of action cards in a chat.
+    #[must_use]
+    pub fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        let book = self.book();
+        let here = book.buttons.iter().filter(|(at, _)| at == chat.chat());
+        here.map(|(_, button)| button.clone()).collect()
     }
 
     /// Every call of the API that carried a good token, the oldest first.

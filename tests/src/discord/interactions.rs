@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use crate::outbound::Speaker;
+use crate::outbound::{ShownButton, Speaker};
 
 use super::gateway::GUILD;
 use super::messages;
@@ -65,6 +65,16 @@ pub(super) fn buttons(state: &mut State, app: &str, chat: &Speaker) -> Vec<Strin
     let buttons = here.flat_map(|sent| buttons_of(&sent.components));
     buttons
         .filter_map(|button| button["label"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The same with the addresses that they open.
+pub(super) fn shown_buttons(state: &mut State, app: &str, chat: &Speaker) -> Vec<ShownButton> {
+    let here = state.app(app).messages.values().filter(|sent| sent.chat == chat.chat());
+    let buttons = here.flat_map(|sent| buttons_of(&sent.components));
+    let text = |button: &Value, name: &str| button[name].as_str().unwrap_or_default().to_owned();
+    buttons
+        .map(|button| ShownButton::new(&text(&button, "label"), &text(&button, "url")))
         .collect()
 }
 

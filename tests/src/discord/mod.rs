@@ -23,7 +23,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::outbound::{Bubble, Speaker, until};
+use crate::outbound::{Bubble, ShownButton, Speaker, until};
 
 pub use self::row::OneBot;
 use self::state::State;
@@ -233,6 +233,12 @@ impl Platform {
     #[must_use]
     pub fn buttons(&self, app: &str, chat: &Speaker) -> Vec<String> {
         interactions::buttons(&mut self.state(), app, chat)
+    }
+
+    /// The buttons in a chat, with the addresses that they open.
+    #[must_use]
+    pub fn shown_buttons(&self, app: &str, chat: &Speaker) -> Vec<ShownButton> {
+        interactions::shown_buttons(&mut self.state(), app, chat)
     }
 
     /// Initial responses to interactions, the oldest first.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::outbound::{Bubble, Speaker};
+use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
 
 use super::Platform;
@@ -95,10 +95,11 @@ impl PlatformSimulator for OneBot {
             let (platform, said, id) = (platform.clone(), said.clone(), id.clone());
             async move {
                 let message = said.get(&id);
-                if !is_webhook {
+                let is_interaction = message["token"].is_string();
+                if !is_webhook && !is_interaction {
                     return platform.push_message(app(mode), &message);
                 }
-                let interaction = match message["token"].is_string() {
+                let interaction = match is_interaction {
                     true => message,
                     false => {
                         let made = use_command(&platform, app(mode), &message)?;
@@ -115,6 +116,18 @@ impl PlatformSimulator for OneBot {
         let mut all = self.platform.bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        self.platform.shown_buttons(app(self.mode), chat)
+    }
+
+    fn click(&self, by: &Speaker, label: &str) {
+        let pressed = self
+            .platform
+            .press(app(self.mode), by, label)
+            .expect("the button is there");
+        self.redeliver(&self.said.keep(&pressed));
     }
 
     fn rate_limit_once(&self) {

@@ -130,18 +130,23 @@ fn check_components(components: &Value) -> Result<(), Refused> {
         for button in buttons {
             let id = button["custom_id"].as_str().unwrap_or_default();
             let label = button["label"].as_str().unwrap_or_default();
-            let is_right = button["type"] == 2
-                && (1..=4).contains(&button["style"].as_u64().unwrap_or_default())
-                && (1..=100).contains(&id.chars().count())
-                && (1..=80).contains(&label.chars().count())
-                && !ids.contains(&id);
-            if !is_right {
+            let url = button["url"].as_str().unwrap_or_default();
+            let carries = match button["style"].as_u64().unwrap_or_default() {
+                1..=4 => (1..=100).contains(&id.chars().count()) && !ids.contains(&id) && button["url"].is_null(),
+                5 => {
+                    (1..=512).contains(&url.chars().count()) && url.starts_with("http") && button["custom_id"].is_null()
+                }
+                _ => false,
+            };
+            if button["type"] != 2 || !carries || !(1..=80).contains(&label.chars().count()) {
                 return Err(invalid(
                     "components",
                     "A button has a style, a label and an id of its own.",
                 ));
             }
-            ids.push(id);
+            if !id.is_empty() {
+                ids.push(id);
+            }
         }
     }
     Ok(())

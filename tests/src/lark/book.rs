@@ -144,7 +144,7 @@ pub(super) struct Said {
     /// The messages that were forwarded in it.
     pub(super) forwarded: Vec<String>,
     pub(super) card: Option<String>,
-    /// What the buttons of a card that was sent as JSON carry.
+    /// The buttons of a card that was sent as JSON.
     pub(super) buttons: Vec<Value>,
     pub(super) at: Instant,
     pub(super) gone: bool,

@@ -80,7 +80,7 @@ pub(super) fn element<'a>(card: &'a mut Value, id: &str) -> Option<&'a mut Value
     elements.iter_mut().find(|element| element["element_id"] == id)
 }
 
-/// What the buttons of a card carry, in their order.
+/// The buttons of a card, in their order.
 pub(super) fn buttons(card: &Value) -> Vec<Value> {
     let inner = ["body", "elements", "columns"]
         .iter()
@@ -88,9 +88,15 @@ pub(super) fn buttons(card: &Value) -> Vec<Value> {
             Value::Array(items) => items.iter().flat_map(buttons).collect(),
             inner => buttons_of(inner),
         });
-    let own = card["behaviors"].as_array().into_iter().flatten();
-    let own = own.filter(|it| it["type"] == "callback").map(|it| it["value"].clone());
-    own.chain(inner).collect()
+    let own = (card["tag"] == "button").then(|| card.clone());
+    own.into_iter().chain(inner).collect()
+}
+
+/// What a button carries, if a click on it is reported.
+pub(super) fn callback_of(button: &Value) -> Option<Value> {
+    let behaviors = button["behaviors"].as_array().into_iter().flatten();
+    let mut callbacks = behaviors.filter(|it| it["type"] == "callback");
+    callbacks.next().map(|it| it["value"].clone())
 }
 
 fn buttons_of(inner: &Value) -> Vec<Value> {
@@ -130,6 +136,7 @@ fn walk(element: &Value, ids: &mut HashSet<String>, texts: &mut Vec<String>) -> 
                 "margin",
             ];
             only(element, &known)?;
+            check_button(element)?;
         }
         "column_set" | "column" | "collapsible_panel" => {
             let inner = if element["columns"].is_array() {
@@ -142,6 +149,26 @@ fn walk(element: &Value, ids: &mut HashSet<String>, texts: &mut Vec<String>) -> 
             }
         }
         other => return Err(refuse(200_861, format!("tag {other} is not supported in 2.0"))),
+    }
+    Ok(())
+}
+
+fn check_button(button: &Value) -> Result<(), Refused> {
+    let label = button["text"]["content"].as_str().unwrap_or_default();
+    if button["text"]["tag"] != "plain_text" || label.is_empty() {
+        return Err(refuse(300_301, "a button without a label"));
+    }
+    for behavior in button["behaviors"].as_array().into_iter().flatten() {
+        let is_right = match behavior["type"].as_str() {
+            Some("callback") => behavior["value"].is_object() || behavior["value"].is_string(),
+            Some("open_url") => behavior["default_url"]
+                .as_str()
+                .is_some_and(|url| url.starts_with("http")),
+            _ => false,
+        };
+        if !is_right {
+            return Err(refuse(300_301, format!("behavior {behavior}")));
+        }
     }
     Ok(())
 }

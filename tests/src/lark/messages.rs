@@ -245,6 +245,9 @@ fn patch(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
     }
     let shown = content("interactive", asked, book)?;
     book.bubbles[bubble].states.push(shown.text);
+    if let Some(said) = book.app(asked.app).messages.get_mut(id) {
+        said.buttons = shown.buttons;
+    }
     Ok(json!({ "code": 0, "msg": "success", "data": {} }))
 }
 

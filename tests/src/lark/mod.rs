@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
-use crate::outbound::{Bubble, Speaker, until};
+use crate::outbound::{Bubble, ShownButton, Speaker, until};
 
 use book::Book;
 pub use book::{Ack, Answer, Call, Fault, Faults};
@@ -181,16 +181,51 @@ impl Platform {
     /// A person clicks on the newest button of a bot that stands in their chat. `None` if there is none.
     #[must_use]
     pub fn press(&self, app: &str, by: &Speaker) -> Option<Value> {
-        let chat = Self::chat_id(app, by);
-        let (message, value) = {
-            let mut book = self.book();
-            let here = book.app(app).messages.iter().filter(|(_, said)| said.chat_id == chat);
-            let newest = here
-                .filter(|(_, said)| !said.buttons.is_empty())
-                .max_by_key(|(_, said)| said.at);
-            newest.map(|(id, said)| (id.clone(), said.buttons[0].clone()))?
-        };
+        self.press_one(app, by, |_| true)
+    }
+
+    /// A person clicks on the newest button whose label is the one, of those whose clicks are reported. `None` if there is none.
+    #[must_use]
+    pub fn press_one(&self, app: &str, by: &Speaker, is_it: impl Fn(&str) -> bool) -> Option<Value> {
+        let is_it = |button: &Value| button["text"]["content"].as_str().is_some_and(&is_it);
+        let buttons = self.buttons_in(app, by).into_iter().rev();
+        let mut reported = buttons.filter_map(|(message, button)| {
+            let value = cards::callback_of(&button).filter(|_| is_it(&button))?;
+            Some((message, value))
+        });
+        let (message, value) = reported.next()?;
         Some(self.click(app, &message, &value, &by.user))
+    }
+
+    /// The buttons of a bot's cards in a chat, the oldest first.
+    #[must_use]
+    pub fn buttons(&self, app: &str, chat: &Speaker) -> Vec<ShownButton> {
+        let shown = |button: &Value| {
+            let url = button.pointer("/behaviors/0/default_url").and_then(Value::as_str);
+            ShownButton::new(
+                button["text"]["content"].as_str().unwrap_or_default(),
+                url.unwrap_or_default(),
+            )
+        };
+        self.buttons_in(app, chat)
+            .iter()
+            .map(|(_, button)| shown(button))
+            .collect()
+    }
+
+    /// The buttons in a chat with the messages that show them.
+    fn buttons_in(&self, app: &str, chat: &Speaker) -> Vec<(String, Value)> {
+        let chat = Self::chat_id(app, chat);
+        let mut book = self.book();
+        let app = book.app(app);
+        let mut here: Vec<_> = app.messages.iter().filter(|(_, said)| said.chat_id == chat).collect();
+        here.sort_by_key(|(_, said)| said.at);
+        let buttons = here.into_iter().flat_map(|(id, said)| {
+            let entity = said.card.as_ref().and_then(|card| app.cards.get(card));
+            let buttons = entity.map_or_else(|| said.buttons.clone(), |card| cards::buttons(&card.json));
+            buttons.into_iter().map(|button| (id.clone(), button))
+        });
+        buttons.collect()
     }
 
     /// Delivers an event over the long connection, again and again until it is acknowledged. Gives the delivery's id.

@@ -179,8 +179,16 @@ fn check_entities(units: usize, body: &Value) -> Result<(), Refused> {
 fn check_markup(body: &Value) -> Result<(), Refused> {
     let rows = body["reply_markup"]["inline_keyboard"].as_array().into_iter().flatten();
     for button in rows.filter_map(Value::as_array).flatten() {
-        let data = button["callback_data"].as_str().unwrap_or_default();
-        if !(1..=64).contains(&data.len()) || button["text"].as_str().is_none_or(str::is_empty) {
+        let is_right = match (button["callback_data"].as_str(), button["url"].as_str()) {
+            (Some(data), None) => (1..=64).contains(&data.len()),
+            (None, Some(url)) if !url.starts_with("https://") && !url.starts_with("http://") => {
+                return Err(bad("BUTTON_URL_INVALID"));
+            }
+            (None, Some(_)) => true,
+            // Exactly one of the optional fields is allowed.
+            _ => false,
+        };
+        if !is_right || button["text"].as_str().is_none_or(str::is_empty) {
             return Err(bad("BUTTON_DATA_INVALID"));
         }
     }
@@ -313,6 +321,9 @@ fn answer_query(token: &str, body: &Value, book: &mut Book) -> Result<Value, Ref
             "query is too old and response timeout expired or query ID is invalid",
         ));
     };
+    if body["text"].as_str().is_some_and(|text| text.chars().count() > 200) {
+        return Err(bad("MESSAGE_TOO_LONG"));
+    }
     query.answered = true;
     Ok(json!(true))
 }

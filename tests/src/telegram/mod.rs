@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::outbound::{Bubble, Speaker};
+use crate::outbound::{Bubble, ShownButton, Speaker};
 
 pub use book::{Answer, Call, Fault};
 use book::{Book, Bot, Chat, Update};
@@ -146,23 +146,42 @@ impl Platform {
 
     /// A person presses the newest button in a chat. Gives the query's id. `None` if there is no button.
     pub fn press(&self, token: &str, by: &Speaker) -> Option<String> {
+        self.press_one(token, by, |button| button["callback_data"].is_string())
+    }
+
+    /// A person presses the newest button in a chat that is the one. Gives the query's id. `None` if there is no such button.
+    pub fn press_one(&self, token: &str, by: &Speaker, is_it: impl Fn(&Value) -> bool) -> Option<String> {
         let chat = chat_id(by);
-        let (message, data) = self.with(token, |bot| {
+        let (message, data, markup) = self.with(token, |bot| {
             let sent = bot.chats.get(&chat)?.sent.iter();
-            let (id, sent) = sent
-                .filter(|(_, sent)| sent.markup.is_object())
-                .max_by_key(|(id, _)| **id)?;
-            let data = sent.markup["inline_keyboard"][0][0]["callback_data"].as_str()?;
-            Some((*id, data.to_owned()))
+            let found = sent.filter_map(|(id, sent)| {
+                let data = buttons_of(&sent.markup).find(|button| is_it(button))?["callback_data"].as_str()?;
+                Some((*id, data.to_owned(), sent.markup.clone()))
+            });
+            found.max_by_key(|(id, ..)| *id)
         })?;
         let query = format!("query{}", self.book().fresh());
         self.with(token, |bot| bot.queries.insert(query.clone(), book::Query::default()));
         let user: i64 = by.user.parse().expect("people have numbers");
         let kind = if chat < 0 { "supergroup" } else { "private" };
         let press = json!({ "id": query, "from": { "id": user, "is_bot": false, "first_name": "Mia" }, "chat_instance": "1", "data": data,
-            "message": { "message_id": message, "date": now(), "chat": { "id": chat, "type": kind } } });
+            "message": { "message_id": message, "date": now(), "chat": { "id": chat, "type": kind }, "reply_markup": markup } });
         self.update(token, "callback_query", &press);
         Some(query)
+    }
+
+    /// The buttons below the bot's messages in a chat.
+    #[must_use]
+    pub fn buttons(&self, token: &str, chat: &Speaker) -> Vec<ShownButton> {
+        let chat = chat_id(chat);
+        self.with(token, |bot| {
+            let sent = bot.chats.get(&chat).map(|chat| chat.sent.values().collect::<Vec<_>>());
+            let buttons = sent.iter().flatten().flat_map(|sent| buttons_of(&sent.markup));
+            let text = |button: &Value, name: &str| button[name].as_str().unwrap_or_default().to_owned();
+            buttons
+                .map(|button| ShownButton::new(&text(button, "text"), &text(button, "url")))
+                .collect()
+        })
     }
 
     /// Takes the oldest update out of the queue, as the request that delivers it to the webhook.
@@ -315,4 +334,9 @@ fn now() -> u64 {
         .elapsed()
         .unwrap_or_default()
         .as_secs()
+}
+
+fn buttons_of(markup: &Value) -> impl Iterator<Item = &Value> {
+    let rows = markup["inline_keyboard"].as_array().into_iter().flatten();
+    rows.filter_map(Value::as_array).flatten()
 }

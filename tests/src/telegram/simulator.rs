@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::outbound::{Bubble, Speaker};
+use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
 
 use super::book::Webhook;
@@ -83,6 +83,17 @@ impl PlatformSimulator for Simulator {
         let mut all = self.platform.bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        self.platform.buttons(&self.token, chat)
+    }
+
+    fn click(&self, by: &Speaker, label: &str) {
+        let pressed = self
+            .platform
+            .press_one(&self.token, by, |button| button["text"] == label);
+        assert!(pressed.is_some(), "no button {label}");
     }
 
     fn rate_limit_once(&self) {

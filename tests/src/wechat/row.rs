@@ -33,6 +33,7 @@ impl Row {
 impl PlatformSimulator for Row {
     fn features(&self) -> Features {
         Features {
+            link_buttons: false,
             groups: false,
             streams: false,
             shows_reasoning: false,

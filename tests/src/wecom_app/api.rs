@@ -186,11 +186,10 @@ fn send(body: &Value, book: &mut Book) -> Result<Reply, Refused> {
     }
     if way == "card" {
         let task = body["template_card"]["task_id"].as_str().unwrap_or_default().to_owned();
-        let key = body["template_card"]["button_list"][0]["key"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        book.cards.insert(task, (book.bubbles.len(), key));
+        let list = body["template_card"]["button_list"].as_array().into_iter().flatten();
+        let word = |button: &Value, name: &str| button[name].as_str().unwrap_or_default().to_owned();
+        let keys = list.map(|button| (word(button, "text"), word(button, "key"))).collect();
+        book.cards.insert(task, (book.bubbles.len(), keys));
     }
     book.contents.push((member.to_owned(), text.clone(), Instant::now()));
     book.bubbles.push(Bubble {

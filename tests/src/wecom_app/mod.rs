@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
-use crate::outbound::{Bubble, Complaints, Speaker};
+use crate::outbound::{Bubble, Complaints, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
 use crate::sealed_xml;
 use crate::test_bridge::uuid;
@@ -64,8 +64,8 @@ struct Book {
     /// Contents by member with the time they came.
     contents: Vec<(String, String, Instant)>,
     sent_at: HashMap<String, VecDeque<Instant>>,
-    /// Cards by task id: which bubble, and the key of the button.
-    cards: HashMap<String, (usize, String)>,
+    /// Cards by task id: which bubble, and labels and keys of the buttons.
+    cards: HashMap<String, (usize, Vec<(String, String)>)>,
     /// Codes that change a card once.
     response_codes: HashMap<String, usize>,
     media: HashMap<String, Vec<u8>>,
@@ -141,6 +141,12 @@ impl Platform {
     /// A member clicks on the button of their newest card. `None` if there is none.
     #[must_use]
     pub fn press(&self, by: &Speaker) -> Option<String> {
+        self.press_one(by, |_| true)
+    }
+
+    /// A member clicks on the newest button that is the one. `None` if there is none.
+    #[must_use]
+    pub fn press_one(&self, by: &Speaker, is_it: impl Fn(&str) -> bool) -> Option<String> {
         let (task, key, code) = {
             let mut book = self.book();
             let book = &mut *book;
@@ -148,7 +154,11 @@ impl Platform {
                 .cards
                 .iter()
                 .filter(|(_, (at, _))| book.bubbles[*at].chat == by.user);
-            let (task, (at, key)) = theirs.max_by_key(|(_, (at, _))| *at)?;
+            let found = theirs.filter_map(|(task, (at, keys))| {
+                let (_, key) = keys.iter().find(|(label, _)| is_it(label))?;
+                Some((task, at, key))
+            });
+            let (task, at, key) = found.max_by_key(|(_, at, _)| **at)?;
             let code = format!("RC{}", uuid());
             book.response_codes.insert(code.clone(), *at);
             (task.clone(), key.clone(), code)
@@ -248,6 +258,7 @@ impl PlatformSimulator for Platform {
             groups: false,
             streams: false,
             shows_reasoning: false,
+            link_buttons: false,
             ..Features::ALL
         }
     }
@@ -291,6 +302,23 @@ impl PlatformSimulator for Platform {
         let mut all = self.bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
+        let book = self.book();
+        let theirs = book
+            .cards
+            .values()
+            .filter(|(at, _)| book.bubbles[*at].chat == chat.user);
+        let mut theirs: Vec<_> = theirs.collect();
+        theirs.sort();
+        let buttons = theirs.into_iter().flat_map(|(_, buttons)| buttons);
+        buttons.map(|(label, _)| ShownButton::new(label, "")).collect()
+    }
+
+    fn click(&self, by: &Speaker, label: &str) {
+        let pressed = self.press_one(by, |it| it == label).expect("the button is there");
+        self.redeliver(&self.said.keep(&json!(pressed)));
     }
 
     fn rate_limit_once(&self) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::card::Button;
+use tieline_core::connector::CardButtons;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{Progress, Stage};
 use tieline_core::timestamp::Timestamp;
@@ -78,8 +79,10 @@ impl ReplyDelivery<'_> {
     /// The text with the card's words, and its buttons, if the mode has any: else they are lines of the text.
     fn final_words(&self) -> (String, Vec<Button>) {
         match super::mode(self.bot).buttons {
-            true => (self.record.whole_text().into_owned(), self.record.buttons().to_vec()),
-            false => {
+            CardButtons::Links | CardButtons::All => {
+                (self.record.whole_text().into_owned(), self.record.buttons().to_vec())
+            }
+            CardButtons::None => {
                 let text = self.record.text_with_buttons(self.bot.account.language);
                 (text.into_owned(), Vec::new())
             }

@@ -6,7 +6,9 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -93,7 +95,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         welcome: None,
         two_sockets: true,
         proactive: true,
-        buttons: true,
+        buttons: CardButtons::All,
         login: false,
     }],
 };

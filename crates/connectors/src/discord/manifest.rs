@@ -5,7 +5,9 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::pages::LIMIT;
@@ -130,7 +132,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // Both connections of a bot get every event, which is recognized by its id.
     two_sockets: true,
     proactive: true,
-    buttons: true,
+    buttons: CardButtons::All,
     login: false,
 };
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -114,7 +116,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(BUDGET.text),
     two_sockets: true,
     proactive: true,
-    buttons: true,
+    buttons: CardButtons::All,
     login: false,
 };
 
@@ -140,7 +142,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // A second poller ends the first one's request.
     two_sockets: false,
     proactive: true,
-    buttons: true,
+    buttons: CardButtons::All,
     login: false,
 };
 

@@ -6,7 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{CardButtons, Delivery, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -53,7 +53,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         welcome: None,
         two_sockets: true,
         proactive: false,
-        buttons: false,
+        buttons: CardButtons::None,
         login: false,
     }],
 };

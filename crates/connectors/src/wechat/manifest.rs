@@ -5,7 +5,9 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::plan::{TEXT, TYPING_LIFE};
@@ -68,7 +70,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // Two pollers of one token would share the messages between them.
     two_sockets: false,
     proactive: false,
-    buttons: false,
+    buttons: CardButtons::None,
     login: true,
 };
 

@@ -36,7 +36,7 @@ fn words(notice: Notice, cx: &Context<'_>) -> Cow<'static, str> {
 
 /// A card without a button, in place of the one that was clicked.
 fn saying<'a>(title: Cow<'static, str>, card: &'a str) -> Option<UpdateCard<'a>> {
-    (!card.is_empty()).then(|| UpdateCard {
+    (!card.is_empty()).then_some(UpdateCard {
         response_type: "update_template_card",
         template_card: NoticeCard {
             card_type: "text_notice",

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -131,7 +133,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: Some(MAX_WELCOME),
     two_sockets: false,
     proactive: true,
-    buttons: true,
+    buttons: CardButtons::All,
     login: false,
 };
 
@@ -198,6 +200,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(MAX_WELCOME),
     two_sockets: true,
     proactive: false,
-    buttons: false,
+    buttons: CardButtons::None,
     login: false,
 };

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::compose::{MESSAGES, TEXT};
@@ -146,6 +148,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     welcome: Some(TEXT),
     two_sockets: true,
     proactive: true,
-    buttons: true,
+    buttons: CardButtons::All,
     login: false,
 };

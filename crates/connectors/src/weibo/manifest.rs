@@ -8,7 +8,9 @@ use std::time::Duration;
 use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -126,6 +128,6 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     // One connection per AppId: whether a second one is given the messages too is not documented.
     two_sockets: false,
     proactive: true,
-    buttons: false,
+    buttons: CardButtons::None,
     login: false,
 };

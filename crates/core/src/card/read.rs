@@ -21,8 +21,8 @@ const MAX_FIELD_VALUE: usize = 500;
 const MAX_LABEL: usize = 40;
 /// Longest value of a button, in characters.
 const MAX_VALUE: usize = 500;
-/// Longest address of a button, in characters.
-const MAX_URL: usize = 1000;
+/// Longest address of a button, in characters: as long as each platform with buttons allows.
+const MAX_URL: usize = 500;
 
 /// What is wrong with a card.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,6 +164,9 @@ impl<'a> Object<'a> {
         let text = self.text(name, value, MAX_URL)?;
         let url = Url::parse(text).ok().filter(Url::has_host);
         let url = url.ok_or_else(|| self.wrong(name, "is not a valid address"))?;
+        if url.as_str().len() > MAX_URL {
+            return Err(self.wrong(name, format!("must have at most {MAX_URL} characters, escaped")));
+        }
         match url.scheme() {
             "https" => Ok(url.into()),
             "http" if allow_http => Ok(url.into()),

@@ -75,8 +75,8 @@ pub struct ModeManifest {
     pub two_sockets: bool,
     /// Whether the bot can speak without being asked.
     pub proactive: bool,
-    /// Whether its connector shows the buttons of cards. Where it doesn't, they are lines of the text.
-    pub buttons: bool,
+    /// Which buttons of cards its connector shows as buttons.
+    pub buttons: CardButtons,
     /// Whether credentials are obtained by scanning a code instead of being typed in.
     pub login: bool,
 }
@@ -94,6 +94,17 @@ impl ModeManifest {
             delivery => delivery,
         }
     }
+}
+
+/// Which buttons of cards are shown as buttons. The others are lines of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CardButtons {
+    /// None.
+    None,
+    /// Those that open an address.
+    Links,
+    /// All: a click on one that says something to the agent is reported.
+    All,
 }
 
 /// A credential field.
