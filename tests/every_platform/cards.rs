@@ -22,12 +22,12 @@ async fn abilities(bot: &Bot) -> anyhow::Result<Value> {
     Ok(mode.context("no such mode in the catalogue")?["abilities"].clone())
 }
 
-/// Sends a card to the chat in which the person spoke.
+/// Sends a card to the person who spoke: not every direct chat can be named otherwise.
 async fn send_card(bot: &Bot, card: &Value) -> anyhow::Result<()> {
     let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
     let found = bot.console.get(&format!("{path}/conversations")).await?;
-    let chat = found["items"][0]["chatId"].as_str().context("no conversation")?;
-    let body = json!({ "chatId": chat, "card": card });
+    let person = found["items"][0]["senderId"].as_str().context("no conversation")?;
+    let body = json!({ "userId": person, "card": card });
     bot.console.post(&format!("{path}/messages"), &body).await?;
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Buttons under our own answers do what they say, for those who may.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tieline_core::access::Access;
 use tieline_core::ids::SenderId;
 use tieline_core::message_state::MessageState;
 use tieline_core::trigger::{SessionScope, TriggerSettings};
+use tieline_tests::agents::Manner;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
@@ -13,10 +14,46 @@ use crate::test_bridge::TestBridge;
 const APP: &str = "cli_a1";
 
 async fn open(settings: TriggerSettings) -> (TestBridge, Platform) {
+    open_with(Manner::default(), settings).await
+}
+
+async fn open_with(manner: Manner, settings: TriggerSettings) -> (TestBridge, Platform) {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    (TestBridge::open("lark", &integration, settings).await, platform)
+    let bridge = TestBridge::open_with(manner, "lark", &integration, settings).await;
+    (bridge, platform)
+}
+
+/// An agent that answers `ask` with a card and `sure` with a question, and everything else with an echo.
+fn with_cards() -> Manner {
+    Manner {
+        events: |text| match text {
+            "ask" => Some(vec![
+                json!({ "type": "card", "card": { "title": "Deploy", "text": "Ready?",
+                    "buttons": [{ "text": "Log", "url": "https://e.com/log" }, { "text": "Go", "value": "deploy 42" }] } }),
+                json!({ "type": "text.delta", "text": "All tests pass." }),
+                json!({ "type": "completed" }),
+            ]),
+            "sure" => Some(vec![
+                json!({ "type": "input.required", "prompt": "Sure?", "choices": ["yes", "no"] }),
+            ]),
+            _ => None,
+        },
+        ..Manner::default()
+    }
+}
+
+/// What the agent was asked.
+fn asked(bridge: &TestBridge) -> Vec<String> {
+    let seen = bridge.agent.seen().into_iter();
+    seen.map(|seen| seen.body["message"]["text"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn labels(platform: &Platform, chat: &Speaker) -> Vec<String> {
+    let buttons = platform.buttons(APP, chat).into_iter();
+    buttons.map(|button| button.label).collect()
 }
 
 async fn hear(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
@@ -72,4 +109,61 @@ async fn click_of_a_stranger_changes_nothing() {
     let ledger = bridge.ledger().await;
     let click = ledger.iter().find(|it| it.reason.as_deref() == Some("not_allowed"));
     assert_eq!(click.unwrap().state, MessageState::Refused);
+}
+
+#[tokio::test]
+async fn card_of_an_answer_is_its_askers() {
+    let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
+    let (lisi, other) = (
+        Speaker::in_group("ou_lisi", "oc_group"),
+        Speaker::in_group("ou_other", "oc_group"),
+    );
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;
+    let shown = platform.bubbles();
+    assert_eq!(shown[0].text(), "All tests pass.\n\n**Deploy**\n\nReady?");
+    assert_eq!(labels(&platform, &lisi), ["Log", "Go"]);
+    let click = platform.press_one(APP, &other, |label| label == "Go").unwrap();
+    let answer = hear(&bridge, &platform, &click).await;
+    assert_eq!(
+        answer["toast"]["content"],
+        "Only the person who asked can use this button."
+    );
+    assert_eq!(asked(&bridge), ["ask"]);
+    let click = platform.press_one(APP, &lisi, |label| label == "Go").unwrap();
+    let answer = hear(&bridge, &platform, &click).await;
+    assert_eq!(answer["toast"]["content"], "✓ Go");
+    // The platform repeats what it thinks was lost.
+    hear(&bridge, &platform, &click).await;
+    assert_eq!(asked(&bridge), ["ask", "deploy 42"]);
+    assert_eq!(platform.bubbles().last().unwrap().text(), "echo: deploy 42");
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn choice_of_a_question_is_the_answer() {
+    let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
+    let lisi = Speaker::alone("ou_lisi");
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "sure")).await;
+    assert_eq!(platform.bubbles()[0].text(), "Sure?");
+    assert_eq!(labels(&platform, &lisi), ["yes", "no"]);
+    let click = platform.press_one(APP, &lisi, |label| label == "no").unwrap();
+    hear(&bridge, &platform, &click).await;
+    assert_eq!(asked(&bridge), ["sure", "no"]);
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn click_that_names_another_card_says_nothing_to_the_agent() {
+    let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
+    let lisi = Speaker::alone("ou_lisi");
+    hear(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;
+    let mut click = platform.press_one(APP, &lisi, |label| label == "Go").unwrap();
+    let value = click.pointer_mut("/event/action/value/tieline").unwrap();
+    *value = json!("tl:choice:1:tl-another");
+    hear(&bridge, &platform, &click).await;
+    assert_eq!(asked(&bridge), ["ask"]);
+    assert_eq!(
+        platform.bubbles().last().unwrap().text(),
+        "This button no longer works."
+    );
 }

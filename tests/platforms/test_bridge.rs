@@ -42,6 +42,16 @@ pub(crate) struct TestBridge {
 impl TestBridge {
     /// A bridge with a bot as `integration` describes it, as an operator would.
     pub(crate) async fn open(platform: &'static str, integration: &Value, settings: TriggerSettings) -> Self {
+        Self::open_with(Manner::default(), platform, integration, settings).await
+    }
+
+    /// The same with an agent that answers so.
+    pub(crate) async fn open_with(
+        manner: Manner,
+        platform: &'static str,
+        integration: &Value,
+        settings: TriggerSettings,
+    ) -> Self {
         let embedded = Embedded::in_memory(Options::default()).unwrap();
         let owner = Owner {
             node: "bridge".to_owned(),
@@ -54,7 +64,7 @@ impl TestBridge {
         let world = local::world(&embedded, [7; 32], registry::ALL, world_settings)
             .await
             .unwrap();
-        let agent = FakeAgent::start(Manner::default()).await;
+        let agent = FakeAgent::start(manner).await;
         let agent_id = make_agent(&world, &agent).await;
         let bot = make_bot(&world, platform, integration).await;
         bind(&world, &bot, agent_id, settings).await;

@@ -40,6 +40,8 @@ pub struct Manner {
     pub answer: fn(&str) -> Vec<String>,
     /// Which texts wait for [`FakeAgent::open_gate`] before the last piece of their answer.
     pub holds: fn(&str) -> bool,
+    /// The events that it streams, in place of the answer. Only in our own contract.
+    pub events: fn(&str) -> Option<Vec<Value>>,
     /// Which texts it takes with 202, to be answered by a callback. Only in our own contract.
     pub defers: fn(&str) -> bool,
 }
@@ -51,6 +53,7 @@ impl Default for Manner {
             between: Duration::ZERO,
             answer: |text| vec![format!("echo: {text}")],
             holds: |_| false,
+            events: |_| None,
             defers: |_| false,
         }
     }
@@ -178,6 +181,10 @@ async fn webhook(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body):
     }
     if (manner.defers)(&text) {
         return StatusCode::ACCEPTED.into_response();
+    }
+    if let Some(events) = (manner.events)(&text) {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n")).collect();
+        return sse(events, manner.between, None, agent.gate.subscribe());
     }
     Json(json!({ "text": (manner.answer)(&text).concat() })).into_response()
 }

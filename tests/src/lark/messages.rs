@@ -69,14 +69,16 @@ fn item(id: &str, upper: &str, said: &Said) -> Value {
 
 fn send(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     let id = asked.body["receive_id"].as_str().unwrap_or_default();
-    if asked.query != "receive_id_type=chat_id" {
-        return Err(refuse(99_992_402, "tests know chats only by chat_id"));
-    }
+    let id = &match asked.query.strip_prefix("receive_id_type=") {
+        Some("chat_id") => id.to_owned(),
+        Some("open_id" | "user_id") => super::Platform::chat_id(asked.app, &Speaker::alone(id)),
+        _ => return Err(refuse(99_992_402, "receive_id_type")),
+    };
     let chat = book
         .app(asked.app)
         .messages
         .values()
-        .find(|said| said.chat_id == id)
+        .find(|said| said.chat_id == *id)
         .map(|said| said.by.clone());
     let chat = chat.ok_or_else(|| refuse(230_034, "the bot knows no such chat"))?;
     make(asked, &chat, id, None, book)

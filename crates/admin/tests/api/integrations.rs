@@ -282,6 +282,21 @@ async fn only_platforms_that_can_speak_unasked() {
     api.post(&path, json!({ "chatId": "c" }))
         .await
         .problem(400, "invalid_field");
+    let card = json!({ "title": "News", "text": "Ready.", "buttons": [{ "text": "Log", "url": "https://e.com" }] });
+    let both = json!({ "chatId": "c", "text": "hello", "card": card });
+    assert_eq!(
+        api.post(&path, both).await.problem(400, "invalid_field")["field"],
+        "card"
+    );
+    let mut wrong = card.clone();
+    wrong["buttons"][0] = json!({ "text": "Log", "url": "ftp://e.com" });
+    let refused = api.post(&path, json!({ "chatId": "c", "card": wrong })).await;
+    assert_eq!(refused.problem(400, "invalid_field")["field"], "card.buttons[0].url");
+    wrong["buttons"][0] = json!({ "text": "Log", "url": "https://e.com", "colour": "red" });
+    let refused = api.post(&path, json!({ "chatId": "c", "card": wrong })).await;
+    assert_eq!(refused.problem(400, "unknown_field")["field"], "card.buttons[0].colour");
+    let sent = api.post(&path, json!({ "chatId": "c", "card": card })).await;
+    assert_eq!(sent.status, 202, "{sent:?}");
     let said = api.post(&path, say).await;
     assert_eq!(said.status, 202, "{said:?}");
     let id = said.ok()["id"].as_str().unwrap().to_owned();

@@ -149,13 +149,17 @@ fn event(value: Value) -> Result<Option<AgentEvent>, InvalidEvents> {
     };
     let told: Result<Told, _> = serde_json::from_value(value);
     if let Ok(Told::Card { card }) = &told {
-        // Whether the address of a button may be called without encryption is known only to who shows it.
-        return Ok(Some(AgentEvent::Card(Card::read(card, true)?)));
+        return Ok(Some(AgentEvent::Card(self::card(card)?)));
     }
     // Only an event of a known type can lack something, so its type is a word of ours.
     told.ok()
         .and_then(Told::into_event)
         .ok_or(InvalidEvents::Event { kind })
+}
+
+/// Reads a card. Whether a button may open an unencrypted address is decided where it is shown.
+pub(super) fn card(card: &Value) -> Result<Card, InvalidEvents> {
+    Ok(Card::read(card, true)?)
 }
 
 /// An event as it is told.
@@ -318,6 +322,11 @@ mod tests {
                 label: "l".into(),
                 state: "s".into(),
             },
+        );
+        let card = r#"{"text":"t","buttons":[{"text":"Go","value":"v"}]}"#;
+        check(
+            &format!(r#"{{"type":"card","card":{card}}}"#),
+            AgentEvent::Card(serde_json::from_str(card).unwrap()),
         );
         let input = AgentEvent::InputRequired {
             prompt: "p".into(),

@@ -106,7 +106,7 @@ impl Webhook {
             return Ok(End::Deferred);
         }
         match answer::open(response, self.idle).await? {
-            Answer::Json(body) => whole(&body),
+            Answer::Json(body) => whole(&body, sink).await,
             Answer::Events(events) => streamed(events, sink).await,
         }
     }
@@ -181,9 +181,13 @@ fn cancel_id(run: &RunId) -> String {
     format!("msg_{}", digest(&["cancel", run.as_str()]))
 }
 
-fn whole(body: &[u8]) -> Result<End, AgentFailure> {
+async fn whole(body: &[u8], sink: &mut EventSink) -> Result<End, AgentFailure> {
     let answer: Result<wire::Answer, _> = json::read(body);
     let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, met other JSON"))?;
+    if let Some(card) = answer.card {
+        let card = events::card(&card).map_err(|error| failure::bad_answer(error.to_string()))?;
+        sink.emit(AgentEvent::Card(card)).await?;
+    }
     Ok(End::Completed {
         final_text: Some(answer.text),
     })

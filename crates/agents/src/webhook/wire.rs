@@ -1,6 +1,7 @@
 //! Our contract with webhook agents, field for field. A change here is a change for every agent: add, never rename.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tieline_core::agent::{AgentPart, AgentRequest};
 use tieline_core::event::{ChatKind, PartKind};
 use tieline_core::timestamp::Timestamp;
@@ -49,6 +50,9 @@ pub(crate) struct Ping {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) text: String,
+    /// Shown below the text.
+    #[serde(default)]
+    pub(crate) card: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
