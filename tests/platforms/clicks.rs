@@ -128,6 +128,11 @@ async fn card_of_an_answer_is_its_askers() {
         answer["toast"]["content"],
         "Only the person who asked can use this button."
     );
+    // The button's own word is not what decides.
+    let mut click = platform.press_one(APP, &other, |label| label == "Go").unwrap();
+    let value = click["event"]["action"]["value"].as_object_mut().unwrap();
+    assert!(value.remove("asker").is_some());
+    hear(&bridge, &platform, &click).await;
     assert_eq!(asked(&bridge), ["ask"]);
     let click = platform.press_one(APP, &lisi, |label| label == "Go").unwrap();
     let answer = hear(&bridge, &platform, &click).await;
