@@ -207,3 +207,33 @@ async fn message_that_comes_twice_is_answered_once() {
     assert_eq!(test.agent.asked().len(), 1);
     test.nothing_wrong();
 }
+
+#[tokio::test]
+async fn proactive_card_has_its_buttons_below_it_and_a_click_answers() {
+    let test = test(Duration::ZERO).await;
+    test.say(&lisi(), "hi").await;
+    answered(&test, "hi").await;
+    let path = format!("/api/v1/orgs/default/integrations/{}/messages", test.bots[0].id);
+    let card = json!({ "title": "Deployment", "text": "Version 42 is ready.",
+        "buttons": [{ "text": "Log", "url": "https://e.com/log" }, { "text": "Go", "value": "deploy 42" }] });
+    let body = json!({ "userId": "lisi", "card": card });
+    test.console.post(&path, &body).await.unwrap();
+    let clicked = || wecom(&test).click(BOT, &lisi(), "click1", "Go").ok();
+    until("the buttons", SOON, clicked).await.unwrap();
+    let shown = test.settled(&lisi(), "You said deploy 42; that is all.").await;
+    let ways: Vec<_> = shown.iter().map(|it| (it.way, it.text())).collect();
+    assert_eq!(
+        ways[1..],
+        [
+            (
+                "push",
+                "**Deployment**\n\nVersion 42 is ready.\n\n- [Log](https://e.com/log)"
+            ),
+            ("push", "[card]"),
+            ("update", "[card]"),
+            ("push", "You said deploy 42; that is all."),
+        ],
+        "{shown:#?}"
+    );
+    test.nothing_wrong();
+}

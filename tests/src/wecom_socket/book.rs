@@ -71,6 +71,8 @@ pub(super) struct Bot {
     pub(super) said_at: HashMap<String, VecDeque<Instant>>,
     pub(super) uploads: HashMap<String, Upload>,
     pub(super) media: HashSet<String>,
+    /// Cards that were sent, the oldest first.
+    pub(super) cards: Vec<Value>,
     pub(super) task_ids: HashSet<String>,
 }
 

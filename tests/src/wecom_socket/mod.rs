@@ -101,6 +101,29 @@ impl Platform {
         self.call_back(bot, from, "aibot_event_callback", body)
     }
 
+    /// A person clicks on the newest button with this label.
+    ///
+    /// # Errors
+    /// If there is none, or no client is connected for the bot.
+    pub fn click(&self, bot: &str, from: &Speaker, id: &str, label: &str) -> anyhow::Result<String> {
+        let (task, key) = {
+            let mut book = self.book();
+            let cards = book.bot(bot).cards.iter().rev();
+            let mut found = cards.filter_map(|card| {
+                let mut buttons = card["button_list"].as_array()?.iter();
+                let button = buttons.find(|button| button["text"] == label)?;
+                Some((card["task_id"].clone(), button["key"].clone()))
+            });
+            found.next().context("there is no such button")?
+        };
+        let mut body = envelope(bot, from, id);
+        body["create_time"] = json!(crate::wecom::cipher::now());
+        body["msgtype"] = json!("event");
+        body["event"] = json!({ "eventtype": "template_card_event",
+            "template_card_event": { "card_type": "button_interaction", "event_key": key, "task_id": task } });
+        self.call_back(bot, from, "aibot_event_callback", body)
+    }
+
     /// The same message once more, as after a reconnect: another `req_id`, the same `msgid`.
     ///
     /// # Errors

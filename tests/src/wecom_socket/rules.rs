@@ -358,6 +358,11 @@ fn content(body: &Value, bot: &str, book: &mut Book) -> Result<String, Refusal> 
             if !task.is_empty() && !book.bot(bot).task_ids.insert(task.to_owned()) {
                 return Err(refusal(42014, "task_id was used before"));
             }
+            let card = &body["template_card"];
+            if card["card_type"] == "button_interaction" {
+                check_buttons(card)?;
+            }
+            book.bot(bot).cards.push(card.clone());
             Ok("[card]".to_owned())
         }
         media => {
@@ -369,6 +374,32 @@ fn content(body: &Value, bot: &str, book: &mut Book) -> Result<String, Refusal> 
             Ok(format!("[{media}]"))
         }
     }
+}
+
+/// What a card with buttons must have. Lengths of words are display advice, those of keys and lists are hard.
+fn check_buttons(card: &Value) -> Result<(), Refusal> {
+    let task = card["task_id"].as_str().unwrap_or_default();
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_-@".contains(c);
+    if task.is_empty() || task.len() > 128 || !task.chars().all(legal) {
+        return Err(refusal(42014, "task_id invalid"));
+    }
+    if card["main_title"]["title"].as_str().is_none_or(str::is_empty) {
+        return Err(refusal(42015, "main_title"));
+    }
+    let buttons = card["button_list"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !(1..=6).contains(&buttons.len()) {
+        return Err(refusal(42037, "button_list"));
+    }
+    let word = |button: &Value, name: &str| button[name].as_str().unwrap_or_default().to_owned();
+    let mut keys = std::collections::HashSet::new();
+    for button in buttons {
+        let key = word(button, "key");
+        let fits = (1..=1024).contains(&key.len()) && keys.insert(key);
+        if word(button, "text").is_empty() || !fits || !button["url"].is_null() {
+            return Err(refusal(42038, "a button's text or key"));
+        }
+    }
+    Ok(())
 }
 
 /// Thirty messages a minute fit into a conversation.
