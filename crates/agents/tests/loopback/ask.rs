@@ -137,7 +137,9 @@ pub fn shown(events: &[AgentEvent]) -> String {
     for event in events {
         draft.apply(event);
     }
-    draft.text
+    let buttons = draft.card.iter().flat_map(|card| &card.buttons);
+    let choices = buttons.filter_map(|button| button.value());
+    choices.fold(draft.text, |shown, choice| format!("{shown}\n- {choice}"))
 }
 
 /// The references of the conversation, in the order of the events.

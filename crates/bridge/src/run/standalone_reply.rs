@@ -92,7 +92,7 @@ pub(super) async fn deliver(
 
 /// A sentence of ours must not wait behind answers, which may be long and many.
 const fn slot_kind(record: &ReplyRecord) -> SlotKind {
-    match (&record.outcome, record.text.is_empty()) {
+    match (&record.outcome, record.text.is_empty() && record.card.is_none()) {
         (Some(Outcome::Completed | Outcome::Failed(_)), false) => SlotKind::Telling,
         _ => SlotKind::Confirming,
     }
