@@ -153,9 +153,14 @@ mod tests {
             state: String::new(),
         };
         guard.apply(&mut draft, &progress);
-        let shown = format!("{}{}{:?}", draft.text, draft.reasoning, draft.progress);
+        let shown = format!("{}{}{:?}{:?}", draft.text, draft.reasoning, draft.progress, draft.card);
         assert!(!shown.contains("hunter22"), "{shown}");
-        assert_eq!(shown.matches("[redacted]").count(), 5, "{shown}");
+        // Twice in the button of the choice.
+        assert_eq!(shown.matches("[redacted]").count(), 6, "{shown}");
+        let mut card = draft.card.take().unwrap();
+        card.text = secret.into();
+        guard.apply(&mut draft, &AgentEvent::Card(card));
+        assert!(!format!("{:?}", draft.card).contains("hunter22"), "{:?}", draft.card);
         let whole = AgentEvent::Completed {
             final_text: Some(secret.into()),
         };
