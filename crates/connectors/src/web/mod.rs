@@ -103,7 +103,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
         events: vec![Event::Message(Message {
             id,
             sender: Sender { id: asker, name: None },
-            sent_at: Some(cx.now),
+            sent_at: None,
             text: said.text,
             parts: Vec::new(),
             quoted: None,
