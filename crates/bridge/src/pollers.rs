@@ -187,6 +187,7 @@ async fn poll<T: serde::de::DeserializeOwned>(
                 let n_failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
                 warn!(error = %error, attempt = n_failures, "queue can't be read");
                 tokio::select! {
+                    biased;
                     () = &mut stopped => return None,
                     () = sleep(BACKOFF.wait(n_failures, chance())) => {}
                 }

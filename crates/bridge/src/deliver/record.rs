@@ -138,7 +138,8 @@ pub(super) async fn pause(hold: Option<&LeaseWatch>, pause: Duration) -> Result<
         return Ok(());
     };
     tokio::select! {
-        () = sleep(pause) => Ok(()),
+        biased;
         () = hold.lost() => Err(DeliverError::Lost),
+        () = sleep(pause) => Ok(()),
     }
 }

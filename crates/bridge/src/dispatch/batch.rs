@@ -71,6 +71,7 @@ pub async fn dispatch_batch(world: &World, items: Vec<Item>) -> Vec<String> {
     let mut are_more = true;
     while are_more || !sends.is_empty() {
         tokio::select! {
+            biased;
             taken = groups.next(), if are_more => match taken {
                 Some(mut taken) => {
                     failed.append(&mut taken.failed);

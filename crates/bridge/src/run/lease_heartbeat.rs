@@ -93,6 +93,7 @@ impl Keeping {
         while !self.say.is_closed() {
             let (mut is_needed, mut is_nudged) = (false, false);
             tokio::select! {
+                biased;
                 () = self.renew.notified() => is_needed = true,
                 () = self.look.notified() => is_nudged = true,
                 () = sleep(settings.stop_poll.min(TICK)) => {}
