@@ -19,7 +19,7 @@ case "${1:-full}" in
         stage "lints"
         cargo clippy --workspace --all-targets --locked -- -D warnings
         stage "tests of the crates"
-        cargo test --workspace --locked --exclude tieline-tests --exclude tieline-models
+        cargo test --workspace --locked --exclude tieline-tests --exclude tieline-models --exclude tieline-simulation
         printf '\nAll passed in %d s.\n' "$SECONDS"
         exit
         ;;

@@ -44,6 +44,8 @@ pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;
 pub mod run;
+#[cfg(feature = "seeded")]
+pub mod seeded;
 pub mod signed_post;
 mod state;
 pub mod tenant_slots;

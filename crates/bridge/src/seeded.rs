@@ -1,0 +1,33 @@
+//! Random bytes that a seed decides, for simulations that replay. Only with the feature `seeded`, which no program has.
+
+use std::cell::Cell;
+
+thread_local! {
+    static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Makes the random bytes of this thread those of `seed` from now on; the system's again with `None`.
+pub fn seed(seed: Option<u64>) {
+    STATE.set(seed);
+}
+
+/// Fills `bytes`, if this thread has a seed.
+pub(crate) fn fill(bytes: &mut [u8]) -> bool {
+    let Some(mut state) = STATE.get() else {
+        return false;
+    };
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&next(&mut state).to_le_bytes()[..chunk.len()]);
+    }
+    STATE.set(Some(state));
+    true
+}
+
+/// SplitMix64. See Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
