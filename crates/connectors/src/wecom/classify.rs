@@ -12,7 +12,7 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::compose::Rest;
-use super::socket_reply::{CallKind, CardState, SocketCallInFlight, SocketProgress, Way};
+use super::socket_progress::{CallKind, CardState, SocketCallInFlight, SocketProgress, Way};
 
 /// A wait that lets a limit of 30 a minute recover.
 const RATE_PAUSE: Duration = Duration::from_secs(10);

@@ -19,6 +19,7 @@ mod mentions;
 mod poll_reply;
 mod response_url;
 mod settings;
+mod socket_progress;
 mod socket_reply;
 mod stream;
 mod verify;
