@@ -135,7 +135,7 @@ pub struct Send {
     #[arg(required_unless_present = "card", conflicts_with = "card")]
     pub text: Option<String>,
     /// A card in place of the text: a JSON or YAML file, or `-` for standard input.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "TIELINE_CARD", value_name = "FILE")]
     pub card: Option<std::path::PathBuf>,
     /// Into this chat, by the platform's id.
     #[arg(
