@@ -84,7 +84,9 @@ async fn failed_answer_shows_a_reference_that_finds_the_message() {
 
 #[tokio::test]
 async fn platform_that_is_away_gets_the_answer_when_it_is_back() {
-    let test = TestBridge::open(held()).await;
+    let mut test = TestBridge::open(held()).await;
+    // A card whose creation the platform took while its answer was cut off is created again under its id.
+    test.forgiven = &["create_card: param.cardAlreadyExist"];
     test.play(async |bot| {
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "one");
