@@ -3,6 +3,7 @@
 //! A caller chooses with `Accept-Language`; without it the answer is English.
 
 mod doctor;
+mod doctor_next;
 mod notify;
 mod obstacles;
 mod problems;
@@ -30,14 +31,24 @@ pub(crate) struct Phrase {
 
 /// All sentences.
 #[cfg(test)]
-const TABLES: [&[Phrase]; 4] = [doctor::TABLE, notify::TABLE, obstacles::TABLE, status::TABLE];
+const TABLES: [&[Phrase]; 5] = [
+    doctor::TABLE,
+    doctor_next::TABLE,
+    notify::TABLE,
+    obstacles::TABLE,
+    status::TABLE,
+];
 
 /// The sentence of this code.
 ///
 /// # Panics
 /// If the table has none, which a test of every caller would show.
 fn phrase(code: &str) -> &'static Phrase {
-    let all = doctor::TABLE.iter().chain(notify::TABLE).chain(obstacles::TABLE);
+    let all = doctor::TABLE
+        .iter()
+        .chain(doctor_next::TABLE)
+        .chain(notify::TABLE)
+        .chain(obstacles::TABLE);
     let mut found = all.chain(status::TABLE).filter(|phrase| phrase.code == code);
     found.next().expect("every code in use is in the table")
 }
