@@ -1,6 +1,8 @@
 //! Conversations: the unit of order, and all that is kept about one.
 
 mod choice;
+#[cfg(test)]
+mod fixture;
 pub mod task;
 
 use serde::{Deserialize, Serialize};

@@ -60,18 +60,13 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ConversationKey;
-    use crate::event::{Chat, ChatKind};
-    use crate::ids::{ChatId, IntegrationId, MessageId, OrganizationId, SenderId, TriggerId};
+    use crate::conversation::fixture::{at, conversation};
+    use crate::ids::{IntegrationId, MessageId, OrganizationId, TriggerId};
     use crate::mailbox::Pending;
     use crate::routes::Route;
-    use crate::trigger::{SessionScope, TriggerSettings};
+    use crate::trigger::TriggerSettings;
 
     const HOUR: Duration = Duration::from_hours(1);
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
 
     fn agent(name: &str) -> AgentId {
         AgentId::new(name)
@@ -96,23 +91,6 @@ mod tests {
                 ..TriggerSettings::default()
             },
         }
-    }
-
-    fn conversation() -> Conversation {
-        let chat = Chat {
-            kind: ChatKind::Direct,
-            id: ChatId::new("c"),
-            thread: None,
-        };
-        let (organization, integration) = (OrganizationId::new("default"), IntegrationId::new("int_1"));
-        let key = ConversationKey::of(
-            &organization,
-            &integration,
-            &chat,
-            &SenderId::new("lisi"),
-            SessionScope::Sender,
-        );
-        Conversation::new(key, at(0))
     }
 
     fn answering(it: &Conversation, trigger: &Trigger, routed: &str, now: i64) -> String {

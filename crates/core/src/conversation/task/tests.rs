@@ -1,31 +1,9 @@
 use super::*;
-use crate::chat::{Chat, ChatKind};
 use crate::command::TaskCommand;
-use crate::conversation::{Conversation, ConversationKey};
-use crate::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId};
+use crate::conversation::Conversation;
+use crate::conversation::fixture::{at, conversation};
+use crate::ids::AgentId;
 use crate::mailbox::Pending;
-use crate::trigger::SessionScope;
-
-fn conversation() -> Conversation {
-    let chat = Chat {
-        kind: ChatKind::Direct,
-        id: ChatId::new("c"),
-        thread: None,
-    };
-    let (organization, integration) = (OrganizationId::new("default"), IntegrationId::new("int_1"));
-    let key = ConversationKey::of(
-        &organization,
-        &integration,
-        &chat,
-        &SenderId::new("lisi"),
-        SessionScope::Sender,
-    );
-    Conversation::new(key, at(0))
-}
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_secs(seconds)
-}
 
 fn agent() -> AgentId {
     AgentId::new("agt_1")
