@@ -13,13 +13,13 @@ use tieline_core::trigger::Trigger;
 use super::desired_connections::{self, Live};
 use super::integration_key::{BOUND, INT, pk};
 use super::transaction::{Transaction, absent, present, where_equal};
-use super::trash::{self, Deleted};
 use crate::error::StoreError;
 use crate::item::{self, Item, number, text};
 use crate::update::Update;
 use crate::{Keyring, Store};
 
 mod claims;
+mod deletion;
 mod read;
 mod stored;
 
@@ -27,6 +27,7 @@ use claims::{Rule, account_digest, commit, give_back_name, held, take_account, t
 use stored::Unsealed;
 
 pub use claims::{prove, release, rivals};
+pub use deletion::{delete, remove, restore};
 pub use read::{account_holder, get, get_deleted, list, list_deleted, load_bound, look_up};
 
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
@@ -427,70 +428,6 @@ fn change_account(
         }
         claims::give_back_proved(writes, before, held);
     }
-}
-
-/// Deletes an integration as it was read, unless an enabled trigger names it. It can be restored for [`super::trash::LIFETIME`].
-///
-/// # Errors
-/// [`IntegrationError::InUse`]; [`StoreError::Conflict`] if it isn't as it was read any more.
-pub async fn delete(store: &Store, before: &IntegrationRecord, now: Timestamp) -> Result<(), IntegrationError> {
-    let mut writes = deletion(store, before).await?;
-    trash::keep(&mut writes, Rule::AsRead, in_trash(before), stored::write(before)?, now);
-    commit(store, writes).await
-}
-
-/// Deletes an integration as it was made. It can't be restored.
-///
-/// # Errors
-/// As [`delete`].
-pub async fn remove(store: &Store, made: &IntegrationRecord) -> Result<(), IntegrationError> {
-    commit(store, deletion(store, made).await?).await
-}
-
-async fn deletion(store: &Store, before: &IntegrationRecord) -> Result<Transaction<Rule>, StoreError> {
-    let pk = pk(&before.id);
-    let mut writes = Transaction::new();
-    writes.check(Rule::Unbound, (&pk, BOUND), absent());
-    writes.delete(Rule::AsRead, (&pk, INT), as_read(before));
-    writes.delete(
-        Rule::AsRead,
-        (&format!("ORG#{}", before.organization), &pk),
-        Update::new(),
-    );
-    give_back_name(&mut writes, before);
-    let held = held(store, before).await?;
-    claims::give_back_own(&mut writes, before, held);
-    claims::give_back_proved(&mut writes, before, held);
-    desired_connections::set(&mut writes, Rule::AsRead, &before.id, None);
-    Ok(writes)
-}
-
-/// Restores a deleted integration, with its credentials and its id.
-///
-/// # Errors
-/// As [`create`]; [`StoreError::Conflict`] if it was restored or deleted again meanwhile.
-pub async fn restore(
-    store: &Store,
-    deleted: &Deleted<IntegrationRecord>,
-    now: Timestamp,
-) -> Result<IntegrationRecord, IntegrationError> {
-    let record = IntegrationRecord {
-        updated_at: now,
-        version: deleted.record.version + 1,
-        ..deleted.record.clone()
-    };
-    let mut writes = Transaction::new();
-    writes.put(Rule::AsRead, stored::write(&record)?, absent());
-    writes.put(Rule::AsRead, entry(&record), absent());
-    take_name(&mut writes, &record);
-    take_account(&mut writes, &record);
-    trash::take(&mut writes, Rule::AsRead, in_trash(&record), deleted.at);
-    commit(store, writes).await?;
-    Ok(record)
-}
-
-fn in_trash(record: &IntegrationRecord) -> (trash::Kind, &OrganizationId, &str) {
-    (trash::Kind::Integration, &record.organization, record.id.as_str())
 }
 
 /// On condition that the integration is as it was read.
