@@ -16,9 +16,13 @@ use crate::since;
 
 mod environment;
 mod notify;
+mod recipient;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 pub use notify::{Notify, NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
+pub use recipient::Recipient;
 pub use verbs::{
     Completion, Consent, Delete, Disable, Doctor, Enable, Export, Listing, Organization, OrganizationCreate, Redrive,
     Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,
@@ -398,115 +402,4 @@ fn web_address(text: &str) -> Result<String, String> {
         return Err("expected an address without query and fragment".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(words: &[&str]) -> Result<Args, clap::Error> {
-        Args::read(words.iter().map(OsString::from).collect())
-    }
-
-    fn serve(words: &[&str]) -> Serve {
-        let args = read(words).unwrap();
-        match args.command {
-            Some(Command::Serve(serve)) => serve,
-            _ => args.serve,
-        }
-    }
-
-    #[test]
-    fn serve_is_the_default_command() {
-        for words in [
-            &["tieline", "--listen", "127.0.0.1:9"][..],
-            &["tieline", "serve", "--listen", "127.0.0.1:9"],
-        ] {
-            assert_eq!(serve(words).listen.port(), 9);
-        }
-    }
-
-    #[test]
-    fn flags_may_stand_before_their_command() {
-        let before = [
-            "tieline",
-            "--data-dir",
-            "x",
-            "--durable",
-            "serve",
-            "--listen",
-            "127.0.0.1:9",
-        ];
-        let served = serve(&before);
-        assert_eq!((served.data_dir.to_str(), served.listen.port()), (Some("x"), 9));
-        assert!(served.durable);
-        // What stands nearer to the command counts.
-        let both = serve(&["tieline", "--listen", "127.0.0.1:8", "serve", "--listen", "127.0.0.1:9"]);
-        assert_eq!(both.listen.port(), 9);
-        let Some(Command::Get(get)) = read(&["tieline", "--data-dir", "x", "get", "agents"]).unwrap().command else {
-            panic!("not get");
-        };
-        assert_eq!(get.bridge.data_dir.to_str(), Some("x"));
-        let misplaced = read(&["tieline", "--listen", "127.0.0.1:9", "get", "agents"]).unwrap_err();
-        assert!(misplaced.to_string().contains("--listen"), "{misplaced}");
-    }
-
-    #[test]
-    fn switches_work_with_and_without_a_value() {
-        assert!(serve(&["tieline", "serve", "--allow-private-endpoints"]).allow_private_endpoints);
-        assert!(!serve(&["tieline", "serve", "--allow-private-endpoints=false"]).allow_private_endpoints);
-        assert!(!serve(&["tieline"]).allow_private_endpoints);
-    }
-
-    #[test]
-    fn follow_stands_before_or_after_the_integration() {
-        for words in [["tieline", "logs", "-f", "bot"], ["tieline", "logs", "bot", "-f"]] {
-            let Some(Command::Logs(logs)) = Args::parse_from(words).command else {
-                panic!("not logs");
-            };
-            assert!(logs.follow);
-            assert_eq!(logs.integration, "bot");
-        }
-    }
-
-    /// A command with all below it.
-    fn all_commands(command: &clap::Command) -> Vec<&clap::Command> {
-        let below = command.get_subcommands().flat_map(all_commands);
-        std::iter::once(command).chain(below).collect()
-    }
-
-    #[test]
-    fn limits_have_flags() {
-        let served = serve(&["tieline", "--max-runs", "3", "--max-deliveries", "5"]);
-        assert_eq!((served.max_runs.get(), served.max_deliveries.get()), (3, 5));
-        assert!(read(&["tieline", "--max-runs", "0"]).is_err());
-    }
-
-    #[test]
-    fn every_flag_has_an_environment_variable() {
-        let tool = Args::command();
-        let commands = all_commands(&tool);
-        let commands = commands.into_iter();
-        let flags = commands.flat_map(clap::Command::get_arguments);
-        let own = flags.filter(|flag| !flag.is_positional() && !["help", "version"].contains(&flag.get_id().as_str()));
-        for flag in own {
-            let name = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-            assert!(name.starts_with("TIELINE_"), "{} has {name:?}", flag.get_id());
-        }
-    }
-
-    #[test]
-    fn addresses_and_filters_are_checked_before_anything_starts() {
-        for words in [
-            ["tieline", "--public-url", "bot.example.com"],
-            ["tieline", "--public-url", "ftp://example.com"],
-            ["tieline", "--log", "tieline=loud"],
-            ["tieline", "--max-connections", "0"],
-            ["tieline", "--trusted-proxies", "proxy.example"],
-        ] {
-            assert!(Args::try_parse_from(words).is_err(), "{words:?}");
-        }
-        let served = serve(&["tieline", "--public-url", "https://bot.example.com/base/"]);
-        assert_eq!(served.public_url.as_deref(), Some("https://bot.example.com/base"));
-    }
 }

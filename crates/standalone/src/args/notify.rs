@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::Bridge;
+use super::{Bridge, Recipient};
 
 /// Notifications of an organization.
 #[derive(Debug, Clone, Subcommand)]
@@ -70,18 +70,9 @@ pub struct NotifyWebhook {
 pub struct NotifyChat {
     /// The integration that writes: its id or its name.
     pub integration: String,
-    /// Into this chat, by the platform's id.
-    #[arg(
-        long,
-        env = "TIELINE_CHAT",
-        value_name = "CHAT",
-        required_unless_present = "user",
-        conflicts_with = "user"
-    )]
-    pub chat: Option<String>,
-    /// To this person, by the platform's id.
-    #[arg(long, env = "TIELINE_USER", value_name = "USER")]
-    pub user: Option<String>,
+    #[command(flatten)]
+    /// To whom.
+    pub recipient: Recipient,
     /// The language of the sentences.
     #[arg(long, env = "TIELINE_LANGUAGE", value_name = "LANGUAGE")]
     pub language: Option<NotifyLanguage>,

@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
 
-use super::{Bridge, Output};
+use super::{Bridge, Output, Recipient};
 use crate::kind::Kind;
 use crate::since;
 
@@ -137,18 +137,9 @@ pub struct Send {
     /// A card in place of the text: a JSON or YAML file, or `-` for standard input.
     #[arg(long, env = "TIELINE_CARD", value_name = "FILE")]
     pub card: Option<std::path::PathBuf>,
-    /// Into this chat, by the platform's id.
-    #[arg(
-        long,
-        env = "TIELINE_CHAT",
-        value_name = "CHAT",
-        required_unless_present = "user",
-        conflicts_with = "user"
-    )]
-    pub chat: Option<String>,
-    /// To this person, by the platform's id.
-    #[arg(long, env = "TIELINE_USER", value_name = "USER")]
-    pub user: Option<String>,
+    #[command(flatten)]
+    /// To whom.
+    pub recipient: Recipient,
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,

@@ -22,10 +22,7 @@ use crate::terminal;
 pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = integration_id(&client, &args.integration).await?;
-    let mut body = match (&args.chat, &args.user) {
-        (Some(chat), _) => json!({ "chatId": chat }),
-        (None, user) => json!({ "userId": user }),
-    };
+    let mut body = args.recipient.body();
     match &args.card {
         Some(file) => body["card"] = card(file)?,
         None => body["text"] = json!(args.text),

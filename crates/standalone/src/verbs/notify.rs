@@ -69,10 +69,8 @@ pub async fn notify_webhook(args: NotifyWebhook) -> anyhow::Result<ExitCode> {
 pub async fn notify_chat(args: NotifyChat) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = integration_id(&client, &args.integration).await?;
-    let chat = match (&args.chat, &args.user) {
-        (Some(chat), _) => json!({ "integrationId": id, "chatId": chat }),
-        (None, user) => json!({ "integrationId": id, "userId": user }),
-    };
+    let mut chat = args.recipient.body();
+    chat["integrationId"] = json!(id);
     save(&client, json!({ "chat": chat }), args.language).await
 }
 

@@ -1,0 +1,32 @@
+//! To whom a bot sends what nobody asked for.
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+/// A chat or a person.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Recipient {
+    /// Into this chat, by the platform's id.
+    #[arg(
+        long,
+        env = "TIELINE_CHAT",
+        value_name = "CHAT",
+        required_unless_present = "user",
+        conflicts_with = "user"
+    )]
+    pub chat: Option<String>,
+    /// To this person, by the platform's id.
+    #[arg(long, env = "TIELINE_USER", value_name = "USER")]
+    pub user: Option<String>,
+}
+
+impl Recipient {
+    /// The object of the API with the recipient in it.
+    #[must_use]
+    pub fn body(&self) -> Value {
+        match &self.chat {
+            Some(chat) => json!({ "chatId": chat }),
+            None => json!({ "userId": self.user }),
+        }
+    }
+}
