@@ -123,6 +123,7 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
         stop: None,
         watch: None,
         rests_until: None,
+        heard: None,
     });
     let store = &scenario.process.world.store;
     conversation::save(store, &left, &mut before).await.unwrap();

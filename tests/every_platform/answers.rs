@@ -119,24 +119,6 @@ async fn long_answer_is_shown_whole_and_in_order() {
     .await;
 }
 
-#[tokio::test]
-async fn group_message_without_mention_is_ignored() {
-    let test = TestBridge::open(Manner::default()).await;
-    test.play(async |bot| {
-        if !bot.simulator.features().groups {
-            return Ok(());
-        }
-        let lisi = Speaker::in_group("1001", "-1002001");
-        bot.simulator.say(&lisi, "not for the bot", false);
-        bot.say(&lisi, "for the bot");
-        bot.shows(&lisi, &["echo: for the bot"]).await?;
-        bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
-        ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
-        Ok(())
-    })
-    .await;
-}
-
 fn thoughtful() -> Manner {
     Manner {
         between: Duration::from_millis(900),

@@ -8,6 +8,7 @@ mod answers;
 mod cards;
 mod commands;
 mod faults;
+mod groups;
 mod rows;
 mod tasks;
 mod telegram;

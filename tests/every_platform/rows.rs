@@ -121,11 +121,7 @@ impl Lark {
 
 impl PlatformSimulator for Lark {
     fn features(&self) -> Features {
-        Features {
-            // The simulator delivers only what the platform delivers: of a group, what mentions the bot.
-            groups: false,
-            ..Features::ALL
-        }
+        Features::ALL
     }
 
     fn integration(&self) -> Value {
@@ -146,8 +142,13 @@ impl PlatformSimulator for Lark {
         self.mode == "webhook" || self.platform.connections(app(self.mode)).0 > 0
     }
 
-    fn say(&self, from: &Speaker, text: &str, _mention: bool) -> String {
-        let id = self.said.keep(&self.platform.text(app(self.mode), from, text));
+    fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
+        let app = app(self.mode);
+        let event = match mention {
+            true => self.platform.text(app, from, text),
+            false => self.platform.talk(app, from, text),
+        };
+        let id = self.said.keep(&event);
         self.redeliver(&id);
         id
     }

@@ -70,6 +70,8 @@ pub(crate) struct Abilities {
     delivery: &'static str,
     /// Whether the bot can speak without being asked.
     proactive: bool,
+    /// Whether the platform delivers what is said in groups without mentioning the bot, to a bot that may read it.
+    hears_groups: bool,
     /// Which buttons of cards are shown as buttons: `none`, `links`, `all`. The others are lines of the text.
     buttons: &'static str,
     /// Whether credentials are obtained by scanning a code.
@@ -150,6 +152,7 @@ impl Mode {
                     Delivery::PushTo { .. } => "push_or_pull",
                 },
                 proactive: mode.proactive,
+                hears_groups: mode.hears_groups,
                 buttons: match mode.buttons {
                     CardButtons::None => "none",
                     CardButtons::Links => "links",

@@ -163,6 +163,16 @@ pub(crate) enum SessionScope {
     Chat,
 }
 
+/// Which messages in groups are answered.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum GroupMessages {
+    /// Those that mention the bot or reply to it.
+    Mentioned,
+    /// All that the platform delivers.
+    All,
+}
+
 /// What a message does to a running answer.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

@@ -25,10 +25,10 @@ use crate::retry::until_settled;
 use crate::state::AdminState;
 
 mod body;
+pub(crate) mod platform_fit;
 pub(crate) mod question_limits;
 mod redaction;
 mod routes;
-pub(crate) mod welcome;
 
 /// Whether an integration is taken from the trigger that has it.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
@@ -80,7 +80,7 @@ pub(crate) async fn create(
     Body(new): Body<NewTrigger>,
 ) -> Result<Tagged<TriggerView>, Problem> {
     let trigger = read_new(fresh.trigger(), scope.organization.clone(), new)?;
-    welcome::check(&state, &trigger).await?;
+    platform_fit::check(&state, &trigger).await?;
     let made = until_settled(|| async {
         if fresh.is_repeat()
             && let Some(made) = store_trigger::get(&state.world.store, &scope.organization, &trigger.id).await?
@@ -135,8 +135,10 @@ pub(crate) async fn patch(
         let trigger = read_patch(before.trigger.clone(), &patch)?;
         let old = &before.trigger;
         // What was saved before there was a limit doesn't stand in the way of other changes.
-        if old.settings.welcome != trigger.settings.welcome || old.integration != trigger.integration {
-            welcome::check(&state, &trigger).await?;
+        let (was, wanted) = (&old.settings, &trigger.settings);
+        let asks_more = was.welcome != wanted.welcome || was.unaddressed() != wanted.unaddressed();
+        if asks_more || old.integration != trigger.integration {
+            platform_fit::check(&state, &trigger).await?;
         }
         let store = scope.audited(&state, updated(old, &trigger));
         let changed = store_trigger::update(&store, &before, trigger.clone(), query.rival(), state.now()).await;

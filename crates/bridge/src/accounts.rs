@@ -42,6 +42,7 @@ impl Bot {
             now: world.clock.now(),
             random: random(),
             welcome,
+            unaddressed: tieline_core::connector::Unaddressed::Ignored,
         }
     }
 

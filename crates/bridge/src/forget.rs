@@ -62,6 +62,7 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
     for record in &messages {
         erase::message(&world.store, &person.organization, record, &files_of(world, record)).await?;
     }
+    erase::overheard(&world.store, &person.integration, &person.id).await?;
     pairing::forget(world, &person.integration, &sender).await?;
     erase::guesses(&world.store, &person.id).await?;
     user::delete(store, person).await?;

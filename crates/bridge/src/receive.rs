@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{Answer, Proof, Received, Rejection, Remark};
+use tieline_core::connector::{Answer, Context, Proof, Received, Rejection, Remark, Unaddressed};
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, StoredEvent};
 use tieline_core::event::Event;
@@ -107,11 +107,12 @@ async fn answer(
     if bot.connector.manifest().proof == Proof::Operator {
         prove_operator(operator, &bound)?;
     }
-    let welcome = bound
-        .trigger
-        .as_ref()
-        .and_then(|trigger| trigger.settings.welcome.as_deref());
-    let cx = bot.context(world, welcome);
+    let trigger = bound.trigger.as_ref();
+    let welcome = trigger.and_then(|trigger| trigger.settings.welcome.as_deref());
+    let cx = Context {
+        unaddressed: trigger.map_or(Unaddressed::Ignored, |trigger| trigger.settings.unaddressed()),
+        ..bot.context(world, welcome)
+    };
     let received = match bot.connector.receive(request, &cx) {
         Ok(received) => received,
         Err(rejection) => {

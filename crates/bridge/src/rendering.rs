@@ -114,6 +114,7 @@ impl Setting {
             now: self.now,
             random: self.random,
             welcome: self.welcome.as_deref(),
+            unaddressed: tieline_core::connector::Unaddressed::Ignored,
         }
     }
 }
@@ -264,6 +265,7 @@ mod tests {
             now: Timestamp::from_secs(1),
             random: [7; 32],
             welcome: None,
+            unaddressed: tieline_core::connector::Unaddressed::Ignored,
         };
         deliver(&bot, &desired, &target, &Progress::write(&7), &cx).await
     }

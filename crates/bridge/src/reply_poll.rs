@@ -123,7 +123,7 @@ async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecor
     match found.ok().flatten().and_then(|found| crate::event_of(world, &found)) {
         Some(Event::Message(asked)) => polled.can_push(&asked.target, cx),
         Some(Event::CardAction(clicked)) => polled.can_push(&clicked.target, cx),
-        Some(Event::Feedback(_)) | None => true,
+        Some(Event::Overheard(_) | Event::Feedback(_)) | None => true,
     }
 }
 

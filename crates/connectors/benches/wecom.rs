@@ -39,6 +39,7 @@ fn main() {
         now: Timestamp::from_secs(1_760_000_400),
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     };
     assert_eq!(WeCom.receive(&request, &cx).unwrap().events.len(), 1);
     let rates = (0..ROUNDS).map(|_| round(&request, &cx));

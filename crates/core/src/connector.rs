@@ -16,7 +16,7 @@ use crate::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, Unre
 use crate::stream::StreamProtocol;
 use crate::timestamp::Timestamp;
 
-pub use context::{Context, Remark};
+pub use context::{Context, Remark, Unaddressed};
 pub use credentials::{Probe, TokenError, TokenExchange, probe_by_status};
 pub use inquiry::{AddressQuestion, Withheld};
 pub use manifest::{CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};

@@ -93,6 +93,8 @@ pub struct Conversation {
     pub run: Option<RunState>,
     /// Who works on it.
     pub lease: Option<Lease>,
+    /// Until when what others said in the group went along with a question, or was left out by a new session.
+    pub heard_until: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
@@ -111,6 +113,7 @@ impl Conversation {
             closing: Vec::new(),
             run: None,
             lease: None,
+            heard_until: None,
             updated_at: now,
         }
     }
@@ -236,6 +239,20 @@ pub struct RunState {
         skip_serializing_if = "Option::is_none"
     )]
     pub rests_until: Option<Timestamp>,
+    /// What others said in the group at that time goes along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Heard>,
+}
+
+/// A time in which others spoke in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Its beginning, which is not part of it.
+    #[serde(with = "crate::timestamp::millis", rename = "f")]
+    pub from: Timestamp,
+    /// Its end.
+    #[serde(with = "crate::timestamp::millis", rename = "t")]
+    pub to: Timestamp,
 }
 
 /// How far a run is.

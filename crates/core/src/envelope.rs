@@ -150,6 +150,7 @@ impl From<Event> for StoredEvent {
     fn from(event: Event) -> Self {
         Self::V1(match event {
             Event::Message(message) => EventV1::Message(message.into()),
+            Event::Overheard(message) => EventV1::Overheard(message.into()),
             Event::CardAction(action) => EventV1::CardAction(action.into()),
             Event::Feedback(feedback) => EventV1::Feedback(feedback.into()),
         })
@@ -160,6 +161,7 @@ impl From<StoredEvent> for Event {
     fn from(StoredEvent::V1(event): StoredEvent) -> Self {
         match event {
             EventV1::Message(message) => Self::Message(message.into()),
+            EventV1::Overheard(message) => Self::Overheard(message.into()),
             EventV1::CardAction(action) => Self::CardAction(action.into()),
             EventV1::Feedback(feedback) => Self::Feedback(feedback.into()),
         }
@@ -172,6 +174,8 @@ impl From<StoredEvent> for Event {
 pub enum EventV1 {
     /// See [`Message`].
     Message(MessageV1),
+    /// See [`Event::Overheard`].
+    Overheard(MessageV1),
     /// See [`CardAction`].
     CardAction(CardActionV1),
     /// See [`Feedback`].

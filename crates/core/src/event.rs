@@ -27,6 +27,9 @@ pub const WELCOME_KEY: &str = "tl:welcome";
 pub enum Event {
     /// A person sent a message to the bot.
     Message(Message),
+    /// A person said something in a group, and not to the bot. Only made where the trigger wants it:
+    /// [`crate::connector::Unaddressed::Kept`].
+    Overheard(Message),
     /// A person clicked something, or opened the chat.
     CardAction(CardAction),
     /// A person rated an answer.
@@ -38,7 +41,7 @@ impl Event {
     #[must_use]
     pub fn id(&self) -> &PlatformMessageId {
         match self {
-            Self::Message(message) => &message.id,
+            Self::Message(message) | Self::Overheard(message) => &message.id,
             Self::CardAction(action) => &action.id,
             Self::Feedback(feedback) => &feedback.id,
         }
@@ -48,7 +51,7 @@ impl Event {
     #[must_use]
     pub fn chat(&self) -> &Chat {
         match self {
-            Self::Message(message) => &message.target.chat,
+            Self::Message(message) | Self::Overheard(message) => &message.target.chat,
             Self::CardAction(action) => &action.target.chat,
             Self::Feedback(feedback) => &feedback.chat,
         }
@@ -58,7 +61,7 @@ impl Event {
     #[must_use]
     pub fn sender(&self) -> &SenderId {
         match self {
-            Self::Message(message) => &message.sender.id,
+            Self::Message(message) | Self::Overheard(message) => &message.sender.id,
             Self::CardAction(action) => &action.sender.id,
             Self::Feedback(feedback) => &feedback.sender,
         }
@@ -78,9 +81,9 @@ pub struct Sender {
     pub name: Option<String>,
 }
 
-/// One message of a person to the bot.
+/// One message of a person.
 ///
-/// In a group it is only made if the bot was mentioned or replied to, and the mention is already removed from the text.
+/// The mention of the bot is already removed from the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// The platform's id.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
+use crate::connector::Unaddressed;
 use crate::event::Chat;
 use crate::ids::{AgentId, IntegrationId, OrganizationId, SenderId, TriggerId};
 use crate::quiet_hours::QuietHours;
@@ -93,6 +94,17 @@ pub struct TriggerSettings {
     /// Whether people may choose among all agents of the organization.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub agent_choice: bool,
+    /// How many of the latest messages that were said in a group, and not to the bot, go along with a question. 0: none is kept.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub group_context: u32,
+    /// Which messages in groups are answered.
+    #[serde(skip_serializing_if = "GroupMessages::is_default")]
+    pub group_messages: GroupMessages,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Default for TriggerSettings {
@@ -110,6 +122,8 @@ impl Default for TriggerSettings {
             redaction: Redaction::default(),
             routes: Vec::new(),
             agent_choice: false,
+            group_context: 0,
+            group_messages: GroupMessages::Mentioned,
         }
     }
 }
@@ -126,6 +140,16 @@ impl TriggerSettings {
     pub const fn window(&self) -> Duration {
         Duration::from_secs(self.summary_window_seconds as u64)
     }
+
+    /// What becomes of what is said in groups and not to the bot.
+    #[must_use]
+    pub const fn unaddressed(&self) -> Unaddressed {
+        match (self.group_messages, self.group_context) {
+            (GroupMessages::All, _) => Unaddressed::Answered,
+            (GroupMessages::Mentioned, 0) => Unaddressed::Ignored,
+            (GroupMessages::Mentioned, _) => Unaddressed::Kept,
+        }
+    }
 }
 
 /// Who shares a conversation in a group.
@@ -137,6 +161,23 @@ pub enum SessionScope {
     Sender,
     /// The whole chat has one.
     Chat,
+}
+
+/// Which messages in groups are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupMessages {
+    /// Those that mention the bot or reply to it.
+    #[default]
+    Mentioned,
+    /// All that the platform delivers.
+    All,
+}
+
+impl GroupMessages {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a message does to a running answer.

@@ -1,7 +1,7 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
 //! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `lvg` sessions that are left, `tb` the sealed tasks, `pend`
-//! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `at` last change. Session, mailbox and run are kept in
+//! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `hd` until when the group was heard, `at` last change. Session, mailbox and run are kept in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
 //! Every writer of a conversation reads it, changes it in memory and saves it on the condition that its version is still
@@ -63,6 +63,12 @@ struct StoredV1 {
     run: Option<RunState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease: Option<StoredLease>,
+    #[serde(
+        with = "tieline_core::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    hd: Option<Timestamp>,
     #[serde(with = "tieline_core::timestamp::millis")]
     at: Timestamp,
 }
@@ -258,6 +264,12 @@ async fn change(
     if after.run != before.run {
         set_or_remove(&mut change, "run", after.run.as_ref())?;
     }
+    if after.heard_until != before.heard_until {
+        match after.heard_until {
+            Some(until) => change.set("hd", number(until.as_millis())),
+            None => change.remove("hd"),
+        };
+    }
     lease.apply(&mut change)?;
     let key = partition(&after.key.id());
     let table = &store.tables.state;
@@ -308,6 +320,7 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
         clos: conversation.closing.clone(),
         run: conversation.run.clone(),
         lease: conversation.lease.as_ref().map(StoredLease::held),
+        hd: conversation.heard_until,
         at: conversation.updated_at,
     });
     let mut item = write(WHAT, &partition, SORT, &stored)?;
@@ -334,6 +347,7 @@ fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
         closing: stored.clos,
         run: stored.run,
         lease: stored.lease.map(Into::into),
+        heard_until: stored.hd,
         updated_at: stored.at,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use tieline_core::conversation::Conversation;
-use tieline_core::ids::{OrganizationId, RunId, SessionId, UserId};
+use tieline_core::ids::{IntegrationId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::message_state::MessageState;
 
 use crate::Store;
@@ -12,6 +12,7 @@ use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
 use crate::item::{Item, get_text, number, text};
 use crate::message::MessageRecord;
+use crate::overheard;
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
@@ -84,6 +85,15 @@ pub async fn conversation(store: &Store, before: &Conversation) -> Result<(), St
     let mut condition = Update::new();
     condition.require_equal("n", number(before.version));
     dynamo::delete(&store.dynamo, &store.tables.state, (&key, "CNV"), condition).await
+}
+
+/// Erases what a user said in groups without mentioning the bot.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn overheard(store: &Store, integration: &IntegrationId, user: &UserId) -> Result<(), StoreError> {
+    let is_theirs = |sort: &str| sort.rsplit('#').next() == Some(user.as_str());
+    partition(store, &overheard::partition(integration), is_theirs).await
 }
 
 /// Erases a user's wrong guesses.

@@ -30,6 +30,7 @@ pub mod login;
 pub mod message;
 pub mod message_rate;
 pub mod notifications;
+pub mod overheard;
 pub mod pairing;
 pub mod poll_cursor;
 pub mod quota;

@@ -108,6 +108,18 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
+    /// A person says something in a group, and not to the bot. Only an app with `im:message.group_msg` hears of it.
+    #[must_use]
+    pub fn talk(&self, app: &str, from: &Speaker, text: &str) -> Value {
+        let mut book = self.book();
+        let id = book.say(app, from, "text", json!({ "text": text }).to_string(), Vec::new());
+        let mut event = said(app, from, &id, &mut book);
+        if let Some(message) = event["event"]["message"].as_object_mut() {
+            message.remove("mentions");
+        }
+        event
+    }
+
     /// A person answers an earlier message with a text for the bot.
     #[must_use]
     pub fn quoting(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::access::Access;
 use tieline_core::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
 use tieline_core::timestamp::Timestamp;
-use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
+use tieline_core::trigger::{BusyPolicy, GroupMessages, SessionScope, Trigger, TriggerSettings};
 use tieline_store::config::trigger::TriggerRecord;
 use utoipa::ToSchema;
 
@@ -27,6 +27,8 @@ const MAX_WELCOME_CHARS: usize = 2000;
 const PER_PERSON: &str = "maxMessagesPerPersonPerMinute";
 /// Most entries of an access list.
 const MAX_ACCESS_ENTRIES: usize = 1000;
+/// Most messages of others that go along with a question.
+const MAX_GROUP_CONTEXT: u32 = 50;
 
 /// Which agent answers for which bot, and how.
 #[derive(Serialize, ToSchema)]
@@ -54,6 +56,11 @@ pub(crate) struct TriggerView {
     routes: Vec<RouteBody>,
     /// Whether people may choose among all agents of the organization.
     agent_choice: bool,
+    /// How many of the latest messages that were said in a group, and not to the bot, go along with a question.
+    group_context: u32,
+    /// Which messages in groups are answered.
+    #[schema(value_type = schema::GroupMessages)]
+    group_messages: GroupMessages,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -120,6 +127,13 @@ pub(crate) struct NewTrigger {
     routes: Option<Vec<RouteBody>>,
     /// Whether people may choose among all agents of the organization: false, if absent.
     agent_choice: Option<bool>,
+    /// How many of the latest messages that were said in a group, and not to the bot, go along with a question: 0, if absent. They are kept
+    /// for a day at most. Only where the platform delivers them (`abilities.hearsGroups`).
+    #[schema(maximum = 50)]
+    group_context: Option<u32>,
+    /// Which messages in groups are answered: `mentioned`, if absent. `all` only where the platform delivers them.
+    #[schema(value_type = Option<schema::GroupMessages>)]
+    group_messages: Option<GroupMessages>,
 }
 
 /// Changes of a trigger. What is absent stays.
@@ -154,6 +168,10 @@ pub(crate) struct TriggerPatch {
     #[schema(max_items = 20)]
     routes: Option<Vec<RouteBody>>,
     agent_choice: Option<bool>,
+    #[schema(maximum = 50)]
+    group_context: Option<u32>,
+    #[schema(value_type = Option<schema::GroupMessages>)]
+    group_messages: Option<GroupMessages>,
 }
 
 /// Changes of who may use the bot. What is absent stays.
@@ -192,6 +210,8 @@ impl NewTrigger {
             redaction: self.redaction,
             routes: self.routes,
             agent_choice: self.agent_choice,
+            group_context: self.group_context,
+            group_messages: self.group_messages,
         };
         patch.apply(blank)
     }
@@ -242,6 +262,14 @@ impl TriggerPatch {
                 None => old.routes,
             },
             agent_choice: self.agent_choice.unwrap_or(old.agent_choice),
+            group_context: errors
+                .keep(at_most(
+                    "groupContext",
+                    self.group_context.unwrap_or(old.group_context),
+                    MAX_GROUP_CONTEXT,
+                ))
+                .unwrap_or_default(),
+            group_messages: self.group_messages.unwrap_or(old.group_messages),
         };
         errors.end()?;
         Ok(Trigger {
@@ -278,11 +306,11 @@ impl AccessPatch {
     }
 }
 
-fn at_most(field: &str, seconds: u32, max: u32) -> Result<u32, Problem> {
-    if seconds > max {
+fn at_most(field: &str, number: u32, max: u32) -> Result<u32, Problem> {
+    if number > max {
         return Err(Problem::invalid(field, &format!("must be at most {max}")));
     }
-    Ok(seconds)
+    Ok(number)
 }
 
 fn welcome(text: Option<String>) -> Result<Option<String>, Problem> {
@@ -330,6 +358,8 @@ impl TriggerView {
             redaction: RedactionView::of(settings.redaction),
             routes: settings.routes.into_iter().map(RouteBody::of).collect(),
             agent_choice: settings.agent_choice,
+            group_context: settings.group_context,
+            group_messages: settings.group_messages,
             created_at,
             updated_at,
             etag: etag::of_version(version),
@@ -350,6 +380,7 @@ pub(super) fn shown(trigger: &Trigger) -> Shown {
         "welcome": settings.welcome, "taskMode": settings.task_mode,
         "quietHours": settings.quiet_hours, "maxMessagesPerPersonPerMinute": settings.max_messages_per_person_per_minute,
         "redaction": settings.redaction, "routes": settings.routes, "agentChoice": settings.agent_choice,
+        "groupContext": settings.group_context, "groupMessages": settings.group_messages,
     }))
 }
 

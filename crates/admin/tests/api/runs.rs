@@ -45,6 +45,7 @@ fn under_way(now: Timestamp) -> RunState {
         stop: None,
         watch: None,
         rests_until: None,
+        heard: None,
     }
 }
 

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::inbound_writer::{Job, Stored};
 use super::shared::RelayShared;
 use super::status_writer::StatusUpdate;
+use super::trigger_wants::TriggerWants;
 use crate::accounts::Bot;
 use crate::large_event::StoredApart;
 use crate::media::{self, InlineFile};
@@ -31,8 +32,8 @@ pub(super) struct BotContext {
     pub(super) learned: Arc<OnceLock<Bot>>,
     /// The protocol of its platform.
     pub(super) protocol: &'static dyn StreamProtocol,
-    /// The welcome text of its trigger.
-    pub(super) welcome: Option<Arc<str>>,
+    /// What its trigger wants of the connector.
+    pub(super) wants: TriggerWants,
     /// The integration's version.
     pub(super) version: u64,
     /// The fence of the shard.
@@ -49,7 +50,10 @@ impl BotContext {
 
     /// What the connector is told.
     pub(super) fn context(&self) -> Context<'_> {
-        self.newest().context(&self.shared.world, self.welcome.as_deref())
+        Context {
+            unaddressed: self.wants.unaddressed,
+            ..self.newest().context(&self.shared.world, self.wants.welcome.as_deref())
+        }
     }
 
     /// The platform's name.

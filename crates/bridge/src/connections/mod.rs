@@ -23,6 +23,7 @@ mod shared;
 pub(crate) mod socket_registry;
 mod status_writer;
 mod supervisor;
+mod trigger_wants;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

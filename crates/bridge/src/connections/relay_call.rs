@@ -131,7 +131,7 @@ async fn here(
             .and_then(Result::ok)
             .unwrap_or(ApiAnswer::Unknown)),
         Err(BotCommand::Call { call, .. }) => Err(call),
-        Err(BotCommand::Welcome(_) | BotCommand::End(_)) => {
+        Err(BotCommand::Trigger(_) | BotCommand::End(_)) => {
             unreachable!("the order that comes back is the one that was given")
         }
     }

@@ -28,6 +28,7 @@ use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
 use super::socket_registry::{BotCommand, End};
 use super::status_writer::StatusUpdate;
+use super::trigger_wants::TriggerWants;
 use crate::accounts::{self, AccountError};
 use crate::error_chain::chain;
 use crate::world::chance;
@@ -110,7 +111,7 @@ impl Shard {
                 Some(seat) if seat.live == *live => continue,
                 Some(seat) if seat.live.version == live.version => {
                     seat.live = live.clone();
-                    tokio::spawn(tell_welcome(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
+                    tokio::spawn(tell_trigger(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
                     continue;
                 }
                 Some(_) => self.bots.remove(id),
@@ -349,10 +350,7 @@ async fn try_load(
     let Some(bound) = integration::load_bound(&world.store, id).await? else {
         return Ok(None);
     };
-    let welcome = bound
-        .trigger
-        .and_then(|trigger| trigger.settings.welcome)
-        .map(Arc::from);
+    let wants = TriggerWants::of(bound.trigger);
     let bot = match accounts::open(world, &bound.integration) {
         Ok(bot) => bot,
         Err(AccountError::Store(error @ StoreError::Unavailable { .. })) => return Err(error),
@@ -378,7 +376,7 @@ async fn try_load(
         bot,
         learned: Arc::default(),
         protocol,
-        welcome,
+        wants,
         version: bound.integration.version,
         fence,
         two_sockets: mode.two_sockets,
@@ -392,15 +390,14 @@ async fn try_load(
     )))
 }
 
-async fn tell_welcome(shared: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
+async fn tell_trigger(shared: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
     match integration::load_bound(&shared.world.store, &id).await {
         Ok(bound) => {
-            let trigger = bound.and_then(|bound| bound.trigger);
-            let welcome = trigger.and_then(|trigger| trigger.settings.welcome).map(Arc::from);
-            // A bot that has ended needs no welcome.
-            let _ = orders.send(Box::new(BotCommand::Welcome(welcome)));
+            let wants = TriggerWants::of(bound.and_then(|bound| bound.trigger));
+            // A bot that has ended needs to know nothing.
+            let _ = orders.send(Box::new(BotCommand::Trigger(wants)));
         }
-        Err(error) => warn!(account.id = %id, error = %error, "the welcome stays as it was"),
+        Err(error) => warn!(account.id = %id, error = %error, "what its trigger wants stays as it was"),
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::warn;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::Store;
 
+use super::trigger_wants::TriggerWants;
 use crate::clock::Clock;
 
 /// How old the picture of who holds what may be.
@@ -39,8 +40,8 @@ pub(super) enum BotCommand {
         /// Who waits.
         to: ReplyTo,
     },
-    /// The trigger's welcome text has changed.
-    Welcome(Option<Arc<str>>),
+    /// The trigger has changed.
+    Trigger(TriggerWants),
     /// Let go of the connection.
     End(End),
 }

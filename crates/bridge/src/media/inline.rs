@@ -32,8 +32,14 @@ impl InlineFile {
 
 /// Takes the files out of an event that came inside it: see [`Part::inline`]. They must be stored before the event is queued.
 pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
-    let Event::Message(message) = event else {
-        return Vec::new();
+    let message = match event {
+        Event::Message(message) => message,
+        // Of what isn't said to the bot only the words are kept.
+        Event::Overheard(message) => {
+            message.parts.iter_mut().for_each(|part| drop(part.take_inline()));
+            return Vec::new();
+        }
+        Event::CardAction(_) | Event::Feedback(_) => return Vec::new(),
     };
     let id = bot.account.ids.message(&message.id);
     let own = message.parts.iter_mut().enumerate();

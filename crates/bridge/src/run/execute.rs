@@ -29,7 +29,8 @@ use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, incoming_guard, senders, speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, group_context, incoming_guard, senders,
+    speakers, update,
 };
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
@@ -78,6 +79,7 @@ pub(super) async fn resume(
     let keeper = LeaseHeartbeat::start(world, held);
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
     speakers::name_all(world, held, &mut asked).await?;
+    group_context::add(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
@@ -296,8 +298,12 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
             continue;
         }
         match crate::event_of(world, &record) {
-            Some(Event::Message(message)) => asked.push(Asked { record, message }),
-            Some(Event::CardAction(_) | Event::Feedback(_)) | None => {
+            Some(Event::Message(message)) => asked.push(Asked {
+                record,
+                message,
+                context: String::new(),
+            }),
+            Some(Event::Overheard(_) | Event::CardAction(_) | Event::Feedback(_)) | None => {
                 warn!(event.key = %record.id, "message of a run can't be read");
                 finish::park_unreadable(world, &record).await?;
             }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tieline_core::conversation::{Conversation, RunPhase, RunState, StopCause};
+use tieline_core::conversation::{Conversation, Heard, RunPhase, RunState, StopCause};
+use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
-use tieline_core::mailbox::{self, Due};
+use tieline_core::mailbox::{self, Due, Pending};
 use tieline_core::timestamp::Timestamp;
-use tieline_core::trigger::BusyPolicy;
+use tieline_core::trigger::{BusyPolicy, Trigger};
 use tieline_store::config::integration::Bound;
 
 /// No message is due: none at all, or none before then.
@@ -56,8 +57,19 @@ pub(super) fn next_run(
         stop: is_outdated.then_some(StopCause::Interrupted),
         watch: None,
         rests_until: None,
+        heard: trigger.and_then(|trigger| heard(conversation, taken, trigger)),
     };
     Ok((run, n_taken))
+}
+
+/// What others said in the group since the last question, if the trigger wants that.
+fn heard(conversation: &Conversation, taken: &[Pending], trigger: &Trigger) -> Option<Heard> {
+    if trigger.settings.group_context == 0 || conversation.key.chat.kind != ChatKind::Group {
+        return None;
+    }
+    let to = taken.iter().map(|waiting| waiting.since).max()?;
+    let from = conversation.heard_until.unwrap_or(Timestamp::from_secs(0));
+    Some(Heard { from, to })
 }
 
 /// The same for every process that works on the run, another for a message that is run again on purpose.
@@ -73,6 +85,9 @@ pub(super) fn take(conversation: &mut Conversation, run: RunState, n_taken: usiz
     conversation.pending.drain(..n_taken);
     for waiting in &mut conversation.pending {
         waiting.behind_run = true;
+    }
+    if let Some(heard) = run.heard {
+        conversation.heard_until = Some(heard.to);
     }
     conversation.run = Some(run);
 }

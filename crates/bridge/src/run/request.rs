@@ -35,6 +35,8 @@ const CALLBACK_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Asked {
     pub(super) record: MessageRecord,
     pub(super) message: Message,
+    /// What others said in the group before: goes along with the run's first message, and is not kept with what was asked.
+    pub(super) context: String,
 }
 
 impl Asked {
@@ -198,7 +200,7 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
     AgentMessage {
         id: last.record.id.clone(),
         redrives: last.record.redrives,
-        text: text_of(asked),
+        text: with_context(asked),
         parts,
         quoted,
     }
@@ -224,6 +226,13 @@ pub(super) fn words_of(asked: &[Asked]) -> String {
     let lines: Vec<String> = reference.into_iter().chain(text).chain(marks).collect();
     let gap = if quote.is_empty() || lines.is_empty() { "" } else { "\n" };
     format!("{quote}{gap}{}", lines.join("\n"))
+}
+
+/// The text for the agent, with what others said before.
+fn with_context(asked: &[Asked]) -> String {
+    let contexts = asked.iter().map(|it| it.context.clone());
+    let all = contexts.chain([text_of(asked)]).filter(|text| !text.is_empty());
+    all.collect::<Vec<_>>().join("\n\n")
 }
 
 fn text_of(asked: &[Asked]) -> String {
@@ -313,7 +322,11 @@ mod tests {
             redrives: 0,
             version: 1,
         };
-        Asked { record, message }
+        Asked {
+            record,
+            message,
+            context: String::new(),
+        }
     }
 
     #[test]

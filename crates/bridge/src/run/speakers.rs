@@ -20,8 +20,7 @@ pub(super) async fn name_all(world: &World, held: &LeasedConversation, asked: &m
     if key.sender.is_some() || key.chat.kind != ChatKind::Group {
         return Ok(());
     }
-    let found = agents::look_up(&world.store, &key.organization, &held.run().agent, world.clock.now()).await?;
-    let adapter = found.and_then(|it| Protocol::parse(&it.agent.protocol, &it.agent.config).ok());
+    let adapter = adapter_of(world, held).await?;
     for it in asked {
         let name = name_of(world, key, adapter.as_ref(), &it.message.sender).await?;
         it.message.text = attributed(&name, &it.message.text);
@@ -29,9 +28,16 @@ pub(super) async fn name_all(world: &World, held: &LeasedConversation, asked: &m
     Ok(())
 }
 
+/// The protocol of the run's agent. `None` if there is no such agent any more.
+pub(super) async fn adapter_of(world: &World, held: &LeasedConversation) -> Result<Option<Adapter>, RunError> {
+    let organization = &held.conversation.key.organization;
+    let found = agents::look_up(&world.store, organization, &held.run().agent, world.clock.now()).await?;
+    Ok(found.and_then(|it| Protocol::parse(&it.agent.protocol, &it.agent.config).ok()))
+}
+
 /// The name by which the agent is told of a sender: the linked person's, else the account's, else its id; an alias if it may know none of
 /// them.
-async fn name_of(
+pub(super) async fn name_of(
     world: &World,
     key: &ConversationKey,
     adapter: Option<&Adapter>,
@@ -52,7 +58,7 @@ async fn name_of(
 }
 
 /// `text` as said by `name`. Further lines are indented: a person can't put words into another one's mouth by writing a name before them.
-fn attributed(name: &str, text: &str) -> String {
+pub(super) fn attributed(name: &str, text: &str) -> String {
     let is_break = |c: char| matches!(c, '\n' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let lines: Vec<&str> = text.split(is_break).map(|line| line.trim_end_matches('\r')).collect();
     format!("{name}: {}", lines.join("\n  ")).trim_end().to_owned()

@@ -176,6 +176,6 @@ async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
     Ok(match crate::event_of(world, &ledger) {
         Some(Event::Message(message)) => Opened::Reply(Box::new((ledger, bot, message.target))),
         Some(Event::CardAction(action)) => Opened::Reply(Box::new((ledger, bot, action.target))),
-        Some(Event::Feedback(_)) | None => Opened::Unreadable,
+        Some(Event::Overheard(_) | Event::Feedback(_)) | None => Opened::Unreadable,
     })
 }

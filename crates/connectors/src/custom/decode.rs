@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use tieline_core::connector::Context;
+use tieline_core::connector::{Context, Unaddressed};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Part, Quoted, Sender};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
@@ -13,10 +13,11 @@ use super::wire::{Attachment, AttachmentContent, Said};
 use crate::file_name;
 use crate::mentions::ends_name;
 
-/// The event of a message. `None` if it was said in a group and not to the bot.
+/// The event of a message. `None` if it was said in a group and not to the bot, and nobody wants it.
 pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Result<Option<Event>, Mistake> {
     let unmentioned = bot_name.and_then(|name| without_mention(&said.text, name));
-    if said.chat.kind == ChatKind::Group && !said.mentioned && unmentioned.is_none() {
+    let is_addressed = said.chat.kind == ChatKind::Direct || said.mentioned || unmentioned.is_some();
+    if !is_addressed && cx.unaddressed == Unaddressed::Ignored {
         return Ok(None);
     }
     let quoted = match said.quoted {
@@ -27,7 +28,7 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
         None => None,
     };
     let (id, sender) = (PlatformMessageId::new(said.id), SenderId::new(said.sender_id));
-    Ok(Some(Event::Message(Message {
+    let said = Message {
         id: id.clone(),
         sender: Sender {
             id: sender.clone(),
@@ -51,7 +52,8 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
             handle: said.reply_handle.map(ReplyHandle::new).unwrap_or_default(),
             expires_at: None,
         },
-    })))
+    };
+    Ok(Some(cx.event(said, is_addressed)))
 }
 
 /// The text without the bot's mention, if there is one.

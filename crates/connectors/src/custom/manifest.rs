@@ -94,6 +94,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         },
         welcome: None,
         two_sockets: true,
+        hears_groups: true,
         proactive: true,
         buttons: CardButtons::All,
         login: false,

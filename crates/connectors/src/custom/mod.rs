@@ -24,7 +24,7 @@ use tieline_core::connector::{
     Answer, Connector, Context, Manifest, MediaSource, PollRequest, PollWait, PolledReplies, Received, Rejection,
     Remark, SentCall, Verdict,
 };
-use tieline_core::event::Part;
+use tieline_core::event::{Event, Part};
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{ReplyId, SenderId};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step, UnreadableProgress};
@@ -154,7 +154,11 @@ fn received(authentic: &Authentic<'_>, settings: &Settings, cx: &Context<'_>) ->
         ));
     };
     let (message, reply) = (cx.account.ids.message(event.id()), cx.account.ids.reply(event.id()));
-    let answer = wire::accepted(message, reply, &unread);
+    let answer = match &event {
+        // No reply will come that could be polled.
+        Event::Overheard(_) => wire::not_accepted("kept_as_context", None),
+        _ => wire::accepted(message, reply, &unread),
+    };
     Ok(Received {
         events: vec![event],
         answer: Answer::Fixed(answer),

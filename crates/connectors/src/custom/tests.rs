@@ -43,6 +43,7 @@ fn context(account: &Account) -> Context<'_> {
         now: Timestamp::from_secs(NOW_S),
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

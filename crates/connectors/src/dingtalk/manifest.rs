@@ -103,6 +103,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     budget: BUDGET,
     welcome: None,
     two_sockets: true,
+    hears_groups: false,
     proactive: true,
     buttons: CardButtons::Links,
     login: false,

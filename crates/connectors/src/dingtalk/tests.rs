@@ -56,5 +56,6 @@ pub(super) fn at(account: &Account, now_ms: i64) -> Context<'_> {
         now: Timestamp::from_millis(now_ms),
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }

@@ -1,7 +1,7 @@
 //! Gateway messages into events.
 
 use serde_json::json;
-use tieline_core::connector::{Context, Remark};
+use tieline_core::connector::{Context, Remark, Unaddressed};
 use tieline_core::event::{Chat, ChatKind, Event, Message, Part, PartKind, Quoted, Sender};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
@@ -33,7 +33,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
     }
     let kind = chat_kind(message.channel_type, message.guild_id.as_deref());
     let addressed = kind == ChatKind::Direct || is_addressed(&message, bot);
-    if !addressed {
+    if !addressed && cx.unaddressed == Unaddressed::Ignored {
         return Err(Remark::Ignored("server message that doesn't mention the bot"));
     }
     let text = mentions::readable(&message.body.content, &message.body.mentions, bot);
@@ -43,7 +43,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
         return Err(Remark::Ignored("message without usable content"));
     }
     let nick = message.member.and_then(|member| member.nick);
-    Ok(Event::Message(Message {
+    let said = Message {
         sent_at: sent_at(&message.id),
         sender: sender(&message.author, nick),
         text,
@@ -60,7 +60,8 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
             expires_at: None,
         },
         id: PlatformMessageId::new(message.id),
-    }))
+    };
+    Ok(cx.event(said, addressed))
 }
 
 /// Why a message is none of a person to the bot, if so.

@@ -131,6 +131,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: None,
     // Both connections of a bot get every event, which is recognized by its id.
     two_sockets: true,
+    hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
     login: false,
@@ -166,5 +167,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
         lifetime: Some(Duration::from_mins(13)),
         ..BUDGET
     },
+    hears_groups: false,
     ..LONG_CONNECTION
 };

@@ -2,7 +2,7 @@
 
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
-use tieline_core::connector::{Context, Remark};
+use tieline_core::connector::{Context, Remark, Unaddressed};
 use tieline_core::event::{
     CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, STALE_CLICK, Sender, WELCOME_KEY,
 };
@@ -100,13 +100,14 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     }
     let kind = chat_kind(&message.chat_type);
     let mentioned = message.mentions.iter().any(|mention| mentions::is_bot(mention, bot));
-    if kind == ChatKind::Group && !mentioned {
+    let is_addressed = kind == ChatKind::Direct || mentioned;
+    if !is_addressed && cx.unaddressed == Unaddressed::Ignored {
         return Err(Remark::Ignored("group message that doesn't mention the bot"));
     }
     let content = content::read(&message.message_id, &message.message_type, &message.content)
         .ok_or(Remark::Unreadable("message content does not have the documented shape"))?;
     let asker = person(&sender.sender_id).ok_or(Remark::Unreadable("message without a sender"))?;
-    Ok(Event::Message(Message {
+    let said = Message {
         id: PlatformMessageId::new(message.message_id.clone()),
         sender: Sender {
             id: asker.clone(),
@@ -119,7 +120,8 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
         chat_name: None,
         refers_to: refers_to(&message),
         target: target(&message, kind, asker, cx),
-    }))
+    };
+    Ok(cx.event(said, is_addressed))
 }
 
 /// The event has only the id of a quoted message, and of forwarded ones the id of their container.

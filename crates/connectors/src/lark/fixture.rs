@@ -57,5 +57,6 @@ pub(super) fn context(account: &Account, now: Timestamp) -> Context<'_> {
         now,
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }

@@ -180,6 +180,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: Some(BUDGET.text),
     // Fifty connections are allowed, and each event goes to one of them.
     two_sockets: true,
+    hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
     login: false,
@@ -223,6 +224,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     two_sockets: true,
+    hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
     login: false,

@@ -4,7 +4,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tieline_core::card::read_choice_key;
-use tieline_core::connector::{Context, Remark};
+use tieline_core::connector::{Context, Remark, Unaddressed};
 use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Quoted, Sender, WELCOME_KEY};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
@@ -104,7 +104,8 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         return Err(Remark::Ignored("command for another bot"));
     }
     let is_reply = replied(&message).is_some_and(|to| is_own(to, bot));
-    if kind == ChatKind::Group && !addressed.mentioned && !is_reply {
+    let is_addressed = kind == ChatKind::Direct || addressed.mentioned || is_reply;
+    if !is_addressed && cx.unaddressed == Unaddressed::Ignored {
         return Err(Remark::Ignored("group message that doesn't mention the bot"));
     }
     let text = if text.is_empty() {
@@ -133,7 +134,7 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
             target,
         }));
     }
-    Ok(Event::Message(Message {
+    let said = Message {
         id,
         sender,
         sent_at: Some(Timestamp::from_secs(message.date)),
@@ -143,7 +144,8 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         chat_name: message.chat.title.clone().filter(|title| !title.is_empty()),
         refers_to: None,
         target,
-    }))
+    };
+    Ok(cx.event(said, is_addressed))
 }
 
 fn is_welcoming(cx: &Context<'_>) -> bool {

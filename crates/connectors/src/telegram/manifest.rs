@@ -115,6 +115,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     budget: BUDGET,
     welcome: Some(BUDGET.text),
     two_sockets: true,
+    hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
     login: false,
@@ -141,6 +142,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: Some(BUDGET.text),
     // A second poller ends the first one's request.
     two_sockets: false,
+    hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
     login: false,

@@ -52,6 +52,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         },
         welcome: None,
         two_sockets: true,
+        hears_groups: false,
         proactive: false,
         buttons: CardButtons::None,
         login: false,

@@ -175,6 +175,7 @@ mod tests {
             now: Timestamp::from_secs(1),
             random: [7; 32],
             welcome: None,
+            unaddressed: tieline_core::connector::Unaddressed::Ignored,
         }
     }
 

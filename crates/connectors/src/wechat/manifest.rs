@@ -69,6 +69,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: None,
     // Two pollers of one token would share the messages between them.
     two_sockets: false,
+    hears_groups: false,
     proactive: false,
     buttons: CardButtons::None,
     login: true,

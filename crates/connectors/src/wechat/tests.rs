@@ -52,6 +52,7 @@ pub(super) fn context(account: &Account) -> Context<'_> {
         now: Timestamp::from_secs(1_789_900_060),
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

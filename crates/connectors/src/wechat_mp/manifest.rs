@@ -118,6 +118,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     },
     welcome: Some(TEXT),
     two_sockets: true,
+    hears_groups: false,
     proactive: true,
     buttons: CardButtons::None,
     login: false,

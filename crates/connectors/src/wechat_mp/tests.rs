@@ -47,6 +47,7 @@ fn context(account: &Account) -> Context<'_> {
         now: NOW,
         random: [7; 32],
         welcome: Some("Welcome."),
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

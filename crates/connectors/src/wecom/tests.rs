@@ -47,6 +47,7 @@ fn at(account: &Account, seconds: u64) -> Context<'_> {
         now: START.after(Duration::from_secs(seconds)),
         random: [9; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

@@ -147,6 +147,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     },
     welcome: Some(TEXT),
     two_sockets: true,
+    hears_groups: false,
     proactive: true,
     buttons: CardButtons::All,
     login: false,

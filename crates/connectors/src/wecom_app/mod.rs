@@ -64,7 +64,7 @@ impl Connector for WeComApp {
                 Decoded::Event(event) => {
                     let chosen = match &*event {
                         Event::CardAction(action) => card_action::chosen(action, &callback, cx),
-                        Event::Message(_) | Event::Feedback(_) => None,
+                        Event::Message(_) | Event::Overheard(_) | Event::Feedback(_) => None,
                     };
                     Received {
                         events: vec![*event],

@@ -50,6 +50,7 @@ fn context(account: &Account) -> Context<'_> {
         now: NOW,
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

@@ -127,6 +127,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     welcome: None,
     // One connection per AppId: whether a second one is given the messages too is not documented.
     two_sockets: false,
+    hears_groups: false,
     proactive: true,
     buttons: CardButtons::None,
     login: false,

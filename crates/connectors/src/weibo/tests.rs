@@ -45,6 +45,7 @@ fn context(account: &Account) -> Context<'_> {
         now: Timestamp::from_millis(1_789_900_010_000),
         random: [7; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::card::Button;
-use tieline_core::connector::{Connector, Context};
+use tieline_core::connector::{Connector, Context, Unaddressed};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, SocketCall, WebhookRequest};
 use tieline_core::ids::{
@@ -30,6 +30,8 @@ pub(crate) struct Case {
     /// 32 bytes in hex; sevens if absent.
     pub random: Option<String>,
     pub welcome: Option<String>,
+    /// What becomes of what isn't said to the bot: `kept` or `answered`; else it is ignored.
+    pub unaddressed: Option<String>,
     /// receive: what the platform sends.
     pub request: Option<RequestCase>,
     /// receive: the record that the bridge finds for `Answer::Polled`.
@@ -282,6 +284,15 @@ impl AccountCase {
 }
 
 impl Case {
+    fn unaddressed(&self) -> Unaddressed {
+        match self.unaddressed.as_deref() {
+            None => Unaddressed::Ignored,
+            Some("kept") => Unaddressed::Kept,
+            Some("answered") => Unaddressed::Answered,
+            Some(other) => panic!("`unaddressed` can't be {other}"),
+        }
+    }
+
     pub(crate) fn context<'a>(&'a self, account: &'a Account, now: Option<Timestamp>) -> Context<'a> {
         let mut random = [7; 32];
         if let Some(hex) = &self.random {
@@ -292,6 +303,7 @@ impl Case {
             now: now.unwrap_or(self.now),
             random,
             welcome: self.welcome.as_deref(),
+            unaddressed: self.unaddressed(),
         }
     }
 }

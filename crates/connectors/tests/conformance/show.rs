@@ -10,6 +10,7 @@ use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress};
 pub(crate) fn event(event: &Event) -> Value {
     match event {
         Event::Message(message) => json!({ "message": self::message(message) }),
+        Event::Overheard(message) => json!({ "overheard": self::message(message) }),
         Event::CardAction(action) => json!({ "cardAction": card_action(action) }),
         Event::Feedback(feedback) => json!({ "feedback": self::feedback(feedback) }),
     }

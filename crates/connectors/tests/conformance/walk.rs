@@ -34,6 +34,7 @@ fn seen_in(events: &[Event], seen: &mut Seen) {
         match event {
             Event::Message(message) if message.parts.is_empty() => seen.push("text".into()),
             Event::Message(_) => seen.push("part".into()),
+            Event::Overheard(_) => seen.push("overheard".into()),
             Event::CardAction(_) => seen.push("card action".into()),
             Event::Feedback(_) => seen.push("feedback".into()),
         }

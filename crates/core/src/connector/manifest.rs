@@ -73,6 +73,8 @@ pub struct ModeManifest {
     pub welcome: Option<TextLimit>,
     /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
     pub two_sockets: bool,
+    /// Whether the platform delivers what is said in groups without mentioning the bot, to a bot that may read it.
+    pub hears_groups: bool,
     /// Whether the bot can speak without being asked.
     pub proactive: bool,
     /// Which buttons of cards its connector shows as buttons.

@@ -5,6 +5,7 @@
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
+use tieline_core::connector::Unaddressed;
 use tieline_core::ids::{IntegrationId, OrganizationId, digest};
 use tieline_core::trigger::Trigger;
 use tracing::warn;
@@ -27,7 +28,7 @@ pub struct Live {
     pub organization: OrganizationId,
     /// The integration's version: another one means other settings, or a requested reconnect.
     pub version: u64,
-    /// Digest of the trigger's welcome text: another one means another text.
+    /// Digest of what the trigger wants of the connector, as its welcome text: another one means that it wants something else.
     pub greeting: String,
 }
 
@@ -104,10 +105,14 @@ fn read(item: item::Item) -> Result<Live, StoreError> {
     })
 }
 
-/// Digest of what a trigger says to a person who opens the chat.
+/// Digest of what a trigger wants of the connector: its welcome text for a person who opens the chat, and whether it hears groups.
 pub(super) fn greeting_of(trigger: &Trigger) -> String {
     let welcome = trigger.settings.welcome.as_deref();
-    welcome.map(|welcome| digest(&[welcome])).unwrap_or_default()
+    match trigger.settings.unaddressed() {
+        Unaddressed::Ignored => welcome.map(|welcome| digest(&[welcome])).unwrap_or_default(),
+        Unaddressed::Kept => digest(&[welcome.unwrap_or_default(), "groups kept"]),
+        Unaddressed::Answered => digest(&[welcome.unwrap_or_default(), "groups answered"]),
+    }
 }
 
 /// Puts the integration on the list if it is `wanted`, or takes it off.

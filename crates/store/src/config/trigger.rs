@@ -333,7 +333,7 @@ async fn hold(
     if let Some(held) = held.filter(|_| same && trigger.enabled) {
         let mine = where_equal("id", text(held.id.as_str()));
         writes.put(Rule::AsRead, trigger_item::write(after, TriggerItem::Bound)?, mine);
-        return greet_anew(store, writes, held, trigger).await;
+        return tell_connection(store, writes, held, trigger).await;
     }
     if let Some(held) = held {
         unbind(writes, held);
@@ -351,14 +351,14 @@ async fn hold(
     Ok(())
 }
 
-/// Tells the holder of the integration's connection that the welcome text has changed.
-async fn greet_anew(
+/// Tells the holder of the integration's connection that the trigger wants something else of the connector.
+async fn tell_connection(
     store: &Store,
     writes: &mut Transaction<Rule>,
     before: &Trigger,
     after: &Trigger,
 ) -> Result<(), TriggerError> {
-    if before.settings.welcome == after.settings.welcome {
+    if desired_connections::greeting_of(before) == desired_connections::greeting_of(after) {
         return Ok(());
     }
     let record = integration::get(store, &after.integration).await?;

@@ -7,7 +7,7 @@ use tieline_core::quiet_hours::{QuietHours, TimeOfDay, UtcOffset};
 use tieline_core::redaction::{Incoming, Outgoing, Redaction};
 use tieline_core::routes::Route;
 use tieline_core::timestamp::{Timestamp, millis};
-use tieline_core::trigger::{BusyPolicy, SessionScope, Trigger, TriggerSettings};
+use tieline_core::trigger::{BusyPolicy, GroupMessages, SessionScope, Trigger, TriggerSettings};
 
 use super::integration_key::{self, BOUND};
 use crate::error::StoreError;
@@ -85,6 +85,15 @@ struct SettingsV1 {
     routes: Vec<RouteV1>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     agent_choice: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    group_context: u32,
+    #[serde(default)]
+    group_messages: GroupMessages,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,6 +195,8 @@ impl From<TriggerSettings> for SettingsV1 {
             },
             routes: settings.routes.into_iter().map(RouteV1::from).collect(),
             agent_choice: settings.agent_choice,
+            group_context: settings.group_context,
+            group_messages: settings.group_messages,
         }
     }
 }
@@ -217,6 +228,8 @@ impl From<SettingsV1> for TriggerSettings {
             },
             routes: stored.routes.into_iter().map(Route::from).collect(),
             agent_choice: stored.agent_choice,
+            group_context: stored.group_context,
+            group_messages: stored.group_messages,
         }
     }
 }

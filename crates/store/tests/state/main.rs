@@ -13,6 +13,7 @@ mod mailbox;
 mod message_rates;
 mod messages;
 mod notifications;
+mod overheard;
 mod poll_cursors;
 mod quotas;
 mod replies;

@@ -140,6 +140,7 @@ pub(crate) fn run_state(name: &str) -> RunState {
         stop: None,
         watch: None,
         rests_until: None,
+        heard: None,
     }
 }
 

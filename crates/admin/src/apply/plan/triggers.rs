@@ -17,7 +17,7 @@ use crate::apply::mistakes::Mistakes;
 use crate::apply::positions::join;
 use crate::body;
 use crate::problem::Problem;
-use crate::triggers::{self, welcome};
+use crate::triggers::{self, platform_fit};
 
 impl<'a> Planner<'a> {
     /// All triggers: those that are switched off first, so that they make room for others.
@@ -181,10 +181,10 @@ impl<'a> Planner<'a> {
         self.step(Write::UpdateTrigger { before, after }, change);
     }
 
-    /// Whether the platform takes so long a welcome.
+    /// Whether the platform can do what the trigger asks for.
     fn fits(&self, wanted: &TriggerEntry, trigger: &Trigger) -> Result<(), Problem> {
         match self.integrations.get(&wanted.integration) {
-            Some(planned) => welcome::fits(self.state, trigger, &planned.platform, planned.settings.mode),
+            Some(planned) => platform_fit::fits(self.state, trigger, &planned.platform, planned.settings.mode),
             None => Ok(()),
         }
     }

@@ -121,6 +121,8 @@ const VIEWS = {
         <div class="field"><label for="timeout">${text("sessionTimeout")}</label><input id="timeout" name="sessionTimeoutSeconds" type="number" min="1" .value=${String(bound?.sessionTimeoutSeconds ?? 3600)}></div>
         <div class="field"><label for="window">${text("summaryWindow")}</label><input id="window" name="summaryWindowSeconds" type="number" min="0" .value=${String(bound?.summaryWindowSeconds ?? 0)}><small>${text("summaryWindowHelp")}</small></div>
         <div class="field"><label for="scope">${text("sessionScope")}</label><select id="scope" name="sessionScope">${["sender", "chat"].map((one) => html`<option value=${one} ?selected=${one === bound?.sessionScope}>${text(`scope_${one}`)}</option>`)}</select></div>
+        <div class="field"><label for="group-messages">${text("groupMessages")}</label><select id="group-messages" name="groupMessages">${["mentioned", "all"].map((one) => html`<option value=${one} ?selected=${one === bound?.groupMessages}>${text(`groupMessages_${one}`)}</option>`)}</select></div>
+        <div class="field"><label for="group-context">${text("groupContext")}</label><input id="group-context" name="groupContext" type="number" min="0" max="50" .value=${String(bound?.groupContext ?? 0)}><small>${text("groupContextHelp")}</small></div>
         <div class="field"><label for="busy">${text("busyPolicy")}</label><select id="busy" name="busyPolicy">${["queue", "interrupt"].map((one) => html`<option value=${one} ?selected=${one === bound?.busyPolicy}>${text(`busy_${one}`)}</option>`)}</select></div>
         <div class="field"><label for="welcome">${text("welcome")}</label><input id="welcome" name="welcome" .value=${bound?.welcome ?? ""}></div>
         <label class="choice"><input type="checkbox" name="taskMode" ?checked=${bound?.taskMode ?? false}> ${text("taskMode")}</label>
@@ -219,6 +221,8 @@ function bind(shell, state, bound, event) {
     sessionTimeoutSeconds: Number(form.sessionTimeoutSeconds.value),
     summaryWindowSeconds: Number(form.summaryWindowSeconds.value),
     sessionScope: form.sessionScope.value,
+    groupMessages: form.groupMessages.value,
+    groupContext: Number(form.groupContext.value),
     busyPolicy: form.busyPolicy.value,
     welcome: form.welcome.value.trim() || null,
     taskMode: form.taskMode.checked,

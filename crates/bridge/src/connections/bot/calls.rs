@@ -25,7 +25,7 @@ impl BotTask {
                 self.calls.insert(call_id.clone(), to);
                 self.send(call_id, call).await;
             }
-            BotCommand::Welcome(welcome) => self.context.welcome = welcome,
+            BotCommand::Trigger(wants) => self.context.wants = wants,
             BotCommand::End(end) => return Some(end),
         }
         None

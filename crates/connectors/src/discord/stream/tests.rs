@@ -56,6 +56,7 @@ fn check(cursor: &str, failures: u32, content: &str, expected: Option<&str>) {
         now: Timestamp::from_secs(0),
         random: [0; 32],
         welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     };
     let resumed = Gateway.resume(cursor, failures, &cx);
     assert_eq!(resumed.map(|address| address.url).as_deref(), expected);

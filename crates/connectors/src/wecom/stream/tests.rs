@@ -34,6 +34,7 @@ fn at(account: &Account, millis: i64) -> Context<'_> {
         now: Timestamp::from_millis(millis),
         random: [7; 32],
         welcome: Some("hi"),
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
     }
 }
 

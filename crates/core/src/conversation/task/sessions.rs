@@ -60,9 +60,11 @@ impl Conversation {
         }
     }
 
-    /// Begins a new chat session. Tasks stay, with what waits in them; what else waits is taken out and returned.
+    /// Begins a new chat session. Tasks stay, with what waits in them; what else waits is taken out and returned. What others have said in
+    /// the group until now is left behind.
     pub fn begin_chat(&mut self, agent: &AgentId, now: Timestamp) -> Vec<Pending> {
         self.enter_chat();
+        self.heard_until = Some(now);
         let next = self.next_session(agent, now);
         self.session = Some(next);
         let in_tasks: Vec<u64> = self

@@ -1,0 +1,28 @@
+//! What a trigger wants of its bot's connector. It can change while the bot is connected.
+
+use std::sync::Arc;
+
+use tieline_core::connector::Unaddressed;
+use tieline_core::trigger::Trigger;
+
+/// What a trigger wants of the connector.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TriggerWants {
+    /// The welcome text.
+    pub(super) welcome: Option<Arc<str>>,
+    /// What becomes of what is said in groups and not to the bot.
+    pub(super) unaddressed: Unaddressed,
+}
+
+impl TriggerWants {
+    /// What this trigger wants. Without one: nothing.
+    pub(super) fn of(trigger: Option<Trigger>) -> Self {
+        let Some(settings) = trigger.map(|trigger| trigger.settings) else {
+            return Self::default();
+        };
+        Self {
+            unaddressed: settings.unaddressed(),
+            welcome: settings.welcome.map(Arc::from),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What is said in a group and not to the bot, kept for the questions that follow.
+
+use std::time::Duration;
+
+use tieline_core::event::{Message, Part};
+use tieline_core::redaction::{Detector, Incoming};
+use tieline_store::config::user;
+use tieline_store::overheard::{self, Overheard, Place};
+use tracing::info;
+
+use super::{Arrival, DispatchError};
+
+/// How long it is kept at most: longer ago it is no context.
+const LIFETIME: Duration = Duration::from_hours(24);
+/// How much of one message is kept, in characters.
+const MAX_CHARS: usize = 2000;
+
+impl Arrival<'_> {
+    /// Keeps a message for the questions that follow, if its trigger wants that and its sender may use the bot. Nobody is told anything, and
+    /// the ledger has nothing of it.
+    pub(super) async fn overhear(&self, message: Message) -> Result<(), DispatchError> {
+        let Some(trigger) = &self.bound.trigger else {
+            return Ok(());
+        };
+        let settings = &trigger.settings;
+        if settings.group_context == 0 || self.denial(&message).await?.is_some() {
+            return Ok(());
+        }
+        let text = words(&message);
+        if text.is_empty() {
+            return Ok(());
+        }
+        // Nobody can be warned of a credential here, so it is masked where people are only warned, too.
+        let masked = match settings.redaction.incoming {
+            Incoming::Off => None,
+            Incoming::Warn | Incoming::Mask => Detector::new(&settings.redaction.patterns).mask(&text),
+        };
+        let envelope = self.envelope;
+        let place = Place {
+            integration: &envelope.integration,
+            chat: &message.target.chat,
+            received_at: envelope.received_at,
+            message: &envelope.message,
+            user: &user::id_of(&envelope.integration, &message.sender.id),
+        };
+        let said = Overheard {
+            sender: message.sender,
+            text: cut(masked.unwrap_or(text)),
+        };
+        let life = settings.session_timeout().min(LIFETIME);
+        overheard::put(&self.world.store, place, &said, envelope.received_at.after(life)).await?;
+        info!(account.id = %envelope.integration, event.key = %envelope.message, "kept a group message for the questions that follow");
+        Ok(())
+    }
+}
+
+/// What was said, with a mark for each thing that came with it.
+fn words(message: &Message) -> String {
+    let text = Some(message.text.clone()).filter(|text| !text.is_empty());
+    let lines: Vec<String> = text.into_iter().chain(message.parts.iter().map(Part::mark)).collect();
+    lines.join("\n")
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(cut("好".repeat(MAX_CHARS)).chars().count(), MAX_CHARS);
+        let long = cut("好".repeat(MAX_CHARS + 1));
+        assert_eq!(long.chars().count(), MAX_CHARS + 1);
+        assert!(long.ends_with("好…"));
+    }
+}

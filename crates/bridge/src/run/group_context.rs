@@ -1,0 +1,40 @@
+//! What others said in the group since the last question, for the agent: see
+//! [`tieline_core::trigger::TriggerSettings::group_context`].
+
+use tieline_store::overheard;
+
+use super::request::Asked;
+use super::{LeasedConversation, RunError, speakers};
+use crate::world::World;
+
+/// Stands before what others said. In English, as all that agents are told which people don't see.
+const BEFORE: &str = "[Said in this group before, not to you:]";
+/// Stands behind it.
+const BEHIND: &str = "[End of what was said before. The question:]";
+
+/// Gives the run's first message the context of the group, if the run has one. Every holder of the run gives the same.
+pub(super) async fn add(world: &World, held: &LeasedConversation, asked: &mut [Asked]) -> Result<(), RunError> {
+    let key = &held.conversation.key;
+    let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
+    let limit = trigger.map_or(0, |trigger| trigger.settings.group_context as usize);
+    let (Some(heard), Some(first)) = (held.run().heard, asked.first_mut()) else {
+        return Ok(());
+    };
+    if limit == 0 {
+        return Ok(());
+    }
+    let (store, now) = (&world.store, world.clock.now());
+    let said = overheard::latest(store, &key.integration, &key.chat, heard, limit, now).await?;
+    if said.is_empty() {
+        return Ok(());
+    }
+    let adapter = speakers::adapter_of(world, held).await?;
+    let mut lines = vec![BEFORE.to_owned()];
+    for it in said {
+        let name = speakers::name_of(world, key, adapter.as_ref(), &it.sender).await?;
+        lines.push(speakers::attributed(&name, &it.text));
+    }
+    lines.push(BEHIND.to_owned());
+    first.context = lines.join("\n");
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! What people said in groups without mentioning the bot, for the questions that follow: see
+//! [`tieline_core::trigger::TriggerSettings::group_context`].
+//!
+//! Items `HEARD#{integration}`/`{chat}#{received at}#{message}#{user}` of `state`, a day at most: who, and the words, sealed. One for each
+//! message, so that nobody contends in a busy group.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::conversation::Heard;
+use tieline_core::event::{Chat, Sender};
+use tieline_core::ids::{IntegrationId, MessageId, UserId, digest};
+use tieline_core::timestamp::Timestamp;
+
+use crate::Store;
+use crate::dynamo::{self, Query, Reading};
+use crate::error::StoreError;
+use crate::item::{Blob, alive, expire, get_text, read, write};
+use crate::tables::SK;
+use crate::update::Update;
+
+const WHAT: &str = "overheard message";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1 { b: Blob },
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overheard {
+    /// Who said it.
+    pub sender: Sender,
+    /// What.
+    pub text: String,
+}
+
+/// Where and when a message was said.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The bot.
+    pub integration: &'a IntegrationId,
+    /// The group, and the thread in it.
+    pub chat: &'a Chat,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// The message.
+    pub message: &'a MessageId,
+    /// The sender's record.
+    pub user: &'a UserId,
+}
+
+impl Place<'_> {
+    fn sort(&self) -> String {
+        let (time, message, user) = (time(self.received_at), self.message, self.user);
+        format!("{}#{time}#{message}#{user}", chat_id(self.chat))
+    }
+}
+
+/// Keeps a message until `expires_at`. Keeping it again changes nothing.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn put(store: &Store, place: Place<'_>, said: &Overheard, expires_at: Timestamp) -> Result<(), StoreError> {
+    let sort = place.sort();
+    let plain = serde_json::to_vec(said).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let b = Blob(store.keyring().seal_bytes(&plain, &sort));
+    let mut item = write(WHAT, &partition(place.integration), &sort, &Stored::V1 { b })?;
+    expire(&mut item, expires_at);
+    // No condition: the place names the message, so another one can't be there.
+    let written = dynamo::put(&store.dynamo, &store.tables.state, item, Update::new()).await;
+    written.map(drop)
+}
+
+/// The latest `limit` messages that were said in a group at a time, the oldest first.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
+pub async fn latest(
+    store: &Store,
+    integration: &IntegrationId,
+    chat: &Chat,
+    heard: Heard,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Overheard>, StoreError> {
+    let chat = chat_id(chat);
+    // Sort keys go on behind the time: `~` is greater than all of that.
+    let (from, to) = (
+        format!("{chat}#{}~", time(heard.from)),
+        format!("{chat}#{}~", time(heard.to)),
+    );
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let asked = Query {
+        table: &store.tables.state,
+        index: None,
+        partition: &partition(integration),
+        range: (&from, &to),
+        descending: true,
+        reading: Reading::Strong,
+        after: None,
+        limit,
+    };
+    let (found, _) = dynamo::query(&store.dynamo, asked).await?;
+    let mut said = Vec::with_capacity(found.len());
+    let mut known = HashSet::new();
+    for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
+        let sort = get_text(&item, SK).unwrap_or_default().to_owned();
+        // Platforms deliver again, and then it is received at another time.
+        if !known.insert(sort.split('#').nth(2).unwrap_or_default().to_owned()) {
+            continue;
+        }
+        let Stored::V1 { b } = read(WHAT, item)?;
+        let plain = store.keyring().open_bytes(&b.0, &sort)?;
+        said.push(serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?);
+    }
+    said.reverse();
+    Ok(said)
+}
+
+pub(crate) fn partition(integration: &IntegrationId) -> String {
+    format!("HEARD#{integration}")
+}
+
+fn chat_id(chat: &Chat) -> String {
+    let thread = chat.thread.as_ref().map_or("", |thread| thread.as_str());
+    digest(&[chat.id.as_str(), thread])
+}
+
+fn time(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis().max(0))
+}

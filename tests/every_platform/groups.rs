@@ -1,0 +1,142 @@
+//! What people say in groups: to the bot, and to each other.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::json;
+use tieline_tests::agents::Manner;
+use tieline_tests::outbound::Speaker;
+use tokio::time::sleep;
+
+use crate::test_bridge::{Bot, TestBridge};
+
+/// A group that every simulator knows.
+const GROUP: &str = "-1002001";
+/// Between two messages of which the bot may not hear yet.
+const PAUSE: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn group_message_without_mention_is_ignored() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().groups {
+            return Ok(());
+        }
+        let lisi = Speaker::in_group("1001", "-1002001");
+        bot.simulator.say(&lisi, "not for the bot", false);
+        bot.say(&lisi, "for the bot");
+        bot.shows(&lisi, &["echo: for the bot"]).await?;
+        bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
+        ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
+}
+
+/// Whether the bot's platform delivers what doesn't mention it, by the catalogue.
+async fn hears_groups(bot: &Bot) -> anyhow::Result<bool> {
+    let catalogue = bot.console.get("/api/v1/platforms").await?;
+    let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
+    let integration = bot.console.get(&path).await?;
+    let mut platforms = catalogue["items"].as_array().into_iter().flatten();
+    let platform = platforms.find(|it| it["platform"] == integration["platform"]);
+    let mut modes = platform.and_then(|it| it["modes"].as_array()).into_iter().flatten();
+    let mode = modes.find(|it| it["connectionMode"] == integration["connectionMode"]);
+    Ok(mode.is_some_and(|mode| mode["abilities"]["hearsGroups"] == true))
+}
+
+/// How many group messages of this bot the bridge has kept.
+fn n_kept(test: &TestBridge, bot: &Bot) -> usize {
+    let log = test.bridge.log();
+    let kept = log.lines().filter(|line| line.contains("kept a group message"));
+    kept.filter(|line| line.contains(&bot.id)).count()
+}
+
+#[tokio::test]
+async fn latest_talk_of_the_group_goes_along_once() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !hears_groups(bot).await? {
+            let refused = bot.change_trigger(&json!({ "groupContext": 2 })).await;
+            let refused = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
+            ensure!(refused.contains("groupContext"), "refused with {refused:?}");
+            return Ok(());
+        }
+        bot.change_trigger(&json!({ "groupContext": 2 })).await?;
+        let (lisi, wang) = (Speaker::in_group("1001", GROUP), Speaker::in_group("1002", GROUP));
+        // Until the change has reached the connection, what isn't said to the bot is dropped.
+        let mut n_said = 0;
+        while n_kept(&test, bot) == 0 {
+            ensure!(n_said < 100, "nothing is kept");
+            n_said += 1;
+            bot.simulator.say(&wang, "too old", false);
+            sleep(PAUSE).await;
+        }
+        let talk = async |text: &str| {
+            let n_before = n_kept(&test, bot);
+            bot.simulator.say(&wang, text, false);
+            bot.wait_until("one more that is kept", || n_kept(&test, bot) > n_before)
+                .await
+        };
+        talk("deploy is\nbroken").await?;
+        talk("since noon").await?;
+        bot.say(&lisi, "what is wrong?");
+        bot.wait_until("the first question", || bot.agent.asked().len() == 1)
+            .await?;
+        let first = bot.agent.asked().remove(0);
+        let name = first
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_once(": "))
+            .map(|it| it.0.to_owned());
+        let name = name.unwrap_or_default();
+        let expected = format!(
+            "[Said in this group before, not to you:]\n{name}: deploy is\n  broken\n{name}: since noon\n\
+             [End of what was said before. The question:]\n\nwhat is wrong?"
+        );
+        ensure!(first == expected && !name.is_empty(), "asked {first:?}");
+
+        bot.say(&lisi, "thanks");
+        bot.wait_until("the second question", || bot.agent.asked().len() == 2)
+            .await?;
+        ensure!(bot.agent.asked()[1] == "thanks", "said once: {:?}", bot.agent.asked());
+
+        talk("forgotten").await?;
+        bot.say(&lisi, "/new anything?");
+        bot.wait_until("the third question", || bot.agent.asked().len() == 3)
+            .await?;
+        ensure!(
+            bot.agent.asked()[2] == "anything?",
+            "a new session: {:?}",
+            bot.agent.asked()
+        );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bot_that_answers_all_needs_no_mention() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !hears_groups(bot).await? {
+            return Ok(());
+        }
+        bot.change_trigger(&json!({ "groupMessages": "all" })).await?;
+        let lisi = Speaker::in_group("1001", GROUP);
+        let mut n_said = 0;
+        // Until the change has reached the connection, what isn't said to the bot is dropped.
+        while bot.agent.asked().is_empty() {
+            ensure!(n_said < 100, "nothing was answered");
+            n_said += 1;
+            bot.simulator.say(&lisi, &format!("no mention {n_said}"), false);
+            sleep(PAUSE).await;
+        }
+        bot.simulator.say(&lisi, "the last", false);
+        bot.wait_until("an answer", || {
+            bot.texts(&lisi).last().is_some_and(|text| text == "echo: the last")
+        })
+        .await
+    })
+    .await;
+}
