@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
 use tieline_tests::test_bridge::uuid;
-use tieline_tests::{dingtalk, discord, telegram, wechat, wecom_app};
+use tieline_tests::{dingtalk, discord, lark, telegram, wechat, wecom_app};
 
 use crate::expected::{Expected, Injected};
 use crate::organization::{Organization, PATIENCE};
@@ -66,6 +66,18 @@ pub(crate) async fn bot_blocked(place: &Organization) -> anyhow::Result<Injected
         .status("degraded", Some("delivery_failed"))
         .log("delivery_refused")
         .overview("redrive");
+    Ok(expected.of(bot.id))
+}
+
+/// The app was not granted all that it needs: of what a missing permission keeps away the bot never hears.
+pub(crate) async fn permission_not_granted(place: &Organization) -> anyhow::Result<Injected> {
+    let (platform, app) = (lark::Platform::start().await, format!("cli_{}", uuid()));
+    platform.add_app(&app, "s3");
+    platform.misbehave(|faults| faults.not_granted = vec!["im:message.group_at_msg:readonly"]);
+    let bot = place
+        .bot(&platform.as_integration(&app, "Bot", "long_connection"))
+        .await?;
+    let expected = Expected::warning("permissions", "restart", &["im:message.group_at_msg:readonly"]);
     Ok(expected.of(bot.id))
 }
 

@@ -64,6 +64,7 @@ pub(crate) const CAUSES: &[Cause] = causes![
     privacy_mode: rows_platforms::privacy_mode,
     webhook_of_another_program: rows_platforms::webhook_of_another_program,
     webhook_replaced: rows_platforms::webhook_replaced,
+    permission_not_granted: rows_platforms::permission_not_granted,
     bot_blocked: rows_platforms::bot_blocked,
     content_intent_off: rows_platforms::content_intent_off,
     intents_refused: rows_platforms::intents_refused,

@@ -8,6 +8,7 @@ mod dingtalk_faults;
 mod downloads;
 mod limits;
 mod mentions;
+mod names;
 mod passive_replies;
 mod polls;
 mod quotes;

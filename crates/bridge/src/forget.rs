@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::conversation::{Change, update};
 use crate::media::{self, PartRef};
 use crate::pairing;
+use crate::state::known_names::Named;
 use crate::world::World;
 
 /// Messages or conversations that are read at a time.
@@ -68,6 +69,9 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
     user::delete(store, person).await?;
     // After the table: a reader in between finds no record.
     world.known_users.forget(&person.id);
+    world
+        .known_names
+        .forget(&Named::Person(person.integration.clone(), person.external_id.clone()));
     Ok(Forgotten::Done)
 }
 

@@ -29,6 +29,7 @@ pub mod mapper;
 pub mod media;
 pub mod memory_budget;
 pub mod metrics;
+mod names;
 pub mod notices;
 pub mod notifier;
 pub mod operator;

@@ -135,6 +135,13 @@ pub async fn delivery_address(world: &World, bot: &Bot) -> Option<String> {
     (question.read)(&answer)
 }
 
+/// The permissions that the bot needs and the platform hasn't granted. `None` where it can't be asked or doesn't say.
+pub async fn missing_permissions(world: &World, bot: &Bot) -> Option<Vec<&'static str>> {
+    let question = bot.connector.missing_permissions(&bot.context(world, None))?;
+    let answer = courier::send(world, bot, &question.call).await.ok()?;
+    (question.read)(&answer)
+}
+
 /// Tells the platform where to call us, where it wants to hear it from us. Gives the codes of what it refused.
 pub async fn register(world: &World, bot: &Bot, callback_url: &str) -> Vec<String> {
     if bot.connector.manifest().proof == Proof::Operator {

@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod cooldowns;
 pub(crate) mod guess_limiter;
+pub(crate) mod known_names;
 pub(crate) mod known_users;
 pub(crate) mod log_throttle;
 pub(crate) mod long_polls;

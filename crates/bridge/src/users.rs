@@ -1,12 +1,15 @@
 //! People, known from their first message on.
 
 use tieline_core::envelope::EnvelopeV1;
+use tieline_core::event::Sender;
 use tieline_core::ids::{IntegrationId, OrganizationId, SenderId};
 use tieline_store::StoreError;
 use tieline_store::config::integration::Bound;
 use tieline_store::config::user::{self, User};
 use tokio::time::Instant;
 
+use crate::accounts::Bot;
+use crate::names;
 use crate::state::known_users::UserFacts;
 use crate::world::World;
 
@@ -60,6 +63,14 @@ pub(crate) async fn facts(
     let facts = found.map(facts_of).unwrap_or_default();
     world.known_users.keep(id, facts.clone(), begun);
     Ok(facts)
+}
+
+/// What a sender is called, if that is known: by an operator or the mapper, by the message, or by the platform when asked.
+pub(crate) async fn display_name(world: &World, bot: &Bot, known: &UserFacts, sender: &Sender) -> Option<String> {
+    match known.name.clone().or_else(|| sender.name.clone()) {
+        None if !sender.id.as_str().is_empty() => names::person(world, bot, &sender.id).await,
+        told => told,
+    }
 }
 
 /// Name and mail address of a first contact are made up from the platform's own id: they are no facts.

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::state::accounts::Accounts;
 use crate::state::cooldowns::Cooldowns;
 use crate::state::guess_limiter::GuessLimiter;
+use crate::state::known_names::KnownNames;
 use crate::state::known_users::KnownUsers;
 use crate::state::log_throttle::LogThrottle;
 use crate::state::long_polls::LongPolls;
@@ -57,6 +58,8 @@ pub struct World {
     pub log_throttle: Arc<LogThrottle>,
     /// Samples of refused requests.
     pub refusal_log: Arc<RefusalLog>,
+    /// Names of people and groups that platforms tell when asked.
+    pub known_names: Arc<KnownNames>,
     /// Users already recorded, so that a message from one writes nothing. Cache; bounded.
     pub known_users: Arc<KnownUsers>,
     /// Limits of organizations on questions. Cache; bounded.
@@ -192,6 +195,7 @@ impl World {
             tokens: Arc::default(),
             log_throttle: Arc::default(),
             refusal_log: Arc::default(),
+            known_names: Arc::default(),
             known_users: Arc::default(),
             message_limits: Arc::default(),
             tenant_slots,

@@ -5,6 +5,7 @@ mod credentials;
 mod inquiry;
 mod manifest;
 mod media;
+mod names;
 mod polled_replies;
 mod received;
 mod verdict;
@@ -18,9 +19,10 @@ use crate::timestamp::Timestamp;
 
 pub use context::{Context, Remark, Unaddressed};
 pub use credentials::{Probe, TokenError, TokenExchange, probe_by_status};
-pub use inquiry::{AddressQuestion, Withheld};
+pub use inquiry::{AddressQuestion, PermissionQuestion, Withheld};
 pub use manifest::{CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 pub use media::{Lookup, LookupReader, Media, MediaError, MediaSource};
+pub use names::{NameQuestion, NameSource};
 pub use polled_replies::{PollRequest, PollWait, PolledReplies};
 pub use received::{Answer, Received, Rejection};
 pub use verdict::{LimitScope, Planned, SentCall, Verdict};
@@ -115,6 +117,12 @@ pub trait Connector: Sync {
         None
     }
 
+    /// The question which permissions the bot lacks, where the platform can be asked.
+    fn missing_permissions(&self, cx: &Context<'_>) -> Option<PermissionQuestion> {
+        let _ = cx;
+        None
+    }
+
     /// What the platform keeps from the bot, as far as a probe has learned it.
     fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
         let _ = cx;
@@ -128,6 +136,11 @@ pub trait Connector: Sync {
 
     /// Download of attachments and quoted messages, for a platform that has them.
     fn media(&self) -> Option<&dyn MediaSource> {
+        None
+    }
+
+    /// Names of people and groups, for a platform that tells them only when asked.
+    fn names(&self) -> Option<&dyn NameSource> {
         None
     }
 

@@ -101,6 +101,9 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
         ("POST", ["callback", "ws", "endpoint"]) => "bootstrap",
         ("POST", ["open-apis", "auth", "v3", "tenant_access_token", "internal"]) => "token",
         ("GET", ["open-apis", "bot", "v3", "info"]) => "bot",
+        ("GET", ["open-apis", "application", "v6", "scopes"]) => "scopes",
+        ("GET", ["open-apis", "contact", "v3", "users", _]) => "user",
+        ("GET", ["open-apis", "im", "v1", "chats", _]) => "chat",
         ("POST", ["open-apis", "im", "v1", "messages"]) => "send",
         ("POST", ["open-apis", "im", "v1", "messages", _, "reply"]) => "reply",
         ("PATCH", ["open-apis", "im", "v1", "messages", _]) => "patch",
@@ -209,6 +212,8 @@ async fn call(
     kit::leave(&asked, card, &mut book);
     let done = match name {
         "bot" => Ok(bot(&app, &mut book)),
+        "scopes" => Ok(scopes(&book)),
+        "user" | "chat" => Ok(named(&asked, &book)),
         "create_card" | "write_card" | "settings" | "replace_card" => kit::call(&asked, &mut book),
         _ => messages::call(&asked, &mut book),
     };
@@ -224,6 +229,38 @@ fn complain(name: &str, refused: &Refused, book: &mut Book) {
     if !free.contains(&refused.code) && refused.text != kit::REPEATED {
         book.complaints
             .add(format!("{name}: {} {}", refused.code, refused.text));
+    }
+}
+
+/// What an app of this kind applies for.
+const SCOPES: [&str; 8] = [
+    "im:message.p2p_msg:readonly",
+    "im:message.group_at_msg:readonly",
+    "im:message:readonly",
+    "im:chat.access_event.bot_p2p_chat:read",
+    "im:message:send_as_bot",
+    "im:resource",
+    "im:message.reactions:write_only",
+    "cardkit:card:write",
+];
+
+fn scopes(book: &Book) -> Value {
+    let status = |name: &str| if book.faults.not_granted.contains(&name) { 2 } else { 1 };
+    let scope = |name: &&str| json!({ "scope_name": *name, "grant_status": status(name) });
+    json!({ "code": 0, "msg": "success", "data": { "scopes": SCOPES.iter().map(scope).collect::<Vec<_>>() } })
+}
+
+/// What a person or a group is called, if the app may know it.
+fn named(asked: &Asked<'_>, book: &Book) -> Value {
+    let id = asked.path.last().copied().unwrap_or_default();
+    let name = book.faults.names.get(id);
+    match (asked.name, name) {
+        ("user", Some(name)) => {
+            json!({ "code": 0, "msg": "success", "data": { "user": { "open_id": id, "name": name } } })
+        }
+        ("user", None) => json!({ "code": 0, "msg": "success", "data": { "user": { "open_id": id } } }),
+        (_, Some(name)) => json!({ "code": 0, "msg": "ok", "data": { "name": name } }),
+        (_, None) => json!({ "code": 0, "msg": "ok", "data": {} }),
     }
 }
 

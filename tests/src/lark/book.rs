@@ -30,6 +30,10 @@ pub struct Faults {
     pub ping_interval: u64,
     /// How long a call takes.
     pub latency: Duration,
+    /// Names of people and groups that apps may know, by id.
+    pub names: HashMap<String, String>,
+    /// Permissions that were applied for and not granted.
+    pub not_granted: Vec<&'static str>,
     /// How long the next requests for a token take.
     pub token_latencies: VecDeque<Duration>,
 }
@@ -64,6 +68,8 @@ impl Default for Faults {
             redeliver_after: Duration::from_secs(15),
             ping_interval: 120,
             latency: Duration::from_millis(5),
+            names: HashMap::new(),
+            not_granted: Vec::new(),
             token_latencies: VecDeque::new(),
         }
     }

@@ -117,6 +117,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         callback_url: view::callback_url(state, record),
         is_public: view::is_callable(&view::callback_url(state, record)),
         delivers_to: delivers_to(state, record, askable).await,
+        missing_permissions: missing_permissions(state, record, askable).await,
         withheld: withheld(state, record).await?,
         hosts: hosts(state, record, credentials.as_ref()).await,
         credentials,
@@ -247,6 +248,15 @@ async fn delivers_to(state: &AdminState, record: &IntegrationRecord, askable: bo
     let bot = accounts::open(&state.world, record).ok()?;
     let asked = bridge_probe::delivery_address(&state.world, &bot);
     timeout(probe::PATIENCE, asked).await.ok().flatten()
+}
+
+/// The permissions that the platform hasn't granted. Empty, too, where it can't be asked.
+async fn missing_permissions(state: &AdminState, record: &IntegrationRecord, askable: bool) -> Vec<&'static str> {
+    let Some(bot) = accounts::open(&state.world, record).ok().filter(|_| askable) else {
+        return Vec::new();
+    };
+    let asked = bridge_probe::missing_permissions(&state.world, &bot);
+    timeout(probe::PATIENCE, asked).await.ok().flatten().unwrap_or_default()
 }
 
 /// What the platform keeps from the bot. The record is read again: a probe may have learned it just now.

@@ -355,6 +355,11 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "最近一天有 {n} 条消息最终失败，可以重新投递",
     },
     Phrase {
+        code: "permissions_not_granted",
+        en: "the platform says that the bot doesn't have these permissions, so it may not hear or show everything: {permissions}",
+        zh: "平台显示机器人尚未获得以下权限，可能收不到或无法展示部分内容：{permissions}",
+    },
+    Phrase {
         code: "permissions_missing",
         en: "the platform refused a call because permissions are missing: {permissions}",
         zh: "平台拒绝调用，因为缺少权限：{permissions}",

@@ -50,15 +50,18 @@ pub(super) async fn resume(
 ) -> Result<Left, RunError> {
     held.working.pause();
     let mut asked = execute::load(world, held).await?;
-    speakers::name_all(world, held, &mut asked).await?;
-    let Some(last) = asked.last() else {
+    if asked.is_empty() {
         return Ok(Left::Finished);
-    };
+    }
     let Some(bot) = held.open_bot(world) else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
+    speakers::name_all(world, held, &bot, &mut asked).await?;
+    let Some(last) = asked.last() else {
+        return Ok(Left::Finished);
+    };
     let found = reply::get(&world.store, &last.record.reply, world.clock.now()).await?;
     let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || last.blank_reply(held))
         .under_lease(keeper.hold().clone(), held.fence)

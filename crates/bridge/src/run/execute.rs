@@ -78,8 +78,8 @@ pub(super) async fn resume(
     };
     let keeper = LeaseHeartbeat::start(world, held);
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
-    speakers::name_all(world, held, &mut asked).await?;
-    group_context::add(world, held, &mut asked).await?;
+    speakers::name_all(world, held, &bot, &mut asked).await?;
+    group_context::add(world, held, &bot, &mut asked).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };

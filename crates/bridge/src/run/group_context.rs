@@ -5,6 +5,7 @@ use tieline_store::overheard;
 
 use super::request::Asked;
 use super::{LeasedConversation, RunError, speakers};
+use crate::accounts::Bot;
 use crate::world::World;
 
 /// Stands before what others said. In English, as all that agents are told which people don't see.
@@ -13,7 +14,12 @@ const BEFORE: &str = "[Said in this group before, not to you:]";
 const BEHIND: &str = "[End of what was said before. The question:]";
 
 /// Gives the run's first message the context of the group, if the run has one. Every holder of the run gives the same.
-pub(super) async fn add(world: &World, held: &LeasedConversation, asked: &mut [Asked]) -> Result<(), RunError> {
+pub(super) async fn add(
+    world: &World,
+    held: &LeasedConversation,
+    bot: &Bot,
+    asked: &mut [Asked],
+) -> Result<(), RunError> {
     let key = &held.conversation.key;
     let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
     let limit = trigger.map_or(0, |trigger| trigger.settings.group_context as usize);
@@ -31,7 +37,7 @@ pub(super) async fn add(world: &World, held: &LeasedConversation, asked: &mut [A
     let adapter = speakers::adapter_of(world, held).await?;
     let mut lines = vec![BEFORE.to_owned()];
     for it in said {
-        let name = speakers::name_of(world, key, adapter.as_ref(), &it.sender).await?;
+        let name = speakers::name_of(world, bot, key, adapter.as_ref(), &it.sender).await?;
         lines.push(speakers::attributed(&name, &it.text));
     }
     lines.push(BEHIND.to_owned());

@@ -7,7 +7,7 @@ use tieline_core::agent::{
     Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, AskedIntegration, ReplyAddress,
     ReplyLimits, Resume, Turn,
 };
-use tieline_core::event::{Message, Part, Quoted};
+use tieline_core::event::{ChatKind, Message, Part, Quoted};
 use tieline_core::ids::ConversationId;
 use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
@@ -22,7 +22,7 @@ use crate::accounts::Bot;
 use crate::media::PartRef;
 use crate::notices::{self, About};
 use crate::world::World;
-use crate::{deliver, operator, quotes, users};
+use crate::{deliver, names, operator, quotes, users};
 
 /// Most earlier turns that are read for a protocol that keeps none.
 const MAX_TURNS: usize = 200;
@@ -98,14 +98,14 @@ pub(super) async fn build(
             id: user::id_of(integration, &last.message.sender.id),
             platform: platform.to_owned(),
             external_id: last.message.sender.id.as_str().to_owned(),
-            display_name: known.name.or_else(|| sender.name.clone()),
+            display_name: users::display_name(world, bot, &known, sender).await,
             person: known.person,
             locale: bot.account.language,
         },
         chat: AgentChat {
             kind: last.message.target.chat.kind,
             id: last.message.target.chat.id.as_str().to_owned(),
-            name: last.message.chat_name.clone(),
+            name: chat_name(world, bot, &last.message).await,
             thread_id: last
                 .message
                 .target
@@ -120,6 +120,15 @@ pub(super) async fn build(
         transcript,
         resume,
     })
+}
+
+/// What the chat is called, if the platform tells it with the message or when asked.
+async fn chat_name(world: &World, bot: &Bot, message: &Message) -> Option<String> {
+    let chat = &message.target.chat;
+    match &message.chat_name {
+        None if chat.kind == ChatKind::Group => names::group(world, bot, &chat.id).await,
+        told => told.clone(),
+    }
 }
 
 /// The integration's name. One that was deleted meanwhile has none.
@@ -256,7 +265,7 @@ async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&
 
 #[cfg(test)]
 mod tests {
-    use tieline_core::event::{Chat, ChatKind, PartKind, Sender};
+    use tieline_core::event::{Chat, PartKind, Sender};
     use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
     use tieline_core::message_state::MessageState;
     use tieline_core::reply::{ReplyHandle, ReplyTarget};

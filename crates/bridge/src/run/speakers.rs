@@ -8,6 +8,7 @@ use tieline_store::config::{agent as agents, user};
 
 use super::request::Asked;
 use super::{LeasedConversation, RunError};
+use crate::accounts::Bot;
 use crate::users;
 use crate::world::World;
 
@@ -15,14 +16,19 @@ use crate::world::World;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Puts the sender's name before the text of each message, if the whole group shares the conversation.
-pub(super) async fn name_all(world: &World, held: &LeasedConversation, asked: &mut [Asked]) -> Result<(), RunError> {
+pub(super) async fn name_all(
+    world: &World,
+    held: &LeasedConversation,
+    bot: &Bot,
+    asked: &mut [Asked],
+) -> Result<(), RunError> {
     let key = &held.conversation.key;
     if key.sender.is_some() || key.chat.kind != ChatKind::Group {
         return Ok(());
     }
     let adapter = adapter_of(world, held).await?;
     for it in asked {
-        let name = name_of(world, key, adapter.as_ref(), &it.message.sender).await?;
+        let name = name_of(world, bot, key, adapter.as_ref(), &it.message.sender).await?;
         it.message.text = attributed(&name, &it.message.text);
     }
     Ok(())
@@ -39,6 +45,7 @@ pub(super) async fn adapter_of(world: &World, held: &LeasedConversation) -> Resu
 /// them.
 pub(super) async fn name_of(
     world: &World,
+    bot: &Bot,
     key: &ConversationKey,
     adapter: Option<&Adapter>,
     sender: &Sender,
@@ -48,8 +55,10 @@ pub(super) async fn name_of(
         return Ok(alias);
     }
     let known = users::facts(world, &key.organization, &key.integration, &sender.id).await?;
-    let person = known.person.map(|person| person.name);
-    let name = person.or(known.name).or_else(|| sender.name.clone());
+    let name = match known.person.as_ref().map(|person| person.name.clone()) {
+        Some(name) => Some(name),
+        None => users::display_name(world, bot, &known, sender).await,
+    };
     let name = clean(name.as_deref().unwrap_or_default());
     Ok(match name.is_empty() {
         true => clean(sender.id.as_str()),

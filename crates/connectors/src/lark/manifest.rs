@@ -81,7 +81,7 @@ const ENDPOINTS: &[EndpointField] = &[EndpointField {
     default: FEISHU,
 }];
 
-const PERMISSIONS: &[&str] = &[
+pub(super) const PERMISSIONS: &[&str] = &[
     "im:message.p2p_msg:readonly",
     "im:message.group_at_msg:readonly",
     "im:message:readonly",
@@ -151,8 +151,8 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
             zh: "在开发者后台（https://open.feishu.cn/app 或 https://open.larksuite.com/app）创建企业自建应用，并添加机器人能力。",
         },
         Bilingual {
-            en: "Grant the permissions listed here.",
-            zh: "开通下列权限。",
+            en: "Grant the permissions listed here. Agents are told the names of people and groups if you grant contact:contact.base:readonly, contact:user.base:readonly and im:chat:readonly too.",
+            zh: "开通下列权限。若再开通 contact:contact.base:readonly、contact:user.base:readonly 和 im:chat:readonly，智能体还能得知用户和群的名称。",
         },
         Bilingual {
             en: "Save this integration and wait until it is connected: the console accepts the next two steps only over a live connection.",
@@ -196,8 +196,8 @@ const WEBHOOK: ModeManifest = ModeManifest {
             zh: "在开发者后台（https://open.feishu.cn/app 或 https://open.larksuite.com/app）创建企业自建应用，并添加机器人能力。",
         },
         Bilingual {
-            en: "Grant the permissions listed here.",
-            zh: "开通下列权限。",
+            en: "Grant the permissions listed here. Agents are told the names of people and groups if you grant contact:contact.base:readonly, contact:user.base:readonly and im:chat:readonly too.",
+            zh: "开通下列权限。若再开通 contact:contact.base:readonly、contact:user.base:readonly 和 im:chat:readonly，智能体还能得知用户和群的名称。",
         },
         Bilingual {
             en: "On \"Events & Callbacks\", tab \"Encryption Strategy\", set an Encrypt Key and copy it and the Verification Token here.",

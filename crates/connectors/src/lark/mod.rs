@@ -20,8 +20,10 @@ mod lists;
 mod manifest;
 mod media;
 mod mentions;
+mod names;
 mod pages;
 mod parts;
+mod permissions;
 mod plan;
 mod progress;
 mod quote;
@@ -37,8 +39,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenError, TokenExchange,
-    Verdict,
+    Answer, Connector, Context, Manifest, MediaSource, NameSource, PermissionQuestion, Probe, Received, Rejection,
+    SentCall, TokenError, TokenExchange, Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
@@ -134,8 +136,16 @@ impl Connector for Lark {
         })
     }
 
+    fn missing_permissions(&self, cx: &Context<'_>) -> Option<PermissionQuestion> {
+        Some(permissions::question(cx))
+    }
+
     fn media(&self) -> Option<&dyn MediaSource> {
         Some(&media::Resources)
+    }
+
+    fn names(&self) -> Option<&dyn NameSource> {
+        Some(&names::Names)
     }
 
     fn stream(&self) -> Option<&dyn StreamProtocol> {

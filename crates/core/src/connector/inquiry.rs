@@ -11,6 +11,15 @@ pub struct AddressQuestion {
     pub read: fn(&ApiAnswer) -> Option<String>,
 }
 
+/// A question which of the permissions in the manifest the bot doesn't have, and how its answer is read.
+#[derive(Debug, Clone)]
+pub struct PermissionQuestion {
+    /// The call. It changes nothing on the platform.
+    pub call: HttpCall,
+    /// Reads the answer: the permissions that are missing. `None` if the answer doesn't say.
+    pub read: fn(&ApiAnswer) -> Option<Vec<&'static str>>,
+}
+
 /// Messages that a platform keeps from a bot because of one of its settings there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {

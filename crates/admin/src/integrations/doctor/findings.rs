@@ -38,6 +38,8 @@ pub(super) struct Facts {
     pub(super) credential_fields: String,
     /// The address to which the platform delivers, empty if there is none. `None`: it can't be told.
     pub(super) delivers_to: Option<String>,
+    /// The permissions that the platform says the bot doesn't have.
+    pub(super) missing_permissions: Vec<&'static str>,
     /// What the platform keeps from the bot, unless messages show the contrary.
     pub(super) withheld: Option<Withheld>,
     /// The platform's addresses and what came of calling them. Empty: not called.

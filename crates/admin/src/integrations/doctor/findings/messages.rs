@@ -236,17 +236,30 @@ pub(super) fn dead_letters(facts: &Facts) -> Finding {
     }
 }
 
-/// Permissions that the platform has missed. `None`: it has missed none.
+/// Permissions that the platform has missed, or says that it hasn't granted. `None`: none that is known.
 pub(super) fn permissions(facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "permissions";
     let is_missing = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && facts.now.since(entry.at) < DAY;
-    let entry = facts.log.iter().find(is_missing)?;
-    let named = |code| Text::new(code).with("permissions", &entry.message);
-    let remedy = Remedy::new(Action::ViewLog);
-    Some(bad(
-        "permissions",
-        named("permissions_missing"),
+    if let Some(entry) = facts.log.iter().find(is_missing) {
+        let named = |code| Text::new(code).with("permissions", &entry.message);
+        let remedy = Remedy::new(Action::ViewLog);
+        return Some(bad(
+            NAME,
+            named("permissions_missing"),
+            named("permissions_next"),
+            remedy,
+        ));
+    }
+    if facts.missing_permissions.is_empty() {
+        return None;
+    }
+    let missing = facts.missing_permissions.join(", ");
+    let named = |code| Text::new(code).with("permissions", &missing);
+    Some(warning(
+        NAME,
+        named("permissions_not_granted"),
         named("permissions_next"),
-        remedy,
+        Some(Remedy::new(Action::Restart)),
     ))
 }
 

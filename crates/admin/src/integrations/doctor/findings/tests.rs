@@ -29,6 +29,7 @@ fn healthy() -> Facts {
         credential_fields: "appId, appSecret".into(),
         delivers_to: None,
         withheld: None,
+        missing_permissions: Vec::new(),
         hosts: Vec::new(),
         bound: Some("trg_1".into()),
         disabled_triggers: Vec::new(),
@@ -494,6 +495,11 @@ fn empty_answers_refusals_limits_and_permissions_are_named() {
         ..healthy()
     };
     assert!(only(&missing, "permissions").contains("im:message"));
+    let not_granted = Facts {
+        missing_permissions: vec!["im:resource"],
+        ..healthy()
+    };
+    assert!(only(&not_granted, "permissions").contains("im:resource"));
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! Names that a platform tells only when asked reach the agent, and cost it nothing where they aren't told.
+
+use serde_json::{Value, json};
+use tieline_core::trigger::{SessionScope, TriggerSettings};
+use tieline_tests::lark::Platform;
+use tieline_tests::outbound::Speaker;
+
+use crate::test_bridge::TestBridge;
+
+const APP: &str = "cli_a1";
+
+async fn open(session_scope: SessionScope) -> (TestBridge, Platform) {
+    let platform = Platform::start().await;
+    platform.add_app(APP, "s3");
+    let integration = platform.as_integration(APP, "Bot", "webhook");
+    let settings = TriggerSettings {
+        session_scope,
+        ..TriggerSettings::default()
+    };
+    (TestBridge::open("lark", &integration, settings).await, platform)
+}
+
+/// What the agent is sent with a text that a person says.
+async fn asked(bridge: &TestBridge, platform: &Platform, from: &Speaker, text: &str) -> Value {
+    let event = platform.text(APP, from, text);
+    bridge.hear(&platform.request(APP, &event)).await;
+    bridge.work().await;
+    bridge.agent.seen().pop().unwrap().body.take()
+}
+
+fn n_calls(platform: &Platform, name: &str) -> usize {
+    platform.calls().iter().filter(|call| call.name == name).count()
+}
+
+#[tokio::test]
+async fn agent_is_told_the_names_of_person_and_group() {
+    let (bridge, platform) = open(SessionScope::Chat).await;
+    platform.misbehave(|faults| {
+        faults.names.insert("ou_lisi".to_owned(), "李四".to_owned());
+        faults.names.insert("oc_g".to_owned(), "Release".to_owned());
+    });
+    let lisi = Speaker::in_group("ou_lisi", "oc_g");
+    let request = asked(&bridge, &platform, &lisi, "hello").await;
+    assert_eq!(request["user"]["displayName"], "李四", "{request}");
+    assert_eq!(request["chat"]["name"], "Release", "{request}");
+    assert_eq!(request["message"]["text"], "李四: hello");
+    let again = asked(&bridge, &platform, &lisi, "again").await;
+    assert_eq!(again["message"]["text"], "李四: again");
+    assert_eq!(
+        (n_calls(&platform, "user"), n_calls(&platform, "chat")),
+        (1, 1),
+        "asked once"
+    );
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn app_that_may_not_know_names_works_without() {
+    let (bridge, platform) = open(SessionScope::Sender).await;
+    let tom = Speaker::in_group("ou_tom", "oc_g");
+    for text in ["one", "two"] {
+        let request = asked(&bridge, &platform, &tom, text).await;
+        assert_eq!(request["message"]["text"], text);
+        assert_eq!(
+            (&request["user"]["displayName"], &request["chat"]["name"]),
+            (&json!(null), &json!(null))
+        );
+    }
+    assert_eq!(
+        (n_calls(&platform, "user"), n_calls(&platform, "chat")),
+        (1, 1),
+        "asked once"
+    );
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
