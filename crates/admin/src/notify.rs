@@ -29,7 +29,7 @@ use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::{schema, signed_endpoint, validation};
 
-pub use self::watch::{look_at_all, watch};
+pub use self::watch::look_at_all;
 
 /// Notification settings of an organization.
 #[derive(Serialize, ToSchema)]

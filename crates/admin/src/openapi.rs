@@ -18,7 +18,7 @@ use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
     agents, apply, audit_log, deadletters, integrations, links, mapper, messages, notify, organizations, pairings,
-    platforms, runs, session, tokens, triggers, users,
+    platforms, runs, scheduled, session, tokens, triggers, users,
 };
 
 #[derive(OpenApi)]
@@ -124,6 +124,8 @@ fn of_messages() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(messages::list))
         .routes(routes!(messages::get))
+        .routes(routes!(scheduled::list, scheduled::create))
+        .routes(routes!(scheduled::get, scheduled::cancel))
         .routes(routes!(deadletters::list))
         .routes(routes!(deadletters::redrive))
         .routes(routes!(deadletters::redrive_since))

@@ -163,6 +163,28 @@ pub(crate) enum SessionScope {
     Chat,
 }
 
+/// Which people a message is said to.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Everybody {
+    /// Those who are linked to a known person.
+    Linked,
+}
+
+/// How far a scheduled message is.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ScheduledState {
+    /// Its time has not come, or it is being said to many.
+    Waiting,
+    /// It was said to all.
+    Said,
+    /// An operator has cancelled it.
+    Cancelled,
+    /// It can't be said.
+    Failed,
+}
+
 /// Which messages in groups are answered.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

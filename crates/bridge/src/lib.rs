@@ -45,6 +45,7 @@ pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;
 pub mod run;
+pub mod scheduled;
 #[cfg(feature = "seeded")]
 pub mod seeded;
 pub mod signed_post;

@@ -92,7 +92,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&workers.connections)));
         let routes = client_address::noted(routes);
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
-        serving.spawn(tieline_admin::notify::watch(world.clone()));
+        serving.spawn(tieline_admin::periodic::run(world.clone()));
         greet(address, &token, is_given(&args));
         pending::<anyhow::Result<()>>().await
     };

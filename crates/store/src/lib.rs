@@ -38,6 +38,7 @@ pub mod relay_answers;
 pub mod reply;
 pub mod run;
 pub mod run_slots;
+pub mod scheduled;
 pub mod status;
 pub mod token_cache;
 pub mod transcript;

@@ -28,7 +28,7 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
         let (world, requests) = (world.clone(), Adapter::from(service(router.clone())));
         async move {
             if is_scheduled(event.payload.get()) {
-                tieline_admin::notify::look_at_all(&world).await;
+                tieline_admin::periodic::look(&world).await;
                 return Ok(None);
             }
             let request: LambdaRequest = serde_json::from_str(event.payload.get())?;

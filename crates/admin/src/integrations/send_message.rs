@@ -10,6 +10,7 @@ use tieline_bridge::error_chain::chain;
 use tieline_bridge::proactive::{self, Content, Recipient, SpeakError};
 use tieline_core::card::{Card, CardError};
 use tieline_core::ids::{ChatId, SenderId};
+use tieline_store::config::integration::IntegrationRecord;
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -56,12 +57,7 @@ pub(crate) async fn say(
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     let record = find(&state, &scope, &id).await?;
     let (to, content) = read(said, state.world.settings.allow_private)?;
-    let connector = state.world.connector(&record.platform);
-    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
-    if !mode.is_some_and(|mode| mode.proactive) {
-        let detail = "the platform lets the bot only answer in this mode";
-        return Err(Problem::conflict("not_supported", detail));
-    }
+    check_proactive(&state, &record)?;
     if !record.enabled {
         return Err(Problem::conflict("integration_stopped", "the integration is stopped"));
     }
@@ -88,16 +84,34 @@ fn read(said: ProactiveMessage, allow_http: bool) -> Result<(Recipient, Content)
         (None, None) => return Err(Problem::invalid("chatId", "or userId is required")),
         (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't stand beside chatId")),
     };
-    let content = match (validation::optional_text(said.text), said.card) {
-        (Some(text), None) if text.len() > MAX_TEXT_BYTES => {
-            return Err(Problem::invalid("text", "must have at most 200000 bytes"));
-        }
-        (Some(text), None) => Content::Text(text),
-        (None, Some(card)) => Content::Card(Card::read(&card, allow_http).map_err(explain_card)?),
-        (None, None) => return Err(Problem::invalid("text", "or card is required")),
-        (Some(_), Some(_)) => return Err(Problem::invalid("card", "can't stand beside text")),
-    };
+    let content = read_content(said.text, said.card, allow_http)?;
     Ok((to, content))
+}
+
+/// Refuses an integration whose platform lets the bot only answer.
+pub(crate) fn check_proactive(state: &AdminState, record: &IntegrationRecord) -> Result<(), Problem> {
+    let connector = state.world.connector(&record.platform);
+    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
+    match mode.is_some_and(|mode| mode.proactive) {
+        true => Ok(()),
+        false => {
+            let detail = "the platform lets the bot only answer in this mode";
+            Err(Problem::conflict("not_supported", detail))
+        }
+    }
+}
+
+/// What is said, checked.
+pub(crate) fn read_content(text: Option<String>, card: Option<Value>, allow_http: bool) -> Result<Content, Problem> {
+    match (validation::optional_text(text), card) {
+        (Some(text), None) if text.len() > MAX_TEXT_BYTES => {
+            Err(Problem::invalid("text", "must have at most 200000 bytes"))
+        }
+        (Some(text), None) => Ok(Content::Text(text)),
+        (None, Some(card)) => Ok(Content::Card(Card::read(&card, allow_http).map_err(explain_card)?)),
+        (None, None) => Err(Problem::invalid("text", "or card is required")),
+        (Some(_), Some(_)) => Err(Problem::invalid("card", "can't stand beside text")),
+    }
 }
 
 fn explain_card(error: CardError) -> Problem {

@@ -143,7 +143,7 @@ pub(super) fn shown_record(state: &AdminState, record: &IntegrationRecord) -> Re
     Ok(shown(state, &record.platform, &settings))
 }
 
-pub(super) fn target(record: &IntegrationRecord) -> (&'static str, &str, Option<&str>) {
+pub(crate) fn target(record: &IntegrationRecord) -> (&'static str, &str, Option<&str>) {
     ("integration", record.id.as_str(), Some(&record.name))
 }
 

@@ -1,7 +1,6 @@
 //! Looks at all bots of the organizations that want notifications, once a minute, and notifies their operators of what has changed.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tieline_bridge::notifier;
@@ -13,7 +12,6 @@ use tieline_store::StoreError;
 use tieline_store::config::notify::{self, NotifySettings};
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::notifications::{self, Notifications};
-use tokio::time::sleep;
 use tracing::warn;
 
 use super::message::{self, About};
@@ -21,23 +19,12 @@ use crate::integrations::health::{self, BotHealth};
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Time between two looks.
-const PERIOD: Duration = Duration::from_mins(1);
 /// Organizations that are looked at at the same time.
 const CONCURRENCY: usize = 4;
 /// Organizations read at a time.
 const PAGE: usize = 200;
 /// Newest dead letters that are looked at. More appear as that many.
 const MAX_LETTERS: usize = 200;
-
-/// Looks once a minute, for as long as the process lives.
-pub async fn watch(world: World) {
-    loop {
-        let jitter = Duration::from_millis(chance() % 5_000);
-        sleep(PERIOD + jitter).await;
-        look_at_all(&world).await;
-    }
-}
 
 /// Looks once at every organization that wants notifications, and sends what is due. What fails is logged: the next look makes up for it.
 ///

@@ -24,6 +24,7 @@ mod redaction;
 mod restore;
 mod routes;
 mod runs;
+mod scheduled;
 mod secrets;
 mod sessions;
 mod tasks;

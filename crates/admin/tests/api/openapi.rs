@@ -27,6 +27,8 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs/{org}/agents/{id}/restore", &["post"]),
     ("/api/v1/orgs/{org}/integrations/{id}/restore", &["post"]),
     ("/api/v1/orgs/{org}/triggers/{id}/restore", &["post"]),
+    ("/api/v1/orgs/{org}/scheduled-messages", &["get", "post"]),
+    ("/api/v1/orgs/{org}/scheduled-messages/{id}", &["get", "delete"]),
     ("/api/v1/session", &["get", "post", "delete"]),
     ("/api/v1/orgs/{org}/summary", &["get"]),
     ("/api/v1/orgs/{org}/integrations", &["get", "post"]),

@@ -1,0 +1,183 @@
+//! Messages that are said later, or to everybody.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_bridge::clock::Clock;
+use tieline_bridge::world::World;
+use tieline_core::ids::{IntegrationId, OrganizationId, SenderId};
+use tieline_store::config::user::{self, User, UserChange};
+
+use crate::test_api::{self, DEFAULT, TestApi};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What the program behind a bot was sent: path and body.
+type Sent = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A bridge with a bot that can speak unasked.
+async fn speaking() -> (TestApi, String, Sent) {
+    let api = TestApi::new().await;
+    api.work();
+    let (url, sent) = test_api::recording(json!({})).await;
+    let body = json!({ "name": "Ops", "platform": "custom", "credentials": { "secret": SECRET }, "endpoints": { "sendUrl": url } });
+    let bot = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    (api, bot, sent)
+}
+
+/// Looks as a process does whose clock is so much later.
+async fn look(api: &TestApi, later: Duration) {
+    let world = World {
+        clock: Clock::starting_at(api.world.clock.now().after(later)),
+        ..api.world.clone()
+    };
+    tieline_bridge::scheduled::say_due(&world).await;
+}
+
+async fn schedule(api: &TestApi, body: Value) -> Value {
+    let made = api.post(&format!("{DEFAULT}/scheduled-messages"), body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    made.json()
+}
+
+async fn shown(api: &TestApi, id: &Value) -> Value {
+    let path = format!("{DEFAULT}/scheduled-messages/{}", id.as_str().unwrap());
+    api.get(&path).await.ok()
+}
+
+async fn n_messages(api: &TestApi) -> usize {
+    let listed = api.get(&format!("{DEFAULT}/messages")).await.ok();
+    listed["items"].as_array().unwrap().len()
+}
+
+/// Makes a person who has spoken to the bot.
+async fn person(api: &TestApi, bot: &str, name: &str, linked: bool) {
+    let (integration, organization) = (IntegrationId::new(bot), OrganizationId::new("default"));
+    let (sender, now) = (SenderId::new(name), api.world.clock.now());
+    let user = User::first_contact(&organization, &integration, "custom", &sender, now);
+    let user = user::ensure(&api.world.store, &user).await.unwrap();
+    if linked {
+        let change = UserChange {
+            linked: Some(Some(format!("known {name}"))),
+            ..UserChange::default()
+        };
+        user::change(&api.world.store, &user, change).await.unwrap();
+    }
+}
+
+fn in_an_hour(api: &TestApi) -> String {
+    api.world.clock.now().after(Duration::from_hours(1)).to_string()
+}
+
+#[tokio::test]
+async fn message_is_said_at_its_time_and_once() {
+    let (api, bot, sent) = speaking().await;
+    let made = schedule(
+        &api,
+        json!({ "integrationId": bot, "chatId": "ops", "text": "stand-up", "sendAt": in_an_hour(&api) }),
+    )
+    .await;
+    assert_eq!(
+        (&made["state"], &made["saidTo"]),
+        (&json!("waiting"), &json!(0)),
+        "{made}"
+    );
+    look(&api, Duration::ZERO).await;
+    assert_eq!(n_messages(&api).await, 0, "too early");
+    let due = Duration::from_secs(3601);
+    tokio::join!(look(&api, due), look(&api, due), look(&api, due));
+    look(&api, due).await;
+    let after = shown(&api, &made["id"]).await;
+    assert_eq!(
+        (&after["state"], &after["saidTo"]),
+        (&json!("said"), &json!(1)),
+        "{after}"
+    );
+    assert_eq!(n_messages(&api).await, 1);
+    let listed = api.get(&format!("{DEFAULT}/messages")).await.ok();
+    let id = listed["items"][0]["id"].as_str().unwrap();
+    api.wait(&format!("{DEFAULT}/messages/{id}"), |_| {
+        sent.lock().unwrap().iter().any(|(_, body)| body.contains("stand-up"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everybody_who_is_linked_is_told_once() {
+    let (api, bot, _) = speaking().await;
+    let other = api.web("Other").await;
+    for n in 0..60 {
+        person(&api, &bot, &format!("p{n}"), n % 2 == 0).await;
+    }
+    person(&api, &other, "elsewhere", true).await;
+    let made = schedule(
+        &api,
+        json!({ "integrationId": bot, "everybody": "linked", "card": { "title": "News", "text": "all" } }),
+    )
+    .await;
+    tokio::join!(look(&api, Duration::ZERO), look(&api, Duration::ZERO));
+    for _ in 0..3 {
+        look(&api, Duration::ZERO).await;
+    }
+    assert_eq!(shown(&api, &made["id"]).await["state"], "said");
+    assert_eq!(shown(&api, &made["id"]).await["saidTo"], 30);
+    assert_eq!(n_messages(&api).await, 30);
+}
+
+#[tokio::test]
+async fn cancelled_message_is_not_said() {
+    let (api, bot, _) = speaking().await;
+    let body = json!({ "integrationId": bot, "userId": "lisi", "text": "no", "sendAt": in_an_hour(&api) });
+    let made = schedule(&api, body).await;
+    let path = format!("{DEFAULT}/scheduled-messages/{}", made["id"].as_str().unwrap());
+    assert_eq!(api.delete(&path).await.status, 204);
+    api.delete(&path).await.problem(409, "already_ended");
+    look(&api, Duration::from_hours(2)).await;
+    assert_eq!(n_messages(&api).await, 0);
+    assert_eq!(shown(&api, &made["id"]).await["state"], "cancelled");
+    let listed = api.get(&format!("{DEFAULT}/scheduled-messages")).await.ok();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_can_not_be_said_tells_why() {
+    let (api, bot, _) = speaking().await;
+    let body = json!({ "integrationId": bot, "chatId": "ops", "text": "x", "sendAt": in_an_hour(&api) });
+    let late = schedule(&api, body.clone()).await;
+    look(&api, Duration::from_hours(26)).await;
+    let after = shown(&api, &late["id"]).await;
+    assert_eq!(
+        (&after["state"], &after["reason"]),
+        (&json!("failed"), &json!("too_late"))
+    );
+
+    let stopped = schedule(&api, body).await;
+    api.post(&format!("{DEFAULT}/integrations/{bot}/stop"), Value::Null)
+        .await
+        .ok();
+    look(&api, Duration::from_hours(2)).await;
+    assert_eq!(shown(&api, &stopped["id"]).await["reason"], "integration_stopped");
+    let log = api.get(&format!("{DEFAULT}/integrations/{bot}/logs")).await.ok();
+    assert!(log.to_string().contains("schedule_failed"), "{log}");
+}
+
+#[tokio::test]
+async fn mistakes_are_refused_all_at_once() {
+    let (api, bot, _) = speaking().await;
+    let path = format!("{DEFAULT}/scheduled-messages");
+    let body = json!({ "integrationId": bot, "chatId": "a", "userId": "b", "sendAt": "2001-01-01T00:00:00Z" });
+    let problem = api.post(&path, body).await.problem(400, "invalid_field");
+    let fields: Vec<_> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
+    assert_eq!(fields, ["sendAt", "chatId", "text"], "{problem}");
+    let web = api.web("Web").await;
+    let silent = json!({ "integrationId": web, "chatId": "a", "text": "x" });
+    api.post(&path, silent).await.problem(409, "not_supported");
+    let unknown = json!({ "integrationId": "int_none", "chatId": "a", "text": "x" });
+    api.post(&path, unknown).await.problem(404, "integration_not_found");
+}

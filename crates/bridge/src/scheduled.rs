@@ -1,0 +1,173 @@
+//! Says what was scheduled, when its time has come. Each message has its name from the scheduled one and its recipient, so a process that
+//! dies in the middle, or two that look at the same time, say nothing twice.
+
+use std::time::Duration;
+
+use tieline_core::ids::{SenderId, digest};
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::config::integration;
+use tieline_store::config::user;
+use tieline_store::scheduled::{self, Audience, Content as StoredContent, Due, Scheduled, State};
+use tracing::{info, warn};
+
+use crate::accounts::{self, Bot};
+use crate::error_chain::chain;
+use crate::integration_log;
+use crate::proactive::{self, Content, Recipient, SpeakError};
+use crate::world::World;
+
+/// Scheduled messages that are looked at at a time. The others have their turn at the next look.
+const MAX_DUE: usize = 100;
+/// People of a page: after each it is recorded how far a message is.
+const PAGE: usize = 50;
+/// Pages of one look: a message to many people goes on at the next one, so that it doesn't keep others waiting.
+const MAX_PAGES: usize = 10;
+/// A message that is later than this, because nothing ran, is not said any more.
+const TOO_LATE: Duration = Duration::from_hours(24);
+
+/// Why it is not said.
+const LATE: &str = "too_late";
+const GONE: &str = "integration_not_found";
+const STOPPED: &str = "integration_stopped";
+const UNUSABLE: &str = "config_invalid";
+const SILENT: &str = "not_supported";
+
+/// Says all whose time has come. What fails is logged: the next look makes up for it.
+pub async fn say_due(world: &World) {
+    let now = world.clock.now();
+    let all = match scheduled::due(&world.store, MAX_DUE, now).await {
+        Ok(all) => all,
+        Err(error) => {
+            warn!(error = %error, "scheduled messages can't be listed");
+            return;
+        }
+    };
+    for due in &all {
+        if let Err(error) = say(world, due, now).await {
+            warn!(organization.id = %due.organization, scheduled = due.id, error = %chain(&error), "scheduled message is said later");
+        }
+    }
+}
+
+async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError> {
+    let Some(mut message) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
+        // Its maker was told that it isn't kept.
+        return Ok(scheduled::settle(&world.store, due).await?);
+    };
+    if message.state == State::Waiting {
+        message.state = match voice(world, &message, now).await? {
+            Ok(bot) => match say_to_all(world, &bot, &mut message).await? {
+                Progress::Done => State::Said,
+                Progress::GoesOn => return Ok(()),
+            },
+            Err(reason) => State::Failed(reason.to_owned()),
+        };
+        match scheduled::save(&world.store, &mut message).await {
+            // Cancelled meanwhile, or recorded by another process: then it has ended too.
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tell(world, &message).await;
+    }
+    Ok(scheduled::settle(&world.store, due).await?)
+}
+
+/// The bot that says it, or why there is none.
+async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Result<Bot, &'static str>, StoreError> {
+    if now.since(message.at) > TOO_LATE && message.n_said == 0 {
+        return Ok(Err(LATE));
+    }
+    let found = integration::get(&world.store, &message.integration).await?;
+    let Some(record) = found.filter(|record| record.organization == message.organization) else {
+        return Ok(Err(GONE));
+    };
+    if !record.enabled {
+        return Ok(Err(STOPPED));
+    }
+    let Ok(bot) = accounts::open(world, &record) else {
+        return Ok(Err(UNUSABLE));
+    };
+    let mode = bot.connector.manifest().mode(record.mode);
+    Ok(match mode.is_some_and(|mode| mode.proactive) {
+        true => Ok(bot),
+        false => Err(SILENT),
+    })
+}
+
+/// How far a message is after a look.
+enum Progress {
+    Done,
+    GoesOn,
+}
+
+async fn say_to_all(world: &World, bot: &Bot, message: &mut Scheduled) -> Result<Progress, SpeakError> {
+    let to = match &message.to {
+        Audience::Chat(chat) => Recipient::Chat(chat.clone()),
+        Audience::Person(person) => Recipient::Person(person.clone()),
+        Audience::Linked => return say_to_linked(world, bot, message).await,
+    };
+    speak(world, bot, message, to, "").await?;
+    message.n_said = 1;
+    Ok(Progress::Done)
+}
+
+async fn say_to_linked(world: &World, bot: &Bot, message: &mut Scheduled) -> Result<Progress, SpeakError> {
+    for _ in 0..MAX_PAGES {
+        let cursor = message.cursor.clone();
+        let page = user::list(&world.store, &message.organization, cursor.as_deref(), PAGE).await?;
+        let is_meant = |user: &&user::User| user.integration == message.integration && user.linked_to().is_some();
+        let meant: Vec<SenderId> = page
+            .items
+            .iter()
+            .filter(is_meant)
+            .map(|user| SenderId::new(&*user.external_id))
+            .collect();
+        for person in &meant {
+            speak(world, bot, message, Recipient::Person(person.clone()), person.as_str()).await?;
+        }
+        message.n_said += u32::try_from(meant.len()).unwrap_or(u32::MAX);
+        message.cursor = page.cursor;
+        if message.cursor.is_none() {
+            return Ok(Progress::Done);
+        }
+        match scheduled::save(&world.store, message).await {
+            Ok(()) => {}
+            // Another process says it at the same time, or it was cancelled: who reads it next sees which.
+            Err(StoreError::Conflict) => return Ok(Progress::GoesOn),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Progress::GoesOn)
+}
+
+async fn speak(world: &World, bot: &Bot, message: &Scheduled, to: Recipient, whom: &str) -> Result<(), SpeakError> {
+    let content = match &message.content {
+        StoredContent::Text(text) => Content::Text(text.clone()),
+        StoredContent::Card(card) => Content::Card(card.clone()),
+    };
+    proactive::speak(world, bot, to, content, name(&message.id, whom))
+        .await
+        .map(drop)
+}
+
+/// The name of the message to one recipient: always the same.
+fn name(id: &str, whom: &str) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes.copy_from_slice(&digest(&[id, whom]).as_bytes()[..12]);
+    bytes
+}
+
+async fn tell(world: &World, message: &Scheduled) {
+    let (id, organization) = (&message.id, &message.organization);
+    match &message.state {
+        State::Failed(reason) => {
+            warn!(organization.id = %organization, scheduled = id, reason, "scheduled message was not said");
+            let text = format!("the scheduled message {id} was not said: {reason}");
+            integration_log::warn(world, &message.integration, "schedule_failed", &text).await;
+        }
+        _ => {
+            info!(organization.id = %organization, scheduled = id, n_said = message.n_said, "scheduled message was said")
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Messages that a bot says at a later time, or to many people.
+//!
+//! Item `SCHED#{organization}`/`{id}` of `state`, 30 days longer than its time: the message, its content sealed, and how far it is. Item
+//! `DUE`/`{time}#{organization}#{id}` of `state`: a pointer to it until it has ended. The pointer is written first and deleted last, so that
+//! a process that dies in between leaves one too many, which leads nowhere, and never one too few.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::card::Card;
+use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
+use tieline_core::timestamp::{Timestamp, millis};
+
+use crate::Store;
+use crate::dynamo::{self, Query, Reading, end_of};
+use crate::error::StoreError;
+use crate::item::{Blob, Item, alive, expire, get_text, key, number, read, text, write};
+use crate::page::{self, Page};
+use crate::tables::SK;
+use crate::update::Update;
+
+/// How long it can be read what came of a message.
+const KEPT: Duration = Duration::from_hours(30 * 24);
+
+const WHAT: &str = "scheduled message";
+const DUE: &str = "DUE";
+
+/// A message that is said later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Its id.
+    pub id: String,
+    /// Who owns it.
+    pub organization: OrganizationId,
+    /// The bot.
+    pub integration: IntegrationId,
+    /// When it is said.
+    pub at: Timestamp,
+    /// To whom.
+    pub to: Audience,
+    /// What.
+    pub content: Content,
+    /// How far it is.
+    pub state: State,
+    /// To how many it was said.
+    pub n_said: u32,
+    /// Where the next page of people begins, when it is said to many.
+    pub cursor: Option<String>,
+    /// When an operator made it.
+    pub created_at: Timestamp,
+    /// Grows with every change. 0: not stored yet.
+    pub version: u64,
+}
+
+/// To whom it is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// A chat, by the platform's id.
+    Chat(ChatId),
+    /// A person, by the platform's id.
+    Person(SenderId),
+    /// Everybody who has spoken to the bot and is linked to a known person.
+    Linked,
+}
+
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// Markdown.
+    Text(String),
+    /// A card.
+    Card(Card),
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its time has not come, or it is being said to many.
+    Waiting,
+    /// It was said to all.
+    Said,
+    /// An operator has cancelled it.
+    Cancelled,
+    /// It can't be said, for this reason.
+    Failed(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Stored {
+    #[serde(rename = "1")]
+    V1(StoredV1),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredV1 {
+    id: String,
+    org: OrganizationId,
+    int: IntegrationId,
+    #[serde(with = "millis")]
+    at: Timestamp,
+    /// Sealed: [`Audience`] and [`Content`].
+    b: Blob,
+    st: State,
+    #[serde(default)]
+    said: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cur: Option<String>,
+    #[serde(with = "millis")]
+    made: Timestamp,
+    n: u64,
+}
+
+/// A pointer to a message whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Who owns the message.
+    pub organization: OrganizationId,
+    /// The message.
+    pub id: String,
+    place: String,
+}
+
+/// Keeps a new message. Keeping it again under its id changes nothing.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn create(store: &Store, message: &Scheduled) -> Result<(), StoreError> {
+    let mut pointer = key(DUE, &place_of(message));
+    pointer.insert("v".into(), text("1"));
+    expire(&mut pointer, message.at.after(KEPT));
+    let table = &store.tables.state;
+    dynamo::put(&store.dynamo, table, pointer, Update::new()).await?;
+    let mut absent = Update::new();
+    absent.require_absent("n");
+    dynamo::put(&store.dynamo, table, to_item(store, message, 1)?, absent).await?;
+    Ok(())
+}
+
+/// A message of an organization.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Scheduled>, StoreError> {
+    let partition = partition(organization);
+    let found = dynamo::get(
+        &store.dynamo,
+        &store.tables.state,
+        (&partition, id),
+        Reading::Strong,
+        &[],
+    );
+    alive(found.await?, now).map(|item| from_item(store, item)).transpose()
+}
+
+/// The messages of an organization, in order of making.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<Scheduled>, StoreError> {
+    let (partition, range) = (partition(organization), ("sch_", &*end_of("sch_")));
+    let position = page::position(cursor, range)?;
+    let asked = Query {
+        table: &store.tables.state,
+        index: None,
+        partition: &partition,
+        range,
+        descending: false,
+        reading: Reading::Strong,
+        after: position.map(|place| key(&partition, &place)),
+        limit,
+    };
+    let (items, next) = dynamo::query(&store.dynamo, asked).await?;
+    let items = items.into_iter().filter_map(|item| alive(Some(item), now));
+    Ok(Page {
+        items: items.map(|item| from_item(store, item)).collect::<Result<_, _>>()?,
+        cursor: next.as_ref().and_then(|key| get_text(key, SK)).map(page::cursor),
+    })
+}
+
+/// Saves a message as it was read and changed.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it isn't as it was read any more.
+pub async fn save(store: &Store, message: &mut Scheduled) -> Result<(), StoreError> {
+    let mut condition = Update::new();
+    condition.require_equal("n", number(message.version));
+    let item = to_item(store, message, message.version + 1)?;
+    let written = dynamo::put(&store.dynamo, &store.tables.state, item, condition).await?;
+    written.or_conflict()?;
+    message.version += 1;
+    Ok(())
+}
+
+/// Messages whose time has come, the oldest first.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn due(store: &Store, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+    let until = format!("{}~", time(now));
+    let asked = Query {
+        table: &store.tables.state,
+        index: None,
+        partition: DUE,
+        range: ("0", &until),
+        descending: false,
+        reading: Reading::Strong,
+        after: None,
+        limit,
+    };
+    let (items, _) = dynamo::query(&store.dynamo, asked).await?;
+    let pointer = |item: &Item| {
+        let place = get_text(item, SK)?.to_owned();
+        let mut parts = place.splitn(3, '#').skip(1);
+        let (organization, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        Some(Due {
+            organization: OrganizationId::new(organization),
+            id,
+            place,
+        })
+    };
+    Ok(items.iter().filter_map(pointer).collect())
+}
+
+/// Forgets a pointer: its message has ended, or was never kept.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn settle(store: &Store, due: &Due) -> Result<(), StoreError> {
+    dynamo::delete(&store.dynamo, &store.tables.state, (DUE, &due.place), Update::new()).await
+}
+
+fn partition(organization: &OrganizationId) -> String {
+    format!("SCHED#{organization}")
+}
+
+fn place_of(message: &Scheduled) -> String {
+    format!("{}#{}#{}", time(message.at), message.organization, message.id)
+}
+
+fn time(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis().max(0))
+}
+
+fn to_item(store: &Store, message: &Scheduled, version: u64) -> Result<Item, StoreError> {
+    let plain =
+        serde_json::to_vec(&(&message.to, &message.content)).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    let stored = Stored::V1(StoredV1 {
+        id: message.id.clone(),
+        org: message.organization.clone(),
+        int: message.integration.clone(),
+        at: message.at,
+        b: Blob(store.keyring().seal_bytes(&plain, &message.id)),
+        st: message.state.clone(),
+        said: message.n_said,
+        cur: message.cursor.clone(),
+        made: message.created_at,
+        n: version,
+    });
+    let mut item = write(WHAT, &partition(&message.organization), &message.id, &stored)?;
+    expire(&mut item, message.at.after(KEPT));
+    Ok(item)
+}
+
+fn from_item(store: &Store, item: Item) -> Result<Scheduled, StoreError> {
+    let Stored::V1(stored) = read(WHAT, item)?;
+    let plain = store.keyring().open_bytes(&stored.b.0, &stored.id)?;
+    let (to, content) = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    Ok(Scheduled {
+        id: stored.id,
+        organization: stored.org,
+        integration: stored.int,
+        at: stored.at,
+        to,
+        content,
+        state: stored.st,
+        n_said: stored.said,
+        cursor: stored.cur,
+        created_at: stored.made,
+        version: stored.n,
+    })
+}
