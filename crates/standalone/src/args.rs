@@ -22,7 +22,7 @@ mod tests;
 mod verbs;
 
 pub use notify::{Notify, NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
-pub use recipient::Recipient;
+pub use recipient::{Audience, Recipient};
 pub use verbs::{
     Completion, Consent, Delete, Disable, Doctor, Enable, Export, Listing, Organization, OrganizationCreate, Redrive,
     Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,

@@ -30,3 +30,30 @@ impl Recipient {
         }
     }
 }
+
+/// A chat, a person, or many people.
+#[derive(Debug, Clone, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub struct Audience {
+    /// Into this chat, by the platform's id.
+    #[arg(long, env = "TIELINE_CHAT", value_name = "CHAT")]
+    pub chat: Option<String>,
+    /// To this person, by the platform's id.
+    #[arg(long, env = "TIELINE_USER", value_name = "USER")]
+    pub user: Option<String>,
+    /// To everybody who has spoken to the bot and is linked to a known person.
+    #[arg(long, env = "TIELINE_EVERYBODY", value_name = "WHO", value_parser = ["linked"])]
+    pub everybody: Option<String>,
+}
+
+impl Audience {
+    /// The object of the API with the recipients in it.
+    #[must_use]
+    pub fn body(&self) -> Value {
+        match (&self.chat, &self.user, &self.everybody) {
+            (Some(chat), _, _) => json!({ "chatId": chat }),
+            (None, Some(user), _) => json!({ "userId": user }),
+            (None, None, everybody) => json!({ "everybody": everybody }),
+        }
+    }
+}

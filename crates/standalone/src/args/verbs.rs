@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
 
-use super::{Bridge, Output, Recipient};
+use super::{Audience, Bridge, Output};
 use crate::kind::Kind;
 use crate::since;
 
@@ -137,9 +137,12 @@ pub struct Send {
     /// A card in place of the text: a JSON or YAML file, or `-` for standard input.
     #[arg(long, env = "TIELINE_CARD", value_name = "FILE")]
     pub card: Option<std::path::PathBuf>,
+    /// When, as `2026-11-23T09:00:00Z`. At once, if absent.
+    #[arg(long, env = "TIELINE_AT", value_name = "TIME")]
+    pub at: Option<String>,
     #[command(flatten)]
     /// To whom.
-    pub recipient: Recipient,
+    pub audience: Audience,
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,

@@ -22,13 +22,20 @@ use crate::terminal;
 pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = integration_id(&client, &args.integration).await?;
-    let mut body = args.recipient.body();
+    let mut body = args.audience.body();
     match &args.card {
         Some(file) => body["card"] = card(file)?,
         None => body["text"] = json!(args.text),
     }
-    client.post(&["integrations", &id, "messages"], &body).await?;
-    terminal::line("sent")?;
+    if args.at.is_none() && args.audience.everybody.is_none() {
+        client.post(&["integrations", &id, "messages"], &body).await?;
+        terminal::line("sent")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    body["integrationId"] = json!(id);
+    body["sendAt"] = json!(args.at);
+    let made = client.post(&["scheduled-messages"], &body).await?;
+    terminal::line(&format!("{} is sent at {}", text(&made["id"]), text(&made["sendAt"])))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -282,3 +282,32 @@ fn messages_are_sent_to_a_chat_or_a_person() {
     }
     assert_eq!(Said::of(&mut fake.command_of(&["send", "Desk", "hello"])).code, Some(2));
 }
+
+#[test]
+fn messages_are_sent_later_or_to_everybody() {
+    let (tell, asked) = std::sync::mpsc::channel();
+    let fake = Fake::start(move |method, path, body| {
+        if method == "POST" {
+            tell.send((path.to_owned(), body.to_owned())).unwrap();
+            let made = serde_json::json!({ "id": "sch_1", "sendAt": "2030-01-01T09:00:00Z" });
+            return Some((201, made.to_string()));
+        }
+        Some((200, serde_json::json!({ "id": "int_1", "name": "Desk" }).to_string()))
+    });
+    let later =
+        serde_json::json!({ "integrationId": "int_1", "chatId": "c", "text": "hi", "sendAt": "2030-01-01T09:00:00Z" });
+    let all = serde_json::json!({ "integrationId": "int_1", "everybody": "linked", "text": "hi", "sendAt": null });
+    for (flags, expected) in [
+        (&["--chat", "c", "--at", "2030-01-01T09:00:00Z"][..], later),
+        (&["--everybody", "linked"], all),
+    ] {
+        let args = [&["send", "Desk", "hi"], flags].concat();
+        let said = Said::of(&mut fake.command_of(&args)).good();
+        assert_eq!(said, "sch_1 is sent at 2030-01-01T09:00:00Z\n");
+        let (path, body) = asked.recv().unwrap();
+        assert_eq!(path, "/api/v1/orgs/default/scheduled-messages");
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+    }
+    let both = ["send", "Desk", "hi", "--chat", "c", "--everybody", "linked"];
+    assert_eq!(Said::of(&mut fake.command_of(&both)).code, Some(2));
+}
