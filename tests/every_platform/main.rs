@@ -6,6 +6,7 @@
 
 mod answers;
 mod cards;
+mod chat_rules;
 mod commands;
 mod faults;
 mod groups;
