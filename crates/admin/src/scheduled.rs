@@ -194,6 +194,7 @@ impl NewScheduledMessage {
         match (at, to, content) {
             (Some(at), Some(to), Some(Said::Text(text))) => Ok((at, to, Content::Text(text))),
             (Some(at), Some(to), Some(Said::Card(card))) => Ok((at, to, Content::Card(card))),
+            // What is missing was told above.
             _ => Err(Problem::invalid("chatId", "or userId or everybody is required")),
         }
     }

@@ -8,7 +8,7 @@ use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, fresh};
 use tieline_core::message_state::{LedgerStep, MessageState};
-use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
+use tieline_core::reply::{ReplyFile, ReplyHandle, ReplyTarget, Stage};
 use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
 use tieline_store::message::{self, Claim, MessageRecord};
@@ -42,6 +42,8 @@ pub enum Content {
     Text(String),
     /// A card.
     Card(Card),
+    /// Files, shown as those of an answer are, below a text that may be empty.
+    Files(String, Vec<ReplyFile>),
 }
 
 /// Why nothing is said.
@@ -84,14 +86,16 @@ pub async fn speak(
         asker: &asker,
         received_at: record.received_at,
     };
-    let (text, card) = match content {
-        Content::Text(text) => (text, None),
-        Content::Card(card) => (String::new(), Some(card)),
+    let (text, card, files) = match content {
+        Content::Text(text) => (text, None, Vec::new()),
+        Content::Card(card) => (String::new(), Some(card), Vec::new()),
+        Content::Files(text, files) => (text, None, files),
     };
     let mut said = ReplyRecord {
         stage: Stage::Final,
         text,
         card,
+        files,
         outcome: Some(Outcome::Completed),
         ..notices::blank(&about)
     };

@@ -3,13 +3,19 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use tieline_bridge::accounts;
 use tieline_bridge::error_chain::chain;
+use tieline_bridge::media;
 use tieline_bridge::proactive::{self, Content, Recipient, SpeakError};
+use tieline_core::agent::AgentEvent;
 use tieline_core::card::{Card, CardError};
 use tieline_core::ids::{ChatId, SenderId};
+use tieline_core::outbound_url;
+use tieline_core::reply::ReplyFile;
 use tieline_store::config::integration::IntegrationRecord;
 use tracing::error;
 use utoipa::ToSchema;
@@ -28,6 +34,10 @@ use crate::validation;
 
 /// Longest text, in bytes. Connectors split it as their platform needs.
 const MAX_TEXT_BYTES: usize = 200_000;
+/// Most files of a message.
+const MAX_FILES: usize = 10;
+/// Longest name of a file, in characters.
+const MAX_NAME_CHARS: usize = 200;
 
 /// A proactive message: into a chat, or to a person.
 #[derive(Deserialize, ToSchema)]
@@ -42,6 +52,23 @@ pub(crate) struct ProactiveMessage {
     /// A card, in place of `text`: shown as the platform's own card, or as text with links where it has none.
     #[schema(value_type = Option<schema::Card>)]
     card: Option<Value>,
+    /// Files, with or without a `text`: shown as links with their names, or as the platform shows files of answers.
+    #[schema(max_items = 10)]
+    files: Option<Vec<MessageFile>>,
+}
+
+/// A file of a message: by address, or by content, which is kept for seven days.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct MessageFile {
+    /// Where it is.
+    url: Option<String>,
+    /// Its content in base64, in place of `url`.
+    bytes: Option<String>,
+    /// Its name.
+    name: String,
+    /// Its MIME type: `application/octet-stream`, if absent.
+    mime: Option<String>,
 }
 
 /// Says something without being asked. The message's steps tell what came of it.
@@ -56,7 +83,7 @@ pub(crate) async fn say(
     Body(said): Body<ProactiveMessage>,
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     let record = find(&state, &scope, &id).await?;
-    let (to, content) = read(said, state.world.settings.allow_private)?;
+    let (to, content, files) = read(said, state.world.settings.allow_private)?;
     check_proactive(&state, &record)?;
     if !record.enabled {
         return Err(Problem::conflict("integration_stopped", "the integration is stopped"));
@@ -68,13 +95,14 @@ pub(crate) async fn say(
         "userId": match &to { Recipient::Person(person) => Some(person), Recipient::Chat(_) => None },
     })));
     scope.note(&state, change).await?;
+    let content = with_files(&state, &scope, content, files).await?;
     let kept = proactive::speak(&state.world, &bot, to, content, fresh.bytes())
         .await
         .map_err(explain)?;
     Ok((StatusCode::ACCEPTED, Json(MessageView::of(kept))))
 }
 
-fn read(said: ProactiveMessage, allow_http: bool) -> Result<(Recipient, Content), Problem> {
+fn read(said: ProactiveMessage, allow_private: bool) -> Result<(Recipient, Content, Vec<AgentEvent>), Problem> {
     let to = match (
         validation::optional_text(said.chat_id),
         validation::optional_text(said.user_id),
@@ -84,8 +112,71 @@ fn read(said: ProactiveMessage, allow_http: bool) -> Result<(Recipient, Content)
         (None, None) => return Err(Problem::invalid("chatId", "or userId is required")),
         (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't stand beside chatId")),
     };
-    let content = read_content(said.text, said.card, allow_http)?;
-    Ok((to, content))
+    let files = files(said.files.unwrap_or_default(), allow_private)?;
+    if !files.is_empty() && said.card.is_some() {
+        return Err(Problem::invalid("files", "can't stand beside card"));
+    }
+    let content = match (&said.text, files.is_empty()) {
+        (None, false) => Content::Text(String::new()),
+        _ => read_content(said.text, said.card, allow_private)?,
+    };
+    Ok((to, content, files))
+}
+
+/// The files of a message, as agents give theirs.
+fn files(given: Vec<MessageFile>, allow_private: bool) -> Result<Vec<AgentEvent>, Problem> {
+    if given.len() > MAX_FILES {
+        return Err(Problem::invalid(
+            "files",
+            &format!("must have at most {MAX_FILES} items"),
+        ));
+    }
+    let read = |(at, file): (usize, MessageFile)| {
+        let invalid = |field: &str, reason: &str| Problem::invalid(format!("files[{at}].{field}"), reason);
+        let name = file.name.trim().to_owned();
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(invalid(
+                "name",
+                "must have 1 to 200 characters and no control characters",
+            ));
+        }
+        let mime = validation::optional_text(file.mime).unwrap_or_else(|| "application/octet-stream".to_owned());
+        match (validation::optional_text(file.url), file.bytes) {
+            (Some(url), None) => {
+                let checked =
+                    outbound_url::check(&url, allow_private).map_err(|error| invalid("url", &error.to_string()))?;
+                if !matches!(checked.scheme(), "https" | "http") {
+                    return Err(invalid("url", "must begin with https://"));
+                }
+                Ok(AgentEvent::File(ReplyFile { url, name, mime }))
+            }
+            (None, Some(bytes)) => match STANDARD.decode(bytes) {
+                Ok(bytes) if !bytes.is_empty() => Ok(AgentEvent::FileBytes { bytes, name, mime }),
+                _ => Err(invalid("bytes", "must be base64 and not empty")),
+            },
+            _ => Err(invalid("url", "or bytes is required, and only one of them")),
+        }
+    };
+    given.into_iter().enumerate().map(read).collect()
+}
+
+/// The content with its files, of which those given by content are kept first.
+async fn with_files(
+    state: &AdminState,
+    scope: &Scope,
+    content: Content,
+    files: Vec<AgentEvent>,
+) -> Result<Content, Problem> {
+    let mut kept = Vec::with_capacity(files.len());
+    for file in files {
+        if let AgentEvent::File(file) = media::keep(&state.world, &scope.organization, file).await? {
+            kept.push(file);
+        }
+    }
+    Ok(match content {
+        Content::Text(text) if !kept.is_empty() => Content::Files(text, kept),
+        content => content,
+    })
 }
 
 /// Refuses an integration whose platform lets the bot only answer.

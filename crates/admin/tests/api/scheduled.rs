@@ -163,6 +163,52 @@ async fn what_can_not_be_said_tells_why() {
 }
 
 #[tokio::test]
+async fn files_go_along_by_address_or_by_content() {
+    let (api, bot, sent) = speaking().await;
+    let path = format!("{DEFAULT}/integrations/{bot}/messages");
+    let files = json!([{ "url": "https://files.example/a.pdf", "name": "a.pdf", "mime": "application/pdf" },
+        { "bytes": "aGVsbG8=", "name": "note.txt", "mime": "text/plain" }]);
+    let said = api
+        .post(&path, json!({ "chatId": "ops", "text": "the report", "files": files }))
+        .await;
+    assert_eq!(said.status, 202, "{}", said.text);
+    let id = said.json()["id"].as_str().unwrap().to_owned();
+    let is_sent = |part: &str| sent.lock().unwrap().iter().any(|(_, body)| body.contains(part));
+    api.wait(&format!("{DEFAULT}/messages/{id}"), |_| {
+        is_sent("the report") && is_sent("https://files.example/a.pdf") && is_sent("note.txt")
+    })
+    .await;
+    let alone = api
+        .post(
+            &path,
+            json!({ "chatId": "ops", "files": [{ "bytes": "aGVsbG8=", "name": "b.txt" }] }),
+        )
+        .await;
+    assert_eq!(alone.status, 202, "{}", alone.text);
+
+    let refused = async |files: Value, field: &str| {
+        let problem = api
+            .post(&path, json!({ "chatId": "ops", "files": files }))
+            .await
+            .problem(400, "invalid_field");
+        assert_eq!(problem["field"], field, "{problem}");
+    };
+    refused(json!([{ "bytes": "*", "name": "n" }]), "files[0].bytes").await;
+    refused(json!([{ "url": "file:///etc/passwd", "name": "n" }]), "files[0].url").await;
+    refused(
+        json!([{ "url": "https://a.example", "bytes": "AA==", "name": "n" }]),
+        "files[0].url",
+    )
+    .await;
+    refused(json!([{ "url": "https://a.example", "name": " " }]), "files[0].name").await;
+    refused(
+        json!(vec![json!({ "url": "https://a.example", "name": "n" }); 11]),
+        "files",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn mistakes_are_refused_all_at_once() {
     let (api, bot, _) = speaking().await;
     let path = format!("{DEFAULT}/scheduled-messages");
