@@ -17,9 +17,6 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use crate::engine::{Engine, EngineTime, at_once};
 use crate::faults::{Fate, Life};
 
-/// The table that an outage spares: a platform's message is accepted as long as its bot is known.
-const CONFIG: &str = "\"tieline-config\"";
-
 /// The way of a reader whom nothing disturbs.
 pub(crate) fn undisturbed(engine: &Engine) -> SharedHttpClient {
     client(engine, None)
@@ -78,8 +75,7 @@ impl Way {
     /// A call to which something happens. Once it is on its way it is executed, whatever becomes of its caller.
     async fn disturbed(self, life: Arc<Life>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         life.goes_on().await;
-        let about_config = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).contains(CONFIG);
-        let fate = life.fate_of(target(&request), about_config);
+        let fate = life.fate_of(target(&request));
         match fate {
             Fate::FailBefore => return Ok(internal_error()),
             Fate::DieBefore => return life.die().await,

@@ -102,8 +102,8 @@ impl Troubles {
         self.calls.lock().unwrap().clone()
     }
 
-    fn fate_of(&self, process: usize, target: &str, about_config: bool) -> Fate {
-        let fate = self.draw(target, about_config);
+    fn fate_of(&self, process: usize, target: &str) -> Fate {
+        let fate = self.draw(target);
         let operation = target.rsplit('.').next().unwrap_or_default();
         let at = self.began.elapsed().as_millis();
         self.calls
@@ -113,10 +113,10 @@ impl Troubles {
         fate
     }
 
-    fn draw(&self, target: &str, about_config: bool) -> Fate {
+    fn draw(&self, target: &str) -> Fate {
         let now = Instant::now();
         if let Some((from, until)) = self.outage {
-            let fails = target.starts_with("DynamoDB") && !about_config && now >= from && now < until;
+            let fails = target.starts_with("DynamoDB") && now >= from && now < until;
             return if fails { Fate::FailBefore } else { Fate::Proceed };
         }
         if now >= self.until {
@@ -184,8 +184,8 @@ impl Life {
         })
     }
 
-    pub(crate) fn fate_of(&self, target: &str, about_config: bool) -> Fate {
-        self.troubles.fate_of(self.process, target, about_config)
+    pub(crate) fn fate_of(&self, target: &str) -> Fate {
+        self.troubles.fate_of(self.process, target)
     }
 
     pub(crate) fn freeze(&self, time: Duration) {

@@ -28,6 +28,8 @@ use crate::world::World;
 /// Longest body that is read.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
+/// How long the table may take where something older is known.
+const TABLE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the queue may take. The tightest platform waits one second.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(2500);
 
@@ -100,7 +102,7 @@ async fn answer(
     request: &WebhookRequest,
     operator: Option<&Operator>,
 ) -> Result<WebhookAnswer, ReceiveError> {
-    let bound = integration::look_up(&world.store, id, world.clock.now()).await?;
+    let bound = look_up(world, id).await?;
     let bound = bound.filter(|bound| takes_requests(bound, platform));
     let bound = bound.ok_or_else(|| ReceiveError::Unproved("no running integration of that id".into()))?;
     let bot = accounts::open(world, &bound.integration).map_err(|e| ReceiveError::Unproved(chain(&e)))?;
@@ -129,6 +131,22 @@ async fn answer(
     match received.answer {
         Answer::Fixed(answer) => Ok(answer),
         Answer::Polled(asked) => Ok(reply_poll::answer(world, &bot, &asked, welcome).await),
+    }
+}
+
+/// The integration; as it was known last while the table can't be read or is slow: platforms don't deliver again for long, and the queue can
+/// take their messages though the tables are away.
+async fn look_up(world: &World, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
+    let now = world.clock.now();
+    let mut looking = Box::pin(integration::look_up(&world.store, id, now));
+    let known = || integration::last_known(&world.store, id, now);
+    match tokio::time::timeout(TABLE_PATIENCE, &mut looking).await {
+        Ok(Err(error @ StoreError::Unavailable { .. })) => known().map_or(Err(error), |known| Ok(Some(known))),
+        Ok(found) => found,
+        Err(_) => match known() {
+            Some(known) => Ok(Some(known)),
+            None => looking.await,
+        },
     }
 }
 

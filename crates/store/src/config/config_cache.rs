@@ -17,6 +17,8 @@ use super::organization::OrganizationFacts;
 
 /// How long a reading is good for.
 const LIFE: Duration = Duration::from_secs(1);
+/// How long a reading may stand in while the table can't be read.
+const STAND_IN_LIFE: Duration = Duration::from_hours(24);
 /// Most readings of a kind that are kept.
 const MAX_KEPT: usize = 4096;
 
@@ -78,6 +80,13 @@ impl<K: Eq + Hash, V: Clone> Readings<K, V> {
         }
     }
 
+    /// The latest reading of `key`, however old within a day: for when there can be no newer one.
+    pub(super) fn stand_in(&self, key: &K, now: Timestamp) -> Option<V> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, value) = kept.values.get(key)?;
+        (now.since(*at) < STAND_IN_LIFE).then(|| value.clone())
+    }
+
     /// Keeps what was read since `begun`, unless something has changed meanwhile.
     pub(super) fn keep(&self, key: K, value: V, begun: Begun) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +94,12 @@ impl<K: Eq + Hash, V: Clone> Readings<K, V> {
             return;
         }
         kept.values.insert(key, (begun.at, value));
+    }
+
+    /// Forgets one: it is gone.
+    pub(super) fn remove(&self, key: &K) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.values.remove(key);
     }
 
     fn forget(&self) {
@@ -111,6 +126,18 @@ mod tests {
         assert!(readings.get(&1, at(6_000)).is_err());
         assert!(readings.get(&1, at(4_999)).is_err(), "the clock was set back");
         assert!(readings.get(&2, at(5_000)).is_err());
+    }
+
+    #[test]
+    fn an_old_reading_stands_in_for_a_day_unless_it_was_changed_here() {
+        let readings = Readings::default();
+        let begun = readings.get(&1, at(0)).unwrap_err();
+        readings.keep(1, "one", begun);
+        let day = Timestamp::from_secs(24 * 3600);
+        assert_eq!(readings.stand_in(&1, at(3_600_000)), Some("one"));
+        assert_eq!(readings.stand_in(&1, day), None);
+        readings.forget();
+        assert_eq!(readings.stand_in(&1, at(1)), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use stored::Unsealed;
 
 pub use claims::{prove, release, rivals};
 pub use deletion::{delete, remove, restore};
-pub use read::{account_holder, get, get_deleted, list, list_deleted, load_bound, look_up};
+pub use read::{account_holder, get, get_deleted, last_known, list, list_deleted, load_bound, look_up};
 
 /// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
 #[derive(Debug, Clone, PartialEq)]

@@ -98,10 +98,18 @@ pub async fn look_up(store: &Store, id: &IntegrationId, now: Timestamp) -> Resul
         Err(begun) => begun,
     };
     let found = query_newest(store, id).await?;
-    if let Some(found) = &found {
-        store.recent.bound.keep(id.clone(), found.clone(), begun);
+    match &found {
+        Some(found) => store.recent.bound.keep(id.clone(), found.clone(), begun),
+        None => store.recent.bound.remove(id),
     }
     Ok(found)
+}
+
+/// The same as this process has last read it, up to a day ago: for taking a message in while the table can't be read. Who processes it reads
+/// anew, and decides by that.
+#[must_use]
+pub fn last_known(store: &Store, id: &IntegrationId, now: Timestamp) -> Option<Bound> {
+    store.recent.bound.stand_in(id, now)
 }
 
 async fn query_newest(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
