@@ -25,7 +25,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         endpoints: &[],
         setup: &[Bilingual {
             en: "Nothing to set up: open the console's playground, or run `tieline chat`.",
-            zh: "无需设置：打开控制台的试聊页，或运行 `tieline chat`。",
+            zh: "无需设置：打开控制台的对话测试页，或运行 `tieline chat`。",
         }],
         permissions: &[],
         delivery: Delivery::Pull {
