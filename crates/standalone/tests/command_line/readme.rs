@@ -7,14 +7,26 @@ use tieline_standalone::args::Args;
 
 use crate::bridge::{Bridge, Said};
 
-fn readme() -> String {
-    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap()
+/// A README, and its headings of the platforms and of the configuration.
+const READMES: [(&str, &str, &str); 2] = [
+    ("README.md", "### Platforms", "## Configuration"),
+    ("README.zh-CN.md", "### 平台", "## 配置"),
+];
+
+fn readme(name: &str) -> String {
+    fs::read_to_string(format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The text below a heading, up to the next one.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, below) = text.split_once(&format!("\n{heading}\n")).unwrap();
+    below.split("\n#").next().unwrap()
 }
 
 #[test]
 fn example_can_be_applied() {
     let bridge = Bridge::start();
-    let text = readme();
+    let text = readme("README.md");
     let example = text.split("```yaml").nth(1).unwrap().split("```").next().unwrap();
     // Not started: nothing here may call a platform.
     let example = example.replace("platform: wecom", "platform: wecom\n    enabled: false");
@@ -29,37 +41,23 @@ fn example_can_be_applied() {
 
 #[test]
 fn platforms_are_those_of_the_catalogue() {
-    let text = readme();
-    let section = text.split("### Platforms").nth(1).unwrap().split("\n#").next().unwrap();
-    let rows = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let mut rows: Vec<&str> = rows.collect();
-    rows.sort_unstable();
     let known: Vec<&str> = tieline_connectors::registry::ALL
         .iter()
         .map(|one| one.manifest().platform)
         .collect();
-    assert_eq!(rows, known);
+    for (name, heading, _) in READMES {
+        let text = readme(name);
+        let rows = section(&text, heading)
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut rows: Vec<&str> = rows.collect();
+        rows.sort_unstable();
+        assert_eq!(rows, known, "{name}");
+    }
 }
 
 #[test]
 fn flags_and_variables_are_those_of_the_program() {
-    let text = readme();
-    let section = text
-        .split("\n## Configuration")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let words = |row: &str| -> Option<(String, String)> {
-        let mut cells = row.split('`');
-        Some((cells.nth(1)?.to_owned(), cells.nth(1)?.to_owned()))
-    };
-    let rows = section.lines().filter(|line| line.starts_with("| `--"));
-    let mut told: Vec<(String, String)> = rows.filter_map(words).collect();
-    told.sort();
     let tool = Args::command();
     let flags = all_commands(&tool).into_iter().flat_map(Command::get_arguments);
     let mut known: Vec<_> = flags
@@ -67,7 +65,17 @@ fn flags_and_variables_are_those_of_the_program() {
         .collect();
     known.sort();
     known.dedup();
-    assert_eq!(told, known);
+    for (name, _, heading) in READMES {
+        let text = readme(name);
+        let words = |row: &str| -> Option<(String, String)> {
+            let mut cells = row.split('`');
+            Some((cells.nth(1)?.to_owned(), cells.nth(1)?.to_owned()))
+        };
+        let rows = section(&text, heading).lines().filter(|line| line.starts_with("| `--"));
+        let mut told: Vec<(String, String)> = rows.filter_map(words).collect();
+        told.sort();
+        assert_eq!(told, known, "{name}");
+    }
 }
 
 /// A command with all below it.
