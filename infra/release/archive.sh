@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the release archive: the program, its licence, completions, the unit file and the compose file, with a checksum beside it.
+# Builds the release archive: the program, its licence, documents, completions, the unit file and the compose file, with a checksum beside it.
 #
 #   infra/release/archive.sh [OUT_DIR] [BINARY]
 #
@@ -20,9 +20,11 @@ name=tieline-$version-$system-$(uname -m)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/$name/completions" "$out"
+mkdir -p "$work/$name/completions" "$work/$name/docs/platforms" "$out"
 install -m 755 "$binary" "$work/$name/tieline"
-install -m 644 LICENSE README.md docs/one-machine.md infra/release/tieline.service infra/release/compose.yaml "$work/$name/"
+install -m 644 LICENSE README.md README.zh-CN.md infra/release/tieline.service infra/release/compose.yaml "$work/$name/"
+install -m 644 docs/*.md "$work/$name/docs/"
+install -m 644 docs/platforms/*.md docs/platforms/*.py "$work/$name/docs/platforms/"
 for shell in bash zsh fish; do
     "$binary" completion "$shell" >"$work/$name/completions/tieline.$shell"
 done
