@@ -1,0 +1,305 @@
+//! What the documents name exists: files behind links, headings behind anchors, Chinese twins, a page of each platform, commands and flags.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tieline_connectors::registry;
+use tieline_standalone::args::Args;
+
+/// How the name of a Chinese page ends.
+const CHINESE: &str = ".zh-CN.md";
+/// What stands before the command in a line that runs the bridge from its sources.
+const FROM_SOURCES: [&str; 4] = ["cargo", "run", "--release", "--"];
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let mut broken = Vec::new();
+    for page in pages(root()) {
+        for link in links(&read(&page)) {
+            if !leads_somewhere(&page, &link) {
+                broken.push(format!("{}: {link}", shown(&page)));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links to nothing:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn pages_have_chinese_twins_with_the_same_headings() {
+    let mut faults = Vec::new();
+    for page in documents() {
+        let twin = twin(&page);
+        if !twin.exists() {
+            faults.push(format!("{} has no twin {}", shown(&page), shown(&twin)));
+            continue;
+        }
+        let (here, there) = (read(&page), read(&twin));
+        if levels(&here) != levels(&there) {
+            faults.push(format!("{} and {} have other headings", shown(&page), shown(&twin)));
+        }
+        if !begins_with_link(&here, &twin) {
+            faults.push(format!("{} doesn't begin with a link to its twin", shown(&page)));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn each_platform_has_a_page() {
+    for connector in registry::ALL {
+        let name = connector.manifest().platform;
+        let page = root().join(format!("docs/platforms/{name}.md"));
+        assert!(page.exists(), "{name} has no page in docs/platforms");
+    }
+}
+
+#[test]
+fn commands_and_flags_in_documents_exist() {
+    let known = verbs();
+    let all = all_flags(&known);
+    assert!(all.contains("--public-url"), "{all:?}");
+    let mut faults = Vec::new();
+    for page in documents() {
+        for code in code(&read(&page)) {
+            let unknown = unknown(&code, &known, &all);
+            faults.extend(unknown.map(|word| format!("{}: {word} in `{code}`", shown(&page))));
+        }
+    }
+    assert!(faults.is_empty(), "not on the command line:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn faults_are_recognized() {
+    assert_eq!(
+        links("[a](b.md) `[c](d)` [`e`](f.md#g)\n```\n[h](i)\n```\n"),
+        ["b.md", "f.md#g"]
+    );
+    assert!(!leads_somewhere(&root().join("README.md"), "docs/nothing.md"));
+    assert!(!leads_somewhere(&root().join("README.md"), "docs/agents.md#nothing"));
+    assert_eq!(slug("## `openai_chat`, 第二节 (2)"), "openai_chat-第二节-2");
+    assert_eq!(levels("# a\n```\n# b\n```\n### c\n"), [1, 3]);
+    let (known, all) = (verbs(), BTreeSet::from(["--all".to_owned()]));
+    for (code, expected) in [
+        ("tieline doctor --all", None),
+        ("docker compose up --detach", None),
+        ("cargo run --release -- chat --agent x", None),
+        ("A=b sudo tieline token create x --role admin", None),
+        ("doctor --al", Some("--al")),
+        ("tieline token create x --rule admin", Some("--rule")),
+        ("tieline doctor x && tieline cure x", Some("cure")),
+        ("--everything", Some("--everything")),
+    ] {
+        assert_eq!(unknown(code, &known, &all).next().as_deref(), expected, "{code}");
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn read(page: &Path) -> String {
+    fs::read_to_string(page).unwrap()
+}
+
+fn shown(page: &Path) -> String {
+    page.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// The Markdown files below a folder, but those of tools and of builds.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            if !name.starts_with('.') && !matches!(name.as_str(), "target" | "node_modules" | "tieline-data") {
+                found.extend(pages(&entry.path()));
+            }
+        } else if name.ends_with(".md") {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Pages for users, in both languages.
+fn documents() -> Vec<PathBuf> {
+    let mut found = pages(&root().join("docs"));
+    found.extend([root().join("README.md"), root().join("README.zh-CN.md")]);
+    found
+}
+
+/// The same page in the other language.
+fn twin(page: &Path) -> PathBuf {
+    let name = page.file_name().unwrap().to_str().unwrap();
+    page.with_file_name(match name.strip_suffix(CHINESE) {
+        Some(stem) => format!("{stem}.md"),
+        None => format!("{}{CHINESE}", name.strip_suffix(".md").unwrap()),
+    })
+}
+
+fn begins_with_link(text: &str, twin: &Path) -> bool {
+    let name = twin.file_name().unwrap().to_str().unwrap();
+    let beginning: Vec<&str> = text.lines().take(4).collect();
+    links(&beginning.join("\n")).iter().any(|link| link == name)
+}
+
+/// Lines, with whether each is in a fenced block of code.
+fn lines(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    let mut in_code = false;
+    text.lines().filter_map(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        (!is_fence).then_some((in_code, line))
+    })
+}
+
+/// Addresses of links in prose that have no scheme.
+fn links(text: &str) -> Vec<String> {
+    let prose = lines(text).filter(|(in_code, _)| !in_code);
+    let without_code = prose.map(|(_, line)| line.split('`').step_by(2).collect::<String>());
+    let all = without_code.flat_map(|line| {
+        let addresses = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        addresses.map(|(address, _)| address.to_owned()).collect::<Vec<_>>()
+    });
+    all.filter(|address| !address.contains(':')).collect()
+}
+
+fn leads_somewhere(page: &Path, link: &str) -> bool {
+    let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = match path {
+        "" => page.to_owned(),
+        path => page.with_file_name(path),
+    };
+    target.exists() && (anchor.is_empty() || headings(&read(&target)).any(|heading| slug(heading) == anchor))
+}
+
+fn headings(text: &str) -> impl Iterator<Item = &str> {
+    let prose = lines(text).filter(|(in_code, _)| !in_code);
+    prose.map(|(_, line)| line).filter(|line| line.starts_with('#'))
+}
+
+fn levels(text: &str) -> Vec<usize> {
+    headings(text)
+        .map(|line| line.len() - line.trim_start_matches('#').len())
+        .collect()
+}
+
+/// The anchor that hosts of Markdown give a heading.
+fn slug(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Lines of blocks of code, and code within lines.
+fn code(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (in_code, line) in lines(text) {
+        if in_code || line.starts_with("    ") {
+            found.push(line.trim().to_owned());
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// Words of a piece of code that should be commands or flags of ours, and aren't.
+fn unknown(code: &str, known: &[String], all: &BTreeSet<String>) -> impl Iterator<Item = String> {
+    // In a table a bar has a backslash, and is no pipe.
+    let plain = code
+        .replace("\\|", "/")
+        .replace(['[', ']', '(', ')', ',', '"', '\''], " ");
+    let mut faults = Vec::new();
+    for part in plain.split("&&").flat_map(|part| part.split([';', '|', '#', '>'])) {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        match command(&words, known) {
+            Some([verb, ..]) if verb.starts_with(char::is_lowercase) && !known.iter().any(|it| it == verb) => {
+                faults.push((*verb).to_owned());
+            }
+            Some(command) if command.first().is_some_and(|verb| !verb.starts_with('-')) => {
+                let allowed = flags_of(command);
+                faults.extend(flags(command).filter(|flag| !allowed.contains(flag)));
+            }
+            Some(command) => faults.extend(flags(command).filter(|flag| !all.contains(flag))),
+            None => {}
+        }
+    }
+    faults.into_iter()
+}
+
+/// The command of ours in a line: its verb and what follows, or flags alone.
+fn command<'a>(words: &'a [&'a str], known: &[String]) -> Option<&'a [&'a str]> {
+    if words.first()?.starts_with("--") || words.len() > 1 && known.iter().any(|verb| verb == words[0]) {
+        return Some(words);
+    }
+    if let Some(rest) = words.strip_prefix(&FROM_SOURCES) {
+        return Some(rest);
+    }
+    let at = words.iter().position(|word| *word == "/tieline").or_else(|| {
+        let first = words.iter().position(|word| *word != "sudo" && !word.contains('='))?;
+        (words[first] == "tieline").then_some(first)
+    })?;
+    Some(&words[at + 1..]).filter(|rest| !rest.is_empty())
+}
+
+fn flags<'a>(words: &'a [&'a str]) -> impl Iterator<Item = String> + 'a {
+    let flags = words.iter().filter(|word| word.starts_with("--") && word.len() > 2);
+    flags.map(|word| word.split('=').next().unwrap_or_default().to_owned())
+}
+
+/// The flags that the help of a command lists.
+fn flags_of(command: &[&str]) -> BTreeSet<String> {
+    let text = help(&command[..1]);
+    let nested = subcommands(&text);
+    let text = match command.get(1) {
+        Some(second) if nested.iter().any(|it| it == second) => help(&[command[0], second]),
+        _ => text,
+    };
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let flags = words.filter(|word| word.starts_with("--"));
+    flags.map(str::to_owned).collect()
+}
+
+/// The flags of all commands.
+fn all_flags(known: &[String]) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for verb in known {
+        all.extend(flags_of(&[verb]));
+        for nested in subcommands(&help(&[verb])) {
+            all.extend(flags_of(&[verb, &nested]));
+        }
+    }
+    all
+}
+
+/// The commands.
+fn verbs() -> Vec<String> {
+    subcommands(&help(&[]))
+}
+
+/// The commands that a help lists.
+fn subcommands(help: &str) -> Vec<String> {
+    let list = help.split_once("\nCommands:\n").map_or("", |(_, list)| list);
+    let rows = list.lines().take_while(|line| line.starts_with("  "));
+    // A description that is wrapped is indented further.
+    let names = rows
+        .filter(|row| !row.starts_with("   "))
+        .filter_map(|row| row.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+fn help(command: &[&str]) -> String {
+    let words = ["tieline"].iter().chain(command).chain(&["--help"]);
+    let shown = Args::read(words.map(OsString::from).collect()).unwrap_err().to_string();
+    assert!(!shown.starts_with("error"), "{shown}");
+    shown
+}
