@@ -58,15 +58,36 @@ fn each_platform_has_a_page() {
 }
 
 #[test]
+fn each_alarm_has_a_row() {
+    let alarms = read(&root().join("infra/watch.yaml"));
+    let names = alarms
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${Name}-"));
+    let page = read(&root().join("infra/README.md"));
+    let first_cells = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let explained: BTreeSet<&str> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    let missing: Vec<&str> = names.filter(|name| !explained.contains(name)).collect();
+    assert!(missing.is_empty(), "infra/README.md doesn't explain {missing:?}");
+    assert!(explained.contains("inbound-age"));
+}
+
+#[test]
 fn commands_and_flags_in_documents_exist() {
     let known = verbs();
     let all = all_flags(&known);
     assert!(all.contains("--public-url"), "{all:?}");
     let mut faults = Vec::new();
-    for page in documents() {
-        for code in code(&read(&page)) {
+    let deployment = root().join("infra/README.md");
+    for page in documents().iter().chain([&deployment]) {
+        // There flags without a command are those of other programs.
+        let is_ours = |code: &String| page != &deployment || !code.starts_with("--");
+        for code in code(&read(page)).into_iter().filter(is_ours) {
             let unknown = unknown(&code, &known, &all);
-            faults.extend(unknown.map(|word| format!("{}: {word} in `{code}`", shown(&page))));
+            faults.extend(unknown.map(|word| format!("{}: {word} in `{code}`", shown(page))));
         }
     }
     assert!(faults.is_empty(), "not on the command line:\n{}", faults.join("\n"));
