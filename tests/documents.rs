@@ -1,4 +1,5 @@
-//! What the documents name exists: files behind links, headings behind anchors, Chinese twins, a page of each platform, commands and flags.
+//! What the documents name exists, and what an operator meets is explained: links, Chinese twins, pages of platforms, commands and flags,
+//! alarms, checks of the doctor.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -60,19 +61,42 @@ fn each_platform_has_a_page() {
 #[test]
 fn each_alarm_has_a_row() {
     let alarms = read(&root().join("infra/watch.yaml"));
-    let names = alarms
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${Name}-"));
-    let page = read(&root().join("infra/README.md"));
-    let first_cells = page
+    let names = alarms.lines();
+    let names = names.filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${Name}-"));
+    assert_explained(&names.collect(), "infra/README.md");
+}
+
+/// The checks are those that the injected causes of silence lead to.
+#[test]
+fn each_check_of_the_doctor_has_a_row() {
+    let mut names = BTreeSet::new();
+    let mut causes = Vec::new();
+    for entry in fs::read_dir(root().join("tests/causes")).unwrap() {
+        causes.push(read(&entry.unwrap().path()));
+    }
+    for text in &causes {
+        let expected = text.split("Expected::failed(").chain(text.split("Expected::warning("));
+        let first_words = expected.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+        names.extend(first_words);
+    }
+    for page in ["docs/on-call.md", "docs/on-call.zh-CN.md"] {
+        assert_explained(&names, page);
+    }
+}
+
+/// Each name is in the first column of a table.
+#[track_caller]
+fn assert_explained(names: &BTreeSet<&str>, page: &str) {
+    let text = read(&root().join(page));
+    let first_cells = text
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let explained: BTreeSet<&str> = first_cells
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
         .collect();
-    let missing: Vec<&str> = names.filter(|name| !explained.contains(name)).collect();
-    assert!(missing.is_empty(), "infra/README.md doesn't explain {missing:?}");
-    assert!(explained.contains("inbound-age"));
+    let missing: Vec<&&str> = names.difference(&explained).collect();
+    assert!(names.len() > 10, "{names:?}");
+    assert!(missing.is_empty(), "{page} doesn't explain {missing:?}");
 }
 
 #[test]
