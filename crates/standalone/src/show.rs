@@ -107,7 +107,7 @@ async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)
         }
         (_, Some(id), _) => {
             let mut found = client.find(kind, id).await?;
-            if kind == Kind::Integrations && args.output == Output::Wide {
+            if kind == Kind::Integrations && is_for_people(args) {
                 let id = found["id"].as_str().unwrap_or_default().to_owned();
                 found["status"] = client.get(&["integrations", &id, "status"], &[]).await?;
             }
@@ -146,7 +146,7 @@ fn filter(args: &Get) -> anyhow::Result<Vec<(&'static str, String)>> {
         }
         query.push((name, value));
     }
-    if args.kind == Kind::Integrations && args.id.is_none() && args.output == Output::Wide {
+    if args.kind == Kind::Integrations && args.id.is_none() && is_for_people(args) {
         query.push(("include", "status,agent".to_owned()));
     }
     Ok(query)
@@ -163,6 +163,11 @@ async fn first(
     let more = items.len() > limit;
     items.truncate(limit);
     Ok((items, more))
+}
+
+/// Whether a table is drawn, which shows how the bots are. Programs get what the API has of the thing itself.
+fn is_for_people(args: &Get) -> bool {
+    matches!(args.output, Output::Table | Output::Wide)
 }
 
 fn limit_for(id: Option<&str>, limit: usize) -> usize {
@@ -285,6 +290,7 @@ const fn columns(kind: Kind) -> &'static [Column] {
             ("PLATFORM", "/platform"),
             ("MODE", "/connectionMode"),
             ("STARTED", "/enabled"),
+            ("STATE", "/status/state"),
             ("UPDATED", "/updatedAt"),
         ],
         Kind::Agents => &[
@@ -347,7 +353,6 @@ const fn columns(kind: Kind) -> &'static [Column] {
 const fn more_columns(kind: Kind) -> &'static [Column] {
     match kind {
         Kind::Integrations => &[
-            ("STATE", "/status/state"),
             ("REASON", "/status/reason"),
             ("AGENT", "/agent/name"),
             ("CALLBACK", "/callbackUrl"),

@@ -20,9 +20,13 @@ fn things_are_listed_and_shown_by_id_and_name() {
     let bridge = Bridge::start();
     let table = bridge.tieline(&["get", "integrations"]).good();
     let mut lines = table.lines();
-    assert!(lines.next().unwrap().starts_with("ID "), "{table}");
+    let titles = lines.next().unwrap();
+    assert!(titles.starts_with("ID ") && titles.contains(" STATE "), "{table}");
     let row = lines.next().unwrap();
-    assert!(row.contains("Playground") && row.contains("web"), "{table}");
+    assert!(
+        row.contains("Playground") && row.contains("web") && row.contains(" connected "),
+        "{table}"
+    );
     let id = row.split_whitespace().next().unwrap();
     assert_eq!(bridge.tieline(&["get", "integration", id]).good(), table);
     assert_eq!(bridge.tieline(&["get", "integration", "Playground"]).good(), table);
