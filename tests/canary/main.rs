@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod operators;
 mod places;
 
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,7 @@ use tieline_tests::telegram;
 use tieline_tests::test_bridge::{PATIENCE, TestBridge, figure, until, uuid};
 use tieline_tests::wecom_socket;
 
+use operators::Operators;
 use places::Places;
 
 const ORG: &str = "/api/v1/orgs/default";
@@ -54,17 +56,25 @@ impl Planted {
 /// A server that refuses every request in words that repeat all it was sent, as careless servers do.
 struct Parrot {
     url: String,
-    heard: Arc<Mutex<String>>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Parrot {
+    /// All requests to a path, with headers and body.
+    fn heard_at(&self, path: &str) -> Vec<String> {
+        let all = self.heard.lock().unwrap();
+        all.iter().filter(|said| said.starts_with(path)).cloned().collect()
+    }
 }
 
 async fn parrot() -> Parrot {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let heard = Arc::new(Mutex::new(String::new()));
+    let heard = Arc::<Mutex<Vec<String>>>::default();
     let hear = Arc::clone(&heard);
     let repeat = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
         let said = format!("{method} {uri} {headers:?} {}", String::from_utf8_lossy(&body));
-        hear.lock().unwrap().push_str(&said);
+        hear.lock().unwrap().push(said.clone());
         let error = json!({ "error": { "message": said, "code": said }, "message": said, "errmsg": said, "msg": said,
             "errcode": 40001, "code": 99_991_663, "description": said, "ok": false, "error_code": 401 });
         (StatusCode::UNAUTHORIZED, axum::Json(error))
@@ -188,9 +198,8 @@ async fn no_planted_secret_comes_to_light() {
     let parrot = careless.url.clone();
     let mut planted = Planted::default();
     planted.keep("the root token", ADMIN_TOKEN.to_owned());
-    let signing = planted.fresh("secret of notifications");
-    let notify = json!({ "webhook": { "url": format!("{parrot}/notify"), "secret": signing }, "language": "en" });
-    bridge.patch(&format!("{ORG}/notify"), &notify).await;
+    let mut personal = Planted::default();
+    let operators = Operators::set_up(&bridge, (&mut planted, &mut personal), &parrot).await;
     let token = json!({ "name": "Reader", "role": "viewer" });
     let token = bridge.post(&format!("{ORG}/tokens"), &token).await;
     let token = planted.keep("token of an organization", token["token"].as_str().unwrap().to_owned());
@@ -207,19 +216,33 @@ async fn no_planted_secret_comes_to_light() {
         let shown = bridge.ask(page, "lisi", &words).await;
         assert!(shown.contains("(Ref "), "{shown}");
     }
+    operators
+        .notified_of_an_incident(&bridge, &mut planted, &careless)
+        .await;
 
     let mut places = Places::new(&bridge);
     places.wrong_requests(&mut planted).await;
-    places.every_operation().await;
+    for organization in ["default", operators::ORGANIZATION] {
+        places.every_operation(organization).await;
+    }
     places.signed_in(&token).await;
+    places.keep(operators.sent(&careless));
     places.program_and_tables();
     figure("answers, lines and files that were searched", places.len());
-    let found = places.search(&planted);
+    let mut found = places.search(&planted, |_| true);
+    // Who people are is for the console and for agents.
+    found.extend(places.search(&personal, |place| {
+        let of_operators = ["log: ", "sent to operators: ", "GET /metrics"];
+        of_operators.iter().any(|start| place.starts_with(start))
+            || ["/logs", "/export", "/audit?"].iter().any(|part| place.contains(part))
+    }));
     assert!(found.is_empty(), "{}", found.join("\n"));
     // The search finds what is there, and the secrets were really used.
     let shown = Planted(vec![("a name", "Careless lark".to_owned())]);
-    assert!(!places.search(&shown).is_empty());
-    let heard = careless.heard.lock().unwrap().clone();
+    assert!(!places.search(&shown, |_| true).is_empty());
+    assert_eq!(personal.0.len(), 3);
+    assert!(places.search(&personal, |place| place.contains("/users")).len() >= 3);
+    let heard = careless.heard.lock().unwrap().concat();
     let sent: Vec<_> = planted.found_in(heard.as_bytes()).collect();
     for what in [
         "key of a chat agent",
@@ -230,6 +253,7 @@ async fn no_planted_secret_comes_to_light() {
         "secret of a WeCom app",
         "secret of a DingTalk app",
         "words to an agent that fails",
+        "key of an agent of the other organization",
     ] {
         assert!(sent.contains(&what), "{what} was never sent: {sent:?}");
     }

@@ -29,6 +29,11 @@ impl<'a> Places<'a> {
         self.seen.len()
     }
 
+    /// Keeps what was seen elsewhere.
+    pub(crate) fn keep(&mut self, seen: Vec<(String, Vec<u8>)>) {
+        self.seen.extend(seen);
+    }
+
     async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let mut request = self.console.request(method.clone(), path);
         if let Some(body) = body {
@@ -63,7 +68,10 @@ impl<'a> Places<'a> {
         for body in &wrong {
             self.ask(Method::POST, &format!("{ORG}/agents"), Some(body)).await;
         }
-        let file = format!("agents:\n- name: X\n  protocol: openai_chat\n  config: {{apiKey: [{secret}]}}\n");
+        let file = format!(
+            "agents:\n- name: X\n  protocol: openai_chat\n  config: {{apiKey: [{secret}]}}\n\
+             notify:\n  webhook: {{url: ftp://x, secret: {secret}}}\n"
+        );
         let file = json!({ "file": file });
         for query in ["", "?dryRun=true"] {
             self.ask(Method::POST, &format!("{ORG}/apply{query}"), Some(&file))
@@ -71,12 +79,25 @@ impl<'a> Places<'a> {
         }
         let session = json!({ "token": secret });
         self.ask(Method::POST, "/api/v1/session", Some(&session)).await;
-        let notify = json!({ "webhook": { "url": "ftp://x", "secret": secret } });
-        self.ask(Method::PATCH, &format!("{ORG}/notify"), Some(&notify)).await;
+        let wrong = [
+            ("notify", json!({ "webhook": { "url": "ftp://x", "secret": secret } })),
+            (
+                "notify",
+                json!({ "webhook": { "url": "https://ops.example", "secret": [secret] } }),
+            ),
+            ("mapper", json!({ "url": "ftp://x", "secret": secret })),
+            (
+                "mapper",
+                json!({ "url": "https://people.example", "secret": format!("whsec_{secret}!") }),
+            ),
+        ];
+        for (kind, body) in &wrong {
+            self.ask(Method::PATCH, &format!("{ORG}/{kind}"), Some(body)).await;
+        }
     }
 
     /// Every operation of the API's description that reads or examines, with every id that there is.
-    pub(crate) async fn every_operation(&mut self) {
+    pub(crate) async fn every_operation(&mut self, organization: &str) {
         let description = self.ask(Method::GET, "/api/openapi.json", None).await;
         let paths = description["paths"].as_object().unwrap();
         for path in paths.keys().filter(|path| !path.contains('{')) {
@@ -85,24 +106,28 @@ impl<'a> Places<'a> {
         self.ask(Method::GET, "/metrics", None).await;
         self.ask(Method::GET, "/", None).await;
         for path in paths.keys().filter(|path| path.starts_with("/api/v1/orgs/{org}")) {
-            let path = path.replace("{org}", "default");
+            let operations = &paths[path];
+            let path = path.replace("{org}", organization);
             for address in self.addresses(&path).await {
-                if paths[&path.replace("default", "{org}")].get("get").is_some() {
+                if operations.get("get").is_some() {
                     self.ask(Method::GET, &address, None).await;
                 }
-                let examines = ["/test", "/doctor", "/restart", "/redrive", "/login"];
-                if examines.iter().any(|end| path.ends_with(end)) {
+                let examines = ["/test", "/doctor", "/restart", "/redrive", "/login", "/map"];
+                if operations.get("post").is_some() && examines.iter().any(|end| path.ends_with(end)) {
                     self.ask(Method::POST, &address, Some(&json!({}))).await;
                 }
             }
         }
-        let include = format!("{ORG}/integrations?include=status,agent,counts&limit=200");
+        let base = format!("/api/v1/orgs/{organization}");
+        let include = format!("{base}/integrations?include=status,agent,counts&limit=200");
         self.ask(Method::GET, &include, None).await;
         // What the examinations have left behind.
         for path in [
-            format!("{ORG}/audit?limit=200"),
+            format!("{base}/audit?limit=200"),
             "/api/v1/audit?limit=200".to_owned(),
-            format!("{ORG}/summary"),
+            format!("{base}/summary"),
+            format!("{base}/notify"),
+            format!("{base}/users?limit=200"),
         ] {
             self.ask(Method::GET, &path, None).await;
         }
@@ -166,9 +191,10 @@ impl<'a> Places<'a> {
         n_files
     }
 
-    /// Each place with a secret in it.
-    pub(crate) fn search(&self, planted: &Planted) -> Vec<String> {
-        let found = self.seen.iter().flat_map(|(place, bytes)| {
+    /// Each of these places with a secret in it.
+    pub(crate) fn search(&self, planted: &Planted, is_searched: impl Fn(&str) -> bool) -> Vec<String> {
+        let searched = self.seen.iter().filter(|(place, _)| is_searched(place));
+        let found = searched.flat_map(|(place, bytes)| {
             let place: String = place.chars().take(600).collect();
             planted
                 .found_in(bytes)

@@ -176,10 +176,18 @@ pub fn uuid() -> String {
 ///
 /// # Panics
 /// If it never does.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub async fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, condition).await;
+}
+
+/// The same with a limit of its own.
+///
+/// # Panics
+/// If it isn't so in time.
+pub async fn until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < PATIENCE, "it never came: {what}");
+        assert!(began.elapsed() < limit, "it never came: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
