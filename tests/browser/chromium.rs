@@ -97,6 +97,9 @@ impl Page {
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             page.call(domain, json!({})).await;
         }
+        // Time on a processor: what else the machine does is not the page's work.
+        page.call("Performance.enable", json!({ "timeDomain": "threadTicks" }))
+            .await;
         page.call("Page.navigate", json!({ "url": url })).await;
         page
     }
@@ -122,6 +125,19 @@ impl Page {
         let answer = self.call("Runtime.evaluate", asked).await;
         assert!(answer.get("exceptionDetails").is_none(), "{answer}");
         answer["result"]["value"].clone()
+    }
+
+    /// Seconds of a processor that the page's main thread has taken so far, but for our own commands: scripts, layout and painting. `ScriptDuration`
+    /// would leave out what scripts do once an answer has come.
+    pub(crate) async fn busy_seconds(&mut self) -> f64 {
+        let found = self.call("Performance.getMetrics", json!({})).await;
+        let value = |name| {
+            let mut metrics = found["metrics"].as_array().unwrap().iter();
+            metrics.find(|metric| metric["name"] == name).unwrap()["value"]
+                .as_f64()
+                .unwrap()
+        };
+        value("TaskDuration") - value("DevToolsCommandDuration")
     }
 
     /// Gives the window this many pixels.

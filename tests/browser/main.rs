@@ -5,6 +5,7 @@
 mod accessibility;
 mod chromium;
 mod journeys;
+mod many_bots;
 mod repairs;
 
 use serde_json::{Value, json};

@@ -1,0 +1,89 @@
+//! What a refresh costs in an organization with hundreds of bots.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tieline_tests::test_bridge::{TestBridge, figure};
+
+use crate::chromium::Page;
+use crate::{console, open};
+
+const N_BOTS: usize = 500;
+
+/// The longest that the page may be busy with one refresh, in milliseconds.
+const MOST_MS: f64 = 200.0;
+
+/// From here on the page refreshes itself only between `window.hiddenNow = false` and the next request; `window.asked` has the requests.
+const HOLD_REFRESH: &str = "
+    window.hiddenNow = true;
+    Object.defineProperty(document, 'hidden', { get: () => window.hiddenNow });
+    window.asked = [];
+    const real = window.fetch;
+    window.fetch = (path, options) => {
+        window.asked.push(path);
+        window.hiddenNow = true;
+        return real(path, options);
+    };
+    true";
+
+/// Half of the bots have an agent; the platform of none has called yet.
+async fn furnish(bridge: &TestBridge) {
+    let mut file = "agents:\n- {name: Echo 2, protocol: echo}\nintegrations:\n".to_owned();
+    for n in 0..N_BOTS {
+        writeln!(
+            file,
+            "- {{name: Bot {n:03}, platform: custom, connectionMode: webhook, language: en, credentials: {{secret: whsec_{n:032}}}}}"
+        )
+        .unwrap();
+    }
+    file.push_str("triggers:\n");
+    for n in (0..N_BOTS).step_by(2) {
+        writeln!(file, "- {{integration: Bot {n:03}, agent: Echo 2}}").unwrap();
+    }
+    bridge
+        .post("/api/v1/orgs/default/apply", &json!({ "file": file }))
+        .await;
+}
+
+/// Lets the page refresh once, and waits until it shows `words`. Returns the requests, and how many milliseconds the page was busy.
+async fn refresh(page: &mut Page, words: &str) -> (Vec<Value>, f64) {
+    let shown = format!("document.querySelector('main').textContent.includes('{words}')");
+    assert_eq!(page.look(&shown).await, false, "{words} is shown already");
+    let before = page.busy_seconds().await;
+    page.look("window.asked = []; window.hiddenNow = false; true").await;
+    page.until(&shown).await;
+    let took = (page.busy_seconds().await - before) * 1000.0;
+    let asked = page.look("window.asked").await;
+    (asked.as_array().unwrap().clone(), took)
+}
+
+#[tokio::test]
+async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
+    let bridge = TestBridge::start();
+    furnish(&bridge).await;
+    let mut page = console(&bridge, "bots").await;
+    page.until("document.querySelectorAll('#integrations li').length === 200")
+        .await;
+    page.look(HOLD_REFRESH).await;
+    for (address, list) in [("bots", "#integrations"), ("overview", "#attention")] {
+        open(&mut page, address).await;
+        page.until(&format!("!!document.querySelector('{list} li')")).await;
+        let bot = page
+            .look(&format!("document.querySelector('{list} li').dataset.id"))
+            .await;
+        let path = format!("/api/v1/orgs/default/integrations/{}", bot.as_str().unwrap());
+        for round in 1..=3 {
+            // The page has something new to draw.
+            let name = format!("Renamed on {address} {round}");
+            bridge.patch(&path, &json!({ "name": name })).await;
+            let (asked, took) = refresh(&mut page, &name).await;
+            assert_eq!(asked.len(), 1, "{address}: {asked:?}");
+            figure(
+                &format!("ms that the page is busy with a refresh of {address}"),
+                took.round(),
+            );
+            assert!(took < MOST_MS, "{address}: {took} ms");
+        }
+    }
+    assert_eq!(page.complaints(), [""; 0]);
+}
