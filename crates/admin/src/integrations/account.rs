@@ -9,11 +9,12 @@ use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self as store_integration, IntegrationError, IntegrationSettings};
 use tieline_store::status::{self, ConnectionState};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::impact::{self, Impact};
 use crate::audit::{self, Change};
 use crate::auth::Root;
-use crate::body::Body;
+use crate::body::{Body, Query};
 use crate::problem::Problem;
 use crate::schema;
 use crate::state::AdminState;
@@ -33,31 +34,49 @@ pub(crate) struct BotAccount {
     credentials: Map<String, Value>,
 }
 
-/// The claims that were released.
+/// How claims are released.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ReleaseQuery {
+    /// Whether the claims are only shown, with whom their release affects.
+    #[serde(default)]
+    #[param(required = false)]
+    dry_run: bool,
+}
+
+/// The claims that were released, or would be.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Released {
     released: Vec<ReleasedClaim>,
 }
 
-/// A claim that was released.
+/// A claim that was released, or would be.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReleasedClaim {
     organization: String,
     integration_id: String,
+    /// With `dryRun`: who is affected when the integration loses the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impact: Option<Impact>,
 }
 
 /// Releases the claims on a bot account that keep other organizations from it (`account_in_use`). Root token only. The integrations stay as
-/// they are; the first whose credentials work from now on claims the account again.
-#[utoipa::path(post, path = "/api/v1/accounts/release", tag = "organizations", request_body = BotAccount,
+/// they are; the first whose credentials work from now on claims the account again, so stop them first.
+#[utoipa::path(post, path = "/api/v1/accounts/release", tag = "organizations", params(ReleaseQuery), request_body = BotAccount,
     responses((status = 200, body = Released)))]
 pub(crate) async fn release(
     State(state): State<AdminState>,
     Root(author): Root,
+    Query(query): Query<ReleaseQuery>,
     Body(account): Body<BotAccount>,
 ) -> Result<Json<Released>, Problem> {
     let key = account.key(&state)?;
+    if query.dry_run {
+        return preview(&state, &account.platform, &key).await.map(Json);
+    }
     let change = Change::of("account.release", ("account", &account.platform, None));
     audit::note(&state, &author, None, change).await?;
     let released = store_integration::release(&state.world.store, &account.platform, &key)
@@ -66,10 +85,25 @@ pub(crate) async fn release(
     let claims = released.into_iter().map(|(organization, integration)| ReleasedClaim {
         organization: organization.to_string(),
         integration_id: integration.to_string(),
+        impact: None,
     });
     Ok(Json(Released {
         released: claims.collect(),
     }))
+}
+
+/// The claims that a release would release.
+async fn preview(state: &AdminState, platform: &str, key: &str) -> Result<Released, Problem> {
+    let mut released = Vec::new();
+    for (organization, integration) in store_integration::proved(&state.world.store, platform, key).await? {
+        let impact = impact::of(state, &organization, &integration).await?;
+        released.push(ReleasedClaim {
+            organization: organization.to_string(),
+            integration_id: integration.to_string(),
+            impact: Some(impact),
+        });
+    }
+    Ok(Released { released })
 }
 
 impl BotAccount {
@@ -94,7 +128,7 @@ impl BotAccount {
 }
 
 /// Lets the claims of other organizations count whose credentials are seen to work: those whose long connection stands. Programs that
-/// hold connections may not write the configuration, so it is done when it matters.
+/// hold connections may not write the configuration, so it is done when it matters. A stopped integration may lose its account.
 pub(super) async fn settle_rivals(
     state: &AdminState,
     organization: &OrganizationId,
@@ -117,7 +151,8 @@ async fn settle(state: &AdminState, rival: &IntegrationId) -> Result<(), Problem
     };
     let status = status::get(store, rival).await?;
     // A connection that was made before the last change was made with other credentials, perhaps.
-    let works = record.mode == ConnectionMode::LongConnection
+    let works = record.enabled
+        && record.mode == ConnectionMode::LongConnection
         && status.state == Some(ConnectionState::Connected)
         && status.connected_at.is_some_and(|at| at >= record.updated_at);
     if !works {

@@ -197,9 +197,24 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
     let nameless = json!({ "platform": "wecom", "credentials": {} });
     let nameless = api.post("/api/v1/accounts/release", nameless).await;
     assert_eq!(nameless.problem(400, "invalid_field")["field"], "credentials");
+    let shown = api
+        .post("/api/v1/accounts/release?dryRun=true", account.clone())
+        .await
+        .ok();
+    assert_eq!(shown["released"][0]["integrationId"], first.as_str(), "{shown}");
+    assert_eq!(shown["released"][0]["impact"]["conversations"], 0, "{shown}");
+    let still = api.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
+    still.problem(409, "account_in_use");
     let released = api.post("/api/v1/accounts/release", account).await.ok();
     let expected = json!({ "released": [{ "organization": "default", "integrationId": first }] });
     assert_eq!(released, expected);
+    // The connection of a stopped integration may stand for a moment longer: that is no claim.
+    status::merge(&api.world.store, &IntegrationId::new(&*first), &connected)
+        .await
+        .unwrap();
+    api.post(&format!("{}/{first}/stop", integrations()), Value::Null)
+        .await
+        .ok();
     api.create("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
 }
 

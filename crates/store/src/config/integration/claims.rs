@@ -206,6 +206,18 @@ pub async fn rivals(
     Ok(others.map(|(_, integration)| integration.clone()).collect())
 }
 
+/// Whose claims on a bot account count for all organizations.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn proved(
+    store: &Store,
+    platform: &str,
+    account_key: &str,
+) -> Result<Vec<(OrganizationId, IntegrationId)>, StoreError> {
+    claims(store, platform, account_key, PROVED_SK).await
+}
+
 /// Releases every claim on a bot account that counts for all organizations. Gives whose they were.
 ///
 /// # Errors
