@@ -59,7 +59,7 @@ struct ExportedOrganization {
 
 /// Exports an organization as a file that `apply` accepts, with `***` in place of secrets: applied here, it changes nothing.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/export", tag = "organizations", params(ExportQuery),
-    responses((status = 200, description = "the file", content((String = "application/yaml"), (Object = "application/json")))))]
+    responses((status = 200, description = "the file", content((Object = "application/yaml"), (Object = "application/json")))))]
 pub(crate) async fn export(
     State(state): State<AdminState>,
     scope: Scope,
