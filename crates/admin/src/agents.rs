@@ -28,6 +28,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
+use crate::texts::{InLanguage, Text};
 use crate::{mask, secret_origin, validation};
 
 /// A digital expert: an address that speaks an agent protocol.
@@ -285,6 +286,7 @@ pub(crate) async fn test(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    InLanguage(language): InLanguage,
 ) -> Result<Json<AgentTest>, Problem> {
     let record = find(&state, &scope, &id).await?;
     let begun = Instant::now();
@@ -294,13 +296,15 @@ pub(crate) async fn test(
         Ok(()) => AgentTest {
             ok: true,
             code: None,
-            detail: "the agent answers".to_owned(),
+            detail: Text::new("test_agent_answers").render(language),
             millis,
         },
         Err(failure) => AgentTest {
             ok: false,
             code: Some(failure.code),
-            detail: failure.message,
+            detail: Text::new("test_agent_fails")
+                .with("words", failure.message)
+                .render(language),
             millis,
         },
     }))

@@ -8,6 +8,7 @@ mod notify;
 mod obstacles;
 mod problems;
 mod status;
+mod tested;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -31,12 +32,13 @@ pub(crate) struct Phrase {
 
 /// All sentences.
 #[cfg(test)]
-const TABLES: [&[Phrase]; 5] = [
+const TABLES: [&[Phrase]; 6] = [
     doctor::TABLE,
     doctor_next::TABLE,
     notify::TABLE,
     obstacles::TABLE,
     status::TABLE,
+    tested::TABLE,
 ];
 
 /// The sentence of this code.
@@ -48,8 +50,9 @@ fn phrase(code: &str) -> &'static Phrase {
         .iter()
         .chain(doctor_next::TABLE)
         .chain(notify::TABLE)
-        .chain(obstacles::TABLE);
-    let mut found = all.chain(status::TABLE).filter(|phrase| phrase.code == code);
+        .chain(obstacles::TABLE)
+        .chain(status::TABLE);
+    let mut found = all.chain(tested::TABLE).filter(|phrase| phrase.code == code);
     found.next().expect("every code in use is in the table")
 }
 

@@ -11,6 +11,7 @@ use tieline_bridge::courier;
 use tieline_bridge::probe::{self, Probed};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::ModeManifest;
+use tieline_core::notice::Language;
 use tieline_core::outbound_url;
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::log::{self, Level, LogEntry};
@@ -23,7 +24,7 @@ use crate::auth::Scope;
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::AdminState;
-use crate::texts::Text;
+use crate::texts::{InLanguage, Text};
 
 /// How long one address may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,34 +63,57 @@ pub(crate) async fn test(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    InLanguage(language): InLanguage,
 ) -> Result<Json<IntegrationTest>, Problem> {
     let record = find(&state, &scope, &id).await?;
     let mut checks = Vec::new();
     match accounts::open(&state.world, &record) {
         Ok(bot) => ask_all(&state, &record, &bot, &mut checks).await?,
-        Err(error) => checks.push(TestCheck {
-            name: "settings",
-            ok: false,
-            detail: status::unusable_because(&error),
-            millis: 0,
-        }),
+        Err(error) => {
+            let why = status::unusable_because(&error);
+            checks.push(Check {
+                name: "settings",
+                ok: false,
+                detail: Text::new("test_settings_wrong").with("why", why),
+                millis: 0,
+            });
+        }
     }
     Ok(Json(IntegrationTest {
         ok: checks.iter().all(|check| check.ok),
-        checks,
+        checks: checks.iter().map(|check| check.render(language)).collect(),
     }))
+}
+
+/// A check before its sentence is in a language.
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: Text,
+    millis: u64,
+}
+
+impl Check {
+    fn render(&self, language: Language) -> TestCheck {
+        TestCheck {
+            name: self.name,
+            ok: self.ok,
+            detail: self.detail.render(language),
+            millis: self.millis,
+        }
+    }
 }
 
 async fn ask_all(
     state: &AdminState,
     record: &IntegrationRecord,
     bot: &Bot,
-    checks: &mut Vec<TestCheck>,
+    checks: &mut Vec<Check>,
 ) -> Result<(), Problem> {
-    checks.push(timed("settings", async { (true, "the settings can be used".to_owned()) }).await);
+    checks.push(timed("settings", async { (true, Text::new("test_settings_fine")) }).await);
     let begun = Instant::now();
     let (ok, detail) = credentials(state, record, bot).await?;
-    checks.push(TestCheck {
+    checks.push(Check {
         name: "credentials",
         ok,
         detail,
@@ -107,7 +131,7 @@ async fn ask_all(
     if !mode.permissions.is_empty() {
         let begun = Instant::now();
         let (ok, detail) = permissions(state, record, mode).await?;
-        checks.push(TestCheck {
+        checks.push(Check {
             name: "permissions",
             ok,
             detail,
@@ -122,7 +146,7 @@ async fn permissions(
     state: &AdminState,
     record: &IntegrationRecord,
     mode: &ModeManifest,
-) -> Result<(bool, String), Problem> {
+) -> Result<(bool, Text), Problem> {
     let now = state.world.clock.now();
     let log = log::list(&state.world.store, &record.id, Level::Warn, None, MAX_LOG, now).await?;
     let is_fresh = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && now.since(entry.at) < DAY;
@@ -130,12 +154,9 @@ async fn permissions(
     Ok(match log.items.iter().find(is_fresh) {
         Some(missed) => (
             false,
-            format!("the platform refused a call for want of {}", missed.message),
+            Text::new("test_permission_missing").with("permissions", &missed.message),
         ),
-        None => (
-            true,
-            format!("nothing was refused for want of one in the last 24 h; the bot needs {needed}"),
-        ),
+        None => (true, Text::new("test_permissions_fine").with("permissions", needed)),
     })
 }
 
@@ -165,38 +186,37 @@ pub(super) async fn credentials(
     state: &AdminState,
     record: &IntegrationRecord,
     bot: &Bot,
-) -> Result<(bool, String), Problem> {
+) -> Result<(bool, Text), Problem> {
     let Some(probed) = ask(state, record, bot).await? else {
         let seconds = CREDENTIALS_PATIENCE.as_secs();
-        return Ok((false, format!("the platform did not answer within {seconds} s")));
+        return Ok((false, Text::new("test_platform_slow").with("seconds", seconds)));
     };
     Ok(match probed {
-        Probed::Works => (true, "the platform takes the credentials".to_owned()),
+        Probed::Works => (true, Text::new("test_credentials_fine")),
         Probed::Untold if record.mode == ConnectionMode::LongConnection => on_connection(state, record).await?,
-        Probed::Untold => (true, "the platform can't be asked; the first message tells".to_owned()),
-        Probed::Refused { code } => (false, format!("the platform refuses the credentials: code {code}")),
-        Probed::Unavailable { code } => (false, format!("the platform did not answer as it should: {code}")),
+        Probed::Untold => (true, Text::new("test_credentials_untold")),
+        Probed::Refused { code } => (false, refused(&code)),
+        Probed::Unavailable { code } => (false, Text::new("test_platform_fails").with("code", code)),
     })
 }
 
 /// What the connection tells of the credentials, where the platform takes them there and nowhere else. Another connection for the asking
 /// would throw the bot's own out.
-async fn on_connection(state: &AdminState, record: &IntegrationRecord) -> Result<(bool, String), Problem> {
+async fn on_connection(state: &AdminState, record: &IntegrationRecord) -> Result<(bool, Text), Problem> {
     let shard = state.world.shard_of(&record.id);
     let reported = store_status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     Ok(match (reported.state, reported.reason.as_deref()) {
-        (Some(ConnectionState::Connected), _) => (true, "the platform has taken them: the connection is up".to_owned()),
+        (Some(ConnectionState::Connected), _) => (true, Text::new("test_connection_up")),
         (_, Some("config_invalid")) => {
-            let code = reported
-                .last_error
-                .map_or_else(String::new, |error| format!(": code {}", error.code));
-            (false, format!("the platform refuses the credentials{code}"))
+            let code = reported.last_error.map(|error| error.code);
+            (false, refused(code.as_deref().unwrap_or("config_invalid")))
         }
-        _ => (
-            true,
-            "the platform takes them with the connection, which is not up now: see the status".to_owned(),
-        ),
+        _ => (true, Text::new("test_connection_down")),
     })
+}
+
+fn refused(code: &str) -> Text {
+    Text::new("test_credentials_refused").with("code", code)
 }
 
 /// The addresses of a mode as they are in force, as HTTP ones, with their fields.
@@ -213,15 +233,18 @@ pub(super) fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<(&'static str, St
 }
 
 /// Any answer will do: it shows that a server is there.
-async fn reach(state: &AdminState, url: &str) -> (bool, String) {
+async fn reach(state: &AdminState, url: &str) -> (bool, Text) {
     let host = host_of(url);
     if outbound_url::check(url, state.allow_private()).is_err() {
-        return (false, format!("{host} may not be called from this deployment"));
+        return (false, Text::new("test_host_forbidden").with("host", host));
     }
     match state.world.http.client().get(url).timeout(PATIENCE).send().await {
-        Ok(_) => (true, format!("{host} answers")),
-        Err(error) if error.is_timeout() => (false, format!("{host} does not answer within {} s", PATIENCE.as_secs())),
-        Err(_) => (false, format!("{host} can't be reached")),
+        Ok(_) => (true, Text::new("test_host_answers").with("host", host)),
+        Err(error) if error.is_timeout() => {
+            let text = Text::new("test_host_slow").with("host", host);
+            (false, text.with("seconds", PATIENCE.as_secs()))
+        }
+        Err(_) => (false, Text::new("test_host_unreachable").with("host", host)),
     }
 }
 
@@ -243,30 +266,26 @@ pub(super) async fn unreachable(state: &AdminState, url: &str) -> Option<Text> {
     }
 }
 
-async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, String) {
+async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, Text) {
     let url = view::callback_url(state, record);
     if outbound_url::check(&url, false).is_err() {
         // For a test on one machine that is as it should be.
-        let detail = format!("{url} is not a public https address: the platform can call it only if it runs here too");
-        return (state.allow_private(), detail);
+        return (state.allow_private(), Text::new("test_url_private").with("url", url));
     }
     match state.world.http.client().get(&url).timeout(PATIENCE).send().await {
-        Ok(answer) if answer.status().is_success() => (true, format!("{url} answers")),
-        Ok(answer) => (
-            false,
-            format!(
-                "{url} answers with status {}, not from this bridge",
-                answer.status().as_u16()
-            ),
-        ),
-        Err(_) => (false, format!("{url} can't be reached from here")),
+        Ok(answer) if answer.status().is_success() => (true, Text::new("test_host_answers").with("host", url)),
+        Ok(answer) => {
+            let text = Text::new("test_url_of_another").with("url", url);
+            (false, text.with("status", answer.status().as_u16()))
+        }
+        Err(_) => (false, Text::new("test_host_unreachable").with("host", url)),
     }
 }
 
-async fn timed(name: &'static str, check: impl Future<Output = (bool, String)>) -> TestCheck {
+async fn timed(name: &'static str, check: impl Future<Output = (bool, Text)>) -> Check {
     let begun = Instant::now();
     let (ok, detail) = check.await;
-    TestCheck {
+    Check {
         name,
         ok,
         detail,
