@@ -16,12 +16,16 @@ use crate::{SIGNED_IN, SIGNED_OUT};
 const MOST_TABS: usize = 80;
 
 /// A page that is only used by keys.
-struct Keyboard {
-    page: Page,
+pub(crate) struct Keyboard {
+    pub(crate) page: Page,
     presses: usize,
 }
 
 impl Keyboard {
+    pub(crate) const fn new(page: Page) -> Self {
+        Self { page, presses: 0 }
+    }
+
     async fn press(&mut self, key: &str) {
         self.presses += 1;
         self.page.press(key).await;
@@ -43,13 +47,13 @@ impl Keyboard {
         panic!("{selector} can't be reached by the Tab key; the focus is on {at}");
     }
 
-    async fn follow(&mut self, selector: &str) {
+    pub(crate) async fn follow(&mut self, selector: &str) {
         self.reach(selector).await;
         self.press("Enter").await;
     }
 
     /// Follows to another page, which takes the focus when it is there.
-    async fn go(&mut self, selector: &str, address: &str) {
+    pub(crate) async fn go(&mut self, selector: &str, address: &str) {
         self.follow(selector).await;
         self.page
             .until(&format!(
@@ -58,13 +62,13 @@ impl Keyboard {
             .await;
     }
 
-    async fn fill(&mut self, selector: &str, text: &str) {
+    pub(crate) async fn fill(&mut self, selector: &str, text: &str) {
         self.reach(selector).await;
         self.page.insert(text).await;
     }
 
     /// Presses arrow keys in a list until `value` is chosen.
-    async fn choose(&mut self, selector: &str, value: &str) {
+    pub(crate) async fn choose(&mut self, selector: &str, value: &str) {
         self.reach(selector).await;
         let index = format!(
             "(() => {{ const it = document.querySelector({selector:?}); \
@@ -89,7 +93,7 @@ async fn an_agent_and_a_bot_are_added_by_keyboard_alone() {
     let agent = FakeAgent::start(Manner::default()).await;
     let mut page = Page::open(&bridge.process.url()).await;
     page.until(SIGNED_OUT).await;
-    let mut keys = Keyboard { page, presses: 0 };
+    let mut keys = Keyboard::new(page);
     keys.fill("#token", ADMIN_TOKEN).await;
     keys.press("Enter").await;
     keys.page.until(SIGNED_IN).await;

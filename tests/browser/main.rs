@@ -7,6 +7,7 @@ mod chromium;
 mod journeys;
 mod many_bots;
 mod repairs;
+mod takeover;
 
 use serde_json::{Value, json};
 use tieline_tests::process::ADMIN_TOKEN;

@@ -20,7 +20,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Address, type and content of every file.
-const FILES: [(&str, &str, &str); 21] = [
+const FILES: [(&str, &str, &str); 22] = [
     ("/", HTML, include_str!("console/index.html")),
     ("/console/app.js", SCRIPT, include_str!("console/app.js")),
     ("/console/actions.js", SCRIPT, include_str!("console/actions.js")),
@@ -29,6 +29,7 @@ const FILES: [(&str, &str, &str); 21] = [
     ("/console/deleted.js", SCRIPT, include_str!("console/deleted.js")),
     ("/console/lit-html.js", SCRIPT, include_str!("console/lit-html.js")),
     ("/console/qr.js", SCRIPT, include_str!("console/qr.js")),
+    ("/console/takeover.js", SCRIPT, include_str!("console/takeover.js")),
     ("/console/texts.js", SCRIPT, include_str!("console/texts.js")),
     ("/console/view.js", SCRIPT, include_str!("console/view.js")),
     (

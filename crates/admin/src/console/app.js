@@ -72,9 +72,9 @@ const shell = {
       onError(error);
     }
   },
-  /** Offers to take something back that was just deleted: for a minute, on whichever page is open. */
-  offerUndo: (name, run) => {
-    const undo = { name, run };
+  /** Offers to take something back that was just done: for a minute, on whichever page is open. */
+  offerUndo: (words, run) => {
+    const undo = { words, run };
     app.undo = undo;
     setTimeout(() => app.undo === undo && ((app.undo = null), draw()), UNDO_MS);
   },
@@ -287,7 +287,7 @@ const signedInView = () => html`
     <nav aria-label=${text("navigation")}>${Object.keys(PAGES).map(link)}</nav>
     <main id="main">
       ${app.error ? html`<p id="error" role="alert">${app.error}</p>` : nothing}
-      ${app.undo ? html`<p id="undo" class="note" role="status">${text("deletedNow", app.undo.name)}
+      ${app.undo ? html`<p id="undo" class="note" role="status">${app.undo.words}
         <button type="button" class="quiet" @click=${undo}>${text("undo")}</button></p>` : nothing}
       ${current().view(shell, app.page)}
     </main>

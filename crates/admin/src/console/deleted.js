@@ -1,6 +1,7 @@
 // What was deleted in the last 30 days: offered for undoing at once, and listed for later.
 
 import { html, nothing } from "/console/lit-html.js";
+import { withTakeover } from "/console/takeover.js";
 import { text } from "/console/texts.js";
 import { empty, time } from "/console/view.js";
 
@@ -10,7 +11,7 @@ const pathOf = (kind, id) => `/${kind}/${encodeURIComponent(id)}`;
 export async function remove(shell, kind, { id, name }, uses, list) {
   const own = (await shell.get("/triggers?limit=200")).items.filter(uses);
   await shell.send("DELETE", `${pathOf(kind, id)}?force=true`);
-  shell.offerUndo(name, async () => {
+  shell.offerUndo(text("deletedNow", name), async () => {
     await shell.post(`${pathOf(kind, id)}/restore`);
     for (const trigger of own) await shell.post(`${pathOf("triggers", trigger.id)}/restore`);
   });
@@ -20,7 +21,7 @@ export async function remove(shell, kind, { id, name }, uses, list) {
 /** Deletes a trigger; undoing restores it. */
 export async function unbind(shell, trigger, name) {
   await shell.send("DELETE", pathOf("triggers", trigger.id));
-  shell.offerUndo(name, () => shell.post(`${pathOf("triggers", trigger.id)}/restore`));
+  shell.offerUndo(text("deletedNow", name), () => shell.post(`${pathOf("triggers", trigger.id)}/restore`));
 }
 
 /**
@@ -33,7 +34,8 @@ export const deletedList = (shell, state, kind, { shown = () => true, words = (o
   };
   const restore = (one) =>
     shell.act(async () => {
-      await withTakeover(shell, (query) => shell.post(`${pathOf(kind, one.id)}/restore${query}`));
+      const isRestored = await withTakeover(shell, (query) => shell.post(`${pathOf(kind, one.id)}/restore${query}`));
+      if (!isRestored) return;
       await read();
       restored(one);
     });
@@ -45,15 +47,3 @@ export const deletedList = (shell, state, kind, { shown = () => true, words = (o
         <button type="button" class="quiet" aria-label="${text("restore")}: ${words(one)}" @click=${() => restore(one)}>${text("restore")}</button></li>`)}</ul>`}
   </details>`;
 };
-
-/** A write that may displace the trigger that binds the bot now, after the operator has agreed. */
-export async function withTakeover(shell, write, impact) {
-  try {
-    return await write("");
-  } catch (error) {
-    if (error.code !== "integration_already_bound") throw error;
-    const shown = error.body.impact && impact ? impact(error.body.impact) : text("takeOverBody");
-    if (await shell.confirm(text("takeOverTitle"), shown, text("takeOver"))) return write("?takeover=true");
-    return null;
-  }
-}

@@ -3,6 +3,7 @@
 
 import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
+import { withAccount } from "/console/takeover.js";
 import { language, text } from "/console/texts.js";
 import { copyable, fields, heading, loadingLine, readFields, stateMark } from "/console/view.js";
 
@@ -60,6 +61,7 @@ const form = (shell, state) => html`
         <select id="agent" name="agent"><option value="">${text("later")}</option>${state.agents.map((agent) => html`<option value=${agent.id} ?selected=${agent.id === shell.app.path[2]}>${agent.name}</option>`)}</select>
         ${state.agents.length === 0 ? html`<small><a href="#/agents/add">${text("addAgent")}</a></small>` : nothing}</div>
       ${state.failed ? html`<p class="error" role="alert">${state.failed}</p>` : nothing}
+      ${state.holder ? html`<p><a id="holder" href="#/bots/${state.holder}">${text("accountHolder")}</a></p>` : nothing}
       <div class="bar"><button type="submit" id="create-bot" ?disabled=${state.busy}>${text("create")}</button>
         <button type="button" class="quiet" @click=${() => ((state.platform = null), shell.update())}>${text("back")}</button></div>
     </section>
@@ -76,16 +78,22 @@ async function create(shell, state, event) {
   const form = event.target;
   state.busy = true;
   state.failed = null;
+  state.holder = null;
   shell.update();
   try {
-    state.made = await shell.post("/integrations", {
-      name: form.elements.name.value.trim(),
+    const account = {
       platform: state.platform.platform,
       connectionMode: state.mode.connectionMode,
       credentials: readFields(form, state.mode.credentials, "credentials."),
+    };
+    const bot = {
+      ...account,
+      name: form.elements.name.value.trim(),
       endpoints: readFields(form, state.mode.endpoints, "endpoints."),
       language: form.elements.language.value,
-    });
+    };
+    state.made = await withAccount(shell, () => shell.post("/integrations", bot), account);
+    if (!state.made) return;
     const agentId = form.elements.agent.value;
     if (agentId) await shell.post("/triggers", { integrationId: state.made.id, agentId, enabled: true });
     state.hasAgent = Boolean(agentId);
@@ -93,6 +101,7 @@ async function create(shell, state, event) {
     await shell.reload();
   } catch (error) {
     state.failed = shell.explain(error);
+    state.holder = error.body?.boundTo?.integrationId;
     if (state.made) shell.go(`bots/${state.made.id}`);
   } finally {
     state.busy = false;

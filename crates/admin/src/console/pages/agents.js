@@ -3,6 +3,7 @@
 import { call } from "/console/api.js";
 import * as deleted from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
+import { withTakeover } from "/console/takeover.js";
 import { language, text } from "/console/texts.js";
 import { empty, fields, heading, loadingLine, readFields } from "/console/view.js";
 
@@ -14,9 +15,11 @@ export async function load(shell, state) {
   const asked = language();
   const catalogue = state.language === asked ? {} : { language: asked, protocols: (await call("GET", "/api/v1/platforms")).agentProtocols };
   if (id === "add") return catalogue;
-  const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.get("/triggers?limit=200"), shell.get("/integrations?limit=200&include=status")]);
-  const used = new Set(triggers.items.filter((one) => one.agentId === id).map((one) => one.integrationId));
-  return { ...catalogue, agent, bots: bots.items.filter((one) => used.has(one.id)) };
+  const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.get("/triggers?limit=200"), shell.get("/integrations?limit=200&include=agent")]);
+  const own = triggers.items.filter((one) => one.agentId === id);
+  const used = new Set(own.filter((one) => one.enabled).map((one) => one.integrationId));
+  const isUsed = (bot) => used.has(bot.id);
+  return { ...catalogue, agent, own, bots: bots.items.filter(isUsed), others: bots.items.filter((bot) => !isUsed(bot)) };
 }
 
 export function view(shell, state) {
@@ -53,8 +56,25 @@ function one(shell, state) {
     </form>
     ${isNew ? nothing : html`<section class="card"><h3>${text("usedBy")}</h3>
       ${state.bots.length === 0 ? empty(text("noIntegrations")) : html`<ul>${state.bots.map((bot) => html`<li><a href="#/bots/${bot.id}">${bot.name}</a> <span class="kind">${bot.platform}</span></li>`)}</ul>`}
-      <a class="button quiet" id="add-bot" href="#/bots/add/${idOf(shell)}">${text("addBot")}</a></section>`}`;
+      <a class="button quiet" id="add-bot" href="#/bots/add/${idOf(shell)}">${text("addBot")}</a>
+      ${shell.app.mayWrite && state.others.length > 0 ? existing(shell, state) : nothing}</section>`}`;
 }
+
+/** Binds a bot that there is to this agent, and takes it from the one that it has. */
+const existing = (shell, state) => html`
+  <form id="bind-bot" class="bar" @submit=${(event) => {
+    event.preventDefault();
+    const integrationId = event.target.elements.bot.value;
+    const before = state.own.find((one) => one.integrationId === integrationId);
+    const write = (query) =>
+      before
+        ? shell.send("PATCH", `/triggers/${encodeURIComponent(before.id)}${query}`, { enabled: true })
+        : shell.post(`/triggers${query}`, { integrationId, agentId: idOf(shell), enabled: true });
+    shell.act(() => withTakeover(shell, write));
+  }}>
+    <label>${text("existingBot")} <select name="bot">${state.others.map((bot) => html`<option value=${bot.id}>${bot.name} (${bot.agent?.name ?? text("none")})</option>`)}</select></label>
+    <button type="submit" class="quiet">${text("bindBot")}</button>
+  </form>`;
 
 const schemaOf = (protocol) => protocol?.config ?? protocol?.schema ?? {};
 

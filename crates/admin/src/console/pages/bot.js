@@ -5,6 +5,7 @@ import { call } from "/console/api.js";
 import * as deleted from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
 import { qr } from "/console/qr.js";
+import { withTakeover } from "/console/takeover.js";
 import { language, text } from "/console/texts.js";
 import { copyable, duration, empty, fields, heading, impact, lines, loadingLine, mark, readFields, stateMark, time } from "/console/view.js";
 
@@ -236,7 +237,7 @@ function bind(shell, state, bound, event) {
   const write = (takeover) =>
     bound ? shell.send("PATCH", `/triggers/${bound.id}${takeover}`, body) : shell.post(`/triggers${takeover}`, { integrationId: idOf(shell), ...body });
   return shell.act(async () => {
-    if (await deleted.withTakeover(shell, write, impact)) state.dirty = false;
+    if (await withTakeover(shell, write)) state.dirty = false;
   });
 }
 
