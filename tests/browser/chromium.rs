@@ -140,6 +140,12 @@ impl Page {
         value("TaskDuration") - value("DevToolsCommandDuration")
     }
 
+    /// Lets the page read what it has copied.
+    pub(crate) async fn allow_clipboard(&mut self) {
+        let permissions = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
+        self.call("Browser.grantPermissions", permissions).await;
+    }
+
     /// Gives the window this many pixels.
     pub(crate) async fn resize(&mut self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });

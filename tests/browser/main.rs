@@ -4,6 +4,7 @@
 
 mod accessibility;
 mod chromium;
+mod first_visit;
 mod journeys;
 mod many_bots;
 mod repairs;
