@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod accessibility;
+mod chinese;
 mod chromium;
 mod first_visit;
 mod journeys;

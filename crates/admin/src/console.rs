@@ -20,7 +20,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Address, type and content of every file.
-const FILES: [(&str, &str, &str); 22] = [
+const FILES: [(&str, &str, &str); 24] = [
     ("/", HTML, include_str!("console/index.html")),
     ("/console/app.js", SCRIPT, include_str!("console/app.js")),
     ("/console/actions.js", SCRIPT, include_str!("console/actions.js")),
@@ -31,6 +31,16 @@ const FILES: [(&str, &str, &str); 22] = [
     ("/console/qr.js", SCRIPT, include_str!("console/qr.js")),
     ("/console/takeover.js", SCRIPT, include_str!("console/takeover.js")),
     ("/console/texts.js", SCRIPT, include_str!("console/texts.js")),
+    (
+        "/console/texts/chinese.js",
+        SCRIPT,
+        include_str!("console/texts/chinese.js"),
+    ),
+    (
+        "/console/texts/english.js",
+        SCRIPT,
+        include_str!("console/texts/english.js"),
+    ),
     ("/console/view.js", SCRIPT, include_str!("console/view.js")),
     (
         "/console/pages/add_bot.js",

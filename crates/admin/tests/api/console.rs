@@ -1,9 +1,12 @@
 //! The console's page.
 
+use std::collections::BTreeSet;
+
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::test_api::TestApi;
+use crate::test_api::{DEFAULT, TestApi};
 
 #[tokio::test]
 async fn nothing_on_the_page_is_inline_or_from_elsewhere() {
@@ -45,11 +48,13 @@ async fn vendored_library_is_the_one_that_was_released() {
 async fn scripts_import_only_what_is_served() {
     let api = TestApi::new().await;
     for file in [
+        "actions",
         "app",
         "api",
         "chat",
         "deleted",
         "qr",
+        "takeover",
         "texts",
         "view",
         "pages/add_bot",
@@ -68,6 +73,32 @@ async fn scripts_import_only_what_is_served() {
         for line in imports {
             let from = line.split('"').nth(1).unwrap();
             assert!(api.get(from).await.status.is_success(), "{file}: {from}");
+        }
+    }
+}
+
+/// The names of a table of sentences.
+fn names(script: &str) -> BTreeSet<&str> {
+    let (_, rest) = script.split_once(" = {\n").unwrap();
+    let (rows, _) = rest.split_once("\n};").unwrap();
+    rows.lines().map(|row| row.trim().split(':').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_sentence_and_every_check_is_there_in_both_languages() {
+    let api = TestApi::new().await;
+    let [english, chinese] =
+        ["english", "chinese"].map(async |language| api.get(&format!("/console/texts/{language}.js")).await.text);
+    let (english, chinese) = (english.await, chinese.await);
+    let english = names(&english);
+    assert_eq!(english, names(&chinese));
+    let web = api.web("Front desk").await;
+    let path = format!("{DEFAULT}/integrations/{web}");
+    for examination in ["doctor", "test"] {
+        let found = api.post(&format!("{path}/{examination}"), Value::Null).await.ok();
+        for check in found["checks"].as_array().unwrap() {
+            let name = format!("check_{}", check["name"].as_str().unwrap());
+            assert!(english.contains(&*name), "{name}");
         }
     }
 }

@@ -114,7 +114,7 @@ const done = (shell, state) => html`
     <h3>${state.made.name}</h3>
     <p>${stateMark(state.status)} ${state.status?.next ?? ""}</p>
     ${state.made.callbackUrl && state.mode.connectionMode === "webhook" ? html`<p>${text("callbackUrl")}: ${copyable(state.made.callbackUrl)}</p>` : nothing}
-    ${state.tested ? html`<ul class="checks">${state.tested.checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${check.name}</strong> ${check.detail}</li>`)}</ul>` : nothing}
+    ${state.tested ? html`<ul class="checks">${state.tested.checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${text(`check_${check.name}`)}</strong> ${check.detail}</li>`)}</ul>` : nothing}
     ${state.hasAgent ? nothing : html`<p class="note">${text("noAgentYet")}</p>`}
     <p role="status">${state.status?.lastEventAt ? text("firstEventCame") : text("waitingForEvent")}</p>
     <div class="bar">

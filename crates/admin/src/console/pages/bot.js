@@ -50,7 +50,7 @@ export function view(shell, state) {
   const tab = tabOf(shell);
   return html`
     ${heading(bot.name, ...actions(shell, bot))}
-    <p class="kind">${stateMark(status)} ${bot.platform} · ${bot.connectionMode} · <code>${bot.id}</code></p>
+    <p class="kind">${stateMark(status)} ${bot.platform} · ${text(`mode_${bot.connectionMode}`)} · <code>${bot.id}</code></p>
     <div class="tabs" role="tablist">${TABS.map((one) => html`<a role="tab" aria-selected=${one === tab} href="#/bots/${bot.id}/${one}">${text(`tab_${one}`)}</a>`)}</div>
     <section class="card" role="tabpanel" aria-label=${text(`tab_${tab}`)}>${VIEWS[tab](shell, state)}</section>`;
 }
@@ -107,7 +107,7 @@ const VIEWS = {
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
           <button type="button" class="quiet" @click=${() => shell.act(async () => (state.tested = await shell.post(`${pathOf(shell)}/test`)))}>${text("test")}</button></div>` : nothing}
       </form>
-      ${state.tested ? html`<ul class="checks" id="tested">${state.tested.checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${check.name}</strong> ${check.detail} <small>${check.millis} ms</small></li>`)}</ul>` : nothing}`;
+      ${state.tested ? html`<ul class="checks" id="tested">${state.tested.checks.map((check) => html`<li class=${check.ok ? "good" : "bad"}><strong>${text(`check_${check.name}`)}</strong> ${check.detail} <small>${check.millis} ms</small></li>`)}</ul>` : nothing}`;
   },
 
   trigger: (shell, state) => {
@@ -146,13 +146,13 @@ const VIEWS = {
 
   log: (shell, state) => html`
     <label>${text("level")} <select @change=${(event) => ((state.level = event.target.value), shell.reload())}>
-      ${["", "info", "warn", "error"].map((one) => html`<option value=${one} ?selected=${one === (state.level ?? "")}>${one || text("all")}</option>`)}</select></label>
-    ${!state.log ? loadingLine() : state.log.length === 0 ? empty(text("noLog")) : html`<ul class="log" aria-live="polite">${state.log.map((line) => html`<li>${time(line.at)} ${mark({ error: "bad", warn: "wait" }[line.level] ?? "off", line.level)} <code>${line.code}</code> ${line.message}</li>`)}</ul>`}`,
+      ${["", "info", "warn", "error"].map((one) => html`<option value=${one} ?selected=${one === (state.level ?? "")}>${text(one ? `log_${one}` : "all")}</option>`)}</select></label>
+    ${!state.log ? loadingLine() : state.log.length === 0 ? empty(text("noLog")) : html`<ul class="log" aria-live="polite">${state.log.map((line) => html`<li>${time(line.at)} ${mark({ error: "bad", warn: "wait" }[line.level] ?? "off", text(`log_${line.level}`))} <code>${line.code}</code> ${line.message}</li>`)}</ul>`}`,
 
   conversations: (shell, state) => html`
     <label>${text("search")} <input type="search" .value=${state.search ?? ""} @change=${(event) => ((state.search = event.target.value), shell.reload())}></label>
     ${!state.conversations ? loadingLine() : state.conversations.length === 0 ? empty(text("noConversations")) : html`<ul class="rows">${state.conversations.map((one) => html`
-      <li><div class="head"><span class="name">${one.chatType} · ${one.chatId}</span></div>
+      <li><div class="head"><span class="name">${text(`chat_${one.chatType}`)} · ${one.chatId}</span></div>
         <p class="kind">${text("sender")}: ${one.senderId ?? "–"} · ${one.task ? html`${text("task")}: ${one.task} · ` : nothing}${text("session")}: ${one.sessionId ?? "–"} · ${time(one.updatedAt)}</p>
         ${shell.app.mayWrite ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`${pathOf(shell)}/conversations/${encodeURIComponent(one.id)}/reset`))}>${text("resetSession")}</button>` : nothing}</li>`)}</ul>`}
     ${shell.app.mayWrite && state.people ? proactive(shell, state) : nothing}`,
@@ -167,7 +167,7 @@ const doctor = (shell, { cause, next, checks }) => html`
   <section id="diagnosis">
     <p id="cause" class=${cause ? "bad" : "good"}>${cause ?? text("allIsWell")}</p>
     ${next ? html`<p id="next" class="next">${next}</p>` : nothing}
-    <ul id="checks" class="checks">${checks.map((check) => html`<li class=${LEVELS[check.level]} data-check=${check.name} data-level=${check.level}><strong>${check.name}</strong> <span class="visually-hidden">${text(`level_${check.level}`)}</span> ${check.detail} ${actionButton(shell, idOf(shell), check)}</li>`)}</ul>
+    <ul id="checks" class="checks">${checks.map((check) => html`<li class=${LEVELS[check.level]} data-check=${check.name} data-level=${check.level}><strong>${text(`check_${check.name}`)}</strong> <span class="visually-hidden">${text(`level_${check.level}`)}</span> ${check.detail} ${actionButton(shell, idOf(shell), check)}</li>`)}</ul>
   </section>`;
 
 const LEVELS = { ok: "good", warning: "wait", failed: "bad", unknown: "off" };

@@ -49,7 +49,7 @@ function list(shell, { items }) {
 const row = (shell, item) => html`
   <li data-id=${item.id} data-state=${item.status?.state ?? "unknown"}>
     <div class="head">${stateMark(item.status)}<a class="name" href="#/bots/${item.id}">${item.name}</a></div>
-    <p class="kind">${item.platform} · ${item.connectionMode} ${item.account ? html`· ${item.account}` : nothing}</p>
+    <p class="kind">${item.platform} · ${text(`mode_${item.connectionMode}`)} ${item.account ? html`· ${item.account}` : nothing}</p>
     <p class="kind">${text("agent")}: ${item.agent ? html`<a href="#/agents/${item.agent.id}">${item.agent.name}</a>` : text("none")}
       · ${text("lastEvent")}: ${time(item.status?.lastEventAt)}
       ${item.counts?.failed ? html`· <strong class="failed">${text("failures", item.counts.failed)}</strong>` : nothing}</p>
