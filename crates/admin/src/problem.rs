@@ -274,7 +274,7 @@ impl From<StoreError> for Problem {
                 "too_large",
                 "this is too large to be kept",
             ),
-            StoreError::Unavailable { .. } => {
+            StoreError::Unavailable { .. } | StoreError::UnknownKey => {
                 error!(error = %chain(&failure), "store can't be reached");
                 Self::unavailable("the store can't be reached; try again")
             }

@@ -1,51 +1,88 @@
-//! The data key, which seals what is stored: unwrapped by KMS, or given.
+//! The data keys, which seal what is stored: wrapped by KMS, or given.
 
 use std::time::Duration;
 
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::Blob;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tieline_bridge::clock::Clock;
 use tieline_bridge::error_chain::chain;
 use tieline_bridge::world::chance;
 use tieline_core::backoff::Backoff;
 use tieline_core::secret::Secret;
-use tieline_store::{StoreError, Tables, wrapped_key};
+use tieline_store::Store;
+use tieline_store::data_keys::{DataKeyError, KeyMaker, KeyOpener, MAX_AGE, REFRESH};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-/// How long unwrapping may take: Lambda gives a start ten seconds, of which the program needs some for itself.
-const PATIENCE: Duration = Duration::from_secs(8);
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(1),
 };
+/// How long after its creation a key begins to seal: twice as long as a process works with keys that it read before.
+const DELAY: Duration = MAX_AGE.saturating_mul(2);
+/// What KMS says when the same call may work a moment later. `unreachable` is ours.
+const PASSING: [&str; 4] = [
+    "unreachable",
+    "ThrottlingException",
+    "KMSInternalException",
+    "DependencyTimeoutException",
+];
 
-/// Why there is no data key.
-#[derive(Debug, thiserror::Error)]
-pub enum DataKeyError {
-    /// The table that holds the wrapped key.
-    #[error("table is unavailable")]
-    Store(#[from] StoreError),
-    /// KMS, with its error code.
-    #[error("data key can't be unwrapped: {0}")]
-    Kms(String),
-    /// The data key is not 32 bytes.
-    #[error("data key is not 32 bytes long")]
-    BadKey,
+/// Data keys that a KMS key wraps.
+#[derive(Debug)]
+pub(crate) struct KmsKeys {
+    pub(crate) client: aws_sdk_kms::Client,
+    /// The KMS key.
+    pub(crate) key: String,
 }
 
-impl DataKeyError {
-    /// Whether the same may work a moment later.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Store(StoreError::Unavailable { .. } | StoreError::Conflict) => true,
-            Self::Kms(code) => [
-                "unreachable",
-                "ThrottlingException",
-                "KMSInternalException",
-                "DependencyTimeoutException",
-            ]
-            .contains(&code.as_str()),
-            Self::Store(_) | Self::BadKey => false,
+/// [`KmsKeys`] of the program that rotates them.
+#[derive(Debug)]
+pub(crate) struct KmsKeyMaker(pub(crate) KmsKeys);
+
+impl KmsKeys {
+    async fn decrypt(&self, wrapped: &[u8]) -> Result<[u8; 32], DataKeyError> {
+        let call = self.client.decrypt().key_id(&self.key);
+        let answer = call.ciphertext_blob(Blob::new(wrapped)).send().await;
+        let plain = answer.map_err(|error| failure(&error))?.plaintext;
+        plain
+            .and_then(|plain| plain.into_inner().try_into().ok())
+            .ok_or(DataKeyError::BadKey)
+    }
+}
+
+impl KeyOpener for KmsKeys {
+    fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<[u8; 32], DataKeyError>> {
+        self.decrypt(wrapped).boxed()
+    }
+}
+
+impl KeyOpener for KmsKeyMaker {
+    fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<[u8; 32], DataKeyError>> {
+        self.0.decrypt(wrapped).boxed()
+    }
+}
+
+impl KeyMaker for KmsKeyMaker {
+    fn make(&self, _is_first: bool) -> BoxFuture<'_, Result<Vec<u8>, DataKeyError>> {
+        async {
+            let call = self.0.client.generate_data_key_without_plaintext();
+            let made = call.key_id(&self.0.key).number_of_bytes(32).send().await;
+            let blob = made.map_err(|error| failure(&error))?.ciphertext_blob;
+            Ok(blob.ok_or(DataKeyError::BadKey)?.into_inner())
         }
+        .boxed()
+    }
+
+    /// Nothing is kept outside the table.
+    fn destroy<'a>(&'a self, _wrapped: &'a [u8]) -> BoxFuture<'a, Result<(), DataKeyError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn delay(&self) -> Duration {
+        DELAY
     }
 }
 
@@ -59,19 +96,9 @@ pub(crate) fn read(text: &Secret) -> Result<[u8; 32], DataKeyError> {
         .ok_or(DataKeyError::BadKey)
 }
 
-/// The data key, unwrapped by the KMS key `id`. What fails for the moment is tried again.
-pub(crate) async fn unwrap(
-    kms: &aws_sdk_kms::Client,
-    dynamo: &aws_sdk_dynamodb::Client,
-    tables: &Tables,
-    id: &str,
-) -> Result<[u8; 32], DataKeyError> {
-    patiently(PATIENCE, || unwrap_once(kms, dynamo, tables, id)).await
-}
-
 /// Tries again what fails for the moment, as throttled tables do, for as long as a start may take: a process that ends instead costs its
 /// events the time that the queue hides them.
-async fn patiently<T>(
+pub(crate) async fn patiently<T>(
     patience: Duration,
     mut start: impl AsyncFnMut() -> Result<T, DataKeyError>,
 ) -> Result<T, DataKeyError> {
@@ -92,42 +119,33 @@ async fn patiently<T>(
     }
 }
 
-/// The first process creates the key; a conditional write lets only one be first.
-async fn unwrap_once(
-    kms: &aws_sdk_kms::Client,
-    dynamo: &aws_sdk_dynamodb::Client,
-    tables: &Tables,
-    id: &str,
-) -> Result<[u8; 32], DataKeyError> {
-    let wrapped = match wrapped_key::get(dynamo, tables).await? {
-        Some(wrapped) => wrapped,
-        None => {
-            let made = kms
-                .generate_data_key_without_plaintext()
-                .key_id(id)
-                .number_of_bytes(32)
-                .send()
-                .await;
-            let blob = made.map_err(|error| DataKeyError::Kms(code(&error)))?.ciphertext_blob;
-            let fresh = blob.ok_or_else(|| DataKeyError::Kms("no key".into()))?.into_inner();
-            wrapped_key::put_first(dynamo, tables, fresh).await?
+/// Reads the data keys again from time to time, for work that takes longer than they may be old.
+pub(crate) async fn keep_fresh(store: Store, clock: Clock) {
+    loop {
+        sleep(REFRESH).await;
+        if let Err(error) = store.refresh_keys(clock.now()).await {
+            warn!(error = chain(&error), "data keys can't be read again");
         }
-    };
-    let answer = kms.decrypt().key_id(id).ciphertext_blob(wrapped.into()).send().await;
-    let plain = answer.map_err(|error| DataKeyError::Kms(code(&error)))?.plaintext;
-    plain
-        .and_then(|plain| plain.into_inner().try_into().ok())
-        .ok_or(DataKeyError::BadKey)
+    }
 }
 
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> DataKeyError {
     let service = error.as_service_error().and_then(ProvideErrorMetadata::code);
-    service.unwrap_or("unreachable").to_owned()
+    wrapper_error(service.unwrap_or("unreachable"))
+}
+
+fn wrapper_error(code: &str) -> DataKeyError {
+    DataKeyError::Wrapper {
+        code: code.to_owned(),
+        may_pass: PASSING.contains(&code),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(8);
 
     #[test]
     fn a_key_is_64_digits() {
@@ -145,7 +163,7 @@ mod tests {
                 n_tries += 1;
                 match n_tries > n_failures {
                     true => Ok(()),
-                    false => Err(DataKeyError::Kms(code.to_owned())),
+                    false => Err(wrapper_error(code)),
                 }
             };
             let is_started = patiently(patience, start).await.is_ok();

@@ -1,5 +1,6 @@
 //! The start of a deployed program: the world that its environment describes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -7,9 +8,10 @@ use tieline_bridge::clock::Clock;
 use tieline_bridge::world::{Registry, Settings, World, random};
 use tieline_core::conversation::Owner;
 use tieline_queue::Queues;
-use tieline_store::{Keyring, Store};
+use tieline_store::data_keys::DataKeyError;
+use tieline_store::{Keyring, Store, Tables};
 
-use crate::data_key::{self, DataKeyError};
+use crate::data_key::{self, KmsKeyMaker, KmsKeys, patiently};
 use crate::environment::{self, ConfigError, Deployment, KeySource};
 use crate::sdk;
 
@@ -33,13 +35,42 @@ pub enum StartError {
     DataKey(#[from] DataKeyError),
 }
 
+/// How long the data keys may take to come: Lambda gives a start ten seconds, of which the program needs some for itself.
+const FUNCTION_PATIENCE: Duration = Duration::from_secs(8);
+/// The same for a container, which may start before the admin function has made the first data key.
+const CONTAINER_PATIENCE: Duration = Duration::from_secs(150);
+
 /// The world of a program that is always a Lambda function.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn function_world(get: impl Fn(&str) -> Option<String>, registry: Registry) -> Result<World, StartError> {
     let deployment = environment::load(&get)?;
-    world(deployment, &sdk::of_function(&get), registry).await
+    let sdk = sdk::of_function(&get);
+    let store = opened(&deployment, &sdk, FUNCTION_PATIENCE).await?;
+    Ok(world(deployment, &sdk, registry, store))
+}
+
+/// The world of the Lambda function that makes and rotates the data keys.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn admin_world(get: impl Fn(&str) -> Option<String>, registry: Registry) -> Result<World, StartError> {
+    let deployment = environment::load(&get)?;
+    let sdk = sdk::of_function(&get);
+    let (dynamo, tables) = tables_of(&deployment, &sdk);
+    let store = match &deployment.key {
+        KeySource::Given(text) => Store::new(dynamo, tables, Keyring::new(data_key::read(text)?)),
+        KeySource::Kms(id) => {
+            let maker = Arc::new(KmsKeyMaker(kms_keys(&deployment, &sdk, id)));
+            let open = async || {
+                let now = Clock::system().now();
+                Store::open_or_create(dynamo.clone(), tables.clone(), maker.clone(), now).await
+            };
+            patiently(FUNCTION_PATIENCE, open).await?
+        }
+    };
+    Ok(world(deployment, &sdk, registry, store))
 }
 
 /// The world of a program that may be a container, where the SDK has to search for region and credentials.
@@ -48,19 +79,49 @@ pub async fn function_world(get: impl Fn(&str) -> Option<String>, registry: Regi
 /// [`StartError`].
 pub async fn container_world(get: impl Fn(&str) -> Option<String>, registry: Registry) -> Result<World, StartError> {
     let deployment = environment::load(&get)?;
-    world(deployment, &aws_config::load_from_env().await, registry).await
+    let is_function = get("AWS_LAMBDA_RUNTIME_API").is_some();
+    let patience = if is_function {
+        FUNCTION_PATIENCE
+    } else {
+        CONTAINER_PATIENCE
+    };
+    let sdk = aws_config::load_from_env().await;
+    let store = opened(&deployment, &sdk, patience).await?;
+    Ok(world(deployment, &sdk, registry, store))
 }
 
-async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) -> Result<World, StartError> {
-    let endpoints = deployment.endpoints;
-    let dynamo = sdk::dynamodb(sdk, endpoints.dynamodb);
-    let key = match &deployment.key {
-        KeySource::Given(text) => data_key::read(text)?,
+/// The tables, with the data keys of a program that only uses them.
+async fn opened(deployment: &Deployment, sdk: &SdkConfig, patience: Duration) -> Result<Store, StartError> {
+    let (dynamo, tables) = tables_of(deployment, sdk);
+    Ok(match &deployment.key {
+        KeySource::Given(text) => Store::new(dynamo, tables, Keyring::new(data_key::read(text)?)),
         KeySource::Kms(id) => {
-            let kms = sdk::kms(sdk, endpoints.kms);
-            data_key::unwrap(&kms, &dynamo, &deployment.tables, id).await?
+            let opener = Arc::new(kms_keys(deployment, sdk, id));
+            let open = async || {
+                let now = Clock::system().now();
+                Store::open(dynamo.clone(), tables.clone(), opener.clone(), now).await
+            };
+            patiently(patience, open).await?
         }
-    };
+    })
+}
+
+fn tables_of(deployment: &Deployment, sdk: &SdkConfig) -> (aws_sdk_dynamodb::Client, Tables) {
+    let dynamo = sdk::dynamodb(sdk, deployment.endpoints.dynamodb.clone());
+    (dynamo, deployment.tables.clone())
+}
+
+fn kms_keys(deployment: &Deployment, sdk: &SdkConfig, id: &str) -> KmsKeys {
+    KmsKeys {
+        client: sdk::kms(sdk, deployment.endpoints.kms.clone()),
+        key: id.to_owned(),
+    }
+}
+
+fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry, store: Store) -> World {
+    let clock = Clock::system();
+    // Work that takes longer than keys may be old. A function's invocations also see to it themselves: in between, its process stands still.
+    tokio::spawn(data_key::keep_fresh(store.clone(), clock));
     // A function's instance has no name that outlives it: it is a node of its own.
     let name = hex(&random::<12>());
     let owner = Owner {
@@ -74,13 +135,12 @@ async fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry) -> R
     settings.max_file_bytes = MAX_FUNCTION_FILE_BYTES;
     settings.max_passing_bytes = MAX_FUNCTION_PASSING_BYTES;
     settings.file_patience = FUNCTION_FILE_PATIENCE;
-    let store = Store::new(dynamo, deployment.tables, Keyring::new(key));
-    let queues = Queues::new(sdk::sqs(sdk, endpoints.sqs), deployment.urls);
-    let world = World::new(store, queues, registry, Clock::system(), settings);
-    Ok(match deployment.metrics {
+    let queues = Queues::new(sdk::sqs(sdk, deployment.endpoints.sqs), deployment.urls);
+    let world = World::new(store, queues, registry, clock, settings);
+    match deployment.metrics {
         Some(namespace) => world.watched(namespace),
         None => world,
-    })
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -300,7 +300,7 @@ fn open_tasks(store: &Store, id: &ConversationId, sealed: &str) -> Result<TaskBo
     serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-fn tasks_subject(id: &ConversationId) -> String {
+pub(crate) fn tasks_subject(id: &ConversationId) -> String {
     format!("tasks of {id}")
 }
 

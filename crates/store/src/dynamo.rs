@@ -193,6 +193,18 @@ fn ask(client: &Client, query: Query<'_>) -> QueryFluentBuilder {
         .limit(i32::try_from(query.limit).unwrap_or(i32::MAX))
 }
 
+/// Reads a page of a whole table. The key is the last one's, if there may be more.
+pub(crate) async fn scan(
+    client: &Client,
+    table: &str,
+    after: Option<Item>,
+    limit: i32,
+) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+    let call = client.scan().table_name(table).consistent_read(true).limit(limit);
+    let answer = call.set_exclusive_start_key(after).send().await?;
+    Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
+}
+
 /// Asks for all pages, up to the query's limit in total.
 pub(crate) async fn query_all(client: &Client, mut asked: Query<'_>) -> Result<Vec<Item>, StoreError> {
     let mut found = Vec::new();

@@ -27,6 +27,10 @@ pub enum StoreError {
     /// A sealed value was sealed with another key or for another purpose, or was tampered with.
     #[error("sealed value can't be opened")]
     Unsealable,
+    /// A sealed value names a key that this process doesn't know: it was sealed after a rotation that the process hasn't read yet, its key
+    /// was retired, or it was tampered with. Read the keys again and retry.
+    #[error("the key that sealed the value is not known")]
+    UnknownKey,
     /// The item is larger than a table takes.
     #[error("the item is larger than a table takes")]
     TooLarge,

@@ -126,6 +126,6 @@ fn partition(id: &str) -> String {
     format!("FILE#{id}")
 }
 
-fn subject(id: &str, part: &str) -> String {
+pub(crate) fn subject(id: &str, part: &str) -> String {
     format!("file {id} {part}")
 }

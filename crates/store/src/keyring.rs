@@ -1,30 +1,31 @@
 //! Sealing: nothing secret lies in a table in the clear.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::StoreError;
 
-/// The keys that seal what is secret. Cheap to clone; prints as `Keyring(..)`.
+/// The keys that seal what is secret. Cheap to clone, and clones share their keys; prints as `Keyring(..)`.
 ///
 /// A sealed value is a version byte that names the key, a random nonce and AES-256-GCM ciphertext. What it is about (an id, a
 /// field) is authenticated with it, so that a value moved to another item doesn't open. One key is good for 2^32 values; rotate
-/// it before.
+/// it before ([`crate::rotation`]).
 #[derive(Clone)]
 pub struct Keyring {
-    keys: Arc<Keys>,
+    keys: Arc<RwLock<Keys>>,
 }
 
-#[derive(Clone)]
 struct Keys {
-    current: (u8, Aes256Gcm),
-    previous: Vec<(u8, Aes256Gcm)>,
+    /// Version of the key that seals.
+    current: u8,
+    /// All keys, which open.
+    all: Vec<(u8, Aes256Gcm)>,
 }
 
 /// What a sealed value is for. A token can't pass for a field, nor a field for a token.
@@ -40,27 +41,39 @@ impl Keyring {
     /// A keyring of one key, which is version 1.
     #[must_use]
     pub fn new(data_key: [u8; 32]) -> Self {
-        Self::versioned(1, data_key)
+        let ring = Self::empty();
+        ring.replace(1, &[1], vec![(1, data_key)]);
+        ring
     }
 
-    /// A keyring that seals with this key, under this version.
-    #[must_use]
-    pub fn versioned(version: u8, data_key: [u8; 32]) -> Self {
+    /// A keyring that can't seal yet.
+    pub(crate) fn empty() -> Self {
+        let keys = Keys {
+            current: 0,
+            all: Vec::new(),
+        };
         Self {
-            keys: Arc::new(Keys {
-                current: (version, cipher(data_key)),
-                previous: Vec::new(),
-            }),
+            keys: Arc::new(RwLock::new(keys)),
         }
     }
 
-    /// The same keyring, which also opens what these keys have sealed.
-    #[must_use]
-    pub fn with_previous(self, keys: Vec<(u8, [u8; 32])>) -> Self {
-        let mut all = Arc::unwrap_or_clone(self.keys);
-        all.previous
-            .extend(keys.into_iter().map(|(version, key)| (version, cipher(key))));
-        Self { keys: Arc::new(all) }
+    /// From here on seals with the version `current`, opens the versions `kept`, and forgets all others. `new` are those that it lacks.
+    pub(crate) fn replace(&self, current: u8, kept: &[u8], new: Vec<(u8, [u8; 32])>) {
+        let new = new.into_iter().map(|(version, key)| (version, cipher(key)));
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.all.extend(new);
+        keys.all.retain(|(version, _)| kept.contains(version));
+        keys.current = current;
+    }
+
+    /// Whether it opens what this version sealed.
+    pub(crate) fn opens(&self, version: u8) -> bool {
+        self.read().cipher(version).is_some()
+    }
+
+    /// The version that seals.
+    pub(crate) fn current(&self) -> u8 {
+        self.read().current
     }
 
     /// Seals as text, for a field of an item or a queue message. `about` is needed to open it.
@@ -103,8 +116,31 @@ impl Keyring {
         self.decrypt(Purpose::Field, sealed, about)
     }
 
+    /// The same value, sealed with the newest key. `None` if it is already.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsealable`], as [`Keyring::open`].
+    pub(crate) fn reseal_bytes(&self, sealed: &[u8], about: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if sealed.first() == Some(&self.current()) {
+            return Ok(None);
+        }
+        let plain = Zeroizing::new(self.open_bytes(sealed, about)?);
+        Ok(Some(self.seal_bytes(&plain, about)))
+    }
+
+    /// [`Keyring::reseal_bytes`] for what [`Keyring::seal`] made.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsealable`], as [`Keyring::open`].
+    pub(crate) fn reseal(&self, sealed: &str, about: &str) -> Result<Option<String>, StoreError> {
+        let bytes = STANDARD.decode(sealed).map_err(|_| StoreError::Unsealable)?;
+        let resealed = self.reseal_bytes(&bytes, about)?;
+        Ok(resealed.map(|bytes| STANDARD.encode(bytes)))
+    }
+
     fn encrypt(&self, purpose: Purpose, plain: &[u8], about: &str) -> Vec<u8> {
-        let (version, cipher) = &self.keys.current;
+        let keys = self.read();
+        let cipher = keys.cipher(keys.current).expect("the current key is among all keys");
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).expect("the system has random bytes");
         let aad = aad(purpose, about);
@@ -113,7 +149,7 @@ impl Keyring {
             .encrypt(&nonce.into(), payload)
             .expect("no value comes near the cipher's limit of 64 GiB");
         let mut out = Vec::with_capacity(1 + NONCE_BYTES + sealed.len());
-        out.push(*version);
+        out.push(keys.current);
         out.extend_from_slice(&nonce);
         out.extend_from_slice(&sealed);
         out
@@ -122,7 +158,8 @@ impl Keyring {
     fn decrypt(&self, purpose: Purpose, sealed: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
         let (version, rest) = sealed.split_first().ok_or(StoreError::Unsealable)?;
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(StoreError::Unsealable)?;
-        let cipher = self.cipher(*version).ok_or(StoreError::Unsealable)?;
+        let keys = self.read();
+        let cipher = keys.cipher(*version).ok_or(StoreError::UnknownKey)?;
         let aad = aad(purpose, about);
         let payload = Payload {
             msg: ciphertext,
@@ -133,11 +170,15 @@ impl Keyring {
             .map_err(|_| StoreError::Unsealable)
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keys {
     fn cipher(&self, version: u8) -> Option<&Aes256Gcm> {
-        let keys = std::iter::once(&self.keys.current).chain(&self.keys.previous);
-        keys.into_iter()
-            .find(|(candidate, _)| *candidate == version)
-            .map(|(_, cipher)| cipher)
+        let found = self.all.iter().find(|(candidate, _)| *candidate == version);
+        found.map(|(_, cipher)| cipher)
     }
 }
 
@@ -195,11 +236,18 @@ mod tests {
     #[test]
     fn keys_can_rotate() {
         let (old, new) = ([1; 32], [2; 32]);
-        let sealed = Keyring::new(old).seal(b"x", "a");
-        let ring = Keyring::versioned(2, new).with_previous(vec![(1, old)]);
-        assert_eq!(ring.open(&sealed, "a").unwrap(), b"x");
-        refused(Keyring::new(old).open(&ring.seal(b"x", "a"), "a"));
-        refused(Keyring::versioned(2, new).open(&sealed, "a"));
+        let ring = Keyring::new(old);
+        let sealed = ring.seal(b"x", "a");
+        let before = ring.clone();
+        ring.replace(2, &[1, 2], vec![(2, new)]);
+        assert_eq!(before.open(&sealed, "a").unwrap(), b"x");
+        let resealed = before.reseal(&sealed, "a").unwrap().unwrap();
+        assert_eq!(before.reseal(&resealed, "a").unwrap(), None);
+        let unknown = Keyring::new(old).open(&resealed, "a");
+        assert!(matches!(unknown, Err(StoreError::UnknownKey)));
+        ring.replace(2, &[2], Vec::new());
+        assert!(matches!(before.open(&sealed, "a"), Err(StoreError::UnknownKey)));
+        assert_eq!(before.open(&resealed, "a").unwrap(), b"x");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod error;
 mod item;
 mod keyring;
 mod page;
+mod reseal;
 mod sealed_blob;
 mod tables;
 mod update;
@@ -18,6 +19,7 @@ pub mod audit;
 pub mod config;
 
 pub mod conversation;
+pub mod data_keys;
 pub mod deadletter;
 pub mod ended_session;
 pub mod erase;
@@ -36,13 +38,13 @@ pub mod poll_cursor;
 pub mod quota;
 pub mod relay_answers;
 pub mod reply;
+pub mod rotation;
 pub mod run;
 pub mod run_slots;
 pub mod scheduled;
 pub mod status;
 pub mod token_cache;
 pub mod transcript;
-pub mod wrapped_key;
 
 pub use error::{StoreError, unavailable_count};
 pub use keyring::Keyring;
@@ -57,19 +59,31 @@ pub struct Store {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     pub(crate) tables: Arc<Tables>,
     pub(crate) keyring: Keyring,
+    /// Where the keys come from. `None`: they were given.
+    pub(crate) key_source: Option<Arc<data_keys::Source>>,
     pub(crate) recent: Arc<config::Recent>,
     /// What the next transaction writes into the audit log.
     pub(crate) trail: Option<Arc<audit::Trail>>,
 }
 
 impl Store {
-    /// A store over these tables.
+    /// A store over these tables, with keys that can't be rotated.
     #[must_use]
     pub fn new(client: aws_sdk_dynamodb::Client, tables: Tables, keyring: Keyring) -> Self {
+        Self::with(client, tables, keyring, None)
+    }
+
+    fn with(
+        client: aws_sdk_dynamodb::Client,
+        tables: Tables,
+        keyring: Keyring,
+        key_source: Option<data_keys::Source>,
+    ) -> Self {
         Self {
             dynamo: client,
             tables: Arc::new(tables),
             keyring,
+            key_source: key_source.map(Arc::new),
             recent: Arc::default(),
             trail: None,
         }

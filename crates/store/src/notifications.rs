@@ -236,6 +236,12 @@ impl IncidentV1 {
     }
 }
 
+/// Whose notifications lie at this key. `None`: none do.
+pub(crate) fn organization_of(pk: &str, sk: &str) -> Option<OrganizationId> {
+    let id = pk.strip_prefix("NOTIFY#").filter(|_| sk == SORT)?;
+    Some(OrganizationId::new(id))
+}
+
 fn partition(organization: &OrganizationId) -> String {
     format!("NOTIFY#{organization}")
 }

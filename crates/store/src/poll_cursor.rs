@@ -102,7 +102,7 @@ async fn write(store: &Store, key: &str, change: Update, back: ReturnValue) -> R
 }
 
 /// A cursor opens only for the bot and the credentials that it was saved for.
-fn bound_to(key: &str, source: &str) -> String {
+pub(crate) fn bound_to(key: &str, source: &str) -> String {
     format!("{key}/{source}")
 }
 

@@ -8,6 +8,8 @@
 
 mod stored;
 
+pub(crate) use stored::about_end;
+
 use std::borrow::Cow;
 use std::time::Duration;
 

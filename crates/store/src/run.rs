@@ -477,6 +477,12 @@ fn place(seq: u64) -> String {
     format!("EV#{seq:010}")
 }
 
+/// What the event of a run is about that lies at this sort key. `None`: no event does.
+pub(crate) fn event_subject(run: &str, sort: &str) -> Option<String> {
+    let seq = sort.strip_prefix("EV#")?.parse().ok()?;
+    Some(subject(&RunId::new(run), seq))
+}
+
 fn subject(run: &RunId, seq: u64) -> String {
     format!("{run} {seq}")
 }

@@ -154,7 +154,7 @@ fn piece(
     Ok((name, item))
 }
 
-fn key_of(name: &str) -> (String, String) {
+pub(crate) fn key_of(name: &str) -> (String, String) {
     (partition(name), SORT.to_owned())
 }
 
@@ -163,6 +163,6 @@ fn partition(name: &str) -> String {
 }
 
 // The place is part of it, so that pieces can't be swapped.
-fn subject(about: &str, at: usize) -> String {
+pub(crate) fn subject(about: &str, at: usize) -> String {
     format!("{about} {at}")
 }

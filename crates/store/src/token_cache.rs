@@ -116,7 +116,7 @@ async fn remove_if(store: &Store, integration: &IntegrationId, condition: Update
 }
 
 /// A token opens only with the item that it was put into, and only for who has it from the same source.
-fn bound_to(key: &str, source: &str) -> String {
+pub(crate) fn bound_to(key: &str, source: &str) -> String {
     format!("{key}/{source}")
 }
 

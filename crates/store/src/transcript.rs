@@ -140,6 +140,12 @@ fn place(started_at: Timestamp, run: &RunId) -> String {
     format!("{PREFIX}{:013}#{run}", started_at.as_millis().max(0))
 }
 
+/// What the turn of a session is about that lies at this sort key. `None`: no turn does.
+pub(crate) fn turn_subject(session: &str, sort: &str) -> Option<String> {
+    let is_turn = sort.starts_with(PREFIX);
+    is_turn.then(|| subject(&SessionId::new(session), sort))
+}
+
 fn subject(session: &SessionId, place: &str) -> String {
     format!("{session} {place}")
 }

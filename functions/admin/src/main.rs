@@ -10,7 +10,7 @@ use tieline_connectors::registry;
 async fn main() -> anyhow::Result<()> {
     let get = |name: &str| std::env::var(name).ok();
     logging::start(get);
-    let world = start::function_world(get, registry::ALL).await.context("can't start")?;
+    let world = start::admin_world(get, registry::ALL).await.context("can't start")?;
     world.http.warm().context("can't set up TLS")?;
     handler::serve(world).await.map_err(|error| anyhow::anyhow!(error))
 }

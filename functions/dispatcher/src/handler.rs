@@ -17,6 +17,8 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
 }
 
 async fn dispatch(world: &World, batch: Batch) -> Result<Answer, Error> {
+    // While no batch was processed, this process stood still.
+    world.store.refresh_keys(world.clock.now()).await?;
     let items = batch.received()?.into_iter().map(item).collect();
     let failed = batch::dispatch_batch(world, items).await;
     // Now: until the next invocation the process stands still.

@@ -1,5 +1,8 @@
 //! Lambda function `dispatcher`: see `handler`.
 
+// The compiler counts how deep the futures of a whole invocation are nested.
+#![recursion_limit = "256"]
+
 mod handler;
 
 use anyhow::Context as _;

@@ -1,5 +1,8 @@
 //! `runner`, as a Lambda function: see `handler`; as a container: see `worker`.
 
+// The compiler counts how deep the futures of a whole invocation are nested.
+#![recursion_limit = "256"]
+
 mod handler;
 mod worker;
 

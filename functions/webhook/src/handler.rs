@@ -15,6 +15,8 @@ use crate::gateway::{Request, Response};
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
     run(service_fn(|event: LambdaEvent<Request>| async move {
+        // While no request was served, this process stood still.
+        world.store.refresh_keys(world.clock.now()).await?;
         // Boxed, or the compiler despairs of the depth of it.
         let answer = Box::pin(answer(world, event.payload)).await;
         Ok::<_, Error>(Response::from(answer))

@@ -100,11 +100,12 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
 }
 
 fn open(world: &World, envelope: &EnvelopeV1) -> Result<Event, DispatchError> {
-    let bytes = world
-        .store
-        .keyring()
-        .open(&envelope.event, envelope.message.as_str())
-        .map_err(|_| DispatchError::Unreadable)?;
+    let opened = world.store.keyring().open(&envelope.event, envelope.message.as_str());
+    let bytes = opened.map_err(|error| match error {
+        // Not the event's fault: the queue delivers it again when the keys have been read again.
+        StoreError::UnknownKey => DispatchError::Store(error),
+        _ => DispatchError::Unreadable,
+    })?;
     let stored: StoredEvent = serde_json::from_slice(&bytes).map_err(|_| DispatchError::Unreadable)?;
     Ok(stored.into())
 }

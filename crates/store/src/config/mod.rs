@@ -20,4 +20,21 @@ mod name;
 mod transaction;
 mod trigger_item;
 
+use tieline_core::ids::OrganizationId;
+
+use crate::item::{Item, get_text};
+
 pub(crate) use config_cache::Recent;
+
+/// Where an item of this table keeps a sealed value, and what that is about. `None`: nowhere.
+pub(crate) fn sealed(item: &Item, pk: &str, sk: &str) -> Option<(&'static str, String)> {
+    let own_id = || get_text(item, "id").map(str::to_owned);
+    let organization = || OrganizationId::new(pk.trim_start_matches("ORG#"));
+    match sk {
+        integration_key::INT => Some(("credentials", own_id()?)),
+        "ORG" => Some(("mapper.sealedSecret", organization::bound_to(&organization()))),
+        notify::SORT => Some(("channel.sealedSecret", notify::bound_to(pk))),
+        _ if sk.starts_with("AGT#") => Some(("config", own_id()?)),
+        _ => None,
+    }
+}

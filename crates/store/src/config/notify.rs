@@ -19,7 +19,7 @@ use crate::tables::SK;
 use crate::update::Update;
 
 const WHAT: &str = "notification settings";
-const SORT: &str = "NOTIFY";
+pub(super) const SORT: &str = "NOTIFY";
 const LISTED: &str = "NOTIFY";
 
 /// Notification settings of an organization.
@@ -236,6 +236,6 @@ fn partition(organization: &OrganizationId) -> String {
 }
 
 /// A sealed secret opens only in the settings that it was given for.
-fn bound_to(key: &str) -> String {
+pub(super) fn bound_to(key: &str) -> String {
     format!("{key}/{SORT}/secret")
 }

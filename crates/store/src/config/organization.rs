@@ -313,7 +313,7 @@ pub async fn set_mapper(
 }
 
 /// A sealed secret opens only in the organization that it was given for.
-fn bound_to(id: &OrganizationId) -> String {
+pub(super) fn bound_to(id: &OrganizationId) -> String {
     format!("ORG#{id}/mapper/secret")
 }
 

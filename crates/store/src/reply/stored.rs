@@ -159,7 +159,7 @@ pub(super) fn open_end(store: &Store, id: &ReplyId, end: &Blob) -> Result<Progre
     serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-fn about_end(id: &ReplyId) -> String {
+pub(crate) fn about_end(id: &ReplyId) -> String {
     format!("{id} end")
 }
 
