@@ -1,4 +1,4 @@
-//! `kill -9` at any moment, again and again, while messages are in flight.
+//! `kill -9` at any moment, again and again, while messages are in flight and data keys are rotated.
 //!
 //! `TIELINE_SOAK=1` does it at full size, `TIELINE_SEED=n` at the same moments again.
 
@@ -8,6 +8,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tieline_bridge::world::Settings;
@@ -16,7 +19,7 @@ use tieline_core::conversation::Owner;
 use tieline_core::ids::OrganizationId;
 use tieline_core::message_state::MessageState;
 use tieline_embedded::{Embedded, Options};
-use tieline_standalone::{data, local};
+use tieline_standalone::local;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
@@ -87,8 +90,10 @@ async fn every_message_has_one_answer_whenever_the_process_is_killed() {
         check_order(turns);
         check_history(turns, &histories);
     }
+    let newest = rotated(&console).await;
     bridge.process.stop().unwrap();
-    let ledger = ledger(bridge.dir.path()).await;
+    let (ledger, older) = kept(bridge.dir.path(), newest).await;
+    assert!(older.is_empty(), "sealed with an older key than {newest}: {older:?}");
     assert_eq!(ledger.len(), size.conversations * size.per_conversation);
     for record in ledger {
         assert_eq!(record.state, MessageState::Answered, "{:?}", record.steps);
@@ -146,9 +151,29 @@ async fn read(console: &Console, reply: &str) -> Value {
 async fn kill_again_and_again(bridge: &mut TestBridge, size: &Size, n_kills: &AtomicUsize) {
     let mut moments = Moments::new();
     for _ in 0..size.kills {
-        tokio::time::sleep(moments.next()).await;
+        // Rotated just before the kill, or a while before.
+        let (before, after) = (moments.next(), moments.next());
+        tokio::time::sleep(before).await;
+        let begun = bridge.console.post("/api/v1/keys/rotate", &json!({})).await.unwrap();
+        assert!(begun["keys"].as_array().unwrap().len() > 1, "{begun}");
+        tokio::time::sleep(after / 4).await;
         tokio::task::block_in_place(|| bridge.process.restart()).unwrap();
         n_kills.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Waits until everything is sealed with the newest key, and returns its version.
+async fn rotated(console: &Console) -> u8 {
+    let began = Instant::now();
+    loop {
+        let keys = console.get("/api/v1/keys").await.unwrap();
+        if keys["phase"] == "retiring" {
+            figure("data keys", keys["keys"].as_array().unwrap().len());
+            assert_eq!(keys["nUnreadable"], 0, "{keys}");
+            return u8::try_from(keys["keys"][0]["version"].as_u64().unwrap()).unwrap();
+        }
+        assert!(began.elapsed() < 2 * PATIENCE, "{keys}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -212,16 +237,17 @@ fn check_history(turns: &Turns, histories: &HashMap<String, Vec<Value>>) {
     assert_eq!(told, expected.iter().collect::<Vec<_>>());
 }
 
-/// What the ledger says, read from the files that the process left.
-async fn ledger(dir: &Path) -> Vec<MessageRecord> {
-    let key = data::master_key(dir).unwrap();
+/// What the ledger says, and the keys of items that hold a value of an older data key, read from the files that the process left.
+async fn kept(dir: &Path, newest: u8) -> (Vec<MessageRecord>, Vec<String>) {
     let embedded = Embedded::open(dir, Options::default()).unwrap();
     let owner = Owner {
         node: "reader".to_owned(),
         life: "reader".to_owned(),
     };
     let settings = Settings::new("http://127.0.0.1:1".to_owned(), owner);
-    let world = local::world(&embedded, key, registry::ALL, settings).await.unwrap();
+    let world = local::world(&embedded, local::Keys::In(dir.to_owned()), registry::ALL, settings)
+        .await
+        .unwrap();
     let organization = OrganizationId::new(DEFAULT);
     let filter = Filter::default();
     let (mut all, mut after) = (Vec::new(), None::<String>);
@@ -235,6 +261,33 @@ async fn ledger(dir: &Path) -> Vec<MessageRecord> {
             break;
         }
     }
+    let older = sealed_before(&local::clients(&embedded).0, newest).await;
     embedded.close().await;
-    all
+    (all, older)
+}
+
+async fn sealed_before(tables: &aws_sdk_dynamodb::Client, newest: u8) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in ["tieline-config", "tieline-state"] {
+        let items = tables.scan().table_name(table).into_paginator().items().send();
+        for item in items.collect::<Result<Vec<_>, _>>().await.unwrap() {
+            let key = item["pk"].as_s().unwrap();
+            if key != "KEYRING" && item.values().any(|value| is_older(value, newest)) {
+                found.push(key.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Whether an attribute looks like a version byte, a nonce and a tag.
+fn is_older(value: &AttributeValue, newest: u8) -> bool {
+    let is_older = |bytes: &[u8]| bytes.len() >= 1 + 12 + 16 && (1..newest).contains(&bytes[0]);
+    match value {
+        AttributeValue::B(bytes) => is_older(bytes.as_ref()),
+        AttributeValue::S(text) => STANDARD.decode(text).is_ok_and(|bytes| is_older(&bytes)),
+        AttributeValue::L(all) => all.iter().any(|value| is_older(value, newest)),
+        AttributeValue::M(all) => all.values().any(|value| is_older(value, newest)),
+        _ => false,
+    }
 }

@@ -17,6 +17,7 @@ mod force;
 mod fresh;
 mod idempotency;
 mod integrations;
+pub mod keys;
 mod links;
 mod mapper;
 mod mask;

@@ -17,8 +17,8 @@ use tieline_bridge::operator::session::COOKIE;
 use crate::extra_routes::Doors;
 use crate::state::AdminState;
 use crate::{
-    agents, apply, audit_log, deadletters, integrations, links, mapper, messages, notify, organizations, pairings,
-    platforms, runs, scheduled, session, tokens, triggers, users,
+    agents, apply, audit_log, deadletters, integrations, keys, links, mapper, messages, notify, organizations,
+    pairings, platforms, runs, scheduled, session, tokens, triggers, users,
 };
 
 #[derive(OpenApi)]
@@ -65,6 +65,8 @@ pub(crate) fn routes() -> OpenApiRouter<AdminState> {
 fn of_organizations() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(platforms::list))
+        .routes(routes!(keys::show))
+        .routes(routes!(keys::rotate))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::get, organizations::patch))
         .routes(routes!(notify::get, notify::patch, notify::delete))

@@ -24,8 +24,8 @@ mod verbs;
 pub use notify::{Notify, NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
 pub use recipient::{Audience, Recipient};
 pub use verbs::{
-    Completion, Consent, Delete, Disable, Doctor, Enable, Export, Listing, Organization, OrganizationCreate, Redrive,
-    Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,
+    Completion, Consent, Delete, Disable, Doctor, Enable, Export, Keys, KeysOf, Listing, Organization,
+    OrganizationCreate, Redrive, Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,
 };
 
 /// Connects chat bots to AI agents.
@@ -137,6 +137,9 @@ pub enum Command {
     /// Make, list and delete tokens.
     #[command(subcommand)]
     Token(Token),
+    /// Show and rotate the data keys, which seal what is stored.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Create and list organizations.
     #[command(subcommand)]
     Organization(Organization),

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLoc
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::fs::Mode;
@@ -15,7 +15,9 @@ use tieline_core::secret::Secret;
 
 /// Says who works in the directory, and is locked meanwhile.
 const LOCK: &str = "lock";
-const MASTER_KEY: &str = "master.key";
+/// File of the first key.
+pub const MASTER_KEY: &str = "master.key";
+const KEY_SUFFIX: &str = ".key";
 /// Where the token that sees all is kept.
 pub const ADMIN_TOKEN: &str = "admin-token";
 /// Mode of files that only their owner may use.
@@ -145,13 +147,70 @@ pub fn lock(dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// The key that seals secrets at rest. Made at the first start.
+/// The key that seals secrets at rest until the first rotation. Made at the first start.
 ///
 /// # Errors
 /// If it can't be read or written.
 pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
     let path = dir.join(MASTER_KEY);
-    let text = keep(&path, || hex::encode(random::<32>()))?;
+    parse_key(&path, &keep(&path, fresh_key)?)
+}
+
+/// Makes another key in a file of its own, and returns the file's name.
+///
+/// # Errors
+/// If it can't be written.
+pub fn make_key(dir: &Path) -> anyhow::Result<String> {
+    let name = format!("data-{}{KEY_SUFFIX}", hex::encode(random::<6>()));
+    let path = dir.join(&name);
+    write_whole(&path, &fresh_key()).with_context(|| format!("can't write {}", path.display()))?;
+    Ok(name)
+}
+
+/// Reads a key from its file.
+///
+/// # Errors
+/// If the file is missing, damaged, or accessible to others.
+pub fn read_key(dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
+    let path = key_path(dir, name)?;
+    let text = read_private(&path).with_context(|| {
+        let name = path.display();
+        format!("without the key in {name} what it sealed can't be opened; restore {name} from a backup")
+    })?;
+    parse_key(&path, &text)
+}
+
+/// Deletes a key that is no longer needed. Does nothing if it is deleted already.
+///
+/// # Errors
+/// If it can't be deleted.
+pub fn delete_key(dir: &Path, name: &str) -> anyhow::Result<()> {
+    let path = key_path(dir, name)?;
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't delete {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The file of a key. The name comes from a table, and must not lead anywhere else.
+fn key_path(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let is_plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    ensure!(
+        is_plain && name.ends_with(KEY_SUFFIX),
+        "{name:?} is not the name of a key file"
+    );
+    Ok(dir.join(name))
+}
+
+fn fresh_key() -> String {
+    hex::encode(random::<32>())
+}
+
+fn parse_key(path: &Path, text: &str) -> anyhow::Result<[u8; 32]> {
     let bytes = hex::decode(text.trim()).ok();
     let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     key.with_context(|| {
@@ -187,23 +246,25 @@ pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyho
 
 /// Reads a private file, or makes it. The second process reads what the first has written.
 fn keep(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
-    let name = path.display();
-    match File::open(path) {
-        Ok(mut file) => {
-            // Of the open file, so that it is the one that is read.
-            check_private(path, &file.metadata().with_context(|| format!("can't read {name}"))?)?;
-            let mut text = String::new();
-            file.read_to_string(&mut text)
-                .with_context(|| format!("can't read {name}"))?;
-            Ok(text)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = make();
-            write_whole(path, &text).with_context(|| format!("can't write {name}"))?;
-            Ok(text)
-        }
-        Err(error) => Err(error).with_context(|| format!("can't open {name}")),
+    let is_missing = matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    if is_missing {
+        let text = make();
+        write_whole(path, &text).with_context(|| format!("can't write {}", path.display()))?;
+        return Ok(text);
     }
+    read_private(path)
+}
+
+/// Reads a file that only its owner may read.
+fn read_private(path: &Path) -> anyhow::Result<String> {
+    let name = path.display();
+    let mut file = File::open(path).with_context(|| format!("can't open {name}"))?;
+    // Of the open file, so that it is the one that is read.
+    check_private(path, &file.metadata().with_context(|| format!("can't read {name}"))?)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)
+        .with_context(|| format!("can't read {name}"))?;
+    Ok(text)
 }
 
 /// Written aside and renamed, so that a crash leaves no half key.
@@ -217,7 +278,12 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
         .open(&aside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&aside, path)
+    fs::rename(&aside, path)?;
+    // The name too: what a key seals may be on disk a moment later.
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +324,24 @@ mod tests {
         for weak in ["short", "given-token", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
             let refused = admin_token(dir.path(), Some(weak), everywhere).unwrap_err().to_string();
             assert!(refused.contains("needs 128") && !refused.contains(weak), "{refused}");
+        }
+    }
+
+    #[test]
+    fn further_keys_have_files_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = [make_key(dir.path()).unwrap(), make_key(dir.path()).unwrap()];
+        let keys = [0, 1].map(|index: usize| read_key(dir.path(), &names[index]).unwrap());
+        assert_ne!(keys[0], keys[1]);
+        let mode = fs::metadata(dir.path().join(&names[0])).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, PRIVATE_FILE);
+        for _ in 0..2 {
+            delete_key(dir.path(), &names[0]).unwrap();
+        }
+        refused(read_key(dir.path(), &names[0]), &["restore", &names[0]]);
+        for elsewhere in ["../master.key", "/etc/passwd", "a/b.key", "lock"] {
+            refused(read_key(dir.path(), elsewhere), &["not the name of a key file"]);
+            refused(delete_key(dir.path(), elsewhere), &["not the name of a key file"]);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod data;
 pub mod doctor;
 pub mod export;
 pub mod impact;
+mod key_files;
 pub mod kind;
 pub mod local;
 pub mod logging;

@@ -1,5 +1,8 @@
 //! The world of one machine: the embedded engines behind the same SDK clients as on AWS.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::StalledStreamProtectionConfig;
@@ -10,10 +13,27 @@ use tieline_queue::{Queues, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 use tracing::warn;
 
+use crate::key_files::KeyFiles;
+
 /// What tables and queues are called in the embedded engines.
 const PREFIX: &str = "tieline-";
 /// How many shards the relay's bots are spread over on one machine.
 pub const RELAY_SHARDS: usize = 8;
+
+/// Where the keys are that seal secrets.
+#[derive(Debug)]
+pub enum Keys {
+    /// One that never changes.
+    Fixed([u8; 32]),
+    /// In files of a data directory, where they can be rotated.
+    In(PathBuf),
+}
+
+impl From<[u8; 32]> for Keys {
+    fn from(key: [u8; 32]) -> Self {
+        Self::Fixed(key)
+    }
+}
 
 /// Opens the world on the embedded engines. Tables and queues are made if they are missing.
 ///
@@ -21,7 +41,7 @@ pub const RELAY_SHARDS: usize = 8;
 /// If they can't be made, or TLS can't be set up.
 pub async fn world(
     embedded: &Embedded,
-    key: [u8; 32],
+    keys: impl Into<Keys>,
     registry: Registry,
     settings: Settings,
 ) -> anyhow::Result<World> {
@@ -39,8 +59,14 @@ pub async fn world(
         // They stay where they are until the next start.
         Err(error) => warn!(error = %error, "dead letters of the queues can't be tried again"),
     }
-    let store = Store::new(dynamo, tables, Keyring::new(key));
-    let world = World::new(store, Queues::new(sqs, urls), registry, Clock::system(), settings);
+    let clock = Clock::system();
+    let store = match keys.into() {
+        Keys::Fixed(key) => Store::new(dynamo, tables, Keyring::new(key)),
+        Keys::In(dir) => Store::open_or_create(dynamo, tables, Arc::new(KeyFiles::new(dir)), clock.now())
+            .await
+            .context("can't open the data keys")?,
+    };
+    let world = World::new(store, Queues::new(sqs, urls), registry, clock, settings);
     world.http.warm().context("can't set up TLS")?;
     Ok(world.exposed())
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tieline_standalone::args::{Args, Command, LogFormat, Notify, Organization, Serve, Token};
+use tieline_standalone::args::{Args, Command, Keys, LogFormat, Notify, Organization, Serve, Token};
 use tieline_standalone::{apply, chat, completion, doctor, export, logging, login, logs, serve, show, terminal, verbs};
 use tokio::runtime::Builder;
 use tracing::error;
@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Command::Token(Token::Create(args)) => run_client(verbs::create_token(args)),
         Command::Token(Token::List(args)) => run_client(verbs::list_tokens(args)),
         Command::Token(Token::Delete(args)) => run_client(verbs::delete_token(args)),
+        Command::Keys(Keys::Show(args)) => run_client(verbs::show_keys(args)),
+        Command::Keys(Keys::Rotate(args)) => run_client(verbs::rotate_keys(args)),
         Command::Organization(Organization::Create(args)) => run_client(verbs::create_organization(args)),
         Command::Organization(Organization::List(args)) => run_client(verbs::list_organizations(args)),
         Command::Completion(args) => run_client(async move { completion::run(args) }),

@@ -67,13 +67,13 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     data::prepare(&args.data_dir)?;
     let _lock = data::lock(&args.data_dir)?;
-    let key = data::master_key(&args.data_dir)?;
     let token = data::admin_token(&args.data_dir, args.admin_token.as_deref(), args.listen)?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;
     let public_url = args.public_url.clone().unwrap_or_else(|| reachable(address));
     let embedded = Embedded::open(&args.data_dir, engine_options(&args))?;
-    let world = local::world(&embedded, key, registry::ALL, settings(&public_url, &args, &token)).await?;
+    let keys = local::Keys::In(args.data_dir.clone());
+    let world = local::world(&embedded, keys, registry::ALL, settings(&public_url, &args, &token)).await?;
     seed::seed(
         &world,
         &args.data_dir,
@@ -93,6 +93,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         let routes = client_address::noted(routes);
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
         serving.spawn(tieline_admin::periodic::run(world.clone()));
+        serving.spawn(tieline_admin::keys::watch(world.clone()));
         greet(address, &token, is_given(&args));
         pending::<anyhow::Result<()>>().await
     };

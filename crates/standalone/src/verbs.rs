@@ -1,11 +1,13 @@
 //! Commands that do something to one object. Those that take something away from people show whom, and ask.
 
+mod keys;
 mod lifecycle;
 mod messages;
 mod notify;
 mod owners;
 mod removal;
 
+pub use keys::{rotate_keys, show_keys};
 pub use lifecycle::{disable, enable, restart, start, stop, test};
 pub use messages::{redrive, reset, send};
 pub use notify::{end_notify, notify_chat, notify_webhook, show_notify, test_notify};

@@ -27,8 +27,11 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let (world, requests) = (world.clone(), Adapter::from(service(router.clone())));
         async move {
+            // While no request was served, this process stood still.
+            world.store.refresh_keys(world.clock.now()).await?;
             if is_scheduled(event.payload.get()) {
                 tieline_admin::periodic::look(&world).await;
+                tieline_admin::keys::advance(&world).await;
                 return Ok(None);
             }
             let request: LambdaRequest = serde_json::from_str(event.payload.get())?;

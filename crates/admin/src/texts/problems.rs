@@ -27,6 +27,7 @@ const TABLE: &[(&str, &str)] = &[
     ("internal", "内部错误，请查看日志"),
     ("invalid_body", "请求正文无法读取"),
     ("invalid_field", "字段的值无效"),
+    ("key_not_rotatable", "数据密钥无法轮换"),
     ("login_not_offered", "该平台不提供扫码登录"),
     ("mapper_not_set", "该组织没有设置用户映射服务"),
     ("message_gone", "该消息已不存在"),

@@ -214,6 +214,23 @@ pub enum Organization {
     List(Listing),
 }
 
+/// Data keys.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Keys {
+    /// Show the data keys, and how far their rotation is.
+    Show(KeysOf),
+    /// Make another data key and seal everything stored again with it. The bridge goes on with it by itself, also after a restart.
+    Rotate(KeysOf),
+}
+
+/// Whose data keys.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct KeysOf {
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
 /// A new organization.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct OrganizationCreate {

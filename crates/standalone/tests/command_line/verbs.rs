@@ -1,8 +1,12 @@
 //! Commands that do something to one object.
 
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
-use crate::bridge::{Bridge, Said};
+use crate::bridge::{Bridge, PATIENCE, Said};
 use crate::fake::Fake;
 
 fn json(bridge: &Bridge, words: &[&str]) -> Value {
@@ -95,6 +99,36 @@ fn deleting_shows_who_is_affected_and_asks() {
     );
     let wrong = bridge.tieline(&["delete", "message", "x", "--yes"]).bad();
     assert!(wrong.contains("integration, agent, trigger, user, token"), "{wrong}");
+}
+
+#[test]
+fn data_keys_are_rotated_and_kept_in_files_of_their_own() {
+    let bridge = Bridge::start();
+    let one = bridge.tieline(&["keys", "show"]).good();
+    assert!(
+        one.contains("VERSION") && one.contains("no rotation is under way"),
+        "{one}"
+    );
+    bridge.tieline(&["keys", "rotate"]).good();
+    let began = Instant::now();
+    while !bridge.tieline(&["keys", "show"]).good().contains("were sealed again") {
+        assert!(began.elapsed() < PATIENCE, "the rotation ends");
+        thread::sleep(Duration::from_millis(100));
+    }
+    // What was sealed before is used, also by the next process, and a second key has a file of its own.
+    assert_eq!(json(&bridge, &["agent", "Echo"])["protocol"], "echo");
+    let files = fs::read_dir(bridge.dir.path().join("data")).unwrap();
+    let keys = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(keys.filter(|name| name.ends_with(".key")).count(), 2);
+    let rights = bridge.tieline(&["token", "create", "ci", "--role", "admin"]);
+    let member = rights.out.trim().to_owned();
+    let refused = Said::of(
+        bridge
+            .command_of(&["keys", "rotate"])
+            .env("TIELINE_ADMIN_TOKEN", member),
+    )
+    .bad();
+    assert!(refused.contains("needs the root token"), "{refused}");
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! Rotation of the data key, by the root operator.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use tieline_bridge::error_chain::chain;
+use tieline_bridge::world::World;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::data_keys::DataKeyError;
+use tieline_store::rotation::{self, DataKey, Phase, Rotation};
+use tokio::time::sleep;
+use tracing::{error, warn};
+use utoipa::ToSchema;
+
+use crate::audit::{self, Change};
+use crate::auth::Root;
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// How long one look may seal again: a function ends after 29 s, and its other work comes first.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// Time between two looks of a process that stays.
+const PERIOD: Duration = Duration::from_secs(60);
+/// The same while a rotation is under way.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The data keys, and how far their rotation is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Keys {
+    /// All data keys, the newest first.
+    keys: Vec<DataKeyView>,
+    phase: PhaseView,
+    /// Values that were sealed again with the newest key.
+    n_resealed: u64,
+    /// Values that no key opened in the latest pass.
+    n_unreadable: u64,
+}
+
+/// A data key. It is never shown itself.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DataKey)]
+pub(crate) struct DataKeyView {
+    /// The version that its values name.
+    version: u8,
+    /// When it began to seal, or begins. Null: with the first start.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    seals_from: Option<Timestamp>,
+    /// When it is retired. Null: it is the newest.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    retired_at: Option<Timestamp>,
+}
+
+/// What happens in a rotation.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RotationPhase)]
+pub(crate) enum PhaseView {
+    /// Nothing: there is one key.
+    Idle,
+    /// The newest key doesn't seal yet, as not every process may know it.
+    Announced,
+    /// What older keys sealed is sealed again.
+    Resealing,
+    /// Nothing in the tables needs an older key; messages in queues and links may.
+    Retiring,
+}
+
+/// Shows the data keys and how far their rotation is.
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
+    responses((status = 200, body = Keys), (status = 409, body = Problem, description = "`key_not_rotatable`")))]
+pub(crate) async fn show(State(state): State<AdminState>, _root: Root) -> Result<Json<Keys>, Problem> {
+    let rotation = rotation::status(&state.world.store, state.now()).await?;
+    Ok(Json(Keys::of(rotation)))
+}
+
+/// Begins to rotate the data key, or shows the rotation that is under way. It goes on by itself.
+#[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys",
+    responses((status = 202, body = Keys), (status = 409, body = Problem, description = "`key_not_rotatable`")))]
+pub(crate) async fn rotate(
+    State(state): State<AdminState>,
+    Root(author): Root,
+) -> Result<(StatusCode, Json<Keys>), Problem> {
+    let change = Change::plain("keys.rotate");
+    audit::note(&state, &author, None, change).await?;
+    let rotation = rotation::begin(&state.world.store, state.now()).await?;
+    Ok((StatusCode::ACCEPTED, Json(Keys::of(rotation))))
+}
+
+/// Continues a rotation for a while. What fails is logged: the next look makes up for it.
+pub async fn advance(world: &World) {
+    if let Err(error) = rotation::advance(&world.store, world.clock.now(), PATIENCE).await {
+        warn!(
+            error = chain(&error),
+            "rotation of the data key is interrupted; it is continued within a minute"
+        );
+    }
+}
+
+/// Continues rotations for as long as the process lives, and uses a new key as soon as it seals.
+pub async fn watch(world: World) {
+    loop {
+        let status = rotation::status(&world.store, world.clock.now()).await;
+        let is_under_way = status.is_ok_and(|rotation| matches!(rotation.phase, Phase::Announced | Phase::Resealing));
+        sleep(if is_under_way { SOON } else { PERIOD }).await;
+        advance(&world).await;
+    }
+}
+
+impl Keys {
+    fn of(rotation: Rotation) -> Self {
+        Self {
+            keys: rotation.keys.into_iter().map(DataKeyView::of).collect(),
+            phase: match rotation.phase {
+                Phase::Idle => PhaseView::Idle,
+                Phase::Announced => PhaseView::Announced,
+                Phase::Resealing => PhaseView::Resealing,
+                Phase::Retiring => PhaseView::Retiring,
+            },
+            n_resealed: rotation.n_resealed,
+            n_unreadable: rotation.n_unreadable,
+        }
+    }
+}
+
+impl DataKeyView {
+    fn of(key: DataKey) -> Self {
+        Self {
+            version: key.version,
+            seals_from: key.seals_from,
+            retired_at: key.retired_at,
+        }
+    }
+}
+
+impl From<DataKeyError> for Problem {
+    fn from(failure: DataKeyError) -> Self {
+        match failure {
+            DataKeyError::Store(failure) => failure.into(),
+            DataKeyError::Given => Self::new(
+                StatusCode::CONFLICT,
+                "key_not_rotatable",
+                "the data key was given to the program and is not kept by it, so it can't be rotated",
+            ),
+            DataKeyError::NoVersionLeft => Self::new(
+                StatusCode::CONFLICT,
+                "key_not_rotatable",
+                "every version of the data key is in use; wait until older ones are retired",
+            ),
+            failure => {
+                error!(error = chain(&failure), "data keys can't be rotated");
+                Self::unavailable("the data keys can't be reached; try again")
+            }
+        }
+    }
+}

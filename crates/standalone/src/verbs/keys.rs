@@ -1,0 +1,57 @@
+//! Data keys.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::lifecycle::text;
+use crate::args::KeysOf;
+use crate::client::Client;
+use crate::{table, terminal};
+
+/// Shows the data keys and how far their rotation is.
+///
+/// # Errors
+/// If the token may not see them.
+pub async fn show_keys(args: KeysOf) -> anyhow::Result<ExitCode> {
+    let found = Client::new(&args.bridge)?.get_root(&["api", "v1", "keys"], &[]).await?;
+    print(&found)
+}
+
+/// Begins to rotate the data key, or shows the rotation that is under way.
+///
+/// # Errors
+/// If the token may not, or the data key isn't kept by the bridge.
+pub async fn rotate_keys(args: KeysOf) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.bridge)?;
+    let begun = client.post_root(&["api", "v1", "keys", "rotate"], &json!({})).await?;
+    print(&begun)
+}
+
+fn print(keys: &Value) -> anyhow::Result<ExitCode> {
+    let cell = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let rows = keys["keys"].as_array().into_iter().flatten().map(|key| {
+        let version = key["version"].to_string();
+        vec![version, cell(&key["sealsFrom"]), cell(&key["retiredAt"])]
+    });
+    terminal::line(&table::draw(
+        &["VERSION", "SEALS FROM", "RETIRED"],
+        &rows.collect::<Vec<_>>(),
+    ))?;
+    let n_resealed = &keys["nResealed"];
+    terminal::line(&match text(&keys["phase"]).as_str() {
+        "announced" => "the newest key begins to seal as soon as every process knows it".to_owned(),
+        "resealing" => format!("sealing everything again with the newest key: {n_resealed} values so far"),
+        "retiring" => {
+            format!("{n_resealed} values were sealed again; older keys still open links and messages in queues")
+        }
+        _ => "no rotation is under way".to_owned(),
+    })?;
+    if keys["nUnreadable"].as_u64().is_some_and(|n| n > 0) {
+        terminal::line(&format!(
+            "{} values are opened by no key; the log names them",
+            keys["nUnreadable"]
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
