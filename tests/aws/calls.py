@@ -20,6 +20,7 @@ STORE_OPERATIONS = {
     "dynamo::query": {"Query"},
     "dynamo::query_all": {"Query"},
     "dynamo::query_keys": {"Query"},
+    "dynamo::scan": {"Scan"},
     "query": {"Query"},
     "query_all": {"Query"},
     "batch::get": {"BatchGetItem"},
