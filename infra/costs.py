@@ -41,6 +41,7 @@ ASSUMED = {
     "watch_ms": (6, "time of runner for a wake-up that finds nothing to do: one read"),
     "notify_look_ms": (25, "billed time of admin for its look a minute, where no organization wants notifications: one read"),
     "metrics": (27, "metrics of a deployment with one platform: 21 of the programs, six of the callbacks' route"),
+    "idle_metrics_of_relay": (1, "its heartbeat: all others are written only while something happens, and a metric is paid for by the hours in which values come"),
     "memory_gb": (0.25, "memory of a function, as in template.yaml"),
     "log_bytes": (800, "what the functions log for a message at LogLevel=info: two lines"),
     "metric_bytes": (350, "lines of metrics for a message: two, shared by the messages of an invocation"),
@@ -158,8 +159,9 @@ def waiting_on_ecs() -> float:
     return container_month() / runs_a_month
 
 
-def fixed_month(n_relays: int) -> dict[str, float]:
-    """What a deployment costs by the month, whether it is used or not."""
+def fixed_month(n_relays: int, is_used: bool) -> dict[str, float]:
+    """What a deployment costs by the month, besides its messages."""
+    metrics = assumed("metrics") if is_used else assumed("idle_metrics_of_relay") * bool(n_relays)
     polls_of_a_mapping = 5 * 3 * 60 * MONTH_H
     polls_of_a_shard = 3 * 60 * MONTH_H
     month_s = 3600 * MONTH_H
@@ -171,7 +173,7 @@ def fixed_month(n_relays: int) -> dict[str, float]:
         "Polling of 16 idle shards": (16 * polls_of_a_shard * price("sqs_fifo")) if n_relays else 0,
         "Looks for notifications": 60 * MONTH_H * (price("lambda_request") + duration(assumed("notify_look_ms")) + price("read_unit")),
         "Alarms": alarms(holds) * price("alarm"),
-        "Metrics (one platform)": assumed("metrics") * price("metric"),
+        "Metrics (one platform)": metrics * price("metric"),
         "Relay tasks with addresses": n_relays * container_month(),
         "Heartbeats of relays": n_relays * month_s / assumed("heartbeat_s") * price("write_unit"),
         "Looks of relays": n_relays * reads_of_a_relay * price("read_unit"),
@@ -181,7 +183,7 @@ def fixed_month(n_relays: int) -> dict[str, float]:
 def long_connections(n_bots: int) -> dict[str, float]:
     """What `n_bots` on long connections cost by the month, their messages included."""
     n_relays = max(2, -(-n_bots // int(assumed("sockets_per_relay"))))
-    lines = fixed_month(n_relays)
+    lines = fixed_month(n_relays, is_used=True)
     # An answer goes through the relay's queue, some pieces of it together.
     pieces = 4 * (1 + 2 / assumed("receive_batch")) * price("sqs_fifo")
     each = sum(message(by_webhook=False).values()) + pieces
@@ -223,7 +225,9 @@ def main() -> None:
     print(f"  {'waited for in Lambda':<36}{waiting_on_lambda() * 1e6:10.2f}")
     print(f"  {'waited for in containers':<36}{waiting_on_ecs() * 1e6:10.2f}  (a container: {container_month():.2f} a month)")
     print(f"  {'agents that call back':<36}{0:10.2f}  (besides their calls: about {(price('http_api') + price('lambda_request')) * 1e6:.2f})")
-    table("A month, webhooks only, unused", fixed_month(0))
+    table("A month, webhooks only, unused", fixed_month(0, is_used=False))
+    table("A month with one relay, unused", fixed_month(1, is_used=False))
+    table("A month, webhooks only, besides its messages", fixed_month(0, is_used=True))
     table("A month of 1 000 bots on long connections", long_connections(1000))
     if million > AIM:
         print(f"\nThe aim of {AIM:.2f} for a million messages by webhook is missed by {million - AIM:.2f}.")

@@ -33,15 +33,22 @@ def test_relays_beat_and_look_as_often_as_is_counted():
         assert f"{option}: Duration::from_secs({costs.assumed(name)})," in options, name
     desired = (source / "desired_bots.rs").read_text()
     assert f"BACKSTOP: Duration = Duration::from_secs({costs.assumed('list_s')});" in desired
-    lines = costs.fixed_month(1)
+    lines = costs.fixed_month(1, is_used=False)
     assert lines["Heartbeats of relays"] > 0.5 and lines["Looks of relays"] > 0.6
 
 
 def test_alarms_are_counted_where_there_are_any():
     of_relay = costs.alarms({"RunsOnLambda", "HasRelay"}) - costs.alarms({"RunsOnLambda"})
-    assert of_relay == 5, "one of heartbeats, two of shares"
+    assert of_relay == 6, "one of heartbeats, two of shares of two each, one of throttles"
     assert costs.alarms(set()) < costs.alarms({"RunsOnEcs"}) < costs.alarms({"RunsOnLambda"})
     assert costs.alarms({"RunsOnLambda", "RunsOnEcs", "HasRelay"}) == costs.WATCH.count("MetricName:")
+
+
+def test_an_idle_deployment_costs_little():
+    """What the programs write without being asked is the heartbeat of a relay: all other metrics come with messages, bots or runs."""
+    assert sum(costs.fixed_month(0, is_used=False).values()) <= 5
+    source = (ROOT / "crates/bridge/src/metrics.rs").read_text()
+    assert "if lines.is_empty() {" in source, "nothing is written where nothing was gathered"
 
 
 def test_waiting_in_containers_is_the_cheaper_way():
@@ -55,5 +62,5 @@ def test_guide_has_the_figures():
     polls = 1e6 * sum(costs.poll().values())
     assert costs.million_at(costs.assumed("receive_batch")) == million
     least = [costs.million_at(batch, least=True) for batch in (costs.assumed("receive_batch"), costs.BATCHES[-1])]
-    for amount in (*least, *map(costs.million_at, costs.BATCHES), million, polls, bots, sum(costs.fixed_month(0).values()), 1e6 * costs.waiting_on_lambda(), 1e6 * costs.waiting_on_ecs()):
+    for amount in (*least, *map(costs.million_at, costs.BATCHES), million, polls, bots, *(sum(costs.fixed_month(*how).values()) for how in ((0, False), (1, False), (0, True))), 1e6 * costs.waiting_on_lambda(), 1e6 * costs.waiting_on_ecs()):
         assert re.search(rf"\b{amount:.2f}\b", text), f"{amount:.2f} is not in the guide"
