@@ -47,7 +47,7 @@ mod validation;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -71,16 +71,19 @@ pub fn router(world: World) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(texts::localize_problem))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
-        .layer(middleware::from_fn(keep_out_of_caches))
+        .layer(middleware::from_fn(guard_answer))
         .with_state(state)
 }
 
-/// What the API answers is for the caller's eyes: no cache keeps it.
-async fn keep_out_of_caches(request: Request, next: Next) -> Response {
+/// What the API answers is for the caller's eyes: no cache keeps it. And nothing is taken by a browser for another type than it has.
+async fn guard_answer(request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api/");
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers
+        .entry(X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
     if is_api {
-        let headers = response.headers_mut();
         headers
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));

@@ -57,6 +57,7 @@ async fn a_session_stands_for_its_token() {
     }
     assert!(!cookie.contains(ROOT) && !opened.text.contains(ROOT));
     assert_eq!(opened.headers["cache-control"], "no-store");
+    assert_eq!(opened.headers["x-content-type-options"], "nosniff");
     let cookie = cookie.split(';').next().unwrap();
     let shown = send(&api, "GET", SESSION, &[(COOKIE.as_str(), cookie)], &Value::Null)
         .await
