@@ -16,7 +16,7 @@ use tieline_store::config::integration::{self, Bound};
 use tieline_store::status::{SignatureFailure, StatusChange};
 use tracing::{info, warn};
 
-use crate::accounts::{self, Bot};
+use crate::accounts::{self, AccountError, Bot};
 use crate::error_chain::chain;
 use crate::integration_log;
 use crate::large_event::{self, StoredApart};
@@ -105,7 +105,11 @@ async fn answer(
     let bound = look_up(world, id).await?;
     let bound = bound.filter(|bound| takes_requests(bound, platform));
     let bound = bound.ok_or_else(|| ReceiveError::Unproved("no running integration of that id".into()))?;
-    let bot = accounts::open(world, &bound.integration).map_err(|e| ReceiveError::Unproved(chain(&e)))?;
+    let bot = accounts::open(world, &bound.integration).map_err(|error| match error {
+        // Not the sender's fault: the data key came after this process has last read them.
+        AccountError::Store(StoreError::UnknownKey) => ReceiveError::Unavailable(chain(&error)),
+        error => ReceiveError::Unproved(chain(&error)),
+    })?;
     if bot.connector.manifest().proof == Proof::Operator {
         prove_operator(operator, &bound)?;
     }

@@ -1,6 +1,9 @@
 //! API Gateway's words into the bridge's, and back.
 
+use std::time::Duration;
+
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use tieline_bridge::error_chain::chain;
 use tieline_bridge::operator::Proofs;
 use tieline_bridge::operator::session::GUARD_HEADER;
 use tieline_bridge::world::World;
@@ -8,15 +11,34 @@ use tieline_bridge::{operator, receive, reply_poll};
 use tieline_connectors::registry;
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{IntegrationId, ReplyId};
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::gateway::{Request, Response};
+
+/// How long the data keys may take: a platform waits for its answer.
+const KEYS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Reads the data keys again, for this process stood still while no request was served. One that can't goes on with those that it has: what
+/// it seals with an older key is opened for weeks, and the queue can take messages in while the tables are away.
+async fn refresh_keys(world: &World) {
+    let refreshed = timeout(KEYS_PATIENCE, world.store.refresh_keys(world.clock.now())).await;
+    let failure = match refreshed {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    warn!(
+        error = failure,
+        "data keys can't be read again; going on with older ones"
+    );
+}
 
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
     run(service_fn(|event: LambdaEvent<Request>| async move {
-        // While no request was served, this process stood still.
-        world.store.refresh_keys(world.clock.now()).await?;
+        refresh_keys(world).await;
         // Boxed, or the compiler despairs of the depth of it.
         let answer = Box::pin(answer(world, event.payload)).await;
         Ok::<_, Error>(Response::from(answer))
