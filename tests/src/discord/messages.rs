@@ -150,11 +150,17 @@ pub(super) fn edit(state: &mut State, app: &str, channel: &str, id: &str, body: 
     Ok(view(state, app, id))
 }
 
-/// A message as the API answers it.
+/// A message as the API answers it: whole, as clients read it without asking what is there.
 fn view(state: &mut State, app: &str, id: &str) -> Value {
     let app = state.app(app);
     let author = bot_user(app);
     let sent = &app.messages[id];
+    let components = match &sent.components {
+        Value::Null => json!([]),
+        components => components.clone(),
+    };
     json!({ "id": id, "channel_id": sent.channel, "type": 0, "author": author, "content": sent.content,
-        "components": sent.components, "attachments": [], "embeds": [] })
+        "components": components, "attachments": [], "embeds": [], "mentions": [], "mention_roles": [],
+        "mention_everyone": false, "pinned": false, "tts": false, "flags": 0,
+        "timestamp": "2026-09-20T08:15:31.456000+00:00", "edited_timestamp": null })
 }

@@ -36,7 +36,8 @@ pub(super) fn refuse(code: u16, text: impl Into<String>) -> Refused {
 /// Serves every request.
 pub(super) async fn serve(State(platform): State<Platform>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path().trim_start_matches('/').to_owned();
+    // Some clients escape the colon of the token.
+    let path = parts.uri.path().trim_start_matches('/').replace("%3A", ":");
     if let Some(file) = path.strip_prefix("file/bot") {
         return download(file, &platform);
     }

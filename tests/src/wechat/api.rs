@@ -16,6 +16,8 @@ use super::Platform;
 use super::book::Book;
 
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// Longest name of a client.
+const MOST_AGENT_BYTES: usize = 256;
 /// How long a call is held that has nothing to tell.
 const HOLD: Duration = Duration::from_millis(800);
 const LOOK: Duration = Duration::from_millis(20);
@@ -107,7 +109,8 @@ fn check_post(name: &str, method: &str, headers: &HeaderMap, body: &Value, book:
     }
     let base = &body["base_info"];
     let agent = base["bot_agent"].as_str().unwrap_or_default();
-    if first != base.is_null() || !first && (base["channel_version"] != "2.4.9" || !agent.starts_with("Tieline/")) {
+    let is_agent = (1..=MOST_AGENT_BYTES).contains(&agent.len());
+    if first != base.is_null() || !first && (base["channel_version"] != "2.4.9" || !is_agent) {
         wrong("base_info");
     }
 }

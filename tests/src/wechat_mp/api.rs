@@ -18,6 +18,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     let (parts, body) = request.into_parts();
     let name = match (&parts.method, parts.uri.path()) {
         (&Method::POST, "/cgi-bin/stable_token") => "token",
+        (&Method::GET, "/cgi-bin/token") => "older token",
         (&Method::POST, "/cgi-bin/message/custom/send") => "send",
         (&Method::POST, "/cgi-bin/message/custom/typing") => "typing",
         (method, path) => {
@@ -37,6 +38,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     }
     let done = match name {
         "token" => token(&body, &platform, &mut book),
+        "older token" => older_token(&query, &platform, &mut book),
         _ => called(name, &query, &body, &platform, &mut book),
     };
     match done {
@@ -75,6 +77,17 @@ fn token(body: &Value, platform: &Platform, book: &mut Book) -> Result<Value, i6
     });
     book.tokens.insert(token.clone());
     Ok(json!({ "access_token": token, "expires_in": 7200 }))
+}
+
+/// The older call, whose parameters are in the query and which voids the token that it gave before.
+fn older_token(query: &HashMap<String, String>, platform: &Platform, book: &mut Book) -> Result<Value, i64> {
+    let given = token(&json!(query), platform, book)?;
+    let voided = given["access_token"].as_str().unwrap_or_default();
+    book.n_tokens += 1;
+    let fresh = format!("token-{}", book.n_tokens);
+    book.tokens.remove(voided);
+    book.tokens.insert(fresh.clone());
+    Ok(json!({ "access_token": fresh, "expires_in": 7200 }))
 }
 
 fn called(

@@ -155,6 +155,8 @@ fn only_fields(what: &str, object: &Value, known: &[&str], book: &mut Book) {
 fn send(body: &Value, book: &mut Book) -> Result<Reply, Refused> {
     let known = [
         "touser",
+        "toparty",
+        "totag",
         "msgtype",
         "agentid",
         "text",
