@@ -119,6 +119,27 @@ async fn long_answer_is_shown_whole_and_in_order() {
     .await;
 }
 
+#[tokio::test]
+async fn group_message_is_answered_in_the_group_if_it_mentions_the_bot() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().groups {
+            return Ok(());
+        }
+        let (lisi, alone) = (Speaker::in_group("1001", "-1002001"), Speaker::alone("1001"));
+        if bot.simulator.features().hears_groups {
+            bot.simulator.say(&lisi, "not for the bot", false);
+        }
+        bot.say(&lisi, "for the bot");
+        bot.shows(&lisi, &["echo: for the bot"]).await?;
+        bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
+        ensure!(bot.texts(&alone).is_empty(), "shown alone: {:?}", bot.texts(&alone));
+        ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
+}
+
 fn thoughtful() -> Manner {
     Manner {
         between: Duration::from_millis(900),
@@ -175,18 +196,18 @@ async fn reasoning_stands_where_the_text_begins_and_gives_way_to_it() {
 }
 
 #[tokio::test]
-async fn reasoning_is_hidden_unless_the_integration_shows_it() {
+async fn reasoning_is_shown_unasked_only_where_that_is_the_platforms_habit() {
     let test = TestBridge::open(thoughtful()).await;
     test.play(async |bot| {
+        let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
+        let is_habit = bot.console.get(&path).await?["reasoning"] != "hidden";
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "which?");
         bot.shows(&lisi, &["The second one."]).await?;
         let bubbles = bot.simulator.shown(&lisi);
         let all: Vec<_> = bubbles.iter().flat_map(|bubble| &bubble.states).collect();
-        ensure!(
-            !all.iter().any(|text| text.contains("Weighing")),
-            "reasoning in {all:?}"
-        );
+        let is_shown = all.iter().any(|text| text.contains("Weighing"));
+        ensure!(is_shown == is_habit, "reasoning in {all:?}");
         Ok(())
     })
     .await;

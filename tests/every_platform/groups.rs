@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 async fn group_message_without_mention_is_ignored() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
-        if !bot.simulator.features().groups {
+        if !bot.simulator.features().hears_groups {
             return Ok(());
         }
         let lisi = Speaker::in_group("1001", "-1002001");

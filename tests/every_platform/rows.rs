@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tieline_tests::outbound::{Bubble, ShownButton, Speaker};
 use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom_app, weibo};
+use tieline_tests::{
+    custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom, wecom_app, wecom_socket, weibo,
+};
 
 /// One platform in one mode.
 pub(crate) struct Row {
@@ -82,6 +84,16 @@ pub(crate) const ROWS: &[Row] = &[
         platform: "wechat_mp",
         mode: "webhook",
         start: |_| async { Box::new(wechat_mp::Platform::start(true).await) as Box<dyn PlatformSimulator> }.boxed(),
+    },
+    Row {
+        platform: "wecom",
+        mode: "long_connection",
+        start: |_| async { Box::new(wecom_socket::OneBot::start().await) as Box<dyn PlatformSimulator> }.boxed(),
+    },
+    Row {
+        platform: "wecom",
+        mode: "webhook",
+        start: |_| async { Box::new(wecom::Callbacks::start().await) as Box<dyn PlatformSimulator> }.boxed(),
     },
     Row {
         platform: "wecom_app",
@@ -219,7 +231,7 @@ impl DingTalk {
 impl PlatformSimulator for DingTalk {
     fn features(&self) -> Features {
         Features {
-            groups: false,
+            hears_groups: false,
             ..Features::ALL
         }
     }

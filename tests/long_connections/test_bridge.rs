@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tieline_tests::console::Console;
 use tieline_tests::outbound::{Bubble, Speaker, until};
 use tieline_tests::process::Bridge;
-use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
+use tieline_tests::wecom::{Bot, Cipher, ResponseServer, mentioning};
 use tieline_tests::{dingtalk, lark, wecom_socket};
 
 use crate::agent::{Agent, Asked};
@@ -132,16 +132,7 @@ impl Platform {
 impl Callback {
     fn bubbles(&self) -> Vec<Bubble> {
         let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for said in self.responses.said() {
-            let answers = said.code.trim_start_matches("code-").to_owned();
-            let first = all.iter().find(|it| it.answers.as_ref() == Some(&answers)).cloned();
-            all.extend(first.map(|first| Bubble {
-                way: "response_url",
-                states: vec![said.content],
-                done: true,
-                ..first
-            }));
-        }
+        all.extend(self.responses.shown_after(&all));
         all
     }
 
@@ -274,13 +265,13 @@ impl TestBridge {
                 let platform_bot = Bot::new(it.cipher.clone(), callback_url.clone());
                 tokio::spawn(
                     it.clone()
-                        .converse(platform_bot, from.clone(), id, self.mentioning(from, text)),
+                        .converse(platform_bot, from.clone(), id, mentioning(from, text, true)),
                 );
             }
             Platform::WecomSocket(it) => {
                 let id = format!("msg{}", it.frames().len() + it.bubbles().len() + text.len());
                 let id = format!("{id}-{}-{text}", from.user);
-                it.say(bot, from, &id, &self.mentioning(from, text)).unwrap();
+                it.say(bot, from, &id, &mentioning(from, text, true)).unwrap();
             }
             Platform::Lark(it) => {
                 let event = it.text(bot, from, text);
@@ -298,14 +289,6 @@ impl TestBridge {
                     it.post(bot, callback_url, &message).await.unwrap();
                 }
             }
-        }
-    }
-
-    /// WeCom leaves the mention in the text.
-    fn mentioning(&self, from: &Speaker, text: &str) -> String {
-        match from.group {
-            Some(_) => format!("@Helper {text}"),
-            None => text.to_owned(),
         }
     }
 

@@ -61,6 +61,8 @@ pub trait PlatformSimulator: Send + Sync {
 pub struct Features {
     /// Bots can be in groups.
     pub groups: bool,
+    /// Bots in groups are told what doesn't concern them too.
+    pub hears_groups: bool,
     /// Text is shown while it grows.
     pub streams: bool,
     /// The platform can refuse the credentials before a message is sent.
@@ -87,6 +89,7 @@ impl Features {
     /// A platform with all of them.
     pub const ALL: Self = Self {
         groups: true,
+        hears_groups: true,
         streams: true,
         checks_credentials: true,
         rate_limits: true,

@@ -48,7 +48,7 @@ impl PlatformSimulator for OneBot {
     fn features(&self) -> Features {
         Features {
             // Slash commands always concern the bot.
-            groups: !self.is_webhook(),
+            hears_groups: !self.is_webhook(),
             typed_commands: !self.is_webhook(),
             ..Features::ALL
         }

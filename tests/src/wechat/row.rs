@@ -35,6 +35,7 @@ impl PlatformSimulator for Row {
         Features {
             link_buttons: false,
             groups: false,
+            hears_groups: false,
             streams: false,
             shows_reasoning: false,
             checks_credentials: false,

@@ -4,6 +4,7 @@
 
 pub(crate) mod cipher;
 mod response;
+mod row;
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 pub use crate::outbound::Speaker;
 pub use cipher::Cipher;
 pub use response::{ResponseServer, Said};
+pub use row::Callbacks;
 
 /// A bot as the platform knows it.
 #[derive(Clone)]
@@ -40,6 +42,15 @@ pub struct Shown {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest content of a stream.
 const MAX_CONTENT_BYTES: usize = 20_480;
+
+/// The text as the platform delivers it: it leaves the mention of the bot in the text of a group.
+#[must_use]
+pub fn mentioning(from: &Speaker, text: &str, mention: bool) -> String {
+    match from.group {
+        Some(_) if mention => format!("@Helper {text}"),
+        _ => text.to_owned(),
+    }
+}
 
 impl Bot {
     /// A bot with a token and a key, whose callbacks go to `callback_url`.

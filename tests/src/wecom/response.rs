@@ -9,6 +9,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::outbound::Bubble;
+
 /// What was said through a `response_url`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
@@ -57,6 +59,24 @@ impl ResponseServer {
     #[must_use]
     pub fn said(&self) -> Vec<Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The messages that were said here, in the chats of the bubbles that answered the same messages. A code is the id of a message,
+    /// perhaps behind `code-`.
+    #[must_use]
+    pub fn shown_after(&self, bubbles: &[Bubble]) -> Vec<Bubble> {
+        let said = self.said().into_iter();
+        said.filter_map(|said| {
+            let answers = said.code.trim_start_matches("code-");
+            let first = bubbles.iter().find(|it| it.answers.as_deref() == Some(answers))?;
+            Some(Bubble {
+                way: "response_url",
+                states: vec![said.content],
+                done: true,
+                ..first.clone()
+            })
+        })
+        .collect()
     }
 
     /// What was refused so far, and why.

@@ -5,6 +5,7 @@
 mod book;
 mod connection;
 mod refusal;
+mod row;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::wecom::ResponseServer;
 pub use book::Faults;
 use book::{Book, Callback, Kind};
 use connection::LinkState;
+pub use row::OneBot;
 
 /// The platform.
 #[derive(Clone)]
@@ -122,6 +124,17 @@ impl Platform {
         body["event"] = json!({ "eventtype": "template_card_event",
             "template_card_event": { "card_type": "button_interaction", "event_key": key, "task_id": task } });
         self.call_back(bot, from, "aibot_event_callback", body)
+    }
+
+    /// Labels of all buttons that the bot shows, the oldest first.
+    #[must_use]
+    pub fn button_labels(&self, bot: &str) -> Vec<String> {
+        let mut book = self.book();
+        let cards = book.bot(bot).cards.iter();
+        let buttons = cards.filter_map(|card| card["button_list"].as_array()).flatten();
+        buttons
+            .filter_map(|button| button["text"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// The same message once more, as after a reconnect: another `req_id`, the same `msgid`.

@@ -1,0 +1,102 @@
+//! The platform behind the interface of the shared scenarios.
+
+use serde_json::{Value, json};
+
+use super::Platform;
+use crate::outbound::{Bubble, ShownButton, Speaker};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::wecom::mentioning;
+
+/// The bot, and its secret.
+const BOT: &str = "aibTESTS";
+const SECRET: &str = "s3cr3t-of-the-socket";
+
+/// One bot on the long connection.
+pub struct OneBot {
+    platform: Platform,
+    said: SaidMessages,
+}
+
+impl OneBot {
+    /// Starts the platform.
+    pub async fn start() -> Self {
+        let platform = Platform::start().await;
+        platform.add_bot(BOT, SECRET);
+        Self {
+            platform,
+            said: SaidMessages::default(),
+        }
+    }
+}
+
+impl PlatformSimulator for OneBot {
+    fn features(&self) -> Features {
+        Features {
+            hears_groups: false,
+            link_buttons: false,
+            ..Features::ALL
+        }
+    }
+
+    fn integration(&self) -> Value {
+        self.platform.as_integration(BOT, "WeCom")
+    }
+
+    fn wrong_integration(&self) -> Value {
+        let mut integration = self.integration();
+        integration["credentials"]["secret"] = json!("wrong");
+        integration
+    }
+
+    fn created(&self, _callback_url: &str) {}
+
+    fn is_connected(&self) -> bool {
+        self.platform.is_connected(BOT)
+    }
+
+    fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
+        let text = mentioning(from, text, mention);
+        let said = json!({ "user": from.user, "group": from.group, "text": text });
+        let id = self.said.keep(&said);
+        self.redeliver(&id);
+        id
+    }
+
+    fn redeliver(&self, id: &str) {
+        let (platform, said, id) = (self.platform.clone(), self.said.get(id), id.to_owned());
+        deliver(move || {
+            let from = Speaker {
+                user: said["user"].as_str().unwrap_or_default().to_owned(),
+                group: said["group"].as_str().map(str::to_owned),
+            };
+            let text = said["text"].as_str().unwrap_or_default();
+            let called = platform.say(BOT, &from, &id, text).map(drop);
+            async move { called }
+        });
+    }
+
+    fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
+        let mut all = self.platform.bubbles();
+        all.extend(self.platform.responses.shown_after(&all));
+        all.retain(|bubble| bubble.chat == chat.chat());
+        all
+    }
+
+    fn buttons(&self, _chat: &Speaker) -> Vec<ShownButton> {
+        let labels = self.platform.button_labels(BOT);
+        labels.iter().map(|label| ShownButton::new(label, "")).collect()
+    }
+
+    fn click(&self, by: &Speaker, label: &str) {
+        let clicked = self.platform.click(BOT, by, "click1", label);
+        clicked.expect("the button is there");
+    }
+
+    fn rate_limit_once(&self) {
+        self.platform.misbehave(|faults| faults.codes.push_back(45009));
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.platform.complaints()
+    }
+}
