@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tieline_core::notice::Notice;
 use tieline_tests::agents::Manner;
-use tieline_tests::outbound::{Speaker, stays};
+use tieline_tests::outbound::Speaker;
 use tokio::time::{Instant, sleep};
 
 use crate::test_bridge::{PATIENCE, TestBridge, sentence};
@@ -40,7 +40,7 @@ async fn wrong_credentials_show_in_the_status() {
 }
 
 /// Waits before its last piece, so that something can happen in the middle of an answer.
-fn held() -> Manner {
+pub(crate) fn held() -> Manner {
     Manner {
         answer: |text| vec![format!("The answer to {text}"), " has an end.".to_owned()],
         holds: |_| true,
@@ -95,13 +95,69 @@ async fn platform_that_is_away_gets_the_answer_when_it_is_back() {
             gate.close();
         }
         bot.agent.open_gate();
-        stays("the platform is away", Duration::from_secs(3), || true).await?;
+        sleep(Duration::from_secs(60)).await;
         for gate in &bot.gates {
             gate.open();
         }
-        bot.shows(&lisi, &["The answer to one has an end."]).await?;
+        let whole = "The answer to one has an end.";
+        let is_whole = || bot.texts(&lisi).last().is_some_and(|text| text == whole);
+        bot.wait_until("the whole answer", is_whole).await?;
+        // Some ways of answering are open again before others, so a bubble may only say that the answer is below it.
+        let texts = bot.texts(&lisi);
+        ensure!(texts.concat().matches(whole).count() == 1, "not once: {texts:?}");
         ensure!(bot.agent.asked() == ["one"], "asked {:?}", bot.agent.asked());
         Ok(())
+    })
+    .await;
+}
+
+/// Longest time until a dead connection must have been noticed: the slowest platform has pings two minutes apart.
+const NOTICED: Duration = Duration::from_mins(5);
+
+#[tokio::test]
+async fn half_open_connection_is_left_for_a_new_one() {
+    let mut test = TestBridge::open(Manner::default()).await;
+    test.forgiven = &["a heartbeat that didn't come"];
+    test.play(async |bot| {
+        if bot.mode != "long_connection" {
+            return Ok(());
+        }
+        for gate in &bot.gates {
+            gate.freeze();
+        }
+        // Not every platform delivers again what it wrote to a dead connection, so somebody goes on asking.
+        let (lisi, began) = (Speaker::alone("1001"), Instant::now());
+        let mut n_said = 0;
+        while bot.agent.asked().is_empty() {
+            ensure!(began.elapsed() < NOTICED, "nothing came of {n_said} messages");
+            bot.say(&lisi, &format!("Are you there? ({n_said})"));
+            n_said += 1;
+            sleep(Duration::from_secs(10)).await;
+        }
+        bot.say(&lisi, "At last.");
+        let is_answered = || bot.texts(&lisi).last().is_some_and(|text| text.ends_with("At last."));
+        bot.wait_until("an answer", is_answered).await?;
+        let asked = bot.agent.asked().concat();
+        let doubled = (0..n_said).find(|n| asked.matches(&format!("({n})")).count() > 1);
+        ensure!(doubled.is_none(), "asked twice: {asked:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bot_that_is_signed_out_says_so_in_its_status() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        let signed_out = bot.simulator.sign_out();
+        ensure!(
+            signed_out.is_some() || bot.mode != "long_connection",
+            "nothing ends this connection for good"
+        );
+        match signed_out {
+            Some((state, reason)) => bot.status_is(state, reason).await,
+            None => Ok(()),
+        }
     })
     .await;
 }

@@ -10,6 +10,7 @@ mod chat_rules;
 mod commands;
 mod faults;
 mod groups;
+mod relays;
 mod rows;
 mod tasks;
 mod telegram;

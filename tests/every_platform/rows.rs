@@ -195,6 +195,16 @@ impl PlatformSimulator for Lark {
         self.redeliver(&self.said.keep(&click.expect("the button is there")));
     }
 
+    /// The secret is reset.
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        if self.mode == "webhook" {
+            return None;
+        }
+        self.platform.add_app(app(self.mode), "another");
+        self.platform.cut(app(self.mode));
+        Some(("disconnected", "config_invalid"))
+    }
+
     fn rate_limit_once(&self) {
         let answer = lark::Answer::Refused(429, 99_991_400, Some(1));
         let call = "create_card";
@@ -283,6 +293,16 @@ impl PlatformSimulator for DingTalk {
 
     fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
         self.platform.buttons(chat)
+    }
+
+    /// The secret is reset.
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        if self.mode == "webhook" {
+            return None;
+        }
+        self.platform.add_app(app(self.mode), "another");
+        self.platform.cut(app(self.mode));
+        Some(("disconnected", "config_invalid"))
     }
 
     fn rate_limit_once(&self) {

@@ -38,6 +38,7 @@ pub(crate) struct TestBridge {
 /// One row of the table at work: a simulator, its bot, the agent behind it.
 pub(crate) struct Bot {
     pub(crate) name: String,
+    pub(crate) mode: &'static str,
     pub(crate) simulator: Box<dyn PlatformSimulator>,
     pub(crate) agent: FakeAgent,
     pub(crate) console: Console,
@@ -47,7 +48,7 @@ pub(crate) struct Bot {
 }
 
 /// Which rows run: those of `TIELINE_PLATFORM`, else all.
-fn rows() -> impl Iterator<Item = &'static Row> {
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
     let wanted = std::env::var("TIELINE_PLATFORM").ok();
     ROWS.iter()
         .filter(move |row| wanted.as_deref().is_none_or(|wanted| row.platform == wanted))
@@ -82,29 +83,34 @@ impl TestBridge {
 
     /// Plays one scenario with every bot at once, and reports every row that fails.
     pub(crate) async fn play(&self, scenario: impl AsyncFn(&Bot) -> anyhow::Result<()>) {
-        let played = self.bots.iter().map(|bot| async {
-            let failed = scenario(bot).await.err().map(|error| format!("{error:#}"));
-            let mut complaints = bot.simulator.complaints();
-            complaints.retain(|complaint| !self.forgiven.iter().any(|it| complaint.contains(it)));
-            let complained = (!complaints.is_empty()).then(|| format!("complaints {complaints:?}"));
-            failed
-                .into_iter()
-                .chain(complained)
-                .map(|what| format!("{}: {what}", bot.name))
-                .collect::<Vec<_>>()
-        });
-        let failures = join_all(played).await.concat();
-        assert!(
-            failures.is_empty(),
-            "\n{}\n\nlog:\n{}",
-            failures.join("\n"),
-            self.bridge.log_tail()
-        );
+        let failures = play(&self.bots, self.forgiven, scenario).await;
+        assert!(failures.is_empty(), "\n{failures}\n\nlog:\n{}", self.bridge.log_tail());
     }
 }
 
+/// Plays one scenario with these bots at once. Returns a line for each row that fails.
+pub(crate) async fn play(
+    bots: &[Bot],
+    forgiven: &[&str],
+    scenario: impl AsyncFn(&Bot) -> anyhow::Result<()>,
+) -> String {
+    let played = bots.iter().map(|bot| async {
+        let failed = scenario(bot).await.err().map(|error| format!("{error:#}"));
+        let mut complaints = bot.simulator.complaints();
+        complaints.retain(|complaint| !forgiven.iter().any(|it| complaint.contains(it)));
+        let complained = (!complaints.is_empty()).then(|| format!("complaints {complaints:?}"));
+        failed
+            .into_iter()
+            .chain(complained)
+            .map(|what| format!("{}: {what}", bot.name))
+            .collect::<Vec<_>>()
+    });
+    join_all(played).await.concat().join("\n")
+}
+
 impl Bot {
-    async fn add(
+    /// A bot of a row, bound to an agent of its own by the operator at `console`.
+    pub(crate) async fn add(
         row: &'static Row,
         console: &Console,
         manner: Manner,
@@ -127,6 +133,7 @@ impl Bot {
         }
         Self {
             name,
+            mode: row.mode,
             simulator,
             agent,
             console: console.clone(),

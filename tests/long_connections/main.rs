@@ -9,7 +9,6 @@ mod faults_lark;
 mod faults_wechat;
 mod faults_wecom;
 mod faults_weibo;
-mod fleet;
 mod interleavings;
 mod relays;
 mod test_bridge;

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tieline_tests::fleet::Fleet;
 use tieline_tests::outbound::{Speaker, until};
 use tieline_tests::relay::Relay;
 use tieline_tests::{dingtalk, wecom_socket};
 
 use crate::agent::Agent;
-use crate::fleet::Fleet;
 
 const N_BOTS: usize = 200;
 /// So many of them are spoken to.
@@ -53,13 +53,13 @@ async fn agent() -> Agent {
 }
 
 /// Two hundred bots of WeCom, which allows one socket each, on two processes.
-async fn wecom(fleet: &Fleet) -> (wecom_socket::Platform, Relay, Relay) {
+async fn wecom(fleet: &Fleet, agent: &Agent) -> (wecom_socket::Platform, Relay, Relay) {
     let platform = wecom_socket::Platform::start().await;
     let settings = (0..N_BOTS).map(|n| {
         platform.add_bot(&bot(n), "s3");
         platform.as_integration(&bot(n), &bot(n))
     });
-    fleet.bind(settings.collect()).await;
+    fleet.bind(settings.collect(), &agent.settings("agent")).await;
     let relays = (fleet.relay("a"), fleet.relay("b"));
     let all = || (standing(&platform) == N_BOTS && relays.1.n_connected() > 0).then_some(());
     let standing = until("two hundred connections", Duration::from_secs(60), all).await;
@@ -81,8 +81,8 @@ fn tail(relay: &Relay) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bots_of_a_killed_process_are_connected_elsewhere_in_time() {
-    let fleet = Fleet::new(agent().await).await;
-    let (platform, mut a, b) = wecom(&fleet).await;
+    let (fleet, agent) = (Fleet::start().await, agent().await);
+    let (platform, mut a, b) = wecom(&fleet, &agent).await;
     let before = standing(&platform);
     a.kill();
     let began = Instant::now();
@@ -106,14 +106,9 @@ async fn bots_of_a_killed_process_are_connected_elsewhere_in_time() {
     let answered = until("all answers", Duration::from_secs(60), || {
         (done() == N_TALKERS).then_some(())
     });
-    answered.await.unwrap_or_else(|error| {
-        panic!(
-            "{error}: {} asked, {} done\n{}",
-            fleet.agent.asked().len(),
-            done(),
-            tail(&b)
-        )
-    });
+    answered
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {} asked, {} done\n{}", agent.asked().len(), done(), tail(&b)));
     for n in 0..N_TALKERS {
         let told: Vec<_> = platform.bubbles().into_iter().filter(|it| it.bot == bot(n)).collect();
         assert_eq!((told.len(), told[0].chat.as_str()), (1, person(n).user.as_str()));
@@ -124,8 +119,8 @@ async fn bots_of_a_killed_process_are_connected_elsewhere_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn process_that_is_asked_to_stop_gives_its_bots_away_one_socket_at_a_time() {
-    let fleet = Fleet::new(agent().await).await;
-    let (platform, mut a, b) = wecom(&fleet).await;
+    let (fleet, agent) = (Fleet::start().await, agent().await);
+    let (platform, mut a, b) = wecom(&fleet, &agent).await;
     let subscribed: usize = (0..N_BOTS).map(|n| platform.subscriptions(&bot(n)).1).sum();
     a.terminate();
     let began = Instant::now();
@@ -147,13 +142,13 @@ async fn process_that_is_asked_to_stop_gives_its_bots_away_one_socket_at_a_time(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothing() {
-    let fleet = Fleet::new(agent().await).await;
+    let (fleet, agent) = (Fleet::start().await, agent().await);
     let platform = dingtalk::Platform::start().await;
     let settings = (0..N_BOTS).map(|n| {
         platform.add_app(&bot(n), "s3");
         platform.as_integration(&bot(n), &bot(n), "long_connection")
     });
-    fleet.bind(settings.collect()).await;
+    fleet.bind(settings.collect(), &agent.settings("agent")).await;
     let (mut a, b) = (fleet.relay("a"), fleet.relay("b"));
     let open = || (0..N_BOTS).filter(|n| platform.connections(&bot(*n)).0 > 0).count();
     let all = || (open() == N_BOTS && b.n_connected() > 0).then_some(());
@@ -177,14 +172,14 @@ async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothi
         tokio::time::sleep(between).await;
     }
     assert!(a.ended(Duration::from_secs(30)).await, "{}", tail(&a));
-    let asked = || (fleet.agent.asked().len() >= n_messages).then_some(());
+    let asked = || (agent.asked().len() >= n_messages).then_some(());
     until("all messages at the agent", Duration::from_secs(60), asked)
         .await
         .unwrap_or_else(|error| panic!("{error}\n{}", tail(&b)));
     let answered = || (platform.bubbles().iter().filter(|it| it.done).count() >= n_messages).then_some(());
     until("all answers", Duration::from_secs(60), answered).await.unwrap();
     let mut times: HashMap<String, usize> = HashMap::new();
-    for asked in fleet.agent.asked() {
+    for asked in agent.asked() {
         *times.entry(asked.text).or_default() += 1;
     }
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
@@ -200,8 +195,8 @@ async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothi
 
 /// While queues or tables fail, what comes is neither lost nor doubled.
 async fn outage(of_tables: bool) {
-    let fleet = Fleet::new(agent().await).await;
-    let (platform, a, b) = wecom(&fleet).await;
+    let (fleet, agent) = (Fleet::start().await, agent().await);
+    let (platform, a, b) = wecom(&fleet, &agent).await;
     let gate = if of_tables { &fleet.tables } else { &fleet.queues };
     let talking = async {
         for n in 0..40 {
@@ -224,7 +219,7 @@ async fn outage(of_tables: bool) {
         assert_eq!(told.len(), 1, "{told:#?}");
         assert_eq!(told[0].text(), format!("heard text {n}."));
     }
-    assert_eq!(fleet.agent.asked().len(), 40);
+    assert_eq!(agent.asked().len(), 40);
     let all = || (standing(&platform) == N_BOTS).then_some(());
     until("all connections", Duration::from_secs(20), all).await.unwrap();
     assert_eq!(platform.complaints(), Vec::<String>::new());

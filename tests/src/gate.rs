@@ -12,6 +12,8 @@ use tokio::sync::watch;
 pub struct Gate {
     address: SocketAddr,
     open: Arc<watch::Sender<bool>>,
+    /// How often connections were frozen.
+    frozen: Arc<watch::Sender<u32>>,
 }
 
 impl Gate {
@@ -24,8 +26,9 @@ impl Gate {
         let gate = Self {
             address: listener.local_addr().expect("it is bound"),
             open: Arc::new(watch::Sender::new(true)),
+            frozen: Arc::default(),
         };
-        tokio::spawn(serve(listener, server, gate.open.subscribe()));
+        tokio::spawn(serve(listener, server, gate.open.subscribe(), gate.frozen.subscribe()));
         gate
     }
 
@@ -40,6 +43,11 @@ impl Gate {
         self.open.send_replace(false);
     }
 
+    /// Leaves every connection open that is open now, and passes nothing on any more. New connections are passed on.
+    pub fn freeze(&self) {
+        self.frozen.send_modify(|times| *times += 1);
+    }
+
     /// Passes connections on again.
     pub fn open(&self) {
         self.open.send_replace(true);
@@ -47,7 +55,12 @@ impl Gate {
 }
 
 /// Listens while the gate is open. A closed gate has no listener, so that connections are refused, not cut.
-async fn serve(listener: TcpListener, server: SocketAddr, mut open: watch::Receiver<bool>) {
+async fn serve(
+    listener: TcpListener,
+    server: SocketAddr,
+    mut open: watch::Receiver<bool>,
+    frozen: watch::Receiver<u32>,
+) {
     let address = listener.local_addr().expect("it is bound");
     let mut listener = Some(listener);
     loop {
@@ -57,7 +70,7 @@ async fn serve(listener: TcpListener, server: SocketAddr, mut open: watch::Recei
         };
         let mut closing = open.clone();
         tokio::select! {
-            () = accept(&listening, server, &open) => {}
+            () = accept(&listening, server, &open, &frozen) => {}
             _ = closing.wait_for(|open| !open) => {}
         }
         drop(listening);
@@ -67,19 +80,34 @@ async fn serve(listener: TcpListener, server: SocketAddr, mut open: watch::Recei
     }
 }
 
-async fn accept(listener: &TcpListener, server: SocketAddr, open: &watch::Receiver<bool>) {
+async fn accept(
+    listener: &TcpListener,
+    server: SocketAddr,
+    open: &watch::Receiver<bool>,
+    frozen: &watch::Receiver<u32>,
+) {
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(pass(client, server, open.clone()));
+        let mut frozen = frozen.clone();
+        frozen.mark_unchanged();
+        tokio::spawn(pass(client, server, open.clone(), frozen));
     }
 }
 
-async fn pass(mut client: TcpStream, server: SocketAddr, mut open: watch::Receiver<bool>) {
+async fn pass(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut open: watch::Receiver<bool>,
+    mut frozen: watch::Receiver<u32>,
+) {
     let Ok(mut upstream) = TcpStream::connect(server).await else {
         return;
     };
     tokio::select! {
         // However a connection ends, both sides see it end.
-        _ = copy_bidirectional(&mut client, &mut upstream) => {}
-        _ = open.wait_for(|open| !open) => {}
+        _ = copy_bidirectional(&mut client, &mut upstream) => return,
+        _ = open.wait_for(|open| !open) => return,
+        _ = frozen.changed() => {}
     }
+    // Until the gate closes or is gone, both sides hold a connection over which nothing comes.
+    let _ = open.wait_for(|open| !open).await;
 }

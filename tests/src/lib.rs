@@ -7,6 +7,7 @@ pub mod console;
 pub mod custom;
 pub mod dingtalk;
 pub mod discord;
+pub mod fleet;
 pub mod gate;
 pub mod lambda;
 pub mod langgraph;

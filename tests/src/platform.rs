@@ -49,6 +49,12 @@ pub trait PlatformSimulator: Send + Sync {
         unimplemented!("this platform reports no click on {label}");
     }
 
+    /// The platform ends the bot's login, or gives its place to another client. Returns the state and the reason that operators are to
+    /// be shown. `None`: the platform has no such way that it shows without a message.
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// Answers the next call that shows text with the platform's rate limit.
     fn rate_limit_once(&self);
 

@@ -130,6 +130,16 @@ impl PlatformSimulator for OneBot {
         self.redeliver(&self.said.keep(&pressed));
     }
 
+    /// The token is reset in the portal.
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        if self.is_webhook() {
+            return None;
+        }
+        self.platform.add_app(app(self.mode), "MTM5.an0ther");
+        self.platform.close(app(self.mode), 4004);
+        Some(("disconnected", "config_invalid"))
+    }
+
     fn rate_limit_once(&self) {
         let limited = json!({ "message": "You are being rate limited.", "retry_after": 0.7, "global": false });
         self.platform

@@ -96,6 +96,16 @@ impl PlatformSimulator for Simulator {
         assert!(pressed.is_some(), "no button {label}");
     }
 
+    /// Another program registers a webhook for the bot, so that polls are refused.
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        if self.mode == "webhook" {
+            return None;
+        }
+        let elsewhere = "http://127.0.0.1:1/elsewhere";
+        self.platform.set_foreign_webhook(&self.token, elsewhere);
+        Some(("disconnected", "config_invalid"))
+    }
+
     fn rate_limit_once(&self) {
         let parameters = json!({ "retry_after": 1 });
         let text = "Too Many Requests: retry after 1";

@@ -72,6 +72,8 @@ pub(super) struct Bot {
     pub(super) said: HashMap<u64, Value>,
     /// Cursors that were handed out.
     pub(super) cursors: HashSet<String>,
+    /// Whether the client has shown one of them. Until then it may not have got any.
+    pub(super) has_cursor: bool,
     pub(super) polls: usize,
     pub(super) n_polls: usize,
     /// Context tokens, and how many messages answered each.

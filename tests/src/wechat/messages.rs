@@ -21,8 +21,8 @@ impl Book {
         }
         match cursor {
             None => self.complaints.add("getupdates: get_updates_buf is no text"),
-            Some("") if bot.cursors.is_empty() => {}
-            Some(cursor) if bot.cursors.contains(cursor) => {}
+            Some("") if !bot.has_cursor => {}
+            Some(cursor) if bot.cursors.contains(cursor) => bot.has_cursor = true,
             Some(_) => self
                 .complaints
                 .add("getupdates: the cursor is not one that was handed out"),

@@ -81,6 +81,11 @@ impl PlatformSimulator for Row {
         all
     }
 
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        self.platform.log_in_elsewhere(OWNER);
+        Some(("needs_login", "login_expired"))
+    }
+
     fn rate_limit_once(&self) {}
 
     fn complaints(&self) -> Vec<String> {

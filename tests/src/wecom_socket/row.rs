@@ -92,6 +92,11 @@ impl PlatformSimulator for OneBot {
         clicked.expect("the button is there");
     }
 
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        self.platform.kick(BOT);
+        Some(("disconnected", "kicked"))
+    }
+
     fn rate_limit_once(&self) {
         self.platform.misbehave(|faults| faults.codes.push_back(45009));
     }

@@ -241,6 +241,13 @@ impl PlatformSimulator for Platform {
         all
     }
 
+    /// The credentials are reset.
+    fn sign_out(&self) -> Option<(&'static str, &'static str)> {
+        self.set_secret("another");
+        self.cut().expect("a client is connected");
+        Some(("disconnected", "config_invalid"))
+    }
+
     fn rate_limit_once(&self) {}
 
     fn complaints(&self) -> Vec<String> {

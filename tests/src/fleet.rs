@@ -1,5 +1,7 @@
 //! Many bots on several relay processes, with the rest of the bridge in this process, all over the same tables and queues.
 
+#![expect(clippy::unwrap_used, reason = "a fleet that can't be set up is a failed test")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,13 +26,12 @@ use tieline_core::secret::Secret;
 use tieline_embedded::{Embedded, Options};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
-use tieline_tests::console::Console;
-use tieline_tests::process::ADMIN_TOKEN;
-use tieline_tests::relay::Relay;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::agent::Agent;
+use crate::console::Console;
+use crate::process::ADMIN_TOKEN;
+use crate::relay::Relay;
 
 /// The same key as the relays have, in hex.
 const KEY: &str = "abababababababababababababababababababababababababababababababab";
@@ -38,12 +39,14 @@ const N_SHARDS: usize = 16;
 /// Largest request that passes a gate.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Tables and queues, an operator, an agent, and relay processes.
-pub(crate) struct Fleet {
-    pub(crate) agent: Agent,
-    console: Console,
-    pub(crate) tables: Gate,
-    pub(crate) queues: Gate,
+/// Tables and queues, an operator, and relay processes.
+pub struct Fleet {
+    /// The operator.
+    pub console: Console,
+    /// The way from relays to the tables.
+    pub tables: Gate,
+    /// The way from relays to the queues.
+    pub queues: Gate,
     names: Tables,
     urls: Urls,
     dir: TempDir,
@@ -52,7 +55,7 @@ pub(crate) struct Fleet {
 
 /// The way from relays to a server, which can be closed.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub struct Gate {
     url: String,
     behind: String,
     closed: Arc<AtomicBool>,
@@ -74,7 +77,7 @@ impl Gate {
     }
 
     /// Every request gets an error for so long.
-    pub(crate) async fn close_for(&self, time: Duration) {
+    pub async fn close_for(&self, time: Duration) {
         self.closed.store(true, Ordering::SeqCst);
         tokio::time::sleep(time).await;
         self.closed.store(false, Ordering::SeqCst);
@@ -121,7 +124,11 @@ fn sdk(endpoint: &str) -> SdkConfig {
 }
 
 impl Fleet {
-    pub(crate) async fn new(agent: Agent) -> Self {
+    /// Starts everything but relays.
+    ///
+    /// # Panics
+    /// If the loopback address has no port left, or the embedded engines don't start.
+    pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Arc::new(Embedded::open(&dir.path().join("data"), Options::default()).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -162,7 +169,6 @@ impl Fleet {
         tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
         tokio::spawn(async move { axum::serve(door, tieline_admin::router(world)).await });
         Self {
-            agent,
             console: Console::new(public_url),
             tables: Gate::start(&url).await,
             queues: Gate::start(&url).await,
@@ -173,13 +179,12 @@ impl Fleet {
         }
     }
 
-    /// Binds all these bots to the agent.
-    pub(crate) async fn bind(&self, integrations: Vec<Value>) {
-        let agent = self
-            .console
-            .create("agents", &self.agent.settings("agent"))
-            .await
-            .unwrap();
+    /// Binds all these bots to an agent.
+    ///
+    /// # Panics
+    /// If the operator may not.
+    pub async fn bind(&self, integrations: Vec<Value>, agent: &Value) {
+        let agent = self.console.create("agents", agent).await.unwrap();
         let binding = stream::iter(integrations).for_each_concurrent(8, async |integration| {
             let id = self.console.create("integrations", &integration).await.unwrap();
             let trigger = json!({ "integrationId": id, "agentId": agent, "enabled": true });
@@ -189,7 +194,11 @@ impl Fleet {
     }
 
     /// One more relay process.
-    pub(crate) fn relay(&self, name: &str) -> Relay {
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn relay(&self, name: &str) -> Relay {
         let queues = self.urls.relay.join(",");
         let env = [
             ("AWS_ENDPOINT_URL_DYNAMODB", self.tables.url.as_str()),
