@@ -1,4 +1,4 @@
-//! The same scenarios for every platform and mode: one row each in `rows.rs`.
+//! The same scenarios for every platform and mode: one row each in `tieline_tests::rows`.
 //!
 //! `TIELINE_PLATFORM=telegram` runs the rows of one platform only.
 
@@ -11,7 +11,6 @@ mod commands;
 mod faults;
 mod groups;
 mod relays;
-mod rows;
 mod tasks;
 mod telegram;
 mod test_bridge;

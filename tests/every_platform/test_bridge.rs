@@ -14,9 +14,8 @@ use tieline_tests::gate::Gate;
 use tieline_tests::outbound::{Speaker, stays, until};
 use tieline_tests::platform::PlatformSimulator;
 use tieline_tests::process::Bridge;
+use tieline_tests::rows::{ROWS, Row};
 use url::Url;
-
-use crate::rows::{ROWS, Row};
 
 /// Limit of every wait for something that must happen. A platform that takes 30 messages a minute needs most of it for a long answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -129,7 +128,7 @@ impl Bot {
         let made = made.unwrap_or_else(|error| panic!("{name}: {error:#}"));
         simulator.created(made["callbackUrl"].as_str().unwrap_or_default());
         if !simulator.features().typed_credentials {
-            log_in(console, made["id"].as_str().unwrap()).await;
+            console.log_in(made["id"].as_str().unwrap(), PATIENCE).await.unwrap();
         }
         Self {
             name,
@@ -228,20 +227,6 @@ impl Bot {
             anyhow::ensure!(began.elapsed() < PATIENCE, "not {state} ({reason}): {status}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    }
-}
-
-/// Logs a bot in whose codes the simulator confirms at once.
-async fn log_in(console: &Console, integration: &str) {
-    let path = format!("/api/v1/orgs/default/integrations/{integration}/login");
-    console.post(&path, &json!({})).await.unwrap();
-    let began = tokio::time::Instant::now();
-    loop {
-        let login = console.get(&path).await.unwrap();
-        if login["state"] == "confirmed" {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "not logged in: {login}");
     }
 }
 

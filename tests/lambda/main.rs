@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod answers;
+mod every_platform;
 mod faults;
 mod sockets;
 
@@ -46,6 +47,7 @@ scenarios![
     faults::killed_runner_is_replaced,
     faults::killed_runner_resumes_the_run,
     faults::deploy_loses_and_doubles_nothing,
+    every_platform::every_mode_answers_once_and_exactly,
     sockets::sockets_carry_questions_and_answers,
     sockets::relay_and_functions_are_replaced_in_the_middle,
 ];

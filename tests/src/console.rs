@@ -102,6 +102,24 @@ impl Console {
         Ok(made)
     }
 
+    /// Logs a bot in whose codes its platform confirms at once.
+    ///
+    /// # Errors
+    /// If it isn't logged in within `limit`.
+    pub async fn log_in(&self, integration: &str, limit: Duration) -> anyhow::Result<()> {
+        let path = format!("/api/v1/orgs/default/integrations/{integration}/login");
+        self.post(&path, &json!({})).await?;
+        let give_up_at = tokio::time::Instant::now() + limit;
+        loop {
+            let login = self.get(&path).await?;
+            if login["state"] == "confirmed" {
+                return Ok(());
+            }
+            ensure!(tokio::time::Instant::now() < give_up_at, "not logged in: {login}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Says something on our own channel. Gives the message's and the reply's id.
     ///
     /// # Errors

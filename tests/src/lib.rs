@@ -16,6 +16,7 @@ pub mod outbound;
 pub mod platform;
 pub mod process;
 pub mod relay;
+pub mod rows;
 pub mod sealed_xml;
 pub mod socket;
 pub mod telegram;

@@ -1,25 +1,26 @@
-//! The table of simulators, and the adapters of those that were there before the common interface.
+//! The table of simulators behind one interface, and the adapters of those that were there before the common interface.
 
 use std::time::Duration;
 
+use crate::outbound::{Bubble, ShownButton, Speaker};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::{custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom, wecom_app, wecom_socket, weibo};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tieline_tests::outbound::{Bubble, ShownButton, Speaker};
-use tieline_tests::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use tieline_tests::{
-    custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom, wecom_app, wecom_socket, weibo,
-};
 
 /// One platform in one mode.
-pub(crate) struct Row {
-    pub(crate) platform: &'static str,
-    pub(crate) mode: &'static str,
-    pub(crate) start: fn(&'static str) -> BoxFuture<'static, Box<dyn PlatformSimulator>>,
+pub struct Row {
+    /// The platform's word.
+    pub platform: &'static str,
+    /// The connection mode, or what is special about this row.
+    pub mode: &'static str,
+    /// Starts the platform with one bot in this mode.
+    pub start: fn(&'static str) -> BoxFuture<'static, Box<dyn PlatformSimulator>>,
 }
 
 /// Every simulator in every mode. A new platform adds its rows here.
-pub(crate) const ROWS: &[Row] = &[
+pub const ROWS: &[Row] = &[
     Row {
         platform: "custom",
         mode: "posted replies",
