@@ -282,10 +282,10 @@ async fn sealed_before(tables: &aws_sdk_dynamodb::Client, newest: u8) -> Vec<Str
 
 /// Whether an attribute looks like a version byte, a nonce and a tag.
 fn is_older(value: &AttributeValue, newest: u8) -> bool {
-    let is_older = |bytes: &[u8]| bytes.len() >= 1 + 12 + 16 && (1..newest).contains(&bytes[0]);
+    let looks_older = |bytes: &[u8]| bytes.len() >= 1 + 12 + 16 && (1..newest).contains(&bytes[0]);
     match value {
-        AttributeValue::B(bytes) => is_older(bytes.as_ref()),
-        AttributeValue::S(text) => STANDARD.decode(text).is_ok_and(|bytes| is_older(&bytes)),
+        AttributeValue::B(bytes) => looks_older(bytes.as_ref()),
+        AttributeValue::S(text) => STANDARD.decode(text).is_ok_and(|bytes| looks_older(&bytes)),
         AttributeValue::L(all) => all.iter().any(|value| is_older(value, newest)),
         AttributeValue::M(all) => all.values().any(|value| is_older(value, newest)),
         _ => false,

@@ -276,7 +276,6 @@ fn get<'a>(item: &'a Item, path: &str) -> Option<&'a AttributeValue> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
