@@ -19,6 +19,8 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs/{org}/tokens/{id}", &["delete"]),
     ("/api/v1/platforms", &["get"]),
     ("/api/v1/audit", &["get"]),
+    ("/api/v1/keys", &["get"]),
+    ("/api/v1/keys/rotate", &["post"]),
     ("/api/v1/orgs/{org}/audit", &["get"]),
     ("/api/v1/orgs/{org}/notify", &["get", "patch", "delete"]),
     ("/api/v1/orgs/{org}/notify/test", &["post"]),
