@@ -176,7 +176,7 @@ async fn people_of_a_group_have_sessions_of_their_own_or_share_one() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         let features = bot.simulator.features();
-        if !features.hears_groups || !features.many_people {
+        if !features.groups || !features.many_people {
             return Ok(());
         }
         let (lisi, wang) = (Speaker::in_group("1001", GROUP), Speaker::in_group("1002", GROUP));

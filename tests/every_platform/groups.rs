@@ -15,24 +15,6 @@ const GROUP: &str = "-1002001";
 /// Between two messages of which the bot may not hear yet.
 const PAUSE: Duration = Duration::from_millis(300);
 
-#[tokio::test]
-async fn group_message_without_mention_is_ignored() {
-    let test = TestBridge::open(Manner::default()).await;
-    test.play(async |bot| {
-        if !bot.simulator.features().hears_groups {
-            return Ok(());
-        }
-        let lisi = Speaker::in_group("1001", "-1002001");
-        bot.simulator.say(&lisi, "not for the bot", false);
-        bot.say(&lisi, "for the bot");
-        bot.shows(&lisi, &["echo: for the bot"]).await?;
-        bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
-        ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
-        Ok(())
-    })
-    .await;
-}
-
 /// Whether the bot's platform delivers what doesn't mention it, by the catalogue.
 async fn hears_groups(bot: &Bot) -> anyhow::Result<bool> {
     let catalogue = bot.console.get("/api/v1/platforms").await?;

@@ -236,6 +236,7 @@ impl PlatformSimulator for Platform {
     fn features(&self) -> Features {
         Features {
             groups: false,
+            hears_groups: false,
             streams: false,
             // Five messages of two kilobytes; the rest is behind a link.
             long_answers: false,

@@ -256,6 +256,7 @@ impl PlatformSimulator for Platform {
     fn features(&self) -> Features {
         Features {
             groups: false,
+            hears_groups: false,
             streams: false,
             shows_reasoning: false,
             link_buttons: false,

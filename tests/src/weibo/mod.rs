@@ -197,6 +197,7 @@ impl PlatformSimulator for Platform {
     fn features(&self) -> Features {
         Features {
             groups: false,
+            hears_groups: false,
             // It says nothing to what is written to its socket, rate limits included.
             rate_limits: false,
             tasks_from_outside: true,
