@@ -16,4 +16,5 @@ mod status;
 mod telegram;
 mod test_bridge;
 mod time;
+mod vectors;
 mod welcome;

@@ -52,6 +52,17 @@ impl TestBridge {
         integration: &Value,
         settings: TriggerSettings,
     ) -> Self {
+        Self::keyed(manner, platform, integration, settings, random()).await
+    }
+
+    /// The same with a bot whose ids and secrets come from this key.
+    pub(crate) async fn keyed(
+        manner: Manner,
+        platform: &'static str,
+        integration: &Value,
+        settings: TriggerSettings,
+        id_key: [u8; 32],
+    ) -> Self {
         let embedded = Embedded::in_memory(Options::default()).unwrap();
         let owner = Owner {
             node: "bridge".to_owned(),
@@ -66,7 +77,7 @@ impl TestBridge {
             .unwrap();
         let agent = FakeAgent::start(manner).await;
         let agent_id = make_agent(&world, &agent).await;
-        let bot = make_bot(&world, platform, integration).await;
+        let bot = make_bot(&world, platform, integration, id_key).await;
         bind(&world, &bot, agent_id, settings).await;
         Self {
             world,
@@ -150,12 +161,12 @@ async fn make_agent(world: &World, asked: &FakeAgent) -> AgentId {
     made.agent.id
 }
 
-async fn make_bot(world: &World, platform: &str, integration: &Value) -> IntegrationId {
+async fn make_bot(world: &World, platform: &str, integration: &Value, id_key: [u8; 32]) -> IntegrationId {
     let new = NewIntegration {
         id: IntegrationId::new(fresh("int", random())),
         organization: OrganizationId::new(DEFAULT),
         platform: platform.to_owned(),
-        id_key: random(),
+        id_key,
     };
     let texts = |name: &str| {
         let fields = integration[name].as_object().unwrap().clone();
