@@ -203,6 +203,19 @@ async fn a_lost_answer_is_found_by_person_and_reference_and_retried() {
     .await;
     page.until("document.querySelector('main .mark').textContent === 'answered'")
         .await;
+    // The other one with all that failed in the last hour.
+    page.look("location.hash = '#/messages'").await;
+    page.until("document.querySelectorAll('#dead-letters li').length === 1")
+        .await;
+    page.until("!!document.querySelector('#dead-letters time')").await;
+    click(&mut page, "#redrive-since button").await;
+    click(&mut page, "#dialog-yes").await;
+    page.until("document.querySelector('#redriven')?.textContent.startsWith('1 are tried again, 0')")
+        .await;
+    until("the agent is asked", || {
+        agent.asked().iter().any(|text| text == "and mine?")
+    })
+    .await;
     assert_eq!(page.complaints(), [""; 0]);
 }
 

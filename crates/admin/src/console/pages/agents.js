@@ -17,9 +17,10 @@ export async function load(shell, state) {
   if (id === "add") return catalogue;
   const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.get("/triggers?limit=200"), shell.get("/integrations?limit=200&include=agent")]);
   const own = triggers.items.filter((one) => one.agentId === id);
-  const used = new Set(own.filter((one) => one.enabled).map((one) => one.integrationId));
-  const isUsed = (bot) => used.has(bot.id);
-  return { ...catalogue, agent, own, bots: bots.items.filter(isUsed), others: bots.items.filter((bot) => !isUsed(bot)) };
+  const names = (trigger) => trigger.agentId === id || trigger.routes.some((route) => route.agent === id);
+  const botsOf = (chosen) => new Set(chosen.filter((one) => one.enabled).map((one) => one.integrationId));
+  const [bound, used] = [botsOf(own), botsOf(triggers.items.filter(names))];
+  return { ...catalogue, agent, own, bots: bots.items.filter((bot) => used.has(bot.id)), others: bots.items.filter((bot) => !bound.has(bot.id)) };
 }
 
 export function view(shell, state) {

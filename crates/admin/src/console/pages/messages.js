@@ -31,9 +31,14 @@ export function view(shell, state) {
     </form>
     <section class="card">${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows" id="messages">${state.items.map(row)}</ul>`}</section>
     <section class="card" aria-labelledby="letters"><h3 id="letters">${text("deadLetters")}</h3>
+      ${state.redriven ? html`<p class="note" id="redriven" role="status">${text("redriven", state.redriven.redriven, state.redriven.skipped.length)}${state.redriven.hasMore ? ` ${text("redriveMore")}` : ""}</p>` : nothing}
+      ${state.letters?.length && shell.app.mayWrite ? html`<form class="bar" id="redrive-since" @submit=${(event) => redriveSince(shell, state, event)}>
+        <label>${text("failedSince")} <select name="hours">${[1, 24, 168].map((hours) => html`<option value=${hours}>${text(`hours_${hours}`)}</option>`)}</select></label>
+        <button type="submit">${text("redriveAll")}</button>
+      </form>` : nothing}
       ${!state.letters ? loadingLine() : state.letters.length === 0 ? empty(text("noDeadLetters")) : html`<ul class="rows" id="dead-letters">${state.letters.map((letter) => html`
         <li><div class="head"><a class="name" href="#/messages/${letter.messageId ?? letter.id}">${letter.messageId ?? letter.id}</a></div>
-          <p class="kind">${letter.reason ?? ""} · ${time(letter.at ?? letter.createdAt)}</p>
+          <p class="kind">${letter.reason ?? ""} · ${time(letter.failedAt)}</p>
           ${shell.app.mayWrite ? html`<button class="quiet" data-verb="redrive" @click=${() => shell.act(() => shell.post(`/deadletters/${encodeURIComponent(letter.id)}/redrive`))}>${text("redrive")}</button>` : nothing}</li>`)}</ul>`}
     </section>`;
 }
@@ -44,6 +49,17 @@ function find(shell, state, event) {
   for (const name of ["since", "until"]) if (filter[name]) filter[name] = new Date(filter[name]).toISOString();
   state.filter = filter;
   return shell.reload();
+}
+
+/** Tries again what has failed since a time. Agents are asked again, so it is confirmed first. */
+async function redriveSince(shell, state, event) {
+  event.preventDefault();
+  const hours = Number(event.target.elements.hours.value);
+  if (!(await shell.confirm(text("redriveAll"), text("redriveAllBody", text(`hours_${hours}`)), text("redriveAll")))) return;
+  const since = new Date(Date.now() - hours * 3_600_000).toISOString();
+  await shell.act(async () => {
+    state.redriven = await shell.post("/deadletters/redrive", { since });
+  });
 }
 
 const row = (one) => html`<li data-id=${one.id}><div class="head">${mark(COLOURS[one.state] ?? "off", text(`message_${one.state}`))}<a class="name" href="#/messages/${one.id}">${one.id}</a></div>
