@@ -272,6 +272,24 @@ async fn a_bot_is_added_bound_and_deleted_with_its_impact_shown() {
 }
 
 #[tokio::test]
+async fn settings_show_the_version_and_export_the_organization() {
+    let bridge = TestBridge::start();
+    bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    let mut page = console(&bridge, "settings").await;
+    let version = format!("Tieline {}", env!("CARGO_PKG_VERSION"));
+    page.until(&format!(
+        "document.querySelector('#version')?.textContent === '{version}'"
+    ))
+    .await;
+    let catching = "(() => { const make = URL.createObjectURL; URL.createObjectURL = (blob) => { \
+         blob.text().then((file) => { window.exported = file; }); return make(blob); }; })()";
+    page.look(catching).await;
+    page.look("document.querySelector('#export').click()").await;
+    page.until("window.exported?.includes('protocol: echo')").await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_viewer_sees_no_button_that_would_be_refused() {
     let bridge = TestBridge::start();
     let made = bridge

@@ -1,14 +1,16 @@
 // Settings: tokens, notifications, organizations, limits, version and the API's description.
 
-import { call } from "/console/api.js";
+import { call, download } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
 
-export async function load(shell) {
+export async function load(shell, state) {
+  // It doesn't change while the page is open.
+  const about = state.version ? { info: state } : call("GET", "/api/openapi.json");
   const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
   const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit, shell.get("/notify"), shell.get("/integrations?limit=200"), shell.get("/mapper")]);
-  return { tokens: tokens.items, organization, audit: items, notify, bots: bots.items, mapper: people };
+  return { version: (await about).info.version, tokens: tokens.items, organization, audit: items, notify, bots: bots.items, mapper: people };
 }
 
 export function view(shell, state) {
@@ -21,7 +23,9 @@ export function view(shell, state) {
     ${limits(shell, state)}
     ${organizations(shell, state)}
     ${auditLog(shell, state)}
-    <section class="card"><h3>${text("about")}</h3><p><a href="/api/openapi.json">${text("apiDocs")}</a></p></section>`;
+    <section class="card"><h3>${text("about")}</h3>
+      <p class="bar"><button class="quiet" id="export" @click=${() => shell.act(() => download(`/api/v1/orgs/${encodeURIComponent(shell.app.organization)}/export`, `${shell.app.organization}.yaml`))}>${text("exportFile")}</button> <span class="kind">${text("exportHelp")}</span></p>
+      <p><a href="/api/openapi.json">${text("apiDocs")}</a> · <span id="version">Tieline ${state.version ?? ""}</span></p></section>`;
 }
 
 const tokens = (shell, state) => html`
