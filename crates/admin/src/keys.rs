@@ -72,7 +72,8 @@ pub(crate) enum PhaseView {
 
 /// Shows the data keys and how far their rotation is.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
-    responses((status = 200, body = Keys), (status = 409, body = Problem, description = "`key_not_rotatable`")))]
+    responses((status = 200, body = Keys), (status = 403, body = Problem, description = "`forbidden`: this needs the root token"),
+        (status = 409, body = Problem, description = "`key_not_rotatable`")))]
 pub(crate) async fn show(State(state): State<AdminState>, _root: Root) -> Result<Json<Keys>, Problem> {
     let rotation = rotation::status(&state.world.store, state.now()).await?;
     Ok(Json(Keys::of(rotation)))
