@@ -30,6 +30,15 @@ const PASSING: [&str; 4] = [
     "DependencyTimeoutException",
 ];
 
+/// How long a start may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// While something fails that may pass.
+    pub(crate) failures: Duration,
+    /// While there is no data key: in a new deployment, until the admin function has made the first one.
+    pub(crate) first_key: Duration,
+}
+
 /// Data keys that a KMS key wraps.
 #[derive(Debug)]
 pub(crate) struct KmsKeys {
@@ -99,10 +108,10 @@ pub(crate) fn read(text: &Secret) -> Result<[u8; 32], DataKeyError> {
 /// Tries again what fails for the moment, as throttled tables do, for as long as a start may take: a process that ends instead costs its
 /// events the time that the queue hides them.
 pub(crate) async fn patiently<T>(
-    patience: Duration,
+    patience: Patience,
     mut start: impl AsyncFnMut() -> Result<T, DataKeyError>,
 ) -> Result<T, DataKeyError> {
-    let until = Instant::now() + patience;
+    let begun = Instant::now();
     let mut failures = 0;
     loop {
         let error = match start().await {
@@ -111,7 +120,11 @@ pub(crate) async fn patiently<T>(
         };
         failures += 1;
         let wait = BACKOFF.wait(failures, chance());
-        if !error.may_pass() || Instant::now() + wait >= until {
+        let limit = match error {
+            DataKeyError::Missing => patience.first_key,
+            _ => patience.failures,
+        };
+        if !error.may_pass() || begun.elapsed() + wait >= limit {
             return Err(error);
         }
         warn!(error = chain(&error), "start fails for the moment; trying again");
@@ -145,7 +158,14 @@ fn wrapper_error(code: &str) -> DataKeyError {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(8);
+    const PATIENCE: Patience = of(Duration::from_secs(8));
+
+    const fn of(patience: Duration) -> Patience {
+        Patience {
+            failures: patience,
+            first_key: Duration::ZERO,
+        }
+    }
 
     #[test]
     fn a_key_is_64_digits() {
@@ -157,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_tries_again_what_passes_and_nothing_else() {
-        let started = async |patience: Duration, n_failures: u32, code: &str| {
+        let started = async |patience: Patience, n_failures: u32, code: &str| {
             let mut n_tries = 0;
             let start = async || {
                 n_tries += 1;
@@ -173,7 +193,21 @@ mod tests {
         assert_eq!(started(PATIENCE, 3, "AccessDeniedException").await, (false, 1));
         let short = Duration::from_millis(300);
         let begun = Instant::now();
-        let (is_started, n_tries) = started(short, u32::MAX, "unreachable").await;
+        let (is_started, n_tries) = started(of(short), u32::MAX, "unreachable").await;
         assert!(!is_started && n_tries > 1 && begun.elapsed() <= short, "{n_tries}");
+        let waiting = Patience {
+            failures: Duration::ZERO,
+            first_key: Duration::from_secs(8),
+        };
+        let mut n_tries = 0;
+        let made_meanwhile = async || {
+            n_tries += 1;
+            if n_tries > 2 {
+                Ok(())
+            } else {
+                Err(DataKeyError::Missing)
+            }
+        };
+        assert!(patiently(waiting, made_meanwhile).await.is_ok(), "the first key comes");
     }
 }

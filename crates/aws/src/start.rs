@@ -11,7 +11,7 @@ use tieline_queue::Queues;
 use tieline_store::data_keys::DataKeyError;
 use tieline_store::{Keyring, Store, Tables};
 
-use crate::data_key::{self, KmsKeyMaker, KmsKeys, patiently};
+use crate::data_key::{self, KmsKeyMaker, KmsKeys, Patience, patiently};
 use crate::environment::{self, ConfigError, Deployment, KeySource};
 use crate::sdk;
 
@@ -35,10 +35,16 @@ pub enum StartError {
     DataKey(#[from] DataKeyError),
 }
 
-/// How long the data keys may take to come: Lambda gives a start ten seconds, of which the program needs some for itself.
-const FUNCTION_PATIENCE: Duration = Duration::from_secs(8);
-/// The same for a container, which may start before the admin function has made the first data key.
-const CONTAINER_PATIENCE: Duration = Duration::from_secs(150);
+/// Lambda gives a start ten seconds, of which the program needs some for itself.
+const FUNCTION_PATIENCE: Patience = Patience {
+    failures: Duration::from_secs(8),
+    first_key: Duration::from_secs(8),
+};
+/// A container may start before the admin function has made the first data key.
+const CONTAINER_PATIENCE: Patience = Patience {
+    first_key: Duration::from_secs(150),
+    ..FUNCTION_PATIENCE
+};
 
 /// The world of a program that is always a Lambda function.
 ///
@@ -91,7 +97,7 @@ pub async fn container_world(get: impl Fn(&str) -> Option<String>, registry: Reg
 }
 
 /// The tables, with the data keys of a program that only uses them.
-async fn opened(deployment: &Deployment, sdk: &SdkConfig, patience: Duration) -> Result<Store, StartError> {
+async fn opened(deployment: &Deployment, sdk: &SdkConfig, patience: Patience) -> Result<Store, StartError> {
     let (dynamo, tables) = tables_of(deployment, sdk);
     Ok(match &deployment.key {
         KeySource::Given(text) => Store::new(dynamo, tables, Keyring::new(data_key::read(text)?)),
