@@ -9,7 +9,15 @@ const rest = new REST({ version: "10", api: endpoints.apiBase.replace(/\/v10$/, 
 async function answer(interaction) {
   const content = `你说：${interaction.data.options[0].value}`;
   const route = Routes.webhookMessage(credentials.applicationId, interaction.token);
-  await rest.patch(route, { auth: false, body: { content, allowed_mentions: { parse: [] } } });
+  // The platform may not have read our first answer yet: until then it doesn't know the token (10015).
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await rest.patch(route, { auth: false, body: { content, allowed_mentions: { parse: [] } } });
+    } catch (error) {
+      if (error.code !== 10015 || attempt === 50) throw error;
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  }
 }
 
 const server = createServer(async (request, response) => {
