@@ -1,4 +1,4 @@
-//! What is done once a minute, whoever asks for nothing.
+//! Periodic work, once a minute: scheduled messages that are due, notifications of operators.
 
 use std::time::Duration;
 

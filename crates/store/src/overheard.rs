@@ -1,8 +1,8 @@
 //! What people said in groups without mentioning the bot, for the questions that follow: see
 //! [`tieline_core::trigger::TriggerSettings::group_context`].
 //!
-//! Items `HEARD#{integration}`/`{chat}#{received at}#{message}#{user}` of `state`, a day at most: who, and the words, sealed. One for each
-//! message, so that nobody contends in a busy group.
+//! Items `HEARD#{integration}`/`{chat}#{received at}#{message}#{user}` of `state`, a day at most: who, and the words, sealed. One item for
+//! each message, so that writers of a busy group don't contend.
 
 use std::collections::HashSet;
 

@@ -164,7 +164,7 @@ pub async fn advance(store: &Store, now: Timestamp, patience: Duration) -> Resul
         Some(newest) if keys.len() > 1 => newest,
         _ => return Ok(()),
     };
-    // Whoever seals may have read the keys a moment before the newest began to.
+    // A process may have sealed with the keys that it read a moment before the newest began to seal.
     if newest.seals_from.after(maker.delay()) > now {
         return Ok(());
     }

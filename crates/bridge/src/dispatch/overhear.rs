@@ -16,8 +16,8 @@ const LIFETIME: Duration = Duration::from_hours(24);
 const MAX_CHARS: usize = 2000;
 
 impl Arrival<'_> {
-    /// Keeps a message for the questions that follow, if its trigger wants that and its sender may use the bot. Nobody is told anything, and
-    /// the ledger has nothing of it.
+    /// Keeps a message for the questions that follow, if its trigger wants that and its sender may use the bot. It gets no notice
+    /// and no entry in the ledger.
     pub(super) async fn overhear(&self, message: Message) -> Result<(), DispatchError> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(());
@@ -30,7 +30,7 @@ impl Arrival<'_> {
         if text.is_empty() {
             return Ok(());
         }
-        // Nobody can be warned of a credential here, so it is masked where people are only warned, too.
+        // There is no answer that could carry the warning, so `warn` masks a credential here, too.
         let masked = match settings.redaction.incoming {
             Incoming::Off => None,
             Incoming::Warn | Incoming::Mask => Detector::new(&settings.redaction.patterns).mask(&text),

@@ -13,7 +13,7 @@ use super::wire::{Attachment, AttachmentContent, Said};
 use crate::file_name;
 use crate::mentions::ends_name;
 
-/// The event of a message. `None` if it was said in a group and not to the bot, and nobody wants it.
+/// The event of a message. `None` if it was said in a group and not to the bot, and the trigger ignores that.
 pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Result<Option<Event>, Mistake> {
     let unmentioned = bot_name.and_then(|name| without_mention(&said.text, name));
     let is_addressed = said.chat.kind == ChatKind::Direct || said.mentioned || unmentioned.is_some();

@@ -1,4 +1,4 @@
-//! To whom a bot sends what nobody asked for.
+//! Recipients of proactive messages and notifications.
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};

@@ -105,8 +105,8 @@ pub async fn look_up(store: &Store, id: &IntegrationId, now: Timestamp) -> Resul
     Ok(found)
 }
 
-/// The same as this process has last read it, up to a day ago: for taking a message in while the table can't be read. Who processes it reads
-/// anew, and decides by that.
+/// The same as this process has last read it, up to a day ago: for taking a message in while the table can't be read. The dispatcher reads
+/// the table again before it decides.
 #[must_use]
 pub fn last_known(store: &Store, id: &IntegrationId, now: Timestamp) -> Option<Bound> {
     store.recent.bound.stand_in(id, now)
