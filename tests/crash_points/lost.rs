@@ -7,6 +7,7 @@ use tieline_bridge::run;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::ids::OrganizationId;
 use tieline_embedded::Moment;
+use tieline_queue::receive::Received;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
@@ -84,11 +85,14 @@ impl Scenario {
 
     async fn run_many(&self, wake: &WakeUpV1) {
         let runs = (0..8).map(|at: u32| {
-            let item = run::batch::Item {
+            let item = Received {
                 id: at.to_string(),
                 receipt: String::new(),
                 attempt: 1,
-                wake: Some(WakeUp::V1(wake.clone())),
+                group: String::new(),
+                sent_at: None,
+                unreadable: None,
+                message: Some(WakeUp::V1(wake.clone())),
             };
             let world = self.process.world.clone();
             tokio::spawn(async move { run::batch::run(&world, vec![item], None).await })

@@ -115,19 +115,11 @@ impl PanicScenario {
     /// Takes in all that was said, in one batch. How many have to come again.
     async fn dispatch_together(&self) -> usize {
         let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().inbound);
-        let mut received = receive::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO)
+        let received = receive::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO)
             .await
             .unwrap();
         let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let items = received.drain(..).map(|it| dispatch::batch::Item {
-            id: it.id,
-            receipt: it.receipt,
-            group: it.group,
-            attempt: it.attempt,
-            envelope: it.message,
-            unreadable: it.unreadable,
-        });
-        let failed = dispatch::batch::dispatch_batch(&self.process.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.process.world, received).await;
         receipts.retain(|(id, _)| !failed.contains(id));
         let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
         delete(queues, url, &done).await.unwrap();
@@ -139,13 +131,7 @@ impl PanicScenario {
         let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().work);
         let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let mut receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let items = received.into_iter().map(|it| run::batch::Item {
-            id: it.id,
-            receipt: it.receipt,
-            attempt: it.attempt,
-            wake: it.message,
-        });
-        let failed = run::batch::run(&self.process.world, items.collect(), None).await;
+        let failed = run::batch::run(&self.process.world, received, None).await;
         receipts.retain(|(id, _)| !failed.contains(id));
         let done: Vec<_> = receipts.into_iter().map(|(_, receipt)| receipt).collect();
         delete(queues, url, &done).await.unwrap();

@@ -175,15 +175,7 @@ impl ProcessRun {
             .await
             .unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| dispatch::batch::Item {
-            id: it.id,
-            receipt: it.receipt,
-            group: it.group,
-            attempt: it.attempt,
-            envelope: it.message,
-            unreadable: it.unreadable,
-        });
-        let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.world, received).await;
         assert!(failed.is_empty(), "dispatching failed without a crash");
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
@@ -197,14 +189,9 @@ impl ProcessRun {
             .unwrap();
         let any = !received.is_empty();
         for it in received {
-            let item = run::batch::Item {
-                id: it.id,
-                receipt: it.receipt.clone(),
-                attempt: it.attempt,
-                wake: it.message,
-            };
-            if run::batch::run(&self.world, vec![item], None).await.is_empty() {
-                delete(&self.world.queues, url, &[it.receipt]).await.unwrap();
+            let receipt = it.receipt.clone();
+            if run::batch::run(&self.world, vec![it], None).await.is_empty() {
+                delete(&self.world.queues, url, &[receipt]).await.unwrap();
             }
         }
         any

@@ -182,16 +182,8 @@ impl Bridge {
         let received = receive::<Envelope>(&self.world.queues, url, MAX_BATCH, Duration::ZERO).await;
         let received = received.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| dispatch::batch::Item {
-            id: it.id,
-            receipt: it.receipt,
-            group: it.group,
-            attempt: it.attempt,
-            envelope: it.message,
-            unreadable: it.unreadable,
-        });
         assert!(
-            dispatch::batch::dispatch_batch(&self.dispatcher, items.collect())
+            dispatch::batch::dispatch_batch(&self.dispatcher, received)
                 .await
                 .is_empty()
         );
@@ -204,13 +196,7 @@ impl Bridge {
         let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO).await;
         let received = received.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| run::batch::Item {
-            id: it.id,
-            receipt: it.receipt,
-            attempt: it.attempt,
-            wake: it.message,
-        });
-        assert!(run::batch::run(&self.runner, items.collect(), None).await.is_empty());
+        assert!(run::batch::run(&self.runner, received, None).await.is_empty());
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
     }

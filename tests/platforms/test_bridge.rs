@@ -104,15 +104,7 @@ impl TestBridge {
         let (queues, url) = (&self.world.queues, &self.world.queues.urls().inbound);
         let received = take::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| dispatch::batch::Item {
-            id: it.id,
-            receipt: it.receipt.clone(),
-            group: it.group,
-            attempt: it.attempt,
-            envelope: it.message,
-            unreadable: it.unreadable,
-        });
-        let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.world, received).await;
         assert!(failed.is_empty(), "an event could not be dispatched");
         delete(queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
@@ -124,14 +116,9 @@ impl TestBridge {
         let received = take::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
         let any = !received.is_empty();
         for it in received {
-            let item = run::batch::Item {
-                id: it.id,
-                receipt: it.receipt.clone(),
-                attempt: it.attempt,
-                wake: it.message,
-            };
-            if run::batch::run(&self.world, vec![item], until).await.is_empty() {
-                delete(queues, url, &[it.receipt]).await.unwrap();
+            let receipt = it.receipt.clone();
+            if run::batch::run(&self.world, vec![it], until).await.is_empty() {
+                delete(queues, url, &[receipt]).await.unwrap();
             }
         }
         any

@@ -62,7 +62,7 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let failures = AtomicU32::new(0);
     while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &failures, &mut stop).await {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
-        let taken_in = dispatch::batch::dispatch_batch(&world, received.into_iter().map(event_item).collect());
+        let taken_in = dispatch::batch::dispatch_batch(&world, received);
         let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
             // No other poller takes over. They are delivered again after the visibility time-out.
             error!("dispatching a batch panicked");
@@ -73,17 +73,6 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
         if let Err(error) = delete(&world.queues, &url, &done).await {
             warn!(error = %error, "dispatched events come again");
         }
-    }
-}
-
-fn event_item(received: Received<Envelope>) -> dispatch::batch::Item {
-    dispatch::batch::Item {
-        id: received.id,
-        receipt: received.receipt,
-        group: received.group,
-        attempt: received.attempt,
-        envelope: received.message,
-        unreadable: received.unreadable,
     }
 }
 
@@ -111,13 +100,7 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
             let (world, done) = (world.clone(), done.clone());
             runs.spawn(async move {
                 let receipt = it.receipt.clone();
-                let item = run::batch::Item {
-                    id: it.id,
-                    receipt: it.receipt,
-                    attempt: it.attempt,
-                    wake: it.message,
-                };
-                if run::batch::run(&world, vec![item], None).await.is_empty() {
+                if run::batch::run(&world, vec![it], None).await.is_empty() {
                     // The deleter is gone only when the process ends, and then the message is delivered again.
                     let _ = done.send(receipt).await;
                 }

@@ -4,10 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use lambda_runtime::{Context, Error, LambdaEvent, run, service_fn};
 use tieline_aws::sqs_batch::{Answer, Batch};
-use tieline_bridge::run::batch::{self, Item};
+use tieline_bridge::run::batch;
 use tieline_bridge::world::World;
-use tieline_core::envelope::WakeUp;
-use tieline_queue::receive::Received;
 use tokio::time::Instant;
 
 /// Serves until the environment ends.
@@ -29,8 +27,7 @@ async fn run_batch(world: &World, event: LambdaEvent<Batch>) -> Result<Answer, E
     check_time(until.saturating_duration_since(Instant::now()))?;
     // While no batch was processed, this process stood still.
     world.store.refresh_keys(world.clock.now()).await?;
-    let items = event.payload.received()?.into_iter().map(item).collect();
-    let failed = batch::run(world, items, Some(until)).await;
+    let failed = batch::run(world, event.payload.received()?, Some(until)).await;
     // Now: until the next invocation the process stands still.
     world.metrics.write(world.clock.now());
     Ok(Answer::failed(failed))
@@ -51,15 +48,6 @@ fn check_time(left: Duration) -> Result<(), Error> {
 fn deadline(context: &Context) -> Instant {
     let end = SystemTime::UNIX_EPOCH + Duration::from_millis(context.deadline);
     Instant::now() + end.duration_since(SystemTime::now()).unwrap_or_default()
-}
-
-fn item(received: Received<WakeUp>) -> Item {
-    Item {
-        id: received.id,
-        receipt: received.receipt,
-        attempt: received.attempt,
-        wake: received.message,
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::Envelope;
 use tieline_queue::inbound;
+use tieline_queue::receive::Received;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
@@ -40,28 +41,11 @@ const WHEN_ITS_OWN: Duration = Duration::from_secs(3);
 /// After so many deliveries such an event is given up: some minutes in all, in which a deployment can bring a program that does better.
 const GIVEN_UP: u32 = 40;
 
-/// One record of a batch.
-#[derive(Debug)]
-pub struct Item {
-    /// The record's id on the queue.
-    pub id: String,
-    /// With which it is shown again sooner.
-    pub receipt: String,
-    /// Its message group.
-    pub group: String,
-    /// How often the queue has delivered it (`ApproximateReceiveCount`).
-    pub attempt: u32,
-    /// What it says. `None`: it can't be read.
-    pub envelope: Option<Envelope>,
-    /// What it says as it is, if it can't be read.
-    pub unreadable: Option<String>,
-}
-
 /// Dispatches a batch. Returns the ids of the records to retry: in a group, the first failed and all after it. They become visible
 /// again after a while, which grows if it is a table or a queue that fails, instead of after the queue's long time-out.
 ///
 /// What wakes runners goes to the queue together: calls to it are paid for one by one.
-pub async fn dispatch_batch(world: &World, items: Vec<Item>) -> Vec<String> {
+pub async fn dispatch_batch(world: &World, items: Vec<Received<Envelope>>) -> Vec<String> {
     let groups = by_group(items).into_iter().map(|group| dispatch_group(world, group));
     let mut groups = pin!(stream::iter(groups).buffer_unordered(CONCURRENCY));
     let mut sends = FuturesUnordered::new();
@@ -100,8 +84,8 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-fn by_group(items: Vec<Item>) -> Vec<Vec<Item>> {
-    let mut groups: Vec<Vec<Item>> = Vec::new();
+fn by_group(items: Vec<Received<Envelope>>) -> Vec<Vec<Received<Envelope>>> {
+    let mut groups: Vec<Vec<Received<Envelope>>> = Vec::new();
     for item in items {
         match groups.iter_mut().find(|group| group[0].group == item.group) {
             Some(group) => group.push(item),
@@ -119,10 +103,10 @@ struct Taken {
     /// What wakes runners for the conversations that the others belong to.
     wakes: Vec<Wake>,
     /// The records that are dispatched when the queue has these: the first that needs one, and all after it.
-    items: Vec<Item>,
+    items: Vec<Received<Envelope>>,
 }
 
-async fn dispatch_group(world: &World, group: Vec<Item>) -> Taken {
+async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> Taken {
     let mut taken = Taken::default();
     let mut waiting = group.into_iter();
     while let Some(item) = waiting.next() {
@@ -131,7 +115,7 @@ async fn dispatch_group(world: &World, group: Vec<Item>) -> Taken {
             Err(_) if item.attempt >= GIVEN_UP && park(world, &item).await => {}
             Err(delay) => {
                 // All of them: one that stays hidden holds up its group, and so the ones before it.
-                let again: Vec<Item> = std::iter::once(item).chain(waiting).collect();
+                let again: Vec<Received<Envelope>> = std::iter::once(item).chain(waiting).collect();
                 join_all(again.iter().map(|item| again_in(world, &item.receipt, delay))).await;
                 taken.failed.extend(again.into_iter().map(|item| item.id));
                 break;
@@ -142,7 +126,7 @@ async fn dispatch_group(world: &World, group: Vec<Item>) -> Taken {
 }
 
 impl Taken {
-    fn add(&mut self, item: Item, wake: Option<Wake>) {
+    fn add(&mut self, item: Received<Envelope>, wake: Option<Wake>) {
         if let Some(wake) = wake {
             // The later one knows of all that waits.
             self.wakes
@@ -156,7 +140,7 @@ impl Taken {
 }
 
 /// Moves a record that can't be read out of the way of its group. `false` if it can be read, or the queue didn't take it.
-async fn park(world: &World, item: &Item) -> bool {
+async fn park(world: &World, item: &Received<Envelope>) -> bool {
     let Some(body) = &item.unreadable else {
         return false;
     };
@@ -169,8 +153,8 @@ async fn park(world: &World, item: &Item) -> bool {
 
 /// # Errors
 /// How long to wait before the next try.
-async fn take_in_one(world: &World, item: &Item) -> Result<Option<Wake>, Duration> {
-    let Some(Envelope::V1(envelope)) = &item.envelope else {
+async fn take_in_one(world: &World, item: &Received<Envelope>) -> Result<Option<Wake>, Duration> {
+    let Some(Envelope::V1(envelope)) = &item.message else {
         // A deployment may bring a program that can read it. After some more deliveries it moves to the dead letters.
         error!(queue.attempt = item.attempt, "event on the queue can't be read");
         return Err(WHEN_ITS_OWN);
@@ -222,7 +206,7 @@ async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
     };
     let error = DispatchError::Queue(error);
     let again = items.into_iter().flatten().map(async |item| {
-        if let Some(Envelope::V1(envelope)) = &item.envelope {
+        if let Some(Envelope::V1(envelope)) = &item.message {
             dispatch::log_failure(envelope, item.attempt, &error);
         }
         world.metrics.retry(RetrySource::Queue);

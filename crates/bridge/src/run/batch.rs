@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_queue::receive::Received;
 use tieline_queue::work;
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
@@ -31,27 +32,14 @@ const WHEN_FAILED: Backoff = Backoff {
 /// After so many deliveries a wake-up that waits is replaced by a new one. Well before the queue would give it up.
 const MAX_WAITS: u32 = 60;
 
-/// One record of a batch.
-#[derive(Debug)]
-pub struct Item {
-    /// The record's id on the queue.
-    pub id: String,
-    /// With which it is hidden longer or shown sooner.
-    pub receipt: String,
-    /// How often the queue has delivered it (`ApproximateReceiveCount`).
-    pub attempt: u32,
-    /// What it says. `None`: it can't be read.
-    pub wake: Option<WakeUp>,
-}
-
 /// Runs a batch until `until`. Returns the ids of the records to retry.
-pub async fn run(world: &World, items: Vec<Item>, until: Option<Instant>) -> Vec<String> {
+pub async fn run(world: &World, items: Vec<Received<WakeUp>>, until: Option<Instant>) -> Vec<String> {
     let failed = join_all(items.into_iter().map(|item| run_one(world, item, until))).await;
     failed.into_iter().flatten().collect()
 }
 
-async fn run_one(world: &World, mut item: Item, until: Option<Instant>) -> Option<String> {
-    let Some(WakeUp::V1(wake)) = item.wake.take() else {
+async fn run_one(world: &World, mut item: Received<WakeUp>, until: Option<Instant>) -> Option<String> {
+    let Some(WakeUp::V1(wake)) = item.message.take() else {
         // It carries no truth, so nothing is lost with it; the watchdogs find the conversation.
         error!(queue.attempt = item.attempt, "wake-up can't be read");
         return None;
@@ -89,7 +77,13 @@ struct Waiting {
 
 impl Waiting {
     /// Waits until the wake-up may try again. Else gives the delay after which the queue is to show it again.
-    async fn wait(&mut self, world: &World, item: &Item, wake: &WakeUpV1, missing: Missing) -> Option<Duration> {
+    async fn wait(
+        &mut self,
+        world: &World,
+        item: &Received<WakeUp>,
+        wake: &WakeUpV1,
+        missing: Missing,
+    ) -> Option<Duration> {
         let patience = world.settings.slot_wait;
         let crowded = WHEN_FULL.wait(item.attempt, chance());
         if patience.is_zero() {

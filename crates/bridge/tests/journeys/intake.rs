@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tieline_bridge::dispatch::batch::{self, Item};
+use tieline_bridge::dispatch::batch;
 use tieline_bridge::operator::Operator;
 use tieline_bridge::receive::{MAX_BODY_BYTES, receive as hear};
 use tieline_bridge::world::World;
@@ -35,18 +35,6 @@ async fn seen(world: &World, n: usize) -> Vec<Received<Envelope>> {
 fn bodies(received: &[Received<Envelope>], group: &str) -> Vec<String> {
     let of_group = received.iter().filter(|it| it.group == group);
     of_group.map(|it| it.unreadable.clone().unwrap()).collect()
-}
-
-fn items(received: Vec<Received<Envelope>>) -> Vec<Item> {
-    let items = received.into_iter().map(|it| Item {
-        id: it.id,
-        receipt: it.receipt,
-        group: it.group,
-        attempt: it.attempt,
-        envelope: it.message,
-        unreadable: it.unreadable,
-    });
-    items.collect()
 }
 
 /// A person types "hello" into our own page.
@@ -89,7 +77,7 @@ async fn a_conversation_is_woken_once_for_what_came_together() {
         type_in(&world, &bot, chat, id).await;
     }
     let received = seen(&world, 4).await;
-    assert!(batch::dispatch_batch(&world, items(received)).await.is_empty());
+    assert!(batch::dispatch_batch(&world, received).await.is_empty());
     assert_eq!(wake_ups(&world).await, [1, 1]);
 }
 
@@ -101,7 +89,7 @@ async fn a_body_of_one_mebibyte_is_taken_and_dispatched() {
     let text = "x".repeat(MAX_BODY_BYTES - 100);
     type_text(&world, &bot, "a", "1", &text).await;
     let received = seen(&world, 1).await;
-    assert!(batch::dispatch_batch(&world, items(received)).await.is_empty());
+    assert!(batch::dispatch_batch(&world, received).await.is_empty());
     assert_eq!(wake_ups(&world).await, [1]);
     let (organization, now) = (OrganizationId::new(DEFAULT), world.clock.now());
     let found = message::list(&world.store, &organization, &Filter::default(), None, 10, now).await;
@@ -123,13 +111,13 @@ async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
         type_in(&world, &bot, chat, id).await;
     }
     let received = seen(&world, 3).await;
-    let failed = batch::dispatch_batch(&bridge.world_without_work(), items(received)).await;
+    let failed = batch::dispatch_batch(&bridge.world_without_work(), received).await;
     assert_eq!(failed.len(), 3, "the queue for wake-ups could not be reached");
 
     let again = seen(&world, 3).await;
     assert!(again.iter().all(|it| it.attempt == 2), "they come again soon");
     let receipts: Vec<String> = again.iter().map(|it| it.receipt.clone()).collect();
-    assert!(batch::dispatch_batch(&world, items(again)).await.is_empty());
+    assert!(batch::dispatch_batch(&world, again).await.is_empty());
     delete(&world.queues, &world.queues.urls().inbound, &receipts)
         .await
         .unwrap();
@@ -148,7 +136,7 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
 
     let received = seen(&world, 3).await;
     let ids: Vec<String> = received.iter().map(|it| it.id.clone()).collect();
-    let failed = batch::dispatch_batch(&world, items(received)).await;
+    let failed = batch::dispatch_batch(&world, received).await;
     assert_eq!(failed.len(), 3);
     assert!(ids.iter().all(|id| failed.contains(id)), "none of them is done");
 
@@ -176,7 +164,7 @@ async fn an_event_that_stays_unreadable_moves_out_of_the_way_of_its_chat() {
         .await
         .unwrap();
 
-    let mut received = items(seen(&world, 1).await);
+    let mut received = seen(&world, 1).await;
     received[0].attempt = 40;
     assert!(batch::dispatch_batch(&world, received).await.is_empty(), "it is done");
 
