@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tieline_bridge::connections::{Connections, Health};
 use tieline_bridge::exposition;
-use tieline_bridge::operator::{self, Operator};
+use tieline_bridge::operator;
 use tieline_bridge::world::World;
 
 /// `GET /healthz`: 200 as long as the heartbeat lives, with what there is to know.
@@ -32,21 +32,13 @@ async fn measure(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let is_local = peer.ip().to_canonical().is_loopback() && !headers.contains_key("x-forwarded-for");
-    if !is_local && !is_root(&world, &headers).await {
+    if !is_local && !operator::has_root_token(&world, authorization).await {
         return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
     }
     let text = exposition::render(&world, Some(&connections.health())).await;
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
-}
-
-async fn is_root(world: &World, headers: &HeaderMap) -> bool {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(token) = header.and_then(operator::bearer) else {
-        return false;
-    };
-    let found = operator::with_token(world, token, None).await;
-    found.is_ok_and(|identity| identity.operator == Operator::Root)
 }
 
 async fn tell(State(connections): State<Arc<Connections>>) -> (StatusCode, Json<Value>) {

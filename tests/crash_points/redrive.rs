@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use tieline_bridge::redrive::{RedriveError, redrive};
 use tieline_core::agent::{Agent, AgentConfig};
-use tieline_core::conversation::{Conversation, RunPhase, RunState};
+use tieline_core::conversation::{Conversation, RunState};
 use tieline_core::ids::{OrganizationId, RunId};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
@@ -108,23 +108,9 @@ async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
     // As it was a moment ago: the message has failed, and its run hasn't left.
     let left = scenario.conversation().await;
     let mut before = left.clone();
-    before.run = Some(RunState {
-        id: RunId::new("run_1"),
-        messages: vec![letter.message.clone()],
-        session: 1,
-        first: true,
-        agent: left.session.clone().unwrap().agent,
-        attempt: 1,
-        started_at: letter.failed_at,
-        phase: RunPhase::Calling,
-        may_be_signed: false,
-        run_ref: None,
-        cursor: None,
-        stop: None,
-        watch: None,
-        rests_until: None,
-        heard: None,
-    });
+    let messages = vec![letter.message.clone()];
+    let agent = left.session.clone().unwrap().agent;
+    before.run = Some(RunState::new(RunId::new("run_1"), messages, 1, agent, letter.failed_at));
     let store = &scenario.process.world.store;
     conversation::save(store, &left, &mut before).await.unwrap();
     let refused = redrive(&scenario.process.world, &letter).await;

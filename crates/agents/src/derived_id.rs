@@ -7,18 +7,9 @@ use tieline_core::ids::digest;
 ///
 /// See [RFC 9562/5.8](https://www.rfc-editor.org/rfc/rfc9562#section-5.8).
 pub(crate) fn uuid(fields: &[&str]) -> String {
-    let mut bytes = hash(fields);
-    bytes[6] = 0x80 | bytes[6] & 0x0f;
-    bytes[8] = 0x80 | bytes[8] & 0x3f;
-    let hex = hex(&bytes[..16]);
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    let hash = hash(fields);
+    let first: [u8; 16] = std::array::from_fn(|at| hash[at]);
+    uuid::Builder::from_custom_bytes(first).into_uuid().to_string()
 }
 
 /// 64 hexadecimal digits that are derived from `fields`.

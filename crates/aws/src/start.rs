@@ -13,7 +13,7 @@ use tieline_store::{Keyring, Store, Tables};
 
 use crate::data_key::{self, KmsKeyMaker, KmsKeys, Patience, patiently};
 use crate::environment::{self, ConfigError, Deployment, KeySource};
-use crate::sdk;
+use crate::{logging, sdk};
 
 /// Largest file that a function can answer with: an answer has at most 6 MB, and as base64 the file takes a third more.
 ///
@@ -46,11 +46,13 @@ const CONTAINER_PATIENCE: Patience = Patience {
     ..FUNCTION_PATIENCE
 };
 
-/// The world of a program that is always a Lambda function.
+/// Starts a program that is always a Lambda function: its log lines, and the world of its environment.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn function_world(get: impl Fn(&str) -> Option<String>, registry: Registry) -> Result<World, StartError> {
+pub async fn function(registry: Registry) -> Result<World, StartError> {
+    let get = |name: &str| std::env::var(name).ok();
+    logging::start(get);
     let deployment = environment::load(&get)?;
     let sdk = sdk::of_function(&get);
     let store = opened(&deployment, &sdk, FUNCTION_PATIENCE).await?;

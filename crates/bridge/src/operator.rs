@@ -241,6 +241,15 @@ pub fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
+/// Whether a request's `authorization` header has the root token.
+pub async fn has_root_token(world: &World, header: Option<&str>) -> bool {
+    let Some(token) = header.and_then(bearer) else {
+        return false;
+    };
+    let found = with_token(world, token, None).await;
+    found.is_ok_and(|identity| identity.operator == Operator::Root)
+}
+
 /// Whether an operator may see what belongs to an organization.
 #[must_use]
 pub fn may_read(operator: &Operator, organization: &OrganizationId) -> bool {

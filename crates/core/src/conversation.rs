@@ -244,6 +244,30 @@ pub struct RunState {
     pub heard: Option<Heard>,
 }
 
+impl RunState {
+    /// A run that begins at `now`, with nobody's stop and nothing to resume.
+    #[must_use]
+    pub fn new(id: RunId, messages: Vec<MessageId>, session: u64, agent: AgentId, now: Timestamp) -> Self {
+        Self {
+            id,
+            messages,
+            session,
+            first: true,
+            agent,
+            attempt: 1,
+            started_at: now,
+            phase: RunPhase::Calling,
+            may_be_signed: false,
+            run_ref: None,
+            cursor: None,
+            stop: None,
+            watch: None,
+            rests_until: None,
+            heard: None,
+        }
+    }
+}
+
 /// A time in which others spoke in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tieline_bridge::connections::Connections;
 use tieline_bridge::exposition;
-use tieline_bridge::operator::{self, Operator};
+use tieline_bridge::operator;
 use tieline_bridge::world::World;
 
 /// The long connections of this process, once they are started.
@@ -27,7 +27,8 @@ async fn show(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    if !(is_local(peer, &headers) || is_root(&world, &headers).await) {
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if !(is_local(peer, &headers) || operator::has_root_token(&world, authorization).await) {
         return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
     }
     let health = held.get().map(Connections::health);
@@ -42,15 +43,6 @@ fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
         || headers.contains_key("x-real-ip")
         || headers.contains_key("via");
     peer.ip().to_canonical().is_loopback() && !is_forwarded
-}
-
-async fn is_root(world: &World, headers: &HeaderMap) -> bool {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(token) = header.and_then(operator::bearer) else {
-        return false;
-    };
-    let found = operator::with_token(world, token, None).await;
-    found.is_ok_and(|identity| identity.operator == Operator::Root)
 }
 
 #[cfg(test)]

@@ -9,18 +9,7 @@ pub(super) fn unix_now() -> Duration {
 
 /// A random UUID, version 4.
 pub(super) fn uuid() -> String {
-    let mut bytes: [u8; 16] = random();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = hex::encode(bytes);
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    uuid::Builder::from_random_bytes(random()).into_uuid().to_string()
 }
 
 /// A trace header for a request that is not sampled.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_bridge::operator::{RunGrant, run_token};
-use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState};
+use tieline_core::conversation::{Conversation, ConversationKey, RunState};
 use tieline_core::envelope::WakeUp;
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::ids::{AgentId, ChatId, IntegrationId, MessageId, OrganizationId, RunId};
@@ -30,23 +30,8 @@ fn key() -> ConversationKey {
 }
 
 fn under_way(now: Timestamp) -> RunState {
-    RunState {
-        id: RunId::new("run_1"),
-        messages: vec![MessageId::new("msg_1")],
-        session: 1,
-        first: true,
-        agent: AgentId::new("agt_1"),
-        attempt: 1,
-        started_at: now,
-        phase: RunPhase::Calling,
-        may_be_signed: false,
-        run_ref: None,
-        cursor: None,
-        stop: None,
-        watch: None,
-        rests_until: None,
-        heard: None,
-    }
+    let messages = vec![MessageId::new("msg_1")];
+    RunState::new(RunId::new("run_1"), messages, 1, AgentId::new("agt_1"), now)
 }
 
 async fn save(api: &TestApi, before: &Conversation, run: Option<RunState>) {

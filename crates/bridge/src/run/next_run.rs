@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_core::conversation::{Conversation, Heard, RunPhase, RunState, StopCause};
+use tieline_core::conversation::{Conversation, Heard, RunState, StopCause};
 use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, ConversationId, MessageId, RunId, digest};
 use tieline_core::mailbox::{self, Due, Pending};
@@ -41,23 +41,15 @@ pub(super) fn next_run(
     // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
     let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
     let is_outdated = interrupts && window.is_zero() && n_taken < conversation.pending.len();
+    let id = run_id(&conversation.key.id(), conversation.version, &messages);
+    // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
+    let started_at = same.map_or(now, |current| current.last_at.max(now));
     let run = RunState {
-        id: run_id(&conversation.key.id(), conversation.version, &messages),
-        messages,
-        session,
         first,
-        agent: agent.clone(),
-        attempt: 1,
-        // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
-        started_at: same.map_or(now, |current| current.last_at.max(now)),
-        phase: RunPhase::Calling,
         may_be_signed: taken.iter().any(|waiting| waiting.behind_run),
-        run_ref: None,
-        cursor: None,
         stop: is_outdated.then_some(StopCause::Interrupted),
-        watch: None,
-        rests_until: None,
         heard: trigger.and_then(|trigger| heard(conversation, taken, trigger)),
+        ..RunState::new(id, messages, session, agent.clone(), started_at)
     };
     Ok((run, n_taken))
 }

@@ -167,22 +167,11 @@ pub(super) fn random_bytes() -> [u8; 16] {
 
 /// A message id, in the form of a UUID of version 4.
 pub(super) fn new_message_id() -> [u8; 16] {
-    let mut id = random_bytes();
-    id[6] = (id[6] & 0x0f) | 0x40;
-    id[8] = (id[8] & 0x3f) | 0x80;
-    id
+    *uuid::Builder::from_random_bytes(random_bytes()).into_uuid().as_bytes()
 }
 
 pub(super) fn spell_message_id(id: [u8; 16]) -> String {
-    let hex = hex::encode(id);
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    uuid::Uuid::from_bytes(id).to_string()
 }
 
 /// A sequence number as SQS writes it, twenty digits.

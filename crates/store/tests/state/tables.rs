@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tieline_core::budget::Pace;
-use tieline_core::conversation::{Conversation, ConversationKey, Lease, Owner, RunPhase, RunState};
+use tieline_core::conversation::{Conversation, ConversationKey, Lease, Owner, RunState};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::ids::{
     AgentId, ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId,
@@ -125,23 +125,14 @@ pub(crate) fn waiting(name: &str) -> Pending {
 }
 
 pub(crate) fn run_state(name: &str) -> RunState {
-    RunState {
-        id: RunId::new(format!("run_{name}")),
-        messages: vec![MessageId::new("msg_1")],
-        session: 1,
-        first: true,
-        agent: AgentId::new("agt_1"),
-        attempt: 1,
-        started_at: NOW,
-        phase: RunPhase::Calling,
-        may_be_signed: false,
-        run_ref: None,
-        cursor: None,
-        stop: None,
-        watch: None,
-        rests_until: None,
-        heard: None,
-    }
+    let messages = vec![MessageId::new("msg_1")];
+    RunState::new(
+        RunId::new(format!("run_{name}")),
+        messages,
+        1,
+        AgentId::new("agt_1"),
+        NOW,
+    )
 }
 
 pub(crate) fn owner(node: &str, life: &str) -> Owner {
