@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use crate::engine::{Engine, EngineTime, at_once};
 use crate::faults::{Fate, Life};
@@ -113,10 +113,15 @@ impl Way {
             let answer = self.answer_at_once(copy(request, &without_wait))?;
             let is_empty =
                 !String::from_utf8_lossy(answer.body().bytes().unwrap_or_default()).contains("ReceiptHandle");
-            if !is_empty || Instant::now() >= until {
+            if !is_empty {
+                self.time.tell_activity();
                 return Ok(answer);
             }
-            let _ = timeout(self.time.look, self.time.sent()).await;
+            if Instant::now() >= until {
+                return Ok(answer);
+            }
+            // Its end is no error: the last look follows.
+            let _ = timeout_at(until, self.time.next_look()).await;
             if let Some(life) = &self.life {
                 life.goes_on().await;
             }
@@ -125,10 +130,11 @@ impl Way {
 
     fn answer_at_once(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         self.time.set();
-        let sends = target(&request).contains(".SendMessage");
+        let name = target(&request).strip_prefix("AmazonSQS.").unwrap_or_default();
+        let acts = !(name.is_empty() || name.starts_with("Receive") || name.starts_with("Get"));
         let answer = at_once(self.inner.call(request));
-        if sends {
-            self.time.tell_sent();
+        if acts {
+            self.time.tell_activity();
         }
         answer
     }

@@ -17,7 +17,7 @@ use tieline_embedded::{Embedded, Options};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 use tokio::sync::Notify;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 /// When simulated time begins.
 const BEGIN_MS: i64 = 1_800_000_000_000;
@@ -35,7 +35,7 @@ pub(crate) struct Engine {
     embedded: Embedded,
     now_ms: Arc<AtomicI64>,
     began: Instant,
-    sent: Arc<Notify>,
+    queues: Arc<QueueActivity>,
     look: Duration,
     urls: Urls,
 }
@@ -54,7 +54,7 @@ impl Engine {
             embedded,
             now_ms,
             began: Instant::now(),
-            sent: Arc::default(),
+            queues: Arc::default(),
             look,
             urls: Urls::default(),
         };
@@ -74,7 +74,7 @@ impl Engine {
         EngineTime {
             now_ms: Arc::clone(&self.now_ms),
             began: self.began,
-            sent: Arc::clone(&self.sent),
+            queues: Arc::clone(&self.queues),
             look: self.look,
         }
     }
@@ -92,14 +92,21 @@ impl Engine {
     }
 }
 
+/// When something was last done at a queue.
+#[derive(Debug, Default)]
+struct QueueActivity {
+    last_ms: AtomicI64,
+    told: Notify,
+}
+
 /// The engines' time.
 #[derive(Debug, Clone)]
 pub(crate) struct EngineTime {
     now_ms: Arc<AtomicI64>,
     began: Instant,
-    sent: Arc<Notify>,
-    /// Longest time between two looks of a receive that waits. One of a queue that something was sent to looks at once.
-    pub(crate) look: Duration,
+    queues: Arc<QueueActivity>,
+    /// Shortest time between two looks of a receive that waits. One of a queue at which something is done looks at once.
+    look: Duration,
 }
 
 impl EngineTime {
@@ -107,14 +114,19 @@ impl EngineTime {
         Timestamp::from_millis(BEGIN_MS).after(self.began.elapsed())
     }
 
-    /// Until something is sent to a queue.
-    pub(crate) async fn sent(&self) {
-        self.sent.notified().await;
+    /// Until something is done at a queue, or it is time to look whether something has become visible. The longer nothing was done, the
+    /// later: what has waited for a minute may wait some seconds more.
+    pub(crate) async fn next_look(&self) {
+        let last = self.queues.last_ms.load(Ordering::SeqCst);
+        let quiet = Duration::from_millis((self.now().as_millis() - last).max(0).unsigned_abs());
+        // Its end is no error: then it is time.
+        let _ = timeout(self.look.max(quiet / 8), self.queues.told.notified()).await;
     }
 
-    /// Something was.
-    pub(crate) fn tell_sent(&self) {
-        self.sent.notify_waiters();
+    /// Something was done at a queue.
+    pub(crate) fn tell_activity(&self) {
+        self.queues.last_ms.store(self.now().as_millis(), Ordering::SeqCst);
+        self.queues.told.notify_waiters();
     }
 
     /// Has the engines see what time it is.

@@ -20,8 +20,8 @@ use crate::process::Process;
 const TROUBLE: Duration = Duration::from_secs(180);
 /// How long after it everything must have come to its end.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
-/// How long is watched after that.
-const AFTERMATH: Duration = Duration::from_secs(20 * 60);
+/// How long is watched after the queues are empty: what might still happen is only in a process then.
+const AFTERMATH: Duration = Duration::from_secs(120);
 /// Time between two looks when there is no trouble any more.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -198,11 +198,12 @@ async fn run(play: Play, mut chance: Chance) -> Result<Report, String> {
     }
     let ended_after = began.elapsed();
     let said = protocol.all();
-    let until = Instant::now().max(calm_from) + AFTERMATH;
     oracle.look(&said, true, engine.now()).await?;
-    sleep_until(until).await;
-    oracle.look(&said, true, engine.now()).await?;
+    sleep_until(calm_from).await;
     oracle.queues_are_empty(PATIENCE).await?;
+    sleep(AFTERMATH).await;
+    oracle.look(&said, true, engine.now()).await?;
+    oracle.queues_are_empty(Duration::ZERO).await?;
     if std::env::var_os("TIELINE_TRACE").is_some() {
         oracle.print(&said, engine.now()).await;
         troubles.calls().iter().for_each(|call| println!("{call}"));
