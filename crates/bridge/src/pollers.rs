@@ -1,6 +1,7 @@
 //! Takes messages off the queues where no Lambda does it: standing alone, and in the ECS runner.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use futures_util::FutureExt as _;
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_queue::receive::{self, MAX_BATCH, Received, delete};
+use tieline_queue::work;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -25,6 +27,11 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(10),
 };
+/// How long a wake-up is hidden at first. A process that dies before it has taken the run, or sent the watchdog on that it got, leaves
+/// nothing else that would come and look: the queue's own time is as long as a whole run of a function may be.
+const HIDDEN_AT_FIRST: Duration = Duration::from_secs(60);
+/// After so long one that is still worked on is hidden for as long as may be: by then a watchdog is on its way.
+const HIDDEN_LONGER_AFTER: Duration = Duration::from_secs(40);
 /// How long deletions are gathered.
 const LINGER: Duration = Duration::from_millis(3);
 
@@ -60,7 +67,7 @@ pub async fn dispatch(world: World, concurrency: Concurrency, stop: watch::Recei
 async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
     let url = world.queues.urls().inbound.clone();
     let failures = AtomicU32::new(0);
-    while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, &failures, &mut stop).await {
+    while let Some(received) = poll::<Envelope>(&world, &url, MAX_BATCH, None, &failures, &mut stop).await {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let taken_in = dispatch::batch::dispatch_batch(&world, received);
         let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
@@ -90,7 +97,8 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         drop(place);
         let room = places.available_permits().clamp(1, MAX_BATCH);
-        let Some(received) = poll::<WakeUp>(&world, &url, room, &failures, &mut stop).await else {
+        let Some(received) = poll::<WakeUp>(&world, &url, room, Some(HIDDEN_AT_FIRST), &failures, &mut stop).await
+        else {
             break;
         };
         for it in received {
@@ -100,7 +108,7 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
             let (world, done) = (world.clone(), done.clone());
             runs.spawn(async move {
                 let receipt = it.receipt.clone();
-                if run::batch::run(&world, vec![it], None).await.is_empty() {
+                if run_hidden(&world, it).await.is_empty() {
                     // The deleter is gone only when the process ends, and then the message is delivered again.
                     let _ = done.send(receipt).await;
                 }
@@ -113,6 +121,22 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     drop(done);
     // Its only error is a panic, which has been printed.
     let _ = deleter.await;
+}
+
+/// Runs a wake-up, and hides it longer if that takes its time. Gives its id if it is to come again.
+async fn run_hidden(world: &World, wake: Received<WakeUp>) -> Vec<String> {
+    let receipt = wake.receipt.clone();
+    let mut running = pin!(run::batch::run(world, vec![wake], None));
+    if let Ok(done) = timeout(HIDDEN_LONGER_AFTER, &mut running).await {
+        return done;
+    }
+    let hide = async {
+        if let Err(error) = work::retry_in(&world.queues, &receipt, work::MAX_DELAY).await {
+            warn!(error = %error, "wake-up is shown again while it is worked on");
+        }
+    };
+    // Side by side: a queue that doesn't answer holds up no run.
+    tokio::join!(running, hide).0
 }
 
 /// Reports how many slots are taken, for as long as the queue answers: a poller that can't read it counts as gone, and silent.
@@ -145,6 +169,7 @@ async fn poll<T: serde::de::DeserializeOwned>(
     world: &World,
     url: &str,
     max: usize,
+    hidden: Option<Duration>,
     failures: &AtomicU32,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Vec<Received<T>>> {
@@ -157,7 +182,7 @@ async fn poll<T: serde::de::DeserializeOwned>(
         let answer = tokio::select! {
             biased;
             () = &mut stopped => return None,
-            answer = receive::receive(&world.queues, url, max, WAIT) => answer,
+            answer = receive::receive_for(&world.queues, url, max, WAIT, hidden) => answer,
         };
         match answer {
             Ok(received) => {
