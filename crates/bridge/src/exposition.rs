@@ -27,6 +27,9 @@ pub async fn render(world: &World, connections: Option<&Health>) -> String {
         let name = "tieline_runs_in_flight";
         head(&mut text, name, "gauge", "Runs of this process that ask an agent.");
         let _ = writeln!(text, "{name} {}", totals.runs.load(Ordering::Relaxed));
+        let name = "tieline_agent_calls_total";
+        head(&mut text, name, "counter", "How often this process asked an agent.");
+        sample(&mut text, name, &[], as_float(world.metrics.n_asked()));
     }
     write_connections(&mut text, connections);
     for (name, help, n) in [

@@ -9,7 +9,7 @@ pub(crate) mod totals;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -155,6 +155,7 @@ pub struct Metrics {
     kept: Mutex<BTreeMap<Labels, Values>>,
     /// What Prometheus reads. `None` where no address serves it.
     totals: Option<Arc<Totals>>,
+    n_asked: AtomicU64,
 }
 
 impl Metrics {
@@ -163,8 +164,7 @@ impl Metrics {
     pub fn gathering(namespace: String) -> Self {
         Self {
             namespace: Some(namespace),
-            kept: Mutex::default(),
-            totals: None,
+            ..Self::default()
         }
     }
 
@@ -182,9 +182,16 @@ impl Metrics {
         self.totals.as_deref()
     }
 
-    /// Counts a run for as long as the guard lives.
+    /// How often agents were asked since the start.
+    #[must_use]
+    pub fn n_asked(&self) -> u64 {
+        self.n_asked.load(Ordering::Relaxed)
+    }
+
+    /// Counts that an agent is asked, and the run for as long as the guard lives.
     #[must_use]
     pub fn run(&self) -> RunGuard {
+        self.n_asked.fetch_add(1, Ordering::Relaxed);
         if let Some(totals) = &self.totals {
             totals.runs.fetch_add(1, Ordering::Relaxed);
         }
