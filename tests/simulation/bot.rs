@@ -21,6 +21,10 @@ use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::config::trigger::Rival;
 use tieline_store::config::{agent, integration, trigger};
+use tokio::time::Duration;
+
+/// What everything but the agent may take of a run.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How the bot behaves.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +33,13 @@ pub(crate) struct Manner {
     pub(crate) delay_ms: u64,
     pub(crate) window_s: u32,
     pub(crate) busy: BusyPolicy,
+}
+
+impl Manner {
+    /// The longest that a run takes where nothing goes wrong.
+    pub(crate) fn longest_run(self) -> Duration {
+        Duration::from_millis(self.pieces * self.delay_ms) + Duration::from_secs(self.window_s.into()) + PATIENCE
+    }
 }
 
 /// What the channel answers to a message that it took.

@@ -3,12 +3,15 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::chance::Chance;
+
+/// A call that takes so long may cost a lease.
+const LONG: Duration = Duration::from_secs(1);
 
 /// What happens to one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub(crate) enum Fate {
 }
 
 /// How often what happens, in ten thousand calls.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) delay: u64,
     pub(crate) long_delay: u64,
@@ -40,8 +43,21 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
+    /// Nothing happens.
+    pub(crate) const NONE: Self = Self {
+        delay: 0,
+        long_delay: 0,
+        fail_before: 0,
+        fail_after: 0,
+        die: 0,
+        freeze: 0,
+    };
+
     /// Those of one seed: most seeds are about one or two kinds of trouble.
     pub(crate) fn of(chance: &mut Chance) -> Self {
+        if chance.below(20) == 0 {
+            return Self::NONE;
+        }
         let mut rate = |most: u64| match chance.below(2) {
             0 => 0,
             _ => chance.below(most + 1),
@@ -67,6 +83,7 @@ pub(crate) struct Troubles {
     began: Instant,
     /// Every call: when, by which process, what, and what happened to it.
     calls: Mutex<Vec<String>>,
+    n_troubles: AtomicU64,
 }
 
 impl Troubles {
@@ -78,23 +95,26 @@ impl Troubles {
             outage: None,
             began: Instant::now(),
             calls: Mutex::default(),
+            n_troubles: AtomicU64::new(0),
         }
     }
 
     /// No trouble but that the tables of messages and leases fail for that time.
     pub(crate) fn outage(from: Instant, until: Instant) -> Self {
-        let rates = Rates {
-            delay: 0,
-            long_delay: 0,
-            fail_before: 0,
-            fail_after: 0,
-            die: 0,
-            freeze: 0,
-        };
         Self {
             outage: Some((from, until)),
-            ..Self::new(Chance::new(0), rates, until)
+            ..Self::new(Chance::new(0), Rates::NONE, until)
         }
+    }
+
+    /// Whether nothing happens to any call.
+    pub(crate) fn are_none(&self) -> bool {
+        self.rates == Rates::NONE && self.outage.is_none()
+    }
+
+    /// How often something happened so far that may have an agent asked again.
+    pub(crate) fn n_so_far(&self) -> u64 {
+        self.n_troubles.load(Ordering::Relaxed)
     }
 
     /// Every call so far.
@@ -104,6 +124,10 @@ impl Troubles {
 
     fn fate_of(&self, process: usize, target: &str) -> Fate {
         let fate = self.draw(target);
+        let is_passing = matches!(fate, Fate::Delay(time) if time < LONG);
+        if fate != Fate::Proceed && !is_passing {
+            self.n_troubles.fetch_add(1, Ordering::Relaxed);
+        }
         let operation = target.rsplit('.').next().unwrap_or_default();
         let at = self.began.elapsed().as_millis();
         self.calls

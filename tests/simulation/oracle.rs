@@ -1,6 +1,6 @@
 //! What must hold of every message that was acknowledged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use tieline_core::ids::MessageId;
 use tieline_core::message_state::MessageState;
@@ -14,7 +14,7 @@ use tieline_store::{Store, conversation};
 
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::bot;
+use crate::bot::{self, Manner};
 use crate::people::Said;
 
 /// Watches what readers see.
@@ -23,7 +23,8 @@ pub(crate) struct Oracle {
     queues: Queues,
     /// The last word of each message, and at which look it was seen first.
     last_words: HashMap<MessageId, (String, u64)>,
-    ended: HashSet<MessageId>,
+    /// When each was seen to have ended.
+    ended: HashMap<MessageId, Instant>,
     n_looks: u64,
 }
 
@@ -37,7 +38,7 @@ impl Oracle {
             store,
             queues,
             last_words: HashMap::new(),
-            ended: HashSet::new(),
+            ended: HashMap::new(),
             n_looks: 0,
         }
     }
@@ -49,14 +50,15 @@ impl Oracle {
         for said in said {
             if !all
                 && self.last_words.contains_key(&said.accepted.message)
-                && self.ended.contains(&said.accepted.message)
+                && self.ended.contains_key(&said.accepted.message)
             {
                 continue;
             }
             let (record, reply) = self.read(said, now).await;
             match record.is_some_and(|record| record.state.is_terminal()) {
                 true => {
-                    self.ended.insert(said.accepted.message.clone());
+                    let id = said.accepted.message.clone();
+                    self.ended.entry(id).or_insert_with(Instant::now);
                 }
                 false => have_ended = false,
             }
@@ -103,6 +105,20 @@ impl Oracle {
             self.check_rest(chat, now).await?;
         }
         Ok(fates)
+    }
+
+    /// Where nothing went wrong, nobody waits longer than for the runs of the chat's messages so far.
+    pub(crate) fn nobody_waited(&self, said: &[Said], manner: Manner, look: Duration) -> Result<(), String> {
+        let mut n_of_chat = HashMap::new();
+        for said in said {
+            let n: &mut u32 = n_of_chat.entry(said.chat).or_default();
+            *n += 1;
+            let waited = self.ended.get(&said.accepted.message).map(|at| *at - said.at);
+            if waited.is_none_or(|waited| waited > *n * manner.longest_run() + look) {
+                return Err(format!("{:?} came to its end after {waited:?}", said.text));
+            }
+        }
+        Ok(())
     }
 
     /// Prints what came of each message.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::bot::{self, Accepted};
 use crate::chance::Chance;
@@ -19,6 +19,7 @@ pub(crate) struct Said {
     pub(crate) chat: usize,
     pub(crate) text: String,
     pub(crate) accepted: Accepted,
+    pub(crate) at: Instant,
 }
 
 /// All that was acknowledged, in the order of each chat.
@@ -50,6 +51,7 @@ pub(crate) async fn speak(
             chat,
             text: text.clone(),
             accepted,
+            at: Instant::now(),
         });
         if chance.in_thousand(150) {
             copies.push((id, text));

@@ -1,8 +1,10 @@
 //! Bridge processes: as they are standing alone, without a server.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tieline_bridge::clock::Clock;
+use tieline_bridge::egress::Egress;
+use tieline_bridge::metrics::Metrics;
 use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
@@ -17,6 +19,8 @@ use crate::faults::{Life, Troubles};
 
 /// Event pollers and wake-ups in flight of one process.
 const DISPATCHERS: usize = 2;
+/// What all processes of all simulations call others with.
+static HTTP: OnceLock<Egress> = OnceLock::new();
 
 /// One process after the other under one name: when one dies, the next comes.
 pub(crate) struct Process {
@@ -24,6 +28,8 @@ pub(crate) struct Process {
     /// How far its clock is ahead.
     ahead_ms: i64,
     current: Mutex<Option<(Arc<Life>, World)>>,
+    /// The numbers of all its lives.
+    metrics: Arc<Metrics>,
 }
 
 impl Process {
@@ -32,6 +38,7 @@ impl Process {
             name,
             ahead_ms,
             current: Mutex::new(None),
+            metrics: Arc::default(),
         })
     }
 
@@ -57,6 +64,11 @@ impl Process {
         }
     }
 
+    /// How often it has asked an agent, in all its lives.
+    pub(crate) fn n_asked(&self) -> u64 {
+        self.metrics.n_asked()
+    }
+
     /// The world of the process, if it can take a request now.
     pub(crate) fn world_if_well(&self) -> Option<World> {
         let current = self.current.lock().unwrap();
@@ -78,6 +90,12 @@ impl Process {
             now.after(ahead)
         };
         let settings = Settings::new("http://127.0.0.1:1".to_owned(), owner);
-        World::new(store, queues, registry::ALL, Clock::starting_at(shown), settings)
+        let world = World::new(store, queues, registry::ALL, Clock::starting_at(shown), settings);
+        World {
+            metrics: Arc::clone(&self.metrics),
+            // Nothing is called by it, and it takes its time to set up.
+            http: HTTP.get_or_init(|| Egress::new(false)).clone(),
+            ..world
+        }
     }
 }

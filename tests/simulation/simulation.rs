@@ -18,8 +18,12 @@ use crate::process::Process;
 
 /// How long there is trouble.
 const TROUBLE: Duration = Duration::from_secs(180);
-/// How long after it everything must have come to its end.
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+/// How long after it everything must have come to its end: a lease, its watchdog, and a wake-up that waits longer the more often it failed.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The same after an outage of hours, in which events wait a quarter of an hour from try to try.
+const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(1_800);
+/// How long after that the last wake-up may come.
+const EMPTY_WITHIN: Duration = Duration::from_secs(2 * 3600);
 /// How long is watched after the queues are empty: what might still happen is only in a process then.
 const AFTERMATH: Duration = Duration::from_secs(120);
 /// Time between two looks when there is no trouble any more.
@@ -59,6 +63,7 @@ pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
             n_processes: 1 + chance.below(3),
             calm_from: until,
             look: Duration::from_millis(2_500),
+            patience: PATIENCE,
             reading: Duration::from_secs(2),
         };
         run(play, chance).await
@@ -87,6 +92,7 @@ pub(crate) fn outage() -> Result<Report, String> {
             n_processes: 2,
             calm_from: until,
             look: Duration::from_secs(20),
+            patience: PATIENCE_AFTER_OUTAGE,
             reading: Duration::from_secs(900),
         };
         run(play, chance).await
@@ -134,7 +140,9 @@ struct Play {
     n_processes: u64,
     /// When the troubles end.
     calm_from: Instant,
-    /// Longest time between two looks at a queue.
+    /// How long after that everything must have come to its end.
+    patience: Duration,
+    /// Shortest time between two looks at a queue of a receive that waits.
     look: Duration,
     /// Time between two looks at what readers see.
     reading: Duration,
@@ -179,7 +187,7 @@ async fn run(play: Play, mut chance: Chance) -> Result<Report, String> {
         )));
     }
     let mut oracle = Oracle::new(store, queues);
-    let deadline = calm_from + PATIENCE;
+    let deadline = calm_from + play.patience;
     let mut n_looks = 0_u64;
     loop {
         let is_said = speaking.iter().all(tokio::task::JoinHandle::is_finished);
@@ -200,7 +208,7 @@ async fn run(play: Play, mut chance: Chance) -> Result<Report, String> {
     let said = protocol.all();
     oracle.look(&said, true, engine.now()).await?;
     sleep_until(calm_from).await;
-    oracle.queues_are_empty(PATIENCE).await?;
+    oracle.queues_are_empty(EMPTY_WITHIN).await?;
     sleep(AFTERMATH).await;
     oracle.look(&said, true, engine.now()).await?;
     oracle.queues_are_empty(Duration::ZERO).await?;
@@ -209,6 +217,18 @@ async fn run(play: Play, mut chance: Chance) -> Result<Report, String> {
         troubles.calls().iter().for_each(|call| println!("{call}"));
     }
     let fates = oracle.check(&said, &allowed, engine.now()).await?;
+    if troubles.are_none() {
+        oracle.nobody_waited(&said, manner, 2 * reading)?;
+    }
+    // A message is asked about once, and once more for whatever went wrong, which may concern all chats.
+    let n_chats = speaking.len() as u64;
+    let n_asked: u64 = processes.iter().map(|process| process.n_asked()).sum();
+    let most = said.len() as u64 + troubles.n_so_far() * n_chats;
+    if n_asked > most {
+        return Err(format!(
+            "agents were asked {n_asked} times, at most {most} times are right"
+        ));
+    }
     let calls = troubles.calls();
     Ok(Report {
         fates,
