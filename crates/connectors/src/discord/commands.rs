@@ -12,6 +12,12 @@ use super::{EPHEMERAL, call};
 /// See [Discord Docs/Application Command Option Structure](https://discord.com/developers/docs/interactions/application-commands#application-command-object-application-command-option-structure).
 const MAX_PROMPT: u32 = 6000;
 
+/// Types of a command's option.
+///
+/// See [Discord Docs/Application Command Option Type](https://discord.com/developers/docs/interactions/application-commands#application-command-object-application-command-option-type).
+pub(super) const TEXT_OPTION: u8 = 3;
+pub(super) const FILE_OPTION: u8 = 11;
+
 /// A slash command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
@@ -94,14 +100,22 @@ impl Command {
             "integration_types": [0],
         });
         if matches!(self, Self::Ask | Self::New) {
-            definition["options"] = json!([{
+            let prompt = json!({
                 "name": "prompt",
-                "type": 3,
+                "type": TEXT_OPTION,
                 "description": "Your question",
                 "description_localizations": { "zh-CN": "您的问题" },
                 "required": self == Self::Ask,
                 "max_length": MAX_PROMPT,
-            }]);
+            });
+            let file = json!({
+                "name": "file",
+                "type": FILE_OPTION,
+                "description": "A picture or a file",
+                "description_localizations": { "zh-CN": "图片或文件" },
+                "required": false,
+            });
+            definition["options"] = json!([prompt, file]);
         }
         definition
     }

@@ -123,7 +123,7 @@ pub(super) fn sent_at(id: &str) -> Option<Timestamp> {
 }
 
 /// Attachments at the platform's own addresses; an attachment elsewhere is none of the platform's.
-fn parts(attachments: Vec<wire::Attachment>, cx: &Context<'_>) -> Vec<Part> {
+pub(super) fn parts(attachments: impl IntoIterator<Item = wire::Attachment>, cx: &Context<'_>) -> Vec<Part> {
     let ours = attachments
         .into_iter()
         .filter(|attachment| cx.account.may_call(&attachment.url, CDN_HOSTS));

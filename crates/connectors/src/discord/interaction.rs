@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tieline_core::card::choice_key;
 use tieline_core::connector::{Context, Remark};
-use tieline_core::event::{CardAction, ChatKind, Event, Message};
+use tieline_core::event::{CardAction, ChatKind, Event, Message, Part};
 use tieline_core::http_types::HttpCall;
 use tieline_core::ids::{PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
@@ -11,7 +11,7 @@ use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
 
 use super::card_action::{Action, Button};
-use super::commands::Command;
+use super::commands::{Command, FILE_OPTION, TEXT_OPTION};
 use super::compose::segment;
 use super::settings::{address, is_snowflake};
 use super::wire::{Interaction, Member};
@@ -139,26 +139,32 @@ fn command(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Decod
     let Some(command) = Command::named(&interaction.data.name) else {
         return Decoded::ignored("command that is not one of ours", whispered(Notice::Unsupported, cx));
     };
-    let values = interaction
-        .data
-        .options
-        .iter()
-        .filter_map(|option| option.value.as_str());
-    let prompt = values.map(str::trim).collect::<Vec<_>>().join(" ");
+    let options = |kind| {
+        let those = interaction
+            .data
+            .options
+            .iter()
+            .filter(move |option| option.kind == kind);
+        those.filter_map(|option| option.value.as_str())
+    };
+    let prompt = options(TEXT_OPTION).map(str::trim).collect::<Vec<_>>().join(" ");
     let Some(text) = command.text(prompt.trim()) else {
         return Decoded::ignored("question without words", whispered(Notice::Unsupported, cx));
     };
-    Decoded::event(said(interaction, origin, text), command.response())
+    let attachments = &interaction.data.resolved.attachments;
+    let files = options(FILE_OPTION).filter_map(|id| attachments.get(id).cloned());
+    let parts = decode::parts(files, cx);
+    Decoded::event(said(interaction, origin, text, parts), command.response())
 }
 
 /// The message that a command or a button means.
-fn said(interaction: &Interaction, origin: Origin, text: String) -> Event {
+fn said(interaction: &Interaction, origin: Origin, text: String, parts: Vec<Part>) -> Event {
     Event::Message(Message {
         id: PlatformMessageId::new(interaction.id.clone()),
         sender: origin.sender,
         sent_at: decode::sent_at(&interaction.id),
         text,
-        parts: Vec::new(),
+        parts,
         quoted: None,
         chat_name: None,
         refers_to: None,
@@ -181,7 +187,12 @@ fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Dec
     }
     match button.action {
         Action::Stop => Decoded::event(
-            said(interaction, origin, Command::Stop.text("").unwrap_or_default()),
+            said(
+                interaction,
+                origin,
+                Command::Stop.text("").unwrap_or_default(),
+                Vec::new(),
+            ),
             Command::Stop.response(),
         ),
         Action::NewSession => Decoded::event(

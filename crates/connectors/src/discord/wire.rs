@@ -1,5 +1,7 @@
 //! Discord's JSON, field for field, as far as it is read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -139,7 +141,7 @@ pub(super) struct Snapshot {
 }
 
 /// See [Discord Docs/Attachment Object](https://discord.com/developers/docs/resources/message#attachment-object).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Attachment {
     pub filename: String,
     #[serde(default)]
@@ -190,11 +192,24 @@ pub(super) struct InteractionData {
     pub options: Vec<CommandOption>,
     #[serde(default)]
     pub custom_id: String,
+    #[serde(default)]
+    pub resolved: Resolved,
 }
 
-/// An option of a slash command, with the value that the person typed.
+/// What the options of a slash command refer to.
+///
+/// See [Discord Docs/Resolved Data Structure](https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object-resolved-data-structure).
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Resolved {
+    #[serde(default)]
+    pub attachments: BTreeMap<Snowflake, Attachment>,
+}
+
+/// An option of a slash command, with the value that the person gave.
 #[derive(Debug, Deserialize)]
 pub(super) struct CommandOption {
+    #[serde(rename = "type", default)]
+    pub kind: u8,
     #[serde(default)]
     pub value: serde_json::Value,
 }
