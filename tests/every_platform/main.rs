@@ -10,6 +10,7 @@ mod chat_rules;
 mod commands;
 mod faults;
 mod groups;
+mod media;
 mod relays;
 mod tasks;
 mod telegram;

@@ -8,6 +8,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::console::Console;
 use tieline_tests::discord::Platform;
 use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::platform::Upload;
 use tieline_tests::process::Bridge;
 
 use crate::test_bridge::SOON;
@@ -228,11 +229,11 @@ async fn servers_are_heard_when_they_mention_the_bot_or_reply_to_it() {
 async fn files_reach_the_agent() {
     let scenario = Scenario::connected().await;
     let message = scenario.platform.message(APP, &mia(), "see file", true);
-    let message = scenario.platform.with_file(message, "log.txt");
+    let message = scenario.platform.with_file(message, Upload::FILE);
     scenario.platform.push_message(APP, &message).unwrap();
     scenario.shows(&mia(), &["echo: see file"]).await;
     let body = scenario.agent.seen()[0].body.to_string();
-    assert!(body.contains("log.txt"), "{body}");
+    assert!(body.contains("notes.txt"), "{body}");
     scenario.nothing_wrong();
 }
 

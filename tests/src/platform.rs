@@ -33,6 +33,9 @@ pub trait PlatformSimulator: Send + Sync {
     /// The platform delivers it as it does in reality: until it is acknowledged.
     fn say(&self, from: &Speaker, text: &str, mention: bool) -> String;
 
+    /// A person alone with the bot sends a picture or a file. Returns the message's id. `None`: nobody can here.
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String>;
+
     /// Delivers an earlier message once more, as after a lost acknowledgement.
     fn redeliver(&self, id: &str);
 
@@ -60,6 +63,36 @@ pub trait PlatformSimulator: Send + Sync {
 
     /// What the bridge sent that the platform would not have accepted.
     fn complaints(&self) -> Vec<String>;
+}
+
+/// A picture or a file, as people send it.
+#[derive(Debug, Clone, Copy)]
+pub struct Upload {
+    /// Whether it is a picture.
+    pub is_picture: bool,
+    /// Its name, for platforms that tell it.
+    pub name: &'static str,
+    /// Its type, for platforms that tell it.
+    pub mime: &'static str,
+    /// What is in it.
+    pub bytes: &'static [u8],
+}
+
+impl Upload {
+    /// A picture of one pixel.
+    pub const PICTURE: Self = Self {
+        is_picture: true,
+        name: "pixel.png",
+        mime: "image/png",
+        bytes: include_bytes!("pixel.png"),
+    };
+    /// A text, in no whole number of a cipher's blocks.
+    pub const FILE: Self = Self {
+        is_picture: false,
+        name: "notes.txt",
+        mime: "text/plain",
+        bytes: b"Notes of the meeting: nobody came.\n",
+    };
 }
 
 /// What a platform offers, so that a scenario expects nothing else.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 use crate::{custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom, wecom_app, wecom_socket, weibo};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -166,6 +166,12 @@ impl PlatformSimulator for Lark {
         id
     }
 
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let id = self.said.keep(&self.platform.upload(app(self.mode), from, upload));
+        self.redeliver(&id);
+        Some(id)
+    }
+
     fn redeliver(&self, id: &str) {
         let (platform, mode, event) = (self.platform.clone(), self.mode, self.said.get(id));
         let url = self.callback_url.get().cloned().unwrap_or_default();
@@ -269,6 +275,12 @@ impl PlatformSimulator for DingTalk {
         let id = self.said.keep(&self.platform.text(app(self.mode), from, text));
         self.redeliver(&id);
         id
+    }
+
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let id = self.said.keep(&self.platform.upload(app(self.mode), from, upload));
+        self.redeliver(&id);
+        Some(id)
     }
 
     fn redeliver(&self, id: &str) {

@@ -15,16 +15,18 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 
 use replies::Book;
 pub use replies::Fault;
@@ -63,6 +65,7 @@ impl Platform {
         };
         let router = Router::new()
             .route("/replies", post(reply))
+            .route("/files/{file}", get(file))
             .with_state(platform.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         platform
@@ -87,6 +90,23 @@ impl Platform {
         json!({ "version": 1, "type": "message", "id": format!("m{n}-{}", crate::test_bridge::uuid()), "text": text,
                 "chat": { "id": from.chat(), "kind": kind, "thread": null }, "sender": { "id": from.user, "name": "Ann" },
                 "mentioned": mentioned, "replyHandle": { "ticket": n } })
+    }
+
+    /// A message that is a picture, which lies at an address of the program, or a file, which comes along.
+    #[must_use]
+    pub fn upload(&self, from: &Speaker, upload: Upload) -> Value {
+        let mut message = self.text(from, "", false);
+        let mut part = json!({ "kind": "file", "name": upload.name, "mime": upload.mime, "size": upload.bytes.len() });
+        if upload.is_picture {
+            let path = format!("/files/{}", crate::test_bridge::uuid());
+            part["kind"] = json!("image");
+            part["url"] = json!(format!("http://{}{path}", self.address));
+            self.book().files.insert(path, upload.bytes.to_vec());
+        } else {
+            part["data"] = json!(STANDARD.encode(upload.bytes));
+        }
+        message["parts"] = json!([part]);
+        message
     }
 
     /// Posts a message, signed, and gives the answer. Asks for its reply in the background if it is to.
@@ -182,6 +202,12 @@ async fn answer(request: RequestBuilder) -> anyhow::Result<Value> {
     Ok(response.json().await?)
 }
 
+/// A file. Its address is all that is needed.
+async fn file(State(platform): State<Platform>, uri: Uri) -> Result<Vec<u8>, StatusCode> {
+    let found = platform.book().files.get(uri.path()).cloned();
+    found.ok_or(StatusCode::NOT_FOUND)
+}
+
 /// A post of the bridge.
 async fn reply(State(platform): State<Platform>, headers: HeaderMap, body: Bytes) -> Response {
     let header = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
@@ -244,6 +270,12 @@ impl PlatformSimulator for Platform {
         let id = self.said.keep(&self.text(from, text, mention));
         self.redeliver(&id);
         id
+    }
+
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let id = self.said.keep(&Self::upload(self, from, upload));
+        self.redeliver(&id);
+        Some(id)
     }
 
     fn redeliver(&self, id: &str) {

@@ -22,6 +22,8 @@ pub(super) struct Book {
     pub(super) said: BTreeMap<String, Value>,
     /// Every post that was accepted.
     pub(super) posts: Vec<Value>,
+    /// Files by their path.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
     /// Buttons by chat.
     pub(super) buttons: Vec<(String, Value)>,
     replies: Vec<Reply>,

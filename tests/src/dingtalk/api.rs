@@ -43,6 +43,9 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default();
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
+    if let Some(file) = path.strip_prefix("/files/") {
+        return messages::fetch(file, &query, &parts.headers, &mut platform.book());
+    }
     let Some(name) = name(&parts.method, &path) else {
         platform
             .book()
@@ -104,6 +107,7 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
         ("POST", "/v1.0/card/callbacks/register") => "register",
         ("POST", "/v1.0/robot/oToMessages/batchSend") => "direct",
         ("POST", "/v1.0/robot/groupMessages/send") => "group",
+        ("POST", "/v1.0/robot/messageFiles/download") => "locate",
         ("POST", "/robot/sendBySession") => "session",
         _ => return None,
     })
@@ -196,6 +200,7 @@ async fn call(name: &'static str, headers: &HeaderMap, body: &Value, platform: &
         "stream" => cards::stream(&app, body, &mut book),
         "update_card" => cards::update(&app, body, &mut book),
         "register" => Ok(register(&app, body, &mut book)),
+        "locate" => messages::locate(&app, body, &platform.url(), &mut book),
         "direct" => messages::direct(&app, body, &mut book),
         _ => messages::group(&app, body, &mut book),
     };

@@ -70,6 +70,8 @@ pub(super) struct Book {
     pub(super) bubbles: Vec<Bubble>,
     /// Buttons of action cards, by chat.
     pub(super) buttons: Vec<(String, ShownButton)>,
+    /// What people sent: the robot that it was sent to, and the bytes, by the code or the address that leads there.
+    pub(super) files: HashMap<String, (String, Vec<u8>)>,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
     pub(super) complaints: Complaints,

@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
+use crate::socket;
 
 use super::api::{Refused, refuse};
 use super::book::Book;
@@ -12,6 +16,8 @@ use super::cards;
 
 /// Heaviest body of a `sessionWebhook`.
 const MAX_SESSION_BYTES: usize = 20_000;
+/// What signs the addresses of files.
+const SIGNATURE: &str = "Expires=1790000000&OSSAccessKeyId=k&Signature=s%2B%2F%3D";
 /// Heaviest `msgParam`.
 const MAX_PARAM_BYTES: usize = 15_000;
 
@@ -89,6 +95,33 @@ fn bubble(app: &str, to: &Speaker, answers: Option<&str>, way: &'static str, tex
         way,
         states: vec![text.to_owned()],
         done: true,
+    }
+}
+
+/// Tells the signed address of a file.
+pub(super) fn locate(app: &str, body: &Value, url: &str, book: &mut Book) -> Result<Value, Refused> {
+    if body["robotCode"] != app {
+        return Err(refuse("invalidParameter.robotCode.auth"));
+    }
+    let code = body["downloadCode"].as_str().unwrap_or_default();
+    let file = book.files.get(code).filter(|(of, _)| of == app).cloned();
+    let file = file.ok_or_else(|| refuse("invalidParameter.downloadCode.invalid"))?;
+    let name = book.fresh("0a1b");
+    book.files.insert(name.clone(), file);
+    Ok(json!({ "downloadUrl": format!("{url}/files/{name}?{SIGNATURE}") }))
+}
+
+/// The storage behind that address: what is signed has no header of a caller's.
+pub(super) fn fetch(name: &str, query: &str, headers: &HeaderMap, book: &mut Book) -> Response {
+    let has_more = headers.contains_key("x-acs-dingtalk-access-token") || headers.contains_key("authorization");
+    if query != SIGNATURE || has_more {
+        book.complaints
+            .add(format!("file: a request that is not as it was signed: {query}"));
+        return socket::refused(StatusCode::FORBIDDEN, &[]);
+    }
+    match book.files.get(name) {
+        Some((_, bytes)) => Response::new(Body::from(bytes.clone())),
+        None => socket::refused(StatusCode::NOT_FOUND, &[]),
     }
 }
 

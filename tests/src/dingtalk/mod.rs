@@ -23,6 +23,7 @@ use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, ShownButton, Speaker, until};
+use crate::platform::Upload;
 
 pub use book::{Ack, Answer, Call, Fault, Faults};
 use book::{Book, Webhook};
@@ -116,6 +117,28 @@ impl Platform {
             message["atUsers"] = json!([{ "dingtalkId": "$:LWCP_v1:$bot", "staffId": "", "unionId": "un1" }]);
             // The mention itself is removed, a blank stays.
             message["text"] = json!({ "content": format!(" {text}") });
+        }
+        message
+    }
+
+    /// A person alone with the robot sends a picture or a file.
+    #[must_use]
+    pub fn upload(&self, app: &str, from: &Speaker, upload: Upload) -> Value {
+        let mut message = self.text(app, from, "");
+        let mut book = self.book();
+        let code = book.fresh("dc+/");
+        book.files.insert(code.clone(), (app.to_owned(), upload.bytes.to_vec()));
+        let (kind, content) = match upload.is_picture {
+            true => ("picture", json!({ "downloadCode": code, "pictureDownloadCode": "old" })),
+            false => (
+                "file",
+                json!({ "downloadCode": code, "fileName": upload.name, "fileId": "1", "spaceId": "2" }),
+            ),
+        };
+        message["msgtype"] = json!(kind);
+        message["content"] = content;
+        if let Some(message) = message.as_object_mut() {
+            message.remove("text");
         }
         message
     }

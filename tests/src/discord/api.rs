@@ -82,7 +82,7 @@ pub(super) async fn serve(Served(platform): Served<Platform>, request: Request) 
         return gateway::connect(&platform, request);
     }
     if request.uri().path().starts_with("/cdn/") {
-        return Response::new(Body::from(messages::FILE));
+        return messages::fetch(&mut platform.state(), request.uri(), request.headers());
     }
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default();

@@ -76,7 +76,13 @@ fn is_command(command: &Value) -> bool {
     });
     let is_option = |option: &Value| {
         let max = option["max_length"].as_u64().unwrap_or(1);
-        is_named(option) && option["type"] == 3 && (1..=6000).contains(&max)
+        // Only texts have a length.
+        let is_typed = match option["type"].as_u64() {
+            Some(3) => (1..=6000).contains(&max),
+            Some(11) => option["max_length"].is_null(),
+            _ => false,
+        };
+        is_named(option) && is_typed
     };
     is_named(command) && command["type"] == 1 && options.len() <= 25 && in_order && options.iter().all(is_option)
 }

@@ -16,6 +16,10 @@ use super::{Platform, state};
 /// How long a bot may take over the initial response.
 const RESPONSE_WITHIN: Duration = Duration::from_secs(3);
 
+/// Types of a command's option.
+pub(super) const TEXT_OPTION: u8 = 3;
+pub(super) const FILE_OPTION: u8 = 11;
+
 /// A slash command of a person.
 pub(super) fn command(
     state: &mut State,
@@ -28,7 +32,7 @@ pub(super) fn command(
     let registered = registered
         .cloned()
         .with_context(|| format!("/{name} is not registered"))?;
-    let option = registered["options"].as_array().and_then(|options| options.first());
+    let option = option_of(&registered, TEXT_OPTION);
     ensure!(prompt.is_none() || option.is_some(), "/{name} has no option");
     ensure!(
         prompt.is_some() || option.is_none_or(|option| option["required"] != true),
@@ -39,6 +43,36 @@ pub(super) fn command(
         data["options"] = json!([{ "name": option["name"], "type": option["type"], "value": prompt }]);
     }
     Ok(interaction(state, app, from, 2, &data))
+}
+
+/// A slash command of a person with a file, and with a word where the command requires one.
+pub(super) fn command_with_file(
+    state: &mut State,
+    app: &str,
+    from: &Speaker,
+    name: &str,
+    file: &Value,
+) -> anyhow::Result<Value> {
+    let registered = state.app(app).commands.iter().find(|command| command["name"] == name);
+    let registered = registered
+        .cloned()
+        .with_context(|| format!("/{name} is not registered"))?;
+    let option = option_of(&registered, FILE_OPTION).with_context(|| format!("/{name} takes no file"))?;
+    let prompt = option_of(&registered, TEXT_OPTION).is_some_and(|prompt| prompt["required"] == true);
+    let mut used = command(state, app, from, name, prompt.then_some("see"))?;
+    let chosen = json!({ "name": option["name"], "type": option["type"], "value": file["id"] });
+    let mut options = used["data"]["options"].as_array().cloned().unwrap_or_default();
+    options.push(chosen);
+    used["data"]["options"] = json!(options);
+    let id = file["id"].as_str().unwrap_or_default();
+    used["data"]["resolved"] = json!({ "attachments": { id: file } });
+    Ok(used)
+}
+
+/// The option of a command that has this type.
+fn option_of(command: &Value, kind: u8) -> Option<&Value> {
+    let mut options = command["options"].as_array()?.iter();
+    options.find(|option| option["type"] == kind)
 }
 
 /// A press on the newest button of that label.

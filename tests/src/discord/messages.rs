@@ -1,15 +1,19 @@
 //! Messages: what people say, what bots write, with their token or with an interaction's.
 
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, Speaker};
+use crate::platform::Upload;
+use crate::socket;
 
 use super::gateway::{GUILD, bot_user};
 use super::rules::{self, Refused, Writing, refuse};
 use super::state::{Sent, State, user_id};
-
-/// The bytes of every file.
-pub(super) const FILE: &[u8] = b"what the file says";
 
 /// Types of channel: in a server, and direct.
 const TEXT: u8 = 0;
@@ -39,6 +43,35 @@ pub(super) fn said(state: &mut State, app: &str, from: &Speaker, text: &str, men
 
 pub(super) fn user(name: &str) -> Value {
     json!({ "id": user_id(name), "username": name, "global_name": null, "discriminator": "0", "avatar": null })
+}
+
+/// A file that a person sent, as the platform describes it.
+pub(super) fn attachment(state: &mut State, host: SocketAddr, upload: Upload) -> Value {
+    let id = state.snowflake();
+    let path = format!(
+        "/cdn/attachments/1/{id}/{}?ex=66ed0000&is=66ebae80&hm=00{id}",
+        upload.name
+    );
+    let url = format!("http://{host}{path}");
+    state.files.insert(path, upload.bytes.to_vec());
+    json!({ "id": id, "filename": upload.name, "content_type": upload.mime, "size": upload.bytes.len(), "url": url,
+        "proxy_url": url })
+}
+
+/// Gives a file to whoever has its signed address. The bot's token doesn't belong there.
+pub(super) fn fetch(state: &mut State, uri: &Uri, headers: &HeaderMap) -> Response {
+    if headers.contains_key(header::AUTHORIZATION) {
+        state.complaints.add("a download with the bot's token");
+    }
+    match state.files.get(&uri.to_string()) {
+        Some(bytes) => Response::new(Body::from(bytes.clone())),
+        None => {
+            state.complaints.add(format!(
+                "a download from an address that is not as it was signed: {uri}"
+            ));
+            socket::refused(StatusCode::NOT_FOUND, &[])
+        }
+    }
 }
 
 /// A message of the bot as `referenced_message` shows it.

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, ShownButton, Speaker, until};
+use crate::platform::Upload;
 
 pub use self::row::OneBot;
 use self::state::State;
@@ -94,13 +95,8 @@ impl Platform {
 
     /// The same message with a file.
     #[must_use]
-    pub fn with_file(&self, mut message: Value, name: &str) -> Value {
-        let url = format!(
-            "http://{}/cdn/attachments/1/2/{name}?ex=66ed0000&is=66ebae80&hm=00",
-            self.address
-        );
-        message["attachments"] = json!([{ "id": "1403000000000000001", "filename": name, "content_type": "text/plain; charset=utf-8",
-            "size": messages::FILE.len(), "url": url, "proxy_url": url }]);
+    pub fn with_file(&self, mut message: Value, upload: Upload) -> Value {
+        message["attachments"] = json!([self.file(upload)]);
         message
     }
 
@@ -118,6 +114,20 @@ impl Platform {
     /// If the command isn't registered, or is used in a way that its definition forbids.
     pub fn command(&self, app: &str, from: &Speaker, name: &str, prompt: Option<&str>) -> anyhow::Result<Value> {
         interactions::command(&mut self.state(), app, from, name, prompt)
+    }
+
+    /// The same with a file.
+    ///
+    /// # Errors
+    /// If the command isn't registered, or takes no file.
+    pub fn command_with_file(&self, app: &str, from: &Speaker, name: &str, file: &Value) -> anyhow::Result<Value> {
+        interactions::command_with_file(&mut self.state(), app, from, name, file)
+    }
+
+    /// A file that a person is about to send, as the platform describes it.
+    #[must_use]
+    pub fn file(&self, upload: Upload) -> Value {
+        messages::attachment(&mut self.state(), self.address, upload)
     }
 
     /// A person presses the newest button with that label in a chat. Returns the interaction.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 
 use super::Platform;
 
@@ -87,6 +87,17 @@ impl PlatformSimulator for OneBot {
         id
     }
 
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let (platform, app) = (&self.platform, app(self.mode));
+        let said = match self.is_webhook() {
+            true => json!({ "user": from.user, "group": from.group, "file": platform.file(upload) }),
+            false => platform.with_file(platform.message(app, from, "", false), upload),
+        };
+        let id = self.said.keep(&said);
+        self.redeliver(&id);
+        Some(id)
+    }
+
     fn redeliver(&self, id: &str) {
         let (platform, mode, said) = (self.platform.clone(), self.mode, self.said.clone());
         let is_webhook = self.is_webhook();
@@ -157,6 +168,9 @@ fn use_command(platform: &Platform, app: &str, said: &Value) -> anyhow::Result<V
         user: said["user"].as_str().context("a user")?.to_owned(),
         group: said["group"].as_str().map(str::to_owned),
     };
+    if said["file"].is_object() {
+        return platform.command_with_file(app, &from, "ask", &said["file"]);
+    }
     let text = said["text"].as_str().context("a text")?;
     match text.strip_prefix('/') {
         Some(command) => platform.command(app, &from, command, None),

@@ -55,6 +55,8 @@ pub(super) struct State {
     /// Channels by id: the chat as tests name it.
     pub(super) channels: HashMap<String, String>,
     pub(super) bubbles: Vec<Bubble>,
+    /// What people sent, by its signed address.
+    pub(super) files: HashMap<String, Vec<u8>>,
     pub(super) calls: Vec<Call>,
     pub(super) responses: Vec<Value>,
     pub(super) complaints: Complaints,

@@ -82,7 +82,12 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         return lost();
     }
     match done {
-        Ok(Value::String(file)) => Response::new(Body::from(file)),
+        Ok(Value::String(key)) => {
+            let sent = platform.book().files.get(&key).cloned();
+            Response::new(Body::from(
+                sent.unwrap_or_else(|| format!("bytes of {key}").into_bytes()),
+            ))
+        }
         Ok(body) => answer(200, &body, None),
         Err(refused) => {
             let reset = (refused.code == 99_991_400).then_some(1);

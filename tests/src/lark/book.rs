@@ -82,6 +82,8 @@ pub(super) struct Book {
     pub(super) apps: HashMap<String, App>,
     pub(super) tickets: HashMap<String, String>,
     pub(super) bubbles: Vec<Bubble>,
+    /// What people sent, by key, where it matters.
+    pub(super) files: HashMap<String, Vec<u8>>,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
     pub(super) complaints: Complaints,

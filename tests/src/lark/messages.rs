@@ -29,7 +29,7 @@ pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
     }
 }
 
-/// A file's bytes, as a text. Key and message must belong together.
+/// Which file it is. Key and message must belong together.
 fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     let said = of_app(id, asked, book)?;
     let key = asked.path.last().copied().unwrap_or_default();
@@ -41,7 +41,7 @@ fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refus
     if asked.query != query || !said.content.contains(key) {
         return Err(refuse(234_003, "the key is not of this message"));
     }
-    Ok(json!(format!("bytes of {key}")))
+    Ok(json!(key))
 }
 
 /// What a message says; of one that was forwarded also what is in it.

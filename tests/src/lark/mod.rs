@@ -25,6 +25,7 @@ use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, ShownButton, Speaker, until};
+use crate::platform::Upload;
 
 use book::Book;
 pub use book::{Ack, Answer, Call, Fault, Faults};
@@ -157,6 +158,21 @@ impl Platform {
         let key = book.fresh("img_v3_");
         let id = book.say(app, from, "image", json!({ "image_key": key }).to_string(), Vec::new());
         said(app, from, &id, &mut book)
+    }
+
+    /// A person alone with the bot sends a picture or a file.
+    #[must_use]
+    pub fn upload(&self, app: &str, from: &Speaker, upload: Upload) -> Value {
+        let event = match upload.is_picture {
+            true => self.picture(app, from),
+            false => self.file(app, from, upload.name),
+        };
+        let content = event.pointer("/event/message/content").and_then(Value::as_str);
+        let content: Value = serde_json::from_str(content.unwrap_or_default()).unwrap_or_default();
+        let key = content["image_key"].as_str().or(content["file_key"].as_str());
+        let key = key.unwrap_or_default().to_owned();
+        self.book().files.insert(key, upload.bytes.to_vec());
+        event
     }
 
     /// A person opens their chat with the bot.

@@ -42,6 +42,8 @@ pub(super) struct Book {
     pub(super) faults: VecDeque<Fault>,
     pub(super) bots: HashMap<String, Bot>,
     pub(super) bubbles: Vec<Bubble>,
+    /// What people sent, by `file_id`.
+    pub(super) files: HashMap<String, Vec<u8>>,
     pub(super) calls: Vec<Call>,
     pub(super) complaints: Complaints,
     /// Groups that became supergroups, by their old id.

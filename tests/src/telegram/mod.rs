@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
+use crate::platform::Upload;
 
 pub use book::{Answer, Call, Fault};
 use book::{Book, Bot, Chat, Update};
@@ -121,6 +122,28 @@ impl Platform {
     pub fn say(&self, token: &str, from: &Speaker, fields: Value) -> i64 {
         let message = self.message(token, from, fields);
         self.update(token, "message", &message)
+    }
+
+    /// A person sends a picture, which comes in two sizes, or a file. Gives the update's id.
+    pub fn upload(&self, token: &str, from: &Speaker, upload: Upload) -> i64 {
+        let keep = |bytes: &[u8]| {
+            let mut book = self.book();
+            let id = format!("AgACAgI{}", book.fresh());
+            book.files.insert(id.clone(), bytes.to_vec());
+            json!({ "file_id": id, "file_unique_id": format!("u{id}"), "file_size": bytes.len() })
+        };
+        let mut file = keep(upload.bytes);
+        let (field, value) = match upload.is_picture {
+            true => {
+                (file["width"], file["height"]) = (json!(800), json!(800));
+                ("photo", json!([keep(b"the same, smaller"), file]))
+            }
+            false => {
+                (file["file_name"], file["mime_type"]) = (json!(upload.name), json!(upload.mime));
+                ("document", file)
+            }
+        };
+        self.say(token, from, json!({ field: value }))
     }
 
     /// Any other update. Gives its id.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 
 use super::book::Webhook;
 use super::{Answer, Platform, updates};
@@ -34,6 +34,13 @@ impl Simulator {
             said: SaidMessages::default(),
         })
     }
+
+    /// Keeps the newest update, so that it can be delivered again. Gives its id here.
+    fn keep(&self, id: i64) -> String {
+        let update = self.platform.with(&self.token, |bot| bot.updates.back().cloned());
+        let update = update.filter(|update| update.id == id).map(|update| update.body);
+        self.said.keep(&update.unwrap_or_default())
+    }
 }
 
 impl PlatformSimulator for Simulator {
@@ -59,10 +66,11 @@ impl PlatformSimulator for Simulator {
     }
 
     fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
-        let id = self.platform.text(&self.token, from, text, mention);
-        let update = self.platform.with(&self.token, |bot| bot.updates.back().cloned());
-        let update = update.filter(|update| update.id == id).map(|update| update.body);
-        self.said.keep(&update.unwrap_or_default())
+        self.keep(self.platform.text(&self.token, from, text, mention))
+    }
+
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        Some(self.keep(self.platform.upload(&self.token, from, upload)))
     }
 
     fn redeliver(&self, id: &str) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Platform;
 use crate::outbound::{Bubble, Speaker};
-use crate::platform::{Features, PlatformSimulator};
+use crate::platform::{Features, PlatformSimulator, Upload};
 
 /// Who owns the bot: a bot has one person, so only this one of the scenarios' people can write to it.
 const OWNER: &str = "1001";
@@ -64,6 +64,14 @@ impl PlatformSimulator for Row {
 
     fn say(&self, from: &Speaker, text: &str, _mention: bool) -> String {
         self.platform.say(from, text).to_string()
+    }
+
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let id = match upload.is_picture {
+            true => self.platform.send_picture(from, upload.bytes),
+            false => self.platform.send_file(from, upload.name, upload.bytes),
+        };
+        Some(id.to_string())
     }
 
     fn redeliver(&self, id: &str) {

@@ -21,6 +21,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         (&Method::GET, "/cgi-bin/token") => "older token",
         (&Method::POST, "/cgi-bin/message/custom/send") => "send",
         (&Method::POST, "/cgi-bin/message/custom/typing") => "typing",
+        (&Method::GET, "/cgi-bin/media/get") => "media",
         (method, path) => {
             platform.book().complaints.add(format!("{method} {path}: no such call"));
             return answer(&json!({ "errcode": 404, "errmsg": "no such call" }));
@@ -35,6 +36,9 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     if let Some(at) = book.faults.iter().position(|(call, _)| *call == name) {
         let code = book.faults.remove(at).map_or(0, |(_, code)| code);
         return answer(&json!({ "errcode": code, "errmsg": "as the test wants it" }));
+    }
+    if name == "media" {
+        return media(&query, &book);
     }
     let done = match name {
         "token" => token(&body, &platform, &mut book),
@@ -52,6 +56,21 @@ fn answer(body: &Value) -> Response {
         .header("content-type", "application/json; encoding=utf-8")
         .body(Body::from(body.to_string()))
         .expect("a response can be built")
+}
+
+/// A file's bytes. Errors come with 200 too, as JSON.
+fn media(query: &HashMap<String, String>, book: &Book) -> Response {
+    let has_token = query.get("access_token").is_some_and(|it| book.tokens.contains(it));
+    let found = query.get("media_id").and_then(|id| book.media.get(id));
+    match found {
+        _ if !has_token => answer(&json!({ "errcode": 42001, "errmsg": "access_token expired" })),
+        None => answer(&json!({ "errcode": 40007, "errmsg": "invalid media_id" })),
+        Some(bytes) => Response::builder()
+            .header("content-type", "image/jpeg")
+            .header("content-disposition", "attachment; filename=\"media.jpg\"")
+            .body(Body::from(bytes.clone()))
+            .expect("a response can be built"),
+    }
 }
 
 fn token(body: &Value, platform: &Platform, book: &mut Book) -> Result<Value, i64> {

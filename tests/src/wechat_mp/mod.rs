@@ -17,7 +17,7 @@ use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Complaints, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 use crate::sealed_xml;
 use crate::test_bridge::uuid;
 use crate::wecom::Cipher;
@@ -58,6 +58,8 @@ struct Book {
     /// Messages that were answered in the answer to their callback.
     answered: HashSet<String>,
     bubbles: Vec<Bubble>,
+    /// What people sent, by id.
+    media: HashMap<String, Vec<u8>>,
     n_typing: usize,
     calls: Vec<&'static str>,
     complaints: Complaints,
@@ -90,9 +92,21 @@ impl Platform {
     /// A person says something. The document can be delivered several times.
     #[must_use]
     pub fn text(&self, from: &Speaker, text: &str) -> String {
-        let id = u64::from_str_radix(&uuid()[..15], 16).unwrap_or_default().to_string();
+        let id = number();
         self.book().quotas.insert(from.user.clone(), MESSAGES);
         self.document(from, "text", &[("Content", text), ("MsgId", &id)])
+    }
+
+    /// A person sends a picture.
+    #[must_use]
+    pub fn picture(&self, from: &Speaker, bytes: &[u8]) -> String {
+        let (id, media) = (number(), format!("media-{}", uuid()));
+        let mut book = self.book();
+        book.quotas.insert(from.user.clone(), MESSAGES);
+        book.media.insert(media.clone(), bytes.to_vec());
+        let picture = "http://mmbiz.qpic.cn/mmbiz_jpg/x/0";
+        let fields = [("PicUrl", picture), ("MediaId", &media), ("MsgId", &id)];
+        self.document(from, "image", &fields)
     }
 
     /// A person follows the account.
@@ -232,6 +246,11 @@ impl Book {
     }
 }
 
+/// A message's id.
+fn number() -> String {
+    u64::from_str_radix(&uuid()[..15], 16).unwrap_or_default().to_string()
+}
+
 impl PlatformSimulator for Platform {
     fn features(&self) -> Features {
         Features {
@@ -270,6 +289,14 @@ impl PlatformSimulator for Platform {
         let id = self.said.keep(&json!(self.text(from, text)));
         self.redeliver(&id);
         id
+    }
+
+    /// Files are not delivered to accounts.
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let said = upload.is_picture.then(|| self.picture(from, upload.bytes))?;
+        let id = self.said.keep(&json!(said));
+        self.redeliver(&id);
+        Some(id)
     }
 
     fn redeliver(&self, id: &str) {

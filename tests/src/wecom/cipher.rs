@@ -110,6 +110,16 @@ impl Cipher {
         STANDARD.encode(cipher.encrypt_padded_vec::<NoPadding>(&bytes))
     }
 
+    /// Encrypts a file: the same padding, and nothing before or behind it.
+    #[must_use]
+    pub fn encrypt_file(&self, plain: &[u8]) -> Vec<u8> {
+        let n_padding = 32 - plain.len() % 32;
+        let mut bytes = plain.to_vec();
+        bytes.extend(std::iter::repeat_n(u8::try_from(n_padding).unwrap_or(32), n_padding));
+        let cipher = cbc::Encryptor::<Aes256>::new(&self.key.into(), (&iv(&self.key)).into());
+        cipher.encrypt_padded_vec::<NoPadding>(&bytes)
+    }
+
     /// Decrypts what is sealed for `receiver`.
     ///
     /// # Errors

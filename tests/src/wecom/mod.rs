@@ -81,10 +81,18 @@ impl Bot {
     /// The callback of a text message.
     #[must_use]
     pub fn text(&self, from: &Speaker, id: &str, text: &str, response_url: &str) -> Value {
+        let content = json!({ "msgtype": "text", "text": { "content": text } });
+        self.message(from, id, &content, response_url)
+    }
+
+    /// The callback of a message with this content: its type, and the field of that name.
+    #[must_use]
+    pub fn message(&self, from: &Speaker, id: &str, content: &Value, response_url: &str) -> Value {
         let mut message = self.envelope(from, id);
         message["response_url"] = json!(response_url);
-        message["msgtype"] = json!("text");
-        message["text"] = json!({ "content": text });
+        if let (Some(message), Value::Object(content)) = (message.as_object_mut(), content.clone()) {
+            message.extend(content);
+        }
         message
     }
 

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Query, State};
-use axum::routing::post;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ pub struct ResponseServer {
     pub url: String,
     said: Arc<Mutex<Vec<Said>>>,
     refused: Arc<Mutex<Vec<String>>>,
+    files: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl ResponseServer {
@@ -41,9 +43,11 @@ impl ResponseServer {
             url,
             said: Arc::default(),
             refused: Arc::default(),
+            files: Arc::default(),
         };
         let router = Router::new()
             .route("/cgi-bin/aibot/response", post(respond))
+            .route("/files/{file}", get(file))
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -53,6 +57,14 @@ impl ResponseServer {
     #[must_use]
     pub fn url_for(&self, code: &str) -> String {
         format!("{}/cgi-bin/aibot/response?response_code={code}", self.url)
+    }
+
+    /// Puts an encrypted file behind an address that needs nothing else. Gives the address.
+    #[must_use]
+    pub fn keep_file(&self, bytes: Vec<u8>) -> String {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.push(bytes);
+        format!("{}/files/{}?sign=a%2Bb%3D", self.url, files.len() - 1)
     }
 
     /// What was said so far.
@@ -104,6 +116,11 @@ impl ResponseServer {
         });
         Ok(())
     }
+}
+
+async fn file(State(server): State<ResponseServer>, Path(n): Path<usize>) -> Result<Vec<u8>, StatusCode> {
+    let files = server.files.lock().unwrap_or_else(PoisonError::into_inner);
+    files.get(n).cloned().ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn respond(

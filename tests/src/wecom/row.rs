@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{Bot, Cipher, ResponseServer};
 use crate::outbound::{Bubble, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload};
 
 /// How long the platform polls a stream that isn't finished.
 const POLLED: Duration = Duration::from_mins(6);
@@ -39,6 +39,14 @@ impl Callbacks {
         }
     }
 
+    /// Delivers a message with this content. Gives its id.
+    fn deliver(&self, from: &Speaker, content: &Value) -> String {
+        let said = json!({ "user": from.user, "group": from.group, "content": content });
+        let id = self.said.keep(&said);
+        self.redeliver(&id);
+        id
+    }
+
     /// Delivers a message, and polls until its stream is finished. A poll that can't reach the bot is made again.
     async fn converse(self, id: String) {
         let said = self.said.get(&id);
@@ -46,12 +54,11 @@ impl Callbacks {
             user: said["user"].as_str().unwrap_or_default().to_owned(),
             group: said["group"].as_str().map(str::to_owned),
         };
-        let text = said["text"].as_str().unwrap_or_default();
         let bot = Bot::new(
             self.cipher.clone(),
             self.callback_url.get().cloned().unwrap_or_default(),
         );
-        let mut request = bot.text(&from, &id, text, &self.responses.url_for(&id));
+        let mut request = bot.message(&from, &id, &said["content"], &self.responses.url_for(&id));
         let began = Instant::now();
         while began.elapsed() < POLLED {
             match bot.send_for_stream(&request).await {
@@ -129,10 +136,14 @@ impl PlatformSimulator for Callbacks {
 
     fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
         let text = super::mentioning(from, text, mention);
-        let said = json!({ "user": from.user, "group": from.group, "text": text });
-        let id = self.said.keep(&said);
-        self.redeliver(&id);
-        id
+        self.deliver(from, &json!({ "msgtype": "text", "text": { "content": text } }))
+    }
+
+    /// Sealed with the bot's own key.
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let url = self.responses.keep_file(self.cipher.encrypt_file(upload.bytes));
+        let kind = if upload.is_picture { "image" } else { "file" };
+        Some(self.deliver(from, &json!({ "msgtype": kind, kind: { "url": url } })))
     }
 
     fn redeliver(&self, id: &str) {

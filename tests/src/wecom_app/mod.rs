@@ -19,7 +19,7 @@ use tieline_core::http_types::WebhookRequest;
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Complaints, ShownButton, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 use crate::sealed_xml;
 use crate::test_bridge::uuid;
 use crate::wecom::Cipher;
@@ -289,6 +289,14 @@ impl PlatformSimulator for Platform {
         let id = self.said.keep(&json!(self.text(from, text)));
         self.redeliver(&id);
         id
+    }
+
+    /// Files are not delivered to applications.
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let said = upload.is_picture.then(|| self.picture(from, upload.bytes))?;
+        let id = self.said.keep(&json!(said));
+        self.redeliver(&id);
+        Some(id)
     }
 
     fn redeliver(&self, id: &str) {

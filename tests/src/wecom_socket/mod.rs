@@ -84,9 +84,19 @@ impl Platform {
     /// # Errors
     /// If no client is connected for the bot.
     pub fn say(&self, bot: &str, from: &Speaker, id: &str, text: &str) -> anyhow::Result<String> {
+        let content = json!({ "msgtype": "text", "text": { "content": text } });
+        self.say_content(bot, from, id, &content)
+    }
+
+    /// A person sends a bot a message with this content: its type, and the field of that name. Gives the callback's `req_id`.
+    ///
+    /// # Errors
+    /// If no client is connected for the bot.
+    pub fn say_content(&self, bot: &str, from: &Speaker, id: &str, content: &Value) -> anyhow::Result<String> {
         let mut body = envelope(bot, from, id);
-        body["msgtype"] = json!("text");
-        body["text"] = json!({ "content": text });
+        if let (Some(body), Value::Object(content)) = (body.as_object_mut(), content.clone()) {
+            body.extend(content);
+        }
         body["response_url"] = json!(self.responses.url_for(&format!("code-{id}")));
         self.call_back(bot, from, "aibot_msg_callback", body)
     }

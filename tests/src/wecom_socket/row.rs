@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::Platform;
 use crate::outbound::{Bubble, ShownButton, Speaker};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
-use crate::wecom::mentioning;
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
+use crate::wecom::{Cipher, mentioning};
 
 /// The bot, and its secret.
 const BOT: &str = "aibTESTS";
@@ -26,6 +26,14 @@ impl OneBot {
             platform,
             said: SaidMessages::default(),
         }
+    }
+
+    /// Delivers a message with this content. Gives its id.
+    fn deliver(&self, from: &Speaker, content: &Value) -> String {
+        let said = json!({ "user": from.user, "group": from.group, "content": content });
+        let id = self.said.keep(&said);
+        self.redeliver(&id);
+        id
     }
 }
 
@@ -56,10 +64,16 @@ impl PlatformSimulator for OneBot {
 
     fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
         let text = mentioning(from, text, mention);
-        let said = json!({ "user": from.user, "group": from.group, "text": text });
-        let id = self.said.keep(&said);
-        self.redeliver(&id);
-        id
+        self.deliver(from, &json!({ "msgtype": "text", "text": { "content": text } }))
+    }
+
+    /// Each is sealed with a key of its own.
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let cipher = Cipher::fresh();
+        let url = self.platform.responses.keep_file(cipher.encrypt_file(upload.bytes));
+        let kind = if upload.is_picture { "image" } else { "file" };
+        let content = json!({ "msgtype": kind, kind: { "url": url, "aeskey": cipher.encoding_aes_key } });
+        Some(self.deliver(from, &content))
     }
 
     fn redeliver(&self, id: &str) {
@@ -69,8 +83,7 @@ impl PlatformSimulator for OneBot {
                 user: said["user"].as_str().unwrap_or_default().to_owned(),
                 group: said["group"].as_str().map(str::to_owned),
             };
-            let text = said["text"].as_str().unwrap_or_default();
-            let called = platform.say(BOT, &from, &id, text).map(drop);
+            let called = platform.say_content(BOT, &from, &id, &said["content"]).map(drop);
             async move { called }
         });
     }

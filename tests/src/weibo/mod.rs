@@ -16,11 +16,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, Speaker, until};
-use crate::platform::{Features, PlatformSimulator, SaidMessages, deliver};
+use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 
 use book::{Book, Order};
 pub use book::{Faults, SentFile};
@@ -96,6 +98,17 @@ impl Platform {
         let payload = json!({ "messageId": id, "fromUserId": from.user, "text": text, "timestamp": now_ms(),
             "input": [{ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": text }] }] });
         json!({ "type": "message", "payload": payload })
+    }
+
+    /// A message that is a picture or a file, which comes along with its bytes.
+    #[must_use]
+    pub fn upload(&self, from: &Speaker, upload: Upload) -> Value {
+        let mut message = self.text(from, "");
+        let kind = if upload.is_picture { "input_image" } else { "input_file" };
+        let source = json!({ "type": "base64", "media_type": upload.mime, "data": STANDARD.encode(upload.bytes) });
+        message["payload"]["input"][0]["content"] =
+            json!([{ "type": kind, "filename": upload.name, "source": source }]);
+        message
     }
 
     /// Sends a text frame to every connection of the app.
@@ -226,6 +239,12 @@ impl PlatformSimulator for Platform {
         let id = self.said.keep(&self.text(from, text));
         self.redeliver(&id);
         id
+    }
+
+    fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
+        let id = self.said.keep(&Self::upload(self, from, upload));
+        self.redeliver(&id);
+        Some(id)
     }
 
     fn redeliver(&self, id: &str) {
