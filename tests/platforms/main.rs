@@ -6,6 +6,7 @@ mod cards;
 mod clicks;
 mod dingtalk_faults;
 mod downloads;
+mod frame_vectors;
 mod limits;
 mod mentions;
 mod names;

@@ -18,7 +18,7 @@ use tieline_tests::agents::Manner;
 use crate::test_bridge::TestBridge;
 
 /// The key of all accounts in the vectors.
-const ID_KEY: [u8; 32] = [7; 32];
+pub(crate) const ID_KEY: [u8; 32] = [7; 32];
 /// Vectors at the very limit of a time, for clocks that stand still. Here time goes on.
 const AT_THE_LIMIT: [&str; 1] = ["signed but an hour ahead"];
 /// Our own channel: an operator proves its requests, not the connector.
@@ -77,7 +77,7 @@ fn settings(case: &Value) -> TriggerSettings {
 }
 
 /// How many events lie in the inbound queue.
-async fn n_queued(world: &World) -> usize {
+pub(crate) async fn n_queued(world: &World) -> usize {
     let (queues, url) = (&world.queues, &world.queues.urls().inbound);
     let mut n_queued = 0;
     loop {

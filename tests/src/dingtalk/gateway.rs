@@ -33,7 +33,7 @@ const TOPICS: [(&str, &str); 2] = [
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) number: u64,
-    frames: mpsc::UnboundedSender<Value>,
+    frames: mpsc::UnboundedSender<String>,
     link_state: watch::Sender<LinkState>,
 }
 
@@ -48,8 +48,13 @@ pub(super) enum LinkState {
 }
 
 impl Connection {
-    pub(super) fn send(&self, frame: Value) {
-        let _ = self.frames.send(frame);
+    pub(super) fn send(&self, frame: &Value) {
+        self.send_text(&frame.to_string());
+    }
+
+    /// Sends a text that need be no frame.
+    pub(super) fn send_text(&self, text: &str) {
+        let _ = self.frames.send(text.to_owned());
     }
 
     pub(super) fn end(&self, link_state: LinkState) {
@@ -138,7 +143,7 @@ async fn serve(mut socket: Socket, app: String, platform: Platform) {
                 _ => break,
             },
             frame = outgoing.recv() => match frame {
-                Some(frame) => if socket.send(Message::text(frame.to_string())).await.is_err() { break },
+                Some(frame) => if socket.send(Message::text(frame)).await.is_err() { break },
                 None => { let _ = socket.close(None).await; break }
             },
             _ = pings.tick() => {
@@ -243,7 +248,7 @@ fn acknowledged(ack: &Value, connection: u64, app: &str, pinged: &mut Option<(St
 
 /// Tells the client that a connection will end, and ends it after ten seconds.
 pub(super) fn disconnect(connection: &Connection, id: &str) {
-    connection.send(frame_of(
+    connection.send(&frame_of(
         "SYSTEM",
         "disconnect",
         &format!("disc_{id}"),
@@ -296,7 +301,7 @@ fn send(app: &str, topic: &str, data: &str, platform: &Platform) -> anyhow::Resu
     anyhow::ensure!(!connections.is_empty(), "no client is connected");
     // One of them, as if at random, but so that each gets its turn.
     let connection = &connections[usize::try_from(number)? % connections.len()];
-    connection.send(frame_of("CALLBACK", topic, &id, data));
+    connection.send(&frame_of("CALLBACK", topic, &id, data));
     let push = Push {
         began: Instant::now(),
         connection: connection.number,

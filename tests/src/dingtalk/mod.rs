@@ -143,6 +143,13 @@ impl Platform {
         message
     }
 
+    /// Sends a text on every connection of an app, whether it is a frame or not.
+    pub fn push_text(&self, app: &str, text: &str) {
+        for connection in &self.book().app(app).connections {
+            connection.send_text(text);
+        }
+    }
+
     /// Pushes a message in Stream mode, and again while it is not acknowledged. Gives the push's id.
     ///
     /// # Errors

@@ -363,9 +363,14 @@ fn visible(payload: &Value, with_content: bool, bot: &str) -> Value {
 /// Sends a control frame to an application's connections.
 pub(super) fn control(state: &mut State, app: &str, op: u8, payload: &Value) {
     let frame = json!({ "op": op, "d": payload, "s": null, "t": null }).to_string();
+    send_text(state, app, &frame);
+}
+
+/// Sends a text that need be no frame.
+pub(super) fn send_text(state: &mut State, app: &str, text: &str) {
     for session in state.app(app).sessions.values() {
         if let Some(connection) = &session.connection {
-            let _ = connection.send(Outgoing::Frame(frame.clone()));
+            let _ = connection.send(Outgoing::Frame(text.to_owned()));
         }
     }
 }

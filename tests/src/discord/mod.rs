@@ -108,6 +108,27 @@ impl Platform {
         gateway::dispatch(&mut self.state(), app, "MESSAGE_CREATE", message)
     }
 
+    /// Sends a text on an application's connections, whether it is a frame or not.
+    pub fn push_text(&self, app: &str, text: &str) {
+        gateway::send_text(&mut self.state(), app, text);
+    }
+
+    /// Delivers any event through the gateway.
+    ///
+    /// # Errors
+    /// If the bot has no session.
+    pub fn push_event(&self, app: &str, name: &str, payload: &Value) -> anyhow::Result<()> {
+        gateway::dispatch(&mut self.state(), app, name, payload)
+    }
+
+    /// The user and the role that an application's bot has.
+    #[must_use]
+    pub fn identity(&self, app: &str) -> (String, String) {
+        let mut state = self.state();
+        let app = state.app(app);
+        (app.bot(), app.role())
+    }
+
     /// A person uses a slash command, which the bridge must have registered. Returns the interaction.
     ///
     /// # Errors

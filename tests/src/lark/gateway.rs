@@ -48,6 +48,11 @@ impl Connection {
         let _ = self.frames.send(frame.encode());
     }
 
+    /// Sends bytes that need be no frame.
+    pub(super) fn send_bytes(&self, bytes: &[u8]) {
+        let _ = self.frames.send(bytes.to_vec());
+    }
+
     pub(super) fn end(&self, link_state: LinkState) {
         self.link_state.send_replace(link_state);
     }

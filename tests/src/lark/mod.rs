@@ -325,6 +325,13 @@ impl Platform {
         }
     }
 
+    /// Sends bytes on every connection of an app, whether they are a frame or not.
+    pub fn push_bytes(&self, app: &str, bytes: &[u8]) {
+        for connection in &self.book().app(app).connections {
+            connection.send_bytes(bytes);
+        }
+    }
+
     /// Sets how the platform misbehaves.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.book().faults);

@@ -122,6 +122,20 @@ impl Book {
         id
     }
 
+    pub(super) fn add_bot(&mut self, token: &str, bot: &str, person: &str) {
+        let bot = Bot {
+            id: bot.to_owned(),
+            person: person.to_owned(),
+            ..Bot::default()
+        };
+        self.bots.insert(token.to_owned(), bot);
+    }
+
+    pub(super) fn push(&mut self, person: &str, message: Value) {
+        let bot = self.bots.values_mut().find(|bot| bot.person == person);
+        bot.expect("the person has a bot").waiting.push_back(message);
+    }
+
     pub(super) fn deliver_again(&mut self, id: u64, other_id: bool) {
         let other = self.fresh();
         for bot in self.bots.values_mut() {

@@ -87,6 +87,16 @@ impl Platform {
         self.book().end_tokens(person);
     }
 
+    /// A bot that was logged in before, by the person who owns it.
+    pub fn add_bot(&self, token: &str, bot: &str, person: &str) {
+        self.book().add_bot(token, bot, person);
+    }
+
+    /// Delivers this as a message to a person's bot, whatever it is.
+    pub fn push(&self, person: &str, message: Value) {
+        self.book().push(person, message);
+    }
+
     /// A person writes to their bot. Returns the message's id.
     pub fn say(&self, from: &Speaker, text: &str) -> u64 {
         let item = json!({ "type": 1, "text_item": { "text": text } });
