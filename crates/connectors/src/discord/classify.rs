@@ -67,6 +67,7 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
         CallKind::Edit | CallKind::Type | CallKind::None => {}
     }
     shown.call = CallKind::None;
+    shown.token_young = false;
     accepted(&shown)
 }
 
@@ -74,6 +75,7 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
 fn refused(mut shown: DiscordProgress, on_success: &DiscordProgress, meaning: Meaning, code: String) -> Verdict {
     let bubble = &mut shown.bubble;
     match meaning {
+        Meaning::TokenGone if on_success.token_young => return Verdict::Retry { code },
         Meaning::TokenGone if !shown.token_closed => shown.token_closed = true,
         Meaning::MessageGone if matches!(on_success.call, CallKind::Edit | CallKind::EditOriginal) => {
             *bubble = bubble.again();

@@ -92,6 +92,7 @@ fn create(situation: &Situation<'_>, aim: &Aim, way: Way, after: &mut DiscordPro
     match way {
         Way::Original => {
             after.call = CallKind::EditOriginal;
+            after.token_young = situation.is_token_young();
             let url = by_token(situation, "/messages/@original");
             call::bare("edit_original", "PATCH", url, Some(body))
         }

@@ -13,14 +13,10 @@ use tieline_core::timestamp::Timestamp;
 use super::card_action::{Action, Button};
 use super::commands::{Command, FILE_OPTION, TEXT_OPTION};
 use super::compose::segment;
+use super::plan::TOKEN_LIFE_MS;
 use super::settings::{address, is_snowflake};
 use super::wire::{Interaction, Member};
 use super::{call, decode};
-
-/// How long a token of an interaction works, with a margin for the last call already taken off.
-///
-/// See [Discord Docs/Followup Messages](https://discord.com/developers/docs/interactions/receiving-and-responding#followup-messages).
-pub(super) const TOKEN_LIFE_MS: i64 = 15 * 60 * 1000 - 15_000;
 
 /// Kinds of interaction.
 const PING: u8 = 1;

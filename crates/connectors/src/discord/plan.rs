@@ -13,10 +13,16 @@ use super::full_text;
 use super::pages::{self, LIMIT, Page};
 use super::progress::{Bubble, DiscordProgress, MessageId, digest};
 
+/// How long a token of an interaction works, with a margin for the last call already taken off.
+///
+/// See [Discord Docs/Followup Messages](https://discord.com/developers/docs/interactions/receiving-and-responding#followup-messages).
+pub(super) const TOKEN_LIFE_MS: i64 = 15 * 60 * 1000 - 15_000;
 /// The typing indicator lasts ten seconds.
 ///
 /// See [Discord Docs/Trigger Typing Indicator](https://discord.com/developers/docs/resources/channel#trigger-typing-indicator).
 const TYPING: Duration = Duration::from_secs(7);
+/// How long an initial response may take: the platform waits for three seconds, the rest is for the way there and clocks that differ.
+const RESPONSE_MS: i64 = 5000;
 /// This long before its token expires a message that still grows says that it goes on elsewhere.
 const CLOSING: Duration = Duration::from_secs(105);
 
@@ -161,6 +167,13 @@ impl<'a> Situation<'a> {
     fn token_ends(&self) -> Option<Timestamp> {
         let until = self.to.handle.value().get("until")?.as_i64()?;
         Some(Timestamp::from_millis(until))
+    }
+
+    /// Whether the initial response may still be on its way to the platform, which knows no token before it.
+    pub(super) fn is_token_young(&self) -> bool {
+        let known_from = |until: Timestamp| until.as_millis() - TOKEN_LIFE_MS + RESPONSE_MS;
+        self.token_ends()
+            .is_some_and(|until| self.cx.now.as_millis() < known_from(until))
     }
 
     /// Whether the token works for so short a time that an answer which grows had better leave it.

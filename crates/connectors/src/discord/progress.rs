@@ -23,6 +23,9 @@ pub(super) struct DiscordProgress {
     /// The interaction's token doesn't work any more.
     #[serde(skip_serializing_if = "is_default")]
     pub token_closed: bool,
+    /// The interaction's token was so young at the call that the platform may not have known it yet.
+    #[serde(skip_serializing_if = "is_default")]
+    pub token_young: bool,
     /// The platform blocks the text itself: a notice replaces it.
     #[serde(skip_serializing_if = "is_default")]
     pub withheld: bool,
