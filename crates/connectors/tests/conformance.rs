@@ -13,6 +13,8 @@ use tieline_core::connector::{Connector, Delivery, Proof};
 
 #[path = "conformance/case.rs"]
 mod case;
+#[path = "conformance/mangled.rs"]
+mod mangled;
 #[path = "conformance/show.rs"]
 mod show;
 #[path = "conformance/walk.rs"]

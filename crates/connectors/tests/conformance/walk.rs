@@ -183,15 +183,8 @@ fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<S
     let cx = case.context(account, None);
     let begin = protocol.begin(&cx);
     same(&case.expect, &json!({ "begin": show::begin(&begin) }))?;
-    let address = match (&case.address, begin) {
-        (Some(address), _) => address.build(),
-        (None, Begin::Connect(address) | Begin::Authorize(address, _)) => address,
-        (None, Begin::Ask(_)) => return begin_by_asking(protocol, case, account),
-        (None, Begin::Poll) => SocketAddress {
-            url: String::new(),
-            headers: Vec::new(),
-            note: String::new(),
-        },
+    let Some(address) = address(case, begin) else {
+        return begin_by_asking(protocol, case, account);
     };
     let mut session = protocol.session(&address, &cx);
     let mut seen = Seen::new();
@@ -219,6 +212,20 @@ fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<S
     Ok(seen)
 }
 
+/// Where the connection of a case leads. `None`: its steps are answers to the call that asks for it.
+pub(crate) fn address(case: &Case, begin: Begin) -> Option<SocketAddress> {
+    match (&case.address, begin) {
+        (Some(address), _) => Some(address.build()),
+        (None, Begin::Connect(address) | Begin::Authorize(address, _)) => Some(address),
+        (None, Begin::Ask(_)) => None,
+        (None, Begin::Poll) => Some(SocketAddress {
+            url: String::new(),
+            headers: Vec::new(),
+            note: String::new(),
+        }),
+    }
+}
+
 /// Rows of answers to the call that asks for the address.
 fn begin_by_asking(
     protocol: &dyn tieline_core::stream::StreamProtocol,
@@ -240,7 +247,7 @@ fn begin_by_asking(
     Ok(vec!["begin".into()])
 }
 
-fn drive(
+pub(crate) fn drive(
     session: &mut dyn StreamSession,
     case: &Case,
     step: &StepCase,
