@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
 use tieline_tests::test_bridge::uuid;
-use tieline_tests::{dingtalk, discord, lark, telegram, wechat, wecom_app};
+use tieline_tests::{dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom_app};
 
 use crate::expected::{Expected, Injected};
 use crate::organization::{Organization, PATIENCE};
@@ -167,6 +167,41 @@ pub(crate) async fn address_not_trusted(place: &Organization) -> anyhow::Result<
         .status("disconnected", Some("config_invalid"))
         .log("config_invalid")
         .overview("restart");
+    Ok(expected.of(bot.id))
+}
+
+/// The same of an account, whose platform has a list of its own and refuses the token already.
+pub(crate) async fn account_address_not_listed(place: &Organization) -> anyhow::Result<Injected> {
+    let platform = wechat_mp::Platform::start(true).await;
+    let bot = place.bot(&platform.integration()).await?;
+    platform.created(&bot.callback_url);
+    platform.say(&Speaker::alone("oLisi"), "hello", true);
+    place.ended(&bot.id, "answered", 1).await?;
+    // Only who asks for a token must be on the list.
+    platform.trust_caller(false);
+    platform.expire_tokens();
+    place
+        .post(&format!("/integrations/{}/restart", bot.id), &Value::Null)
+        .await?;
+    let expected = Expected::failed("platform_setup", "restart", &["40164", "address of this deployment"])
+        .status("disconnected", Some("config_invalid"))
+        .log("config_invalid")
+        .overview("restart");
+    Ok(expected.of(bot.id))
+}
+
+/// The account may not write to the person any more.
+pub(crate) async fn account_window_closed(place: &Organization) -> anyhow::Result<Injected> {
+    let platform = wechat_mp::Platform::start(true).await;
+    let bot = place.bot(&platform.integration()).await?;
+    platform.created(&bot.callback_url);
+    platform.fail_next("send", 45015);
+    platform.say(&Speaker::alone("oLisi"), "hello", true);
+    place.ended(&bot.id, "failed", 1).await?;
+    let expected = Expected::failed("answers", "redrive", &["45015", "the person's last message"])
+        .status("degraded", Some("delivery_failed"))
+        .log("delivery_refused")
+        .overview("redrive");
     Ok(expected.of(bot.id))
 }
 

@@ -73,5 +73,7 @@ pub(crate) const CAUSES: &[Cause] = causes![
     reply_window_closed: rows_platforms::window_closed,
     address_not_trusted: rows_platforms::address_not_trusted,
     address_not_listed: rows_platforms::address_not_listed,
+    account_address_not_listed: rows_platforms::account_address_not_listed,
+    account_window_closed: rows_platforms::account_window_closed,
     person_not_visible: rows_platforms::not_visible,
 ];

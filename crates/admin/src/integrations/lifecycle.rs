@@ -78,7 +78,11 @@ async fn set(
     })
     .await?;
     if enabled {
-        provision(state, &after, Before::Kept).await;
+        let before = match again {
+            Again::Leave => Before::Kept,
+            Again::Renew => Before::Doubted,
+        };
+        provision(state, &after, before).await;
     }
     Ok(Tagged::ok(view::of(state, &after)?))
 }

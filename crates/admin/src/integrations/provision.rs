@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) enum Before {
     /// It still holds.
     Kept,
+    /// It may hold, but an operator wants to know: no token from before is used.
+    Doubted,
     /// It was obtained with other credentials.
     Outdated,
 }
@@ -33,8 +35,10 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
     let Ok(bot) = accounts::open(&state.world, record) else {
         return;
     };
-    if before == Before::Outdated {
-        forget(state, record, &bot).await;
+    match before {
+        Before::Kept => {}
+        Before::Doubted => courier::forget_token(&state.world, &bot).await,
+        Before::Outdated => forget(state, record, &bot).await,
     }
     if timeout(PATIENCE, talk(state, record, &bot)).await.is_err() {
         warn!(account.id = %record.id, "platform has not answered in time whether the credentials work");
