@@ -1,5 +1,25 @@
 //! The same scenarios for every platform and mode: one row each in `tieline_tests::rows`.
 //!
+//! What is shown of each platform in each mode, and where:
+//!
+//! | what | scenario |
+//! |---|---|
+//! | text in, streamed answer out, exact final text | `answers::answer_grows_to_its_exact_final_text` |
+//! | redelivery | `answers::redelivered_message_is_answered_once` |
+//! | long answer | `answers::long_answer_is_shown_whole_and_in_order` |
+//! | media in | `media` |
+//! | group rules | `answers::group_message_is_answered_…`, `groups`, `chat_rules::people_of_a_group_…` |
+//! | commands | `commands`, `chat_rules::new_needs_white_space_…` |
+//! | rate limit | `faults::rate_limited_answer_is_shown_later_and_once` |
+//! | credentials wrong | `faults::wrong_credentials_show_in_the_status` |
+//! | platform away for a minute | `faults::platform_that_is_away_gets_the_answer_when_it_is_back` |
+//! | socket half open | `faults::half_open_connection_is_left_for_a_new_one` |
+//! | kicked or signed out | `faults::bot_that_is_signed_out_says_so_in_its_status` |
+//! | killed in the middle | `faults::killed_bridge_goes_on_with_the_answer` |
+//! | hand-over between relays | `relays` |
+//!
+//! What a platform doesn't have is in its simulator's `Features`; a picture reaches the agent on every one.
+//!
 //! `TIELINE_PLATFORM=telegram` runs the rows of one platform only.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
