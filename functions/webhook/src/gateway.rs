@@ -97,6 +97,18 @@ impl Request {
     }
 }
 
+impl Response {
+    /// Too many callbacks of one bot. The platform delivers again.
+    pub(crate) fn too_many() -> Self {
+        Self {
+            status_code: 429,
+            headers: HashMap::from([("retry-after", "1".to_owned())]),
+            body: String::new(),
+            is_base64_encoded: false,
+        }
+    }
+}
+
 impl From<WebhookAnswer> for Response {
     fn from(answer: WebhookAnswer) -> Self {
         // What we answer is text, nearly always.

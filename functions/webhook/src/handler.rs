@@ -1,5 +1,6 @@
 //! API Gateway's words into the bridge's, and back.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -11,9 +12,10 @@ use tieline_bridge::{operator, receive, reply_poll};
 use tieline_connectors::registry;
 use tieline_core::http_types::WebhookAnswer;
 use tieline_core::ids::{IntegrationId, ReplyId};
-use tokio::time::timeout;
-use tracing::warn;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
 
+use crate::callback_limiter::CallbackLimiter;
 use crate::gateway::{Request, Response};
 
 /// How long the data keys may take: a platform waits for its answer.
@@ -36,14 +38,32 @@ async fn refresh_keys(world: &World) {
 
 /// Serves until the environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
-    let world = &world;
+    let (world, limiter) = (&world, &Mutex::new(CallbackLimiter::default()));
     run(service_fn(|event: LambdaEvent<Request>| async move {
+        if is_too_many(world, limiter, &event.payload) {
+            return Ok(Response::too_many());
+        }
         refresh_keys(world).await;
         // Boxed, or the compiler despairs of the depth of it.
         let answer = Box::pin(answer(world, event.payload)).await;
         Ok::<_, Error>(Response::from(answer))
     }))
     .await
+}
+
+/// Whether a bot is called more often than its share, before anything is read. Logged in samples, as other refusals.
+fn is_too_many(world: &World, limiter: &Mutex<CallbackLimiter>, request: &Request) -> bool {
+    let Route::Webhook { platform, integration } = route(&request.raw_path) else {
+        return false;
+    };
+    let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+    if limiter.admit(integration, Instant::now()) {
+        return false;
+    }
+    if let Some(n_left_out) = world.refusal_log.sample(world.clock.now()) {
+        info!(platform, account.id = integration, n_left_out, "refused a callback: too many for one bot");
+    }
+    true
 }
 
 /// Which of our addresses a request is for.

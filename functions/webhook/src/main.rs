@@ -1,5 +1,6 @@
 //! Lambda function `webhook`: see `handler`.
 
+mod callback_limiter;
 mod gateway;
 mod handler;
 
