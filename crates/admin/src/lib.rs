@@ -39,6 +39,7 @@ mod secret_origin;
 mod session;
 mod signed_endpoint;
 mod state;
+pub mod synthetic_check;
 mod texts;
 mod tokens;
 mod triggers;

@@ -51,11 +51,13 @@ pub enum Metric {
     Heartbeats,
     /// Wake-ups that a runner which takes them itself works on: most wait for an agent.
     RunsInHand,
+    /// Synthetic checks, as 1 for each that failed and 0 for each that passed.
+    FailedChecks,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Messages,
         Self::TimeToFirstText,
         Self::TimeToFinal,
@@ -66,6 +68,7 @@ impl Metric {
         Self::HandOverGap,
         Self::Heartbeats,
         Self::RunsInHand,
+        Self::FailedChecks,
     ];
 
     /// Its name.
@@ -82,6 +85,7 @@ impl Metric {
             Self::HandOverGap => "HandOverGap",
             Self::Heartbeats => "Heartbeats",
             Self::RunsInHand => "RunsInHand",
+            Self::FailedChecks => "FailedChecks",
         }
     }
 
@@ -89,7 +93,12 @@ impl Metric {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Messages | Self::Retries | Self::Connections | Self::Heartbeats | Self::RunsInHand => "Count",
+            Self::Messages
+            | Self::Retries
+            | Self::Connections
+            | Self::Heartbeats
+            | Self::RunsInHand
+            | Self::FailedChecks => "Count",
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait | Self::HandOverGap => {
                 "Milliseconds"
             }
@@ -105,7 +114,7 @@ impl Metric {
             Self::Retries => &[&["Source"]],
             // All together too: alarms are about shares of them.
             Self::Connections => &[&[], &["State"], &["Platform", "State"]],
-            Self::HandOverGap | Self::Heartbeats | Self::RunsInHand => &[&[]],
+            Self::HandOverGap | Self::Heartbeats | Self::RunsInHand | Self::FailedChecks => &[&[]],
         }
     }
 }
@@ -248,6 +257,11 @@ impl Metrics {
     pub fn runs_in_hand(&self, n: usize) {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
         self.add(Metric::RunsInHand, Vec::new(), f64::from(n));
+    }
+
+    /// A synthetic check has ended.
+    pub fn check(&self, is_failed: bool) {
+        self.add(Metric::FailedChecks, Vec::new(), f64::from(u8::from(is_failed)));
     }
 
     fn add(&self, metric: Metric, labels: Labels, value: f64) {

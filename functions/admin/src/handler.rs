@@ -29,9 +29,15 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
         async move {
             // While no request was served, this process stood still.
             world.store.refresh_keys(world.clock.now()).await?;
-            if is_scheduled(event.payload.get()) {
-                tieline_admin::periodic::look(&world).await;
-                tieline_admin::keys::advance(&world).await;
+            if let Some(scheduled) = scheduled(event.payload.get()) {
+                match scheduled {
+                    Work::Look => {
+                        tieline_admin::periodic::look(&world).await;
+                        tieline_admin::keys::advance(&world).await;
+                    }
+                    Work::Check => tieline_admin::synthetic_check::run(&world).await,
+                }
+                world.metrics.write(world.clock.now());
                 return Ok(None);
             }
             let request: LambdaRequest = serde_json::from_str(event.payload.get())?;
@@ -42,7 +48,8 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
     lambda_runtime::run(service_fn(answer)).await
 }
 
-/// What EventBridge sends on a schedule. A request from API Gateway has none of these fields, whatever its sender writes into it.
+/// What EventBridge sends on a schedule, or what the template has it send. A request from API Gateway has none of these fields, whatever its
+/// sender writes into it.
 ///
 /// See [EventBridge Docs/Creating a rule that runs on a schedule](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html).
 #[derive(Deserialize)]
@@ -52,9 +59,22 @@ struct Scheduled {
     detail_type: String,
 }
 
-fn is_scheduled(event: &str) -> bool {
-    serde_json::from_str::<Scheduled>(event)
-        .is_ok_and(|event| event.source == "aws.events" && event.detail_type == "Scheduled Event")
+/// What is to be done on a schedule.
+#[derive(Debug, PartialEq, Eq)]
+enum Work {
+    /// What is due each minute.
+    Look,
+    /// The synthetic check.
+    Check,
+}
+
+fn scheduled(event: &str) -> Option<Work> {
+    let event: Scheduled = serde_json::from_str(event).ok()?;
+    match (event.source.as_str(), event.detail_type.as_str()) {
+        ("aws.events", "Scheduled Event") => Some(Work::Look),
+        ("tieline", "Synthetic Check") => Some(Work::Check),
+        _ => None,
+    }
 }
 
 fn service(router: Router) -> impl Service<Request, Response = Answer, Error = Infallible, Future: Send> {
@@ -149,13 +169,14 @@ mod tests {
     fn the_schedule_is_told_from_a_request() {
         let scheduled =
             r#"{"version":"0","id":"53dc4d37","detail-type":"Scheduled Event","source":"aws.events","detail":{}}"#;
-        assert!(is_scheduled(scheduled));
+        assert_eq!(super::scheduled(scheduled), Some(Work::Look));
+        let check = r#"{"source":"tieline","detail-type":"Synthetic Check"}"#;
+        assert_eq!(super::scheduled(check), Some(Work::Check));
         let body = r#"{\"source\":\"aws.events\",\"detail-type\":\"Scheduled Event\"}"#;
         let request = format!(r#"{{"version":"2.0","rawPath":"/api/v1/orgs","body":"{body}"}}"#);
-        assert!(!is_scheduled(&request));
-        assert!(!is_scheduled(
-            r#"{"source":"someone.else","detail-type":"Scheduled Event"}"#
-        ));
+        assert_eq!(super::scheduled(&request), None);
+        let foreign = r#"{"source":"someone.else","detail-type":"Scheduled Event"}"#;
+        assert_eq!(super::scheduled(foreign), None);
     }
 
     #[tokio::test]

@@ -61,7 +61,12 @@ fn is_too_many(world: &World, limiter: &Mutex<CallbackLimiter>, request: &Reques
         return false;
     }
     if let Some(n_left_out) = world.refusal_log.sample(world.clock.now()) {
-        info!(platform, account.id = integration, n_left_out, "refused a callback: too many for one bot");
+        info!(
+            platform,
+            account.id = integration,
+            n_left_out,
+            "refused a callback: too many for one bot"
+        );
     }
     true
 }

@@ -27,6 +27,7 @@ mod runs;
 mod scheduled;
 mod secrets;
 mod sessions;
+mod synthetic_check;
 mod tasks;
 mod tenant_isolation;
 mod test_api;

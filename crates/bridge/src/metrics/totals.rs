@@ -36,7 +36,7 @@ enum Series {
 impl Series {
     fn new(metric: Metric) -> Self {
         match metric {
-            Metric::Messages | Metric::Retries | Metric::Heartbeats => Self::Counter(0.0),
+            Metric::Messages | Metric::Retries | Metric::Heartbeats | Metric::FailedChecks => Self::Counter(0.0),
             Metric::Connections | Metric::RunsInHand => Self::Gauge(0.0),
             Metric::TimeToFirstText
             | Metric::TimeToFinal
@@ -157,6 +157,11 @@ const fn described(metric: Metric) -> (&'static str, &'static str, &'static str)
             "tieline_wakeups_in_hand",
             "gauge",
             "Wake-ups that this process works on.",
+        ),
+        Metric::FailedChecks => (
+            "tieline_failed_checks_total",
+            "counter",
+            "Synthetic checks that failed.",
         ),
     }
 }

@@ -1,0 +1,240 @@
+//! Synthetic check: a message that goes through everything, as a person's does, and must be answered.
+//!
+//! It is sent to the public address, so domain, firewall, API, functions, queues and tables all have their part in it. It catches what no other
+//! metric shows in time, as a runner that hangs. Its bot and its agent, which echoes, are in an organization of their own, made when they are
+//! missing.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_bridge::error_chain::chain;
+use tieline_bridge::operator::session::{self, COOKIE, GUARD_HEADER};
+use tieline_bridge::operator::{Identity, Operator, TokenName};
+use tieline_bridge::world::{World, random};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::connector::Proof;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
+use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
+use tieline_core::timestamp::Timestamp;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_store::StoreError;
+use tieline_store::config::agent::{self, AgentError};
+use tieline_store::config::integration::{self, IntegrationError, IntegrationSettings, NewIntegration};
+use tieline_store::config::organization::{self, Limits};
+use tieline_store::config::token::{self, NewToken, Role};
+use tieline_store::config::trigger::{self, Rival, TriggerError};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+/// The check's organization, and what everything in it is called.
+const ORGANIZATION: &str = "tieline-check";
+const NAME: &str = "Synthetic check";
+/// Fixed ids, so that processes that make the same at the same time make it once.
+const INTEGRATION: &str = "int_c4ec00000000000000000001";
+const AGENT: &str = "agt_c4ec00000000000000000001";
+const TRIGGER: &str = "trg_c4ec00000000000000000001";
+const TOKEN: &str = "tok_c4ec00000000000000000001";
+
+/// How long an answer may take. A function ends after 29 s, and there are [`TRIES`].
+const PATIENCE: Duration = Duration::from_secs(12);
+/// What passes by itself, as the replacement of a function, pages nobody.
+const TRIES: u32 = 2;
+/// How long the session is good that the check opens for itself.
+const SESSION: Duration = Duration::from_mins(5);
+/// Time between two looks at the answer, where the bridge doesn't wait itself.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a check failed.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error("the check's bot can't be made")]
+    Agent(#[from] AgentError),
+    #[error("the check's bot can't be made")]
+    Integration(#[from] IntegrationError),
+    #[error("the check's bot can't be made")]
+    Trigger(#[from] TriggerError),
+    #[error("the table can't be read or written")]
+    Store(#[from] StoreError),
+    #[error("no channel of this process takes messages of operators")]
+    NoChannel,
+    #[error("the public address can't be called: {0}")]
+    Call(String),
+    #[error("the public address answered with status {0}")]
+    Status(u16),
+    #[error("the public address gave no answer of ours")]
+    Foreign,
+    #[error("no answer to the message within {} s", PATIENCE.as_secs())]
+    NoAnswer,
+    #[error("another answer than what was said")]
+    WrongAnswer,
+}
+
+/// Checks once, and counts whether it failed ([`Metric::FailedChecks`](tieline_bridge::metrics::Metric::FailedChecks)).
+pub async fn run(world: &World) {
+    let mut is_failed = true;
+    for nth in 1..=TRIES {
+        match timeout(PATIENCE, check(world))
+            .await
+            .unwrap_or(Err(CheckError::NoAnswer))
+        {
+            Ok(()) => {
+                info!("synthetic check passed");
+                is_failed = false;
+                break;
+            }
+            Err(failure) if nth < TRIES => warn!(error = chain(&failure), "synthetic check failed; trying again"),
+            Err(failure) => error!(error = chain(&failure), "synthetic check failed"),
+        }
+    }
+    world.metrics.check(is_failed);
+}
+
+async fn check(world: &World) -> Result<(), CheckError> {
+    let platform = world.registry.iter().map(|it| it.manifest());
+    let platform = platform.into_iter().find(|it| it.proof == Proof::Operator);
+    let platform = platform.ok_or(CheckError::NoChannel)?.platform;
+    ensure_bot(world, platform).await?;
+    let cookie = cookie(world).await?;
+
+    let text = fresh("check", random());
+    let body = json!({ "text": text, "chatId": "check", "senderId": "check" });
+    let url = format!("{}/api/{platform}/webhook/{INTEGRATION}", world.settings.public_url);
+    let post = world.http.client().post(url).header("content-type", "application/json");
+    let said = call(post.body(body.to_string()), &cookie).await?;
+    let reply = said["replyId"].as_str().ok_or(CheckError::Foreign)?.to_owned();
+    let mut version = 0;
+    loop {
+        let url = format!(
+            "{}/api/{platform}/replies/{reply}?after={version}",
+            world.settings.public_url
+        );
+        let shown = call(world.http.client().get(url), &cookie).await?;
+        if shown["done"] == true {
+            let is_echo = shown["text"].as_str().is_some_and(|answer| answer.contains(&text));
+            return if is_echo { Ok(()) } else { Err(CheckError::WrongAnswer) };
+        }
+        version = shown["version"].as_u64().ok_or(CheckError::Foreign)?;
+        sleep(PAUSE).await;
+    }
+}
+
+/// Calls our own public address as the check's operator.
+async fn call(request: reqwest::RequestBuilder, cookie: &str) -> Result<Value, CheckError> {
+    let request = request
+        .header("cookie", format!("{COOKIE}={cookie}"))
+        .header(GUARD_HEADER, "1");
+    let failed = |failure: reqwest::Error| CheckError::Call(chain(&failure.without_url()));
+    let answer = request.send().await.map_err(failed)?;
+    if !answer.status().is_success() {
+        return Err(CheckError::Status(answer.status().as_u16()));
+    }
+    let body = answer.bytes().await.map_err(failed)?;
+    serde_json::from_slice(&body).map_err(|_| CheckError::Foreign)
+}
+
+/// Makes what is missing of the bot. What another process, or this one before it ended, has made is good.
+async fn ensure_bot(world: &World, platform: &str) -> Result<(), CheckError> {
+    let (store, now) = (&world.store, world.clock.now());
+    let bound = integration::look_up(store, &IntegrationId::new(INTEGRATION), now).await?;
+    if bound.is_some_and(|bound| bound.trigger.is_some()) {
+        return Ok(());
+    }
+    let organization = OrganizationId::new(ORGANIZATION);
+    organization::create(store, &organization, NAME, Limits::default(), now).await?;
+    match agent::create(store, echo(&organization), now).await {
+        Ok(_) | Err(AgentError::NameTaken(_) | AgentError::Store(StoreError::Conflict)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let new = NewIntegration {
+        id: IntegrationId::new(INTEGRATION),
+        organization: organization.clone(),
+        platform: platform.to_owned(),
+        id_key: random(),
+    };
+    match integration::create(store, new, settings(), now).await {
+        Ok(_) | Err(IntegrationError::NameTaken(_) | IntegrationError::Store(StoreError::Conflict)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match trigger::create(store, binding(organization), Rival::Respect, now).await {
+        Ok(_) | Err(TriggerError::AlreadyBound(_) | TriggerError::Store(StoreError::Conflict)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn echo(organization: &OrganizationId) -> Agent {
+    Agent {
+        id: AgentId::new(AGENT),
+        organization: organization.clone(),
+        name: NAME.to_owned(),
+        protocol: "echo".to_owned(),
+        config: AgentConfig::default(),
+    }
+}
+
+fn settings() -> IntegrationSettings {
+    IntegrationSettings {
+        name: NAME.to_owned(),
+        mode: ConnectionMode::Webhook,
+        credentials: Credentials::default(),
+        endpoints: Endpoints::default(),
+        language: Language::English,
+        streaming: false,
+        thinking: ThinkingDisplay::default(),
+        enabled: true,
+        account_key: None,
+    }
+}
+
+fn binding(organization: OrganizationId) -> Trigger {
+    Trigger {
+        id: TriggerId::new(TRIGGER),
+        organization,
+        integration: IntegrationId::new(INTEGRATION),
+        agent: AgentId::new(AGENT),
+        enabled: true,
+        settings: TriggerSettings::default(),
+    }
+}
+
+/// A session of a few minutes in the check's organization: what is sent to the public address opens nothing else, and not for long.
+async fn cookie(world: &World) -> Result<String, CheckError> {
+    let (store, now) = (&world.store, world.clock.now());
+    let organization = OrganizationId::new(ORGANIZATION);
+    if token::get(store, &organization, TOKEN).await?.is_none() {
+        // Its secret is dropped: sessions need the record, and end with it.
+        let secret = fresh("tok", random());
+        match token::create(store, &organization, check_token(&secret), now).await {
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let opened = session::open(world, &identity(organization, now.after(SESSION)));
+    opened.map(|opened| opened.cookie).ok_or(CheckError::Foreign)
+}
+
+const fn check_token(secret: &str) -> NewToken<'_> {
+    NewToken {
+        id: TOKEN,
+        token: secret,
+        name: NAME,
+        role: Role::Admin,
+        expires_at: None,
+    }
+}
+
+fn identity(organization: OrganizationId, expires_at: Timestamp) -> Identity {
+    Identity {
+        operator: Operator::Member {
+            organization,
+            role: Role::Admin,
+        },
+        token: Some(TokenName {
+            id: TOKEN.to_owned(),
+            name: NAME.to_owned(),
+            expires_at: Some(expires_at),
+        }),
+        session: None,
+    }
+}
