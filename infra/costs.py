@@ -29,6 +29,7 @@ PRICES = {
     "secret": (0.40, "secret and month", "https://aws.amazon.com/secrets-manager/pricing/"),
     "vcpu_h": (0.03238, "vCPU-hour, arm64", "https://aws.amazon.com/fargate/pricing/ (Linux/ARM)"),
     "gb_h": (0.00356, "GB-hour, arm64", "https://aws.amazon.com/fargate/pricing/ (Linux/ARM)"),
+    "spot": (0.3, "share of the price, on Spot", "https://aws.amazon.com/fargate/pricing/ (Fargate Spot, up to 70 % less)"),
     "ipv4_h": (0.005, "public IPv4 address-hour", "https://aws.amazon.com/vpc/pricing/"),
 }
 
@@ -48,6 +49,9 @@ ASSUMED = {
     "egress_bytes": (2000, "calls to the platform and the agent; those to AWS stay inside"),
     "stored_bytes": (1200, "what is kept of a message for a month, with its index and a quarter of its reply, which is kept for a week"),
     "poll_read_units": (2, "what webhook reads for a poll: the integration with its trigger, the reply"),
+    "check_min": (3, "minutes between two synthetic checks, as in template.yaml"),
+    "check_ms": (900, "time of admin for a check: two calls of the public address, of which the second waits for the answer"),
+    "metrics_of_check": (12, "its own, six of the callbacks' route, five of a message on one platform"),
     "agent_s": (20, "how long an agent takes, where its time is counted"),
     "runs_per_invocation": (1.5, "runs that wait in one invocation of runner at the same time; up to 10"),
     "runs_per_container": (200, "runs that wait in a container of 0.25 vCPU and 0.5 GB at the same time, on average"),
@@ -149,8 +153,9 @@ def waiting_on_lambda() -> float:
     return duration(assumed("agent_s") * 1000) / assumed("runs_per_invocation")
 
 
-def container_month() -> float:
-    return MONTH_H * (0.25 * price("vcpu_h") + 0.5 * price("gb_h") + price("ipv4_h"))
+def container_month(on_spot: bool = False) -> float:
+    share = price("spot") if on_spot else 1
+    return MONTH_H * (share * (0.25 * price("vcpu_h") + 0.5 * price("gb_h")) + price("ipv4_h"))
 
 
 def waiting_on_ecs() -> float:
@@ -159,7 +164,18 @@ def waiting_on_ecs() -> float:
     return container_month() / runs_a_month
 
 
-def fixed_month(n_relays: int, is_used: bool) -> dict[str, float]:
+def synthetic_check() -> dict[str, float]:
+    """What the synthetic check costs by the month where nothing else is going on."""
+    checks = 60 * MONTH_H / assumed("check_min")
+    return {
+        "Messages": checks * sum(message(batch=1).values()),
+        "Checks": checks * (price("lambda_request") + duration(assumed("check_ms"))),
+        "Metrics that are else not written": assumed("metrics_of_check") * price("metric"),
+        "Alarm": price("alarm"),
+    }
+
+
+def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False) -> dict[str, float]:
     """What a deployment costs by the month, besides its messages."""
     metrics = assumed("metrics") if is_used else assumed("idle_metrics_of_relay") * bool(n_relays)
     polls_of_a_mapping = 5 * 3 * 60 * MONTH_H
@@ -174,7 +190,7 @@ def fixed_month(n_relays: int, is_used: bool) -> dict[str, float]:
         "Looks for notifications": 60 * MONTH_H * (price("lambda_request") + duration(assumed("notify_look_ms")) + price("read_unit")),
         "Alarms": alarms(holds) * price("alarm"),
         "Metrics (one platform)": metrics * price("metric"),
-        "Relay tasks with addresses": n_relays * container_month(),
+        "Relay tasks with addresses": n_relays * container_month(on_spot),
         "Heartbeats of relays": n_relays * month_s / assumed("heartbeat_s") * price("write_unit"),
         "Looks of relays": n_relays * reads_of_a_relay * price("read_unit"),
     }
@@ -227,6 +243,8 @@ def main() -> None:
     print(f"  {'agents that call back':<36}{0:10.2f}  (besides their calls: about {(price('http_api') + price('lambda_request')) * 1e6:.2f})")
     table("A month, webhooks only, unused", fixed_month(0, is_used=False))
     table("A month with one relay, unused", fixed_month(1, is_used=False))
+    table("A month with one relay on Spot (RelaySpot=ALL), unused", fixed_month(1, is_used=False, on_spot=True))
+    table("A month of the synthetic check (SyntheticCheck=ENABLED), on top of an unused deployment", synthetic_check())
     table("A month, webhooks only, besides its messages", fixed_month(0, is_used=True))
     table("A month of 1 000 bots on long connections", long_connections(1000))
     if million > AIM:

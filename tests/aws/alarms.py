@@ -3,6 +3,7 @@
 See https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
 """
 
+import re
 from collections.abc import Callable
 
 # Values of a metric in a minute. None or nothing: no value came in.
@@ -34,10 +35,13 @@ def period_value(alarm: dict, series: dict[str, Series], start: int, period: int
         return of(alarm, alarm["Statistic"])
     parts = {it["Id"]: of(it["MetricStat"]["Metric"], it["MetricStat"]["Stat"]) for it in alarm["Metrics"] if "MetricStat" in it}
     (told,) = (it for it in alarm["Metrics"] if it["ReturnData"])
-    if None in parts.values():
+    expression = told["Expression"]
+    # A value that is missing leaves the whole without one, unless it is filled.
+    filled = set(re.findall(r"FILL\((\w+),", expression))
+    if any(value is None for name, value in parts.items() if name not in filled):
         return None
     # Of our own template, and of no one else's.
-    return eval(told["Expression"], {"__builtins__": {}}, parts)
+    return eval(expression, {"__builtins__": {}, "FILL": lambda value, other: other if value is None else value}, parts)
 
 
 def minutes_until(alarm: dict, series: dict[str, Series], begins: int, horizon: int = 180) -> int | None:

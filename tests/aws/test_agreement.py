@@ -383,7 +383,8 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
     watch = nested(ON_LAMBDA, "Watch")
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
-    alarms = watch.of_type("AWS::CloudWatch::Alarm") | nested(ON_ECS, "Watch").of_type("AWS::CloudWatch::Alarm")
+    checked = nested(Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED"), "Watch")
+    alarms = checked.of_type("AWS::CloudWatch::Alarm") | nested(ON_ECS, "Watch").of_type("AWS::CloudWatch::Alarm")
     for it in alarms.values():
         for metric in stats(it):
             if metric["Namespace"] == namespace:
@@ -457,7 +458,7 @@ def test_somebody_is_told_when_no_runner_is_alive():
     """On Lambda AWS's own metrics tell; a container says itself that it is there, and silence is the alarm."""
     on_lambda, on_ecs = (set(nested(it, "Watch").of_type("AWS::CloudWatch::Alarm")) for it in (ON_LAMBDA, ON_ECS))
     assert on_ecs - on_lambda == {"RunnerSilent"}
-    assert on_lambda - on_ecs == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped"}
+    assert on_lambda - on_ecs == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped", "RunnersBusy"}
     alarm = nested(ON_ECS, "Watch").resources["RunnerSilent"]["Properties"]
     assert (alarm["MetricName"], alarm["Statistic"], alarm["TreatMissingData"]) == ("RunsInHand", "SampleCount", "breaching")
     # One writing in a period, so that one period may pass without by chance, but not three.
@@ -643,6 +644,21 @@ def test_one_address_can_not_use_up_what_all_callbacks_share():
     assert len({it["Priority"] for it in rules.values()}) == len(rules)
 
 
+def test_a_flood_at_one_bot_ends_before_the_throttle_that_all_share():
+    """Whoever sends it: by the address's path. What is refused gets the status after which platforms deliver again."""
+    rule = next(it for it in Stack("waf.yaml").resources["Firewall"]["Properties"]["Rules"] if it["Name"] == "callbacks-of-a-bot")
+    limit = rule["Statement"]["RateBasedStatement"]
+    assert limit["AggregateKeyType"] == "CUSTOM_KEYS" and [list(it) for it in limit["CustomKeys"]] == [["UriPath"]]
+    assert limit["ScopeDownStatement"]["RegexPatternSetReferenceStatement"]["Arn"] == "arn:Callbacks"
+    assert rule["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
+    per_second = int(limit["Limit"]) / int(limit["EvaluationWindowSec"])
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]["DefaultRouteSettings"]
+    assert per_second <= int(stage["ThrottlingRateLimit"]) / 4
+    # The function has the same share for a bot, for what comes past the firewall.
+    source = (ROOT / "functions/webhook/src/callback_limiter.rs").read_text()
+    assert 1000 / int(re.search(r"INTERVAL: Duration = Duration::from_millis\((\d+)\)", source)[1]) == per_second
+
+
 def test_firewall_leaves_callbacks_alone_and_nothing_else():
     """A platform calls all its bots from few addresses, and what people write looks like anything."""
     stack = Stack("waf.yaml")
@@ -696,3 +712,49 @@ def test_all_is_encrypted_and_all_logs_end():
     for it in ON_LAMBDA.of_type("AWS::Logs::LogGroup").values():
         assert it["RetentionInDays"] == 30
     assert "Resource: \"*\"" not in (ROOT / "infra/template.yaml").read_text().split("# ---- Roles")[1].split("# ---- HTTP API")[0]
+
+
+def test_functions_work_in_given_subnets_with_what_that_needs():
+    with_vpc = Stack("template.yaml", RelayImage=IMAGE, FunctionSubnetIds="subnet-1,subnet-2", FunctionSecurityGroupIds="sg-1", Tracing="Active")
+    settings = with_vpc.resolve(with_vpc.source["Globals"])["Function"]
+    assert settings["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert settings["Tracing"] == "Active"
+    for name in FUNCTIONS:
+        role = with_vpc.resources[f"{name.capitalize()}Role"]["Properties"]
+        assert [it.rpartition("/")[2] for it in role["ManagedPolicyArns"]] == ["AWSLambdaVPCAccessExecutionRole", "AWSXRayDaemonWriteAccess"]
+    assert Stack("template.yaml", FunctionSubnetIds="subnet-1").refused() == ["FunctionSubnetIds needs FunctionSecurityGroupIds"]
+    assert with_vpc.refused() == []
+    plain = ON_LAMBDA.resolve(ON_LAMBDA.source["Globals"])["Function"]
+    assert "VpcConfig" not in plain and plain["Tracing"] == "PassThrough"
+
+
+def test_every_role_has_the_boundary_that_the_account_demands():
+    bound = Stack("template.yaml", RelayImage=IMAGE, PermissionsBoundary="arn:aws:iam::123456789012:policy/bound")
+    roles = bound.of_type("AWS::IAM::Role") | nested(bound, "Containers").of_type("AWS::IAM::Role")
+    assert len(roles) == 6
+    for name, it in roles.items():
+        assert it["PermissionsBoundary"] == "arn:aws:iam::123456789012:policy/bound", name
+    assert not any("PermissionsBoundary" in it for it in ON_LAMBDA.of_type("AWS::IAM::Role").values())
+
+
+def test_relay_on_spot_keeps_its_least_tasks_unless_all_are_to_be_there():
+    def service(spot: str) -> dict:
+        network = nested(Stack("template.yaml", RelayImage=IMAGE, RelaySpot=spot), "Containers")
+        assert ("CapacityProviders" in network.resources["Cluster"]["Properties"]) == (spot != "NONE")
+        return network.resources["RelayService"]["Properties"]
+
+    assert service("NONE")["LaunchType"] == "FARGATE" and "CapacityProviderStrategy" not in service("NONE")
+    least = ON_LAMBDA.source["Parameters"]["RelayMinTasks"]["Default"]
+    assert service("EXTRA")["CapacityProviderStrategy"] == [
+        {"CapacityProvider": "FARGATE", "Base": least, "Weight": 0},
+        {"CapacityProvider": "FARGATE_SPOT", "Weight": 1},
+    ]
+    assert service("ALL")["CapacityProviderStrategy"] == [{"CapacityProvider": "FARGATE_SPOT", "Weight": 1}]
+    assert "LaunchType" not in service("ALL")
+
+
+def test_table_and_index_are_warmed_up_together():
+    state = Stack("template.yaml", WarmWriteUnits="12000").resources["StateTable"]["Properties"]
+    warm = {"WriteUnitsPerSecond": "12000", "ReadUnitsPerSecond": 12000}
+    assert state["WarmThroughput"] == state["GlobalSecondaryIndexes"][0]["WarmThroughput"] == warm
+    assert "WarmThroughput" not in ON_LAMBDA.resources["StateTable"]["Properties"]

@@ -3,14 +3,22 @@
 The figures are the worst over all minutes in which a failure can begin, as periods begin on the clock.
 """
 
+import json
+import re
+import sys
+from pathlib import Path
+
 import pytest
-from alarms import Series, minutes_until
+from alarms import Series, minutes_until, period_value
 from template import PSEUDO, Stack, nested
 
+ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "example/tieline@sha256:" + "0" * 64
 STACK = PSEUDO["AWS::StackName"]
 OURS = f"Tieline/{STACK}"
 ON_LAMBDA = nested(Stack("template.yaml", RelayImage=IMAGE), "Watch")
+# With all that is watched only if it is asked for.
+WATCHED = nested(Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED", MaxUsdPerHour="2"), "Watch")
 ON_ECS = nested(Stack("template.yaml", RelayImage=IMAGE, RunnerOn="ecs", RunnerImage=IMAGE), "Watch")
 
 # An hour in which all is well comes first, and then the failure in any minute of half an hour, which is what the longest period begins on.
@@ -39,6 +47,13 @@ def age(queue: str) -> str:
     return f"AWS/SQS ApproximateAgeOfOldestMessage {STACK}-{queue}"
 
 
+def failing_checks(first: int) -> Series:
+    """A check every three minutes, of which `first` is the minute of the first after the failure has begun."""
+    return lambda minute: [1.0] if minute >= first and (minute - first) % 3 == 0 else []
+
+
+PASSING_CHECKS = {f"{OURS} FailedChecks": each(3, 0)}
+
 # What each failure looks like: the stack, the alarm, the metrics from the minute in which it begins, those before, and the most minutes.
 WALK = {
     # What fails comes again after the visibility time-out of 30 s, so that one chat's message fails in every minute.
@@ -50,6 +65,32 @@ WALK = {
     "runner loses memory and dies in every run, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 2)}, {}, 2),
     # Nothing is counted until Lambda ends it after a quarter of an hour.
     "runner hangs": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(15, 16)}, {}, 17),
+    # A check has passed just before; the next one counts its failure within its own 24 s.
+    "runner hangs, with the synthetic check": (WATCHED, "ChecksFail", {f"{OURS} FailedChecks": failing_checks(3)}, PASSING_CHECKS, 5),
+    "all slots of runners are taken by agents that don't answer": (
+        ON_LAMBDA,
+        "RunnersBusy",
+        {f"AWS/Lambda ConcurrentExecutions {STACK}-runner": each(1, 50)},
+        {f"AWS/Lambda ConcurrentExecutions {STACK}-runner": each(1, 20)},
+        4,
+    ),
+    "all dispatchers are busy": (
+        ON_LAMBDA,
+        "DispatchersBusy",
+        {f"AWS/Lambda ConcurrentExecutions {STACK}-dispatcher": each(1, 20)},
+        {f"AWS/Lambda ConcurrentExecutions {STACK}-dispatcher": each(1, 3)},
+        4,
+    ),
+    # A loop that writes 1 500 units a second: 3.4 USD an hour.
+    "cost runs away in writes": (WATCHED, "SpendingFast", {f"AWS/DynamoDB ConsumedWriteCapacityUnits {STACK}-state": each(1, 90000)}, {}, 4),
+    # Fifty runners that all wait all the time: 0.6 USD an hour, and 500 requests a second: 2.2.
+    "cost runs away in requests": (
+        WATCHED,
+        "SpendingFast",
+        {"AWS/ApiGateway Count Api": each(1, 30000), f"AWS/Lambda Duration {STACK}-runner": each(1, 3e6)},
+        {},
+        4,
+    ),
     "runners' container is gone": (ON_ECS, "RunnerSilent", {}, {f"{OURS} RunsInHand": each(1, 3)}, 5),
     "relay is gone": (ON_LAMBDA, "RelayWithoutHeartbeat", {}, {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0]}, 5),
     "account has no concurrency left": (ON_LAMBDA, "RunnerThrottles", {f"AWS/Lambda Throttles {STACK}-runner": each(1)}, {}, 4),
@@ -65,6 +106,13 @@ WALK = {
     "webhook can't start": (ON_LAMBDA, "WebhookErrors", {lambda_errors("webhook"): each(1, 50)}, {}, 4),
     # Its third call, for one that fails alone passes by itself.
     "webhook can't start, one bot that is called every seven minutes": (ON_LAMBDA, "WebhookErrors", {lambda_errors("webhook"): each(7)}, {}, 16),
+    "webhook can't start and no bot is called, with the synthetic check": (
+        WATCHED,
+        "ChecksFail",
+        {f"{OURS} FailedChecks": failing_checks(3)},
+        PASSING_CHECKS,
+        5,
+    ),
     # The schedule calls it once a minute, whoever else does.
     "admin can't start": (ON_LAMBDA, "AdminErrors", {lambda_errors("admin"): each(1)}, {}, 4),
     "tables are unreachable for the API": (ON_LAMBDA, "ApiErrors", {"AWS/ApiGateway 5xx Api": each(1, 5)}, {}, 4),
@@ -103,9 +151,9 @@ WALK = {
 SOON = 5
 # What nothing shows any sooner.
 LATER = {
-    "runner hangs": "Lambda counts an error when it ends a function, and a run may take a quarter of an hour",
-    "webhook can't start, one bot that is called every seven minutes": "a single failed call passes by itself; platforms repeat it",
-    "the only agent is down, which is asked every five minutes": "a single message without an answer pages nobody",
+    "runner hangs": "Lambda counts an error when it ends a function, and a run may take a quarter of an hour; SyntheticCheck finds it in five minutes",
+    "webhook can't start, one bot that is called every seven minutes": "a single failed call passes by itself; SyntheticCheck finds it in five minutes",
+    "the only agent is down, which is asked every five minutes": "a single message without an answer pages nobody: the agent is not the bridge",
 }
 
 
@@ -126,9 +174,57 @@ def test_failure_is_told_within_its_minutes(failure):
     assert most <= SOON or failure in LATER, "or say why it takes longer"
 
 
-@pytest.mark.parametrize("stack", [ON_LAMBDA, ON_ECS])
+@pytest.mark.parametrize("stack", [ON_LAMBDA, ON_ECS, WATCHED])
 def test_nobody_is_told_while_all_is_well(stack):
-    well = {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0], f"{OURS} RunsInHand": each(1, 3), age("inbound.fifo"): each(1, 2), age("work"): each(1, 900)}
+    well = PASSING_CHECKS | {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0], f"{OURS} RunsInHand": each(1, 3), age("inbound.fifo"): each(1, 2), age("work"): each(1, 900)}
+    well |= {f"AWS/Lambda ConcurrentExecutions {STACK}-runner": each(1, 44), "AWS/ApiGateway Count Api": each(1, 6000)}
     for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
         if "Statistic" in alarm or "Metrics" in alarm:
             assert minutes_until(alarm, well, 0) is None, name
+
+
+def test_synthetic_check_is_made_where_it_is_watched():
+    """Every three minutes, by the event that the function knows; and neither alarm nor schedule is there where it isn't asked for."""
+    outer = Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED")
+    rule = outer.resources["CheckSchedule"]["Properties"]
+    assert rule["ScheduleExpression"] == "rate(3 minutes)", "as the walk has it"
+    (target,) = rule["Targets"]
+    event = json.loads(target["Input"])
+    handler = (ROOT / "functions/admin/src/handler.rs").read_text()
+    assert f'("{event["source"]}", "{event["detail-type"]}") => Some(Work::Check)' in handler
+    assert outer.resources["CheckPermission"]["Properties"]["SourceArn"] == "arn:CheckSchedule"
+    # Both tries fit into the function's time.
+    source = (ROOT / "crates/admin/src/synthetic_check.rs").read_text()
+    patience = int(re.search(r"PATIENCE: Duration = Duration::from_secs\((\d+)\)", source)[1])
+    tries = int(re.search(r"TRIES: u32 = (\d+)", source)[1])
+    assert patience * tries + 4 <= outer.resources["AdminFunction"]["Properties"]["Timeout"]
+    without = Stack("template.yaml", RelayImage=IMAGE)
+    assert "CheckSchedule" not in without.resources and "ChecksFail" not in ON_LAMBDA.resources
+
+
+def test_budget_tells_the_address():
+    watch = nested(Stack("template.yaml", AlarmEmail="ops@example.com", BudgetUsd="100"), "Watch")
+    budget = watch.resources["Budget"]["Properties"]
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": "100", "Unit": "USD"}
+    for it in budget["NotificationsWithSubscribers"]:
+        assert it["Subscribers"] == [{"SubscriptionType": "EMAIL", "Address": "ops@example.com"}]
+    assert "Budget" not in ON_LAMBDA.resources
+    assert Stack("template.yaml", BudgetUsd="100").refused() == ["BudgetUsd needs AlarmEmail"]
+
+
+def test_spending_is_computed_with_the_prices_of_the_cost_script():
+    sys.path.insert(0, str(ROOT / "infra"))
+    import costs
+
+    alarm = WATCHED.resources["SpendingFast"]["Properties"]
+    for metric, price in {
+        "AWS/ApiGateway Count Api": costs.price("http_api") + costs.price("lambda_request"),
+        f"AWS/DynamoDB ConsumedWriteCapacityUnits {STACK}-state": costs.price("write_unit"),
+        f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-state": costs.price("read_unit"),
+        f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-config": costs.price("read_unit"),
+        # Sent, received and deleted.
+        f"AWS/SQS NumberOfMessagesSent {STACK}-inbound.fifo": 3 * costs.price("sqs_fifo"),
+        f"AWS/SQS NumberOfMessagesSent {STACK}-work": 3 * costs.price("sqs_fair"),
+        f"AWS/Lambda Duration {STACK}-runner": 0.25 / 1000 * costs.price("lambda_gb_s"),
+    }.items():
+        assert period_value(alarm, {metric: each(1, 1e6)}, 0, 1) == pytest.approx(60 * 1e6 * price, rel=0.001), metric

@@ -41,12 +41,15 @@ def test_alarms_are_counted_where_there_are_any():
     of_relay = costs.alarms({"RunsOnLambda", "HasRelay"}) - costs.alarms({"RunsOnLambda"})
     assert of_relay == 6, "one of heartbeats, two of shares of two each, one of throttles"
     assert costs.alarms(set()) < costs.alarms({"RunsOnEcs"}) < costs.alarms({"RunsOnLambda"})
-    assert costs.alarms({"RunsOnLambda", "RunsOnEcs", "HasRelay"}) == costs.WATCH.count("MetricName:")
+    asked_for = {"IsChecked", "HasSpendingLimit"}
+    assert costs.alarms({"RunsOnLambda", "RunsOnEcs", "HasRelay"} | asked_for) == costs.WATCH.count("MetricName:")
+    assert costs.alarms({"RunsOnLambda", "IsChecked"}) == costs.alarms({"RunsOnLambda"}) + 1
 
 
 def test_an_idle_deployment_costs_little():
     """What the programs write without being asked is the heartbeat of a relay: all other metrics come with messages, bots or runs."""
     assert sum(costs.fixed_month(0, is_used=False).values()) <= 5
+    assert sum(costs.fixed_month(1, is_used=False, on_spot=True).values()) <= 16
     source = (ROOT / "crates/bridge/src/metrics.rs").read_text()
     assert "if lines.is_empty() {" in source, "nothing is written where nothing was gathered"
 
@@ -62,5 +65,5 @@ def test_guide_has_the_figures():
     polls = 1e6 * sum(costs.poll().values())
     assert costs.million_at(costs.assumed("receive_batch")) == million
     least = [costs.million_at(batch, least=True) for batch in (costs.assumed("receive_batch"), costs.BATCHES[-1])]
-    for amount in (*least, *map(costs.million_at, costs.BATCHES), million, polls, bots, *(sum(costs.fixed_month(*how).values()) for how in ((0, False), (1, False), (0, True))), 1e6 * costs.waiting_on_lambda(), 1e6 * costs.waiting_on_ecs()):
+    for amount in (*least, *map(costs.million_at, costs.BATCHES), million, polls, bots, *(sum(costs.fixed_month(*how).values()) for how in ((0, False), (1, False), (1, False, True), (0, True))), sum(costs.synthetic_check().values()), 1e6 * costs.waiting_on_lambda(), 1e6 * costs.waiting_on_ecs()):
         assert re.search(rf"\b{amount:.2f}\b", text), f"{amount:.2f} is not in the guide"

@@ -39,6 +39,31 @@ def test_package_is_small(name, bootstraps):
     assert size < MOST_MIB[name] * MIB
 
 
+def has_standard_library(target: str) -> bool:
+    libraries = subprocess.run(["rustc", "--print", "target-libdir", "--target", target], check=True, capture_output=True, text=True).stdout.strip()
+    return Path(libraries).is_dir()
+
+
+ARM64 = "aarch64-unknown-linux-gnu"
+# Rust's own parts for another architecture come from its servers alone, by `rustup target add`, and tests download no toolchains.
+WITHOUT_ARM64 = f"the standard library for {ARM64} is not installed here (rustup target add {ARM64})"
+
+
+@pytest.mark.skipif(not has_standard_library(ARM64), reason=WITHOUT_ARM64)
+def test_packages_for_arm64_are_made_as_a_deployment_makes_them():
+    """With zig, which comes as a package, for the C library of provided.al2023."""
+    for name in MOST_MIB:
+        command = ("cargo", "lambda", "build", "--release", "--locked", "--arm64", "--skip-target-check", "--bin", name)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        bootstrap = ROOT / "target/lambda" / name / "bootstrap"
+        head = subprocess.run(["readelf", "--file-header", "--version-info", bootstrap], check=True, capture_output=True, text=True).stdout
+        assert re.search(r"Machine:\s+AArch64", head), name
+        newest = max(tuple(map(int, it.split("."))) for it in re.findall(r"GLIBC_([\d.]+)", head))
+        print(f"{name} for arm64: {bootstrap.stat().st_size / MIB:.2f} MiB, glibc {'.'.join(map(str, newest))}")
+        assert newest <= (2, 34), name
+
+
 def stage(name: str) -> str:
     """A stage of the Dockerfile with what it is made from, but for the one that builds."""
     stages = {match[2]: (match[1], match[3]) for match in re.finditer(r"^FROM (\S+) AS (\w+)\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.M | re.S)}
