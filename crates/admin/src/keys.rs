@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tieline_bridge::error_chain::chain;
 use tieline_bridge::world::World;
 use tieline_core::timestamp::Timestamp;
@@ -13,10 +13,11 @@ use tieline_store::data_keys::DataKeyError;
 use tieline_store::rotation::{self, DataKey, Phase, Rotation};
 use tokio::time::sleep;
 use tracing::{error, warn};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::audit::{self, Change};
 use crate::auth::Root;
+use crate::body::Query;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
@@ -79,16 +80,35 @@ pub(crate) async fn show(State(state): State<AdminState>, _root: Root) -> Result
     Ok(Json(Keys::of(rotation)))
 }
 
+/// How the data key is rotated.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RotateQuery {
+    /// Whether older keys are retired 15 minutes after the newest began to seal, since one of them is in wrong hands. Links, sessions and what
+    /// agents call back with end then, and messages that have waited in a queue for longer are lost.
+    #[serde(default)]
+    retire_now: bool,
+}
+
 /// Begins to rotate the data key, or shows the rotation that is under way. It goes on by itself.
-#[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys",
+#[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys", params(RotateQuery),
     responses((status = 202, body = Keys), (status = 409, body = Problem, description = "`key_not_rotatable`")))]
 pub(crate) async fn rotate(
     State(state): State<AdminState>,
     Root(author): Root,
+    Query(query): Query<RotateQuery>,
 ) -> Result<(StatusCode, Json<Keys>), Problem> {
-    let change = Change::plain("keys.rotate");
+    let change = Change::plain(if query.retire_now {
+        "keys.retire_now"
+    } else {
+        "keys.rotate"
+    });
     audit::note(&state, &author, None, change).await?;
-    let rotation = rotation::begin(&state.world.store, state.now()).await?;
+    let mut rotation = rotation::begin(&state.world.store, state.now()).await?;
+    if query.retire_now {
+        rotation = rotation::retire_at_once(&state.world.store, state.now()).await?;
+    }
     Ok((StatusCode::ACCEPTED, Json(Keys::of(rotation))))
 }
 

@@ -24,7 +24,7 @@ mod verbs;
 pub use notify::{Notify, NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
 pub use recipient::{Audience, Recipient};
 pub use verbs::{
-    Completion, Consent, Delete, Disable, Doctor, Enable, Export, Keys, KeysOf, Listing, Organization,
+    Completion, Consent, Delete, Disable, Doctor, Enable, Export, Keys, KeysOf, KeysRotate, Listing, Organization,
     OrganizationCreate, Redrive, Reset, Role, Send, Shell, Stop, Test, Token, TokenCreate, TokenDelete,
 };
 

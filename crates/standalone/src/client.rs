@@ -169,6 +169,15 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Posts to a path outside of any organization, with a query.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn post_root_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, ApiError> {
+        self.send(self.request(Method::POST, path).query(query).json(&Value::Null))
+            .await
+    }
+
     /// All items of a kind in the organization.
     ///
     /// # Errors

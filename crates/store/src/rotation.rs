@@ -26,6 +26,13 @@ use crate::update::Update;
 /// more with their events as they were sent, and links live no longer.
 pub const RETIRED_AFTER: Duration = Duration::from_hours(45 * 24);
 
+/// The same where the old key is in wrong hands: what waits in queues for longer, links and sessions are given up for that.
+///
+/// Longer than a relay's queue keeps messages, and than a process goes on with keys that it can't read again.
+pub const RETIRED_AT_ONCE_AFTER: Duration = Duration::from_mins(15);
+
+/// Attempts to be the writer of the progress beside a process that continues the rotation.
+const MAX_ATTEMPTS: u32 = 10;
 const SORT: &str = "rotation";
 const WHAT: &str = "rotation";
 /// Items read at a time.
@@ -91,6 +98,9 @@ struct Progress {
     np: u64,
     /// Values that no key opens, in this pass.
     nu: u64,
+    /// Whether older keys are retired as soon as the tables don't need them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    now: bool,
     #[serde(with = "millis")]
     at: Timestamp,
     ver: u64,
@@ -107,7 +117,11 @@ pub async fn begin(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyErr
     let keys = data_keys::list(store).await?;
     let progress = load(store).await?;
     let is_running = match data_keys::newest(&keys) {
-        Some(newest) if keys.len() > 1 => !progress.is_done(newest.version),
+        // Where old keys are about to be retired at once, another key would put that off.
+        Some(newest) if keys.len() > 1 => {
+            let progress = progress.of(newest.version);
+            progress.now || !progress.is_done(newest.version)
+        }
         _ => false,
     };
     if !is_running {
@@ -117,6 +131,29 @@ pub async fn begin(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyErr
         store.read_keys(source, now).await?;
     }
     status(store, now).await
+}
+
+/// Has the older keys of a rotation retired [`RETIRED_AT_ONCE_AFTER`] the newest began to seal, instead of [`RETIRED_AFTER`]: one of them is in
+/// wrong hands. Does nothing where there is one key.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn retire_at_once(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyError> {
+    source(store)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let keys = data_keys::list(store).await?;
+        let newest = data_keys::newest(&keys).ok_or(DataKeyError::Missing)?;
+        let mut progress = load(store).await?.of(newest.version);
+        let before = progress.ver;
+        if keys.len() < 2 || progress.now {
+            return status(store, now).await;
+        }
+        progress.now = true;
+        if save(store, before, &mut progress).await? {
+            return status(store, now).await;
+        }
+    }
+    Err(StoreError::Conflict.into())
 }
 
 /// How far the rotation is.
@@ -139,7 +176,7 @@ pub async fn status(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyEr
     let view = |key: &KeyItem| DataKey {
         version: key.version,
         seals_from: (key.seals_from > Timestamp::default()).then_some(key.seals_from),
-        retired_at: (key.version != newest.version).then(|| newest.seals_from.after(RETIRED_AFTER)),
+        retired_at: (key.version != newest.version).then(|| progress.retired_at(&newest)),
     };
     Ok(Rotation {
         keys: keys.iter().map(view).collect(),
@@ -171,16 +208,15 @@ pub async fn advance(store: &Store, now: Timestamp, patience: Duration) -> Resul
     // With these very keys: what this process has read may be older.
     store.read_keys(source, now).await?;
     let until = Instant::now() + patience;
-    let mut progress = load(store).await?;
-    let retired_at = newest.seals_from.after(RETIRED_AFTER);
+    let mut progress = load(store).await?.of(newest.version);
+    let retired_at = progress.retired_at(newest);
     // A last look before the key is gone for good.
     let is_last_look = progress.is_done(newest.version) && now >= retired_at && progress.at < retired_at;
-    if progress.to != newest.version || is_last_look {
+    if is_last_look {
         progress = Progress {
-            to: newest.version,
-            ver: progress.ver,
-            n: if is_last_look { progress.n } else { 0 },
-            ..Progress::default()
+            n: progress.n,
+            now: progress.now,
+            ..Progress::begun(newest.version, progress.ver)
         };
     }
     while progress.t < N_TABLES {
@@ -224,6 +260,31 @@ async fn page(store: &Store, progress: &mut Progress) -> Result<(), StoreError> 
 }
 
 impl Progress {
+    fn begun(to: u8, ver: u64) -> Self {
+        Self {
+            to,
+            ver,
+            ..Self::default()
+        }
+    }
+
+    /// The progress of the newest key: this one, unless it is an earlier rotation's.
+    fn of(self, newest: u8) -> Self {
+        match self.to == newest {
+            true => self,
+            false => Self::begun(newest, self.ver),
+        }
+    }
+
+    /// When the keys before `newest` are retired.
+    fn retired_at(&self, newest: &KeyItem) -> Timestamp {
+        let is_urgent = self.to == newest.version && self.now;
+        newest.seals_from.after(match is_urgent {
+            true => RETIRED_AT_ONCE_AFTER,
+            false => RETIRED_AFTER,
+        })
+    }
+
     fn is_done(&self, newest: u8) -> bool {
         self.to == newest && self.t >= N_TABLES
     }

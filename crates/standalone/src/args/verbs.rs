@@ -220,12 +220,24 @@ pub enum Keys {
     /// Show the data keys, and how far their rotation is.
     Show(KeysOf),
     /// Make another data key and seal everything stored again with it. The bridge goes on with it by itself, also after a restart.
-    Rotate(KeysOf),
+    Rotate(KeysRotate),
 }
 
 /// Whose data keys.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct KeysOf {
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// How the data key is rotated.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct KeysRotate {
+    /// Delete older keys 15 minutes after the new one seals, instead of 45 days: for a key in wrong hands. Links and sessions end then, and what
+    /// has waited in a queue for longer is lost.
+    #[arg(long)]
+    pub retire_now: bool,
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::lifecycle::text;
-use crate::args::KeysOf;
+use crate::args::{KeysOf, KeysRotate};
 use crate::client::Client;
 use crate::{table, terminal};
 
@@ -22,9 +22,11 @@ pub async fn show_keys(args: KeysOf) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// If the token may not, or the data key isn't kept by the bridge.
-pub async fn rotate_keys(args: KeysOf) -> anyhow::Result<ExitCode> {
+pub async fn rotate_keys(args: KeysRotate) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
-    let begun = client.post_root(&["api", "v1", "keys", "rotate"], &json!({})).await?;
+    let retire_now = [("retireNow", "true")];
+    let query = if args.retire_now { &retire_now[..] } else { &[] };
+    let begun = client.post_root_with(&["api", "v1", "keys", "rotate"], query).await?;
     print(&begun)
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::data_keys::{DataKeyError, KeyMaker, KeyOpener, MAX_AGE, REFRESH};
-use tieline_store::rotation::{self, Phase, RETIRED_AFTER, Rotation};
+use tieline_store::rotation::{self, Phase, RETIRED_AFTER, RETIRED_AT_ONCE_AFTER, Rotation};
 use tieline_store::{Store, StoreError, poll_cursor};
 
 const DELAY: Duration = Duration::from_secs(180);
@@ -157,6 +157,57 @@ async fn everything_is_sealed_again_and_the_old_key_is_destroyed() {
     assert_eq!((versions(&last), last.phase), (vec![2], Phase::Idle));
     assert!(matches!(store.keyring().open(&old, "a"), Err(StoreError::UnknownKey)));
     check(&open(&it, &wrapper, end).await).await;
+}
+
+#[tokio::test]
+async fn a_key_in_wrong_hands_is_destroyed_as_soon_as_the_tables_do_without_it() {
+    // Told at the beginning, and told after everything was sealed again.
+    for is_told_at_once in [true, false] {
+        let it = fresh().await;
+        let wrapper = Wrapper::default();
+        let store = open(&it, &wrapper, NOW).await;
+        fill(&store).await;
+        rotation::begin(&store, NOW).await.unwrap();
+        let (sealing, later) = (NOW.after(DELAY), NOW.after(2 * DELAY));
+        let retire = async |now| {
+            for _ in 0..2 {
+                let told = rotation::retire_at_once(&store, now).await.unwrap();
+                let old = told.keys.last().unwrap();
+                assert_eq!(old.retired_at, Some(sealing.after(RETIRED_AT_ONCE_AFTER)));
+            }
+        };
+        if is_told_at_once {
+            retire(NOW).await;
+        }
+        rotation::advance(&store, later, PATIENCE).await.unwrap();
+        let done = rotation::status(&store, later).await.unwrap();
+        assert_eq!(
+            (done.phase, sealed_with(&it, 1).await),
+            (Phase::Retiring, BTreeSet::new())
+        );
+        if !is_told_at_once {
+            retire(later).await;
+        }
+        let same = rotation::begin(&store, later).await.unwrap();
+        assert_eq!(versions(&same), vec![2, 1], "another key would put it off");
+        let end = sealing.after(RETIRED_AT_ONCE_AFTER);
+        rotation::advance(&store, end.before(Duration::from_secs(1)), PATIENCE)
+            .await
+            .unwrap();
+        assert!(
+            wrapper.keys.lock().unwrap()[0].is_some(),
+            "what is in queues still opens"
+        );
+        rotation::advance(&store, end, PATIENCE).await.unwrap();
+        assert!(wrapper.keys.lock().unwrap()[0].is_none(), "the old key is destroyed");
+        let last = rotation::status(&store, end).await.unwrap();
+        assert_eq!((versions(&last), last.phase), (vec![2], Phase::Idle));
+        check(&open(&it, &wrapper, end).await).await;
+        // The next rotation is not urgent for that.
+        let next = rotation::begin(&store, end).await.unwrap();
+        let usual = end.after(DELAY).after(RETIRED_AFTER);
+        assert_eq!(next.keys.last().unwrap().retired_at, Some(usual));
+    }
 }
 
 #[tokio::test]
