@@ -1,16 +1,23 @@
-//! Container program `relay`: holds long connections. See `supervise`.
+//! Container program `relay`: holds long connections, and runs what is for their bots or everything. See `supervise`.
+
+// The compiler counts how deep the futures of a whole run are nested.
+#![recursion_limit = "256"]
 
 mod config;
 mod health;
 mod supervise;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tieline_aws::shutdown::Signals;
 use tieline_aws::{health_check, logging, start};
 use tieline_bridge::world::World;
 use tieline_connectors::registry;
+
+/// How long a wake-up waits for a slot before it goes back to the queue.
+const SLOT_WAIT: Duration = Duration::from_secs(20);
 
 fn main() -> anyhow::Result<ExitCode> {
     let get = |name: &str| std::env::var(name).ok();
@@ -41,6 +48,8 @@ async fn open(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<World> {
         .await
         .context("can't start")?;
     let world = world.exposed();
+    let slots = world.settings.slots;
+    let world = world.with_slots(slots, SLOT_WAIT);
     world.http.warm().context("can't set up TLS")?;
     Ok(world)
 }

@@ -7,15 +7,18 @@ use anyhow::Context as _;
 use tieline_aws::shutdown::{DRAIN, Signals};
 use tieline_bridge::connections::{Connections, Options};
 use tieline_bridge::metrics;
+use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::World;
 use tieline_server::Limits;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::health;
 
-/// Holds connections until a signal, then gives them away.
+/// Holds connections until a signal, then gives them away. Where relays run everything it takes wake-ups off `work`, too, and finishes the
+/// runs that it has; what can't be finished in time another process goes on with when its lease has run out.
 pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Signals) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
@@ -29,16 +32,35 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
     ));
     let watching = tokio::spawn(metrics::keep_writing(world.metrics.clone(), world.clock));
 
-    signals.received().await;
+    let (stop, stopped) = watch::channel(false);
+    let mut running = tokio::spawn(run(world.clone(), stopped));
+
+    tokio::select! {
+        () = signals.received() => {}
+        ended = &mut running => return ended.context("the poller panicked"),
+    }
     info!("stopping");
-    if timeout(DRAIN, connections.stop()).await.is_err() {
-        warn!("connections are cut off");
+    stop.send_replace(true);
+    // At the same time: runs for bots that other relays hold by then go on, and tell those relays what to send.
+    let ending = async { tokio::join!(connections.stop(), &mut running) };
+    if timeout(DRAIN, ending).await.is_err() {
+        warn!("runs that are not finished go on in another process");
     }
     watching.abort();
     world.metrics.write(world.clock.now());
     serving.abort();
     info!("stopped");
     Ok(())
+}
+
+/// Takes wake-ups off `work` until `stop` says so, if relays run everything.
+async fn run(world: World, mut stop: watch::Receiver<bool>) {
+    if world.settings.relays_run {
+        let concurrency = Concurrency::of(&world, 0);
+        return pollers::run(world, concurrency, stop).await;
+    }
+    // The sender lives until then.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Limits of the health endpoint: its callers are few, the descriptors are for the bots' connections.

@@ -11,5 +11,6 @@ mod faults_wecom;
 mod faults_weibo;
 mod interleavings;
 mod relays;
+mod relays_that_run;
 mod test_bridge;
 mod waiting_signs;

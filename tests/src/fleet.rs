@@ -49,6 +49,8 @@ pub struct Fleet {
     pub queues: Gate,
     names: Tables,
     urls: Urls,
+    /// Whether relays run what is for their bots, and take `work`.
+    relays_run: bool,
     dir: TempDir,
     _stop: watch::Sender<bool>,
 }
@@ -129,6 +131,18 @@ impl Fleet {
     /// # Panics
     /// If the loopback address has no port left, or the embedded engines don't start.
     pub async fn start() -> Self {
+        Self::begin(false).await
+    }
+
+    /// Starts everything but relays and runners: the relays call the agents.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn without_runners() -> Self {
+        Self::begin(true).await
+    }
+
+    async fn begin(relays_run: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Arc::new(Embedded::open(&dir.path().join("data"), Options::default()).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -151,6 +165,7 @@ impl Fleet {
         let settings = Settings {
             allow_private: true,
             root_token: Some(Secret::new(ADMIN_TOKEN)),
+            relays_run,
             ..Settings::new(public_url.clone(), owner)
         };
         let store = Store::new(
@@ -166,7 +181,9 @@ impl Fleet {
             runs: 512,
         };
         tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
-        tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
+        if !relays_run {
+            tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
+        }
         tokio::spawn(async move { axum::serve(door, tieline_admin::router(world)).await });
         Self {
             console: Console::new(public_url),
@@ -174,6 +191,7 @@ impl Fleet {
             queues: Gate::start(&url).await,
             names,
             urls,
+            relays_run,
             dir,
             _stop: stop,
         }
@@ -212,6 +230,7 @@ impl Fleet {
             (variables::PUBLIC_URL, "http://127.0.0.1:9"),
             (variables::MASTER_KEY, KEY),
             (variables::ALLOW_PRIVATE, "true"),
+            (variables::RUNS, if self.relays_run { "container" } else { "lambda" }),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Relay::start(self.dir.path(), name, &env.into()).unwrap()

@@ -27,8 +27,20 @@ pub struct Deployment {
     pub metrics: Option<String>,
     /// How much a process does at the same time.
     pub slots: SlotLimits,
+    /// Where agents are waited for.
+    pub runs: Runs,
     /// Where DynamoDB, SQS and KMS are, if not at AWS: for tests.
     pub endpoints: Endpoints,
+}
+
+/// Where agents are waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// In the Lambda function `runner`.
+    #[default]
+    Lambda,
+    /// In the relays.
+    Container,
 }
 
 /// Where DynamoDB, SQS and KMS are, if not at AWS.
@@ -89,6 +101,8 @@ pub mod variables {
     pub const ALLOW_PRIVATE: &str = "TIELINE_ALLOW_PRIVATE_ENDPOINTS";
     /// The namespace of the metrics. May be absent: then none are written.
     pub const METRICS: &str = "TIELINE_METRICS_NAMESPACE";
+    /// `container`: relays call the agents. `lambda`, or absent: the function `runner` does.
+    pub const RUNS: &str = "TIELINE_RUNS";
     /// Most runs of a process that call agents. May be absent.
     pub const MAX_RUNS: &str = "TIELINE_MAX_RUNS";
     /// Most deliveries of a process. May be absent.
@@ -160,6 +174,14 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             variables::ADMIN_TOKEN
         ));
     }
+    let runs = match get(variables::RUNS).as_deref() {
+        None | Some("" | "lambda") => Runs::Lambda,
+        Some("container") => Runs::Container,
+        Some(_) => {
+            wrong.push(format!("{} is neither lambda nor container", variables::RUNS));
+            Runs::Lambda
+        }
+    };
     match (key, wrong.is_empty()) {
         (Some(key), true) => Ok(Deployment {
             tables,
@@ -170,6 +192,7 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             allow_private,
             metrics,
             slots,
+            runs,
             endpoints: Endpoints {
                 dynamodb: get("AWS_ENDPOINT_URL_DYNAMODB"),
                 sqs: get("AWS_ENDPOINT_URL_SQS"),

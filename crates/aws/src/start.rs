@@ -12,7 +12,7 @@ use tieline_store::data_keys::DataKeyError;
 use tieline_store::{Keyring, Store, Tables};
 
 use crate::data_key::{self, KmsKeyMaker, KmsKeys, Patience, patiently};
-use crate::environment::{self, ConfigError, Deployment, KeySource};
+use crate::environment::{self, ConfigError, Deployment, KeySource, Runs};
 use crate::{logging, sdk};
 
 /// Largest file that a function can answer with: an answer has at most 6 MB, and as base64 the file takes a third more.
@@ -139,6 +139,7 @@ fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry, store: Sto
     let mut settings = Settings::new(deployment.public_url, owner);
     settings.allow_private = deployment.allow_private;
     settings.slots = deployment.slots;
+    settings.relays_run = deployment.runs == Runs::Container;
     settings.root_token = deployment.root_token;
     settings.max_file_bytes = MAX_FUNCTION_FILE_BYTES;
     settings.max_passing_bytes = MAX_FUNCTION_PASSING_BYTES;

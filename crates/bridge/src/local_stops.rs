@@ -51,7 +51,7 @@ impl LocalStops {
     }
 
     /// Has the run of a conversation, if this process works on it, look at the conversation at once.
-    fn nudge(&self, conversation: &ConversationId) {
+    pub(crate) fn nudge(&self, conversation: &ConversationId) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, _, look)) = all.get(conversation) {
             look.notify_one();

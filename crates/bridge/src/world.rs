@@ -112,6 +112,8 @@ pub struct Settings {
     pub stop_poll: Duration,
     /// How long a conversation may keep a slot that others of its tenant may wait for: then, between two runs, they come first.
     pub turn: Duration,
+    /// Whether relays run what is for their bots, and what is for the others too. They do what is on their shards' queues in any case.
+    pub relays_run: bool,
     /// How much this process does at the same time.
     pub slots: SlotLimits,
     /// How long a wake-up waits in this process for a slot. Zero where waiting is paid for: it then goes back to the queue.
@@ -158,9 +160,11 @@ impl Settings {
             owner,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(8),
-            watchdog: Duration::from_secs(40),
+            // Just after the end of the lease that a runner took at once.
+            watchdog: Duration::from_secs(31),
             stop_poll: Duration::from_secs(2),
             turn: Duration::from_secs(60),
+            relays_run: false,
             slots: SlotLimits {
                 runs: 4096,
                 deliveries: 1024,

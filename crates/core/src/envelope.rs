@@ -67,6 +67,9 @@ pub struct WakeUpV1 {
     /// Whether this is the watchdog: it comes again for as long as there is a run, and takes over from a process that is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub watch: bool,
+    /// A bot on a long connection whose relay is to run it. `None`: it is on `work`, for any runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<IntegrationId>,
 }
 
 impl WakeUpV1 {
@@ -79,6 +82,7 @@ impl WakeUpV1 {
             reply: None,
             watch_at: None,
             watch: false,
+            relay: None,
         }
     }
 
@@ -91,7 +95,7 @@ impl WakeUpV1 {
         }
     }
 
-    /// This wake-up and its watchdog, which comes at `watch_at`.
+    /// This wake-up and its watchdog, which comes at `watch_at`, on `work` in any case.
     #[must_use]
     pub fn watched(self, watch_at: Timestamp) -> (WakeUp, WakeUp) {
         let wake = Self {
@@ -100,10 +104,21 @@ impl WakeUpV1 {
         };
         let watchdog = Self {
             watch: true,
+            relay: None,
             ..wake.clone()
         };
         (WakeUp::V1(wake), WakeUp::V1(watchdog))
     }
+}
+
+/// What is on the queue of a relay shard. Each kind has a version of its own; what they require tells them apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RelayMessage {
+    /// A frame for a bot's socket.
+    Call(RelayCall),
+    /// A wake-up for the process that holds the socket.
+    WakeUp(WakeUp),
 }
 
 /// A call for the process that holds a bot's socket, on the queue of the bot's relay shard.

@@ -1,7 +1,7 @@
 //! The queues: typed messages over the SQS API.
 //!
 //! `inbound.fifo` brings events to the dispatcher, in order within a conversation; `work` brings wake-ups to the runner, fairly
-//! between tenants; one `relay-N.fifo` a shard brings calls to the process that holds a bot's socket.
+//! between tenants; one `relay-N.fifo` a shard brings calls and wake-ups to the process that holds a bot's socket.
 
 pub mod definitions;
 pub mod inbound;

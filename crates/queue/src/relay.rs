@@ -1,9 +1,11 @@
-//! `relay-N.fifo`: calls for the process that holds a bot's socket.
+//! `relay-N.fifo`: calls and wake-ups for the process that holds a bot's socket.
 
-use tieline_core::envelope::{RelayCall, RelayCallV1};
+use std::collections::BTreeMap;
+
+use tieline_core::envelope::{RelayCall, RelayCallV1, WakeUp};
 use tieline_core::ids::{IntegrationId, digest};
 
-use crate::batch;
+use crate::batch::{self, Outgoing};
 use crate::{QueueError, Queues};
 
 /// The shard of a bot. The same in every process as long as the number of shards is.
@@ -28,12 +30,7 @@ pub async fn send(queues: &Queues, call: &RelayCall, lane: &str) -> Result<(), Q
     let RelayCall::V1(RelayCallV1 {
         integration, call_id, ..
     }) = call;
-    let shard = shard_of(integration, queues.urls.relay.len());
-    let url = queues
-        .urls
-        .relay
-        .get(shard)
-        .ok_or_else(|| QueueError::Missing(format!("relay-{shard}.fifo")))?;
+    let url = url_of_shard(queues, integration)?;
     let body = serde_json::to_string(call).expect("calls serialize as JSON");
     batch::check_size(&body)?;
     queues
@@ -47,6 +44,42 @@ pub async fn send(queues: &Queues, call: &RelayCall, lane: &str) -> Result<(), Q
         .await
         .map_err(QueueError::of("send"))?;
     Ok(())
+}
+
+/// Puts wake-ups on the queues of the shards of the bots that they name, and on none those that name no bot. `nonce`: another one for
+/// each set of wake-ups; a repetition with the same one is a no-op.
+///
+/// Each conversation is a message group of its own, so that none waits for another one.
+///
+/// # Errors
+/// [`QueueError`] if there is no such shard or the queues may not have all of them.
+///
+/// # Panics
+/// Never: wake-ups serialize.
+pub async fn wake(queues: &Queues, wakes: &[WakeUp], nonce: &str) -> Result<(), QueueError> {
+    let mut shards: BTreeMap<&str, Vec<Outgoing>> = BTreeMap::new();
+    for (at, wake) in wakes.iter().enumerate() {
+        let WakeUp::V1(inner) = wake;
+        let Some(bot) = &inner.relay else { continue };
+        let messages = shards.entry(url_of_shard(queues, bot)?).or_default();
+        messages.push(Outgoing {
+            body: serde_json::to_string(wake).expect("wake-ups serialize as JSON"),
+            group: digest(&[inner.conversation.as_str()]),
+            dedup: Some(digest(&[nonce, &at.to_string()])),
+            delay_s: None,
+        });
+    }
+    for (url, messages) in shards {
+        batch::send(queues, url, messages).await?;
+    }
+    Ok(())
+}
+
+fn url_of_shard<'a>(queues: &'a Queues, integration: &IntegrationId) -> Result<&'a str, QueueError> {
+    let shards = &queues.urls.relay;
+    let shard = shard_of(integration, shards.len());
+    let url = shards.get(shard).map(String::as_str);
+    url.ok_or_else(|| QueueError::Missing(format!("relay-{shard}.fifo")))
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! Bots are hashed onto shards, each with one holder at a time ([`tieline_store::leases`]). A holder opens its bots' sockets, drives each
 //! platform's state machine ([`tieline_core::stream`]), puts events on the queue before they are acknowledged, and sends what
-//! runners want sent, which reaches it through the shard's mailbox. Decisions are in `core`; here they are carried out.
+//! runners want sent, which reaches it through the shard's queue. So do wake-ups: the holder runs what is for its bots. Decisions are in `core`; here they are carried out.
 
 pub mod relay_call;
 
+mod accepted_runs;
 mod bot;
 mod bot_context;
 mod bot_status;
@@ -155,7 +156,7 @@ impl Connections {
         }
     }
 
-    /// Releases everything and finishes what is in flight. A second call doesn't wait.
+    /// Releases everything and finishes what is in flight, runs last: they may take as long as their agents. A second call doesn't wait.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let Some(Ending { supervising, writing }) = self.ending.lock().await.take() else {
@@ -175,5 +176,6 @@ impl Connections {
             warn!("the table did not take every status in time");
         }
         info!("connections are closed");
+        self.shared.runs.finished().await;
     }
 }

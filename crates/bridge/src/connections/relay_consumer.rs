@@ -1,11 +1,11 @@
-//! Empties the mailbox of a shard: calls of runners elsewhere, for bots that are connected here.
+//! Empties the queue of a shard: calls of runners elsewhere, and wake-ups, for bots that are connected here.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
-use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
+use tieline_core::envelope::{RelayCall, RelayCallV1, RelayMessage, StoredCall, WakeUp};
 use tieline_core::http_types::ApiAnswer;
 use tieline_queue::receive::{self, MAX_BATCH, MAX_WAIT, Received};
 use tokio::sync::watch;
@@ -36,7 +36,7 @@ pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: wa
     loop {
         let receiving = async {
             shared.lease.valid().await;
-            receive::receive_for::<RelayCall>(&shared.world.queues, &url, MAX_BATCH, MAX_WAIT, Some(HIDDEN)).await
+            receive::receive_for::<RelayMessage>(&shared.world.queues, &url, MAX_BATCH, MAX_WAIT, Some(HIDDEN)).await
         };
         let received = tokio::select! {
             biased;
@@ -47,7 +47,7 @@ pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: wa
             Ok(calls) => {
                 failures = 0;
                 if !calls.is_empty() {
-                    pass_on(&shared.world, &url, calls, &mut known).await;
+                    pass_on(&shared, &url, calls, &mut known).await;
                 }
             }
             Err(error) => {
@@ -59,16 +59,19 @@ pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: wa
     }
 }
 
-async fn pass_on(world: &World, url: &str, calls: Vec<Received<RelayCall>>, known: &mut Known) {
+async fn pass_on(shared: &RelayShared, url: &str, calls: Vec<Received<RelayMessage>>, known: &mut Known) {
+    let world = &shared.world;
     let receipts: Vec<_> = calls.iter().map(|call| call.receipt.clone()).collect();
-    // First: a call that is sent and redelivered may be shown twice; one that is lost is requested again by its runner.
+    // First: a call that is sent and redelivered may be shown twice; one that is lost is requested again by its runner. Wake-ups carry no
+    // truth: who dies with one is replaced by the watchdog on `work`, so none holds the queue back for as long as its run takes.
     if let Err(error) = receive::delete(&world.queues, url, &receipts).await {
         warn!(error = %error, "calls may come again");
     }
     for call in calls {
         match call.message {
-            Some(RelayCall::V1(call)) if known.is_new(&call.call_id) => order(world, call),
-            Some(_) => debug!("call came again"),
+            Some(RelayMessage::WakeUp(WakeUp::V1(wake))) => shared.runs.follow(world, wake),
+            Some(RelayMessage::Call(RelayCall::V1(call))) if known.is_new(&call.call_id) => order(world, call),
+            Some(RelayMessage::Call(_)) => debug!("call came again"),
             None => warn!("call in the mailbox can't be read"),
         }
     }

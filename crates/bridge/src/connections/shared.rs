@@ -8,6 +8,7 @@ use tieline_core::connection_state::Patience;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::accepted_runs::AcceptedRuns;
 use super::connect_limiter::ConnectLimiters;
 use super::dial::Tls;
 use super::inbound_writer::InboundWriter;
@@ -21,6 +22,8 @@ const LOADING: usize = 32;
 pub(super) struct RelayShared {
     /// The world.
     pub(super) world: World,
+    /// Runs for its bots.
+    pub(super) runs: AcceptedRuns,
     /// Where events go.
     pub(super) inbound_writer: InboundWriter,
     /// Who writes statuses.
@@ -49,6 +52,7 @@ impl RelayShared {
         patience: Patience,
     ) -> Self {
         Self {
+            runs: AcceptedRuns::new(&world),
             world,
             inbound_writer,
             status_writer,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tieline_core::conversation::Owner;
 use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::ids::IntegrationId;
 use tieline_store::leases::{self, ShardMap};
@@ -121,17 +122,24 @@ impl SocketRegistry {
 
     /// Whether anybody alive holds a shard. `None`: the table doesn't say.
     pub(super) async fn is_held(&self, store: &Store, now: Timestamp, shard: usize) -> Option<bool> {
+        Some(self.picture(store).await?.holder(shard, now).is_some())
+    }
+
+    /// Whether a shard is known to be held by another process than `me` that is alive.
+    pub(crate) async fn is_held_by_another(&self, store: &Store, now: Timestamp, shard: usize, me: &Owner) -> bool {
+        let picture = self.picture(store).await;
+        picture.is_some_and(|it| it.holder(shard, now).is_some_and(|holder| holder != me))
+    }
+
+    /// Who holds what, as of a moment ago.
+    async fn picture(&self, store: &Store) -> Option<Arc<ShardMap>> {
         let mut seen = self.seen.lock().await;
-        let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
-        let picture = match fresh {
-            Some((_, picture)) => Arc::clone(picture),
-            None => {
-                let looked = timeout(LOOK_WITHIN, leases::picture(store)).await;
-                let picture = Arc::new(looked.ok()?.ok()?);
-                *seen = Some((Instant::now(), Arc::clone(&picture)));
-                picture
-            }
-        };
-        Some(picture.holder(shard, now).is_some())
+        if let Some((_, picture)) = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Some(Arc::clone(picture));
+        }
+        let looked = timeout(LOOK_WITHIN, leases::picture(store)).await;
+        let picture = Arc::new(looked.ok()?.ok()?);
+        *seen = Some((Instant::now(), Arc::clone(&picture)));
+        Some(picture)
     }
 }

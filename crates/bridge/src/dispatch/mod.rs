@@ -336,7 +336,7 @@ impl Arrival<'_> {
         notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
         let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
-        Ok(wakeups::send_watched(self.world, [(wake, Duration::ZERO)]).await?)
+        Ok(wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?)
     }
 
     fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {

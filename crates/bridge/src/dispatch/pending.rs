@@ -86,7 +86,7 @@ impl Arrival<'_> {
         }
         if notices::end_sign(self.world, &record.reply, mode.waiting_sign, notice).await? {
             let wake = WakeUpV1::of_reply(record.organization, conversation.clone(), record.reply);
-            wakeups::send_watched(self.world, [(wake, Duration::ZERO)]).await?;
+            wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?;
         }
         Ok(())
     }
@@ -124,6 +124,13 @@ impl Arrival<'_> {
     }
 
     pub(super) fn wake(&self, id: ConversationId, delay: Duration) -> Wake {
-        (WakeUpV1::new(self.envelope.organization.clone(), id), delay)
+        let wake = WakeUpV1::new(self.envelope.organization.clone(), id);
+        (self.at_its_relay(wake), delay)
+    }
+
+    /// The wake-up, for the relay that holds the bot's connection, if that one is to run it.
+    pub(super) fn at_its_relay(&self, wake: WakeUpV1) -> WakeUpV1 {
+        let relay = wakeups::relay_of(self.world, self.bound);
+        WakeUpV1 { relay, ..wake }
     }
 }

@@ -7,7 +7,7 @@ use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_queue::receive::Received;
 use tieline_queue::work;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, warn};
 
 use super::{self as run, Next};
@@ -68,6 +68,48 @@ async fn run_one(world: &World, mut item: Received<WakeUp>, until: Option<Instan
     Some(item.id)
 }
 
+/// Follows a wake-up that was deleted when it was received: for as long as its watchdog takes to come, if it has one. What is to be done
+/// later goes to `work`.
+pub async fn run_accepted(world: &World, wake: WakeUpV1) {
+    let until = Instant::now() + world.settings.watchdog;
+    let mut granted = None;
+    for attempt in 1.. {
+        let wait = match Box::pin(run::wake(world, &wake, None, granted.take())).await {
+            Ok(Next::Done) => return,
+            Ok(Next::Again(delay)) => {
+                start_over(world, wake, delay).await;
+                return;
+            }
+            Ok(Next::Full(missing)) => {
+                let left = until.saturating_duration_since(Instant::now());
+                match wait_for_slot(world, &wake, missing, left, WHEN_FULL.wait(attempt, chance())).await {
+                    Ok(slot) => {
+                        granted = slot;
+                        continue;
+                    }
+                    Err(wait) => wait,
+                }
+            }
+            Err(error) => {
+                run::log_failure(&wake, attempt, &error);
+                world.metrics.retry(RetrySource::Queue);
+                WHEN_FAILED.wait(attempt, chance())
+            }
+        };
+        if Instant::now() + wait >= until {
+            return leave(world, wake, wait).await;
+        }
+        sleep(wait).await;
+    }
+}
+
+/// Leaves an accepted wake-up for `delay`: to its watchdog, if it has one. With another wake-up there would be one more each time.
+pub async fn leave(world: &World, wake: WakeUpV1, delay: Duration) {
+    if wake.watch_at.is_none() {
+        start_over(world, wake, delay).await;
+    }
+}
+
 /// A wake-up's wait for a slot, in this process.
 #[derive(Default)]
 struct Waiting {
@@ -97,33 +139,50 @@ impl Waiting {
             }
         };
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Some(Duration::ZERO);
+        match wait_for_slot(world, wake, missing, left, crowded).await {
+            Ok(granted) => {
+                self.granted = granted;
+                None
+            }
+            Err(delay) => Some(delay),
         }
-        let id = wake
-            .reply
-            .as_ref()
-            .map_or(wake.conversation.as_str(), |reply| reply.as_str());
-        let (slots, organization) = (&world.tenant_slots, &wake.organization);
-        match missing {
-            Missing::Here(kind) => match timeout(left, slots.wait(organization, kind, id)).await {
-                Ok(Some(slot)) => self.granted = Some(slot),
-                Ok(None) => return Some(crowded),
-                Err(_) => return Some(Duration::ZERO),
-            },
-            // Other processes don't say when they give one back.
-            Missing::Everywhere => match timeout(left.min(crowded), slots.wait_everywhere(organization, id)).await {
-                Ok(Some(())) | Err(_) => {}
-                Ok(None) => return Some(crowded),
-            },
-        }
-        None
+    }
+}
+
+/// Waits at most for `left` until the wake-up may try again, with a slot if it was granted one. Else gives the delay after which it may.
+async fn wait_for_slot(
+    world: &World,
+    wake: &WakeUpV1,
+    missing: Missing,
+    left: Duration,
+    crowded: Duration,
+) -> Result<Option<Slot>, Duration> {
+    if left.is_zero() {
+        return Err(Duration::ZERO);
+    }
+    let id = wake
+        .reply
+        .as_ref()
+        .map_or(wake.conversation.as_str(), |reply| reply.as_str());
+    let (slots, organization) = (&world.tenant_slots, &wake.organization);
+    match missing {
+        Missing::Here(kind) => match timeout(left, slots.wait(organization, kind, id)).await {
+            Ok(Some(slot)) => Ok(Some(slot)),
+            Ok(None) => Err(crowded),
+            Err(_) => Err(Duration::ZERO),
+        },
+        // Other processes don't say when they give one back.
+        Missing::Everywhere => match timeout(left.min(crowded), slots.wait_everywhere(organization, id)).await {
+            Ok(Some(())) | Err(_) => Ok(None),
+            Ok(None) => Err(crowded),
+        },
     }
 }
 
 /// Replaces a wake-up by a new one: one that waits, for a slot or for a table, must not end among the dead letters. `false` if the queue didn't take it.
 async fn start_over(world: &World, wake: WakeUpV1, delay: Duration) -> bool {
-    let sent = work::send(&world.queues, &[(WakeUp::V1(wake), delay)]).await;
+    let wake = WakeUp::V1(WakeUpV1 { relay: None, ..wake });
+    let sent = work::send(&world.queues, &[(wake, delay)]).await;
     if let Err(error) = &sent {
         warn!(error = %error, "wake-up can't be replaced by a new one");
     }

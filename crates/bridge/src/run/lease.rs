@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::conversation::{Conversation, Lease, RunPhase, RunState};
 use tieline_core::envelope::{WakeUp, WakeUpV1};
-use tieline_core::ids::ConversationId;
+use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
@@ -20,6 +20,7 @@ use crate::accounts::{self, Bot};
 use crate::conversation::{self as conversations, Change, Contended, MAX_RACES};
 use crate::local_claims::ClaimGuard;
 use crate::tenant_slots::Missing;
+use crate::wakeups;
 use crate::world::World;
 
 /// How long after a lost write the conversation is taken again: the other writer has finished by then.
@@ -104,7 +105,8 @@ pub(super) enum Acquired {
     Full(Box<Conversation>, Missing),
 }
 
-/// Takes the conversation's lease, if it is free and there is work, and for that one of the `slots`.
+/// Takes the conversation's lease, if it is free and there is work, and for that one of the `slots`. What a relay elsewhere is to run is
+/// sent on to it, on the queue of its shard: if it dies, whoever takes the shard finds it there.
 ///
 /// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
 /// without one, one is sent.
@@ -154,6 +156,20 @@ pub(super) async fn acquire(
             Err(NotDue(None)) => return Ok(Acquired::Nothing),
             Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
         };
+        if wake.relay.is_none()
+            && let Some(bot) = of_another_relay(world, bound.as_ref()).await
+        {
+            if wake.watch {
+                watch.again().await?;
+            }
+            let forwarded = WakeUpV1 {
+                relay: Some(bot),
+                watch: false,
+                ..wake.clone()
+            };
+            wakeups::send_to_relay(world, forwarded).await?;
+            return Ok(Acquired::Nothing);
+        }
         if let Some(missing) = slots.ensure(world, &wake.organization, after.run.as_ref()).await? {
             return Ok(Acquired::Full(Box::new(before), missing));
         }
@@ -185,6 +201,15 @@ pub(super) async fn acquire(
         }
     }
     Err(Contended.into())
+}
+
+/// The bot that the conversation is with, if its relay is to run it and is another process.
+async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<IntegrationId> {
+    let bot = wakeups::relay_of(world, bound?)?;
+    let shard = world.shard_of(&bot)?;
+    let (me, now) = (&world.settings.owner, world.clock.now());
+    let is_elsewhere = world.sockets.is_held_by_another(&world.store, now, shard, me).await;
+    is_elsewhere.then_some(bot)
 }
 
 /// Who has the conversation, if anybody.

@@ -64,6 +64,7 @@ impl<'a> Watchdog<'a> {
         let watchdog = WakeUp::V1(WakeUpV1 {
             watch: true,
             watch_at: name,
+            relay: None,
             ..self.wake.clone()
         });
         let delay = delay.min(self.world.settings.watchdog);

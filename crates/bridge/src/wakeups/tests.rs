@@ -11,8 +11,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
-use tieline_core::envelope::{WakeUp, WakeUpV1};
-use tieline_core::ids::{ConversationId, OrganizationId};
+use tieline_core::envelope::{RelayMessage, WakeUp, WakeUpV1};
+use tieline_core::ids::{ConversationId, IntegrationId, OrganizationId};
 use tieline_embedded::Embedded;
 use tieline_queue::QueueError;
 use tieline_queue::receive::{MAX_BATCH, Received, receive};
@@ -109,4 +109,34 @@ async fn whoever_sends_hears_that_the_queue_goes_on_refusing() {
     let sent = send_watched(&world, wake()).await;
     assert!(matches!(sent, Err(QueueError::Partial { n_failed: 1, .. })), "{sent:?}");
     assert_eq!(lying(&world).await.1, 0);
+}
+
+#[tokio::test]
+async fn what_is_for_a_relay_goes_to_its_shard_and_the_watchdog_does_not() {
+    let (_engine, mut world) = test_support::world(&[]).await;
+    Arc::make_mut(&mut world.settings).watchdog = Duration::ZERO;
+    let wake = WakeUpV1 {
+        relay: Some(IntegrationId::new("int_1")),
+        ..WakeUpV1::new(OrganizationId::new("default"), ConversationId::new("cnv_1"))
+    };
+    let shard = world.queues.urls().relay[0].clone();
+    let at_shard = async || {
+        receive::<RelayMessage>(&world.queues, &shard, MAX_BATCH, Duration::ZERO)
+            .await
+            .unwrap()
+    };
+    send_watched(&world, [(wake.clone(), Duration::ZERO)]).await.unwrap();
+    let [only] = at_shard().await.try_into().unwrap();
+    let Some(RelayMessage::WakeUp(WakeUp::V1(found))) = only.message else {
+        panic!("no wake-up: {only:?}");
+    };
+    assert_eq!((found.relay, found.watch), (wake.relay.clone(), false));
+    assert!(found.watch_at.is_some());
+    assert_eq!(lying(&world).await, (0, 1));
+    // A queue that keeps the order delays no single message.
+    let conversation = ConversationId::new("cnv_2");
+    let later = WakeUpV1 { conversation, ..wake };
+    send_watched(&world, [(later, Duration::from_secs(1))]).await.unwrap();
+    assert_eq!(at_shard().await.len(), 0);
+    assert_eq!(lying(&world).await, (0, 0), "both come a second later");
 }
