@@ -182,7 +182,7 @@ def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False) -> dict[str
     polls_of_a_shard = 3 * 60 * MONTH_H
     month_s = 3600 * MONTH_H
     reads_of_a_relay = month_s / assumed("look_s") * assumed("look_read_units")
-    holds = {"RunsOnLambda"} | ({"HasRelay"} if n_relays else set())
+    holds = {"RunsInLambda"} | ({"HasRelay"} if n_relays else set())
     return {
         "KMS key, secret": price("kms_key") + price("secret"),
         "Polling of two idle mappings": polls_of_a_mapping * (price("sqs_fifo") + price("sqs_fair")),

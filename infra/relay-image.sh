@@ -1,14 +1,13 @@
 #!/bin/sh
-# Builds the image of the relay (or of the runner), puts it into the stack's repository, prints it. Write it into parameter_overrides of
-# samconfig.toml, as RelayImage (RunnerImage).
+# Builds the image of the relay, puts it into the stack's repository, prints it. Write it into parameter_overrides of samconfig.toml, as
+# RelayImage.
 #
-#   infra/relay-image.sh STACK [relay|runner] [arm64|x86_64]
+#   infra/relay-image.sh STACK [arm64|x86_64]
 #
 # The region is that of the AWS command line: AWS_REGION, or its own settings. That of samconfig.toml only SAM reads.
 set -eu
 stack=${1:?name of the stack}
-program=${2:-relay}
-case ${3:-arm64} in
+case ${2:-arm64} in
     arm64) platform=linux/arm64 ;;
     x86_64) platform=linux/amd64 ;;
     *) echo "arm64 or x86_64" >&2; exit 2 ;;
@@ -34,9 +33,9 @@ esac
 docker buildx inspect --bootstrap | grep -q "Platforms:.*$platform" \
     || fail "this machine can't build for $platform: docker run --privileged --rm tonistiigi/binfmt --install ${platform#linux/}"
 # Tags can't be overwritten, so each build has its own.
-tag=$program-$(git rev-parse --short=12 HEAD)-$(date -u +%Y%m%d%H%M%S)
+tag=relay-$(git rev-parse --short=12 HEAD)-$(date -u +%Y%m%d%H%M%S)
 aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >&2
-docker buildx build --platform "$platform" --file infra/relay.Dockerfile --target "$program" --provenance=false \
+docker buildx build --platform "$platform" --file infra/relay.Dockerfile --provenance=false \
     --tag "$repository:$tag" --push . >&2
 digest=$(aws ecr describe-images --repository-name "${repository#*/}" --image-ids "imageTag=$tag" \
     --query 'imageDetails[0].imageDigest' --output text)

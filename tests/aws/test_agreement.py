@@ -18,7 +18,7 @@ IMAGE = "example/tieline@sha256:" + "0" * 64
 FUNCTIONS = ("webhook", "dispatcher", "runner", "admin")
 
 ON_LAMBDA = Stack("template.yaml", RelayImage=IMAGE)
-ON_ECS = Stack("template.yaml", RelayImage=IMAGE, RunnerOn="ecs", RunnerImage=IMAGE)
+IN_RELAYS = Stack("template.yaml", RelayImage=IMAGE, Runs="container")
 PREFIX = PSEUDO["AWS::StackName"] + "-"
 
 
@@ -176,7 +176,7 @@ def known_variables(deployable: str) -> set[str]:
 ENVIRONMENTS = [
     *(pytest.param(name, function_environment(name), id=name) for name in FUNCTIONS),
     pytest.param("relay", container_environment(ON_LAMBDA, "RelayTask"), id="relay"),
-    pytest.param("runner", container_environment(ON_ECS, "RunnerTask"), id="runner on ECS"),
+    pytest.param("relay", container_environment(IN_RELAYS, "RelayTask"), id="relay that runs"),
 ]
 
 
@@ -290,7 +290,8 @@ def test_role_allows_what_the_program_calls_and_nothing_else(deployable):
     needs = needed(deployable)
     if deployable in MAPPED:
         needs |= {(MAPPED[deployable], action) for action in BY_MAPPING}
-    allowed, leaving = granted(ON_LAMBDA, deployable), LEAVING.get(deployable, set())
+    # A relay calls all of it only where it runs.
+    allowed, leaving = granted(IN_RELAYS, deployable), LEAVING.get(deployable, set())
     assert needs - allowed == set(), "the program would be refused"
     assert allowed - needs == leaving, "the role allows more than the program calls, or called"
 
@@ -313,6 +314,14 @@ def test_items_are_put_only_where_the_program_has_some(deployable):
     else:
         assert {"config::agent", "config::integration", "data_keys"} <= writing, "only who changes configuration may write all of it"
         assert conditions == [None]
+
+
+def test_relay_that_runs_nothing_may_do_nothing_that_only_runs_need():
+    without, with_runs = granted(ON_LAMBDA, "relay"), granted(IN_RELAYS, "relay")
+    assert without < with_runs
+    assert with_runs - without <= granted(ON_LAMBDA, "runner"), "what a relay may do for runs, the runner may"
+    taking = {("work", f"sqs:{action}") for action in ("ReceiveMessage", "DeleteMessage", "SendMessage", "ChangeMessageVisibility")}
+    assert taking <= with_runs - without
 
 
 def on_config(deployable: str) -> list[dict]:
@@ -354,20 +363,19 @@ def test_roles_are_one_for_each_deployable():
     assert roles == {f"{name.capitalize()}Role" for name in (*FUNCTIONS, "relay")}
     for name in FUNCTIONS:
         assert ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"]["Role"] == f"arn:{name.capitalize()}Role"
-    tasks = nested(ON_ECS, "Containers")
-    assert tasks.resources["RelayTask"]["Properties"]["TaskRoleArn"] == "arn:RelayRole"
-    assert tasks.resources["RunnerTask"]["Properties"]["TaskRoleArn"] == "arn:RunnerRole"
-    # While the runner moves, the old one works on until the new one does.
-    for stack in (ON_LAMBDA, ON_ECS):
-        statements = stack.resources["RunnerRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-        trusted = [it["Principal"]["Service"] for it in statements if it["Effect"] == "Allow"]
-        assert set(trusted) == {"lambda.amazonaws.com", "ecs-tasks.amazonaws.com"}
+    for stack in (ON_LAMBDA, IN_RELAYS):
+        assert nested(stack, "Containers").resources["RelayTask"]["Properties"]["TaskRoleArn"] == "arn:RelayRole"
 
 
-def test_runner_is_in_one_place():
-    assert "RunnerFunction" in ON_LAMBDA.resources and "RunnerTask" not in nested(ON_LAMBDA, "Containers").resources
-    assert "RunnerFunction" not in ON_ECS.resources and "RunnerTask" in nested(ON_ECS, "Containers").resources
+def test_agents_are_waited_for_in_one_place():
+    assert "RunnerFunction" in ON_LAMBDA.resources and "RunnerFunction" not in IN_RELAYS.resources
+    for stack, runs in ((ON_LAMBDA, "lambda"), (IN_RELAYS, "container")):
+        assert container_environment(stack, "RelayTask")["TIELINE_RUNS"] == runs
+        assert stack.resolve(stack.source["Globals"])["Function"]["Environment"]["Variables"]["TIELINE_RUNS"] == runs
+        assert list(nested(stack, "Containers").of_type("AWS::ECS::Service")) == ["RelayService"]
     assert "Containers" not in Stack("template.yaml").resources
+    assert not ON_LAMBDA.refused() and not IN_RELAYS.refused()
+    assert Stack("template.yaml", Runs="container").refused() == ["Runs=container needs RelayImage"]
 
 
 # ---- Metrics
@@ -384,7 +392,7 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
     checked = nested(Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED"), "Watch")
-    alarms = checked.of_type("AWS::CloudWatch::Alarm") | nested(ON_ECS, "Watch").of_type("AWS::CloudWatch::Alarm")
+    alarms = checked.of_type("AWS::CloudWatch::Alarm") | nested(IN_RELAYS, "Watch").of_type("AWS::CloudWatch::Alarm")
     for it in alarms.values():
         for metric in stats(it):
             if metric["Namespace"] == namespace:
@@ -399,7 +407,7 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
             elif metric[0] == namespace:
                 names = [part for part in metric[2:] if isinstance(part, str)]
                 used.add((metric[1], frozenset(names[::2])))
-    for it in nested(ON_ECS, "Containers").of_type("AWS::ApplicationAutoScaling::ScalingPolicy").values():
+    for it in nested(IN_RELAYS, "Containers").of_type("AWS::ApplicationAutoScaling::ScalingPolicy").values():
         specification = it["TargetTrackingScalingPolicyConfiguration"].get("CustomizedMetricSpecification")
         for metric in stats(specification) if specification else []:
             assert metric["Namespace"] == namespace
@@ -456,10 +464,10 @@ def test_latency_is_watched_where_platforms_wait():
 
 def test_somebody_is_told_when_no_runner_is_alive():
     """On Lambda AWS's own metrics tell; a container says itself that it is there, and silence is the alarm."""
-    on_lambda, on_ecs = (set(nested(it, "Watch").of_type("AWS::CloudWatch::Alarm")) for it in (ON_LAMBDA, ON_ECS))
-    assert on_ecs - on_lambda == {"RunnerSilent"}
-    assert on_lambda - on_ecs == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped", "RunnersBusy"}
-    alarm = nested(ON_ECS, "Watch").resources["RunnerSilent"]["Properties"]
+    on_lambda, in_relays = (set(nested(it, "Watch").of_type("AWS::CloudWatch::Alarm")) for it in (ON_LAMBDA, IN_RELAYS))
+    assert in_relays - on_lambda == {"RunnerSilent"}
+    assert on_lambda - in_relays == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped", "RunnersBusy"}
+    alarm = nested(IN_RELAYS, "Watch").resources["RunnerSilent"]["Properties"]
     assert (alarm["MetricName"], alarm["Statistic"], alarm["TreatMissingData"]) == ("RunsInHand", "SampleCount", "breaching")
     # One writing in a period, so that one period may pass without by chance, but not three.
     period = int(re.search(r"PERIOD: Duration = Duration::from_secs\((\d+)\)", (ROOT / "crates/bridge/src/metrics.rs").read_text())[1])
@@ -545,13 +553,13 @@ def test_messages_without_an_answer_are_a_share_of_what_comes_in():
 
 
 def test_containers_are_hardened_and_drain():
-    for stack, task in ((ON_LAMBDA, "RelayTask"), (ON_ECS, "RunnerTask")):
-        container = containers(stack, task)
+    for stack in (ON_LAMBDA, IN_RELAYS):
+        container = containers(stack, "RelayTask")
         assert container["User"].split(":")[0] not in ("", "0", "root")
         assert container["ReadonlyRootFilesystem"] is True
         assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
         assert container["StopTimeout"] == 120, "Fargate's most; the relay needs up to 110 s"
-    services = nested(ON_ECS, "Containers").of_type("AWS::ECS::Service")
+    services = nested(IN_RELAYS, "Containers").of_type("AWS::ECS::Service")
     for it in services.values():
         rolling = it["DeploymentConfiguration"]
         assert (rolling["MinimumHealthyPercent"], rolling["MaximumPercent"]) == (100, 200)
@@ -568,25 +576,31 @@ def test_services_that_tell_their_source_take_roles_for_this_account_alone():
                     trusted += 1
                     assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}, name
                     assert list(statement["Condition"]["StringEquals"]) == ["aws:SourceAccount"], name
-    assert trusted == 3, "runner, relay, and what starts them"
+    assert trusted == 2, "the relay, and what starts it"
 
 
 def test_scaling_keeps_what_it_has_scaled():
-    network = nested(ON_ECS, "Containers")
+    network = nested(IN_RELAYS, "Containers")
     targets = [it["ResourceId"] for it in network.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()]
     services = network.of_type("AWS::ECS::Service")
-    assert len(services) == 2
+    assert len(services) == 1
     for name, it in services.items():
         assert "DesiredCount" not in it, "every deployment would set it"
         assert any(f"/{name}." in target for target in targets), name
 
 
-def test_a_runner_is_joined_by_another_before_it_is_full():
+def test_relays_that_run_are_scaled_by_what_they_do():
+    policies = {key: nested(stack, "Containers").of_type("AWS::ApplicationAutoScaling::ScalingPolicy") for key, stack in (("lambda", ON_LAMBDA), ("container", IN_RELAYS))}
+    assert set(policies["lambda"]) == {"RelayByConnections"}
+    assert set(policies["container"]) == {"RelayByConnections", "RelayByRuns", "RelayByCpu"}
+
+
+def test_a_relay_is_joined_by_another_before_it_is_full():
     limit = ON_LAMBDA.source["Parameters"]["MaxRuns"]
     places = limit["Default"]
     program = (ROOT / "crates/aws/src/environment.rs").read_text()
     assert int(re.search(r"DEFAULT_SLOTS: SlotLimits = SlotLimits \{\s+runs: (\d+),", program)[1]) == places
-    policy = nested(ON_ECS, "Containers").resources["RunnerByRuns"]["Properties"]
+    policy = nested(IN_RELAYS, "Containers").resources["RelayByRuns"]["Properties"]
     target = policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
     assert places / 2 <= target <= limit["MinValue"] * 3 / 4
 
@@ -597,11 +611,11 @@ def test_runner_has_the_memory_that_its_bounds_were_made_for():
     assert memory["MinValue"] == int(told) <= memory["Default"]
 
 
-def test_images_of_one_program_do_not_expire_those_of_the_other():
+def test_old_images_expire():
     policy = json.loads(ON_LAMBDA.resources["Images"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])
     prefixes = [prefix for rule in policy["rules"] for prefix in rule["selection"]["tagPrefixList"]]
-    assert sorted(prefixes) == ["relay-", "runner-"] and len(policy["rules"]) == 2
-    assert "tag=$program-" in (ROOT / "infra/relay-image.sh").read_text()
+    assert prefixes == ["relay-"]
+    assert "tag=relay-" in (ROOT / "infra/relay-image.sh").read_text()
 
 
 def test_own_vpc_is_made_only_where_none_is_given():

@@ -19,7 +19,7 @@ OURS = f"Tieline/{STACK}"
 ON_LAMBDA = nested(Stack("template.yaml", RelayImage=IMAGE), "Watch")
 # With all that is watched only if it is asked for.
 WATCHED = nested(Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED", MaxUsdPerHour="2"), "Watch")
-ON_ECS = nested(Stack("template.yaml", RelayImage=IMAGE, RunnerOn="ecs", RunnerImage=IMAGE), "Watch")
+IN_RELAYS = nested(Stack("template.yaml", RelayImage=IMAGE, Runs="container"), "Watch")
 
 # An hour in which all is well comes first, and then the failure in any minute of half an hour, which is what the longest period begins on.
 WELL = 60
@@ -60,7 +60,7 @@ WALK = {
     "dispatcher can't start, one chat": (ON_LAMBDA, "DispatcherErrors", {lambda_errors("dispatcher"): each(1)}, {}, 4),
     # No function fails then: single records are reported, hidden, and delivered again.
     "dispatcher's records fail, as the table is unreachable": (ON_LAMBDA, "EventsWait", {age("inbound.fifo"): lambda n: [60.0 * n + 59]}, {}, 5),
-    # A wake-up and its watchdog 40 s later; both come again only after a quarter of an hour.
+    # A wake-up and its watchdog 31 s later; both come again only after a quarter of an hour.
     "runner can't start, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 15, 16)}, {}, 2),
     "runner loses memory and dies in every run, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 2)}, {}, 2),
     # Nothing is counted until Lambda ends it after a quarter of an hour.
@@ -91,7 +91,7 @@ WALK = {
         {},
         4,
     ),
-    "runners' container is gone": (ON_ECS, "RunnerSilent", {}, {f"{OURS} RunsInHand": each(1, 3)}, 5),
+    "relays that run are gone": (IN_RELAYS, "RunnerSilent", {}, {f"{OURS} RunsInHand": each(1, 3)}, 5),
     "relay is gone": (ON_LAMBDA, "RelayWithoutHeartbeat", {}, {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0]}, 5),
     "account has no concurrency left": (ON_LAMBDA, "RunnerThrottles", {f"AWS/Lambda Throttles {STACK}-runner": each(1)}, {}, 4),
     "callbacks are throttled": (
@@ -174,7 +174,7 @@ def test_failure_is_told_within_its_minutes(failure):
     assert most <= SOON or failure in LATER, "or say why it takes longer"
 
 
-@pytest.mark.parametrize("stack", [ON_LAMBDA, ON_ECS, WATCHED])
+@pytest.mark.parametrize("stack", [ON_LAMBDA, IN_RELAYS, WATCHED])
 def test_nobody_is_told_while_all_is_well(stack):
     well = PASSING_CHECKS | {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0], f"{OURS} RunsInHand": each(1, 3), age("inbound.fifo"): each(1, 2), age("work"): each(1, 900)}
     well |= {f"AWS/Lambda ConcurrentExecutions {STACK}-runner": each(1, 44), "AWS/ApiGateway Count Api": each(1, 6000)}

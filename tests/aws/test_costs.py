@@ -38,12 +38,12 @@ def test_relays_beat_and_look_as_often_as_is_counted():
 
 
 def test_alarms_are_counted_where_there_are_any():
-    of_relay = costs.alarms({"RunsOnLambda", "HasRelay"}) - costs.alarms({"RunsOnLambda"})
+    of_relay = costs.alarms({"RunsInLambda", "HasRelay"}) - costs.alarms({"RunsInLambda"})
     assert of_relay == 6, "one of heartbeats, two of shares of two each, one of throttles"
-    assert costs.alarms(set()) < costs.alarms({"RunsOnEcs"}) < costs.alarms({"RunsOnLambda"})
+    assert costs.alarms(set()) < costs.alarms({"RunsInContainers"}) < costs.alarms({"RunsInLambda"})
     asked_for = {"IsChecked", "HasSpendingLimit"}
-    assert costs.alarms({"RunsOnLambda", "RunsOnEcs", "HasRelay"} | asked_for) == costs.WATCH.count("MetricName:")
-    assert costs.alarms({"RunsOnLambda", "IsChecked"}) == costs.alarms({"RunsOnLambda"}) + 1
+    assert costs.alarms({"RunsInLambda", "RunsInContainers", "HasRelay"} | asked_for) == costs.WATCH.count("MetricName:")
+    assert costs.alarms({"RunsInLambda", "IsChecked"}) == costs.alarms({"RunsInLambda"}) + 1
 
 
 def test_an_idle_deployment_costs_little():

@@ -51,7 +51,7 @@ def test_policy_checker_has_nothing_to_say():
     summary = answer["summary"]
     print(f"policies: {summary['passed']} passed, {summary['failed']} failed, {summary['skipped']} excepted with a reason")
     assert summary["failed"] == 0 and summary["parsing_errors"] == 0
-    assert summary["passed"] > 80, "the checker should have found the resources"
+    assert summary["passed"] > 75, "the checker should have found the resources"
 
 
 def test_every_exception_has_its_reason():
@@ -128,7 +128,7 @@ def test_guides_tell_of_one_place_for_parameters():
     # SAM deploys what is not named with its previous value, so leaving a parameter out doesn't reset it.
     for place in (text, (ROOT / "samconfig.toml").read_text()):
         assert r'NAME=\"\"' in place
-    for parameter in ("RelayImage", "RunnerImage", "RestoredConfigTable", "AdminTokenVersion"):
+    for parameter in ("RelayImage", "RestoredConfigTable", "AdminTokenVersion"):
         around = [text[max(0, at.start() - 250) : at.end() + 250] for at in re.finditer(parameter, text)]
         assert any("parameter_overrides" in it for it in around), parameter
 
@@ -195,9 +195,8 @@ def test_workflow_example_is_what_it_says():
     for command in ("tests/run.sh", "sam validate --lint", "sam build", "sam deploy"):
         assert command in text
     # Functions and containers are of one version.
-    for program, parameter in (("relay", "RelayImage"), ("runner", "RunnerImage")):
-        assert re.search(rf"{program}=\$\(infra/relay-image\.sh .+ {program} arm64\)", text), program
-        assert f"{parameter}=${program}" in text, parameter
+    assert re.search(r"relay=\$\(infra/relay-image\.sh .+ arm64\)", text)
+    assert "RelayImage=$relay" in text
     # Artifacts lose the permission to run, and the machine's own linker wants a newer C library than Lambda has.
     assert "path: built.tar" in text and "tar -cf built.tar .aws-sam/build" in text and "tar -xf built.tar" in text
     assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text
@@ -233,7 +232,7 @@ NO_STACK = "An error occurred (ValidationError) when calling the DescribeStacks 
 @pytest.mark.parametrize(
     "answer, complaint, code, overrides",
     [
-        pytest.param("1.dkr.ecr.r.amazonaws.com/tieline-dev", "", 0, "overrides=RelayImage=relay@1 RunnerImage=runner@1\n", id="deployed"),
+        pytest.param("1.dkr.ecr.r.amazonaws.com/tieline-dev", "", 0, "overrides=RelayImage=relay@1\n", id="deployed"),
         pytest.param("", NO_STACK, 0, "", id="not there"),
         pytest.param("None", "", 0, "", id="only a change set that failed"),
         pytest.param("", "", 0, "", id="no repository"),
@@ -247,7 +246,7 @@ def test_only_a_first_deployment_goes_without_images(tmp_path, answer, complaint
     (script,) = (step["run"].replace("${{ inputs.stage }}", "dev") for step in job["steps"] if step.get("id") == "images")
     for path, text in {
         "aws": 'echo "$ANSWER"; echo "$COMPLAINT" >&2; [ -z "$COMPLAINT" ] || exit 254',
-        "infra/relay-image.sh": 'echo "$2@1"',
+        "infra/relay-image.sh": 'echo "relay@1"',
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(f"#!/bin/sh\n{text}\n")

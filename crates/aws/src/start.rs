@@ -81,20 +81,14 @@ pub async fn admin_world(get: impl Fn(&str) -> Option<String>, registry: Registr
     Ok(world(deployment, &sdk, registry, store))
 }
 
-/// The world of a program that may be a container, where the SDK has to search for region and credentials.
+/// The world of a container, where the SDK has to search for region and credentials.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn container_world(get: impl Fn(&str) -> Option<String>, registry: Registry) -> Result<World, StartError> {
     let deployment = environment::load(&get)?;
-    let is_function = get("AWS_LAMBDA_RUNTIME_API").is_some();
-    let patience = if is_function {
-        FUNCTION_PATIENCE
-    } else {
-        CONTAINER_PATIENCE
-    };
     let sdk = aws_config::load_from_env().await;
-    let store = opened(&deployment, &sdk, patience).await?;
+    let store = opened(&deployment, &sdk, CONTAINER_PATIENCE).await?;
     Ok(world(deployment, &sdk, registry, store))
 }
 
