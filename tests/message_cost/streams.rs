@@ -1,0 +1,270 @@
+//! What an answer costs that grows for 20 seconds, by platform.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tieline_bridge::operator::Operator;
+use tieline_bridge::receive::receive;
+use tieline_bridge::world::{World, random};
+use tieline_core::account::ConnectionMode;
+use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::http_types::WebhookRequest;
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
+use tieline_core::notice::Language;
+use tieline_core::thinking_display::ThinkingDisplay;
+use tieline_core::trigger::{Trigger, TriggerSettings};
+use tieline_store::config::integration::{IntegrationSettings, NewIntegration};
+use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::Rival;
+use tieline_store::config::{agent, integration, trigger};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::outbound::Speaker;
+use tieline_tests::{dingtalk, lark, wecom};
+use tokio::time::{Instant, sleep};
+
+use super::{Bridge, LATER, check_units, note};
+use crate::counting::Bill;
+
+/// How long the answer grows, and in how many pieces: about as fast as a model writes.
+const GROWS: Duration = Duration::from_secs(20);
+const N_PIECES: u32 = 80;
+/// Twelve characters, 36 bytes.
+const PIECE: &str = "今天的天气很好，适合散步";
+/// How often a platform fetches an answer.
+const POLL: Duration = Duration::from_secs(1);
+const APP: &str = "app1";
+/// How much a busy machine may add: frames come by the clock.
+const SLACK: f64 = 3.0;
+
+/// What a streamed answer asks for.
+#[derive(Debug, Serialize)]
+struct Streamed {
+    #[serde(flatten)]
+    bill: Bill,
+    /// Calls of the platform.
+    platform_calls: usize,
+    /// Bytes of their bodies.
+    platform_bytes: usize,
+    /// How often the platform fetched the answer.
+    polls: usize,
+    /// Bytes of what it was answered.
+    poll_bytes: usize,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_answer_costs_what_was_written_down() {
+    tokio::join!(on_lark(), on_dingtalk(), on_wecom_callbacks());
+}
+
+async fn on_lark() {
+    let platform = lark::Platform::start().await;
+    platform.add_app(APP, "s3");
+    let mut bridge = Bridge::start().await;
+    let bot = set_up(&bridge.world, &platform.as_integration(APP, "Bot", "webhook"), true).await;
+    let person = Speaker::alone("ou_1");
+    let say = |text: &str| platform.request(APP, &platform.text(APP, &person, text));
+    bridge.say(&bot, "lark", &say("warm up")).await;
+    bridge.work().await;
+    bridge.settle().await;
+    let n_before = platform.calls().len();
+    bridge.say(&bot, "lark", &say("weather")).await;
+    bridge.work().await;
+    let calls = platform.calls();
+    let sent: Vec<_> = calls[n_before..].iter().map(|call| &call.body).collect();
+    let bill = bridge.settle().await;
+    assert_eq!(platform.complaints(), [String::new(); 0]);
+    assert_eq!(platform.bubbles().last().unwrap().text(), whole());
+    compare("lark", Streamed::pushed(bill, &sent));
+}
+
+async fn on_dingtalk() {
+    let platform = dingtalk::Platform::start().await;
+    platform.add_app(APP, "s3");
+    let mut bridge = Bridge::start().await;
+    let bot = set_up(&bridge.world, &platform.as_integration(APP, "Bot", "webhook"), true).await;
+    let person = Speaker::alone("user1");
+    let say = |text: &str| platform.request(APP, &platform.text(APP, &person, text));
+    bridge.say(&bot, "dingtalk", &say("warm up")).await;
+    bridge.work().await;
+    bridge.settle().await;
+    let n_before = platform.calls().len();
+    bridge.say(&bot, "dingtalk", &say("weather")).await;
+    bridge.work().await;
+    let calls = platform.calls();
+    let sent: Vec<_> = calls[n_before..].iter().map(|call| &call.body).collect();
+    let bill = bridge.settle().await;
+    assert_eq!(platform.complaints(), [String::new(); 0]);
+    assert_eq!(platform.bubbles().last().unwrap().text(), whole());
+    compare("dingtalk", Streamed::pushed(bill, &sent));
+}
+
+async fn on_wecom_callbacks() {
+    let platform = wecom::Bot::new(wecom::Cipher::fresh(), String::new());
+    let responses = wecom::ResponseServer::start().await;
+    let mut bridge = Bridge::start().await;
+    let mut wanted = platform.as_integration("Bot");
+    wanted["endpoints"] = json!({ "responseBase": responses.url });
+    let bot = set_up(&bridge.world, &wanted, true).await;
+    let person = Speaker::alone("user1");
+    let said = |id: &str, text: &str| platform.text(&person, id, text, &responses.url_for(id));
+    let posted = async |bridge: &Bridge, message: &Value| -> (Value, usize) {
+        let (query, body, nonce) = platform.cipher.callback(&message.to_string());
+        let request = WebhookRequest {
+            method: "POST".to_owned(),
+            query,
+            headers: Vec::new(),
+            body: body.into_bytes(),
+        };
+        let answer = bridge.say(&bot, "wecom", &request).await;
+        let reply = platform
+            .cipher
+            .open_reply(std::str::from_utf8(&answer).unwrap(), &nonce)
+            .unwrap();
+        (serde_json::from_str(&reply).unwrap(), answer.len())
+    };
+    for (id, text) in [("m0", "warm up"), ("m1", "weather")] {
+        bridge.counting.take();
+        let (first, _) = posted(&bridge, &said(id, text)).await;
+        let stream = first["stream"]["id"].as_str().unwrap().to_owned();
+        let polling = async {
+            let (mut polls, mut poll_bytes) = (0, 0);
+            let mut next = Instant::now();
+            loop {
+                next += POLL;
+                sleep(next.saturating_duration_since(Instant::now())).await;
+                let (shown, n_bytes) = posted(&bridge, &platform.poll(&person, &stream)).await;
+                polls += 1;
+                poll_bytes += n_bytes;
+                if shown["stream"]["finish"] == true {
+                    break (
+                        polls,
+                        poll_bytes,
+                        shown["stream"]["content"].as_str().unwrap().to_owned(),
+                    );
+                }
+            }
+        };
+        let ((), (polls, poll_bytes, content)) = tokio::join!(bridge.work(), polling);
+        let bill = bridge.settle().await;
+        if text == "weather" {
+            assert_eq!(content, whole());
+            let streamed = Streamed {
+                bill,
+                platform_calls: 0,
+                platform_bytes: 0,
+                polls,
+                poll_bytes,
+            };
+            compare("wecom_callback", streamed);
+        }
+    }
+}
+
+/// The answer.
+fn whole() -> String {
+    PIECE.repeat(usize::try_from(N_PIECES).unwrap())
+}
+
+/// What the agent streams.
+fn events(text: &str) -> Option<Vec<Value>> {
+    let n_pieces = if text == "weather" { N_PIECES } else { 1 };
+    let pieces = (0..n_pieces).map(|_| json!({ "type": "text.delta", "text": PIECE }));
+    Some(pieces.chain([json!({ "type": "completed" })]).collect())
+}
+
+impl Streamed {
+    fn pushed(bill: Bill, bodies: &[&Value]) -> Self {
+        Self {
+            bill,
+            platform_calls: bodies.len(),
+            platform_bytes: bodies.iter().map(|body| body.to_string().len()).sum(),
+            polls: 0,
+            poll_bytes: 0,
+        }
+    }
+}
+
+fn compare(platform: &str, streamed: Streamed) {
+    let value = serde_json::to_value(&streamed).unwrap();
+    if let Some(noted) = note(&["stream", platform], value) {
+        check_units(&noted, &streamed.bill, SLACK);
+    }
+}
+
+/// A bot of the platform with an agent that streams.
+async fn set_up(world: &World, wanted: &Value, streaming: bool) -> IntegrationId {
+    let now = world.clock.now();
+    let agent = FakeAgent::start(Manner {
+        between: GROWS / N_PIECES,
+        events,
+        ..Manner::default()
+    })
+    .await;
+    let ask = agent.as_webhook("Streaming");
+    let organization = OrganizationId::new(DEFAULT);
+    let asked = Agent {
+        id: AgentId::new(fresh("agt", random())),
+        name: "Streaming".to_owned(),
+        organization: organization.clone(),
+        protocol: ask["protocol"].as_str().unwrap().to_owned(),
+        config: AgentConfig::new(ask["config"].as_object().unwrap().clone()),
+    };
+    let asked = agent::create(&world.store, asked, now).await.unwrap();
+    let fields = |of: &str| -> Vec<(String, String)> {
+        let fields = wanted[of].as_object().into_iter().flatten();
+        fields
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let new = NewIntegration {
+        id: IntegrationId::new(fresh("int", random())),
+        organization: organization.clone(),
+        platform: wanted["platform"].as_str().unwrap().to_owned(),
+        id_key: random(),
+    };
+    let settings = IntegrationSettings {
+        name: "Bot".to_owned(),
+        mode: ConnectionMode::Webhook,
+        credentials: fields("credentials").into_iter().collect(),
+        endpoints: fields("endpoints").into_iter().collect(),
+        language: Language::default(),
+        streaming,
+        thinking: ThinkingDisplay::default(),
+        enabled: true,
+        account_key: None,
+    };
+    let bot = integration::create(&world.store, new, settings, now).await.unwrap();
+    let binding = Trigger {
+        id: TriggerId::new(fresh("trg", random())),
+        organization,
+        integration: bot.id.clone(),
+        agent: asked.agent.id,
+        enabled: true,
+        settings: TriggerSettings::default(),
+    };
+    trigger::create(&world.store, binding, Rival::Respect, now)
+        .await
+        .unwrap();
+    bot.id
+}
+
+impl Bridge {
+    /// Delivers a request of the platform. Gives the body of the answer.
+    async fn say(&self, bot: &IntegrationId, platform: &str, request: &WebhookRequest) -> Vec<u8> {
+        let answer = receive(&self.world, platform, bot, request, Some(&Operator::Root)).await;
+        assert_eq!(answer.status, 200);
+        answer.body
+    }
+
+    /// Lets every watchdog come. Gives what was asked for since the last time.
+    async fn settle(&mut self) -> Bill {
+        self.pass(LATER);
+        self.work().await;
+        let mut all = self.counting.take();
+        for polling in super::POLLING {
+            all.calls.remove(polling);
+        }
+        all
+    }
+}
