@@ -60,7 +60,9 @@ pub struct ReplyDelivery<'a> {
     has_shown_text: bool,
     /// Whether the ledger will tell at once that the chat shows the final text, so that the record needn't.
     ledger_tells: bool,
-    /// Whether the record is ahead of the table.
+    /// When the record was last written.
+    saved_at: Timestamp,
+    /// Whether the record is ahead of the table by more than calls that can be repeated.
     is_ahead: bool,
     /// Whether the ledger has the rate limit that this delivery met.
     limit_noted: bool,
@@ -147,6 +149,7 @@ impl<'a> ReplyDelivery<'a> {
             tries,
             has_shown_text,
             ledger_tells: false,
+            saved_at: Timestamp::default(),
             is_ahead: false,
             limit_noted: false,
             hold: None,

@@ -86,6 +86,13 @@ pub trait Connector: Sync {
         Ok(Progress::default())
     }
 
+    /// Whether a holder that knows only `recorded` may make the calls from there to `reached` once more: afterwards the chat shows the
+    /// same. True of a text that is shown in place of a shorter one, never of what makes a message. Such progress needn't be recorded.
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let _ = (recorded, reached);
+        false
+    }
+
     /// The progress of a reply in a bot whose `way` rests until then, because of an earlier [`Verdict::Resting`].
     fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
         let _ = (way, until);

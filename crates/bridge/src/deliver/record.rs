@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
 use tieline_core::ids::MessageId;
+use tieline_core::reply::Progress;
 use tieline_store::StoreError;
 use tieline_store::reply::{self, ReplyRecord};
 use tokio::time::sleep;
@@ -13,6 +14,8 @@ use super::{DeliverError, ReplyDelivery};
 use crate::lease_watch::LeaseWatch;
 use crate::world::chance;
 
+/// Least time between two records of a text that only grows: until then a new holder shows again what the chat shows already.
+const BETWEEN_GROWTHS: Duration = Duration::from_secs(5);
 /// Between two tries to record what must not be forgotten.
 const BETWEEN_SAVES: Backoff = Backoff {
     base: Duration::from_millis(400),
@@ -27,6 +30,29 @@ impl ReplyDelivery<'_> {
         match self.is_ahead {
             true => self.save().await,
             false => Ok(()),
+        }
+    }
+
+    /// Whether a holder that knows only the table's record may make the calls that led to `progress` once more.
+    pub(super) fn is_repeatable(&self, progress: &Progress) -> bool {
+        let saved = self.saved.as_ref().map(|saved| &saved.progress);
+        saved.is_some_and(|saved| self.bot.connector.is_repeatable(saved, progress))
+    }
+
+    /// Whether growth was recorded so lately that more of it can wait.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.now() < self.saved_at.after(BETWEEN_GROWTHS)
+    }
+
+    /// Writes what a growing text has come to, for a process that leaves the reply to a later one.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if it can't be written or belongs to another holder now.
+    pub async fn save_growth(&mut self) -> Result<(), DeliverError> {
+        let is_saved = |saved: &ReplyRecord| saved.progress == self.record.progress;
+        match self.saved.as_ref().is_some_and(is_saved) {
+            true => Ok(()),
+            false => self.save().await,
         }
     }
 
@@ -50,7 +76,7 @@ impl ReplyDelivery<'_> {
             saved => saved?,
         }
         self.saved = Some(self.record.clone());
-        self.is_ahead = false;
+        (self.saved_at, self.is_ahead) = (now, false);
         Ok(())
     }
 

@@ -76,16 +76,18 @@ impl ReplyDelivery<'_> {
 
     async fn accepted(&mut self, progress: Progress, stage: Stage) -> Result<(), DeliverError> {
         self.failures = 0;
+        let is_repeatable = self.is_repeatable(&progress);
         self.record.progress = progress;
         self.record.pace.sent(self.now());
         debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply moved on");
         if stage == Stage::Final && self.ledger_tells {
-            self.is_ahead = true;
+            self.is_ahead |= !is_repeatable;
             return Ok(());
         }
         match stage {
             // The platform accepted it: a holder that doesn't know would send it again.
             Stage::Final => self.save_patiently().await,
+            Stage::Thinking | Stage::Growing if is_repeatable && self.is_fresh() => Ok(()),
             Stage::Thinking | Stage::Growing => self.save().await,
         }
     }

@@ -257,7 +257,9 @@ pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Durat
         files: &[],
         buttons: &[],
     };
-    let again = match showing.show(look).await? {
+    let shown = showing.show(look).await?;
+    showing.save_growth().await?;
+    let again = match shown {
         DeliveryOutcome::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
         // A sign that fades is not worth a wake-up every few seconds.
         DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Stopped | DeliveryOutcome::Never { .. } => {

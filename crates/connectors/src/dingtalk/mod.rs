@@ -86,6 +86,11 @@ impl Connector for DingTalk {
         Ok(Progress::write(&before.restarted()))
     }
 
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let lasting = |of: &Progress| of.read().map(progress::DingTalkProgress::lasting);
+        lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
+    }
+
     fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
         match way {
             classify::WEBHOOK => {

@@ -166,6 +166,13 @@ const fn is_first(round: &u32) -> bool {
 }
 
 impl DingTalkProgress {
+    /// What must not be forgotten: without the text that the card shows, which can be shown again in its place.
+    pub(super) fn lasting(mut self) -> Self {
+        self.sent = 0;
+        (self.frame, self.head) = <_>::default();
+        Self { call: None, ..self }
+    }
+
     /// The beginning of the next round.
     pub(super) fn restarted(&self) -> Self {
         Self {

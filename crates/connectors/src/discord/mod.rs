@@ -106,6 +106,11 @@ impl Connector for Discord {
         Ok(Progress::write(&before.next_round()))
     }
 
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let lasting = |of: &Progress| of.read().map(progress::DiscordProgress::lasting);
+        lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
+    }
+
     /// The application itself: it names the bot's user, and its flags say which messages the bot may read.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         let settings = Settings::of(cx.account);

@@ -47,6 +47,18 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl DiscordProgress {
+    /// What must not be forgotten: without the text that a message shows, which can be shown again in its place.
+    pub(super) fn lasting(mut self) -> Self {
+        self.bubble.end = 0;
+        (self.bubble.end_tail, self.bubble.text) = <_>::default();
+        Self {
+            typed_at: None,
+            ending: false,
+            call: CallKind::None,
+            ..self
+        }
+    }
+
     /// The beginning of the next round.
     pub(super) fn next_round(&self) -> Self {
         Self {

@@ -138,7 +138,7 @@ impl Write<'_> {
     /// A change of a card entity: numbered, and named so that a repetition is known as one. More text is none: taken for a repetition of
     /// less, it would never be shown.
     fn change(&self, name: &'static str, method: &'static str, path: &str, card: &Card, mut body: Value) -> HttpCall {
-        let sequence = card.sequence + 1;
+        let sequence = card.next_sequence(self.situation.cx.now);
         let mark = short_digest(&[&body.to_string()]);
         body["sequence"] = sequence.into();
         body["uuid"] = self.uuid(&format!("{} {name} {sequence} {mark}", card.id)).into();

@@ -115,6 +115,11 @@ impl Connector for Lark {
         Ok(Progress::write(&before.restarted()))
     }
 
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let lasting = |of: &Progress| of.read().map(progress::LarkProgress::lasting);
+        lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
+    }
+
     fn tokens(&self) -> Option<&dyn TokenExchange> {
         Some(&tokens::Tokens)
     }

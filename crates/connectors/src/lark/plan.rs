@@ -174,6 +174,7 @@ impl<'a> Situation<'a> {
                 after.bubble.card = Some(Card {
                     open: true,
                     since: Some(self.cx.now),
+                    made_at: Some(self.cx.now),
                     ..Card::default()
                 });
             }
@@ -210,7 +211,7 @@ impl<'a> Situation<'a> {
         let Some(card) = &mut after.bubble.card else {
             return;
         };
-        card.sequence += 1;
+        card.sequence = card.next_sequence(self.cx.now);
         match kind {
             // Being switched on again is no success yet: the text must go through.
             CallKind::ReopenCard => {

@@ -77,6 +77,25 @@ const fn is_first(round: &u32) -> bool {
 }
 
 impl LarkProgress {
+    /// What must not be forgotten: without the text that a bubble shows, which can be shown again in its place.
+    pub(super) fn lasting(mut self) -> Self {
+        let bubble = &mut self.bubble;
+        (bubble.end, bubble.changed_at) = (0, None);
+        (bubble.end_tail, bubble.mark) = <_>::default();
+        if let Some(card) = &mut bubble.card {
+            (card.sequence, card.refused) = (0, 0);
+        }
+        // A sign that is gone can be removed again. That the end has begun the record's stage says too.
+        if let Sign::Put(_) = self.sign {
+            self.sign = Sign::Gone;
+        }
+        Self {
+            ending: false,
+            call: None,
+            ..self
+        }
+    }
+
     /// The progress that `planned` was planned from: without what its call shows, but after finished messages, with the way that was
     /// chosen.
     pub(super) fn before_call(self, planned: &Self) -> Self {
@@ -244,6 +263,9 @@ pub(super) struct Card {
     pub id: String,
     /// The last number used: all changes of a card are counted together.
     pub sequence: u32,
+    /// When it was made.
+    #[serde(with = "tieline_core::timestamp::millis::option")]
+    pub made_at: Option<Timestamp>,
     /// Numbers in a row that were not taken.
     pub refused: u32,
     /// Whether it is in the chat.
@@ -253,6 +275,18 @@ pub(super) struct Card {
     /// Since when it takes text. `None` if it has stopped.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub since: Option<Timestamp>,
+}
+
+impl Card {
+    /// The number of the next change: by the time since it was made, so that it is higher than those of a holder that recorded no numbers.
+    ///
+    /// A card can be changed for 14 days, whose milliseconds the platform's 32 bits hold.
+    ///
+    /// See [Feishu Docs/更新卡片实体](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/cardkit-v1/card/update).
+    pub(super) fn next_sequence(&self, now: Timestamp) -> u32 {
+        let age_ms = self.made_at.map_or(0, |made_at| now.since(made_at).as_millis());
+        (self.sequence + 1).max(u32::try_from(age_ms).unwrap_or(0))
+    }
 }
 
 /// Bytes before a position whose digest shows whether the answer is still the same there.

@@ -82,6 +82,11 @@ impl Connector for Telegram {
         classify::verdict(sent, answer, cx)
     }
 
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let lasting = |of: &Progress| of.read().map(progress::TelegramProgress::lasting);
+        lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
+    }
+
     /// Asks who the bot is: without its user name mentions of it in groups can't be distinguished from others.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {

@@ -42,6 +42,21 @@ pub(super) struct TelegramProgress {
     pub call: Option<Call>,
 }
 
+impl TelegramProgress {
+    /// What must not be forgotten: without the text that a message or its draft shows, which can be shown again in its place.
+    pub(super) fn lasting(mut self) -> Self {
+        let bubble = &mut self.bubble;
+        (bubble.end, bubble.changed_at) = (0, None);
+        (bubble.mark, bubble.draft) = <_>::default();
+        Self {
+            typing_at: None,
+            ending: false,
+            call: None,
+            ..self
+        }
+    }
+}
+
 /// How text is shown while it grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -109,6 +109,11 @@ impl Connector for WeCom {
         classify::classify(sent, answer, cx)
     }
 
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let lasting = |of: &Progress| of.read().map(socket_progress::SocketProgress::lasting);
+        lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
+    }
+
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {
         Some(self)
     }

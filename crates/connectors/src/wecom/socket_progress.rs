@@ -165,6 +165,15 @@ pub(super) enum Way {
 }
 
 impl SocketProgress {
+    /// What must not be forgotten: without the text that an open bubble shows, which can be shown again in its place.
+    pub(super) fn lasting(mut self) -> Self {
+        if let Some(bubble) = &mut self.bubble {
+            bubble.end = 0;
+            (bubble.digest, bubble.content) = <_>::default();
+        }
+        Self { call: None, ..self }
+    }
+
     /// The open bubble is lost: what it shows stays, the rest goes elsewhere.
     pub(super) fn without_bubble(mut self) -> Self {
         self.closing = None;
