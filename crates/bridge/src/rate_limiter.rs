@@ -1,6 +1,7 @@
 //! Keeps the limits on sends that all processes share, without a write to the table for every send.
 //!
-//! A process takes sends in blocks that it must use soon ([`tieline_store::quota`]). A block that was used up in time is followed by
+//! A process that makes few of a quota's sends doesn't count them with the others, unless the platform has asked to go slower
+//! ([`crate::state::rate_limiter`]). Else it takes sends in blocks that it must use soon ([`tieline_store::quota`]). A block that was used up in time is followed by
 //! one twice as long, one that wasn't by one as long as was of use: a trickle takes one by one and leaves the rest to others.
 
 use tieline_core::budget::{Quota, QuotaScope};
@@ -10,6 +11,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::quota::{self, Taken};
 use tracing::warn;
 
+use crate::state::rate_limiter::Counted;
 use crate::world::World;
 
 /// Sends of a quota that are kept for final texts.
@@ -33,6 +35,14 @@ pub async fn take(
         let chat = (limit.scope == QuotaScope::Chat).then_some(chat);
         let key = (bot.clone(), limit.name, chat.cloned());
         let now = world.clock.now();
+        let Counted::Together(n_earlier) = world.rate_limiter.tally(&key, limit, now) else {
+            continue;
+        };
+        if n_earlier > 0
+            && let Ok(Taken::Wait(at)) = quota::take(&world.store, bot, limit, chat, n_earlier, reserve, now).await
+        {
+            return Some(at);
+        }
         let Err(n) = world.rate_limiter.use_one(&key, now) else {
             continue;
         };

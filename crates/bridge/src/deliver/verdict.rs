@@ -99,6 +99,7 @@ impl ReplyDelivery<'_> {
             scope,
             until: retry_after.map(|wait| now.after(wait)),
         };
+        self.world.rate_limiter.slowed(&self.bot.account.integration, now);
         delivery_status::rate_limited(self.world, &self.bot.account.integration, &limit).await;
         // Once a delivery: a platform that repeats it says nothing new.
         if !std::mem::replace(&mut self.limit_noted, true) {

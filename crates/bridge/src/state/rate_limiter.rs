@@ -1,9 +1,10 @@
-//! Blocks of sends that this process took of shared quotas.
+//! Sends of shared quotas that this process makes: some without asking the others, more in blocks that it takes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use quick_cache::unsync::Cache;
+use tieline_core::budget::Quota;
 use tieline_core::ids::{ChatId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 
@@ -11,17 +12,44 @@ use tieline_core::timestamp::Timestamp;
 const MAX_KEPT: usize = 20_000;
 /// Longest block.
 const MAX_BLOCK: u32 = 64;
+/// The part of a quota that a process sends in each of its windows without asking. Two windows may meet, so one process makes half
+/// of the sends at most, and a second one the other half.
+const OWN_SHARE: u32 = 4;
+/// How long every send of a bot is counted among all processes once its platform has asked to go slower.
+const STRICT: Duration = Duration::from_mins(10);
 
 /// Blocks that were taken, by what they are of. Bounded: sends of an evicted block are lost, and a new block is taken.
 #[derive(Debug)]
 pub struct RateLimiter {
     blocks: Mutex<Cache<Key, Block>>,
+    tallies: Mutex<Cache<Key, Tally>>,
+    strict: Mutex<Cache<IntegrationId, Timestamp>>,
+}
+
+/// Sends of a quota that this process has made lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    from: Timestamp,
+    last: Timestamp,
+    n: u32,
+    is_shared: bool,
+}
+
+/// Whether a send must be counted among all processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// No: this process has made few.
+    Alone,
+    /// Yes, and so must be this many earlier ones.
+    Together(u32),
 }
 
 impl Default for RateLimiter {
     fn default() -> Self {
         Self {
             blocks: Mutex::new(Cache::new(MAX_KEPT)),
+            tallies: Mutex::new(Cache::new(MAX_KEPT)),
+            strict: Mutex::new(Cache::new(MAX_KEPT)),
         }
     }
 }
@@ -50,6 +78,47 @@ impl Block {
 }
 
 impl RateLimiter {
+    /// The bot's platform asks to go slower: others may be sending too.
+    pub(crate) fn slowed(&self, bot: &IntegrationId, now: Timestamp) {
+        let mut strict = self.strict.lock().unwrap_or_else(PoisonError::into_inner);
+        strict.insert(bot.clone(), now.after(STRICT));
+    }
+
+    fn is_strict(&self, bot: &IntegrationId, now: Timestamp) -> bool {
+        let strict = self.strict.lock().unwrap_or_else(PoisonError::into_inner);
+        strict.peek(bot).is_some_and(|until| now < *until)
+    }
+
+    /// Whether one more send must be counted among all processes. Those that need not be are few enough for two processes that know
+    /// nothing of each other.
+    pub(crate) fn tally(&self, key: &Key, quota: &Quota, now: Timestamp) -> Counted {
+        let is_strict = self.is_strict(&key.0, now);
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tallies.get(key).copied();
+        let current = |it: &Tally| {
+            let since = if it.is_shared { it.last } else { it.from };
+            now.since(since) < quota.per
+        };
+        let mut tally = known.filter(current).unwrap_or(Tally {
+            from: now,
+            last: now,
+            n: 0,
+            is_shared: false,
+        });
+        tally.last = now;
+        let counted = if tally.is_shared {
+            Counted::Together(0)
+        } else if !is_strict && tally.n < quota.sends / OWN_SHARE {
+            tally.n += 1;
+            Counted::Alone
+        } else {
+            tally.is_shared = true;
+            Counted::Together(tally.n)
+        };
+        tallies.insert(key.clone(), tally);
+        counted
+    }
+
     /// Uses a send of a block that is still good. Else tells how many to take.
     pub(crate) fn use_one(&self, key: &Key, now: Timestamp) -> Result<(), u32> {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,10 +144,45 @@ impl RateLimiter {
 
 #[cfg(test)]
 mod tests {
+    use tieline_core::budget::{Calls, QuotaScope};
+
     use super::*;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
+    }
+
+    const QUOTA: Quota = Quota {
+        name: "api",
+        scope: QuotaScope::Account,
+        sends: 8,
+        per: Duration::from_secs(10),
+        calls: Calls::All,
+    };
+
+    #[test]
+    fn a_process_that_sends_little_is_not_counted_with_others() {
+        let limiter = RateLimiter::default();
+        let key: Key = (IntegrationId::new("int_1"), "api", None);
+        let tally = |secs| limiter.tally(&key, &QUOTA, at(secs));
+        assert_eq!((tally(0), tally(9)), (Counted::Alone, Counted::Alone));
+        // A new window.
+        assert_eq!((tally(10), tally(11)), (Counted::Alone, Counted::Alone));
+        // What it sent alone counts too, once.
+        assert_eq!((tally(12), tally(13)), (Counted::Together(2), Counted::Together(0)));
+        assert_eq!(tally(22), Counted::Together(0), "for as long as it goes on");
+        assert_eq!(tally(32), Counted::Alone);
+    }
+
+    #[test]
+    fn every_send_counts_once_the_platform_is_slower() {
+        let limiter = RateLimiter::default();
+        let key: Key = (IntegrationId::new("int_1"), "api", None);
+        limiter.slowed(&key.0, at(0));
+        assert_eq!(limiter.tally(&key, &QUOTA, at(1)), Counted::Together(0));
+        let other: Key = (IntegrationId::new("int_2"), "api", None);
+        assert_eq!(limiter.tally(&other, &QUOTA, at(1)), Counted::Alone);
+        assert_eq!(limiter.tally(&key, &QUOTA, at(700)), Counted::Alone);
     }
 
     #[test]
