@@ -189,10 +189,10 @@ const WEBHOOK: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Full,
     budget: Budget {
         text: TEXT,
-        // What the polls find: they come about every second.
+        // What the polls find: they come about every second, and each record is a write of all the text.
         min_interval: Duration::from_secs(1),
-        slow_after: Duration::from_secs(30),
-        slow_interval: Duration::from_secs(2),
+        slow_after: Duration::from_secs(5),
+        slow_interval: Duration::from_secs(3),
         lifetime: Some(poll_reply::LIFETIME),
         max_updates: None,
         quotas: &[],
