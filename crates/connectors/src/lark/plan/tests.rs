@@ -445,6 +445,34 @@ fn missing_permission_is_named_and_streaming_rests() {
 }
 
 #[test]
+fn holder_that_knows_an_old_record_shows_its_text_in_place_of_what_was_not_recorded() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Growing, "one");
+    let recorded = bridge.progress.clone();
+    for n in 2..12 {
+        bridge.now = bridge.now.after(Duration::from_millis(500));
+        bridge.deliver(Stage::Growing, &words(n));
+        assert!(
+            Lark.is_repeatable(&recorded, &bridge.progress),
+            "growth can be shown again"
+        );
+    }
+    // Its process dies, and the agent answers something else.
+    bridge.progress = recorded.clone();
+    bridge.now = bridge.now.after(Duration::from_secs(30));
+    assert_eq!(bridge.deliver(Stage::Final, "another answer"), End::Done);
+    assert_eq!(bridge.platform.texts(), ["another answer"]);
+    assert!(
+        bridge.platform.changes.values().all(Result::is_ok),
+        "its numbers are higher than those that it doesn't know"
+    );
+    assert!(
+        !Lark.is_repeatable(&recorded, &bridge.progress),
+        "a card that is closed must be known as closed"
+    );
+}
+
+#[test]
 fn crash_between_call_and_record_sends_nothing_twice() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Thinking, "");
