@@ -6,6 +6,7 @@
 #[path = "../crash_points/chat.rs"]
 mod chat;
 mod counting;
+mod late_answers;
 mod streams;
 #[path = "../crash_points/test_bot.rs"]
 mod test_bot;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tieline_agents::webhook::events::{self, InvalidEvents, Numbered};
 use tieline_core::agent::AgentEvent;
-use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::envelope::WakeUpV1;
 use tieline_core::ids::RunId;
-use tieline_queue::{QueueError, work};
+use tieline_queue::QueueError;
 use tieline_store::run::{self, Appended, Excess, NewEvent, RunRecord};
 use tieline_store::{StoreError, conversation};
 
 use crate::operator::{self, RunGrant};
+use crate::wakeups;
 use crate::world::World;
 
 /// Why events are not taken.
@@ -58,9 +59,9 @@ pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Res
     let kept = keep(world, &mut head, &numbered).await;
     // Whatever became of the last of them: the ones before it are kept, the terminal one perhaps among them. Also for a
     // repetition: the call that stored the events first may have died before waking.
-    // If that one dies too, the run's own watchdog finds the stored events.
+    // If that one dies too, the run's own watchdog finds the stored events, but it comes seldom: so the wake-up has one of its own.
     let wake = WakeUpV1::new(grant.organization.clone(), grant.conversation.clone());
-    work::send(&world.queues, &[(WakeUp::V1(wake), Duration::ZERO)]).await?;
+    wakeups::send_watched(world, [(wake, Duration::ZERO)]).await?;
     kept?;
     progress_of(world, Some(head)).await
 }

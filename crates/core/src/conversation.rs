@@ -175,6 +175,12 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Whether its last holder gave it back. Only its fence counts then.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        self.owner.node.is_empty()
+    }
+
     /// Whether `me` may take it.
     ///
     /// An earlier life of the same node is dead for sure, so its lease needs no waiting.
@@ -239,6 +245,13 @@ pub struct RunState {
         skip_serializing_if = "Option::is_none"
     )]
     pub rests_until: Option<Timestamp>,
+    /// Until when its agent may call back. `None`: it doesn't, or an earlier version waits for it.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deferred_until: Option<Timestamp>,
     /// What others said in the group at that time goes along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<Heard>,
@@ -263,6 +276,7 @@ impl RunState {
             stop: None,
             watch: None,
             rests_until: None,
+            deferred_until: None,
             heard: None,
         }
     }

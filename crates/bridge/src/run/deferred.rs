@@ -1,4 +1,4 @@
-//! Runs whose agent calls back: each wake-up takes in what has arrived, and the watchdog keeps the time.
+//! Runs whose agent calls back: each wake-up takes in what has arrived, and the watchdog keeps the time. It looks every 15 minutes.
 
 use std::time::Duration;
 
@@ -40,6 +40,22 @@ enum TakenIn {
     Stopped,
     /// It goes on, and should be looked at again after this time, if not before.
     GoesOn(Option<Duration>),
+}
+
+/// Leaves a run to its agent's callbacks. Gives the time after which to look again, if not before. A callback that has arrived by now
+/// woke no runner: whoever releases the lease looks for it.
+pub(super) async fn park(
+    world: &World,
+    held: &mut LeasedConversation,
+    showing: &mut ReplyDelivery<'_>,
+) -> Result<Option<Duration>, RunError> {
+    let until = held.run().started_at.after(max_run(world, held).await?);
+    update(world, held, |it| {
+        execute::set_phase(it, RunPhase::Deferred);
+        it.run.iter_mut().for_each(|run| run.deferred_until = Some(until));
+    })
+    .await?;
+    show(showing).await
 }
 
 /// Takes in what has arrived since the last wake-up.

@@ -29,8 +29,8 @@ use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, group_context, incoming_guard, senders,
-    speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, deferred, finish, group_context, incoming_guard,
+    senders, speakers, update,
 };
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
@@ -159,9 +159,8 @@ impl RunContext<'_> {
                 Ok(Next::Leave(Left::Parked(Some(Duration::ZERO))))
             }
             Ended::Deferred => {
-                update(world, held, |it| set_phase(it, RunPhase::Deferred)).await?;
-                // A callback that arrived before the lease was released woke no runner: this wake-up reads it.
-                Ok(Next::Leave(Left::Parked(Some(Duration::ZERO))))
+                let again = deferred::park(world, held, showing).await?;
+                Ok(Next::Leave(Left::Parked(again)))
             }
             Ended::Lost => Err(RunError::Lost),
         }

@@ -147,6 +147,13 @@ pub(super) async fn acquire(
             }
             return Ok(Acquired::Elsewhere(Box::new(before)));
         }
+        if wake.watch
+            && let Some(until) = parked_until(&before).filter(|until| now < *until)
+            && !has_news(world, before.run.as_ref()).await?
+        {
+            watch.after_callback(until).await?;
+            return Ok(Acquired::Nothing);
+        }
         if let Some(at) = rests_until(&before).filter(|at| *at > now) {
             return Ok(Acquired::NotBefore(at));
         }
@@ -173,7 +180,10 @@ pub(super) async fn acquire(
         if let Some(missing) = slots.ensure(world, &wake.organization, after.run.as_ref()).await? {
             return Ok(Acquired::Full(Box::new(before), missing));
         }
+        let is_parked = parked_until(&before).is_some();
         let name = match (watched_by, wake.watch_at) {
+            // A parked run's own watch may be far away.
+            (Some(_), Some(name)) if is_parked && !wake.watch && name > now.after(CLOCKS_DIFFER) => name,
             // Sent on for as long as the run is there.
             (Some(name), _) if !wake.watch => name,
             // It goes with the wake-up and is still to come.
@@ -216,6 +226,21 @@ async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<Integr
 fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
     let (me, now) = (&world.settings.owner, world.clock.now());
     conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
+}
+
+/// Until when an agent may call back for a run whose lease was given back. A holder that died had perhaps more to do.
+fn parked_until(conversation: &Conversation) -> Option<Timestamp> {
+    let run = conversation.run.as_ref()?;
+    let is_free = conversation.lease.as_ref().is_none_or(Lease::is_given_back);
+    let is_parked = run.phase == RunPhase::Deferred && run.stop.is_none() && is_free;
+    run.deferred_until.filter(|_| is_parked)
+}
+
+async fn has_news(world: &World, run: Option<&RunState>) -> Result<bool, RunError> {
+    match run {
+        Some(run) => callback_cursor::has_news(world, run).await,
+        None => Ok(false),
+    }
 }
 
 /// Until when a run yields to others. One that is stopped doesn't yield.
@@ -385,11 +410,17 @@ pub(super) async fn release(
     // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
     update(world, &mut held, |conversation| conversation.lease = None).await?;
     let is_now = again.is_some_and(|delay| delay.is_zero());
-    let again = match !is_now && callback_cursor::has_news(world, &held).await? {
+    let again = match !is_now && callback_cursor::has_news(world, held.run()).await? {
         true => Some(Duration::ZERO),
         false => again,
     };
-    if let Some(delay) = again {
+    let Some(delay) = again else {
+        return Ok(());
+    };
+    if held.run().phase == RunPhase::Deferred {
+        let wake = WakeUpV1::new(held.conversation.key.organization.clone(), held.id());
+        wakeups::send_watched(world, [(wake, delay)]).await?;
+    } else {
         work::send(&world.queues, &[(wake_up(&held.conversation), delay)]).await?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_core::envelope::{WakeUp, WakeUpV1};
 use tieline_core::timestamp::Timestamp;
-use tieline_queue::work;
+use tieline_queue::work::{self, MAX_DELAY};
 
 use super::RunError;
 use crate::world::World;
@@ -39,6 +39,12 @@ impl<'a> Watchdog<'a> {
         self.send(self.wake.watch_at, delay).await
     }
 
+    /// Has the watchdog come at the end of a run whose agent is to call back, or to look whether it has.
+    pub(super) async fn after_callback(&mut self, until: Timestamp) -> Result<(), RunError> {
+        let delay = until.since(self.world.clock.now()) + AFTER_LEASE;
+        self.schedule(self.wake.watch_at, delay.min(MAX_DELAY)).await
+    }
+
     /// Schedules the watchdog of this wake-up again after the usual time.
     pub(super) async fn again(&mut self) -> Result<(), RunError> {
         self.send(self.wake.watch_at, self.world.settings.watchdog).await
@@ -57,6 +63,10 @@ impl<'a> Watchdog<'a> {
     }
 
     async fn send(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
+        self.schedule(name, delay.min(self.world.settings.watchdog)).await
+    }
+
+    async fn schedule(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
         // It was about to claim what another process claimed first.
         if self.sent.is_some() {
             return Ok(());
@@ -67,7 +77,6 @@ impl<'a> Watchdog<'a> {
             relay: None,
             ..self.wake.clone()
         });
-        let delay = delay.min(self.world.settings.watchdog);
         work::send(&self.world.queues, &[(watchdog, delay)]).await?;
         self.sent = name.or_else(|| Some(self.world.clock.now()));
         Ok(())
