@@ -73,7 +73,7 @@ async fn on_lark() {
     let calls = platform.calls();
     let sent: Vec<_> = calls[n_before..].iter().map(|call| &call.body).collect();
     let bill = bridge.settle().await;
-    assert_eq!(platform.complaints(), [String::new(); 0]);
+    assert_eq!(platform.complaints(), Vec::<String>::new());
     assert_eq!(platform.bubbles().last().unwrap().text(), whole());
     compare("lark", Streamed::pushed(bill, &sent));
 }
@@ -94,7 +94,7 @@ async fn on_dingtalk() {
     let calls = platform.calls();
     let sent: Vec<_> = calls[n_before..].iter().map(|call| &call.body).collect();
     let bill = bridge.settle().await;
-    assert_eq!(platform.complaints(), [String::new(); 0]);
+    assert_eq!(platform.complaints(), Vec::<String>::new());
     assert_eq!(platform.bubbles().last().unwrap().text(), whole());
     compare("dingtalk", Streamed::pushed(bill, &sent));
 }
