@@ -29,7 +29,7 @@ use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, deferred, finish, group_context, incoming_guard,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, group_context, incoming_guard, parked,
     senders, speakers, update,
 };
 use crate::accounts::Bot;
@@ -159,7 +159,7 @@ impl RunContext<'_> {
                 Ok(Next::Leave(Left::Parked(Some(Duration::ZERO))))
             }
             Ended::Deferred => {
-                let again = deferred::park(world, held, showing).await?;
+                let again = parked::park(world, held, showing).await?;
                 Ok(Next::Leave(Left::Parked(again)))
             }
             Ended::Lost => Err(RunError::Lost),

@@ -19,6 +19,7 @@ mod lease_heartbeat;
 mod media_prefetch;
 mod next_run;
 mod outgoing_guard;
+mod parked;
 mod request;
 mod senders;
 mod slot;

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::agent_stream::StreamState;
-use super::{deferred, stream_reply};
+use super::{parked, stream_reply};
 use crate::accounts::Bot;
 use crate::deliver::ReplyDelivery;
 use crate::notices::{self, About};
@@ -156,11 +156,11 @@ async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
 async fn so_is_one_of_an_agent_that_calls_back() {
     let fixture = fixture().await;
     let mut showing = fixture.showing();
-    let wait = deferred::show(&mut showing).await.unwrap().unwrap();
+    let wait = parked::show(&mut showing).await.unwrap().unwrap();
     assert!(wait <= SOON, "{wait:?}");
     assert_eq!(fixture.n_looks(), 0);
     sleep(wait).await;
-    deferred::show(&mut showing).await.unwrap();
+    parked::show(&mut showing).await.unwrap();
     assert_eq!(fixture.n_looks(), 1);
 }
 
