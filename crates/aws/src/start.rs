@@ -53,8 +53,8 @@ const CONTAINER_PATIENCE: Patience = Patience {
 pub async fn function(registry: Registry) -> Result<World, StartError> {
     let get = |name: &str| std::env::var(name).ok();
     logging::start(get);
-    let deployment = environment::load(&get)?;
-    let sdk = sdk::of_function(&get);
+    let deployment = environment::load(get)?;
+    let sdk = sdk::of_function(get);
     let store = opened(&deployment, &sdk, FUNCTION_PATIENCE).await?;
     Ok(world(deployment, &sdk, registry, store))
 }
