@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use tieline_bridge::accounts;
 use tieline_bridge::agents as bridge_agents;
@@ -20,6 +21,7 @@ use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, ConversationId, IntegrationId};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Language;
+use tieline_core::trigger::Trigger;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::config::{agent, organization, trigger};
 use tieline_store::log::{self, Level as LogLevel};
@@ -102,9 +104,10 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
     let is_own_channel = status::is_own_channel(state, record);
     let askable = seen.unusable.is_none() && !is_own_channel;
     // At the same time: both may be slow, and a person waits.
-    let (credentials, agent, mapper) = tokio::try_join!(
+    let agents = bound.iter().flat_map(Trigger::agents);
+    let (credentials, agents, mapper) = tokio::try_join!(
         credentials(state, record, askable),
-        ask_agent(state, record, bound.as_ref().map(|trigger| &trigger.agent)),
+        try_join_all(agents.map(|id| ask_agent(state, record, id))),
         ask_mapper(state, record),
     )?;
     let messages = newest_messages(state, record).await?;
@@ -131,7 +134,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         access: bound.as_ref().map(|trigger| trigger.settings.access.clone()),
         bound: bound.map(|trigger| trigger.id.to_string()),
         elsewhere,
-        agent,
+        agents,
         mapper,
         relay: relay(state, record).await?,
         condition: seen.condition,
@@ -171,12 +174,7 @@ async fn elsewhere(
     Ok(None)
 }
 
-async fn ask_agent(
-    state: &AdminState,
-    record: &IntegrationRecord,
-    id: Option<&AgentId>,
-) -> Result<Option<AgentAnswer>, Problem> {
-    let Some(id) = id else { return Ok(None) };
+async fn ask_agent(state: &AdminState, record: &IntegrationRecord, id: &AgentId) -> Result<AgentAnswer, Problem> {
     let blank = AgentAnswer {
         id: id.to_string(),
         name: id.to_string(),
@@ -187,13 +185,13 @@ async fn ask_agent(
         failure: None,
     };
     let Some(found) = agent::get(&state.world.store, &record.organization, id).await? else {
-        return Ok(Some(blank));
+        return Ok(blank);
     };
     let facts = bridge_agents::check(&found.agent.protocol, &found.agent.config).ok();
     let addresses = facts.map(|facts| facts.addresses).unwrap_or_default();
     let begun = Instant::now();
     let probed = bridge_agents::probe(&state.world, &found.agent).await;
-    Ok(Some(AgentAnswer {
+    Ok(AgentAnswer {
         host: addresses
             .first()
             .map_or_else(|| "this deployment".to_owned(), |(_, address)| probe::host_of(address)),
@@ -203,7 +201,7 @@ async fn ask_agent(
         millis: probe::millis_since(begun),
         failure: probed.err().map(|failure| (failure.code, failure.message)),
         ..blank
-    }))
+    })
 }
 
 async fn ask_mapper(state: &AdminState, record: &IntegrationRecord) -> Result<Option<Result<(), String>>, Problem> {

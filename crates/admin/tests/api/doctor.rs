@@ -54,6 +54,24 @@ async fn the_doctor_leads_from_cause_to_cause_until_all_is_well() {
     assert_eq!(first_bad(&examine(&api, &web).await), None);
 }
 
+#[tokio::test]
+async fn agents_of_routes_are_asked_too() {
+    let api = TestApi::new().await;
+    let web = api.web("Web").await;
+    let echo = json!({ "name": "Echo", "protocol": "echo", "config": {} });
+    let echo = api.create(&format!("{DEFAULT}/agents"), echo).await;
+    let config = json!({ "baseUrl": dead_address(), "model": "m" });
+    let dead = json!({ "name": "Sales", "protocol": "openai_chat", "config": config });
+    let dead = api.create(&format!("{DEFAULT}/agents"), dead).await;
+    let trigger = api.trigger(&web, &echo).await;
+    assert_eq!(first_bad(&examine(&api, &web).await), None);
+    let routes = json!({ "routes": [{ "agent": dead, "firstWord": "sales" }] });
+    api.patch(&format!("{DEFAULT}/triggers/{trigger}"), routes).await.ok();
+    let diagnosis = examine(&api, &web).await;
+    assert_eq!(first_bad(&diagnosis), Some("agent_reachable"));
+    assert!(diagnosis["cause"].as_str().unwrap().contains("Sales"), "{diagnosis}");
+}
+
 async fn lark(api: &TestApi, platform: &str, mode: &str) -> String {
     let credentials = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
     let body = json!({ "name": mode, "platform": "lark", "connectionMode": mode, "credentials": credentials,

@@ -50,8 +50,8 @@ pub(super) struct Facts {
     /// An enabled trigger of another integration of the same platform.
     pub(super) elsewhere: Option<Elsewhere>,
     pub(super) access: Option<Access>,
-    /// `None`: there is none to be asked.
-    pub(super) agent: Option<AgentAnswer>,
+    /// The trigger's own, and those of its routes. Empty: there is none to be asked.
+    pub(super) agents: Vec<AgentAnswer>,
     /// Who holds its connection. `None`: it needs none.
     pub(super) relay: Option<RelayHeld>,
     pub(super) condition: Condition,
@@ -210,7 +210,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings.extend(messages::permissions(facts));
-    findings.extend(reachability::agent(facts));
+    findings.extend(reachability::agents(facts));
     findings.push(reachability::rate_limits(facts));
     findings.extend(messages::access(facts));
     findings.extend([

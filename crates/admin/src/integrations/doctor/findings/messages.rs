@@ -158,7 +158,7 @@ pub(super) fn answers(facts: &Facts) -> Finding {
 
 fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
     let id = &record.id;
-    match (FailedAnswer::of(record), &facts.agent) {
+    match (FailedAnswer::of(record), facts.agents.first()) {
         (Some(failed), Some(agent)) if failed.is_agents => {
             let words = failed.detail.map(|words| Text::new("words").with("words", words));
             let detail = Text::new("answers_fail_agent")
@@ -193,7 +193,7 @@ pub(super) fn empty(facts: &Facts) -> Finding {
     let Some(last) = facts.messages.iter().find(is_empty) else {
         return good(NAME, Text::new("empty_ok"));
     };
-    let agent = facts.agent.as_ref();
+    let agent = facts.agents.first();
     let detail = Text::new("empty")
         .with("agent", agent.map_or("", |agent| &agent.name))
         .with("host", agent.map_or("", |agent| &agent.host))
@@ -213,7 +213,7 @@ pub(super) fn speed(facts: &Facts) -> Finding {
     let mut waits: Vec<Duration> = recent.filter_map(MessageRecord::first_text_after).collect();
     waits.sort_unstable();
     let (n_messages, median) = (waits.len(), waits.get(waits.len() / 2).copied().unwrap_or_default());
-    let Some(agent) = facts.agent.as_ref().filter(|_| median > SLOW) else {
+    let Some(agent) = facts.agents.first().filter(|_| median > SLOW) else {
         return good(NAME, Text::new("speed_ok"));
     };
     let detail = Text::new("slow")

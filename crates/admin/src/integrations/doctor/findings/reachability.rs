@@ -253,15 +253,23 @@ fn last_error(facts: &Facts) -> Option<Text> {
     Some(text.with("message", &error.message))
 }
 
-pub(super) fn agent(facts: &Facts) -> Option<Finding> {
+/// Of the agents behind the bot the first that failed, else the first that is slow, else the trigger's own.
+pub(super) fn agents(facts: &Facts) -> Option<Finding> {
+    let findings = || facts.agents.iter().map(agent);
+    let worst = |level| findings().find(|finding| finding.level == level);
+    worst(Level::Failed)
+        .or_else(|| worst(Level::Warning))
+        .or_else(|| findings().next())
+}
+
+fn agent(agent: &AgentAnswer) -> Finding {
     const NAME: &str = "agent_reachable";
-    let agent = facts.agent.as_ref()?;
     let named = |code: &str| Text::new(code).with("agent", &agent.name).with("host", &agent.host);
     if agent.is_gone {
         let (detail, next) = (named("agent_gone"), Text::new("agent_gone_next"));
-        return Some(bad(NAME, detail, next, Remedy::new(Action::EditTrigger)));
+        return bad(NAME, detail, next, Remedy::new(Action::EditTrigger));
     }
-    Some(match &agent.failure {
+    match &agent.failure {
         None if u128::from(agent.millis) > SLOW.as_millis() => slow(NAME, agent),
         None => good(NAME, named("agent_ok").with("millis", agent.millis)),
         // It may be thinking: only an answer that failed shows that it hangs.
@@ -276,7 +284,7 @@ pub(super) fn agent(facts: &Facts) -> Option<Finding> {
             let detail = named("agent_failed").with("code", code).with("why", why);
             bad(NAME, detail, next, Remedy::on(Action::EditAgent, &agent.id))
         }
-    })
+    }
 }
 
 fn slow(name: &'static str, agent: &AgentAnswer) -> Finding {

@@ -35,7 +35,7 @@ fn healthy() -> Facts {
         disabled_triggers: Vec::new(),
         elsewhere: None,
         access: Some(Access::default()),
-        agent: Some(answering()),
+        agents: vec![answering()],
         relay: Some(RelayHeld {
             n_alive: 1,
             holder: Some("relay-1".into()),
@@ -92,7 +92,7 @@ fn the_first_thing_to_fix_comes_first() {
     check(
         &Facts {
             bound: None,
-            agent: None,
+            agents: Vec::new(),
             ..healthy()
         },
         Some("trigger_present"),
@@ -194,7 +194,7 @@ fn the_agent_and_the_platforms_patience_count() {
     };
     check(
         &Facts {
-            agent: Some(silent),
+            agents: vec![silent],
             ..healthy()
         },
         Some("agent_reachable"),
@@ -406,10 +406,10 @@ fn cause_of(findings: &[Finding]) -> &Finding {
 #[test]
 fn answers_that_fail_because_the_agent_is_down_are_no_second_failure() {
     let facts = Facts {
-        agent: Some(AgentAnswer {
+        agents: vec![AgentAnswer {
             failure: Some(("http_401".into(), "invalid key".into())),
             ..answering()
-        }),
+        }],
         messages: vec![failed(99_990, "http_401")],
         ..healthy()
     };
@@ -424,9 +424,25 @@ fn answers_that_fail_because_the_agent_is_down_are_no_second_failure() {
 }
 
 #[test]
+fn every_agent_behind_the_bot_counts() {
+    let with = |agents: Vec<AgentAnswer>| Facts { agents, ..healthy() };
+    let named = |name: &str, code: Option<&str>| AgentAnswer {
+        name: name.into(),
+        failure: code.map(|code| (code.to_owned(), "no".to_owned())),
+        ..answering()
+    };
+    let slow = named("Slow", Some("idle_timeout"));
+    check(&with(vec![named("Own", None), named("Sales", None)]), None);
+    let facts = with(vec![named("Own", None), slow.clone()]);
+    assert!(only(&facts, "agent_reachable").contains("Slow"));
+    let facts = with(vec![named("Own", None), slow, named("Sales", Some("connect"))]);
+    assert!(only(&facts, "agent_reachable").contains("Sales"));
+}
+
+#[test]
 fn an_agent_that_takes_long_is_slow_and_not_failed() {
     let slow = |agent| Facts {
-        agent: Some(agent),
+        agents: vec![agent],
         ..healthy()
     };
     let late = AgentAnswer {
