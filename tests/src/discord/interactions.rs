@@ -78,19 +78,22 @@ fn option_of(command: &Value, kind: u8) -> Option<&Value> {
 /// A press on the newest button of that label.
 pub(super) fn press(state: &mut State, app: &str, from: &Speaker, label: &str) -> anyhow::Result<Value> {
     let here = state.app(app).messages.iter().rev();
-    let custom_id = here
+    let mut buttons = here
         .filter(|(_, sent)| sent.chat == from.chat())
-        .flat_map(|(_, sent)| buttons_of(&sent.components))
-        .find(|button| button["label"] == label)
-        .and_then(|button| button["custom_id"].as_str().map(str::to_owned))
+        .flat_map(|(id, sent)| {
+            let buttons = buttons_of(&sent.components).into_iter();
+            buttons.map(move |button| (id.clone(), sent.components.clone(), button))
+        });
+    let (message, components, button) = buttons
+        .find(|(_, _, button)| button["label"] == label && button["disabled"] != true)
         .with_context(|| format!("no button {label}"))?;
-    Ok(interaction(
-        state,
-        app,
-        from,
-        3,
-        &json!({ "custom_id": custom_id, "component_type": 2 }),
-    ))
+    drop(buttons);
+    let data = json!({ "custom_id": button["custom_id"], "component_type": 2 });
+    let mut pressed = interaction(state, app, from, 3, &data);
+    pressed["message"] = json!({ "id": message, "components": components });
+    let token = pressed["token"].as_str().unwrap_or_default();
+    keep(state, app, token).pressed = Some(message);
+    Ok(pressed)
 }
 
 /// Labels of the buttons in a chat.
@@ -129,6 +132,7 @@ fn interaction(state: &mut State, app: &str, from: &Speaker, kind: u8, data: &Va
         response: None,
         original: None,
         follow_ups: Vec::new(),
+        pressed: None,
     };
     state.app(app).interactions.insert(token.clone(), kept);
     let is_direct = from.group.is_none();
@@ -228,14 +232,21 @@ fn respond(state: &mut State, app: &str, token: &str, response: &Value) -> Resul
         }
         5 => data.is_null() || *data == json!({ "flags": 64 }),
         6 => data.is_null(),
+        7 => data["components"].is_array() && data["allowed_mentions"] == json!({ "parse": [] }),
         _ => false,
     };
     if !is_right {
         state.complaints.add(format!("an initial response {response}"));
         return Err(refuse(400, 50035, "Invalid Form Body"));
     }
-    if let Some(interaction) = state.app(app).interactions.get_mut(token) {
-        interaction.response = Some(kind);
+    let app = state.app(app);
+    let Some(interaction) = app.interactions.get_mut(token) else {
+        return Ok(());
+    };
+    interaction.response = Some(kind);
+    let pressed = interaction.pressed.as_ref().filter(|_| kind == 7);
+    if let Some(message) = pressed.and_then(|id| app.messages.get_mut(id)) {
+        message.components = data["components"].clone();
     }
     Ok(())
 }

@@ -148,6 +148,8 @@ pub(super) struct Interaction {
     pub(super) original: Option<String>,
     /// Messages that followed.
     pub(super) follow_ups: Vec<String>,
+    /// The message whose button was pressed.
+    pub(super) pressed: Option<String>,
 }
 
 /// Ids of users and channels of tests are short; the platform's are long.

@@ -36,11 +36,14 @@ impl Action {
 const PREFIX: &str = "tl";
 /// The beginning of the word of a choice.
 const CHOICE: &str = "choice";
+/// The field of a reply's handle that says that the interaction has its response already.
+pub(super) const ANSWERED: &str = "answered";
 /// Styles of buttons.
 ///
 /// See [Discord Docs/Button](https://discord.com/developers/docs/components/reference#button-button-styles).
 const PRIMARY: u8 = 1;
 const SECONDARY: u8 = 2;
+const SUCCESS: u8 = 3;
 const LINK: u8 = 5;
 
 /// What a button carries in its `custom_id`. The platform hands it back under its own signature, and hands back only what a message of
@@ -103,9 +106,53 @@ pub(super) fn components(
     rows.map(|row| json!({ "type": 1, "components": row })).collect()
 }
 
+/// The components of a message once one of its choices was pressed: that one says so, and none can be pressed any more. `None` if it isn't
+/// among them.
+pub(super) fn marked(components: &Value, pressed: &str) -> Option<Value> {
+    let mut marked = components.clone();
+    let mut is_there = false;
+    let rows = marked.as_array_mut()?.iter_mut();
+    let buttons = rows.filter_map(|row| row.get_mut("components")?.as_array_mut()).flatten();
+    for button in buttons.filter(|button| is_choice(button)) {
+        button["disabled"] = true.into();
+        if button["custom_id"] == pressed {
+            is_there = true;
+            button["style"] = SUCCESS.into();
+            button["label"] = format!("✓ {}", button["label"].as_str().unwrap_or_default()).into();
+        }
+    }
+    is_there.then_some(marked)
+}
+
+fn is_choice(button: &Value) -> bool {
+    let read = button["custom_id"].as_str().and_then(Button::read);
+    read.is_some_and(|button| matches!(button.action, Action::Choice(_)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pressed_choice_is_marked_and_the_other_buttons_stay() {
+        let choice = |number: u8| format!("tl:choice{number}:42:tl-1");
+        let button = |id: &str, label: &str| json!({ "type": 2, "style": PRIMARY, "label": label, "custom_id": id });
+        let link = json!({ "type": 2, "style": LINK, "label": "Log", "url": "https://example.com" });
+        let own = button("tl:new:42:tl-1", "New session");
+        let row = |buttons: Value| json!({ "type": 1, "components": buttons });
+        let components = json!([
+            row(json!([link, button(&choice(1), "Yes"), button(&choice(2), "No")])),
+            row(json!([own]))
+        ]);
+        let mut yes = button(&choice(1), "✓ Yes");
+        (yes["style"], yes["disabled"]) = (SUCCESS.into(), true.into());
+        let mut no = button(&choice(2), "No");
+        no["disabled"] = true.into();
+        let expected = json!([row(json!([link, yes, no])), row(json!([own]))]);
+        assert_eq!(marked(&components, &choice(1)), Some(expected));
+        assert_eq!(marked(&components, &choice(3)), None);
+        assert_eq!(marked(&Value::Null, &choice(1)), None);
+    }
 
     #[test]
     fn buttons_are_read_back_and_others_are_not() {

@@ -10,7 +10,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
 
-use super::card_action::{Action, Button};
+use super::card_action::{self, ANSWERED, Action, Button};
 use super::commands::{Command, FILE_OPTION, TEXT_OPTION};
 use super::compose::segment;
 use super::plan::TOKEN_LIFE_MS;
@@ -23,6 +23,9 @@ const PING: u8 = 1;
 const COMMAND: u8 = 2;
 const COMPONENT: u8 = 3;
 const AUTOCOMPLETE: u8 = 4;
+
+/// The response that changes the message whose button was pressed.
+const UPDATE_MESSAGE: u8 = 7;
 
 /// An interaction as it was read: an event or why there is none, and the initial response.
 ///
@@ -111,6 +114,16 @@ impl Origin {
                 expires_at: None,
             },
         })
+    }
+
+    /// The same, whose interaction `has_response`: the answer is a message of its own.
+    fn answered(mut self, has_response: bool) -> Self {
+        if has_response {
+            let mut handle = self.target.handle.value().clone();
+            handle[ANSWERED] = true.into();
+            self.target.handle = ReplyHandle::new(handle);
+        }
+        self
     }
 }
 
@@ -202,12 +215,24 @@ fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Dec
         ),
         Action::Choice(number) => {
             let key = choice_key(&ReplyId::new(button.reply), number.into());
+            let marked = marked(interaction, &button);
             Decoded::event(
-                action(interaction, origin, key, button.reply.to_owned()),
-                Command::Ask.response(),
+                action(interaction, origin.answered(marked.is_some()), key, button.reply.to_owned()),
+                marked.unwrap_or_else(|| Command::Ask.response()),
             )
         }
     }
+}
+
+/// The response that shows on the message what was chosen. Of a message to everybody in a group others may still choose.
+fn marked(interaction: &Interaction, button: &Button<'_>) -> Option<Value> {
+    if button.asker.is_empty() && kind(interaction) == ChatKind::Group {
+        return None;
+    }
+    let components = card_action::marked(&interaction.message.components, &interaction.data.custom_id)?;
+    // An edit without `allowed_mentions` parses the mentions again.
+    let data = json!({ "components": components, "allowed_mentions": { "parse": [] } });
+    Some(json!({ "type": UPDATE_MESSAGE, "data": data }))
 }
 
 fn action(interaction: &Interaction, origin: Origin, key: String, card: String) -> Event {

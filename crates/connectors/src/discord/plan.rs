@@ -8,7 +8,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{DesiredReply, Progress, ReplyTarget, Stage, UnreadableProgress};
 use tieline_core::timestamp::Timestamp;
 
-use super::card_action::Action;
+use super::card_action::{ANSWERED, Action};
 use super::full_text;
 use super::pages::{self, LIMIT, Page};
 use super::progress::{Bubble, DiscordProgress, MessageId, digest};
@@ -182,9 +182,14 @@ impl<'a> Situation<'a> {
             .is_some_and(|until| self.cx.now.after(CLOSING) >= until)
     }
 
+    /// Whether the interaction has its response, and promises none.
+    fn is_answered(&self) -> bool {
+        self.to.handle.value().get(ANSWERED).is_some()
+    }
+
     fn way(&self) -> Way {
         match self.token() {
-            Some(_) if self.shown.bubble.number == 0 => Way::Original,
+            Some(_) if self.shown.bubble.number == 0 && !self.is_answered() => Way::Original,
             Some(_) if !self.grows() || !self.is_closing() => Way::FollowUp,
             _ => Way::Channel,
         }

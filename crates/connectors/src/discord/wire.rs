@@ -174,6 +174,15 @@ pub(super) struct Interaction {
     pub user: Option<User>,
     #[serde(default)]
     pub context: Option<u8>,
+    #[serde(default)]
+    pub message: PressedMessage,
+}
+
+/// The message whose button was pressed.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct PressedMessage {
+    #[serde(default)]
+    pub components: serde_json::Value,
 }
 
 /// The channel of an interaction.
