@@ -325,7 +325,7 @@ pub struct Draft {
     /// The card below the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
-    /// The latest tool or node, while it runs.
+    /// The latest tool, node or source that was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     /// Whether the agent began a new conversation because the old one was gone.
@@ -343,7 +343,7 @@ impl Draft {
             AgentEvent::TextDelta(delta) => self.text.push_str(delta),
             AgentEvent::TextSnapshot(text) => self.text.clone_from(text),
             AgentEvent::ReasoningDelta(delta) => self.reasoning.push_str(delta),
-            AgentEvent::Progress { label, .. } => self.progress = Some(label.clone()),
+            AgentEvent::Progress { label, .. } => return self.work_on(label),
             AgentEvent::File(file) => self.files.push(file.clone()),
             AgentEvent::Card(card) => self.card = Some(card.clone()),
             AgentEvent::InputRequired { prompt, choices, .. } => self.ask(prompt, choices),
@@ -358,6 +358,19 @@ impl Draft {
             | AgentEvent::Failed(_)
             | AgentEvent::Cancelled => return false,
         }
+        true
+    }
+
+    /// A tool or node is a line of the reasoning: shown where that is, and never part of the text. Its end is no further line.
+    fn work_on(&mut self, label: &str) -> bool {
+        if self.progress.as_deref() == Some(label) {
+            return false;
+        }
+        if !self.reasoning.is_empty() && !self.reasoning.ends_with('\n') {
+            self.reasoning.push('\n');
+        }
+        self.reasoning.push_str(&format!("▸ {label}\n"));
+        self.progress = Some(label.to_owned());
         true
     }
 
@@ -405,6 +418,22 @@ mod tests {
             final_text: Some("d".into()),
         });
         assert_eq!(draft.text, "d");
+    }
+
+    #[test]
+    fn tools_are_lines_of_the_reasoning_and_each_is_named_once() {
+        let mut draft = Draft::default();
+        let progress = |label: &str, state: &str| AgentEvent::Progress {
+            label: label.into(),
+            state: state.into(),
+        };
+        assert!(draft.apply(&progress("search", "started")));
+        assert!(!draft.apply(&progress("search", "finished")));
+        draft.apply(&AgentEvent::ReasoningDelta("Found it.".into()));
+        draft.apply(&progress("deploy", "started"));
+        draft.apply(&AgentEvent::ReasoningDelta("Done.".into()));
+        assert_eq!(draft.reasoning, "▸ search\nFound it.\n▸ deploy\nDone.");
+        assert_eq!(draft.text, "");
     }
 
     #[test]

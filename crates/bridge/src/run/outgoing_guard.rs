@@ -155,8 +155,8 @@ mod tests {
         guard.apply(&mut draft, &progress);
         let shown = format!("{}{}{:?}{:?}", draft.text, draft.reasoning, draft.progress, draft.card);
         assert!(!shown.contains("hunter22"), "{shown}");
-        // Twice in the button of the choice.
-        assert_eq!(shown.matches("[redacted]").count(), 6, "{shown}");
+        // Twice in the button of the choice, and of the tool where it is shown and where it is remembered.
+        assert_eq!(shown.matches("[redacted]").count(), 7, "{shown}");
         let mut card = draft.card.take().unwrap();
         card.text = secret.into();
         guard.apply(&mut draft, &AgentEvent::Card(card));

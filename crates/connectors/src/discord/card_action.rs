@@ -112,7 +112,9 @@ pub(super) fn marked(components: &Value, pressed: &str) -> Option<Value> {
     let mut marked = components.clone();
     let mut is_there = false;
     let rows = marked.as_array_mut()?.iter_mut();
-    let buttons = rows.filter_map(|row| row.get_mut("components")?.as_array_mut()).flatten();
+    let buttons = rows
+        .filter_map(|row| row.get_mut("components")?.as_array_mut())
+        .flatten();
     for button in buttons.filter(|button| is_choice(button)) {
         button["disabled"] = true.into();
         if button["custom_id"] == pressed {

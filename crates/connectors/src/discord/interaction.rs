@@ -217,7 +217,12 @@ fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Dec
             let key = choice_key(&ReplyId::new(button.reply), number.into());
             let marked = marked(interaction, &button);
             Decoded::event(
-                action(interaction, origin.answered(marked.is_some()), key, button.reply.to_owned()),
+                action(
+                    interaction,
+                    origin.answered(marked.is_some()),
+                    key,
+                    button.reply.to_owned(),
+                ),
                 marked.unwrap_or_else(|| Command::Ask.response()),
             )
         }
