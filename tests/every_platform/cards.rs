@@ -9,19 +9,6 @@ use crate::test_bridge::{Bot, TestBridge};
 
 const LINK: &str = "https://example.com/log";
 
-/// What the catalogue says of the bot's mode.
-async fn abilities(bot: &Bot) -> anyhow::Result<Value> {
-    let integration = format!("/api/v1/orgs/default/integrations/{}", bot.id);
-    let integration = bot.console.get(&integration).await?;
-    let catalogue = bot.console.get("/api/v1/platforms").await?;
-    let platforms = catalogue["items"].as_array().into_iter().flatten();
-    let mut modes = platforms
-        .filter(|platform| platform["platform"] == integration["platform"])
-        .flat_map(|platform| platform["modes"].as_array().into_iter().flatten());
-    let mode = modes.find(|mode| mode["connectionMode"] == integration["connectionMode"]);
-    Ok(mode.context("no such mode in the catalogue")?["abilities"].clone())
-}
-
 /// Sends a card to the person who spoke: not every direct chat can be named otherwise.
 async fn send_card(bot: &Bot, card: &Value) -> anyhow::Result<()> {
     let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
@@ -36,7 +23,7 @@ async fn send_card(bot: &Bot, card: &Value) -> anyhow::Result<()> {
 async fn proactive_card_is_shown_and_its_button_answers() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
-        let abilities = abilities(bot).await?;
+        let abilities = bot.abilities().await?;
         let is_polled = bot.name.contains("polled");
         if abilities["proactive"] != true || is_polled {
             return Ok(());

@@ -17,14 +17,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// Whether the bot's platform delivers what doesn't mention it, by the catalogue.
 async fn hears_groups(bot: &Bot) -> anyhow::Result<bool> {
-    let catalogue = bot.console.get("/api/v1/platforms").await?;
-    let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
-    let integration = bot.console.get(&path).await?;
-    let mut platforms = catalogue["items"].as_array().into_iter().flatten();
-    let platform = platforms.find(|it| it["platform"] == integration["platform"]);
-    let mut modes = platform.and_then(|it| it["modes"].as_array()).into_iter().flatten();
-    let mode = modes.find(|it| it["connectionMode"] == integration["connectionMode"]);
-    Ok(mode.is_some_and(|mode| mode["abilities"]["hearsGroups"] == true))
+    Ok(bot.abilities().await?["hearsGroups"] == true)
 }
 
 /// How many group messages of this bot the bridge has kept.

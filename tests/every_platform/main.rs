@@ -31,6 +31,7 @@ mod commands;
 mod faults;
 mod groups;
 mod media;
+mod pictures;
 mod relays;
 mod tasks;
 mod telegram;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -163,17 +164,41 @@ impl Bot {
 
     /// Has the bot's agent answer no request any more: nothing listens at its address.
     pub(crate) async fn agent_is_gone(&self) -> anyhow::Result<()> {
+        let config = json!({ "baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKey": "k" });
+        self.change_agent(&json!({ "protocol": "openai_chat", "config": config }))
+            .await
+    }
+
+    /// Has the bot's agent asked in our own contract, in which agents show cards.
+    pub(crate) async fn agent_speaks_our_contract(&self) -> anyhow::Result<()> {
+        let agent = self.agent.as_webhook("");
+        self.change_agent(&json!({ "protocol": agent["protocol"], "config": agent["config"] }))
+            .await
+    }
+
+    async fn change_agent(&self, change: &Value) -> anyhow::Result<()> {
         let triggers = self.console.get("/api/v1/orgs/default/triggers?limit=200").await?;
         let all = triggers["items"].as_array().into_iter().flatten();
         for trigger in all.filter(|trigger| trigger["integrationId"] == self.id.as_str()) {
             let agent = trigger["agentId"].as_str().unwrap_or_default();
-            let config = json!({ "baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKey": "k" });
-            let change = json!({ "protocol": "openai_chat", "config": config });
             self.console
-                .patch(&format!("/api/v1/orgs/default/agents/{agent}"), &change)
+                .patch(&format!("/api/v1/orgs/default/agents/{agent}"), change)
                 .await?;
         }
         Ok(())
+    }
+
+    /// What the catalogue says of the bot's mode.
+    pub(crate) async fn abilities(&self) -> anyhow::Result<Value> {
+        let integration = format!("/api/v1/orgs/default/integrations/{}", self.id);
+        let integration = self.console.get(&integration).await?;
+        let catalogue = self.console.get("/api/v1/platforms").await?;
+        let platforms = catalogue["items"].as_array().into_iter().flatten();
+        let mut modes = platforms
+            .filter(|platform| platform["platform"] == integration["platform"])
+            .flat_map(|platform| platform["modes"].as_array().into_iter().flatten());
+        let mode = modes.find(|mode| mode["connectionMode"] == integration["connectionMode"]);
+        Ok(mode.context("no such mode in the catalogue")?["abilities"].clone())
     }
 
     /// The newest text of every message that the bot shows in a chat.

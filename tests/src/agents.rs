@@ -38,7 +38,7 @@ pub struct Manner {
     pub between: Duration,
     /// What it answers to a text.
     pub answer: fn(&str) -> Vec<String>,
-    /// Which texts wait for [`FakeAgent::open_gate`] before the last piece of their answer.
+    /// Which texts wait for [`FakeAgent::open_gate`] before the last piece of their answer, or the second of their events.
     pub holds: fn(&str) -> bool,
     /// The events that it streams, in place of the answer. Only in our own contract.
     pub events: fn(&str) -> Option<Vec<Value>>,
@@ -176,15 +176,16 @@ async fn webhook(State(agent): State<FakeAgent>, headers: HeaderMap, Json(body):
     let text = body["message"]["text"].as_str().unwrap_or_default().to_owned();
     let manner = agent.see(&headers, body);
     sleep(manner.before).await;
+    if let Some(events) = (manner.events)(&text) {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n")).collect();
+        let held = (manner.holds)(&text).then_some(1);
+        return sse(events, manner.between, held, agent.gate.subscribe());
+    }
     if (manner.holds)(&text) {
         opened(&mut agent.gate.subscribe()).await;
     }
     if (manner.defers)(&text) {
         return StatusCode::ACCEPTED.into_response();
-    }
-    if let Some(events) = (manner.events)(&text) {
-        let events = events.into_iter().map(|event| format!("data: {event}\n\n")).collect();
-        return sse(events, manner.between, None, agent.gate.subscribe());
     }
     Json(json!({ "text": (manner.answer)(&text).concat() })).into_response()
 }

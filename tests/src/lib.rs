@@ -2,6 +2,7 @@
 //! address, and AWS Lambda as a program of ours.
 
 pub mod agents;
+pub mod chat_picture;
 pub mod cloud;
 pub mod console;
 pub mod custom;
