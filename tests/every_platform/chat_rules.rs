@@ -30,7 +30,7 @@ fn holding() -> Manner {
 }
 
 /// Waits until the ledger has so many messages of the bot.
-async fn in_ledger(bot: &Bot, n: usize) -> anyhow::Result<()> {
+pub(crate) async fn in_ledger(bot: &Bot, n: usize) -> anyhow::Result<()> {
     let path = format!("/api/v1/orgs/default/messages?integrationId={}", bot.id);
     let began = Instant::now();
     loop {

@@ -27,12 +27,17 @@
 mod answers;
 mod cards;
 mod chat_rules;
+mod clicks;
 mod commands;
 mod faults;
+mod gathering;
 mod groups;
 mod media;
+mod people;
 mod pictures;
 mod relays;
+mod section_seven;
+mod task_commands;
 mod tasks;
 mod telegram;
 mod test_bridge;

@@ -9,12 +9,18 @@ use tieline_tests::outbound::Speaker;
 
 use crate::test_bridge::{Bot, TestBridge, sentence};
 
-fn told(reply: &TaskReply) -> String {
+pub(crate) fn told(reply: &TaskReply) -> String {
     reply.text(Language::English)
 }
 
 /// What a person says and what the bot shows after it.
-async fn talk(bot: &Bot, from: &Speaker, shown: &mut Vec<String>, text: &str, answer: String) -> anyhow::Result<()> {
+pub(crate) async fn talk(
+    bot: &Bot,
+    from: &Speaker,
+    shown: &mut Vec<String>,
+    text: &str,
+    answer: String,
+) -> anyhow::Result<()> {
     bot.say(from, text);
     shown.push(answer);
     let expected: Vec<&str> = shown.iter().map(String::as_str).collect();
