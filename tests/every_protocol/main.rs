@@ -1,0 +1,15 @@
+//! The same scenarios for every protocol that agents speak: one row each in `servers`.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(unreachable_pub, reason = "a test's own parts")]
+
+mod faults;
+mod long_runs;
+mod runs;
+mod scenarios;
+mod servers;
+
+// The scripted server of the adapters' own tests.
+#[path = "../../crates/agents/tests/loopback/server.rs"]
+#[expect(dead_code, reason = "the adapters' tests use all of it")]
+mod server;

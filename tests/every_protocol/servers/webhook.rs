@@ -1,0 +1,95 @@
+//! Our own contract: an agent that streams, and one that calls back.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::data;
+use crate::runs::{Deed, PICTURE, QUESTION, Runs, TOOL};
+use crate::server::{Act, Call, JSON, answer};
+
+/// Begins the run that a post asks for. `None`: the post says something else.
+fn begin(body: &Value, runs: &mut Runs) -> Option<String> {
+    if body["type"] == "run.cancelled" {
+        let id = body["runId"].as_str().unwrap();
+        let all: Vec<String> = (1..=runs.len()).map(|n| format!("run-{n}")).collect();
+        // It knows our runs by the conversation's newest.
+        let newest = all.last().filter(|_| !id.is_empty()).cloned();
+        newest.map(|run| runs.cancel(&run));
+        return None;
+    }
+    let session = body["session"]["id"].as_str()?;
+    let text = body["message"]["text"].as_str()?;
+    let answers = runs.newest(session).is_some_and(crate::runs::Run::asks);
+    Some(runs.begin(session, text, answers).id.clone())
+}
+
+fn events(deed: &Deed) -> Vec<Value> {
+    match deed {
+        Deed::Say(text) => vec![json!({"type": "text.delta", "text": text})],
+        Deed::UseTool => ["started", "finished"]
+            .map(|state| json!({"type": "progress", "label": TOOL, "state": state}))
+            .to_vec(),
+        Deed::SendPicture => {
+            vec![json!({"type": "file", "bytes": PICTURE, "name": "picture.png", "mime": "image/png"})]
+        }
+        Deed::Ask => vec![json!({"type": "input.required", "prompt": QUESTION, "choices": ["yes", "no"]})],
+        Deed::Hang => vec![],
+    }
+}
+
+pub(super) fn streamed(call: &Call, runs: &mut Runs) -> Vec<Act> {
+    let Some(id) = begin(&call.json(), runs) else {
+        return answer(200, JSON, "{}");
+    };
+    let run = runs.get(&id).unwrap();
+    let frames = run.frames(
+        &[],
+        |deed| events(deed).iter().map(data).collect(),
+        &[data(&json!({"type": "completed"}))],
+    );
+    run.stream(&frames, "")
+}
+
+pub(super) fn called_back(call: &Call, runs: &mut Runs) -> Vec<Act> {
+    let body = call.json();
+    let Some(id) = begin(&body, runs) else {
+        return answer(200, JSON, "{}");
+    };
+    let run = runs.get(&id).unwrap();
+    let frames = run.frames(
+        &[],
+        |deed| events(deed).iter().map(Value::to_string).collect(),
+        &[json!({"type": "completed"}).to_string()],
+    );
+    let hangs = run.deeds.iter().any(|(_, deed)| *deed == Deed::Hang);
+    let reply = body["reply"].clone();
+    tokio::spawn(call_back(reply, frames, hangs));
+    answer(202, "", "")
+}
+
+/// Posts each event when it is due.
+async fn call_back(reply: Value, frames: Vec<(Duration, String)>, hangs: bool) {
+    let (url, token) = (reply["eventsUrl"].as_str().unwrap(), reply["token"].as_str().unwrap());
+    let client = Client::builder().no_proxy().build().unwrap();
+    let mut now = Duration::ZERO;
+    for (seq, (at, event)) in (1..).zip(frames) {
+        if hangs && event.is_empty() {
+            return;
+        }
+        sleep(at.saturating_sub(now)).await;
+        now = at;
+        let event: Value = serde_json::from_str(&event).unwrap();
+        let body = json!({"seq": seq, "event": event});
+        for _ in 0..20 {
+            let posted = client.post(url).bearer_auth(token).json(&body).send().await;
+            // A bridge that is being restarted is asked again; a run that has ended takes no more.
+            if posted.is_ok_and(|posted| !posted.status().is_server_error()) {
+                break;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
