@@ -167,6 +167,10 @@ async fn new_session_and_failure_offer_a_button_for_the_next_session() {
             return Ok(());
         }
         bot.wait_until("the button", || n_buttons() == 1).await?;
+        // There the button itself becomes the confirmation.
+        if bot.name.starts_with("wecom_app") {
+            return Ok(());
+        }
         bot.simulator.click(&lisi, label);
         bot.wait_until("the second confirmation", || n_confirmed() == 2).await?;
         bot.agent_is_gone().await?;

@@ -184,7 +184,7 @@ async fn tool_is_shown_before_the_text_and_is_no_part_of_it() {
         ensure!(shown.is_empty() != bot.agent.row.tools, "tools in {states:?}");
         // Not every wire names the tool itself.
         let is_named = |state: &&Value| state["reasoning"].to_string().contains(TOOL);
-        ensure!(shown.iter().all(|state| is_named(state)), "{states:?}");
+        ensure!(shown.iter().all(is_named), "{states:?}");
         ensure!(last(&states) == "Found it.", "{states:?}");
         Ok(())
     })

@@ -87,7 +87,7 @@ mod tests {
             "{drawn}"
         );
         assert!(!drawn.contains("**") && !drawn.contains("|---"), "{drawn}");
-        assert_eq!(drawn, draw(CLIENT, &[moment.clone()]));
+        assert_eq!(drawn, draw(CLIENT, std::slice::from_ref(&moment)));
         let plain = Client {
             dialect: Dialect::Plain,
             ..CLIENT
