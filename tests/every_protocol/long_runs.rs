@@ -101,15 +101,7 @@ impl Invoker {
             .await
             .unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
-        let items = received.into_iter().map(|it| dispatch::batch::Item {
-            id: it.id,
-            receipt: it.receipt.clone(),
-            group: it.group,
-            attempt: it.attempt,
-            envelope: it.message,
-            unreadable: it.unreadable,
-        });
-        let failed = dispatch::batch::dispatch_batch(&self.world, items.collect()).await;
+        let failed = dispatch::batch::dispatch_batch(&self.world, received).await;
         assert!(failed.is_empty(), "an event could not be dispatched");
         delete(queues, url, &receipts).await.unwrap();
     }
@@ -117,14 +109,9 @@ impl Invoker {
 
 /// One invocation of the runner.
 async fn run_once(world: World, wake: Received<WakeUp>, until: Instant) {
-    let item = run::batch::Item {
-        id: wake.id,
-        receipt: wake.receipt.clone(),
-        attempt: wake.attempt,
-        wake: wake.message,
-    };
-    if run::batch::run(&world, vec![item], Some(until)).await.is_empty() {
-        delete(&world.queues, &world.queues.urls().work, &[wake.receipt])
+    let receipt = wake.receipt.clone();
+    if run::batch::run(&world, vec![wake], Some(until)).await.is_empty() {
+        delete(&world.queues, &world.queues.urls().work, &[receipt])
             .await
             .unwrap();
     }
